@@ -1,0 +1,163 @@
+# nascar_server. `make` builds ./nascar_server, `make run` starts it too,
+# `make help` lists the rest. Products go to build/, the binary apart.
+
+CC     = cc
+CFLAGS = -Os
+ARGS   =
+
+# The language and the warnings. Tests add -Werror; a user's build never stops
+# at a warning that only a newer compiler has.
+STD  = -std=c11
+WARN = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wundef -Wstrict-prototypes
+
+# Small: every function in a section of its own, so that the linker drops what
+# is not called, and no tables for unwinding, which C does not do.
+SMALL = -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
+        -Wl,--gc-sections,--build-id=none -s
+# Hardened: checked stack frames, and no writable table of addresses.
+HARD  = -fstack-protector-strong -Wl,-z,relro,-z,now
+
+SERVER   = nascar_server.c nascar_server.h
+MAX_KIB  = 220
+
+# The last options come from contrib/musl.sh: where the C library is.
+RELEASE  = $(CC) $(STD) $(WARN) $(SMALL) $(HARD) $(CFLAGS) nascar_server.c @build/libc.flags
+
+.DELETE_ON_ERROR:
+.SECONDEXPANSION:
+.PHONY: run test test-core test-live core-checks all-checks help clean distclean FORCE
+
+## make              build ./nascar_server: static, stripped, from one file
+nascar_server: $(SERVER) Makefile build/libc.flags
+	$(RELEASE) -o $@
+
+build/libc.flags: contrib/musl.sh
+	@CC='$(CC)' sh contrib/musl.sh
+
+## make run          build and start it; ARGS='--help' passes options
+run: nascar_server
+	./nascar_server $(ARGS)
+
+# ---- Tests -------------------------------------------------------------------
+# Every tests/test_*.c is a Check program that includes nascar_server.c. It is
+# built in three ways, one folder each, and run in four:
+#   gcc       as it is, and under valgrind
+#   asan      by clang with the address and undefined-behaviour sanitizers
+#   uchar     with char unsigned, as on ARM and MIPS
+# A suite whose name begins with test_shell gets the server's lower half too,
+# with its main() renamed to nascar_main().
+
+SUITES  = $(basename $(notdir $(wildcard tests/test_*.c)))
+HELPERS = $(basename $(notdir $(wildcard tests/console.c tests/world.c)))
+HEADERS = $(SERVER) $(wildcard tests/*.h) Makefile
+
+TEST_FLAGS  = $(STD) $(WARN) -Werror -O1 -g -fno-omit-frame-pointer
+CHECK_FLAGS = $(shell pkg-config --cflags --libs check) -lcrypt
+build/gcc/%:   TEST_CC = gcc
+build/asan/%:  TEST_CC = clang -fsanitize=address,undefined -fno-sanitize-recover=all
+build/uchar/%: TEST_CC = gcc -funsigned-char
+
+BUILDING = @mkdir -p $(@D) && echo "Building $@"
+
+# $(call in,WAYS,NAMES): the products NAMES in each way's folder.
+in = $(foreach way,$1,$(addprefix build/$(way)/,$2))
+
+$(call in,gcc asan uchar,$(HELPERS:=.o)): tests/$$(*F).c $(HEADERS)
+	$(BUILDING)
+	@$(TEST_CC) $(TEST_FLAGS) -c -o $@ $<
+
+$(call in,gcc asan uchar,$(SUITES)): tests/$$(@F).c $(HEADERS) $(HELPERS:%=$$(@D)/%.o)
+	$(BUILDING)
+	@$(TEST_CC) $(TEST_FLAGS) $(if $(filter test_shell%,$(@F)),-Dmain=nascar_main,-DNASCAR_NO_SHELL) \
+	    -o $@ $< $(filter %.o,$^) $(CHECK_FLAGS)
+
+build/gcc/live: tests/live.c build/gcc/console.o $(HEADERS)
+	$(BUILDING)
+	@$(TEST_CC) $(TEST_FLAGS) -o $@ $< $(filter %.o,$^)
+
+# Each check leaves its output in build/log/NAME and prints one line. run.sh
+# never fails, so that all of them run; tests/total.sh adds up.
+RUN = @sh tests/run.sh $@
+
+build/log/gcc.%: build/gcc/% FORCE
+	$(RUN) $<
+
+build/log/uchar.%: build/uchar/% FORCE
+	$(RUN) $<
+
+build/log/asan.%: build/asan/% FORCE
+	$(RUN) env ASAN_OPTIONS=allow_addr2line=1:print_legend=0 UBSAN_OPTIONS=print_stacktrace=1 CK_TIMEOUT_MULTIPLIER=4 $<
+
+build/log/valgrind.%: build/gcc/% FORCE
+	$(RUN) env CK_FORK=no valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite $<
+
+# Neither compiler warns about the file, whole or as the core alone, and the
+# release build does not with musl's headers.
+build/log/warnings.%: FORCE
+	$(RUN) $* $(STD) $(WARN) -Werror -Os -c -o build/warnings.$*.o nascar_server.c
+
+build/log/warnings-core.%: FORCE
+	$(RUN) $* $(STD) $(WARN) -Werror -Os -DNASCAR_NO_SHELL -c -o build/warnings-core.$*.o nascar_server.c
+
+build/log/warnings-release: build/libc.flags FORCE
+	$(RUN) $(RELEASE) -Werror -o build/warnings-release
+
+build/log/tidy: FORCE
+	$(RUN) clang-tidy --quiet nascar_server.c -- $(STD)
+
+build/log/binary: nascar_server FORCE
+	$(RUN) sh tests/binary.sh ./nascar_server $(MAX_KIB)
+
+build/log/live: build/gcc/live nascar_server FORCE
+	$(RUN) build/gcc/live ./nascar_server
+
+core-checks: $(SUITES:%=build/log/gcc.%)
+
+all-checks: core-checks build/log/tidy build/log/binary build/log/warnings-release \
+    $(foreach compiler,gcc clang,build/log/warnings.$(compiler) build/log/warnings-core.$(compiler)) \
+    $(foreach way,asan uchar valgrind,$(SUITES:%=build/log/$(way).%))
+
+# What does not compile counts as one failure, and the rest still runs. Without
+# a -j of the caller's, all cores are used; the live test, which keeps time,
+# then has the machine for itself.
+JOBS   = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
+START  = @rm -rf build/log && mkdir -p build/log
+KEEP_GOING = --no-print-directory --keep-going
+BROKEN = || { echo "Something does not build: see above"; echo 0 1 >build/log/build.count; }
+
+## make test         everything; installs what it needs where it can; ends in `N passed, N failed`
+test:
+	@sh tests/need.sh all
+	$(START)
+	@$(MAKE) $(KEEP_GOING) $(JOBS) all-checks $(BROKEN)
+	@$(MAKE) $(KEEP_GOING) build/log/live $(BROKEN)
+	@sh tests/total.sh
+
+## make test-core    the suites with gcc only, for the loop of editing
+test-core:
+	@sh tests/need.sh core
+	$(START)
+	@$(MAKE) $(KEEP_GOING) $(JOBS) core-checks $(BROKEN)
+	@sh tests/total.sh
+
+## make test-live    the real binary over loopback only
+test-live:
+	$(START)
+	@$(MAKE) $(KEEP_GOING) build/log/live $(BROKEN)
+	@sh tests/total.sh
+
+# ---- The rest ----------------------------------------------------------------
+
+## make help         this list
+help:
+	@sed -n 's/^## //p' Makefile
+
+## make clean        remove what was built, musl apart
+clean:
+	rm -rf nascar_server $(filter-out build/musl,$(wildcard build/*))
+
+## make distclean    remove musl too
+distclean:
+	rm -rf nascar_server build
+
+FORCE:

@@ -1,0 +1,5587 @@
+/* nascar_server: the online service of NASCAR Thunder 2004 (PlayStation 2).
+ *
+ * One file in two halves. The core, first, is a deterministic state machine:
+ * no system call, no clock, no randomness, no allocation, no variable outside
+ * the caller's arena. The shell, below the double line, is everything that
+ * touches the operating system; NASCAR_NO_SHELL leaves it out.
+ *
+ * To see the whole machine start at nascar_step() and at the table of commands
+ * above it. "PROTOCOL n" in a comment names the section of the protocol
+ * reference that a fact comes from.
+ *
+ * SPDX-License-Identifier: MIT */
+#ifndef NASCAR_NO_SHELL
+#define _GNU_SOURCE 1 /* accept4, pipe2, crypt_r */
+#endif
+
+#include "nascar_server.h"
+
+#undef NDEBUG /* assertions stay on in release builds */
+#include <assert.h>
+#include <string.h>
+
+/* ---- Limits ------------------------------------------------------------- */
+
+/* PROTOCOL 1 and 2: what the console keeps, in bytes without the NUL. */
+#define ACCOUNT_CHARS 16u
+#define PASSWORD_CHARS 16u
+#define PERSONA_CHARS 12u
+#define ROOM_CHARS 31u
+#define DESCRIPTION_CHARS 31u
+#define CHAT_CHARS 255u
+#define TOKEN_CHARS 127u       /* a challenge, and +usr X */
+#define POP_CHARS 511u         /* +pop Z */
+#define NEWS_REPLY_BYTES 255u  /* the whole reply to `news NAME=0` */
+#define DOWN_CHARS 255u
+#define PERSONAS_PER_ACCOUNT 4u
+#define ROSTER_PER_PERSONA 25u
+
+/* Ours. */
+#define MAIL_CHARS 63u
+#define HASH_CHARS 95u         /* bcrypt has 60, sha512crypt up to 123 is not used */
+#define ANY_NAME_CHARS 31u     /* longest name looked up: a room's */
+#define NEWS_CHARS 1500u       /* the news screen: one frame of FRAME_OUT_BYTES */
+#define CONFIG_ROOMS 32u
+#define UNKNOWN_KINDS 10u      /* PROTOCOL 6: ten unknown kinds close */
+
+#define HEADER_BYTES 12u
+#define INBOX_BYTES 2048u      /* PROTOCOL 1: one frame of up to 2 KiB */
+#define FRAME_OUT_BYTES 2048u  /* PROTOCOL 1: under 4 KiB */
+#define OUTBOX_BYTES 8192u
+#define REPLY_BYTES 3072u      /* most that one request writes to its sender's own outbox */
+#define CHAT_BYTES 1792u       /* the largest +msg: N, FROM, T and TEXT with every byte escaped */
+#define ROW_BYTES 768u         /* the largest generated row: a full +pop */
+#define RECORD_BYTES 768u
+#define RECORDS 64u            /* a step may leave, and hash jobs likewise */
+#define LOG_BYTES 16384u
+
+static_assert(OUTBOX_BYTES >= REPLY_BYTES + CHAT_BYTES + ROW_BYTES, "an empty outbox takes chat and rows");
+static_assert(REPLY_BYTES >= FRAME_OUT_BYTES + 1024, "a reply, and what follows it");
+static_assert(CHAT_BYTES >= HEADER_BYTES + 6 * CHAT_CHARS + 200, "an escaped byte takes three");
+static_assert(ROW_BYTES >= HEADER_BYTES + POP_CHARS + 8, "+pop fits a row");
+static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a row");
+
+/* A step starts only with this much entropy: the most that one frame draws
+ * (@dir: four tries for SESS, and MASK; ACPT: SEED and AUTH), and the key. */
+#define STEP_ENTROPY 64u
+
+#define PING_SLOTS 60u         /* PROTOCOL 7: pings are spread over the period */
+#define PING_BATCH_MS 500u     /* at most two batches a second */
+#define THROTTLE_MS 250u       /* how often input over its rate is tried again */
+#define SLOW_MS 30000u         /* a reader stuck for so long is closed */
+#define DIRECTORY_MS 1800000u  /* PROTOCOL 3.1: SESS and MASK are kept 30 minutes */
+#define FAILURES_MS 600000u    /* failed passwords of an address are forgotten */
+#define FREE_FAILURES 5u       /* so many before an address has to wait */
+#define REMATCH_MS 30000u      /* PROTOCOL 5: a new challenge ends a race after 30 s */
+#define TICKET_S 43200         /* PROTOCOL 9: LKEY lives 12 hours */
+#define BURST_S 6u             /* the token bucket holds so many seconds of its rate */
+
+#define FIRST_CREATED_ROOM 1001u /* PROTOCOL 3.3 */
+
+/* ---- Protocol vocabulary ------------------------------------------------ */
+
+/* Every tag that the server reads or writes; tag_names[tag_X] is "X". */
+#define TAGS(X) \
+    X(A) X(ADDR) X(AGE) X(ALTS) X(ATTR) X(AUTH) X(BAN) X(BODY) X(BORN) X(BUDDY_PORT) X(BUDDY_URL) \
+    X(CHNG) X(COUNT) X(CREATED) X(D) X(DESC) X(DIRECT) X(DOWN) X(F) X(FLAGS) X(FROM) X(FUSR) X(GROUP) \
+    X(H) X(HASH) X(HOST) X(I) X(ID) X(IDENT) X(INFO) X(L) X(LAST) X(LCOUNT) X(LIDENT) X(LIST) X(LKEY) \
+    X(MAIL) X(MASK) X(MAX) X(MESGS) X(MINAGE) X(MODE) X(MORE) X(N) X(NAME) X(NEWS0) X(NEWS1) X(NEWS2) \
+    X(NEWS3) X(OPPO) X(OPTS) X(P) X(P1) X(P2) X(P3) X(P4) X(PASS) X(PERS) X(PERSONAS) X(PORT) X(PRIV) \
+    X(R) X(RANK) X(RANKS) X(REF) X(RF) X(RI) X(ROOM) X(ROOMS) X(RT) X(S) X(SEED) X(SELF) X(SESS) X(SIZE) \
+    X(SKEY) X(SLOTS) X(SPAM) X(STAT) X(STATUS) X(T) X(TEXT) X(TIME) X(TITLE) X(TOS) X(USER) X(USERS) \
+    X(WHEN) X(X) X(Z)
+
+enum tag {
+#define X(name) tag_##name,
+    TAGS(X)
+#undef X
+    TAG_COUNT
+};
+
+static const char *const tag_names[TAG_COUNT] = {
+#define X(name) #name,
+    TAGS(X)
+#undef X
+};
+
+/* PROTOCOL 6: what a request can fail with: the letters of the header's code
+ * word, which the console tests, and STATUS for clients that read the body. */
+enum failure {
+    OK,
+    MISSING,         /* malformed or missing tags, state not allowed */
+    NO_ACCOUNT,
+    WRONG_PASSWORD,
+    BANNED,
+    TOO_MANY_TRIES,
+    NO_SESSION,
+    NO_USER,
+    ROOM_FULL,
+    NO_ROOM,
+    EXPIRED,
+    BUSY,
+    BAD_TOKEN,
+    TAKEN,
+    BAD_NAME,
+    TOO_MANY_PERSONAS,
+    ROSTER_FULL,
+    BAD_TICKET,      /* buddy AUTH, PROTOCOL 9 */
+    SERVER_FULL,     /* a table of ours */
+    NOT_KEPT,        /* the record could not be made durable */
+    FAILURE_COUNT
+};
+
+static const struct {
+    char code[5];
+    uint8_t status;
+} failures[FAILURE_COUNT] = {
+    [OK] = {"", 1},
+    [MISSING] = {"miss", 0},
+    [NO_ACCOUNT] = {"imst", 100},
+    [WRONG_PASSWORD] = {"pass", 100},
+    [BANNED] = {"blak", 100},
+    [TOO_MANY_TRIES] = {"hack", 100},
+    [NO_SESSION] = {"sess", 101},
+    [NO_USER] = {"user", 102},
+    [ROOM_FULL] = {"full", 103},
+    [NO_ROOM] = {"nrom", 0},
+    [EXPIRED] = {"time", 104},
+    [BUSY] = {"ingm", 105},
+    [BAD_TOKEN] = {"tokn", 106},
+    [TAKEN] = {"dupl", 0},
+    [BAD_NAME] = {"inam", 0},
+    [TOO_MANY_PERSONAS] = {"maxp", 0},
+    [ROSTER_FULL] = {"full", 0},
+    [BAD_TICKET] = {"user", 101},
+    [SERVER_FULL] = {"full", 0},
+    [NOT_KEPT] = {"fail", 0},
+};
+
+/* ---- Bytes -------------------------------------------------------------- */
+
+static uint32_t min_u32(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint32_t load_be32(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static void store_be32(uint8_t *p, uint32_t v)
+{
+    p[0] = (uint8_t)(v >> 24);
+    p[1] = (uint8_t)(v >> 16);
+    p[2] = (uint8_t)(v >> 8);
+    p[3] = (uint8_t)v;
+}
+
+static void store_le32(uint8_t *p, uint32_t v)
+{
+    p[0] = (uint8_t)v;
+    p[1] = (uint8_t)(v >> 8);
+    p[2] = (uint8_t)(v >> 16);
+    p[3] = (uint8_t)(v >> 24);
+}
+
+static uint64_t load_le64(const uint8_t *p)
+{
+    uint64_t v = 0;
+    for (int i = 7; i >= 0; i--)
+        v = v << 8 | p[i];
+    return v;
+}
+
+/* Two's complement without implementation-defined conversion. */
+static int32_t to_signed(uint32_t v)
+{
+    return v <= INT32_MAX ? (int32_t)v : (int32_t)(v - 0x80000000u) + INT32_MIN;
+}
+
+/* Clears what held a password; the compiler may not leave it out. */
+static void wipe(void *memory, size_t size)
+{
+    volatile uint8_t *p = memory;
+    while (size--)
+        *p++ = 0;
+}
+
+/* Takes the same time wherever the difference is. */
+static bool equal_secret(const uint8_t *a, const uint8_t *b, size_t size)
+{
+    uint8_t difference = 0;
+    for (size_t i = 0; i < size; i++)
+        difference |= (uint8_t)(a[i] ^ b[i]);
+    return difference == 0;
+}
+
+static uint64_t rotate(uint64_t v, unsigned bits)
+{
+    return v << bits | v >> (64 - bits);
+}
+
+static void sip_round(uint64_t v[4])
+{
+    v[0] += v[1]; v[1] = rotate(v[1], 13); v[1] ^= v[0]; v[0] = rotate(v[0], 32);
+    v[2] += v[3]; v[3] = rotate(v[3], 16); v[3] ^= v[2];
+    v[0] += v[3]; v[3] = rotate(v[3], 21); v[3] ^= v[0];
+    v[2] += v[1]; v[1] = rotate(v[1], 17); v[1] ^= v[2]; v[2] = rotate(v[2], 32);
+}
+
+/* SipHash-2-4, so that nobody who chooses names chooses collisions. */
+static uint64_t siphash(const uint8_t key[16], const uint8_t *data, size_t size)
+{
+    uint64_t k0 = load_le64(key), k1 = load_le64(key + 8);
+    uint64_t v[4] = {k0 ^ 0x736f6d6570736575u, k1 ^ 0x646f72616e646f6du,
+                     k0 ^ 0x6c7967656e657261u, k1 ^ 0x7465646279746573u};
+    uint8_t last[8] = {0};
+    size_t whole = size - size % 8;
+    for (size_t i = 0; i < whole; i += 8) {
+        uint64_t m = load_le64(data + i);
+        v[3] ^= m;
+        sip_round(v);
+        sip_round(v);
+        v[0] ^= m;
+    }
+    if (size > whole)
+        memcpy(last, data + whole, size - whole);
+    last[7] = (uint8_t)size;
+    v[3] ^= load_le64(last);
+    sip_round(v);
+    sip_round(v);
+    v[0] ^= load_le64(last);
+    v[2] ^= 0xff;
+    for (int i = 0; i < 4; i++)
+        sip_round(v);
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+/* ---- Characters and names ----------------------------------------------- */
+
+/* Not <ctype.h>: the same in every locale, and any byte is allowed. */
+static uint8_t lower(uint8_t c)
+{
+    return c >= 'A' && c <= 'Z' ? (uint8_t)(c + 32) : c;
+}
+
+static bool is_digit(uint8_t c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static bool is_letter(uint8_t c)
+{
+    return lower(c) >= 'a' && lower(c) <= 'z';
+}
+
+/* The value of a hex digit, or -1. */
+static int hex_value(uint8_t c)
+{
+    if (is_digit(c))
+        return c - '0';
+    c = lower(c);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static const char hex_digits[] = "0123456789abcdef";
+
+/* Writes 2 * size hex digits and a NUL. */
+static void write_hex(char *out, const uint8_t *bytes, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        *out++ = hex_digits[bytes[i] >> 4];
+        *out++ = hex_digits[bytes[i] & 15];
+    }
+    *out = 0;
+}
+
+static bool same_name(const char *a, const char *b)
+{
+    while (*a && lower((uint8_t)*a) == lower((uint8_t)*b))
+        a++, b++;
+    return lower((uint8_t)*a) == lower((uint8_t)*b);
+}
+
+/* Copies as much as fits, always with a NUL. */
+static void copy_text(char *out, size_t out_bytes, const char *text)
+{
+    size_t n = strlen(text);
+    if (n >= out_bytes)
+        n = out_bytes - 1;
+    memcpy(out, text, n);
+    out[n] = 0;
+}
+
+/* PROTOCOL 6: accounts and personas, 2..max of letters, digits and _-{}[].
+ * The console's roster cuts at @ and / and skips a name with a dot. */
+static bool valid_name(const char *name, size_t max)
+{
+    size_t n = strlen(name);
+    if (n < 2 || n > max)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        uint8_t c = (uint8_t)name[i];
+        if (!is_letter(c) && !is_digit(c) && !strchr("_-{}[]", c))
+            return false;
+    }
+    return true;
+}
+
+/* Rooms: printable, no space at either end, no control byte to confuse a log. */
+static bool valid_room_name(const char *name)
+{
+    size_t n = strlen(name);
+    if (n < 1 || n > ROOM_CHARS || name[0] == ' ' || name[n - 1] == ' ')
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if ((uint8_t)name[i] < 0x20 || (uint8_t)name[i] > 0x7e)
+            return false;
+    return true;
+}
+
+/* PROTOCOL 4: 4..16 characters of 0x20..0x7F. */
+static bool valid_password(const char *password)
+{
+    size_t n = strlen(password);
+    if (n < 4 || n > PASSWORD_CHARS)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if ((uint8_t)password[i] < 0x20 || (uint8_t)password[i] > 0x7f)
+            return false;
+    return true;
+}
+
+/* PROTOCOL 5: 1..127 bytes of 0x21..0x7E. `size` is the length before any cut. */
+static bool valid_token(const char *text, uint32_t size)
+{
+    if (size < 1 || size > TOKEN_CHARS || strlen(text) != size)
+        return false;
+    for (uint32_t i = 0; i < size; i++)
+        if ((uint8_t)text[i] < 0x21 || (uint8_t)text[i] > 0x7e)
+            return false;
+    return true;
+}
+
+/* ---- Tags: reading (PROTOCOL 2) ----------------------------------------- */
+
+/* A payload is bytes and a size; a value is its offset. NOT_THERE: no such tag. */
+#define NOT_THERE UINT32_MAX
+
+/* Finds a tag as the console does: at each `=` or `:` the key is matched
+ * backwards, any case; before it stands the start or a byte below 0x21. The
+ * first match wins. Returns the offset of the value, past one leading space. */
+static uint32_t find_tag(const uint8_t *payload, uint32_t size, const char *key)
+{
+    uint32_t n = (uint32_t)strlen(key);
+    for (uint32_t i = n; i < size; i++) {
+        if (payload[i] != '=' && payload[i] != ':')
+            continue;
+        uint32_t start = i - n, k = 0;
+        if (start > 0 && payload[start - 1] >= 0x21)
+            continue;
+        while (k < n && lower(payload[start + k]) == lower((uint8_t)key[k]))
+            k++;
+        if (k < n)
+            continue;
+        i++;
+        return i < size && payload[i] == ' ' ? i + 1 : i;
+    }
+    return NOT_THERE;
+}
+
+/* Reads a string: an optional quote opens and the same closes it, else it runs
+ * to a byte below 0x20; %% is %, %xx a byte. A NUL ends it, escaped or not.
+ * Stores at most out_bytes - 1 bytes and a NUL; returns the length before the cut. */
+static uint32_t read_string(const uint8_t *payload, uint32_t size, uint32_t at, char *out, uint32_t out_bytes)
+{
+    uint32_t length = 0, stored = 0;
+    uint8_t quote = 0;
+    if (at < size && (payload[at] == '"' || payload[at] == '\''))
+        quote = payload[at++];
+    while (at < size) {
+        uint8_t c = payload[at++];
+        if (quote ? c == quote : c < 0x20)
+            break;
+        if (c == '%' && at < size && payload[at] == '%') {
+            at++;
+        } else if (c == '%' && at + 1 < size) {
+            int high = hex_value(payload[at]), low = hex_value(payload[at + 1]);
+            if (high >= 0 && low >= 0) {
+                c = (uint8_t)(high << 4 | low);
+                at += 2;
+            }
+        }
+        if (c == 0)
+            break;
+        length++;
+        if (stored + 1 < out_bytes)
+            out[stored++] = (char)c;
+    }
+    if (out_bytes > 0)
+        out[stored] = 0;
+    return length;
+}
+
+/* Reads a number: optional sign, decimal digits, wrapping at 32 bits. */
+static uint32_t read_number(const uint8_t *payload, uint32_t size, uint32_t at)
+{
+    uint32_t value = 0;
+    bool negative = at < size && payload[at] == '-';
+    if (at < size && (payload[at] == '-' || payload[at] == '+'))
+        at++;
+    for (; at < size && is_digit(payload[at]); at++)
+        value = value * 10 + (uint32_t)(payload[at] - '0');
+    return negative ? 0 - value : value;
+}
+
+/* Reads a dotted quad, and nothing else, up to a byte below 0x21. */
+static bool read_address(const uint8_t *payload, uint32_t size, uint32_t at, uint32_t *address)
+{
+    uint32_t value = 0;
+    for (int part = 0; part < 4; part++) {
+        uint32_t n = 0, digits = 0;
+        if (part > 0 && (at >= size || payload[at++] != '.'))
+            return false;
+        for (; at < size && digits < 3 && is_digit(payload[at]); digits++)
+            n = n * 10 + (uint32_t)(payload[at++] - '0');
+        if (digits == 0 || n > 255)
+            return false;
+        value = value << 8 | n;
+    }
+    if (at < size && payload[at] >= 0x21)
+        return false;
+    *address = value;
+    return true;
+}
+
+#define FLAG_B (1u << 2)
+#define FLAG_P (1u << 16)
+#define FLAG_U (1u << 21)
+#define FLAG_0 (1u << 27)
+#define FLAG_3 (1u << 30)
+
+/* Reads flags: @ is bit 0, A-Z bits 1-26, 0-3 bits 27-30; any other byte ends them. */
+static uint32_t read_flags(const uint8_t *payload, uint32_t size, uint32_t at)
+{
+    uint32_t flags = 0;
+    for (; at < size; at++) {
+        uint8_t c = payload[at];
+        if (c >= '@' && c <= 'Z')
+            flags |= 1u << (c - '@');
+        else if (c >= '0' && c <= '3')
+            flags |= 1u << (c - '0' + 27);
+        else
+            break;
+    }
+    return flags;
+}
+
+/* Writes the letters of flags, at most 31, and a NUL. */
+static void write_flags(char out[32], uint32_t flags)
+{
+    for (uint32_t bit = 0; bit < 31; bit++)
+        if (flags >> bit & 1)
+            *out++ = (char)(bit < 27 ? '@' + bit : '0' + (bit - 27));
+    *out = 0;
+}
+
+/* ---- Dates -------------------------------------------------------------- */
+
+struct date {
+    int32_t year, month, day;
+};
+
+/* The civil date of a day counted from 1970-01-01, any that int32_t holds
+ * within some thousand years of it. Years begin in March here, so that the
+ * leap day is the last. */
+static struct date date_of_day(int64_t days)
+{
+    int64_t z = days + 719468;
+    int64_t era = (z >= 0 ? z : z - 146096) / 146097;
+    int64_t day = z - era * 146097;
+    int64_t year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
+    day -= 365 * year + year / 4 - year / 100;
+    int64_t month = (5 * day + 2) / 153;
+    struct date d;
+    d.day = (int32_t)(day - (153 * month + 2) / 5 + 1);
+    d.month = (int32_t)(month < 10 ? month + 3 : month - 9);
+    d.year = (int32_t)(year + era * 400 + (d.month <= 2));
+    return d;
+}
+
+static char *write_digits(char *out, uint32_t value, int width)
+{
+    for (int i = width - 1; i >= 0; i--, value /= 10)
+        out[i] = (char)('0' + value % 10);
+    return out + width;
+}
+
+/* PROTOCOL 2: the console reads dates from 1970 to 2099. */
+#define LATEST_DATE_S 4102444799
+
+/* Writes "Y-M-D h:m:s" UTC, 19 characters and a NUL. */
+static void write_date(char out[20], int64_t wall_s)
+{
+    if (wall_s < 0)
+        wall_s = 0;
+    if (wall_s > LATEST_DATE_S)
+        wall_s = LATEST_DATE_S;
+    struct date d = date_of_day(wall_s / 86400);
+    uint32_t second = (uint32_t)(wall_s % 86400);
+    out = write_digits(out, (uint32_t)d.year, 4);
+    *out++ = '-';
+    out = write_digits(out, (uint32_t)d.month, 2);
+    *out++ = '-';
+    out = write_digits(out, (uint32_t)d.day, 2);
+    *out++ = ' ';
+    out = write_digits(out, second / 3600, 2);
+    *out++ = ':';
+    out = write_digits(out, second / 60 % 60, 2);
+    *out++ = ':';
+    out = write_digits(out, second % 60, 2);
+    *out = 0;
+}
+
+/* Whole years from a date of birth (Y-M-D with any separator, or YYYYMMDD) to
+ * now; -1 if it is not one. */
+static int32_t age_at(const char *born, int64_t wall_s)
+{
+    uint32_t part[3] = {0};
+    const char *p = born;
+    for (int i = 0; i < 3; i++) {
+        int width = i == 0 ? 4 : 2, n = 0;
+        for (; n < width && is_digit((uint8_t)*p); n++)
+            part[i] = part[i] * 10 + (uint32_t)(*p++ - '0');
+        if (n == 0)
+            return -1;
+        if (*p && !is_digit((uint8_t)*p))
+            p++;
+    }
+    struct date now = date_of_day(wall_s / 86400);
+    int32_t age = now.year - (int32_t)part[0];
+    if (part[1] * 100 + part[2] > (uint32_t)(now.month * 100 + now.day))
+        age--;
+    return age >= 0 && age <= 150 ? age : -1;
+}
+
+/* ---- Frames: reading (PROTOCOL 1) --------------------------------------- */
+
+struct frame {
+    uint8_t kind[4];
+    uint32_t size; /* the whole frame */
+};
+
+enum frame_state { FRAME_WHOLE, FRAME_PART, FRAME_BROKEN };
+
+/* Looks at what a stream begins with. FRAME_BROKEN: no kind of four printable
+ * characters, or a length below 12 or above the limit; told as early as it can be. */
+static enum frame_state read_frame(const uint8_t *bytes, uint32_t size, struct frame *frame)
+{
+    for (uint32_t i = 0; i < 4 && i < size; i++)
+        if (bytes[i] < 0x21 || bytes[i] > 0x7e)
+            return FRAME_BROKEN;
+    if (size < HEADER_BYTES)
+        return FRAME_PART;
+    memcpy(frame->kind, bytes, 4);
+    frame->size = load_be32(bytes + 8);
+    if (frame->size < HEADER_BYTES || frame->size > INBOX_BYTES)
+        return FRAME_BROKEN;
+    return size >= frame->size ? FRAME_WHOLE : FRAME_PART;
+}
+
+/* The payload's text ends at its first NUL, or where the frame ends. */
+static uint32_t payload_size(const uint8_t *payload, uint32_t size)
+{
+    uint32_t n = 0;
+    while (n < size && payload[n] != 0)
+        n++;
+    return n;
+}
+
+/* ---- Frames: writing (PROTOCOL 1, 2) ------------------------------------ */
+
+struct outgoing {
+    uint32_t size;
+    uint8_t bytes[FRAME_OUT_BYTES];
+};
+
+/* Starts a frame; code is 0 or four letters. */
+static void frame_begin(struct outgoing *f, const char *kind, const char *code)
+{
+    memset(f->bytes, 0, HEADER_BYTES);
+    memcpy(f->bytes, kind, 4);
+    if (code[0])
+        memcpy(f->bytes + 4, code, 4);
+    f->size = HEADER_BYTES;
+}
+
+/* The limits on every text that goes into a frame keep it within its size. */
+static void put_byte(struct outgoing *f, uint8_t c)
+{
+    assert(f->size < FRAME_OUT_BYTES);
+    f->bytes[f->size++] = c;
+}
+
+static void put_chars(struct outgoing *f, const char *text)
+{
+    while (*text)
+        put_byte(f, (uint8_t)*text++);
+}
+
+static void put_key(struct outgoing *f, enum tag tag)
+{
+    put_chars(f, tag_names[tag]);
+    put_byte(f, '=');
+}
+
+/* A value that its reader does not unescape: digits, letters, dates, hex. */
+static void put_raw(struct outgoing *f, enum tag tag, const char *value)
+{
+    put_key(f, tag);
+    put_chars(f, value);
+    put_byte(f, '\n');
+}
+
+static bool needs_escape(uint8_t c, bool first)
+{
+    return c < 0x20 || c > 0x7e || c == '=' || c == '"' || c == ':' || c == '%' || (first && c == '\'');
+}
+
+/* Text from a person: escaped so that it can never pass for a tag, and quoted
+ * when it contains a space. */
+static void put_text(struct outgoing *f, enum tag tag, const char *text)
+{
+    bool quoted = strchr(text, ' ') != NULL;
+    put_key(f, tag);
+    if (quoted)
+        put_byte(f, '"');
+    for (const char *p = text; *p; p++) {
+        uint8_t c = (uint8_t)*p;
+        if (needs_escape(c, p == text)) {
+            put_byte(f, '%');
+            put_byte(f, (uint8_t)hex_digits[c >> 4]);
+            put_byte(f, (uint8_t)hex_digits[c & 15]);
+        } else {
+            put_byte(f, c);
+        }
+    }
+    if (quoted)
+        put_byte(f, '"');
+    put_byte(f, '\n');
+}
+
+/* Writes a number in decimal and a NUL: at most 20 digits, a sign and the NUL. */
+static void write_number(char out[24], int64_t value)
+{
+    char digits[24];
+    int n = 0;
+    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    do
+        digits[n++] = (char)('0' + rest % 10);
+    while (rest /= 10);
+    if (value < 0)
+        *out++ = '-';
+    while (n > 0)
+        *out++ = digits[--n];
+    *out = 0;
+}
+
+static void put_number(struct outgoing *f, enum tag tag, int64_t value)
+{
+    char text[24];
+    write_number(text, value);
+    put_raw(f, tag, text);
+}
+
+/* Writes a dotted quad and a NUL. */
+static void write_address(char out[16], uint32_t address)
+{
+    char part[24];
+    for (int shift = 24; shift >= 0; shift -= 8) {
+        write_number(part, address >> shift & 255);
+        size_t n = strlen(part);
+        memcpy(out, part, n);
+        out += n;
+        *out++ = '.';
+    }
+    out[-1] = 0;
+}
+
+static void put_address(struct outgoing *f, enum tag tag, uint32_t address)
+{
+    char text[16];
+    write_address(text, address);
+    put_raw(f, tag, text);
+}
+
+static void put_date(struct outgoing *f, enum tag tag, int64_t wall_s)
+{
+    char text[20];
+    write_date(text, wall_s);
+    put_raw(f, tag, text);
+}
+
+/* Ends a frame: the NUL, and the length. */
+static void frame_end(struct outgoing *f)
+{
+    if (f->size > HEADER_BYTES)
+        put_byte(f, 0);
+    store_be32(f->bytes + 8, f->size);
+}
+
+/* ---- Passwords on the wire (PROTOCOL 4) --------------------------------- */
+
+struct ssc2 {
+    uint32_t table[256]; /* reflected CRC-32 */
+    uint8_t box[256];
+    uint8_t current;
+    uint32_t reg;
+};
+
+static void ssc2_init(struct ssc2 *x)
+{
+    for (uint32_t i = 0; i < 256; i++) {
+        uint32_t r = i;
+        for (int bit = 0; bit < 8; bit++)
+            r = r >> 1 ^ (r & 1 ? 0xedb88320u : 0);
+        x->table[i] = r;
+        x->box[i] = (uint8_t)i;
+    }
+    x->current = 0;
+    x->reg = 0;
+}
+
+static uint32_t ssc2_push(const struct ssc2 *x, uint32_t r, uint8_t byte)
+{
+    return r >> 8 ^ x->table[(r ^ byte) & 255];
+}
+
+static void ssc2_swap(struct ssc2 *x, uint8_t a, uint8_t b)
+{
+    uint8_t t = x->box[a];
+    x->box[a] = x->box[b];
+    x->box[b] = t;
+}
+
+static void ssc2_absorb(struct ssc2 *x, const uint8_t *key, uint32_t size, uint32_t rounds)
+{
+    uint32_t r = 0;
+    for (uint32_t t = 0; size > 0 && t < rounds * 256; t++) {
+        uint8_t h = (uint8_t)t;
+        r = ssc2_push(x, r, key[t % size]);
+        r = ssc2_push(x, r, x->box[h]);
+        ssc2_swap(x, h, (uint8_t)r);
+    }
+}
+
+static uint8_t ssc2_next(struct ssc2 *x)
+{
+    x->reg = ssc2_push(x, x->reg, x->box[x->current]);
+    x->current++;
+    uint8_t w = (uint8_t)x->reg;
+    uint8_t difference = (uint8_t)(x->box[x->current] - x->box[w]);
+    ssc2_swap(x, x->current, w);
+    return x->box[difference];
+}
+
+#define SSC2_CHARS 30u
+
+/* Undoes the first form; text is what follows the one leading `~`. Returns the
+ * password's length, or NOT_THERE for a byte outside 0x20..0x7F. */
+static uint32_t ssc2_decode(const uint8_t *key, uint32_t key_size, const char *text, char out[SSC2_CHARS + 1])
+{
+    struct ssc2 x;
+    uint8_t run = 0;
+    uint32_t n = 0;
+    ssc2_init(&x);
+    ssc2_absorb(&x, key, key_size, 16);
+    for (; n < SSC2_CHARS && text[n]; n++) {
+        uint8_t c = (uint8_t)text[n];
+        if (c < 0x20 || c > 0x7f)
+            return NOT_THERE;
+        run = (uint8_t)(run + ssc2_next(&x));
+        uint8_t p = (uint8_t)(0x20 + (c - 0x20 + 96 - run % 96) % 96);
+        if (p == 0x7f)
+            break;
+        out[n] = (char)p;
+    }
+    out[n] = 0;
+    return n;
+}
+
+/* Undoes the second form; text is what follows the `$`. Returns the length, or
+ * NOT_THERE if it is not pairs of hex digits, is too long, or holds a NUL. */
+static uint32_t mask_decode(const char *mask, const char *text, char out[SSC2_CHARS + 1])
+{
+    size_t digits = strlen(text), mask_size;
+    uint8_t last = 0;
+    if (!mask[0])
+        mask = "GS";
+    mask_size = strlen(mask);
+    if (digits % 2 != 0 || digits / 2 > SSC2_CHARS)
+        return NOT_THERE;
+    for (size_t i = 0; i < digits / 2; i++) {
+        int high = hex_value((uint8_t)text[2 * i]), low = hex_value((uint8_t)text[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return NOT_THERE;
+        uint8_t c = (uint8_t)(high << 4 | low);
+        uint8_t v = (uint8_t)(c ^ (uint8_t)mask[i % mask_size]);
+        out[i] = (char)(uint8_t)((v >> 3 | v << 5) ^ last);
+        if (!out[i])
+            return NOT_THERE;
+        last = c;
+    }
+    out[digits / 2] = 0;
+    return (uint32_t)(digits / 2);
+}
+
+/* ---- Addresses (PROTOCOL 8) --------------------------------------------- */
+
+static bool in_network(uint32_t address, uint32_t network, unsigned bits)
+{
+    return (address ^ network) >> (32 - bits) == 0;
+}
+
+static bool is_loopback(uint32_t address)
+{
+    return in_network(address, 0x7f000000u, 8);
+}
+
+/* Private in the sense of "not reachable from the internet": RFC 1918, the
+ * carriers' shared range, link-local. */
+static bool is_private(uint32_t address)
+{
+    return in_network(address, 0x0a000000u, 8) || in_network(address, 0xac100000u, 12) ||
+           in_network(address, 0xc0a80000u, 16) || in_network(address, 0x64400000u, 10) ||
+           in_network(address, 0xa9fe0000u, 16);
+}
+
+static bool is_local(uint32_t address)
+{
+    return is_private(address) || is_loopback(address);
+}
+
+/* Where one end of a race is, as the server sees it. */
+struct endpoint {
+    uint32_t source;   /* its lobby connection's source address */
+    uint32_t reported; /* what its `addr` said; 0 if nothing */
+    uint32_t reached;  /* the server's address that it connected to */
+};
+
+/* The address at which `viewer` reaches `player`. public_address is the
+ * server's, 0 if none is configured. */
+static uint32_t visible_address(struct endpoint viewer, struct endpoint player, uint32_t public_address)
+{
+    bool same = viewer.source == player.source;
+    if (same && !is_local(player.source) && is_private(player.reported))
+        return player.reported; /* both behind one public address: their own network's */
+    if (!same && is_local(player.source) && !is_local(viewer.source) && public_address != 0)
+        return public_address; /* a player at the server's side, seen from outside */
+    if (is_loopback(player.source) && !is_loopback(viewer.source))
+        return viewer.reached; /* [own] a player on the server's machine is where the server is */
+    return player.source;
+}
+
+/* ---- Configuration ------------------------------------------------------ */
+
+enum account_mode { ACCOUNTS_OPEN, ACCOUNTS_REGISTER, ACCOUNTS_CLOSED };
+
+struct config_room {
+    char name[ROOM_CHARS + 1];
+    char description[DESCRIPTION_CHARS + 1];
+    uint32_t limit;
+};
+
+struct config {
+    uint32_t public_address;
+    uint32_t lobby_port, buddy_port;
+    uint32_t accounts; /* enum account_mode */
+    uint32_t skey, directory_direct;
+    uint32_t ping_ms, idle_ms, login_ms, challenge_ms, race_start_ms;
+    uint32_t first_frame_ms, linger_ms, buddy_login_ms;
+    uint32_t rate; /* tokens a second for each connection; 0: no limit */
+    uint32_t per_address;
+    uint32_t room_count;
+    struct config_room room[CONFIG_ROOMS];
+    char down[DOWN_CHARS + 1];
+    char news[NEWS_CHARS + 1]; /* lines, each ended by \n */
+};
+
+enum setting_type { SET_NUMBER, SET_SECONDS, SET_ADDRESS, SET_WORD, SET_ROOM, SET_NEWS, SET_DOWN };
+
+/* Every key of the core: how its value reads, and where it goes. */
+static const struct setting {
+    const char *key;
+    enum setting_type type;
+    size_t offset;
+    uint32_t min, max;
+    const char *words; /* SET_WORD: the values 0, 1, ... */
+    const char *fallback;
+} settings[] = {
+#define AT(field) offsetof(struct config, field)
+    {"public-address", SET_ADDRESS, AT(public_address), 0, 0, NULL, NULL},
+    {"lobby-port", SET_NUMBER, AT(lobby_port), 0, 65535, NULL, "11000"},
+    {"buddy-port", SET_NUMBER, AT(buddy_port), 0, 65535, NULL, "10899"},
+    {"accounts", SET_WORD, AT(accounts), 0, 0, "open register closed", "open"},
+    {"skey", SET_WORD, AT(skey), 0, 0, "off on", "on"},
+    {"directory-direct", SET_WORD, AT(directory_direct), 0, 0, "no yes", "no"},
+    {"ping-s", SET_SECONDS, AT(ping_ms), 1, 3600, NULL, "30"},
+    {"idle-s", SET_SECONDS, AT(idle_ms), 1, 86400, NULL, "60"},
+    {"login-s", SET_SECONDS, AT(login_ms), 1, 86400, NULL, "900"},
+    {"challenge-s", SET_SECONDS, AT(challenge_ms), 1, 3600, NULL, "60"},
+    {"race-start-s", SET_SECONDS, AT(race_start_ms), 1, 3600, NULL, "10"},
+    {"first-frame-s", SET_SECONDS, AT(first_frame_ms), 1, 3600, NULL, "10"},
+    {"linger-s", SET_SECONDS, AT(linger_ms), 1, 3600, NULL, "5"},
+    {"buddy-login-s", SET_SECONDS, AT(buddy_login_ms), 1, 3600, NULL, "30"},
+    {"rate", SET_NUMBER, AT(rate), 0, 1000000, NULL, "10"},
+    {"per-address", SET_NUMBER, AT(per_address), 1, 1000000, NULL, "64"},
+    {"room", SET_ROOM, AT(room), 0, 0, NULL, NULL},
+    {"news-line", SET_NEWS, AT(news), 0, 0, NULL, NULL},
+    {"down", SET_DOWN, AT(down), 0, 0, NULL, NULL},
+#undef AT
+};
+
+#define SETTINGS (sizeof settings / sizeof settings[0])
+
+/* PROTOCOL 3.3 */
+static const struct config_room default_rooms[] = {
+    {"East", "East Coast Racers", 50},
+    {"West", "West Coast Racers", 50},
+    {"Beginner", "New Drivers Welcome", 50},
+};
+
+/* Reads a whole decimal number of at most nine digits. */
+static bool parse_number(const char *text, uint32_t min, uint32_t max, uint32_t *value)
+{
+    size_t n = strlen(text);
+    for (size_t i = 0; i < n; i++)
+        if (!is_digit((uint8_t)text[i]))
+            return false;
+    if (n == 0 || n > 9)
+        return false;
+    *value = read_number((const uint8_t *)text, (uint32_t)n, 0);
+    return *value >= min && *value <= max;
+}
+
+/* The position of `word` in a list with single spaces, or -1. */
+static int word_index(const char *words, const char *word)
+{
+    size_t n = strlen(word);
+    for (int i = 0; *words; i++) {
+        size_t m = strcspn(words, " ");
+        if (m == n && memcmp(words, word, n) == 0)
+            return i;
+        words += m;
+        words += *words == ' ';
+    }
+    return -1;
+}
+
+/* Copies text[0..n) without the spaces around it; false if it is too long. */
+static bool copy_trimmed(char *out, size_t out_bytes, const char *text, size_t n)
+{
+    while (n > 0 && (*text == ' ' || *text == '\t'))
+        text++, n--;
+    while (n > 0 && (text[n - 1] == ' ' || text[n - 1] == '\t'))
+        n--;
+    if (n >= out_bytes)
+        return false;
+    memcpy(out, text, n);
+    out[n] = 0;
+    return true;
+}
+
+/* "Name: Description: Limit", in quotes or not; the last two may be left out. */
+static bool parse_room(const char *text, struct config_room *room)
+{
+    const char *part[3] = {text, NULL, NULL};
+    size_t size[3] = {strlen(text), 0, 0};
+    char limit[16];
+    if (size[0] >= 2 && text[0] == '"' && text[size[0] - 1] == '"') {
+        part[0]++;
+        size[0] -= 2;
+    }
+    for (int i = 1; i < 3; i++) {
+        const char *colon = memchr(part[i - 1], ':', size[i - 1]);
+        if (!colon)
+            break;
+        part[i] = colon + 1;
+        size[i] = size[i - 1] - (size_t)(part[i] - part[i - 1]);
+        size[i - 1] = (size_t)(colon - part[i - 1]);
+    }
+    room->description[0] = 0;
+    room->limit = 50;
+    if (!copy_trimmed(room->name, sizeof room->name, part[0], size[0]) || !valid_room_name(room->name))
+        return false;
+    if (part[1] && !copy_trimmed(room->description, sizeof room->description, part[1], size[1]))
+        return false;
+    if (part[2])
+        return copy_trimmed(limit, sizeof limit, part[2], size[2]) &&
+               parse_number(limit, 2, 65536, &room->limit);
+    return true;
+}
+
+/* Sets one value. Returns what was expected, in words, or NULL if it was that. */
+static const char *config_set(struct config *config, const struct setting *setting, const char *value)
+{
+    uint32_t *field = (uint32_t *)(void *)((char *)config + setting->offset);
+    size_t used, n = strlen(value);
+    struct config_room room;
+    int word;
+    switch (setting->type) {
+    case SET_NUMBER:
+        return parse_number(value, setting->min, setting->max, field) ? NULL : "a number";
+    case SET_SECONDS:
+        if (!parse_number(value, setting->min, setting->max, field))
+            return "seconds";
+        *field *= 1000;
+        return NULL;
+    case SET_ADDRESS:
+        return read_address((const uint8_t *)value, (uint32_t)n, 0, field) ? NULL : "an IPv4 address, as 192.0.2.1";
+    case SET_WORD:
+        word = word_index(setting->words, value);
+        if (word < 0)
+            return "one of:";
+        *field = (uint32_t)word;
+        return NULL;
+    case SET_ROOM:
+        if (!parse_room(value, &room))
+            return "\"Name: Description: Limit\", a name and description of up to 31 characters, a limit of 2 to 65536";
+        for (uint32_t i = 0; i < config->room_count; i++)
+            if (same_name(config->room[i].name, room.name))
+                return "a room that is not there yet";
+        if (config->room_count == CONFIG_ROOMS || same_name(room.name, "Lobby"))
+            return "at most 32 rooms, and none called Lobby";
+        config->room[config->room_count++] = room;
+        return NULL;
+    case SET_NEWS:
+        used = strlen(config->news);
+        if (used + n + 1 > NEWS_CHARS)
+            return "at most 1500 characters of news in all";
+        memcpy(config->news + used, value, n);
+        config->news[used + n] = '\n';
+        config->news[used + n + 1] = 0;
+        return NULL;
+    case SET_DOWN:
+        if (n > DOWN_CHARS)
+            return "at most 255 characters";
+        copy_text(config->down, sizeof config->down, value);
+        return NULL;
+    }
+    return "a key of the core";
+}
+
+static const struct setting *find_setting(const char *key)
+{
+    for (size_t i = 0; i < SETTINGS; i++)
+        if (strcmp(settings[i].key, key) == 0)
+            return &settings[i];
+    return NULL;
+}
+
+static void config_defaults(struct config *config)
+{
+    memset(config, 0, sizeof *config);
+    for (size_t i = 0; i < SETTINGS; i++)
+        if (settings[i].fallback)
+            (void)config_set(config, &settings[i], settings[i].fallback);
+}
+
+/* Reads a whole configuration: lines `key = value`. What is not given has its
+ * default; a line that cannot be read is left out (the shell has checked them). */
+static void config_read(struct config *config, const uint8_t *bytes, uint32_t size)
+{
+    char line[512], key[64];
+    config_defaults(config);
+    for (uint32_t at = 0; at < size;) {
+        uint32_t n = 0;
+        while (at + n < size && bytes[at + n] != '\n' && bytes[at + n] != 0)
+            n++;
+        const char *equals = memchr(bytes + at, '=', n);
+        if (equals) {
+            size_t key_chars = (size_t)(equals - (const char *)(bytes + at));
+            if (copy_trimmed(key, sizeof key, (const char *)(bytes + at), key_chars) &&
+                copy_trimmed(line, sizeof line, equals + 1, n - key_chars - 1)) {
+                const struct setting *setting = find_setting(key);
+                if (setting)
+                    (void)config_set(config, setting, line);
+            }
+        }
+        at += n + 1;
+    }
+    if (config->room_count == 0) {
+        memcpy(config->room, default_rooms, sizeof default_rooms);
+        config->room_count = sizeof default_rooms / sizeof default_rooms[0];
+    }
+}
+
+/* Appends as much as fits. */
+static void append_text(char *out, size_t out_bytes, const char *text)
+{
+    size_t n = strlen(out);
+    if (out_bytes > n)
+        copy_text(out + n, out_bytes - n, text);
+}
+
+bool nascar_config_check(const char *key, const char *value, char *why, size_t why_bytes)
+{
+    struct config config;
+    char number[24];
+    const struct setting *setting = find_setting(key);
+    if (why_bytes > 0)
+        why[0] = 0;
+    if (!setting) {
+        append_text(why, why_bytes, "unknown key");
+        return false;
+    }
+    memset(&config, 0, sizeof config);
+    const char *expected = config_set(&config, setting, value);
+    if (!expected)
+        return true;
+    append_text(why, why_bytes, "expected ");
+    append_text(why, why_bytes, expected);
+    if (setting->type == SET_WORD) {
+        append_text(why, why_bytes, " ");
+        append_text(why, why_bytes, setting->words);
+    }
+    if (setting->type == SET_NUMBER || setting->type == SET_SECONDS) {
+        append_text(why, why_bytes, " from ");
+        write_number(number, setting->min);
+        append_text(why, why_bytes, number);
+        append_text(why, why_bytes, " to ");
+        write_number(number, setting->max);
+        append_text(why, why_bytes, number);
+    }
+    return false;
+}
+
+/* ---- State -------------------------------------------------------------- */
+
+#define NONE NASCAR_NONE
+#define LIVE (UINT32_MAX - 1) /* the link of a pool item that is in use */
+
+/* A table of items with a high-water mark and a free list threaded through
+ * their first word. What lies above the mark has never been touched. */
+struct pool {
+    size_t offset;
+    uint32_t stride, capacity;
+    uint32_t high, free, live;
+};
+
+/* Chained hash table over the items of one pool: buckets and chains hold item
+ * number + 1, so that zero memory is an empty table. */
+struct index {
+    size_t buckets, chains;
+    uint32_t mask;
+};
+
+/* Deadlines. One queue for each length of time, so that a new deadline is the
+ * last of its queue; a timer's number tells whose it is (timer_base). */
+enum queue {
+    Q_NONE,
+    Q_FIRST_FRAME,
+    Q_LINGER,
+    Q_BUDDY_LOGIN,
+    Q_LOGIN,
+    Q_IDLE,
+    Q_THROTTLE,
+    Q_SLOW,
+    Q_CHALLENGE,
+    Q_RACE_START,
+    Q_DIRECTORY,
+    Q_FAILURES,
+    QUEUES
+};
+
+struct timer {
+    uint64_t due_ms;
+    uint32_t prev, next;
+    uint16_t queue;
+    uint16_t paused; /* the queue it goes back to */
+};
+
+/* A connection has these four timers. */
+enum conn_timer { T_PHASE, T_IDLE, T_THROTTLE, T_SLOW, CONN_TIMERS };
+
+struct queue_ends {
+    uint32_t head, tail;
+};
+
+/* A feed is what a console sees as a list: its entries in the order of their
+ * last change. `seq` is unique in the whole state. An entry that goes away
+ * stays as a tombstone until each subscription of that time has passed it. */
+struct node {
+    uint64_t seq;
+    uint32_t prev, next;
+    uint32_t waiting; /* tombstone: subscriptions still to pass it */
+    uint8_t linked, tombstone;
+};
+
+struct feed {
+    uint32_t head, tail;
+    uint32_t subscribers;
+};
+
+/* How far one console has been told of one feed. */
+struct subscription {
+    uint64_t cursor; /* the last change told */
+    uint64_t since;  /* tombstones up to this one are none of ours */
+    uint32_t at;     /* the node of cursor, if it still has that seq */
+    uint32_t on;
+};
+
+enum conn_state {
+    CONN_FREE,
+    CONN_NEW,       /* no frame yet: any service */
+    CONN_DIRECTORY,
+    CONN_LOBBY,     /* no login yet */
+    CONN_ACCOUNT,   /* after auth or acct */
+    CONN_PERSONA,   /* after pers */
+    CONN_BUDDY_NEW, /* no AUTH yet */
+    CONN_BUDDY
+};
+
+enum wait { WAIT_NONE, WAIT_VERDICT, WAIT_RECORD };
+
+/* What `sele` asked for; before `pers` it is only noted. */
+struct wants {
+    uint32_t rooms, users, ranks, mesgs;
+};
+
+struct conn {
+    uint8_t state, wait;
+    bool closing;   /* no input any more; flush, close */
+    bool ready;     /* in the queue of outputs */
+    bool slow;      /* its last write did not complete */
+    bool crowded;   /* keeps up, but has no room for one more chat line */
+    bool stalled;   /* in the queue of those whose next frame waits */
+    bool doomed;    /* in the queue of those to take out of the game */
+    uint8_t unknown_kinds;
+    uint32_t peer, local, reported;
+    uint32_t address;        /* in addresses */
+    struct wants wants;
+    uint32_t inbox, outbox;  /* blocks, while there is something in them */
+    uint32_t in_size;
+    uint32_t out_start, out_end;
+    uint32_t next_ready, next_stalled, next_doomed;
+    uint32_t wheel_slot, wheel_prev, wheel_next; /* pings; slot NONE: not pinged */
+    uint32_t ticket;         /* of the verdict or record it waits for */
+    uint32_t checking;       /* the account whose password is being compared */
+    uint32_t player;
+    uint32_t persona;        /* buddy: whose link this is */
+    uint32_t missed_lines;
+    uint32_t ping_ref, round_trip_ms;
+    uint64_t wait_since_ms, ping_sent_ms;
+    uint64_t tokens_milli, tokens_at_ms;
+    uint8_t skey[16];
+};
+
+struct inbox {
+    uint32_t link;
+    uint8_t bytes[INBOX_BYTES];
+};
+
+struct outbox {
+    uint32_t link;
+    uint8_t bytes[OUTBOX_BYTES];
+};
+
+struct account {
+    uint32_t link;
+    uint32_t player;
+    uint32_t persona[PERSONAS_PER_ACCOUNT]; /* in the order they were made, then NONE */
+    int64_t created_s, last_login_s;
+    char name[ACCOUNT_CHARS + 1];
+    char spam[3];
+    char mail[MAIL_CHARS + 1];
+    char hash[HASH_CHARS + 1];
+    bool banned;
+};
+
+struct persona {
+    uint32_t link;
+    uint32_t account;
+    uint32_t player;
+    uint32_t buddy;   /* its buddy connection */
+    uint32_t edges;   /* first of its roster */
+    uint32_t edge_count;
+    uint32_t ignored_by; /* how many have it on their ignore list */
+    int64_t ticket_until_s;
+    uint8_t ticket[8]; /* LKEY */
+    char name[PERSONA_CHARS + 1];
+};
+
+#define LIST_BUDDY 1u
+#define LIST_IGNORE 2u
+
+/* One persona on another's roster. 16 bytes, so the lists share a word. */
+struct edge {
+    uint32_t link;  /* LIVE or the free list */
+    uint32_t owner;
+    uint32_t next;  /* in the owner's roster */
+    uint32_t other_and_lists; /* other << 2 | lists */
+};
+
+struct player {
+    uint32_t link;
+    uint32_t account, persona, conn;
+    uint32_t room, room_prev, room_next;
+    uint32_t presence; /* its entry in the room's list; none in the hub */
+    uint32_t lobby_prev, lobby_next; /* subscribers of rooms and populations */
+    uint32_t pair, side; /* its challenge or race */
+    bool self_due;       /* its own record is to be sent */
+    bool ranks_due;
+    struct subscription rooms, populations, users;
+    char peeked[PERSONA_CHARS + 1]; /* by `peek`: whom the next `auxi` challenges */
+    char text[TOKEN_CHARS + 1];     /* X, by `auxi` */
+};
+
+struct presence {
+    uint32_t link;
+    uint32_t room, persona;
+    uint32_t player; /* NONE: a tombstone */
+};
+
+struct room {
+    uint32_t link;
+    uint32_t ident;
+    uint32_t limit, count;
+    uint32_t members;  /* first player */
+    uint32_t crowded;  /* members whose outbox has no room for one more line */
+    uint32_t next_dirty;
+    bool created, gone, dirty;
+    struct feed users;
+    char name[ROOM_CHARS + 1];
+    char description[DESCRIPTION_CHARS + 1];
+    char password[PASSWORD_CHARS + 1];
+};
+
+#define HUB 0u
+
+enum pair_state { PAIR_OFFERED, PAIR_ACCEPTED, PAIR_RACING };
+
+/* A challenge, from the offer on, and the race it becomes. Side 0 challenged. */
+struct pair {
+    uint32_t link;
+    uint32_t state;
+    uint32_t player[2]; /* NONE: has left the race */
+    uint32_t seed;
+    uint64_t started_ms;
+    bool guest;         /* side 1 was shown a challenger who is not on its list */
+    bool ready[2];      /* has sent `chal` */
+    bool hosts[2];      /* ... with HOST=1 */
+    char ticket[33];    /* AUTH */
+};
+
+/* One source address: how many connections, and how many failed passwords. */
+struct address {
+    uint32_t link;
+    uint32_t ipv4;
+    uint32_t connections;
+    uint32_t failed;
+    uint64_t failed_at_ms;
+};
+
+struct directory_session {
+    uint32_t link;
+    uint32_t sess, peer;
+    char mask[33];
+};
+
+/* The last row encoded for many, and what it depends on. */
+struct row {
+    uint64_t from, to;
+    uint32_t count, address;
+    uint32_t size;
+    uint8_t bytes[ROW_BYTES];
+};
+
+struct record_slot {
+    uint32_t conn, ticket, size;
+    uint8_t bytes[RECORD_BYTES];
+};
+
+struct nascar {
+    struct nascar_limits limits;
+    struct config config;
+    size_t arena_bytes;
+    bool keyed; /* hash_key is drawn, the hub is there */
+    bool retry; /* what a stalled connection waits for may be there */
+    uint8_t hash_key[16];
+    uint32_t entropy_size;
+    uint8_t entropy[NASCAR_ENTROPY_BYTES];
+
+    uint64_t now_ms;
+    int64_t wall_s;
+    int64_t newest_record_s; /* a router boots in 1970: dates never go back behind this */
+    uint64_t seq; /* of the newest change in any feed */
+    uint32_t next_ticket, next_room, next_created_room;
+
+    struct pool conns, inboxes, outboxes, accounts, personas, edges, players, presences, rooms, pairs, addresses,
+        directory;
+    struct index account_names, persona_names, edge_pairs, room_names, address_numbers, session_numbers, session_peers;
+    size_t timers, nodes;
+    uint32_t timer_count, pair_timers, directory_timers, address_timers;
+
+    struct queue_ends queue[QUEUES];
+    struct queue_ends ready, stalled, doomed;
+    uint32_t dirty_rooms;
+    bool lobby_dirty;
+    uint32_t lobby_players; /* first subscriber of rooms and populations */
+    struct feed room_feed, population_feed;
+    uint32_t conn_count;
+
+    uint32_t wheel[PING_SLOTS];
+    uint32_t wheel_at, wheel_next_slot, wheel_count;
+    uint64_t wheel_due_ms, wheel_batch_ms;
+
+    struct row user_row, room_row, population_row;
+    struct outgoing frame; /* the one being written */
+
+    uint32_t record_count, record_taken;
+    struct record_slot record[RECORDS];
+    uint32_t job_count, job_taken;
+    struct nascar_hash_job job[RECORDS];
+    uint32_t log_size, log_taken, log_lost;
+    char log[LOG_BYTES];
+};
+
+/* ---- Arena -------------------------------------------------------------- */
+
+uint32_t nascar_connections(const struct nascar_limits *limits)
+{
+    return 2 * limits->clients + 64;
+}
+
+static bool in_range(uint32_t value, uint32_t min, uint32_t max)
+{
+    return value >= min && value <= max;
+}
+
+/* Places count items and returns where; *at moves behind them. 64 bits, so
+ * that no product of limits overflows on a 32-bit machine. */
+static size_t place(uint64_t *at, uint64_t count, uint64_t stride)
+{
+    uint64_t offset = (*at + 15) / 16 * 16;
+    *at = offset + count * stride;
+    return (size_t)offset;
+}
+
+static void place_pool(struct pool *pool, uint64_t *at, uint32_t capacity, size_t stride)
+{
+    pool->offset = place(at, capacity, stride);
+    pool->stride = (uint32_t)stride;
+    pool->capacity = capacity;
+    pool->free = NONE;
+}
+
+static void place_index(struct index *index, uint64_t *at, uint32_t capacity)
+{
+    uint32_t buckets = 16;
+    while (buckets < capacity)
+        buckets *= 2;
+    index->buckets = place(at, buckets, sizeof(uint32_t));
+    index->chains = place(at, capacity, sizeof(uint32_t));
+    index->mask = buckets - 1;
+}
+
+/* Lays the arena out; returns its size, 0 if a limit is out of range or the
+ * machine cannot address it. */
+static size_t lay_out(struct nascar *s, const struct nascar_limits *limits)
+{
+    uint64_t at = sizeof *s;
+    if (!in_range(limits->clients, 1, 65536) || !in_range(limits->accounts, 1, 1048576) ||
+        !in_range(limits->rooms, 8, 4096) || !in_range(limits->directory_sessions, 1, 65536) ||
+        !in_range(limits->roster_edges, 1, 1u << 26))
+        return 0;
+    uint32_t conns = nascar_connections(limits), clients = limits->clients;
+    place_pool(&s->conns, &at, conns, sizeof(struct conn));
+    place_pool(&s->inboxes, &at, conns, sizeof(struct inbox));
+    place_pool(&s->outboxes, &at, conns, sizeof(struct outbox));
+    place_pool(&s->accounts, &at, limits->accounts, sizeof(struct account));
+    place_pool(&s->personas, &at, limits->accounts * PERSONAS_PER_ACCOUNT, sizeof(struct persona));
+    place_pool(&s->edges, &at, limits->roster_edges, sizeof(struct edge));
+    place_pool(&s->players, &at, clients, sizeof(struct player));
+    /* Each player has one, the rest is for tombstones; entering a room is
+     * refused while a slow reader, closed within 30 s, keeps all of those. */
+    place_pool(&s->presences, &at, clients * 4 + 64, sizeof(struct presence));
+    place_pool(&s->rooms, &at, limits->rooms, sizeof(struct room));
+    place_pool(&s->pairs, &at, clients, sizeof(struct pair));
+    /* Each connection has one; 1024 more remember who failed a password. */
+    place_pool(&s->addresses, &at, conns + 1024, sizeof(struct address));
+    place_pool(&s->directory, &at, limits->directory_sessions, sizeof(struct directory_session));
+    place_index(&s->account_names, &at, s->accounts.capacity);
+    place_index(&s->persona_names, &at, s->personas.capacity);
+    place_index(&s->edge_pairs, &at, s->edges.capacity);
+    place_index(&s->room_names, &at, s->rooms.capacity);
+    place_index(&s->address_numbers, &at, s->addresses.capacity);
+    place_index(&s->session_numbers, &at, s->directory.capacity);
+    place_index(&s->session_peers, &at, s->directory.capacity);
+    s->pair_timers = conns * CONN_TIMERS;
+    s->directory_timers = s->pair_timers + s->pairs.capacity;
+    s->address_timers = s->directory_timers + s->directory.capacity;
+    s->timer_count = s->address_timers + s->addresses.capacity;
+    s->timers = place(&at, s->timer_count, sizeof(struct timer));
+    /* A room has two nodes (list, population), a presence one. */
+    s->nodes = place(&at, 2ull * s->rooms.capacity + s->presences.capacity, sizeof(struct node));
+    return at <= SIZE_MAX / 2 ? (size_t)at : 0;
+}
+
+size_t nascar_arena_size(const struct nascar_limits *limits)
+{
+    struct nascar s;
+    memset(&s, 0, sizeof s);
+    return lay_out(&s, limits);
+}
+
+static void *in_arena(const struct nascar *s, size_t offset, size_t index, size_t stride)
+{
+    return (void *)((uintptr_t)s + offset + index * stride);
+}
+
+static void *item(const struct nascar *s, const struct pool *pool, uint32_t i)
+{
+    assert(i < pool->high);
+    return in_arena(s, pool->offset, i, pool->stride);
+}
+
+/* Connections are numbered by the shell, so their pool has no free list. */
+static struct conn *conn_at(const struct nascar *s, uint32_t i)
+{
+    assert(i < s->conns.capacity);
+    return in_arena(s, s->conns.offset, i, sizeof(struct conn));
+}
+
+#define ITEM(type, name, pool) \
+    static struct type *name(const struct nascar *s, uint32_t i) \
+    { \
+        return item(s, &s->pool, i); \
+    }
+ITEM(inbox, inbox_at, inboxes)
+ITEM(outbox, outbox_at, outboxes)
+ITEM(account, account_at, accounts)
+ITEM(persona, persona_at, personas)
+ITEM(edge, edge_at, edges)
+ITEM(player, player_at, players)
+ITEM(presence, presence_at, presences)
+ITEM(room, room_at, rooms)
+ITEM(pair, pair_at, pairs)
+ITEM(address, address_at, addresses)
+ITEM(directory_session, session_at, directory)
+#undef ITEM
+
+static struct timer *timer_at(const struct nascar *s, uint32_t i)
+{
+    assert(i < s->timer_count);
+    return in_arena(s, s->timers, i, sizeof(struct timer));
+}
+
+/* Returns a zeroed item's number, or NONE if the pool is full. */
+static uint32_t pool_take(struct nascar *s, struct pool *pool)
+{
+    uint32_t i = pool->free;
+    if (i == NONE && pool->high == pool->capacity)
+        return NONE;
+    if (i == NONE)
+        i = pool->high++;
+    uint32_t *link = item(s, pool, i);
+    if (i == pool->free)
+        pool->free = *link;
+    memset(link, 0, pool->stride);
+    *link = LIVE;
+    pool->live++;
+    return i;
+}
+
+static void pool_give(struct nascar *s, struct pool *pool, uint32_t i)
+{
+    uint32_t *link = item(s, pool, i);
+    assert(*link == LIVE);
+    *link = pool->free;
+    pool->free = i;
+    pool->live--;
+}
+
+static bool pool_full(const struct pool *pool)
+{
+    return pool->live == pool->capacity;
+}
+
+/* ---- Look-up ------------------------------------------------------------ */
+
+static uint32_t *bucket_at(const struct nascar *s, const struct index *index, uint64_t hash)
+{
+    return in_arena(s, index->buckets, hash & index->mask, sizeof(uint32_t));
+}
+
+static uint32_t *chain_at(const struct nascar *s, const struct index *index, uint32_t i)
+{
+    return in_arena(s, index->chains, i, sizeof(uint32_t));
+}
+
+/* The newest entry of a bucket comes first. */
+static uint32_t index_first(const struct nascar *s, const struct index *index, uint64_t hash)
+{
+    return *bucket_at(s, index, hash) - 1;
+}
+
+static uint32_t index_next(const struct nascar *s, const struct index *index, uint32_t i)
+{
+    return *chain_at(s, index, i) - 1;
+}
+
+static void index_add(struct nascar *s, const struct index *index, uint64_t hash, uint32_t i)
+{
+    uint32_t *bucket = bucket_at(s, index, hash);
+    *chain_at(s, index, i) = *bucket;
+    *bucket = i + 1;
+}
+
+static void index_remove(struct nascar *s, const struct index *index, uint64_t hash, uint32_t i)
+{
+    uint32_t *link = bucket_at(s, index, hash);
+    while (*link != i + 1) {
+        assert(*link != 0);
+        link = chain_at(s, index, *link - 1);
+    }
+    *link = *chain_at(s, index, i);
+    *chain_at(s, index, i) = 0;
+}
+
+static uint64_t hash_name(const struct nascar *s, const char *name)
+{
+    uint8_t folded[ANY_NAME_CHARS];
+    size_t n = 0;
+    for (; n < sizeof folded && name[n]; n++)
+        folded[n] = lower((uint8_t)name[n]);
+    return siphash(s->hash_key, folded, n);
+}
+
+static uint64_t hash_numbers(const struct nascar *s, uint32_t a, uint32_t b)
+{
+    uint8_t bytes[8];
+    store_be32(bytes, a);
+    store_be32(bytes + 4, b);
+    return siphash(s->hash_key, bytes, sizeof bytes);
+}
+
+static uint32_t find_account(const struct nascar *s, const char *name)
+{
+    uint32_t i = index_first(s, &s->account_names, hash_name(s, name));
+    while (i != NONE && !same_name(account_at(s, i)->name, name))
+        i = index_next(s, &s->account_names, i);
+    return i;
+}
+
+static uint32_t find_persona(const struct nascar *s, const char *name)
+{
+    uint32_t i = index_first(s, &s->persona_names, hash_name(s, name));
+    while (i != NONE && !same_name(persona_at(s, i)->name, name))
+        i = index_next(s, &s->persona_names, i);
+    return i;
+}
+
+static uint32_t find_room(const struct nascar *s, const char *name)
+{
+    uint32_t i = index_first(s, &s->room_names, hash_name(s, name));
+    while (i != NONE && !same_name(room_at(s, i)->name, name))
+        i = index_next(s, &s->room_names, i);
+    return i;
+}
+
+static uint32_t find_edge(const struct nascar *s, uint32_t owner, uint32_t other)
+{
+    uint32_t i = index_first(s, &s->edge_pairs, hash_numbers(s, owner, other));
+    while (i != NONE && (edge_at(s, i)->owner != owner || edge_at(s, i)->other_and_lists >> 2 != other))
+        i = index_next(s, &s->edge_pairs, i);
+    return i;
+}
+
+static uint32_t find_address(const struct nascar *s, uint32_t ipv4)
+{
+    uint32_t i = index_first(s, &s->address_numbers, hash_numbers(s, ipv4, 0));
+    while (i != NONE && address_at(s, i)->ipv4 != ipv4)
+        i = index_next(s, &s->address_numbers, i);
+    return i;
+}
+
+static uint32_t find_session(const struct nascar *s, uint32_t sess)
+{
+    uint32_t i = index_first(s, &s->session_numbers, hash_numbers(s, sess, 0));
+    while (i != NONE && session_at(s, i)->sess != sess)
+        i = index_next(s, &s->session_numbers, i);
+    return i;
+}
+
+/* The newest of that peer: buckets hold the newest first. */
+static uint32_t find_session_of_peer(const struct nascar *s, uint32_t peer)
+{
+    uint32_t i = index_first(s, &s->session_peers, hash_numbers(s, peer, 0));
+    while (i != NONE && session_at(s, i)->peer != peer)
+        i = index_next(s, &s->session_peers, i);
+    return i;
+}
+
+/* ---- Entropy ------------------------------------------------------------ */
+
+uint32_t nascar_entropy_wanted(const struct nascar *s)
+{
+    return NASCAR_ENTROPY_BYTES - s->entropy_size;
+}
+
+/* Takes unpredictable bytes out of the pool: each is used once. */
+static void draw(struct nascar *s, uint8_t *out, uint32_t size)
+{
+    assert(size <= s->entropy_size);
+    s->entropy_size -= size;
+    memcpy(out, s->entropy + s->entropy_size, size);
+    wipe(s->entropy + s->entropy_size, size);
+}
+
+static uint32_t draw_u32(struct nascar *s)
+{
+    uint8_t bytes[4];
+    draw(s, bytes, sizeof bytes);
+    return load_be32(bytes);
+}
+
+/* ---- Timers ------------------------------------------------------------- */
+
+static void timer_stop(struct nascar *s, uint32_t i)
+{
+    struct timer *t = timer_at(s, i);
+    t->paused = Q_NONE;
+    if (t->queue == Q_NONE)
+        return;
+    struct queue_ends *q = &s->queue[t->queue];
+    if (t->prev != NONE)
+        timer_at(s, t->prev)->next = t->next;
+    else
+        q->head = t->next;
+    if (t->next != NONE)
+        timer_at(s, t->next)->prev = t->prev;
+    else
+        q->tail = t->prev;
+    t->queue = Q_NONE;
+}
+
+/* A queue is kept in order of time. As all of its timers are equally long, the
+ * new one is the last, but for a wait that stood still or a new configuration. */
+static void timer_start_at(struct nascar *s, uint32_t i, enum queue queue, uint64_t due_ms)
+{
+    struct timer *t = timer_at(s, i);
+    struct queue_ends *q = &s->queue[queue];
+    timer_stop(s, i);
+    uint32_t after = q->tail;
+    while (after != NONE && timer_at(s, after)->due_ms > due_ms)
+        after = timer_at(s, after)->prev;
+    t->queue = (uint16_t)queue;
+    t->due_ms = due_ms;
+    t->prev = after;
+    t->next = after == NONE ? q->head : timer_at(s, after)->next;
+    if (t->next != NONE)
+        timer_at(s, t->next)->prev = i;
+    else
+        q->tail = i;
+    if (after != NONE)
+        timer_at(s, after)->next = i;
+    else
+        q->head = i;
+}
+
+static uint32_t queue_ms(const struct nascar *s, enum queue queue)
+{
+    switch (queue) {
+    case Q_FIRST_FRAME: return s->config.first_frame_ms;
+    case Q_LINGER: return s->config.linger_ms;
+    case Q_BUDDY_LOGIN: return s->config.buddy_login_ms;
+    case Q_LOGIN: return s->config.login_ms;
+    case Q_IDLE: return s->config.idle_ms;
+    case Q_THROTTLE: return THROTTLE_MS;
+    case Q_SLOW: return SLOW_MS;
+    case Q_CHALLENGE: return s->config.challenge_ms;
+    case Q_RACE_START: return s->config.race_start_ms;
+    case Q_DIRECTORY: return DIRECTORY_MS;
+    case Q_FAILURES: return FAILURES_MS;
+    case Q_NONE:
+    case QUEUES: break;
+    }
+    assert(false);
+    return 0;
+}
+
+static void timer_start(struct nascar *s, uint32_t i, enum queue queue)
+{
+    timer_start_at(s, i, queue, s->now_ms + queue_ms(s, queue));
+}
+
+/* A timer stands still, and goes on later with what it had left. */
+static void timer_pause(struct nascar *s, uint32_t i)
+{
+    uint16_t queue = timer_at(s, i)->queue;
+    timer_stop(s, i);
+    timer_at(s, i)->paused = queue;
+}
+
+static void timer_resume(struct nascar *s, uint32_t i, uint64_t paused_ms)
+{
+    const struct timer *t = timer_at(s, i);
+    if (t->paused != Q_NONE)
+        timer_start_at(s, i, (enum queue)t->paused, t->due_ms + paused_ms);
+}
+
+static uint32_t conn_timer(uint32_t c, enum conn_timer which)
+{
+    return c * CONN_TIMERS + which;
+}
+
+/* ---- Log ---------------------------------------------------------------- */
+
+/* A line is begun, gets its key=value pairs, and is ended. It is built at the
+ * end of the log buffer: level, text, NUL. */
+static void log_byte(struct nascar *s, char c)
+{
+    if (s->log_size < LOG_BYTES)
+        s->log[s->log_size] = c;
+    s->log_size++; /* past the end: log_end takes the line back */
+}
+
+static void log_chars(struct nascar *s, const char *text)
+{
+    while (*text)
+        log_byte(s, *text++);
+}
+
+static void log_number(struct nascar *s, const char *key, int64_t value)
+{
+    char text[24];
+    write_number(text, value);
+    log_byte(s, ' ');
+    log_chars(s, key);
+    log_byte(s, '=');
+    log_chars(s, text);
+}
+
+/* Quoted, and every byte that could end the line, the quotes or a terminal's
+ * patience is \xNN. */
+static void log_text(struct nascar *s, const char *key, const char *value)
+{
+    log_byte(s, ' ');
+    log_chars(s, key);
+    log_chars(s, "=\"");
+    for (; *value; value++) {
+        uint8_t c = (uint8_t)*value;
+        if (c < 0x20 || c > 0x7e || c == '"' || c == '\\') {
+            log_chars(s, "\\x");
+            log_byte(s, hex_digits[c >> 4]);
+            log_byte(s, hex_digits[c & 15]);
+        } else {
+            log_byte(s, *value);
+        }
+    }
+    log_byte(s, '"');
+}
+
+static void log_address(struct nascar *s, const char *key, uint32_t address)
+{
+    char text[16];
+    write_address(text, address);
+    log_byte(s, ' ');
+    log_chars(s, key);
+    log_byte(s, '=');
+    log_chars(s, text);
+}
+
+/* Returns where the line starts, for log_end. */
+static uint32_t log_begin(struct nascar *s, enum nascar_log_level level, const char *name)
+{
+    uint32_t start = s->log_size;
+    log_byte(s, (char)level);
+    log_chars(s, "event=");
+    log_chars(s, name);
+    if (s->log_lost > 0)
+        log_number(s, "lines_lost", s->log_lost);
+    return start;
+}
+
+static void log_end(struct nascar *s, uint32_t start)
+{
+    log_byte(s, 0);
+    if (s->log_size <= LOG_BYTES) {
+        s->log_lost = 0;
+    } else {
+        s->log_size = start;
+        s->log_lost++;
+    }
+}
+
+bool nascar_next_log(struct nascar *s, struct nascar_log *log)
+{
+    if (s->log_taken == s->log_size)
+        return false;
+    log->level = (enum nascar_log_level)s->log[s->log_taken];
+    log->text = s->log + s->log_taken + 1;
+    s->log_taken += (uint32_t)strlen(log->text) + 2;
+    return true;
+}
+
+/* The start of a line about one connection. */
+static uint32_t log_conn(struct nascar *s, enum nascar_log_level level, const char *name, uint32_t c)
+{
+    const struct conn *conn = conn_at(s, c);
+    uint32_t start = log_begin(s, level, name);
+    log_number(s, "conn", c);
+    log_address(s, "peer", conn->peer);
+    if (conn->player != NONE) {
+        const struct player *p = player_at(s, conn->player);
+        log_text(s, "account", account_at(s, p->account)->name);
+        if (p->persona != NONE)
+            log_text(s, "persona", persona_at(s, p->persona)->name);
+    } else if (conn->persona != NONE) {
+        log_text(s, "persona", persona_at(s, conn->persona)->name);
+    }
+    return start;
+}
+
+/* ---- Connections: queues ------------------------------------------------ */
+
+/* Three queues of connections, each threaded through a word of its own:
+ * those with output, those whose next frame waits, those to take out. */
+static void enqueue(struct nascar *s, struct queue_ends *q, uint32_t c, size_t link)
+{
+    uint32_t *next = (uint32_t *)(void *)((char *)conn_at(s, c) + link);
+    *next = NONE;
+    if (q->tail == NONE)
+        q->head = c;
+    else
+        *(uint32_t *)(void *)((char *)conn_at(s, q->tail) + link) = c;
+    q->tail = c;
+}
+
+static uint32_t dequeue(struct nascar *s, struct queue_ends *q, size_t link)
+{
+    uint32_t c = q->head;
+    if (c == NONE)
+        return NONE;
+    q->head = *(uint32_t *)(void *)((char *)conn_at(s, c) + link);
+    if (q->head == NONE)
+        q->tail = NONE;
+    return c;
+}
+
+static void mark_ready(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    if (!conn->ready)
+        enqueue(s, &s->ready, c, offsetof(struct conn, next_ready));
+    conn->ready = true;
+}
+
+static void mark_stalled(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    if (!conn->stalled)
+        enqueue(s, &s->stalled, c, offsetof(struct conn, next_stalled));
+    conn->stalled = true;
+}
+
+/* ---- Outboxes ----------------------------------------------------------- */
+
+static uint32_t outbox_free(const struct conn *conn)
+{
+    return OUTBOX_BYTES - (conn->out_end - conn->out_start);
+}
+
+/* Keeps the count of a room's members who could not take one more chat line,
+ * though they do read. While it is not 0, who talks there waits. */
+static void count_crowded(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    bool crowded = conn->state == CONN_PERSONA && !conn->closing && !conn->slow && conn->player != NONE &&
+                   player_at(s, conn->player)->room != NONE && outbox_free(conn) < REPLY_BYTES + CHAT_BYTES;
+    if (crowded == conn->crowded)
+        return;
+    conn->crowded = crowded;
+    struct room *room = room_at(s, player_at(s, conn->player)->room);
+    room->crowded += crowded ? 1u : 0u - 1u;
+    if (!crowded)
+        s->retry = true;
+}
+
+/* Ends a connection: no input from now on, what is in its outbox is flushed.
+ * Its player leaves the game when the present frame is done (settle), so that
+ * nobody walks a list that changes under his feet. */
+static void conn_doom(struct nascar *s, uint32_t c, const char *reason)
+{
+    struct conn *conn = conn_at(s, c);
+    if (conn->state == CONN_FREE || conn->doomed || conn->closing)
+        return;
+    uint32_t line = log_conn(s, NASCAR_LOG_INFO, "close", c);
+    log_text(s, "reason", reason);
+    log_end(s, line);
+    conn->closing = true;
+    conn->doomed = true;
+    enqueue(s, &s->doomed, c, offsetof(struct conn, next_doomed));
+    count_crowded(s, c);
+    mark_ready(s, c);
+}
+
+/* Queues one whole frame. A connection that has no room for it has left its
+ * answers unread for many requests of others: it is closed. */
+static void conn_write(struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size)
+{
+    struct conn *conn = conn_at(s, c);
+    if (conn->state == CONN_FREE || conn->closing)
+        return;
+    if (outbox_free(conn) < size) {
+        conn_doom(s, c, "outbox full");
+        return;
+    }
+    if (conn->outbox == NONE) {
+        conn->outbox = pool_take(s, &s->outboxes); /* one for each connection: never fails */
+        conn->out_start = conn->out_end = 0;
+    }
+    struct outbox *box = outbox_at(s, conn->outbox);
+    if (OUTBOX_BYTES - conn->out_end < size) {
+        memmove(box->bytes, box->bytes + conn->out_start, conn->out_end - conn->out_start);
+        conn->out_end -= conn->out_start;
+        conn->out_start = 0;
+    }
+    memcpy(box->bytes + conn->out_end, bytes, size);
+    conn->out_end += size;
+    mark_ready(s, c);
+    count_crowded(s, c);
+}
+
+/* Ends the frame that is being written and queues it. */
+static void send_frame(struct nascar *s, uint32_t c)
+{
+    frame_end(&s->frame);
+    conn_write(s, c, s->frame.bytes, s->frame.size);
+}
+
+static void outbox_release(struct nascar *s, struct conn *conn)
+{
+    if (conn->outbox != NONE)
+        pool_give(s, &s->outboxes, conn->outbox);
+    conn->outbox = NONE;
+    conn->out_start = conn->out_end = 0;
+}
+
+uint32_t nascar_next_output(struct nascar *s)
+{
+    uint32_t c;
+    do {
+        c = dequeue(s, &s->ready, offsetof(struct conn, next_ready));
+        if (c != NONE)
+            conn_at(s, c)->ready = false;
+    } while (c != NONE && conn_at(s, c)->state == CONN_FREE);
+    return c;
+}
+
+const uint8_t *nascar_outbox(const struct nascar *s, uint32_t c, uint32_t *size)
+{
+    *size = 0;
+    if (c >= s->conns.capacity || conn_at(s, c)->state == CONN_FREE || conn_at(s, c)->outbox == NONE)
+        return NULL;
+    const struct conn *conn = conn_at(s, c);
+    *size = conn->out_end - conn->out_start;
+    return outbox_at(s, conn->outbox)->bytes + conn->out_start;
+}
+
+bool nascar_closing(const struct nascar *s, uint32_t c)
+{
+    return c < s->conns.capacity && conn_at(s, c)->state != CONN_FREE && conn_at(s, c)->closing;
+}
+
+uint32_t nascar_inbox_room(const struct nascar *s, uint32_t c)
+{
+    if (c >= s->conns.capacity || conn_at(s, c)->state == CONN_FREE || conn_at(s, c)->closing)
+        return 0;
+    return INBOX_BYTES - conn_at(s, c)->in_size;
+}
+
+/* ---- Records and hash jobs ---------------------------------------------- */
+
+/* The connection waits, its deadlines stand still, and its frame stays in the
+ * inbox: when the answer comes the command goes on with it. */
+static void conn_wait(struct nascar *s, uint32_t c, enum wait wait)
+{
+    struct conn *conn = conn_at(s, c);
+    conn->wait = (uint8_t)wait;
+    conn->ticket = ++s->next_ticket;
+    conn->wait_since_ms = s->now_ms;
+    timer_pause(s, conn_timer(c, T_PHASE));
+    timer_pause(s, conn_timer(c, T_IDLE));
+}
+
+static void conn_wait_over(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    uint64_t waited_ms = s->now_ms - conn->wait_since_ms;
+    conn->wait = WAIT_NONE;
+    timer_resume(s, conn_timer(c, T_PHASE), waited_ms);
+    timer_resume(s, conn_timer(c, T_IDLE), waited_ms);
+}
+
+/* Hands out the frame that is being written as a durable record; connection c
+ * waits for it. The frame was started only because there was a slot. */
+static void send_record(struct nascar *s, uint32_t c)
+{
+    assert(s->record_count < RECORDS);
+    struct record_slot *slot = &s->record[s->record_count++];
+    frame_end(&s->frame);
+    assert(s->frame.size <= RECORD_BYTES);
+    conn_wait(s, c, WAIT_RECORD);
+    slot->conn = c;
+    slot->ticket = conn_at(s, c)->ticket;
+    slot->size = s->frame.size;
+    memcpy(slot->bytes, s->frame.bytes, s->frame.size);
+}
+
+/* Asks for a comparison with `stored` (none if empty) and a fresh hash (none
+ * if `fresh` is empty); connection c waits for the verdict. */
+static void send_hash_job(struct nascar *s, uint32_t c, const char *password, const char *stored, const char *fresh)
+{
+    assert(s->job_count < RECORDS);
+    struct nascar_hash_job *job = &s->job[s->job_count++];
+    conn_wait(s, c, WAIT_VERDICT);
+    memset(job, 0, sizeof *job);
+    job->conn = c;
+    job->ticket = conn_at(s, c)->ticket;
+    copy_text(job->password, sizeof job->password, password);
+    copy_text(job->stored, sizeof job->stored, stored);
+    copy_text(job->fresh, sizeof job->fresh, fresh);
+    draw(s, job->salt, sizeof job->salt);
+}
+
+bool nascar_next_record(struct nascar *s, struct nascar_record *record)
+{
+    if (s->record_taken == s->record_count)
+        return false;
+    const struct record_slot *slot = &s->record[s->record_taken++];
+    record->conn = slot->conn;
+    record->ticket = slot->ticket;
+    record->size = slot->size;
+    record->bytes = slot->bytes;
+    return true;
+}
+
+bool nascar_next_hash_job(struct nascar *s, struct nascar_hash_job *job)
+{
+    if (s->job_taken == s->job_count)
+        return false;
+    *job = s->job[s->job_taken];
+    wipe(&s->job[s->job_taken++], sizeof *job);
+    return true;
+}
+
+/* Frees what the shell has taken since the last step. */
+static void free_taken(struct nascar *s)
+{
+    if (s->record_taken == s->record_count) {
+        s->retry = s->retry || s->record_count == RECORDS;
+        s->record_taken = s->record_count = 0;
+    }
+    if (s->job_taken == s->job_count) {
+        s->retry = s->retry || s->job_count == RECORDS;
+        s->job_taken = s->job_count = 0;
+    }
+    if (s->log_taken == s->log_size)
+        s->log_taken = s->log_size = 0;
+}
+
+/* ---- Feeds: lists that each console follows at its own pace -------------- */
+
+/* Nodes: a room's entry in the list of rooms, its population, a presence. */
+static struct node *node_at(const struct nascar *s, uint32_t i)
+{
+    return in_arena(s, s->nodes, i, sizeof(struct node));
+}
+
+static uint32_t room_node(uint32_t room)
+{
+    return 2 * room;
+}
+
+static uint32_t population_node(uint32_t room)
+{
+    return 2 * room + 1;
+}
+
+static uint32_t presence_node(const struct nascar *s, uint32_t presence)
+{
+    return 2 * s->rooms.capacity + presence;
+}
+
+static void feed_unlink(struct nascar *s, struct feed *feed, uint32_t i)
+{
+    struct node *node = node_at(s, i);
+    assert(node->linked);
+    if (node->prev != NONE)
+        node_at(s, node->prev)->next = node->next;
+    else
+        feed->head = node->next;
+    if (node->next != NONE)
+        node_at(s, node->next)->prev = node->prev;
+    else
+        feed->tail = node->prev;
+    memset(node, 0, sizeof *node);
+}
+
+/* Makes an entry the newest of its feed, whether it is new or changed. */
+static void feed_touch(struct nascar *s, struct feed *feed, uint32_t i)
+{
+    struct node *node = node_at(s, i);
+    if (node->linked)
+        feed_unlink(s, feed, i);
+    node->linked = 1;
+    node->seq = ++s->seq;
+    node->prev = feed->tail;
+    node->next = NONE;
+    if (feed->tail != NONE)
+        node_at(s, feed->tail)->next = i;
+    else
+        feed->head = i;
+    feed->tail = i;
+}
+
+/* Frees what a node belonged to. */
+static void node_free(struct nascar *s, struct feed *feed, uint32_t i)
+{
+    feed_unlink(s, feed, i);
+    if (i >= 2 * s->rooms.capacity)
+        pool_give(s, &s->presences, i - 2 * s->rooms.capacity);
+    else
+        pool_give(s, &s->rooms, i / 2);
+}
+
+static void tombstone_passed(struct nascar *s, struct feed *feed, uint32_t i)
+{
+    struct node *node = node_at(s, i);
+    assert(node->tombstone && node->waiting > 0);
+    if (--node->waiting == 0)
+        node_free(s, feed, i);
+}
+
+/* Turns an entry into a tombstone, or frees it if nobody follows the feed. */
+static void feed_bury(struct nascar *s, struct feed *feed, uint32_t i)
+{
+    feed_touch(s, feed, i);
+    if (feed->subscribers == 0) {
+        node_free(s, feed, i);
+        return;
+    }
+    node_at(s, i)->tombstone = 1;
+    node_at(s, i)->waiting = feed->subscribers;
+}
+
+/* The first entry that the subscription has not been told of, or NONE. */
+static uint32_t feed_next(const struct nascar *s, const struct feed *feed, const struct subscription *sub)
+{
+    uint32_t i = feed->tail;
+    if (!sub->on || i == NONE || node_at(s, i)->seq <= sub->cursor)
+        return NONE;
+    if (sub->cursor == 0) {
+        i = feed->head;
+    } else if (sub->at != NONE && node_at(s, sub->at)->linked && node_at(s, sub->at)->seq == sub->cursor) {
+        i = node_at(s, sub->at)->next;
+    } else {
+        while (node_at(s, i)->prev != NONE && node_at(s, node_at(s, i)->prev)->seq > sub->cursor)
+            i = node_at(s, i)->prev;
+    }
+    while (i != NONE && node_at(s, i)->tombstone && node_at(s, i)->seq <= sub->since)
+        i = node_at(s, i)->next;
+    return i;
+}
+
+/* The subscription has been told of entry i. */
+static void feed_advance(struct nascar *s, struct feed *feed, struct subscription *sub, uint32_t i)
+{
+    sub->cursor = node_at(s, i)->seq;
+    sub->at = i;
+    if (node_at(s, i)->tombstone)
+        tombstone_passed(s, feed, i);
+}
+
+static void unsubscribe(struct nascar *s, struct feed *feed, struct subscription *sub)
+{
+    if (!sub->on)
+        return;
+    uint64_t passed = sub->cursor > sub->since ? sub->cursor : sub->since;
+    for (uint32_t i = feed->tail; i != NONE && node_at(s, i)->seq > passed;) {
+        uint32_t prev = node_at(s, i)->prev;
+        if (node_at(s, i)->tombstone)
+            tombstone_passed(s, feed, i);
+        i = prev;
+    }
+    feed->subscribers--;
+    memset(sub, 0, sizeof *sub);
+}
+
+/* Starts, or starts again, with the whole list. */
+static void subscribe(struct nascar *s, struct feed *feed, struct subscription *sub)
+{
+    unsubscribe(s, feed, sub);
+    sub->on = 1;
+    sub->since = s->seq;
+    sub->at = NONE;
+    feed->subscribers++;
+}
+
+/* ---- Rows: what the lists say (PROTOCOL 3.3) ----------------------------- */
+
+static struct persona *player_persona(const struct nascar *s, const struct player *p)
+{
+    return persona_at(s, p->persona);
+}
+
+static const char *player_name(const struct nascar *s, uint32_t player)
+{
+    return player_persona(s, player_at(s, player))->name;
+}
+
+/* PROTOCOL 5: a challenger is busy from its offer on, who is challenged from ACPT on. */
+static bool player_busy(const struct nascar *s, const struct player *p)
+{
+    return p->pair != NONE && (p->side == 0 || pair_at(s, p->pair)->state != PAIR_OFFERED);
+}
+
+static struct endpoint endpoint_of(const struct conn *conn)
+{
+    struct endpoint end = {conn->peer, conn->reported, conn->local};
+    return end;
+}
+
+/* The address of a player for the console at connection `viewer`. */
+static uint32_t address_for(const struct nascar *s, uint32_t viewer, const struct player *p)
+{
+    return visible_address(endpoint_of(conn_at(s, viewer)), endpoint_of(conn_at(s, p->conn)),
+                           s->config.public_address);
+}
+
+/* PROTOCOL 3.1: the address that the console reached, unless one is configured. */
+static uint32_t server_address(const struct nascar *s, uint32_t c)
+{
+    return s->config.public_address ? s->config.public_address : conn_at(s, c)->local;
+}
+
+static const char *room_flags(const struct room *room)
+{
+    return room->password[0] ? "P" : "0";
+}
+
+/* `+usr` of a player. PROTOCOL 3.3: T is the receiver's room population, in
+ * deletes too; U only on one's own record. I is a number for each persona. */
+static void write_user(struct nascar *s, struct outgoing *f, const struct player *p, uint32_t address,
+                       uint32_t population, bool own)
+{
+    bool busy = player_busy(s, p);
+    frame_begin(f, "+usr", "");
+    put_number(f, tag_I, (int64_t)p->persona + 1);
+    put_raw(f, tag_F, own ? (busy ? "U1" : "U0") : (busy ? "1" : "0"));
+    put_address(f, tag_A, address);
+    put_number(f, tag_T, population);
+    put_raw(f, tag_R, "0");
+    put_text(f, tag_N, player_persona(s, p)->name);
+    put_text(f, tag_S, "");
+    put_text(f, tag_X, p->text);
+}
+
+static void write_user_gone(struct outgoing *f, uint32_t persona, uint32_t population)
+{
+    frame_begin(f, "+usr", "");
+    put_number(f, tag_I, (int64_t)persona + 1);
+    put_number(f, tag_T, population);
+}
+
+static void write_room(struct outgoing *f, const struct room *room, uint32_t address)
+{
+    frame_begin(f, "+rom", "");
+    put_number(f, tag_I, room->ident);
+    if (room->gone)
+        return;
+    put_address(f, tag_A, address);
+    put_number(f, tag_T, room->count);
+    put_number(f, tag_L, room->limit);
+    put_raw(f, tag_F, room_flags(room));
+    put_text(f, tag_N, room->name);
+    put_text(f, tag_H, room->description);
+}
+
+/* `+who` tells a console about itself; `name` is R. */
+static void send_who(struct nascar *s, uint32_t player, const char *name, const char *flags)
+{
+    const struct player *p = player_at(s, player);
+    const struct room *room = room_at(s, p->room);
+    frame_begin(&s->frame, "+who", "");
+    put_raw(&s->frame, tag_F, "U");
+    put_text(&s->frame, tag_N, player_persona(s, p)->name);
+    put_number(&s->frame, tag_RI, room->ident);
+    put_number(&s->frame, tag_RT, room->count);
+    put_raw(&s->frame, tag_RF, flags);
+    put_text(&s->frame, tag_R, name);
+    send_frame(s, p->conn);
+}
+
+/* Ends the frame being written, keeps it as a row, and returns the row. */
+static void keep_row(struct nascar *s, struct row *row)
+{
+    frame_end(&s->frame);
+    assert(s->frame.size <= ROW_BYTES);
+    row->size = s->frame.size;
+    memcpy(row->bytes, s->frame.bytes, s->frame.size);
+}
+
+/* One row of the list of rooms; false if the console knows them all. */
+static bool send_room_row(struct nascar *s, struct player *p)
+{
+    uint32_t i = feed_next(s, &s->room_feed, &p->rooms);
+    if (i == NONE)
+        return false;
+    const struct room *room = room_at(s, i / 2);
+    struct row *row = &s->room_row;
+    uint32_t address = server_address(s, p->conn);
+    uint64_t seq = node_at(s, i)->seq;
+    if (row->to != seq || row->count != room->count || row->address != address) {
+        write_room(&s->frame, room, address);
+        keep_row(s, row);
+        row->to = seq;
+        row->count = room->count;
+        row->address = address;
+    }
+    conn_write(s, p->conn, row->bytes, row->size);
+    feed_advance(s, &s->room_feed, &p->rooms, i);
+    return true;
+}
+
+/* One row of the room's users, the console's own last; false if it knows them all. */
+static bool send_user_row(struct nascar *s, uint32_t player)
+{
+    struct player *p = player_at(s, player);
+    struct room *room = room_at(s, p->room);
+    uint32_t i = feed_next(s, &room->users, &p->users);
+    if (i == NONE) {
+        if (!p->self_due)
+            return false;
+        p->self_due = false;
+        write_user(s, &s->frame, p, conn_at(s, p->conn)->peer, room->count, true);
+        send_frame(s, p->conn);
+        return true;
+    }
+    const struct presence *presence = presence_at(s, i - 2 * s->rooms.capacity);
+    uint64_t seq = node_at(s, i)->seq;
+    struct row *row = &s->user_row;
+    if (presence->player != player) {
+        bool gone = presence->player == NONE;
+        uint32_t address = gone ? 0 : address_for(s, p->conn, player_at(s, presence->player));
+        if (row->to != seq || row->count != room->count || row->address != address) {
+            if (gone)
+                write_user_gone(&s->frame, presence->persona, room->count);
+            else
+                write_user(s, &s->frame, player_at(s, presence->player), address, room->count, false);
+            keep_row(s, row);
+            row->to = seq;
+            row->count = room->count;
+            row->address = address;
+        }
+        conn_write(s, p->conn, row->bytes, row->size);
+    }
+    feed_advance(s, &room->users, &p->users, i);
+    return true;
+}
+
+/* One `+pop` with all that fits; false if the console knows them all. Room 0
+ * goes last, as a console stops reading there. */
+static bool send_population_row(struct nascar *s, struct player *p)
+{
+    struct row *row = &s->population_row;
+    uint64_t newest = s->population_feed.tail == NONE ? 0 : node_at(s, s->population_feed.tail)->seq;
+    uint32_t i = feed_next(s, &s->population_feed, &p->populations);
+    if (i == NONE)
+        return false;
+    uint64_t from = p->populations.cursor;
+    if (row->size > 0 && row->from == from && row->to == newest) {
+        p->populations.cursor = newest;
+        p->populations.at = s->population_feed.tail;
+        conn_write(s, p->conn, row->bytes, row->size);
+        return true;
+    }
+    char text[POP_CHARS + 1] = "", entry[64], number[24];
+    bool hub = false, more = true;
+    for (; i != NONE && more; i = feed_next(s, &s->population_feed, &p->populations)) {
+        const struct room *room = room_at(s, i / 2);
+        if (i == population_node(HUB)) {
+            hub = true;
+        } else {
+            write_number(number, room->ident);
+            copy_text(entry, sizeof entry, number);
+            append_text(entry, sizeof entry, ":");
+            write_number(number, room->count);
+            append_text(entry, sizeof entry, number);
+            if (text[0])
+                append_text(text, sizeof text, " ");
+            append_text(text, sizeof text, entry);
+            more = strlen(text) + 2 * 24 < POP_CHARS; /* one more, and the hub */
+        }
+        feed_advance(s, &s->population_feed, &p->populations, i);
+    }
+    if (hub) {
+        write_number(number, room_at(s, HUB)->count);
+        append_text(text, sizeof text, text[0] ? " 0:" : "0:");
+        append_text(text, sizeof text, number);
+    }
+    frame_begin(&s->frame, "+pop", "");
+    put_raw(&s->frame, tag_Z, text);
+    keep_row(s, row);
+    row->from = from;
+    row->to = p->populations.cursor;
+    conn_write(s, p->conn, row->bytes, row->size);
+    return true;
+}
+
+/* The ranking: cleared, then its rows. Nobody has a rank before results count. */
+static bool send_rank_row(struct nascar *s, struct player *p)
+{
+    if (!p->ranks_due)
+        return false;
+    p->ranks_due = false;
+    frame_begin(&s->frame, "+rnk", "");
+    put_raw(&s->frame, tag_D, "-2");
+    send_frame(s, p->conn);
+    return true;
+}
+
+/* Fills the outbox with what the console has not been told yet, as far as
+ * replies keep their room; goes on when it has drained. */
+static void pump(struct nascar *s, uint32_t player)
+{
+    struct player *p = player_at(s, player);
+    const struct conn *conn = conn_at(s, p->conn);
+    if (p->persona == NONE)
+        return;
+    while (!conn->closing && outbox_free(conn) >= REPLY_BYTES + ROW_BYTES)
+        if (!send_room_row(s, p) && !send_user_row(s, player) && !send_rank_row(s, p) && !send_population_row(s, p))
+            break;
+}
+
+/* ---- Rooms -------------------------------------------------------------- */
+
+static void room_dirty(struct nascar *s, uint32_t r)
+{
+    struct room *room = room_at(s, r);
+    if (room->dirty)
+        return;
+    room->dirty = true;
+    room->next_dirty = s->dirty_rooms;
+    s->dirty_rooms = r;
+}
+
+static void population_changed(struct nascar *s, uint32_t r)
+{
+    feed_touch(s, &s->population_feed, population_node(r));
+    s->lobby_dirty = true;
+}
+
+/* Returns the new room, or NONE if there are too many. */
+static uint32_t room_create(struct nascar *s, const char *name, const char *description, const char *password,
+                            uint32_t limit, uint32_t ident)
+{
+    uint32_t r = pool_take(s, &s->rooms);
+    if (r == NONE)
+        return NONE;
+    struct room *room = room_at(s, r);
+    room->ident = ident;
+    room->limit = limit;
+    room->members = NONE;
+    room->users.head = room->users.tail = NONE;
+    copy_text(room->name, sizeof room->name, name);
+    copy_text(room->description, sizeof room->description, description);
+    copy_text(room->password, sizeof room->password, password);
+    index_add(s, &s->room_names, hash_name(s, room->name), r);
+    feed_touch(s, &s->room_feed, room_node(r));
+    population_changed(s, r);
+    return r;
+}
+
+/* A created room that is empty vanishes; its slot is free when all know it. */
+static void room_delete(struct nascar *s, uint32_t r)
+{
+    struct room *room = room_at(s, r);
+    assert(room->created && room->count == 0 && room->users.head == NONE);
+    index_remove(s, &s->room_names, hash_name(s, room->name), r);
+    for (uint32_t *link = &s->dirty_rooms; room->dirty; link = &room_at(s, *link)->next_dirty) {
+        if (*link == r) {
+            *link = room->next_dirty;
+            room->dirty = false;
+            break;
+        }
+    }
+    room->gone = true;
+    feed_unlink(s, &s->population_feed, population_node(r));
+    s->population_row.size = 0; /* a +pop with this room in it may be of its last moment */
+    feed_bury(s, &s->room_feed, room_node(r));
+    s->lobby_dirty = true;
+}
+
+/* The rooms of the configuration: new ones appear, others take its text. A
+ * room that it no longer names stays until the next start. */
+static void apply_rooms(struct nascar *s)
+{
+    for (uint32_t i = 0; i < s->config.room_count; i++) {
+        const struct config_room *wanted = &s->config.room[i];
+        uint32_t r = find_room(s, wanted->name);
+        if (r == NONE) {
+            if (room_create(s, wanted->name, wanted->description, "", wanted->limit, s->next_room) != NONE) {
+                s->next_room++;
+                continue;
+            }
+            uint32_t line = log_begin(s, NASCAR_LOG_WARN, "room_left_out");
+            log_text(s, "name", wanted->name);
+            log_end(s, line);
+            continue;
+        }
+        struct room *room = room_at(s, r);
+        copy_text(room->description, sizeof room->description, wanted->description);
+        room->limit = wanted->limit;
+        feed_touch(s, &s->room_feed, room_node(r));
+    }
+    s->lobby_dirty = true;
+}
+
+/* A player's record has changed: its room is told, and its own console. */
+static void user_changed(struct nascar *s, uint32_t player)
+{
+    struct player *p = player_at(s, player);
+    p->self_due = p->self_due || conn_at(s, p->conn)->wants.users != 0;
+    if (p->presence == NONE) {
+        pump(s, player); /* in the hub there is nobody else to tell */
+        return;
+    }
+    feed_touch(s, &room_at(s, p->room)->users, presence_node(s, p->presence));
+    room_dirty(s, p->room);
+}
+
+/* Subscribes to the users of the room that the player is in. In the hub
+ * nobody is listed but oneself (PROTOCOL 3.3). */
+static void follow_users(struct nascar *s, struct player *p)
+{
+    if (p->room != HUB)
+        subscribe(s, &room_at(s, p->room)->users, &p->users);
+    p->self_due = true;
+}
+
+/* Puts a player into a room; the caller has made sure of a free presence. */
+static void room_enter(struct nascar *s, uint32_t player, uint32_t r)
+{
+    struct player *p = player_at(s, player);
+    struct room *room = room_at(s, r);
+    p->room = r;
+    p->room_prev = NONE;
+    p->room_next = room->members;
+    if (room->members != NONE)
+        player_at(s, room->members)->room_prev = player;
+    room->members = player;
+    room->count++;
+    p->presence = NONE;
+    if (r != HUB) {
+        p->presence = pool_take(s, &s->presences);
+        assert(p->presence != NONE);
+        struct presence *presence = presence_at(s, p->presence);
+        presence->room = r;
+        presence->persona = p->persona;
+        presence->player = player;
+        feed_touch(s, &room->users, presence_node(s, p->presence));
+    }
+    if (conn_at(s, p->conn)->wants.users)
+        follow_users(s, p);
+    population_changed(s, r);
+    if (r != HUB)
+        room_dirty(s, r);
+    count_crowded(s, p->conn);
+}
+
+/* Takes a player out of its room; a created room that is empty then goes. */
+static void room_leave(struct nascar *s, uint32_t player)
+{
+    struct player *p = player_at(s, player);
+    uint32_t r = p->room;
+    struct room *room = room_at(s, r);
+    struct conn *conn = conn_at(s, p->conn);
+    if (conn->crowded) {
+        room->crowded--;
+        conn->crowded = false;
+        s->retry = true;
+    }
+    if (p->room_prev != NONE)
+        player_at(s, p->room_prev)->room_next = p->room_next;
+    else
+        room->members = p->room_next;
+    if (p->room_next != NONE)
+        player_at(s, p->room_next)->room_prev = p->room_prev;
+    room->count--;
+    unsubscribe(s, &room->users, &p->users);
+    p->self_due = false;
+    if (p->presence != NONE) {
+        presence_at(s, p->presence)->player = NONE;
+        feed_bury(s, &room->users, presence_node(s, p->presence));
+    }
+    p->presence = NONE;
+    p->room = NONE;
+    if (r != HUB)
+        room_dirty(s, r);
+    if (room->created && room->count == 0)
+        room_delete(s, r);
+    else
+        population_changed(s, r);
+}
+
+/* ---- Settling: everybody is told ----------------------------------------- */
+
+static void player_remove(struct nascar *s, uint32_t player);
+
+/* Called after each frame and deadline: takes out those whose connection has
+ * ended and brings every list up to date, until nothing is left to do. */
+static void settle(struct nascar *s)
+{
+    for (;;) {
+        uint32_t c = dequeue(s, &s->doomed, offsetof(struct conn, next_doomed));
+        if (c != NONE) {
+            conn_at(s, c)->doomed = false;
+            if (conn_at(s, c)->player != NONE)
+                player_remove(s, conn_at(s, c)->player);
+            continue;
+        }
+        if (s->dirty_rooms != NONE) {
+            struct room *room = room_at(s, s->dirty_rooms);
+            s->dirty_rooms = room->next_dirty;
+            room->dirty = false;
+            for (uint32_t p = room->members; p != NONE; p = player_at(s, p)->room_next)
+                pump(s, p);
+            continue;
+        }
+        if (!s->lobby_dirty)
+            return;
+        s->lobby_dirty = false;
+        for (uint32_t p = s->lobby_players; p != NONE; p = player_at(s, p)->lobby_next)
+            pump(s, p);
+    }
+}
+
+/* ---- Players ------------------------------------------------------------ */
+
+static bool is_online(const struct nascar *s, uint32_t persona)
+{
+    return persona_at(s, persona)->player != NONE;
+}
+
+/* The player who wears this persona, by name; NONE if there is none. */
+static uint32_t find_online(const struct nascar *s, const char *name)
+{
+    uint32_t persona = find_persona(s, name);
+    return persona == NONE ? NONE : persona_at(s, persona)->player;
+}
+
+static bool ignores(const struct nascar *s, uint32_t persona, uint32_t other)
+{
+    if (persona_at(s, other)->ignored_by == 0)
+        return false;
+    uint32_t i = find_edge(s, persona, other);
+    return i != NONE && (edge_at(s, i)->other_and_lists & LIST_IGNORE);
+}
+
+static void lobby_subscribe(struct nascar *s, uint32_t player)
+{
+    struct player *p = player_at(s, player);
+    if (!p->populations.on) {
+        p->lobby_prev = NONE;
+        p->lobby_next = s->lobby_players;
+        if (s->lobby_players != NONE)
+            player_at(s, s->lobby_players)->lobby_prev = player;
+        s->lobby_players = player;
+    }
+    subscribe(s, &s->population_feed, &p->populations);
+}
+
+static void lobby_unsubscribe(struct nascar *s, uint32_t player)
+{
+    struct player *p = player_at(s, player);
+    if (!p->populations.on)
+        return;
+    if (p->lobby_prev != NONE)
+        player_at(s, p->lobby_prev)->lobby_next = p->lobby_next;
+    else
+        s->lobby_players = p->lobby_next;
+    if (p->lobby_next != NONE)
+        player_at(s, p->lobby_next)->lobby_prev = p->lobby_prev;
+    unsubscribe(s, &s->population_feed, &p->populations);
+}
+
+/* Starts lists anew; `+pop` follows them, as it does the list of users. */
+static void start_lists(struct nascar *s, uint32_t player, bool rooms, bool users, bool ranks)
+{
+    struct player *p = player_at(s, player);
+    if (rooms)
+        subscribe(s, &s->room_feed, &p->rooms);
+    p->ranks_due = p->ranks_due || ranks;
+    if (rooms || users || ranks)
+        lobby_subscribe(s, player);
+}
+
+static void challenge_leave(struct nascar *s, uint32_t player);
+static void race_leave(struct nascar *s, uint32_t player);
+
+/* Takes off the persona: out of the room, the lists, and what it was playing. */
+static void persona_off(struct nascar *s, uint32_t player)
+{
+    struct player *p = player_at(s, player);
+    if (p->persona == NONE)
+        return;
+    challenge_leave(s, player);
+    race_leave(s, player);
+    room_leave(s, player);
+    unsubscribe(s, &s->room_feed, &p->rooms);
+    lobby_unsubscribe(s, player);
+    player_persona(s, p)->player = NONE;
+    p->persona = NONE;
+    p->peeked[0] = 0;
+    p->text[0] = 0;
+    p->ranks_due = false;
+    conn_at(s, p->conn)->state = CONN_ACCOUNT;
+}
+
+/* Puts a persona on: into the hub, and what `sele` asked for is sent. */
+static void persona_on(struct nascar *s, uint32_t player, uint32_t persona)
+{
+    struct player *p = player_at(s, player);
+    p->persona = persona;
+    persona_at(s, persona)->player = player;
+    conn_at(s, p->conn)->state = CONN_PERSONA;
+    room_enter(s, player, HUB);
+    const struct wants *wants = &conn_at(s, p->conn)->wants;
+    start_lists(s, player, wants->rooms, wants->users, wants->ranks);
+}
+
+static void player_remove(struct nascar *s, uint32_t player)
+{
+    struct player *p = player_at(s, player);
+    persona_off(s, player);
+    account_at(s, p->account)->player = NONE;
+    conn_at(s, p->conn)->player = NONE;
+    pool_give(s, &s->players, player);
+    s->retry = true;
+}
+
+/* Makes connection c the one player of an account. An older connection of it
+ * is closed (PROTOCOL 6). Returns false if there is no room for a player. */
+static bool player_add(struct nascar *s, uint32_t c, uint32_t account)
+{
+    uint32_t older = account_at(s, account)->player;
+    struct conn *conn = conn_at(s, c);
+    if (older != NONE) {
+        uint32_t older_conn = player_at(s, older)->conn;
+        conn_doom(s, older_conn, "logged in elsewhere");
+        player_remove(s, older);
+    }
+    uint32_t player = pool_take(s, &s->players);
+    if (player == NONE)
+        return false;
+    struct player *p = player_at(s, player);
+    p->account = account;
+    p->conn = c;
+    p->persona = p->room = p->presence = p->pair = NONE;
+    account_at(s, account)->player = player;
+    account_at(s, account)->last_login_s = s->wall_s;
+    conn->player = player;
+    conn->state = CONN_ACCOUNT;
+    return true;
+}
+
+/* ---- Messages (PROTOCOL 3.4) --------------------------------------------- */
+
+/* `+msg`: the console shows N and T. flags "" means no F at all. */
+static void write_message(struct nascar *s, const char *flags, const char *from, int attr, uint32_t room,
+                          const char *text)
+{
+    frame_begin(&s->frame, "+msg", "");
+    if (flags[0])
+        put_raw(&s->frame, tag_F, flags);
+    put_number(&s->frame, tag_ATTR, attr);
+    put_number(&s->frame, tag_RI, room);
+    put_text(&s->frame, tag_N, from);
+    put_text(&s->frame, tag_FROM, from);
+    put_text(&s->frame, tag_T, text);
+    put_text(&s->frame, tag_TEXT, text);
+    frame_end(&s->frame);
+}
+
+/* Gives the written line to one reader; a slow one misses it, counted. */
+static void deliver_line(struct nascar *s, uint32_t player)
+{
+    uint32_t c = player_at(s, player)->conn;
+    if (conn_at(s, c)->slow)
+        conn_at(s, c)->missed_lines++;
+    else
+        conn_write(s, c, s->frame.bytes, s->frame.size);
+}
+
+/* ---- Challenges and races (PROTOCOL 5) ----------------------------------- */
+
+/* A word of a challenge, to one player's console. */
+static void send_challenge(struct nascar *s, uint32_t to, const char *from, const char *text)
+{
+    const struct player *p = player_at(s, to);
+    write_message(s, "P3", from, 3, room_at(s, p->room)->ident, text);
+    conn_write(s, p->conn, s->frame.bytes, s->frame.size);
+}
+
+/* Is `other` in the list of users that the console of `p` shows? */
+static bool is_listed(const struct player *p, const struct player *other)
+{
+    return p->users.on && p->room == other->room;
+}
+
+/* The target's console answers BLOC by itself unless it knows the challenger:
+ * told of it here, ahead of the room's list if that is behind. */
+static void introduce(struct nascar *s, struct pair *pair)
+{
+    const struct player *challenger = player_at(s, pair->player[0]), *target = player_at(s, pair->player[1]);
+    bool listed = is_listed(target, challenger);
+    pump(s, pair->player[1]);
+    if (listed && node_at(s, presence_node(s, challenger->presence))->seq <= target->users.cursor)
+        return;
+    write_user(s, &s->frame, challenger, address_for(s, target->conn, challenger), room_at(s, target->room)->count,
+               false);
+    send_frame(s, target->conn);
+    pair->guest = !listed;
+}
+
+/* Takes a challenger who was shown as a guest off the target's list, unless it
+ * is listed there by now. */
+static void dismiss_guest(struct nascar *s, struct pair *pair)
+{
+    const struct player *challenger = player_at(s, pair->player[0]), *target = player_at(s, pair->player[1]);
+    pair->guest = false;
+    if (is_listed(target, challenger))
+        return;
+    write_user_gone(&s->frame, challenger->persona, room_at(s, target->room)->count);
+    send_frame(s, target->conn);
+}
+
+/* One player is in the pair no more; the last one out frees it. */
+static void pair_leave(struct nascar *s, uint32_t player)
+{
+    struct player *p = player_at(s, player);
+    uint32_t number = p->pair;
+    struct pair *pair = pair_at(s, number);
+    bool was_busy = player_busy(s, p);
+    if (pair->guest)
+        dismiss_guest(s, pair);
+    pair->player[p->side] = NONE;
+    p->pair = NONE;
+    if (was_busy)
+        user_changed(s, player);
+    if (pair->player[0] == NONE && pair->player[1] == NONE) {
+        timer_stop(s, s->pair_timers + number);
+        pool_give(s, &s->pairs, number);
+    }
+}
+
+/* Ends a challenge that has not become a race. */
+static void challenge_end(struct nascar *s, uint32_t pair)
+{
+    uint32_t challenger = pair_at(s, pair)->player[0], target = pair_at(s, pair)->player[1];
+    pair_leave(s, challenger);
+    pair_leave(s, target);
+}
+
+/* A player leaves its challenge: the other's console is told DECL from it. */
+static void challenge_leave(struct nascar *s, uint32_t player)
+{
+    struct player *p = player_at(s, player);
+    if (p->pair == NONE || pair_at(s, p->pair)->state == PAIR_RACING)
+        return;
+    uint32_t other = pair_at(s, p->pair)->player[1 - p->side];
+    send_challenge(s, other, player_name(s, player), "DECL");
+    challenge_end(s, p->pair);
+}
+
+/* A player is back from its race; the race lives on without it. */
+static void race_leave(struct nascar *s, uint32_t player)
+{
+    const struct player *p = player_at(s, player);
+    if (p->pair != NONE && pair_at(s, p->pair)->state == PAIR_RACING)
+        pair_leave(s, player);
+}
+
+/* Nobody answered in time: both consoles get DECL from the other. */
+static void challenge_expire(struct nascar *s, uint32_t number)
+{
+    const struct pair *pair = pair_at(s, number);
+    uint32_t challenger = pair->player[0], target = pair->player[1];
+    send_challenge(s, challenger, player_name(s, target), "DECL");
+    send_challenge(s, target, player_name(s, challenger), "DECL");
+    challenge_end(s, number);
+}
+
+static void copy_field(uint8_t *out, size_t size, const char *text)
+{
+    copy_text((char *)out, size, text);
+}
+
+/* The console's structure of a race: 272 bytes, little-endian. */
+#define PLAY_BYTES 272u
+
+struct race {
+    char name[32];
+    const char *self, *host, *opponent, *second;
+    uint32_t address, from;
+    uint32_t seed;
+    int64_t when_s;
+    const char *ticket;
+};
+
+static void write_play(uint8_t out[PLAY_BYTES], const struct race *race)
+{
+    memset(out, 0, PLAY_BYTES);
+    copy_field(out + 0x00, 32, race->name);
+    copy_field(out + 0x20, 32, race->self);
+    copy_field(out + 0x40, 32, race->host);
+    copy_field(out + 0x60, 32, race->opponent);
+    copy_field(out + 0x80, 16, race->host);
+    copy_field(out + 0x90, 16, race->second);
+    store_le32(out + 0xc0, race->address);
+    store_le32(out + 0xc4, race->from);
+    store_le32(out + 0xc8, race->seed);
+    store_le32(out + 0xcc, (uint32_t)race->when_s);
+    copy_field(out + 0xd0, 64, race->ticket);
+}
+
+static void write_ses(struct outgoing *f, const struct race *race)
+{
+    frame_begin(f, "+ses", "");
+    put_address(f, tag_ADDR, race->address);
+    put_address(f, tag_FROM, race->from);
+    put_number(f, tag_SEED, to_signed(race->seed));
+    put_date(f, tag_WHEN, race->when_s);
+    put_raw(f, tag_AUTH, race->ticket);
+    put_text(f, tag_NAME, race->name);
+    put_text(f, tag_SELF, race->self);
+    put_text(f, tag_HOST, race->host);
+    put_text(f, tag_OPPO, race->opponent);
+    put_text(f, tag_P1, race->host);
+    put_text(f, tag_P2, race->second);
+    put_text(f, tag_P3, "");
+    put_text(f, tag_P4, "");
+}
+
+/* `+ses` and `play` to both, with one seed. The challenger hosts, unless only
+ * the other said so. */
+static void race_start(struct nascar *s, uint32_t number)
+{
+    struct pair *pair = pair_at(s, number);
+    uint32_t host = pair->hosts[1] && !pair->hosts[0] ? 1 : 0;
+    struct race race;
+    char seed[24];
+    memset(&race, 0, sizeof race);
+    race.host = player_name(s, pair->player[host]);
+    race.second = player_name(s, pair->player[1 - host]);
+    race.seed = pair->seed;
+    race.when_s = s->wall_s > LATEST_DATE_S ? LATEST_DATE_S : s->wall_s;
+    race.ticket = pair->ticket;
+    write_number(seed, to_signed(pair->seed));
+    copy_text(race.name, sizeof race.name, race.host);
+    append_text(race.name, sizeof race.name, ".");
+    append_text(race.name, sizeof race.name, seed);
+    for (uint32_t side = 0; side < 2; side++) {
+        const struct player *p = player_at(s, pair->player[side]), *other = player_at(s, pair->player[1 - side]);
+        race.self = player_persona(s, p)->name;
+        race.opponent = player_persona(s, other)->name;
+        race.address = address_for(s, p->conn, other);
+        race.from = conn_at(s, p->conn)->peer;
+        write_ses(&s->frame, &race);
+        send_frame(s, p->conn);
+        frame_begin(&s->frame, "play", "");
+        write_play(s->frame.bytes + HEADER_BYTES, &race);
+        s->frame.size = HEADER_BYTES + PLAY_BYTES;
+        store_be32(s->frame.bytes + 8, s->frame.size);
+        conn_write(s, p->conn, s->frame.bytes, s->frame.size);
+    }
+    timer_stop(s, s->pair_timers + number);
+    pair->state = PAIR_RACING;
+    pair->started_ms = s->now_ms;
+    uint32_t line = log_begin(s, NASCAR_LOG_INFO, "race");
+    log_text(s, "host", race.host);
+    log_text(s, "guest", race.second);
+    log_end(s, line);
+}
+
+/* Offers a challenge, after the reply has been sent. */
+static void challenge_offer(struct nascar *s, uint32_t challenger, uint32_t target, const char *token)
+{
+    uint32_t number = pool_take(s, &s->pairs); /* one for each client: never fails */
+    assert(number != NONE);
+    struct pair *pair = pair_at(s, number);
+    uint8_t ticket[16];
+    pair->player[0] = challenger;
+    pair->player[1] = target;
+    draw(s, ticket, sizeof ticket);
+    write_hex(pair->ticket, ticket, sizeof ticket);
+    pair->seed = draw_u32(s);
+    if (pair->seed == 0)
+        pair->seed = 1;
+    for (uint32_t side = 0; side < 2; side++) {
+        player_at(s, pair->player[side])->pair = number;
+        player_at(s, pair->player[side])->side = side;
+    }
+    timer_start(s, s->pair_timers + number, Q_CHALLENGE);
+    user_changed(s, challenger);
+    introduce(s, pair);
+    send_challenge(s, target, player_name(s, challenger), token);
+}
+
+/* May `player` challenge `target` now? Its own open offer and a race that it
+ * has plainly left are given up for the new one. */
+static enum failure challenge_check(struct nascar *s, uint32_t player, uint32_t target)
+{
+    struct player *p = player_at(s, player);
+    if (p->pair != NONE) {
+        const struct pair *pair = pair_at(s, p->pair);
+        if (pair->state == PAIR_RACING && s->now_ms >= pair->started_ms + REMATCH_MS)
+            race_leave(s, player);
+        else if (pair->state == PAIR_OFFERED && p->side == 0)
+            challenge_leave(s, player);
+        else
+            return BUSY;
+    }
+    if (target == NONE)
+        return NO_USER;
+    return player_at(s, target)->pair != NONE ? BUSY : OK;
+}
+
+/* ACPT, DECL or BLOC: its first four letters count. */
+static bool is_answer(const char *text)
+{
+    return strncmp(text, "ACPT", 4) == 0 || strncmp(text, "DECL", 4) == 0 || strncmp(text, "BLOC", 4) == 0;
+}
+
+/* An answer is relayed as it is. ACPT comes once, and from the challenged. */
+static enum failure challenge_answer_check(const struct nascar *s, uint32_t player, uint32_t other, const char *text)
+{
+    const struct player *p = player_at(s, player);
+    if (other == NONE || p->pair == NONE)
+        return EXPIRED;
+    const struct pair *pair = pair_at(s, p->pair);
+    if (pair->player[1 - p->side] != other || pair->state == PAIR_RACING)
+        return EXPIRED;
+    if (text[0] == 'A' && (p->side == 0 || pair->state != PAIR_OFFERED))
+        return EXPIRED;
+    return OK;
+}
+
+static void challenge_answer(struct nascar *s, uint32_t player, uint32_t other, const char *text)
+{
+    uint32_t number = player_at(s, player)->pair;
+    send_challenge(s, other, player_name(s, player), text);
+    if (text[0] != 'A') {
+        challenge_end(s, number);
+        return;
+    }
+    pair_at(s, number)->state = PAIR_ACCEPTED;
+    timer_start(s, s->pair_timers + number, Q_RACE_START);
+    user_changed(s, player);
+}
+
+/* ---- Requests: reading and answering ------------------------------------- */
+
+struct command;
+
+struct request {
+    const struct command *command;
+    const char *kind;
+    const uint8_t *payload;
+    uint32_t size;
+};
+
+static bool has_tag(const struct request *q, enum tag tag)
+{
+    return find_tag(q->payload, q->size, tag_names[tag]) != NOT_THERE;
+}
+
+/* Reads a text, "" if it is not there; returns its length before any cut. */
+static uint32_t get_text(const struct request *q, enum tag tag, char *out, uint32_t out_bytes)
+{
+    uint32_t at = find_tag(q->payload, q->size, tag_names[tag]);
+    out[0] = 0;
+    return at == NOT_THERE ? 0 : read_string(q->payload, q->size, at, out, out_bytes);
+}
+
+static uint32_t get_number(const struct request *q, enum tag tag, uint32_t fallback)
+{
+    uint32_t at = find_tag(q->payload, q->size, tag_names[tag]);
+    return at == NOT_THERE ? fallback : read_number(q->payload, q->size, at);
+}
+
+static uint32_t get_flags(const struct request *q, enum tag tag)
+{
+    uint32_t at = find_tag(q->payload, q->size, tag_names[tag]);
+    return at == NOT_THERE ? 0 : read_flags(q->payload, q->size, at);
+}
+
+/* A name longer than any that exists is read as "", which none is. */
+static void get_name(const struct request *q, enum tag tag, char out[ANY_NAME_CHARS + 1])
+{
+    if (get_text(q, tag, out, ANY_NAME_CHARS + 1) > ANY_NAME_CHARS)
+        out[0] = 0;
+}
+
+/* Starts the reply to a request, to be followed by its tags and send_frame.
+ * On a failure the code and STATUS both say so. */
+static void reply_begin(struct nascar *s, const struct request *q, enum failure failure)
+{
+    frame_begin(&s->frame, q->kind, failures[failure].code);
+    put_number(&s->frame, tag_STATUS, failures[failure].status);
+}
+
+static void reply(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
+{
+    reply_begin(s, q, failure);
+    send_frame(s, c);
+}
+
+/* ---- Commands: the directory (PROTOCOL 3.1) ------------------------------ */
+
+/* A handler reads tags, checks, changes state, queues output. It returns OK if
+ * the request is answered or waits, a failure to be answered, or STALL: not
+ * now, the same frame again when somebody has read. */
+#define STALL FAILURE_COUNT
+
+static void session_remove(struct nascar *s, uint32_t i)
+{
+    const struct directory_session *session = session_at(s, i);
+    index_remove(s, &s->session_numbers, hash_numbers(s, session->sess, 0), i);
+    index_remove(s, &s->session_peers, hash_numbers(s, session->peer, 0), i);
+    timer_stop(s, s->directory_timers + i);
+    pool_give(s, &s->directory, i);
+}
+
+/* A SESS of 1..2147483647 that no live session has. */
+static uint32_t fresh_session_number(struct nascar *s)
+{
+    uint32_t sess = 0;
+    for (int tries = 0; tries < 4 && (sess == 0 || find_session(s, sess) != NONE); tries++)
+        sess = draw_u32(s) & INT32_MAX;
+    return sess == 0 ? 1 : sess;
+}
+
+/* Remembers a session for 30 minutes; the oldest makes room for it. */
+static const struct directory_session *session_add(struct nascar *s, uint32_t peer)
+{
+    if (pool_full(&s->directory))
+        session_remove(s, s->queue[Q_DIRECTORY].head - s->directory_timers);
+    uint32_t sess = fresh_session_number(s), i = find_session(s, sess);
+    if (i != NONE)
+        session_remove(s, i);
+    i = pool_take(s, &s->directory);
+    assert(i != NONE);
+    struct directory_session *session = session_at(s, i);
+    uint8_t mask[16];
+    session->sess = sess;
+    session->peer = peer;
+    draw(s, mask, sizeof mask);
+    write_hex(session->mask, mask, sizeof mask);
+    index_add(s, &s->session_numbers, hash_numbers(s, sess, 0), i);
+    index_add(s, &s->session_peers, hash_numbers(s, peer, 0), i);
+    timer_start(s, s->directory_timers + i, Q_DIRECTORY);
+    return session;
+}
+
+static enum failure do_directory(struct nascar *s, uint32_t c, const struct request *q)
+{
+    struct conn *conn = conn_at(s, c);
+    const char *down = s->config.down;
+    if (!down[0] && pool_full(&s->players))
+        down = "The server is full. Please try again later.";
+    conn->state = CONN_DIRECTORY;
+    timer_start(s, conn_timer(c, T_PHASE), Q_LINGER);
+    if (down[0]) {
+        frame_begin(&s->frame, q->kind, "");
+        put_raw(&s->frame, tag_ADDR, "0.0.0.0");
+        put_raw(&s->frame, tag_PORT, "0");
+        put_text(&s->frame, tag_DOWN, down);
+        send_frame(s, c);
+        return OK;
+    }
+    const struct directory_session *session = session_add(s, conn->peer);
+    frame_begin(&s->frame, q->kind, "");
+    put_address(&s->frame, tag_ADDR, server_address(s, c));
+    put_number(&s->frame, tag_PORT, s->config.lobby_port);
+    put_number(&s->frame, tag_SESS, session->sess);
+    put_raw(&s->frame, tag_MASK, session->mask);
+    if (s->config.directory_direct)
+        put_raw(&s->frame, tag_DIRECT, "1");
+    send_frame(s, c);
+    return OK;
+}
+
+/* ---- Commands: accounts (PROTOCOL 3.2, 4, 6) ----------------------------- */
+
+/* Pings go round a wheel: each connection has a slot, a period is once round. */
+static void ping_start(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    if (conn->wheel_slot != NONE)
+        return;
+    if (s->wheel_count++ == 0)
+        s->wheel_due_ms = s->wheel_batch_ms = s->now_ms;
+    /* The slot behind the hand is the farthest from its first ping. */
+    uint32_t slot = (s->wheel_at + PING_SLOTS - 1 - s->wheel_next_slot++ % (PING_SLOTS / 2)) % PING_SLOTS;
+    conn->wheel_slot = slot;
+    conn->wheel_prev = NONE;
+    conn->wheel_next = s->wheel[slot];
+    if (conn->wheel_next != NONE)
+        conn_at(s, conn->wheel_next)->wheel_prev = c;
+    s->wheel[slot] = c;
+}
+
+static void ping_stop(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    if (conn->wheel_slot == NONE)
+        return;
+    if (conn->wheel_prev != NONE)
+        conn_at(s, conn->wheel_prev)->wheel_next = conn->wheel_next;
+    else
+        s->wheel[conn->wheel_slot] = conn->wheel_next;
+    if (conn->wheel_next != NONE)
+        conn_at(s, conn->wheel_next)->wheel_prev = conn->wheel_prev;
+    conn->wheel_slot = NONE;
+    s->wheel_count--;
+}
+
+static enum failure do_ping(struct nascar *s, uint32_t c, const struct request *q)
+{
+    struct conn *conn = conn_at(s, c);
+    (void)q;
+    if (conn->ping_sent_ms != 0) /* never answered: it is an echo */
+        conn->round_trip_ms = (uint32_t)(s->now_ms - conn->ping_sent_ms);
+    conn->ping_sent_ms = 0;
+    return OK;
+}
+
+static enum failure do_addr(struct nascar *s, uint32_t c, const struct request *q)
+{
+    struct conn *conn = conn_at(s, c);
+    uint32_t at = find_tag(q->payload, q->size, tag_names[tag_ADDR]);
+    if (at == NOT_THERE || !read_address(q->payload, q->size, at, &conn->reported))
+        return MISSING;
+    ping_start(s, c);
+    reply(s, c, q, OK);
+    return OK;
+}
+
+static enum failure do_skey(struct nascar *s, uint32_t c, const struct request *q)
+{
+    struct conn *conn = conn_at(s, c);
+    char text[2 + 2 * sizeof conn->skey] = "$";
+    reply_begin(s, q, OK);
+    if (s->config.skey) {
+        draw(s, conn->skey, sizeof conn->skey);
+        if (conn->skey[0] == 0) /* the console would use the mask form */
+            conn->skey[0] = 1;
+        write_hex(text + 1, conn->skey, sizeof conn->skey);
+        put_raw(&s->frame, tag_SKEY, text);
+    } else {
+        put_raw(&s->frame, tag_SKEY, "0");
+    }
+    send_frame(s, c);
+    return OK;
+}
+
+/* The directory session that a MASK tag names, or the newest of the peer's. */
+static uint32_t request_session(const struct nascar *s, uint32_t c, const struct request *q)
+{
+    uint32_t i = find_session(s, get_number(q, tag_MASK, 0));
+    return i != NONE ? i : find_session_of_peer(s, conn_at(s, c)->peer);
+}
+
+/* PROTOCOL 4: which form it is shows in the first character. */
+static enum failure get_password(const struct nascar *s, uint32_t c, const struct request *q, char out[SSC2_CHARS + 1])
+{
+    char text[2 * SSC2_CHARS + 4];
+    uint32_t size = get_text(q, tag_PASS, text, sizeof text), length = NOT_THERE;
+    if (size == 0)
+        return MISSING;
+    if (text[0] == '~') {
+        length = ssc2_decode(conn_at(s, c)->skey, sizeof conn_at(s, c)->skey, text + 1, out);
+    } else if (text[0] == '$' && size < sizeof text) {
+        uint32_t i = request_session(s, c, q);
+        if (i == NONE)
+            return NO_SESSION;
+        length = mask_decode(session_at(s, i)->mask, text + 1, out);
+    }
+    wipe(text, sizeof text);
+    if (length == NOT_THERE)
+        return WRONG_PASSWORD;
+    return OK;
+}
+
+/* PROTOCOL 6, "too many tries": after some failures an address waits, longer
+ * each time, at most a minute; friends behind one address are not shut out. */
+static bool must_wait(const struct nascar *s, uint32_t c)
+{
+    const struct address *a = address_at(s, conn_at(s, c)->address);
+    if (a->failed < FREE_FAILURES)
+        return false;
+    uint64_t wait_ms = 1000ull << min_u32(a->failed - FREE_FAILURES, 6);
+    return s->now_ms < a->failed_at_ms + min_u32((uint32_t)wait_ms, 60000);
+}
+
+static enum failure password_failed(struct nascar *s, uint32_t c, const char *name, enum failure failure)
+{
+    struct address *a = address_at(s, conn_at(s, c)->address);
+    uint32_t line = log_conn(s, NASCAR_LOG_WARN, "login_refused", c);
+    log_text(s, "name", name);
+    log_text(s, "reason", failures[failure].code);
+    log_end(s, line);
+    a->failed++;
+    a->failed_at_ms = s->now_ms;
+    timer_start(s, s->address_timers + conn_at(s, c)->address, Q_FAILURES);
+    return failure;
+}
+
+static bool is_name_free(const struct nascar *s, const char *name)
+{
+    return find_persona(s, name) == NONE && find_room(s, name) == NONE;
+}
+
+/* An account as a record: `acct` makes it, `edit` says what it is now. */
+static void write_account(struct nascar *s, const char *kind, const struct account *a)
+{
+    frame_begin(&s->frame, kind, "");
+    put_number(&s->frame, tag_CREATED, a->created_s);
+    put_number(&s->frame, tag_BAN, a->banned);
+    put_text(&s->frame, tag_NAME, a->name);
+    put_text(&s->frame, tag_HASH, a->hash);
+    put_text(&s->frame, tag_MAIL, a->mail);
+    put_text(&s->frame, tag_SPAM, a->spam);
+}
+
+/* Takes what a sign-up or an edit says about an account. */
+static void get_account_fields(const struct request *q, struct account *a)
+{
+    if (has_tag(q, tag_MAIL))
+        (void)get_text(q, tag_MAIL, a->mail, sizeof a->mail);
+    if (has_tag(q, tag_SPAM))
+        (void)get_text(q, tag_SPAM, a->spam, sizeof a->spam);
+}
+
+/* Hands out the record of a new account; connection c waits for it. */
+static void create_account(struct nascar *s, uint32_t c, const struct request *q, const char *name, const char *hash,
+                           bool with_persona)
+{
+    struct account a;
+    char persona[PERSONA_CHARS + 1];
+    memset(&a, 0, sizeof a);
+    copy_text(a.name, sizeof a.name, name);
+    copy_text(a.hash, sizeof a.hash, hash);
+    copy_text(a.spam, sizeof a.spam, "NN");
+    a.created_s = s->wall_s;
+    get_account_fields(q, &a);
+    write_account(s, "acct", &a);
+    copy_text(persona, sizeof persona, name);
+    if (with_persona && is_name_free(s, persona))
+        put_text(&s->frame, tag_PERS, persona);
+    send_record(s, c);
+}
+
+static void put_personas(struct nascar *s, const struct account *a)
+{
+    char list[PERSONAS_PER_ACCOUNT * (PERSONA_CHARS + 1) + 1] = "";
+    for (uint32_t i = 0; i < PERSONAS_PER_ACCOUNT && a->persona[i] != NONE; i++) {
+        if (i > 0)
+            append_text(list, sizeof list, ",");
+        append_text(list, sizeof list, persona_at(s, a->persona[i])->name);
+    }
+    put_text(&s->frame, tag_PERSONAS, list);
+}
+
+/* The password was right, or the account is new: the connection is its. */
+static enum failure log_in(struct nascar *s, uint32_t c, uint32_t account)
+{
+    if (account_at(s, account)->banned)
+        return BANNED;
+    if (!player_add(s, c, account))
+        return SERVER_FULL;
+    timer_stop(s, conn_timer(c, T_PHASE));
+    log_end(s, log_conn(s, NASCAR_LOG_INFO, "login", c));
+    return OK;
+}
+
+static enum failure finish_auth(struct nascar *s, uint32_t c, const struct request *q, uint32_t account)
+{
+    const struct account *a = account_at(s, account);
+    int64_t last_s = a->last_login_s ? a->last_login_s : a->created_s;
+    enum failure failure = log_in(s, c, account);
+    if (failure)
+        return failure;
+    uint32_t i = find_session(s, get_number(q, tag_MASK, 0));
+    uint32_t sess = i != NONE ? session_at(s, i)->sess : fresh_session_number(s);
+    reply_begin(s, q, OK);
+    put_number(&s->frame, tag_SESS, sess);
+    put_raw(&s->frame, tag_TOS, "1");
+    put_address(&s->frame, tag_ADDR, conn_at(s, c)->peer);
+    put_date(&s->frame, tag_LAST, last_s);
+    put_text(&s->frame, tag_SPAM, a->spam);
+    put_text(&s->frame, tag_NAME, a->name);
+    put_personas(s, a);
+    put_text(&s->frame, tag_MAIL, a->mail);
+    send_frame(s, c);
+    return OK;
+}
+
+/* Every try costs one hash, so that an unknown name takes as long as a wrong
+ * password: nobody learns names by the clock. */
+static enum failure do_auth(struct nascar *s, uint32_t c, const struct request *q)
+{
+    char name[ANY_NAME_CHARS + 1], password[SSC2_CHARS + 1];
+    get_name(q, tag_NAME, name);
+    if (!name[0])
+        return MISSING;
+    if (must_wait(s, c))
+        return TOO_MANY_TRIES;
+    enum failure failure = get_password(s, c, q, password);
+    if (failure == WRONG_PASSWORD)
+        return password_failed(s, c, name, failure);
+    if (failure)
+        return failure;
+    uint32_t account = find_account(s, name);
+    conn_at(s, c)->checking = account;
+    if (account != NONE)
+        send_hash_job(s, c, password, account_at(s, account)->hash, "");
+    else
+        send_hash_job(s, c, "", "", password);
+    wipe(password, sizeof password);
+    return OK;
+}
+
+static enum failure verdict_auth(struct nascar *s, uint32_t c, const struct request *q, bool accepted,
+                                 const char *hash)
+{
+    char name[ANY_NAME_CHARS + 1], password[SSC2_CHARS + 1];
+    uint32_t checked = conn_at(s, c)->checking;
+    get_name(q, tag_NAME, name);
+    if (checked != NONE)
+        return accepted ? finish_auth(s, c, q, checked) : password_failed(s, c, name, WRONG_PASSWORD);
+    if (find_account(s, name) != NONE) /* made meanwhile: now there is a password to check */
+        return do_auth(s, c, q);
+    if (s->config.accounts != ACCOUNTS_OPEN || !valid_name(name, ACCOUNT_CHARS))
+        return password_failed(s, c, name, NO_ACCOUNT);
+    bool valid = get_password(s, c, q, password) == OK && valid_password(password);
+    wipe(password, sizeof password);
+    if (!valid)
+        return password_failed(s, c, name, WRONG_PASSWORD);
+    if (!hash[0])
+        return NOT_KEPT;
+    if (pool_full(&s->accounts))
+        return SERVER_FULL;
+    create_account(s, c, q, name, hash, true);
+    return OK;
+}
+
+static enum failure applied_auth(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
+{
+    char name[ANY_NAME_CHARS + 1];
+    if (failure == TAKEN)
+        return do_auth(s, c, q);
+    if (failure)
+        return failure;
+    get_name(q, tag_NAME, name);
+    return finish_auth(s, c, q, find_account(s, name));
+}
+
+/* `dupl`, with free variants of the name when ALTS asks for some. */
+static enum failure refuse_taken(struct nascar *s, uint32_t c, const struct request *q, const char *name,
+                                 uint32_t max_chars, bool is_free(const struct nascar *, const char *))
+{
+    char list[4 * (ACCOUNT_CHARS + 1) + 1] = "", variant[ACCOUNT_CHARS + 1], digits[24];
+    uint32_t wanted = min_u32(get_number(q, tag_ALTS, 0), 4);
+    for (uint32_t i = 1; i < 100 && wanted > 0; i++) {
+        write_number(digits, i);
+        copy_text(variant, min_u32(max_chars + 1 - (uint32_t)strlen(digits), sizeof variant), name);
+        append_text(variant, sizeof variant, digits);
+        if (!is_free(s, variant))
+            continue;
+        append_text(list, sizeof list, list[0] ? "," : "");
+        append_text(list, sizeof list, variant);
+        wanted--;
+    }
+    reply_begin(s, q, TAKEN);
+    if (list[0])
+        put_text(&s->frame, tag_OPTS, list);
+    send_frame(s, c);
+    return OK;
+}
+
+static bool is_account_free(const struct nascar *s, const char *name)
+{
+    return find_account(s, name) == NONE && find_room(s, name) == NONE;
+}
+
+static enum failure do_acct(struct nascar *s, uint32_t c, const struct request *q)
+{
+    char name[ANY_NAME_CHARS + 1], password[SSC2_CHARS + 1];
+    if (s->config.accounts == ACCOUNTS_CLOSED || !has_tag(q, tag_NAME))
+        return MISSING;
+    get_name(q, tag_NAME, name);
+    if (!valid_name(name, ACCOUNT_CHARS))
+        return BAD_NAME;
+    enum failure failure = get_password(s, c, q, password);
+    if (failure == NO_SESSION || failure == MISSING)
+        return failure;
+    if (failure || !valid_password(password))
+        return BAD_NAME;
+    if (!is_account_free(s, name))
+        return refuse_taken(s, c, q, name, ACCOUNT_CHARS, is_account_free);
+    if (pool_full(&s->accounts))
+        return SERVER_FULL;
+    send_hash_job(s, c, "", "", password);
+    wipe(password, sizeof password);
+    return OK;
+}
+
+static enum failure verdict_acct(struct nascar *s, uint32_t c, const struct request *q, bool accepted,
+                                 const char *hash)
+{
+    char name[ANY_NAME_CHARS + 1];
+    get_name(q, tag_NAME, name);
+    if (!accepted || !hash[0])
+        return NOT_KEPT;
+    create_account(s, c, q, name, hash, false);
+    return OK;
+}
+
+static enum failure applied_acct(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
+{
+    char name[ANY_NAME_CHARS + 1], born[16];
+    get_name(q, tag_NAME, name);
+    if (failure == TAKEN)
+        return refuse_taken(s, c, q, name, ACCOUNT_CHARS, is_account_free);
+    if (failure == OK)
+        failure = log_in(s, c, find_account(s, name));
+    if (failure)
+        return failure;
+    (void)get_text(q, tag_BORN, born, sizeof born);
+    int32_t age = age_at(born, s->wall_s);
+    reply_begin(s, q, OK);
+    put_number(&s->frame, tag_AGE, age >= 0 ? age : (int32_t)min_u32(get_number(q, tag_MINAGE, 18), 150));
+    put_text(&s->frame, tag_NAME, account_at(s, find_account(s, name))->name);
+    put_text(&s->frame, tag_PERSONAS, "");
+    send_frame(s, c);
+    return OK;
+}
+
+/* CHNG needs the present password; other fields do not, as the player is in. */
+static enum failure do_edit(struct nascar *s, uint32_t c, const struct request *q)
+{
+    const struct account *a = account_at(s, player_at(s, conn_at(s, c)->player)->account);
+    char name[ANY_NAME_CHARS + 1], password[SSC2_CHARS + 1], fresh[SSC2_CHARS + 1];
+    get_name(q, tag_NAME, name);
+    if (has_tag(q, tag_NAME) && !same_name(name, a->name))
+        return NO_ACCOUNT;
+    uint32_t fresh_chars = get_text(q, tag_CHNG, fresh, sizeof fresh);
+    uint32_t chars = get_text(q, tag_PASS, password, sizeof password);
+    if (fresh_chars > 0 && (fresh_chars > PASSWORD_CHARS || !valid_password(fresh)))
+        return BAD_NAME;
+    if (chars > PASSWORD_CHARS || (fresh_chars > 0 && chars == 0))
+        return WRONG_PASSWORD;
+    if (must_wait(s, c))
+        return TOO_MANY_TRIES;
+    if (chars > 0) {
+        send_hash_job(s, c, password, a->hash, fresh);
+        return OK;
+    }
+    struct account changed = *a;
+    get_account_fields(q, &changed);
+    write_account(s, "edit", &changed);
+    send_record(s, c);
+    return OK;
+}
+
+static enum failure verdict_edit(struct nascar *s, uint32_t c, const struct request *q, bool accepted,
+                                 const char *hash)
+{
+    struct account changed = *account_at(s, player_at(s, conn_at(s, c)->player)->account);
+    char fresh[SSC2_CHARS + 1];
+    if (!accepted)
+        return password_failed(s, c, changed.name, WRONG_PASSWORD);
+    bool renew = get_text(q, tag_CHNG, fresh, sizeof fresh) > 0;
+    wipe(fresh, sizeof fresh);
+    if (renew && !hash[0])
+        return NOT_KEPT;
+    if (renew)
+        copy_text(changed.hash, sizeof changed.hash, hash);
+    get_account_fields(q, &changed);
+    write_account(s, "edit", &changed);
+    send_record(s, c);
+    return OK;
+}
+
+static enum failure applied_plain(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
+{
+    if (failure == OK)
+        reply(s, c, q, OK);
+    return failure;
+}
+
+/* ---- Commands: personas (PROTOCOL 3.2) ----------------------------------- */
+
+static struct player *conn_player(const struct nascar *s, uint32_t c)
+{
+    return player_at(s, conn_at(s, c)->player);
+}
+
+static void write_persona_record(struct nascar *s, const char *kind, const char *persona, const char *account)
+{
+    frame_begin(&s->frame, kind, "");
+    put_text(&s->frame, tag_PERS, persona);
+    put_text(&s->frame, tag_NAME, account);
+}
+
+static enum failure do_cper(struct nascar *s, uint32_t c, const struct request *q)
+{
+    const struct account *a = account_at(s, conn_player(s, c)->account);
+    char name[ANY_NAME_CHARS + 1];
+    if (!has_tag(q, tag_PERS))
+        return MISSING;
+    get_name(q, tag_PERS, name);
+    if (!valid_name(name, PERSONA_CHARS))
+        return BAD_NAME;
+    if (a->persona[PERSONAS_PER_ACCOUNT - 1] != NONE)
+        return TOO_MANY_PERSONAS;
+    if (!is_name_free(s, name))
+        return refuse_taken(s, c, q, name, PERSONA_CHARS, is_name_free);
+    write_persona_record(s, "cper", name, a->name);
+    send_record(s, c);
+    return OK;
+}
+
+static enum failure applied_cper(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
+{
+    char name[ANY_NAME_CHARS + 1];
+    get_name(q, tag_PERS, name);
+    if (failure == TAKEN)
+        return refuse_taken(s, c, q, name, PERSONA_CHARS, is_name_free);
+    if (failure)
+        return failure;
+    reply_begin(s, q, OK);
+    put_text(&s->frame, tag_PERS, name);
+    send_frame(s, c);
+    return OK;
+}
+
+/* The persona that PERS names, if it is this account's; else NONE. */
+static uint32_t own_persona(const struct nascar *s, uint32_t c, const struct request *q)
+{
+    char name[ANY_NAME_CHARS + 1];
+    get_name(q, tag_PERS, name);
+    uint32_t persona = find_persona(s, name);
+    return persona != NONE && persona_at(s, persona)->account == conn_player(s, c)->account ? persona : NONE;
+}
+
+static enum failure do_dper(struct nascar *s, uint32_t c, const struct request *q)
+{
+    if (!has_tag(q, tag_PERS))
+        return MISSING;
+    uint32_t persona = own_persona(s, c, q);
+    if (persona == NONE)
+        return NO_ACCOUNT;
+    if (is_online(s, persona)) /* it is the one being played */
+        return MISSING;
+    write_persona_record(s, "dper", persona_at(s, persona)->name, account_at(s, conn_player(s, c)->account)->name);
+    send_record(s, c);
+    return OK;
+}
+
+static enum failure applied_dper(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
+{
+    char name[ANY_NAME_CHARS + 1];
+    if (failure)
+        return failure;
+    get_name(q, tag_PERS, name);
+    reply_begin(s, q, OK);
+    put_text(&s->frame, tag_PERS, name);
+    send_frame(s, c);
+    return OK;
+}
+
+static enum failure do_pers(struct nascar *s, uint32_t c, const struct request *q)
+{
+    if (!has_tag(q, tag_PERS))
+        return MISSING;
+    uint32_t number = own_persona(s, c, q);
+    if (number == NONE)
+        return NO_ACCOUNT;
+    uint32_t player = conn_at(s, c)->player;
+    struct persona *persona = persona_at(s, number);
+    char ticket[2 + 2 * sizeof persona->ticket] = "$";
+    bool again = player_at(s, player)->persona != NONE;
+    persona_off(s, player);
+    persona_on(s, player, number);
+    draw(s, persona->ticket, sizeof persona->ticket);
+    write_hex(ticket + 1, persona->ticket, sizeof persona->ticket);
+    persona->ticket_until_s = s->wall_s + TICKET_S;
+    reply_begin(s, q, OK);
+    put_raw(&s->frame, tag_LKEY, ticket);
+    put_date(&s->frame, tag_LAST, account_at(s, persona->account)->last_login_s);
+    put_text(&s->frame, tag_PERS, persona->name);
+    send_frame(s, c);
+    if (again) /* from a room, whose name the console shows, back to the hub */
+        send_who(s, player, room_at(s, HUB)->name, room_flags(room_at(s, HUB)));
+    else
+        send_who(s, player, "0", "1"); /* [spec], to the letter: the first one */
+    log_end(s, log_conn(s, NASCAR_LOG_INFO, "enter", c));
+    return OK;
+}
+
+/* ---- Commands: what the lobby shows (PROTOCOL 3.2) ----------------------- */
+
+static enum failure do_sele(struct nascar *s, uint32_t c, const struct request *q)
+{
+    struct conn *conn = conn_at(s, c);
+    struct wants old = conn->wants, *now = &conn->wants;
+    now->rooms = get_number(q, tag_ROOMS, old.rooms);
+    now->users = get_number(q, tag_USERS, old.users);
+    now->ranks = get_number(q, tag_RANKS, old.ranks);
+    now->mesgs = get_number(q, tag_MESGS, old.mesgs);
+    reply_begin(s, q, OK);
+    put_raw(&s->frame, tag_MORE, "0");
+    put_raw(&s->frame, tag_SLOTS, "4");
+    send_frame(s, c);
+    if (conn->state != CONN_PERSONA)
+        return OK;
+    struct player *p = player_at(s, conn->player);
+    if (!now->rooms)
+        unsubscribe(s, &s->room_feed, &p->rooms);
+    if (!now->users) {
+        unsubscribe(s, &room_at(s, p->room)->users, &p->users);
+        p->self_due = false;
+    } else if (!old.users) {
+        follow_users(s, p);
+    }
+    if (!now->rooms && !now->users && !now->ranks)
+        lobby_unsubscribe(s, conn->player);
+    start_lists(s, conn->player, now->rooms && !old.rooms, now->users && !old.users,
+                now->ranks && now->ranks != old.ranks);
+    pump(s, conn->player);
+    return OK;
+}
+
+/* Line number `line` of the news, cut to max characters; "" past the last. */
+static void news_line(const struct config *config, uint32_t line, char *out, size_t max)
+{
+    const char *p = config->news;
+    for (; line > 0 && *p; line--) {
+        p += strcspn(p, "\n");
+        p += *p == '\n';
+    }
+    size_t n = strcspn(p, "\n");
+    if (n > max)
+        n = max;
+    memcpy(out, p, n);
+    out[n] = 0;
+}
+
+/* The address of the buddy service, and four lines of news in what is left. */
+static void news_short(struct nascar *s, uint32_t c, const struct request *q)
+{
+    static const enum tag tags[4] = {tag_NEWS0, tag_NEWS1, tag_NEWS2, tag_NEWS3};
+    struct outgoing *f = &s->frame;
+    char line[NEWS_REPLY_BYTES + 1];
+    frame_begin(f, q->kind, "new0");
+    put_address(f, tag_BUDDY_URL, server_address(s, c));
+    put_number(f, tag_BUDDY_PORT, s->config.buddy_port);
+    put_raw(f, tag_COUNT, "4");
+    put_number(f, tag_STATUS, failures[OK].status);
+    for (uint32_t i = 0; i < 4; i++) {
+        uint32_t start = f->size, rest = 7 * (3 - i) + 1; /* "NEWSn=\n" of the others, and the NUL */
+        size_t max = NEWS_REPLY_BYTES;
+        do { /* escapes make a line longer: cut until it fits */
+            news_line(&s->config, i, line, max);
+            max = strlen(line) - (line[0] != 0);
+            f->size = start;
+            put_text(f, tags[i], line);
+        } while (f->size + rest > NEWS_REPLY_BYTES && line[0]);
+    }
+    send_frame(s, c);
+}
+
+static enum failure do_news(struct nascar *s, uint32_t c, const struct request *q)
+{
+    uint32_t number = get_number(q, tag_NAME, 0);
+    char code[5] = "new0";
+    if (number > 9)
+        return MISSING;
+    if (number == 0) {
+        news_short(s, c, q);
+        return OK;
+    }
+    code[3] = (char)('0' + number);
+    frame_begin(&s->frame, q->kind, code);
+    put_chars(&s->frame, s->config.news[0] ? s->config.news : "No news.\n");
+    send_frame(s, c);
+    return OK;
+}
+
+/* `count` zeros as the profile has them: comma-separated hex. */
+static void put_zeros(struct outgoing *f, enum tag tag, int count)
+{
+    put_key(f, tag);
+    for (int i = 0; i < count; i++)
+        put_chars(f, i > 0 ? ",0" : "0");
+    put_byte(f, '\n');
+}
+
+static enum failure do_user(struct nascar *s, uint32_t c, const struct request *q)
+{
+    char name[ANY_NAME_CHARS + 1];
+    get_name(q, tag_PERS, name);
+    if (!has_tag(q, tag_PERS))
+        return MISSING;
+    uint32_t persona = find_persona(s, name);
+    if (persona == NONE)
+        return NO_USER;
+    uint32_t player = persona_at(s, persona)->player;
+    reply_begin(s, q, OK);
+    put_zeros(&s->frame, tag_STAT, 21);
+    put_zeros(&s->frame, tag_INFO, 2);
+    put_address(&s->frame, tag_ADDR, player == NONE ? 0 : address_for(s, c, player_at(s, player)));
+    put_raw(&s->frame, tag_RANK, "0");
+    put_raw(&s->frame, tag_TITLE, "1");
+    put_text(&s->frame, tag_PERS, persona_at(s, persona)->name);
+    put_text(&s->frame, tag_ROOM, player == NONE ? "" : room_at(s, player_at(s, player)->room)->name);
+    send_frame(s, c);
+    return OK;
+}
+
+/* A reply without N is dropped by the console, so a failure has it too. */
+static enum failure do_onln(struct nascar *s, uint32_t c, const struct request *q)
+{
+    char name[ANY_NAME_CHARS + 1];
+    if (!has_tag(q, tag_PERS))
+        return MISSING;
+    get_name(q, tag_PERS, name);
+    uint32_t player = find_online(s, name);
+    const char *shown = player == NONE ? name : player_name(s, player);
+    reply_begin(s, q, player == NONE ? NO_USER : OK);
+    put_raw(&s->frame, tag_R, "0");
+    put_raw(&s->frame, tag_P, "0");
+    put_text(&s->frame, tag_N, shown);
+    put_text(&s->frame, tag_PERS, shown);
+    put_text(&s->frame, tag_S, "");
+    send_frame(s, c);
+    return OK;
+}
+
+/* ---- Commands: rooms (PROTOCOL 3.3) -------------------------------------- */
+
+/* On a failure IDENT must still be there, or the console drops to room 0. */
+static enum failure refuse_move(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
+{
+    reply_begin(s, q, failure);
+    put_number(&s->frame, tag_IDENT, room_at(s, conn_player(s, c)->room)->ident);
+    send_frame(s, c);
+    return OK;
+}
+
+static void put_room(struct nascar *s, const struct room *room)
+{
+    put_number(&s->frame, tag_IDENT, room->ident);
+    put_number(&s->frame, tag_COUNT, room->count);
+    put_raw(&s->frame, tag_FLAGS, room_flags(room));
+    put_text(&s->frame, tag_NAME, room->name);
+}
+
+/* Moves a player, answers, and says who is there; the others, and the counts,
+ * follow as their lists are brought up to date. */
+static void enter_room(struct nascar *s, uint32_t c, const struct request *q, uint32_t r)
+{
+    uint32_t player = conn_at(s, c)->player;
+    struct player *p = player_at(s, player);
+    const struct room *room = room_at(s, r);
+    uint32_t old_ident = room_at(s, p->room)->ident, old_count = room_at(s, p->room)->count - 1;
+    challenge_leave(s, player);
+    room_leave(s, player);
+    room_enter(s, player, r);
+    p->peeked[0] = 0;
+    reply_begin(s, q, OK);
+    put_number(&s->frame, tag_LIDENT, old_ident);
+    put_number(&s->frame, tag_LCOUNT, old_count);
+    put_room(s, room);
+    send_frame(s, c);
+    send_who(s, player, room->name, room_flags(room));
+    uint32_t line = log_conn(s, NASCAR_LOG_INFO, "move", c);
+    log_text(s, "room", room->name);
+    log_end(s, line);
+}
+
+static enum failure do_move(struct nascar *s, uint32_t c, const struct request *q)
+{
+    char name[ANY_NAME_CHARS + 1], password[PASSWORD_CHARS + 1];
+    struct player *p = conn_player(s, c);
+    uint32_t chars = get_text(q, tag_NAME, name, sizeof name);
+    uint32_t r = chars == 0 ? HUB : chars > ANY_NAME_CHARS ? NONE : find_room(s, name);
+    race_leave(s, conn_at(s, c)->player);
+    if (r == NONE)
+        return refuse_move(s, c, q, NO_ROOM);
+    const struct room *room = room_at(s, r);
+    if (r == p->room) {
+        reply_begin(s, q, OK);
+        put_room(s, room);
+        send_frame(s, c);
+        return OK;
+    }
+    (void)get_text(q, tag_PASS, password, sizeof password);
+    if (room->password[0] && strcmp(password, room->password) != 0)
+        return refuse_move(s, c, q, WRONG_PASSWORD);
+    if (r != HUB && (room->count >= room->limit || pool_full(&s->presences)))
+        return refuse_move(s, c, q, ROOM_FULL);
+    enter_room(s, c, q, r);
+    return OK;
+}
+
+static enum failure do_room(struct nascar *s, uint32_t c, const struct request *q)
+{
+    char name[ANY_NAME_CHARS + 1], description[DESCRIPTION_CHARS + 1], password[PASSWORD_CHARS + 1];
+    uint32_t player = conn_at(s, c)->player;
+    struct player *p = player_at(s, player);
+    uint32_t chars = get_text(q, tag_NAME, name, sizeof name);
+    race_leave(s, player);
+    if (chars == 0)
+        return refuse_move(s, c, q, MISSING);
+    if (chars > ANY_NAME_CHARS || !valid_room_name(name) ||
+        get_text(q, tag_PASS, password, sizeof password) > PASSWORD_CHARS)
+        return refuse_move(s, c, q, BAD_NAME);
+    if (!is_name_free(s, name))
+        return refuse_move(s, c, q, TAKEN);
+    if (pool_full(&s->rooms) || pool_full(&s->presences))
+        return refuse_move(s, c, q, ROOM_FULL);
+    (void)get_text(q, tag_DESC, description, sizeof description);
+    int32_t max = to_signed(get_number(q, tag_MAX, 50));
+    uint32_t limit = max < 2 ? 2 : min_u32((uint32_t)max, 100);
+    uint32_t r = room_create(s, name, description, password, limit, s->next_created_room++);
+    room_at(s, r)->created = true;
+    /* Its maker, too, is told of it before the reply that names it. */
+    while (outbox_free(conn_at(s, c)) >= REPLY_BYTES && send_room_row(s, p))
+        continue;
+    enter_room(s, c, q, r);
+    return OK;
+}
+
+static enum failure do_peek(struct nascar *s, uint32_t c, const struct request *q)
+{
+    char name[ANY_NAME_CHARS + 1];
+    struct player *p = conn_player(s, c);
+    if (!has_tag(q, tag_NAME))
+        return MISSING;
+    get_name(q, tag_NAME, name);
+    uint32_t r = find_room(s, name);
+    if (r != NONE) {
+        reply_begin(s, q, OK);
+        put_number(&s->frame, tag_COUNT, room_at(s, r)->count);
+        put_text(&s->frame, tag_NAME, room_at(s, r)->name);
+        send_frame(s, c);
+        return OK;
+    }
+    uint32_t player = find_online(s, name);
+    if (player == NONE)
+        return NO_USER;
+    copy_text(p->peeked, sizeof p->peeked, player_name(s, player));
+    reply_begin(s, q, OK);
+    put_text(&s->frame, tag_NAME, player_name(s, player));
+    send_frame(s, c);
+    return OK;
+}
+
+/* ---- Commands: chat and challenges (PROTOCOL 3.4, 5) --------------------- */
+
+/* The reply to `mesg` or `auxi`: TEXT comes back only in the latter's. */
+static void reply_text(struct nascar *s, uint32_t c, const struct request *q, const char *text)
+{
+    reply_begin(s, q, OK);
+    if (memcmp(q->kind, "auxi", 4) == 0)
+        put_text(&s->frame, tag_TEXT, text);
+    send_frame(s, c);
+}
+
+/* The console ignores the code of this reply and stays pending: DECL frees it. */
+static enum failure refuse_challenge(struct nascar *s, uint32_t c, const struct request *q, const char *target,
+                                     enum failure failure)
+{
+    reply(s, c, q, failure);
+    send_challenge(s, conn_at(s, c)->player, target, "DECL");
+    return OK;
+}
+
+/* A word of a challenge to `name`, by `mesg ... ATTR=3` or by `auxi`: an
+ * answer, or else a token. `size` is the text's length before any cut. */
+static enum failure challenge_message(struct nascar *s, uint32_t c, const struct request *q, const char *name,
+                                      const char *text, uint32_t size)
+{
+    uint32_t player = conn_at(s, c)->player, target = find_online(s, name);
+    if (target == player)
+        return refuse_challenge(s, c, q, name, NO_USER);
+    if (is_answer(text)) {
+        enum failure failure = challenge_answer_check(s, player, target, text);
+        if (failure == OK && !valid_token(text, size))
+            failure = BAD_TOKEN;
+        if (failure == OK) {
+            reply_text(s, c, q, text);
+            challenge_answer(s, player, target, text);
+        }
+        return failure;
+    }
+    enum failure failure = challenge_check(s, player, target);
+    if (!valid_token(text, size))
+        failure = BAD_TOKEN;
+    if (failure)
+        return refuse_challenge(s, c, q, target == NONE ? name : player_name(s, target), failure);
+    reply_text(s, c, q, text);
+    if (ignores(s, player_at(s, target)->persona, player_at(s, player)->persona))
+        send_challenge(s, player, player_name(s, target), "BLOC");
+    else
+        challenge_offer(s, player, target, text);
+    return OK;
+}
+
+/* Room chat, to everyone in the room, the sender too. */
+static enum failure say_in_room(struct nascar *s, uint32_t c, const struct request *q, const char *flags,
+                                const char *text)
+{
+    struct player *p = conn_player(s, c);
+    const struct room *room = room_at(s, p->room);
+    bool shunned = player_persona(s, p)->ignored_by > 0;
+    if (room->crowded > 0)
+        return STALL;
+    reply(s, c, q, OK);
+    write_message(s, flags, player_persona(s, p)->name, 0, room->ident, text);
+    for (uint32_t i = room->members; i != NONE; i = player_at(s, i)->room_next)
+        if (!shunned || !ignores(s, player_at(s, i)->persona, p->persona))
+            deliver_line(s, i);
+    return OK;
+}
+
+static enum failure say_in_private(struct nascar *s, uint32_t c, const struct request *q, uint32_t target,
+                                   const char *flags, const char *text)
+{
+    struct player *p = conn_player(s, c), *to = player_at(s, target);
+    if (conn_at(s, to->conn)->crowded)
+        return STALL;
+    reply(s, c, q, OK);
+    if (ignores(s, to->persona, p->persona))
+        return OK;
+    write_message(s, flags, player_persona(s, p)->name, 0, room_at(s, to->room)->ident, text);
+    deliver_line(s, target);
+    return OK;
+}
+
+static enum failure do_mesg(struct nascar *s, uint32_t c, const struct request *q)
+{
+    char text[CHAT_CHARS + 1], name[ANY_NAME_CHARS + 1], letters[32];
+    enum tag to = has_tag(q, tag_PRIV) ? tag_PRIV : tag_N;
+    uint32_t size = get_text(q, tag_TEXT, text, sizeof text);
+    uint32_t flags = get_flags(q, tag_ATTR);
+    bool challenge = (flags & FLAG_3) != 0, private = get_text(q, to, name, sizeof name) > 0;
+    get_name(q, to, name);
+    if (private && challenge)
+        return challenge_message(s, c, q, name, text, size);
+    if (size == 0)
+        return MISSING;
+    /* Nobody forges an announcement, a private line or an own record. */
+    flags &= ~(FLAG_B | FLAG_P | FLAG_U | FLAG_3);
+    if (flags == FLAG_0)
+        flags = 0;
+    if (!private) {
+        write_flags(letters, flags);
+        return say_in_room(s, c, q, letters, text);
+    }
+    uint32_t target = find_online(s, name);
+    if (target == NONE || target == conn_at(s, c)->player)
+        return NO_USER;
+    letters[0] = 'P';
+    char rest[32];
+    write_flags(rest, flags);
+    copy_text(letters + 1, sizeof letters - 1, rest);
+    return say_in_private(s, c, q, target, letters, text);
+}
+
+/* The online persona B of a text that ends in _<A>_<B>, A being `name`; NONE
+ * if there is none. Names may hold an underscore themselves. */
+static uint32_t target_of_token(const struct nascar *s, const char *text, const char *name)
+{
+    size_t n = strlen(text), m = strlen(name);
+    char a[PERSONA_CHARS + 1];
+    for (size_t i = n; i-- > m + 1;) {
+        if (text[i] != '_' || text[i - m - 1] != '_' || m > PERSONA_CHARS)
+            continue;
+        memcpy(a, text + i - m, m);
+        a[m] = 0;
+        uint32_t target = same_name(a, name) ? find_online(s, text + i + 1) : NONE;
+        if (target != NONE)
+            return target;
+    }
+    return NONE;
+}
+
+static enum failure do_auxi(struct nascar *s, uint32_t c, const struct request *q)
+{
+    char text[CHAT_CHARS + 1];
+    uint32_t player = conn_at(s, c)->player, target = NONE;
+    struct player *p = player_at(s, player);
+    if (!has_tag(q, tag_TEXT))
+        return MISSING;
+    uint32_t size = get_text(q, tag_TEXT, text, sizeof text);
+    if (size > 0 && p->peeked[0])
+        target = find_online(s, p->peeked);
+    if (size > 0 && target == NONE)
+        target = target_of_token(s, text, player_name(s, player));
+    if (target != NONE && target != player) {
+        enum failure failure = challenge_message(s, c, q, player_name(s, target), text, size);
+        if (p->pair != NONE)
+            p->peeked[0] = 0; /* the next one is for the player's own X again */
+        return failure;
+    }
+    copy_text(p->text, sizeof p->text, text);
+    reply_text(s, c, q, p->text);
+    user_changed(s, player);
+    return OK;
+}
+
+/* `chal PERS=*`: I can be challenged, or I am back. Else: ready to race. */
+static enum failure do_chal(struct nascar *s, uint32_t c, const struct request *q)
+{
+    char name[ANY_NAME_CHARS + 1];
+    uint32_t player = conn_at(s, c)->player;
+    struct player *p = player_at(s, player);
+    if (!has_tag(q, tag_PERS))
+        return MISSING;
+    get_name(q, tag_PERS, name);
+    if (strcmp(name, "*") == 0) {
+        reply_begin(s, q, OK);
+        put_raw(&s->frame, tag_MODE, "chal");
+        send_frame(s, c);
+        race_leave(s, player);
+        if (player_busy(s, p))
+            challenge_leave(s, player);
+        return OK;
+    }
+    if (conn_at(s, c)->state != CONN_PERSONA)
+        return NO_SESSION;
+    uint32_t other = find_online(s, name);
+    if (other == NONE)
+        return NO_USER;
+    if (p->pair == NONE || pair_at(s, p->pair)->state != PAIR_ACCEPTED ||
+        pair_at(s, p->pair)->player[1 - p->side] != other)
+        return EXPIRED;
+    struct pair *pair = pair_at(s, p->pair);
+    pair->ready[p->side] = true;
+    pair->hosts[p->side] = get_number(q, tag_HOST, 0) == 1;
+    reply_begin(s, q, OK);
+    put_raw(&s->frame, tag_MODE, "play");
+    send_frame(s, c);
+    if (pair->ready[0] && pair->ready[1])
+        race_start(s, p->pair);
+    return OK;
+}
+
+/* ---- Commands: buddies (PROTOCOL 9, as far as a roster goes) -------------- */
+
+/* The persona of USER=<persona>/cso/<product>: what stands before / or @. */
+static void get_user(const struct request *q, char out[ANY_NAME_CHARS + 1])
+{
+    char user[128];
+    (void)get_text(q, tag_USER, user, sizeof user);
+    user[strcspn(user, "/@")] = 0;
+    copy_text(out, ANY_NAME_CHARS + 1, strlen(user) <= ANY_NAME_CHARS ? user : "");
+}
+
+/* A buddy connection shows the ticket that `pers` gave, with or without its $. */
+static enum failure do_buddy_auth(struct nascar *s, uint32_t c, const struct request *q)
+{
+    struct conn *conn = conn_at(s, c);
+    char name[ANY_NAME_CHARS + 1], text[32], hex[17];
+    if (conn->state == CONN_NEW) {
+        conn->state = CONN_BUDDY_NEW;
+        timer_start(s, conn_timer(c, T_PHASE), Q_BUDDY_LOGIN);
+        timer_start(s, conn_timer(c, T_IDLE), Q_IDLE);
+    }
+    get_user(q, name);
+    (void)get_text(q, tag_LKEY, text, sizeof text);
+    const char *given = text[0] == '$' ? text + 1 : text;
+    uint32_t number = find_persona(s, name);
+    if (number == NONE || strlen(given) != sizeof hex - 1)
+        return BAD_TICKET;
+    struct persona *persona = persona_at(s, number);
+    write_hex(hex, persona->ticket, sizeof persona->ticket);
+    for (char *p = text; *p; p++)
+        *p = (char)lower((uint8_t)*p);
+    if (!equal_secret((const uint8_t *)hex, (const uint8_t *)given, sizeof hex) ||
+        persona->ticket_until_s < s->wall_s)
+        return BAD_TICKET;
+    if (persona->buddy != NONE) {
+        conn_doom(s, persona->buddy, "buddy link elsewhere");
+        conn_at(s, persona->buddy)->persona = NONE;
+    }
+    persona->buddy = c;
+    conn->persona = number;
+    conn->state = CONN_BUDDY;
+    timer_stop(s, conn_timer(c, T_PHASE));
+    ping_start(s, c);
+    reply_begin(s, q, OK);
+    put_text(&s->frame, tag_NAME, persona->name);
+    send_frame(s, c);
+    return OK;
+}
+
+static enum failure do_presence(struct nascar *s, uint32_t c, const struct request *q)
+{
+    reply(s, c, q, OK);
+    return OK;
+}
+
+/* LIST=B or LIST=I, as a bit; 0 for anything else. */
+static uint32_t get_list(const struct request *q)
+{
+    char list[4];
+    (void)get_text(q, tag_LIST, list, sizeof list);
+    return strcmp(list, "B") == 0 ? LIST_BUDDY : strcmp(list, "I") == 0 ? LIST_IGNORE : 0;
+}
+
+/* SIZE says how many ROST follow; 0 is what ends an empty roster. */
+static enum failure do_roster(struct nascar *s, uint32_t c, const struct request *q)
+{
+    uint32_t owner = conn_at(s, c)->persona, list = get_list(q), id = get_number(q, tag_ID, 0), rows = 0;
+    if (!list)
+        return MISSING;
+    for (uint32_t i = persona_at(s, owner)->edges; i != NONE; i = edge_at(s, i)->next)
+        rows += (edge_at(s, i)->other_and_lists & list) != 0;
+    reply_begin(s, q, OK);
+    put_number(&s->frame, tag_ID, id);
+    put_number(&s->frame, tag_SIZE, rows);
+    send_frame(s, c);
+    for (uint32_t i = persona_at(s, owner)->edges; i != NONE; i = edge_at(s, i)->next) {
+        if (!(edge_at(s, i)->other_and_lists & list))
+            continue;
+        frame_begin(&s->frame, "ROST", "");
+        put_number(&s->frame, tag_ID, id);
+        put_text(&s->frame, tag_USER, persona_at(s, edge_at(s, i)->other_and_lists >> 2)->name);
+        put_text(&s->frame, tag_GROUP, "");
+        send_frame(s, c);
+    }
+    return OK;
+}
+
+static enum failure refuse_roster(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
+{
+    reply_begin(s, q, failure);
+    put_number(&s->frame, tag_ID, get_number(q, tag_ID, 0));
+    send_frame(s, c);
+    return OK;
+}
+
+/* RADD and RDEL: what the lists of one persona will say about another. */
+static enum failure change_roster(struct nascar *s, uint32_t c, const struct request *q, bool add)
+{
+    char name[ANY_NAME_CHARS + 1], letters[3] = "";
+    uint32_t owner = conn_at(s, c)->persona, list = get_list(q);
+    get_user(q, name);
+    uint32_t other = find_persona(s, name);
+    if (!list)
+        return refuse_roster(s, c, q, MISSING);
+    if (other == NONE || other == owner)
+        return refuse_roster(s, c, q, NO_USER);
+    uint32_t edge = find_edge(s, owner, other);
+    if (add && edge == NONE &&
+        (persona_at(s, owner)->edge_count == ROSTER_PER_PERSONA || pool_full(&s->edges)))
+        return refuse_roster(s, c, q, ROSTER_FULL);
+    uint32_t lists = edge == NONE ? 0 : edge_at(s, edge)->other_and_lists & 3;
+    lists = add ? lists | list : lists & ~list;
+    append_text(letters, sizeof letters, lists & LIST_BUDDY ? "B" : "");
+    append_text(letters, sizeof letters, lists & LIST_IGNORE ? "I" : "");
+    frame_begin(&s->frame, "rost", "");
+    put_raw(&s->frame, tag_LIST, letters);
+    put_text(&s->frame, tag_PERS, persona_at(s, owner)->name);
+    put_text(&s->frame, tag_USER, persona_at(s, other)->name);
+    send_record(s, c);
+    return OK;
+}
+
+static enum failure do_roster_add(struct nascar *s, uint32_t c, const struct request *q)
+{
+    return change_roster(s, c, q, true);
+}
+
+static enum failure do_roster_delete(struct nascar *s, uint32_t c, const struct request *q)
+{
+    return change_roster(s, c, q, false);
+}
+
+static enum failure applied_roster(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
+{
+    char name[ANY_NAME_CHARS + 1];
+    if (failure)
+        return refuse_roster(s, c, q, failure);
+    get_user(q, name);
+    uint32_t other = find_persona(s, name);
+    reply_begin(s, q, OK);
+    put_number(&s->frame, tag_ID, get_number(q, tag_ID, 0));
+    if (other != NONE)
+        put_text(&s->frame, tag_FUSR, persona_at(s, other)->name);
+    send_frame(s, c);
+    return OK;
+}
+
+static enum failure do_goodbye(struct nascar *s, uint32_t c, const struct request *q)
+{
+    reply(s, c, q, OK);
+    conn_doom(s, c, "goodbye");
+    return OK;
+}
+
+/* ---- The table of commands ----------------------------------------------- */
+
+/* A set of states, for the rows below (PROTOCOL 3.2: who may send what). */
+#define IN(state) (1u << (state))
+#define FIRST IN(CONN_NEW)
+#define BEFORE_LOGIN (FIRST | IN(CONN_LOBBY))
+#define LOGGED_IN (IN(CONN_ACCOUNT) | IN(CONN_PERSONA))
+#define PLAYING IN(CONN_PERSONA)
+#define LOBBY (BEFORE_LOGIN | LOGGED_IN)
+#define BUDDY IN(CONN_BUDDY)
+
+/* `start` gets the request; `verdict` goes on when its hash job is answered,
+ * `applied` when its record has been. */
+struct command {
+    char kind[5];
+    uint32_t states;
+    uint32_t cost; /* tokens of the connection's bucket */
+    enum failure (*start)(struct nascar *, uint32_t, const struct request *);
+    enum failure (*verdict)(struct nascar *, uint32_t, const struct request *, bool, const char *);
+    enum failure (*applied)(struct nascar *, uint32_t, const struct request *, enum failure);
+};
+
+static const struct command commands[] = {
+    /* kind   states                              cost  start             verdict       applied */
+    {"@dir", FIRST | IN(CONN_DIRECTORY),           4, do_directory,     NULL,         NULL},
+    {"addr", LOBBY,                                1, do_addr,          NULL,         NULL},
+    {"skey", LOBBY,                                1, do_skey,          NULL,         NULL},
+    {"~png", LOBBY,                                1, do_ping,          NULL,         NULL},
+    {"sele", LOBBY,                                2, do_sele,          NULL,         NULL},
+    {"auth", BEFORE_LOGIN,                         5, do_auth,          verdict_auth, applied_auth},
+    {"acct", BEFORE_LOGIN,                        10, do_acct,          verdict_acct, applied_acct},
+    {"edit", LOGGED_IN,                            5, do_edit,          verdict_edit, applied_plain},
+    {"cper", LOGGED_IN,                            5, do_cper,          NULL,         applied_cper},
+    {"dper", LOGGED_IN,                            5, do_dper,          NULL,         applied_dper},
+    {"pers", LOGGED_IN,                            2, do_pers,          NULL,         NULL},
+    {"news", LOGGED_IN,                            1, do_news,          NULL,         NULL},
+    {"chal", LOGGED_IN,                            1, do_chal,          NULL,         NULL},
+    {"user", PLAYING,                              1, do_user,          NULL,         NULL},
+    {"onln", PLAYING,                              1, do_onln,          NULL,         NULL},
+    {"room", PLAYING,                              5, do_room,          NULL,         NULL},
+    {"move", PLAYING,                              2, do_move,          NULL,         NULL},
+    {"peek", PLAYING,                              1, do_peek,          NULL,         NULL},
+    {"mesg", PLAYING,                              2, do_mesg,          NULL,         NULL},
+    {"auxi", PLAYING,                              2, do_auxi,          NULL,         NULL},
+    {"AUTH", FIRST | IN(CONN_BUDDY_NEW),           5, do_buddy_auth,    NULL,         NULL},
+    {"PSET", BUDDY,                                1, do_presence,      NULL,         NULL},
+    {"RGET", BUDDY,                                2, do_roster,        NULL,         NULL},
+    {"RADD", BUDDY,                                2, do_roster_add,    NULL,         applied_roster},
+    {"RDEL", BUDDY,                                2, do_roster_delete, NULL,         applied_roster},
+    {"PING", BUDDY | IN(CONN_BUDDY_NEW),           1, do_ping,          NULL,         NULL},
+    {"DISC", BUDDY | IN(CONN_BUDDY_NEW),           1, do_goodbye,       NULL,         NULL},
+};
+
+#define COMMANDS (sizeof commands / sizeof commands[0])
+#define UNKNOWN_COST 2u
+
+static const struct command *find_command(const uint8_t kind[4])
+{
+    for (size_t i = 0; i < COMMANDS; i++)
+        if (memcmp(commands[i].kind, kind, 4) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+/* ---- Input: from bytes to commands --------------------------------------- */
+
+/* Refills the bucket and takes `cost` tokens out of it, or none. */
+static bool take_tokens(const struct nascar *s, struct conn *conn, uint32_t cost)
+{
+    uint64_t rate = s->config.rate, full = rate * BURST_S * 1000;
+    uint64_t elapsed_ms = s->now_ms - conn->tokens_at_ms;
+    if (rate == 0)
+        return true;
+    if (elapsed_ms > BURST_S * 1000)
+        elapsed_ms = BURST_S * 1000;
+    conn->tokens_milli += elapsed_ms * rate;
+    conn->tokens_at_ms = s->now_ms;
+    if (conn->tokens_milli > full)
+        conn->tokens_milli = full;
+    uint64_t price = 1000ull * min_u32(cost, (uint32_t)(rate * BURST_S));
+    if (conn->tokens_milli < price)
+        return false;
+    conn->tokens_milli -= price;
+    return true;
+}
+
+static void refuse_unknown(struct nascar *s, uint32_t c, const struct request *q)
+{
+    struct conn *conn = conn_at(s, c);
+    uint32_t line = log_conn(s, NASCAR_LOG_WARN, "unknown_kind", c);
+    log_text(s, "kind", q->kind);
+    log_end(s, line);
+    reply(s, c, q, MISSING);
+    if (++conn->unknown_kinds >= UNKNOWN_KINDS)
+        conn_doom(s, c, "unknown kinds");
+}
+
+/* The first whole frame decides which service the connection wants; what is
+ * neither the directory's nor the buddies' is the lobby's. */
+static void become_lobby(struct nascar *s, uint32_t c)
+{
+    conn_at(s, c)->state = CONN_LOBBY;
+    timer_start(s, conn_timer(c, T_PHASE), Q_LOGIN);
+    timer_start(s, conn_timer(c, T_IDLE), Q_IDLE);
+}
+
+/* Handles the frame at the start of the inbox. Returns false if it has to wait. */
+static bool dispatch(struct nascar *s, uint32_t c, const struct request *q)
+{
+    const struct command *command = q->command;
+    struct conn *conn = conn_at(s, c);
+    enum failure failure;
+    bool other_service = command && (command->states & FIRST) && !(command->states & IN(CONN_LOBBY));
+    if (conn->state == CONN_NEW && !other_service)
+        become_lobby(s, c);
+    if (!command) {
+        refuse_unknown(s, c, q);
+        return true;
+    }
+    failure = command->states & IN(conn->state) ? command->start(s, c, q) : NO_SESSION;
+    if (failure == STALL)
+        return false;
+    if (failure)
+        reply(s, c, q, failure);
+    return true;
+}
+
+/* The request in the inbox; its bytes stay where they are until consume(). */
+static struct request inbox_request(const struct nascar *s, uint32_t c, struct frame *frame, char kind[5])
+{
+    const struct inbox *box = inbox_at(s, conn_at(s, c)->inbox);
+    (void)read_frame(box->bytes, conn_at(s, c)->in_size, frame);
+    memcpy(kind, frame->kind, 4);
+    kind[4] = 0;
+    struct request q = {find_command(frame->kind), kind, box->bytes + HEADER_BYTES,
+                        payload_size(box->bytes + HEADER_BYTES, frame->size - HEADER_BYTES)};
+    return q;
+}
+
+/* Drops the first frame of the inbox; it may have held a password. */
+static void consume(struct nascar *s, uint32_t c, uint32_t size)
+{
+    struct conn *conn = conn_at(s, c);
+    struct inbox *box = inbox_at(s, conn->inbox);
+    conn->in_size -= size;
+    memmove(box->bytes, box->bytes + size, conn->in_size);
+    wipe(box->bytes + conn->in_size, size);
+    if (conn->in_size == 0) {
+        pool_give(s, &s->inboxes, conn->inbox);
+        conn->inbox = NONE;
+    }
+    if (timer_at(s, conn_timer(c, T_IDLE))->queue != Q_NONE)
+        timer_start(s, conn_timer(c, T_IDLE), Q_IDLE);
+}
+
+static void log_broken(struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size)
+{
+    char hex[2 * HEADER_BYTES + 1];
+    uint32_t line = log_conn(s, NASCAR_LOG_WARN, "broken_frame", c);
+    write_hex(hex, bytes, min_u32(size, HEADER_BYTES));
+    log_text(s, "starts", hex);
+    log_end(s, line);
+}
+
+/* Handles the frames of a connection until there is none, or it must wait. */
+static void conn_run(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    while (!conn->closing && conn->wait == WAIT_NONE && conn->inbox != NONE) {
+        struct frame frame;
+        char kind[5];
+        const struct inbox *box = inbox_at(s, conn->inbox);
+        enum frame_state state = read_frame(box->bytes, conn->in_size, &frame);
+        if (state == FRAME_BROKEN) {
+            log_broken(s, c, box->bytes, conn->in_size);
+            conn_doom(s, c, "broken frame");
+            settle(s);
+        }
+        if (state != FRAME_WHOLE || outbox_free(conn) < REPLY_BYTES)
+            return; /* goes on with more input, or when its outbox has drained */
+        if (s->entropy_size < STEP_ENTROPY || s->record_count == RECORDS || s->job_count == RECORDS) {
+            mark_stalled(s, c);
+            return;
+        }
+        struct request q = inbox_request(s, c, &frame, kind);
+        uint32_t cost = q.command ? q.command->cost : UNKNOWN_COST;
+        uint64_t tokens_milli = conn->tokens_milli;
+        if (!take_tokens(s, conn, cost)) {
+            timer_start(s, conn_timer(c, T_THROTTLE), Q_THROTTLE);
+            return;
+        }
+        if (conn->state == CONN_NEW)
+            timer_stop(s, conn_timer(c, T_PHASE));
+        bool done = dispatch(s, c, &q);
+        settle(s);
+        if (!done) {
+            conn->tokens_milli = tokens_milli;
+            mark_stalled(s, c);
+            return;
+        }
+        if (conn->wait == WAIT_NONE)
+            consume(s, c, frame.size);
+    }
+}
+
+/* Those whose frame had to wait try again, once each. */
+static void retry_stalled(struct nascar *s)
+{
+    uint32_t last = s->stalled.tail, c;
+    s->retry = false;
+    if (last == NONE)
+        return;
+    do {
+        c = dequeue(s, &s->stalled, offsetof(struct conn, next_stalled));
+        conn_at(s, c)->stalled = false;
+        conn_run(s, c);
+    } while (c != last);
+}
+
+/* The answer to what a connection waits for: its command goes on, and then
+ * the frames behind it. */
+static bool is_awaited(const struct nascar *s, const struct nascar_event *e, enum wait wait)
+{
+    if (e->conn >= s->conns.capacity)
+        return false;
+    const struct conn *conn = conn_at(s, e->conn);
+    return conn->state != CONN_FREE && !conn->closing && conn->wait == wait && conn->ticket == e->ticket;
+}
+
+static void resume(struct nascar *s, uint32_t c, const struct request *q, const struct frame *frame,
+                   enum failure failure)
+{
+    if (failure)
+        reply(s, c, q, failure);
+    settle(s);
+    if (conn_at(s, c)->wait == WAIT_NONE)
+        consume(s, c, frame->size);
+    conn_run(s, c);
+}
+
+/* ---- Durable records ------------------------------------------------------ */
+
+/* What a record changes is changed here and nowhere else, whether it comes
+ * back from the disk or from the journal at the start. All is checked again:
+ * of two sign-ups for one name in one turn the second finds it taken. */
+
+static enum failure add_persona(struct nascar *s, uint32_t account, const char *name)
+{
+    struct account *a = account_at(s, account);
+    uint32_t slot = 0;
+    if (!valid_name(name, PERSONA_CHARS))
+        return BAD_NAME;
+    while (slot < PERSONAS_PER_ACCOUNT && a->persona[slot] != NONE)
+        slot++;
+    if (slot == PERSONAS_PER_ACCOUNT)
+        return TOO_MANY_PERSONAS;
+    if (find_persona(s, name) != NONE)
+        return TAKEN;
+    uint32_t i = pool_take(s, &s->personas); /* four for each account: never fails */
+    struct persona *persona = persona_at(s, i);
+    persona->account = account;
+    persona->player = persona->buddy = persona->edges = NONE;
+    copy_text(persona->name, sizeof persona->name, name);
+    index_add(s, &s->persona_names, hash_name(s, name), i);
+    a->persona[slot] = i;
+    return OK;
+}
+
+static enum failure apply_acct(struct nascar *s, const struct request *q)
+{
+    char name[ANY_NAME_CHARS + 1], persona[ANY_NAME_CHARS + 1];
+    get_name(q, tag_NAME, name);
+    if (!valid_name(name, ACCOUNT_CHARS))
+        return BAD_NAME;
+    if (find_account(s, name) != NONE)
+        return TAKEN;
+    uint32_t i = pool_take(s, &s->accounts);
+    if (i == NONE)
+        return SERVER_FULL;
+    struct account *a = account_at(s, i);
+    copy_text(a->name, sizeof a->name, name);
+    (void)get_text(q, tag_HASH, a->hash, sizeof a->hash);
+    get_account_fields(q, a);
+    a->banned = get_number(q, tag_BAN, 0) != 0;
+    a->created_s = get_number(q, tag_CREATED, 0);
+    if (a->created_s > s->newest_record_s)
+        s->newest_record_s = a->created_s;
+    a->player = NONE;
+    for (uint32_t k = 0; k < PERSONAS_PER_ACCOUNT; k++)
+        a->persona[k] = NONE;
+    index_add(s, &s->account_names, hash_name(s, name), i);
+    get_name(q, tag_PERS, persona);
+    if (persona[0])
+        (void)add_persona(s, i, persona); /* taken meanwhile: the game asks for one */
+    return OK;
+}
+
+static enum failure apply_edit(struct nascar *s, const struct request *q)
+{
+    char name[ANY_NAME_CHARS + 1];
+    get_name(q, tag_NAME, name);
+    uint32_t i = find_account(s, name);
+    if (i == NONE)
+        return NO_ACCOUNT;
+    struct account *a = account_at(s, i);
+    (void)get_text(q, tag_HASH, a->hash, sizeof a->hash);
+    get_account_fields(q, a);
+    a->banned = get_number(q, tag_BAN, 0) != 0;
+    return OK;
+}
+
+static enum failure apply_cper(struct nascar *s, const struct request *q)
+{
+    char name[ANY_NAME_CHARS + 1], account[ANY_NAME_CHARS + 1];
+    get_name(q, tag_PERS, name);
+    get_name(q, tag_NAME, account);
+    uint32_t i = find_account(s, account);
+    return i == NONE ? NO_ACCOUNT : add_persona(s, i, name);
+}
+
+static void remove_edge(struct nascar *s, uint32_t i)
+{
+    struct edge *edge = edge_at(s, i);
+    struct persona *owner = persona_at(s, edge->owner);
+    uint32_t other = edge->other_and_lists >> 2, *link = &owner->edges;
+    while (*link != i)
+        link = &edge_at(s, *link)->next;
+    *link = edge->next;
+    owner->edge_count--;
+    if (edge->other_and_lists & LIST_IGNORE)
+        persona_at(s, other)->ignored_by--;
+    index_remove(s, &s->edge_pairs, hash_numbers(s, edge->owner, other), i);
+    pool_give(s, &s->edges, i);
+}
+
+/* Rare, and the one walk over a whole table: whoever had the persona on a
+ * roster has it no more. */
+static void remove_from_rosters(struct nascar *s, uint32_t persona)
+{
+    while (persona_at(s, persona)->edges != NONE)
+        remove_edge(s, persona_at(s, persona)->edges);
+    for (uint32_t i = 0; i < s->edges.high; i++)
+        if (edge_at(s, i)->link == LIVE && edge_at(s, i)->other_and_lists >> 2 == persona)
+            remove_edge(s, i);
+}
+
+static enum failure apply_dper(struct nascar *s, const struct request *q)
+{
+    char name[ANY_NAME_CHARS + 1];
+    get_name(q, tag_PERS, name);
+    uint32_t i = find_persona(s, name), slot = 0;
+    if (i == NONE)
+        return NO_ACCOUNT;
+    if (is_online(s, i))
+        return MISSING;
+    struct persona *persona = persona_at(s, i);
+    struct account *a = account_at(s, persona->account);
+    while (a->persona[slot] != i)
+        slot++;
+    for (; slot + 1 < PERSONAS_PER_ACCOUNT; slot++)
+        a->persona[slot] = a->persona[slot + 1];
+    a->persona[slot] = NONE;
+    remove_from_rosters(s, i);
+    if (persona->buddy != NONE) {
+        uint32_t buddy = persona->buddy;
+        conn_doom(s, buddy, "persona deleted");
+        conn_at(s, buddy)->persona = NONE;
+    }
+    index_remove(s, &s->persona_names, hash_name(s, persona->name), i);
+    pool_give(s, &s->personas, i);
+    return OK;
+}
+
+/* LIST says which lists of PERS hold USER now; none: it is off the roster. */
+static enum failure apply_rost(struct nascar *s, const struct request *q)
+{
+    char name[ANY_NAME_CHARS + 1];
+    uint32_t flags = get_flags(q, tag_LIST), lists = 0;
+    get_name(q, tag_PERS, name);
+    uint32_t owner = find_persona(s, name);
+    get_name(q, tag_USER, name);
+    uint32_t other = find_persona(s, name);
+    if (owner == NONE || other == NONE || owner == other)
+        return NO_USER;
+    if (flags & FLAG_B)
+        lists |= LIST_BUDDY;
+    if (flags & 1u << ('I' - '@'))
+        lists |= LIST_IGNORE;
+    uint32_t i = find_edge(s, owner, other);
+    if (i != NONE)
+        remove_edge(s, i);
+    if (!lists)
+        return OK;
+    struct persona *p = persona_at(s, owner);
+    if (p->edge_count == ROSTER_PER_PERSONA || pool_full(&s->edges))
+        return ROSTER_FULL;
+    i = pool_take(s, &s->edges);
+    struct edge *edge = edge_at(s, i);
+    edge->owner = owner;
+    edge->other_and_lists = other << 2 | lists;
+    edge->next = p->edges;
+    p->edges = i;
+    p->edge_count++;
+    if (lists & LIST_IGNORE)
+        persona_at(s, other)->ignored_by++;
+    index_add(s, &s->edge_pairs, hash_numbers(s, owner, other), i);
+    return OK;
+}
+
+static const struct {
+    char kind[5];
+    enum failure (*apply)(struct nascar *, const struct request *);
+} records[] = {
+    {"acct", apply_acct}, {"edit", apply_edit}, {"cper", apply_cper}, {"dper", apply_dper}, {"rost", apply_rost},
+};
+
+static enum failure apply_record(struct nascar *s, const uint8_t *bytes, uint32_t size)
+{
+    struct frame frame;
+    if (read_frame(bytes, size, &frame) != FRAME_WHOLE || frame.size != size)
+        return MISSING;
+    struct request q = {NULL, "", bytes + HEADER_BYTES, payload_size(bytes + HEADER_BYTES, size - HEADER_BYTES)};
+    for (size_t i = 0; i < sizeof records / sizeof records[0]; i++)
+        if (memcmp(records[i].kind, frame.kind, 4) == 0)
+            return records[i].apply(s, &q);
+    return MISSING;
+}
+
+/* ---- Events --------------------------------------------------------------- */
+
+/* The entry of an address, made if need be; NONE if there are too many. */
+static uint32_t address_take(struct nascar *s, uint32_t ipv4)
+{
+    uint32_t i = find_address(s, ipv4);
+    if (i != NONE)
+        return i;
+    i = pool_take(s, &s->addresses);
+    if (i == NONE)
+        return NONE;
+    address_at(s, i)->ipv4 = ipv4;
+    index_add(s, &s->address_numbers, hash_numbers(s, ipv4, 0), i);
+    return i;
+}
+
+/* An entry without connections or failures is not kept. */
+static void address_release(struct nascar *s, uint32_t i)
+{
+    const struct address *a = address_at(s, i);
+    if (a->connections > 0 || a->failed > 0)
+        return;
+    index_remove(s, &s->address_numbers, hash_numbers(s, a->ipv4, 0), i);
+    pool_give(s, &s->addresses, i);
+}
+
+static void forget_failures(struct nascar *s, uint32_t i)
+{
+    timer_stop(s, s->address_timers + i);
+    address_at(s, i)->failed = 0;
+    address_release(s, i);
+}
+
+/* Addresses that only remember failures make room for one that is here. */
+static uint32_t address_for_conn(struct nascar *s, uint32_t ipv4)
+{
+    uint32_t i = address_take(s, ipv4);
+    while (i == NONE && s->queue[Q_FAILURES].head != NONE) {
+        forget_failures(s, s->queue[Q_FAILURES].head - s->address_timers);
+        i = address_take(s, ipv4);
+    }
+    assert(i != NONE); /* there are more entries than connections */
+    return i;
+}
+
+/* Empties a connection, but for its place in the queues of outputs and of
+ * those who wait: these are threaded through it and pass it by in their time. */
+static void conn_reset(struct conn *conn)
+{
+    struct conn empty = {.ready = conn->ready, .stalled = conn->stalled,
+                         .next_ready = conn->next_ready, .next_stalled = conn->next_stalled};
+    memcpy(conn, &empty, sizeof *conn);
+    conn->inbox = conn->outbox = conn->player = conn->persona = conn->wheel_slot = conn->checking = NONE;
+}
+
+static void conn_opened(struct nascar *s, const struct nascar_event *e)
+{
+    uint32_t c = e->conn;
+    struct conn *conn = conn_at(s, c);
+    if (conn->state != CONN_FREE)
+        return;
+    if (c >= s->conns.high)
+        s->conns.high = c + 1;
+    conn_reset(conn);
+    conn->state = CONN_NEW;
+    conn->peer = e->peer;
+    conn->local = e->local;
+    conn->tokens_milli = 1000ull * s->config.rate * BURST_S;
+    conn->tokens_at_ms = s->now_ms;
+    conn->address = address_for_conn(s, e->peer);
+    s->conn_count++;
+    log_end(s, log_conn(s, NASCAR_LOG_INFO, "connect", c));
+    if (++address_at(s, conn->address)->connections > s->config.per_address) {
+        conn_doom(s, c, "too many from this address");
+        return;
+    }
+    timer_start(s, conn_timer(c, T_PHASE), Q_FIRST_FRAME);
+}
+
+static void conn_bytes(struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size)
+{
+    struct conn *conn = conn_at(s, c);
+    if (timer_at(s, conn_timer(c, T_IDLE))->queue != Q_NONE && conn->wait == WAIT_NONE)
+        timer_start(s, conn_timer(c, T_IDLE), Q_IDLE);
+    while (size > 0 && !conn->closing) {
+        uint32_t n = min_u32(size, INBOX_BYTES - conn->in_size);
+        if (n == 0) {
+            conn_doom(s, c, "more input than there is room for");
+            return;
+        }
+        if (conn->inbox == NONE)
+            conn->inbox = pool_take(s, &s->inboxes); /* one for each connection: never fails */
+        memcpy(inbox_at(s, conn->inbox)->bytes + conn->in_size, bytes, n);
+        conn->in_size += n;
+        bytes += n;
+        size -= n;
+        if (!conn->stalled)
+            conn_run(s, c);
+    }
+}
+
+/* A slow reader that has caught up is told what it missed. */
+static void caught_up(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    char text[80];
+    conn->slow = false;
+    timer_stop(s, conn_timer(c, T_SLOW));
+    if (conn->missed_lines == 0 || conn->player == NONE || conn_player(s, c)->room == NONE)
+        return;
+    uint32_t line = log_conn(s, NASCAR_LOG_WARN, "slow_reader", c);
+    log_number(s, "missed_lines", conn->missed_lines);
+    log_end(s, line);
+    write_number(text, conn->missed_lines);
+    append_text(text, sizeof text, conn->missed_lines == 1 ? " line of chat was missed" : " lines of chat were missed");
+    conn->missed_lines = 0;
+    write_message(s, "B", "Server", 0, room_at(s, conn_player(s, c)->room)->ident, text);
+    conn_write(s, c, s->frame.bytes, s->frame.size);
+}
+
+static void conn_drained(struct nascar *s, uint32_t c, uint32_t size)
+{
+    struct conn *conn = conn_at(s, c);
+    uint32_t queued = conn->out_end - conn->out_start;
+    conn->out_start += min_u32(size, queued);
+    if (size < queued && !conn->slow) {
+        conn->slow = true;
+        timer_start(s, conn_timer(c, T_SLOW), Q_SLOW);
+    }
+    if (size >= queued) {
+        outbox_release(s, conn);
+        if (conn->slow)
+            caught_up(s, c);
+    }
+    count_crowded(s, c);
+    if (conn->player != NONE)
+        pump(s, conn->player);
+    if (!conn->stalled)
+        conn_run(s, c);
+}
+
+static void conn_closed(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    conn_doom(s, c, "disconnected");
+    settle(s);
+    for (enum conn_timer which = T_PHASE; which < CONN_TIMERS; which++)
+        timer_stop(s, conn_timer(c, which));
+    ping_stop(s, c);
+    if (conn->persona != NONE && persona_at(s, conn->persona)->buddy == c)
+        persona_at(s, conn->persona)->buddy = NONE;
+    if (conn->inbox != NONE) {
+        wipe(inbox_at(s, conn->inbox)->bytes, conn->in_size);
+        pool_give(s, &s->inboxes, conn->inbox);
+    }
+    outbox_release(s, conn);
+    address_at(s, conn->address)->connections--;
+    address_release(s, conn->address);
+    conn_reset(conn);
+    s->conn_count--;
+}
+
+/* ---- Time ----------------------------------------------------------------- */
+
+static void send_ping(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    /* A reader that is behind is pinged when it has caught up: it has bytes to read. */
+    if (conn->closing || outbox_free(conn) < REPLY_BYTES)
+        return;
+    frame_begin(&s->frame, conn->state == CONN_BUDDY ? "PING" : "~png", "");
+    put_number(&s->frame, tag_REF, ++conn->ping_ref);
+    put_number(&s->frame, tag_TIME, conn->round_trip_ms);
+    conn->ping_sent_ms = s->now_ms;
+    send_frame(s, c);
+}
+
+/* When the hand of the wheel comes to the next slot with somebody in it, not
+ * before the next batch. */
+static uint64_t next_ping_ms(const struct nascar *s)
+{
+    if (s->wheel_count == 0)
+        return UINT64_MAX;
+    uint64_t due_ms = s->wheel_due_ms;
+    for (uint32_t i = 0; s->wheel[(s->wheel_at + i) % PING_SLOTS] == NONE; i++)
+        due_ms += s->config.ping_ms / PING_SLOTS;
+    return due_ms > s->wheel_batch_ms ? due_ms : s->wheel_batch_ms;
+}
+
+/* Moves the hand to where it belongs now; a clock that leapt costs one round. */
+static void turn_wheel(struct nascar *s)
+{
+    if (s->wheel_count == 0 || s->now_ms < s->wheel_batch_ms || s->now_ms < next_ping_ms(s))
+        return;
+    s->wheel_batch_ms = s->now_ms + PING_BATCH_MS;
+    for (uint32_t turned = 0; turned < PING_SLOTS && s->wheel_due_ms <= s->now_ms; turned++) {
+        for (uint32_t c = s->wheel[s->wheel_at]; c != NONE; c = conn_at(s, c)->wheel_next)
+            send_ping(s, c);
+        s->wheel_at = (s->wheel_at + 1) % PING_SLOTS;
+        s->wheel_due_ms += s->config.ping_ms / PING_SLOTS;
+    }
+    if (s->wheel_due_ms <= s->now_ms)
+        s->wheel_due_ms = s->now_ms + 1;
+}
+
+static void timer_fired(struct nascar *s, uint32_t i, enum queue queue)
+{
+    uint32_t c = i / CONN_TIMERS;
+    switch (queue) {
+    case Q_FIRST_FRAME: conn_doom(s, c, "no frame in time"); break;
+    case Q_LINGER: conn_doom(s, c, "directory done"); break;
+    case Q_BUDDY_LOGIN: conn_doom(s, c, "no buddy login in time"); break;
+    case Q_LOGIN: conn_doom(s, c, "no login in time"); break;
+    case Q_IDLE: conn_doom(s, c, "silent"); break;
+    case Q_SLOW: conn_doom(s, c, "stuck"); break;
+    case Q_THROTTLE:
+        if (!conn_at(s, c)->stalled)
+            conn_run(s, c);
+        break;
+    case Q_CHALLENGE: challenge_expire(s, i - s->pair_timers); break;
+    case Q_RACE_START: race_start(s, i - s->pair_timers); break;
+    case Q_DIRECTORY: session_remove(s, i - s->directory_timers); break;
+    case Q_FAILURES: forget_failures(s, i - s->address_timers); break;
+    case Q_NONE:
+    case QUEUES: assert(false); break;
+    }
+    settle(s);
+}
+
+static void clock_passed(struct nascar *s)
+{
+    for (uint32_t queue = Q_NONE + 1; queue < QUEUES; queue++) {
+        uint32_t i;
+        while ((i = s->queue[queue].head) != NONE && timer_at(s, i)->due_ms <= s->now_ms) {
+            timer_stop(s, i);
+            timer_fired(s, i, (enum queue)queue);
+        }
+    }
+    turn_wheel(s);
+    settle(s);
+}
+
+uint64_t nascar_deadline_ms(const struct nascar *s)
+{
+    uint64_t due_ms = next_ping_ms(s);
+    for (uint32_t queue = Q_NONE + 1; queue < QUEUES; queue++) {
+        uint32_t i = s->queue[queue].head;
+        if (i != NONE && timer_at(s, i)->due_ms < due_ms)
+            due_ms = timer_at(s, i)->due_ms;
+    }
+    return due_ms;
+}
+
+/* ---- The machine ----------------------------------------------------------- */
+
+struct nascar *nascar_init(void *arena, size_t arena_bytes, const struct nascar_limits *limits)
+{
+    struct nascar *s = arena;
+    size_t needed = nascar_arena_size(limits);
+    if (needed == 0 || arena_bytes < needed)
+        return NULL;
+    assert((uintptr_t)arena % sizeof(uint64_t) == 0);
+    (void)lay_out(s, limits);
+    s->limits = *limits;
+    s->arena_bytes = needed;
+    config_read(&s->config, NULL, 0);
+    for (uint32_t i = 0; i < QUEUES; i++)
+        s->queue[i].head = s->queue[i].tail = NONE;
+    s->ready.head = s->ready.tail = s->stalled.head = s->stalled.tail = s->doomed.head = s->doomed.tail = NONE;
+    s->room_feed.head = s->room_feed.tail = s->population_feed.head = s->population_feed.tail = NONE;
+    s->dirty_rooms = s->lobby_players = NONE;
+    for (uint32_t i = 0; i < PING_SLOTS; i++)
+        s->wheel[i] = NONE;
+    s->next_created_room = FIRST_CREATED_ROOM;
+    return s;
+}
+
+/* Entropy goes into the pool as far as it fits. The first of it becomes the
+ * key of the look-up tables, and then there can be a hub. */
+static void entropy_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
+{
+    uint32_t n = min_u32(size, nascar_entropy_wanted(s));
+    if (n > 0)
+        memcpy(s->entropy + s->entropy_size, bytes, n);
+    s->entropy_size += n;
+    s->retry = true;
+    if (s->keyed || s->entropy_size < STEP_ENTROPY)
+        return;
+    s->keyed = true;
+    draw(s, s->hash_key, sizeof s->hash_key);
+    (void)room_create(s, "Lobby", "Main Lobby Hub", "", 100, s->next_room++); /* PROTOCOL 3.3 */
+}
+
+static void record_came(struct nascar *s, const struct nascar_event *e, enum failure failure)
+{
+    struct frame frame;
+    char kind[5];
+    if (!is_awaited(s, e, WAIT_RECORD))
+        return;
+    conn_wait_over(s, e->conn);
+    struct request q = inbox_request(s, e->conn, &frame, kind);
+    resume(s, e->conn, &q, &frame, q.command->applied(s, e->conn, &q, failure));
+}
+
+static void verdict_came(struct nascar *s, const struct nascar_event *e)
+{
+    struct frame frame;
+    char kind[5], hash[HASH_CHARS + 1];
+    uint32_t size = min_u32(e->size, HASH_CHARS);
+    if (!is_awaited(s, e, WAIT_VERDICT))
+        return;
+    if (size > 0)
+        memcpy(hash, e->bytes, size);
+    hash[size] = 0;
+    conn_wait_over(s, e->conn);
+    struct request q = inbox_request(s, e->conn, &frame, kind);
+    resume(s, e->conn, &q, &frame, q.command->verdict(s, e->conn, &q, e->accepted, hash));
+}
+
+/* One event on one connection that is there. */
+static void conn_event(struct nascar *s, const struct nascar_event *e)
+{
+    if (e->conn >= s->conns.capacity)
+        return;
+    if (e->type == NASCAR_OPENED)
+        conn_opened(s, e);
+    else if (conn_at(s, e->conn)->state == CONN_FREE)
+        return;
+    else if (e->type == NASCAR_BYTES)
+        conn_bytes(s, e->conn, e->bytes, e->size);
+    else if (e->type == NASCAR_DRAINED)
+        conn_drained(s, e->conn, e->size);
+    else
+        conn_closed(s, e->conn);
+}
+
+bool nascar_step(struct nascar *s, const struct nascar_event *e)
+{
+    if (e->type != NASCAR_ENTROPY && (!s->keyed || s->entropy_size < STEP_ENTROPY))
+        return false;
+    free_taken(s);
+    if (e->mono_ms > s->now_ms)
+        s->now_ms = e->mono_ms;
+    s->wall_s = e->wall_s > s->newest_record_s ? e->wall_s : s->newest_record_s;
+    switch (e->type) {
+    case NASCAR_OPENED:
+    case NASCAR_BYTES:
+    case NASCAR_DRAINED:
+    case NASCAR_CLOSED:
+        conn_event(s, e);
+        break;
+    case NASCAR_CLOCK:
+        clock_passed(s);
+        break;
+    case NASCAR_ENTROPY:
+        entropy_came(s, e->bytes, e->size);
+        break;
+    case NASCAR_CONFIG:
+        config_read(&s->config, e->bytes, e->size);
+        apply_rooms(s);
+        break;
+    case NASCAR_RECORD:
+        record_came(s, e, apply_record(s, e->bytes, e->size));
+        break;
+    case NASCAR_RECORD_FAILED:
+        record_came(s, e, NOT_KEPT);
+        break;
+    case NASCAR_VERDICT:
+        verdict_came(s, e);
+        break;
+    }
+    settle(s);
+    while (s->retry)
+        retry_stalled(s);
+    return true;
+}
+
+/* ---- Invariants ------------------------------------------------------------ */
+
+/* Each returns what does not hold, or NULL. */
+#define HOLDS(condition, text) \
+    do { \
+        if (!(condition)) \
+            return text; \
+    } while (0)
+
+static const char *check_pool(const struct nascar *s, const struct pool *pool)
+{
+    uint32_t live = 0, free = 0;
+    HOLDS(pool->high <= pool->capacity, "a pool's mark is past its end");
+    for (uint32_t i = 0; i < pool->high; i++)
+        live += *(uint32_t *)item(s, pool, i) == LIVE;
+    for (uint32_t i = pool->free; i != NONE; i = *(uint32_t *)item(s, pool, i)) {
+        HOLDS(i < pool->high && *(uint32_t *)item(s, pool, i) != LIVE, "a free list holds a live item");
+        HOLDS(++free <= pool->high, "a free list goes in a circle");
+    }
+    HOLDS(live == pool->live, "a pool's count is not its recount");
+    HOLDS(live + free == pool->high, "a pool's item is neither live nor free");
+    return NULL;
+}
+
+static bool is_live(const struct nascar *s, const struct pool *pool, uint32_t i)
+{
+    return i < pool->high && *(uint32_t *)item(s, pool, i) == LIVE;
+}
+
+static const char *check_index(const struct nascar *s, const struct index *index, const struct pool *pool,
+                               uint32_t expected)
+{
+    uint32_t entries = 0;
+    for (uint64_t bucket = 0; bucket <= index->mask; bucket++) {
+        for (uint32_t i = index_first(s, index, bucket); i != NONE; i = index_next(s, index, i)) {
+            HOLDS(is_live(s, pool, i), "a look-up table holds a free item");
+            HOLDS(++entries <= expected, "a look-up table holds too many items");
+        }
+    }
+    HOLDS(entries == expected, "a look-up table holds too few items");
+    return NULL;
+}
+
+static const char *check_timers(const struct nascar *s)
+{
+    uint32_t queued = 0, marked = 0;
+    for (uint32_t queue = Q_NONE + 1; queue < QUEUES; queue++) {
+        uint32_t prev = NONE;
+        for (uint32_t i = s->queue[queue].head; i != NONE; i = timer_at(s, i)->next) {
+            const struct timer *t = timer_at(s, i);
+            HOLDS(t->queue == queue && t->prev == prev, "a timer stands in another's queue");
+            HOLDS(prev == NONE || timer_at(s, prev)->due_ms <= t->due_ms, "a queue of timers is out of order");
+            HOLDS(++queued <= s->timer_count, "a queue of timers goes in a circle");
+            prev = i;
+        }
+        HOLDS(s->queue[queue].tail == prev, "a queue of timers does not end at its end");
+    }
+    for (uint32_t i = 0; i < s->timer_count; i++)
+        marked += timer_at(s, i)->queue != Q_NONE;
+    HOLDS(queued == marked, "a timer says that it is queued and is not");
+    return NULL;
+}
+
+/* How many connections are in a queue; UINT32_MAX if it is broken. */
+static uint32_t queue_length(const struct nascar *s, const struct queue_ends *q, size_t link)
+{
+    uint32_t n = 0, last = NONE;
+    for (uint32_t c = q->head; c != NONE; c = *(uint32_t *)(void *)((char *)conn_at(s, c) + link)) {
+        last = c;
+        if (++n > s->conns.capacity)
+            return UINT32_MAX;
+    }
+    return last == q->tail ? n : UINT32_MAX;
+}
+
+static const char *check_conn(const struct nascar *s, uint32_t c)
+{
+    const struct conn *conn = conn_at(s, c);
+    bool in_room = false;
+    HOLDS(!conn->doomed, "a connection is still to be taken out");
+    HOLDS((conn->inbox == NONE) == (conn->in_size == 0), "an inbox is kept for nothing");
+    HOLDS(conn->inbox == NONE || is_live(s, &s->inboxes, conn->inbox), "a connection's inbox is free");
+    HOLDS(conn->in_size <= INBOX_BYTES, "an inbox holds more than its size");
+    HOLDS((conn->outbox == NONE) == (conn->out_end == 0), "an outbox is kept for nothing");
+    HOLDS(conn->outbox == NONE || is_live(s, &s->outboxes, conn->outbox), "a connection's outbox is free");
+    HOLDS(conn->out_start <= conn->out_end && conn->out_end <= OUTBOX_BYTES, "an outbox ends outside of itself");
+    HOLDS(!conn->closing || conn->player == NONE, "a player plays on a closed connection");
+    HOLDS(conn->wait == WAIT_NONE || conn->inbox != NONE, "a connection waits without a request");
+    HOLDS((conn->state == CONN_ACCOUNT || conn->state == CONN_PERSONA) == (conn->player != NONE) || conn->closing,
+          "a connection's state is not its player's");
+    if (conn->player != NONE) {
+        HOLDS(is_live(s, &s->players, conn->player), "a connection's player is free");
+        const struct player *p = player_at(s, conn->player);
+        HOLDS(p->conn == c, "a player is on another connection");
+        in_room = p->room != NONE;
+        HOLDS((conn->state == CONN_PERSONA) == (p->persona != NONE), "a player without a persona plays");
+    }
+    HOLDS(conn->crowded ==
+              (in_room && !conn->closing && !conn->slow && outbox_free(conn) < REPLY_BYTES + CHAT_BYTES),
+          "a connection's outbox is not as full as it says");
+    HOLDS(conn->persona == NONE || is_live(s, &s->personas, conn->persona), "a buddy link's persona is free");
+    return NULL;
+}
+
+static const char *check_conns(const struct nascar *s)
+{
+    uint32_t count = 0, inboxes = 0, outboxes = 0, ready = 0, stalled = 0, pinged = 0;
+    for (uint32_t c = 0; c < s->conns.high; c++) {
+        const struct conn *conn = conn_at(s, c);
+        ready += conn->ready;
+        stalled += conn->stalled;
+        if (conn->state == CONN_FREE)
+            continue;
+        count++;
+        inboxes += conn->inbox != NONE;
+        outboxes += conn->outbox != NONE;
+        pinged += conn->wheel_slot != NONE;
+        const char *broken = check_conn(s, c);
+        HOLDS(!broken, broken);
+    }
+    HOLDS(count == s->conn_count, "the count of connections is not its recount");
+    HOLDS(inboxes == s->inboxes.live && outboxes == s->outboxes.live, "a box is nobody's");
+    HOLDS(queue_length(s, &s->ready, offsetof(struct conn, next_ready)) == ready, "the queue of outputs is broken");
+    HOLDS(queue_length(s, &s->stalled, offsetof(struct conn, next_stalled)) == stalled,
+          "the queue of those who wait is broken");
+    for (uint32_t slot = 0; slot < PING_SLOTS; slot++) {
+        for (uint32_t c = s->wheel[slot], prev = NONE; c != NONE; prev = c, c = conn_at(s, c)->wheel_next) {
+            HOLDS(conn_at(s, c)->wheel_slot == slot && conn_at(s, c)->wheel_prev == prev, "the wheel is broken");
+            HOLDS(pinged-- > 0, "the wheel holds too many");
+        }
+    }
+    HOLDS(pinged == 0, "the wheel holds too few");
+    HOLDS(s->doomed.head == NONE && s->dirty_rooms == NONE && !s->lobby_dirty, "a step left something unsettled");
+    return NULL;
+}
+
+static const char *check_feed(const struct nascar *s, const struct feed *feed, uint32_t subscribers)
+{
+    uint32_t prev = NONE;
+    HOLDS(feed->subscribers == subscribers, "a list's count of subscribers is not its recount");
+    for (uint32_t i = feed->head; i != NONE; prev = i, i = node_at(s, i)->next) {
+        const struct node *node = node_at(s, i);
+        HOLDS(node->linked && node->prev == prev, "a list's entry is not linked");
+        HOLDS(node->seq <= s->seq && (prev == NONE || node_at(s, prev)->seq < node->seq),
+              "a list is not in the order of its changes");
+        HOLDS(!node->tombstone || (node->waiting > 0 && node->waiting <= subscribers), "a tombstone waits for nobody");
+    }
+    HOLDS(feed->tail == prev, "a list does not end at its end");
+    return NULL;
+}
+
+/* Does this tombstone still wait for the subscription? */
+static bool waits_for(const struct nascar *s, uint32_t i, const struct subscription *sub)
+{
+    return sub->on && node_at(s, i)->seq > sub->since && node_at(s, i)->seq > sub->cursor;
+}
+
+static const char *check_room(const struct nascar *s, uint32_t r)
+{
+    const struct room *room = room_at(s, r);
+    uint32_t count = 0, crowded = 0, subscribers = 0, prev = NONE;
+    for (uint32_t p = room->members; p != NONE; prev = p, p = player_at(s, p)->room_next) {
+        const struct player *player = player_at(s, p);
+        HOLDS(player->room == r && player->room_prev == prev, "a room's member is elsewhere");
+        HOLDS(++count <= s->players.live, "a room's members go in a circle");
+        crowded += conn_at(s, player->conn)->crowded;
+        subscribers += player->users.on;
+        HOLDS((player->presence == NONE) == (r == HUB), "a player is not listed in its room");
+    }
+    HOLDS(count == room->count && crowded == room->crowded, "a room's counts are not their recounts");
+    const char *broken = check_feed(s, &room->users, subscribers);
+    HOLDS(!broken, broken);
+    for (uint32_t i = room->users.head; i != NONE; i = node_at(s, i)->next) {
+        const struct presence *presence = presence_at(s, i - 2 * s->rooms.capacity);
+        uint32_t waiting = 0;
+        HOLDS(presence->room == r, "a list holds another room's user");
+        HOLDS((presence->player == NONE) == node_at(s, i)->tombstone, "a leaver is listed");
+        for (uint32_t p = room->members; p != NONE; p = player_at(s, p)->room_next)
+            waiting += waits_for(s, i, &player_at(s, p)->users);
+        HOLDS(waiting == node_at(s, i)->waiting || !node_at(s, i)->tombstone, "a leaver waits for the wrong number");
+    }
+    HOLDS(node_at(s, room_node(r))->linked, "a room is not in the list of rooms");
+    HOLDS(node_at(s, room_node(r))->tombstone == room->gone, "a room that is gone is listed");
+    HOLDS(node_at(s, population_node(r))->linked == !room->gone, "a room's population is not listed");
+    HOLDS(!room->gone || count == 0, "a room that is gone has members");
+    HOLDS(!room->created || count > 0 || room->gone, "an empty created room stays");
+    HOLDS(room->gone || find_room(s, room->name) == r, "a room is not found by its name");
+    return NULL;
+}
+
+static const char *check_rooms(const struct nascar *s)
+{
+    uint32_t members = 0, gone = 0, playing = 0, followers = 0, lobby = 0, prev = NONE;
+    for (uint32_t r = 0; r < s->rooms.high; r++) {
+        if (!is_live(s, &s->rooms, r))
+            continue;
+        members += room_at(s, r)->count;
+        gone += room_at(s, r)->gone;
+        const char *broken = check_room(s, r);
+        HOLDS(!broken, broken);
+    }
+    for (uint32_t p = 0; p < s->players.high; p++) {
+        if (!is_live(s, &s->players, p))
+            continue;
+        playing += player_at(s, p)->persona != NONE;
+        followers += player_at(s, p)->rooms.on;
+        lobby += player_at(s, p)->populations.on;
+    }
+    HOLDS(members == playing, "a player is in no room, or in two");
+    for (uint32_t p = s->lobby_players; p != NONE; prev = p, p = player_at(s, p)->lobby_next)
+        HOLDS(player_at(s, p)->lobby_prev == prev && player_at(s, p)->populations.on && lobby-- > 0,
+              "the list of subscribers is broken");
+    HOLDS(lobby == 0, "a subscriber is not in the list of them");
+    const char *broken = check_feed(s, &s->room_feed, followers);
+    HOLDS(!broken, broken);
+    broken = check_feed(s, &s->population_feed, s->population_feed.subscribers);
+    HOLDS(!broken, broken);
+    return check_index(s, &s->room_names, &s->rooms, s->rooms.live - gone);
+}
+
+static const char *check_players(const struct nascar *s)
+{
+    uint32_t sides = 0, paired = 0;
+    for (uint32_t i = 0; i < s->players.high; i++) {
+        if (!is_live(s, &s->players, i))
+            continue;
+        const struct player *p = player_at(s, i);
+        HOLDS(conn_at(s, p->conn)->player == i, "a player's connection is another's");
+        HOLDS(account_at(s, p->account)->player == i, "a player's account is another's");
+        HOLDS(p->persona == NONE || player_persona(s, p)->player == i, "a player's persona is another's");
+        HOLDS(p->persona == NONE || player_persona(s, p)->account == p->account, "a player wears a strange persona");
+        HOLDS((p->persona == NONE) == (p->room == NONE), "a player without a persona is in a room");
+        HOLDS(p->presence == NONE || presence_at(s, p->presence)->player == i, "a player's presence is another's");
+        if (p->pair == NONE)
+            continue;
+        paired++;
+        HOLDS(is_live(s, &s->pairs, p->pair) && pair_at(s, p->pair)->player[p->side] == i,
+              "a player is not in its own pair");
+    }
+    for (uint32_t i = 0; i < s->pairs.high; i++) {
+        if (!is_live(s, &s->pairs, i))
+            continue;
+        const struct pair *pair = pair_at(s, i);
+        uint32_t here = (pair->player[0] != NONE ? 1 : 0) + (pair->player[1] != NONE ? 1 : 0);
+        sides += here;
+        HOLDS(here == 2 || (here == 1 && pair->state == PAIR_RACING), "a challenge lacks a player");
+        HOLDS(pair->seed != 0, "a race has no seed");
+        HOLDS((timer_at(s, s->pair_timers + i)->queue == Q_NONE) == (pair->state == PAIR_RACING),
+              "a challenge has no deadline");
+    }
+    HOLDS(sides == paired, "a pair's player does not know of it");
+    return NULL;
+}
+
+static const char *check_accounts(const struct nascar *s)
+{
+    uint32_t named = 0, edges = 0;
+    for (uint32_t i = 0; i < s->accounts.high; i++) {
+        const struct account *a = account_at(s, i);
+        HOLDS(find_account(s, a->name) == i, "an account is not found by its name");
+        HOLDS(a->player == NONE || player_at(s, a->player)->account == i, "an account's player is another's");
+        for (uint32_t k = 0; k < PERSONAS_PER_ACCOUNT; k++) {
+            if (a->persona[k] == NONE)
+                continue;
+            named++;
+            HOLDS(is_live(s, &s->personas, a->persona[k]) && persona_at(s, a->persona[k])->account == i,
+                  "an account's persona is another's");
+        }
+    }
+    HOLDS(named == s->personas.live, "a persona is nobody's");
+    for (uint32_t i = 0; i < s->personas.high; i++) {
+        if (!is_live(s, &s->personas, i))
+            continue;
+        const struct persona *p = persona_at(s, i);
+        uint32_t count = 0;
+        HOLDS(find_persona(s, p->name) == i, "a persona is not found by its name");
+        HOLDS(p->buddy == NONE || conn_at(s, p->buddy)->persona == i, "a persona's buddy link is another's");
+        for (uint32_t e = p->edges; e != NONE; e = edge_at(s, e)->next) {
+            HOLDS(is_live(s, &s->edges, e) && edge_at(s, e)->owner == i, "a roster holds another's entry");
+            HOLDS(find_edge(s, i, edge_at(s, e)->other_and_lists >> 2) == e, "a roster's entry is not found");
+            HOLDS(++count <= ROSTER_PER_PERSONA, "a roster is too long");
+        }
+        edges += count;
+        HOLDS(count == p->edge_count, "a roster's count is not its recount");
+    }
+    HOLDS(edges == s->edges.live, "a roster's entry is nobody's");
+    return NULL;
+}
+
+static const char *check_addresses(const struct nascar *s)
+{
+    uint32_t connections = 0;
+    for (uint32_t i = 0; i < s->addresses.high; i++) {
+        if (!is_live(s, &s->addresses, i))
+            continue;
+        connections += address_at(s, i)->connections;
+        HOLDS(find_address(s, address_at(s, i)->ipv4) == i, "an address is not found");
+        HOLDS((address_at(s, i)->failed > 0) == (timer_at(s, s->address_timers + i)->queue == Q_FAILURES),
+              "an address's failures are never forgotten");
+    }
+    HOLDS(connections == s->conn_count, "a connection is of no address");
+    for (uint32_t i = 0; i < s->directory.high; i++)
+        HOLDS(!is_live(s, &s->directory, i) || find_session(s, session_at(s, i)->sess) == i,
+              "a directory session is not found");
+    return NULL;
+}
+
+const char *nascar_check(const struct nascar *s)
+{
+    const struct pool *pools[] = {&s->inboxes, &s->outboxes, &s->accounts, &s->personas, &s->edges, &s->players,
+                                  &s->presences, &s->rooms, &s->pairs, &s->addresses, &s->directory};
+    const struct {
+        const struct index *index;
+        const struct pool *pool;
+    } tables[] = {{&s->account_names, &s->accounts},      {&s->persona_names, &s->personas},
+                  {&s->edge_pairs, &s->edges},            {&s->address_numbers, &s->addresses},
+                  {&s->session_numbers, &s->directory},   {&s->session_peers, &s->directory}};
+    const char *(*const checks[])(const struct nascar *) = {check_timers,  check_conns,    check_rooms,
+                                                            check_players, check_accounts, check_addresses};
+    const char *broken = NULL;
+    HOLDS(s->entropy_size <= NASCAR_ENTROPY_BYTES, "there is more entropy than fits");
+    HOLDS(s->record_taken <= s->record_count && s->record_count <= RECORDS, "records are counted wrongly");
+    HOLDS(s->job_taken <= s->job_count && s->job_count <= RECORDS, "hash jobs are counted wrongly");
+    HOLDS(s->log_taken <= s->log_size && s->log_size <= LOG_BYTES, "log lines are counted wrongly");
+    for (size_t i = 0; !broken && i < sizeof pools / sizeof pools[0]; i++)
+        broken = check_pool(s, pools[i]);
+    for (size_t i = 0; !broken && i < sizeof tables / sizeof tables[0]; i++)
+        broken = check_index(s, tables[i].index, tables[i].pool, tables[i].pool->live);
+    for (size_t i = 0; !broken && i < sizeof checks / sizeof checks[0]; i++)
+        broken = checks[i](s);
+    return broken;
+}
