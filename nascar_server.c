@@ -917,27 +917,44 @@ static const struct setting {
     uint32_t min, max;
     const char *words; /* SET_WORD: the values 0, 1, ... */
     const char *fallback;
+    const char *help;
 } settings[] = {
 #define AT(field) offsetof(struct config, field)
-    {"public-address", SET_ADDRESS, AT(public_address), 0, 0, NULL, NULL},
-    {"lobby-port", SET_NUMBER, AT(lobby_port), 0, 65535, NULL, "11000"},
-    {"buddy-port", SET_NUMBER, AT(buddy_port), 0, 65535, NULL, "10899"},
-    {"accounts", SET_WORD, AT(accounts), 0, 0, "open register closed", "open"},
-    {"skey", SET_WORD, AT(skey), 0, 0, "off on", "on"},
-    {"directory-direct", SET_WORD, AT(directory_direct), 0, 0, "no yes", "no"},
-    {"ping-s", SET_SECONDS, AT(ping_ms), 1, 3600, NULL, "30"},
-    {"idle-s", SET_SECONDS, AT(idle_ms), 1, 86400, NULL, "60"},
-    {"login-s", SET_SECONDS, AT(login_ms), 1, 86400, NULL, "900"},
-    {"challenge-s", SET_SECONDS, AT(challenge_ms), 1, 3600, NULL, "60"},
-    {"race-start-s", SET_SECONDS, AT(race_start_ms), 1, 3600, NULL, "10"},
-    {"first-frame-s", SET_SECONDS, AT(first_frame_ms), 1, 3600, NULL, "10"},
-    {"linger-s", SET_SECONDS, AT(linger_ms), 1, 3600, NULL, "5"},
-    {"buddy-login-s", SET_SECONDS, AT(buddy_login_ms), 1, 3600, NULL, "30"},
-    {"rate", SET_NUMBER, AT(rate), 0, 1000000, NULL, "10"},
-    {"per-address", SET_NUMBER, AT(per_address), 1, 1000000, NULL, "64"},
-    {"room", SET_ROOM, AT(room), 0, 0, NULL, NULL},
-    {"news-line", SET_NEWS, AT(news), 0, 0, NULL, NULL},
-    {"down", SET_DOWN, AT(down), 0, 0, NULL, NULL},
+    {"public-address", SET_ADDRESS, AT(public_address), 0, 0, NULL, NULL, 
+     "what consoles are told to connect to; by default, the address they reached"},
+    {"lobby-port", SET_NUMBER, AT(lobby_port), 0, 65535, NULL, "11000", NULL},
+    {"buddy-port", SET_NUMBER, AT(buddy_port), 0, 65535, NULL, "10899", NULL},
+    {"accounts", SET_WORD, AT(accounts), 0, 0, "open register closed", "open", 
+     "open: a first login makes the account; register: only a sign-up; closed: nobody"},
+    {"skey", SET_WORD, AT(skey), 0, 0, "off on", "on", 
+     "off: passwords in the console's second form"},
+    {"directory-direct", SET_WORD, AT(directory_direct), 0, 0, "no yes", "no", 
+     "yes: send DIRECT, for clients other than the console"},
+    {"ping-s", SET_SECONDS, AT(ping_ms), 1, 3600, NULL, "30", 
+     "seconds between two pings"},
+    {"idle-s", SET_SECONDS, AT(idle_ms), 1, 86400, NULL, "60", 
+     "a console silent for so long is dropped"},
+    {"login-s", SET_SECONDS, AT(login_ms), 1, 86400, NULL, "900", 
+     "so long may a lobby connection take to log in"},
+    {"challenge-s", SET_SECONDS, AT(challenge_ms), 1, 3600, NULL, "60", 
+     "so long is a challenge open"},
+    {"race-start-s", SET_SECONDS, AT(race_start_ms), 1, 3600, NULL, "10", 
+     "a race starts so long after it was accepted, ready or not"},
+    {"first-frame-s", SET_SECONDS, AT(first_frame_ms), 1, 3600, NULL, "10", 
+     "a connection says what it wants within this time"},
+    {"linger-s", SET_SECONDS, AT(linger_ms), 1, 3600, NULL, "5", 
+     "a directory connection is closed so long after its answer"},
+    {"buddy-login-s", SET_SECONDS, AT(buddy_login_ms), 1, 3600, NULL, "30", 
+     "so long may a buddy connection take to log in"},
+    {"rate", SET_NUMBER, AT(rate), 0, 1000000, NULL, "10", 
+     "requests a second that a connection may send, on average; 0: no limit"},
+    {"per-address", SET_NUMBER, AT(per_address), 1, 1000000, NULL, "64", 
+     "connections from one address"},
+    {"room", SET_ROOM, AT(room), 0, 0, NULL, NULL, 
+     "a room in place of the three default ones; repeat for more"},
+    {"news-line", SET_NEWS, AT(news), 0, 0, NULL, NULL, NULL},
+    {"down", SET_DOWN, AT(down), 0, 0, NULL, NULL, 
+     "tell consoles at the directory that the service is down, with this text"},
 #undef AT
 };
 
@@ -1123,9 +1140,9 @@ static void append_text(char *out, size_t out_bytes, const char *text)
         copy_text(out + n, out_bytes - n, text);
 }
 
-bool nascar_config_check(const char *key, const char *value, char *why, size_t why_bytes)
+/* Sets one value by its key; false, with what was expected in `why`, if it cannot be. */
+static bool config_change(struct config *config, const char *key, const char *value, char *why, size_t why_bytes)
 {
-    struct config config;
     char number[24];
     const struct setting *setting = find_setting(key);
     if (why_bytes > 0)
@@ -1134,8 +1151,7 @@ bool nascar_config_check(const char *key, const char *value, char *why, size_t w
         append_text(why, why_bytes, "unknown key");
         return false;
     }
-    memset(&config, 0, sizeof config);
-    const char *expected = config_set(&config, setting, value);
+    const char *expected = config_set(config, setting, value);
     if (!expected)
         return true;
     append_text(why, why_bytes, "expected ");
@@ -1153,6 +1169,13 @@ bool nascar_config_check(const char *key, const char *value, char *why, size_t w
         append_text(why, why_bytes, number);
     }
     return false;
+}
+
+bool nascar_config_check(const char *key, const char *value, char *why, size_t why_bytes)
+{
+    struct config config;
+    memset(&config, 0, sizeof config);
+    return config_change(&config, key, value, why, why_bytes);
 }
 
 /* ---- State -------------------------------------------------------------- */
@@ -5496,7 +5519,7 @@ static const char *check_players(const struct nascar *s)
         if (!is_live(s, &s->pairs, i))
             continue;
         const struct pair *pair = pair_at(s, i);
-        uint32_t here = (pair->player[0] != NONE ? 1 : 0) + (pair->player[1] != NONE ? 1 : 0);
+        uint32_t here = (pair->player[0] != NONE ? 1u : 0u) + (pair->player[1] != NONE ? 1u : 0u);
         sides += here;
         HOLDS(here == 2 || (here == 1 && pair->state == PAIR_RACING), "a challenge lacks a player");
         HOLDS(pair->seed != 0, "a race has no seed");
@@ -5585,3 +5608,925 @@ const char *nascar_check(const struct nascar *s)
         broken = checks[i](s);
     return broken;
 }
+
+/* ============================================================================
+ * The shell: everything below touches the operating system.
+ * ========================================================================== */
+#ifndef NASCAR_NO_SHELL
+
+#include <arpa/inet.h>
+#include <crypt.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- The operating system, as a table --------------------------------------- */
+
+/* All that the loop asks of the system, so that a simulator can stand in its
+ * place. Each is as the call of that name: -1 and errno on failure. */
+struct nascar_sys {
+    int (*poll)(void *world, struct pollfd *fds, uint32_t count, int timeout_ms);
+    int (*accept)(void *world, int listener, uint32_t *peer, uint32_t *local);
+    ssize_t (*read)(void *world, int fd, void *bytes, size_t size);
+    ssize_t (*write)(void *world, int fd, const void *bytes, size_t size);
+    void (*close)(void *world, int fd); /* with a FIN, not a reset, if it can be had */
+    void (*log)(void *world, const char *text, size_t size);
+    bool (*hash)(void *world, const char *password, const char *setting, char *out, size_t out_bytes);
+    bool (*entropy)(void *world, void *bytes, size_t size);
+    uint64_t (*mono_ms)(void *world);
+    int64_t (*wall_s)(void *world);
+};
+
+static int system_poll(void *world, struct pollfd *fds, uint32_t count, int timeout_ms)
+{
+    (void)world;
+    return poll(fds, count, timeout_ms);
+}
+
+static uint32_t socket_ipv4(const struct sockaddr_in *address)
+{
+    return ntohl(address->sin_addr.s_addr);
+}
+
+static int system_accept(void *world, int listener, uint32_t *peer, uint32_t *local)
+{
+    struct sockaddr_in from, to;
+    socklen_t from_size = sizeof from, to_size = sizeof to;
+    int on = 1;
+    (void)world;
+    memset(&from, 0, sizeof from);
+    memset(&to, 0, sizeof to);
+    int fd = accept4(listener, (struct sockaddr *)&from, &from_size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    (void)getsockname(fd, (struct sockaddr *)&to, &to_size);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    *peer = socket_ipv4(&from);
+    *local = socket_ipv4(&to);
+    return fd;
+}
+
+static ssize_t system_read(void *world, int fd, void *bytes, size_t size)
+{
+    (void)world;
+    return recv(fd, bytes, size, 0);
+}
+
+static ssize_t system_write(void *world, int fd, const void *bytes, size_t size)
+{
+    (void)world;
+    return send(fd, bytes, size, MSG_NOSIGNAL);
+}
+
+/* Unread input would turn the close into a reset, which can take our last
+ * answer away from the console: some of it is read first. */
+static void system_close(void *world, int fd)
+{
+    char waste[4096];
+    (void)world;
+    (void)shutdown(fd, SHUT_WR);
+    for (int i = 0; i < 4 && recv(fd, waste, sizeof waste, MSG_DONTWAIT) > 0; i++)
+        continue;
+    (void)close(fd);
+}
+
+static void system_log(void *world, const char *text, size_t size)
+{
+    (void)world;
+    while (size > 0) {
+        ssize_t n = write(STDERR_FILENO, text, size);
+        if (n < 0 && errno != EINTR)
+            return;
+        if (n > 0) {
+            text += n;
+            size -= (size_t)n;
+        }
+    }
+}
+
+/* A trap: crypt falls back to DES for a setting that it does not know. */
+static bool system_hash(void *world, const char *password, const char *setting, char *out, size_t out_bytes)
+{
+    struct crypt_data data;
+    (void)world;
+    memset(&data, 0, sizeof data);
+    const char *hash = crypt_r(password, setting, &data);
+    bool good = hash && strncmp(setting, "$2b$", 4) == 0 && strncmp(hash, setting, 7) == 0 && strlen(hash) < out_bytes;
+    if (good)
+        copy_text(out, out_bytes, hash);
+    wipe(&data, sizeof data);
+    return good;
+}
+
+static bool system_entropy(void *world, void *bytes, size_t size)
+{
+    (void)world;
+    return getrandom(bytes, size, 0) == (ssize_t)size;
+}
+
+static uint64_t system_mono_ms(void *world)
+{
+    struct timespec now;
+    (void)world;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static int64_t system_wall_s(void *world)
+{
+    struct timespec now;
+    (void)world;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec;
+}
+
+static const struct nascar_sys system_calls = {
+    system_poll,  system_accept,  system_read,    system_write, system_close,
+    system_log,   system_hash,    system_entropy, system_mono_ms, system_wall_s,
+};
+
+/* ---- Options ----------------------------------------------------------------- */
+
+#define CONFIG_BYTES 16384u
+#define NEWS_LINE_CHARS 255u
+
+struct options {
+    uint32_t bind_address;
+    uint32_t port[3]; /* directory, lobby, buddy */
+    uint32_t max_clients, max_accounts;
+    uint32_t hash_cost;
+    uint32_t log_level;
+    const char *config_file;
+    struct config checked;   /* what the core's keys came to, for their errors */
+    char core[CONFIG_BYTES]; /* the core's keys as they were given */
+};
+
+static const char *const port_names[3] = {"directory", "lobby", "buddy"};
+
+/* The shell's own keys; the core's are in `settings`. */
+static const struct option {
+    const char *key;
+    enum { OPTION_NUMBER, OPTION_ADDRESS, OPTION_LEVEL, OPTION_FILE, OPTION_NEWS } type;
+    size_t offset;
+    uint32_t min, max;
+    const char *help;
+} options_table[] = {
+#define AT(field) offsetof(struct options, field)
+    {"config", OPTION_FILE, AT(config_file), 0, 0, "read `key = value` lines from this file; options come after it"},
+    {"bind", OPTION_ADDRESS, AT(bind_address), 0, 0, "listen on this address only"},
+    {"directory-port", OPTION_NUMBER, AT(port[0]), 0, 65535, "10600; 0 takes any free port"},
+    {"lobby-port", OPTION_NUMBER, AT(port[1]), 0, 65535, "11000; 0 takes any free port"},
+    {"buddy-port", OPTION_NUMBER, AT(port[2]), 0, 65535, "10899; 0 takes any free port"},
+    {"max-clients", OPTION_NUMBER, AT(max_clients), 1, 65536, "players logged in at once"},
+    {"max-accounts", OPTION_NUMBER, AT(max_accounts), 1, 1048576, "accounts in all"},
+    {"hash-cost", OPTION_NUMBER, AT(hash_cost), 4, 15, "each step more doubles the time that a password takes"},
+    {"news", OPTION_NEWS, 0, 0, 0, "show the lines of this file as the news"},
+    {"log-level", OPTION_LEVEL, AT(log_level), 0, 0, "error, warn, info or debug"},
+#undef AT
+};
+
+#define OPTIONS (sizeof options_table / sizeof options_table[0])
+
+static const char log_levels[] = "error warn info debug";
+
+static void options_defaults(struct options *o)
+{
+    memset(o, 0, sizeof *o);
+    o->port[0] = 10600;
+    o->port[1] = 11000;
+    o->port[2] = 10899;
+    o->max_clients = 1024;
+    o->max_accounts = 16384;
+    o->hash_cost = 10;
+    o->log_level = NASCAR_LOG_INFO;
+    config_defaults(&o->checked);
+}
+
+/* One line on standard error; what is wrong and what was expected. */
+static bool complain(const char *where, const char *key, const char *format, ...)
+{
+    va_list arguments;
+    (void)fprintf(stderr, "nascar_server: %s%s%s", where, key, key[0] ? ": " : "");
+    va_start(arguments, format);
+    (void)vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    (void)fputc('\n', stderr);
+    return false;
+}
+
+/* Sets a key of the core: checked now, handed over as text later. */
+static bool set_core(struct options *o, const char *where, const char *key, const char *value)
+{
+    char why[256];
+    if (!config_change(&o->checked, key, value, why, sizeof why))
+        return strcmp(why, "unknown key") == 0 ? complain(where, key, "unknown option; --help lists them")
+                                               : complain(where, key, "%s, not '%s'", why, value);
+    if (strlen(o->core) + strlen(key) + strlen(value) + 8 > sizeof o->core)
+        return complain(where, key, "the configuration is longer than %u bytes", CONFIG_BYTES);
+    append_text(o->core, sizeof o->core, key);
+    append_text(o->core, sizeof o->core, " = ");
+    append_text(o->core, sizeof o->core, value);
+    append_text(o->core, sizeof o->core, "\n");
+    return true;
+}
+
+/* Strips the end of the line. False at the end of the file. */
+static bool read_line(FILE *file, char *line, int size)
+{
+    if (!fgets(line, size, file))
+        return false;
+    line[strcspn(line, "\r\n")] = 0;
+    return true;
+}
+
+static bool read_news(struct options *o, const char *where, const char *path)
+{
+    char line[1024], place[512];
+    FILE *file = fopen(path, "r");
+    bool good = true;
+    if (!file)
+        return complain(where, "news", "%s: %s", path, strerror(errno));
+    o->checked.news[0] = 0;
+    for (uint32_t number = 1; good && read_line(file, line, sizeof line); number++) {
+        (void)snprintf(place, sizeof place, "%s:%u: ", path, number);
+        if (strlen(line) > NEWS_LINE_CHARS)
+            good = complain(place, "", "expected at most %u characters in a line", NEWS_LINE_CHARS);
+        else
+            good = set_core(o, place, "news-line", line);
+    }
+    (void)fclose(file);
+    return good;
+}
+
+static bool read_config_file(struct options *o, const char *path);
+
+#define COMMAND_LINE "--" /* where an option stands, so that it is shown as it was typed */
+
+/* Sets one option. `where` is COMMAND_LINE or "FILE:LINE: ". */
+static bool set_option(struct options *o, const char *where, const char *key, const char *value)
+{
+    const struct option *option = NULL;
+    for (size_t i = 0; i < OPTIONS; i++)
+        if (strcmp(options_table[i].key, key) == 0)
+            option = &options_table[i];
+    if (!option)
+        return set_core(o, where, key, value);
+    uint32_t *field = (uint32_t *)(void *)((char *)o + option->offset);
+    int word;
+    switch (option->type) {
+    case OPTION_NUMBER:
+        if (parse_number(value, option->min, option->max, field))
+            return true;
+        return complain(where, key, "expected a number from %u to %u, not '%s'", option->min, option->max, value);
+    case OPTION_ADDRESS:
+        if (read_address((const uint8_t *)value, (uint32_t)strlen(value), 0, field))
+            return true;
+        return complain(where, key, "expected an IPv4 address, as 192.0.2.1, not '%s'", value);
+    case OPTION_LEVEL:
+        word = word_index(log_levels, value);
+        if (word < 0)
+            return complain(where, key, "expected one of: %s, not '%s'", log_levels, value);
+        *field = (uint32_t)word;
+        return true;
+    case OPTION_NEWS:
+        return read_news(o, where, value);
+    case OPTION_FILE:
+        if (strcmp(where, COMMAND_LINE) != 0)
+            return complain(where, key, "only on the command line");
+        return true; /* it was read before the other options */
+    }
+    return false;
+}
+
+static bool read_config_file(struct options *o, const char *path)
+{
+    char line[1024], where[512], key[64], value[1024];
+    FILE *file = fopen(path, "r");
+    bool good = true;
+    if (!file)
+        return complain(COMMAND_LINE, "config", "%s: %s", path, strerror(errno));
+    for (uint32_t number = 1; good && read_line(file, line, sizeof line); number++) {
+        const char *text = line + strspn(line, " \t");
+        (void)snprintf(where, sizeof where, "%s:%u: ", path, number);
+        if (text[0] == 0 || text[0] == '#')
+            continue;
+        const char *equals = strchr(text, '=');
+        if (!equals || !copy_trimmed(key, sizeof key, text, (size_t)(equals - text)) ||
+            !copy_trimmed(value, sizeof value, equals + 1, strlen(equals + 1)))
+            good = complain(where, "", "expected `key = value`, not '%s'", text);
+        else
+            good = set_option(o, where, key, value);
+    }
+    (void)fclose(file);
+    return good;
+}
+
+/* The value of an option at argument *i: `--key value` or `--key=value`. */
+static bool split_argument(char **arguments, int *i, char key[64], const char **value)
+{
+    const char *text = arguments[*i];
+    const char *equals = strchr(text, '=');
+    size_t chars = equals ? (size_t)(equals - text) : strlen(text);
+    if (strncmp(text, "--", 2) != 0 || chars < 3)
+        return complain("", "", "unknown argument '%s'; --help lists the options", text);
+    if (!copy_trimmed(key, 64, text + 2, chars - 2))
+        return complain("", text, "unknown option; --help lists them");
+    *value = equals ? equals + 1 : arguments[*i + 1];
+    if (!*value)
+        return complain("", text, "expected a value after it");
+    *i += equals ? 0 : 1;
+    return true;
+}
+
+/* Reads the file of --config first, then every option, which so has the last word. */
+static bool read_options(struct options *o, char **arguments)
+{
+    char key[64];
+    const char *value = NULL;
+    options_defaults(o);
+    for (int i = 0; arguments[i]; i++) {
+        if (!split_argument(arguments, &i, key, &value))
+            return false;
+        if (strcmp(key, "config") == 0)
+            o->config_file = value;
+    }
+    if (o->config_file && !read_config_file(o, o->config_file))
+        return false;
+    for (int i = 0; arguments[i]; i++)
+        if (!split_argument(arguments, &i, key, &value) || !set_option(o, COMMAND_LINE, key, value))
+            return false;
+    return true;
+}
+
+static void print_help(void)
+{
+    (void)printf("usage: nascar_server [serve] [--option value] ...\n"
+                 "The online service of NASCAR Thunder 2004 for the PlayStation 2. No option is needed.\n\n"
+                 "options, each also a line `key = value` in the file of --config:\n");
+    for (size_t i = 0; i < OPTIONS; i++)
+        (void)printf("  --%-17s %s\n", options_table[i].key, options_table[i].help);
+    for (size_t i = 0; i < SETTINGS; i++) {
+        if (!settings[i].help)
+            continue;
+        (void)printf("  --%-17s %s", settings[i].key, settings[i].help);
+        if (settings[i].fallback)
+            (void)printf(" (%s)", settings[i].fallback);
+        (void)printf("\n");
+    }
+    (void)printf("  --%-17s\n  --%-17s\n", "version", "help");
+}
+
+/* ---- The shell's state --------------------------------------------------------- */
+
+#define LISTENERS 3u
+#define FIRST_SOCKET (1u + LISTENERS) /* in the poll set: signals, listeners, connections */
+#define ACCEPTS_PER_TURN 64u
+#define ACCEPT_PAUSE_MS 1000u         /* after EMFILE and the like */
+#define STOP_MS 2000u                 /* to flush outboxes at the end */
+#define LOG_BATCH_BYTES 8192u
+
+struct shell {
+    const struct nascar_sys *sys;
+    void *world;
+    struct options options;
+    struct nascar *state;
+    uint32_t conns;          /* numbers that the core has */
+    struct pollfd *polled;   /* FIRST_SOCKET + those open */
+    uint32_t *number_of;     /* place in polled, less FIRST_SOCKET -> connection */
+    uint32_t *place_of;      /* connection -> its place, NONE when free */
+    uint32_t *free_numbers;  /* a stack */
+    uint32_t open, paused;   /* connections; those of them that are not read now */
+    bool accept_paused;
+    uint64_t accept_again_ms;
+    uint64_t now_ms;
+    int64_t wall_s;
+    char **arguments;        /* for the configuration to be read again */
+    uint32_t log_size;
+    char log[LOG_BATCH_BYTES];
+};
+
+static void shell_time(struct shell *sh)
+{
+    sh->now_ms = sh->sys->mono_ms(sh->world);
+    sh->wall_s = sh->sys->wall_s(sh->world);
+}
+
+static void log_flush(struct shell *sh)
+{
+    sh->sys->log(sh->world, sh->log, sh->log_size);
+    sh->log_size = 0;
+}
+
+/* One line: time, level, and the key=value pairs of `text`. */
+static void shell_log(struct shell *sh, enum nascar_log_level level, const char *text)
+{
+    static const char *const names[] = {"error", "warn", "info", "debug"};
+    char date[20], line[1024];
+    if ((uint32_t)level > sh->options.log_level)
+        return;
+    write_date(date, sh->wall_s);
+    date[10] = 'T';
+    int n = snprintf(line, sizeof line, "time=%sZ level=%s %s\n", date, names[level], text);
+    size_t size = n < (int)sizeof line ? (size_t)n : sizeof line - 1;
+    line[size - 1] = '\n';
+    if (sh->log_size + size > sizeof sh->log)
+        log_flush(sh);
+    memcpy(sh->log + sh->log_size, line, size);
+    sh->log_size += (uint32_t)size;
+}
+
+/* Tops the pool up. Without entropy nothing that follows can be trusted. */
+static void feed_entropy(struct shell *sh)
+{
+    uint8_t bytes[NASCAR_ENTROPY_BYTES];
+    struct nascar_event event = {.type = NASCAR_ENTROPY, .conn = NONE, .mono_ms = sh->now_ms, .wall_s = sh->wall_s};
+    event.bytes = bytes;
+    event.size = nascar_entropy_wanted(sh->state);
+    if (event.size <= NASCAR_ENTROPY_BYTES / 2)
+        return;
+    if (!sh->sys->entropy(sh->world, bytes, event.size))
+        abort();
+    (void)nascar_step(sh->state, &event);
+    wipe(bytes, sizeof bytes);
+}
+
+/* bcrypt's own alphabet and order of bits, for the salt in a setting. */
+static void write_setting(char out[32], uint32_t cost, const uint8_t salt[16])
+{
+    static const char digits[] = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    (void)snprintf(out, 32, "$2b$%02u$", cost);
+    char *p = out + 7;
+    for (uint32_t bit = 0; bit < 128; bit += 6) {
+        uint32_t two = (uint32_t)salt[bit / 8] << 8 | (bit / 8 + 1 < 16 ? salt[bit / 8 + 1] : 0u);
+        *p++ = digits[two >> (10 - bit % 8) & 63];
+    }
+    *p = 0;
+}
+
+static void shell_step(struct shell *sh, const struct nascar_event *event);
+
+/* Compares, hashes, and tells the core. It takes its time in place. */
+static void do_hash_job(struct shell *sh, struct nascar_hash_job *job)
+{
+    char hash[128] = "", setting[32];
+    struct nascar_event event = {.type = NASCAR_VERDICT, .conn = job->conn, .ticket = job->ticket};
+    event.accepted = true;
+    if (job->stored[0]) {
+        size_t n = strlen(job->stored);
+        event.accepted = sh->sys->hash(sh->world, job->password, job->stored, hash, sizeof hash) &&
+                         strlen(hash) == n && equal_secret((const uint8_t *)hash, (const uint8_t *)job->stored, n);
+    }
+    if (event.accepted && job->fresh[0]) {
+        write_setting(setting, sh->options.hash_cost, job->salt);
+        if (sh->sys->hash(sh->world, job->fresh, setting, hash, sizeof hash)) {
+            event.bytes = (const uint8_t *)hash;
+            event.size = (uint32_t)strlen(hash);
+        }
+    }
+    wipe(job, sizeof *job);
+    shell_time(sh);
+    shell_step(sh, &event);
+}
+
+/* One event, then all that it leaves but output: log lines, records, hashes. */
+static void shell_step(struct shell *sh, const struct nascar_event *event)
+{
+    struct nascar_event stamped = *event;
+    struct nascar_log log;
+    struct nascar_record record;
+    struct nascar_hash_job job;
+    stamped.mono_ms = sh->now_ms;
+    stamped.wall_s = sh->wall_s;
+    feed_entropy(sh);
+    (void)nascar_step(sh->state, &stamped);
+    while (nascar_next_log(sh->state, &log))
+        shell_log(sh, log.level, log.text);
+    while (nascar_next_record(sh->state, &record)) {
+        uint8_t bytes[RECORD_BYTES];
+        memcpy(bytes, record.bytes, record.size);
+        struct nascar_event back = {.type = NASCAR_RECORD, .conn = record.conn, .ticket = record.ticket,
+                                    .bytes = bytes, .size = record.size};
+        shell_step(sh, &back);
+    }
+    while (nascar_next_hash_job(sh->state, &job))
+        do_hash_job(sh, &job);
+}
+
+/* ---- Connections --------------------------------------------------------------- */
+
+static struct pollfd *polled_conn(const struct shell *sh, uint32_t c)
+{
+    return &sh->polled[FIRST_SOCKET + sh->place_of[c]];
+}
+
+static void shell_open(struct shell *sh, int fd, uint32_t peer, uint32_t local)
+{
+    uint32_t c = sh->free_numbers[sh->conns - sh->open - 1];
+    sh->place_of[c] = sh->open;
+    sh->number_of[sh->open] = c;
+    struct pollfd *polled = &sh->polled[FIRST_SOCKET + sh->open++];
+    polled->fd = fd;
+    polled->events = POLLIN;
+    polled->revents = 0;
+    struct nascar_event event = {.type = NASCAR_OPENED, .conn = c, .peer = peer, .local = local};
+    shell_step(sh, &event);
+}
+
+/* The last connection takes the place of the one that goes. */
+static void shell_close(struct shell *sh, uint32_t c)
+{
+    struct pollfd *polled = polled_conn(sh, c);
+    uint32_t place = sh->place_of[c], last = --sh->open;
+    if (!(polled->events & POLLIN))
+        sh->paused--;
+    sh->sys->close(sh->world, polled->fd);
+    *polled = sh->polled[FIRST_SOCKET + last];
+    sh->number_of[place] = sh->number_of[last];
+    sh->place_of[sh->number_of[place]] = place;
+    sh->place_of[c] = NONE;
+    sh->free_numbers[sh->conns - sh->open - 1] = c;
+    struct nascar_event event = {.type = NASCAR_CLOSED, .conn = c};
+    shell_step(sh, &event);
+}
+
+/* Reads from a connection only what the core takes. */
+static void shell_read_wanted(struct shell *sh, uint32_t c)
+{
+    struct pollfd *polled = polled_conn(sh, c);
+    bool wanted = nascar_inbox_room(sh->state, c) > 0, was = (polled->events & POLLIN) != 0;
+    if (wanted == was)
+        return;
+    polled->events = (short)(wanted ? polled->events | POLLIN : polled->events & ~POLLIN);
+    sh->paused += wanted ? 0u - 1u : 1u;
+}
+
+/* Writes what the connection has, reports it, and closes it if it is to be. */
+static void shell_write(struct shell *sh, uint32_t c)
+{
+    struct pollfd *polled = polled_conn(sh, c);
+    uint32_t size = 0;
+    const uint8_t *bytes = nascar_outbox(sh->state, c, &size);
+    ssize_t n = 0;
+    if (size > 0) {
+        do
+            n = sh->sys->write(sh->world, polled->fd, bytes, size);
+        while (n < 0 && errno == EINTR);
+        if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOBUFS) {
+            shell_close(sh, c);
+            return;
+        }
+        n = n < 0 ? 0 : n;
+    }
+    if (nascar_closing(sh->state, c)) {
+        shell_close(sh, c);
+        return;
+    }
+    polled->events = (short)((size_t)n < size ? polled->events | POLLOUT : polled->events & ~POLLOUT);
+    struct nascar_event event = {.type = NASCAR_DRAINED, .conn = c, .size = (uint32_t)n};
+    shell_step(sh, &event);
+}
+
+/* Writes until nobody has anything more to say, or cannot be written to. */
+static void shell_flush(struct shell *sh)
+{
+    uint32_t c;
+    while ((c = nascar_next_output(sh->state)) != NONE)
+        if (sh->place_of[c] != NONE && (!(polled_conn(sh, c)->events & POLLOUT) || nascar_closing(sh->state, c)))
+            shell_write(sh, c);
+}
+
+static void shell_read(struct shell *sh, uint32_t c)
+{
+    uint8_t bytes[INBOX_BYTES];
+    struct pollfd *polled = polled_conn(sh, c);
+    uint32_t room = nascar_inbox_room(sh->state, c);
+    if (room == 0) { /* it has hung up, and we would not read to see it */
+        if (polled->revents & (POLLHUP | POLLERR))
+            shell_close(sh, c);
+        return;
+    }
+    ssize_t n;
+    do
+        n = sh->sys->read(sh->world, polled->fd, bytes, room);
+    while (n < 0 && errno == EINTR);
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+        return;
+    if (n <= 0) {
+        shell_close(sh, c);
+        return;
+    }
+    struct nascar_event event = {.type = NASCAR_BYTES, .conn = c, .bytes = bytes, .size = (uint32_t)n};
+    shell_step(sh, &event);
+    wipe(bytes, (size_t)n);
+    shell_read_wanted(sh, c);
+}
+
+static void shell_accept(struct shell *sh, int listener)
+{
+    for (uint32_t i = 0; i < ACCEPTS_PER_TURN && sh->open < sh->conns; i++) {
+        uint32_t peer = 0, local = 0;
+        int fd = sh->sys->accept(sh->world, listener, &peer, &local);
+        if (fd >= 0) {
+            shell_open(sh, fd, peer, local);
+            continue;
+        }
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            char text[128];
+            (void)snprintf(text, sizeof text, "event=accept_paused connections=%u reason=\"%s\"", sh->open,
+                           strerror(errno));
+            shell_log(sh, NASCAR_LOG_WARN, text);
+            sh->accept_paused = true;
+            sh->accept_again_ms = sh->now_ms + ACCEPT_PAUSE_MS;
+        }
+        if (errno != EINTR && errno != ECONNABORTED)
+            return;
+    }
+}
+
+/* ---- The loop -------------------------------------------------------------------- */
+
+/* Milliseconds until the next deadline, at most a minute, as poll takes them. */
+static int shell_timeout(const struct shell *sh, uint64_t until_ms)
+{
+    uint64_t due_ms = nascar_deadline_ms(sh->state);
+    if (sh->accept_paused && sh->accept_again_ms < due_ms)
+        due_ms = sh->accept_again_ms;
+    if (until_ms < due_ms)
+        due_ms = until_ms;
+    if (due_ms == UINT64_MAX)
+        return -1;
+    if (due_ms <= sh->now_ms)
+        return 0;
+    return due_ms - sh->now_ms > 60000 ? 60000 : (int)(due_ms - sh->now_ms);
+}
+
+/* Listeners are polled while a connection can be taken. */
+static void shell_listen_wanted(struct shell *sh, bool stopping)
+{
+    if (sh->accept_paused && sh->now_ms >= sh->accept_again_ms)
+        sh->accept_paused = false;
+    bool wanted = !stopping && !sh->accept_paused && sh->open < sh->conns;
+    for (uint32_t i = 1; i < FIRST_SOCKET; i++)
+        sh->polled[i].events = wanted ? POLLIN : 0;
+}
+
+/* One turn: wait, read all that is ready, write all that came of it. Returns
+ * false if polling fails, which it does not. */
+static bool shell_turn(struct shell *sh, uint64_t until_ms, bool stopping)
+{
+    shell_listen_wanted(sh, stopping);
+    int n = sh->sys->poll(sh->world, sh->polled, FIRST_SOCKET + sh->open, shell_timeout(sh, until_ms));
+    if (n < 0 && errno != EINTR)
+        return false;
+    shell_time(sh);
+    if (nascar_deadline_ms(sh->state) <= sh->now_ms) {
+        struct nascar_event event = {.type = NASCAR_CLOCK, .conn = NONE};
+        shell_step(sh, &event);
+    }
+    if (n > 0) {
+        /* From the end: whoever closes is replaced by one that has been served. */
+        for (uint32_t place = sh->open; place-- > 0;) {
+            short revents = sh->polled[FIRST_SOCKET + place].revents;
+            uint32_t c = sh->number_of[place];
+            if (revents & POLLOUT)
+                shell_write(sh, c);
+            if ((revents & (POLLIN | POLLHUP | POLLERR)) && sh->place_of[c] == place)
+                shell_read(sh, c);
+        }
+        for (uint32_t i = 1; i < FIRST_SOCKET; i++)
+            if (sh->polled[i].revents & POLLIN)
+                shell_accept(sh, sh->polled[i].fd);
+    }
+    shell_flush(sh);
+    for (uint32_t place = 0; sh->paused > 0 && place < sh->open; place++)
+        shell_read_wanted(sh, sh->number_of[place]);
+    log_flush(sh);
+    return true;
+}
+
+/* The core's part of the options, with the ports as they came to be. */
+static void shell_configure(struct shell *sh)
+{
+    char text[CONFIG_BYTES + 64];
+    int n = snprintf(text, sizeof text, "%slobby-port = %u\nbuddy-port = %u\n", sh->options.core,
+                     sh->options.port[1], sh->options.port[2]);
+    struct nascar_event event = {.type = NASCAR_CONFIG, .conn = NONE, .bytes = (const uint8_t *)text,
+                                 .size = (uint32_t)n};
+    shell_step(sh, &event);
+}
+
+/* SIGHUP: what can change while it runs does; ports and sizes stay. */
+static void shell_reload(struct shell *sh)
+{
+    struct options *fresh = malloc(sizeof *fresh);
+    if (fresh && read_options(fresh, sh->arguments)) {
+        memcpy(fresh->port, sh->options.port, sizeof fresh->port);
+        sh->options = *fresh;
+        shell_configure(sh);
+        shell_log(sh, NASCAR_LOG_INFO, "event=reloaded");
+    } else {
+        shell_log(sh, NASCAR_LOG_ERROR, "event=reload_refused reason=\"see the line above; nothing has changed\"");
+    }
+    free(fresh);
+}
+
+/* Which signal came, 0 if none did. */
+static uint32_t read_signal(const struct shell *sh)
+{
+    struct signalfd_siginfo info;
+    if (!(sh->polled[0].revents & POLLIN) || read(sh->polled[0].fd, &info, sizeof info) != sizeof info)
+        return 0;
+    return info.ssi_signo;
+}
+
+static bool has_output(const struct shell *sh)
+{
+    for (uint32_t place = 0; place < sh->open; place++)
+        if (sh->polled[FIRST_SOCKET + place].events & POLLOUT)
+            return true;
+    return false;
+}
+
+/* Runs until SIGTERM or SIGINT, then flushes outboxes, two seconds at most. */
+static int shell_loop(struct shell *sh)
+{
+    for (;;) {
+        if (!shell_turn(sh, UINT64_MAX, false))
+            return 1;
+        uint32_t signal_number = read_signal(sh);
+        if (signal_number == SIGHUP)
+            shell_reload(sh);
+        else if (signal_number != 0)
+            break;
+    }
+    uint64_t until_ms = sh->now_ms + STOP_MS;
+    while (has_output(sh) && sh->now_ms < until_ms)
+        if (!shell_turn(sh, until_ms, true))
+            return 1;
+    shell_log(sh, NASCAR_LOG_INFO, "event=stop");
+    log_flush(sh);
+    return 0;
+}
+
+/* ---- Start ------------------------------------------------------------------------- */
+
+/* Memory that costs nothing until it is used. NULL if there is no room for it. */
+static void *reserve(size_t size)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+static void explain_listen(const struct options *o, uint32_t which)
+{
+    char address[16];
+    write_address(address, o->bind_address);
+    (void)complain("", "", "%s port %u on %s: %s", port_names[which], o->port[which], address, strerror(errno));
+}
+
+/* Opens one listener; its port becomes the one that it has. -1 and a line on
+ * standard error if it cannot be. */
+static int open_listener(struct options *o, uint32_t which)
+{
+    struct sockaddr_in address;
+    socklen_t size = sizeof address;
+    int on = 1;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    memset(&address, 0, sizeof address);
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(o->bind_address);
+    address.sin_port = htons((uint16_t)o->port[which]);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+        bind(fd, (const struct sockaddr *)&address, size) != 0 || listen(fd, 512) != 0 ||
+        getsockname(fd, (struct sockaddr *)&address, &size) != 0) {
+        explain_listen(o, which);
+        if (fd >= 0)
+            (void)close(fd);
+        return -1;
+    }
+    o->port[which] = ntohs(address.sin_port);
+    return fd;
+}
+
+/* Signals arrive as bytes to read; SIGPIPE does not arrive at all. */
+static int open_signals(void)
+{
+    sigset_t set;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigaddset(&set, SIGINT);
+    (void)sigaddset(&set, SIGHUP);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+    return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+/* Each connection takes a file: asks for as many as the limits allow. */
+static void raise_file_limit(struct shell *sh)
+{
+    struct rlimit limit;
+    rlim_t wanted = sh->conns + 64;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur < wanted)
+        shell_log(sh, NASCAR_LOG_WARN, "event=few_files advice=\"raise the limit of open files (ulimit -n)\"");
+}
+
+/* Makes the state and the tables for as many connections as it has. */
+static bool make_state(struct shell *sh)
+{
+    struct nascar_limits limits = NASCAR_LIMITS_DEFAULT;
+    limits.clients = sh->options.max_clients;
+    limits.accounts = sh->options.max_accounts;
+    limits.roster_edges = min_u32(limits.accounts, (1u << 26) / ROSTER_PER_PERSONA) * ROSTER_PER_PERSONA;
+    sh->conns = nascar_connections(&limits);
+    size_t arena_bytes = nascar_arena_size(&limits);
+    void *arena = arena_bytes ? reserve(arena_bytes) : NULL;
+    if (!arena)
+        return complain("", "", "no memory for %u clients and %u accounts", limits.clients, limits.accounts);
+    sh->state = nascar_init(arena, arena_bytes, &limits);
+    sh->polled = reserve((FIRST_SOCKET + sh->conns) * sizeof *sh->polled);
+    sh->number_of = reserve(sh->conns * sizeof *sh->number_of);
+    sh->place_of = reserve(sh->conns * sizeof *sh->place_of);
+    sh->free_numbers = reserve(sh->conns * sizeof *sh->free_numbers);
+    if (!sh->state || !sh->polled || !sh->number_of || !sh->place_of || !sh->free_numbers)
+        return complain("", "", "no memory for %u connections", sh->conns);
+    for (uint32_t c = 0; c < sh->conns; c++) {
+        sh->place_of[c] = NONE;
+        sh->free_numbers[c] = sh->conns - 1 - c; /* the lowest number is taken first */
+    }
+    return true;
+}
+
+static void announce(const struct shell *sh)
+{
+    char address[16];
+    write_address(address, sh->options.bind_address);
+    (void)printf("ready");
+    for (uint32_t i = 0; i < LISTENERS; i++)
+        (void)printf(" %s=%s:%u", port_names[i], address, sh->options.port[i]);
+    (void)printf("\n");
+    (void)fflush(stdout);
+}
+
+static int serve(char **arguments)
+{
+    struct shell *sh = calloc(1, sizeof *sh);
+    if (!sh)
+        return 1;
+    sh->sys = &system_calls;
+    sh->arguments = arguments;
+    if (!read_options(&sh->options, arguments))
+        return 2;
+    if (!make_state(sh))
+        return 1;
+    shell_time(sh);
+    raise_file_limit(sh);
+    sh->polled[0].fd = open_signals();
+    sh->polled[0].events = POLLIN;
+    for (uint32_t i = 0; i < LISTENERS; i++) {
+        sh->polled[1 + i].fd = open_listener(&sh->options, i);
+        if (sh->polled[1 + i].fd < 0)
+            return 1;
+    }
+    feed_entropy(sh);
+    shell_configure(sh);
+    announce(sh);
+    return shell_loop(sh);
+}
+
+int main(int argc, char **argv)
+{
+    (void)argc;
+    char **arguments = argv + (argv[0] != NULL);
+    for (char **a = arguments; *a; a++) {
+        if (strcmp(*a, "--help") == 0) {
+            print_help();
+            return 0;
+        }
+        if (strcmp(*a, "--version") == 0) {
+            (void)printf("nascar_server %s\n", NASCAR_VERSION);
+            return 0;
+        }
+    }
+    if (*arguments && strcmp(*arguments, "serve") == 0)
+        arguments++;
+    return serve(arguments);
+}
+
+#endif /* NASCAR_NO_SHELL */
