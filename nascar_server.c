@@ -799,7 +799,7 @@ static uint32_t ssc2_decode(const uint8_t *key, uint32_t key_size, const char *t
         uint8_t c = (uint8_t)text[n];
         if (c < 0x20 || c > 0x7f)
             return NOT_THERE;
-        run = (uint8_t)(run + ssc2_next(&x));
+        run ^= ssc2_next(&x); /* it accumulates */
         uint8_t p = (uint8_t)(0x20 + (c - 0x20 + 96 - run % 96) % 96);
         if (p == 0x7f)
             break;
