@@ -66,10 +66,14 @@ $(call in,gcc asan uchar,$(HELPERS:=.o)): tests/$$(*F).c $(HEADERS)
 	$(BUILDING)
 	@$(TEST_CC) $(TEST_FLAGS) -c -o $@ $<
 
-$(call in,gcc asan uchar,$(SUITES)): tests/$$(@F).c $(HEADERS) $(HELPERS:%=$$(@D)/%.o)
+# An archive, so that a suite without the server links the console alone.
+$(call in,gcc asan uchar,helpers.a): $(HELPERS:%=$$(@D)/%.o)
+	@ar rcs $@ $^
+
+$(call in,gcc asan uchar,$(SUITES)): tests/$$(@F).c $$(@D)/helpers.a $(HEADERS)
 	$(BUILDING)
 	@$(TEST_CC) $(TEST_FLAGS) $(if $(filter test_shell%,$(@F)),-Dmain=nascar_main,-DNASCAR_NO_SHELL) \
-	    -o $@ $< $(filter %.o,$^) $(CHECK_FLAGS)
+	    -o $@ $< $(filter %.a,$^) $(CHECK_FLAGS)
 
 build/gcc/live: tests/live.c build/gcc/console.o $(HEADERS)
 	$(BUILDING)

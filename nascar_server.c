@@ -74,7 +74,7 @@ static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a ro
 #define FREE_FAILURES 5u       /* so many before an address has to wait */
 #define REMATCH_MS 30000u      /* PROTOCOL 5: a new challenge ends a race after 30 s */
 #define TICKET_S 43200         /* PROTOCOL 9: LKEY lives 12 hours */
-#define BURST_S 6u             /* the token bucket holds so many seconds of its rate */
+#define BURST_MS 6000u         /* the token bucket holds what its rate gives in this time */
 
 #define FIRST_CREATED_ROOM 1001u /* PROTOCOL 3.3 */
 
@@ -2545,7 +2545,7 @@ static bool send_population_row(struct nascar *s, struct player *p)
             if (text[0])
                 append_text(text, sizeof text, " ");
             append_text(text, sizeof text, entry);
-            more = strlen(text) + 2 * 24 < POP_CHARS; /* one more, and the hub */
+            more = strlen(text) + 48 < POP_CHARS; /* one more, and the hub */
         }
         feed_advance(s, &s->population_feed, &p->populations, i);
     }
@@ -4537,24 +4537,25 @@ static const struct command *find_command(const uint8_t kind[4])
 
 /* ---- Input: from bytes to commands --------------------------------------- */
 
-/* Refills the bucket and takes `cost` tokens out of it, or none. */
-static bool take_tokens(const struct nascar *s, struct conn *conn, uint32_t cost)
+/* What a full bucket holds, in thousandths of a token. */
+static uint64_t bucket_milli(const struct nascar *s)
 {
-    uint64_t rate = s->config.rate, full = rate * BURST_S * 1000;
-    uint64_t elapsed_ms = s->now_ms - conn->tokens_at_ms;
-    if (rate == 0)
-        return true;
-    if (elapsed_ms > BURST_S * 1000)
-        elapsed_ms = BURST_S * 1000;
-    conn->tokens_milli += elapsed_ms * rate;
+    return (uint64_t)s->config.rate * BURST_MS;
+}
+
+/* What a command costs, in thousandths; never more than a second's rate. */
+static uint64_t price_milli(const struct nascar *s, uint32_t cost)
+{
+    return min_u32(cost, s->config.rate) * UINT64_C(1000);
+}
+
+static void refill_bucket(const struct nascar *s, struct conn *conn)
+{
+    uint64_t full = bucket_milli(s), elapsed_ms = s->now_ms - conn->tokens_at_ms;
     conn->tokens_at_ms = s->now_ms;
+    conn->tokens_milli += (elapsed_ms < BURST_MS ? elapsed_ms : BURST_MS) * s->config.rate;
     if (conn->tokens_milli > full)
         conn->tokens_milli = full;
-    uint64_t price = 1000ull * min_u32(cost, (uint32_t)(rate * BURST_S));
-    if (conn->tokens_milli < price)
-        return false;
-    conn->tokens_milli -= price;
-    return true;
 }
 
 static void refuse_unknown(struct nascar *s, uint32_t c, const struct request *q)
@@ -4656,9 +4657,9 @@ static void conn_run(struct nascar *s, uint32_t c)
             return;
         }
         struct request q = inbox_request(s, c, &frame, kind);
-        uint32_t cost = q.command ? q.command->cost : UNKNOWN_COST;
-        uint64_t tokens_milli = conn->tokens_milli;
-        if (!take_tokens(s, conn, cost)) {
+        uint64_t price = price_milli(s, q.command ? q.command->cost : UNKNOWN_COST);
+        refill_bucket(s, conn);
+        if (conn->tokens_milli < price) {
             timer_start(s, conn_timer(c, T_THROTTLE), Q_THROTTLE);
             return;
         }
@@ -4667,10 +4668,10 @@ static void conn_run(struct nascar *s, uint32_t c)
         bool done = dispatch(s, c, &q);
         settle(s);
         if (!done) {
-            conn->tokens_milli = tokens_milli;
             mark_stalled(s, c);
             return;
         }
+        conn->tokens_milli -= price;
         if (conn->wait == WAIT_NONE)
             consume(s, c, frame.size);
     }
@@ -4966,7 +4967,7 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
     conn->state = CONN_NEW;
     conn->peer = e->peer;
     conn->local = e->local;
-    conn->tokens_milli = 1000ull * s->config.rate * BURST_S;
+    conn->tokens_milli = bucket_milli(s);
     conn->tokens_at_ms = s->now_ms;
     conn->address = address_for_conn(s, e->peer);
     s->conn_count++;
