@@ -47,7 +47,7 @@
 #define HEADER_BYTES 12u
 #define INBOX_BYTES 2048u      /* PROTOCOL 1: one frame of up to 2 KiB */
 #define FRAME_OUT_BYTES 2048u  /* PROTOCOL 1: under 4 KiB */
-#define OUTBOX_BYTES 8192u
+#define OUTBOX_BYTES 8188u     /* with its link, two pages */
 #define REPLY_BYTES 3072u      /* most that one request writes to its sender's own outbox */
 #define CHAT_BYTES 1792u       /* the largest +msg: N, FROM, T and TEXT with every byte escaped */
 #define ROW_BYTES 768u         /* the largest generated row: a full +pop */
@@ -1276,6 +1276,7 @@ struct conn {
     bool closing;   /* no input any more; flush, close */
     bool ready;     /* in the queue of outputs */
     bool slow;      /* its last write did not complete */
+    bool behind;    /* its lists have news, made into rows when its outbox is drained */
     bool crowded;   /* keeps up, but has no room for one more chat line */
     bool stalled;   /* in the queue of those whose next frame waits */
     bool doomed;    /* in the queue of those to take out of the game */
@@ -1459,7 +1460,8 @@ struct nascar {
     uint64_t wheel_due_ms, wheel_batch_ms;
 
     struct row user_row, room_row, population_row;
-    struct outgoing frame; /* the one being written */
+    struct outgoing frame;     /* the one being written */
+    struct outgoing row_frame; /* the same for rows, which may be made between two others */
 
     uint32_t record_count, record_taken;
     struct record_slot record[RECORDS];
@@ -2447,13 +2449,20 @@ static void send_who(struct nascar *s, uint32_t player, const char *name, const 
     send_frame(s, p->conn);
 }
 
-/* Ends the frame being written, keeps it as a row, and returns the row. */
+/* Ends the row being written and keeps it for the next console. */
 static void keep_row(struct nascar *s, struct row *row)
 {
-    frame_end(&s->frame);
-    assert(s->frame.size <= ROW_BYTES);
-    row->size = s->frame.size;
-    memcpy(row->bytes, s->frame.bytes, s->frame.size);
+    frame_end(&s->row_frame);
+    assert(s->row_frame.size <= ROW_BYTES);
+    row->size = s->row_frame.size;
+    memcpy(row->bytes, s->row_frame.bytes, s->row_frame.size);
+}
+
+/* Ends the row being written, which is for one console only. */
+static void send_row(struct nascar *s, uint32_t c)
+{
+    frame_end(&s->row_frame);
+    conn_write(s, c, s->row_frame.bytes, s->row_frame.size);
 }
 
 /* One row of the list of rooms; false if the console knows them all. */
@@ -2467,7 +2476,7 @@ static bool send_room_row(struct nascar *s, struct player *p)
     uint32_t address = server_address(s, p->conn);
     uint64_t seq = node_at(s, i)->seq;
     if (row->to != seq || row->count != room->count || row->address != address) {
-        write_room(&s->frame, room, address);
+        write_room(&s->row_frame, room, address);
         keep_row(s, row);
         row->to = seq;
         row->count = room->count;
@@ -2488,8 +2497,8 @@ static bool send_user_row(struct nascar *s, uint32_t player)
         if (!p->self_due)
             return false;
         p->self_due = false;
-        write_user(s, &s->frame, p, conn_at(s, p->conn)->peer, room->count, true);
-        send_frame(s, p->conn);
+        write_user(s, &s->row_frame, p, conn_at(s, p->conn)->peer, room->count, true);
+        send_row(s, p->conn);
         return true;
     }
     const struct presence *presence = presence_at(s, i - 2 * s->rooms.capacity);
@@ -2500,9 +2509,9 @@ static bool send_user_row(struct nascar *s, uint32_t player)
         uint32_t address = gone ? 0 : address_for(s, p->conn, player_at(s, presence->player));
         if (row->to != seq || row->count != room->count || row->address != address) {
             if (gone)
-                write_user_gone(&s->frame, presence->persona, room->count);
+                write_user_gone(&s->row_frame, presence->persona, room->count);
             else
-                write_user(s, &s->frame, player_at(s, presence->player), address, room->count, false);
+                write_user(s, &s->row_frame, player_at(s, presence->player), address, room->count, false);
             keep_row(s, row);
             row->to = seq;
             row->count = room->count;
@@ -2554,8 +2563,8 @@ static bool send_population_row(struct nascar *s, struct player *p)
         append_text(text, sizeof text, text[0] ? " 0:" : "0:");
         append_text(text, sizeof text, number);
     }
-    frame_begin(&s->frame, "+pop", "");
-    put_raw(&s->frame, tag_Z, text);
+    frame_begin(&s->row_frame, "+pop", "");
+    put_raw(&s->row_frame, tag_Z, text);
     keep_row(s, row);
     row->from = from;
     row->to = p->populations.cursor;
@@ -2569,23 +2578,36 @@ static bool send_rank_row(struct nascar *s, struct player *p)
     if (!p->ranks_due)
         return false;
     p->ranks_due = false;
-    frame_begin(&s->frame, "+rnk", "");
-    put_raw(&s->frame, tag_D, "-2");
-    send_frame(s, p->conn);
+    frame_begin(&s->row_frame, "+rnk", "");
+    put_raw(&s->row_frame, tag_D, "-2");
+    send_row(s, p->conn);
     return true;
 }
 
-/* Fills the outbox with what the console has not been told yet, as far as
- * replies keep their room; goes on when it has drained. */
-static void pump(struct nascar *s, uint32_t player)
+/* A player's lists have news: rows are made when the outbox is drained, so that
+ * news for a thousand does not wait in a thousand outboxes. */
+static void mark_behind(struct nascar *s, uint32_t player)
 {
-    struct player *p = player_at(s, player);
-    const struct conn *conn = conn_at(s, p->conn);
-    if (p->persona == NONE)
+    uint32_t c = player_at(s, player)->conn;
+    conn_at(s, c)->behind = true;
+    mark_ready(s, c);
+}
+
+/* Makes rows of what the console has not been told yet, as far as replies keep
+ * their room in the outbox; goes on when it has drained. */
+static void pump(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    if (!conn->behind || conn->state != CONN_PERSONA)
         return;
-    while (!conn->closing && outbox_free(conn) >= REPLY_BYTES + ROW_BYTES)
-        if (!send_room_row(s, p) && !send_user_row(s, player) && !send_rank_row(s, p) && !send_population_row(s, p))
-            break;
+    struct player *p = player_at(s, conn->player);
+    while (!conn->closing && outbox_free(conn) >= REPLY_BYTES + ROW_BYTES) {
+        if (!send_room_row(s, p) && !send_user_row(s, conn->player) && !send_rank_row(s, p) &&
+            !send_population_row(s, p)) {
+            conn->behind = false;
+            return;
+        }
+    }
 }
 
 /* ---- Rooms -------------------------------------------------------------- */
@@ -2678,7 +2700,7 @@ static void user_changed(struct nascar *s, uint32_t player)
     struct player *p = player_at(s, player);
     p->self_due = p->self_due || conn_at(s, p->conn)->wants.users != 0;
     if (p->presence == NONE) {
-        pump(s, player); /* in the hub there is nobody else to tell */
+        mark_behind(s, player); /* in the hub there is nobody else to tell */
         return;
     }
     feed_touch(s, &room_at(s, p->room)->users, presence_node(s, p->presence));
@@ -2759,12 +2781,12 @@ static void room_leave(struct nascar *s, uint32_t player)
         population_changed(s, r);
 }
 
-/* ---- Settling: everybody is told ----------------------------------------- */
+/* ---- Settling: everybody is to be told ----------------------------------------- */
 
 static void player_remove(struct nascar *s, uint32_t player);
 
 /* Called after each frame and deadline: takes out those whose connection has
- * ended and brings every list up to date, until nothing is left to do. */
+ * ended and marks whose lists have news, until nothing is left to do. */
 static void settle(struct nascar *s)
 {
     for (;;) {
@@ -2780,14 +2802,14 @@ static void settle(struct nascar *s)
             s->dirty_rooms = room->next_dirty;
             room->dirty = false;
             for (uint32_t p = room->members; p != NONE; p = player_at(s, p)->room_next)
-                pump(s, p);
+                mark_behind(s, p);
             continue;
         }
         if (!s->lobby_dirty)
             return;
         s->lobby_dirty = false;
         for (uint32_t p = s->lobby_players; p != NONE; p = player_at(s, p)->lobby_next)
-            pump(s, p);
+            mark_behind(s, p);
     }
 }
 
@@ -2942,6 +2964,7 @@ static void write_message(struct nascar *s, const char *flags, const char *from,
 static void deliver_line(struct nascar *s, uint32_t player)
 {
     uint32_t c = player_at(s, player)->conn;
+    pump(s, c); /* whoever speaks is listed first */
     if (conn_at(s, c)->slow)
         conn_at(s, c)->missed_lines++;
     else
@@ -2954,6 +2977,7 @@ static void deliver_line(struct nascar *s, uint32_t player)
 static void send_challenge(struct nascar *s, uint32_t to, const char *from, const char *text)
 {
     const struct player *p = player_at(s, to);
+    pump(s, p->conn);
     write_message(s, "P3", from, 3, room_at(s, p->room)->ident, text);
     conn_write(s, p->conn, s->frame.bytes, s->frame.size);
 }
@@ -2970,7 +2994,7 @@ static void introduce(struct nascar *s, struct pair *pair)
 {
     const struct player *challenger = player_at(s, pair->player[0]), *target = player_at(s, pair->player[1]);
     bool listed = is_listed(target, challenger);
-    pump(s, pair->player[1]);
+    pump(s, target->conn);
     if (listed && node_at(s, presence_node(s, challenger->presence))->seq <= target->users.cursor)
         return;
     write_user(s, &s->frame, challenger, address_for(s, target->conn, challenger), room_at(s, target->room)->count,
@@ -3896,7 +3920,7 @@ static enum failure do_sele(struct nascar *s, uint32_t c, const struct request *
         lobby_unsubscribe(s, conn->player);
     start_lists(s, conn->player, now->rooms && !old.rooms, now->users && !old.users,
                 now->ranks && now->ranks != old.ranks);
-    pump(s, conn->player);
+    mark_behind(s, conn->player);
     return OK;
 }
 
@@ -4644,6 +4668,7 @@ static void conn_run(struct nascar *s, uint32_t c)
         struct frame frame;
         char kind[5];
         const struct inbox *box = inbox_at(s, conn->inbox);
+        pump(s, c); /* what came before this request is told before its answer */
         enum frame_state state = read_frame(box->bytes, conn->in_size, &frame);
         if (state == FRAME_BROKEN) {
             log_broken(s, c, box->bytes, conn->in_size);
@@ -5035,8 +5060,7 @@ static void conn_drained(struct nascar *s, uint32_t c, uint32_t size)
             caught_up(s, c);
     }
     count_crowded(s, c);
-    if (conn->player != NONE)
-        pump(s, conn->player);
+    pump(s, c);
     if (!conn->stalled)
         conn_run(s, c);
 }
@@ -6174,8 +6198,9 @@ static void shell_read_wanted(struct shell *sh, uint32_t c)
     sh->paused += wanted ? 0u - 1u : 1u;
 }
 
-/* Writes what the connection has, reports it, and closes it if it is to be. */
-static void shell_write(struct shell *sh, uint32_t c)
+/* Writes once what the outbox has; returns false if it is closed by now, or
+ * cannot be written to at present. */
+static bool shell_write_some(struct shell *sh, uint32_t c)
 {
     struct pollfd *polled = polled_conn(sh, c);
     uint32_t size = 0;
@@ -6187,17 +6212,27 @@ static void shell_write(struct shell *sh, uint32_t c)
         while (n < 0 && errno == EINTR);
         if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOBUFS) {
             shell_close(sh, c);
-            return;
+            return false;
         }
         n = n < 0 ? 0 : n;
     }
     if (nascar_closing(sh->state, c)) {
         shell_close(sh, c);
-        return;
+        return false;
     }
-    polled->events = (short)((size_t)n < size ? polled->events | POLLOUT : polled->events & ~POLLOUT);
+    bool whole = (size_t)n == size;
+    polled->events = (short)(whole ? polled->events & ~POLLOUT : polled->events | POLLOUT);
     struct nascar_event event = {.type = NASCAR_DRAINED, .conn = c, .size = (uint32_t)n};
     shell_step(sh, &event);
+    return whole;
+}
+
+/* Writes, and reports it, which may make more, until there is none. */
+static void shell_write(struct shell *sh, uint32_t c)
+{
+    uint32_t size;
+    while (shell_write_some(sh, c) && nascar_outbox(sh->state, c, &size) != NULL)
+        continue;
 }
 
 /* Writes until nobody has anything more to say, or cannot be written to. */

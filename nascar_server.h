@@ -112,9 +112,11 @@ uint32_t nascar_inbox_room(const struct nascar *state, uint32_t conn);
 
 /* The next connection that has something to write or is to be closed, each
  * once until its next change; NASCAR_NONE when there is none. Write what
- * nascar_outbox() gives and report it by NASCAR_DRAINED, 0 bytes included: a
- * report short of the whole outbox marks a slow reader. Then, if
- * nascar_closing(), close it and send NASCAR_CLOSED. */
+ * nascar_outbox() gives and report it by NASCAR_DRAINED, even if it was empty:
+ * the step may fill it again, with rows of lists, so repeat while it is not
+ * empty. A report short of the whole outbox marks a slow reader: then go on
+ * when it can be written to. If nascar_closing(), close it after its last write
+ * and send NASCAR_CLOSED. */
 uint32_t nascar_next_output(struct nascar *state);
 const uint8_t *nascar_outbox(const struct nascar *state, uint32_t conn, uint32_t *size);
 bool nascar_closing(const struct nascar *state, uint32_t conn);
