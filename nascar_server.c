@@ -41,6 +41,7 @@
 #define HASH_CHARS 95u         /* bcrypt has 60, sha512crypt up to 123 is not used */
 #define ANY_NAME_CHARS 31u     /* longest name looked up: a room's */
 #define NEWS_CHARS 1500u       /* the news screen: one frame of FRAME_OUT_BYTES */
+#define NEWS_LINE_CHARS 255u
 #define CONFIG_ROOMS 32u
 #define UNKNOWN_KINDS 10u      /* PROTOCOL 6: ten unknown kinds close */
 
@@ -980,6 +981,12 @@ static bool parse_number(const char *text, uint32_t min, uint32_t max, uint32_t 
     return *value >= min && *value <= max;
 }
 
+/* Reads a dotted quad and nothing else. */
+static bool parse_address(const char *text, uint32_t *address)
+{
+    return !strpbrk(text, " \t") && read_address((const uint8_t *)text, (uint32_t)strlen(text), 0, address);
+}
+
 /* The position of `word` in a list with single spaces, or -1. */
 static int word_index(const char *words, const char *word)
 {
@@ -1054,7 +1061,7 @@ static const char *config_set(struct config *config, const struct setting *setti
         *field *= 1000;
         return NULL;
     case SET_ADDRESS:
-        return read_address((const uint8_t *)value, (uint32_t)n, 0, field) ? NULL : "an IPv4 address, as 192.0.2.1";
+        return parse_address(value, field) ? NULL : "an IPv4 address, as 192.0.2.1";
     case SET_WORD:
         word = word_index(setting->words, value);
         if (word < 0)
@@ -1073,6 +1080,8 @@ static const char *config_set(struct config *config, const struct setting *setti
         return NULL;
     case SET_NEWS:
         used = strlen(config->news);
+        if (n > NEWS_LINE_CHARS)
+            return "at most 255 characters in a line of news";
         if (used + n + 1 > NEWS_CHARS)
             return "at most 1500 characters of news in all";
         memcpy(config->news + used, value, n);
@@ -1135,7 +1144,7 @@ static void config_read(struct config *config, const uint8_t *bytes, uint32_t si
 /* Appends as much as fits. */
 static void append_text(char *out, size_t out_bytes, const char *text)
 {
-    size_t n = strlen(out);
+    size_t n = out_bytes > 0 ? strlen(out) : 0;
     if (out_bytes > n)
         copy_text(out + n, out_bytes - n, text);
 }
@@ -3622,7 +3631,7 @@ static enum failure verdict_auth(struct nascar *s, uint32_t c, const struct requ
         return accepted ? finish_auth(s, c, q, checked) : password_failed(s, c, name, WRONG_PASSWORD);
     if (find_account(s, name) != NONE) /* made meanwhile: now there is a password to check */
         return do_auth(s, c, q);
-    if (s->config.accounts != ACCOUNTS_OPEN || !valid_name(name, ACCOUNT_CHARS))
+    if (s->config.accounts != ACCOUNTS_OPEN || !valid_name(name, ACCOUNT_CHARS) || find_room(s, name) != NONE)
         return password_failed(s, c, name, NO_ACCOUNT);
     bool valid = get_password(s, c, q, password) == OK && valid_password(password);
     wipe(password, sizeof password);
@@ -3684,9 +3693,9 @@ static enum failure do_acct(struct nascar *s, uint32_t c, const struct request *
     if (!valid_name(name, ACCOUNT_CHARS))
         return BAD_NAME;
     enum failure failure = get_password(s, c, q, password);
-    if (failure == NO_SESSION || failure == MISSING)
+    if (failure)
         return failure;
-    if (failure || !valid_password(password))
+    if (!valid_password(password))
         return BAD_NAME;
     if (!is_account_free(s, name))
         return refuse_taken(s, c, q, name, ACCOUNT_CHARS, is_account_free);
@@ -4032,6 +4041,18 @@ static enum failure do_onln(struct nascar *s, uint32_t c, const struct request *
 
 /* ---- Commands: rooms (PROTOCOL 3.3) -------------------------------------- */
 
+/* Rooms and users that are gone are kept for readers who are behind. When that
+ * fills a table, those readers are let go: no reader keeps others out. */
+static void drop_laggards(struct nascar *s, uint32_t c)
+{
+    for (uint32_t i = 0; i < s->players.high; i++) {
+        uint32_t other = player_at(s, i)->conn;
+        if (player_at(s, i)->link == LIVE && other != c && conn_at(s, other)->slow)
+            conn_doom(s, other, "too far behind");
+    }
+    settle(s);
+}
+
 /* On a failure IDENT must still be there, or the console drops to room 0. */
 static enum failure refuse_move(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
 {
@@ -4076,6 +4097,8 @@ static enum failure do_move(struct nascar *s, uint32_t c, const struct request *
 {
     char name[ANY_NAME_CHARS + 1], password[PASSWORD_CHARS + 1];
     struct player *p = conn_player(s, c);
+    if (pool_full(&s->presences))
+        drop_laggards(s, c);
     uint32_t chars = get_text(q, tag_NAME, name, sizeof name);
     uint32_t r = chars == 0 ? HUB : chars > ANY_NAME_CHARS ? NONE : find_room(s, name);
     race_leave(s, conn_at(s, c)->player);
@@ -4097,6 +4120,15 @@ static enum failure do_move(struct nascar *s, uint32_t c, const struct request *
     return OK;
 }
 
+/* Is there a room that is gone, but not all have been told? */
+static bool is_room_kept(const struct nascar *s)
+{
+    for (uint32_t i = s->room_feed.head; i != NONE; i = node_at(s, i)->next)
+        if (node_at(s, i)->tombstone)
+            return true;
+    return false;
+}
+
 static enum failure do_room(struct nascar *s, uint32_t c, const struct request *q)
 {
     char name[ANY_NAME_CHARS + 1], description[DESCRIPTION_CHARS + 1], password[PASSWORD_CHARS + 1];
@@ -4111,6 +4143,8 @@ static enum failure do_room(struct nascar *s, uint32_t c, const struct request *
         return refuse_move(s, c, q, BAD_NAME);
     if (!is_name_free(s, name))
         return refuse_move(s, c, q, TAKEN);
+    if (pool_full(&s->presences) || (pool_full(&s->rooms) && is_room_kept(s)))
+        drop_laggards(s, c);
     if (pool_full(&s->rooms) || pool_full(&s->presences))
         return refuse_move(s, c, q, ROOM_FULL);
     (void)get_text(q, tag_DESC, description, sizeof description);
@@ -5786,7 +5820,6 @@ static const struct nascar_sys system_calls = {
 /* ---- Options ----------------------------------------------------------------- */
 
 #define CONFIG_BYTES 16384u
-#define NEWS_LINE_CHARS 255u
 
 struct options {
     uint32_t bind_address;
@@ -5887,10 +5920,7 @@ static bool read_news(struct options *o, const char *where, const char *path)
     o->checked.news[0] = 0;
     for (uint32_t number = 1; good && read_line(file, line, sizeof line); number++) {
         (void)snprintf(place, sizeof place, "%s:%u: ", path, number);
-        if (strlen(line) > NEWS_LINE_CHARS)
-            good = complain(place, "", "expected at most %u characters in a line", NEWS_LINE_CHARS);
-        else
-            good = set_core(o, place, "news-line", line);
+        good = set_core(o, place, "news-line", line);
     }
     (void)fclose(file);
     return good;
@@ -5917,7 +5947,7 @@ static bool set_option(struct options *o, const char *where, const char *key, co
             return true;
         return complain(where, key, "expected a number from %u to %u, not '%s'", option->min, option->max, value);
     case OPTION_ADDRESS:
-        if (read_address((const uint8_t *)value, (uint32_t)strlen(value), 0, field))
+        if (parse_address(value, field))
             return true;
         return complain(where, key, "expected an IPv4 address, as 192.0.2.1, not '%s'", value);
     case OPTION_LEVEL:
