@@ -5901,32 +5901,38 @@ static bool set_core(struct options *o, const char *where, const char *key, cons
     return true;
 }
 
-/* Strips the end of the line. False at the end of the file. */
-static bool read_line(FILE *file, char *line, int size)
-{
-    if (!fgets(line, size, file))
-        return false;
-    line[strcspn(line, "\r\n")] = 0;
-    return true;
-}
+#define LINE_CHARS 1022u
 
-static bool read_news(struct options *o, const char *where, const char *path)
+/* Gives each line of a file, without its end, to `take`, and where it stands
+ * as "FILE:LINE: "; until one is refused. `where` and `key` name the file's own
+ * option if it cannot be read. */
+static bool read_lines(struct options *o, const char *where, const char *key, const char *path,
+                       bool take(struct options *, const char *place, const char *line))
 {
-    char line[1024], place[512];
+    char line[LINE_CHARS + 2], place[512];
     FILE *file = fopen(path, "r");
-    bool good = true;
-    if (!file)
-        return complain(where, "news", "%s: %s", path, strerror(errno));
-    o->checked.news[0] = 0;
-    for (uint32_t number = 1; good && read_line(file, line, sizeof line); number++) {
+    bool good = file != NULL;
+    for (uint32_t number = 1; good && fgets(line, sizeof line, file); number++) {
+        size_t size = strcspn(line, "\n");
         (void)snprintf(place, sizeof place, "%s:%u: ", path, number);
-        good = set_core(o, place, "news-line", line);
+        if (line[size] != '\n' && !feof(file)) {
+            good = complain(place, "", "expected at most %u characters in a line", LINE_CHARS);
+        } else {
+            line[size > 0 && line[size - 1] == '\r' ? size - 1 : size] = 0;
+            good = take(o, place, line);
+        }
     }
-    (void)fclose(file);
+    if (!file || ferror(file))
+        good = complain(where, key, "%s: %s", path, strerror(errno));
+    if (file)
+        (void)fclose(file);
     return good;
 }
 
-static bool read_config_file(struct options *o, const char *path);
+static bool take_news_line(struct options *o, const char *place, const char *line)
+{
+    return set_core(o, place, "news-line", line);
+}
 
 #define COMMAND_LINE "--" /* where an option stands, so that it is shown as it was typed */
 
@@ -5957,7 +5963,8 @@ static bool set_option(struct options *o, const char *where, const char *key, co
         *field = (uint32_t)word;
         return true;
     case OPTION_NEWS:
-        return read_news(o, where, value);
+        o->checked.news[0] = 0;
+        return read_lines(o, where, key, value, take_news_line);
     case OPTION_FILE:
         if (strcmp(where, COMMAND_LINE) != 0)
             return complain(where, key, "only on the command line");
@@ -5966,27 +5973,16 @@ static bool set_option(struct options *o, const char *where, const char *key, co
     return false;
 }
 
-static bool read_config_file(struct options *o, const char *path)
+static bool take_config_line(struct options *o, const char *place, const char *line)
 {
-    char line[1024], where[512], key[64], value[1024];
-    FILE *file = fopen(path, "r");
-    bool good = true;
-    if (!file)
-        return complain(COMMAND_LINE, "config", "%s: %s", path, strerror(errno));
-    for (uint32_t number = 1; good && read_line(file, line, sizeof line); number++) {
-        const char *text = line + strspn(line, " \t");
-        (void)snprintf(where, sizeof where, "%s:%u: ", path, number);
-        if (text[0] == 0 || text[0] == '#')
-            continue;
-        const char *equals = strchr(text, '=');
-        if (!equals || !copy_trimmed(key, sizeof key, text, (size_t)(equals - text)) ||
-            !copy_trimmed(value, sizeof value, equals + 1, strlen(equals + 1)))
-            good = complain(where, "", "expected `key = value`, not '%s'", text);
-        else
-            good = set_option(o, where, key, value);
-    }
-    (void)fclose(file);
-    return good;
+    char key[64], value[LINE_CHARS + 1];
+    const char *text = line + strspn(line, " \t"), *equals = strchr(text, '=');
+    if (text[0] == 0 || text[0] == '#')
+        return true;
+    if (!equals || !copy_trimmed(key, sizeof key, text, (size_t)(equals - text)) ||
+        !copy_trimmed(value, sizeof value, equals + 1, strlen(equals + 1)))
+        return complain(place, "", "expected `key = value`, not '%s'", text);
+    return set_option(o, place, key, value);
 }
 
 /* The value of an option at argument *i: `--key value` or `--key=value`. */
@@ -6018,7 +6014,7 @@ static bool read_options(struct options *o, char **arguments)
         if (strcmp(key, "config") == 0)
             o->config_file = value;
     }
-    if (o->config_file && !read_config_file(o, o->config_file))
+    if (o->config_file && !read_lines(o, COMMAND_LINE, "config", o->config_file, take_config_line))
         return false;
     for (int i = 0; arguments[i]; i++)
         if (!split_argument(arguments, &i, key, &value) || !set_option(o, COMMAND_LINE, key, value))
@@ -6064,7 +6060,7 @@ struct shell {
     uint32_t *place_of;      /* connection -> its place, NONE when free */
     uint32_t *free_numbers;  /* a stack */
     uint32_t open, paused;   /* connections; those of them that are not read now */
-    bool accept_paused;
+    bool accept_paused, stopping;
     uint64_t accept_again_ms;
     uint64_t now_ms;
     int64_t wall_s;
@@ -6340,47 +6336,13 @@ static int shell_timeout(const struct shell *sh, uint64_t until_ms)
 }
 
 /* Listeners are polled while a connection can be taken. */
-static void shell_listen_wanted(struct shell *sh, bool stopping)
+static void shell_listen_wanted(struct shell *sh)
 {
     if (sh->accept_paused && sh->now_ms >= sh->accept_again_ms)
         sh->accept_paused = false;
-    bool wanted = !stopping && !sh->accept_paused && sh->open < sh->conns;
+    bool wanted = !sh->stopping && !sh->accept_paused && sh->open < sh->conns;
     for (uint32_t i = 1; i < FIRST_SOCKET; i++)
         sh->polled[i].events = wanted ? POLLIN : 0;
-}
-
-/* One turn: wait, read all that is ready, write all that came of it. Returns
- * false if polling fails, which it does not. */
-static bool shell_turn(struct shell *sh, uint64_t until_ms, bool stopping)
-{
-    shell_listen_wanted(sh, stopping);
-    int n = sh->sys->poll(sh->world, sh->polled, FIRST_SOCKET + sh->open, shell_timeout(sh, until_ms));
-    if (n < 0 && errno != EINTR)
-        return false;
-    shell_time(sh);
-    if (nascar_deadline_ms(sh->state) <= sh->now_ms) {
-        struct nascar_event event = {.type = NASCAR_CLOCK, .conn = NONE};
-        shell_step(sh, &event);
-    }
-    if (n > 0) {
-        /* From the end: whoever closes is replaced by one that has been served. */
-        for (uint32_t place = sh->open; place-- > 0;) {
-            short revents = sh->polled[FIRST_SOCKET + place].revents;
-            uint32_t c = sh->number_of[place];
-            if (revents & POLLOUT)
-                shell_write(sh, c);
-            if ((revents & (POLLIN | POLLHUP | POLLERR)) && sh->place_of[c] == place)
-                shell_read(sh, c);
-        }
-        for (uint32_t i = 1; i < FIRST_SOCKET; i++)
-            if (sh->polled[i].revents & POLLIN)
-                shell_accept(sh, sh->polled[i].fd);
-    }
-    shell_flush(sh);
-    for (uint32_t place = 0; sh->paused > 0 && place < sh->open; place++)
-        shell_read_wanted(sh, sh->number_of[place]);
-    log_flush(sh);
-    return true;
 }
 
 /* The core's part of the options, with the ports as they came to be. */
@@ -6409,13 +6371,51 @@ static void shell_reload(struct shell *sh)
     free(fresh);
 }
 
-/* Which signal came, 0 if none did. */
-static uint32_t read_signal(const struct shell *sh)
+/* SIGHUP reads the configuration again, SIGTERM and SIGINT end the loop. */
+static void shell_signal(struct shell *sh)
 {
     struct signalfd_siginfo info;
     if (!(sh->polled[0].revents & POLLIN) || read(sh->polled[0].fd, &info, sizeof info) != sizeof info)
-        return 0;
-    return info.ssi_signo;
+        return;
+    if (info.ssi_signo == SIGHUP)
+        shell_reload(sh);
+    else
+        sh->stopping = true;
+}
+
+/* One turn: write all that came of the last one, wait, read all that is ready.
+ * Returns false if polling fails, which it does not. */
+static bool shell_turn(struct shell *sh, uint64_t until_ms)
+{
+    shell_flush(sh);
+    for (uint32_t place = 0; sh->paused > 0 && place < sh->open; place++)
+        shell_read_wanted(sh, sh->number_of[place]);
+    log_flush(sh);
+    shell_listen_wanted(sh);
+    int n = sh->sys->poll(sh->world, sh->polled, FIRST_SOCKET + sh->open, shell_timeout(sh, until_ms));
+    if (n < 0)
+        return errno == EINTR;
+    shell_time(sh);
+    if (nascar_deadline_ms(sh->state) <= sh->now_ms) {
+        struct nascar_event event = {.type = NASCAR_CLOCK, .conn = NONE};
+        shell_step(sh, &event);
+    }
+    if (n == 0)
+        return true;
+    shell_signal(sh);
+    /* From the end: whoever closes is replaced by one that has been served. */
+    for (uint32_t place = sh->open; place-- > 0;) {
+        short revents = sh->polled[FIRST_SOCKET + place].revents;
+        uint32_t c = sh->number_of[place];
+        if (revents & POLLOUT)
+            shell_write(sh, c);
+        if ((revents & (POLLIN | POLLHUP | POLLERR)) && sh->place_of[c] == place)
+            shell_read(sh, c);
+    }
+    for (uint32_t i = 1; i < FIRST_SOCKET; i++)
+        if (sh->polled[i].revents & POLLIN)
+            shell_accept(sh, sh->polled[i].fd);
+    return true;
 }
 
 static bool has_output(const struct shell *sh)
@@ -6426,23 +6426,22 @@ static bool has_output(const struct shell *sh)
     return false;
 }
 
-/* Runs until SIGTERM or SIGINT, then flushes outboxes, two seconds at most. */
+/* Runs until it is told to stop, then flushes outboxes, two seconds at most. */
 static int shell_loop(struct shell *sh)
 {
-    for (;;) {
-        if (!shell_turn(sh, UINT64_MAX, false))
+    char text[64];
+    while (!sh->stopping)
+        if (!shell_turn(sh, UINT64_MAX))
             return 1;
-        uint32_t signal_number = read_signal(sh);
-        if (signal_number == SIGHUP)
-            shell_reload(sh);
-        else if (signal_number != 0)
-            break;
-    }
     uint64_t until_ms = sh->now_ms + STOP_MS;
+    shell_flush(sh);
     while (has_output(sh) && sh->now_ms < until_ms)
-        if (!shell_turn(sh, until_ms, true))
+        if (!shell_turn(sh, until_ms))
             return 1;
-    shell_log(sh, NASCAR_LOG_INFO, "event=stop");
+    (void)snprintf(text, sizeof text, "event=stop connections=%u", sh->open);
+    for (uint32_t place = 0; place < sh->open; place++)
+        sh->sys->close(sh->world, sh->polled[FIRST_SOCKET + place].fd);
+    shell_log(sh, NASCAR_LOG_INFO, text);
     log_flush(sh);
     return 0;
 }
