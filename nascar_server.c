@@ -31,7 +31,7 @@
 #define CHAT_CHARS 255u
 #define TOKEN_CHARS 127u       /* a challenge, and +usr X */
 #define POP_CHARS 511u         /* +pop Z */
-#define NEWS_REPLY_BYTES 255u  /* the whole reply to `news NAME=0` */
+#define NEWS_REPLY_BYTES 255u  /* the whole reply to `news` */
 #define DOWN_CHARS 255u
 #define PERSONAS_PER_ACCOUNT 4u
 #define ROSTER_PER_PERSONA 25u
@@ -40,8 +40,7 @@
 #define MAIL_CHARS 63u
 #define HASH_CHARS 95u         /* bcrypt has 60, sha512crypt up to 123 is not used */
 #define ANY_NAME_CHARS 31u     /* longest name looked up: a room's */
-#define NEWS_CHARS 1500u       /* the news screen: one frame of FRAME_OUT_BYTES */
-#define NEWS_LINE_CHARS 255u
+#define NEWS_CHARS (NEWS_REPLY_BYTES - HEADER_BYTES - 1) /* the news screen, with the ends of its lines */
 #define CONFIG_ROOMS 32u
 #define UNKNOWN_KINDS 10u      /* PROTOCOL 6: ten unknown kinds close */
 
@@ -56,6 +55,7 @@
 #define RECORDS 64u            /* a step may leave, and hash jobs likewise */
 #define LOG_BYTES 16384u
 
+static_assert(NEWS_CHARS == 242, "as config_set says");
 static_assert(OUTBOX_BYTES >= REPLY_BYTES + CHAT_BYTES + ROW_BYTES, "an empty outbox takes chat and rows");
 static_assert(REPLY_BYTES >= FRAME_OUT_BYTES + 1024, "a reply, and what follows it");
 static_assert(CHAT_BYTES >= HEADER_BYTES + 6 * CHAT_CHARS + 200, "an escaped byte takes three");
@@ -71,7 +71,7 @@ static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a ro
 #define THROTTLE_MS 250u       /* how often input over its rate is tried again */
 #define SLOW_MS 30000u         /* a reader stuck for so long is closed */
 #define DIRECTORY_MS 1800000u  /* PROTOCOL 3.1: SESS and MASK are kept 30 minutes */
-#define FAILURES_MS 600000u    /* failed passwords of an address are forgotten */
+#define ADDRESS_MS 600000u     /* so long is remembered what an address did; its limits are for this time */
 #define FREE_FAILURES 5u       /* so many before an address has to wait */
 #define REMATCH_MS 30000u      /* PROTOCOL 5: a new challenge ends a race after 30 s */
 #define TICKET_S 43200         /* PROTOCOL 9: LKEY lives 12 hours */
@@ -901,7 +901,7 @@ struct config {
     uint32_t ping_ms, idle_ms, login_ms, challenge_ms, race_start_ms;
     uint32_t first_frame_ms, linger_ms, buddy_login_ms;
     uint32_t rate; /* tokens a second for each connection; 0: no limit */
-    uint32_t per_address;
+    uint32_t per_address, logins_per_address, accounts_per_address;
     uint32_t room_count;
     struct config_room room[CONFIG_ROOMS];
     char down[DOWN_CHARS + 1];
@@ -951,6 +951,10 @@ static const struct setting {
      "requests a second that a connection may send, on average; 0: no limit"},
     {"per-address", SET_NUMBER, AT(per_address), 1, 1000000, NULL, "64", 
      "connections from one address"},
+    {"logins-per-address", SET_NUMBER, AT(logins_per_address), 1, 1000000, NULL, "300",
+     "tries to log in from one address in ten minutes"},
+    {"accounts-per-address", SET_NUMBER, AT(accounts_per_address), 1, 1000000, NULL, "50",
+     "new accounts from one address in ten minutes"},
     {"room", SET_ROOM, AT(room), 0, 0, NULL, NULL, 
      "a room in place of the three default ones; repeat for more"},
     {"news-line", SET_NEWS, AT(news), 0, 0, NULL, NULL, NULL},
@@ -1021,6 +1025,7 @@ static bool parse_room(const char *text, struct config_room *room)
     const char *part[3] = {text, NULL, NULL};
     size_t size[3] = {strlen(text), 0, 0};
     char limit[16];
+    memset(room, 0, sizeof *room); /* no stray byte in the arena */
     if (size[0] >= 2 && text[0] == '"' && text[size[0] - 1] == '"') {
         part[0]++;
         size[0] -= 2;
@@ -1033,7 +1038,6 @@ static bool parse_room(const char *text, struct config_room *room)
         size[i] = size[i - 1] - (size_t)(part[i] - part[i - 1]);
         size[i - 1] = (size_t)(colon - part[i - 1]);
     }
-    room->description[0] = 0;
     room->limit = 50;
     if (!copy_trimmed(room->name, sizeof room->name, part[0], size[0]) || !valid_room_name(room->name))
         return false;
@@ -1080,10 +1084,8 @@ static const char *config_set(struct config *config, const struct setting *setti
         return NULL;
     case SET_NEWS:
         used = strlen(config->news);
-        if (n > NEWS_LINE_CHARS)
-            return "at most 255 characters in a line of news";
         if (used + n + 1 > NEWS_CHARS)
-            return "at most 1500 characters of news in all";
+            return "at most 242 characters of news in all, an end of line being one";
         memcpy(config->news + used, value, n);
         config->news[used + n] = '\n';
         config->news[used + n + 1] = 0;
@@ -1221,7 +1223,7 @@ enum queue {
     Q_CHALLENGE,
     Q_RACE_START,
     Q_DIRECTORY,
-    Q_FAILURES,
+    Q_ADDRESS,
     QUEUES
 };
 
@@ -1406,13 +1408,14 @@ struct pair {
     char ticket[33];    /* AUTH */
 };
 
-/* One source address: how many connections, and how many failed passwords. */
+/* One source address: its connections, and what it did lately. */
 struct address {
     uint32_t link;
     uint32_t ipv4;
     uint32_t connections;
-    uint32_t failed;
-    uint64_t failed_at_ms;
+    uint32_t failed;          /* passwords, until ten minutes pass without one */
+    uint32_t logins, created; /* tries and new accounts, since window_ms */
+    uint64_t failed_at_ms, window_ms;
 };
 
 struct directory_session {
@@ -1541,7 +1544,7 @@ static size_t lay_out(struct nascar *s, const struct nascar_limits *limits)
     place_pool(&s->presences, &at, clients * 4 + 64, sizeof(struct presence));
     place_pool(&s->rooms, &at, limits->rooms, sizeof(struct room));
     place_pool(&s->pairs, &at, clients, sizeof(struct pair));
-    /* Each connection has one; 1024 more remember who failed a password. */
+    /* Each connection has one; 1024 more remember who was here. */
     place_pool(&s->addresses, &at, conns + 1024, sizeof(struct address));
     place_pool(&s->directory, &at, limits->directory_sessions, sizeof(struct directory_session));
     place_index(&s->account_names, &at, s->accounts.capacity);
@@ -1836,7 +1839,7 @@ static uint32_t queue_ms(const struct nascar *s, enum queue queue)
     case Q_CHALLENGE: return s->config.challenge_ms;
     case Q_RACE_START: return s->config.race_start_ms;
     case Q_DIRECTORY: return DIRECTORY_MS;
-    case Q_FAILURES: return FAILURES_MS;
+    case Q_ADDRESS: return ADDRESS_MS;
     case Q_NONE:
     case QUEUES: break;
     }
@@ -2885,7 +2888,7 @@ static void start_lists(struct nascar *s, uint32_t player, bool rooms, bool user
 static void challenge_leave(struct nascar *s, uint32_t player);
 static void race_leave(struct nascar *s, uint32_t player);
 
-/* Takes off the persona: out of the room, the lists, and what it was playing. */
+/* Takes off the persona: out of the room, and what it was playing. */
 static void persona_off(struct nascar *s, uint32_t player)
 {
     struct player *p = player_at(s, player);
@@ -2894,8 +2897,6 @@ static void persona_off(struct nascar *s, uint32_t player)
     challenge_leave(s, player);
     race_leave(s, player);
     room_leave(s, player);
-    unsubscribe(s, &s->room_feed, &p->rooms);
-    lobby_unsubscribe(s, player);
     player_persona(s, p)->player = NONE;
     p->persona = NONE;
     p->peeked[0] = 0;
@@ -2904,7 +2905,8 @@ static void persona_off(struct nascar *s, uint32_t player)
     conn_at(s, p->conn)->state = CONN_ACCOUNT;
 }
 
-/* Puts a persona on: into the hub, and what `sele` asked for is sent. */
+/* Puts a persona on: into the hub, and what `sele` asked for is sent. A list of
+ * rooms that was followed already goes on, or a room's end could be missed. */
 static void persona_on(struct nascar *s, uint32_t player, uint32_t persona)
 {
     struct player *p = player_at(s, player);
@@ -2913,13 +2915,15 @@ static void persona_on(struct nascar *s, uint32_t player, uint32_t persona)
     conn_at(s, p->conn)->state = CONN_PERSONA;
     room_enter(s, player, HUB);
     const struct wants *wants = &conn_at(s, p->conn)->wants;
-    start_lists(s, player, wants->rooms, wants->users, wants->ranks);
+    start_lists(s, player, wants->rooms && !p->rooms.on, wants->users, wants->ranks);
 }
 
 static void player_remove(struct nascar *s, uint32_t player)
 {
     struct player *p = player_at(s, player);
     persona_off(s, player);
+    unsubscribe(s, &s->room_feed, &p->rooms);
+    lobby_unsubscribe(s, player);
     account_at(s, p->account)->player = NONE;
     conn_at(s, p->conn)->player = NONE;
     pool_give(s, &s->players, player);
@@ -3482,27 +3486,47 @@ static enum failure get_password(const struct nascar *s, uint32_t c, const struc
     return OK;
 }
 
+/* What an address did lately, with what is too old forgotten. The entry is kept
+ * for ten minutes from now. */
+static struct address *address_used(struct nascar *s, uint32_t c)
+{
+    uint32_t i = conn_at(s, c)->address;
+    struct address *a = address_at(s, i);
+    if (s->now_ms - a->failed_at_ms >= ADDRESS_MS)
+        a->failed = 0;
+    if (s->now_ms - a->window_ms >= ADDRESS_MS) {
+        a->logins = a->created = 0;
+        a->window_ms = s->now_ms;
+    }
+    timer_start(s, s->address_timers + i, Q_ADDRESS);
+    return a;
+}
+
 /* PROTOCOL 6, "too many tries": after some failures an address waits, longer
  * each time, at most a minute; friends behind one address are not shut out. */
-static bool must_wait(const struct nascar *s, uint32_t c)
+static bool may_try_password(struct nascar *s, uint32_t c)
 {
-    const struct address *a = address_at(s, conn_at(s, c)->address);
-    if (a->failed < FREE_FAILURES)
+    struct address *a = address_used(s, c);
+    if (a->failed >= FREE_FAILURES) {
+        uint64_t wait_ms = UINT64_C(1000) << min_u32(a->failed - FREE_FAILURES, 6);
+        if (s->now_ms < a->failed_at_ms + (wait_ms < 60000 ? wait_ms : 60000))
+            return false;
+    }
+    if (a->logins >= s->config.logins_per_address)
         return false;
-    uint64_t wait_ms = 1000ull << min_u32(a->failed - FREE_FAILURES, 6);
-    return s->now_ms < a->failed_at_ms + min_u32((uint32_t)wait_ms, 60000);
+    a->logins++;
+    return true;
 }
 
 static enum failure password_failed(struct nascar *s, uint32_t c, const char *name, enum failure failure)
 {
-    struct address *a = address_at(s, conn_at(s, c)->address);
+    struct address *a = address_used(s, c);
     uint32_t line = log_conn(s, NASCAR_LOG_WARN, "login_refused", c);
     log_text(s, "name", name);
     log_text(s, "reason", failures[failure].code);
     log_end(s, line);
     a->failed++;
     a->failed_at_ms = s->now_ms;
-    timer_start(s, s->address_timers + conn_at(s, c)->address, Q_FAILURES);
     return failure;
 }
 
@@ -3533,11 +3557,19 @@ static void get_account_fields(const struct request *q, struct account *a)
 }
 
 /* Hands out the record of a new account; connection c waits for it. */
-static void create_account(struct nascar *s, uint32_t c, const struct request *q, const char *name, const char *hash,
-                           bool with_persona)
+static enum failure create_account(struct nascar *s, uint32_t c, const struct request *q, const char *name,
+                                   const char *hash, bool with_persona)
 {
     struct account a;
     char persona[PERSONA_CHARS + 1];
+    struct address *address = address_used(s, c);
+    if (!hash[0])
+        return NOT_KEPT;
+    if (pool_full(&s->accounts))
+        return SERVER_FULL;
+    if (address->created >= s->config.accounts_per_address)
+        return TOO_MANY_TRIES;
+    address->created++;
     memset(&a, 0, sizeof a);
     copy_text(a.name, sizeof a.name, name);
     copy_text(a.hash, sizeof a.hash, hash);
@@ -3549,6 +3581,7 @@ static void create_account(struct nascar *s, uint32_t c, const struct request *q
     if (with_persona && is_name_free(s, persona))
         put_text(&s->frame, tag_PERS, persona);
     send_record(s, c);
+    return OK;
 }
 
 static void put_personas(struct nascar *s, const struct account *a)
@@ -3604,7 +3637,7 @@ static enum failure do_auth(struct nascar *s, uint32_t c, const struct request *
     get_name(q, tag_NAME, name);
     if (!name[0])
         return MISSING;
-    if (must_wait(s, c))
+    if (!may_try_password(s, c))
         return TOO_MANY_TRIES;
     enum failure failure = get_password(s, c, q, password);
     if (failure == WRONG_PASSWORD)
@@ -3637,12 +3670,7 @@ static enum failure verdict_auth(struct nascar *s, uint32_t c, const struct requ
     wipe(password, sizeof password);
     if (!valid)
         return password_failed(s, c, name, WRONG_PASSWORD);
-    if (!hash[0])
-        return NOT_KEPT;
-    if (pool_full(&s->accounts))
-        return SERVER_FULL;
-    create_account(s, c, q, name, hash, true);
-    return OK;
+    return create_account(s, c, q, name, hash, true);
 }
 
 static enum failure applied_auth(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
@@ -3653,7 +3681,8 @@ static enum failure applied_auth(struct nascar *s, uint32_t c, const struct requ
     if (failure)
         return failure;
     get_name(q, tag_NAME, name);
-    return finish_auth(s, c, q, find_account(s, name));
+    uint32_t account = find_account(s, name);
+    return account == NONE ? NOT_KEPT : finish_auth(s, c, q, account);
 }
 
 /* `dupl`, with free variants of the name when ALTS asks for some. */
@@ -3701,6 +3730,8 @@ static enum failure do_acct(struct nascar *s, uint32_t c, const struct request *
         return refuse_taken(s, c, q, name, ACCOUNT_CHARS, is_account_free);
     if (pool_full(&s->accounts))
         return SERVER_FULL;
+    if (!may_try_password(s, c)) /* none to try, but a hash to make all the same */
+        return TOO_MANY_TRIES;
     send_hash_job(s, c, "", "", password);
     wipe(password, sizeof password);
     return OK;
@@ -3711,10 +3742,7 @@ static enum failure verdict_acct(struct nascar *s, uint32_t c, const struct requ
 {
     char name[ANY_NAME_CHARS + 1];
     get_name(q, tag_NAME, name);
-    if (!accepted || !hash[0])
-        return NOT_KEPT;
-    create_account(s, c, q, name, hash, false);
-    return OK;
+    return create_account(s, c, q, name, accepted ? hash : "", false);
 }
 
 static enum failure applied_acct(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
@@ -3723,15 +3751,16 @@ static enum failure applied_acct(struct nascar *s, uint32_t c, const struct requ
     get_name(q, tag_NAME, name);
     if (failure == TAKEN)
         return refuse_taken(s, c, q, name, ACCOUNT_CHARS, is_account_free);
+    uint32_t account = find_account(s, name);
     if (failure == OK)
-        failure = log_in(s, c, find_account(s, name));
+        failure = account == NONE ? NOT_KEPT : log_in(s, c, account);
     if (failure)
         return failure;
     (void)get_text(q, tag_BORN, born, sizeof born);
     int32_t age = age_at(born, s->wall_s);
     reply_begin(s, q, OK);
     put_number(&s->frame, tag_AGE, age >= 0 ? age : (int32_t)min_u32(get_number(q, tag_MINAGE, 18), 150));
-    put_text(&s->frame, tag_NAME, account_at(s, find_account(s, name))->name);
+    put_text(&s->frame, tag_NAME, account_at(s, account)->name);
     put_text(&s->frame, tag_PERSONAS, "");
     send_frame(s, c);
     return OK;
@@ -3751,9 +3780,9 @@ static enum failure do_edit(struct nascar *s, uint32_t c, const struct request *
         return BAD_NAME;
     if (chars > PASSWORD_CHARS || (fresh_chars > 0 && chars == 0))
         return WRONG_PASSWORD;
-    if (must_wait(s, c))
-        return TOO_MANY_TRIES;
     if (chars > 0) {
+        if (!may_try_password(s, c))
+            return TOO_MANY_TRIES;
         send_hash_job(s, c, password, a->hash, fresh);
         return OK;
     }
@@ -4361,7 +4390,7 @@ static enum failure do_chal(struct nascar *s, uint32_t c, const struct request *
     uint32_t other = find_online(s, name);
     if (other == NONE)
         return NO_USER;
-    if (p->pair == NONE || pair_at(s, p->pair)->state != PAIR_ACCEPTED ||
+    if (p->pair == NONE || pair_at(s, p->pair)->state == PAIR_OFFERED ||
         pair_at(s, p->pair)->player[1 - p->side] != other)
         return EXPIRED;
     struct pair *pair = pair_at(s, p->pair);
@@ -4370,7 +4399,7 @@ static enum failure do_chal(struct nascar *s, uint32_t c, const struct request *
     reply_begin(s, q, OK);
     put_raw(&s->frame, tag_MODE, "play");
     send_frame(s, c);
-    if (pair->ready[0] && pair->ready[1])
+    if (pair->state == PAIR_ACCEPTED && pair->ready[0] && pair->ready[1]) /* else it has begun without */
         race_start(s, p->pair);
     return OK;
 }
@@ -4975,29 +5004,30 @@ static uint32_t address_take(struct nascar *s, uint32_t ipv4)
     return i;
 }
 
-/* An entry without connections or failures is not kept. */
+/* An entry without connections or a memory is not kept. */
 static void address_release(struct nascar *s, uint32_t i)
 {
     const struct address *a = address_at(s, i);
-    if (a->connections > 0 || a->failed > 0)
+    if (a->connections > 0 || timer_at(s, s->address_timers + i)->queue != Q_NONE)
         return;
     index_remove(s, &s->address_numbers, hash_numbers(s, a->ipv4, 0), i);
     pool_give(s, &s->addresses, i);
 }
 
-static void forget_failures(struct nascar *s, uint32_t i)
+static void address_forget(struct nascar *s, uint32_t i)
 {
+    struct address *a = address_at(s, i);
     timer_stop(s, s->address_timers + i);
-    address_at(s, i)->failed = 0;
+    a->failed = a->logins = a->created = 0;
     address_release(s, i);
 }
 
-/* Addresses that only remember failures make room for one that is here. */
+/* Addresses that were here make room for one that is. */
 static uint32_t address_for_conn(struct nascar *s, uint32_t ipv4)
 {
     uint32_t i = address_take(s, ipv4);
-    while (i == NONE && s->queue[Q_FAILURES].head != NONE) {
-        forget_failures(s, s->queue[Q_FAILURES].head - s->address_timers);
+    while (i == NONE && s->queue[Q_ADDRESS].head != NONE) {
+        address_forget(s, s->queue[Q_ADDRESS].head - s->address_timers);
         i = address_take(s, ipv4);
     }
     assert(i != NONE); /* there are more entries than connections */
@@ -5180,7 +5210,7 @@ static void timer_fired(struct nascar *s, uint32_t i, enum queue queue)
     case Q_CHALLENGE: challenge_expire(s, i - s->pair_timers); break;
     case Q_RACE_START: race_start(s, i - s->pair_timers); break;
     case Q_DIRECTORY: session_remove(s, i - s->directory_timers); break;
-    case Q_FAILURES: forget_failures(s, i - s->address_timers); break;
+    case Q_ADDRESS: address_forget(s, i - s->address_timers); break;
     case Q_NONE:
     case QUEUES: assert(false); break;
     }
@@ -5632,8 +5662,9 @@ static const char *check_addresses(const struct nascar *s)
             continue;
         connections += address_at(s, i)->connections;
         HOLDS(find_address(s, address_at(s, i)->ipv4) == i, "an address is not found");
-        HOLDS((address_at(s, i)->failed > 0) == (timer_at(s, s->address_timers + i)->queue == Q_FAILURES),
-              "an address's failures are never forgotten");
+        HOLDS(address_at(s, i)->failed + address_at(s, i)->logins + address_at(s, i)->created == 0 ||
+                  timer_at(s, s->address_timers + i)->queue == Q_ADDRESS,
+              "what an address did is never forgotten");
     }
     HOLDS(connections == s->conn_count, "a connection is of no address");
     for (uint32_t i = 0; i < s->directory.high; i++)
@@ -5820,6 +5851,7 @@ static const struct nascar_sys system_calls = {
 /* ---- Options ----------------------------------------------------------------- */
 
 #define CONFIG_BYTES 16384u
+#define LINE_CHARS 1022u /* of a configuration or news file */
 
 struct options {
     uint32_t bind_address;
@@ -5828,6 +5860,7 @@ struct options {
     uint32_t hash_cost;
     uint32_t log_level;
     const char *config_file;
+    char news_file[LINE_CHARS + 1];
     struct config checked;   /* what the core's keys came to, for their errors */
     char core[CONFIG_BYTES]; /* the core's keys as they were given */
 };
@@ -5901,8 +5934,6 @@ static bool set_core(struct options *o, const char *where, const char *key, cons
     return true;
 }
 
-#define LINE_CHARS 1022u
-
 /* Gives each line of a file, without its end, to `take`, and where it stands
  * as "FILE:LINE: "; until one is refused. `where` and `key` name the file's own
  * option if it cannot be read. */
@@ -5962,9 +5993,9 @@ static bool set_option(struct options *o, const char *where, const char *key, co
             return complain(where, key, "expected one of: %s, not '%s'", log_levels, value);
         *field = (uint32_t)word;
         return true;
-    case OPTION_NEWS:
-        o->checked.news[0] = 0;
-        return read_lines(o, where, key, value, take_news_line);
+    case OPTION_NEWS: /* the last one counts: it is read when all is known */
+        copy_text(o->news_file, sizeof o->news_file, value);
+        return true;
     case OPTION_FILE:
         if (strcmp(where, COMMAND_LINE) != 0)
             return complain(where, key, "only on the command line");
@@ -6019,7 +6050,7 @@ static bool read_options(struct options *o, char **arguments)
     for (int i = 0; arguments[i]; i++)
         if (!split_argument(arguments, &i, key, &value) || !set_option(o, COMMAND_LINE, key, value))
             return false;
-    return true;
+    return !o->news_file[0] || read_lines(o, COMMAND_LINE, "news", o->news_file, take_news_line);
 }
 
 static void print_help(void)

@@ -1,0 +1,1648 @@
+/* The small parts of the core, one by one: tags, strings, numbers, frames,
+ * passwords on the wire, addresses, configuration, and the lists that consoles
+ * follow. Where the console reads what the server writes, the console model's
+ * own reader (console.h) has the last word.
+ *
+ * SPDX-License-Identifier: MIT */
+#include "../nascar_server.c"
+
+#include "console.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Helpers ------------------------------------------------------------ */
+
+/* For loops of many thousand rounds: Check notes down each of its own assertions. */
+#define EXPECT(condition, ...) \
+    do { \
+        if (!(condition)) { \
+            ck_abort_msg(__VA_ARGS__); \
+        } \
+    } while (0)
+
+static uint32_t chance(uint64_t *state)
+{
+    uint64_t z = *state += UINT64_C(0x9E3779B97F4A7C15);
+    z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
+    return (uint32_t)(z >> 33);
+}
+
+static uint32_t below(uint64_t *state, uint32_t limit)
+{
+    return chance(state) % limit;
+}
+
+static const uint8_t *bytes_of(const char *text)
+{
+    return (const uint8_t *)text;
+}
+
+static uint32_t size_of(const char *text)
+{
+    return (uint32_t)strlen(text);
+}
+
+static uint32_t find(const char *payload, const char *key)
+{
+    return find_tag(bytes_of(payload), size_of(payload), key);
+}
+
+/* The text of a tag, up to 255 bytes; "(none)" if it is not there. */
+static const char *text_at(const char *payload, const char *key)
+{
+    static char text[256];
+    uint32_t at = find(payload, key);
+    if (at == NOT_THERE) {
+        return "(none)";
+    }
+    (void)read_string(bytes_of(payload), size_of(payload), at, text, sizeof text);
+    return text;
+}
+
+static uint32_t number_of(const char *value)
+{
+    return read_number(bytes_of(value), size_of(value), 0);
+}
+
+/* Where the console model finds the value, past the one space that its readers
+ * skip; NOT_THERE if it does not. */
+static uint32_t console_finds(const char *payload, const char *key)
+{
+    const char *value = console_find(payload, key);
+    return value == NULL ? NOT_THERE : (uint32_t)(value - payload) + (*value == ' ');
+}
+
+/* The payload of a frame that put_*() has filled and frame_end() has ended. */
+static const char *payload_of(const struct outgoing *f)
+{
+    return (const char *)f->bytes + HEADER_BYTES;
+}
+
+static size_t from_hex(const char *hex, uint8_t *out, size_t room)
+{
+    size_t n = strlen(hex) / 2;
+    ck_assert_uint_le(n, room);
+    for (size_t i = 0; i < n; i++) {
+        unsigned byte;
+        ck_assert_int_eq(sscanf(hex + 2 * i, "%2x", &byte), 1);
+        out[i] = (uint8_t)byte;
+    }
+    return n;
+}
+
+/* ---- Finding tags (PROTOCOL 2) ------------------------------------------ */
+
+START_TEST(a_tag_is_found_in_any_case)
+{
+    ck_assert_str_eq(text_at("NAME=Bob\n", "NAME"), "Bob");
+    ck_assert_str_eq(text_at("name=Bob\n", "NAME"), "Bob");
+    ck_assert_str_eq(text_at("NaMe=Bob\n", "NAME"), "Bob");
+    ck_assert_str_eq(text_at("NAME=Bob\n", "name"), "Bob");
+}
+END_TEST
+
+START_TEST(a_colon_separates_as_well_as_an_equals_sign)
+{
+    ck_assert_str_eq(text_at("NAME:Bob\n", "NAME"), "Bob");
+    ck_assert_str_eq(text_at("Q=1\nNAME:Bob\nR=2\n", "NAME"), "Bob");
+}
+END_TEST
+
+START_TEST(tags_stand_on_lines_or_behind_spaces)
+{
+    /* The console's first sele, which has no last newline. */
+    const char *sele = "ROOMS=1 USERS=2 RANKS=3 MESGS=4";
+    ck_assert_uint_eq(number_of(sele + find(sele, "ROOMS")), 1);
+    ck_assert_uint_eq(number_of(sele + find(sele, "USERS")), 2);
+    ck_assert_uint_eq(number_of(sele + find(sele, "RANKS")), 3);
+    ck_assert_uint_eq(number_of(sele + find(sele, "MESGS")), 4);
+    ck_assert_str_eq(text_at("NAME=East\nPASS=\n", "PASS"), "");
+    ck_assert_str_eq(text_at("NAME=East\tPASS=x\n", "PASS"), "x");
+}
+END_TEST
+
+START_TEST(the_first_match_wins)
+{
+    ck_assert_str_eq(text_at("N=one\nN=two\n", "N"), "one");
+    ck_assert_str_eq(text_at("N:one\nN=two\n", "N"), "one");
+}
+END_TEST
+
+START_TEST(a_key_stands_at_the_start_or_behind_a_byte_below_0x21)
+{
+    for (int before = 1; before < 256; before++) {
+        char payload[] = "Q=1_N=x";
+        payload[3] = (char)(unsigned char)before;
+        ck_assert_msg((find(payload, "N") != NOT_THERE) == (before < 0x21), "behind byte %d", before);
+        ck_assert_uint_eq(find(payload, "N"), console_finds(payload, "N"));
+    }
+}
+END_TEST
+
+START_TEST(a_key_inside_a_longer_one_is_not_it)
+{
+    ck_assert_str_eq(text_at("LIDENT=7\nIDENT=1\n", "IDENT"), "1");
+    ck_assert_uint_eq(find("LIDENT=7\n", "IDENT"), NOT_THERE);
+    ck_assert_uint_eq(find("IDENTS=7\n", "IDENT"), NOT_THERE);
+    ck_assert_uint_eq(find("IDENT 7\n", "IDENT"), NOT_THERE);
+    ck_assert_uint_eq(find("", "N"), NOT_THERE);
+    ck_assert_uint_eq(find("N", "N"), NOT_THERE);
+    ck_assert_uint_eq(find("=x", "N"), NOT_THERE);
+}
+END_TEST
+
+START_TEST(quotes_do_not_protect_a_text_from_being_taken_for_a_tag)
+{
+    ck_assert_str_eq(text_at("TEXT=\"hi N=x\"\nN=Bob\n", "N"), "x\"");
+    ck_assert_str_eq(text_at("TEXT=\"hi F:P\"\n", "F"), "P\"");
+    ck_assert_str_eq(text_at("TEXT=\"hiN=x\"\nN=Bob\n", "N"), "Bob");
+}
+END_TEST
+
+START_TEST(one_leading_space_is_skipped)
+{
+    ck_assert_str_eq(text_at("N= Bob\n", "N"), "Bob");
+    ck_assert_str_eq(text_at("N=  Bob\n", "N"), " Bob");
+    ck_assert_str_eq(text_at("N= \"Bob\"\n", "N"), "Bob");
+    const char *number = "N= 17";
+    ck_assert_uint_eq(number_of(number + find(number, "N")), 17);
+}
+END_TEST
+
+START_TEST(a_value_may_end_with_the_payload)
+{
+    ck_assert_uint_eq(find("N=", "N"), 2);
+    ck_assert_str_eq(text_at("N=", "N"), "");
+    ck_assert_str_eq(text_at("N= ", "N"), "");
+    ck_assert_str_eq(text_at("N=x", "N"), "x");
+    ck_assert_uint_eq(find_tag(bytes_of("N=xyz"), 3, "N"), 2); /* nothing behind `size` is looked at */
+    ck_assert_uint_eq(find_tag(bytes_of("N=xyz"), 1, "N"), NOT_THERE);
+}
+END_TEST
+
+START_TEST(the_server_finds_what_a_console_finds)
+{
+    static const char letters[] = "NnFTx=: \n\"'%12\t.";
+    static const char *const keys[] = {"N", "F", "T", "NF", "TN", "X"};
+    uint64_t seed = (uint64_t)_i + 1;
+    for (int round = 0; round < 5000; round++) {
+        char payload[24];
+        uint32_t n = below(&seed, sizeof payload);
+        for (uint32_t i = 0; i < n; i++) {
+            payload[i] = letters[below(&seed, sizeof letters - 1)];
+        }
+        payload[n] = '\0';
+        for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++) {
+            EXPECT(find(payload, keys[k]) == console_finds(payload, keys[k]), "seed %d, round %d: %s in \"%s\"",
+                   _i + 1, round, keys[k], payload);
+        }
+    }
+}
+END_TEST
+
+/* ---- Strings ------------------------------------------------------------ */
+
+static const struct {
+    const char *written, *read;
+} strings[] = {
+    {"Bob\n", "Bob"},
+    {"Bob", "Bob"},
+    {"", ""},
+    {"\n", ""},
+    {"two words\nN=x", "two words"}, /* spaces belong to an unquoted value */
+    {"a\tb", "a"},                   /* up to a byte below 0x20 */
+    {"a\x1f" "b", "a"},
+    {"\"two words\"\n", "two words"},
+    {"'two words'\n", "two words"},
+    {"\"it's\"", "it's"},
+    {"'say \"x\"'", "say \"x\""},
+    {"it's", "it's"},
+    {"\"\"", ""},
+    {"\"a\"b", "a"},
+    {"\"a\nb\"", "a\nb"}, /* only the same quote closes */
+    {"\"open", "open"},
+    {"100%%", "100%"},
+    {"%%41", "%41"},
+    {"%41%4a%4A%7e", "AJJ~"},
+    {"%22x%22", "\"x\""},
+    {"a%0ab", "a\nb"},
+    {"%ff%80", "\xff\x80"},
+    {"\xff\x80", "\xff\x80"},
+    {"a%00b", "a"}, /* a NUL ends it */
+    {"a+b", "a+b"}, /* never a space */
+    {"%", "%"},
+    {"%4", "%4"},
+    {"%4\n", "%4"},
+    {"%zz", "%zz"},
+    {"%4z", "%4z"},
+    {"%z4", "%z4"},
+    {"%%%", "%%"},
+    /* [cap] */
+    {"\"en%3d%22is playing NASCAR Thunder%25e2%2584%25a2 2004%22%0aP%3dmad4%0a\"\nPROD=\"is online\"\n",
+     "en=\"is playing NASCAR Thunder%e2%84%a2 2004\"\nP=mad4\n"},
+};
+
+START_TEST(strings_lose_their_quotes_and_escapes)
+{
+    char out[256];
+    uint32_t size = read_string(bytes_of(strings[_i].written), size_of(strings[_i].written), 0, out, sizeof out);
+    ck_assert_str_eq(out, strings[_i].read);
+    ck_assert_uint_eq(size, strlen(strings[_i].read));
+}
+END_TEST
+
+START_TEST(the_server_reads_strings_as_a_console_does)
+{
+    static const char letters[] = "ab \"'%%%412fz\n";
+    uint64_t seed = (uint64_t)_i + 1;
+    for (int round = 0; round < 5000; round++) {
+        char written[16], server[16], console[16];
+        uint32_t n = below(&seed, sizeof written), room = 1 + below(&seed, sizeof server);
+        for (uint32_t i = 0; i < n; i++) {
+            written[i] = letters[below(&seed, sizeof letters - 1)];
+        }
+        written[n] = '\0';
+        uint32_t at = written[0] == ' ' ? 1 : 0; /* find_tag() skips it, there the reader does */
+        uint32_t length = read_string(bytes_of(written), n, at, server, room);
+        EXPECT(length == console_read_text(written, console, room), "seed %d, round %d: \"%s\"", _i + 1, round,
+               written);
+        EXPECT(strcmp(server, console) == 0, "seed %d, round %d: \"%s\" reads \"%s\", not \"%s\"", _i + 1, round,
+               written, server, console);
+    }
+}
+END_TEST
+
+START_TEST(a_string_is_cut_to_its_field)
+{
+    for (uint32_t room = 1; room < 9; room++) {
+        char out[10];
+        memset(out, '#', sizeof out);
+        uint32_t size = read_string(bytes_of("abc%64e%%g\n"), 11, 0, out, room);
+        ck_assert_uint_eq(size, 7); /* the length before the cut */
+        uint32_t kept = room - 1 < 7 ? room - 1 : 7;
+        ck_assert_mem_eq(out, "abcde%g", kept);
+        ck_assert_int_eq(out[kept], 0);
+        ck_assert_int_eq(out[room], '#');
+    }
+}
+END_TEST
+
+START_TEST(a_string_ends_where_its_payload_ends)
+{
+    char out[16];
+    ck_assert_uint_eq(read_string(bytes_of("abc%41"), 4, 0, out, sizeof out), 4);
+    ck_assert_str_eq(out, "abc%");
+    ck_assert_uint_eq(read_string(bytes_of("abc%41"), 5, 0, out, sizeof out), 5);
+    ck_assert_str_eq(out, "abc%4");
+    ck_assert_uint_eq(read_string(bytes_of("\"abc"), 1, 0, out, sizeof out), 0);
+    ck_assert_str_eq(out, "");
+    ck_assert_uint_eq(read_string(bytes_of("abc"), 3, 3, out, sizeof out), 0);
+    ck_assert_str_eq(out, "");
+}
+END_TEST
+
+/* ---- Numbers ------------------------------------------------------------ */
+
+static const struct {
+    const char *written;
+    uint32_t read;
+} numbers[] = {
+    {"0", 0}, {"1", 1}, {"+7", 7}, {"-1", UINT32_MAX}, {"007", 7}, {"", 0}, {"-", 0}, {"+", 0}, {"x", 0},
+    {"12ab", 12}, {"12 34", 12}, {"12\n", 12}, {"--5", 0}, {"2147483647", 2147483647u},
+    {"-2147483648", 2147483648u}, {"4294967295", UINT32_MAX}, {"4294967296", 0}, {"4294967297", 1},
+    {"-4294967297", UINT32_MAX}, {"99999999999999999999", 1661992959u},
+};
+
+START_TEST(numbers_wrap_at_32_bits)
+{
+    ck_assert_uint_eq(number_of(numbers[_i].written), numbers[_i].read);
+    ck_assert_int_eq(to_signed(numbers[_i].read), console_read_number(numbers[_i].written));
+}
+END_TEST
+
+START_TEST(a_session_number_is_known_again_by_its_signed_form)
+{
+    /* PROTOCOL 3.1 [cap]: SESS of @dir, and MASK of the auth that followed. */
+    ck_assert_uint_eq(number_of("2924700378"), number_of("-1370266918"));
+    ck_assert_uint_eq(number_of("9898596825"), number_of("1308662233"));
+    ck_assert_uint_eq(number_of("2661950729"), number_of("-1633016567"));
+    ck_assert_int_eq(to_signed(2924700378u), -1370266918);
+    ck_assert_int_eq(to_signed(0x80000000u), INT32_MIN);
+    ck_assert_int_eq(to_signed(0x7fffffffu), INT32_MAX);
+    ck_assert_int_eq(to_signed(UINT32_MAX), -1);
+    /* PROTOCOL 10 */
+    ck_assert_int_eq(to_signed(number_of("635603346243")), -51813565);
+}
+END_TEST
+
+START_TEST(a_number_is_written_so_that_it_reads_the_same)
+{
+    static const int64_t values[] = {0, 1, -1, 9, 10, 255, INT32_MAX, INT32_MIN, UINT32_MAX, INT64_MAX, INT64_MIN};
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        char text[24], expected[24];
+        write_number(text, values[i]);
+        (void)snprintf(expected, sizeof expected, "%lld", (long long)values[i]);
+        ck_assert_str_eq(text, expected);
+    }
+}
+END_TEST
+
+/* ---- Addresses ---------------------------------------------------------- */
+
+static const struct {
+    const char *written;
+    bool good;
+    uint32_t read;
+} addresses[] = {
+    {"192.0.2.1", true, 0xC0000201u},
+    {"0.0.0.0", true, 0},
+    {"255.255.255.255", true, UINT32_MAX},
+    {"192.0.2.100\nPORT=59750\n", true, 0xC0000264u},
+    {"192.0.2.100 PORT=59750", true, 0xC0000264u},
+    {"001.002.003.004", true, 0x01020304u},
+    {"3232236155", false, 0}, /* PROTOCOL 2: a dotted quad only */
+    {"256.0.0.1", false, 0},
+    {"1.2.3.256", false, 0},
+    {"1.2.3", false, 0},
+    {"1.2.3.", false, 0},
+    {"1.2.3.4.5", false, 0},
+    {"1..3.4", false, 0},
+    {".1.2.3", false, 0},
+    {"1.2.3.0004", false, 0},
+    {"1.2.3.4x", false, 0},
+    {"-1.2.3.4", false, 0},
+    {"a.b.c.d", false, 0},
+    {"1.2.3.4:80", false, 0},
+    {"", false, 0},
+};
+
+START_TEST(an_address_is_a_dotted_quad)
+{
+    uint32_t address = 77;
+    ck_assert_int_eq(read_address(bytes_of(addresses[_i].written), size_of(addresses[_i].written), 0, &address),
+                     addresses[_i].good);
+    ck_assert_uint_eq(address, addresses[_i].good ? addresses[_i].read : 77);
+}
+END_TEST
+
+START_TEST(an_address_is_written_so_that_the_console_reads_it)
+{
+    static const uint32_t values[] = {0, 1, 0x0A000001u, 0xC0000264u, 0xFFFFFFFFu, 0x01020304u, 0x64C8FA09u};
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        char text[16];
+        uint32_t again = 0;
+        write_address(text, values[i]);
+        ck_assert(read_address(bytes_of(text), size_of(text), 0, &again));
+        ck_assert_uint_eq(again, values[i]);
+        ck_assert_uint_eq(console_read_address(text), values[i]);
+    }
+}
+END_TEST
+
+/* ---- Flags -------------------------------------------------------------- */
+
+START_TEST(flags_are_letters)
+{
+    static const struct {
+        const char *written;
+        uint32_t read;
+    } cases[] = {
+        {"@", 1}, {"A", 2}, {"Z", 1u << 26}, {"B", 4}, {"P", 0x10000}, {"U", 0x200000}, {"3", 1u << 30},
+        {"0", 1u << 27}, {"1", 1u << 28}, {"65536", 0}, {"", 0}, {"P3", 0x10000u | 1u << 30}, {"4", 0},
+        {"a", 0}, {"PxB", 0x10000}, {"P\nB", 0x10000}, {"U0", 0x200000u | 1u << 27}, {"BB", 4}, {"[", 0}, {"?", 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        ck_assert_msg(read_flags(bytes_of(cases[i].written), size_of(cases[i].written), 0) == cases[i].read,
+                      "flags %s", cases[i].written);
+        ck_assert_uint_eq(console_read_flags(cases[i].written), cases[i].read);
+    }
+    ck_assert_uint_eq(FLAG_B, 4);
+    ck_assert_uint_eq(FLAG_P, 0x10000);
+    ck_assert_uint_eq(FLAG_U, 0x200000);
+    ck_assert_uint_eq(FLAG_0, 1u << 27);
+    ck_assert_uint_eq(FLAG_3, 1u << 30);
+}
+END_TEST
+
+START_TEST(flags_are_written_so_that_they_read_the_same)
+{
+    uint64_t seed = 5;
+    for (int round = 0; round < 2000; round++) {
+        uint32_t flags = round < 31 ? 1u << round : round == 31 ? 0 : chance(&seed) & 0x7fffffffu;
+        char text[32];
+        write_flags(text, flags);
+        EXPECT(read_flags(bytes_of(text), size_of(text), 0) == flags, "%08lx", (unsigned long)flags);
+        EXPECT(console_read_flags(text) == flags, "%08lx", (unsigned long)flags);
+    }
+}
+END_TEST
+
+/* ---- Dates -------------------------------------------------------------- */
+
+static bool leap_year(int year)
+{
+    return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+}
+
+START_TEST(every_day_from_1970_to_2099_is_written_as_the_calendar_has_it)
+{
+    static const int days_of[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    int64_t day = 0;
+    for (int year = 1970; year < 2100; year++) {
+        for (int month = 1; month <= 12; month++) {
+            int days = days_of[month - 1] + (month == 2 && leap_year(year));
+            for (int d = 1; d <= days; d++, day++) {
+                char text[20], expected[40];
+                int64_t second = day * 7919 % 86400;
+                write_date(text, day * 86400 + second);
+                (void)snprintf(expected, sizeof expected, "%04d-%02d-%02d %02d:%02d:%02d", year, month, d,
+                               (int)(second / 3600), (int)(second / 60 % 60), (int)(second % 60));
+                EXPECT(strcmp(text, expected) == 0, "%s, not %s", text, expected);
+            }
+        }
+    }
+    ck_assert_int_eq(day * 86400 - 1, LATEST_DATE_S);
+}
+END_TEST
+
+START_TEST(a_date_is_held_to_what_the_console_reads)
+{
+    static const struct {
+        int64_t wall_s;
+        const char *text;
+    } cases[] = {
+        {0, "1970-01-01 00:00:00"},
+        {-1, "1970-01-01 00:00:00"},
+        {INT64_MIN, "1970-01-01 00:00:00"},
+        {951782399, "2000-02-28 23:59:59"},
+        {951782400, "2000-02-29 00:00:00"},
+        {951868800, "2000-03-01 00:00:00"},
+        {1767225600, "2026-01-01 00:00:00"},
+        {2147483648, "2038-01-19 03:14:08"},
+        {4102444799, "2099-12-31 23:59:59"},
+        {4102444800, "2099-12-31 23:59:59"},
+        {INT64_MAX, "2099-12-31 23:59:59"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[20];
+        write_date(text, cases[i].wall_s);
+        ck_assert_str_eq(text, cases[i].text);
+        int64_t read = cases[i].wall_s < 0 ? 0 : cases[i].wall_s > 4102444799 ? 4102444799 : cases[i].wall_s;
+        ck_assert_int_eq(console_read_epoch(text), read);
+    }
+}
+END_TEST
+
+START_TEST(an_age_is_whole_years)
+{
+    const int64_t now_s = 1767225600 + 45 * 86400; /* 2026-02-15 */
+    ck_assert_int_eq(age_at("1990-02-15", now_s), 36);
+    ck_assert_int_eq(age_at("1990-02-16", now_s), 35);
+    ck_assert_int_eq(age_at("1990-03-01", now_s), 35);
+    ck_assert_int_eq(age_at("19900214", now_s), 36);
+    ck_assert_int_eq(age_at("1990.2.14", now_s), 36);
+    ck_assert_int_eq(age_at("1990/02/14", now_s), 36);
+    ck_assert_int_eq(age_at("2026-02-15", now_s), 0);
+    ck_assert_int_eq(age_at("2027-01-01", now_s), -1);
+    ck_assert_int_eq(age_at("1800-01-01", now_s), -1);
+    ck_assert_int_eq(age_at("", now_s), -1);
+    ck_assert_int_eq(age_at("1990", now_s), -1);
+    ck_assert_int_eq(age_at("soon", now_s), -1);
+}
+END_TEST
+
+/* ---- Writing tags (PROTOCOL 2) ------------------------------------------ */
+
+/* What the server writes is read back by both readers. */
+static void expect_round_trip(const char *text)
+{
+    struct outgoing f;
+    char out[512];
+    frame_begin(&f, "test", "");
+    put_raw(&f, tag_I, "1");
+    put_text(&f, tag_TEXT, text);
+    frame_end(&f);
+    const char *payload = payload_of(&f);
+    uint32_t at = find(payload, "TEXT");
+    EXPECT(at != NOT_THERE, "not found in %s", payload);
+    (void)read_string(bytes_of(payload), size_of(payload), at, out, sizeof out);
+    EXPECT(strcmp(out, text) == 0, "\"%s\" reads \"%s\"", text, out);
+    const char *value = console_find(payload, "TEXT");
+    EXPECT(value == payload + at, "found elsewhere in %s", payload);
+    (void)console_read_text(value, out, sizeof out);
+    EXPECT(strcmp(out, text) == 0, "to a console \"%s\" reads \"%s\"", text, out);
+    EXPECT((*value == '"') == (strchr(text, ' ') != NULL), "quoted only for a space: %s", value);
+    for (const char *p = value; *p; p++) { /* printable but for the newline that ends the field */
+        uint8_t c = (uint8_t)*p;
+        EXPECT((c >= 0x20 && c <= 0x7e) || p[1] == '\0', "byte %u in %s", c, value);
+    }
+}
+
+START_TEST(every_byte_at_every_place_of_a_text_survives)
+{
+    static const char *const around[] = {"abcde", "a b c", "     ", "%%%%%", "'''''", "=N=N="};
+    for (size_t k = 0; k < sizeof around / sizeof around[0]; k++) {
+        for (int byte = 1; byte < 256; byte++) {
+            for (size_t place_at = 0; place_at < 5; place_at++) {
+                char text[6];
+                memcpy(text, around[k], 6);
+                text[place_at] = (char)(unsigned char)byte;
+                expect_round_trip(text);
+            }
+        }
+    }
+    expect_round_trip("");
+    for (int byte = 1; byte < 256; byte++) {
+        char text[2] = {(char)(unsigned char)byte, '\0'};
+        expect_round_trip(text);
+    }
+}
+END_TEST
+
+START_TEST(escapes_are_as_the_protocol_writes_them)
+{
+    struct outgoing f;
+    frame_begin(&f, "test", "");
+    put_text(&f, tag_TEXT, "a=\"b\":50%\n\x7f\xe2");
+    put_text(&f, tag_N, "'x'");
+    put_text(&f, tag_H, "two words");
+    put_text(&f, tag_X, "");
+    frame_end(&f);
+    ck_assert_str_eq(payload_of(&f),
+                     "TEXT=a%3d%22b%22%3a50%25%0a%7f%e2\nN=%27x'\nH=\"two words\"\nX=\n");
+}
+END_TEST
+
+START_TEST(no_text_of_a_player_passes_for_a_tag)
+{
+    static const char letters[] = "NFTIX=:= \n\"'%%3dafx\t\x01\xff";
+    uint64_t seed = (uint64_t)_i + 1;
+    for (int round = 0; round < 150; round++) {
+        char text[3][32], out[128];
+        static const enum tag tags[3] = {tag_N, tag_H, tag_X};
+        struct outgoing f;
+        for (int k = 0; k < 3; k++) {
+            uint32_t n = below(&seed, sizeof text[k]);
+            for (uint32_t i = 0; i < n; i++) {
+                text[k][i] = letters[below(&seed, sizeof letters - 1)];
+            }
+            text[k][n] = '\0';
+        }
+        frame_begin(&f, "test", "");
+        put_number(&f, tag_I, -5);
+        put_raw(&f, tag_F, "P3");
+        for (int k = 0; k < 3; k++) {
+            put_text(&f, tags[k], text[k]);
+        }
+        frame_end(&f);
+        const char *payload = payload_of(&f);
+        for (uint32_t t = 0; t < TAG_COUNT; t++) {
+            bool there = t == tag_I || t == tag_F || t == tag_N || t == tag_H || t == tag_X;
+            EXPECT((find(payload, tag_names[t]) != NOT_THERE) == there, "seed %d: %s in %s", _i + 1, tag_names[t],
+                   payload);
+            EXPECT((console_find(payload, tag_names[t]) != NULL) == there, "seed %d: the console finds %s in %s",
+                   _i + 1, tag_names[t], payload);
+        }
+        ck_assert_int_eq(console_read_number(console_find(payload, "I")), -5);
+        ck_assert_uint_eq(console_read_flags(console_find(payload, "F")), FLAG_P | FLAG_3);
+        for (int k = 0; k < 3; k++) {
+            (void)console_read_text(console_find(payload, tag_names[tags[k]]), out, sizeof out);
+            ck_assert_str_eq(out, text[k]);
+            ck_assert_str_eq(text_at(payload, tag_names[tags[k]]), text[k]);
+        }
+    }
+}
+END_TEST
+
+START_TEST(what_a_console_writes_is_read_as_it_was_typed)
+{
+    uint64_t seed = (uint64_t)_i + 1;
+    for (int round = 0; round < 150; round++) {
+        struct console_tags tags = {.size = 0};
+        char text[40];
+        uint32_t n = below(&seed, sizeof text);
+        for (uint32_t i = 0; i < n; i++) {
+            text[i] = (char)(unsigned char)(1 + below(&seed, 255));
+        }
+        text[n] = '\0';
+        console_put_text(&tags, "NAME", "Bob");
+        console_put_text(&tags, "TEXT", text);
+        console_put_number(&tags, "MASK", -1370266918);
+        ck_assert_str_eq(text_at(tags.text, "TEXT"), text);
+        ck_assert_str_eq(text_at(tags.text, "NAME"), "Bob");
+        ck_assert_uint_eq(number_of(tags.text + find(tags.text, "MASK")), 2924700378u);
+    }
+}
+END_TEST
+
+/* ---- Frames (PROTOCOL 1) ------------------------------------------------ */
+
+static void write_header(uint8_t out[HEADER_BYTES], const char *kind, uint32_t length)
+{
+    memcpy(out, kind, 4);
+    memset(out + 4, 0xAA, 4); /* whatever the code, it is not looked at */
+    store_be32(out + 8, length);
+}
+
+START_TEST(a_frame_is_12_to_2048_bytes_long)
+{
+    static const struct {
+        uint32_t length;
+        bool good;
+    } cases[] = {
+        {0, false}, {1, false}, {11, false}, {12, true}, {13, true}, {45, true}, {2047, true}, {2048, true},
+        {2049, false}, {4096, false}, {65536, false}, {0x7fffffffu, false}, {0x80000000u, false},
+        {0x8000000cu, false}, {UINT32_MAX, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        uint8_t bytes[INBOX_BYTES + 16] = {0};
+        struct frame frame;
+        write_header(bytes, "+who", cases[i].length);
+        enum frame_state expected = !cases[i].good ? FRAME_BROKEN : cases[i].length == 12 ? FRAME_WHOLE : FRAME_PART;
+        ck_assert_msg(read_frame(bytes, HEADER_BYTES, &frame) == expected, "length %lu",
+                      (unsigned long)cases[i].length);
+        if (cases[i].good) {
+            ck_assert_int_eq(read_frame(bytes, cases[i].length, &frame), FRAME_WHOLE);
+            ck_assert_uint_eq(frame.size, cases[i].length);
+            ck_assert_mem_eq(frame.kind, "+who", 4);
+            ck_assert_int_eq(read_frame(bytes, cases[i].length + 5, &frame), FRAME_WHOLE); /* another behind it */
+            ck_assert_uint_eq(frame.size, cases[i].length);
+        } else {
+            ck_assert_int_eq(read_frame(bytes, sizeof bytes, &frame), FRAME_BROKEN);
+        }
+    }
+}
+END_TEST
+
+START_TEST(a_frame_is_not_whole_before_its_last_byte)
+{
+    static const uint32_t lengths[] = {12, 13, 45, 512, 2048};
+    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+        uint8_t bytes[INBOX_BYTES] = {0};
+        struct frame frame;
+        write_header(bytes, "auth", lengths[i]);
+        for (uint32_t size = 0; size < lengths[i]; size++) {
+            EXPECT(read_frame(bytes, size, &frame) == FRAME_PART, "%lu of %lu bytes", (unsigned long)size,
+                   (unsigned long)lengths[i]);
+        }
+        ck_assert_int_eq(read_frame(bytes, lengths[i], &frame), FRAME_WHOLE);
+    }
+}
+END_TEST
+
+START_TEST(a_kind_is_four_printable_characters)
+{
+    for (uint32_t place_at = 0; place_at < 4; place_at++) {
+        for (uint32_t byte = 0; byte < 256; byte++) {
+            uint8_t bytes[HEADER_BYTES];
+            struct frame frame;
+            bool good = byte >= 0x21 && byte <= 0x7e;
+            write_header(bytes, "@dir", 12);
+            bytes[place_at] = (uint8_t)byte;
+            EXPECT((read_frame(bytes, sizeof bytes, &frame) == FRAME_WHOLE) == good, "byte %u", byte);
+            /* Told at once, not when the header is there. */
+            EXPECT(read_frame(bytes, place_at + 1, &frame) == (good ? FRAME_PART : FRAME_BROKEN), "byte %u", byte);
+            EXPECT(read_frame(bytes, place_at, &frame) == FRAME_PART, "byte %u", byte);
+        }
+    }
+}
+END_TEST
+
+START_TEST(the_code_of_a_request_is_ignored)
+{
+    uint8_t bytes[HEADER_BYTES];
+    struct frame frame;
+    write_header(bytes, "~png", 12);
+    store_be32(bytes + 4, 0x10); /* PROTOCOL 1: the console's echo has 0x10 or 0x11 */
+    ck_assert_int_eq(read_frame(bytes, sizeof bytes, &frame), FRAME_WHOLE);
+}
+END_TEST
+
+START_TEST(a_payload_ends_at_its_first_nul)
+{
+    ck_assert_uint_eq(payload_size(bytes_of("N=x\n\0N=y\n"), 9), 4);
+    ck_assert_uint_eq(payload_size(bytes_of("N=x\n"), 4), 4);
+    ck_assert_uint_eq(payload_size(bytes_of(""), 0), 0);
+    ck_assert_uint_eq(payload_size(bytes_of(""), 1), 0);
+}
+END_TEST
+
+START_TEST(a_frame_is_written_as_the_example)
+{
+    /* PROTOCOL 1: +who, 33 bytes of payload; ours ends it with a NUL: 46. */
+    static const uint8_t header[] = {0x2b, 0x77, 0x68, 0x6f, 0, 0, 0, 0, 0, 0, 0, 46};
+    struct outgoing f;
+    frame_begin(&f, "+who", "");
+    put_raw(&f, tag_F, "U");
+    put_text(&f, tag_N, "VTSTech");
+    put_number(&f, tag_RI, 0);
+    put_number(&f, tag_RT, 4);
+    put_number(&f, tag_R, 0);
+    put_number(&f, tag_RF, 1);
+    frame_end(&f);
+    ck_assert_uint_eq(f.size, 46);
+    ck_assert_mem_eq(f.bytes, header, sizeof header);
+    ck_assert_mem_eq(f.bytes + HEADER_BYTES, "F=U\nN=VTSTech\nRI=0\nRT=4\nR=0\nRF=1\n", 34);
+    ck_assert_int_eq(f.bytes[45], 0);
+}
+END_TEST
+
+START_TEST(an_empty_frame_is_12_bytes_and_a_code_is_four_letters)
+{
+    static const uint8_t frame[] = {'c', 'h', 'a', 'l', 't', 'i', 'm', 'e', 0, 0, 0, 12};
+    struct outgoing f;
+    memset(&f, 0x55, sizeof f);
+    frame_begin(&f, "chal", "time");
+    frame_end(&f);
+    ck_assert_uint_eq(f.size, 12);
+    ck_assert_mem_eq(f.bytes, frame, sizeof frame);
+}
+END_TEST
+
+START_TEST(no_failure_has_a_code_that_harms_the_console)
+{
+    /* PROTOCOL 1: never `auth`, which disconnects; 0 is success. */
+    for (uint32_t i = OK + 1; i < FAILURE_COUNT; i++) {
+        ck_assert_uint_eq(strlen(failures[i].code), 4);
+        ck_assert_str_ne(failures[i].code, "auth");
+        ck_assert_uint_ne(failures[i].status, 1);
+        ck_assert_int_ne(strncmp(failures[i].code, "new", 3), 0);
+    }
+    ck_assert_str_eq(failures[OK].code, "");
+    ck_assert_uint_eq(failures[OK].status, 1);
+}
+END_TEST
+
+/* ---- Passwords on the wire (PROTOCOL 4) --------------------------------- */
+
+struct vector {
+    char line[1024];
+    const char *id, *form, *key, *mask, *wire, *decoded;
+};
+
+/* Line `number` of the vectors, the first behind the header being 0. */
+static bool read_vector(int number, struct vector *v)
+{
+    const char *fields[11];
+    FILE *file = fopen("tests/data/ssc2.tsv", "r");
+    ck_assert_msg(file != NULL, "tests/data/ssc2.tsv is not there: run from the project's root");
+    bool there = true;
+    for (int i = -1; i <= number && there; i++) {
+        there = fgets(v->line, sizeof v->line, file) != NULL;
+    }
+    (void)fclose(file);
+    if (!there) {
+        return false;
+    }
+    char *at = v->line;
+    at[strcspn(at, "\n")] = '\0';
+    for (size_t i = 0; i < 11; i++) {
+        fields[i] = at;
+        at += strcspn(at, "\t");
+        ck_assert_msg(*at == '\t' || i == 10, "vector %d has %zu fields", number, i + 1);
+        *at = '\0';
+        at += i < 10;
+    }
+    v->id = fields[0];
+    v->form = fields[1];
+    v->key = fields[2];
+    v->mask = fields[3];
+    v->wire = fields[6];
+    v->decoded = fields[8];
+    return true;
+}
+
+#define VECTORS 59
+
+START_TEST(a_password_vector_decodes)
+{
+    struct vector v;
+    char payload[256], text[2 * SSC2_CHARS + 4], password[SSC2_CHARS + 1];
+    uint8_t key[16], expected[64];
+    ck_assert(read_vector(_i, &v));
+    size_t key_size = from_hex(v.key, key, sizeof key), n = from_hex(v.decoded, expected, sizeof expected);
+    (void)snprintf(payload, sizeof payload, "NAME=VTSTech\nTOS=1\nPASS=%s\nMID=$00041f82bee5\n", v.wire);
+    uint32_t at = find(payload, "PASS"), length = NOT_THERE;
+    ck_assert_uint_lt(read_string(bytes_of(payload), size_of(payload), at, text, sizeof text), sizeof text);
+    if (strcmp(v.form, "mask") == 0) {
+        ck_assert_int_eq(text[0], '$');
+        length = mask_decode(v.mask, text + 1, password);
+    } else {
+        ck_assert_str_eq(v.form, "ssc2");
+        ck_assert_int_eq(text[0], '~');
+        length = ssc2_decode(key, (uint32_t)key_size, text + 1, password);
+    }
+    ck_assert_msg(length == n, "vector %s: length %lu, not %zu", v.id, (unsigned long)length, n);
+    ck_assert_msg(memcmp(password, expected, n) == 0, "vector %s", v.id);
+    ck_assert_int_eq(password[n], 0);
+    ck_assert_str_eq(text_at(payload, "MID"), "$00041f82bee5");
+}
+END_TEST
+
+START_TEST(all_vectors_are_there)
+{
+    struct vector v;
+    ck_assert(read_vector(VECTORS - 1, &v));
+    ck_assert(!read_vector(VECTORS, &v));
+}
+END_TEST
+
+START_TEST(what_a_console_encodes_is_decoded)
+{
+    uint64_t seed = (uint64_t)_i + 1;
+    struct console_pad pad = {.started = false};
+    for (int round = 0; round < 10; round++) {
+        uint8_t key[16];
+        char typed[SSC2_CHARS + 1], letters[CONSOLE_CIPHER_BYTES + 1], hex[2 * SSC2_CHARS + 2], mask[33];
+        char password[SSC2_CHARS + 1];
+        uint32_t n = below(&seed, SSC2_CHARS + 1);
+        for (size_t i = 0; i < sizeof key; i++) {
+            key[i] = (uint8_t)chance(&seed);
+        }
+        for (uint32_t i = 0; i < n; i++) {
+            typed[i] = (char)(0x20 + below(&seed, 0x5f));
+        }
+        typed[n] = '\0';
+        console_encode(&pad, key, sizeof key, typed, letters);
+        ck_assert_uint_eq(strlen(letters), CONSOLE_CIPHER_BYTES);
+        ck_assert_uint_eq(ssc2_decode(key, sizeof key, letters, password), n);
+        ck_assert_str_eq(password, typed);
+        write_hex(mask, key, sizeof key);
+        console_mask(round % 2 ? mask : "", typed, hex, sizeof hex);
+        ck_assert_int_eq(hex[0], '$');
+        ck_assert_uint_eq(mask_decode(round % 2 ? mask : "", hex + 1, password), n);
+        ck_assert_str_eq(password, typed);
+    }
+}
+END_TEST
+
+START_TEST(a_broken_ciphertext_is_no_password)
+{
+    static const uint8_t key[16] = {1, 2, 3};
+    char password[SSC2_CHARS + 1], text[80];
+    /* bytes outside 0x20..0x7F */
+    ck_assert_uint_eq(ssc2_decode(key, 16, "\x1f" "abcdefghijklmnopqrstuvwxyz0123", password), NOT_THERE);
+    ck_assert_uint_eq(ssc2_decode(key, 16, "\x80" "abcdefghijklmnopqrstuvwxyz0123", password), NOT_THERE);
+    ck_assert_uint_eq(ssc2_decode(key, 16, "\n", password), NOT_THERE);
+    /* short: what is there, and no byte past it */
+    memset(password, '#', sizeof password);
+    uint32_t n = ssc2_decode(key, 16, "abc", password);
+    ck_assert_uint_le(n, 3);
+    ck_assert_int_eq(password[n], 0);
+    ck_assert_int_eq(password[4], '#');
+    ck_assert_uint_eq(ssc2_decode(key, 16, "", password), 0);
+    ck_assert_str_eq(password, "");
+    /* the mask form: pairs of hex digits, either case */
+    ck_assert_uint_eq(mask_decode("4294967295", "3EC97dD5", password), 4);
+    ck_assert_str_eq(password, "AAAA");
+    ck_assert_uint_eq(mask_decode("4294967295", "", password), 0);
+    ck_assert_uint_eq(mask_decode("4294967295", "3", password), NOT_THERE);
+    ck_assert_uint_eq(mask_decode("4294967295", "3ec97dd", password), NOT_THERE);
+    ck_assert_uint_eq(mask_decode("4294967295", "3ec97dgg", password), NOT_THERE);
+    ck_assert_uint_eq(mask_decode("4294967295", "3e c97dd", password), NOT_THERE);
+    ck_assert_uint_eq(mask_decode("A", "41", password), NOT_THERE); /* a NUL inside */
+    memset(text, 'a', sizeof text);
+    text[2 * SSC2_CHARS] = '\0';
+    ck_assert_uint_eq(mask_decode("mask", text, password), SSC2_CHARS);
+    text[2 * SSC2_CHARS] = 'a';
+    text[2 * SSC2_CHARS + 2] = '\0';
+    ck_assert_uint_eq(mask_decode("mask", text, password), NOT_THERE);
+}
+END_TEST
+
+/* ---- Addresses of players (PROTOCOL 8) ---------------------------------- */
+
+#define HOME_A 0xC6336401u     /* 198.51.100.1 */
+#define HOME_B 0xCB007107u     /* 203.0.113.7 */
+#define SERVER 0xC0A80105u     /* 192.168.1.5: the server in its own network */
+#define PUBLIC 0x08080404u     /* 8.8.4.4: what is configured */
+#define LAN_A 0xC0A80114u      /* 192.168.1.20 */
+#define LAN_B 0xC0A80115u
+#define EMULATOR 0xC0000264u   /* 192.0.2.100 */
+#define LOCALHOST 0x7F000001u
+
+static const struct {
+    const char *what;
+    struct endpoint viewer, player;
+    uint32_t public_address, seen;
+} views[] = {
+    {"two homes: the source address", {HOME_A, 0, SERVER}, {HOME_B, 0, SERVER}, 0, HOME_B},
+    {"two homes: not what `addr` says", {HOME_A, LAN_A, SERVER}, {HOME_B, LAN_B, SERVER}, 0, HOME_B},
+    {"two homes: nor an emulator's", {HOME_A, 0, SERVER}, {HOME_B, EMULATOR, SERVER}, 0, HOME_B},
+    {"two homes: nor the server's public one", {HOME_A, 0, SERVER}, {HOME_B, 0, SERVER}, PUBLIC, HOME_B},
+    {"one home: the private address", {HOME_A, LAN_A, SERVER}, {HOME_A, LAN_B, SERVER}, 0, LAN_B},
+    {"one home, public address set", {HOME_A, LAN_A, SERVER}, {HOME_A, LAN_B, SERVER}, PUBLIC, LAN_B},
+    {"one home: 10/8", {HOME_A, 0, SERVER}, {HOME_A, 0x0A010203u, SERVER}, 0, 0x0A010203u},
+    {"one home: 172.16/12", {HOME_A, 0, SERVER}, {HOME_A, 0xAC1FFFFFu, SERVER}, 0, 0xAC1FFFFFu},
+    {"one home: 172.32 is public", {HOME_A, 0, SERVER}, {HOME_A, 0xAC200001u, SERVER}, 0, HOME_A},
+    {"one home: 11/8 is public", {HOME_A, 0, SERVER}, {HOME_A, 0x0B000001u, SERVER}, 0, HOME_A},
+    {"one home: 192.169 is public", {HOME_A, 0, SERVER}, {HOME_A, 0xC0A90001u, SERVER}, 0, HOME_A},
+    {"one home: an emulator's 192.0.2.100", {HOME_A, 0, SERVER}, {HOME_A, EMULATOR, SERVER}, 0, HOME_A},
+    {"one home: no `addr`", {HOME_A, LAN_A, SERVER}, {HOME_A, 0, SERVER}, 0, HOME_A},
+    {"one home: loopback in `addr`", {HOME_A, 0, SERVER}, {HOME_A, LOCALHOST, SERVER}, 0, HOME_A},
+    {"the server's network, seen from it", {LAN_A, LAN_A, SERVER}, {LAN_B, LAN_B, SERVER}, PUBLIC, LAN_B},
+    {"the server's network, from outside", {HOME_A, 0, PUBLIC}, {LAN_B, LAN_B, SERVER}, PUBLIC, PUBLIC},
+    {"the same without a public address", {HOME_A, 0, SERVER}, {LAN_B, LAN_B, SERVER}, 0, LAN_B},
+    {"an outsider, seen from the server's network", {LAN_A, 0, SERVER}, {HOME_B, LAN_B, SERVER}, PUBLIC, HOME_B},
+    {"loopback, from outside", {HOME_A, 0, PUBLIC}, {LOCALHOST, 0, LOCALHOST}, PUBLIC, PUBLIC},
+    {"loopback, from the server's network", {LAN_A, 0, SERVER}, {LOCALHOST, 0, LOCALHOST}, PUBLIC, SERVER},
+    {"loopback, from itself", {LOCALHOST, 0, LOCALHOST}, {LOCALHOST, EMULATOR, LOCALHOST}, PUBLIC, LOCALHOST},
+    {"one machine of the server's network", {LAN_A, 0, SERVER}, {LAN_A, 0x0A000001u, SERVER}, PUBLIC, LAN_A},
+};
+
+START_TEST(a_player_is_shown_where_it_can_be_reached)
+{
+    uint32_t seen = visible_address(views[_i].viewer, views[_i].player, views[_i].public_address);
+    ck_assert_msg(seen == views[_i].seen, "%s: %08lx", views[_i].what, (unsigned long)seen);
+}
+END_TEST
+
+/* ---- Names -------------------------------------------------------------- */
+
+START_TEST(a_name_is_letters_digits_and_six_signs)
+{
+    for (int byte = 1; byte < 256; byte++) {
+        char name[] = "a_b";
+        name[1] = (char)(unsigned char)byte;
+        bool good = (byte >= '0' && byte <= '9') || (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
+                    byte == '_' || byte == '-' || byte == '{' || byte == '}' || byte == '[' || byte == ']';
+        ck_assert_msg(valid_name(name, 12) == good, "byte %d", byte);
+    }
+    ck_assert(!valid_name("", 12));
+    ck_assert(!valid_name("a", 12));
+    ck_assert(valid_name("ab", 12));
+    ck_assert(valid_name("abcdefghijkl", 12));
+    ck_assert(!valid_name("abcdefghijklm", 12));
+    ck_assert(valid_name("abcdefghijklmnop", 16));
+    ck_assert(!valid_name("abcdefghijklmnopq", 16));
+    ck_assert(valid_name("{is}", 12)); /* [cap] */
+}
+END_TEST
+
+START_TEST(names_are_the_same_whatever_their_case)
+{
+    ck_assert(same_name("Bob", "bOB"));
+    ck_assert(same_name("", ""));
+    ck_assert(!same_name("Bob", "Bobby"));
+    ck_assert(!same_name("Bobby", "Bob"));
+    ck_assert(!same_name("a[", "a{")); /* only letters have a case */
+    ck_assert(!same_name("a]", "a}"));
+    ck_assert(!same_name("a_", "a\x7f"));
+    ck_assert(!same_name("a@", "a`"));
+}
+END_TEST
+
+START_TEST(a_room_name_is_printable_and_short_enough)
+{
+    ck_assert(valid_room_name("C.Test"));
+    ck_assert(valid_room_name("East Coast"));
+    ck_assert(valid_room_name("x"));
+    ck_assert(valid_room_name("1234567890123456789012345678901"));
+    ck_assert(!valid_room_name("12345678901234567890123456789012"));
+    ck_assert(!valid_room_name(""));
+    ck_assert(!valid_room_name(" East"));
+    ck_assert(!valid_room_name("East "));
+    ck_assert(!valid_room_name("Ea\nst"));
+    ck_assert(!valid_room_name("Ea\x7fst"));
+    ck_assert(!valid_room_name("Ea\xe9st"));
+}
+END_TEST
+
+START_TEST(a_password_has_4_to_16_characters)
+{
+    ck_assert(!valid_password(""));
+    ck_assert(!valid_password("abc"));
+    ck_assert(valid_password("abcd"));
+    ck_assert(valid_password("    "));
+    ck_assert(valid_password("1234567890123456"));
+    ck_assert(!valid_password("12345678901234567"));
+    ck_assert(valid_password("pass=%\"'"));
+    ck_assert(!valid_password("pass\n"));
+    ck_assert(!valid_password("pass\x80"));
+}
+END_TEST
+
+START_TEST(a_token_has_1_to_127_visible_characters)
+{
+    char text[130];
+    memset(text, 'a', sizeof text);
+    text[127] = '\0';
+    ck_assert(valid_token(text, 127));
+    ck_assert(!valid_token(text, 128)); /* longer before it was cut */
+    text[127] = 'a';
+    text[128] = '\0';
+    ck_assert(!valid_token(text, 128));
+    ck_assert(!valid_token("", 0));
+    ck_assert(valid_token("w893m_a017l_g", 13));
+    for (int byte = 1; byte < 256; byte++) {
+        char token[] = "a_b";
+        token[1] = (char)(unsigned char)byte;
+        ck_assert_msg(valid_token(token, 3) == (byte >= 0x21 && byte <= 0x7e), "byte %d", byte);
+    }
+}
+END_TEST
+
+/* ---- Configuration ------------------------------------------------------ */
+
+static const struct {
+    const char *key, *value, *why; /* why: NULL if the value is good */
+} configured[] = {
+    {"public-address", "192.0.2.1", NULL},
+    {"public-address", "192.0.2", "expected an IPv4 address, as 192.0.2.1"},
+    {"public-address", "server.example", "expected an IPv4 address, as 192.0.2.1"},
+    {"public-address", "192.0.2.1 192.0.2.2", "expected an IPv4 address, as 192.0.2.1"},
+    {"public-address", "", "expected an IPv4 address, as 192.0.2.1"},
+    {"lobby-port", "0", NULL},
+    {"lobby-port", "65535", NULL},
+    {"lobby-port", "65536", "expected a number from 0 to 65535"},
+    {"lobby-port", "-1", "expected a number from 0 to 65535"},
+    {"lobby-port", "11000x", "expected a number from 0 to 65535"},
+    {"lobby-port", "", "expected a number from 0 to 65535"},
+    {"lobby-port", "4294978296", "expected a number from 0 to 65535"},
+    {"buddy-port", "10899", NULL},
+    {"buddy-port", "x", "expected a number from 0 to 65535"},
+    {"accounts", "open", NULL},
+    {"accounts", "register", NULL},
+    {"accounts", "closed", NULL},
+    {"accounts", "close", "expected one of: open register closed"},
+    {"accounts", "open register", "expected one of: open register closed"},
+    {"accounts", "", "expected one of: open register closed"},
+    {"accounts", "Open", "expected one of: open register closed"},
+    {"skey", "on", NULL},
+    {"skey", "off", NULL},
+    {"skey", "yes", "expected one of: off on"},
+    {"directory-direct", "yes", NULL},
+    {"directory-direct", "no", NULL},
+    {"directory-direct", "on", "expected one of: no yes"},
+    {"ping-s", "1", NULL},
+    {"ping-s", "3600", NULL},
+    {"ping-s", "0", "expected seconds from 1 to 3600"},
+    {"ping-s", "3601", "expected seconds from 1 to 3600"},
+    {"ping-s", "30s", "expected seconds from 1 to 3600"},
+    {"idle-s", "86400", NULL},
+    {"idle-s", "86401", "expected seconds from 1 to 86400"},
+    {"login-s", "900", NULL},
+    {"login-s", "0", "expected seconds from 1 to 86400"},
+    {"challenge-s", "60", NULL},
+    {"challenge-s", "3601", "expected seconds from 1 to 3600"},
+    {"race-start-s", "10", NULL},
+    {"race-start-s", "", "expected seconds from 1 to 3600"},
+    {"first-frame-s", "10", NULL},
+    {"first-frame-s", "ten", "expected seconds from 1 to 3600"},
+    {"linger-s", "5", NULL},
+    {"linger-s", "0", "expected seconds from 1 to 3600"},
+    {"buddy-login-s", "30", NULL},
+    {"buddy-login-s", "99999", "expected seconds from 1 to 3600"},
+    {"rate", "0", NULL},
+    {"rate", "1000000", NULL},
+    {"rate", "1000001", "expected a number from 0 to 1000000"},
+    {"per-address", "1", NULL},
+    {"per-address", "0", "expected a number from 1 to 1000000"},
+    {"logins-per-address", "300", NULL},
+    {"logins-per-address", "0", "expected a number from 1 to 1000000"},
+    {"accounts-per-address", "50", NULL},
+    {"accounts-per-address", "many", "expected a number from 1 to 1000000"},
+    {"room", "East", NULL},
+    {"room", "East: East Coast Racers", NULL},
+    {"room", "\"East: East Coast Racers: 50\"", NULL},
+    {"room", "East: East Coast Racers: 1",
+     "expected \"Name: Description: Limit\", a name and description of up to 31 characters, a limit of 2 to 65536"},
+    {"room", "East: East Coast Racers: many",
+     "expected \"Name: Description: Limit\", a name and description of up to 31 characters, a limit of 2 to 65536"},
+    {"room", "12345678901234567890123456789012",
+     "expected \"Name: Description: Limit\", a name and description of up to 31 characters, a limit of 2 to 65536"},
+    {"room", "East: 12345678901234567890123456789012",
+     "expected \"Name: Description: Limit\", a name and description of up to 31 characters, a limit of 2 to 65536"},
+    {"room", "",
+     "expected \"Name: Description: Limit\", a name and description of up to 31 characters, a limit of 2 to 65536"},
+    {"room", "lobby: a second hub: 50", "expected at most 32 rooms, and none called Lobby"},
+    {"news-line", "Welcome", NULL},
+    {"news-line", "", NULL},
+    {"down", "Back at noon", NULL},
+    {"down", "", NULL},
+    {"rooms", "East", "unknown key"},
+    {"Accounts", "open", "unknown key"},
+    {"", "x", "unknown key"},
+};
+
+START_TEST(a_configured_value_is_good_or_the_reason_says_why)
+{
+    char why[160];
+    memset(why, '#', sizeof why);
+    bool good = nascar_config_check(configured[_i].key, configured[_i].value, why, sizeof why);
+    ck_assert_msg(good == (configured[_i].why == NULL), "%s = %s: %s", configured[_i].key, configured[_i].value,
+                  good ? "good" : why);
+    ck_assert_str_eq(why, good ? "" : configured[_i].why);
+}
+END_TEST
+
+START_TEST(the_reason_is_cut_to_its_place)
+{
+    char why[8];
+    ck_assert(!nascar_config_check("lobby-port", "x", why, sizeof why));
+    ck_assert_str_eq(why, "expecte");
+    memset(why, '#', sizeof why);
+    ck_assert(!nascar_config_check("lobby-port", "x", why, 0));
+    ck_assert_int_eq(why[0], '#');
+}
+END_TEST
+
+START_TEST(every_key_of_the_core_is_checked_here)
+{
+    for (size_t i = 0; i < SETTINGS; i++) {
+        bool seen = false;
+        for (size_t k = 0; k < sizeof configured / sizeof configured[0]; k++) {
+            seen = seen || strcmp(configured[k].key, settings[i].key) == 0;
+        }
+        ck_assert_msg(seen, "%s", settings[i].key);
+    }
+}
+END_TEST
+
+START_TEST(long_texts_of_the_configuration_are_refused)
+{
+    char text[DOWN_CHARS + 2], why[100];
+    memset(text, 'x', sizeof text);
+    text[DOWN_CHARS] = '\0';
+    ck_assert(nascar_config_check("down", text, why, sizeof why));
+    text[DOWN_CHARS] = 'x';
+    text[DOWN_CHARS + 1] = '\0';
+    ck_assert(!nascar_config_check("down", text, why, sizeof why));
+    ck_assert_str_eq(why, "expected at most 255 characters");
+    /* Its end of line counts too: PROTOCOL 1 keeps the reply under 256 bytes. */
+    text[NEWS_CHARS] = '\0';
+    ck_assert(!nascar_config_check("news-line", text, why, sizeof why));
+    text[NEWS_CHARS - 1] = '\0';
+    ck_assert(nascar_config_check("news-line", text, why, sizeof why));
+}
+END_TEST
+
+START_TEST(a_line_that_passes_its_check_is_in_the_configuration)
+{
+    static struct config config;
+    char text[16 + NEWS_CHARS], why[100];
+    for (uint32_t n = 1; n < NEWS_CHARS; n += 83) {
+        memcpy(text, "news-line = ", 12);
+        memset(text + 12, 'x', n);
+        text[12 + n] = '\0';
+        if (!nascar_config_check("news-line", text + 12, why, sizeof why)) {
+            continue;
+        }
+        config_read(&config, bytes_of(text), size_of(text));
+        ck_assert_msg(strlen(config.news) == n + 1, "a line of %lu characters is left out", (unsigned long)n);
+    }
+}
+END_TEST
+
+START_TEST(a_configuration_is_read_line_by_line)
+{
+    static struct config config;
+    const char *text = "# a remark\n"
+                       "public-address = 192.0.2.1\n"
+                       "\taccounts=closed \n"
+                       "ping-s   =   7\n"
+                       "idle-s = zero\n"
+                       "unknown = 1\n"
+                       "nothing\n"
+                       "room = Oval: Fast: 8\n"
+                       "room = \"Road: Slow\"\n"
+                       "room = OVAL: again: 9\n"
+                       "news-line = first = best\n"
+                       "news-line = second\n"
+                       "down = Back at noon";
+    config_read(&config, bytes_of(text), size_of(text));
+    ck_assert_uint_eq(config.public_address, 0xC0000201u);
+    ck_assert_uint_eq(config.accounts, ACCOUNTS_CLOSED);
+    ck_assert_uint_eq(config.ping_ms, 7000);
+    ck_assert_uint_eq(config.idle_ms, 60000);
+    ck_assert_uint_eq(config.room_count, 2);
+    ck_assert_str_eq(config.room[0].name, "Oval");
+    ck_assert_str_eq(config.room[0].description, "Fast");
+    ck_assert_uint_eq(config.room[0].limit, 8);
+    ck_assert_str_eq(config.room[1].name, "Road");
+    ck_assert_uint_eq(config.room[1].limit, 50);
+    ck_assert_str_eq(config.news, "first = best\nsecond\n");
+    ck_assert_str_eq(config.down, "Back at noon");
+}
+END_TEST
+
+START_TEST(without_a_configuration_the_defaults_hold)
+{
+    static struct config config;
+    config_read(&config, NULL, 0);
+    ck_assert_uint_eq(config.public_address, 0);
+    ck_assert_uint_eq(config.lobby_port, 11000); /* PROTOCOL 3 */
+    ck_assert_uint_eq(config.buddy_port, 10899);
+    ck_assert_uint_eq(config.accounts, ACCOUNTS_OPEN);
+    ck_assert_uint_eq(config.skey, 1);
+    ck_assert_uint_eq(config.directory_direct, 0);
+    ck_assert_uint_eq(config.ping_ms, 30000); /* PROTOCOL 7 */
+    ck_assert_uint_eq(config.idle_ms, 60000);
+    ck_assert_uint_eq(config.login_ms, 900000);
+    ck_assert_uint_eq(config.challenge_ms, 60000);
+    ck_assert_uint_eq(config.race_start_ms, 10000); /* PROTOCOL 5 */
+    ck_assert_uint_eq(config.first_frame_ms, 10000);
+    ck_assert_uint_eq(config.linger_ms, 5000);
+    ck_assert_uint_eq(config.buddy_login_ms, 30000);
+    ck_assert_uint_eq(config.room_count, 3); /* PROTOCOL 3.3 */
+    ck_assert_str_eq(config.room[0].name, "East");
+    ck_assert_str_eq(config.room[0].description, "East Coast Racers");
+    ck_assert_str_eq(config.room[1].name, "West");
+    ck_assert_str_eq(config.room[2].name, "Beginner");
+    ck_assert_uint_eq(config.room[2].limit, 50);
+    ck_assert_str_eq(config.down, "");
+}
+END_TEST
+
+START_TEST(there_are_at_most_32_configured_rooms)
+{
+    static struct config config;
+    char text[64 * 20] = "";
+    for (int i = 0; i < 40; i++) {
+        (void)snprintf(text + strlen(text), sizeof text - strlen(text), "room = Room%d\n", i);
+    }
+    config_read(&config, bytes_of(text), size_of(text));
+    ck_assert_uint_eq(config.room_count, CONFIG_ROOMS);
+    ck_assert_str_eq(config.room[31].name, "Room31");
+}
+END_TEST
+
+/* ---- Hashing ------------------------------------------------------------ */
+
+START_TEST(siphash_is_siphash_2_4)
+{
+    /* The published vectors: key 00..0f, data 00, 01, 02 ... */
+    static const struct {
+        size_t size;
+        uint64_t hash;
+    } vectors[] = {
+        {0, UINT64_C(0x726fdb47dd0e0e31)}, {1, UINT64_C(0x74f839c593dc67fd)}, {2, UINT64_C(0x0d6c8009d9a94f5a)},
+        {3, UINT64_C(0x85676696d7fb7e2d)}, {4, UINT64_C(0xcf2794e0277187b7)}, {5, UINT64_C(0x18765564cd99a68d)},
+        {6, UINT64_C(0xcbc9466e58fee3ce)}, {7, UINT64_C(0xab0200f58b01d137)}, {15, UINT64_C(0xa129ca6149be45e5)},
+    };
+    uint8_t key[16], data[16];
+    for (uint8_t i = 0; i < 16; i++) {
+        key[i] = data[i] = i;
+    }
+    for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++) {
+        ck_assert_msg(siphash(key, data, vectors[i].size) == vectors[i].hash, "%zu bytes", vectors[i].size);
+    }
+}
+END_TEST
+
+START_TEST(secrets_are_compared_as_a_whole)
+{
+    static const uint8_t a[] = "0123456789abcdef";
+    for (size_t i = 0; i < sizeof a; i++) {
+        uint8_t b[sizeof a];
+        memcpy(b, a, sizeof a);
+        ck_assert(equal_secret(a, b, sizeof a));
+        b[i] ^= 1;
+        ck_assert(!equal_secret(a, b, sizeof a));
+        ck_assert(equal_secret(a, b, i));
+    }
+}
+END_TEST
+
+/* ---- Lists that consoles follow ------------------------------------------ */
+
+#define WATCHERS 5
+#define ENTRIES 600 /* ever */
+#define AT_ONCE 24
+
+/* A list and what its watchers know. An entry is a presence whose `persona` is
+ * its number and whose `room` is its version, both only this test's. */
+struct lists {
+    struct nascar *state;
+    struct feed feed;
+    uint32_t live[AT_ONCE], live_count; /* presences */
+    uint32_t version[ENTRIES];          /* the truth: 0 is gone */
+    uint32_t entries;
+    struct watcher {
+        struct subscription sub;
+        uint32_t knows[ENTRIES];
+    } watcher[WATCHERS];
+};
+
+static void lists_open(struct lists *l)
+{
+    static const struct nascar_limits limits = {1, 1, 8, 1, 1};
+    size_t size = nascar_arena_size(&limits);
+    void *arena = calloc(1, size);
+    memset(l, 0, sizeof *l);
+    l->state = nascar_init(arena, size, &limits);
+    ck_assert_ptr_eq(l->state, arena);
+    l->feed.head = l->feed.tail = NONE;
+}
+
+static struct presence *entry_at(const struct lists *l, uint32_t presence)
+{
+    return presence_at(l->state, presence);
+}
+
+static void add_entry(struct lists *l)
+{
+    uint32_t i = pool_take(l->state, &l->state->presences);
+    if (i == NONE) {
+        return; /* full of tombstones */
+    }
+    uint32_t number = l->entries++;
+    ck_assert_uint_lt(number, ENTRIES);
+    entry_at(l, i)->persona = number;
+    entry_at(l, i)->room = l->version[number] = 1;
+    l->live[l->live_count++] = i;
+    feed_touch(l->state, &l->feed, presence_node(l->state, i));
+}
+
+static void change_entry(struct lists *l, uint32_t which)
+{
+    struct presence *entry = entry_at(l, l->live[which]);
+    entry->room = ++l->version[entry->persona];
+    feed_touch(l->state, &l->feed, presence_node(l->state, l->live[which]));
+}
+
+static void remove_entry(struct lists *l, uint32_t which)
+{
+    uint32_t i = l->live[which];
+    l->live[which] = l->live[--l->live_count];
+    l->version[entry_at(l, i)->persona] = 0;
+    entry_at(l, i)->room = 0;
+    feed_bury(l->state, &l->feed, presence_node(l->state, i));
+}
+
+/* Tells a watcher up to `most` changes; nothing twice. Returns how many. */
+static uint32_t tell(struct lists *l, struct watcher *to, uint32_t most)
+{
+    static uint8_t told[ENTRIES];
+    uint32_t count = 0, i;
+    memset(told, 0, l->entries);
+    while (count < most && (i = feed_next(l->state, &l->feed, &to->sub)) != NONE) {
+        const struct presence *entry = entry_at(l, i - 2 * l->state->rooms.capacity);
+        EXPECT(!told[entry->persona], "entry %lu is told twice", (unsigned long)entry->persona);
+        told[entry->persona] = 1;
+        to->knows[entry->persona] = entry->room;
+        feed_advance(l->state, &l->feed, &to->sub, i);
+        count++;
+    }
+    return count;
+}
+
+static void expect_truth(const struct lists *l, const struct watcher *who)
+{
+    for (uint32_t i = 0; i < l->entries; i++) {
+        EXPECT(who->knows[i] == l->version[i], "watcher %ld: entry %lu is %lu, known as %lu",
+               (long)(who - l->watcher), (unsigned long)i, (unsigned long)l->version[i],
+               (unsigned long)who->knows[i]);
+    }
+}
+
+static uint32_t watchers_on(const struct lists *l)
+{
+    uint32_t count = 0;
+    for (size_t i = 0; i < WATCHERS; i++) {
+        count += l->watcher[i].sub.on;
+    }
+    return count;
+}
+
+static void random_act(struct lists *l, uint64_t *seed)
+{
+    struct watcher *who = &l->watcher[below(seed, WATCHERS)];
+    switch (below(seed, 12)) {
+    case 0:
+    case 1:
+        if (l->live_count < AT_ONCE) {
+            add_entry(l);
+        }
+        break;
+    case 2:
+    case 3:
+        if (l->live_count > 0) {
+            remove_entry(l, below(seed, l->live_count));
+        }
+        break;
+    case 4:
+    case 5:
+    case 6:
+        if (l->live_count > 0) {
+            change_entry(l, below(seed, l->live_count));
+        }
+        break;
+    case 7: /* a console that subscribes again starts with an empty list */
+        memset(who->knows, 0, sizeof who->knows);
+        subscribe(l->state, &l->feed, &who->sub);
+        break;
+    case 8:
+        if (below(seed, 3) == 0) {
+            unsubscribe(l->state, &l->feed, &who->sub);
+        }
+        break;
+    case 9:
+        (void)tell(l, who, UINT32_MAX);
+        if (who->sub.on) {
+            expect_truth(l, who);
+        }
+        break;
+    default: /* its outbox takes no more */
+        (void)tell(l, who, 1 + below(seed, 3));
+        break;
+    }
+}
+
+START_TEST(who_follows_a_list_ends_with_the_truth)
+{
+    static struct lists l;
+    uint64_t seed = (uint64_t)_i + 1;
+    lists_open(&l);
+    for (int round = 0; round < 45; round++) {
+        for (int act = 0; act < 40; act++) {
+            random_act(&l, &seed);
+            const char *broken = check_feed(l.state, &l.feed, watchers_on(&l));
+            EXPECT(broken == NULL, "seed %d: %s", _i + 1, broken);
+        }
+        if (round % 3 != 0) {
+            continue;
+        }
+        for (size_t i = 0; i < WATCHERS; i++) {
+            if (l.watcher[i].sub.on) {
+                (void)tell(&l, &l.watcher[i], UINT32_MAX);
+                expect_truth(&l, &l.watcher[i]);
+                EXPECT(feed_next(l.state, &l.feed, &l.watcher[i].sub) == NONE, "seed %d: never at the end", _i + 1);
+            }
+        }
+        /* Everybody has passed them: no tombstone is kept. */
+        ck_assert_uint_eq(l.state->presences.live, l.live_count);
+    }
+    free(l.state);
+}
+END_TEST
+
+START_TEST(tombstones_of_one_who_goes_are_freed)
+{
+    static struct lists l;
+    lists_open(&l);
+    subscribe(l.state, &l.feed, &l.watcher[0].sub);
+    subscribe(l.state, &l.feed, &l.watcher[1].sub);
+    for (int i = 0; i < 8; i++) {
+        add_entry(&l);
+    }
+    (void)tell(&l, &l.watcher[0], UINT32_MAX);
+    while (l.live_count > 2) {
+        remove_entry(&l, 0);
+    }
+    ck_assert_uint_eq(l.state->presences.live, 8);
+    (void)tell(&l, &l.watcher[0], 3);
+    unsubscribe(l.state, &l.feed, &l.watcher[1].sub); /* has been told nothing */
+    ck_assert_uint_eq(l.state->presences.live, 5);    /* the other has still to be told of three */
+    unsubscribe(l.state, &l.feed, &l.watcher[0].sub);
+    ck_assert_uint_eq(l.state->presences.live, 2);
+    remove_entry(&l, 0); /* nobody to tell: freed at once */
+    ck_assert_uint_eq(l.state->presences.live, 1);
+    free(l.state);
+}
+END_TEST
+
+START_TEST(a_newcomer_is_not_told_of_those_who_left_before)
+{
+    static struct lists l;
+    lists_open(&l);
+    subscribe(l.state, &l.feed, &l.watcher[0].sub);
+    for (int i = 0; i < 6; i++) {
+        add_entry(&l);
+    }
+    (void)tell(&l, &l.watcher[0], UINT32_MAX);
+    for (int i = 0; i < 3; i++) {
+        remove_entry(&l, 0);
+    }
+    subscribe(l.state, &l.feed, &l.watcher[1].sub);
+    ck_assert_uint_eq(tell(&l, &l.watcher[1], UINT32_MAX), 3);
+    expect_truth(&l, &l.watcher[1]);
+    ck_assert_uint_eq(tell(&l, &l.watcher[0], UINT32_MAX), 3);
+    expect_truth(&l, &l.watcher[0]);
+    ck_assert_uint_eq(l.state->presences.live, 3);
+    free(l.state);
+}
+END_TEST
+
+/* ---- main --------------------------------------------------------------- */
+
+#define COUNT(table) ((int)(sizeof(table) / sizeof(table)[0]))
+
+static void add_tags(Suite *suite)
+{
+    TCase *tags = tcase_create("tags");
+    tcase_add_test(tags, a_tag_is_found_in_any_case);
+    tcase_add_test(tags, a_colon_separates_as_well_as_an_equals_sign);
+    tcase_add_test(tags, tags_stand_on_lines_or_behind_spaces);
+    tcase_add_test(tags, the_first_match_wins);
+    tcase_add_test(tags, a_key_stands_at_the_start_or_behind_a_byte_below_0x21);
+    tcase_add_test(tags, a_key_inside_a_longer_one_is_not_it);
+    tcase_add_test(tags, quotes_do_not_protect_a_text_from_being_taken_for_a_tag);
+    tcase_add_test(tags, one_leading_space_is_skipped);
+    tcase_add_test(tags, a_value_may_end_with_the_payload);
+    tcase_add_loop_test(tags, the_server_finds_what_a_console_finds, 0, 3);
+    suite_add_tcase(suite, tags);
+}
+
+static void add_values(Suite *suite)
+{
+    TCase *values = tcase_create("values");
+    tcase_add_loop_test(values, strings_lose_their_quotes_and_escapes, 0, COUNT(strings));
+    tcase_add_loop_test(values, the_server_reads_strings_as_a_console_does, 0, 2);
+    tcase_add_test(values, a_string_is_cut_to_its_field);
+    tcase_add_test(values, a_string_ends_where_its_payload_ends);
+    tcase_add_loop_test(values, numbers_wrap_at_32_bits, 0, COUNT(numbers));
+    tcase_add_test(values, a_session_number_is_known_again_by_its_signed_form);
+    tcase_add_test(values, a_number_is_written_so_that_it_reads_the_same);
+    tcase_add_loop_test(values, an_address_is_a_dotted_quad, 0, COUNT(addresses));
+    tcase_add_test(values, an_address_is_written_so_that_the_console_reads_it);
+    tcase_add_test(values, flags_are_letters);
+    tcase_add_test(values, flags_are_written_so_that_they_read_the_same);
+    tcase_add_test(values, every_day_from_1970_to_2099_is_written_as_the_calendar_has_it);
+    tcase_add_test(values, a_date_is_held_to_what_the_console_reads);
+    tcase_add_test(values, an_age_is_whole_years);
+    suite_add_tcase(suite, values);
+}
+
+static void add_writing(Suite *suite)
+{
+    TCase *writing = tcase_create("writing");
+    tcase_add_test(writing, every_byte_at_every_place_of_a_text_survives);
+    tcase_add_test(writing, escapes_are_as_the_protocol_writes_them);
+    tcase_add_loop_test(writing, no_text_of_a_player_passes_for_a_tag, 0, 4);
+    tcase_add_loop_test(writing, what_a_console_writes_is_read_as_it_was_typed, 0, 3);
+    suite_add_tcase(suite, writing);
+
+    TCase *frames = tcase_create("frames");
+    tcase_add_test(frames, a_frame_is_12_to_2048_bytes_long);
+    tcase_add_test(frames, a_frame_is_not_whole_before_its_last_byte);
+    tcase_add_test(frames, a_kind_is_four_printable_characters);
+    tcase_add_test(frames, the_code_of_a_request_is_ignored);
+    tcase_add_test(frames, a_payload_ends_at_its_first_nul);
+    tcase_add_test(frames, a_frame_is_written_as_the_example);
+    tcase_add_test(frames, an_empty_frame_is_12_bytes_and_a_code_is_four_letters);
+    tcase_add_test(frames, no_failure_has_a_code_that_harms_the_console);
+    suite_add_tcase(suite, frames);
+}
+
+static void add_passwords(Suite *suite)
+{
+    TCase *passwords = tcase_create("passwords");
+    tcase_add_loop_test(passwords, a_password_vector_decodes, 0, VECTORS);
+    tcase_add_test(passwords, all_vectors_are_there);
+    tcase_add_loop_test(passwords, what_a_console_encodes_is_decoded, 0, 3);
+    tcase_add_test(passwords, a_broken_ciphertext_is_no_password);
+    suite_add_tcase(suite, passwords);
+}
+
+static void add_rules(Suite *suite)
+{
+    TCase *rules = tcase_create("addresses, names, configuration");
+    tcase_add_loop_test(rules, a_player_is_shown_where_it_can_be_reached, 0, COUNT(views));
+    tcase_add_test(rules, a_name_is_letters_digits_and_six_signs);
+    tcase_add_test(rules, names_are_the_same_whatever_their_case);
+    tcase_add_test(rules, a_room_name_is_printable_and_short_enough);
+    tcase_add_test(rules, a_password_has_4_to_16_characters);
+    tcase_add_test(rules, a_token_has_1_to_127_visible_characters);
+    tcase_add_loop_test(rules, a_configured_value_is_good_or_the_reason_says_why, 0, COUNT(configured));
+    tcase_add_test(rules, the_reason_is_cut_to_its_place);
+    tcase_add_test(rules, every_key_of_the_core_is_checked_here);
+    tcase_add_test(rules, long_texts_of_the_configuration_are_refused);
+    tcase_add_test(rules, a_line_that_passes_its_check_is_in_the_configuration);
+    tcase_add_test(rules, a_configuration_is_read_line_by_line);
+    tcase_add_test(rules, without_a_configuration_the_defaults_hold);
+    tcase_add_test(rules, there_are_at_most_32_configured_rooms);
+    suite_add_tcase(suite, rules);
+}
+
+static void add_lists(Suite *suite)
+{
+    TCase *lists = tcase_create("hashing and lists");
+    tcase_add_test(lists, siphash_is_siphash_2_4);
+    tcase_add_test(lists, secrets_are_compared_as_a_whole);
+    tcase_add_loop_test(lists, who_follows_a_list_ends_with_the_truth, 0, 12);
+    tcase_add_test(lists, tombstones_of_one_who_goes_are_freed);
+    tcase_add_test(lists, a_newcomer_is_not_told_of_those_who_left_before);
+    suite_add_tcase(suite, lists);
+}
+
+int main(void)
+{
+    Suite *suite = suite_create("text");
+    add_tags(suite);
+    add_values(suite);
+    add_writing(suite);
+    add_passwords(suite);
+    add_rules(suite);
+    add_lists(suite);
+
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
