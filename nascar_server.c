@@ -5922,6 +5922,8 @@ static bool complain(const char *where, const char *key, const char *format, ...
 static bool set_core(struct options *o, const char *where, const char *key, const char *value)
 {
     char why[256];
+    if (strpbrk(value, "\r\n"))
+        return complain(where, key, "expected a value in one line");
     if (!config_change(&o->checked, key, value, why, sizeof why))
         return strcmp(why, "unknown key") == 0 ? complain(where, key, "unknown option; --help lists them")
                                                : complain(where, key, "%s, not '%s'", why, value);
@@ -6080,6 +6082,12 @@ static void print_help(void)
 #define STOP_MS 2000u                 /* to flush outboxes at the end */
 #define LOG_BATCH_BYTES 8192u
 
+/* Items in the order they came: a buffer that grows, and how far it is done. */
+struct queue_of {
+    size_t stride, count, done, room;
+    void *items;
+};
+
 struct shell {
     const struct nascar_sys *sys;
     void *world;
@@ -6096,6 +6104,7 @@ struct shell {
     uint64_t now_ms;
     int64_t wall_s;
     char **arguments;        /* for the configuration to be read again */
+    struct queue_of records, jobs; /* what the steps of this turn asked for */
     uint32_t log_size;
     char log[LOG_BATCH_BYTES];
 };
@@ -6158,10 +6167,59 @@ static void write_setting(char out[32], uint32_t cost, const uint8_t salt[16])
     *p = 0;
 }
 
-static void shell_step(struct shell *sh, const struct nascar_event *event);
+static void *queue_add(struct queue_of *q)
+{
+    if (q->count == q->room) {
+        size_t room = q->room ? 2 * q->room : 16;
+        void *items = realloc(q->items, room * q->stride);
+        if (!items)
+            abort(); /* what a player is about to be told has nowhere to go */
+        q->items = items;
+        q->room = room;
+    }
+    return (char *)q->items + q->count++ * q->stride;
+}
+
+/* Takes the next item out of the queue; false if there is none. */
+static bool queue_take(struct queue_of *q, void *item)
+{
+    if (q->done == q->count) {
+        q->done = q->count = 0;
+        return false;
+    }
+    void *next = (char *)q->items + q->done++ * q->stride;
+    memcpy(item, next, q->stride);
+    wipe(next, q->stride);
+    return true;
+}
+
+/* One event, and its log lines; records and hash jobs are kept for the turn. */
+static void shell_step(struct shell *sh, const struct nascar_event *event)
+{
+    struct nascar_event stamped = *event;
+    struct nascar_log log;
+    struct nascar_record record;
+    struct nascar_hash_job job;
+    stamped.mono_ms = sh->now_ms;
+    stamped.wall_s = sh->wall_s;
+    feed_entropy(sh);
+    (void)nascar_step(sh->state, &stamped);
+    while (nascar_next_log(sh->state, &log))
+        shell_log(sh, log.level, log.text);
+    while (nascar_next_record(sh->state, &record)) {
+        struct record_slot *slot = queue_add(&sh->records);
+        slot->conn = record.conn;
+        slot->ticket = record.ticket;
+        slot->size = record.size;
+        memcpy(slot->bytes, record.bytes, record.size);
+    }
+    while (nascar_next_hash_job(sh->state, &job))
+        *(struct nascar_hash_job *)queue_add(&sh->jobs) = job;
+    wipe(&job, sizeof job);
+}
 
 /* Compares, hashes, and tells the core. It takes its time in place. */
-static void do_hash_job(struct shell *sh, struct nascar_hash_job *job)
+static void do_hash_job(struct shell *sh, const struct nascar_hash_job *job)
 {
     char hash[128] = "", setting[32];
     struct nascar_event event = {.type = NASCAR_VERDICT, .conn = job->conn, .ticket = job->ticket};
@@ -6178,33 +6236,27 @@ static void do_hash_job(struct shell *sh, struct nascar_hash_job *job)
             event.size = (uint32_t)strlen(hash);
         }
     }
-    wipe(job, sizeof *job);
     shell_time(sh);
     shell_step(sh, &event);
 }
 
-/* One event, then all that it leaves but output: log lines, records, hashes. */
-static void shell_step(struct shell *sh, const struct nascar_event *event)
+/* Does what the steps of this turn have asked for, and what follows from it. */
+static void shell_work(struct shell *sh)
 {
-    struct nascar_event stamped = *event;
-    struct nascar_log log;
-    struct nascar_record record;
+    struct record_slot record;
     struct nascar_hash_job job;
-    stamped.mono_ms = sh->now_ms;
-    stamped.wall_s = sh->wall_s;
-    feed_entropy(sh);
-    (void)nascar_step(sh->state, &stamped);
-    while (nascar_next_log(sh->state, &log))
-        shell_log(sh, log.level, log.text);
-    while (nascar_next_record(sh->state, &record)) {
-        uint8_t bytes[RECORD_BYTES];
-        memcpy(bytes, record.bytes, record.size);
-        struct nascar_event back = {.type = NASCAR_RECORD, .conn = record.conn, .ticket = record.ticket,
-                                    .bytes = bytes, .size = record.size};
-        shell_step(sh, &back);
+    for (;;) {
+        if (queue_take(&sh->records, &record)) {
+            struct nascar_event event = {.type = NASCAR_RECORD, .conn = record.conn, .ticket = record.ticket,
+                                         .bytes = record.bytes, .size = record.size};
+            shell_step(sh, &event);
+        } else if (queue_take(&sh->jobs, &job)) {
+            do_hash_job(sh, &job);
+            wipe(&job, sizeof job);
+        } else {
+            return;
+        }
     }
-    while (nascar_next_hash_job(sh->state, &job))
-        do_hash_job(sh, &job);
 }
 
 /* ---- Connections --------------------------------------------------------------- */
@@ -6292,13 +6344,18 @@ static void shell_write(struct shell *sh, uint32_t c)
         continue;
 }
 
-/* Writes until nobody has anything more to say, or cannot be written to. */
+/* Works and writes until nobody has anything more to say, or cannot be written
+ * to. Whoever waited for a reader in this turn goes on in it, too. */
 static void shell_flush(struct shell *sh)
 {
-    uint32_t c;
-    while ((c = nascar_next_output(sh->state)) != NONE)
+    for (;;) {
+        shell_work(sh);
+        uint32_t c = nascar_next_output(sh->state);
+        if (c == NONE)
+            return;
         if (sh->place_of[c] != NONE && (!(polled_conn(sh, c)->events & POLLOUT) || nascar_closing(sh->state, c)))
             shell_write(sh, c);
+    }
 }
 
 static void shell_read(struct shell *sh, uint32_t c)
@@ -6587,6 +6644,8 @@ static int serve(char **arguments)
         return 1;
     sh->sys = &system_calls;
     sh->arguments = arguments;
+    sh->records.stride = sizeof(struct record_slot);
+    sh->jobs.stride = sizeof(struct nascar_hash_job);
     if (!read_options(&sh->options, arguments))
         return 2;
     if (!make_state(sh))

@@ -82,7 +82,7 @@ musl_flags() {
     cat <<END
 -static-pie -fPIE -Wl,--no-dynamic-linker
 -nostdinc -isystem $musl/include -isystem $own -idirafter $musl/kernel
--nostartfiles $musl/lib/rcrt1.o $musl/lib/crti.o $musl/lib/crtn.o -L$musl/lib
+-nostartfiles -Wl,$musl/lib/rcrt1.o,$musl/lib/crti.o,$musl/lib/crtn.o -L$musl/lib
 END
 }
 

@@ -4,6 +4,8 @@
 #
 # usage: sh tests/need.sh core     what `make test-core` uses
 #        sh tests/need.sh all      what `make test` uses
+#        sh tests/need.sh cross mips armhf           what `make cross` uses
+#        sh tests/need.sh test-cross mips armhf      what `make test-cross` uses
 set -u
 
 # need PACKAGE PROBE...: the package is missing if the probe fails. Probes try
@@ -17,8 +19,29 @@ need() {
 # shellcheck disable=SC2317 # called by need
 links() { echo 'int main(void) { return 0; }' | "$@" -x c - -o /dev/null; }
 
+# shellcheck disable=SC2317
+runs() { command -v "$1"; }
+
+# need_cross TARGET: its compiler and, for musl, its kernel headers. Debian's
+# packages bear Debian's names of processors, or those of its compilers.
+need_cross() {
+    case $1 in
+    armhf) machine=arm-linux-gnueabihf debian=armhf ;;
+    aarch64) machine=aarch64-linux-gnu debian=arm64 ;;
+    *) machine=$1-linux-gnu debian=$1 ;;
+    esac
+    need "gcc-$machine" "$machine-gcc" --version
+    need "linux-libc-dev-$debian-cross" "$machine-gcc" -E -include asm/unistd.h -x c /dev/null
+}
+
 look() {
     missing=
+    if [ "$1" = cross ]; then
+        need binutils readelf --version
+        shift
+        for target; do need_cross "$target"; done
+        return
+    fi
     need gcc gcc --version
     need libc6-dev links gcc -include stdio.h
     need libcrypt-dev links gcc -include crypt.h
@@ -27,11 +50,17 @@ look() {
     [ "$1" = core ] && return
     need clang clang --version
     need libclang-rt-dev links clang -fsanitize=address,undefined
+    if [ "$1" = test-cross ]; then
+        shift
+        need qemu-user-static runs qemu-mips-static
+        for target; do need_cross "$target"; done
+        return
+    fi
     need clang-tidy clang-tidy --version
     need valgrind valgrind -q true
 }
 
-look "$1"
+look "$@"
 [ -z "$missing" ] && exit 0
 
 root=
@@ -45,7 +74,7 @@ if command -v apt-get >/dev/null && $root true 2>/dev/null; then
     # shellcheck disable=SC2086 # a list of packages
     install() { $root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; }
     { install || { $root apt-get update; install; }; } >build/install.log 2>&1 </dev/null
-    look "$1"
+    look "$@"
     [ -z "$missing" ] && exit 0
     tail -n 5 build/install.log
 fi

@@ -1149,6 +1149,34 @@ START_TEST(a_stalled_readers_lists_end_true)
 }
 END_TEST
 
+/* Two who are equally far behind may share a +pop, but not one from before. */
+START_TEST(a_room_that_went_is_in_no_later_pop)
+{
+    struct raw *slow[] = {player(w, "Slow1", "East"), player(w, "Slow2", "East")};
+    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "");
+    struct raw *cid = player(w, "Cid", "");
+    char payload[160];
+    raw_window(slow[0], 0);
+    raw_window(slow[1], 0);
+    for (int i = 0; i < 80; i++) { /* until no more is written for them */
+        (void)snprintf(payload, sizeof payload, "TEXT=%0100d\n", i);
+        say(ann, "auxi", payload);
+    }
+    SUCCEEDS(raw_ask(cid, "room", "NAME=C.Cid\nPASS=\nDESC=None\nMAX=50\n"));
+    go(bob, "West");
+    forget_all(w);
+    raw_window(slow[0], SIZE_MAX);
+    ck_assert_int_eq(told_population(slow[0], 1001), 1);
+    raw_close(cid);
+    raw_window(slow[1], SIZE_MAX);
+    ck_assert_int_eq(told_population(slow[1], WEST), 1);
+    ck_assert_int_eq(told_population(slow[1], 1001), -1);
+    const struct got *row = NULL;
+    ck_assert_uint_eq(frames_of(slow[0], "+rom", &row), 2);
+    SAYS(row, "I=1001");
+}
+END_TEST
+
 START_TEST(a_reader_stuck_for_30_s_is_closed)
 {
     struct raw *slow = player(w, "Slow", "East"), *bob = player(w, "Bob", "East");
@@ -1432,6 +1460,7 @@ int main(void)
     tcase_add_test(slow, private_bursts_lose_nothing);
     tcase_add_loop_test(slow, a_stalled_reader_misses_chat_is_told_and_slows_nobody, 0, 3);
     tcase_add_loop_test(slow, a_stalled_readers_lists_end_true, 0, 3);
+    tcase_add_test(slow, a_room_that_went_is_in_no_later_pop);
     tcase_add_test(slow, a_reader_stuck_for_30_s_is_closed);
     tcase_add_test(slow, a_reader_that_drains_in_time_is_kept);
     tcase_add_test(slow, a_stalled_reader_keeps_nobody_out_of_a_room);
