@@ -5734,6 +5734,7 @@ struct nascar_sys {
     ssize_t (*write)(void *world, int fd, const void *bytes, size_t size);
     void (*close)(void *world, int fd); /* with a FIN, not a reset, if it can be had */
     void (*log)(void *world, const char *text, size_t size);
+    bool (*append)(void *world, int fd, const void *bytes, size_t size); /* all of it, or false */
     bool (*hash)(void *world, const char *password, const char *setting, char *out, size_t out_bytes);
     bool (*entropy)(void *world, void *bytes, size_t size);
     uint64_t (*mono_ms)(void *world);
@@ -5793,18 +5794,25 @@ static void system_close(void *world, int fd)
     (void)close(fd);
 }
 
-static void system_log(void *world, const char *text, size_t size)
+static bool system_append(void *world, int fd, const void *bytes, size_t size)
 {
+    const char *p = bytes;
     (void)world;
     while (size > 0) {
-        ssize_t n = write(STDERR_FILENO, text, size);
+        ssize_t n = write(fd, p, size);
         if (n < 0 && errno != EINTR)
-            return;
+            return false;
         if (n > 0) {
-            text += n;
+            p += n;
             size -= (size_t)n;
         }
     }
+    return true;
+}
+
+static void system_log(void *world, const char *text, size_t size)
+{
+    (void)system_append(world, STDERR_FILENO, text, size);
 }
 
 /* A trap: crypt falls back to DES for a setting that it does not know. */
@@ -5844,9 +5852,342 @@ static int64_t system_wall_s(void *world)
 }
 
 static const struct nascar_sys system_calls = {
-    system_poll,  system_accept,  system_read,    system_write, system_close,
-    system_log,   system_hash,    system_entropy, system_mono_ms, system_wall_s,
+    system_poll,   system_accept, system_read,    system_write,   system_close,  system_log,
+    system_append, system_hash,   system_entropy, system_mono_ms, system_wall_s,
 };
+
+/* ---- Event scripts: recordings and what is replayed (DESIGN 6) -------------- */
+
+/* A script is a header (magic, limits as varints) and events: type, connection
+ * + 1 as a varint (0: none), milliseconds since the last one, length, bytes.
+ * Any bytes are a script: what is cut off or out of range has a meaning too. */
+#define SCRIPT_WALL 10u       /* the wall clock is now: 8 bytes */
+#define SCRIPT_CHECKPOINT 11u /* all that was put out so far: 8 bytes */
+#define SCRIPT_TYPES 12u
+#define SCRIPT_HEAD_BYTES 32u /* the most that stands before an event's bytes */
+
+static const uint8_t script_magic[4] = {'N', 'S', 'R', '1'};
+
+static_assert(NASCAR_VERDICT + 1 == SCRIPT_WALL, "event types come first");
+
+struct script {
+    const uint8_t *bytes;
+    size_t size, at;
+    uint64_t mono_ms;
+    int64_t wall_s;
+};
+
+static uint32_t write_varint(uint8_t *out, uint64_t value)
+{
+    uint32_t n = 0;
+    for (; value > 127; value >>= 7)
+        out[n++] = (uint8_t)(value | 128);
+    out[n++] = (uint8_t)value;
+    return n;
+}
+
+static uint64_t read_varint(struct script *x)
+{
+    uint64_t value = 0;
+    for (uint32_t shift = 0; x->at < x->size && shift < 63; shift += 7) {
+        uint8_t byte = x->bytes[x->at++];
+        value |= (uint64_t)(byte & 127) << shift;
+        if (byte < 128)
+            break;
+    }
+    return value;
+}
+
+static uint64_t load_be64(const uint8_t *p)
+{
+    return (uint64_t)load_be32(p) << 32 | load_be32(p + 4);
+}
+
+static void store_be64(uint8_t *p, uint64_t v)
+{
+    store_be32(p, (uint32_t)(v >> 32));
+    store_be32(p + 4, (uint32_t)v);
+}
+
+/* Starts a script; without a header the limits stay as they are. */
+static void script_open(struct script *x, const uint8_t *bytes, size_t size, struct nascar_limits *limits)
+{
+    memset(x, 0, sizeof *x);
+    x->bytes = bytes;
+    x->size = size;
+    if (size < sizeof script_magic || memcmp(bytes, script_magic, sizeof script_magic) != 0)
+        return;
+    x->at = sizeof script_magic;
+    limits->clients = (uint32_t)read_varint(x);
+    limits->accounts = (uint32_t)read_varint(x);
+    limits->rooms = (uint32_t)read_varint(x);
+    limits->directory_sessions = (uint32_t)read_varint(x);
+    limits->roster_edges = (uint32_t)read_varint(x);
+}
+
+static uint32_t script_write_header(uint8_t out[64], const struct nascar_limits *limits)
+{
+    uint32_t n = sizeof script_magic;
+    memcpy(out, script_magic, n);
+    n += write_varint(out + n, limits->clients);
+    n += write_varint(out + n, limits->accounts);
+    n += write_varint(out + n, limits->rooms);
+    n += write_varint(out + n, limits->directory_sessions);
+    n += write_varint(out + n, limits->roster_edges);
+    return n;
+}
+
+/* Writes what stands before an event's bytes, their length included; the
+ * numbers that an event carries are the first of its bytes. */
+static uint32_t script_write_head(uint8_t out[SCRIPT_HEAD_BYTES], uint32_t type, const struct nascar_event *e,
+                                  uint64_t step_ms)
+{
+    uint8_t numbers[9];
+    uint32_t n = 0, count = 0;
+    switch (type) {
+    case NASCAR_OPENED:
+        store_be32(numbers, e->peer);
+        store_be32(numbers + 4, e->local);
+        count = 8;
+        break;
+    case NASCAR_DRAINED:
+        store_be32(numbers, e->size);
+        count = 4;
+        break;
+    case NASCAR_VERDICT:
+        numbers[4] = e->accepted;
+        count = 1;
+        /* fall through */
+    case NASCAR_RECORD:
+    case NASCAR_RECORD_FAILED:
+        store_be32(numbers, e->ticket);
+        count += 4;
+        break;
+    default:
+        break;
+    }
+    out[n++] = (uint8_t)type;
+    n += write_varint(out + n, e->conn == NONE ? 0 : (uint64_t)e->conn + 1);
+    n += write_varint(out + n, step_ms);
+    n += write_varint(out + n, (type == NASCAR_DRAINED ? 0 : e->size) + (uint64_t)count);
+    memcpy(out + n, numbers, count);
+    return n + count;
+}
+
+/* Takes the numbers off the front of an event's bytes; missing ones are 0. */
+static void script_read_numbers(struct nascar_event *e)
+{
+    uint8_t numbers[9] = {0};
+    uint32_t count = e->type == NASCAR_OPENED ? 8 : e->type == NASCAR_VERDICT ? 5 : 4;
+    if (e->type == NASCAR_BYTES || e->type == NASCAR_CONFIG || e->type == NASCAR_ENTROPY)
+        return;
+    count = min_u32(count, e->size);
+    if (count > 0)
+        memcpy(numbers, e->bytes, count);
+    e->bytes += count;
+    e->size -= count;
+    e->peer = load_be32(numbers);
+    e->local = load_be32(numbers + 4);
+    e->ticket = load_be32(numbers);
+    e->accepted = numbers[4] & 1;
+    if (e->type == NASCAR_DRAINED)
+        e->size = load_be32(numbers);
+}
+
+/* Gives the next event; false at the end. A checkpoint comes as CLOCK with
+ * 8 bytes, and with *checkpoint set. */
+static bool script_next(struct script *x, struct nascar_event *e, bool *checkpoint)
+{
+    while (x->at < x->size) {
+        uint32_t type = x->bytes[x->at++] % SCRIPT_TYPES;
+        memset(e, 0, sizeof *e);
+        e->conn = (uint32_t)read_varint(x) - 1;
+        x->mono_ms += read_varint(x) & UINT32_MAX;
+        uint64_t size = read_varint(x);
+        size = size < x->size - x->at ? size : x->size - x->at;
+        size = size < UINT32_MAX ? size : UINT32_MAX;
+        e->bytes = x->bytes + x->at;
+        e->size = (uint32_t)size;
+        x->at += size;
+        if (type == SCRIPT_WALL) {
+            x->wall_s = e->size == 8 ? (int64_t)(load_be64(e->bytes) & INT64_MAX) : x->wall_s;
+            continue;
+        }
+        *checkpoint = type == SCRIPT_CHECKPOINT;
+        if (*checkpoint && e->size != 8)
+            continue;
+        e->type = *checkpoint ? NASCAR_CLOCK : (enum nascar_event_type)type;
+        e->mono_ms = x->mono_ms;
+        e->wall_s = x->wall_s;
+        if (!*checkpoint)
+            script_read_numbers(e);
+        return true;
+    }
+    return false;
+}
+
+/* Running hashes over what the core has put out. */
+struct output_hash {
+    uint64_t written, records, log;
+};
+
+static void hash_bytes(uint64_t *hash, const void *bytes, size_t size)
+{
+    const uint8_t *p = bytes;
+    for (size_t i = 0; i < size; i++)
+        *hash = (*hash ^ p[i]) * UINT64_C(0x100000001b3); /* FNV-1a */
+}
+
+/* Before a step: what it takes off an outbox has been put out. */
+static void hash_written(struct output_hash *hash, const struct nascar *s, const struct nascar_event *e)
+{
+    uint8_t number[4];
+    uint32_t size = 0;
+    if (e->type != NASCAR_DRAINED)
+        return;
+    const uint8_t *bytes = nascar_outbox(s, e->conn, &size);
+    store_be32(number, e->conn);
+    hash_bytes(&hash->written, number, sizeof number);
+    if (size > 0)
+        hash_bytes(&hash->written, bytes, min_u32(size, e->size));
+}
+
+static uint64_t output_hash_value(const struct output_hash *hash)
+{
+    return hash->written ^ rotate(hash->records, 21) ^ rotate(hash->log, 42);
+}
+
+/* ---- Stand-ins: no password in a recording ----------------------------------- */
+
+#define STAND_IN "stand-in" /* for a password that could be one */
+#define STAND_IN_BAD "x"    /* ... that is too short */
+#define STAND_IN_LONG "too-long-a-stand-in"
+
+static void ssc2_encode(const uint8_t *key, uint32_t key_size, const char *password, char out[SSC2_CHARS + 2])
+{
+    struct ssc2 x;
+    uint8_t run = 0;
+    size_t length = strlen(password);
+    ssc2_init(&x);
+    ssc2_absorb(&x, key, key_size, 16);
+    *out++ = '~';
+    for (size_t i = 0; i < SSC2_CHARS; i++) {
+        uint8_t p = i < length ? (uint8_t)password[i] : 0x7f;
+        run ^= ssc2_next(&x);
+        *out++ = (char)(0x20 + (p - 0x20 + run % 96) % 96);
+    }
+    *out = 0;
+}
+
+static void mask_encode(const char *mask, const char *password, char out[2 * SSC2_CHARS + 2])
+{
+    size_t mask_size = strlen(mask);
+    uint8_t last = 0;
+    *out++ = '$';
+    for (size_t i = 0; password[i]; i++) {
+        uint8_t v = (uint8_t)((uint8_t)password[i] ^ last);
+        last = (uint8_t)((uint8_t)(v << 3 | v >> 5) ^ (uint8_t)mask[i % mask_size]);
+        write_hex(out, &last, 1);
+        out += 2;
+    }
+    *out = 0;
+}
+
+/* For a transformed password: one that the core takes the same way. */
+static void stand_in_transformed(const struct nascar *s, uint32_t c, const struct request *q,
+                                 char out[2 * SSC2_CHARS + 2])
+{
+    char text[2 * SSC2_CHARS + 4], password[SSC2_CHARS + 1];
+    uint32_t size = get_text(q, tag_PASS, text, sizeof text);
+    enum failure failure = get_password(s, c, q, password);
+    const char *plain = failure == OK && valid_password(password) ? STAND_IN : STAND_IN_BAD;
+    if (text[0] == '~' && failure == OK)
+        ssc2_encode(conn_at(s, c)->skey, sizeof conn_at(s, c)->skey, plain, out);
+    else if (text[0] == '$' && failure == OK)
+        mask_encode(session_at(s, request_session(s, c, q))->mask, plain, out);
+    else
+        copy_text(out, 3, text[0] == '$' && size < sizeof text ? "$!" : size > 0 ? "!" : "");
+    wipe(text, sizeof text);
+    wipe(password, sizeof password);
+}
+
+/* For a plain password of `edit`, `room` or `move`. */
+static const char *stand_in_plain(const struct nascar *s, const struct request *q, enum tag tag)
+{
+    char text[PASSWORD_CHARS + 1], name[ANY_NAME_CHARS + 1];
+    uint32_t size = get_text(q, tag, text, sizeof text);
+    const char *stand_in = size > PASSWORD_CHARS ? STAND_IN_LONG : size > 0 ? STAND_IN : "";
+    if (tag == tag_CHNG && size > 0 && size <= PASSWORD_CHARS && !valid_password(text))
+        stand_in = STAND_IN_BAD;
+    if (memcmp(q->kind, "move", 4) == 0) {
+        get_name(q, tag_NAME, name);
+        uint32_t r = find_room(s, name);
+        if (r != NONE && strcmp(text, room_at(s, r)->password) != 0)
+            stand_in = STAND_IN_BAD;
+    }
+    wipe(text, sizeof text);
+    return stand_in;
+}
+
+/* Replaces the value of `tag` where it stands in the frame that `f` holds, the
+ * first time with `value`, further ones (which no reader finds) with nothing. */
+static void replace_value(struct outgoing *f, enum tag tag, const char *value)
+{
+    uint32_t from = HEADER_BYTES;
+    for (;;) {
+        uint32_t at = find_tag(f->bytes + from, f->size - from, tag_names[tag]);
+        if (at == NOT_THERE)
+            break;
+        uint32_t start = from + at, end = start;
+        uint8_t quote = start < f->size && (f->bytes[start] == '"' || f->bytes[start] == '\'') ? f->bytes[start] : 0;
+        end += quote != 0;
+        while (end < f->size && f->bytes[end] != 0 && (quote ? f->bytes[end] != quote : f->bytes[end] >= 0x20))
+            end++;
+        end += quote != 0 && end < f->size;
+        struct outgoing text; /* "TAG=value\n", escaped */
+        text.size = 0;
+        put_text(&text, tag, value);
+        const uint8_t *escaped = text.bytes + strlen(tag_names[tag]) + 1;
+        uint32_t size = text.size - (uint32_t)strlen(tag_names[tag]) - 2;
+        if (f->size - (end - start) + size > sizeof f->bytes)
+            size = 0;
+        memmove(f->bytes + start + size, f->bytes + end, f->size - end);
+        memcpy(f->bytes + start, escaped, size);
+        f->size = f->size - (end - start) + size;
+        from = start + size;
+        value = "";
+    }
+    store_be32(f->bytes + 8, f->size);
+}
+
+/* Puts a frame into `f` as it may be recorded: the same to the core, without
+ * what a player wants to keep secret. */
+static void scrub_frame(const struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size, struct outgoing *f)
+{
+    char kind[5] = "", transformed[2 * SSC2_CHARS + 2];
+    memcpy(f->bytes, bytes, size);
+    f->size = size;
+    memcpy(kind, bytes, 4);
+    struct request q = {NULL, kind, bytes + HEADER_BYTES, payload_size(bytes + HEADER_BYTES, size - HEADER_BYTES)};
+    if (strcmp(kind, "auth") == 0 || strcmp(kind, "acct") == 0) {
+        stand_in_transformed(s, c, &q, transformed);
+        replace_value(f, tag_PASS, transformed);
+    } else if (strcmp(kind, "edit") == 0) {
+        replace_value(f, tag_CHNG, stand_in_plain(s, &q, tag_CHNG));
+        replace_value(f, tag_PASS, stand_in_plain(s, &q, tag_PASS));
+    } else if (strcmp(kind, "room") == 0 || strcmp(kind, "move") == 0) {
+        replace_value(f, tag_PASS, stand_in_plain(s, &q, tag_PASS));
+    }
+}
+
+/* The same for a durable record, whose hash stays secret. */
+static void scrub_record(const uint8_t *bytes, uint32_t size, struct outgoing *f)
+{
+    f->size = min_u32(size, sizeof f->bytes);
+    memcpy(f->bytes, bytes, f->size);
+    if (f->size >= HEADER_BYTES)
+        replace_value(f, tag_HASH, "*");
+}
 
 /* ---- Options ----------------------------------------------------------------- */
 
@@ -5860,7 +6201,7 @@ struct options {
     uint32_t hash_cost;
     uint32_t log_level;
     const char *config_file;
-    char news_file[LINE_CHARS + 1];
+    char news_file[LINE_CHARS + 1], record_file[LINE_CHARS + 1];
     struct config checked;   /* what the core's keys came to, for their errors */
     char core[CONFIG_BYTES]; /* the core's keys as they were given */
 };
@@ -5870,7 +6211,7 @@ static const char *const port_names[3] = {"directory", "lobby", "buddy"};
 /* The shell's own keys; the core's are in `settings`. */
 static const struct option {
     const char *key;
-    enum { OPTION_NUMBER, OPTION_ADDRESS, OPTION_LEVEL, OPTION_FILE, OPTION_NEWS } type;
+    enum { OPTION_NUMBER, OPTION_ADDRESS, OPTION_LEVEL, OPTION_FILE, OPTION_PATH } type;
     size_t offset;
     uint32_t min, max;
     const char *help;
@@ -5884,7 +6225,8 @@ static const struct option {
     {"max-clients", OPTION_NUMBER, AT(max_clients), 1, 65536, "players logged in at once"},
     {"max-accounts", OPTION_NUMBER, AT(max_accounts), 1, 1048576, "accounts in all"},
     {"hash-cost", OPTION_NUMBER, AT(hash_cost), 4, 15, "each step more doubles the time that a password takes"},
-    {"news", OPTION_NEWS, 0, 0, 0, "show the lines of this file as the news"},
+    {"news", OPTION_PATH, AT(news_file), 0, 0, "show the lines of this file as the news"},
+    {"record", OPTION_PATH, AT(record_file), 0, 0, "write all that happens to this file, for `nascar_server replay`"},
     {"log-level", OPTION_LEVEL, AT(log_level), 0, 0, "error, warn, info or debug"},
 #undef AT
 };
@@ -5995,8 +6337,8 @@ static bool set_option(struct options *o, const char *where, const char *key, co
             return complain(where, key, "expected one of: %s, not '%s'", log_levels, value);
         *field = (uint32_t)word;
         return true;
-    case OPTION_NEWS: /* the last one counts: it is read when all is known */
-        copy_text(o->news_file, sizeof o->news_file, value);
+    case OPTION_PATH: /* the last one counts: it is opened when all is known */
+        copy_text((char *)o + option->offset, sizeof o->news_file, value);
         return true;
     case OPTION_FILE:
         if (strcmp(where, COMMAND_LINE) != 0)
@@ -6058,6 +6400,7 @@ static bool read_options(struct options *o, char **arguments)
 static void print_help(void)
 {
     (void)printf("usage: nascar_server [serve] [--option value] ...\n"
+                 "       nascar_server replay FILE    run a recording again and compare\n"
                  "The online service of NASCAR Thunder 2004 for the PlayStation 2. No option is needed.\n\n"
                  "options, each also a line `key = value` in the file of --config:\n");
     for (size_t i = 0; i < OPTIONS; i++)
@@ -6088,6 +6431,12 @@ struct queue_of {
     void *items;
 };
 
+/* Input of a connection that is no whole frame yet, while recording. */
+struct partial {
+    uint32_t size;
+    uint8_t bytes[INBOX_BYTES];
+};
+
 struct shell {
     const struct nascar_sys *sys;
     void *world;
@@ -6105,9 +6454,22 @@ struct shell {
     int64_t wall_s;
     char **arguments;        /* for the configuration to be read again */
     struct queue_of records, jobs; /* what the steps of this turn asked for */
+    struct nascar_limits limits;
+    struct partial *partial; /* of each connection; NULL: not recording */
+    int record_fd;
+    uint64_t recorded_ms, recorded_events;
+    int64_t recorded_wall_s;
+    struct output_hash put_out;
     uint32_t log_size;
     char log[LOG_BATCH_BYTES];
 };
+
+/* Memory that costs nothing until it is used. NULL if there is no room for it. */
+static void *reserve(size_t size)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
 
 static void shell_time(struct shell *sh)
 {
@@ -6139,6 +6501,109 @@ static void shell_log(struct shell *sh, enum nascar_log_level level, const char 
     sh->log_size += (uint32_t)size;
 }
 
+/* ---- Recording ------------------------------------------------------------------- */
+
+#define CHECKPOINT_EVENTS 1000u
+
+static bool is_recording(const struct shell *sh)
+{
+    return sh->partial != NULL;
+}
+
+static void record_write(struct shell *sh, uint32_t type, const struct nascar_event *e)
+{
+    uint8_t head[SCRIPT_HEAD_BYTES];
+    uint32_t n = script_write_head(head, type, e, e->mono_ms - sh->recorded_ms);
+    sh->recorded_ms = e->mono_ms;
+    bool good = sh->sys->append(sh->world, sh->record_fd, head, n) &&
+                (type == NASCAR_DRAINED || sh->sys->append(sh->world, sh->record_fd, e->bytes, e->size));
+    if (!good && sh->record_fd >= 0) {
+        shell_log(sh, NASCAR_LOG_ERROR, "event=recording_ended reason=\"it cannot be written\"");
+        sh->sys->close(sh->world, sh->record_fd);
+        sh->record_fd = -1;
+    }
+}
+
+static void record_numbers(struct shell *sh, uint32_t type, uint64_t mono_ms, uint64_t value)
+{
+    uint8_t bytes[8];
+    store_be64(bytes, value);
+    struct nascar_event e = {.conn = NONE, .mono_ms = mono_ms, .bytes = bytes, .size = sizeof bytes};
+    record_write(sh, type, &e);
+}
+
+/* Writes an event before it is taken, without what must stay secret. */
+static void record_event(struct shell *sh, const struct nascar_event *e)
+{
+    struct outgoing scrubbed;
+    struct nascar_event copy = *e;
+    if (++sh->recorded_events % CHECKPOINT_EVENTS == 0)
+        record_numbers(sh, SCRIPT_CHECKPOINT, e->mono_ms, output_hash_value(&sh->put_out));
+    if (e->wall_s != sh->recorded_wall_s)
+        record_numbers(sh, SCRIPT_WALL, e->mono_ms, (uint64_t)e->wall_s);
+    sh->recorded_wall_s = e->wall_s;
+    if (e->type == NASCAR_BYTES && e->size >= HEADER_BYTES)
+        scrub_frame(sh->state, e->conn, e->bytes, e->size, &scrubbed);
+    else if (e->type == NASCAR_RECORD)
+        scrub_record(e->bytes, e->size, &scrubbed);
+    if ((e->type == NASCAR_BYTES && e->size >= HEADER_BYTES) || e->type == NASCAR_RECORD) {
+        copy.bytes = scrubbed.bytes;
+        copy.size = scrubbed.size;
+    }
+    if (e->type == NASCAR_VERDICT && e->size > 0) {
+        copy.bytes = (const uint8_t *)"*";
+        copy.size = 1;
+    }
+    record_write(sh, e->type, &copy);
+    hash_written(&sh->put_out, sh->state, e);
+}
+
+static void hash_record(struct output_hash *hash, const uint8_t *bytes, uint32_t size)
+{
+    struct outgoing scrubbed;
+    scrub_record(bytes, size, &scrubbed);
+    hash_bytes(&hash->records, scrubbed.bytes, scrubbed.size);
+}
+
+/* Starts a recording; the one of an earlier run is kept as FILE.old. */
+static bool record_open(struct shell *sh)
+{
+    const char *path = sh->options.record_file;
+    char old[LINE_CHARS + 8];
+    uint8_t header[64];
+    sh->record_fd = -1;
+    if (!path[0])
+        return true;
+    (void)snprintf(old, sizeof old, "%s.old", path);
+    (void)rename(path, old);
+    sh->record_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    sh->partial = reserve(sh->conns * sizeof *sh->partial);
+    if (sh->record_fd < 0 || !sh->partial)
+        return complain(COMMAND_LINE, "record", "%s: %s", path, strerror(errno));
+    sh->recorded_ms = 0;
+    if (!system_append(NULL, sh->record_fd, header, script_write_header(header, &sh->limits)))
+        return complain(COMMAND_LINE, "record", "%s: %s", path, strerror(errno));
+    return true;
+}
+
+/* The last checkpoint holds all that was put out. */
+static void record_close(struct shell *sh)
+{
+    if (!is_recording(sh) || sh->record_fd < 0)
+        return;
+    record_numbers(sh, SCRIPT_CHECKPOINT, sh->now_ms, output_hash_value(&sh->put_out));
+    (void)close(sh->record_fd);
+}
+
+/* ---- Steps ----------------------------------------------------------------------- */
+
+static void core_step(struct shell *sh, const struct nascar_event *event)
+{
+    if (is_recording(sh) && sh->record_fd >= 0)
+        record_event(sh, event);
+    (void)nascar_step(sh->state, event);
+}
+
 /* Tops the pool up. Without entropy nothing that follows can be trusted. */
 static void feed_entropy(struct shell *sh)
 {
@@ -6150,7 +6615,7 @@ static void feed_entropy(struct shell *sh)
         return;
     if (!sh->sys->entropy(sh->world, bytes, event.size))
         abort();
-    (void)nascar_step(sh->state, &event);
+    core_step(sh, &event);
     wipe(bytes, sizeof bytes);
 }
 
@@ -6203,10 +6668,15 @@ static void shell_step(struct shell *sh, const struct nascar_event *event)
     stamped.mono_ms = sh->now_ms;
     stamped.wall_s = sh->wall_s;
     feed_entropy(sh);
-    (void)nascar_step(sh->state, &stamped);
-    while (nascar_next_log(sh->state, &log))
+    core_step(sh, &stamped);
+    while (nascar_next_log(sh->state, &log)) {
         shell_log(sh, log.level, log.text);
+        if (is_recording(sh))
+            hash_bytes(&sh->put_out.log, log.text, strlen(log.text));
+    }
     while (nascar_next_record(sh->state, &record)) {
+        if (is_recording(sh))
+            hash_record(&sh->put_out, record.bytes, record.size);
         struct record_slot *slot = queue_add(&sh->records);
         slot->conn = record.conn;
         slot->ticket = record.ticket;
@@ -6292,15 +6762,44 @@ static void shell_close(struct shell *sh, uint32_t c)
     sh->place_of[sh->number_of[place]] = place;
     sh->place_of[c] = NONE;
     sh->free_numbers[sh->conns - sh->open - 1] = c;
+    if (is_recording(sh))
+        sh->partial[c].size = 0;
     struct nascar_event event = {.type = NASCAR_CLOSED, .conn = c};
     shell_step(sh, &event);
 }
 
-/* Reads from a connection only what the core takes. */
+/* While recording the core gets whole frames, so that what must not be written
+ * down can be found in them. Broken input ends the connection by its header. */
+static void shell_whole_frames(struct shell *sh, uint32_t c)
+{
+    struct partial *partial = &sh->partial[c];
+    struct frame frame;
+    enum frame_state state;
+    while (partial->size > 0 && (state = read_frame(partial->bytes, partial->size, &frame)) != FRAME_PART) {
+        uint32_t size = state == FRAME_WHOLE ? frame.size : min_u32(partial->size, HEADER_BYTES);
+        if (nascar_inbox_room(sh->state, c) < size)
+            return;
+        struct nascar_event event = {.type = NASCAR_BYTES, .conn = c, .bytes = partial->bytes, .size = size};
+        shell_step(sh, &event);
+        partial->size = state == FRAME_WHOLE ? partial->size - size : 0;
+        memmove(partial->bytes, partial->bytes + size, partial->size);
+        wipe(partial->bytes + partial->size, size);
+    }
+}
+
+static uint32_t input_room(const struct shell *sh, uint32_t c)
+{
+    uint32_t room = nascar_inbox_room(sh->state, c);
+    return is_recording(sh) && room > 0 ? INBOX_BYTES - sh->partial[c].size : room;
+}
+
+/* Reads from a connection only what can be taken. */
 static void shell_read_wanted(struct shell *sh, uint32_t c)
 {
     struct pollfd *polled = polled_conn(sh, c);
-    bool wanted = nascar_inbox_room(sh->state, c) > 0, was = (polled->events & POLLIN) != 0;
+    if (is_recording(sh))
+        shell_whole_frames(sh, c);
+    bool wanted = input_room(sh, c) > 0, was = (polled->events & POLLIN) != 0;
     if (wanted == was)
         return;
     polled->events = (short)(wanted ? polled->events | POLLIN : polled->events & ~POLLIN);
@@ -6362,7 +6861,7 @@ static void shell_read(struct shell *sh, uint32_t c)
 {
     uint8_t bytes[INBOX_BYTES];
     struct pollfd *polled = polled_conn(sh, c);
-    uint32_t room = nascar_inbox_room(sh->state, c);
+    uint32_t room = input_room(sh, c);
     if (room == 0) { /* it has hung up, and we would not read to see it */
         if (polled->revents & (POLLHUP | POLLERR))
             shell_close(sh, c);
@@ -6378,8 +6877,13 @@ static void shell_read(struct shell *sh, uint32_t c)
         shell_close(sh, c);
         return;
     }
-    struct nascar_event event = {.type = NASCAR_BYTES, .conn = c, .bytes = bytes, .size = (uint32_t)n};
-    shell_step(sh, &event);
+    if (is_recording(sh)) {
+        memcpy(sh->partial[c].bytes + sh->partial[c].size, bytes, (size_t)n);
+        sh->partial[c].size += (uint32_t)n;
+    } else {
+        struct nascar_event event = {.type = NASCAR_BYTES, .conn = c, .bytes = bytes, .size = (uint32_t)n};
+        shell_step(sh, &event);
+    }
     wipe(bytes, (size_t)n);
     shell_read_wanted(sh, c);
 }
@@ -6531,17 +7035,11 @@ static int shell_loop(struct shell *sh)
         sh->sys->close(sh->world, sh->polled[FIRST_SOCKET + place].fd);
     shell_log(sh, NASCAR_LOG_INFO, text);
     log_flush(sh);
+    record_close(sh);
     return 0;
 }
 
 /* ---- Start ------------------------------------------------------------------------- */
-
-/* Memory that costs nothing until it is used. NULL if there is no room for it. */
-static void *reserve(size_t size)
-{
-    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return p == MAP_FAILED ? NULL : p;
-}
 
 static void explain_listen(const struct options *o, uint32_t which)
 {
@@ -6607,6 +7105,7 @@ static bool make_state(struct shell *sh)
     limits.clients = sh->options.max_clients;
     limits.accounts = sh->options.max_accounts;
     limits.roster_edges = min_u32(limits.accounts, (1u << 26) / ROSTER_PER_PERSONA) * ROSTER_PER_PERSONA;
+    sh->limits = limits;
     sh->conns = nascar_connections(&limits);
     size_t arena_bytes = nascar_arena_size(&limits);
     void *arena = arena_bytes ? reserve(arena_bytes) : NULL;
@@ -6659,10 +7158,99 @@ static int serve(char **arguments)
         if (sh->polled[1 + i].fd < 0)
             return 1;
     }
+    if (!record_open(sh))
+        return 1;
     feed_entropy(sh);
     shell_configure(sh);
     announce(sh);
     return shell_loop(sh);
+}
+
+/* ---- Replay ------------------------------------------------------------------------ */
+
+/* Reads a whole file; NULL and a line on standard error if it cannot be. */
+static uint8_t *read_file(const char *path, size_t *size)
+{
+    uint8_t *bytes = NULL;
+    FILE *file = fopen(path, "rb");
+    size_t room = 0, n = 1;
+    *size = 0;
+    while (file && n > 0) {
+        if (*size == room) {
+            room = room ? 2 * room : 65536;
+            uint8_t *more = realloc(bytes, room);
+            if (!more)
+                break;
+            bytes = more;
+        }
+        n = fread(bytes + *size, 1, room - *size, file);
+        *size += n;
+    }
+    if (!file || ferror(file) || n > 0) {
+        (void)complain("", path, "%s", strerror(errno));
+        free(bytes);
+        bytes = NULL;
+    }
+    if (file)
+        (void)fclose(file);
+    return bytes;
+}
+
+/* One event, and all that it put out into the hash. */
+static void replay_step(struct nascar *state, const struct nascar_event *e, struct output_hash *hash)
+{
+    struct nascar_log log;
+    struct nascar_record record;
+    struct nascar_hash_job job;
+    hash_written(hash, state, e);
+    (void)nascar_step(state, e);
+    while (nascar_next_log(state, &log))
+        hash_bytes(&hash->log, log.text, strlen(log.text));
+    while (nascar_next_record(state, &record))
+        hash_record(hash, record.bytes, record.size);
+    while (nascar_next_hash_job(state, &job))
+        continue; /* its verdict is in the recording */
+}
+
+/* Runs a recording again. Status 0 if each checkpoint is met and every
+ * invariant holds there, 1 if not. */
+static int replay(const char *path)
+{
+    struct nascar_limits limits = NASCAR_LIMITS_DEFAULT;
+    struct script script;
+    struct nascar_event e;
+    struct output_hash hash = {0, 0, 0};
+    size_t size, arena_bytes;
+    bool checkpoint = false;
+    unsigned long events = 0, checkpoints = 0;
+    const char *broken = NULL;
+    uint8_t *bytes = read_file(path, &size);
+    if (!bytes)
+        return 1;
+    script_open(&script, bytes, size, &limits);
+    arena_bytes = nascar_arena_size(&limits);
+    struct nascar *state = arena_bytes ? nascar_init(reserve(arena_bytes), arena_bytes, &limits) : NULL;
+    if (!state)
+        broken = "its limits are none that a server can have";
+    while (!broken && script_next(&script, &e, &checkpoint)) {
+        if (!checkpoint) {
+            replay_step(state, &e, &hash);
+            events++;
+            continue;
+        }
+        checkpoints++;
+        broken = load_be64(e.bytes) == output_hash_value(&hash) ? nascar_check(state)
+                                                                : "the output differs from the recorded one";
+    }
+    if (!broken && state)
+        broken = nascar_check(state);
+    free(bytes);
+    if (broken) {
+        (void)complain("", path, "after %lu events: %s", events, broken);
+        return 1;
+    }
+    (void)printf("replay: %lu events, %lu checkpoints, all as recorded\n", events, checkpoints);
+    return 0;
 }
 
 int main(int argc, char **argv)
@@ -6678,6 +7266,12 @@ int main(int argc, char **argv)
             (void)printf("nascar_server %s\n", NASCAR_VERSION);
             return 0;
         }
+    }
+    if (*arguments && strcmp(*arguments, "replay") == 0) {
+        if (arguments[1] && !arguments[2])
+            return replay(arguments[1]);
+        (void)complain("", "replay", "expected one file");
+        return 2;
     }
     if (*arguments && strcmp(*arguments, "serve") == 0)
         arguments++;
