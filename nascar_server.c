@@ -2699,6 +2699,8 @@ static void apply_rooms(struct nascar *s)
             continue;
         }
         struct room *room = room_at(s, r);
+        room->created = false; /* a player's room of that name stays from now on, open to all */
+        room->password[0] = 0;
         copy_text(room->description, sizeof room->description, wanted->description);
         room->limit = wanted->limit;
         feed_touch(s, &s->room_feed, room_node(r));
@@ -3147,7 +3149,7 @@ static void race_start(struct nascar *s, uint32_t number)
     race.host = player_name(s, pair->player[host]);
     race.second = player_name(s, pair->player[1 - host]);
     race.seed = pair->seed;
-    race.when_s = s->wall_s > LATEST_DATE_S ? LATEST_DATE_S : s->wall_s;
+    race.when_s = s->wall_s;
     race.ticket = pair->ticket;
     write_number(seed, to_signed(pair->seed));
     copy_text(race.name, sizeof race.name, race.host);
@@ -3216,7 +3218,9 @@ static enum failure challenge_check(struct nascar *s, uint32_t player, uint32_t 
     }
     if (target == NONE)
         return NO_USER;
-    return player_at(s, target)->pair != NONE ? BUSY : OK;
+    const struct conn *conn = conn_at(s, player_at(s, target)->conn);
+    bool unreachable = conn->slow && outbox_free(conn) < REPLY_BYTES + CHAT_BYTES;
+    return unreachable || player_at(s, target)->pair != NONE ? BUSY : OK;
 }
 
 /* ACPT, DECL or BLOC: its first four letters count. */
@@ -4233,6 +4237,16 @@ static enum failure refuse_challenge(struct nascar *s, uint32_t c, const struct 
     return OK;
 }
 
+/* Would a challenge come faster than its target, or the one it takes back,
+ * reads? Then it waits, like chat: nobody is talked off the server. */
+static bool must_stall(const struct nascar *s, uint32_t player, uint32_t target)
+{
+    const struct player *p = player_at(s, player);
+    uint32_t other = p->pair == NONE ? NONE : pair_at(s, p->pair)->player[1 - p->side];
+    return (target != NONE && conn_at(s, player_at(s, target)->conn)->crowded) ||
+           (other != NONE && conn_at(s, player_at(s, other)->conn)->crowded);
+}
+
 /* A word of a challenge to `name`, by `mesg ... ATTR=3` or by `auxi`: an
  * answer, or else a token. `size` is the text's length before any cut. */
 static enum failure challenge_message(struct nascar *s, uint32_t c, const struct request *q, const char *name,
@@ -4251,6 +4265,8 @@ static enum failure challenge_message(struct nascar *s, uint32_t c, const struct
         }
         return failure;
     }
+    if (must_stall(s, player, target))
+        return STALL;
     enum failure failure = challenge_check(s, player, target);
     if (!valid_token(text, size))
         failure = BAD_TOKEN;
@@ -4436,7 +4452,7 @@ static enum failure do_buddy_auth(struct nascar *s, uint32_t c, const struct req
     for (char *p = text; *p; p++)
         *p = (char)lower((uint8_t)*p);
     if (!equal_secret((const uint8_t *)hex, (const uint8_t *)given, sizeof hex) ||
-        persona->ticket_until_s < s->wall_s)
+        persona->ticket_until_s <= s->wall_s)
         return BAD_TICKET;
     if (persona->buddy != NONE) {
         conn_doom(s, persona->buddy, "buddy link elsewhere");
@@ -4828,12 +4844,22 @@ static enum failure add_persona(struct nascar *s, uint32_t account, const char *
     return OK;
 }
 
+/* An account without a hash would take any password. */
+static bool has_hash(const struct request *q)
+{
+    char hash[HASH_CHARS + 1];
+    uint32_t size = get_text(q, tag_HASH, hash, sizeof hash);
+    return size > 0 && size <= HASH_CHARS;
+}
+
 static enum failure apply_acct(struct nascar *s, const struct request *q)
 {
     char name[ANY_NAME_CHARS + 1], persona[ANY_NAME_CHARS + 1];
     get_name(q, tag_NAME, name);
     if (!valid_name(name, ACCOUNT_CHARS))
         return BAD_NAME;
+    if (!has_hash(q))
+        return MISSING;
     if (find_account(s, name) != NONE)
         return TAKEN;
     uint32_t i = pool_take(s, &s->accounts);
@@ -4864,6 +4890,8 @@ static enum failure apply_edit(struct nascar *s, const struct request *q)
     uint32_t i = find_account(s, name);
     if (i == NONE)
         return NO_ACCOUNT;
+    if (!has_hash(q))
+        return MISSING;
     struct account *a = account_at(s, i);
     (void)get_text(q, tag_HASH, a->hash, sizeof a->hash);
     get_account_fields(q, a);
@@ -5329,9 +5357,13 @@ bool nascar_step(struct nascar *s, const struct nascar_event *e)
     if (e->type != NASCAR_ENTROPY && (!s->keyed || s->entropy_size < STEP_ENTROPY))
         return false;
     free_taken(s);
+    if ((e->type == NASCAR_VERDICT || e->type == NASCAR_RECORD || e->type == NASCAR_RECORD_FAILED) &&
+        (s->record_count == RECORDS || s->job_count == RECORDS))
+        return false;
     if (e->mono_ms > s->now_ms)
         s->now_ms = e->mono_ms;
     s->wall_s = e->wall_s > s->newest_record_s ? e->wall_s : s->newest_record_s;
+    s->wall_s = s->wall_s < LATEST_DATE_S ? s->wall_s : LATEST_DATE_S;
     switch (e->type) {
     case NASCAR_OPENED:
     case NASCAR_BYTES:
@@ -6202,8 +6234,10 @@ struct options {
     uint32_t log_level;
     const char *config_file;
     char news_file[LINE_CHARS + 1], record_file[LINE_CHARS + 1];
-    struct config checked;   /* what the core's keys came to, for their errors */
-    char core[CONFIG_BYTES]; /* the core's keys as they were given */
+    struct config checked;    /* what the core's keys came to, for their errors */
+    char core[CONFIG_BYTES];  /* the core's keys as they were given */
+    char rooms[CONFIG_BYTES]; /* its rooms: those of the command line replace the file's */
+    bool rooms_typed;
 };
 
 static const char *const port_names[3] = {"directory", "lobby", "buddy"};
@@ -6260,21 +6294,31 @@ static bool complain(const char *where, const char *key, const char *format, ...
     return false;
 }
 
+#define COMMAND_LINE "--" /* where an option stands, so that it is shown as it was typed */
+
 /* Sets a key of the core: checked now, handed over as text later. */
 static bool set_core(struct options *o, const char *where, const char *key, const char *value)
 {
-    char why[256];
+    char why[256], *text = o->core;
     if (strpbrk(value, "\r\n"))
         return complain(where, key, "expected a value in one line");
+    if (strcmp(key, "room") == 0) {
+        text = o->rooms;
+        if (strcmp(where, COMMAND_LINE) == 0 && !o->rooms_typed) {
+            o->rooms_typed = true;
+            o->checked.room_count = 0;
+            text[0] = 0;
+        }
+    }
     if (!config_change(&o->checked, key, value, why, sizeof why))
         return strcmp(why, "unknown key") == 0 ? complain(where, key, "unknown option; --help lists them")
                                                : complain(where, key, "%s, not '%s'", why, value);
-    if (strlen(o->core) + strlen(key) + strlen(value) + 8 > sizeof o->core)
+    if (strlen(text) + strlen(key) + strlen(value) + 8 > CONFIG_BYTES)
         return complain(where, key, "the configuration is longer than %u bytes", CONFIG_BYTES);
-    append_text(o->core, sizeof o->core, key);
-    append_text(o->core, sizeof o->core, " = ");
-    append_text(o->core, sizeof o->core, value);
-    append_text(o->core, sizeof o->core, "\n");
+    append_text(text, CONFIG_BYTES, key);
+    append_text(text, CONFIG_BYTES, " = ");
+    append_text(text, CONFIG_BYTES, value);
+    append_text(text, CONFIG_BYTES, "\n");
     return true;
 }
 
@@ -6308,8 +6352,6 @@ static bool take_news_line(struct options *o, const char *place, const char *lin
 {
     return set_core(o, place, "news-line", line);
 }
-
-#define COMMAND_LINE "--" /* where an option stands, so that it is shown as it was typed */
 
 /* Sets one option. `where` is COMMAND_LINE or "FILE:LINE: ". */
 static bool set_option(struct options *o, const char *where, const char *key, const char *value)
@@ -6940,9 +6982,9 @@ static void shell_listen_wanted(struct shell *sh)
 /* The core's part of the options, with the ports as they came to be. */
 static void shell_configure(struct shell *sh)
 {
-    char text[CONFIG_BYTES + 64];
-    int n = snprintf(text, sizeof text, "%slobby-port = %u\nbuddy-port = %u\n", sh->options.core,
-                     sh->options.port[1], sh->options.port[2]);
+    char text[2 * CONFIG_BYTES + 64];
+    int n = snprintf(text, sizeof text, "%s%slobby-port = %u\nbuddy-port = %u\n", sh->options.core,
+                     sh->options.rooms, sh->options.port[1], sh->options.port[2]);
     struct nascar_event event = {.type = NASCAR_CONFIG, .conn = NONE, .bytes = (const uint8_t *)text,
                                  .size = (uint32_t)n};
     shell_step(sh, &event);

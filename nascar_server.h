@@ -91,7 +91,8 @@ struct nascar_event {
 /* The only transition. Any event in any state has a defined result: what makes
  * no sense (a number out of range, a stale ticket) changes nothing.
  * Returns false, with nothing changed, only if the entropy pool is too low for
- * a step to start: send NASCAR_ENTROPY, then the event again. */
+ * a step to start (send NASCAR_ENTROPY, then the event again), or if a verdict
+ * or record finds no room behind records and jobs that were never taken. */
 bool nascar_step(struct nascar *state, const struct nascar_event *event);
 
 /* Bytes of entropy that the pool takes now; send them when it is over half of
