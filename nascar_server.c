@@ -70,6 +70,7 @@ static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a ro
 #define PING_BATCH_MS 500u     /* at most two batches a second */
 #define THROTTLE_MS 250u       /* how often input over its rate is tried again */
 #define SLOW_MS 30000u         /* a reader stuck for so long is closed */
+#define SESSIONS_PER_PEER 64u  /* more than one household's consoles */
 #define DIRECTORY_MS 1800000u  /* PROTOCOL 3.1: SESS and MASK are kept 30 minutes */
 #define ADDRESS_MS 600000u     /* so long is remembered what an address did; its limits are for this time */
 #define FREE_FAILURES 5u       /* so many before an address has to wait */
@@ -3338,9 +3339,23 @@ static uint32_t fresh_session_number(struct nascar *s)
     return sess == 0 ? 1 : sess;
 }
 
-/* Remembers a session for 30 minutes; the oldest makes room for it. */
+/* The oldest session of a peer that has as many as it may, else NONE. */
+static uint32_t surplus_session(const struct nascar *s, uint32_t peer)
+{
+    uint32_t count = 0, i = find_session_of_peer(s, peer);
+    for (; i != NONE; i = index_next(s, &s->session_peers, i))
+        if (session_at(s, i)->peer == peer && ++count == SESSIONS_PER_PEER)
+            return i;
+    return NONE;
+}
+
+/* Remembers a session for 30 minutes; the peer's oldest, or the oldest of all,
+ * makes room for it. */
 static const struct directory_session *session_add(struct nascar *s, uint32_t peer)
 {
+    uint32_t surplus = surplus_session(s, peer);
+    if (surplus != NONE)
+        session_remove(s, surplus);
     if (pool_full(&s->directory))
         session_remove(s, s->queue[Q_DIRECTORY].head - s->directory_timers);
     uint32_t sess = fresh_session_number(s), i = find_session(s, sess);
@@ -3599,6 +3614,17 @@ static void put_personas(struct nascar *s, const struct account *a)
     put_text(&s->frame, tag_PERSONAS, list);
 }
 
+/* A new `auth` or `acct` on a connection: whoever was logged in on it is out. */
+static void log_out(struct nascar *s, uint32_t c)
+{
+    if (conn_at(s, c)->player == NONE)
+        return;
+    log_end(s, log_conn(s, NASCAR_LOG_INFO, "logout", c));
+    player_remove(s, conn_at(s, c)->player);
+    conn_at(s, c)->state = CONN_LOBBY;
+    timer_start(s, conn_timer(c, T_PHASE), Q_LOGIN);
+}
+
 /* The password was right, or the account is new: the connection is its. */
 static enum failure log_in(struct nascar *s, uint32_t c, uint32_t account)
 {
@@ -3607,6 +3633,7 @@ static enum failure log_in(struct nascar *s, uint32_t c, uint32_t account)
     if (!player_add(s, c, account))
         return SERVER_FULL;
     timer_stop(s, conn_timer(c, T_PHASE));
+    ping_start(s, c); /* it may have left out `addr` */
     log_end(s, log_conn(s, NASCAR_LOG_INFO, "login", c));
     return OK;
 }
@@ -3638,6 +3665,7 @@ static enum failure finish_auth(struct nascar *s, uint32_t c, const struct reque
 static enum failure do_auth(struct nascar *s, uint32_t c, const struct request *q)
 {
     char name[ANY_NAME_CHARS + 1], password[SSC2_CHARS + 1];
+    log_out(s, c);
     get_name(q, tag_NAME, name);
     if (!name[0])
         return MISSING;
@@ -3720,6 +3748,7 @@ static bool is_account_free(const struct nascar *s, const char *name)
 static enum failure do_acct(struct nascar *s, uint32_t c, const struct request *q)
 {
     char name[ANY_NAME_CHARS + 1], password[SSC2_CHARS + 1];
+    log_out(s, c);
     if (s->config.accounts == ACCOUNTS_CLOSED || !has_tag(q, tag_NAME))
         return MISSING;
     get_name(q, tag_NAME, name);
@@ -3914,7 +3943,8 @@ static enum failure do_pers(struct nascar *s, uint32_t c, const struct request *
     uint32_t player = conn_at(s, c)->player;
     struct persona *persona = persona_at(s, number);
     char ticket[2 + 2 * sizeof persona->ticket] = "$";
-    bool again = player_at(s, player)->persona != NONE;
+    uint32_t old = player_at(s, player)->persona;
+    bool again = old != NONE, from_hub = again && player_at(s, player)->room == HUB;
     persona_off(s, player);
     persona_on(s, player, number);
     draw(s, persona->ticket, sizeof persona->ticket);
@@ -3929,6 +3959,10 @@ static enum failure do_pers(struct nascar *s, uint32_t c, const struct request *
         send_who(s, player, room_at(s, HUB)->name, room_flags(room_at(s, HUB)));
     else
         send_who(s, player, "0", "1"); /* [spec], to the letter: the first one */
+    if (from_hub && old != number && conn_at(s, c)->wants.users) { /* its list is not cleared then */
+        write_user_gone(&s->frame, old, room_at(s, HUB)->count);
+        send_frame(s, c);
+    }
     log_end(s, log_conn(s, NASCAR_LOG_INFO, "enter", c));
     return OK;
 }
@@ -4561,7 +4595,7 @@ static enum failure applied_roster(struct nascar *s, uint32_t c, const struct re
     uint32_t other = find_persona(s, name);
     reply_begin(s, q, OK);
     put_number(&s->frame, tag_ID, get_number(q, tag_ID, 0));
-    if (other != NONE)
+    if (other != NONE && memcmp(q->kind, "RADD", 4) == 0)
         put_text(&s->frame, tag_FUSR, persona_at(s, other)->name);
     send_frame(s, c);
     return OK;
@@ -4579,10 +4613,9 @@ static enum failure do_goodbye(struct nascar *s, uint32_t c, const struct reques
 /* A set of states, for the rows below (PROTOCOL 3.2: who may send what). */
 #define IN(state) (1u << (state))
 #define FIRST IN(CONN_NEW)
-#define BEFORE_LOGIN (FIRST | IN(CONN_LOBBY))
 #define LOGGED_IN (IN(CONN_ACCOUNT) | IN(CONN_PERSONA))
 #define PLAYING IN(CONN_PERSONA)
-#define LOBBY (BEFORE_LOGIN | LOGGED_IN)
+#define LOBBY (FIRST | IN(CONN_LOBBY) | LOGGED_IN)
 #define BUDDY IN(CONN_BUDDY)
 
 /* `start` gets the request; `verdict` goes on when its hash job is answered,
@@ -4603,8 +4636,8 @@ static const struct command commands[] = {
     {"skey", LOBBY,                                1, do_skey,          NULL,         NULL},
     {"~png", LOBBY,                                1, do_ping,          NULL,         NULL},
     {"sele", LOBBY,                                2, do_sele,          NULL,         NULL},
-    {"auth", BEFORE_LOGIN,                         5, do_auth,          verdict_auth, applied_auth},
-    {"acct", BEFORE_LOGIN,                        10, do_acct,          verdict_acct, applied_acct},
+    {"auth", LOBBY,                                5, do_auth,          verdict_auth, applied_auth},
+    {"acct", LOBBY,                               10, do_acct,          verdict_acct, applied_acct},
     {"edit", LOGGED_IN,                            5, do_edit,          verdict_edit, applied_plain},
     {"cper", LOGGED_IN,                            5, do_cper,          NULL,         applied_cper},
     {"dper", LOGGED_IN,                            5, do_dper,          NULL,         applied_dper},
@@ -6234,6 +6267,7 @@ struct options {
     uint32_t log_level;
     const char *config_file;
     char news_file[LINE_CHARS + 1], record_file[LINE_CHARS + 1];
+    char news_where[512]; /* who named it, for the error */
     struct config checked;    /* what the core's keys came to, for their errors */
     char core[CONFIG_BYTES];  /* the core's keys as they were given */
     char rooms[CONFIG_BYTES]; /* its rooms: those of the command line replace the file's */
@@ -6381,6 +6415,8 @@ static bool set_option(struct options *o, const char *where, const char *key, co
         return true;
     case OPTION_PATH: /* the last one counts: it is opened when all is known */
         copy_text((char *)o + option->offset, sizeof o->news_file, value);
+        if (option->offset == offsetof(struct options, news_file))
+            copy_text(o->news_where, sizeof o->news_where, where);
         return true;
     case OPTION_FILE:
         if (strcmp(where, COMMAND_LINE) != 0)
@@ -6436,7 +6472,9 @@ static bool read_options(struct options *o, char **arguments)
     for (int i = 0; arguments[i]; i++)
         if (!split_argument(arguments, &i, key, &value) || !set_option(o, COMMAND_LINE, key, value))
             return false;
-    return !o->news_file[0] || read_lines(o, COMMAND_LINE, "news", o->news_file, take_news_line);
+    if (o->checked.ping_ms >= o->checked.idle_ms)
+        return complain("", "", "expected a ping-s below idle-s: a console is heard when it answers pings");
+    return !o->news_file[0] || read_lines(o, o->news_where, "news", o->news_file, take_news_line);
 }
 
 static void print_help(void)
@@ -6463,6 +6501,7 @@ static void print_help(void)
 #define LISTENERS 3u
 #define FIRST_SOCKET (1u + LISTENERS) /* in the poll set: signals, listeners, connections */
 #define ACCEPTS_PER_TURN 64u
+#define OUTPUT_BATCH 64u
 #define ACCEPT_PAUSE_MS 1000u         /* after EMFILE and the like */
 #define STOP_MS 2000u                 /* to flush outboxes at the end */
 #define LOG_BATCH_BYTES 8192u
@@ -6678,9 +6717,14 @@ static void *queue_add(struct queue_of *q)
 {
     if (q->count == q->room) {
         size_t room = q->room ? 2 * q->room : 16;
-        void *items = realloc(q->items, room * q->stride);
+        void *items = malloc(room * q->stride);
         if (!items)
             abort(); /* what a player is about to be told has nowhere to go */
+        if (q->count > 0) { /* not realloc: it would leave passwords behind */
+            memcpy(items, q->items, q->count * q->stride);
+            wipe(q->items, q->count * q->stride);
+        }
+        free(q->items);
         q->items = items;
         q->room = room;
     }
@@ -6885,18 +6929,25 @@ static void shell_write(struct shell *sh, uint32_t c)
         continue;
 }
 
-/* Works and writes until nobody has anything more to say, or cannot be written
- * to. Whoever waited for a reader in this turn goes on in it, too. */
-static void shell_flush(struct shell *sh)
+/* Writes until nobody has anything more to say, or cannot be written to.
+ * Returns whether anybody had. */
+static bool shell_output(struct shell *sh)
 {
-    for (;;) {
-        shell_work(sh);
-        uint32_t c = nascar_next_output(sh->state);
-        if (c == NONE)
-            return;
+    uint32_t c;
+    bool any = false;
+    for (; (c = nascar_next_output(sh->state)) != NONE; any = true)
         if (sh->place_of[c] != NONE && (!(polled_conn(sh, c)->events & POLLOUT) || nascar_closing(sh->state, c)))
             shell_write(sh, c);
-    }
+    return any;
+}
+
+/* Works and writes until there is nothing left to do. Whoever waited for a
+ * reader in this turn goes on in it, too. */
+static void shell_flush(struct shell *sh)
+{
+    do
+        shell_work(sh);
+    while (shell_output(sh));
 }
 
 static void shell_read(struct shell *sh, uint32_t c)
@@ -7039,12 +7090,16 @@ static bool shell_turn(struct shell *sh, uint64_t until_ms)
     shell_signal(sh);
     /* From the end: whoever closes is replaced by one that has been served. */
     for (uint32_t place = sh->open; place-- > 0;) {
+        if (place >= sh->open)
+            continue;
         short revents = sh->polled[FIRST_SOCKET + place].revents;
         uint32_t c = sh->number_of[place];
         if (revents & POLLOUT)
             shell_write(sh, c);
         if ((revents & (POLLIN | POLLHUP | POLLERR)) && sh->place_of[c] == place)
             shell_read(sh, c);
+        if (place % OUTPUT_BATCH == 0) /* so that few outboxes are in use at once */
+            (void)shell_output(sh);
     }
     for (uint32_t i = 1; i < FIRST_SOCKET; i++)
         if (sh->polled[i].revents & POLLIN)

@@ -901,6 +901,7 @@ static const char *const hostile[] = {
     "%",              "%%",               "%41",          "%00",
     "%0aN=x",         "line\nN=x\nF=B",   "tab\tF=B",     "\nF=B\n",
     "\xe9\xff\x80",   "\x7f\x01\x1f",     "=",            ":",
+    "hi F:B",         "hi F:P3 N:Server", "a RI:7",
     "RI=7 ATTR=3",    "~",                "a  b   c ",    " ",
 };
 
@@ -1056,9 +1057,12 @@ START_TEST(private_bursts_lose_nothing)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "West");
     forget_all(w);
+    char tail[101]; /* that takes three bytes for each, twice */
+    memset(tail, 0xFF, 100);
+    tail[100] = '\0';
     for (int i = 0; i < 300; i++) {
-        char payload[64];
-        (void)snprintf(payload, sizeof payload, "TEXT=\"line %d\"\nPRIV=Bob\n", i);
+        char payload[200];
+        (void)snprintf(payload, sizeof payload, "TEXT=\"line %d %s\"\nPRIV=Bob\n", i, tail);
         raw_send(ann, "mesg", payload);
     }
     ck_assert_int_eq(lines_in_order(bob, "Ann", 0), 300);
@@ -1106,6 +1110,14 @@ START_TEST(a_stalled_reader_misses_chat_is_told_and_slows_nobody)
     send_lines(ann, 200, 5); /* and now it keeps up again */
     ck_assert_int_eq(lines_in_order(slow, "Ann", 200), 5);
     ck_assert_int_eq(missed_lines(slow), 0);
+    raw_forget(slow);
+    raw_window(slow, 0); /* and if it stalls again, it is told of that only */
+    send_lines(ann, 205, 100);
+    world_settle(w);
+    raw_window(slow, SIZE_MAX);
+    seen = lines_in_order(slow, "Ann", 205);
+    ck_assert_int_lt(seen, 100);
+    ck_assert_int_eq(missed_lines(slow), 100 - seen);
 }
 END_TEST
 

@@ -13,7 +13,8 @@
 
 struct world_connection {
     bool open;
-    bool stalled; /* its outbox was not read to the end */
+    bool stalled;  /* its outbox was not read to the end */
+    size_t window; /* bytes that its client still reads; SIZE_MAX: all */
     struct raw *raw;
     struct console *console;
     enum console_link link;
@@ -449,6 +450,7 @@ static uint32_t open_connection(struct world *w, uint32_t ip)
                                          .local = w->server_ip};
             w->connections[conn].open = true;
             w->connections[conn].stalled = false;
+            w->connections[conn].window = SIZE_MAX;
             w->connections[conn].in_bytes = 0;
             w->connections[conn].raw = NULL;
             w->connections[conn].console = NULL;
@@ -487,13 +489,12 @@ static void drain(struct world *w, uint32_t conn)
     uint32_t size = 0;
     const uint8_t *bytes = nascar_outbox(w->state, conn, &size);
     size_t read = size;
-    struct raw *raw = connection->raw;
-    if (raw != NULL && raw->window != SIZE_MAX) {
-        read = raw->window < read ? raw->window : read;
-        raw->window -= read;
+    if (connection->window != SIZE_MAX) {
+        read = connection->window < read ? connection->window : read;
+        connection->window -= read;
     }
-    if (raw != NULL) {
-        raw->bytes_read += read;
+    if (connection->raw != NULL) {
+        connection->raw->bytes_read += read;
     }
     connection->stalled = read < size;
     if (read > 0) {
@@ -522,8 +523,7 @@ static bool drain_all(struct world *w)
     }
     for (uint32_t conn = 0; conn < w->connection_count; conn++) {
         struct world_connection *connection = &w->connections[conn];
-        if (connection->open && connection->stalled && connection->raw != NULL &&
-            connection->raw->window > 0) {
+        if (connection->open && connection->stalled && connection->window > 0) {
             drain(w, conn);
             moved = true;
         }
@@ -845,6 +845,16 @@ void world_cut(struct world *w, struct console *c, enum console_link link)
     world_settle(w);
 }
 
+void world_window(struct world *w, struct console *c, size_t bytes)
+{
+    for (size_t i = 0; i < w->console_count; i++) {
+        if (w->consoles[i].console == c && w->consoles[i].conn[CONSOLE_LOBBY] != NASCAR_NONE) {
+            w->connections[w->consoles[i].conn[CONSOLE_LOBBY]].window = bytes;
+        }
+    }
+    world_settle(w);
+}
+
 void world_all_well(struct world *w)
 {
     for (size_t i = 0; i < w->console_count; i++) {
@@ -861,7 +871,6 @@ struct raw *raw_open(struct world *w, uint32_t ip)
 {
     struct raw *r = must(calloc(1, sizeof *r));
     r->world = w;
-    r->window = SIZE_MAX;
     r->ip = ip == 0 ? world_fresh_ip(w) : ip;
     w->raws = grow(w->raws, w->raw_count, &w->raw_room, sizeof *w->raws);
     w->raws[w->raw_count++] = r;
@@ -978,7 +987,9 @@ void raw_forget(struct raw *r)
 
 void raw_window(struct raw *r, size_t bytes)
 {
-    r->window = bytes;
+    if (r->conn != NASCAR_NONE) {
+        r->world->connections[r->conn].window = bytes;
+    }
     world_settle(r->world);
 }
 

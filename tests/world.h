@@ -111,6 +111,9 @@ struct console *world_console(struct world *w, uint32_t ip);
 struct console *world_player(struct world *w, const char *name);
 /* The link breaks without a word from the console. */
 void world_cut(struct world *w, struct console *c, enum console_link link);
+/* Its lobby link reads only so many bytes more, until told otherwise (SIZE_MAX:
+ * all) or until it connects again. */
+void world_window(struct world *w, struct console *c, size_t bytes);
 /* Fails the test unless every console is not misled. */
 void world_all_well(struct world *w);
 
@@ -129,7 +132,6 @@ struct raw {
     struct world *world;
     uint32_t conn, ip; /* conn: NASCAR_NONE once closed */
     bool keeps_pings;  /* ~png and PING are not echoed, but kept as frames */
-    size_t window;     /* bytes it reads before it stalls; SIZE_MAX: never */
     char name[32];     /* raw_login()'s */
     uint8_t key[16];   /* from skey */
     struct console_pad pad;
