@@ -1368,6 +1368,7 @@ struct player {
     bool self_due;       /* its own record is to be sent */
     bool ranks_due;
     struct subscription rooms, populations, users;
+    int64_t last_login_s; /* the one before this */
     char peeked[PERSONA_CHARS + 1]; /* by `peek`: whom the next `auxi` challenges */
     char text[TOKEN_CHARS + 1];     /* X, by `auxi` */
 };
@@ -2367,6 +2368,15 @@ static void subscribe(struct nascar *s, struct feed *feed, struct subscription *
     feed->subscribers++;
 }
 
+/* The whole list once more, without missing the end of an entry that the
+ * console was told of. */
+static void relist(struct subscription *sub)
+{
+    sub->since = sub->cursor > sub->since ? sub->cursor : sub->since;
+    sub->cursor = 0;
+    sub->at = NONE;
+}
+
 /* ---- Rows: what the lists say (PROTOCOL 3.3) ----------------------------- */
 
 static struct persona *player_persona(const struct nascar *s, const struct player *p)
@@ -2690,7 +2700,8 @@ static void apply_rooms(struct nascar *s)
         const struct config_room *wanted = &s->config.room[i];
         uint32_t r = find_room(s, wanted->name);
         if (r == NONE) {
-            if (room_create(s, wanted->name, wanted->description, "", wanted->limit, s->next_room) != NONE) {
+            if (s->next_room < FIRST_CREATED_ROOM && find_persona(s, wanted->name) == NONE &&
+                room_create(s, wanted->name, wanted->description, "", wanted->limit, s->next_room) != NONE) {
                 s->next_room++;
                 continue;
             }
@@ -2881,7 +2892,9 @@ static void lobby_unsubscribe(struct nascar *s, uint32_t player)
 static void start_lists(struct nascar *s, uint32_t player, bool rooms, bool users, bool ranks)
 {
     struct player *p = player_at(s, player);
-    if (rooms)
+    if (rooms && p->rooms.on)
+        relist(&p->rooms);
+    else if (rooms)
         subscribe(s, &s->room_feed, &p->rooms);
     p->ranks_due = p->ranks_due || ranks;
     if (rooms || users || ranks)
@@ -2908,8 +2921,7 @@ static void persona_off(struct nascar *s, uint32_t player)
     conn_at(s, p->conn)->state = CONN_ACCOUNT;
 }
 
-/* Puts a persona on: into the hub, and what `sele` asked for is sent. A list of
- * rooms that was followed already goes on, or a room's end could be missed. */
+/* Puts a persona on: into the hub, and what `sele` asked for is sent. */
 static void persona_on(struct nascar *s, uint32_t player, uint32_t persona)
 {
     struct player *p = player_at(s, player);
@@ -2918,7 +2930,7 @@ static void persona_on(struct nascar *s, uint32_t player, uint32_t persona)
     conn_at(s, p->conn)->state = CONN_PERSONA;
     room_enter(s, player, HUB);
     const struct wants *wants = &conn_at(s, p->conn)->wants;
-    start_lists(s, player, wants->rooms && !p->rooms.on, wants->users, wants->ranks);
+    start_lists(s, player, wants->rooms, wants->users, wants->ranks);
 }
 
 static void player_remove(struct nascar *s, uint32_t player)
@@ -2951,8 +2963,10 @@ static bool player_add(struct nascar *s, uint32_t c, uint32_t account)
     p->account = account;
     p->conn = c;
     p->persona = p->room = p->presence = p->pair = NONE;
-    account_at(s, account)->player = player;
-    account_at(s, account)->last_login_s = s->wall_s;
+    struct account *a = account_at(s, account);
+    p->last_login_s = a->last_login_s ? a->last_login_s : a->created_s;
+    a->player = player;
+    a->last_login_s = s->wall_s;
     conn->player = player;
     conn->state = CONN_ACCOUNT;
     return true;
@@ -3314,6 +3328,11 @@ static void reply(struct nascar *s, uint32_t c, const struct request *q, enum fa
     send_frame(s, c);
 }
 
+static struct player *conn_player(const struct nascar *s, uint32_t c)
+{
+    return player_at(s, conn_at(s, c)->player);
+}
+
 /* ---- Commands: the directory (PROTOCOL 3.1) ------------------------------ */
 
 /* A handler reads tags, checks, changes state, queues output. It returns OK if
@@ -3641,7 +3660,6 @@ static enum failure log_in(struct nascar *s, uint32_t c, uint32_t account)
 static enum failure finish_auth(struct nascar *s, uint32_t c, const struct request *q, uint32_t account)
 {
     const struct account *a = account_at(s, account);
-    int64_t last_s = a->last_login_s ? a->last_login_s : a->created_s;
     enum failure failure = log_in(s, c, account);
     if (failure)
         return failure;
@@ -3651,7 +3669,7 @@ static enum failure finish_auth(struct nascar *s, uint32_t c, const struct reque
     put_number(&s->frame, tag_SESS, sess);
     put_raw(&s->frame, tag_TOS, "1");
     put_address(&s->frame, tag_ADDR, conn_at(s, c)->peer);
-    put_date(&s->frame, tag_LAST, last_s);
+    put_date(&s->frame, tag_LAST, conn_player(s, c)->last_login_s);
     put_text(&s->frame, tag_SPAM, a->spam);
     put_text(&s->frame, tag_NAME, a->name);
     put_personas(s, a);
@@ -3854,11 +3872,6 @@ static enum failure applied_plain(struct nascar *s, uint32_t c, const struct req
 
 /* ---- Commands: personas (PROTOCOL 3.2) ----------------------------------- */
 
-static struct player *conn_player(const struct nascar *s, uint32_t c)
-{
-    return player_at(s, conn_at(s, c)->player);
-}
-
 static void write_persona_record(struct nascar *s, const char *kind, const char *persona, const char *account)
 {
     frame_begin(&s->frame, kind, "");
@@ -3952,7 +3965,7 @@ static enum failure do_pers(struct nascar *s, uint32_t c, const struct request *
     persona->ticket_until_s = s->wall_s + TICKET_S;
     reply_begin(s, q, OK);
     put_raw(&s->frame, tag_LKEY, ticket);
-    put_date(&s->frame, tag_LAST, account_at(s, persona->account)->last_login_s);
+    put_date(&s->frame, tag_LAST, player_at(s, player)->last_login_s);
     put_text(&s->frame, tag_PERS, persona->name);
     send_frame(s, c);
     if (again) /* from a room, whose name the console shows, back to the hub */
@@ -4301,9 +4314,7 @@ static enum failure challenge_message(struct nascar *s, uint32_t c, const struct
     }
     if (must_stall(s, player, target))
         return STALL;
-    enum failure failure = challenge_check(s, player, target);
-    if (!valid_token(text, size))
-        failure = BAD_TOKEN;
+    enum failure failure = valid_token(text, size) ? challenge_check(s, player, target) : BAD_TOKEN;
     if (failure)
         return refuse_challenge(s, c, q, target == NONE ? name : player_name(s, target), failure);
     reply_text(s, c, q, text);
@@ -4407,8 +4418,8 @@ static enum failure do_auxi(struct nascar *s, uint32_t c, const struct request *
         target = target_of_token(s, text, player_name(s, player));
     if (target != NONE && target != player) {
         enum failure failure = challenge_message(s, c, q, player_name(s, target), text, size);
-        if (p->pair != NONE)
-            p->peeked[0] = 0; /* the next one is for the player's own X again */
+        if (p->pair != NONE && pair_at(s, p->pair)->player[1] == target)
+            p->peeked[0] = 0; /* it has challenged: the next one is the player's own X again */
         return failure;
     }
     copy_text(p->text, sizeof p->text, text);
@@ -4541,7 +4552,7 @@ static enum failure do_roster(struct nascar *s, uint32_t c, const struct request
     return OK;
 }
 
-static enum failure refuse_roster(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
+static enum failure answer_roster(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
 {
     reply_begin(s, q, failure);
     put_number(&s->frame, tag_ID, get_number(q, tag_ID, 0));
@@ -4557,13 +4568,15 @@ static enum failure change_roster(struct nascar *s, uint32_t c, const struct req
     get_user(q, name);
     uint32_t other = find_persona(s, name);
     if (!list)
-        return refuse_roster(s, c, q, MISSING);
+        return answer_roster(s, c, q, MISSING);
+    if (!add && other == NONE) /* deleted meanwhile: gone from the roster, too */
+        return answer_roster(s, c, q, OK);
     if (other == NONE || other == owner)
-        return refuse_roster(s, c, q, NO_USER);
+        return answer_roster(s, c, q, NO_USER);
     uint32_t edge = find_edge(s, owner, other);
     if (add && edge == NONE &&
         (persona_at(s, owner)->edge_count == ROSTER_PER_PERSONA || pool_full(&s->edges)))
-        return refuse_roster(s, c, q, ROSTER_FULL);
+        return answer_roster(s, c, q, ROSTER_FULL);
     uint32_t lists = edge == NONE ? 0 : edge_at(s, edge)->other_and_lists & 3;
     lists = add ? lists | list : lists & ~list;
     append_text(letters, sizeof letters, lists & LIST_BUDDY ? "B" : "");
@@ -4590,7 +4603,7 @@ static enum failure applied_roster(struct nascar *s, uint32_t c, const struct re
 {
     char name[ANY_NAME_CHARS + 1];
     if (failure)
-        return refuse_roster(s, c, q, failure);
+        return answer_roster(s, c, q, failure);
     get_user(q, name);
     uint32_t other = find_persona(s, name);
     reply_begin(s, q, OK);
@@ -4974,10 +4987,12 @@ static enum failure apply_dper(struct nascar *s, const struct request *q)
     uint32_t i = find_persona(s, name), slot = 0;
     if (i == NONE)
         return NO_ACCOUNT;
-    if (is_online(s, i))
-        return MISSING;
     struct persona *persona = persona_at(s, i);
     struct account *a = account_at(s, persona->account);
+    if (persona->player != NONE) { /* put on while the record was on its way */
+        conn_doom(s, player_at(s, persona->player)->conn, "persona deleted");
+        player_remove(s, persona->player);
+    }
     while (a->persona[slot] != i)
         slot++;
     for (; slot + 1 < PERSONAS_PER_ACCOUNT; slot++)
@@ -5394,7 +5409,7 @@ bool nascar_step(struct nascar *s, const struct nascar_event *e)
         (s->record_count == RECORDS || s->job_count == RECORDS))
         return false;
     if (e->mono_ms > s->now_ms)
-        s->now_ms = e->mono_ms;
+        s->now_ms = e->mono_ms < UINT64_MAX / 2 ? e->mono_ms : UINT64_MAX / 2;
     s->wall_s = e->wall_s > s->newest_record_s ? e->wall_s : s->newest_record_s;
     s->wall_s = s->wall_s < LATEST_DATE_S ? s->wall_s : LATEST_DATE_S;
     switch (e->type) {
@@ -6990,15 +7005,16 @@ static void shell_accept(struct shell *sh, int listener)
             shell_open(sh, fd, peer, local);
             continue;
         }
-        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+        int error = errno;
+        if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
             char text[128];
             (void)snprintf(text, sizeof text, "event=accept_paused connections=%u reason=\"%s\"", sh->open,
-                           strerror(errno));
+                           strerror(error));
             shell_log(sh, NASCAR_LOG_WARN, text);
             sh->accept_paused = true;
             sh->accept_again_ms = sh->now_ms + ACCEPT_PAUSE_MS;
         }
-        if (errno != EINTR && errno != ECONNABORTED)
+        if (error != EINTR && error != ECONNABORTED)
             return;
     }
 }
@@ -7250,6 +7266,10 @@ static int serve(char **arguments)
     raise_file_limit(sh);
     sh->polled[0].fd = open_signals();
     sh->polled[0].events = POLLIN;
+    if (sh->polled[0].fd < 0) {
+        (void)complain("", "", "signals: %s", strerror(errno));
+        return 1;
+    }
     for (uint32_t i = 0; i < LISTENERS; i++) {
         sh->polled[1 + i].fd = open_listener(&sh->options, i);
         if (sh->polled[1 + i].fd < 0)

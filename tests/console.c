@@ -1096,16 +1096,18 @@ static void on_session(struct console *c, const char *payload)
     }
     c->challenge = CONSOLE_RACING;
     c->races++;
+    c->play_due = true;
 }
 
 static void on_play(struct console *c, const uint8_t *payload, size_t size)
 {
     c->plays++;
-    if (c->plays != c->races) {
+    if (!c->play_due) {
         mislead(c, "play without its +ses");
     } else if (size != sizeof c->race || memcmp(payload, c->race, size) != 0) {
         mislead(c, "play differs from what +ses says");
     }
+    c->play_due = false;
 }
 
 static void on_ping(struct console *c, enum console_link link, const char *kind, uint32_t code,
@@ -1775,6 +1777,7 @@ static void forget_lobby(struct console *c)
     c->entered = c->greeted = false;
     c->typing_until_ms = 0;
     c->challenge = CONSOLE_IDLE;
+    c->play_due = false;
 }
 
 static void hang_up(struct console *c, enum console_link link)

@@ -252,6 +252,7 @@ struct console {
     int32_t seed;
     char race_ticket[64];
     uint32_t races, plays; /* +ses and play frames that came */
+    bool play_due;         /* a +ses came whose play did not yet */
 
     /* buddy service */
     bool buddy_in;
