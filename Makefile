@@ -20,18 +20,20 @@ HARD  = -fstack-protector-strong -Wl,-z,relro,-z,now
 SERVER   = nascar_server.c nascar_server.h
 MAX_KIB  = 220
 
-# The last options come from contrib/musl.sh: where the C library is.
-RELEASE  = $(CC) $(STD) $(WARN) $(SMALL) $(HARD) $(CFLAGS) nascar_server.c @build/libc.flags
+# $(call release,COMPILER,FLAGS): FLAGS is a file of contrib/musl.sh's, which
+# says where the C library is.
+release  = $1 $(STD) $(WARN) $(SMALL) $(HARD) $(CFLAGS) nascar_server.c @$2
+RELEASE  = $(call release,$(CC),build/libc.flags)
 
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
-.PHONY: run test test-core test-live core-checks all-checks help clean distclean FORCE
+.PHONY: run test test-core test-live test-cross core-checks all-checks cross-checks cross help clean distclean FORCE
 
 ## make              build ./nascar_server: static, stripped, from one file
 nascar_server: $(SERVER) Makefile build/libc.flags
 	$(RELEASE) -o $@
 
-build/libc.flags: contrib/musl.sh
+build/libc.flags: contrib/musl.sh contrib/source.sh
 	@CC='$(CC)' sh contrib/musl.sh
 
 ## make run          build and start it; ARGS='--help' passes options
@@ -57,20 +59,24 @@ build/gcc/%:   TEST_CC = gcc
 build/asan/%:  TEST_CC = clang -fsanitize=address,undefined -fno-sanitize-recover=all
 build/uchar/%: TEST_CC = gcc -funsigned-char
 
+# and in emulation, on two other processors (see there).
+EMULATED = mips armhf
+WAYS     = gcc asan uchar $(EMULATED)
+
 BUILDING = @mkdir -p $(@D) && echo "Building $@"
 
 # $(call in,WAYS,NAMES): the products NAMES in each way's folder.
 in = $(foreach way,$1,$(addprefix build/$(way)/,$2))
 
-$(call in,gcc asan uchar,$(HELPERS:=.o)): tests/$$(*F).c $(HEADERS)
+$(call in,$(WAYS),$(HELPERS:=.o)): tests/$$(*F).c $(HEADERS)
 	$(BUILDING)
 	@$(TEST_CC) $(TEST_FLAGS) -c -o $@ $<
 
 # An archive, so that a suite without the server links the console alone.
-$(call in,gcc asan uchar,helpers.a): $(HELPERS:%=$$(@D)/%.o)
+$(call in,$(WAYS),helpers.a): $(HELPERS:%=$$(@D)/%.o)
 	@ar rcs $@ $^
 
-$(call in,gcc asan uchar,$(SUITES)): tests/$$(@F).c $$(@D)/helpers.a $(HEADERS)
+$(call in,$(WAYS),$(SUITES)): tests/$$(@F).c $$(@D)/helpers.a $(HEADERS)
 	$(BUILDING)
 	@$(TEST_CC) $(TEST_FLAGS) $(if $(filter test_shell%,$(@F)),-Dmain=nascar_main,-DNASCAR_NO_SHELL) \
 	    -o $@ $< $(filter %.a,$^) $(CHECK_FLAGS)
@@ -80,8 +86,9 @@ build/gcc/live: tests/live.c build/gcc/console.o $(HEADERS)
 	@$(TEST_CC) $(TEST_FLAGS) -o $@ $< $(filter %.o,$^)
 
 # Each check leaves its output in build/log/NAME and prints one line. run.sh
-# never fails, so that all of them run; tests/total.sh adds up.
-RUN = @sh tests/run.sh $@
+# never fails, so that all of them run; tests/total.sh adds up. test_transcript
+# leaves all that the server said in a file, which must not depend on the way.
+RUN = @TRANSCRIPT=$@.bytes sh tests/run.sh $@
 
 build/log/gcc.%: build/gcc/% FORCE
 	$(RUN) $<
@@ -94,6 +101,9 @@ build/log/asan.%: build/asan/% FORCE
 
 build/log/valgrind.%: build/gcc/% FORCE
 	$(RUN) env CK_FORK=no valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite $<
+
+build/log/same.%: build/log/gcc.test_transcript build/log/%.test_transcript FORCE
+	$(RUN) cmp build/log/gcc.test_transcript.bytes build/log/$*.test_transcript.bytes
 
 # Neither compiler warns about the file, whole or as the core alone, and the
 # release build does not with musl's headers.
@@ -119,7 +129,8 @@ core-checks: $(SUITES:%=build/log/gcc.%)
 
 all-checks: core-checks build/log/tidy build/log/binary build/log/warnings-release \
     $(foreach compiler,gcc clang,build/log/warnings.$(compiler) build/log/warnings-core.$(compiler)) \
-    $(foreach way,asan uchar valgrind,$(SUITES:%=build/log/$(way).%))
+    $(foreach way,asan uchar valgrind,$(SUITES:%=build/log/$(way).%)) \
+    build/log/same.asan build/log/same.uchar
 
 # What does not compile counts as one failure, and the rest still runs. Without
 # a -j of the caller's, all cores are used; the live test, which keeps time,
@@ -150,6 +161,81 @@ test-live:
 	@$(MAKE) $(KEEP_GOING) build/log/live $(BROKEN)
 	@sh tests/total.sh
 
+# ---- Other processors --------------------------------------------------------
+# Debian's cross compilers, and a musl for each (contrib/musl.sh). Two are tested
+# in emulation: MIPS is big-endian, and ARM has an unsigned char; both have 32
+# bits and the opposite of each other's in every other respect that a C program
+# can see. The emulator is called by name: binfmt need not be there.
+
+TARGETS = mips mipsel armhf aarch64
+
+CC-mips    = mips-linux-gnu-gcc
+CC-mipsel  = mipsel-linux-gnu-gcc
+CC-armhf   = arm-linux-gnueabihf-gcc
+CC-aarch64 = aarch64-linux-gnu-gcc
+QEMU-mips  = qemu-mips-static
+QEMU-armhf = qemu-arm-static
+
+# MIPS's instructions are long, and its pages and aarch64's may be of 64 KiB.
+CROSS_MAX_KIB = 320
+
+$(TARGETS:%=build/libc-%.flags): build/libc-%.flags: contrib/musl.sh contrib/source.sh
+	@TARGET=$* CC='$(CC-$*)' sh contrib/musl.sh
+
+$(TARGETS:%=build/%/nascar_server): build/%/nascar_server: $(SERVER) Makefile build/libc-%.flags
+	$(BUILDING)
+	@$(call release,$(CC-$*),build/libc-$*.flags) -o $@
+
+# The suites need Check for that processor too. It stays with musl.
+$(EMULATED:%=build/musl-%/lib/libcheck.a): build/musl-%/lib/libcheck.a: tests/libcheck.sh | build/libc-%.flags
+	@TARGET=$* CC='$(CC-$*)' sh tests/libcheck.sh
+
+$(call in,$(EMULATED),$(HELPERS:=.o) $(SUITES)): | build/musl-$$(notdir $$(@D))/lib/libcheck.a
+
+build/mips/%:  TEST_CC = $(CC-mips) -fsigned-char @build/libc-mips.flags
+build/armhf/%: TEST_CC = $(CC-armhf) -funsigned-char @build/libc-armhf.flags
+build/mips/% build/armhf/%: CHECK_FLAGS = -lcheck -lcrypt
+
+# The live test starts a program, not a command.
+$(EMULATED:%=build/%/nascar_server.qemu): build/%/nascar_server.qemu: build/%/nascar_server
+	@printf '#!/bin/sh\nexec %s %s "$$@"\n' $(QEMU-$*) $< >$@
+	@chmod +x $@
+
+EMULATE = env CK_TIMEOUT_MULTIPLIER=30
+
+build/log/mips.%: build/mips/% FORCE
+	$(RUN) $(EMULATE) $(QEMU-mips) $<
+
+build/log/armhf.%: build/armhf/% FORCE
+	$(RUN) $(EMULATE) $(QEMU-armhf) $<
+
+build/log/binary.%: build/%/nascar_server FORCE
+	$(RUN) sh tests/binary.sh $< $(CROSS_MAX_KIB)
+
+build/log/live.%: build/gcc/live build/%/nascar_server.qemu FORCE
+	$(RUN) $< build/$*/nascar_server.qemu
+
+cross-checks: build/log/same.asan $(foreach target,$(EMULATED),\
+    $(SUITES:%=build/log/$(target).%) build/log/same.$(target) build/log/binary.$(target))
+
+## make test-cross   the suites and the live test on big-endian MIPS and on ARM, emulated
+test-cross:
+	@sh tests/need.sh test-cross $(EMULATED)
+	$(START)
+	@$(MAKE) $(KEEP_GOING) $(JOBS) cross-checks $(BROKEN)
+	@$(MAKE) $(KEEP_GOING) $(EMULATED:%=build/log/live.%) $(BROKEN)
+	@sh tests/total.sh
+
+## make cross        static binaries for routers: build/{mips,mipsel,armhf,aarch64}/nascar_server
+cross:
+	@sh tests/need.sh cross $(TARGETS)
+	@$(MAKE) --no-print-directory $(JOBS) $(TARGETS:%=build/%/nascar_server)
+	@for target in $(TARGETS); do \
+	    sh tests/binary.sh build/$$target/nascar_server $(CROSS_MAX_KIB) >build/$$target/binary.txt || \
+	        { cat build/$$target/binary.txt; exit 1; }; \
+	    echo "build/$$target/nascar_server: $$(wc -c <build/$$target/nascar_server) bytes, static, hardened, stripped"; \
+	done
+
 # ---- The rest ----------------------------------------------------------------
 
 ## make help         this list
@@ -158,7 +244,7 @@ help:
 
 ## make clean        remove what was built, musl apart
 clean:
-	rm -rf nascar_server $(filter-out build/musl,$(wildcard build/*))
+	rm -rf nascar_server $(filter-out build/musl% build/sources,$(wildcard build/*))
 
 ## make distclean    remove musl too
 distclean:

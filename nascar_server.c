@@ -5911,8 +5911,18 @@ static bool system_hash(void *world, const char *password, const char *setting, 
 
 static bool system_entropy(void *world, void *bytes, size_t size)
 {
+    uint8_t *p = bytes;
     (void)world;
-    return getrandom(bytes, size, 0) == (ssize_t)size;
+    while (size > 0) { /* a signal or an old kernel may cut it short */
+        ssize_t n = getrandom(p, size, 0);
+        if (n < 0 && errno != EINTR)
+            return false;
+        if (n > 0) {
+            p += n;
+            size -= (size_t)n;
+        }
+    }
+    return true;
 }
 
 static uint64_t system_mono_ms(void *world)

@@ -1304,17 +1304,19 @@ static void guest_rushes(struct truth *t, size_t who, unsigned number)
         return;
     }
     uint32_t choice = world_below(t->world, 12);
+    /* A request to move that fails ends a race, which the console would not know. */
+    bool walks = c->challenge == CONSOLE_IDLE || c->challenge == CONSOLE_RECEIVED;
     if (c->stage != CONSOLE_INSIDE || (console_awaits(c, CONSOLE_LOBBY) > 0 && choice < 8)) {
         choice = c->stage != CONSOLE_INSIDE ? 11 : 9 + choice % 3;
     }
     switch (choice) {
     case 0: case 1:
-        if (c->challenge != CONSOLE_RACING) {
+        if (walks) {
             console_move(c, name, "");
         }
         break;
     case 2: case 3:
-        if (c->challenge != CONSOLE_RACING && name[0] == 'C') {
+        if (walks && name[0] == 'C') {
             console_create_room(c, name, "", "None", 4);
         }
         break;

@@ -1,0 +1,2005 @@
+/* The live test: the real binary on real loopback sockets. Each case runs in a
+ * process of its own, starts servers of its own on free ports, and is ended
+ * with them at its deadline.
+ *
+ * usage: live ./nascar_server [PART]     only the cases with PART in their name
+ *
+ * One line a case, `ok NAME` or `FAILED NAME: why`, and the numbers that it
+ * measured; at the end `live: N passed, N failed`.
+ *
+ * SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE 1 /* memmem, pipe2 */
+
+#include "console.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SERVERS 8
+#define SEATS 128
+#define PATHS 8
+#define ARGUMENTS 96
+#define TEXT_BYTES 4096
+#define LOCALHOST 0x7F000001u
+#define SERVER_ARGUMENTS "--bind", "127.0.0.1", "--directory-port", "0", "--lobby-port", "0", "--buddy-port", "0"
+
+enum { DIRECTORY, LOBBY, BUDDY, PORTS };
+
+/* What a case leaves for the parent, in memory that both see. */
+struct result {
+    char why[1024];         /* empty: it passed */
+    char notes[TEXT_BYTES]; /* lines to print */
+    char log[TEXT_BYTES];   /* the end of the servers' logs, when it failed */
+};
+
+struct server {
+    pid_t pid; /* 0: it has ended */
+    FILE *log; /* its standard error */
+    uint16_t port[PORTS];
+    char ready[256]; /* its line on standard output */
+};
+
+/* A console and its sockets. */
+struct seat {
+    const struct server *server;
+    struct console *console;
+    uint32_t ip;
+    int fd[CONSOLE_LINKS]; /* -1: closed */
+    int receive_bytes;     /* SO_RCVBUF; 0: the system's */
+    bool deaf;             /* does not read its lobby link */
+    size_t cut_bytes;      /* of a frame, when its last link ended */
+};
+
+/* Everything of the case that this process runs. */
+static const char *binary;
+static bool emulated;     /* another processor, of 32 bits (make test-cross) */
+static bool instrumented; /* by sanitizers or an emulator, which change memory and speed */
+static struct result *result;
+static struct server servers[SERVERS];
+static size_t server_count;
+static struct seat seats[SEATS];
+static size_t seat_count;
+static char paths[PATHS][64]; /* files to remove */
+static size_t path_count;
+static char *sent; /* all that the consoles sent, if kept */
+static size_t sent_bytes;
+static bool keeps_sent;
+
+/* ---- Time, failing ------------------------------------------------------- */
+
+static uint64_t now_us(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static uint64_t now_ms(void)
+{
+    return now_us() / 1000;
+}
+
+static void sleep_ms(long ms)
+{
+    struct timespec pause = {ms / 1000, ms % 1000 * 1000000};
+    (void)nanosleep(&pause, NULL);
+}
+
+static void clean_up(void)
+{
+    for (size_t i = 0; i < server_count; i++) {
+        if (servers[i].pid > 0) {
+            (void)kill(servers[i].pid, SIGKILL);
+            (void)waitpid(servers[i].pid, NULL, 0);
+        }
+    }
+    for (size_t i = 0; i < path_count; i++) {
+        (void)unlink(paths[i]);
+    }
+}
+
+static void keep_log_ends(void);
+
+/* Ends the case. */
+__attribute__((format(printf, 1, 2), noreturn)) static void fail(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(result->why, sizeof result->why, format, arguments);
+    va_end(arguments);
+    keep_log_ends();
+    clean_up();
+    _exit(1);
+}
+
+#define EXPECT(condition)                                        \
+    do {                                                         \
+        if (!(condition)) {                                      \
+            fail("line %d: %s", __LINE__, #condition);           \
+        }                                                        \
+    } while (0)
+
+__attribute__((format(printf, 1, 2))) static void note(const char *format, ...)
+{
+    size_t used = strlen(result->notes);
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(result->notes + used, sizeof result->notes - used, format, arguments);
+    va_end(arguments);
+}
+
+/* Lets the consoles go on until the condition holds; fails if it does not. */
+#define UNTIL(ms, condition)                                                             \
+    do {                                                                                 \
+        for (uint64_t end_ms = now_ms() + (ms); !(condition); pump(20)) {                \
+            if (now_ms() > end_ms) {                                                     \
+                fail("line %d: not within %u ms: %s", __LINE__, (unsigned)(ms), #condition); \
+            }                                                                            \
+        }                                                                                \
+    } while (0)
+
+static void pump(int timeout_ms);
+
+static void run_for(uint32_t ms)
+{
+    for (uint64_t end = now_ms() + ms, now; (now = now_ms()) < end;) {
+        pump(end - now < 20 ? (int)(end - now) : 20);
+    }
+}
+
+/* ---- The server as a process --------------------------------------------- */
+
+/* The whole of a file, NUL-terminated; valid until the next call. */
+static const char *contents(FILE *file)
+{
+    static char *text;
+    static size_t room;
+    struct stat status;
+    size_t size = 0;
+    if (fstat(fileno(file), &status) != 0) {
+        return "";
+    }
+    if ((size_t)status.st_size + 1 > room) {
+        room = (size_t)status.st_size * 2 + 4096;
+        text = realloc(text, room);
+        if (text == NULL) {
+            abort();
+        }
+    }
+    while (size + 1 < room) { /* pread: the writer's position is the same one */
+        ssize_t n = pread(fileno(file), text + size, room - 1 - size, (off_t)size);
+        if (n <= 0) {
+            break;
+        }
+        size += (size_t)n;
+    }
+    text[size] = '\0';
+    return text;
+}
+
+static void keep_log_ends(void)
+{
+    for (size_t i = 0; i < server_count; i++) {
+        const char *text = contents(servers[i].log);
+        size_t used = strlen(result->log), size = strlen(text);
+        const char *end = size > 1500 ? text + size - 1500 : text;
+        (void)snprintf(result->log + used, sizeof result->log - used, "[server %zu] %s%s\n", i,
+                       end > text ? "..." : "", end);
+    }
+}
+
+/* How many lines of the log hold both texts; `other` NULL: any. */
+static size_t log_lines(const struct server *s, const char *part, const char *other)
+{
+    size_t count = 0;
+    const char *line = contents(s->log);
+    while (*line != '\0') {
+        size_t size = strcspn(line, "\n");
+        if (memmem(line, size, part, strlen(part)) != NULL &&
+            (other == NULL || memmem(line, size, other, strlen(other)) != NULL)) {
+            count++;
+        }
+        line += size + (line[size] == '\n');
+    }
+    return count;
+}
+
+static bool logged(const struct server *s, const char *part)
+{
+    return log_lines(s, part, NULL) > 0;
+}
+
+/* What becomes the server: dies with us, has nothing but its own streams. */
+__attribute__((noreturn)) static void become_server(const char *const *arguments, int out, int err,
+                                                    rlim_t files)
+{
+    char *copy[ARGUMENTS];
+    size_t count = 0;
+    struct rlimit limit = {files, files};
+    int nothing = open("/dev/null", O_RDWR);
+    for (; arguments[count] != NULL && count + 1 < ARGUMENTS; count++) {
+        copy[count] = strdup(arguments[count]);
+    }
+    copy[count] = NULL;
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    (void)dup2(nothing, STDIN_FILENO);
+    (void)dup2(out, STDOUT_FILENO);
+    (void)dup2(err, STDERR_FILENO);
+    for (int fd = 3; fd < 1024; fd++) {
+        (void)close(fd);
+    }
+    if (files > 0) {
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    /* The search for leaks takes files. */
+    (void)setenv("ASAN_OPTIONS", files > 0 ? "detect_leaks=0" : "print_legend=0:allow_addr2line=1", 0);
+    (void)setenv("UBSAN_OPTIONS", "print_stacktrace=1", 0);
+    (void)execv(binary, copy);
+    (void)fprintf(stderr, "cannot start %s: %s\n", binary, strerror(errno));
+    _exit(127);
+}
+
+/* Waits for a process; its exit status, -1 if it died, -2 if it still runs. */
+static int wait_exit(pid_t pid, uint64_t ms)
+{
+    int status = 0;
+    for (uint64_t end = now_ms() + ms;; sleep_ms(2)) {
+        if (waitpid(pid, &status, WNOHANG) == pid) {
+            return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+        }
+        if (now_ms() > end) {
+            return -2;
+        }
+    }
+}
+
+static uint16_t port_of(const char *line, const char *name)
+{
+    char key[32];
+    unsigned port = 0;
+    (void)snprintf(key, sizeof key, " %s=127.0.0.1:", name);
+    const char *at = strstr(line, key);
+    if (at == NULL || sscanf(at + strlen(key), "%u", &port) != 1 || port == 0 || port > 65535) {
+        fail("no %s port in the line `%s`", name, line);
+    }
+    return (uint16_t)port;
+}
+
+/* Starts a server with these arguments after the usual ones. `files`: the
+ * limit of open files; 0: as it is. */
+static struct server *start_limited(const char *const *extra, rlim_t files)
+{
+    const char *arguments[ARGUMENTS] = {binary, SERVER_ARGUMENTS, NULL};
+    struct server *s = &servers[server_count];
+    int out[2];
+    size_t count = 0, got = 0;
+    EXPECT(server_count < SERVERS);
+    while (arguments[count] != NULL) {
+        count++;
+    }
+    for (; *extra != NULL && count + 1 < ARGUMENTS; extra++) {
+        arguments[count++] = *extra;
+    }
+    s->log = tmpfile();
+    EXPECT(s->log != NULL && pipe2(out, O_CLOEXEC) == 0);
+    s->pid = fork();
+    EXPECT(s->pid >= 0);
+    if (s->pid == 0) {
+        become_server(arguments, out[1], fileno(s->log), files);
+    }
+    server_count++;
+    (void)close(out[1]);
+    while (got + 1 < sizeof s->ready && memchr(s->ready, '\n', got) == NULL) {
+        struct pollfd readable = {.fd = out[0], .events = POLLIN};
+        ssize_t n = poll(&readable, 1, 5000) == 1 ? read(out[0], s->ready + got, sizeof s->ready - 1 - got) : 0;
+        if (n <= 0) {
+            fail("the server is not ready");
+        }
+        got += (size_t)n;
+    }
+    (void)close(out[0]);
+    s->port[DIRECTORY] = port_of(s->ready, "directory");
+    s->port[LOBBY] = port_of(s->ready, "lobby");
+    s->port[BUDDY] = port_of(s->ready, "buddy");
+    EXPECT(strncmp(s->ready, "ready directory=", 16) == 0);
+    return s;
+}
+
+#define START(...) start_limited((const char *const[]){__VA_ARGS__, NULL}, 0)
+#define CHEAP "--hash-cost", "4" /* a password takes a millisecond */
+
+static bool alive(const struct server *s)
+{
+    return s->pid > 0 && waitpid(s->pid, NULL, WNOHANG) == 0;
+}
+
+/* Sends the signal and returns how long the end took; fails unless it ends by
+ * itself with status 0. */
+static uint64_t stop(struct server *s, int signal_number)
+{
+    uint64_t began = now_ms();
+    EXPECT(s->pid > 0);
+    (void)kill(s->pid, signal_number);
+    int status = wait_exit(s->pid, 5000);
+    if (status != -2) {
+        s->pid = 0;
+    }
+    if (status != 0) {
+        fail("the server %s", status == -2 ? "does not stop" : status == -1 ? "died" : "ended with an error");
+    }
+    EXPECT(logged(s, "event=stop"));
+    return now_ms() - began;
+}
+
+/* A run of the binary that is expected to end by itself. */
+struct outcome {
+    int status;
+    char out[2 * TEXT_BYTES], err[TEXT_BYTES];
+};
+
+static const struct outcome *outcome_of(const char *const *extra)
+{
+    static struct outcome o;
+    const char *arguments[ARGUMENTS] = {binary};
+    size_t count = 1;
+    FILE *out = tmpfile(), *err = tmpfile();
+    EXPECT(out != NULL && err != NULL);
+    for (; *extra != NULL && count + 1 < ARGUMENTS; extra++) {
+        arguments[count++] = *extra;
+    }
+    pid_t pid = fork();
+    EXPECT(pid >= 0);
+    if (pid == 0) {
+        become_server(arguments, fileno(out), fileno(err), 0);
+    }
+    o.status = wait_exit(pid, 3000);
+    if (o.status == -2) {
+        (void)kill(pid, SIGKILL);
+        (void)waitpid(pid, NULL, 0);
+    }
+    (void)snprintf(o.out, sizeof o.out, "%s", contents(out));
+    (void)snprintf(o.err, sizeof o.err, "%s", contents(err));
+    (void)fclose(out);
+    (void)fclose(err);
+    return &o;
+}
+
+#define RUN(...) outcome_of((const char *const[]){__VA_ARGS__, NULL})
+
+/* Calls `each` for the process and its children. */
+static void for_tree(pid_t pid, void each(pid_t pid, void *sum), void *sum)
+{
+    char path[64];
+    int child;
+    each(pid, sum);
+    (void)snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid, (int)pid);
+    FILE *file = fopen(path, "r");
+    while (file != NULL && fscanf(file, "%d", &child) == 1) {
+        each((pid_t)child, sum);
+    }
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+}
+
+static void add_cpu(pid_t pid, void *sum)
+{
+    char path[64], text[1024];
+    unsigned long user = 0, kernel = 0;
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *file = fopen(path, "r");
+    if (file == NULL) {
+        return;
+    }
+    const char *end = fgets(text, sizeof text, file) != NULL ? strrchr(text, ')') : NULL;
+    if (end != NULL && sscanf(end, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &kernel) == 2) {
+        *(uint64_t *)sum += (uint64_t)(user + kernel) * 1000 / (uint64_t)sysconf(_SC_CLK_TCK);
+    }
+    (void)fclose(file);
+}
+
+/* Processor time that the server has used, in ms. */
+static uint64_t cpu_ms(const struct server *s)
+{
+    uint64_t sum = 0;
+    for_tree(s->pid, add_cpu, &sum);
+    return sum;
+}
+
+struct memory {
+    unsigned long rss_kib, pss_kib;
+};
+
+static void add_memory(pid_t pid, void *sum)
+{
+    struct memory *m = sum;
+    char path[64], line[256];
+    unsigned long kib;
+    (void)snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)pid);
+    FILE *file = fopen(path, "r");
+    if (file == NULL) {
+        return;
+    }
+    while (fgets(line, sizeof line, file) != NULL) {
+        if (sscanf(line, "Rss: %lu", &kib) == 1) {
+            m->rss_kib += kib;
+        } else if (sscanf(line, "Pss: %lu", &kib) == 1) {
+            m->pss_kib += kib;
+        }
+    }
+    (void)fclose(file);
+}
+
+static struct memory memory_of(const struct server *s)
+{
+    struct memory sum = {0, 0};
+    for_tree(s->pid, add_memory, &sum);
+    return sum;
+}
+
+/* A file with this text; its name stays valid. */
+static const char *write_file(const char *path, const char *text)
+{
+    int fd;
+    if (path == NULL) {
+        EXPECT(path_count < PATHS);
+        char *fresh = paths[path_count];
+        (void)snprintf(fresh, sizeof paths[0], "/tmp/nascar-live-XXXXXX");
+        fd = mkstemp(fresh);
+        path_count++;
+        path = fresh;
+    } else {
+        fd = open(path, O_WRONLY | O_TRUNC);
+    }
+    EXPECT(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+    (void)close(fd);
+    return path;
+}
+
+/* ---- Sockets --------------------------------------------------------------- */
+
+/* A connection from this address of our own; 0: any. -1 if it is refused. */
+static int connect_to(uint16_t port, uint32_t from, int receive_bytes)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+    struct sockaddr_in own = {.sin_family = AF_INET};
+    int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    to.sin_addr.s_addr = htonl(LOCALHOST);
+    own.sin_addr.s_addr = htonl(from);
+    if (fd >= 0) {
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        if (receive_bytes > 0) {
+            (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof receive_bytes);
+        }
+        if ((from == 0 || bind(fd, (const struct sockaddr *)&own, sizeof own) == 0) &&
+            connect(fd, (const struct sockaddr *)&to, sizeof to) == 0) {
+            return fd;
+        }
+        (void)close(fd);
+    }
+    return -1;
+}
+
+static int raw_open(const struct server *s, int port, uint32_t from)
+{
+    int fd = connect_to(s->port[port], from, 0);
+    EXPECT(fd >= 0);
+    return fd;
+}
+
+static void raw_send_bytes(int fd, const void *bytes, size_t size)
+{
+    EXPECT(send(fd, bytes, size, MSG_NOSIGNAL) == (ssize_t)size);
+}
+
+/* A frame with this length word, whatever its payload's. */
+static size_t broken_frame(uint8_t out[64], const char *kind, uint32_t length)
+{
+    size_t size = console_frame(out, 64, kind, 0, "NAME=0\n", 8);
+    for (size_t i = 0; i < 4; i++) {
+        out[8 + i] = (uint8_t)(length >> (24 - 8 * i));
+    }
+    return size;
+}
+
+static void raw_send(int fd, const char *kind, const char *payload)
+{
+    uint8_t frame[CONSOLE_REQUEST_BYTES];
+    raw_send_bytes(fd, frame, console_frame(frame, sizeof frame, kind, 0, payload, strlen(payload) + 1));
+}
+
+/* Reads exactly so much within the time; false at the end or a reset. */
+static bool raw_read(int fd, uint8_t *bytes, size_t size, uint64_t ms)
+{
+    uint64_t end = now_ms() + ms;
+    while (size > 0) {
+        struct pollfd readable = {.fd = fd, .events = POLLIN};
+        uint64_t now = now_ms();
+        if (now >= end || poll(&readable, 1, (int)(end - now)) != 1) {
+            return false;
+        }
+        ssize_t n = recv(fd, bytes, size, 0);
+        if (n <= 0) {
+            return false;
+        }
+        bytes += n;
+        size -= (size_t)n;
+    }
+    return true;
+}
+
+/* The next frame; false if none comes. */
+static bool raw_frame(int fd, char kind[5], char payload[CONSOLE_FRAME_BYTES], uint64_t ms)
+{
+    uint8_t header[CONSOLE_HEADER_BYTES];
+    if (!raw_read(fd, header, sizeof header, ms)) {
+        return false;
+    }
+    uint32_t length = (uint32_t)header[8] << 24 | (uint32_t)header[9] << 16 | (uint32_t)header[10] << 8 | header[11];
+    EXPECT(length >= CONSOLE_HEADER_BYTES && length < CONSOLE_FRAME_BYTES);
+    memcpy(kind, header, 4);
+    kind[4] = '\0';
+    size_t size = length - CONSOLE_HEADER_BYTES;
+    payload[size] = '\0';
+    return raw_read(fd, (uint8_t *)payload, size, ms);
+}
+
+/* Sends a request and says whether its answer came, in time and with a payload
+ * that holds `part`. Pushes are passed over. */
+static bool raw_asks(int fd, const char *kind, const char *request, const char *part, uint64_t ms)
+{
+    char got[5], payload[CONSOLE_FRAME_BYTES];
+    raw_send(fd, kind, request);
+    while (raw_frame(fd, got, payload, ms)) {
+        if (strcmp(got, kind) == 0) {
+            return strstr(payload, part) != NULL;
+        }
+    }
+    return false;
+}
+
+enum ending { OPEN, ENDED, RESET };
+
+/* Reads on, adding to *bytes, until the other side ends the connection. */
+static enum ending raw_end(int fd, uint64_t ms, size_t *bytes)
+{
+    uint8_t waste[65536];
+    uint64_t end = now_ms() + ms;
+    for (;;) {
+        struct pollfd readable = {.fd = fd, .events = POLLIN};
+        uint64_t now = now_ms();
+        if (now >= end || poll(&readable, 1, (int)(end - now)) != 1) {
+            return OPEN;
+        }
+        ssize_t n = recv(fd, waste, sizeof waste, 0);
+        if (n <= 0) {
+            return n == 0 ? ENDED : RESET;
+        }
+        if (bytes != NULL) {
+            *bytes += (size_t)n;
+        }
+    }
+}
+
+/* Closes with a reset instead of a FIN. */
+static void raw_reset(int fd)
+{
+    struct linger now = {.l_onoff = 1, .l_linger = 0};
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    (void)close(fd);
+}
+
+static bool directory_answers(const struct server *s, int port, uint32_t from)
+{
+    int fd = raw_open(s, port, from);
+    bool answers = raw_asks(fd, "@dir", "PROD=NASCAR-PS2-2004\n", "SESS=", 3000);
+    (void)close(fd);
+    return answers;
+}
+
+/* ---- Consoles on sockets --------------------------------------------------- */
+
+static struct seat *seat_new(const struct server *s, uint32_t ip)
+{
+    struct seat *seat = &seats[seat_count];
+    EXPECT(seat_count < SEATS);
+    seat->server = s;
+    seat->ip = ip;
+    seat->console = console_new((uint32_t)seat_count * 2654435761u + 1);
+    console_tick(seat->console, now_ms());
+    for (size_t i = 0; i < CONSOLE_LINKS; i++) {
+        seat->fd[i] = -1;
+    }
+    seat_count++;
+    return seat;
+}
+
+static void keep_sent(const uint8_t *bytes, size_t size)
+{
+    if (!keeps_sent) {
+        return;
+    }
+    sent = realloc(sent, sent_bytes + size + 1);
+    EXPECT(sent != NULL);
+    for (size_t i = 0; i < size; i++) { /* so that it is one text */
+        sent[sent_bytes++] = bytes[i] == 0 ? '\n' : (char)bytes[i];
+    }
+    sent[sent_bytes] = '\0';
+}
+
+static void link_over(struct seat *seat, enum console_link link)
+{
+    (void)close(seat->fd[link]);
+    seat->fd[link] = -1;
+    seat->cut_bytes = seat->console->link[link].in_bytes;
+    console_link_closed(seat->console, link);
+}
+
+static void link_open(struct seat *seat, enum console_link link, uint32_t address, uint16_t port)
+{
+    if (link == CONSOLE_DIRECTORY) {
+        address = LOCALHOST;
+        port = seat->server->port[DIRECTORY];
+    }
+    if (address != LOCALHOST) {
+        fail("%s is sent to the address %lx", seat->console->name, (unsigned long)address);
+    }
+    seat->fd[link] = connect_to(port, seat->ip, seat->receive_bytes);
+    if (seat->fd[link] < 0) {
+        fail("%s cannot connect to port %u: %s", seat->console->name, (unsigned)port, strerror(errno));
+    }
+    console_link_opened(seat->console, link);
+}
+
+/* Opens, writes and hangs up as the console wants. */
+static void link_step(struct seat *seat, enum console_link link)
+{
+    struct console *c = seat->console;
+    uint32_t address = 0;
+    uint16_t port = 0;
+    if (seat->fd[link] < 0 && console_wants(c, link, &address, &port)) {
+        link_open(seat, link, address, port);
+    }
+    while (seat->fd[link] >= 0 && console_waiting(c, link) > 0) {
+        const uint8_t *bytes = c->link[link].out;
+        uint8_t waste[4096];
+        size_t size = c->link[link].out_bytes < sizeof waste ? c->link[link].out_bytes : sizeof waste;
+        ssize_t n = send(seat->fd[link], bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+            break;
+        }
+        if (n < 0) {
+            link_over(seat, link);
+            return;
+        }
+        keep_sent(bytes, (size_t)n);
+        (void)console_take(c, link, waste, (size_t)n);
+    }
+    if (seat->fd[link] >= 0 && console_hangs_up(c, link) && console_waiting(c, link) == 0) {
+        link_over(seat, link);
+    }
+}
+
+static void link_read(struct seat *seat, enum console_link link)
+{
+    uint8_t bytes[16384];
+    while (seat->fd[link] >= 0) {
+        ssize_t n = recv(seat->fd[link], bytes, sizeof bytes, MSG_DONTWAIT);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+            return;
+        }
+        if (n <= 0) {
+            link_over(seat, link);
+            return;
+        }
+        console_feed(seat->console, link, bytes, (size_t)n);
+        link_step(seat, link);
+    }
+}
+
+/* One turn of every console: waits for something to read, at most so long. */
+static void pump(int timeout_ms)
+{
+    struct pollfd polled[SEATS * CONSOLE_LINKS];
+    struct {
+        struct seat *seat;
+        enum console_link link;
+    } whose[SEATS * CONSOLE_LINKS];
+    nfds_t count = 0;
+    for (size_t i = 0; i < seat_count; i++) {
+        struct seat *seat = &seats[i];
+        console_tick(seat->console, now_ms());
+        for (int k = 0; k < CONSOLE_LINKS; k++) {
+            enum console_link link = (enum console_link)k;
+            link_step(seat, link);
+            short events = seat->deaf && link == CONSOLE_LOBBY ? 0 : POLLIN;
+            if (console_waiting(seat->console, link) > 0) {
+                events = (short)(events | POLLOUT);
+            }
+            if (seat->fd[link] >= 0) {
+                whose[count].seat = seat;
+                whose[count].link = link;
+                polled[count++] = (struct pollfd){.fd = seat->fd[link], .events = events};
+            }
+        }
+    }
+    if (poll(polled, count, timeout_ms) > 0) {
+        for (nfds_t i = 0; i < count; i++) {
+            if (polled[i].revents & (POLLIN | POLLHUP | POLLERR) && polled[i].events & POLLIN) {
+                link_read(whose[i].seat, whose[i].link);
+            }
+        }
+    }
+    for (size_t i = 0; i < seat_count; i++) {
+        const struct console *c = seats[i].console;
+        if (c->misled[0] != '\0') {
+            fail("%s is misled: %s", c->name, c->misled);
+        }
+    }
+}
+
+/* Logged in, and every answer to what it sent has come. */
+static bool settled(const struct console *c)
+{
+    return c->stage == CONSOLE_INSIDE && c->greeted && console_awaits(c, CONSOLE_LOBBY) == 0 &&
+           (c->habits.no_buddy || (c->buddy_in && console_awaits(c, CONSOLE_BUDDY) == 0));
+}
+
+#define PASSWORD "open wheel"
+
+/* A player in the hub, whose account and persona both are `name`. */
+static struct seat *player_from(const struct server *s, const char *name, uint32_t ip)
+{
+    struct seat *seat = seat_new(s, ip);
+    console_login(seat->console, name, PASSWORD, name);
+    UNTIL(5000, settled(seat->console));
+    return seat;
+}
+
+static struct console *player(const struct server *s, const char *name)
+{
+    return player_from(s, name, LOCALHOST)->console;
+}
+
+static bool is_in(const struct console *c, const char *room, int32_t population)
+{
+    return strcmp(c->room_name, room) == 0 && c->room_population == population;
+}
+
+static void enter(struct console *c, const char *room)
+{
+    console_move(c, room, "");
+    UNTIL(3000, strcmp(c->room_name, room) == 0 && console_awaits(c, CONSOLE_LOBBY) == 0);
+}
+
+static int by_size(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+struct latency {
+    double p50_ms, p99_ms;
+};
+
+/* Round trips of chat: from a's request until both show it. */
+static struct latency round_trips(struct console *a, struct console *b, size_t count, uint32_t gap_ms)
+{
+    uint64_t us[1000];
+    EXPECT(count <= sizeof us / sizeof us[0]);
+    for (size_t i = 0; i < count; i++) {
+        size_t shown_a = a->chat.count, shown_b = b->chat.count;
+        char text[32];
+        (void)snprintf(text, sizeof text, "lap %zu", i);
+        uint64_t began = now_us();
+        console_chat(a, text);
+        while (a->chat.count == shown_a || b->chat.count == shown_b) {
+            pump(100);
+            if (now_us() - began > 5000000) {
+                fail("a line of chat takes over 5 s");
+            }
+        }
+        us[i] = now_us() - began;
+        if (gap_ms > 0) {
+            run_for(gap_ms);
+        }
+    }
+    qsort(us, count, sizeof us[0], by_size);
+    return (struct latency){(double)us[count / 2] / 1000, (double)us[count * 99 / 100] / 1000};
+}
+
+/* ---- Cases: two players ------------------------------------------------------ */
+
+static void talk(struct console *speaker, struct console *hearer, const char *text)
+{
+    size_t before = console_saw(hearer, speaker->persona, text);
+    console_chat(speaker, text);
+    UNTIL(3000, console_saw(speaker, speaker->persona, text) == before + 1 &&
+                    console_saw(hearer, speaker->persona, text) == before + 1);
+}
+
+/* From `@dir` to `+ses`. */
+static void live_a_life(const struct server *s)
+{
+    struct console *alice = player(s, "Alice"), *bob = player(s, "Bob");
+    EXPECT(alice->news[0] != '\0' && alice->link[CONSOLE_BUDDY].port == s->port[BUDDY]);
+    EXPECT(alice->link[CONSOLE_LOBBY].port == s->port[LOBBY]);
+    EXPECT(console_room_named(alice, "East") && console_room_named(alice, "West"));
+
+    enter(alice, "East");
+    enter(bob, "East");
+    UNTIL(3000, is_in(alice, "East", 2) && is_in(bob, "East", 2) && console_user(alice, "Bob") &&
+                    console_user(bob, "Alice"));
+    EXPECT(console_user(alice, "Bob")->address == LOCALHOST);
+    talk(alice, bob, "Hello, Bob: 100% = \"ready\"?");
+    talk(bob, alice, "Yes.");
+
+    console_create_room(alice, "C.Cup", "pit stop", "Bring tyres", 4);
+    UNTIL(3000, is_in(alice, "C.Cup", 1) && console_room_named(bob, "C.Cup") && is_in(bob, "East", 1));
+    console_move(bob, "C.Cup", "pit lane");
+    UNTIL(3000, console_reply(bob, "move")->count == 2 && console_reply(bob, "move")->code != 0);
+    EXPECT(is_in(bob, "East", 1));
+    console_move(bob, "C.Cup", "pit stop");
+    UNTIL(3000, is_in(bob, "C.Cup", 2) && is_in(alice, "C.Cup", 2) && console_user(alice, "Bob"));
+    talk(bob, alice, "Nice room");
+
+    EXPECT(console_challenge_player(alice, "Bob", NULL));
+    UNTIL(3000, bob->challenge == CONSOLE_RECEIVED);
+    console_answer(bob, "ACPT");
+    UNTIL(3000, alice->races == 1 && bob->races == 1 && alice->plays == 1 && bob->plays == 1);
+    EXPECT(alice->seed != 0 && alice->seed == bob->seed);
+    EXPECT(alice->race_ticket[0] != '\0' && strcmp(alice->race_ticket, bob->race_ticket) == 0);
+    EXPECT(strcmp((const char *)alice->race + 0x20, "Alice") == 0); /* SELF */
+    EXPECT(strcmp((const char *)bob->race + 0x20, "Bob") == 0);
+    EXPECT(strcmp((const char *)alice->race + 0x60, "Bob") == 0); /* OPPO */
+    EXPECT(strcmp((const char *)bob->race + 0x60, "Alice") == 0);
+    EXPECT(memcmp(alice->race, bob->race, 0x20) == 0);                 /* NAME */
+    EXPECT(memcmp(alice->race + 0x40, bob->race + 0x40, 0x20) == 0);   /* HOST */
+    EXPECT(memcmp(alice->race + 0x80, bob->race + 0x80, 0x40) == 0);   /* P1..P4 */
+    EXPECT(memcmp(alice->race + 0xC8, bob->race + 0xC8, 0x48) == 0);   /* SEED, WHEN, AUTH */
+
+    console_leave(alice);
+    UNTIL(3000, console_user(bob, "Alice") == NULL && is_in(bob, "C.Cup", 1));
+    EXPECT(log_lines(s, "event=login", "account=\"Alice\"") == 1);
+    UNTIL(3000, log_lines(s, "event=close", "persona=\"Alice\"") >= 1);
+}
+
+static void two_players_meet_talk_and_race(void)
+{
+    const struct server *s = START("--ping-s", "1"); /* the default cost of a hash, too */
+    live_a_life(s);
+    UNTIL(3000, seats[1].console->link[CONSOLE_LOBBY].pings > 0 && seats[1].console->link[CONSOLE_BUDDY].pings > 0);
+}
+
+static void two_players_race_with_passwords_in_mask_form(void)
+{
+    keeps_sent = true;
+    live_a_life(START(CHEAP, "--skey", "off"));
+    EXPECT(strstr(sent, "PASS=$") != NULL && strstr(sent, "PASS=~") == NULL);
+}
+
+static void a_wrong_password_is_refused_and_the_right_one_lets_in(void)
+{
+    static const char *const forms[] = {"on", "off"};
+    for (size_t i = 0; i < 2; i++) {
+        const struct server *s = START("--skey", forms[i]);
+        struct console *c = player(s, "Dale");
+        console_leave(c);
+        UNTIL(3000, seats[seat_count - 1].fd[CONSOLE_LOBBY] < 0);
+        console_login(c, "Dale", "wrong one", "Dale");
+        UNTIL(3000, c->stage == CONSOLE_LOGIN && c->refused != 0);
+        EXPECT(c->refused == 0x70617373); /* pass */
+        console_login(c, "Dale", PASSWORD, "Dale");
+        UNTIL(3000, settled(c));
+        EXPECT(log_lines(s, "event=login_refused", "Dale") == 1);
+        EXPECT(log_lines(s, "event=login ", "Dale") == 2);
+    }
+}
+
+static void every_port_serves_every_service(void)
+{
+    const struct server *s = START(CHEAP);
+    for (int port = 0; port < PORTS; port++) {
+        EXPECT(directory_answers(s, port, LOCALHOST));
+        int fd = raw_open(s, port, LOCALHOST);
+        EXPECT(raw_asks(fd, "addr", "ADDR=192.0.2.100\nPORT=50000\n", "STATUS=1", 3000));
+        EXPECT(raw_asks(fd, "skey", "SKEY=$5075626c6963204b6579\n", "SKEY=$", 3000));
+        (void)close(fd);
+        fd = raw_open(s, port, LOCALHOST);
+        EXPECT(raw_asks(fd, "AUTH", "USER=Nobody/cso/nascar-ps2-2004\nLKEY=$0000000000000000\n", "STATUS=101", 3000));
+        (void)close(fd);
+    }
+}
+
+/* ---- Cases: garbage ------------------------------------------------------------ */
+
+enum garbage { /* what a connection sends, and why it is closed */
+    RANDOM_BYTES,
+    LENGTH_0,
+    LENGTH_11,
+    LENGTH_2_31,
+    LENGTH_2_32_LESS_1,
+    BYTE_A_SECOND,
+    UNKNOWN_KINDS,
+    CONNECT_AND_RESET,
+    SAY_NOTHING,
+    HALF_A_FRAME,
+    GARBAGE_SORTS
+};
+
+static const char *const garbage_reasons[GARBAGE_SORTS] = {
+    "broken frame", "broken frame", "broken frame", "broken frame", "broken frame",
+    "no frame in time", "unknown kinds", "disconnected", "no frame in time", "disconnected",
+};
+
+#define GARBAGE 100
+#define GARBAGE_IP(i) (0x7F070001u + (uint32_t)(i)) /* 127.7.0.x: one for each */
+#define CHURN_IP(i) (0x7F080001u + (uint32_t)(i) % 200)
+#define CHURN_MS 3000
+
+/* What the process that makes garbage tells the case. */
+struct garbage_report {
+    int done;             /* 1: every connection ended as it should; 2: see why */
+    unsigned churned;     /* quick ones from CHURN_IP, opened and gone */
+    char why[128];
+};
+
+__attribute__((noreturn)) static void garbage_fails(struct garbage_report *report, const char *why, size_t i)
+{
+    (void)snprintf(report->why, sizeof report->why, "connection %zu, sort %zu: %s", i, i % GARBAGE_SORTS, why);
+    report->done = 2;
+    _exit(1);
+}
+
+static void random_bytes(uint8_t *bytes, size_t size, uint32_t *chance)
+{
+    for (size_t i = 0; i < size; i++) {
+        *chance = *chance * 1664525u + 1013904223u;
+        bytes[i] = (uint8_t)(*chance >> 24);
+    }
+}
+
+/* What this sort says at first. -1: it is gone. */
+static int say_garbage(enum garbage sort, int fd, uint32_t *chance)
+{
+    static const uint32_t lengths[] = {[LENGTH_0] = 0, [LENGTH_11] = 11, [LENGTH_2_31] = 0x80000000u, [LENGTH_2_32_LESS_1] = 0xFFFFFFFFu};
+    uint8_t bytes[64];
+    size_t size = 0;
+    switch (sort) {
+    case RANDOM_BYTES:
+        random_bytes(bytes, sizeof bytes, chance);
+        bytes[0] |= 0x80; /* never printable */
+        size = sizeof bytes;
+        break;
+    case LENGTH_0:
+    case LENGTH_11:
+    case LENGTH_2_31:
+    case LENGTH_2_32_LESS_1:
+        size = broken_frame(bytes, "addr", lengths[sort]);
+        break;
+    case UNKNOWN_KINDS:
+        for (int i = 0; i < 10; i++) {
+            size = console_frame(bytes, sizeof bytes, "WHAT", 0, "N=1\n", 5);
+            (void)send(fd, bytes, size, MSG_NOSIGNAL);
+        }
+        return fd;
+    case CONNECT_AND_RESET:
+        raw_reset(fd);
+        return -1;
+    case HALF_A_FRAME:
+        (void)send(fd, "@dir\0\0\0\0\0\0\0\100PROD=", 17, MSG_NOSIGNAL);
+        (void)close(fd);
+        return -1;
+    case BYTE_A_SECOND:
+    case SAY_NOTHING:
+    case GARBAGE_SORTS:
+        break;
+    }
+    if (size > 0) {
+        (void)send(fd, bytes, size, MSG_NOSIGNAL);
+    }
+    return fd;
+}
+
+/* The process that makes garbage: a hundred connections that stay until they
+ * are closed, and, for a while, quick ones beside them. */
+__attribute__((noreturn)) static void make_garbage(const struct server *s, struct garbage_report *report)
+{
+    static const char trickle[] = "@dir\0\0\0\0\0\0\0\100PROD=NASCAR-PS2-2004";
+    int fd[GARBAGE], left = 0;
+    uint32_t chance = 2004;
+    uint64_t began = now_ms(), last_byte = began;
+    size_t bytes_sent = 0;
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (size_t i = 0; i < GARBAGE; i++) {
+        fd[i] = connect_to(s->port[i / GARBAGE_SORTS % PORTS], GARBAGE_IP(i), 0);
+        if (fd[i] < 0) {
+            garbage_fails(report, "cannot connect", i);
+        }
+        fd[i] = say_garbage((enum garbage)(i % GARBAGE_SORTS), fd[i], &chance);
+        left += fd[i] >= 0;
+    }
+    while (left > 0 || now_ms() < began + CHURN_MS) {
+        uint64_t now = now_ms();
+        if (now < began + CHURN_MS) {
+            int quick = connect_to(s->port[report->churned % PORTS], CHURN_IP(report->churned), 0);
+            enum garbage sort = (enum garbage)(report->churned % GARBAGE_SORTS);
+            if (quick < 0) {
+                garbage_fails(report, "a quick one cannot connect", report->churned);
+            }
+            quick = say_garbage(sort, quick, &chance);
+            if (quick >= 0 && report->churned % 2 == 0) {
+                (void)close(quick);
+            } else if (quick >= 0) {
+                raw_reset(quick);
+            }
+            report->churned++;
+        }
+        if (now >= last_byte + 1000 && bytes_sent < sizeof trickle) {
+            last_byte = now;
+            for (size_t i = BYTE_A_SECOND; i < GARBAGE; i += GARBAGE_SORTS) {
+                if (fd[i] >= 0) {
+                    (void)send(fd[i], trickle + bytes_sent, 1, MSG_NOSIGNAL);
+                }
+            }
+            bytes_sent++;
+        }
+        for (size_t i = 0; i < GARBAGE; i++) {
+            if (fd[i] < 0 || raw_end(fd[i], 0, NULL) == OPEN) {
+                uint8_t bytes[4096];
+                ssize_t n = fd[i] < 0 ? -2 : recv(fd[i], bytes, sizeof bytes, MSG_DONTWAIT);
+                while (n > 0) {
+                    n = recv(fd[i], bytes, sizeof bytes, MSG_DONTWAIT);
+                }
+                if (fd[i] < 0 || (n < 0 && errno == EAGAIN)) {
+                    continue;
+                }
+            }
+            size_t sort = i % GARBAGE_SORTS;
+            if ((sort == SAY_NOTHING || sort == BYTE_A_SECOND) && now < began + 9000) {
+                garbage_fails(report, "closed before its 10 s", i);
+            }
+            (void)close(fd[i]);
+            fd[i] = -1;
+            left--;
+        }
+        if (now > began + 14000) {
+            garbage_fails(report, "some are not closed", (size_t)left);
+        }
+        sleep_ms(5);
+    }
+    report->done = 1;
+    _exit(0);
+}
+
+static void garbage_disturbs_nobody_and_each_is_closed_with_a_reason(void)
+{
+    struct server *s = START(CHEAP, "--rate", "1000");
+    struct console *a = player(s, "Alice"), *b = player(s, "Bob");
+    struct garbage_report *report = mmap(NULL, sizeof *report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    EXPECT(report != MAP_FAILED);
+    enter(a, "East");
+    enter(b, "East");
+    struct latency alone = round_trips(a, b, 200, 5);
+    pid_t maker = fork();
+    EXPECT(maker >= 0);
+    if (maker == 0) {
+        make_garbage(s, report);
+    }
+    struct latency with = round_trips(a, b, 300, 9);
+    UNTIL(16000, report->done != 0);
+    (void)waitpid(maker, NULL, 0);
+    if (report->done != 1) {
+        fail("garbage: %s", report->why);
+    }
+    note("chat round trip: alone p50=%.2f p99=%.2f ms, with garbage (%d connections, %u quick ones) p50=%.2f p99=%.2f ms, "
+         "medians %.2fx\n",
+         alone.p50_ms, alone.p99_ms, GARBAGE, report->churned, with.p50_ms, with.p99_ms, with.p50_ms / alone.p50_ms);
+    EXPECT(with.p99_ms < (instrumented ? 1000 : 250));
+    EXPECT(alive(s) && directory_answers(s, DIRECTORY, LOCALHOST));
+    UNTIL(3000, log_lines(s, "event=close", "peer=127.8.0.") == report->churned);
+    for (size_t i = 0; i < GARBAGE; i++) {
+        char peer[32], reason[64];
+        (void)snprintf(peer, sizeof peer, "peer=127.7.0.%zu reason=", i + 1);
+        (void)snprintf(reason, sizeof reason, "reason=\"%s\"", garbage_reasons[i % GARBAGE_SORTS]);
+        if (log_lines(s, "event=close", peer) != 1 || log_lines(s, peer, reason) != 1) {
+            fail("no line with %s and %s", peer, reason);
+        }
+    }
+    talk(a, b, "still here");
+    EXPECT(is_in(a, "East", 2) && is_in(b, "East", 2));
+}
+
+static void every_deadline_closes_with_its_reason(void)
+{
+    const struct server *s = START(CHEAP, "--first-frame-s", "1", "--linger-s", "1", "--login-s", "2", "--buddy-login-s", "1",
+                                   "--ping-s", "1", "--idle-s", "3");
+    static const char *const reasons[] = {"no frame in time", "no frame in time", "directory done", "no login in time",
+                                          "no buddy login in time"};
+    int fd[5];
+    for (int i = 0; i < 5; i++) {
+        fd[i] = raw_open(s, DIRECTORY, LOCALHOST + (uint32_t)i);
+    }
+    raw_send_bytes(fd[1], "@dir", 4);
+    EXPECT(raw_asks(fd[2], "@dir", "PROD=NASCAR-PS2-2004\n", "SESS=", 3000));
+    EXPECT(raw_asks(fd[3], "addr", "ADDR=192.0.2.100\nPORT=50000\n", "STATUS=1", 3000));
+    EXPECT(raw_asks(fd[4], "AUTH", "USER=Nobody\nLKEY=$00\n", "STATUS=101", 3000));
+    for (int i = 0; i < 5; i++) {
+        char peer[32];
+        enum ending end = raw_end(fd[i], 4000, NULL);
+        (void)snprintf(peer, sizeof peer, "peer=127.0.0.%d ", i + 1);
+        UNTIL(1000, log_lines(s, "event=close", peer) == 1);
+        if (end != ENDED || log_lines(s, peer, reasons[i]) != 1) {
+            fail("connection %d, expected an end because of: %s", i, reasons[i]);
+        }
+        (void)close(fd[i]);
+    }
+    /* A console that falls silent is dropped, one that echoes its pings is not. */
+    struct console *lively = player(s, "Lively");
+    struct seat *silent = seat_new(s, LOCALHOST);
+    silent->console->habits.answers_nothing = true;
+    silent->console->habits.no_buddy = true;
+    console_login(silent->console, "Silent", PASSWORD, "Silent");
+    UNTIL(3000, settled(silent->console));
+    UNTIL(6000, silent->fd[CONSOLE_LOBBY] < 0);
+    EXPECT(log_lines(s, "reason=\"silent\"", "persona=\"Silent\"") == 1);
+    EXPECT(settled(lively));
+}
+
+/* ---- Cases: stop, signals, reload ------------------------------------------------ */
+
+/* In bytes, what a line of chat may come to: every character escaped. */
+static void fat_line(char text[251], unsigned number)
+{
+    memset(text, '=', 250);
+    text[250] = '\0';
+    text[snprintf(text, 16, "%u", number)] = '=';
+}
+
+/* Chat until the deaf one's buffers are full: its own window is small, so it is
+ * the server's side that fills. Returns how many lines. */
+static unsigned flood(struct console *speaker, unsigned lines)
+{
+    char text[251];
+    for (unsigned i = 0; i < lines; i++) {
+        fat_line(text, i);
+        console_chat(speaker, text);
+        if (i % 16 == 15) {
+            size_t wanted = speaker->chat.count + 1;
+            for (uint64_t end = now_ms() + 5000; console_awaits(speaker, CONSOLE_LOBBY) > 64 || speaker->chat.count < wanted;) {
+                pump(5);
+                if (now_ms() > end) {
+                    fail("line %u of chat is stuck", i);
+                }
+            }
+        }
+    }
+    UNTIL(20000, console_awaits(speaker, CONSOLE_LOBBY) == 0);
+    return lines;
+}
+
+#define FLOOD_LINES 4000u
+
+static struct seat *deaf_player(const struct server *s, const char *name)
+{
+    struct seat *seat = seat_new(s, LOCALHOST);
+    seat->receive_bytes = 4096;
+    console_login(seat->console, name, PASSWORD, name);
+    UNTIL(3000, settled(seat->console));
+    enter(seat->console, "East");
+    seat->deaf = true;
+    return seat;
+}
+
+/* The first lines of the flood came as they were, and then the word on how
+ * many of the others were missed. */
+static bool all_lines_are_accounted_for(const struct console *c, unsigned lines)
+{
+    unsigned missed = 0;
+    size_t shown = c->chat.count - (c->chat.count > 0);
+    for (size_t k = 0; k < shown; k++) {
+        char text[251];
+        fat_line(text, (unsigned)k);
+        if (strcmp(c->chat.at[k].text, text) != 0) {
+            return false;
+        }
+    }
+    return shown > 100 && sscanf(c->chat.at[shown].text, "%u lines of chat were missed", &missed) == 1 && shown + missed == lines;
+}
+
+static void a_stop_is_clean_and_what_was_sent_arrives(void)
+{
+    static const int signals[] = {SIGTERM, SIGINT};
+    for (size_t i = 0; i < 2; i++) {
+        seat_count = 0;
+        struct server *s = START(CHEAP, "--rate", "0");
+        struct console *a = player(s, "Alice");
+        enter(a, "East");
+        EXPECT(a->link[CONSOLE_LOBBY].lost == 0);
+        struct seat *deaf = deaf_player(s, "Deaf");
+        UNTIL(3000, is_in(a, "East", 2));
+        (void)flood(a, FLOOD_LINES);
+        (void)kill(s->pid, signals[i]);
+        deaf->deaf = false; /* it reads now, and all whole frames come, then the end */
+        UNTIL(5000, deaf->fd[CONSOLE_LOBBY] < 0 && seats[0].fd[CONSOLE_LOBBY] < 0);
+        EXPECT(deaf->console->link[CONSOLE_LOBBY].lost == 1);
+        EXPECT(deaf->cut_bytes == 0);
+        EXPECT(all_lines_are_accounted_for(deaf->console, FLOOD_LINES));
+        EXPECT(wait_exit(s->pid, 3000) == 0);
+        s->pid = 0;
+        EXPECT(logged(s, "event=stop"));
+    }
+    seat_count = 0;
+    struct server *idle = START(CHEAP);
+    EXPECT(stop(idle, SIGTERM) < 1000);
+}
+
+static void a_reader_that_never_reads_does_not_hold_up_a_stop(void)
+{
+    struct server *s = START(CHEAP, "--rate", "0");
+    struct console *a = player(s, "Alice");
+    enter(a, "East");
+    (void)deaf_player(s, "Deaf");
+    (void)flood(a, FLOOD_LINES);
+    uint64_t took = stop(s, SIGTERM);
+    note("stop with a reader that never reads: %llu ms\n", (unsigned long long)took);
+    EXPECT(took < 3000);
+}
+
+/* Unread input makes a close a reset, which can take the last answers away. */
+static void a_stop_ends_connections_without_a_reset(void)
+{
+    struct server *s = START(CHEAP);
+    int fd = raw_open(s, LOBBY, LOCALHOST);
+    uint8_t requests[8192];
+    size_t size = 0, bytes = 0, n;
+    while ((n = console_frame(requests + size, sizeof requests - size, "skey", 0, "SKEY=$00\n", 10)) > 0) {
+        size += n;
+    }
+    raw_send_bytes(fd, requests, size);
+    run_for(300); /* its rate is used up, and the rest of it waits unread */
+    (void)stop(s, SIGTERM);
+    enum ending end = raw_end(fd, 2000, &bytes);
+    EXPECT(bytes > 1000);
+    if (end != ENDED) {
+        fail("the connection %s", end == RESET ? "is reset" : "stays open");
+    }
+}
+
+static void a_pipe_signal_kills_nothing(void)
+{
+    struct server *s = START(CHEAP);
+    struct console *a = player(s, "Alice");
+    EXPECT(kill(s->pid, SIGPIPE) == 0);
+    run_for(100);
+    EXPECT(alive(s) && settled(a));
+    EXPECT(directory_answers(s, DIRECTORY, LOCALHOST));
+}
+
+#define CONFIG_HEAD "hash-cost = 4\nroom = East: East Coast Racers: 50\n"
+
+static void a_reload_takes_a_good_file_and_refuses_a_bad_one(void)
+{
+    const char *path = write_file(NULL, CONFIG_HEAD);
+    char place[96];
+    struct server *s = START("--config", path);
+    struct console *a = player(s, "Alice");
+    EXPECT(console_room_named(a, "East") != NULL && console_room_named(a, "Night") == NULL);
+
+    (void)write_file(path, CONFIG_HEAD "room = Night: After dark: 20\n");
+    EXPECT(kill(s->pid, SIGHUP) == 0);
+    UNTIL(2000, console_room_named(a, "Night") != NULL);
+    EXPECT(console_room_named(a, "Night")->limit == 20);
+    UNTIL(2000, logged(s, "event=reloaded"));
+    enter(a, "Night");
+
+    (void)write_file(path, CONFIG_HEAD "room = Night: After dark: 20\nroom = Dawn: Too early: 1\n");
+    (void)snprintf(place, sizeof place, "%s:4: ", path);
+    EXPECT(kill(s->pid, SIGHUP) == 0);
+    UNTIL(2000, log_lines(s, place, "expected") == 1);
+    UNTIL(2000, log_lines(s, "event=reload_refused", "level=error") == 1);
+    run_for(200);
+    EXPECT(alive(s) && console_room_named(a, "Dawn") == NULL && is_in(a, "Night", 1));
+    EXPECT(directory_answers(s, LOBBY, LOCALHOST));
+
+    (void)unlink(path);
+    EXPECT(kill(s->pid, SIGHUP) == 0);
+    UNTIL(2000, log_lines(s, "event=reload_refused", NULL) == 2);
+    EXPECT(alive(s) && is_in(a, "Night", 1));
+}
+
+/* Nobody is connected: what is to be said is said at once all the same. */
+static void a_reload_is_logged_with_no_one_connected(void)
+{
+    struct server *s = START("--config", write_file(NULL, CONFIG_HEAD));
+    EXPECT(kill(s->pid, SIGHUP) == 0);
+    UNTIL(2000, logged(s, "event=reloaded"));
+}
+
+static void a_restart_takes_the_same_ports(void)
+{
+    struct server *first = START(CHEAP);
+    char port[PORTS][8];
+    struct console *a = player(first, "Alice");
+    for (int i = 0; i < PORTS; i++) {
+        (void)snprintf(port[i], sizeof port[i], "%u", (unsigned)first->port[i]);
+    }
+    (void)stop(first, SIGTERM);
+    UNTIL(2000, seats[0].fd[CONSOLE_LOBBY] < 0);
+    struct server *second = START(CHEAP, "--directory-port", port[0], "--lobby-port", port[1], "--buddy-port", port[2]);
+    seats[0].server = second;
+    console_login(a, "Alice", PASSWORD, "Alice");
+    UNTIL(3000, settled(a));
+}
+
+/* ---- Cases: usage ------------------------------------------------------------------ */
+
+#define LONG_NAME "A name of more than 31 characters"
+#define TEN "0123456789"
+#define HUNDRED TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
+
+/* For every option, values that it does not take, and one that it does. */
+static const struct {
+    const char *key, *good, *bad[6];
+} options[] = {
+    {"config", NULL, {"/nowhere/nascar.conf", "/", "", NULL}},
+    {"bind", "127.0.0.1", {"localhost", "127.0.0", "127.0.0.256", "1.2.3.4.5", "", NULL}},
+    {"directory-port", "0", {"65536", "-1", "http", "10600x", "", NULL}},
+    {"lobby-port", "0", {"65536", "-1", "0x10", "4294967296", "", NULL}},
+    {"buddy-port", "0", {"65536", "-1", " ", "1.5", "", NULL}},
+    {"max-clients", "1024", {"0", "65537", "many", "", NULL}},
+    {"max-accounts", "16384", {"0", "1048577", "99999999999", "", NULL}},
+    {"hash-cost", "4", {"3", "16", "ten", "", NULL}},
+    {"news", NULL, {"/nowhere/news.txt", "/", NULL}},
+    {"record", NULL, {NULL}}, /* any name; what cannot be written ends with status 1 */
+    {"log-level", "debug", {"loud", "INFO", "", "error warn", NULL}},
+    {"public-address", "192.0.2.1", {"example.org", "192.0.2", "192.0.2.999", "", NULL}},
+    {"accounts", "register", {"ajar", "Open", "", NULL}},
+    {"skey", "on", {"maybe", "1", "", NULL}},
+    {"directory-direct", "no", {"on", "", NULL}},
+    {"ping-s", "30", {"0", "3601", "30s", "", NULL}},
+    {"idle-s", "60", {"0", "86401", "-5", "", NULL}},
+    {"login-s", "900", {"0", "86401", "", NULL}},
+    {"challenge-s", "60", {"0", "3601", "", NULL}},
+    {"race-start-s", "10", {"0", "3601", "", NULL}},
+    {"first-frame-s", "10", {"0", "3601", "", NULL}},
+    {"linger-s", "5", {"0", "3601", "", NULL}},
+    {"buddy-login-s", "30", {"0", "3601", "", NULL}},
+    {"rate", "10", {"1000001", "-1", "", NULL}},
+    {"per-address", "64", {"0", "1000001", "", NULL}},
+    {"logins-per-address", "300", {"0", "1000001", "", NULL}},
+    {"accounts-per-address", "50", {"0", "1000001", "", NULL}},
+    {"room", "South: \"Y'all\": 30", {"", ": no name", "Lobby: the hub: 5", "X: a\nrate = 0", "North: cold: 65537", LONG_NAME}},
+    {"down", "Back at noon", {HUNDRED HUNDRED HUNDRED, "Back\nskey = off", NULL}},
+};
+
+#define OPTION_COUNT (sizeof options / sizeof options[0])
+
+static void expect_usage(const struct outcome *o, const char *part, const char *other, const char *what)
+{
+    if (o->status != 2 || strstr(o->err, part) == NULL || strstr(o->err, other) == NULL || o->out[0] != '\0') {
+        fail("%s: exit status %d, not 2; `%s` without `%s` and `%s`%s", what, o->status, o->err, part, other,
+             o->out[0] != '\0' ? "; says something on standard output" : "");
+    }
+}
+
+static void bad_options_end_with_status_2_and_say_what_is_expected(void)
+{
+    char option[64], joined[512];
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        (void)snprintf(option, sizeof option, "--%s", options[i].key);
+        for (size_t k = 0; k < 6 && options[i].bad[k] != NULL; k++) {
+            const char *expected = options[i].good == NULL ? options[i].bad[k] : "expected";
+            (void)snprintf(joined, sizeof joined, "--%s=%s", options[i].key, options[i].bad[k]);
+            expect_usage(RUN(SERVER_ARGUMENTS, option, options[i].bad[k]), option, expected, joined);
+            if (k == 0) {
+                expect_usage(RUN(SERVER_ARGUMENTS, joined), option, expected, joined);
+            }
+        }
+        expect_usage(RUN(SERVER_ARGUMENTS, option), option, "value", option);
+    }
+    expect_usage(RUN("--tyres", "soft"), "--tyres", "--help", "an unknown option");
+    expect_usage(RUN("--tyres=soft"), "--tyres", "--help", "an unknown option with =");
+    expect_usage(RUN("drive"), "drive", "--help", "an unknown word");
+    expect_usage(RUN("serve", "serve"), "serve", "--help", "a word twice");
+    expect_usage(RUN("-h"), "-h", "--help", "a short option");
+    expect_usage(RUN("--"), "--", "--help", "an option without a name");
+    expect_usage(RUN("--room", "A: b", "--room", "a: c"), "--room", "expected", "a room twice");
+    EXPECT(!strstr(RUN("--tyres")->err, "(null)"));
+}
+
+static void every_option_of_help_is_known_here(void)
+{
+    const struct outcome *o = RUN("--help");
+    char name[32];
+    EXPECT(o->status == 0 && o->err[0] == '\0' && strncmp(o->out, "usage: nascar_server", 20) == 0);
+    for (const char *at = o->out; (at = strstr(at, "\n  --")) != NULL; at += 5) {
+        size_t i = 0;
+        EXPECT(sscanf(at + 5, "%31s", name) == 1);
+        if (strcmp(name, "help") == 0 || strcmp(name, "version") == 0) {
+            continue;
+        }
+        while (i < OPTION_COUNT && strcmp(options[i].key, name) != 0) {
+            i++;
+        }
+        if (i == OPTION_COUNT) {
+            fail("no values to try for --%s", name);
+        }
+    }
+    o = RUN("--version");
+    EXPECT(o->status == 0 && o->err[0] == '\0' && strncmp(o->out, "nascar_server ", 14) == 0);
+    EXPECT(RUN("serve", "--lobby-port", "1", "--help")->status == 0);
+}
+
+static void bad_config_lines_are_named_by_file_and_line(void)
+{
+    char text[1024], place[96];
+    const char *path = write_file(NULL, "");
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        if (options[i].good == NULL) {
+            continue;
+        }
+        (void)snprintf(text, sizeof text, "# the second line is bad\n\n%s = %s\n", options[i].key, options[i].bad[0]);
+        (void)write_file(path, text);
+        (void)snprintf(place, sizeof place, "%s:3: ", path);
+        expect_usage(RUN("--config", path), place, "expected", text);
+    }
+    static const char *const bad[] = {"skey\n", "= on\n", "tyres = soft\n", "config = other.conf\n", "news = /nowhere/news\n", "\x01\x02\xFF\n"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        (void)write_file(path, bad[i]);
+        (void)snprintf(place, sizeof place, "%s:1: ", path);
+        expect_usage(RUN("--config", path), place, "", bad[i]);
+    }
+    /* The rest of a line that is too long is not taken for a line. */
+    memset(text, 'x', sizeof text);
+    text[0] = '#';
+    text[sizeof text - 1] = '\0';
+    char longer[4096];
+    (void)snprintf(longer, sizeof longer, "%s%s%s\ntyres = soft\n", text, text, text);
+    (void)write_file(path, longer);
+    (void)snprintf(place, sizeof place, "%s:1: ", path);
+    expect_usage(RUN("--config", path), place, "characters", "a long comment");
+}
+
+static void a_config_file_with_every_key_works(void)
+{
+    char text[4096] = "# every key, with spaces in all the places\n\n", line[512];
+    const char *news = write_file(NULL, "Daytona on Sunday\nTwo new rooms\n");
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        if (options[i].good == NULL || strcmp(options[i].key, "down") == 0 || strcmp(options[i].key, "public-address") == 0 ||
+            strcmp(options[i].key, "accounts") == 0) {
+            continue; /* those would keep the console out */
+        }
+        (void)snprintf(line, sizeof line, i % 2 == 0 ? "%s=%s\n" : "  %s \t=  %s \r\n", options[i].key, options[i].good);
+        strcat(text, line);
+    }
+    (void)snprintf(line, sizeof line, "news = %s\nroom = \"West: West Coast: 12\"", news); /* no end of line */
+    strcat(text, line);
+    struct server *s = START("--config", write_file(NULL, text));
+    struct console *c = player(s, "Alice");
+    EXPECT(strstr(c->news, "Daytona on Sunday") != NULL);
+    console_read_news(c);
+    UNTIL(2000, strstr(c->news_page, "Two new rooms") != NULL);
+    EXPECT(console_room_named(c, "South") && console_room_named(c, "South")->limit == 30);
+    EXPECT(console_room_named(c, "West") && console_room_named(c, "West")->limit == 12);
+    EXPECT(console_room_named(c, "East") == NULL);
+
+    /* Options have the last word, and the rest of the keys work. */
+    struct server *word = start_limited((const char *const[]){"--config", write_file(NULL, "down = Not this\nskey = off\n"),
+                                                              "--down", "Back at noon", "--public-address", "192.0.2.1",
+                                                              "--accounts", "closed", NULL}, 0);
+    int fd = raw_open(word, DIRECTORY, LOCALHOST);
+    EXPECT(raw_asks(fd, "@dir", "PROD=NASCAR-PS2-2004\n", "Back at noon", 2000));
+    (void)close(fd);
+}
+
+static void the_word_serve_and_the_largest_limits_are_taken(void)
+{
+    const char *arguments[] = {binary, "serve", SERVER_ARGUMENTS, "--max-clients", "65536", "--max-accounts", "1048576", NULL};
+    int out[2];
+    char ready[256] = "";
+    EXPECT(pipe2(out, O_CLOEXEC) == 0);
+    struct server *s = &servers[server_count];
+    s->log = tmpfile();
+    EXPECT(s->log != NULL);
+    s->pid = fork();
+    EXPECT(s->pid >= 0);
+    if (s->pid == 0) {
+        become_server(arguments, out[1], fileno(s->log), 0);
+    }
+    server_count++;
+    (void)close(out[1]);
+    if (emulated) { /* 32 bits cannot address that much */
+        EXPECT(wait_exit(s->pid, 5000) == 1);
+        s->pid = 0;
+        EXPECT(logged(s, "no memory for 65536 clients and 1048576 accounts"));
+        return;
+    }
+    struct pollfd readable = {.fd = out[0], .events = POLLIN};
+    EXPECT(poll(&readable, 1, 5000) == 1 && read(out[0], ready, sizeof ready - 1) > 0);
+    (void)close(out[0]);
+    EXPECT(strncmp(ready, "ready directory=127.0.0.1:", 26) == 0 && strchr(ready, '\n') == ready + strlen(ready) - 1);
+    s->port[DIRECTORY] = port_of(ready, "directory");
+    EXPECT(directory_answers(s, DIRECTORY, LOCALHOST));
+}
+
+static void what_cannot_be_opened_is_named(void)
+{
+    static const char *const names[] = {"directory", "lobby", "buddy"};
+    struct server *first = START(CHEAP);
+    char option[32], port[8], expected[64];
+    for (int i = 0; i < PORTS; i++) {
+        (void)snprintf(option, sizeof option, "--%s-port", names[i]);
+        (void)snprintf(port, sizeof port, "%u", (unsigned)first->port[i]);
+        (void)snprintf(expected, sizeof expected, "%s port %s", names[i], port);
+        const struct outcome *o = RUN(SERVER_ARGUMENTS, option, port);
+        if (o->status != 1 || strstr(o->err, expected) == NULL || strstr(o->err, "in use") == NULL || o->out[0]) {
+            fail("%s: status %d, `%s`", expected, o->status, o->err);
+        }
+    }
+    const struct outcome *o = RUN(SERVER_ARGUMENTS, "--bind", "192.0.2.1");
+    EXPECT(o->status == 1 && strstr(o->err, "192.0.2.1") != NULL);
+    o = RUN(SERVER_ARGUMENTS, "--record", "/nowhere/nascar.rec");
+    EXPECT(o->status == 1 && strstr(o->err, "--record: /nowhere/nascar.rec") != NULL && o->out[0] == '\0');
+}
+
+/* ---- Cases: limits -------------------------------------------------------------------- */
+
+static void an_address_has_64_connections_and_others_go_on(void)
+{
+    struct server *s = START(CHEAP);
+    int fd[64];
+    for (size_t i = 0; i < 64; i++) {
+        fd[i] = raw_open(s, (int)(i % PORTS), LOCALHOST);
+    }
+    EXPECT(raw_asks(fd[63], "addr", "ADDR=192.0.2.100\nPORT=50000\n", "STATUS=1", 2000));
+    EXPECT(!logged(s, "too many from this address"));
+    int extra = raw_open(s, DIRECTORY, LOCALHOST);
+    EXPECT(raw_end(extra, 2000, NULL) != OPEN);
+    (void)close(extra);
+    UNTIL(1000, log_lines(s, "event=close", "peer=127.0.0.1 reason=\"too many from this address\"") == 1);
+    EXPECT(raw_asks(fd[0], "addr", "ADDR=192.0.2.100\nPORT=50000\n", "STATUS=1", 2000));
+    EXPECT(directory_answers(s, DIRECTORY, LOCALHOST + 1));
+    (void)player_from(s, "Neighbour", LOCALHOST + 1);
+    (void)close(fd[1]);
+    UNTIL(1000, log_lines(s, "event=close", "reason=\"disconnected\"") >= 1);
+    EXPECT(directory_answers(s, LOBBY, LOCALHOST));
+}
+
+/* `opened` connections from our own address, all of them asking. */
+static void ask_on_all(const struct server *s, int *fd, size_t opened)
+{
+    for (size_t i = 0; i < opened; i++) {
+        fd[i] = raw_open(s, DIRECTORY, LOCALHOST);
+        raw_send(fd[i], "@dir", "PROD=NASCAR-PS2-2004\n");
+    }
+}
+
+/* How many of these have something to read. */
+static size_t answered(const int *fd, size_t count)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct pollfd readable = {.fd = fd[i], .events = POLLIN};
+        sum += fd[i] >= 0 && poll(&readable, 1, 0) == 1;
+    }
+    return sum;
+}
+
+/* Those who were answered leave, and so those who wait come in. */
+static void leave_and_come_in(int *fd, size_t count)
+{
+    struct pollfd readable[128];
+    EXPECT(count <= sizeof readable / sizeof readable[0]);
+    for (size_t i = 0; i < count; i++) {
+        readable[i] = (struct pollfd){.fd = fd[i], .events = POLLIN};
+    }
+    int served = poll(readable, (nfds_t)count, 0); /* all at once: who comes in meanwhile stays */
+    EXPECT(served > 0 && (size_t)served < count);
+    for (size_t i = 0; i < count; i++) {
+        if (readable[i].revents != 0) {
+            (void)close(fd[i]);
+            fd[i] = -1;
+        }
+    }
+    UNTIL(4000, answered(fd, count) > 0);
+}
+
+static void without_files_others_wait_and_those_online_play_on(void)
+{
+    struct server *s = start_limited((const char *const[]){CHEAP, "--per-address", "1000", "--linger-s", "60", "--first-frame-s",
+                                                           "60", "--rate", "100", NULL}, 32);
+    struct console *a = player(s, "Alice"), *b = player(s, "Bob");
+    int fd[60];
+    enter(a, "East");
+    enter(b, "East");
+    EXPECT(logged(s, "event=few_files"));
+    ask_on_all(s, fd, 60);
+    UNTIL(2000, logged(s, "event=accept_paused"));
+    run_for(200);
+    size_t served = answered(fd, 60);
+    EXPECT(served > 5 && served < 32);
+    uint64_t cpu = cpu_ms(s), pauses = log_lines(s, "event=accept_paused", NULL);
+    struct latency l = round_trips(a, b, 60, 45);
+    cpu = cpu_ms(s) - cpu;
+    pauses = log_lines(s, "event=accept_paused", NULL) - pauses;
+    note("out of files: chat p50=%.2f p99=%.2f ms, server used %llu ms of 3 s, %llu log lines\n", l.p50_ms, l.p99_ms,
+         (unsigned long long)cpu, (unsigned long long)pauses);
+    EXPECT(l.p99_ms < (instrumented ? 1000 : 250) && cpu < (instrumented ? 1500 : 300) && pauses <= 12);
+    EXPECT(answered(fd, 60) == served);
+    leave_and_come_in(fd, 60);
+    talk(a, b, "still here");
+}
+
+static void a_full_server_lets_others_wait(void)
+{
+    struct server *s = START(CHEAP, "--max-clients", "1", "--per-address", "1000", "--linger-s", "60", "--first-frame-s", "60");
+    struct console *a = player(s, "Alice");
+    int fd[90];
+    ask_on_all(s, fd, 90);
+    run_for(300);
+    size_t served = answered(fd, 90);
+    EXPECT(served == 2 * 1 + 64 - 2); /* all that there are, less Alice's two links */
+    uint64_t cpu = cpu_ms(s);
+    run_for(1000);
+    EXPECT(cpu_ms(s) - cpu < (instrumented ? 500 : 100));
+    EXPECT(answered(fd, 90) == served);
+    leave_and_come_in(fd, 90);
+    EXPECT(settled(a));
+}
+
+/* ---- Cases: slow readers ------------------------------------------------------------------ */
+
+static void a_reader_that_never_reads_slows_nobody_and_is_closed(void)
+{
+    struct server *s = START(CHEAP, "--rate", "0");
+    struct console *a = player(s, "Alice"), *b = player(s, "Bob");
+    enter(a, "East");
+    enter(b, "East");
+    struct seat *dozer = deaf_player(s, "Dozer"), *deaf = deaf_player(s, "Deaf");
+    UNTIL(3000, is_in(a, "East", 4));
+    struct memory before = memory_of(s);
+    uint64_t began = now_ms(), cpu = cpu_ms(s);
+    unsigned lines = flood(a, FLOOD_LINES);
+    uint64_t took = now_ms() - began;
+    cpu = cpu_ms(s) - cpu;
+    UNTIL(5000, b->chat.count == lines);
+    struct latency l = round_trips(a, b, 100, 10);
+    struct memory after = memory_of(s);
+    note("two readers that never read: %u lines to the others in %llu ms (server used %llu), then chat p50=%.2f p99=%.2f ms, "
+         "memory +%ld KiB\n", lines, (unsigned long long)took, (unsigned long long)cpu, l.p50_ms, l.p99_ms, (long)after.pss_kib - (long)before.pss_kib);
+    EXPECT(l.p99_ms < (instrumented ? 1000 : 250));
+    EXPECT(instrumented || after.pss_kib < before.pss_kib + 128);
+    EXPECT(deaf->fd[CONSOLE_LOBBY] >= 0 && !logged(s, "reason=\"stuck\""));
+
+    /* One of them wakes up: what it gets is whole, and it is told what it missed. */
+    dozer->deaf = false;
+    UNTIL(5000, log_lines(s, "event=slow_reader", "persona=\"Dozer\" missed_lines=") == 1);
+    UNTIL(5000, dozer->console->chat.count > 0 &&
+                    strstr(dozer->console->chat.at[dozer->console->chat.count - 1].text, "lines of chat were missed") != NULL);
+    EXPECT(dozer->console->chat.at[dozer->console->chat.count - 1].flags == CONSOLE_FLAG('B'));
+    talk(a, dozer->console, "good morning");
+
+    /* The other one is closed 30 s after it fell behind, and out of the room. */
+    UNTIL(33000, log_lines(s, "reason=\"stuck\"", "persona=\"Deaf\"") == 1);
+    note("closed as stuck %llu ms after the flood began\n", (unsigned long long)(now_ms() - began));
+    EXPECT(now_ms() - began >= 29000);
+    UNTIL(2000, console_user(a, "Deaf") == NULL && is_in(a, "East", 3) && is_in(b, "East", 3));
+    deaf->deaf = false;
+    UNTIL(5000, deaf->fd[CONSOLE_LOBBY] < 0);
+}
+
+/* ---- Cases: what stays out of the log ------------------------------------------------------- */
+
+/* Whether a file has these bytes anywhere. */
+static bool in_file(const char *path, const char *part)
+{
+    static char bytes[1 << 20];
+    FILE *file = fopen(path, "rb");
+    EXPECT(file != NULL);
+    size_t size = fread(bytes, 1, sizeof bytes, file);
+    EXPECT(size > 0 && size < sizeof bytes);
+    (void)fclose(file);
+    return memmem(bytes, size, part, strlen(part)) != NULL;
+}
+
+static void no_password_is_ever_logged_or_recorded(void)
+{
+    static const char *const forms[] = {"on", "off"};
+    static const char *const secrets[] = {"sesame 42", "wrong sesame", "pit$stop", "pit$lane", "fresh*words"};
+    char wanted[512];
+    keeps_sent = true;
+    for (size_t i = 0; i < 2; i++) {
+        const char *recording = write_file(NULL, "");
+        (void)unlink(recording); /* else it would be kept as FILE.old */
+        struct server *s = START(CHEAP, "--log-level", "debug", "--skey", forms[i], "--record", recording);
+        struct console *a = seat_new(s, LOCALHOST)->console, *b = seat_new(s, LOCALHOST)->console;
+        size_t from = sent_bytes, checked = 0;
+        console_signup(a, "Alice", secrets[0], "alice@example.org", "Alice");
+        UNTIL(3000, settled(a));
+        console_login(b, "Bobby", secrets[0], "Bobby");
+        UNTIL(3000, settled(b));
+        console_create_room(a, "C.Secret", secrets[2], "None", 5);
+        UNTIL(3000, console_room_named(b, "C.Secret") != NULL);
+        console_move(b, "C.Secret", secrets[3]);
+        console_move(b, "C.Secret", secrets[2]);
+        (void)snprintf(wanted, sizeof wanted, "NAME=Alice\nPASS=%s\nCHNG=\"%s\"\n", secrets[0], secrets[4]);
+        console_request(a, CONSOLE_LOBBY, "edit", wanted);
+        UNTIL(3000, settled(a) && settled(b) && is_in(b, "C.Secret", 2));
+        console_leave(a);
+        UNTIL(3000, seats[seat_count - 2].fd[CONSOLE_LOBBY] < 0);
+        console_login(a, "Alice", secrets[1], "Alice");
+        UNTIL(3000, a->stage == CONSOLE_LOGIN && a->refused != 0);
+        console_login(a, "Alice", secrets[4], "Alice");
+        UNTIL(3000, settled(a));
+        (void)stop(s, SIGTERM);
+        UNTIL(3000, seats[seat_count - 2].fd[CONSOLE_LOBBY] < 0 && seats[seat_count - 1].fd[CONSOLE_LOBBY] < 0);
+
+        for (size_t k = 0; k < sizeof secrets / sizeof secrets[0]; k++) {
+            if (logged(s, secrets[k]) || in_file(recording, secrets[k])) {
+                fail("the log or the recording has the password `%s`", secrets[k]);
+            }
+        }
+        for (const char *at = sent + from; (at = strstr(at, "PASS=")) != NULL;) {
+            at += 5;
+            size_t size = strcspn(at, "\n");
+            (void)snprintf(wanted, sizeof wanted, "%.*s", (int)(size < 500 ? size : 500), at);
+            if (size > 3 && (logged(s, wanted) || in_file(recording, wanted))) {
+                fail("the log or the recording has the password as it came: `%s`", wanted);
+            }
+            checked++;
+        }
+        EXPECT(checked >= 5 && log_lines(s, "event=login", NULL) >= 3 && !logged(s, "PASS") && !logged(s, "$2b$"));
+        EXPECT(!in_file(recording, "$2b$") && in_file(recording, "C.Secret")); /* it is there, but for those */
+        const struct outcome *o = RUN("replay", recording);
+        if (o->status != 0) {
+            fail("the recording cannot be run again: status %d, %s%s", o->status, o->out, o->err);
+        }
+    }
+}
+
+static void what_is_typed_cannot_forge_a_log_line(void)
+{
+    struct server *s = START(CHEAP, "--log-level", "debug");
+    struct console *c = player(s, "Alice");
+    int fd = raw_open(s, LOBBY, LOCALHOST);
+    static const char name[] = "NAME=\"x%0aevent=forged%22 y=\x1b%c3\"\nPASS=$3ec97dd5\n";
+    EXPECT(raw_asks(fd, "@dir", "PROD=NASCAR-PS2-2004\n", "SESS=", 2000));
+    (void)close(fd);
+    fd = raw_open(s, LOBBY, LOCALHOST);
+    EXPECT(raw_asks(fd, "auth", name, "STATUS=100", 2000));
+    raw_send(fd, "a\"b=", "N=1\n");
+    console_create_room(c, "C.\" event=forged", "", "x\" event=forged", 5);
+    run_for(200);
+    EXPECT(log_lines(s, "event=login_refused", NULL) == 1 && log_lines(s, "event=unknown_kind", NULL) == 1);
+    for (const char *line = contents(s->log); *line != '\0'; line += strcspn(line, "\n") + 1) {
+        bool quoted = false; /* outside of quotes there is one event, and nothing forged */
+        EXPECT(strncmp(line, "time=2", 6) == 0);
+        for (const char *at = line; *at != '\n'; at++) {
+            EXPECT(*at >= 0x20 && *at < 0x7f);
+            quoted ^= *at == '"' && at[-1] != '\\';
+            EXPECT(quoted || strncmp(at, "event=forged", 12) != 0);
+        }
+        EXPECT(!quoted);
+    }
+}
+
+/* ---- Cases: what it costs ------------------------------------------------------------------------ */
+
+/* So many players, each from an address of its own, all inside. */
+static void fill(const struct server *s, size_t count)
+{
+    char name[16];
+    for (size_t i = 0; i < count; i++) {
+        struct seat *seat = seat_new(s, 0x7F020001u + (uint32_t)i);
+        (void)snprintf(name, sizeof name, "Driver%u", (unsigned)i & 0xFFFFu);
+        console_login(seat->console, name, PASSWORD, name);
+    }
+    for (size_t i = 0; i < seat_count; i++) {
+        UNTIL(20000, settled(seats[i].console));
+    }
+    run_for(500);
+}
+
+static void fifty_idle_consoles_cost_little(void)
+{
+    struct server *s = START(CHEAP);
+    fill(s, 50);
+    uint64_t cpu = cpu_ms(s), began = now_ms();
+    run_for(5000);
+    cpu = cpu_ms(s) - cpu;
+    double percent = (double)cpu * 100 / (double)(now_ms() - began);
+    note("idle: 50 consoles use %.2f %% of a core\n", percent);
+    EXPECT(percent < (instrumented ? 20 : 2));
+}
+
+static void memory_is_small(void)
+{
+    struct server *s = START(CHEAP);
+    struct memory empty = memory_of(s);
+    fill(s, 100);
+    struct memory full = memory_of(s);
+    note("memory: empty PSS=%lu KiB, 100 consoles PSS=%lu KiB (RSS %lu and %lu KiB; %.1f KiB each)\n", empty.pss_kib, full.pss_kib,
+         empty.rss_kib, full.rss_kib, (double)(full.pss_kib - empty.pss_kib) / 100);
+    EXPECT(empty.pss_kib > 0);
+    EXPECT(instrumented || empty.pss_kib <= 700);
+}
+
+/* ---- Running them ------------------------------------------------------------------------------- */
+
+static const struct test_case {
+    const char *name;
+    void (*run)(void);
+    unsigned deadline_s;
+    bool beside; /* takes long and does little: runs beside the others */
+} cases[] = {
+#define CASE(name, deadline_s, beside) {#name, name, deadline_s, beside}
+    CASE(a_reader_that_never_reads_slows_nobody_and_is_closed, 60, true),
+    CASE(two_players_meet_talk_and_race, 15, false),
+    CASE(two_players_race_with_passwords_in_mask_form, 15, false),
+    CASE(a_wrong_password_is_refused_and_the_right_one_lets_in, 15, false),
+    CASE(every_port_serves_every_service, 15, false),
+    CASE(garbage_disturbs_nobody_and_each_is_closed_with_a_reason, 40, false),
+    CASE(every_deadline_closes_with_its_reason, 20, true),
+    CASE(a_stop_is_clean_and_what_was_sent_arrives, 30, false),
+    CASE(a_reader_that_never_reads_does_not_hold_up_a_stop, 20, false),
+    CASE(a_stop_ends_connections_without_a_reset, 10, false),
+    CASE(a_pipe_signal_kills_nothing, 10, false),
+    CASE(a_reload_takes_a_good_file_and_refuses_a_bad_one, 20, false),
+    CASE(a_reload_is_logged_with_no_one_connected, 10, false),
+    CASE(a_restart_takes_the_same_ports, 10, false),
+    CASE(bad_options_end_with_status_2_and_say_what_is_expected, 30, false),
+    CASE(every_option_of_help_is_known_here, 10, false),
+    CASE(bad_config_lines_are_named_by_file_and_line, 15, false),
+    CASE(a_config_file_with_every_key_works, 10, false),
+    CASE(the_word_serve_and_the_largest_limits_are_taken, 10, false),
+    CASE(what_cannot_be_opened_is_named, 10, false),
+    CASE(an_address_has_64_connections_and_others_go_on, 15, false),
+    CASE(without_files_others_wait_and_those_online_play_on, 20, false),
+    CASE(a_full_server_lets_others_wait, 15, false),
+    CASE(no_password_is_ever_logged_or_recorded, 20, false),
+    CASE(what_is_typed_cannot_forge_a_log_line, 10, false),
+    CASE(fifty_idle_consoles_cost_little, 30, false),
+    CASE(memory_is_small, 30, false),
+#undef CASE
+};
+
+#define CASES (sizeof cases / sizeof cases[0])
+
+struct running {
+    pid_t pid; /* 0: not started or over */
+    uint64_t began_ms;
+    struct result *result;
+};
+
+/* Every server that is still there must end well when it is asked to. */
+static void stop_servers(void)
+{
+    for (size_t i = 0; i < server_count; i++) {
+        if (servers[i].pid > 0) {
+            (void)stop(&servers[i], SIGTERM);
+        }
+        if (logged(&servers[i], "runtime error:") || logged(&servers[i], "ERROR: AddressSanitizer")) {
+            fail("a sanitizer has something to say");
+        }
+    }
+}
+
+static void begin(const struct test_case *test, struct running *r)
+{
+    r->began_ms = now_ms();
+    r->result = mmap(NULL, sizeof *r->result, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (r->result == MAP_FAILED) {
+        abort();
+    }
+    (void)fflush(stdout);
+    r->pid = fork();
+    if (r->pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        result = r->result;
+        test->run();
+        stop_servers();
+        clean_up();
+        _exit(0);
+    }
+}
+
+/* If the case is over, prints how it went, and then its pid is 0. */
+static void finish(const struct test_case *test, struct running *r, unsigned *passed, unsigned *failed)
+{
+    int status = 0;
+    uint64_t took_ms = now_ms() - r->began_ms;
+    bool late = took_ms > test->deadline_s * UINT64_C(1000) * (instrumented ? 3 : 1);
+    if (r->pid > 0 && waitpid(r->pid, &status, WNOHANG) != r->pid) {
+        if (!late) {
+            return;
+        }
+        (void)kill(r->pid, SIGKILL); /* its servers go with it */
+        (void)waitpid(r->pid, &status, 0);
+        (void)snprintf(r->result->why, sizeof r->result->why, "over its %u s", test->deadline_s);
+    } else if (r->pid < 0) {
+        (void)snprintf(r->result->why, sizeof r->result->why, "cannot start a process");
+    } else if (WIFSIGNALED(status)) {
+        (void)snprintf(r->result->why, sizeof r->result->why, "the test itself died: %s", strsignal(WTERMSIG(status)));
+    }
+    (void)fputs(r->result->notes, stdout);
+    if (r->result->why[0] == '\0') {
+        (void)printf("ok %s (%.1f s)\n", test->name, (double)took_ms / 1000);
+        ++*passed;
+    } else {
+        (void)printf("FAILED %s: %s\n%s", test->name, r->result->why, r->result->log);
+        ++*failed;
+    }
+    (void)fflush(stdout);
+    (void)munmap(r->result, sizeof *r->result);
+    r->pid = 0;
+}
+
+/* Looks after all that are running; false if there are none. */
+static bool finish_all(struct running *running, unsigned *passed, unsigned *failed)
+{
+    bool any = false;
+    for (size_t i = 0; i < CASES; i++) {
+        if (running[i].pid != 0) {
+            finish(&cases[i], &running[i], passed, failed);
+            any = any || running[i].pid != 0;
+        }
+    }
+    return any;
+}
+
+static bool chosen(const struct test_case *test, const char *part)
+{
+    return part == NULL || strstr(test->name, part) != NULL;
+}
+
+int main(int argc, char **argv)
+{
+    struct running running[CASES];
+    unsigned passed = 0, failed = 0;
+    const char *part = argc > 2 ? argv[2] : NULL;
+    if (argc < 2) {
+        (void)fprintf(stderr, "usage: live ./nascar_server [PART-OF-A-NAME]\n");
+        return 2;
+    }
+    binary = argv[1];
+    emulated = strstr(binary, "qemu") != NULL;
+    instrumented = emulated || strstr(binary, "asan") != NULL;
+    memset(running, 0, sizeof running);
+    for (size_t i = 0; i < CASES; i++) {
+        if (cases[i].beside && chosen(&cases[i], part)) {
+            begin(&cases[i], &running[i]);
+        }
+    }
+    for (size_t i = 0; i < CASES; i++) {
+        if (!cases[i].beside && chosen(&cases[i], part)) {
+            begin(&cases[i], &running[i]);
+            while (finish_all(running, &passed, &failed) && running[i].pid != 0) {
+                sleep_ms(5);
+            }
+        }
+    }
+    while (finish_all(running, &passed, &failed)) {
+        sleep_ms(5);
+    }
+    (void)printf("live: %u passed, %u failed\n", passed, failed);
+    return passed == 0 || failed > 0;
+}

@@ -1,0 +1,1374 @@
+/* The shell: its loop over a faked system that reads and writes in parts, is
+ * interrupted, resets, runs out of files and of patience; its options; and the
+ * few calls that it really makes.
+ *
+ * SPDX-License-Identifier: MIT */
+#include "../nascar_server.c"
+#undef main
+
+#include "console.h"
+
+#include <check.h>
+#include <sys/wait.h>
+
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+/* An assertion for what is asked a million times: Check's own write to a file. */
+#define EXPECT(condition) \
+    do { \
+        if (!(condition)) \
+            ck_abort_msg("line %d: %s", __LINE__, #condition); \
+    } while (0)
+
+/* ---- A machine: the shell on a faked system ------------------------------- */
+
+#define PEERS 256
+#define FIRST_FD 100
+#define FIRST_LISTENER 50
+#define START_MS 1000
+
+/* The other end of a connection. */
+struct peer {
+    bool accepted, closed; /* by the shell */
+    bool hung_up;          /* it sends no more, and says so */
+    bool reset;            /* reads and writes fail */
+    uint32_t ip;
+    uint8_t *in, *out;     /* not read yet; all that was written */
+    size_t in_bytes, out_bytes;
+    size_t window;         /* so much it still takes */
+};
+
+struct machine {
+    struct shell shell;
+    struct peer peer[PEERS];
+    size_t peers, accepted; /* those after `accepted` wait */
+    uint64_t now_ms;
+    char *log;
+    size_t log_bytes;
+    uint32_t chance;
+
+    /* what goes wrong */
+    size_t read_bytes, write_bytes; /* at most, a call; 0: no limit */
+    unsigned one_in;                /* one call in so many fails with EINTR, and one with EAGAIN; 0: none */
+    int accept_error;               /* each accept fails with it */
+    int poll_error;
+    bool hash_fails, entropy_fails;
+
+    /* what was seen */
+    unsigned polls, accepts, hashes, hurried; /* hurried: polls that did not wait in a row */
+    int timeout_ms;                 /* the last poll's */
+    bool listening;                 /* the last poll's */
+
+    int signals[2]; /* a pipe in place of the signalfd */
+    unsigned signals_due;
+    void (*at_poll)(struct machine *);
+    uint64_t mark_ms;
+};
+
+static bool unlucky(struct machine *m)
+{
+    m->chance = m->chance * 1664525u + 1013904223u;
+    return m->one_in > 0 && (m->chance >> 16) % m->one_in == 0;
+}
+
+static bool interrupted(struct machine *m)
+{
+    errno = unlucky(m) ? EINTR : unlucky(m) ? EAGAIN : 0;
+    return errno != 0;
+}
+
+static struct peer *peer_of(struct machine *m, int fd)
+{
+    EXPECT(fd >= FIRST_FD && fd < FIRST_FD + (int)m->peers);
+    struct peer *p = &m->peer[fd - FIRST_FD];
+    EXPECT(p->accepted && !p->closed); /* else a call on a file that is not open */
+    return p;
+}
+
+static int fake_poll(void *world, struct pollfd *fds, uint32_t count, int timeout_ms)
+{
+    struct machine *m = world;
+    int ready = 0;
+    m->polls++;
+    m->timeout_ms = timeout_ms;
+    m->listening = fds[1].events == POLLIN;
+    if (m->at_poll)
+        m->at_poll(m);
+    if (m->poll_error || interrupted(m)) {
+        if (m->poll_error)
+            errno = m->poll_error;
+        if (errno == EAGAIN)
+            errno = EINTR;
+        return -1;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        short seen = 0;
+        if (i == 0) {
+            seen = m->signals_due > 0 ? POLLIN : 0;
+            m->signals_due -= seen != 0;
+        } else if (i < FIRST_SOCKET) {
+            EXPECT(fds[i].fd == FIRST_LISTENER + (int)i && fds[i].events == fds[1].events);
+            seen = i == 1 && m->accepted < m->peers ? POLLIN : 0;
+        } else {
+            const struct peer *p = peer_of(m, fds[i].fd);
+            seen = (short)((p->in_bytes > 0 || p->hung_up || p->reset ? POLLIN : 0) |
+                           (p->window > 0 || p->reset ? POLLOUT : 0));
+        }
+        fds[i].revents = (short)(seen & fds[i].events);
+        if (i >= FIRST_SOCKET && peer_of(m, fds[i].fd)->reset)
+            fds[i].revents = (short)(fds[i].revents | POLLERR | POLLHUP);
+        ready += fds[i].revents != 0;
+    }
+    m->hurried = ready == 0 && timeout_ms == 0 ? m->hurried + 1 : 0;
+    if (ready == 0 && timeout_ms > 0)
+        m->now_ms += (uint64_t)timeout_ms;
+    return ready;
+}
+
+static int fake_accept(void *world, int listener, uint32_t *from, uint32_t *to)
+{
+    struct machine *m = world;
+    EXPECT(listener == FIRST_LISTENER + 1);
+    m->accepts++;
+    if (unlucky(m)) {
+        errno = unlucky(m) ? EINTR : ECONNABORTED;
+        return -1;
+    }
+    if (m->accept_error || m->accepted == m->peers) {
+        errno = m->accept_error ? m->accept_error : EAGAIN;
+        return -1;
+    }
+    struct peer *p = &m->peer[m->accepted];
+    p->accepted = true;
+    *from = p->ip;
+    *to = 0xC0000201;
+    return FIRST_FD + (int)m->accepted++;
+}
+
+static ssize_t fake_read(void *world, int fd, void *bytes, size_t size)
+{
+    struct machine *m = world;
+    struct peer *p = peer_of(m, fd);
+    if (interrupted(m))
+        return -1;
+    if (p->reset || (p->in_bytes == 0 && !p->hung_up)) {
+        errno = p->reset ? ECONNRESET : EAGAIN;
+        return -1;
+    }
+    if (size > p->in_bytes)
+        size = p->in_bytes;
+    if (m->read_bytes > 0 && size > m->read_bytes)
+        size = m->read_bytes;
+    if (size > 0) {
+        memcpy(bytes, p->in, size);
+        p->in_bytes -= size;
+        memmove(p->in, p->in + size, p->in_bytes);
+    }
+    return (ssize_t)size;
+}
+
+static ssize_t fake_write(void *world, int fd, const void *bytes, size_t size)
+{
+    struct machine *m = world;
+    struct peer *p = peer_of(m, fd);
+    EXPECT(size > 0);
+    if (interrupted(m))
+        return -1;
+    if (p->reset || p->window == 0) {
+        errno = p->reset ? ECONNRESET : EAGAIN;
+        return -1;
+    }
+    if (size > p->window)
+        size = p->window;
+    if (m->write_bytes > 0 && size > m->write_bytes)
+        size = m->write_bytes;
+    p->window -= p->window == SIZE_MAX ? 0 : size;
+    p->out = realloc(p->out, p->out_bytes + size);
+    EXPECT(p->out);
+    memcpy(p->out + p->out_bytes, bytes, size);
+    p->out_bytes += size;
+    return (ssize_t)size;
+}
+
+static void fake_close(void *world, int fd)
+{
+    peer_of(world, fd)->closed = true;
+}
+
+static void fake_log(void *world, const char *text, size_t size)
+{
+    struct machine *m = world;
+    m->log = realloc(m->log, m->log_bytes + size + 1);
+    EXPECT(m->log);
+    memcpy(m->log + m->log_bytes, text, size);
+    m->log_bytes += size;
+    m->log[m->log_bytes] = 0;
+}
+
+/* Quick, and different for different passwords and settings. */
+static bool fake_hash(void *world, const char *password, const char *setting, char *out, size_t out_bytes)
+{
+    struct machine *m = world;
+    char text[128] = "";
+    m->hashes++;
+    if (m->hash_fails)
+        return false;
+    copy_text(text, 30, setting);
+    for (const char *p = password; *p; p++)
+        (void)snprintf(text + strlen(text), sizeof text - strlen(text), "%02x", (unsigned)(uint8_t)*p);
+    EXPECT(strlen(text) < out_bytes);
+    copy_text(out, out_bytes, text);
+    return true;
+}
+
+static bool fake_entropy(void *world, void *bytes, size_t size)
+{
+    struct machine *m = world;
+    for (size_t i = 0; i < size; i++) {
+        m->chance = m->chance * 1664525u + 1013904223u;
+        ((uint8_t *)bytes)[i] = (uint8_t)(m->chance >> 24);
+    }
+    return !m->entropy_fails;
+}
+
+static uint64_t fake_mono_ms(void *world)
+{
+    return ((struct machine *)world)->now_ms;
+}
+
+static int64_t fake_wall_s(void *world)
+{
+    return 1767225600 + (int64_t)(fake_mono_ms(world) / 1000);
+}
+
+static const struct nascar_sys fake_calls = {
+    .poll = fake_poll, .accept = fake_accept, .read = fake_read, .write = fake_write, .close = fake_close,
+    .log = fake_log, .hash = fake_hash, .entropy = fake_entropy, .mono_ms = fake_mono_ms, .wall_s = fake_wall_s,
+};
+
+/* What serve() does, up to the loop. */
+static struct machine *machine_new(const char *const *arguments)
+{
+    struct machine *m = calloc(1, sizeof *m);
+    ck_assert_ptr_nonnull(m);
+    m->now_ms = START_MS;
+    m->chance = 2004;
+    m->shell.sys = &fake_calls;
+    m->shell.world = m;
+    m->shell.records.stride = sizeof(struct record_slot);
+    m->shell.jobs.stride = sizeof(struct nascar_hash_job);
+    m->shell.arguments = (char **)(uintptr_t)arguments;
+    ck_assert(read_options(&m->shell.options, m->shell.arguments));
+    ck_assert(make_state(&m->shell));
+    shell_time(&m->shell);
+    ck_assert_int_eq(pipe(m->signals), 0);
+    m->shell.polled[0].fd = m->signals[0];
+    m->shell.polled[0].events = POLLIN;
+    for (uint32_t i = 0; i < LISTENERS; i++)
+        m->shell.polled[1 + i].fd = FIRST_LISTENER + 1 + (int)i;
+    feed_entropy(&m->shell);
+    shell_configure(&m->shell);
+    return m;
+}
+
+#define MACHINE(...) machine_new((const char *const[]){"--max-accounts", "64", "--max-clients", "16", "--rate", "0", __VA_ARGS__, NULL})
+
+static void machine_free(struct machine *m)
+{
+    for (size_t i = 0; i < m->peers; i++) {
+        free(m->peer[i].in);
+        free(m->peer[i].out);
+    }
+    (void)close(m->signals[0]);
+    (void)close(m->signals[1]);
+    free(m->shell.records.items);
+    free(m->shell.jobs.items);
+    free(m->log);
+    free(m);
+}
+
+/* What holds between two turns. */
+static void check_shell(const struct machine *m)
+{
+    const struct shell *sh = &m->shell;
+    uint32_t paused = 0, taken = 0, open = 0;
+    const char *broken = nascar_check(sh->state);
+    if (broken)
+        ck_abort_msg("%s", broken);
+    for (uint32_t place = 0; place < sh->open; place++) {
+        EXPECT(sh->place_of[sh->number_of[place]] == place);
+        paused += !(sh->polled[FIRST_SOCKET + place].events & POLLIN);
+    }
+    EXPECT(sh->paused == paused);
+    for (uint32_t c = 0; c < sh->conns; c++)
+        taken += sh->place_of[c] != NONE;
+    EXPECT(taken == sh->open);
+    for (uint32_t i = 0; i < sh->conns - sh->open; i++)
+        EXPECT(sh->place_of[sh->free_numbers[i]] == NONE);
+    for (size_t i = 0; i < m->peers; i++)
+        open += m->peer[i].accepted && !m->peer[i].closed;
+    EXPECT(open == sh->open);
+}
+
+static void turn(struct machine *m, uint64_t until_ms)
+{
+    EXPECT(shell_turn(&m->shell, until_ms));
+    EXPECT(m->hurried < 50); /* else the loop spins */
+    check_shell(m);
+}
+
+/* Turns without time passing, until there is nothing left to do. */
+static void settle_machine(struct machine *m)
+{
+    size_t out = 0, in = 1, before_out = 0, before_in = 0;
+    unsigned enough = m->one_in > 0 ? 30 : 3;
+    for (unsigned quiet = 0; quiet < enough;) {
+        turn(m, m->now_ms);
+        in = m->peers - m->accepted;
+        out = 0;
+        for (size_t i = 0; i < m->peers; i++) {
+            in += m->peer[i].in_bytes;
+            out += m->peer[i].out_bytes + m->peer[i].closed;
+        }
+        quiet = in == before_in && out == before_out ? quiet + 1 : 0;
+        before_in = in;
+        before_out = out;
+        m->hurried = 0;
+    }
+}
+
+static void run_machine(struct machine *m, uint64_t ms)
+{
+    uint64_t end_ms = m->now_ms + ms;
+    while (m->now_ms < end_ms)
+        turn(m, end_ms);
+}
+
+static bool in_log(const struct machine *m, const char *part)
+{
+    return m->log && strstr(m->log, part) != NULL;
+}
+
+static size_t count_log(const struct machine *m, const char *part)
+{
+    size_t n = 0;
+    for (const char *at = m->log; at && (at = strstr(at, part)) != NULL; at++)
+        n++;
+    return n;
+}
+
+static void signal_machine(struct machine *m, uint32_t number)
+{
+    struct signalfd_siginfo info;
+    memset(&info, 0, sizeof info);
+    info.ssi_signo = number;
+    ck_assert_int_eq(write(m->signals[1], &info, sizeof info), sizeof info);
+    m->signals_due++;
+}
+
+/* ---- Who connects ----------------------------------------------------------- */
+
+static struct peer *peer_new(struct machine *m)
+{
+    struct peer *p = &m->peer[m->peers];
+    ck_assert_uint_lt(m->peers, PEERS);
+    p->ip = 0xC6336401u + (uint32_t)m->peers++;
+    p->window = SIZE_MAX;
+    return p;
+}
+
+static void peer_send_bytes(struct peer *p, const void *bytes, size_t size)
+{
+    if (size == 0)
+        return;
+    p->in = realloc(p->in, p->in_bytes + size);
+    EXPECT(p->in);
+    memcpy(p->in + p->in_bytes, bytes, size);
+    p->in_bytes += size;
+}
+
+static void peer_send(struct peer *p, const char *kind, const char *payload)
+{
+    uint8_t frame[CONSOLE_REQUEST_BYTES];
+    peer_send_bytes(p, frame, console_frame(frame, sizeof frame, kind, 0, payload, strlen(payload) + 1));
+}
+
+/* How many whole frames of a kind it has got; fails if there is half a one. */
+static size_t peer_got(const struct peer *p, const char *kind)
+{
+    size_t n = 0;
+    for (size_t at = 0; at < p->out_bytes;) {
+        EXPECT(p->out_bytes - at >= HEADER_BYTES);
+        uint32_t size = load_be32(p->out + at + 8);
+        EXPECT(size >= HEADER_BYTES && p->out_bytes - at >= size);
+        n += memcmp(p->out + at, kind, 4) == 0;
+        at += size;
+    }
+    return n;
+}
+
+/* A console on the faked network. */
+struct seat {
+    struct console *console;
+    struct peer *link[CONSOLE_LINKS];
+    size_t fed[CONSOLE_LINKS];
+};
+
+static void seat_step(struct machine *m, struct seat *seat)
+{
+    struct console *c = seat->console;
+    uint32_t address;
+    uint16_t port;
+    console_tick(c, m->now_ms);
+    for (int i = 0; i < CONSOLE_LINKS; i++) {
+        enum console_link link = (enum console_link)i;
+        uint8_t bytes[1024];
+        size_t size;
+        if (!seat->link[i] && console_wants(c, link, &address, &port)) {
+            seat->link[i] = peer_new(m);
+            seat->fed[i] = 0;
+            console_link_opened(c, link);
+        }
+        struct peer *p = seat->link[i];
+        if (!p)
+            continue;
+        if (p->out_bytes > seat->fed[i])
+            console_feed(c, link, p->out + seat->fed[i], p->out_bytes - seat->fed[i]);
+        seat->fed[i] = p->out_bytes;
+        while ((size = console_take(c, link, bytes, sizeof bytes)) > 0)
+            peer_send_bytes(p, bytes, size);
+        p->hung_up = p->hung_up || console_hangs_up(c, link);
+        if (p->closed) {
+            console_link_closed(c, link);
+            seat->link[i] = NULL;
+        }
+    }
+    if (c->misled[0])
+        ck_abort_msg("%s is misled: %s", c->name, c->misled);
+}
+
+static void settle_seats(struct machine *m, struct seat *seats, size_t count)
+{
+    for (unsigned i = 0; i < 12; i++) {
+        for (size_t k = 0; k < count; k++)
+            seat_step(m, &seats[k]);
+        settle_machine(m);
+    }
+    for (size_t k = 0; k < count; k++)
+        seat_step(m, &seats[k]);
+}
+
+static struct seat seat_new(struct machine *m, const char *name)
+{
+    struct seat seat = {.console = console_new((uint32_t)m->peers + 1)};
+    console_tick(seat.console, m->now_ms);
+    console_login(seat.console, name, "open wheel", name);
+    return seat;
+}
+
+static void seat_free(struct seat *seat)
+{
+    console_free(seat->console);
+}
+
+static const char login_request[] = "NAME=Alice\nPASS=~ but no key\n";
+
+/* ---- The loop ------------------------------------------------------------------ */
+
+/* Two consoles log in, meet and talk, whatever the system does to their bytes. */
+static const struct trouble {
+    size_t read_bytes, write_bytes;
+    unsigned one_in;
+} troubles[] = {{0, 0, 0}, {1, 0, 0}, {0, 1, 0}, {1, 1, 0}, {0, 0, 3}, {7, 13, 4}, {100, 3, 2}};
+
+START_TEST(consoles_play_through_short_and_interrupted_calls)
+{
+    struct machine *m = MACHINE("--hash-cost", "4");
+    struct seat seats[2];
+    m->read_bytes = troubles[_i].read_bytes;
+    m->write_bytes = troubles[_i].write_bytes;
+    m->one_in = troubles[_i].one_in;
+    seats[0] = seat_new(m, "Alice");
+    seats[1] = seat_new(m, "Bob");
+    settle_seats(m, seats, 2);
+    struct console *a = seats[0].console, *b = seats[1].console;
+    ck_assert(a->stage == CONSOLE_INSIDE && a->buddy_in && b->stage == CONSOLE_INSIDE && b->buddy_in);
+    console_move(a, "East", "");
+    console_move(b, "East", "");
+    settle_seats(m, seats, 2);
+    ck_assert_ptr_nonnull(console_user(a, "Bob"));
+    ck_assert_ptr_nonnull(console_user(b, "Alice"));
+    for (int line = 0; line < 5; line++) {
+        char text[16];
+        (void)snprintf(text, sizeof text, "line %d", line);
+        console_chat(a, text);
+        settle_seats(m, seats, 2);
+        ck_assert_uint_eq(console_saw(a, "Alice", text), 1);
+        ck_assert_uint_eq(console_saw(b, "Alice", text), 1);
+    }
+    ck_assert_uint_eq(console_awaits(a, CONSOLE_LOBBY), 0);
+    console_leave(a);
+    settle_seats(m, seats, 2);
+    ck_assert_ptr_null(console_user(b, "Alice"));
+    ck_assert_uint_eq(m->shell.open, 2);
+    seat_free(&seats[0]);
+    seat_free(&seats[1]);
+    machine_free(m);
+}
+END_TEST
+
+START_TEST(a_reset_closes_its_connection_and_no_other)
+{
+    struct machine *m = MACHINE("--idle-s", "1000");
+    struct peer *p[9];
+    for (int i = 0; i < 9; i++) {
+        p[i] = peer_new(m);
+        peer_send(p[i], "addr", "ADDR=192.0.2.100\nPORT=50000\n");
+    }
+    settle_machine(m);
+    ck_assert_uint_eq(m->shell.open, 9);
+    for (int i = 0; i < 9; i++) {
+        if (i == _i || i == 8 - _i)
+            p[i]->reset = true;
+        else
+            peer_send(p[i], "skey", "SKEY=$00\n");
+    }
+    settle_machine(m);
+    for (int i = 0; i < 9; i++) {
+        bool gone = i == _i || i == 8 - _i;
+        ck_assert(p[i]->closed == gone);
+        ck_assert_uint_eq(peer_got(p[i], "skey"), gone ? 0 : 1);
+    }
+    ck_assert_uint_eq(count_log(m, "reason=\"disconnected\""), _i == 4 ? 1 : 2);
+    machine_free(m);
+}
+END_TEST
+
+/* The reset shows when we write, not when we read. */
+START_TEST(a_reset_while_writing_closes)
+{
+    struct machine *m = MACHINE("--ping-s", "1");
+    struct peer *p = peer_new(m), *q = peer_new(m);
+    peer_send(p, "addr", "ADDR=192.0.2.100\nPORT=50000\n");
+    peer_send(q, "addr", "ADDR=192.0.2.100\nPORT=50000\n");
+    settle_machine(m);
+    p->window = 0;
+    run_machine(m, 3000);
+    ck_assert(!p->closed && (m->shell.polled[FIRST_SOCKET].events & POLLOUT));
+    p->reset = true;
+    settle_machine(m);
+    ck_assert(p->closed && !q->closed);
+    machine_free(m);
+}
+END_TEST
+
+START_TEST(who_hangs_up_is_closed_even_when_it_is_not_read)
+{
+    struct machine *m = MACHINE("--rate", "1");
+    struct peer *p = peer_new(m);
+    for (int i = 0; i < 100; i++)
+        peer_send(p, "skey", "SKEY=$5075626c6963204b6579\n");
+    settle_machine(m);
+    ck_assert_uint_gt(p->in_bytes, 0);
+    ck_assert_uint_eq(m->shell.paused, 1); /* its rate is used up and its inbox full */
+    p->reset = true;
+    settle_machine(m);
+    ck_assert(p->closed);
+    ck_assert_uint_eq(m->shell.paused, 0);
+    machine_free(m);
+}
+END_TEST
+
+START_TEST(a_paused_connection_goes_on_when_its_rate_allows)
+{
+    struct machine *m = MACHINE("--rate", "10");
+    struct peer *p = peer_new(m);
+    for (int i = 0; i < 100; i++)
+        peer_send(p, "skey", "SKEY=$5075626c6963204b6579\n");
+    settle_machine(m);
+    size_t first = peer_got(p, "skey");
+    ck_assert_uint_gt(first, 10);
+    ck_assert_uint_lt(first, 100);
+    run_machine(m, 10000);
+    ck_assert_uint_eq(peer_got(p, "skey"), 100);
+    ck_assert_uint_eq(m->shell.paused, 0);
+    machine_free(m);
+}
+END_TEST
+
+static const int no_files[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM};
+
+START_TEST(without_files_accepting_waits_a_second_and_goes_on)
+{
+    struct machine *m = MACHINE("--first-frame-s", "60");
+    struct peer *first = peer_new(m);
+    settle_machine(m);
+    m->accept_error = no_files[_i];
+    struct peer *p = peer_new(m);
+    peer_send(p, "@dir", "PROD=NASCAR-PS2-2004\n");
+    turn(m, m->now_ms);
+    turn(m, m->now_ms);
+    ck_assert(in_log(m, "level=warn event=accept_paused connections=1"));
+    ck_assert(!m->listening);
+    ck_assert_int_gt(shell_timeout(&m->shell, UINT64_MAX), 0);
+    unsigned accepts = m->accepts;
+    peer_send(first, "addr", "ADDR=192.0.2.100\nPORT=50000\n");
+    settle_machine(m);
+    ck_assert_uint_eq(m->accepts, accepts);
+    ck_assert_uint_eq(peer_got(first, "addr"), 1); /* who is there is served */
+    run_machine(m, 3500);
+    ck_assert_uint_le(m->accepts - accepts, 4); /* and tried once a second, not more */
+    m->accept_error = 0;
+    run_machine(m, 1100);
+    ck_assert_uint_eq(peer_got(p, "@dir"), 1);
+    ck_assert(m->listening);
+    machine_free(m);
+}
+END_TEST
+
+static const int passing[] = {EAGAIN, EPROTO, EPERM, EINVAL};
+
+START_TEST(other_failures_of_accept_neither_stop_nor_spin)
+{
+    struct machine *m = MACHINE("--first-frame-s", "60");
+    (void)peer_new(m);
+    m->accept_error = passing[_i];
+    turn(m, m->now_ms);
+    ck_assert_uint_eq(m->accepts, 1);
+    m->accept_error = 0;
+    settle_machine(m);
+    ck_assert_uint_eq(m->shell.open, 1);
+    machine_free(m);
+}
+END_TEST
+
+START_TEST(a_full_server_does_not_listen_until_somebody_leaves)
+{
+    struct machine *m = MACHINE("--max-clients", "1", "--first-frame-s", "60", "--linger-s", "60");
+    uint32_t all = m->shell.conns;
+    ck_assert_uint_eq(all, 66);
+    for (uint32_t i = 0; i < all + 10; i++)
+        peer_send(peer_new(m), "@dir", "PROD=NASCAR-PS2-2004\n");
+    settle_machine(m);
+    ck_assert_uint_eq(m->shell.open, all);
+    ck_assert_uint_eq(m->accepted, all);
+    ck_assert(!m->listening);
+    for (uint32_t i = 0; i < all; i++)
+        ck_assert_uint_eq(peer_got(&m->peer[i], "@dir"), 1);
+    m->peer[30].hung_up = true;
+    m->peer[all - 1].reset = true;
+    m->peer[0].hung_up = true;
+    settle_machine(m);
+    ck_assert_uint_eq(m->accepted, all + 3);
+    ck_assert_uint_eq(m->shell.open, all);
+    for (uint32_t i = all; i < all + 3; i++)
+        ck_assert_uint_eq(peer_got(&m->peer[i], "@dir"), 1);
+    for (uint32_t i = 0; i < all + 3; i++)
+        m->peer[i].hung_up = true;
+    settle_machine(m);
+    ck_assert_uint_eq(m->shell.open, 7);
+    ck_assert(m->listening);
+    machine_free(m);
+}
+END_TEST
+
+START_TEST(a_full_outbox_keeps_its_order_and_loses_nothing)
+{
+    struct machine *m = MACHINE("--idle-s", "1000");
+    struct peer *p = peer_new(m);
+    p->window = 0;
+    for (int i = 0; i < 300; i++)
+        peer_send(p, "skey", "SKEY=$5075626c6963204b6579\n");
+    settle_machine(m);
+    ck_assert_uint_eq(p->out_bytes, 0);
+    ck_assert_uint_gt(p->in_bytes, 0); /* it is not read on, and the loop does not spin */
+    ck_assert_uint_eq(m->shell.paused, 1);
+    for (int i = 0; i < 400; i++) {
+        p->window = 77;
+        settle_machine(m);
+    }
+    p->window = SIZE_MAX;
+    settle_machine(m);
+    ck_assert_uint_eq(peer_got(p, "skey"), 300);
+    machine_free(m);
+}
+END_TEST
+
+START_TEST(who_reads_nothing_for_30_s_is_closed)
+{
+    struct machine *m = MACHINE("--ping-s", "1", "--idle-s", "1000", "--login-s", "1000");
+    struct peer *p = peer_new(m), *q = peer_new(m);
+    peer_send(p, "addr", "ADDR=192.0.2.100\nPORT=50000\n");
+    peer_send(q, "addr", "ADDR=192.0.2.100\nPORT=50000\n");
+    settle_machine(m);
+    p->window = 5;
+    run_machine(m, 29000);
+    ck_assert(!p->closed);
+    run_machine(m, 3000);
+    ck_assert(p->closed && !q->closed);
+    ck_assert(in_log(m, "reason=\"stuck\""));
+    ck_assert_uint_gt(peer_got(q, "~png"), 20);
+    machine_free(m);
+}
+END_TEST
+
+START_TEST(an_answer_before_the_end_is_written)
+{
+    struct machine *m = MACHINE("--log-level", "debug");
+    struct peer *p = peer_new(m);
+    for (int i = 0; i < 15; i++)
+        peer_send(p, "WHAT", "N=1\n");
+    settle_machine(m);
+    ck_assert(p->closed);
+    ck_assert_uint_eq(peer_got(p, "WHAT"), 10);
+    machine_free(m);
+}
+END_TEST
+
+START_TEST(a_hash_that_fails_refuses_the_login_and_nothing_else)
+{
+    struct machine *m = MACHINE("--hash-cost", "4");
+    struct seat seat = seat_new(m, "Alice");
+    m->hash_fails = true;
+    settle_seats(m, &seat, 1);
+    ck_assert(seat.console->stage == CONSOLE_LOGIN && seat.console->refused != 0);
+    m->hash_fails = false;
+    console_login(seat.console, "Alice", "open wheel", "Alice");
+    settle_seats(m, &seat, 1);
+    ck_assert(seat.console->stage == CONSOLE_INSIDE);
+    console_leave(seat.console);
+    settle_seats(m, &seat, 1);
+    m->hash_fails = true; /* now a password is compared */
+    console_login(seat.console, "Alice", "open wheel", "Alice");
+    settle_seats(m, &seat, 1);
+    ck_assert(seat.console->stage == CONSOLE_LOGIN && seat.console->refused != 0);
+    m->hash_fails = false;
+    console_login(seat.console, "Alice", "open heels", "Alice");
+    settle_seats(m, &seat, 1);
+    ck_assert(seat.console->stage == CONSOLE_LOGIN && seat.console->refused == 0x70617373); /* pass */
+    console_login(seat.console, "Alice", "open wheel", "Alice");
+    settle_seats(m, &seat, 1);
+    ck_assert(seat.console->stage == CONSOLE_INSIDE);
+    seat_free(&seat);
+    machine_free(m);
+}
+END_TEST
+
+START_TEST(a_login_without_a_key_costs_one_hash)
+{
+    struct machine *m = MACHINE("--hash-cost", "4");
+    struct peer *p = peer_new(m);
+    peer_send(p, "auth", login_request);
+    settle_machine(m);
+    ck_assert_uint_eq(peer_got(p, "auth"), 1);
+    ck_assert_uint_eq(m->hashes, 1);
+    machine_free(m);
+}
+END_TEST
+
+/* In a process of its own: it is to die. */
+START_TEST(without_entropy_the_server_aborts)
+{
+    struct machine *m = MACHINE("--hash-cost", "4");
+    int status = 0;
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        struct rlimit none = {0, 0};
+        (void)setrlimit(RLIMIT_CORE, &none);
+        (void)signal(SIGABRT, SIG_DFL);
+        (void)close(STDERR_FILENO);
+        m->entropy_fails = true;
+        for (int i = 0; i < 100; i++) {
+            peer_send(peer_new(m), "@dir", "PROD=NASCAR-PS2-2004\n");
+            (void)shell_turn(&m->shell, m->now_ms);
+        }
+        _exit(0);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    machine_free(m);
+}
+END_TEST
+
+START_TEST(poll_waits_for_the_next_deadline_and_no_shorter)
+{
+    struct machine *m = MACHINE("--first-frame-s", "7");
+    turn(m, UINT64_MAX);
+    ck_assert_int_eq(m->timeout_ms, -1); /* nobody there: for ever */
+    (void)peer_new(m);
+    turn(m, m->now_ms);
+    turn(m, m->now_ms);
+    ck_assert_int_eq(shell_timeout(&m->shell, UINT64_MAX), 7000);
+    ck_assert_int_eq(shell_timeout(&m->shell, m->now_ms + 5), 5);
+    unsigned polls = m->polls;
+    run_machine(m, 7000);
+    ck_assert_uint_le(m->polls - polls, 3);
+    settle_machine(m);
+    ck_assert_uint_eq(m->shell.open, 0);
+    machine_free(m);
+}
+END_TEST
+
+START_TEST(a_long_wait_is_cut_to_a_minute)
+{
+    struct machine *m = MACHINE("--first-frame-s", "3600");
+    (void)peer_new(m);
+    turn(m, m->now_ms);
+    turn(m, m->now_ms);
+    ck_assert_int_eq(shell_timeout(&m->shell, UINT64_MAX), 60000);
+    machine_free(m);
+}
+END_TEST
+
+START_TEST(a_poll_that_fails_ends_the_loop_with_status_1)
+{
+    struct machine *m = MACHINE("--hash-cost", "4");
+    m->poll_error = EINVAL;
+    ck_assert_int_eq(shell_loop(&m->shell), 1);
+    machine_free(m);
+}
+END_TEST
+
+/* ---- Signals ---------------------------------------------------------------------- */
+
+static void open_windows_later(struct machine *m)
+{
+    if (m->mark_ms == 0)
+        m->mark_ms = m->now_ms;
+    m->now_ms += 100;
+    if (m->now_ms >= m->mark_ms + 700)
+        for (size_t i = 0; i < m->peers; i++)
+            m->peer[i].window = SIZE_MAX;
+}
+
+static const uint32_t endings[] = {SIGTERM, SIGINT};
+
+START_TEST(a_stop_flushes_and_closes_everybody)
+{
+    struct machine *m = MACHINE("--ping-s", "1", "--idle-s", "1000");
+    struct peer *p[5];
+    for (int i = 0; i < 5; i++) {
+        p[i] = peer_new(m);
+        p[i]->window = i % 2 ? 0 : SIZE_MAX;
+        peer_send(p[i], "addr", "ADDR=192.0.2.100\nPORT=50000\n");
+    }
+    settle_machine(m);
+    peer_send(p[0], "skey", "SKEY=$00\n"); /* comes with the signal: answered */
+    m->at_poll = open_windows_later;
+    signal_machine(m, endings[_i]);
+    ck_assert_int_eq(shell_loop(&m->shell), 0);
+    ck_assert(m->now_ms - m->mark_ms >= 700 && m->now_ms - m->mark_ms < 1500);
+    for (int i = 0; i < 5; i++) {
+        ck_assert(p[i]->closed);
+        ck_assert_uint_eq(peer_got(p[i], "addr"), 1);
+    }
+    ck_assert_uint_eq(peer_got(p[0], "skey"), 1);
+    ck_assert_uint_eq(count_log(m, "event=stop"), 1);
+    machine_free(m);
+}
+END_TEST
+
+START_TEST(a_stop_does_not_wait_longer_than_2_s)
+{
+    struct machine *m = MACHINE("--idle-s", "1000");
+    struct peer *p = peer_new(m);
+    p->window = 3;
+    peer_send(p, "addr", "ADDR=192.0.2.100\nPORT=50000\n");
+    settle_machine(m);
+    signal_machine(m, SIGTERM);
+    uint64_t began_ms = m->now_ms;
+    ck_assert_int_eq(shell_loop(&m->shell), 0);
+    ck_assert_uint_eq(m->now_ms, began_ms + STOP_MS);
+    ck_assert(p->closed && p->out_bytes == 3);
+    machine_free(m);
+}
+END_TEST
+
+START_TEST(a_stopping_server_takes_nobody_in)
+{
+    struct machine *m = MACHINE("--idle-s", "1000");
+    struct peer *p = peer_new(m);
+    p->window = 0;
+    peer_send(p, "addr", "ADDR=192.0.2.100\nPORT=50000\n");
+    settle_machine(m);
+    signal_machine(m, SIGTERM);
+    turn(m, m->now_ms);
+    (void)peer_new(m);
+    ck_assert_int_eq(shell_loop(&m->shell), 0);
+    ck_assert_uint_eq(m->accepted, 1);
+    machine_free(m);
+}
+END_TEST
+
+static void write_text(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "w");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_ge(fputs(text, file), 0);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+static char *temporary(char path[64])
+{
+    (void)snprintf(path, 64, "/tmp/test_shell-XXXXXX");
+    int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    (void)close(fd);
+    return path;
+}
+
+/* What goes to standard error while `work` runs; it stays valid until the next call. */
+static int kept_stderr = -1;
+static FILE *caught;
+
+static void catch_stderr(void)
+{
+    (void)fflush(stderr);
+    kept_stderr = dup(STDERR_FILENO);
+    caught = tmpfile();
+    ck_assert(kept_stderr >= 0 && caught && dup2(fileno(caught), STDERR_FILENO) >= 0);
+}
+
+static const char *caught_stderr(void)
+{
+    static char text[4096];
+    (void)fflush(stderr);
+    (void)dup2(kept_stderr, STDERR_FILENO);
+    (void)close(kept_stderr);
+    rewind(caught);
+    text[fread(text, 1, sizeof text - 1, caught)] = 0;
+    (void)fclose(caught);
+    return text;
+}
+
+START_TEST(a_reload_reaches_those_online_or_changes_nothing)
+{
+    char path[64];
+    write_text(temporary(path), "room = East: one: 50\nlog-level = info\n");
+    struct machine *m = MACHINE("--config", path, "--hash-cost", "4", "--lobby-port", "0");
+    m->shell.options.port[1] = 11001; /* which was free */
+    shell_configure(&m->shell);
+    struct seat seat = seat_new(m, "Alice");
+    settle_seats(m, &seat, 1);
+    ck_assert_ptr_nonnull(console_room_named(seat.console, "East"));
+
+    write_text(path, "room = East: two: 50\nroom = Night: dark: 20\nlobby-port = 12345\nmax-clients = 7\n");
+    signal_machine(m, SIGHUP);
+    settle_seats(m, &seat, 1);
+    ck_assert(in_log(m, "level=info event=reloaded"));
+    ck_assert_ptr_nonnull(console_room_named(seat.console, "Night"));
+    ck_assert_str_eq(console_room_named(seat.console, "East")->about, "two");
+    ck_assert_uint_eq(m->shell.options.port[1], 11001); /* what is open stays */
+
+    write_text(path, "room = Dawn: early: 20\nlog-level = loud\n");
+    signal_machine(m, SIGHUP);
+    catch_stderr();
+    settle_seats(m, &seat, 1);
+    const char *said = caught_stderr();
+    ck_assert_ptr_nonnull(strstr(said, ":2: log-level: expected"));
+    ck_assert(in_log(m, "level=error event=reload_refused"));
+    ck_assert_ptr_null(console_room_named(seat.console, "Dawn"));
+    ck_assert_uint_eq(m->shell.options.log_level, NASCAR_LOG_INFO);
+    ck_assert(seat.console->stage == CONSOLE_INSIDE);
+    (void)unlink(path);
+    seat_free(&seat);
+    machine_free(m);
+}
+END_TEST
+
+/* ---- The log ---------------------------------------------------------------------- */
+
+START_TEST(a_log_line_is_one_line_however_long)
+{
+    struct machine *m = MACHINE("--log-level", "warn");
+    char text[3000];
+    memset(text, 'x', sizeof text);
+    text[sizeof text - 1] = 0;
+    for (int i = 0; i < 20; i++)
+        shell_log(&m->shell, NASCAR_LOG_WARN, text);
+    shell_log(&m->shell, NASCAR_LOG_INFO, "event=quiet");
+    shell_log(&m->shell, NASCAR_LOG_ERROR, "event=loud");
+    log_flush(&m->shell);
+    ck_assert_uint_eq(count_log(m, "\n"), 21);
+    ck_assert_uint_eq(count_log(m, "time=2026-01-01T00:00:01Z level=warn xxx"), 20);
+    ck_assert(in_log(m, "\ntime=2026-01-01T00:00:01Z level=error event=loud\n"));
+    ck_assert(!in_log(m, "quiet"));
+    machine_free(m);
+}
+END_TEST
+
+/* ---- Options ------------------------------------------------------------------------ */
+
+#define HUNDRED "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+
+/* Arguments, and what is said when they are refused; NULL: taken. */
+static const struct {
+    const char *argument[5];
+    const char *said;
+} lines[] = {
+    {{NULL}, NULL},
+    {{"--hash-cost", "4"}, NULL},
+    {{"--hash-cost=15"}, NULL},
+    {{"--hash-cost", "16"}, "--hash-cost: expected a number from 4 to 15, not '16'"},
+    {{"--hash-cost", "-4"}, "--hash-cost: expected a number from 4 to 15, not '-4'"},
+    {{"--hash-cost", ""}, "--hash-cost: expected a number from 4 to 15, not ''"},
+    {{"--hash-cost"}, "--hash-cost: expected a value after it"},
+    {{"--hash-cost="}, "expected a number"},
+    {{"--hash-cost", "4294967300"}, "expected a number"},
+    {{"hash-cost", "4"}, "unknown argument 'hash-cost'"},
+    {{"-hash-cost", "4"}, "unknown argument '-hash-cost'"},
+    {{"--"}, "unknown argument '--'"},
+    {{"--=4"}, "unknown argument '--=4'"},
+    {{""}, "unknown argument ''"},
+    {{"--tyres", "soft"}, "--tyres: unknown option; --help lists them"},
+    {{"--hash", "4"}, "--hash: unknown option"},
+    {{"--" HUNDRED, "4"}, "unknown option; --help lists them"},
+    {{"--bind", "192.0.2.1"}, NULL},
+    {{"--bind", "192.0.2.1 "}, "--bind: expected an IPv4 address"},
+    {{"--bind", "192.0.2"}, "--bind: expected an IPv4 address"},
+    {{"--log-level", "debug"}, NULL},
+    {{"--log-level", "debu"}, "--log-level: expected one of: error warn info debug, not 'debu'"},
+    {{"--skey", "off"}, NULL},
+    {{"--skey", "of"}, "--skey: expected one of: off on, not 'of'"},
+    {{"--ping-s", "0"}, "--ping-s: expected seconds from 1 to 3600, not '0'"},
+    {{"--rate", "1000001"}, "--rate: expected a number from 0 to 1000000, not '1000001'"},
+    {{"--room", "East: here: 5", "--room", "West"}, NULL},
+    {{"--room", "East", "--room", "east: again"}, "--room: expected a room that is not there yet"},
+    {{"--room", "Lobby"}, "none called Lobby"},
+    {{"--down", "Back\nskey = off"}, "--down"},
+    {{"--room", "X: a\nrate = 0"}, "--room"},
+    {{"--news", "/nowhere/news"}, "--news: /nowhere/news: No such file or directory"},
+    {{"--news", "/"}, "--news: /: Is a directory"},
+    {{"--config", "/nowhere/conf"}, "--config: /nowhere/conf: No such file or directory"},
+    {{"--config", "/"}, "--config: /: Is a directory"},
+    {{"--config"}, "--config: expected a value after it"},
+    {{"--config", "/dev/null", "--hash-cost", "5"}, NULL},
+};
+
+START_TEST(options_are_taken_or_refused_with_what_was_expected)
+{
+    struct options o;
+    catch_stderr();
+    bool taken = read_options(&o, (char **)(uintptr_t)lines[_i].argument);
+    const char *said = caught_stderr();
+    if (!lines[_i].said) {
+        ck_assert_msg(taken, "refused: %s", said);
+        ck_assert_str_eq(said, "");
+    } else {
+        ck_assert_msg(!taken, "taken: %s %s", lines[_i].argument[0], lines[_i].argument[1]);
+        ck_assert_msg(strstr(said, lines[_i].said) != NULL, "says: %s", said);
+        ck_assert(strncmp(said, "nascar_server: ", 15) == 0);
+        ck_assert_ptr_eq(strchr(said, '\n'), said + strlen(said) - 1); /* one line */
+    }
+}
+END_TEST
+
+START_TEST(options_have_the_last_word_over_the_file)
+{
+    struct options o;
+    char path[64];
+    write_text(temporary(path), "# a comment\n\n  max-clients = 5 \nhash-cost=6\r\nskey = off\nlobby-port\t=\t7\nroom = South");
+    const char *arguments[] = {"--max-clients", "9", "--config", path, "--skey", "on", "--bind=192.0.2.7", NULL};
+    ck_assert(read_options(&o, (char **)(uintptr_t)arguments));
+    ck_assert_uint_eq(o.max_clients, 9);
+    ck_assert_uint_eq(o.hash_cost, 6);
+    ck_assert_uint_eq(o.port[1], 7);
+    ck_assert_uint_eq(o.port[0], 10600);
+    ck_assert_uint_eq(o.port[2], 10899);
+    ck_assert_uint_eq(o.max_accounts, 16384);
+    ck_assert_uint_eq(o.bind_address, 0xC0000207);
+    ck_assert_uint_eq(o.checked.skey, 1);
+    struct config config;
+    config_read(&config, (const uint8_t *)o.core, (uint32_t)strlen(o.core));
+    ck_assert_uint_eq(config.skey, 1);
+    config_read(&config, (const uint8_t *)o.rooms, (uint32_t)strlen(o.rooms));
+    ck_assert_uint_eq(config.room_count, 1);
+    ck_assert_str_eq(config.room[0].name, "South");
+    (void)unlink(path);
+}
+END_TEST
+
+START_TEST(the_last_news_file_counts)
+{
+    struct options o;
+    char path[64], old_news[64], new_news[64], text[128];
+    write_text(temporary(old_news), "old news\n");
+    write_text(temporary(new_news), "new news\r\n\n  the end");
+    (void)snprintf(text, sizeof text, "news = %s\n", old_news);
+    write_text(temporary(path), text);
+    const char *arguments[] = {"--config", path, "--news", new_news, NULL};
+    ck_assert(read_options(&o, (char **)(uintptr_t)arguments));
+    struct config config;
+    config_read(&config, (const uint8_t *)o.core, (uint32_t)strlen(o.core));
+    ck_assert_str_eq(config.news, "new news\n\nthe end\n");
+    (void)unlink(path);
+    (void)unlink(old_news);
+    (void)unlink(new_news);
+}
+END_TEST
+
+/* Lines of a configuration file that are refused, and what is said. */
+static const struct {
+    const char *text, *said;
+} files[] = {
+    {"skey\n", ":1: expected `key = value`, not 'skey'"},
+    {"\n#\n = on\n", ":3: "},
+    {"skey = on\nskey = maybe\n", ":2: skey: expected one of: off on, not 'maybe'"},
+    {"tyres = soft\n", ":1: tyres: unknown option"},
+    {"config = other\n", ":1: config: only on the command line"},
+    {"--skey = on\n", ":1: --skey: unknown option"},
+    {"room = North: cold: 1\n", ":1: room: expected"},
+    {"news = /nowhere/news\n", ":1: news: /nowhere/news: No such file or directory"},
+    {HUNDRED HUNDRED " = 1\n", ":1: "},
+    {"#" HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED "\n", ":1: expected at most 1022 characters"},
+};
+
+START_TEST(files_are_refused_with_the_line_and_what_was_expected)
+{
+    struct options o;
+    char path[64], place[512];
+    write_text(temporary(path), files[_i].text);
+    const char *arguments[] = {"--config", path, NULL};
+    catch_stderr();
+    bool taken = read_options(&o, (char **)(uintptr_t)arguments);
+    const char *said = caught_stderr();
+    (void)snprintf(place, sizeof place, "nascar_server: %s%s", path, files[_i].said);
+    ck_assert(!taken);
+    ck_assert_msg(strncmp(said, place, strlen(place)) == 0, "says: %s", said);
+    (void)unlink(path);
+}
+END_TEST
+
+START_TEST(a_configuration_of_any_length_is_taken_whole_or_refused)
+{
+    struct options *o = calloc(1, sizeof *o);
+    char path[64];
+    FILE *file = fopen(temporary(path), "w");
+    ck_assert(o && file);
+    for (int i = 0; i < 4000; i++)
+        (void)fprintf(file, "ping-s = %d\n", 1 + i % 3000);
+    ck_assert_int_eq(fclose(file), 0);
+    const char *arguments[] = {"--config", path, NULL};
+    catch_stderr();
+    bool taken = read_options(o, (char **)(uintptr_t)arguments);
+    const char *said = caught_stderr();
+    ck_assert(!taken);
+    ck_assert_ptr_nonnull(strstr(said, "the configuration is longer than"));
+    (void)unlink(path);
+    free(o);
+}
+END_TEST
+
+/* ---- Passwords ---------------------------------------------------------------------- */
+
+START_TEST(settings_are_bcrypts_own)
+{
+    uint8_t salt[16];
+    char setting[32], first[128], again[128], other[128];
+    for (size_t i = 0; i < sizeof salt; i++)
+        salt[i] = (uint8_t)(i * 37 + (size_t)_i * 101);
+    write_setting(setting, 4, salt);
+    ck_assert_uint_eq(strlen(setting), 29);
+    ck_assert(strncmp(setting, "$2b$04$", 7) == 0);
+    ck_assert(system_hash(NULL, "open wheel", setting, first, sizeof first));
+    ck_assert(system_hash(NULL, "open wheel", setting, again, sizeof again));
+    ck_assert_str_eq(first, again);
+    ck_assert_uint_eq(strlen(first), 60);
+    ck_assert(strncmp(first, setting, 29) == 0); /* crypt took each letter of the salt as it was */
+    ck_assert(system_hash(NULL, "open wheel", first, again, sizeof again)); /* a hash is a setting */
+    ck_assert_str_eq(first, again);
+    ck_assert(system_hash(NULL, "open wheels", setting, other, sizeof other));
+    ck_assert_str_ne(first, other);
+    salt[_i] ^= 1; /* every bit counts */
+    write_setting(setting, 4, salt);
+    ck_assert(system_hash(NULL, "open wheel", setting, other, sizeof other));
+    ck_assert_str_ne(first, other);
+}
+END_TEST
+
+START_TEST(the_default_cost_is_10)
+{
+    struct options o;
+    const uint8_t salt[16] = {0};
+    char setting[32], hash[128];
+    options_defaults(&o);
+    write_setting(setting, o.hash_cost, salt);
+    ck_assert_str_eq(setting, "$2b$10$......................");
+    ck_assert(system_hash(NULL, "U*U", setting, hash, sizeof hash));
+    ck_assert(strncmp(hash, "$2b$10$......................", 29) == 0);
+}
+END_TEST
+
+static const char *const bad_settings[] = {
+    "", "ab", "*0", "*1", "$1$saltsalt", "$5$saltsalt", "$6$saltsalt$", "$y$j9T$saltsalt", "$2$10$......................",
+    "$2x$04$......................", "_J9..rasm", "$2b$", "$2b$04$", "$2b$04$short", "$2b$99$......................",
+    "$2b$03$......................", "$2b$04-......................", "plain text", "$2B$04$......................",
+};
+
+START_TEST(other_settings_give_no_hash)
+{
+    char hash[128] = "as it was";
+    ck_assert(!system_hash(NULL, "open wheel", bad_settings[_i], hash, sizeof hash));
+    ck_assert_str_eq(hash, "as it was");
+}
+END_TEST
+
+START_TEST(a_hash_that_does_not_fit_is_none)
+{
+    char hash[60] = "as it was";
+    ck_assert(!system_hash(NULL, "open wheel", "$2b$04$......................", hash, sizeof hash));
+    ck_assert_str_eq(hash, "as it was");
+}
+END_TEST
+
+/* ---- The calls that it really makes -------------------------------------------------- */
+
+START_TEST(real_sockets_say_who_is_there_and_end_without_a_reset)
+{
+    struct options o;
+    struct sockaddr_in to = {.sin_family = AF_INET}, own = to;
+    socklen_t size = sizeof own;
+    uint32_t peer = 0, local = 0;
+    char bytes[64];
+    options_defaults(&o);
+    o.bind_address = 0x7F000001;
+    o.port[1] = 0;
+    int listener = open_listener(&o, 1);
+    ck_assert_int_ge(listener, 0);
+    ck_assert_uint_ne(o.port[1], 0);
+    ck_assert_int_eq(system_accept(NULL, listener, &peer, &local), -1);
+    ck_assert(errno == EAGAIN || errno == EWOULDBLOCK);
+
+    int client = socket(AF_INET, SOCK_STREAM, 0);
+    own.sin_addr.s_addr = htonl(0x7F000005);
+    to.sin_addr.s_addr = htonl(0x7F000001);
+    to.sin_port = htons((uint16_t)o.port[1]);
+    ck_assert_int_eq(bind(client, (const struct sockaddr *)&own, size), 0);
+    ck_assert_int_eq(connect(client, (const struct sockaddr *)&to, sizeof to), 0);
+    int fd = system_accept(NULL, listener, &peer, &local);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_uint_eq(peer, 0x7F000005);
+    ck_assert_uint_eq(local, 0x7F000001);
+    ck_assert(fcntl(fd, F_GETFL) & O_NONBLOCK);
+    ck_assert(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+    ck_assert_int_eq(system_read(NULL, fd, bytes, sizeof bytes), -1);
+
+    ck_assert_int_eq(send(client, "unread", 6, 0), 6);
+    ck_assert_int_eq(system_write(NULL, fd, "the last word", 13), 13);
+    system_close(NULL, fd);
+    ck_assert_int_eq(recv(client, bytes, sizeof bytes, 0), 13);
+    ck_assert_int_eq(recv(client, bytes, sizeof bytes, 0), 0); /* the end, and no reset */
+    (void)close(client);
+    (void)close(listener);
+}
+END_TEST
+
+START_TEST(writing_to_who_is_gone_is_an_error_and_no_signal)
+{
+    int pair[2];
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    (void)close(pair[1]);
+    (void)signal(SIGPIPE, SIG_DFL);
+    ck_assert_int_eq(system_write(NULL, pair[0], "x", 1), -1);
+    ck_assert_int_eq(errno, EPIPE);
+    (void)close(pair[0]);
+}
+END_TEST
+
+START_TEST(entropy_and_clocks_are_there)
+{
+    uint8_t one[NASCAR_ENTROPY_BYTES] = {0}, two[NASCAR_ENTROPY_BYTES] = {0};
+    ck_assert(system_entropy(NULL, one, sizeof one));
+    ck_assert(system_entropy(NULL, two, sizeof two));
+    ck_assert_int_ne(memcmp(one, two, 16), 0);
+    ck_assert_int_ne(memcmp(one + sizeof one - 16, two + sizeof two - 16, 16), 0);
+    uint64_t before_ms = system_mono_ms(NULL);
+    ck_assert_uint_gt(before_ms, 0);
+    ck_assert_uint_ge(system_mono_ms(NULL), before_ms);
+    ck_assert_int_gt(system_wall_s(NULL), 1577836800); /* 2020 */
+}
+END_TEST
+
+START_TEST(signals_come_as_bytes)
+{
+    sigset_t before;
+    struct signalfd_siginfo info;
+    ck_assert_int_eq(sigprocmask(SIG_SETMASK, NULL, &before), 0);
+    int fd = open_signals();
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(read(fd, &info, sizeof info), -1);
+    ck_assert_int_eq(raise(SIGHUP), 0);
+    ck_assert_int_eq(raise(SIGPIPE), 0); /* nothing */
+    ck_assert_int_eq(read(fd, &info, sizeof info), sizeof info);
+    ck_assert_uint_eq(info.ssi_signo, SIGHUP);
+    (void)close(fd);
+    ck_assert_int_eq(sigprocmask(SIG_SETMASK, &before, NULL), 0);
+}
+END_TEST
+
+/* -------------------------------------------------------------------------------------- */
+
+int main(void)
+{
+    Suite *suite = suite_create("shell");
+
+    TCase *loop = tcase_create("loop");
+    tcase_set_timeout(loop, 30);
+    tcase_add_loop_test(loop, consoles_play_through_short_and_interrupted_calls, 0, COUNT(troubles));
+    tcase_add_loop_test(loop, a_reset_closes_its_connection_and_no_other, 0, 5);
+    tcase_add_test(loop, a_reset_while_writing_closes);
+    tcase_add_test(loop, who_hangs_up_is_closed_even_when_it_is_not_read);
+    tcase_add_test(loop, a_paused_connection_goes_on_when_its_rate_allows);
+    tcase_add_loop_test(loop, without_files_accepting_waits_a_second_and_goes_on, 0, COUNT(no_files));
+    tcase_add_loop_test(loop, other_failures_of_accept_neither_stop_nor_spin, 0, COUNT(passing));
+    tcase_add_test(loop, a_full_server_does_not_listen_until_somebody_leaves);
+    tcase_add_test(loop, a_full_outbox_keeps_its_order_and_loses_nothing);
+    tcase_add_test(loop, who_reads_nothing_for_30_s_is_closed);
+    tcase_add_test(loop, an_answer_before_the_end_is_written);
+    tcase_add_test(loop, a_hash_that_fails_refuses_the_login_and_nothing_else);
+    tcase_add_test(loop, a_login_without_a_key_costs_one_hash);
+    tcase_add_test(loop, without_entropy_the_server_aborts);
+    tcase_add_test(loop, poll_waits_for_the_next_deadline_and_no_shorter);
+    tcase_add_test(loop, a_long_wait_is_cut_to_a_minute);
+    tcase_add_test(loop, a_poll_that_fails_ends_the_loop_with_status_1);
+    suite_add_tcase(suite, loop);
+
+    TCase *signals = tcase_create("signals");
+    tcase_set_timeout(signals, 30);
+    tcase_add_loop_test(signals, a_stop_flushes_and_closes_everybody, 0, COUNT(endings));
+    tcase_add_test(signals, a_stop_does_not_wait_longer_than_2_s);
+    tcase_add_test(signals, a_stopping_server_takes_nobody_in);
+    tcase_add_test(signals, a_reload_reaches_those_online_or_changes_nothing);
+    tcase_add_test(signals, a_log_line_is_one_line_however_long);
+    suite_add_tcase(suite, signals);
+
+    TCase *options = tcase_create("options");
+    tcase_add_loop_test(options, options_are_taken_or_refused_with_what_was_expected, 0, COUNT(lines));
+    tcase_add_test(options, options_have_the_last_word_over_the_file);
+    tcase_add_test(options, the_last_news_file_counts);
+    tcase_add_loop_test(options, files_are_refused_with_the_line_and_what_was_expected, 0, COUNT(files));
+    tcase_add_test(options, a_configuration_of_any_length_is_taken_whole_or_refused);
+    suite_add_tcase(suite, options);
+
+    TCase *passwords = tcase_create("passwords");
+    tcase_set_timeout(passwords, 30);
+    tcase_add_loop_test(passwords, settings_are_bcrypts_own, 0, 16);
+    tcase_add_test(passwords, the_default_cost_is_10);
+    tcase_add_loop_test(passwords, other_settings_give_no_hash, 0, COUNT(bad_settings));
+    tcase_add_test(passwords, a_hash_that_does_not_fit_is_none);
+    suite_add_tcase(suite, passwords);
+
+    TCase *calls = tcase_create("calls");
+    tcase_add_test(calls, real_sockets_say_who_is_there_and_end_without_a_reset);
+    tcase_add_test(calls, writing_to_who_is_gone_is_an_error_and_no_signal);
+    tcase_add_test(calls, entropy_and_clocks_are_there);
+    tcase_add_test(calls, signals_come_as_bytes);
+    suite_add_tcase(suite, calls);
+
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
