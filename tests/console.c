@@ -845,12 +845,10 @@ static void on_populations(struct console *c, const char *payload)
     }
 }
 
-/* Another room: what was known of the old one's users is void, and who walks
- * away from a challenge knows it (5: only the other one is told). */
+/* Another room: what was known of the old one's users is void. */
 static void change_room(struct console *c, int32_t ident)
 {
     if (ident != c->room) {
-        c->challenge = CONSOLE_IDLE;
         c->users.count = 0;
         c->room = ident;
         c->room_population = 0;
@@ -1348,6 +1346,8 @@ static void on_moved(struct console *c, const char *kind, const char *about, uin
                    console_read_number(console_find(payload, "COUNT")));
     const char *left = console_find(payload, "LIDENT");
     if (left != NULL) {
+        /* Who walks away from a challenge knows it: only the other is told (5). */
+        c->challenge = CONSOLE_IDLE;
         if (console_find(payload, "LCOUNT") == NULL) {
             mislead(c, "%s with LIDENT and without LCOUNT", kind);
         }

@@ -1160,7 +1160,7 @@ static void every_deadline_closes_with_its_reason(void)
     console_login(silent->console, "Silent", PASSWORD, "Silent");
     UNTIL(3000, settled(silent->console));
     UNTIL(6000, silent->fd[CONSOLE_LOBBY] < 0);
-    EXPECT(log_lines(s, "reason=\"silent\"", "persona=\"Silent\"") == 1);
+    UNTIL(1000, log_lines(s, "reason=\"silent\"", "persona=\"Silent\"") == 1);
     EXPECT(settled(lively));
 }
 

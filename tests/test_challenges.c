@@ -741,6 +741,9 @@ START_TEST(who_lists_users_meanwhile_keeps_the_challenger)
     ck_assert_ptr_nonnull(view_user(v, "Ann")); /* introduced: it had no list */
     SUCCEEDS(raw_ask(bob, "sele", "USERS=1\n"));
     word(bob, ann, "DECL");
+    for (size_t i = 0; i < bob->count; i++) { /* not even for a moment */
+        ck_assert(strcmp(bob->frames[i]->kind, "+usr") != 0 || got_has(bob->frames[i], "N"));
+    }
     view_update(v, bob);
     ck_assert_ptr_nonnull(view_user(v, "Ann"));
     ck_assert_uint_eq(view_user(v, "Ann")->flags, SHOWN_FREE);

@@ -791,6 +791,18 @@ START_TEST(room_chat_reaches_all_in_the_room_and_its_sender)
 }
 END_TEST
 
+START_TEST(who_comes_and_speaks_at_once_is_listed_first)
+{
+    struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "East");
+    forget_all(w);
+    raw_send(ann, "move", "NAME=East\nPASS=\n"); /* both in one segment */
+    raw_send(ann, "mesg", "TEXT=hello\n");
+    ck_assert_str_eq(frame_at(bob, 0)->kind, "+usr");
+    ck_assert_uint_eq(frames_of(bob, "+msg", NULL), 1);
+    ck_assert_uint_eq(frames_of(ann, "+msg", NULL), 1);
+}
+END_TEST
+
 START_TEST(a_private_line_reaches_its_recipient_only)
 {
     static const char *const payloads[] = {"TEXT=psst\nPRIV=Bob\n", "N=Bob\nTEXT=psst\n",
@@ -1454,6 +1466,7 @@ int main(void)
     TCase *chat = tcase_create("chat");
     tcase_add_checked_fixture(chat, open_world, close_world);
     tcase_add_loop_test(chat, room_chat_reaches_all_in_the_room_and_its_sender, 0, 2);
+    tcase_add_test(chat, who_comes_and_speaks_at_once_is_listed_first);
     tcase_add_loop_test(chat, a_private_line_reaches_its_recipient_only, 0, 3);
     tcase_add_loop_test(chat, nobody_forges_letters_that_mean_something, 0, 16);
     tcase_add_loop_test(chat, a_line_to_nobody_or_to_oneself_is_refused, 0, 6);
