@@ -1457,7 +1457,8 @@ struct nascar {
 
     struct pool conns, inboxes, outboxes, accounts, personas, edges, players, presences, rooms, pairs, addresses,
         directory;
-    struct index account_names, persona_names, edge_pairs, room_names, address_numbers, session_numbers, session_peers;
+    struct index account_names, persona_names, edge_pairs, room_names, presence_pairs, address_numbers,
+        session_numbers, session_peers;
     size_t timers, nodes;
     uint32_t timer_count, pair_timers, directory_timers, address_timers;
 
@@ -1553,6 +1554,7 @@ static size_t lay_out(struct nascar *s, const struct nascar_limits *limits)
     place_index(&s->persona_names, &at, s->personas.capacity);
     place_index(&s->edge_pairs, &at, s->edges.capacity);
     place_index(&s->room_names, &at, s->rooms.capacity);
+    place_index(&s->presence_pairs, &at, s->presences.capacity);
     place_index(&s->address_numbers, &at, s->addresses.capacity);
     place_index(&s->session_numbers, &at, s->directory.capacity);
     place_index(&s->session_peers, &at, s->directory.capacity);
@@ -1733,6 +1735,15 @@ static uint32_t find_edge(const struct nascar *s, uint32_t owner, uint32_t other
     uint32_t i = index_first(s, &s->edge_pairs, hash_numbers(s, owner, other));
     while (i != NONE && (edge_at(s, i)->owner != owner || edge_at(s, i)->other_and_lists >> 2 != other))
         i = index_next(s, &s->edge_pairs, i);
+    return i;
+}
+
+/* A persona's presence in a room: its player's, or the tombstone of a former one. */
+static uint32_t find_presence(const struct nascar *s, uint32_t room, uint32_t persona)
+{
+    uint32_t i = index_first(s, &s->presence_pairs, hash_numbers(s, room, persona));
+    while (i != NONE && (presence_at(s, i)->room != room || presence_at(s, i)->persona != persona))
+        i = index_next(s, &s->presence_pairs, i);
     return i;
 }
 
@@ -2057,6 +2068,8 @@ static void conn_doom(struct nascar *s, uint32_t c, const char *reason)
         return;
     uint32_t line = log_conn(s, NASCAR_LOG_INFO, "close", c);
     log_text(s, "reason", reason);
+    if (conn->unknown_kinds > 0)
+        log_number(s, "unknown_kinds", conn->unknown_kinds);
     log_end(s, line);
     conn->closing = true;
     conn->doomed = true;
@@ -2289,10 +2302,14 @@ static void feed_touch(struct nascar *s, struct feed *feed, uint32_t i)
 static void node_free(struct nascar *s, struct feed *feed, uint32_t i)
 {
     feed_unlink(s, feed, i);
-    if (i >= 2 * s->rooms.capacity)
-        pool_give(s, &s->presences, i - 2 * s->rooms.capacity);
-    else
+    if (i < 2 * s->rooms.capacity) {
         pool_give(s, &s->rooms, i / 2);
+        return;
+    }
+    i -= 2 * s->rooms.capacity;
+    const struct presence *presence = presence_at(s, i);
+    index_remove(s, &s->presence_pairs, hash_numbers(s, presence->room, presence->persona), i);
+    pool_give(s, &s->presences, i);
 }
 
 static void tombstone_passed(struct nascar *s, struct feed *feed, uint32_t i)
@@ -2742,6 +2759,21 @@ static void follow_users(struct nascar *s, struct player *p)
     p->self_due = true;
 }
 
+/* A tombstone of the same persona comes to life again, so that a reader who is
+ * behind is told its latest state once, however often it came and went. */
+static uint32_t presence_take(struct nascar *s, uint32_t room, uint32_t persona)
+{
+    uint32_t i = find_presence(s, room, persona);
+    if (i != NONE)
+        return i;
+    i = pool_take(s, &s->presences);
+    assert(i != NONE);
+    presence_at(s, i)->room = room;
+    presence_at(s, i)->persona = persona;
+    index_add(s, &s->presence_pairs, hash_numbers(s, room, persona), i);
+    return i;
+}
+
 /* Puts a player into a room; the caller has made sure of a free presence. */
 static void room_enter(struct nascar *s, uint32_t player, uint32_t r)
 {
@@ -2756,12 +2788,8 @@ static void room_enter(struct nascar *s, uint32_t player, uint32_t r)
     room->count++;
     p->presence = NONE;
     if (r != HUB) {
-        p->presence = pool_take(s, &s->presences);
-        assert(p->presence != NONE);
-        struct presence *presence = presence_at(s, p->presence);
-        presence->room = r;
-        presence->persona = p->persona;
-        presence->player = player;
+        p->presence = presence_take(s, r, p->persona);
+        presence_at(s, p->presence)->player = player;
         feed_touch(s, &room->users, presence_node(s, p->presence));
     }
     if (conn_at(s, p->conn)->wants.users)
@@ -4710,9 +4738,11 @@ static void refill_bucket(const struct nascar *s, struct conn *conn)
 static void refuse_unknown(struct nascar *s, uint32_t c, const struct request *q)
 {
     struct conn *conn = conn_at(s, c);
-    uint32_t line = log_conn(s, NASCAR_LOG_WARN, "unknown_kind", c);
-    log_text(s, "kind", q->kind);
-    log_end(s, line);
+    if (conn->unknown_kinds == 0) { /* once: a flood of them is none in the log */
+        uint32_t line = log_conn(s, NASCAR_LOG_WARN, "unknown_kind", c);
+        log_text(s, "kind", q->kind);
+        log_end(s, line);
+    }
     reply(s, c, q, MISSING);
     if (++conn->unknown_kinds >= UNKNOWN_KINDS)
         conn_doom(s, c, "unknown kinds");
@@ -5076,6 +5106,7 @@ static uint32_t address_take(struct nascar *s, uint32_t ipv4)
     if (i == NONE)
         return NONE;
     address_at(s, i)->ipv4 = ipv4;
+    address_at(s, i)->window_ms = s->now_ms;
     index_add(s, &s->address_numbers, hash_numbers(s, ipv4, 0), i);
     return i;
 }
@@ -5761,8 +5792,9 @@ const char *nascar_check(const struct nascar *s)
         const struct index *index;
         const struct pool *pool;
     } tables[] = {{&s->account_names, &s->accounts},      {&s->persona_names, &s->personas},
-                  {&s->edge_pairs, &s->edges},            {&s->address_numbers, &s->addresses},
-                  {&s->session_numbers, &s->directory},   {&s->session_peers, &s->directory}};
+                  {&s->edge_pairs, &s->edges},            {&s->presence_pairs, &s->presences},
+                  {&s->address_numbers, &s->addresses},   {&s->session_numbers, &s->directory},
+                  {&s->session_peers, &s->directory}};
     const char *(*const checks[])(const struct nascar *) = {check_timers,  check_conns,    check_rooms,
                                                             check_players, check_accounts, check_addresses};
     const char *broken = NULL;
@@ -6648,11 +6680,12 @@ static void record_event(struct shell *sh, const struct nascar_event *e)
     if (e->wall_s != sh->recorded_wall_s)
         record_numbers(sh, SCRIPT_WALL, e->mono_ms, (uint64_t)e->wall_s);
     sh->recorded_wall_s = e->wall_s;
-    if (e->type == NASCAR_BYTES && e->size >= HEADER_BYTES)
+    scrubbed.size = 0;
+    if (e->type == NASCAR_BYTES && e->size >= HEADER_BYTES && load_be32(e->bytes + 8) == e->size)
         scrub_frame(sh->state, e->conn, e->bytes, e->size, &scrubbed);
     else if (e->type == NASCAR_RECORD)
         scrub_record(e->bytes, e->size, &scrubbed);
-    if ((e->type == NASCAR_BYTES && e->size >= HEADER_BYTES) || e->type == NASCAR_RECORD) {
+    if (scrubbed.size > 0) {
         copy.bytes = scrubbed.bytes;
         copy.size = scrubbed.size;
     }
@@ -6804,6 +6837,8 @@ static void do_hash_job(struct shell *sh, const struct nascar_hash_job *job)
 {
     char hash[128] = "", setting[32];
     struct nascar_event event = {.type = NASCAR_VERDICT, .conn = job->conn, .ticket = job->ticket};
+    if (!is_awaited(sh->state, &event, WAIT_VERDICT))
+        return; /* it has hung up meanwhile */
     event.accepted = true;
     if (job->stored[0]) {
         size_t n = strlen(job->stored);

@@ -117,7 +117,7 @@ uint32_t nascar_inbox_room(const struct nascar *state, uint32_t conn);
  * the step may fill it again, with rows of lists, so repeat while it is not
  * empty. A report short of the whole outbox marks a slow reader: then go on
  * when it can be written to. If nascar_closing(), close it after its last write
- * and send NASCAR_CLOSED. */
+ * and send NASCAR_CLOSED. nascar_outbox() is NULL, with size 0, when it is empty. */
 uint32_t nascar_next_output(struct nascar *state);
 const uint8_t *nascar_outbox(const struct nascar *state, uint32_t conn, uint32_t *size);
 bool nascar_closing(const struct nascar *state, uint32_t conn);

@@ -1315,7 +1315,7 @@ END_TEST
 #define AT_ONCE 24
 
 /* A list and what its watchers know. An entry is a presence whose `persona` is
- * its number and whose `room` is its version, both only this test's. */
+ * its number and whose `player` is its version, both only this test's. */
 struct lists {
     struct nascar *state;
     struct feed feed;
@@ -1346,14 +1346,13 @@ static struct presence *entry_at(const struct lists *l, uint32_t presence)
 
 static void add_entry(struct lists *l)
 {
-    uint32_t i = pool_take(l->state, &l->state->presences);
-    if (i == NONE) {
-        return; /* full of tombstones */
+    if (pool_full(&l->state->presences)) {
+        return; /* of tombstones */
     }
     uint32_t number = l->entries++;
     ck_assert_uint_lt(number, ENTRIES);
-    entry_at(l, i)->persona = number;
-    entry_at(l, i)->room = l->version[number] = 1;
+    uint32_t i = presence_take(l->state, 1, number);
+    entry_at(l, i)->player = l->version[number] = 1;
     l->live[l->live_count++] = i;
     feed_touch(l->state, &l->feed, presence_node(l->state, i));
 }
@@ -1361,7 +1360,7 @@ static void add_entry(struct lists *l)
 static void change_entry(struct lists *l, uint32_t which)
 {
     struct presence *entry = entry_at(l, l->live[which]);
-    entry->room = ++l->version[entry->persona];
+    entry->player = ++l->version[entry->persona];
     feed_touch(l->state, &l->feed, presence_node(l->state, l->live[which]));
 }
 
@@ -1370,7 +1369,7 @@ static void remove_entry(struct lists *l, uint32_t which)
     uint32_t i = l->live[which];
     l->live[which] = l->live[--l->live_count];
     l->version[entry_at(l, i)->persona] = 0;
-    entry_at(l, i)->room = 0;
+    entry_at(l, i)->player = 0;
     feed_bury(l->state, &l->feed, presence_node(l->state, i));
 }
 
@@ -1381,10 +1380,10 @@ static uint32_t tell(struct lists *l, struct watcher *to, uint32_t most)
     uint32_t count = 0, i;
     memset(told, 0, l->entries);
     while (count < most && (i = feed_next(l->state, &l->feed, &to->sub)) != NONE) {
-        const struct presence *entry = entry_at(l, i - 2 * l->state->rooms.capacity);
+        const struct presence *entry = entry_at(l, i - 2 * l->state->players.capacity);
         EXPECT(!told[entry->persona], "entry %lu is told twice", (unsigned long)entry->persona);
         told[entry->persona] = 1;
-        to->knows[entry->persona] = entry->room;
+        to->knows[entry->persona] = entry->player;
         feed_advance(l->state, &l->feed, &to->sub, i);
         count++;
     }
