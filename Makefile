@@ -27,7 +27,7 @@ RELEASE  = $(call release,$(CC),build/libc.flags)
 
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
-.PHONY: run test test-core test-live test-cross core-checks all-checks cross-checks cross help clean distclean FORCE
+.PHONY: run test test-core test-live test-cross hostile recordings core-checks all-checks cross-checks cross help clean distclean FORCE
 
 ## make              build ./nascar_server: static, stripped, from one file
 nascar_server: $(SERVER) Makefile build/libc.flags
@@ -85,6 +85,21 @@ build/gcc/live: tests/live.c build/gcc/console.o $(HEADERS)
 	$(BUILDING)
 	@$(TEST_CC) $(TEST_FLAGS) -o $@ $< $(filter %.o,$^)
 
+build/gcc/hostile: tests/hostile.c build/gcc/console.o Makefile
+	$(BUILDING)
+	@$(TEST_CC) $(TEST_FLAGS) -o $@ $< $(filter %.o,$^)
+
+# The core alone, as an embedder has it (tests/exports.sh says why not -fpie).
+EMBED_FLAGS = $(STD) $(WARN) -Werror -Os
+
+build/gcc/core.o: $(SERVER) Makefile
+	$(BUILDING)
+	@gcc $(EMBED_FLAGS) -fno-pie -fstack-protector-strong -DNASCAR_NO_SHELL -c -o $@ nascar_server.c
+
+build/gcc/embed: tests/embed.c build/gcc/core.o nascar_server.h
+	$(BUILDING)
+	@gcc $(EMBED_FLAGS) -no-pie -o $@ $< $(filter %.o,$^)
+
 # Each check leaves its output in build/log/NAME and prints one line. run.sh
 # never fails, so that all of them run; tests/total.sh adds up. test_transcript
 # leaves all that the server said in a file, which must not depend on the way.
@@ -119,15 +134,28 @@ build/log/warnings-release: build/libc.flags FORCE
 build/log/tidy: FORCE
 	$(RUN) clang-tidy --quiet nascar_server.c -- $(STD)
 
+build/log/embed: build/gcc/embed FORCE
+	$(RUN) build/gcc/embed
+
+build/log/exports: build/gcc/core.o FORCE
+	$(RUN) sh tests/exports.sh $< gcc $(EMBED_FLAGS)
+
 build/log/binary: nascar_server FORCE
 	$(RUN) sh tests/binary.sh ./nascar_server $(MAX_KIB)
 
 build/log/live: build/gcc/live nascar_server FORCE
 	$(RUN) build/gcc/live ./nascar_server
 
+build/log/live-hostile: build/gcc/hostile nascar_server FORCE
+	$(RUN) build/gcc/hostile ./nascar_server --ms 1200
+
+# Recordings of older runs end as they did then (make recordings).
+build/log/replay: nascar_server FORCE
+	$(RUN) sh -c 'for file in tests/data/*.rec; do echo "$$file" && ./nascar_server replay "$$file" || exit 1; done'
+
 core-checks: $(SUITES:%=build/log/gcc.%)
 
-all-checks: core-checks build/log/tidy build/log/binary build/log/warnings-release \
+all-checks: core-checks build/log/tidy build/log/binary build/log/warnings-release build/log/embed build/log/exports build/log/replay \
     $(foreach compiler,gcc clang,build/log/warnings.$(compiler) build/log/warnings-core.$(compiler)) \
     $(foreach way,asan uchar valgrind,$(SUITES:%=build/log/$(way).%)) \
     build/log/same.asan build/log/same.uchar
@@ -146,6 +174,7 @@ test:
 	$(START)
 	@$(MAKE) $(KEEP_GOING) $(JOBS) all-checks $(BROKEN)
 	@$(MAKE) $(KEEP_GOING) build/log/live $(BROKEN)
+	@$(MAKE) $(KEEP_GOING) build/log/live-hostile $(BROKEN)
 	@sh tests/total.sh
 
 ## make test-core    the suites with gcc only, for the loop of editing
@@ -160,6 +189,19 @@ test-live:
 	$(START)
 	@$(MAKE) $(KEEP_GOING) build/log/live $(BROKEN)
 	@sh tests/total.sh
+
+## make hostile      attacks on the real binary, while six players talk: what they notice
+hostile: build/gcc/hostile nascar_server
+	build/gcc/hostile ./nascar_server
+
+## make recordings   tests/data/hostile.rec anew, when what the core puts out has changed
+# A recording holds what came in and a hash of what went out: it is bound to the
+# core's present behaviour, to the last byte and log line.
+recordings: build/gcc/hostile nascar_server
+	@rm -f build/hostile.rec
+	build/gcc/hostile ./nascar_server --record build/hostile.rec
+	./nascar_server replay build/hostile.rec
+	@cp build/hostile.rec tests/data/hostile.rec
 
 # ---- Other processors --------------------------------------------------------
 # Debian's cross compilers, and a musl for each (contrib/musl.sh). Two are tested

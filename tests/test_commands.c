@@ -842,16 +842,20 @@ END_TEST
 
 static void check_variants(const char *options, const char *kind, struct raw *r, size_t most)
 {
-    char list[128], *name, *rest = list;
+    char list[128];
     int count = 0;
     (void)snprintf(list, sizeof list, "%s", options);
-    while ((name = strtok_r(rest, ",", &rest)) != NULL) {
+    for (char *name = list, *next; *name != '\0'; name = next) {
+        next = name + strcspn(name, ",");
+        if (*next != '\0') {
+            *next++ = '\0';
+        }
         ck_assert_uint_le(strlen(name), most);
         ck_assert_uint_ge(strlen(name), 2);
         if (strcmp(kind, "acct") == 0) {
             SUCCEEDS(sign_up(guest(), name, "secret"));
         } else {
-            char payload[64];
+            char payload[sizeof list + 8];
             (void)snprintf(payload, sizeof payload, "PERS=%s\n", name);
             SUCCEEDS(raw_ask(r, "cper", payload));
         }
@@ -2314,7 +2318,7 @@ static const char *roster(struct raw *buddy, const char *list)
     ck_assert_int_eq(got_number(g, "SIZE"), (int32_t)count);
     qsort(name, count, sizeof name[0], by_name);
     for (size_t i = 0; i < count; i++) {
-        (void)snprintf(text + strlen(text), 64, "%s%s", i == 0 ? "" : " ", name[i]);
+        (void)snprintf(text + strlen(text), 64, "%s%.31s", i == 0 ? "" : " ", name[i]);
     }
     raw_forget(buddy);
     return text;

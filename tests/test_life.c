@@ -1180,7 +1180,7 @@ static void open_crowd(struct truth *t, int number, size_t guests)
     open_world(t, &options);
     for (unsigned i = 0; i < guests; i++) {
         char name[13];
-        (void)snprintf(name, sizeof name, "Racer%u", i);
+        (void)snprintf(name, sizeof name, "Racer%u", i % 100);
         size_t who = guest_arrives(t, name);
         console_of(t, who)->habits.slow_chal = world_below(t->world, 5) == 0;
     }
@@ -1287,7 +1287,7 @@ static void compare_pairs(struct truth *t)
 }
 
 /* A player does whatever its console offers just then: while a request is under
- * way that is to talk, to answer or to hang up. */
+ * way that is to talk, to cancel or to hang up. */
 static void guest_rushes(struct truth *t, size_t who, unsigned number)
 {
     static const char *const rooms[] = {"", "East", "West", "C.One", "C.Two"};
@@ -1299,7 +1299,8 @@ static void guest_rushes(struct truth *t, size_t who, unsigned number)
         console_login(c, g->name, "secret", g->name);
         return;
     }
-    if (c->challenge == CONSOLE_RECEIVED && world_below(t->world, 4) > 0) {
+    if (c->challenge == CONSOLE_RECEIVED && console_awaits(c, CONSOLE_LOBBY) == 0 &&
+        world_below(t->world, 4) > 0) {
         console_answer(c, world_below(t->world, 4) > 0 ? "ACPT" : "DECL");
         return;
     }

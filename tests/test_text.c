@@ -1380,7 +1380,7 @@ static uint32_t tell(struct lists *l, struct watcher *to, uint32_t most)
     uint32_t count = 0, i;
     memset(told, 0, l->entries);
     while (count < most && (i = feed_next(l->state, &l->feed, &to->sub)) != NONE) {
-        const struct presence *entry = entry_at(l, i - 2 * l->state->players.capacity);
+        const struct presence *entry = entry_at(l, i - 2 * l->state->rooms.capacity);
         EXPECT(!told[entry->persona], "entry %lu is told twice", (unsigned long)entry->persona);
         told[entry->persona] = 1;
         to->knows[entry->persona] = entry->player;

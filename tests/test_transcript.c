@@ -208,7 +208,7 @@ static void others(struct world *w)
     static const char *const payloads[] = {
         "",
         "NAME=\"Dan\" PERS=\"Ann\" PASS=\"~x\" TEXT=\"%41%zz\x80\xFE\" LIST=B USER=Ann ID=7",
-        "NAME=East\nPASS=\nPERS=$44616e\nTEXT=a\nROOMS=1\nUSERS=-1\nRANKS=4294967296\nCHAN=-2147483648\n",
+        "NAME=East\nPASS=\nPERS=$44616e\nTEXT=a\xE9\x80z\nROOMS=1\nUSERS=-1\nRANKS=4294967296\nCHAN=-2147483648\n",
         "=\n==\nNAME\n\xFF=\xFF\nNAME=\n",
     };
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
