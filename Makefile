@@ -27,7 +27,7 @@ RELEASE  = $(call release,$(CC),build/libc.flags)
 
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
-.PHONY: run test test-core test-live test-cross hostile recordings core-checks all-checks cross-checks cross help clean distclean FORCE
+.PHONY: run test test-core test-live test-cross hostile bench recordings core-checks all-checks cross-checks cross help clean distclean FORCE
 
 ## make              build ./nascar_server: static, stripped, from one file
 nascar_server: $(SERVER) Makefile build/libc.flags
@@ -95,6 +95,10 @@ EMBED_FLAGS = $(STD) $(WARN) -Werror -Os
 build/gcc/core.o: $(SERVER) Makefile
 	$(BUILDING)
 	@gcc $(EMBED_FLAGS) -fno-pie -fstack-protector-strong -DNASCAR_NO_SHELL -c -o $@ nascar_server.c
+
+build/gcc/cost: tests/cost.c build/gcc/console.o build/gcc/core.o nascar_server.h
+	$(BUILDING)
+	@$(TEST_CC) $(TEST_FLAGS) -no-pie -o $@ $< $(filter %.o,$^)
 
 build/gcc/embed: tests/embed.c build/gcc/core.o nascar_server.h
 	$(BUILDING)
@@ -193,6 +197,12 @@ test-live:
 ## make hostile      attacks on the real binary, while six players talk: what they notice
 hostile: build/gcc/hostile nascar_server
 	build/gcc/hostile ./nascar_server
+
+## make bench        instructions of a line of chat, a move, a login, with 10 to 1000 players
+bench:
+	@sh tests/need.sh all
+	@$(MAKE) --no-print-directory build/gcc/cost
+	@sh tests/cost.sh build/gcc/cost
 
 ## make recordings   tests/data/hostile.rec anew, when what the core puts out has changed
 # A recording holds what came in and a hash of what went out: it is bound to the

@@ -1200,6 +1200,7 @@ bool nascar_config_check(const char *key, const char *value, char *why, size_t w
 struct pool {
     size_t offset;
     uint32_t stride, capacity;
+    uint32_t cleared; /* bytes of an item that are zeroed when it is taken */
     uint32_t high, free, live;
 };
 
@@ -1512,6 +1513,7 @@ static void place_pool(struct pool *pool, uint64_t *at, uint32_t capacity, size_
     pool->offset = place(at, capacity, stride);
     pool->stride = (uint32_t)stride;
     pool->capacity = capacity;
+    pool->cleared = (uint32_t)stride;
     pool->free = NONE;
 }
 
@@ -1538,6 +1540,8 @@ static size_t lay_out(struct nascar *s, const struct nascar_limits *limits)
     place_pool(&s->conns, &at, conns, sizeof(struct conn));
     place_pool(&s->inboxes, &at, conns, sizeof(struct inbox));
     place_pool(&s->outboxes, &at, conns, sizeof(struct outbox));
+    /* A connection knows how much of its boxes is filled. */
+    s->inboxes.cleared = s->outboxes.cleared = sizeof(uint32_t);
     place_pool(&s->accounts, &at, limits->accounts, sizeof(struct account));
     place_pool(&s->personas, &at, limits->accounts * PERSONAS_PER_ACCOUNT, sizeof(struct persona));
     place_pool(&s->edges, &at, limits->roster_edges, sizeof(struct edge));
@@ -1617,7 +1621,8 @@ static struct timer *timer_at(const struct nascar *s, uint32_t i)
     return in_arena(s, s->timers, i, sizeof(struct timer));
 }
 
-/* Returns a zeroed item's number, or NONE if the pool is full. */
+/* Returns the number of an item, zeroed as far as its pool says, or NONE if the
+ * pool is full. */
 static uint32_t pool_take(struct nascar *s, struct pool *pool)
 {
     uint32_t i = pool->free;
@@ -1628,7 +1633,7 @@ static uint32_t pool_take(struct nascar *s, struct pool *pool)
     uint32_t *link = item(s, pool, i);
     if (i == pool->free)
         pool->free = *link;
-    memset(link, 0, pool->stride);
+    memset(link, 0, pool->cleared);
     *link = LIVE;
     pool->live++;
     return i;

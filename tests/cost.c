@@ -142,7 +142,7 @@ static void enter(uint32_t conn, const char *room)
     ask(conn, "move", tags);
 }
 
-/* From the connection to the lists of the lobby. */
+/* From the connection to the hub. */
 static void login(uint32_t conn)
 {
     struct nascar_event event = {.type = NASCAR_OPENED, .conn = conn, .peer = 0x0A000001u + conn, .local = 0x0A0A0A0Au};
@@ -162,8 +162,29 @@ static void login(uint32_t conn)
     ask(conn, "auth", auth.text);
     (void)snprintf(tags, sizeof tags, "PERS=P%u\n", (unsigned)conn);
     ask(conn, "pers", tags);
+}
+
+static void subscribe(uint32_t conn)
+{
     ask(conn, "sele", "ROOMS=1 USERS=1 RANKS=1 MESGS=1");
     ask(conn, "sele", "RANKS=50\n");
+}
+
+/* Everybody who is there moves, and learns of it all at the end: else 1000
+ * players would each be told 1000 times. */
+static void place(unsigned present, const char *only_room)
+{
+    char room[16];
+    for (uint32_t i = 0; i < present; i++) {
+        ask(i, "sele", "ROOMS=0 USERS=0 RANKS=0 MESGS=0");
+    }
+    for (uint32_t i = 0; i < present; i++) {
+        (void)snprintf(room, sizeof room, "R%u", (unsigned)i / 50);
+        enter(i, only_room != NULL ? only_room : i < 10 ? "Small" : room);
+    }
+    for (uint32_t i = 0; i < present; i++) {
+        subscribe(i);
+    }
 }
 
 static void leave(uint32_t conn)
@@ -227,6 +248,7 @@ static void measure(unsigned present)
     end("chat, 10 in the room", present);
 
     login(mover);
+    subscribe(mover);
     enter(mover, "From");
     begin();
     for (uint32_t i = 0; i < NEWCOMERS; i++) {
@@ -243,6 +265,7 @@ static void measure(unsigned present)
     begin();
     for (uint32_t i = 0; i < NEWCOMERS; i++) {
         login(newcomer + i);
+        subscribe(newcomer + i);
     }
     end("login, addr to sele", present);
     begin();
@@ -251,9 +274,9 @@ static void measure(unsigned present)
     }
     end("leave", present);
 
-    for (uint32_t i = 0; i < present; i++) {
-        enter(i, "All");
-    }
+    CALLGRIND_STOP_INSTRUMENTATION;
+    place(present, "All");
+    CALLGRIND_START_INSTRUMENTATION;
     begin();
     for (uint32_t i = 0; i < NEWCOMERS; i++) {
         ask(i, "mesg", line);
@@ -266,20 +289,17 @@ static void measure(unsigned present)
 
 int main(void)
 {
-    char room[16];
     uint32_t present = 0;
     start();
+    CALLGRIND_STOP_INSTRUMENTATION;
     for (unsigned goal = 10; goal <= PRESENT; goal *= 10) {
-        CALLGRIND_STOP_INSTRUMENTATION;
         for (; present < goal; present++) {
             login(present);
         }
-        for (uint32_t i = 0; i < present; i++) {
-            (void)snprintf(room, sizeof room, "R%u", (unsigned)i / 50);
-            enter(i, i < 10 ? "Small" : room);
-        }
+        place(present, NULL);
         CALLGRIND_START_INSTRUMENTATION;
         measure(goal);
+        CALLGRIND_STOP_INSTRUMENTATION;
     }
     return 0;
 }

@@ -289,11 +289,18 @@ static struct server *start_limited(const char *const *extra, rlim_t files)
 {
     const char *arguments[ARGUMENTS] = {binary, SERVER_ARGUMENTS, NULL};
     struct server *s = &servers[server_count];
+    const char *folder = getenv("LIVE_RECORDINGS"); /* where to keep a recording of each server */
+    char recording[512];
     int out[2];
     size_t count = 0, got = 0;
     EXPECT(server_count < SERVERS);
     while (arguments[count] != NULL) {
         count++;
+    }
+    if (folder != NULL) {
+        (void)snprintf(recording, sizeof recording, "%s/%ld-%zu.rec", folder, (long)getpid(), server_count);
+        arguments[count++] = "--record";
+        arguments[count++] = recording;
     }
     for (; *extra != NULL && count + 1 < ARGUMENTS; extra++) {
         arguments[count++] = *extra;
