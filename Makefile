@@ -201,7 +201,7 @@ hostile: build/gcc/hostile nascar_server
 ## make bench        instructions of a line of chat, a move, a login, with 10 to 1000 players
 bench:
 	@sh tests/need.sh all
-	@$(MAKE) --no-print-directory build/gcc/cost
+	@$(MAKE) -s --no-print-directory build/gcc/cost
 	@sh tests/cost.sh build/gcc/cost
 
 ## make recordings   tests/data/hostile.rec anew, when what the core puts out has changed
