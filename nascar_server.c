@@ -1657,7 +1657,7 @@ static bool pool_full(const struct pool *pool)
 
 static uint32_t *bucket_at(const struct nascar *s, const struct index *index, uint64_t hash)
 {
-    return in_arena(s, index->buckets, hash & index->mask, sizeof(uint32_t));
+    return in_arena(s, index->buckets, (size_t)(hash & index->mask), sizeof(uint32_t));
 }
 
 static uint32_t *chain_at(const struct nascar *s, const struct index *index, uint32_t i)
@@ -6135,7 +6135,7 @@ static bool script_next(struct script *x, struct nascar_event *e, bool *checkpoi
         size = size < UINT32_MAX ? size : UINT32_MAX;
         e->bytes = x->bytes + x->at;
         e->size = (uint32_t)size;
-        x->at += size;
+        x->at += (size_t)size;
         if (type == SCRIPT_WALL) {
             x->wall_s = e->size == 8 ? (int64_t)(load_be64(e->bytes) & INT64_MAX) : x->wall_s;
             continue;

@@ -211,7 +211,8 @@ uint32_t console_read_address(const char *value)
         if (*value == '.') {
             address <<= 8;
         } else {
-            address = (address & 0xFFFFFF00u) | ((address & 0xFFu) * 10u + (uint32_t)(*value - '0'));
+            uint32_t octet = (address & 0xFFu) * 10u + (uint32_t)(*value - '0');
+            address = (address & 0xFFFFFF00u) | octet;
         }
     }
     return address;

@@ -497,7 +497,8 @@ END_TEST
 
 START_TEST(the_second_password_form_is_used_without_a_session_key)
 {
-    static const char *const keys[] = {"SKEY=0\n", "STATUS=1\n", "SKEY=$000102030405060708090a0b0c0d0e0f\n"};
+    static const char *const keys[] = {"SKEY=0\n", "STATUS=1\n",
+                                       "SKEY=$000102030405060708090a0b0c0d0e0f\n"};
     struct console *c = console_new(1);
     console_login(c, "VTSTech", "AAAA", "VTSTech");
     console_link_opened(c, CONSOLE_DIRECTORY);
@@ -513,6 +514,54 @@ START_TEST(the_second_password_form_is_used_without_a_session_key)
     const char *auth = taken(c, CONSOLE_LOBBY);
     ck_assert_ptr_ne(strstr(auth, "PASS=$3ec97dd5\n"), NULL);
     ck_assert_ptr_ne(strstr(auth, "MASK=-1370266918\n"), NULL);
+    console_free(c);
+}
+END_TEST
+
+/* A console whose directory has just answered. */
+static struct console *answered(const char *reply, bool takes_direct)
+{
+    struct console *c = console_new(1);
+    c->habits.takes_direct = takes_direct;
+    console_login(c, "VTSTech", "AAAA", "VTSTech");
+    console_link_opened(c, CONSOLE_DIRECTORY);
+    give_bytes(c, CONSOLE_DIRECTORY, "@dir", 0, reply, strlen(reply) + 1);
+    ck_assert(console_hangs_up(c, CONSOLE_DIRECTORY));
+    console_link_closed(c, CONSOLE_DIRECTORY);
+    return c;
+}
+
+START_TEST(the_directory_says_where_the_lobby_is)
+{
+    static const char direct[] = "ADDR=192.0.2.1\nPORT=11000\nSESS=1\nMASK=a\nDIRECT=0\n";
+    uint32_t address;
+    uint16_t port;
+    struct console *c = answered("ADDR=192.0.2.1\nPORT=11000\nSESS=1\nMASK=a\n", false);
+    ck_assert(console_wants(c, CONSOLE_LOBBY, &address, &port));
+    ck_assert_uint_eq(address, 0xC0000201u);
+    ck_assert_uint_eq(port, 11000);
+    ck_assert_str_eq(c->misled, "");
+    console_free(c);
+    c = answered(direct, true); /* any value: the same place again */
+    ck_assert(console_wants(c, CONSOLE_LOBBY, &address, &port));
+    ck_assert_uint_eq(address, 0);
+    ck_assert_str_eq(c->misled, "");
+    console_free(c);
+    c = answered(direct, false);
+    ASSERT_MISLED(c, "DIRECT");
+    console_free(c);
+}
+END_TEST
+
+START_TEST(maintenance_is_shown)
+{
+    uint32_t address;
+    uint16_t port;
+    struct console *c = answered("ADDR=0.0.0.0\nPORT=0\nDOWN=\"Back at 6\"\n", false);
+    ck_assert(!console_wants(c, CONSOLE_LOBBY, &address, &port));
+    ck_assert_str_eq(c->down, "Back at 6");
+    ck_assert_int_eq(c->stage, CONSOLE_OFF);
+    ck_assert_str_eq(c->misled, "");
     console_free(c);
 }
 END_TEST
@@ -1032,6 +1081,8 @@ int main(void)
     tcase_add_loop_test(writing, the_model_says_what_the_captured_console_says, 0, 2);
     tcase_add_test(writing, pings_are_echoed_as_in_the_capture);
     tcase_add_loop_test(writing, the_second_password_form_is_used_without_a_session_key, 0, 3);
+    tcase_add_test(writing, the_directory_says_where_the_lobby_is);
+    tcase_add_test(writing, maintenance_is_shown);
     tcase_add_test(writing, a_saved_login_does_not_wait);
     tcase_add_test(writing, a_sign_up_takes_as_long_as_the_pad_does);
     suite_add_tcase(suite, writing);

@@ -624,7 +624,8 @@ START_TEST(a_failed_move_leaves_everyone_where_they_are)
 {
     struct truth t;
     open_world(&t, NULL);
-    size_t ann = guest_arrives(&t, "Ann"), bob = guest_arrives(&t, "Bob"), cid = guest_arrives(&t, "Cid");
+    size_t ann = guest_arrives(&t, "Ann"), bob = guest_arrives(&t, "Bob"),
+           cid = guest_arrives(&t, "Cid");
     guest_goes(&t, bob, "East");
     guest_creates(&t, ann, "C.Secret", "sesame", 2);
     quiet(&t);
@@ -650,7 +651,8 @@ START_TEST(a_created_room_comes_locked_and_goes_with_its_last_player)
 {
     struct truth t;
     open_split(&t, _i);
-    size_t ann = guest_arrives(&t, "Ann"), bob = guest_arrives(&t, "Bob"), cid = guest_arrives(&t, "Cid");
+    size_t ann = guest_arrives(&t, "Ann"), bob = guest_arrives(&t, "Bob"),
+           cid = guest_arrives(&t, "Cid");
     guest_goes(&t, cid, "West");
     guest_creates(&t, ann, "C.Test", "sesame", 50);
     quiet(&t);
@@ -694,7 +696,8 @@ START_TEST(room_chat_reaches_the_room_and_its_sender)
                                         "it is N=mallory F:B T=x"};
     struct truth t;
     open_split(&t, _i);
-    size_t ann = guest_arrives(&t, "Ann"), bob = guest_arrives(&t, "Bob"), cid = guest_arrives(&t, "Cid");
+    size_t ann = guest_arrives(&t, "Ann"), bob = guest_arrives(&t, "Bob"),
+           cid = guest_arrives(&t, "Cid");
     guest_goes(&t, ann, "East");
     guest_goes(&t, bob, "East");
     guest_goes(&t, cid, "West");
@@ -720,7 +723,8 @@ START_TEST(a_private_word_reaches_its_recipient_only)
 {
     struct truth t;
     open_split(&t, _i);
-    size_t ann = guest_arrives(&t, "Ann"), bob = guest_arrives(&t, "Bob"), cid = guest_arrives(&t, "Cid");
+    size_t ann = guest_arrives(&t, "Ann"), bob = guest_arrives(&t, "Bob"),
+           cid = guest_arrives(&t, "Cid");
     guest_goes(&t, ann, "East");
     guest_goes(&t, cid, "East");
     quiet(&t);
@@ -1430,8 +1434,8 @@ int main(void)
 
     TCase *crowd = tcase_create("crowds");
     tcase_set_timeout(crowd, 60);
-    tcase_add_loop_test(crowd, fifty_consoles_agree_with_the_truth, 0, 3);
-    tcase_add_loop_test(crowd, a_crowd_at_once_sees_one_truth, 0, 4);
+    tcase_add_loop_test(crowd, fifty_consoles_agree_with_the_truth, 0, 2);
+    tcase_add_loop_test(crowd, a_crowd_at_once_sees_one_truth, 0, 3);
     suite_add_tcase(suite, crowd);
 
     SRunner *runner = srunner_create(suite);

@@ -133,7 +133,7 @@ static bool step(struct world *w, const struct nascar_event *event)
     const char *wrong = w->options.no_check ? NULL : nascar_check(w->state);
     if (wrong != NULL) {
         world_fail(w, "nascar_check after event %d on %lu: %s", (int)event->type,
-             (unsigned long)event->conn, wrong);
+                   (unsigned long)event->conn, wrong);
     }
     return done;
 }
@@ -340,7 +340,7 @@ static void check_frame(struct world *w, const struct world_connection *connecti
         if (i < 4 ? frame[i] < 0x21 || frame[i] > 0x7E
                   : code != 0 && (frame[i] < 0x30 || frame[i] > 0x7E)) {
             world_fail(w, "%s got kind or code %08lx %08lx", who(connection),
-                 (unsigned long)word_at(frame), (unsigned long)code);
+                       (unsigned long)word_at(frame), (unsigned long)code);
         }
     }
     if (strcmp(kind, "play") == 0) {
@@ -368,7 +368,7 @@ static void check_frame(struct world *w, const struct world_connection *connecti
     const char *status = payload_bytes > 0 ? console_find(payload, "STATUS") : NULL;
     if (status == NULL || (console_read_number(status) == 1) != success) {
         world_fail(w, "%s got %s with code %08lx and STATUS %.4s", who(connection), kind,
-             (unsigned long)code, status == NULL ? "none" : status);
+                   (unsigned long)code, status == NULL ? "none" : status);
     }
 }
 
@@ -830,7 +830,7 @@ struct console *world_player(struct world *w, const char *name)
     }
     if (c->stage != CONSOLE_INSIDE) {
         world_fail(w, "%s does not get in: stage %d, refused %08lx by %s", name, (int)c->stage,
-             (unsigned long)c->refused, c->refused_kind);
+                   (unsigned long)c->refused, c->refused_kind);
     }
     return c;
 }
@@ -953,9 +953,10 @@ const struct got *raw_expect(struct raw *r, const char *kind)
                 strcat(strcat(unread, " "), r->frames[i]->kind);
             }
         }
-        world_fail(r->world, "%s got no %s; unread:%s%s", r->name[0] != '\0' ? r->name : "a raw client",
-             kind, unread[0] != '\0' ? unread : " nothing",
-             raw_closed(r) ? " (and it is closed)" : "");
+        world_fail(r->world, "%s got no %s; unread:%s%s",
+                   r->name[0] != '\0' ? r->name : "a raw client", kind,
+                   unread[0] != '\0' ? unread : " nothing",
+                   raw_closed(r) ? " (and it is closed)" : "");
     }
     return g;
 }

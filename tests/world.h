@@ -173,7 +173,7 @@ void raw_window(struct raw *r, size_t bytes);
  * results; "" if the tag is not there. */
 bool got_has(const struct got *g, const char *key);
 const char *got_text(const struct got *g, const char *key);
-const char *got_raw(const struct got *g, const char *key); /* to the end of its line, as it stands */
+const char *got_raw(const struct got *g, const char *key); /* its line, as it stands */
 int32_t got_number(const struct got *g, const char *key);
 uint32_t got_address(const struct got *g, const char *key);
 uint32_t got_flags(const struct got *g, const char *key);
