@@ -51,7 +51,7 @@
 #define REPLY_BYTES 3072u      /* most that one request writes to its sender's own outbox */
 #define CHAT_BYTES 1792u       /* the largest +msg: N, FROM, T and TEXT with every byte escaped */
 #define ROW_BYTES 768u         /* the largest generated row: a full +pop */
-#define RECORD_BYTES 768u
+#define RECORD_BYTES NASCAR_RECORD_BYTES
 #define RECORDS 64u            /* a step may leave, and hash jobs likewise */
 #define LOG_BYTES 16384u
 
@@ -630,10 +630,15 @@ static void put_chars(struct outgoing *f, const char *text)
         put_byte(f, (uint8_t)*text++);
 }
 
+static void put_name(struct outgoing *f, const char *name)
+{
+    put_chars(f, name);
+    put_byte(f, '=');
+}
+
 static void put_key(struct outgoing *f, enum tag tag)
 {
-    put_chars(f, tag_names[tag]);
-    put_byte(f, '=');
+    put_name(f, tag_names[tag]);
 }
 
 /* A value that its reader does not unescape: digits, letters, dates, hex. */
@@ -651,10 +656,9 @@ static bool needs_escape(uint8_t c, bool first)
 
 /* Text from a person: escaped so that it can never pass for a tag, and quoted
  * when it contains a space. */
-static void put_text(struct outgoing *f, enum tag tag, const char *text)
+static void put_escaped(struct outgoing *f, const char *text)
 {
     bool quoted = strchr(text, ' ') != NULL;
-    put_key(f, tag);
     if (quoted)
         put_byte(f, '"');
     for (const char *p = text; *p; p++) {
@@ -670,6 +674,12 @@ static void put_text(struct outgoing *f, enum tag tag, const char *text)
     if (quoted)
         put_byte(f, '"');
     put_byte(f, '\n');
+}
+
+static void put_text(struct outgoing *f, enum tag tag, const char *text)
+{
+    put_key(f, tag);
+    put_escaped(f, text);
 }
 
 /* Writes a number in decimal and a NUL: at most 20 digits, a sign and the NUL. */
@@ -1274,7 +1284,8 @@ enum conn_state {
     CONN_ACCOUNT,   /* after auth or acct */
     CONN_PERSONA,   /* after pers */
     CONN_BUDDY_NEW, /* no AUTH yet */
-    CONN_BUDDY
+    CONN_BUDDY,
+    CONN_CONTROL    /* the operator's */
 };
 
 enum wait { WAIT_NONE, WAIT_VERDICT, WAIT_RECORD };
@@ -1306,6 +1317,7 @@ struct conn {
     uint32_t checking;       /* the account whose password is being compared */
     uint32_t player;
     uint32_t persona;        /* buddy: whose link this is */
+    uint32_t listed;         /* control: the next player of the list being told */
     uint32_t missed_lines;
     uint32_t ping_ref, round_trip_ms;
     uint64_t wait_since_ms, ping_sent_ms;
@@ -1437,6 +1449,7 @@ struct row {
 
 struct record_slot {
     uint32_t conn, ticket, size;
+    bool lazy;
     uint8_t bytes[RECORD_BYTES];
 };
 
@@ -1491,7 +1504,7 @@ struct nascar {
 
 uint32_t nascar_connections(const struct nascar_limits *limits)
 {
-    return 2 * limits->clients + 64;
+    return 2 * limits->clients + 64 + NASCAR_CONTROL_CONNECTIONS;
 }
 
 static bool in_range(uint32_t value, uint32_t min, uint32_t max)
@@ -1534,7 +1547,7 @@ static size_t lay_out(struct nascar *s, const struct nascar_limits *limits)
     uint64_t at = sizeof *s;
     if (!in_range(limits->clients, 1, 65536) || !in_range(limits->accounts, 1, 1048576) ||
         !in_range(limits->rooms, 8, 4096) || !in_range(limits->directory_sessions, 1, 65536) ||
-        !in_range(limits->roster_edges, 1, 1u << 26))
+        !in_range(limits->roster_edges, 1, 1u << 26) || !in_range(limits->messages, 1, 1u << 20))
         return 0;
     uint32_t conns = nascar_connections(limits), clients = limits->clients;
     place_pool(&s->conns, &at, conns, sizeof(struct conn));
@@ -2181,19 +2194,27 @@ static void conn_wait_over(struct nascar *s, uint32_t c)
     timer_resume(s, conn_timer(c, T_IDLE), waited_ms);
 }
 
-/* Hands out the frame that is being written as a durable record; connection c
- * waits for it. The frame was started only because there was a slot. */
-static void send_record(struct nascar *s, uint32_t c)
+/* Hands out the frame that is being written as a durable record. Whoever
+ * writes one has made sure of a slot. */
+static void queue_record(struct nascar *s, uint32_t who, uint32_t ticket, bool lazy)
 {
     assert(s->record_count < RECORDS);
     struct record_slot *slot = &s->record[s->record_count++];
     frame_end(&s->frame);
     assert(s->frame.size <= RECORD_BYTES);
-    conn_wait(s, c, WAIT_RECORD);
-    slot->conn = c;
-    slot->ticket = conn_at(s, c)->ticket;
+    slot->conn = who;
+    slot->ticket = ticket;
+    slot->lazy = lazy;
     slot->size = s->frame.size;
     memcpy(slot->bytes, s->frame.bytes, s->frame.size);
+}
+
+/* The same, and connection c waits for it: frames start only when there is a
+ * slot for this one. */
+static void send_record(struct nascar *s, uint32_t c)
+{
+    conn_wait(s, c, WAIT_RECORD);
+    queue_record(s, c, conn_at(s, c)->ticket, false);
 }
 
 /* Asks for a comparison with `stored` (none if empty) and a fresh hash (none
@@ -2220,6 +2241,7 @@ bool nascar_next_record(struct nascar *s, struct nascar_record *record)
     record->conn = slot->conn;
     record->ticket = slot->ticket;
     record->size = slot->size;
+    record->lazy = slot->lazy;
     record->bytes = slot->bytes;
     return true;
 }
@@ -2640,9 +2662,13 @@ static void mark_behind(struct nascar *s, uint32_t player)
 
 /* Makes rows of what the console has not been told yet, as far as replies keep
  * their room in the outbox; goes on when it has drained. */
+static void pump_control(struct nascar *s, uint32_t c);
+
 static void pump(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
+    if (conn->behind && conn->state == CONN_CONTROL)
+        pump_control(s, c);
     if (!conn->behind || conn->state != CONN_PERSONA)
         return;
     struct player *p = player_at(s, conn->player);
@@ -3607,15 +3633,16 @@ static bool is_name_free(const struct nascar *s, const char *name)
 }
 
 /* An account as a record: `acct` makes it, `edit` says what it is now. */
-static void write_account(struct nascar *s, const char *kind, const struct account *a)
+static void write_account(struct outgoing *f, const char *kind, const struct account *a)
 {
-    frame_begin(&s->frame, kind, "");
-    put_number(&s->frame, tag_CREATED, a->created_s);
-    put_number(&s->frame, tag_BAN, a->banned);
-    put_text(&s->frame, tag_NAME, a->name);
-    put_text(&s->frame, tag_HASH, a->hash);
-    put_text(&s->frame, tag_MAIL, a->mail);
-    put_text(&s->frame, tag_SPAM, a->spam);
+    frame_begin(f, kind, "");
+    put_number(f, tag_CREATED, a->created_s);
+    put_number(f, tag_LAST, a->last_login_s);
+    put_number(f, tag_BAN, a->banned);
+    put_text(f, tag_NAME, a->name);
+    put_text(f, tag_HASH, a->hash);
+    put_text(f, tag_MAIL, a->mail);
+    put_text(f, tag_SPAM, a->spam);
 }
 
 /* Takes what a sign-up or an edit says about an account. */
@@ -3638,16 +3665,15 @@ static enum failure create_account(struct nascar *s, uint32_t c, const struct re
         return NOT_KEPT;
     if (pool_full(&s->accounts))
         return SERVER_FULL;
-    if (address->created >= s->config.accounts_per_address)
+    if (conn_at(s, c)->state != CONN_CONTROL && address->created++ >= s->config.accounts_per_address)
         return TOO_MANY_TRIES;
-    address->created++;
     memset(&a, 0, sizeof a);
     copy_text(a.name, sizeof a.name, name);
     copy_text(a.hash, sizeof a.hash, hash);
     copy_text(a.spam, sizeof a.spam, "NN");
     a.created_s = s->wall_s;
     get_account_fields(q, &a);
-    write_account(s, "acct", &a);
+    write_account(&s->frame, "acct", &a);
     copy_text(persona, sizeof persona, name);
     if (with_persona && is_name_free(s, persona))
         put_text(&s->frame, tag_PERS, persona);
@@ -3872,7 +3898,7 @@ static enum failure do_edit(struct nascar *s, uint32_t c, const struct request *
     }
     struct account changed = *a;
     get_account_fields(q, &changed);
-    write_account(s, "edit", &changed);
+    write_account(&s->frame, "edit", &changed);
     send_record(s, c);
     return OK;
 }
@@ -3891,7 +3917,7 @@ static enum failure verdict_edit(struct nascar *s, uint32_t c, const struct requ
     if (renew)
         copy_text(changed.hash, sizeof changed.hash, hash);
     get_account_fields(q, &changed);
-    write_account(s, "edit", &changed);
+    write_account(&s->frame, "edit", &changed);
     send_record(s, c);
     return OK;
 }
@@ -3905,11 +3931,11 @@ static enum failure applied_plain(struct nascar *s, uint32_t c, const struct req
 
 /* ---- Commands: personas (PROTOCOL 3.2) ----------------------------------- */
 
-static void write_persona_record(struct nascar *s, const char *kind, const char *persona, const char *account)
+static void write_persona_record(struct outgoing *f, const char *kind, const char *persona, const char *account)
 {
-    frame_begin(&s->frame, kind, "");
-    put_text(&s->frame, tag_PERS, persona);
-    put_text(&s->frame, tag_NAME, account);
+    frame_begin(f, kind, "");
+    put_text(f, tag_PERS, persona);
+    put_text(f, tag_NAME, account);
 }
 
 static enum failure do_cper(struct nascar *s, uint32_t c, const struct request *q)
@@ -3925,7 +3951,7 @@ static enum failure do_cper(struct nascar *s, uint32_t c, const struct request *
         return TOO_MANY_PERSONAS;
     if (!is_name_free(s, name))
         return refuse_taken(s, c, q, name, PERSONA_CHARS, is_name_free);
-    write_persona_record(s, "cper", name, a->name);
+    write_persona_record(&s->frame, "cper", name, a->name);
     send_record(s, c);
     return OK;
 }
@@ -3962,7 +3988,7 @@ static enum failure do_dper(struct nascar *s, uint32_t c, const struct request *
         return NO_ACCOUNT;
     if (is_online(s, persona)) /* it is the one being played */
         return MISSING;
-    write_persona_record(s, "dper", persona_at(s, persona)->name, account_at(s, conn_player(s, c)->account)->name);
+    write_persona_record(&s->frame, "dper", persona_at(s, persona)->name, account_at(s, conn_player(s, c)->account)->name);
     send_record(s, c);
     return OK;
 }
@@ -4593,10 +4619,21 @@ static enum failure answer_roster(struct nascar *s, uint32_t c, const struct req
     return OK;
 }
 
+static void write_roster_record(struct outgoing *f, const char *owner, const char *other, uint32_t lists)
+{
+    char letters[3] = "";
+    append_text(letters, sizeof letters, lists & LIST_BUDDY ? "B" : "");
+    append_text(letters, sizeof letters, lists & LIST_IGNORE ? "I" : "");
+    frame_begin(f, "rost", "");
+    put_raw(f, tag_LIST, letters);
+    put_text(f, tag_PERS, owner);
+    put_text(f, tag_USER, other);
+}
+
 /* RADD and RDEL: what the lists of one persona will say about another. */
 static enum failure change_roster(struct nascar *s, uint32_t c, const struct request *q, bool add)
 {
-    char name[ANY_NAME_CHARS + 1], letters[3] = "";
+    char name[ANY_NAME_CHARS + 1];
     uint32_t owner = conn_at(s, c)->persona, list = get_list(q);
     get_user(q, name);
     uint32_t other = find_persona(s, name);
@@ -4612,12 +4649,7 @@ static enum failure change_roster(struct nascar *s, uint32_t c, const struct req
         return answer_roster(s, c, q, ROSTER_FULL);
     uint32_t lists = edge == NONE ? 0 : edge_at(s, edge)->other_and_lists & 3;
     lists = add ? lists | list : lists & ~list;
-    append_text(letters, sizeof letters, lists & LIST_BUDDY ? "B" : "");
-    append_text(letters, sizeof letters, lists & LIST_IGNORE ? "I" : "");
-    frame_begin(&s->frame, "rost", "");
-    put_raw(&s->frame, tag_LIST, letters);
-    put_text(&s->frame, tag_PERS, persona_at(s, owner)->name);
-    put_text(&s->frame, tag_USER, persona_at(s, other)->name);
+    write_roster_record(&s->frame, persona_at(s, owner)->name, persona_at(s, other)->name, lists);
     send_record(s, c);
     return OK;
 }
@@ -4654,6 +4686,128 @@ static enum failure do_goodbye(struct nascar *s, uint32_t c, const struct reques
     return OK;
 }
 
+/* ---- Commands: the operator's (NASCAR_CONTROL) ------------------------------ */
+
+/* Answers are any number of `line` frames, each key=value texts, and then a
+ * frame of the request's kind. */
+static void put_field(struct nascar *s, const char *name, const char *text)
+{
+    put_name(&s->frame, name);
+    put_escaped(&s->frame, text);
+}
+
+static void send_figure(struct nascar *s, uint32_t c, const char *name, uint32_t value)
+{
+    char number[24];
+    write_number(number, value);
+    frame_begin(&s->frame, "line", "");
+    put_field(s, name, number);
+    send_frame(s, c);
+}
+
+static enum failure do_control_stats(struct nascar *s, uint32_t c, const struct request *q)
+{
+    send_figure(s, c, "players", s->players.live);
+    send_figure(s, c, "connections", s->conn_count);
+    send_figure(s, c, "rooms", s->rooms.live);
+    send_figure(s, c, "challenges_and_races", s->pairs.live);
+    send_figure(s, c, "accounts", s->accounts.live);
+    send_figure(s, c, "personas", s->personas.live);
+    send_figure(s, c, "roster_entries", s->edges.live);
+    reply(s, c, q, OK);
+    return OK;
+}
+
+/* Who is on: a line for each player, as many at a time as the outbox takes. */
+static enum failure do_control_who(struct nascar *s, uint32_t c, const struct request *q)
+{
+    (void)q;
+    conn_at(s, c)->listed = 0;
+    conn_at(s, c)->behind = true;
+    mark_ready(s, c);
+    return OK;
+}
+
+static void send_who_line(struct nascar *s, uint32_t c, const struct player *p)
+{
+    char address[16];
+    frame_begin(&s->frame, "line", "");
+    put_field(s, "persona", p->persona == NONE ? "" : player_persona(s, p)->name);
+    put_field(s, "account", account_at(s, p->account)->name);
+    put_field(s, "room", p->room == NONE ? "" : room_at(s, p->room)->name);
+    write_address(address, conn_at(s, p->conn)->peer);
+    put_field(s, "address", address);
+    put_field(s, "busy", player_busy(s, p) ? "yes" : "no");
+    send_frame(s, c);
+}
+
+static void pump_control(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    for (; conn->listed < s->players.high && outbox_free(conn) >= REPLY_BYTES; conn->listed++)
+        if (player_at(s, conn->listed)->link == LIVE)
+            send_who_line(s, c, player_at(s, conn->listed));
+    if (conn->listed < s->players.high || outbox_free(conn) < REPLY_BYTES)
+        return;
+    conn->behind = false;
+    frame_begin(&s->frame, "cwho", "");
+    put_number(&s->frame, tag_STATUS, failures[OK].status);
+    send_frame(s, c);
+}
+
+static enum failure refuse_control(struct nascar *s, uint32_t c, const struct request *q, enum failure failure,
+                                   const char *why)
+{
+    reply_begin(s, q, failure);
+    put_text(&s->frame, tag_TEXT, why);
+    send_frame(s, c);
+    return OK;
+}
+
+/* A new password for an account, or an account with its first persona. */
+static enum failure do_control_password(struct nascar *s, uint32_t c, const struct request *q)
+{
+    char name[ANY_NAME_CHARS + 1], password[PASSWORD_CHARS + 1];
+    get_name(q, tag_NAME, name);
+    if (!valid_name(name, ACCOUNT_CHARS))
+        return refuse_control(s, c, q, BAD_NAME, "expected a name of 2 to 16 letters, digits and _-{}[]");
+    if (find_room(s, name) != NONE)
+        return refuse_control(s, c, q, TAKEN, "there is a room of that name");
+    if (get_text(q, tag_PASS, password, sizeof password) > PASSWORD_CHARS || !valid_password(password))
+        return refuse_control(s, c, q, BAD_NAME, "expected a password of 4 to 16 characters");
+    send_hash_job(s, c, "", "", password);
+    wipe(password, sizeof password);
+    return OK;
+}
+
+static enum failure verdict_control_password(struct nascar *s, uint32_t c, const struct request *q, bool accepted,
+                                             const char *hash)
+{
+    char name[ANY_NAME_CHARS + 1];
+    get_name(q, tag_NAME, name);
+    uint32_t account = find_account(s, name);
+    if (!accepted || !hash[0])
+        return refuse_control(s, c, q, NOT_KEPT, "the password could not be hashed");
+    if (account == NONE)
+        return create_account(s, c, q, name, hash, true);
+    struct account changed = *account_at(s, account);
+    copy_text(changed.hash, sizeof changed.hash, hash);
+    write_account(&s->frame, "edit", &changed);
+    send_record(s, c);
+    return OK;
+}
+
+static enum failure applied_control_password(struct nascar *s, uint32_t c, const struct request *q,
+                                             enum failure failure)
+{
+    if (failure)
+        return refuse_control(s, c, q, failure, failure == SERVER_FULL ? "there are as many accounts as max-accounts allows"
+                                                                       : "it could not be kept on disk");
+    log_end(s, log_conn(s, NASCAR_LOG_INFO, "password_set", c));
+    reply(s, c, q, OK);
+    return OK;
+}
+
 /* ---- The table of commands ----------------------------------------------- */
 
 /* A set of states, for the rows below (PROTOCOL 3.2: who may send what). */
@@ -4663,6 +4817,7 @@ static enum failure do_goodbye(struct nascar *s, uint32_t c, const struct reques
 #define PLAYING IN(CONN_PERSONA)
 #define LOBBY (FIRST | IN(CONN_LOBBY) | LOGGED_IN)
 #define BUDDY IN(CONN_BUDDY)
+#define CONTROL IN(CONN_CONTROL)
 
 /* `start` gets the request; `verdict` goes on when its hash job is answered,
  * `applied` when its record has been. */
@@ -4704,6 +4859,10 @@ static const struct command commands[] = {
     {"RDEL", BUDDY,                                2, do_roster_delete, NULL,         applied_roster},
     {"PING", BUDDY | IN(CONN_BUDDY_NEW),           1, do_ping,          NULL,         NULL},
     {"DISC", BUDDY | IN(CONN_BUDDY_NEW),           1, do_goodbye,       NULL,         NULL},
+    {"cwho", CONTROL,                              0, do_control_who,   NULL,         NULL},
+    {"csta", CONTROL,                              0, do_control_stats, NULL,         NULL},
+    {"cpwd", CONTROL,                              0, do_control_password, verdict_control_password,
+     applied_control_password},
 };
 
 #define COMMANDS (sizeof commands / sizeof commands[0])
@@ -4835,7 +4994,7 @@ static void conn_run(struct nascar *s, uint32_t c)
             conn_doom(s, c, "broken frame");
             settle(s);
         }
-        if (state != FRAME_WHOLE || outbox_free(conn) < REPLY_BYTES)
+        if (state != FRAME_WHOLE || outbox_free(conn) < REPLY_BYTES || (conn->behind && conn->state == CONN_CONTROL))
             return; /* goes on with more input, or when its outbox has drained */
         if (s->entropy_size < STEP_ENTROPY || s->record_count == RECORDS || s->job_count == RECORDS) {
             mark_stalled(s, c);
@@ -4925,6 +5084,13 @@ static enum failure add_persona(struct nascar *s, uint32_t account, const char *
     return OK;
 }
 
+/* Dates never go back behind the newest that is kept. */
+static void note_date(struct nascar *s, int64_t date_s)
+{
+    if (date_s > s->newest_record_s)
+        s->newest_record_s = date_s;
+}
+
 /* An account without a hash would take any password. */
 static bool has_hash(const struct request *q)
 {
@@ -4952,8 +5118,9 @@ static enum failure apply_acct(struct nascar *s, const struct request *q)
     get_account_fields(q, a);
     a->banned = get_number(q, tag_BAN, 0) != 0;
     a->created_s = get_number(q, tag_CREATED, 0);
-    if (a->created_s > s->newest_record_s)
-        s->newest_record_s = a->created_s;
+    note_date(s, a->created_s);
+    a->last_login_s = get_number(q, tag_LAST, 0);
+    note_date(s, a->last_login_s);
     a->player = NONE;
     for (uint32_t k = 0; k < PERSONAS_PER_ACCOUNT; k++)
         a->persona[k] = NONE;
@@ -5099,6 +5266,67 @@ static enum failure apply_record(struct nascar *s, const uint8_t *bytes, uint32_
     return MISSING;
 }
 
+/* ---- The whole of it, as records ------------------------------------------ */
+
+/* What is kept, table by table: names first, then what refers to them, so that
+ * records that come in between find what they change, or do not matter yet. */
+enum kept_table { KEPT_ACCOUNTS, KEPT_EDGES, KEPT_TABLES };
+
+/* Writes record `part` of an item; false if it has no such part. */
+static bool write_kept_account(const struct nascar *s, uint32_t i, uint32_t part, struct outgoing *f)
+{
+    const struct account *a = account_at(s, i);
+    if (part == 0) {
+        write_account(f, "acct", a);
+        return true;
+    }
+    if (part > PERSONAS_PER_ACCOUNT || a->persona[part - 1] == NONE)
+        return false;
+    write_persona_record(f, "cper", persona_at(s, a->persona[part - 1])->name, a->name);
+    return true;
+}
+
+static bool write_kept_edge(const struct nascar *s, uint32_t i, uint32_t part, struct outgoing *f)
+{
+    const struct edge *edge = edge_at(s, i);
+    if (part > 0)
+        return false;
+    write_roster_record(f, persona_at(s, edge->owner)->name, persona_at(s, edge->other_and_lists >> 2)->name,
+                        edge->other_and_lists & 3);
+    return true;
+}
+
+bool nascar_next_kept(const struct nascar *s, struct nascar_cursor *cursor, struct nascar_record *record)
+{
+    const struct {
+        const struct pool *pool;
+        bool (*write)(const struct nascar *, uint32_t, uint32_t, struct outgoing *);
+    } tables[KEPT_TABLES] = {
+        [KEPT_ACCOUNTS] = {&s->accounts, write_kept_account},
+        [KEPT_EDGES] = {&s->edges, write_kept_edge},
+    };
+    struct outgoing f;
+    for (; cursor->table < KEPT_TABLES; cursor->table++, cursor->item = 0) {
+        const struct pool *pool = tables[cursor->table].pool;
+        for (; cursor->item < pool->high; cursor->item++, cursor->part = 0) {
+            if (*(uint32_t *)item(s, pool, cursor->item) != LIVE)
+                continue;
+            if (!tables[cursor->table].write(s, cursor->item, cursor->part, &f))
+                continue;
+            frame_end(&f);
+            assert(f.size <= RECORD_BYTES);
+            memcpy(cursor->bytes, f.bytes, f.size);
+            cursor->part++;
+            memset(record, 0, sizeof *record);
+            record->conn = NONE;
+            record->size = f.size;
+            record->bytes = cursor->bytes;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- Events --------------------------------------------------------------- */
 
 /* The entry of an address, made if need be; NONE if there are too many. */
@@ -5172,8 +5400,13 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
     conn->tokens_at_ms = s->now_ms;
     conn->address = address_for_conn(s, e->peer);
     s->conn_count++;
+    address_at(s, conn->address)->connections++;
+    if (e->type == NASCAR_CONTROL) {
+        conn->state = CONN_CONTROL;
+        return;
+    }
     log_end(s, log_conn(s, NASCAR_LOG_INFO, "connect", c));
-    if (++address_at(s, conn->address)->connections > s->config.per_address) {
+    if (address_at(s, conn->address)->connections > s->config.per_address) {
         conn_doom(s, c, "too many from this address");
         return;
     }
@@ -5424,7 +5657,7 @@ static void conn_event(struct nascar *s, const struct nascar_event *e)
 {
     if (e->conn >= s->conns.capacity)
         return;
-    if (e->type == NASCAR_OPENED)
+    if (e->type == NASCAR_OPENED || e->type == NASCAR_CONTROL)
         conn_opened(s, e);
     else if (conn_at(s, e->conn)->state == CONN_FREE)
         return;
@@ -5450,6 +5683,7 @@ bool nascar_step(struct nascar *s, const struct nascar_event *e)
     s->wall_s = s->wall_s < LATEST_DATE_S ? s->wall_s : LATEST_DATE_S;
     switch (e->type) {
     case NASCAR_OPENED:
+    case NASCAR_CONTROL:
     case NASCAR_BYTES:
     case NASCAR_DRAINED:
     case NASCAR_CLOSED:
@@ -5988,12 +6222,12 @@ static const struct nascar_sys system_calls = {
 /* A script is a header (magic, limits as varints) and events: type, connection
  * + 1 as a varint (0: none), milliseconds since the last one, length, bytes.
  * Any bytes are a script: what is cut off or out of range has a meaning too. */
-#define SCRIPT_WALL 10u       /* the wall clock is now: 8 bytes */
-#define SCRIPT_CHECKPOINT 11u /* all that was put out so far: 8 bytes */
-#define SCRIPT_TYPES 12u
+#define SCRIPT_WALL 11u       /* the wall clock is now: 8 bytes */
+#define SCRIPT_CHECKPOINT 12u /* all that was put out so far: 8 bytes */
+#define SCRIPT_TYPES 13u
 #define SCRIPT_HEAD_BYTES 32u /* the most that stands before an event's bytes */
 
-static const uint8_t script_magic[4] = {'N', 'S', 'R', '1'};
+static const uint8_t script_magic[4] = {'N', 'S', 'R', '2'};
 
 static_assert(NASCAR_VERDICT + 1 == SCRIPT_WALL, "event types come first");
 
@@ -6050,6 +6284,7 @@ static void script_open(struct script *x, const uint8_t *bytes, size_t size, str
     limits->rooms = (uint32_t)read_varint(x);
     limits->directory_sessions = (uint32_t)read_varint(x);
     limits->roster_edges = (uint32_t)read_varint(x);
+    limits->messages = (uint32_t)read_varint(x);
 }
 
 static uint32_t script_write_header(uint8_t out[64], const struct nascar_limits *limits)
@@ -6061,6 +6296,7 @@ static uint32_t script_write_header(uint8_t out[64], const struct nascar_limits 
     n += write_varint(out + n, limits->rooms);
     n += write_varint(out + n, limits->directory_sessions);
     n += write_varint(out + n, limits->roster_edges);
+    n += write_varint(out + n, limits->messages);
     return n;
 }
 

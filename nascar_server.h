@@ -39,12 +39,15 @@ struct nascar_limits {
     uint32_t rooms;              /* with the hub, 8..4096 */
     uint32_t directory_sessions; /* remembered 30 minutes, 1..65536 */
     uint32_t roster_edges;       /* buddies and ignored players in all, 1..2^26 */
+    uint32_t messages;           /* kept for players who are offline, in all, 1..2^20 */
 };
 
-#define NASCAR_LIMITS_DEFAULT {1024, 16384, 256, 4096, 409600}
+#define NASCAR_LIMITS_DEFAULT {1024, 16384, 256, 4096, 409600, 65536}
 
-/* Connections that these limits allow: numbers 0..result-1 may be opened.
- * Two for each client (lobby and buddy) and 64 for those who come and go. */
+/* Connections that these limits allow: numbers 0..result-1 may be opened. Two
+ * for each client (lobby and buddy), 64 for those who come and go, and the last
+ * few, which a caller does well to keep for NASCAR_CONTROL. */
+#define NASCAR_CONTROL_CONNECTIONS 4u
 uint32_t nascar_connections(const struct nascar_limits *limits);
 
 /* Bytes of arena that these limits need; 0 if a limit is out of its range. */
@@ -63,6 +66,7 @@ struct nascar *nascar_init(void *arena, size_t arena_bytes,
 
 enum nascar_event_type {
     NASCAR_OPENED,        /* conn, peer, local: a connection was accepted */
+    NASCAR_CONTROL,       /* conn: the same for an operator's, who may all */
     NASCAR_BYTES,         /* conn, bytes, size: it sent this */
     NASCAR_CLOSED,        /* conn: it is gone, the number is free again */
     NASCAR_DRAINED,       /* conn, size: so much of its outbox was written */
@@ -70,7 +74,7 @@ enum nascar_event_type {
     NASCAR_ENTROPY,       /* bytes, size: unpredictable bytes for the pool */
     NASCAR_CONFIG,        /* bytes, size: the whole configuration, as lines */
     NASCAR_RECORD,        /* conn, ticket, bytes, size: a record is durable */
-    NASCAR_RECORD_FAILED, /* conn, ticket: a record could not be kept */
+    NASCAR_RECORD_FAILED, /* conn, ticket, bytes, size: it could not be kept */
     NASCAR_VERDICT        /* conn, ticket, accepted, bytes, size: a hash job's
                              answer; bytes are the fresh hash, if one was asked */
 };
@@ -122,17 +126,32 @@ uint32_t nascar_next_output(struct nascar *state);
 const uint8_t *nascar_outbox(const struct nascar *state, uint32_t conn, uint32_t *size);
 bool nascar_closing(const struct nascar *state, uint32_t conn);
 
-/* A durable change: one frame (PROTOCOL section 1). Keep it, then give the
- * same bytes back as NASCAR_RECORD, in the same order; at the next start give
- * all of them, with conn NASCAR_NONE, before the first connection.
+/* A durable change: one frame (PROTOCOL section 1), at most
+ * NASCAR_RECORD_BYTES. Keep it, then give the same bytes, conn and ticket back
+ * as NASCAR_RECORD, or as NASCAR_RECORD_FAILED if it cannot be kept; at the next
+ * start give all that were kept, in that order and with conn NASCAR_NONE, before
+ * the first connection. A record that is `lazy` is not worth an effort of its
+ * own: keep it with the next one that is, or within a minute.
  * `bytes` is valid until the next step. */
+#define NASCAR_RECORD_BYTES 1152u
 struct nascar_record {
-    uint32_t conn;
+    uint32_t conn; /* who waits: a connection, or another number of the core's */
     uint32_t ticket;
     uint32_t size;
+    bool lazy;
     const uint8_t *bytes;
 };
 bool nascar_next_record(struct nascar *state, struct nascar_record *record);
+
+/* The durable state as records: what a fresh journal begins with. Start with a
+ * zeroed cursor and call until it returns false; steps may be taken in between,
+ * if every record that is kept meanwhile goes into that journal, too, between
+ * these, in the order of time. `record->bytes` stand in the cursor. */
+struct nascar_cursor {
+    uint32_t table, item, part;
+    uint8_t bytes[NASCAR_RECORD_BYTES];
+};
+bool nascar_next_kept(const struct nascar *state, struct nascar_cursor *cursor, struct nascar_record *record);
 
 /* Password work, which is slow. Answer with NASCAR_VERDICT: accepted is true
  * if `stored` is empty or is a hash of `password`; and if it is, and `fresh` is

@@ -210,7 +210,7 @@ END_TEST
 
 /* Small, because its state is copied often. What a replay draws is less than
  * the pool of entropy holds, so it gets the same secrets however it is cut. */
-static const struct nascar_limits few = {2, 4, 8, 4, 4};
+static const struct nascar_limits few = {2, 4, 8, 4, 4, 64};
 
 struct replay {
     const struct capture *capture;

@@ -564,7 +564,7 @@ END_TEST
 START_TEST(one_address_cannot_push_out_the_sessions_of_others)
 {
     world_free(w);
-    struct world_options options = {.limits = {64, 256, 32, 128, 1024}};
+    struct world_options options = {.limits = {64, 256, 32, 128, 1024, 64}};
     w = world_new(&options);
     struct raw *r = guest(), *directory = raw_open(w, r->ip);
     const char *mask = got_raw(raw_ask(directory, "@dir", DIR_REQUEST), "MASK");
@@ -992,7 +992,7 @@ END_TEST
 START_TEST(a_full_table_of_accounts_refuses_newcomers_only)
 {
     world_free(w);
-    struct world_options options = {.limits = {64, 2, 32, 64, 1024}};
+    struct world_options options = {.limits = {64, 2, 32, 64, 1024, 64}};
     w = world_new(&options);
     can_log_in("Ann", "secret");
     can_log_in("Bob", "secret");

@@ -597,7 +597,7 @@ static void crowd_login(struct crowd *c, uint32_t conn, uint32_t who, const char
 /* So many players, each on the connection of its number, in one room. */
 static struct crowd *crowd_in_one_room(uint32_t players)
 {
-    struct nascar_limits limits = {players, players, 16, 16, 64};
+    struct nascar_limits limits = {players, players, 16, 16, 64, 64};
     struct crowd *c = crowd_new(&limits, "room = Big: All of them: 2000\nroom = Other:: 2000\n");
     for (uint32_t i = 0; i < players; i++) {
         (void)crowd_open(c, i);
@@ -803,7 +803,7 @@ END_TEST
 
 /* ---- Connections, input and output (DESIGN 3) ------------------------------ */
 
-static const struct nascar_limits tiny = {4, 16, 8, 16, 64};
+static const struct nascar_limits tiny = {4, 16, 8, 16, 64, 64};
 
 /* The arena as it is now, to compare with. */
 static void *remember(const struct crowd *c)
@@ -822,7 +822,7 @@ static bool is_unchanged(const struct crowd *c, const void *copy)
 START_TEST(a_number_out_of_range_is_nobody)
 {
     struct crowd *c = crowd_new(&tiny, "");
-    ck_assert_uint_eq(c->count, 2 * 4 + 64);
+    ck_assert_uint_eq(c->count, 2 * 4 + 64 + NASCAR_CONTROL_CONNECTIONS);
     for (uint32_t i = 0; i < c->count; i++) {
         (void)crowd_open(c, i);
     }
@@ -1023,7 +1023,7 @@ END_TEST
 /* Two sign up for the last place in one turn: one of them gets it. */
 START_TEST(the_last_account_is_given_once)
 {
-    static const struct nascar_limits few = {8, 3, 8, 16, 64};
+    static const struct nascar_limits few = {8, 3, 8, 16, 64, 64};
     struct crowd *c = crowd_new(&few, "");
     c->checked = true;
     crowd_login(c, 0, 0, "");
@@ -1088,7 +1088,7 @@ END_TEST
 /* PROTOCOL 3.3; the slot is free when all have been told that the room is gone. */
 START_TEST(rooms_are_free_again_when_all_know_that_they_went)
 {
-    static const struct nascar_limits few = {8, 8, 8, 16, 64};
+    static const struct nascar_limits few = {8, 8, 8, 16, 64, 64};
     struct crowd *c = crowd_new(&few, "");
     char payload[64];
     c->checked = true;
@@ -1120,7 +1120,7 @@ END_TEST
 
 START_TEST(a_room_takes_as_many_as_its_limit)
 {
-    struct nascar_limits limits = {60, 60, 8, 16, 64};
+    struct nascar_limits limits = {60, 60, 8, 16, 64, 64};
     struct crowd *c = crowd_new(&limits, "");
     for (uint32_t i = 0; i < 52; i++) {
         (void)crowd_open(c, i);
@@ -1154,7 +1154,7 @@ END_TEST
 /* PROTOCOL 3.1: a bounded table; 64 for each peer. */
 START_TEST(the_oldest_directory_session_makes_room)
 {
-    static const struct nascar_limits many = {8, 8, 8, 100, 64};
+    static const struct nascar_limits many = {8, 8, 8, 100, 64, 64};
     struct crowd *c = crowd_new(&many, "");
     uint32_t sess[200];
     c->checked = true;
@@ -1202,7 +1202,7 @@ static const char *crowd_roster(struct crowd *c, uint32_t conn, const char *kind
 
 START_TEST(a_roster_holds_25_and_all_rosters_what_the_table_holds)
 {
-    static const struct nascar_limits some = {4, 32, 8, 16, 30};
+    static const struct nascar_limits some = {4, 32, 8, 16, 30, 64};
     struct crowd *c = crowd_new(&some, "");
     c->checked = true;
     for (uint32_t i = 0; i < 30; i++) {
@@ -1253,7 +1253,7 @@ static void challenge(struct crowd *c, uint32_t from, uint32_t to, const char *t
 START_TEST(every_player_may_be_in_a_challenge_at_once)
 {
     uint32_t count = 32;
-    struct nascar_limits limits = {count, count, 8, 16, 64};
+    struct nascar_limits limits = {count, count, 8, 16, 64, 64};
     struct crowd *c = crowd_new(&limits, "");
     c->checked = true;
     for (uint32_t i = 0; i < count; i++) {
@@ -1297,7 +1297,7 @@ END_TEST
  * the table, those who are slow go, and who has only not looked yet is waited for. */
 START_TEST(leavers_are_kept_for_readers_as_far_as_the_table_goes)
 {
-    static const struct nascar_limits few = {4, 128, 8, 16, 64};
+    static const struct nascar_limits few = {4, 128, 8, 16, 64, 64};
     struct crowd *c = crowd_new(&few, "");
     bool slow = _i == 0, refused = false;
     uint32_t most = 0, who = 3;
@@ -1553,7 +1553,7 @@ END_TEST
  * verdict or record that finds no room is not taken and changes nothing. */
 START_TEST(jobs_and_records_that_are_not_taken_make_others_wait)
 {
-    struct nascar_limits limits = {100, 100, 8, 16, 64};
+    struct nascar_limits limits = {100, 100, 8, 16, 64, 64};
     struct crowd *c = crowd_new(&limits, "");
     bool jobs = _i == 0;
     c->checked = true;
@@ -1839,7 +1839,7 @@ static void churn_round(struct crowd *c, uint64_t seed, uint32_t ops)
 
 START_TEST(memory_stays_where_one_round_of_life_left_it)
 {
-    static const struct nascar_limits roomy = {64, 64, 32, 128, 256};
+    static const struct nascar_limits roomy = {64, 64, 32, 128, 256, 64};
     struct crowd *c = crowd_new(&roomy, "");
     uint32_t high[POOLS], live[POOLS], rounds = size_of(40, 3);
     for (uint32_t round = 0; round < rounds; round++) {
@@ -1875,7 +1875,7 @@ END_TEST
 
 /* ---- Determinism (DESIGN 3) --------------------------------------------------------- */
 
-static const struct nascar_limits middle = {32, 40, 16, 32, 64};
+static const struct nascar_limits middle = {32, 40, 16, 32, 64, 64};
 
 static bool is_same_state(const struct crowd *a, const struct crowd *b)
 {

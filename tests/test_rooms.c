@@ -23,7 +23,7 @@ static void open_world(void)
 static void open_large_world(void)
 {
     static const struct world_options large = {
-        .limits = {128, 256, 160, 64, 1024}, .no_check = true};
+        .limits = {128, 256, 160, 64, 1024, 64}, .no_check = true};
     w = world_new(&large);
 }
 
@@ -682,7 +682,7 @@ END_TEST
 
 START_TEST(a_full_table_of_rooms_refuses_until_one_goes)
 {
-    static const struct world_options few = {.limits = {64, 256, 8, 64, 1024}};
+    static const struct world_options few = {.limits = {64, 256, 8, 64, 1024, 64}};
     struct raw *maker[5];
     char name[16], payload[128];
     world_free(w);

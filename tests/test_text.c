@@ -1330,7 +1330,7 @@ struct lists {
 
 static void lists_open(struct lists *l)
 {
-    static const struct nascar_limits limits = {1, 1, 8, 1, 1};
+    static const struct nascar_limits limits = {1, 1, 8, 1, 1, 64};
     size_t size = nascar_arena_size(&limits);
     void *arena = calloc(1, size);
     memset(l, 0, sizeof *l);

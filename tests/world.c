@@ -200,12 +200,11 @@ static bool step_once(struct world *w, const struct nascar_event *event)
 static void return_record(struct world *w, struct held_record *held, bool kept)
 {
     struct nascar_event event = {.type = kept ? NASCAR_RECORD : NASCAR_RECORD_FAILED,
-                                 .conn = held->conn, .ticket = held->ticket};
+                                 .conn = held->conn, .ticket = held->ticket,
+                                 .bytes = held->record.bytes, .size = held->record.size};
     if (kept) {
         w->records = grow(w->records, w->record_count, &w->record_room, sizeof *w->records);
         w->records[w->record_count++] = held->record;
-        event.bytes = held->record.bytes;
-        event.size = held->record.size;
     }
     (void)step_once(w, &event);
     if (!kept) {
@@ -704,7 +703,7 @@ static void boot(struct world *w)
 
 struct world *world_new(const struct world_options *options)
 {
-    static const struct nascar_limits small = {64, 256, 32, 64, 1024};
+    static const struct nascar_limits small = {64, 256, 32, 64, 1024, 64};
     struct world *w = must(calloc(1, sizeof *w));
     if (options != NULL) {
         w->options = *options;
