@@ -656,7 +656,7 @@ static bool needs_escape(uint8_t c, bool first)
 
 /* Text from a person: escaped so that it can never pass for a tag, and quoted
  * when it contains a space. */
-static void put_escaped(struct outgoing *f, const char *text)
+static void put_quoted(struct outgoing *f, const char *text)
 {
     bool quoted = strchr(text, ' ') != NULL;
     if (quoted)
@@ -679,7 +679,7 @@ static void put_escaped(struct outgoing *f, const char *text)
 static void put_text(struct outgoing *f, enum tag tag, const char *text)
 {
     put_key(f, tag);
-    put_escaped(f, text);
+    put_quoted(f, text);
 }
 
 /* Writes a number in decimal and a NUL: at most 20 digits, a sign and the NUL. */
@@ -4693,7 +4693,7 @@ static enum failure do_goodbye(struct nascar *s, uint32_t c, const struct reques
 static void put_field(struct nascar *s, const char *name, const char *text)
 {
     put_name(&s->frame, name);
-    put_escaped(&s->frame, text);
+    put_quoted(&s->frame, text);
 }
 
 static void send_figure(struct nascar *s, uint32_t c, const char *name, uint32_t value)
