@@ -2621,7 +2621,7 @@ static void relist(struct subscription *sub)
 
 #define FIRST_RATING 1500u
 #define LAST_RATING 8191u /* the console's leaderboard has 13 bits */
-#define ELO_K 32u
+#define ELO_K UINT64_C(32)
 
 /* Whoever has raced is in a search tree, best rating first and then by number,
  * balanced by chance (a treap): a place's persona and a persona's place are
