@@ -6415,9 +6415,9 @@ static const struct nascar_sys system_calls = {
 
 /* A header, and a batch for each sync: frames whose code word is a CRC-32C over
  * all the rest of them. A batch holds its number, one more than the last one's,
- * and records, which are frames themselves. */
+ * and records, which are frames themselves; one without any says that all before
+ * it is a compacted state. */
 #define JOURNAL_FORMAT 1u
-#define JOURNAL_HEAD_BYTES 22u /* as written; others are read, too */
 #define BATCH_BYTES 262144u    /* the most that a batch takes */
 #define BATCH_HEAD_BYTES (HEADER_BYTES + 8)
 
@@ -6432,21 +6432,39 @@ static void store_be64(uint8_t *p, uint64_t v)
     store_be32(p + 4, (uint32_t)v);
 }
 
-/* Goes on with a CRC-32C; the first one is 0. A half of each byte has a table. */
+/* Goes on with a CRC-32C; the first one is 0. Four bytes a turn: row k is what
+ * the k-th half byte of the word comes to when all four have passed. */
 static uint32_t crc32c(uint32_t crc, const uint8_t *bytes, size_t size)
 {
-    static const uint32_t low[16] = {
-        0x00000000, 0xf26b8303, 0xe13b70f7, 0x1350f3f4, 0xc79a971f, 0x35f1141c, 0x26a1e7e8, 0xd4ca64eb,
-        0x8ad958cf, 0x78b2dbcc, 0x6be22838, 0x9989ab3b, 0x4d43cfd0, 0xbf284cd3, 0xac78bf27, 0x5e133c24,
+    static const uint32_t table[8][16] = {
+        {0x00000000, 0xdd45aab8, 0xbf672381, 0x62228939, 0x7b2231f3, 0xa6679b4b, 0xc4451272, 0x1900b8ca,
+         0xf64463e6, 0x2b01c95e, 0x49234067, 0x9466eadf, 0x8d665215, 0x5023f8ad, 0x32017194, 0xef44db2c},
+        {0x00000000, 0xe964b13d, 0xd725148b, 0x3e41a5b6, 0xaba65fe7, 0x42c2eeda, 0x7c834b6c, 0x95e7fa51,
+         0x52a0c93f, 0xbbc47802, 0x8585ddb4, 0x6ce16c89, 0xf90696d8, 0x106227e5, 0x2e238253, 0xc747336e},
+        {0x00000000, 0xa541927e, 0x4f6f520d, 0xea2ec073, 0x9edea41a, 0x3b9f3664, 0xd1b1f617, 0x74f06469,
+         0x38513ec5, 0x9d10acbb, 0x773e6cc8, 0xd27ffeb6, 0xa68f9adf, 0x03ce08a1, 0xe9e0c8d2, 0x4ca15aac},
+        {0x00000000, 0x70a27d8a, 0xe144fb14, 0x91e6869e, 0xc76580d9, 0xb7c7fd53, 0x26217bcd, 0x56830647,
+         0x8b277743, 0xfb850ac9, 0x6a638c57, 0x1ac1f1dd, 0x4c42f79a, 0x3ce08a10, 0xad060c8e, 0xdda47104},
+        {0x00000000, 0x13a29877, 0x274530ee, 0x34e7a899, 0x4e8a61dc, 0x5d28f9ab, 0x69cf5132, 0x7a6dc945,
+         0x9d14c3b8, 0x8eb65bcf, 0xba51f356, 0xa9f36b21, 0xd39ea264, 0xc03c3a13, 0xf4db928a, 0xe7790afd},
+        {0x00000000, 0x3fc5f181, 0x7f8be302, 0x404e1283, 0xff17c604, 0xc0d23785, 0x809c2506, 0xbf59d487,
+         0xfbc3faf9, 0xc4060b78, 0x844819fb, 0xbb8de87a, 0x04d43cfd, 0x3b11cd7c, 0x7b5fdfff, 0x449a2e7e},
+        {0x00000000, 0xf26b8303, 0xe13b70f7, 0x1350f3f4, 0xc79a971f, 0x35f1141c, 0x26a1e7e8, 0xd4ca64eb,
+         0x8ad958cf, 0x78b2dbcc, 0x6be22838, 0x9989ab3b, 0x4d43cfd0, 0xbf284cd3, 0xac78bf27, 0x5e133c24},
+        {0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
+         0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9, 0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75},
     };
-    static const uint32_t high[16] = {
-        0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
-        0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9, 0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75,
-    };
+    size_t i = 0;
     crc = ~crc;
-    for (size_t i = 0; i < size; i++) {
+    for (; i + 4 <= size; i += 4) {
+        uint32_t word = crc ^ ((uint32_t)bytes[i] | (uint32_t)bytes[i + 1] << 8 | (uint32_t)bytes[i + 2] << 16 |
+                               (uint32_t)bytes[i + 3] << 24);
+        crc = table[0][word & 15] ^ table[1][word >> 4 & 15] ^ table[2][word >> 8 & 15] ^ table[3][word >> 12 & 15] ^
+              table[4][word >> 16 & 15] ^ table[5][word >> 20 & 15] ^ table[6][word >> 24 & 15] ^ table[7][word >> 28];
+    }
+    for (; i < size; i++) { /* the last byte of a word has only its own way to go */
         uint32_t byte = (crc ^ bytes[i]) & 255;
-        crc = crc >> 8 ^ low[byte & 15] ^ high[byte >> 4];
+        crc = crc >> 8 ^ table[6][byte & 15] ^ table[7][byte >> 4];
     }
     return ~crc;
 }
@@ -6549,6 +6567,7 @@ struct journal_reader {
     const uint8_t *bytes;
     size_t size, at;  /* all that stands before `at` is sound */
     size_t checked;   /* ... and before this it has been seen to be */
+    size_t compacted; /* ... and up to here it is a compacted state */
     uint64_t number;  /* of the last batch */
     uint32_t format;
     enum journal_end end;
@@ -6605,6 +6624,8 @@ static bool journal_next(struct journal_reader *r, struct span *frames)
     frames->size = n - BATCH_HEAD_BYTES;
     r->at += n;
     r->number++;
+    if (frames->size == 0)
+        r->compacted = r->at;
     return true;
 }
 
@@ -7577,13 +7598,14 @@ static void compaction_failed(struct shell *sh)
     x->again_ms = sh->now_ms + (sh->journal.fd >= 0 ? COMPACT_RETRY_MS : RECOVER_RETRY_MS);
 }
 
-static bool compaction_write(struct shell *sh)
+/* `end`: it marks the end of the state, too. */
+static bool compaction_write(struct shell *sh, bool end)
 {
     struct compaction *x = &sh->compaction;
     if (x->batch.records > 0 && !journal_append(sh, &x->file, &x->batch))
         return false;
     batch_begin(&x->batch);
-    return true;
+    return !end || journal_append(sh, &x->file, &x->batch);
 }
 
 /* Keeps the batch, in both files while there are two: behind what the fresh one
@@ -7599,7 +7621,7 @@ static bool journal_keep(struct shell *sh, bool urgent)
         journal_failed(sh, end);
         return false;
     }
-    if (x->file.fd >= 0 && !(compaction_write(sh) && journal_append(sh, &x->file, &sh->batch)))
+    if (x->file.fd >= 0 && !(compaction_write(sh, false) && journal_append(sh, &x->file, &sh->batch)))
         compaction_failed(sh);
     return true;
 }
@@ -7659,7 +7681,7 @@ static void compaction_finish(struct shell *sh)
     struct compaction *x = &sh->compaction;
     char text[192];
     uint64_t was = sh->journal.size, before_ms = sh->sys->mono_ms(sh->world);
-    if (!compaction_write(sh) || !journal_sync(sh, &x->file) ||
+    if (!compaction_write(sh, true) || !journal_sync(sh, &x->file) ||
         !sh->sys->rename(sh->world, sh->folder, "journal.new", "journal")) {
         compaction_failed(sh);
         return;
@@ -7698,7 +7720,7 @@ static void compaction_slice(struct shell *sh)
         more = nascar_next_kept(sh->state, &x->cursor, &record);
         if (more)
             (void)batch_add(&x->batch, record.bytes, record.size);
-        if (x->batch.size >= COMPACT_BATCH_BYTES && !compaction_write(sh)) {
+        if (x->batch.size >= COMPACT_BATCH_BYTES && !compaction_write(sh, false)) {
             compaction_failed(sh);
             return;
         }
@@ -7802,18 +7824,6 @@ static void journal_replay(struct shell *sh, struct journal_reader *r)
     sh->journal.unsynced = true; /* who knows what the last run came to */
 }
 
-/* The size that the journal would have if it were compacted. */
-static uint64_t journal_live_bytes(const struct shell *sh)
-{
-    struct nascar_cursor cursor;
-    struct nascar_record record;
-    uint64_t size = JOURNAL_HEAD_BYTES;
-    memset(&cursor, 0, sizeof cursor);
-    while (nascar_next_kept(sh->state, &cursor, &record))
-        size += record.size;
-    return size;
-}
-
 /* Makes the state what it was, and the journal one that can be written to. A
  * first one, or one of an older format, is written anew. */
 static bool journal_load(struct shell *sh, struct journal_reader *r)
@@ -7822,7 +7832,7 @@ static bool journal_load(struct shell *sh, struct journal_reader *r)
     if (sh->journal.fd >= 0) {
         journal_replay(sh, r);
         sh->sys->unload(sh->world, (uint8_t *)(uintptr_t)r->bytes, r->size);
-        sh->live_bytes = r->at > COMPACT_BYTES ? journal_live_bytes(sh) : r->at;
+        sh->live_bytes = r->compacted;
         if (r->end == JOURNAL_TORN) {
             (void)snprintf(text, sizeof text, "event=journal_cut bytes=%llu offset=%llu",
                            (unsigned long long)(r->size - r->at), (unsigned long long)r->at);
