@@ -7702,11 +7702,16 @@ const char *nascar_check(const struct nascar *s)
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -7722,11 +7727,27 @@ struct nascar_sys {
     void (*close)(void *world, int fd); /* with a FIN, not a reset, if it can be had */
     void (*log)(void *world, const char *text, size_t size);
     bool (*append)(void *world, int fd, const void *bytes, size_t size); /* all of it, or false */
-    bool (*hash)(void *world, const char *password, const char *setting, char *out, size_t out_bytes);
     bool (*entropy)(void *world, void *bytes, size_t size);
     uint64_t (*mono_ms)(void *world);
     int64_t (*wall_s)(void *world);
+    /* Files of the data folder, by their names in it. */
+    int (*open)(void *world, int folder, const char *name, bool fresh); /* to append; fresh: made anew, empty */
+    uint8_t *(*load)(void *world, int fd, size_t *size);                /* all of it; NULL: it cannot be read */
+    void (*unload)(void *world, uint8_t *bytes, size_t size);
+    bool (*truncate)(void *world, int fd, uint64_t size);
+    bool (*sync)(void *world, int fd);
+    bool (*rename)(void *world, int folder, const char *from, const char *to);
+    bool (*sync_folder)(void *world, int folder);
+    void (*remove)(void *world, int folder, const char *name);
+    int (*helper)(void *world); /* starts the hashing helper: a socket to it */
 };
+
+/* Memory that costs nothing until it is used. NULL if there is no room for it. */
+static void *reserve(size_t size)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
 
 static int system_poll(void *world, struct pollfd *fds, uint32_t count, int timeout_ms)
 {
@@ -7734,9 +7755,10 @@ static int system_poll(void *world, struct pollfd *fds, uint32_t count, int time
     return poll(fds, count, timeout_ms);
 }
 
+/* 0 for what is no IPv4 socket: the operator's. */
 static uint32_t socket_ipv4(const struct sockaddr_in *address)
 {
-    return ntohl(address->sin_addr.s_addr);
+    return address->sin_family == AF_INET ? ntohl(address->sin_addr.s_addr) : 0;
 }
 
 static int system_accept(void *world, int listener, uint32_t *peer, uint32_t *local)
@@ -7802,20 +7824,6 @@ static void system_log(void *world, const char *text, size_t size)
     (void)system_append(world, STDERR_FILENO, text, size);
 }
 
-/* A trap: crypt falls back to DES for a setting that it does not know. */
-static bool system_hash(void *world, const char *password, const char *setting, char *out, size_t out_bytes)
-{
-    struct crypt_data data;
-    (void)world;
-    memset(&data, 0, sizeof data);
-    const char *hash = crypt_r(password, setting, &data);
-    bool good = hash && strncmp(setting, "$2b$", 4) == 0 && strncmp(hash, setting, 7) == 0 && strlen(hash) < out_bytes;
-    if (good)
-        copy_text(out, out_bytes, hash);
-    wipe(&data, sizeof data);
-    return good;
-}
-
 static bool system_entropy(void *world, void *bytes, size_t size)
 {
     uint8_t *p = bytes;
@@ -7848,10 +7856,414 @@ static int64_t system_wall_s(void *world)
     return now.tv_sec;
 }
 
-static const struct nascar_sys system_calls = {
-    system_poll,   system_accept, system_read,    system_write,   system_close,  system_log,
-    system_append, system_hash,   system_entropy, system_mono_ms, system_wall_s,
+/* ---- Files of the data folder -------------------------------------------------- */
+
+static int system_open(void *world, int folder, const char *name, bool fresh)
+{
+    (void)world;
+    return openat(folder, name, O_RDWR | O_APPEND | O_CLOEXEC | (fresh ? O_CREAT | O_TRUNC : 0), 0600);
+}
+
+/* Reads, and does not map: a failing disk is an error then, and no signal. */
+static uint8_t *system_load(void *world, int fd, size_t *size)
+{
+    struct stat status;
+    (void)world;
+    if (fstat(fd, &status) != 0)
+        return NULL;
+    if ((uintmax_t)status.st_size >= SIZE_MAX / 2) {
+        errno = EFBIG;
+        return NULL;
+    }
+    size_t room = (size_t)status.st_size + 1, done = 0; /* one more, as an empty file is none to mmap */
+    uint8_t *bytes = reserve(room);
+    while (bytes && done < room - 1) {
+        ssize_t n = pread(fd, bytes + done, room - 1 - done, (off_t)done);
+        if (n == 0 || (n < 0 && errno != EINTR)) {
+            (void)munmap(bytes, room);
+            return NULL;
+        }
+        done += n > 0 ? (size_t)n : 0;
+    }
+    *size = done;
+    return bytes;
+}
+
+static void system_unload(void *world, uint8_t *bytes, size_t size)
+{
+    (void)world;
+    (void)munmap(bytes, size + 1);
+}
+
+static bool system_truncate(void *world, int fd, uint64_t size)
+{
+    (void)world;
+    return ftruncate(fd, (off_t)size) == 0;
+}
+
+static bool system_sync(void *world, int fd)
+{
+    (void)world;
+    return fdatasync(fd) == 0;
+}
+
+static bool system_rename(void *world, int folder, const char *from, const char *to)
+{
+    (void)world;
+    return renameat(folder, from, folder, to) == 0;
+}
+
+/* EINVAL: a file system whose folders need none. */
+static bool system_sync_folder(void *world, int folder)
+{
+    (void)world;
+    return fsync(folder) == 0 || errno == EINVAL;
+}
+
+static void system_remove(void *world, int folder, const char *name)
+{
+    (void)world;
+    (void)unlinkat(folder, name, 0);
+}
+
+/* ---- The hashing helper: a process of its own, as one hash takes so long ------- */
+
+/* What goes to it and comes back, a message each. */
+struct hash_question {
+    uint32_t number, cost;
+    struct nascar_hash_job job;
 };
+
+struct hash_answer {
+    uint32_t number;
+    bool accepted;
+    char fresh[HASH_CHARS + 1]; /* empty: none was asked for, or it failed */
+};
+
+typedef bool hash_function(const char *password, const char *setting, char *out, size_t out_bytes);
+
+/* A trap: crypt falls back to DES for a setting that it does not know. */
+static bool system_hash(const char *password, const char *setting, char *out, size_t out_bytes)
+{
+    struct crypt_data data;
+    memset(&data, 0, sizeof data);
+    const char *hash = crypt_r(password, setting, &data);
+    bool good = hash && strncmp(setting, "$2b$", 4) == 0 && strncmp(hash, setting, 7) == 0 && strlen(hash) < out_bytes;
+    if (good)
+        copy_text(out, out_bytes, hash);
+    wipe(&data, sizeof data);
+    return good;
+}
+
+/* bcrypt's own alphabet and order of bits, for the salt in a setting. */
+static void write_setting(char out[32], uint32_t cost, const uint8_t salt[16])
+{
+    static const char digits[] = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    (void)snprintf(out, 32, "$2b$%02u$", cost);
+    char *p = out + 7;
+    for (uint32_t bit = 0; bit < 128; bit += 6) {
+        uint32_t two = (uint32_t)salt[bit / 8] << 8 | (bit / 8 + 1 < 16 ? salt[bit / 8 + 1] : 0u);
+        *p++ = digits[two >> (10 - bit % 8) & 63];
+    }
+    *p = 0;
+}
+
+/* Compares with the hash that is stored, and makes a fresh one. */
+static void answer_question(const struct hash_question *q, struct hash_answer *answer, hash_function *hash)
+{
+    char made[HASH_CHARS + 1], setting[32];
+    size_t n = strlen(q->job.stored);
+    memset(answer, 0, sizeof *answer);
+    answer->number = q->number;
+    answer->accepted = n == 0 || (hash(q->job.password, q->job.stored, made, sizeof made) && strlen(made) == n &&
+                                  equal_secret((const uint8_t *)made, (const uint8_t *)q->job.stored, n));
+    if (!answer->accepted || !q->job.fresh[0])
+        return;
+    write_setting(setting, q->cost, q->job.salt);
+    if (!hash(q->job.fresh, setting, answer->fresh, sizeof answer->fresh))
+        answer->fresh[0] = 0;
+}
+
+/* Keeps nothing of the server's: its end must be all that ends us, and no port
+ * or lock may outlive it because of us. */
+static void helper_isolate(int fd)
+{
+    sigset_t none;
+    struct rlimit files;
+    (void)signal(SIGINT, SIG_IGN);
+    (void)signal(SIGTERM, SIG_IGN);
+    (void)signal(SIGHUP, SIG_IGN);
+    (void)sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    (void)dup2(fd, STDIN_FILENO);
+#ifdef SYS_close_range
+    if (syscall(SYS_close_range, 1u, ~0u, 0u) == 0)
+        return;
+#endif
+    int last = getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < 1u << 20 ? (int)files.rlim_cur : 1 << 20;
+    for (int other = 1; other < last; other++)
+        (void)close(other);
+}
+
+_Noreturn static void helper_run(int fd)
+{
+    struct hash_question question;
+    struct hash_answer answer;
+    ssize_t n;
+    helper_isolate(fd);
+    while ((n = recv(STDIN_FILENO, &question, sizeof question, 0)) == sizeof question || (n < 0 && errno == EINTR)) {
+        if (n < 0)
+            continue;
+        answer_question(&question, &answer, system_hash);
+        wipe(&question, sizeof question);
+        if (send(STDIN_FILENO, &answer, sizeof answer, MSG_NOSIGNAL) != sizeof answer)
+            break;
+    }
+    _exit(0);
+}
+
+/* It ends when our end of the socket does, even by SIGKILL. */
+static int system_helper(void *world)
+{
+    int pair[2];
+    (void)world;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+        return -1;
+    pid_t child = fork();
+    if (child == 0)
+        helper_run(pair[1]);
+    (void)close(pair[1]);
+    if (child < 0 || fcntl(pair[0], F_SETFL, O_NONBLOCK) != 0) {
+        (void)close(pair[0]);
+        return -1;
+    }
+    return pair[0];
+}
+
+static const struct nascar_sys system_calls = {
+    system_poll,   system_accept,  system_read,   system_write,       system_close,  system_log,
+    system_append, system_entropy, system_mono_ms, system_wall_s,     system_open,   system_load,
+    system_unload, system_truncate, system_sync,  system_rename,      system_sync_folder,
+    system_remove, system_helper,
+};
+
+/* ---- The journal's bytes (DESIGN 5) --------------------------------------------- */
+
+/* A header, and a batch for each sync: frames whose code word is a CRC-32C over
+ * all the rest of them. A batch holds its number, one more than the last one's,
+ * and records, which are frames themselves; one without any says that all before
+ * it is a compacted state. */
+#define JOURNAL_FORMAT 1u
+#define BATCH_BYTES 262144u    /* the most that a batch takes */
+#define BATCH_HEAD_BYTES (HEADER_BYTES + 8)
+
+static uint64_t load_be64(const uint8_t *p)
+{
+    return (uint64_t)load_be32(p) << 32 | load_be32(p + 4);
+}
+
+static void store_be64(uint8_t *p, uint64_t v)
+{
+    store_be32(p, (uint32_t)(v >> 32));
+    store_be32(p + 4, (uint32_t)v);
+}
+
+/* Goes on with a CRC-32C; the first one is 0. Four bytes a turn: row k is what
+ * the k-th half byte of the word comes to when all four have passed. */
+static uint32_t crc32c(uint32_t crc, const uint8_t *bytes, size_t size)
+{
+    static const uint32_t table[8][16] = {
+        {0x00000000, 0xdd45aab8, 0xbf672381, 0x62228939, 0x7b2231f3, 0xa6679b4b, 0xc4451272, 0x1900b8ca,
+         0xf64463e6, 0x2b01c95e, 0x49234067, 0x9466eadf, 0x8d665215, 0x5023f8ad, 0x32017194, 0xef44db2c},
+        {0x00000000, 0xe964b13d, 0xd725148b, 0x3e41a5b6, 0xaba65fe7, 0x42c2eeda, 0x7c834b6c, 0x95e7fa51,
+         0x52a0c93f, 0xbbc47802, 0x8585ddb4, 0x6ce16c89, 0xf90696d8, 0x106227e5, 0x2e238253, 0xc747336e},
+        {0x00000000, 0xa541927e, 0x4f6f520d, 0xea2ec073, 0x9edea41a, 0x3b9f3664, 0xd1b1f617, 0x74f06469,
+         0x38513ec5, 0x9d10acbb, 0x773e6cc8, 0xd27ffeb6, 0xa68f9adf, 0x03ce08a1, 0xe9e0c8d2, 0x4ca15aac},
+        {0x00000000, 0x70a27d8a, 0xe144fb14, 0x91e6869e, 0xc76580d9, 0xb7c7fd53, 0x26217bcd, 0x56830647,
+         0x8b277743, 0xfb850ac9, 0x6a638c57, 0x1ac1f1dd, 0x4c42f79a, 0x3ce08a10, 0xad060c8e, 0xdda47104},
+        {0x00000000, 0x13a29877, 0x274530ee, 0x34e7a899, 0x4e8a61dc, 0x5d28f9ab, 0x69cf5132, 0x7a6dc945,
+         0x9d14c3b8, 0x8eb65bcf, 0xba51f356, 0xa9f36b21, 0xd39ea264, 0xc03c3a13, 0xf4db928a, 0xe7790afd},
+        {0x00000000, 0x3fc5f181, 0x7f8be302, 0x404e1283, 0xff17c604, 0xc0d23785, 0x809c2506, 0xbf59d487,
+         0xfbc3faf9, 0xc4060b78, 0x844819fb, 0xbb8de87a, 0x04d43cfd, 0x3b11cd7c, 0x7b5fdfff, 0x449a2e7e},
+        {0x00000000, 0xf26b8303, 0xe13b70f7, 0x1350f3f4, 0xc79a971f, 0x35f1141c, 0x26a1e7e8, 0xd4ca64eb,
+         0x8ad958cf, 0x78b2dbcc, 0x6be22838, 0x9989ab3b, 0x4d43cfd0, 0xbf284cd3, 0xac78bf27, 0x5e133c24},
+        {0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
+         0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9, 0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75},
+    };
+    size_t i = 0;
+    crc = ~crc;
+    for (; i + 4 <= size; i += 4) {
+        uint32_t word = crc ^ ((uint32_t)bytes[i] | (uint32_t)bytes[i + 1] << 8 | (uint32_t)bytes[i + 2] << 16 |
+                               (uint32_t)bytes[i + 3] << 24);
+        crc = table[0][word & 15] ^ table[1][word >> 4 & 15] ^ table[2][word >> 8 & 15] ^ table[3][word >> 12 & 15] ^
+              table[4][word >> 16 & 15] ^ table[5][word >> 20 & 15] ^ table[6][word >> 24 & 15] ^ table[7][word >> 28];
+    }
+    for (; i < size; i++) { /* the last byte of a word has only its own way to go */
+        uint32_t byte = (crc ^ bytes[i]) & 255;
+        crc = crc >> 8 ^ table[6][byte & 15] ^ table[7][byte >> 4];
+    }
+    return ~crc;
+}
+
+static uint32_t frame_crc(const uint8_t *frame, uint32_t size)
+{
+    return crc32c(crc32c(0, frame, 4), frame + 8, size - 8);
+}
+
+static uint32_t write_journal_head(uint8_t out[64], uint32_t format)
+{
+    struct outgoing f;
+    char number[24];
+    write_number(number, format);
+    frame_begin(&f, "nsrj", "");
+    put_name(&f, "FORMAT");
+    put_chars(&f, number);
+    put_byte(&f, '\n');
+    frame_end(&f);
+    memcpy(out, f.bytes, f.size);
+    store_be32(out + 4, frame_crc(out, f.size));
+    return f.size;
+}
+
+/* A batch that is being made. */
+struct batch {
+    uint32_t size, records;
+    uint8_t *bytes; /* BATCH_BYTES */
+};
+
+static void batch_begin(struct batch *b)
+{
+    b->size = BATCH_HEAD_BYTES;
+    b->records = 0;
+}
+
+/* False if it is full. */
+static bool batch_add(struct batch *b, const uint8_t *record, uint32_t size)
+{
+    if (size > BATCH_BYTES - b->size)
+        return false;
+    memcpy(b->bytes + b->size, record, size);
+    b->size += size;
+    b->records++;
+    return true;
+}
+
+static void batch_seal(struct batch *b, uint64_t number)
+{
+    memcpy(b->bytes, "btch", 4);
+    store_be32(b->bytes + 8, b->size);
+    store_be64(b->bytes + HEADER_BYTES, number);
+    store_be32(b->bytes + 4, frame_crc(b->bytes, b->size));
+}
+
+struct span {
+    const uint8_t *bytes;
+    size_t size;
+};
+
+/* Takes the next frame off the front; false at the end, or if it is none. */
+static bool take_record(struct span *frames, struct span *record)
+{
+    struct frame frame;
+    if (read_frame(frames->bytes, (uint32_t)frames->size, &frame) != FRAME_WHOLE)
+        return false;
+    record->bytes = frames->bytes;
+    record->size = frame.size;
+    frames->bytes += frame.size;
+    frames->size -= frame.size;
+    return true;
+}
+
+/* The size of the sound batch that begins here, and its number; 0: none does. */
+static uint32_t sound_batch(const uint8_t *p, size_t size, uint64_t *number)
+{
+    struct span frames, record;
+    if (size < BATCH_HEAD_BYTES || memcmp(p, "btch", 4) != 0)
+        return 0;
+    uint32_t n = load_be32(p + 8);
+    if (n < BATCH_HEAD_BYTES || n > BATCH_BYTES || n > size || load_be32(p + 4) != frame_crc(p, n))
+        return 0;
+    frames.bytes = p + BATCH_HEAD_BYTES;
+    frames.size = n - BATCH_HEAD_BYTES;
+    while (take_record(&frames, &record))
+        continue;
+    *number = load_be64(p + HEADER_BYTES);
+    return frames.size == 0 ? n : 0;
+}
+
+enum journal_end {
+    JOURNAL_WHOLE,
+    JOURNAL_TORN,    /* what follows `at` was never written out: cut it */
+    JOURNAL_DAMAGED, /* a later batch stands behind it: what is between is lost */
+    JOURNAL_HEADLESS,
+    JOURNAL_NEWER    /* a format that only a later version knows */
+};
+
+struct journal_reader {
+    const uint8_t *bytes;
+    size_t size, at;  /* all that stands before `at` is sound */
+    size_t checked;   /* ... and before this it has been seen to be */
+    size_t compacted; /* ... and up to here it is a compacted state */
+    uint64_t number;  /* of the last batch */
+    uint32_t format;
+    enum journal_end end;
+    size_t later;     /* JOURNAL_DAMAGED: where a later batch begins */
+};
+
+/* Any bytes are a journal, sound up to some point; `end` says how it ends there. */
+static void journal_open(struct journal_reader *r, const uint8_t *bytes, size_t size)
+{
+    struct frame head;
+    memset(r, 0, sizeof *r);
+    r->bytes = bytes;
+    r->size = size;
+    r->end = JOURNAL_HEADLESS;
+    uint32_t looked_at = size < INBOX_BYTES ? (uint32_t)size : INBOX_BYTES;
+    if (read_frame(bytes, looked_at, &head) != FRAME_WHOLE || memcmp(head.kind, "nsrj", 4) != 0 ||
+        load_be32(bytes + 4) != frame_crc(bytes, head.size))
+        return;
+    uint32_t at = find_tag(bytes + HEADER_BYTES, head.size - HEADER_BYTES, "FORMAT");
+    if (at == NOT_THERE)
+        return;
+    r->format = read_number(bytes + HEADER_BYTES, head.size - HEADER_BYTES, at);
+    r->end = r->format > JOURNAL_FORMAT ? JOURNAL_NEWER : JOURNAL_WHOLE;
+    r->at = head.size;
+}
+
+/* What is not sound is torn, if nothing later stands behind it. */
+static void journal_look_behind(struct journal_reader *r)
+{
+    uint64_t number;
+    r->end = JOURNAL_TORN;
+    for (size_t at = r->at; at + BATCH_HEAD_BYTES <= r->size; at++) {
+        if (sound_batch(r->bytes + at, r->size - at, &number) > 0 && number > r->number) {
+            r->end = JOURNAL_DAMAGED;
+            r->later = at;
+            return;
+        }
+    }
+}
+
+/* The records of the next batch; false at the end of what is sound. */
+static bool journal_next(struct journal_reader *r, struct span *frames)
+{
+    uint64_t number = r->number + 1;
+    const uint8_t *p = r->bytes + r->at;
+    if (r->end != JOURNAL_WHOLE || r->at == r->size)
+        return false;
+    uint32_t n = r->at < r->checked ? load_be32(p + 8) : sound_batch(p, r->size - r->at, &number);
+    if (n == 0 || number != r->number + 1) {
+        journal_look_behind(r);
+        return false;
+    }
+    frames->bytes = p + BATCH_HEAD_BYTES;
+    frames->size = n - BATCH_HEAD_BYTES;
+    r->at += n;
+    r->number++;
+    if (frames->size == 0)
+        r->compacted = r->at;
+    return true;
+}
 
 /* ---- Event scripts: recordings and what is replayed (DESIGN 6) -------------- */
 
@@ -7893,17 +8305,6 @@ static uint64_t read_varint(struct script *x)
             break;
     }
     return value;
-}
-
-static uint64_t load_be64(const uint8_t *p)
-{
-    return (uint64_t)load_be32(p) << 32 | load_be32(p + 4);
-}
-
-static void store_be64(uint8_t *p, uint64_t v)
-{
-    store_be32(p, (uint32_t)(v >> 32));
-    store_be32(p + 4, (uint32_t)v);
 }
 
 /* Starts a script; without a header the limits stay as they are. */
@@ -8110,13 +8511,14 @@ static void stand_in_transformed(const struct nascar *s, uint32_t c, const struc
     wipe(password, sizeof password);
 }
 
-/* For a plain password of `edit`, `room` or `move`. */
+/* For a plain password of `edit`, `room`, `move` or `cpwd`. */
 static const char *stand_in_plain(const struct nascar *s, const struct request *q, enum tag tag)
 {
     char text[PASSWORD_CHARS + 1], name[ANY_NAME_CHARS + 1];
     uint32_t size = get_text(q, tag, text, sizeof text);
     const char *stand_in = size > PASSWORD_CHARS ? STAND_IN_LONG : size > 0 ? STAND_IN : "";
-    if (tag == tag_CHNG && size > 0 && size <= PASSWORD_CHARS && !valid_password(text))
+    bool becomes_one = tag == tag_CHNG || memcmp(q->kind, "cpwd", 4) == 0;
+    if (becomes_one && size > 0 && size <= PASSWORD_CHARS && !valid_password(text))
         stand_in = STAND_IN_BAD;
     if (memcmp(q->kind, "move", 4) == 0) {
         get_name(q, tag_NAME, name);
@@ -8174,17 +8576,17 @@ static void scrub_frame(const struct nascar *s, uint32_t c, const uint8_t *bytes
     } else if (strcmp(kind, "edit") == 0) {
         replace_value(f, tag_CHNG, stand_in_plain(s, &q, tag_CHNG));
         replace_value(f, tag_PASS, stand_in_plain(s, &q, tag_PASS));
-    } else if (strcmp(kind, "room") == 0 || strcmp(kind, "move") == 0) {
+    } else if (strcmp(kind, "room") == 0 || strcmp(kind, "move") == 0 || strcmp(kind, "cpwd") == 0) {
         replace_value(f, tag_PASS, stand_in_plain(s, &q, tag_PASS));
     }
 }
 
-/* The same for a durable record, whose hash stays secret. */
+/* The same for a durable record: an account's hash stays secret. */
 static void scrub_record(const uint8_t *bytes, uint32_t size, struct outgoing *f)
 {
     f->size = min_u32(size, sizeof f->bytes);
     memcpy(f->bytes, bytes, f->size);
-    if (f->size >= HEADER_BYTES)
+    if (f->size >= HEADER_BYTES && (memcmp(bytes, "acct", 4) == 0 || memcmp(bytes, "edit", 4) == 0))
         replace_value(f, tag_HASH, "*");
 }
 
@@ -8200,7 +8602,7 @@ struct options {
     uint32_t hash_cost;
     uint32_t log_level;
     const char *config_file;
-    char news_file[LINE_CHARS + 1], record_file[LINE_CHARS + 1];
+    char news_file[LINE_CHARS + 1], record_file[LINE_CHARS + 1], data[LINE_CHARS + 1];
     char news_where[512]; /* who named it, for the error */
     struct config checked;    /* what the core's keys came to, for their errors */
     char core[CONFIG_BYTES];  /* the core's keys as they were given */
@@ -8220,6 +8622,7 @@ static const struct option {
 } options_table[] = {
 #define AT(field) offsetof(struct options, field)
     {"config", OPTION_FILE, AT(config_file), 0, 0, "read `key = value` lines from this file; options come after it"},
+    {"data", OPTION_PATH, AT(data), 0, 0, "the folder where all is kept (./nascar-data); made if it is missing"},
     {"bind", OPTION_ADDRESS, AT(bind_address), 0, 0, "listen on this address only"},
     {"directory-port", OPTION_NUMBER, AT(port[0]), 0, 65535, "10600; 0 takes any free port"},
     {"lobby-port", OPTION_NUMBER, AT(port[1]), 0, 65535, "11000; 0 takes any free port"},
@@ -8247,6 +8650,7 @@ static void options_defaults(struct options *o)
     o->max_accounts = 16384;
     o->hash_cost = 10;
     o->log_level = NASCAR_LOG_INFO;
+    copy_text(o->data, sizeof o->data, "nascar-data");
     config_defaults(&o->checked);
 }
 
@@ -8414,6 +8818,8 @@ static bool read_options(struct options *o, char **arguments)
 static void print_help(void)
 {
     (void)printf("usage: nascar_server [serve] [--option value] ...\n"
+                 "       nascar_server ctl [--data DIR] COMMAND    ask the one that runs: who, stats, passwd NAME\n"
+                 "       nascar_server dump [DATA]    print what is kept\n"
                  "       nascar_server replay FILE    run a recording again and compare\n"
                  "The online service of NASCAR Thunder 2004 for the PlayStation 2. No option is needed.\n\n"
                  "options, each also a line `key = value` in the file of --config:\n");
@@ -8433,12 +8839,26 @@ static void print_help(void)
 /* ---- The shell's state --------------------------------------------------------- */
 
 #define LISTENERS 3u
-#define FIRST_SOCKET (1u + LISTENERS) /* in the poll set: signals, listeners, connections */
+/* The poll set: signals, the helper, listeners, the operator's, connections. */
+#define SIGNALS 0u
+#define HELPER 1u
+#define FIRST_LISTENER 2u
+#define CONTROL_LISTENER (FIRST_LISTENER + LISTENERS)
+#define FIRST_SOCKET (CONTROL_LISTENER + 1u)
 #define ACCEPTS_PER_TURN 64u
 #define OUTPUT_BATCH 64u
 #define ACCEPT_PAUSE_MS 1000u         /* after EMFILE and the like */
 #define STOP_MS 2000u                 /* to flush outboxes at the end */
 #define LOG_BATCH_BYTES 8192u
+#define LAZY_MS 60000u                /* so long may a lazy record wait for others */
+#define HELPER_JOBS 4u                /* that the helper is given at once, so that it never waits */
+#define HELPER_PAUSE_MS 1000u         /* between two starts of it */
+#define HELPER_DEATHS 2u              /* of which a job is taken to be the cause */
+#define COMPACT_BYTES 1048576u        /* a smaller journal is left alone */
+#define COMPACT_SLICE_MS 5u           /* a slice ends after that; its last write comes on top */
+#define COMPACT_BATCH_BYTES 65536u    /* of a batch in a slice: a write of milliseconds */
+#define COMPACT_RETRY_MS 60000u       /* the old journal is sound, so there is time */
+#define RECOVER_RETRY_MS 5000u        /* there is none, and nothing can be kept */
 
 /* Items in the order they came: a buffer that grows, and how far it is done. */
 struct queue_of {
@@ -8452,6 +8872,41 @@ struct partial {
     uint8_t bytes[INBOX_BYTES];
 };
 
+/* A journal that is written to. */
+struct journal {
+    int fd;          /* -1: there is none, or it has failed */
+    uint64_t size;   /* where its last sound batch ends */
+    uint64_t number; /* of that batch */
+    bool unsynced;   /* it may be torn yet */
+};
+
+/* A fresh journal that is to replace it. */
+struct compaction {
+    struct journal file; /* fd -1: none is being made */
+    struct nascar_cursor cursor;
+    struct batch batch;
+    uint64_t began_ms, longest_ms, again_ms;
+    bool failing; /* it has been said */
+};
+
+/* What the helper works on, the first one now. */
+struct helper {
+    int fd; /* -1: it is not there */
+    struct {
+        struct hash_question question;
+        bool sent;
+        uint32_t deaths;
+    } job[HELPER_JOBS];
+    uint32_t jobs, next_number;
+    uint64_t again_ms;
+    bool failing;
+};
+
+/* Connection numbers that are free: a stack. */
+struct numbers {
+    uint32_t *free, count;
+};
+
 struct shell {
     const struct nascar_sys *sys;
     void *world;
@@ -8461,14 +8916,24 @@ struct shell {
     struct pollfd *polled;   /* FIRST_SOCKET + those open */
     uint32_t *number_of;     /* place in polled, less FIRST_SOCKET -> connection */
     uint32_t *place_of;      /* connection -> its place, NONE when free */
-    uint32_t *free_numbers;  /* a stack */
+    struct numbers numbers, control_numbers; /* players', the operator's */
     uint32_t open, paused;   /* connections; those of them that are not read now */
     bool accept_paused, stopping;
     uint64_t accept_again_ms;
     uint64_t now_ms;
     int64_t wall_s;
     char **arguments;        /* for the configuration to be read again */
-    struct queue_of records, jobs; /* what the steps of this turn asked for */
+    struct queue_of records, jobs; /* what the steps have asked for */
+    uint32_t urgent;         /* records among them that are not lazy */
+    uint64_t lazy_due_ms;    /* when the others have waited long enough */
+    int folder;              /* of the data; locked */
+    struct journal journal;
+    struct compaction compaction;
+    bool journal_lost;       /* the last one has failed */
+    uint64_t live_bytes;     /* the journal's size when it was last compacted */
+    struct batch batch;
+    struct { uint32_t accounts, roster, messages; } kept; /* records of the journal, at least */
+    struct helper helper;
     struct nascar_limits limits;
     struct partial *partial; /* of each connection; NULL: not recording */
     int record_fd;
@@ -8478,13 +8943,6 @@ struct shell {
     uint32_t log_size;
     char log[LOG_BATCH_BYTES];
 };
-
-/* Memory that costs nothing until it is used. NULL if there is no room for it. */
-static void *reserve(size_t size)
-{
-    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return p == MAP_FAILED ? NULL : p;
-}
 
 static void shell_time(struct shell *sh)
 {
@@ -8560,7 +9018,7 @@ static void record_event(struct shell *sh, const struct nascar_event *e)
     scrubbed.size = 0;
     if (e->type == NASCAR_BYTES && e->size >= HEADER_BYTES && load_be32(e->bytes + 8) == e->size)
         scrub_frame(sh->state, e->conn, e->bytes, e->size, &scrubbed);
-    else if (e->type == NASCAR_RECORD)
+    else if (e->type == NASCAR_RECORD || e->type == NASCAR_RECORD_FAILED)
         scrub_record(e->bytes, e->size, &scrubbed);
     if (scrubbed.size > 0) {
         copy.bytes = scrubbed.bytes;
@@ -8635,21 +9093,14 @@ static void feed_entropy(struct shell *sh)
     wipe(bytes, sizeof bytes);
 }
 
-/* bcrypt's own alphabet and order of bits, for the salt in a setting. */
-static void write_setting(char out[32], uint32_t cost, const uint8_t salt[16])
-{
-    static const char digits[] = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    (void)snprintf(out, 32, "$2b$%02u$", cost);
-    char *p = out + 7;
-    for (uint32_t bit = 0; bit < 128; bit += 6) {
-        uint32_t two = (uint32_t)salt[bit / 8] << 8 | (bit / 8 + 1 < 16 ? salt[bit / 8 + 1] : 0u);
-        *p++ = digits[two >> (10 - bit % 8) & 63];
-    }
-    *p = 0;
-}
-
 static void *queue_add(struct queue_of *q)
 {
+    if (q->count == q->room && q->done > q->room / 2) { /* the front is free again */
+        q->count -= q->done;
+        memmove(q->items, (char *)q->items + q->done * q->stride, q->count * q->stride);
+        wipe((char *)q->items + q->count * q->stride, q->done * q->stride);
+        q->done = 0;
+    }
     if (q->count == q->room) {
         size_t room = q->room ? 2 * q->room : 16;
         void *items = malloc(room * q->stride);
@@ -8679,6 +9130,26 @@ static bool queue_take(struct queue_of *q, void *item)
     return true;
 }
 
+static bool queue_is_empty(const struct queue_of *q)
+{
+    return q->done == q->count;
+}
+
+static void keep_record(struct shell *sh, const struct nascar_record *record)
+{
+    if (is_recording(sh))
+        hash_record(&sh->put_out, record->bytes, record->size);
+    if (queue_is_empty(&sh->records))
+        sh->lazy_due_ms = sh->now_ms + LAZY_MS;
+    struct record_slot *slot = queue_add(&sh->records);
+    slot->conn = record->conn;
+    slot->ticket = record->ticket;
+    slot->lazy = record->lazy;
+    slot->size = record->size;
+    memcpy(slot->bytes, record->bytes, record->size);
+    sh->urgent += !record->lazy;
+}
+
 /* One event, and its log lines; records and hash jobs are kept for the turn. */
 static void shell_step(struct shell *sh, const struct nascar_event *event)
 {
@@ -8695,61 +9166,435 @@ static void shell_step(struct shell *sh, const struct nascar_event *event)
         if (is_recording(sh))
             hash_bytes(&sh->put_out.log, log.text, strlen(log.text));
     }
-    while (nascar_next_record(sh->state, &record)) {
-        if (is_recording(sh))
-            hash_record(&sh->put_out, record.bytes, record.size);
-        struct record_slot *slot = queue_add(&sh->records);
-        slot->conn = record.conn;
-        slot->ticket = record.ticket;
-        slot->size = record.size;
-        memcpy(slot->bytes, record.bytes, record.size);
-    }
-    while (nascar_next_hash_job(sh->state, &job))
+    while (nascar_next_record(sh->state, &record))
+        keep_record(sh, &record);
+    while (nascar_next_hash_job(sh->state, &job)) {
         *(struct nascar_hash_job *)queue_add(&sh->jobs) = job;
-    wipe(&job, sizeof job);
+        wipe(&job, sizeof job);
+    }
 }
 
-/* Compares, hashes, and tells the core. It takes its time in place. */
-static void do_hash_job(struct shell *sh, const struct nascar_hash_job *job)
+/* ---- The journal ----------------------------------------------------------------- */
+
+/* Records are kept in the turn after they came: one batch, one sync, and then
+ * each goes back to the core, which acts on it. Whatever fails ends the file
+ * for good, as a second try could report success and have lost the data; a
+ * fresh one takes its place as soon as it can be made. */
+
+static void journal_close(struct shell *sh, struct journal *j)
 {
-    char hash[128] = "", setting[32];
-    struct nascar_event event = {.type = NASCAR_VERDICT, .conn = job->conn, .ticket = job->ticket};
-    if (!is_awaited(sh->state, &event, WAIT_VERDICT))
-        return; /* it has hung up meanwhile */
-    event.accepted = true;
-    if (job->stored[0]) {
-        size_t n = strlen(job->stored);
-        event.accepted = sh->sys->hash(sh->world, job->password, job->stored, hash, sizeof hash) &&
-                         strlen(hash) == n && equal_secret((const uint8_t *)hash, (const uint8_t *)job->stored, n);
+    if (j->fd >= 0)
+        sh->sys->close(sh->world, j->fd);
+    j->fd = -1;
+}
+
+static bool journal_sync(struct shell *sh, struct journal *j)
+{
+    if (j->unsynced && !sh->sys->sync(sh->world, j->fd))
+        return false;
+    j->unsynced = false;
+    return true;
+}
+
+static bool journal_append(struct shell *sh, struct journal *j, struct batch *batch)
+{
+    batch_seal(batch, j->number + 1);
+    j->unsynced = true;
+    if (!sh->sys->append(sh->world, j->fd, batch->bytes, batch->size))
+        return false;
+    j->number++;
+    j->size += batch->size;
+    return true;
+}
+
+/* What was not kept is cut off, as far as that is possible. */
+static void journal_failed(struct shell *sh, uint64_t end)
+{
+    char text[160];
+    (void)snprintf(text, sizeof text, "event=journal_failed offset=%llu reason=\"%s\"", (unsigned long long)end,
+                   strerror(errno));
+    shell_log(sh, NASCAR_LOG_ERROR, text);
+    (void)sh->sys->truncate(sh->world, sh->journal.fd, end);
+    journal_close(sh, &sh->journal);
+    sh->journal_lost = true;
+    sh->compaction.again_ms = sh->now_ms;
+}
+
+/* A fresh journal could not be made; another try comes later. */
+static void compaction_failed(struct shell *sh)
+{
+    struct compaction *x = &sh->compaction;
+    char text[128];
+    (void)snprintf(text, sizeof text, "event=compaction_failed reason=\"%s\"", strerror(errno));
+    if (!x->failing)
+        shell_log(sh, NASCAR_LOG_ERROR, text);
+    x->failing = true;
+    journal_close(sh, &x->file);
+    sh->sys->remove(sh->world, sh->folder, "journal.new");
+    x->again_ms = sh->now_ms + (sh->journal.fd >= 0 ? COMPACT_RETRY_MS : RECOVER_RETRY_MS);
+}
+
+/* `end`: it marks the end of the state, too. */
+static bool compaction_write(struct shell *sh, bool end)
+{
+    struct compaction *x = &sh->compaction;
+    if (x->batch.records > 0 && !journal_append(sh, &x->file, &x->batch))
+        return false;
+    batch_begin(&x->batch);
+    return !end || journal_append(sh, &x->file, &x->batch);
+}
+
+/* Keeps the batch, in both files while there are two: behind what the fresh one
+ * has of the state so far. One that may be torn must be the last of its file. */
+static bool journal_keep(struct shell *sh, bool urgent)
+{
+    struct compaction *x = &sh->compaction;
+    uint64_t end = sh->journal.size;
+    if (sh->journal.fd < 0)
+        return false;
+    if (!journal_sync(sh, &sh->journal) || !journal_append(sh, &sh->journal, &sh->batch) ||
+        (urgent && !journal_sync(sh, &sh->journal))) {
+        journal_failed(sh, end);
+        return false;
     }
-    if (event.accepted && job->fresh[0]) {
-        write_setting(setting, sh->options.hash_cost, job->salt);
-        if (sh->sys->hash(sh->world, job->fresh, setting, hash, sizeof hash)) {
-            event.bytes = (const uint8_t *)hash;
-            event.size = (uint32_t)strlen(hash);
+    if (x->file.fd >= 0 && !(compaction_write(sh, false) && journal_append(sh, &x->file, &sh->batch)))
+        compaction_failed(sh);
+    return true;
+}
+
+/* Keeps what is due, and gives it back to the core. What comes of that waits
+ * for the next turn. */
+static void journal_commit(struct shell *sh)
+{
+    struct record_slot record;
+    if (queue_is_empty(&sh->records) || (sh->urgent == 0 && !sh->stopping && sh->now_ms < sh->lazy_due_ms))
+        return;
+    bool urgent = sh->urgent > 0;
+    batch_begin(&sh->batch);
+    for (size_t i = sh->records.done; i < sh->records.count; i++) {
+        const struct record_slot *slot = (const struct record_slot *)sh->records.items + i;
+        if (!batch_add(&sh->batch, slot->bytes, slot->size))
+            break;
+    }
+    bool kept = journal_keep(sh, urgent);
+    shell_time(sh); /* it took a while */
+    for (uint32_t left = sh->batch.records; left > 0 && queue_take(&sh->records, &record); left--) {
+        sh->urgent -= !record.lazy;
+        struct nascar_event event = {.type = kept ? NASCAR_RECORD : NASCAR_RECORD_FAILED, .conn = record.conn,
+                                     .ticket = record.ticket, .bytes = record.bytes, .size = record.size};
+        shell_step(sh, &event);
+    }
+}
+
+static uint64_t commit_due_ms(const struct shell *sh)
+{
+    return sh->urgent > 0 ? 0 : queue_is_empty(&sh->records) ? UINT64_MAX : sh->lazy_due_ms;
+}
+
+/* ---- Compaction ------------------------------------------------------------------- */
+
+static void compaction_begin(struct shell *sh)
+{
+    struct compaction *x = &sh->compaction;
+    uint8_t head[64];
+    uint32_t size = write_journal_head(head, JOURNAL_FORMAT);
+    memset(&x->cursor, 0, sizeof x->cursor);
+    batch_begin(&x->batch);
+    x->began_ms = sh->sys->mono_ms(sh->world);
+    x->longest_ms = 0;
+    x->file.fd = sh->sys->open(sh->world, sh->folder, "journal.new", true);
+    x->file.size = size;
+    x->file.number = 0;
+    x->file.unsynced = true;
+    if (x->file.fd < 0 || !sh->sys->append(sh->world, x->file.fd, head, size))
+        compaction_failed(sh);
+}
+
+/* All is in it: from here on it is the journal. Until its name is on the disk
+ * it is not to be relied on, and the old one is not the journal any more. */
+static void compaction_finish(struct shell *sh)
+{
+    struct compaction *x = &sh->compaction;
+    char text[192];
+    uint64_t was = sh->journal.size, before_ms = sh->sys->mono_ms(sh->world);
+    if (!compaction_write(sh, true) || !journal_sync(sh, &x->file) ||
+        !sh->sys->rename(sh->world, sh->folder, "journal.new", "journal")) {
+        compaction_failed(sh);
+        return;
+    }
+    journal_close(sh, &sh->journal);
+    sh->journal = x->file;
+    x->file.fd = -1;
+    sh->live_bytes = sh->journal.size;
+    if (!sh->sys->sync_folder(sh->world, sh->folder)) {
+        if (!sh->journal_lost)
+            journal_failed(sh, sh->journal.size);
+        journal_close(sh, &sh->journal);
+        x->again_ms = sh->now_ms + RECOVER_RETRY_MS;
+        return;
+    }
+    uint64_t now_ms = sh->sys->mono_ms(sh->world);
+    (void)snprintf(text, sizeof text, "event=compacted bytes=%llu was=%llu ms=%llu longest_turn_ms=%llu sync_ms=%llu",
+                   (unsigned long long)sh->journal.size, (unsigned long long)was,
+                   (unsigned long long)(now_ms - x->began_ms), (unsigned long long)x->longest_ms,
+                   (unsigned long long)(now_ms - before_ms));
+    if (was > 0) /* else it is the first one */
+        shell_log(sh, NASCAR_LOG_INFO, text);
+    if (sh->journal_lost)
+        shell_log(sh, NASCAR_LOG_INFO, "event=journal_recovered");
+    sh->journal_lost = x->failing = false;
+}
+
+/* Writes as much of the state as there is time for. */
+static void compaction_slice(struct shell *sh)
+{
+    struct compaction *x = &sh->compaction;
+    struct nascar_record record;
+    uint64_t began_ms = sh->sys->mono_ms(sh->world), spent_ms = 0;
+    bool more = true;
+    for (uint32_t n = 1; more && spent_ms < COMPACT_SLICE_MS; n++) {
+        more = nascar_next_kept(sh->state, &x->cursor, &record);
+        if (more)
+            (void)batch_add(&x->batch, record.bytes, record.size);
+        if (x->batch.size >= COMPACT_BATCH_BYTES && !compaction_write(sh, false)) {
+            compaction_failed(sh);
+            return;
+        }
+        if (n % 32 == 0)
+            spent_ms = sh->sys->mono_ms(sh->world) - began_ms;
+    }
+    spent_ms = sh->sys->mono_ms(sh->world) - began_ms;
+    x->longest_ms = spent_ms > x->longest_ms ? spent_ms : x->longest_ms;
+    if (!more)
+        compaction_finish(sh);
+}
+
+static uint64_t compaction_due_ms(const struct shell *sh)
+{
+    const struct compaction *x = &sh->compaction;
+    bool wanted = sh->journal.fd < 0 || (sh->journal.size > COMPACT_BYTES && sh->journal.size > 2 * sh->live_bytes);
+    return x->file.fd >= 0 ? 0 : wanted ? x->again_ms : UINT64_MAX;
+}
+
+static void compaction_work(struct shell *sh)
+{
+    if (compaction_due_ms(sh) > sh->now_ms)
+        return;
+    if (sh->compaction.file.fd < 0)
+        compaction_begin(sh);
+    if (sh->compaction.file.fd >= 0)
+        compaction_slice(sh);
+}
+
+/* ---- Loading the journal ------------------------------------------------------------ */
+
+/* Says why a journal is not to be started from, and what to do. */
+static bool journal_refuse(const char *path, const struct journal_reader *r)
+{
+    unsigned long long at = r->at, later = r->later;
+    if (r->end == JOURNAL_NEWER)
+        return complain("", path, "its format is %u and this version knows %u: start the newer version that wrote it",
+                        r->format, JOURNAL_FORMAT);
+    if (r->end == JOURNAL_HEADLESS)
+        return complain("", path, "damaged at byte 0, where it says what it is: take a copy of it from a backup, or "
+                                  "move it away to start with nothing");
+    return complain("", path, "damaged at byte %llu; what was kept later goes on at byte %llu: take a copy of it from "
+                              "a backup, or give up all from there on with `truncate -s %llu` on it", at, later, at);
+}
+
+static void journal_path(const char *folder, char out[LINE_CHARS + 16])
+{
+    (void)snprintf(out, LINE_CHARS + 16, "%s/journal", folder);
+}
+
+/* Reads the journal, sees how much of it is sound, and counts what must find
+ * room. There may be none yet: then nothing is sound. */
+static bool journal_find(struct shell *sh, struct journal_reader *r)
+{
+    char path[LINE_CHARS + 16];
+    struct span frames, record;
+    size_t size = 0;
+    memset(r, 0, sizeof *r);
+    journal_path(sh->options.data, path);
+    sh->compaction.file.fd = -1;
+    sh->batch.bytes = reserve(BATCH_BYTES);
+    sh->compaction.batch.bytes = reserve(BATCH_BYTES);
+    if (!sh->batch.bytes || !sh->compaction.batch.bytes)
+        return complain("", "", "no memory");
+    sh->sys->remove(sh->world, sh->folder, "journal.new");
+    sh->journal.fd = sh->sys->open(sh->world, sh->folder, "journal", false);
+    if (sh->journal.fd < 0 && errno == ENOENT)
+        return true;
+    uint8_t *bytes = sh->journal.fd >= 0 ? sh->sys->load(sh->world, sh->journal.fd, &size) : NULL;
+    if (!bytes)
+        return complain("", path, "%s", strerror(errno));
+    journal_open(r, bytes, size);
+    while (journal_next(r, &frames)) {
+        while (take_record(&frames, &record)) {
+            sh->kept.accounts += memcmp(record.bytes, "acct", 4) == 0;
+            sh->kept.roster += memcmp(record.bytes, "rost", 4) == 0;
+            sh->kept.messages += memcmp(record.bytes, "mesg", 4) == 0;
         }
     }
-    shell_time(sh);
+    r->checked = r->at;
+    return r->end == JOURNAL_WHOLE || r->end == JOURNAL_TORN || journal_refuse(path, r);
+}
+
+/* Gives all its records to the core. */
+static void journal_replay(struct shell *sh, struct journal_reader *r)
+{
+    struct span frames, record;
+    struct nascar_event event = {.type = NASCAR_RECORD, .conn = NONE};
+    struct journal_reader again;
+    journal_open(&again, r->bytes, r->size);
+    again.checked = r->checked;
+    while (again.at < again.checked && journal_next(&again, &frames)) {
+        while (take_record(&frames, &record)) {
+            event.bytes = record.bytes;
+            event.size = (uint32_t)record.size;
+            shell_step(sh, &event);
+        }
+    }
+    sh->journal.size = r->at;
+    sh->journal.number = r->number;
+    sh->journal.unsynced = true; /* who knows what the last run came to */
+}
+
+/* Makes the state what it was, and the journal one that can be written to. A
+ * first one, or one of an older format, is written anew. */
+static bool journal_load(struct shell *sh, struct journal_reader *r)
+{
+    char text[128];
+    if (sh->journal.fd >= 0) {
+        journal_replay(sh, r);
+        sh->sys->unload(sh->world, (uint8_t *)(uintptr_t)r->bytes, r->size);
+        sh->live_bytes = r->compacted;
+        if (r->end == JOURNAL_TORN) {
+            (void)snprintf(text, sizeof text, "event=journal_cut bytes=%llu offset=%llu",
+                           (unsigned long long)(r->size - r->at), (unsigned long long)r->at);
+            shell_log(sh, NASCAR_LOG_WARN, text);
+        }
+        if ((r->end == JOURNAL_TORN && !sh->sys->truncate(sh->world, sh->journal.fd, r->at)) ||
+            !journal_sync(sh, &sh->journal))
+            journal_failed(sh, r->at);
+    }
+    if (sh->journal.fd < 0 || r->format < JOURNAL_FORMAT) {
+        compaction_begin(sh);
+        while (sh->compaction.file.fd >= 0)
+            compaction_slice(sh);
+        if (sh->compaction.failing || sh->journal.fd < 0) {
+            log_flush(sh);
+            return complain("", sh->options.data, "a journal could not be written there: see above");
+        }
+    }
+    return true;
+}
+
+/* What still waits is kept, and nothing is left that says a server runs. */
+static void journal_end(struct shell *sh)
+{
+    for (int i = 0; i < 100 && !queue_is_empty(&sh->records); i++)
+        journal_commit(sh);
+    if (sh->journal.fd >= 0 && !journal_sync(sh, &sh->journal))
+        journal_failed(sh, sh->journal.size);
+    journal_close(sh, &sh->journal);
+    if (sh->compaction.file.fd >= 0)
+        sh->sys->remove(sh->world, sh->folder, "journal.new");
+    journal_close(sh, &sh->compaction.file);
+    sh->sys->remove(sh->world, sh->folder, "control");
+    sh->sys->remove(sh->world, sh->folder, "pid");
+}
+
+/* ---- The hashing helper -------------------------------------------------------------- */
+
+static void helper_start(struct shell *sh)
+{
+    struct helper *h = &sh->helper;
+    h->again_ms = sh->now_ms + HELPER_PAUSE_MS;
+    h->fd = sh->sys->helper(sh->world);
+    if (h->fd < 0 && !h->failing)
+        shell_log(sh, NASCAR_LOG_ERROR, "event=helper_failed advice=\"nobody can log in until it starts\"");
+    h->failing = h->fd < 0;
+}
+
+/* The first job is answered; the next ones move up. */
+static void helper_verdict(struct shell *sh, const struct hash_answer *answer)
+{
+    struct helper *h = &sh->helper;
+    const struct nascar_hash_job *job = &h->job[0].question.job;
+    struct nascar_event event = {.type = NASCAR_VERDICT, .conn = job->conn, .ticket = job->ticket,
+                                 .accepted = answer->accepted, .bytes = (const uint8_t *)answer->fresh,
+                                 .size = (uint32_t)strlen(answer->fresh)};
+    h->jobs--;
+    memmove(&h->job[0], &h->job[1], h->jobs * sizeof h->job[0]);
+    wipe(&h->job[h->jobs], sizeof h->job[0]);
     shell_step(sh, &event);
 }
 
-/* Does what the steps of this turn have asked for, and what follows from it. */
-static void shell_work(struct shell *sh)
+/* The next one gets its jobs, unless the first is what it dies of. */
+static void helper_died(struct shell *sh)
 {
-    struct record_slot record;
-    struct nascar_hash_job job;
-    for (;;) {
-        if (queue_take(&sh->records, &record)) {
-            struct nascar_event event = {.type = NASCAR_RECORD, .conn = record.conn, .ticket = record.ticket,
-                                         .bytes = record.bytes, .size = record.size};
-            shell_step(sh, &event);
-        } else if (queue_take(&sh->jobs, &job)) {
-            do_hash_job(sh, &job);
-            wipe(&job, sizeof job);
-        } else {
-            return;
-        }
+    struct helper *h = &sh->helper;
+    const struct hash_answer no = {0, false, ""};
+    shell_log(sh, NASCAR_LOG_ERROR, "event=helper_died advice=\"it is started again\"");
+    sh->sys->close(sh->world, h->fd);
+    h->fd = -1;
+    for (uint32_t i = 0; i < h->jobs; i++)
+        h->job[i].sent = false;
+    if (h->jobs > 0 && ++h->job[0].deaths == HELPER_DEATHS)
+        helper_verdict(sh, &no);
+}
+
+/* Takes the answers that are there. */
+static void helper_read(struct shell *sh)
+{
+    struct helper *h = &sh->helper;
+    struct hash_answer answer;
+    ssize_t n;
+    while ((n = sh->sys->read(sh->world, h->fd, &answer, sizeof answer)) == sizeof answer ||
+           (n < 0 && errno == EINTR)) {
+        answer.fresh[sizeof answer.fresh - 1] = 0;
+        if (n > 0 && h->jobs > 0 && h->job[0].sent && answer.number == h->job[0].question.number)
+            helper_verdict(sh, &answer);
     }
+    if (n >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK))
+        helper_died(sh);
+}
+
+/* Takes jobs from the queue; whoever has hung up meanwhile is not hashed for. */
+static void helper_fill(struct shell *sh)
+{
+    struct helper *h = &sh->helper;
+    struct nascar_hash_job job;
+    while (h->jobs < HELPER_JOBS && queue_take(&sh->jobs, &job)) {
+        struct nascar_event event = {.conn = job.conn, .ticket = job.ticket};
+        if (is_awaited(sh->state, &event, WAIT_VERDICT)) {
+            memset(&h->job[h->jobs], 0, sizeof h->job[0]);
+            h->job[h->jobs].question.number = h->next_number++;
+            h->job[h->jobs].question.cost = sh->options.hash_cost;
+            h->job[h->jobs++].question.job = job;
+        }
+        wipe(&job, sizeof job);
+    }
+}
+
+static void helper_work(struct shell *sh)
+{
+    struct helper *h = &sh->helper;
+    if (h->fd < 0 && sh->now_ms >= h->again_ms)
+        helper_start(sh);
+    helper_fill(sh);
+    for (uint32_t i = 0; i < h->jobs && h->fd >= 0; i++) {
+        const struct hash_question *q = &h->job[i].question;
+        if (!h->job[i].sent && sh->sys->write(sh->world, h->fd, q, sizeof *q) != sizeof *q)
+            return; /* its end shows when it is read */
+        h->job[i].sent = true;
+    }
+}
+
+static uint64_t helper_due_ms(const struct shell *sh)
+{
+    return sh->helper.fd < 0 ? sh->helper.again_ms : UINT64_MAX;
 }
 
 /* ---- Connections --------------------------------------------------------------- */
@@ -8759,16 +9604,24 @@ static struct pollfd *polled_conn(const struct shell *sh, uint32_t c)
     return &sh->polled[FIRST_SOCKET + sh->place_of[c]];
 }
 
-static void shell_open(struct shell *sh, int fd, uint32_t peer, uint32_t local)
+/* The last numbers are the operator's, who gets in when all others are taken. */
+static struct numbers *numbers_of(struct shell *sh, bool control)
 {
-    uint32_t c = sh->free_numbers[sh->conns - sh->open - 1];
+    return control ? &sh->control_numbers : &sh->numbers;
+}
+
+static void shell_open(struct shell *sh, int fd, bool control, uint32_t peer, uint32_t local)
+{
+    struct numbers *numbers = numbers_of(sh, control);
+    uint32_t c = numbers->free[--numbers->count];
     sh->place_of[c] = sh->open;
     sh->number_of[sh->open] = c;
     struct pollfd *polled = &sh->polled[FIRST_SOCKET + sh->open++];
     polled->fd = fd;
     polled->events = POLLIN;
     polled->revents = 0;
-    struct nascar_event event = {.type = NASCAR_OPENED, .conn = c, .peer = peer, .local = local};
+    struct nascar_event event = {.type = control ? NASCAR_CONTROL : NASCAR_OPENED, .conn = c, .peer = peer,
+                                 .local = local};
     shell_step(sh, &event);
 }
 
@@ -8784,7 +9637,8 @@ static void shell_close(struct shell *sh, uint32_t c)
     sh->number_of[place] = sh->number_of[last];
     sh->place_of[sh->number_of[place]] = place;
     sh->place_of[c] = NONE;
-    sh->free_numbers[sh->conns - sh->open - 1] = c;
+    struct numbers *numbers = numbers_of(sh, c >= sh->conns - NASCAR_CONTROL_CONNECTIONS);
+    numbers->free[numbers->count++] = c;
     if (is_recording(sh))
         sh->partial[c].size = 0;
     struct nascar_event event = {.type = NASCAR_CLOSED, .conn = c};
@@ -8878,12 +9732,13 @@ static bool shell_output(struct shell *sh)
     return any;
 }
 
-/* Works and writes until there is nothing left to do. Whoever waited for a
- * reader in this turn goes on in it, too. */
+/* Keeps what is to be kept, and then writes until there is nothing left to say.
+ * Whoever waited for a reader in this turn goes on in it, too. */
 static void shell_flush(struct shell *sh)
 {
+    journal_commit(sh);
     do
-        shell_work(sh);
+        helper_work(sh);
     while (shell_output(sh));
 }
 
@@ -8918,13 +9773,13 @@ static void shell_read(struct shell *sh, uint32_t c)
     shell_read_wanted(sh, c);
 }
 
-static void shell_accept(struct shell *sh, int listener)
+static void shell_accept(struct shell *sh, int listener, bool control)
 {
-    for (uint32_t i = 0; i < ACCEPTS_PER_TURN && sh->open < sh->conns; i++) {
+    for (uint32_t i = 0; i < ACCEPTS_PER_TURN && numbers_of(sh, control)->count > 0; i++) {
         uint32_t peer = 0, local = 0;
         int fd = sh->sys->accept(sh->world, listener, &peer, &local);
         if (fd >= 0) {
-            shell_open(sh, fd, peer, local);
+            shell_open(sh, fd, control, peer, local);
             continue;
         }
         int error = errno;
@@ -8946,11 +9801,11 @@ static void shell_accept(struct shell *sh, int listener)
 /* Milliseconds until the next deadline, at most a minute, as poll takes them. */
 static int shell_timeout(const struct shell *sh, uint64_t until_ms)
 {
+    const uint64_t others_ms[] = {sh->accept_paused ? sh->accept_again_ms : UINT64_MAX, commit_due_ms(sh),
+                                  compaction_due_ms(sh), helper_due_ms(sh), until_ms};
     uint64_t due_ms = nascar_deadline_ms(sh->state);
-    if (sh->accept_paused && sh->accept_again_ms < due_ms)
-        due_ms = sh->accept_again_ms;
-    if (until_ms < due_ms)
-        due_ms = until_ms;
+    for (size_t i = 0; i < sizeof others_ms / sizeof others_ms[0]; i++)
+        due_ms = others_ms[i] < due_ms ? others_ms[i] : due_ms;
     if (due_ms == UINT64_MAX)
         return -1;
     if (due_ms <= sh->now_ms)
@@ -8963,9 +9818,11 @@ static void shell_listen_wanted(struct shell *sh)
 {
     if (sh->accept_paused && sh->now_ms >= sh->accept_again_ms)
         sh->accept_paused = false;
-    bool wanted = !sh->stopping && !sh->accept_paused && sh->open < sh->conns;
-    for (uint32_t i = 1; i < FIRST_SOCKET; i++)
-        sh->polled[i].events = wanted ? POLLIN : 0;
+    bool wanted = !sh->stopping && !sh->accept_paused;
+    for (uint32_t i = FIRST_LISTENER; i < FIRST_SOCKET; i++)
+        sh->polled[i].events = wanted && numbers_of(sh, i == CONTROL_LISTENER)->count > 0 ? POLLIN : 0;
+    sh->polled[HELPER].fd = sh->helper.fd;
+    sh->polled[HELPER].events = POLLIN;
 }
 
 /* The core's part of the options, with the ports as they came to be. */
@@ -8998,7 +9855,7 @@ static void shell_reload(struct shell *sh)
 static void shell_signal(struct shell *sh)
 {
     struct signalfd_siginfo info;
-    if (!(sh->polled[0].revents & POLLIN) || read(sh->polled[0].fd, &info, sizeof info) != sizeof info)
+    if (!(sh->polled[SIGNALS].revents & POLLIN) || read(sh->polled[SIGNALS].fd, &info, sizeof info) != sizeof info)
         return;
     if (info.ssi_signo == SIGHUP)
         shell_reload(sh);
@@ -9011,6 +9868,7 @@ static void shell_signal(struct shell *sh)
 static bool shell_turn(struct shell *sh, uint64_t until_ms)
 {
     shell_flush(sh);
+    compaction_work(sh);
     for (uint32_t place = 0; sh->paused > 0 && place < sh->open; place++)
         shell_read_wanted(sh, sh->number_of[place]);
     log_flush(sh);
@@ -9026,6 +9884,8 @@ static bool shell_turn(struct shell *sh, uint64_t until_ms)
     if (n == 0)
         return true;
     shell_signal(sh);
+    if (sh->polled[HELPER].revents != 0)
+        helper_read(sh);
     /* From the end: whoever closes is replaced by one that has been served. */
     for (uint32_t place = sh->open; place-- > 0;) {
         if (place >= sh->open)
@@ -9039,9 +9899,9 @@ static bool shell_turn(struct shell *sh, uint64_t until_ms)
         if (place % OUTPUT_BATCH == 0) /* so that few outboxes are in use at once */
             (void)shell_output(sh);
     }
-    for (uint32_t i = 1; i < FIRST_SOCKET; i++)
+    for (uint32_t i = FIRST_LISTENER; i < FIRST_SOCKET; i++)
         if (sh->polled[i].revents & POLLIN)
-            shell_accept(sh, sh->polled[i].fd);
+            shell_accept(sh, sh->polled[i].fd, i == CONTROL_LISTENER);
     return true;
 }
 
@@ -9062,12 +9922,13 @@ static int shell_loop(struct shell *sh)
             return 1;
     uint64_t until_ms = sh->now_ms + STOP_MS;
     shell_flush(sh);
-    while (has_output(sh) && sh->now_ms < until_ms)
+    while ((has_output(sh) || sh->urgent > 0) && sh->now_ms < until_ms)
         if (!shell_turn(sh, until_ms))
             return 1;
     (void)snprintf(text, sizeof text, "event=stop connections=%u", sh->open);
     for (uint32_t place = 0; place < sh->open; place++)
         sh->sys->close(sh->world, sh->polled[FIRST_SOCKET + place].fd);
+    journal_end(sh);
     shell_log(sh, NASCAR_LOG_INFO, text);
     log_flush(sh);
     record_close(sh);
@@ -9117,6 +9978,8 @@ static int open_signals(void)
     (void)sigaddset(&set, SIGHUP);
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a file that grows no more is an error of its write */
+    (void)signal(SIGCHLD, SIG_IGN); /* the helper leaves no zombie */
     return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
@@ -9133,6 +9996,25 @@ static void raise_file_limit(struct shell *sh)
         shell_log(sh, NASCAR_LOG_WARN, "event=few_files advice=\"raise the limit of open files (ulimit -n)\"");
 }
 
+static void raise_limit(uint32_t *limit, uint32_t kept, uint32_t most)
+{
+    if (kept > *limit)
+        *limit = min_u32(kept, most);
+}
+
+/* Nothing that is kept is dropped because an option was lowered. */
+static void raise_limits(struct shell *sh, struct nascar_limits *limits)
+{
+    char text[96];
+    raise_limit(&limits->accounts, sh->kept.accounts, 1u << 20);
+    raise_limit(&limits->roster_edges, sh->kept.roster, 1u << 26);
+    raise_limit(&limits->messages, sh->kept.messages, 1u << 20);
+    (void)snprintf(text, sizeof text, "event=accounts_over_limit max_accounts=%u room_for=%u", sh->options.max_accounts,
+                   limits->accounts);
+    if (limits->accounts > sh->options.max_accounts)
+        shell_log(sh, NASCAR_LOG_WARN, text);
+}
+
 /* Makes the state and the tables for as many connections as it has. */
 static bool make_state(struct shell *sh)
 {
@@ -9140,6 +10022,7 @@ static bool make_state(struct shell *sh)
     limits.clients = sh->options.max_clients;
     limits.accounts = sh->options.max_accounts;
     limits.roster_edges = min_u32(limits.accounts, (1u << 26) / ROSTER_PER_PERSONA) * ROSTER_PER_PERSONA;
+    raise_limits(sh, &limits);
     sh->limits = limits;
     sh->conns = nascar_connections(&limits);
     size_t arena_bytes = nascar_arena_size(&limits);
@@ -9150,12 +10033,16 @@ static bool make_state(struct shell *sh)
     sh->polled = reserve((FIRST_SOCKET + sh->conns) * sizeof *sh->polled);
     sh->number_of = reserve(sh->conns * sizeof *sh->number_of);
     sh->place_of = reserve(sh->conns * sizeof *sh->place_of);
-    sh->free_numbers = reserve(sh->conns * sizeof *sh->free_numbers);
-    if (!sh->state || !sh->polled || !sh->number_of || !sh->place_of || !sh->free_numbers)
+    sh->numbers.free = reserve(sh->conns * sizeof *sh->numbers.free);
+    if (!sh->state || !sh->polled || !sh->number_of || !sh->place_of || !sh->numbers.free)
         return complain("", "", "no memory for %u connections", sh->conns);
+    sh->numbers.count = sh->conns - NASCAR_CONTROL_CONNECTIONS;
+    sh->control_numbers.count = NASCAR_CONTROL_CONNECTIONS;
+    sh->control_numbers.free = sh->numbers.free + sh->numbers.count;
     for (uint32_t c = 0; c < sh->conns; c++) {
-        sh->place_of[c] = NONE;
-        sh->free_numbers[c] = sh->conns - 1 - c; /* the lowest number is taken first */
+        bool control = c >= sh->numbers.count;
+        sh->place_of[c] = NONE; /* the lowest number is taken first */
+        sh->numbers.free[c] = control ? sh->conns - 1 - (c - sh->numbers.count) : sh->numbers.count - 1 - c;
     }
     return true;
 }
@@ -9171,6 +10058,109 @@ static void announce(const struct shell *sh)
     (void)fflush(stdout);
 }
 
+/* Who holds the folder, as its file says. */
+static void explain_lock(const struct shell *sh, int error)
+{
+    char pid[16] = "?";
+    int fd = openat(sh->folder, "pid", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, pid, sizeof pid - 1) : -1;
+    if (n > 0)
+        pid[n] = 0;
+    pid[strcspn(pid, "\n")] = 0;
+    if (fd >= 0)
+        (void)close(fd);
+    if (error == EWOULDBLOCK)
+        (void)complain(COMMAND_LINE, "data", "%s: a server uses it, process %s", sh->options.data, pid);
+    else
+        (void)complain(COMMAND_LINE, "data", "%s: it cannot be locked: %s", sh->options.data, strerror(error));
+}
+
+/* The folder is ours as long as it is open. */
+static bool open_data(struct shell *sh)
+{
+    const char *path = sh->options.data;
+    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+        return complain(COMMAND_LINE, "data", "%s: it cannot be made: %s", path, strerror(errno));
+    sh->folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (sh->folder < 0)
+        return complain(COMMAND_LINE, "data", "%s: %s", path, strerror(errno));
+    if (flock(sh->folder, LOCK_EX | LOCK_NB) != 0) {
+        explain_lock(sh, errno);
+        return false;
+    }
+    char pid[16];
+    int n = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
+    int fd = system_open(NULL, sh->folder, "pid", true);
+    bool good = fd >= 0 && system_append(NULL, fd, pid, (size_t)n);
+    if (!good)
+        (void)complain(COMMAND_LINE, "data", "%s: it cannot be written to: %s", path, strerror(errno));
+    if (fd >= 0)
+        (void)close(fd);
+    return good;
+}
+
+static const struct sockaddr_un control_address = {.sun_family = AF_UNIX, .sun_path = "control"};
+
+/* By its name in the folder, as a socket's path must be short. Without it the
+ * server runs on: some file systems have no sockets. */
+static int open_control(struct shell *sh)
+{
+    int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    mode_t mask = umask(0177);
+    system_remove(NULL, sh->folder, "control");
+    bool good = here >= 0 && fd >= 0 && fchdir(sh->folder) == 0;
+    good = good && bind(fd, (const struct sockaddr *)&control_address, sizeof control_address) == 0 && listen(fd, 4) == 0;
+    int error = errno;
+    (void)umask(mask);
+    if (here < 0 || fchdir(here) != 0)
+        good = false;
+    if (here >= 0)
+        (void)close(here);
+    if (!good) {
+        char text[128];
+        (void)snprintf(text, sizeof text, "event=no_control reason=\"%s\"", strerror(error));
+        shell_log(sh, NASCAR_LOG_WARN, text);
+        if (fd >= 0)
+            (void)close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+/* Up to the loop: the helper before there is anything that it should not have,
+ * then what is kept, and then whoever wants to connect. */
+static int serve_start(struct shell *sh)
+{
+    struct journal_reader reader;
+    int signals = open_signals();
+    if (signals < 0) {
+        (void)complain("", "", "signals: %s", strerror(errno));
+        return 1;
+    }
+    shell_time(sh);
+    helper_start(sh);
+    if (!open_data(sh) || !journal_find(sh, &reader) || !make_state(sh))
+        return 1;
+    (void)madvise(sh->state, nascar_arena_size(&sh->limits), MADV_DONTFORK);
+    raise_file_limit(sh);
+    sh->polled[SIGNALS].fd = signals;
+    sh->polled[SIGNALS].events = POLLIN;
+    if (!record_open(sh))
+        return 1;
+    feed_entropy(sh);
+    if (!journal_load(sh, &reader))
+        return 1;
+    for (uint32_t i = 0; i < LISTENERS; i++) {
+        sh->polled[FIRST_LISTENER + i].fd = open_listener(&sh->options, i);
+        if (sh->polled[FIRST_LISTENER + i].fd < 0)
+            return 1;
+    }
+    sh->polled[CONTROL_LISTENER].fd = open_control(sh);
+    shell_configure(sh);
+    return 0;
+}
+
 static int serve(char **arguments)
 {
     struct shell *sh = calloc(1, sizeof *sh);
@@ -9182,30 +10172,14 @@ static int serve(char **arguments)
     sh->jobs.stride = sizeof(struct nascar_hash_job);
     if (!read_options(&sh->options, arguments))
         return 2;
-    if (!make_state(sh))
-        return 1;
-    shell_time(sh);
-    raise_file_limit(sh);
-    sh->polled[0].fd = open_signals();
-    sh->polled[0].events = POLLIN;
-    if (sh->polled[0].fd < 0) {
-        (void)complain("", "", "signals: %s", strerror(errno));
-        return 1;
+    int status = serve_start(sh);
+    if (status == 0) {
+        announce(sh);
+        status = shell_loop(sh);
     }
-    for (uint32_t i = 0; i < LISTENERS; i++) {
-        sh->polled[1 + i].fd = open_listener(&sh->options, i);
-        if (sh->polled[1 + i].fd < 0)
-            return 1;
-    }
-    if (!record_open(sh))
-        return 1;
-    feed_entropy(sh);
-    shell_configure(sh);
-    announce(sh);
-    return shell_loop(sh);
+    log_flush(sh);
+    return status;
 }
-
-/* ---- Replay ------------------------------------------------------------------------ */
 
 /* Reads a whole file; NULL and a line on standard error if it cannot be. */
 static uint8_t *read_file(const char *path, size_t *size)
@@ -9234,6 +10208,227 @@ static uint8_t *read_file(const char *path, size_t *size)
         (void)fclose(file);
     return bytes;
 }
+
+/* ---- Dump: what is kept, as text -------------------------------------------------------- */
+
+/* One line: the kind and the tags, with all that is no plain character escaped. */
+static void dump_record(const struct span *record)
+{
+    struct outgoing f;
+    scrub_record(record->bytes, (uint32_t)record->size, &f);
+    uint32_t end = HEADER_BYTES + payload_size(f.bytes + HEADER_BYTES, f.size - HEADER_BYTES);
+    (void)printf("  %.4s", (const char *)f.bytes);
+    for (uint32_t i = HEADER_BYTES; i < end; i++) {
+        if (i == HEADER_BYTES || f.bytes[i - 1] == '\n')
+            (void)putchar(' ');
+        if (f.bytes[i] >= 0x20 && f.bytes[i] <= 0x7e)
+            (void)putchar(f.bytes[i]);
+        else if (f.bytes[i] != '\n')
+            (void)printf("\\x%02x", (unsigned)f.bytes[i]);
+    }
+    (void)putchar('\n');
+}
+
+static int dump(const char *folder)
+{
+    char path[LINE_CHARS + 16];
+    struct journal_reader r;
+    struct span frames, record;
+    size_t size;
+    journal_path(folder, path);
+    uint8_t *bytes = read_file(path, &size);
+    if (!bytes)
+        return 1;
+    journal_open(&r, bytes, size);
+    (void)printf("journal format %u, %llu bytes\n", r.format, (unsigned long long)size);
+    for (size_t at = r.at; journal_next(&r, &frames); at = r.at) {
+        uint32_t count = 0;
+        for (struct span left = frames; take_record(&left, &record);)
+            count++;
+        (void)printf("batch %llu at %llu: %u records\n", (unsigned long long)r.number, (unsigned long long)at, count);
+        while (take_record(&frames, &record))
+            dump_record(&record);
+    }
+    if (r.end == JOURNAL_TORN)
+        (void)printf("torn at %llu: the last %llu bytes were not written out\n", (unsigned long long)r.at,
+                     (unsigned long long)(size - r.at));
+    bool good = r.end == JOURNAL_WHOLE || r.end == JOURNAL_TORN;
+    (void)fflush(stdout);
+    if (!good)
+        (void)journal_refuse(path, &r);
+    free(bytes);
+    return good ? 0 : 1;
+}
+
+/* ---- Control: asking the server that runs ------------------------------------------------ */
+
+static const struct {
+    const char *name;
+    char kind[5];
+    bool sets_password;
+} control_commands[] = {{"who", "cwho", false}, {"stats", "csta", false}, {"passwd", "cpwd", true}};
+
+#define CONTROL_COMMANDS (sizeof control_commands / sizeof control_commands[0])
+
+static void interrupted(int number)
+{
+    (void)number; /* the read ends, and the terminal is put right */
+}
+
+/* One line of standard input; false at its end, or if it is too long. */
+static bool read_secret(char *out, size_t out_bytes)
+{
+    size_t n = 0;
+    char c = 0;
+    while (read(STDIN_FILENO, &c, 1) == 1 && c != '\n' && n + 1 < out_bytes)
+        out[n++] = c;
+    n -= n > 0 && out[n - 1] == '\r';
+    out[n] = 0;
+    return c == '\n' || n > 0;
+}
+
+/* From the terminal, unseen. */
+static bool ask_secret(const char *prompt, char *out, size_t out_bytes)
+{
+    struct termios shown, hidden;
+    if (tcgetattr(STDIN_FILENO, &shown) != 0)
+        return read_secret(out, out_bytes);
+    hidden = shown;
+    hidden.c_lflag &= ~(tcflag_t)ECHO;
+    (void)fputs(prompt, stderr);
+    (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden);
+    bool good = read_secret(out, out_bytes);
+    (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &shown);
+    (void)fputc('\n', stderr);
+    return good;
+}
+
+static bool ask_password(char *out, size_t out_bytes)
+{
+    char again[128];
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = interrupted;
+    (void)sigaction(SIGINT, &action, NULL);
+    if (!ask_secret("New password: ", out, out_bytes))
+        return complain("ctl ", "passwd", "expected a password on standard input");
+    if (!isatty(STDIN_FILENO))
+        return true;
+    bool same = ask_secret("Once more: ", again, sizeof again) && strcmp(again, out) == 0;
+    wipe(again, sizeof again);
+    return same || complain("ctl ", "passwd", "the two are not the same; nothing has changed");
+}
+
+/* -1 and a line if nobody answers there. */
+static int control_connect(const char *folder)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && chdir(folder) == 0 &&
+        connect(fd, (const struct sockaddr *)&control_address, sizeof control_address) == 0)
+        return fd;
+    int error = errno;
+    if (error == ENOENT || error == ECONNREFUSED || error == ENOTDIR)
+        (void)complain("", "ctl", "no server runs on the folder %s: start one, or name its folder with --data", folder);
+    else
+        (void)complain("", "ctl", "%s: %s", folder, strerror(error));
+    if (fd >= 0)
+        (void)close(fd);
+    return -1;
+}
+
+/* A frame of the answer, as one line; true if it is the last one, and then the
+ * status to exit with. */
+static bool control_answer(const uint8_t *bytes, uint32_t size, int *status)
+{
+    struct request q = {NULL, "", bytes + HEADER_BYTES, payload_size(bytes + HEADER_BYTES, size - HEADER_BYTES)};
+    char text[512];
+    if (memcmp(bytes, "line", 4) == 0) {
+        for (uint32_t i = 0; i < q.size; i++)
+            if (q.payload[i] != '\n' || i + 1 < q.size)
+                (void)putchar(q.payload[i] == '\n' ? ' ' : q.payload[i]);
+        (void)putchar('\n');
+        return false;
+    }
+    *status = load_be32(bytes + 4) == 0 ? 0 : 1;
+    if (*status != 0 && get_text(&q, tag_TEXT, text, sizeof text) == 0)
+        (void)snprintf(text, sizeof text, "refused (%.4s)", (const char *)bytes + 4);
+    if (*status != 0)
+        (void)complain("", "ctl", "%s", text);
+    return true;
+}
+
+/* Sends a request and prints what comes. */
+static int control_talk(int fd, const struct outgoing *request)
+{
+    uint8_t bytes[INBOX_BYTES];
+    uint32_t size = 0;
+    struct frame frame;
+    int status = 1;
+    ssize_t n = send(fd, request->bytes, request->size, MSG_NOSIGNAL) == (ssize_t)request->size;
+    while (n > 0 && (n = recv(fd, bytes + size, sizeof bytes - size, 0)) > 0) {
+        size += (uint32_t)n;
+        while (read_frame(bytes, size, &frame) == FRAME_WHOLE) {
+            if (control_answer(bytes, frame.size, &status))
+                return status;
+            size -= frame.size;
+            memmove(bytes, bytes + frame.size, size);
+        }
+    }
+    (void)complain("", "ctl", "the server has hung up");
+    return 1;
+}
+
+static int control_usage(const char *why, const char *word)
+{
+    (void)complain("", "ctl", "%s%s; the commands are:", why, word);
+    (void)fprintf(stderr, "  who            who is on\n  stats          how many of what there are\n"
+                          "  passwd NAME    a new password for an account, which is made if it is not there;\n"
+                          "                 from the terminal, or one line from standard input\n");
+    return 2;
+}
+
+static int control(char **arguments)
+{
+    const char *folder = "nascar-data", *value = NULL;
+    char key[64], password[128];
+    struct outgoing request;
+    int i = 0;
+    for (; arguments[i] && strncmp(arguments[i], "--", 2) == 0; i++) {
+        if (!split_argument(arguments, &i, key, &value))
+            return 2;
+        if (strcmp(key, "data") != 0)
+            return control_usage("unknown option --", key);
+        folder = value;
+    }
+    if (!arguments[i])
+        return control_usage("expected a command", "");
+    size_t command = 0;
+    while (command < CONTROL_COMMANDS && strcmp(control_commands[command].name, arguments[i]) != 0)
+        command++;
+    if (command == CONTROL_COMMANDS)
+        return control_usage("unknown command ", arguments[i]);
+    const char *name = arguments[++i];
+    if (control_commands[command].sets_password ? !name || arguments[i + 1] || strlen(name) > 64 : name != NULL)
+        return control_usage(control_commands[command].sets_password ? "expected one name after " : "expected nothing after ",
+                             control_commands[command].name);
+    int fd = control_connect(folder);
+    if (fd < 0)
+        return 1;
+    frame_begin(&request, control_commands[command].kind, "");
+    if (control_commands[command].sets_password) {
+        if (!ask_password(password, sizeof password))
+            return 1;
+        put_text(&request, tag_NAME, name);
+        put_text(&request, tag_PASS, password);
+        wipe(password, sizeof password);
+    }
+    frame_end(&request);
+    int status = control_talk(fd, &request);
+    wipe(&request, sizeof request);
+    return status;
+}
+
+/* ---- Replay ------------------------------------------------------------------------ */
 
 /* One event, and all that it put out into the hash. */
 static void replay_step(struct nascar *state, const struct nascar_event *e, struct output_hash *hash)
@@ -9312,6 +10507,14 @@ int main(int argc, char **argv)
         (void)complain("", "replay", "expected one file");
         return 2;
     }
+    if (*arguments && strcmp(*arguments, "dump") == 0) {
+        if (!arguments[1] || (!arguments[2] && strncmp(arguments[1], "-", 1) != 0))
+            return dump(arguments[1] ? arguments[1] : "nascar-data");
+        (void)complain("", "dump", "expected one folder");
+        return 2;
+    }
+    if (*arguments && strcmp(*arguments, "ctl") == 0)
+        return control(arguments + 1);
     if (*arguments && strcmp(*arguments, "serve") == 0)
         arguments++;
     return serve(arguments);
