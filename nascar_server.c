@@ -2280,11 +2280,13 @@ static void conn_doom(struct nascar *s, uint32_t c, const char *reason)
     struct conn *conn = conn_at(s, c);
     if (conn->state == CONN_FREE || conn->doomed || conn->closing)
         return;
-    uint32_t line = log_conn(s, NASCAR_LOG_INFO, "close", c);
-    log_text(s, "reason", reason);
-    if (conn->unknown_kinds > 0)
-        log_number(s, "unknown_kinds", conn->unknown_kinds);
-    log_end(s, line);
+    if (conn->state != CONN_CONTROL) {
+        uint32_t line = log_conn(s, NASCAR_LOG_INFO, "close", c);
+        log_text(s, "reason", reason);
+        if (conn->unknown_kinds > 0)
+            log_number(s, "unknown_kinds", conn->unknown_kinds);
+        log_end(s, line);
+    }
     conn->closing = true;
     conn->doomed = true;
     enqueue(s, &s->doomed, c, offsetof(struct conn, next_doomed));
@@ -6039,7 +6041,11 @@ static enum failure applied_control_password(struct nascar *s, uint32_t c, const
     if (failure)
         return refuse_control(s, c, q, failure, failure == SERVER_FULL ? "there are as many accounts as max-accounts allows"
                                                                        : "it could not be kept on disk");
-    log_end(s, log_conn(s, NASCAR_LOG_INFO, "password_set", c));
+    char name[ANY_NAME_CHARS + 1];
+    get_name(q, tag_NAME, name);
+    uint32_t line = log_begin(s, NASCAR_LOG_INFO, "password_set");
+    log_text(s, "name", name);
+    log_end(s, line);
     reply(s, c, q, OK);
     return OK;
 }
