@@ -8634,7 +8634,7 @@ static const struct {
 
 #define CONTROL_COMMANDS (sizeof control_commands / sizeof control_commands[0])
 
-static void interrupted(int number)
+static void on_interrupt(int number)
 {
     (void)number; /* the read ends, and the terminal is put right */
 }
@@ -8672,7 +8672,7 @@ static bool ask_password(char *out, size_t out_bytes)
     char again[128];
     struct sigaction action;
     memset(&action, 0, sizeof action);
-    action.sa_handler = interrupted;
+    action.sa_handler = on_interrupt;
     (void)sigaction(SIGINT, &action, NULL);
     if (!ask_secret("New password: ", out, out_bytes))
         return complain("ctl ", "passwd", "expected a password on standard input");
