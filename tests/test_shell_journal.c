@@ -88,7 +88,7 @@ static void made_free(struct made *j)
 static struct made *made_some(uint32_t batches)
 {
     struct made *j = malloc(sizeof *j);
-    char name[16];
+    char name[32];
     ck_assert_ptr_nonnull(j);
     made_begin(j, JOURNAL_FORMAT);
     for (uint32_t i = 0; i < batches; i++) {
@@ -190,7 +190,7 @@ START_TEST(a_lost_or_repeated_part_is_found)
 {
     struct made *j = made_some(6);
     struct journal_reader r;
-    uint8_t *bytes = malloc(3 * j->size);
+    uint8_t *bytes = malloc(3 * j->size + 5000);
     ck_assert_ptr_nonnull(bytes);
     for (uint32_t lost = 1; lost <= 5; lost++) { /* a batch in the middle is not there */
         memcpy(bytes, j->bytes, j->end[lost - 1]);
@@ -265,7 +265,7 @@ static void disk_put(struct disk *d, const uint8_t *bytes, size_t size)
     d->inodes = d->journal = d->kept_journal = 1;
 }
 
-/* All that is kept, as text; to be freed. */
+/* All that is kept, as text; to be freed. Not the last logins: those are lazy. */
 static char *kept_text(const struct nascar *s)
 {
     struct nascar_cursor cursor;
@@ -280,7 +280,11 @@ static char *kept_text(const struct nascar *s)
         EXPECT(text);
         memcpy(text + size, record.bytes, 4);
         memcpy(text + size + 4, record.bytes + HEADER_BYTES, record.size - HEADER_BYTES - 1);
-        size += record.size - HEADER_BYTES + 3;
+        text[size + record.size - HEADER_BYTES + 3] = 0;
+        char *last = strstr(text + size, "\nLAST=");
+        if (last)
+            memmove(last, strchr(last + 1, '\n'), strlen(strchr(last + 1, '\n')) + 1);
+        size += strlen(text + size);
         text[size++] = '\n';
     }
     text[size] = 0;
@@ -346,7 +350,8 @@ static struct peer *sign_up(struct machine *m, const char *name)
 {
     struct peer *p = peer_new(m);
     char password[40];
-    ssc2_encode((const uint8_t *)"", 0, "secret", password); /* without a key, in the console's own form */
+    static const uint8_t no_key[16] = {0};
+    ssc2_encode(no_key, sizeof no_key, "secret", password);
     struct outgoing f;
     frame_begin(&f, "acct", "");
     put_raw(&f, tag_NAME, name);
@@ -406,7 +411,7 @@ START_TEST(a_turn_has_one_append_and_one_sync)
 {
     struct machine *m = machine_on(NULL, USUAL);
     struct peer *p[10];
-    char name[16];
+    char name[32];
     for (int i = 0; i < 10; i++) {
         (void)snprintf(name, sizeof name, "driver%d", i);
         p[i] = sign_up(m, name);
@@ -604,10 +609,9 @@ START_TEST(an_older_format_is_written_anew)
     made_account(j, "Alice");
     made_batch(j);
     disk_put(&d, j->bytes, j->size);
-    d.fail_from = 1; /* the old one cannot be written to, so not without the new one */
-    d.fail_until = 2;
+    d.fail_from = 2; /* the old one cannot be written to, so not without the new one */
+    d.fail_until = 3;
     ck_assert_ptr_null(start_saying(&d));
-    d.inode[0].broken = false; /* another kernel run */
     struct machine *m = restart(&d);
     ck_assert_uint_ne(find_account(m->shell.state, "Alice"), NONE);
     journal_open(&r, d.inode[d.journal - 1].bytes, d.inode[d.journal - 1].size);
@@ -652,7 +656,7 @@ static void live_with_a_failing_disk(unsigned n, bool for_long)
     struct disk d;
     struct peer *p[12];
     int acked[12];
-    char name[16];
+    char name[32];
     memset(&d, 0, sizeof d);
     struct machine *m = restart(&d);
     struct seat seat = seat_new(m, "Carol");
@@ -764,6 +768,7 @@ START_TEST(a_start_with_a_failing_disk_refuses_or_is_whole)
             struct peer *p = sign_up(m, "Alice");
             settle_machine(m);
             run_machine(m, 6000);
+            d.fail_until = 0;
             if (answered(p, "acct") != 1)
                 EXPECT(in_log(m, "journal_failed"));
             p = sign_up(m, "Bob");
@@ -797,7 +802,7 @@ static size_t watched_count;
 
 static void expect_acked(const struct machine *m)
 {
-    char name[16];
+    char name[32];
     for (size_t i = 0; i < watched_count; i++) {
         (void)snprintf(name, sizeof name, "driver%zu", i);
         if (answered(watched[i], "acct") == 1)
@@ -826,7 +831,7 @@ static void lose_power(struct machine *m)
 START_TEST(after_a_power_cut_at_any_call_all_acknowledged_is_there)
 {
     struct disk d;
-    char name[16];
+    char name[32];
     memset(&d, 0, sizeof d);
     struct machine *m = restart(&d);
     watched_count = 0;
@@ -849,7 +854,7 @@ END_TEST
 
 /* ---- Compaction -------------------------------------------------------------------------- */
 
-#define MANY 4500
+#define MANY 1000
 
 /* More than 1 MiB, not compacted: so it is, as soon as the machine runs. */
 static void disk_with_many(struct disk *d)
@@ -857,8 +862,10 @@ static void disk_with_many(struct disk *d)
     struct made *j = malloc(sizeof *j);
     size_t room = 4u << 20, size;
     uint8_t *bytes = malloc(room);
-    char name[16], text[64];
+    char name[32], text[64], dead[1101];
     ck_assert(j && bytes);
+    memset(dead, 'x', sizeof dead);
+    dead[sizeof dead - 1] = 0;
     made_begin(j, JOURNAL_FORMAT);
     memcpy(bytes, j->bytes, j->size);
     size = j->size;
@@ -870,8 +877,8 @@ static void disk_with_many(struct disk *d)
             made_record(j, "rost", text);
         }
         if (i % 50 == 49 || i == MANY - 1) {
-            for (int k = 0; k < 40; k++) /* what is dead */
-                made_record(j, "rost", "PERS=driver1\nUSER=driver2\nLIST=\n");
+            for (int k = 0; k < 50; k++) /* what is dead */
+                made_record(j, "note", dead);
             batch_seal(&j->batch, ++j->batches);
             ck_assert(size + j->batch.size < room);
             memcpy(bytes + size, j->batch.bytes, j->batch.size);
@@ -889,15 +896,15 @@ START_TEST(compaction_runs_in_slices_beside_what_happens)
 {
     struct disk d;
     struct peer *p[60] = {NULL};
-    char name[16];
+    char name[32];
     unsigned turns = 0, signed_up = 0;
     disk_with_many(&d);
-    struct machine *m = machine_on(&d, ARGUMENTS("--max-accounts", "5000", "--hash-cost", "4", "--per-address", "1000",
+    struct machine *m = machine_on(&d, ARGUMENTS("--max-accounts", "8000", "--hash-cost", "4", "--per-address", "1000",
                                                  "--accounts-per-address", "1000", "--logins-per-address", "1000"));
     ck_assert_ptr_nonnull(m);
     size_t was = d.inode[0].size;
     struct seat seat = seat_new(m, "Carol");
-    m->tick_us = 1000;
+    m->tick_us = 2500;
     while (d.journal == 1) {
         EXPECT(++turns < 2000);
         if (turns % 5 == 0 && signed_up < 60) {
@@ -905,18 +912,18 @@ START_TEST(compaction_runs_in_slices_beside_what_happens)
             p[signed_up++] = sign_up(m, name);
         }
         if (turns % 7 == 0)
-            hand_out(m, "rost", turns % 2 ? "PERS=driver7\nUSER=driver4400\nLIST=B\n" : "PERS=driver7\nUSER=driver4400\nLIST=\n", turns % 3 == 0);
+            hand_out(m, "rost", turns % 2 ? "PERS=driver7\nUSER=driver940\nLIST=B\n" : "PERS=driver7\nUSER=driver940\nLIST=\n", turns % 3 == 0);
         if (turns == 20)
-            hand_out(m, "dper", "PERS=driver4444\n", false);
+            hand_out(m, "dper", "PERS=driver944\n", false);
         if (turns == 22)
-            hand_out(m, "cper", "PERS=driver4444\nNAME=driver3\n", false);
+            hand_out(m, "cper", "PERS=driver944\nNAME=driver3\n", false);
         seat_step(m, &seat);
         uint64_t before_ms = m->now_ms;
-        turn(m, m->now_ms + 1000);
+        turn(m, m->now_ms);
         m->hurried = 0;
         EXPECT(m->now_ms - before_ms <= 25); /* of a clock that goes on by itself */
     }
-    ck_assert_uint_gt(turns, 20);
+    ck_assert_uint_gt(turns, 25);
     ck_assert_uint_gt(signed_up, 3);
     settle_seats(m, &seat, 1);
     ck_assert_int_eq(seat.console->stage, CONSOLE_INSIDE);
@@ -945,16 +952,15 @@ END_TEST
  * notices; a minute later it is tried again. */
 START_TEST(a_failing_compaction_is_dropped_and_tried_again)
 {
-    static const unsigned calls[] = {1, 2, 3, 5, 9, 13, 17, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30};
     struct disk d;
     disk_with_many(&d);
-    struct machine *m = machine_on(&d, ARGUMENTS("--max-accounts", "5000", "--hash-cost", "4"));
+    struct machine *m = machine_on(&d, ARGUMENTS("--max-accounts", "8000", "--hash-cost", "4"));
     ck_assert_ptr_nonnull(m);
-    m->tick_us = 1000;
-    d.fail_from = d.calls + calls[_i];
+    m->tick_us = 2500;
+    d.fail_from = d.calls + (unsigned)_i + 1;
     d.fail_until = d.fail_from + 1;
     struct peer *p = sign_up(m, "Alice");
-    for (int i = 0; i < 400; i++) {
+    for (int i = 0; i < 100; i++) {
         turn(m, m->now_ms);
         m->hurried = 0;
     }
@@ -963,7 +969,7 @@ START_TEST(a_failing_compaction_is_dropped_and_tried_again)
     machine_free(again);
     m->tick_us = 0;
     run_machine(m, 62000);
-    for (int i = 0; i < 400; i++) {
+    for (int i = 0; i < 100; i++) {
         turn(m, m->now_ms + 10);
         m->hurried = 0;
     }
@@ -983,7 +989,7 @@ START_TEST(a_journal_of_the_living_is_left_alone)
 {
     struct disk d;
     disk_with_many(&d);
-    struct machine *m = machine_on(&d, ARGUMENTS("--max-accounts", "5000"));
+    struct machine *m = machine_on(&d, ARGUMENTS("--max-accounts", "8000"));
     ck_assert_ptr_nonnull(m);
     for (int i = 0; i < 10; i++) {
         turn(m, m->now_ms);
@@ -1052,7 +1058,7 @@ int main(void)
     TCase *compaction = tcase_create("compaction");
     tcase_set_timeout(compaction, 60);
     tcase_add_test(compaction, compaction_runs_in_slices_beside_what_happens);
-    tcase_add_loop_test(compaction, a_failing_compaction_is_dropped_and_tried_again, 0, 17);
+    tcase_add_loop_test(compaction, a_failing_compaction_is_dropped_and_tried_again, 0, 12);
     tcase_add_test(compaction, a_journal_of_the_living_is_left_alone);
     suite_add_tcase(suite, compaction);
 
