@@ -56,7 +56,7 @@ struct disk {
     uint32_t kept_journal;          /* after a crash: as of the folder's last sync */
     unsigned calls;                 /* those that can fail */
     unsigned fail_from, fail_until; /* calls with these numbers fail; the first is 1 */
-    unsigned syncs;
+    unsigned also_fails, syncs;
     char trace[512];                /* A append, S sync, T truncate, small for the fresh file; R rename,
                                        F folder, w to a peer; the newest last */
 };
@@ -142,7 +142,7 @@ static inline bool disk_fails(struct machine *m)
         d->at_call(m);
     unsigned number = ++d->calls;
     errno = ENOSPC;
-    return number >= d->fail_from && number < d->fail_until;
+    return (number >= d->fail_from && number < d->fail_until) || number == d->also_fails;
 }
 
 static inline struct inode *inode_of(struct disk *d, int fd)

@@ -305,6 +305,191 @@ START_TEST(a_login_without_a_key_costs_one_hash)
 }
 END_TEST
 
+/* ---- The helper ------------------------------------------------------------------- */
+
+static const char *const bad_name = "Mallory";
+
+static void settle_for(struct machine *m, struct seat *seats, size_t count, uint64_t ms)
+{
+    for (uint64_t end_ms = m->now_ms + ms; m->now_ms < end_ms;) {
+        for (size_t k = 0; k < count; k++)
+            seat_step(m, &seats[k]);
+        turn(m, m->now_ms + 100);
+    }
+}
+
+/* A round of logins while the helper dies again and again: it is started anew,
+ * and nobody notices but by the time it takes. */
+START_TEST(a_dying_helper_costs_time_and_nothing_else)
+{
+    struct machine *m = MACHINE("--hash-cost", "4");
+    struct seat seats[8];
+    for (size_t i = 0; i < COUNT(seats); i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "driver%zu", i);
+        seats[i] = seat_new(m, name);
+    }
+    m->helper.dies_of = 1 + (unsigned)_i;
+    settle_seats(m, seats, COUNT(seats));
+    ck_assert_uint_eq(m->helper.starts, 1); /* not more than once a second */
+    ck_assert_int_le(shell_timeout(&m->shell, UINT64_MAX), 1000);
+    settle_for(m, seats, COUNT(seats), 1200);
+    m->helper.dies_of = 1 + (unsigned)_i;
+    settle_for(m, seats, COUNT(seats), 4000);
+    for (size_t i = 0; i < COUNT(seats); i++) {
+        ck_assert_int_eq(seats[i].console->stage, CONSOLE_INSIDE);
+        seat_free(&seats[i]);
+    }
+    ck_assert_uint_ge(m->helper.starts, 2);
+    log_flush(&m->shell);
+    ck_assert_uint_eq(count_log(m, "level=error event=helper_died"), m->helper.starts - m->helper.running);
+    machine_free(m);
+}
+END_TEST
+
+START_TEST(a_password_that_kills_the_helper_twice_is_refused)
+{
+    struct machine *m = MACHINE("--hash-cost", "4");
+    struct seat seats[5];
+    for (size_t i = 0; i < COUNT(seats); i++)
+        seats[i] = seat_new(m, i == (size_t)_i ? bad_name : (const char *[]){"Ann", "Ben", "Cid", "Dee", "Eve"}[i]);
+    console_login(seats[_i].console, bad_name, "poisoned", bad_name);
+    m->helper.poison = "poisoned";
+    settle_for(m, seats, COUNT(seats), 4000);
+    for (size_t i = 0; i < COUNT(seats); i++)
+        ck_assert((seats[i].console->stage == CONSOLE_INSIDE) == (i != (size_t)_i));
+    ck_assert_uint_ne(seats[_i].console->refused, 0);
+    ck_assert_uint_eq(m->helper.starts, 3);
+    ck_assert_uint_eq(m->shell.helper.jobs, 0);
+    for (size_t i = 0; i < COUNT(seats); i++)
+        seat_free(&seats[i]);
+    machine_free(m);
+}
+END_TEST
+
+START_TEST(a_helper_that_cannot_start_is_tried_once_a_second)
+{
+    struct machine *m = MACHINE("--hash-cost", "4", "--idle-s", "1000", "--login-s", "1000");
+    struct seat seat = seat_new(m, "Alice");
+    m->helper.cannot_start = true;
+    m->helper.dies_of = 1;
+    settle_for(m, &seat, 1, 20000);
+    log_flush(&m->shell);
+    ck_assert_uint_eq(count_log(m, "event=helper_failed"), 1);
+    ck_assert(seat.console->stage != CONSOLE_INSIDE && seat.console->refused == 0);
+    m->helper.cannot_start = false;
+    settle_for(m, &seat, 1, 1500);
+    ck_assert(seat.console->stage == CONSOLE_INSIDE);
+    seat_free(&seat);
+    machine_free(m);
+}
+END_TEST
+
+/* Sixty at once, while the helper is slow: nobody is lost, pings go on, and
+ * who hangs up is not hashed for. */
+START_TEST(sixty_at_once_all_get_in)
+{
+    struct machine *m = machine_new((const char *const[]){"--max-clients", "100", "--hash-cost", "4", "--ping-s", "1",
+                                                          "--per-address", "100", "--rate", "0", NULL});
+    struct peer *p[60], *online = peer_new(m);
+    peer_send(online, "addr", "ADDR=192.0.2.100\nPORT=50000\n");
+    m->helper.lazy = true;
+    for (size_t i = 0; i < COUNT(p); i++) {
+        p[i] = peer_new(m);
+        peer_send(p[i], "auth", login_request);
+        run_machine(m, 100);
+        m->helper.lazy = i % 20 != 0; /* so the queue moves while it is filled */
+    }
+    m->helper.lazy = true;
+    run_machine(m, 3000);
+    ck_assert_uint_ge(peer_got(online, "~png"), 7);
+    size_t hung_up = 0, questions = m->helper.questions;
+    for (size_t i = 50; i < COUNT(p); i++, hung_up++)
+        p[i]->hung_up = p[i]->reset = true;
+    for (int i = 0; i < 600; i++) {
+        run_machine(m, 10);
+        m->helper.lazy = i % 10 != 0;
+    }
+    m->helper.lazy = false;
+    run_machine(m, 1000);
+    for (size_t i = 0; i < 50; i++)
+        ck_assert_uint_eq(peer_got(p[i], "auth"), 1);
+    ck_assert_uint_eq(m->helper.questions, 50);
+    ck_assert_uint_lt(questions, 50);
+    machine_free(m);
+}
+END_TEST
+
+/* ---- The operator ------------------------------------------------------------------- */
+
+START_TEST(the_operator_gets_in_when_all_other_places_are_taken)
+{
+    struct machine *m = MACHINE("--max-clients", "1", "--first-frame-s", "60", "--linger-s", "60");
+    uint32_t all = m->shell.conns - NASCAR_CONTROL_CONNECTIONS;
+    struct peer *p[NASCAR_CONTROL_CONNECTIONS + 1];
+    for (uint32_t i = 0; i < all; i++)
+        peer_send(peer_new(m), "@dir", "PROD=NASCAR-PS2-2004\n");
+    settle_machine(m);
+    ck_assert_uint_eq(m->shell.open, all);
+    for (uint32_t i = 0; i < COUNT(p); i++) {
+        p[i] = peer_new(m);
+        p[i]->control = true;
+        peer_send(p[i], "csta", "");
+        peer_send(p[i], "cwho", "");
+    }
+    settle_machine(m);
+    for (uint32_t i = 0; i < COUNT(p); i++)
+        ck_assert_uint_eq(peer_got(p[i], "csta"), i < NASCAR_CONTROL_CONNECTIONS);
+    ck_assert_uint_eq(peer_got(p[0], "cwho"), 1);
+    p[1]->hung_up = true;
+    settle_machine(m);
+    ck_assert_uint_eq(peer_got(p[NASCAR_CONTROL_CONNECTIONS], "csta"), 1);
+    for (uint32_t i = 0; i < COUNT(p); i++)
+        p[i]->hung_up = true;
+    m->peer[3].hung_up = true;
+    settle_machine(m);
+    ck_assert_uint_eq(m->shell.open, all - 1);
+    struct peer *next = peer_new(m); /* a player's place is a player's again */
+    peer_send(next, "csta", "");
+    settle_machine(m);
+    ck_assert_uint_eq(peer_got(next, "csta"), 1);
+    ck_assert(load_be32(next->out + 4) != 0 || next->closed); /* and no operator's */
+    machine_free(m);
+}
+END_TEST
+
+START_TEST(the_operator_sets_a_password_that_is_not_written_down)
+{
+    static const struct { const char *text; const char *recorded; } asked[] = {
+        {"NAME=Alice\nPASS=secret12\n", "NAME=Alice\nPASS=" STAND_IN "\n"},
+        {"NAME=Alice\nPASS=\"se cret\"\n", "NAME=Alice\nPASS=" STAND_IN "\n"},
+        {"NAME=Alice\nPASS=sec\n", "NAME=Alice\nPASS=" STAND_IN_BAD "\n"},
+        {"NAME=Alice\nPASS=secret secret secret\n", "NAME=Alice\nPASS=" STAND_IN_LONG "\n"},
+        {"NAME=Alice\nPASS=\n", "NAME=Alice\nPASS=\n"},
+    };
+    struct machine *m = MACHINE("--hash-cost", "4");
+    uint8_t frame[CONSOLE_REQUEST_BYTES];
+    struct outgoing f;
+    for (size_t i = 0; i < COUNT(asked); i++) {
+        struct peer *p = peer_new(m);
+        p->control = true;
+        peer_send(p, "cpwd", asked[i].text);
+        settle_machine(m);
+        ck_assert_uint_eq(peer_got(p, "cpwd"), 1);
+        size_t size = console_frame(frame, sizeof frame, "cpwd", 0, asked[i].text, strlen(asked[i].text) + 1);
+        scrub_frame(m->shell.state, 0, frame, (uint32_t)size, &f);
+        ck_assert_str_eq((const char *)f.bytes + HEADER_BYTES, asked[i].recorded);
+        peer_send_bytes(p, f.bytes, f.size); /* it is answered in the same way */
+        settle_machine(m);
+        ck_assert_uint_eq(peer_got(p, "cpwd"), 2);
+        ck_assert_int_eq(memcmp(p->out, p->out + p->out_bytes / 2, p->out_bytes / 2), 0);
+        p->hung_up = true;
+    }
+    ck_assert_uint_ne(find_account(m->shell.state, "Alice"), NONE);
+    machine_free(m);
+}
+END_TEST
+
 /* In a process of its own: it is to die. */
 START_TEST(without_entropy_the_server_aborts)
 {
@@ -867,6 +1052,12 @@ int main(void)
     tcase_add_test(loop, an_answer_before_the_end_is_written);
     tcase_add_test(loop, a_hash_that_fails_refuses_the_login_and_nothing_else);
     tcase_add_test(loop, a_login_without_a_key_costs_one_hash);
+    tcase_add_loop_test(loop, a_dying_helper_costs_time_and_nothing_else, 0, 8);
+    tcase_add_loop_test(loop, a_password_that_kills_the_helper_twice_is_refused, 0, 5);
+    tcase_add_test(loop, a_helper_that_cannot_start_is_tried_once_a_second);
+    tcase_add_test(loop, sixty_at_once_all_get_in);
+    tcase_add_test(loop, the_operator_gets_in_when_all_other_places_are_taken);
+    tcase_add_test(loop, the_operator_sets_a_password_that_is_not_written_down);
     tcase_add_test(loop, without_entropy_the_server_aborts);
     tcase_add_test(loop, poll_waits_for_the_next_deadline_and_no_shorter);
     tcase_add_test(loop, a_long_wait_is_cut_to_a_minute);

@@ -468,9 +468,8 @@ START_TEST(a_stop_keeps_the_lazy_ones_too)
     struct disk d;
     memset(&d, 0, sizeof d);
     struct machine *m = restart(&d);
-    struct peer *p = sign_up(m, "Alice"); /* comes with the signal */
-    turn(m, m->now_ms);
-    turn(m, m->now_ms);
+    struct peer *p = sign_up(m, "Alice");
+    settle_machine(m);
     hand_out(m, "acct", "NAME=Bob\nHASH=$2b$04$x\n", true);
     signal_machine(m, SIGTERM);
     ck_assert_int_eq(shell_loop(&m->shell), 0);
@@ -721,6 +720,37 @@ START_TEST(all_calls_fail_for_a_while)
 }
 END_TEST
 
+START_TEST(what_was_not_kept_is_cut_off)
+{
+    struct disk d;
+    memset(&d, 0, sizeof d);
+    struct machine *m = restart(&d);
+    size_t end = d.inode[0].size;
+    d.fail_from = d.calls + 1 + (unsigned)_i; /* the append, or the sync */
+    d.fail_until = d.fail_from + 1;
+    struct peer *p = sign_up(m, "Alice");
+    settle_machine(m);
+    ck_assert_int_eq(answered(p, "acct"), -1);
+    ck_assert_uint_eq(d.inode[0].size, end);
+    machine_free(m);
+    disk_free(&d);
+}
+END_TEST
+
+START_TEST(what_a_start_goes_by_is_synced)
+{
+    struct made *j = made_some(4);
+    struct disk d;
+    disk_put(&d, j->bytes, j->size);
+    d.inode[0].synced = 30; /* the server was killed, and its writes are in memory */
+    struct machine *m = restart(&d);
+    ck_assert_uint_eq(d.inode[0].synced, j->size);
+    machine_free(m);
+    disk_free(&d);
+    made_free(j);
+}
+END_TEST
+
 /* While a journal is being replaced after a failure, calls fail again. */
 START_TEST(two_calls_fail)
 {
@@ -835,15 +865,16 @@ START_TEST(after_a_power_cut_at_any_call_all_acknowledged_is_there)
     memset(&d, 0, sizeof d);
     struct machine *m = restart(&d);
     watched_count = 0;
-    d.fail_from = _i > 0 ? d.calls + (unsigned)_i : 0; /* and a call that fails before it */
+    d.fail_from = _i > 0 ? d.calls + 1 + (unsigned)_i % 3 : 0; /* and calls that fail before it */
     d.fail_until = d.fail_from + 1;
+    d.also_fails = d.fail_from + (unsigned)_i / 3;
     d.at_call = lose_power;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         (void)snprintf(name, sizeof name, "driver%d", i);
         watched[watched_count] = sign_up(m, name);
         watched_count++;
         settle_machine(m);
-        if (i == 1)
+        if (i > 0)
             run_machine(m, 6000);
     }
     lose_power(m);
@@ -915,6 +946,12 @@ START_TEST(compaction_runs_in_slices_beside_what_happens)
             hand_out(m, "rost", turns % 2 ? "PERS=driver7\nUSER=driver940\nLIST=B\n" : "PERS=driver7\nUSER=driver940\nLIST=\n", turns % 3 == 0);
         if (turns == 20)
             hand_out(m, "dper", "PERS=driver944\n", false);
+        const struct nascar_cursor *cursor = &m->shell.compaction.cursor;
+        if (turns % 4 == 1 && cursor->table == KEPT_ACCOUNTS && cursor->item > 50) { /* it has just been written */
+            char text[64];
+            (void)snprintf(text, sizeof text, "PERS=driver%u\n", cursor->item - 5);
+            hand_out(m, "dper", text, false);
+        }
         if (turns == 22)
             hand_out(m, "cper", "PERS=driver944\nNAME=driver3\n", false);
         seat_step(m, &seat);
@@ -1050,9 +1087,11 @@ int main(void)
     tcase_set_timeout(failing, 60);
     tcase_add_loop_test(failing, one_call_fails, 0, 16);
     tcase_add_loop_test(failing, all_calls_fail_for_a_while, 0, 6);
+    tcase_add_loop_test(failing, what_was_not_kept_is_cut_off, 0, 2);
+    tcase_add_test(failing, what_a_start_goes_by_is_synced);
     tcase_add_loop_test(failing, two_calls_fail, 0, 2);
     tcase_add_loop_test(failing, a_start_with_a_failing_disk_refuses_or_is_whole, 0, 8);
-    tcase_add_loop_test(failing, after_a_power_cut_at_any_call_all_acknowledged_is_there, 0, 12);
+    tcase_add_loop_test(failing, after_a_power_cut_at_any_call_all_acknowledged_is_there, 0, 27);
     suite_add_tcase(suite, failing);
 
     TCase *compaction = tcase_create("compaction");
