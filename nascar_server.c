@@ -34,7 +34,11 @@
 #define NEWS_REPLY_BYTES 255u  /* the whole reply to `news` */
 #define DOWN_CHARS 255u
 #define PERSONAS_PER_ACCOUNT 4u
+#define PERSONA_LIST_CHARS (PERSONAS_PER_ACCOUNT * (PERSONA_CHARS + 1u))
 #define ROSTER_PER_PERSONA 25u
+#define MESSAGES_PER_PERSONA 50u /* PROTOCOL 9 */
+#define SEARCH_ROWS 20u
+#define LEADERBOARD_CHARS 64u  /* S: seven numbers in hex */
 
 /* Ours. */
 #define MAIL_CHARS 63u
@@ -42,6 +46,14 @@
 #define ANY_NAME_CHARS 31u     /* longest name looked up: a room's */
 #define NEWS_CHARS (NEWS_REPLY_BYTES - HEADER_BYTES - 1) /* the news screen, with the ends of its lines */
 #define CONFIG_ROOMS 32u
+#define PRODUCT_CHARS 63u      /* PSET PROD; its STAT is cut to CHAT_CHARS */
+#define WATCHES_ASKED 25u      /* PADDs of a buddy link */
+#define ROWS_ASKED 100u        /* most rows of a leaderboard at once */
+#define CHAT_LINES 200u        /* PROTOCOL 5: kept for an abuse report */
+#define REPORTS 256u
+#define REPORTS_PER_PERSONA 16u
+#define REPORT_LINES 8192u     /* of all reports */
+#define REPORT_LINES_A_STEP 32u
 #define UNKNOWN_KINDS 10u      /* PROTOCOL 6: ten unknown kinds close */
 
 #define HEADER_BYTES 12u
@@ -76,6 +88,11 @@ static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a ro
 #define FREE_FAILURES 5u       /* so many before an address has to wait */
 #define REMATCH_MS 30000u      /* PROTOCOL 5: a new challenge ends a race after 30 s */
 #define TICKET_S 43200         /* PROTOCOL 9: LKEY lives 12 hours */
+#define RACE_S 86400           /* PROTOCOL 5: AUTH lives 24 hours */
+#define MESSAGE_S 259200       /* PROTOCOL 9: SECS as the console sends it */
+#define MESSAGE_MAX_S 2592000  /* 30 days */
+#define SWEEP_MS 60000u        /* a full table is searched for what has expired so often at most */
+#define RACES_PER_CLIENT 16u   /* open tickets: a day of racing */
 #define BURST_MS 6000u         /* the token bucket holds what its rate gives in this time */
 
 #define FIRST_CREATED_ROOM 1001u /* PROTOCOL 3.3 */
@@ -84,14 +101,17 @@ static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a ro
 
 /* Every tag that the server reads or writes; tag_names[tag_X] is "X". */
 #define TAGS(X) \
-    X(A) X(ADDR) X(AGE) X(ALTS) X(ATTR) X(AUTH) X(BAN) X(BODY) X(BORN) X(BUDDY_PORT) X(BUDDY_URL) \
-    X(CHNG) X(COUNT) X(CREATED) X(D) X(DESC) X(DIRECT) X(DOWN) X(F) X(FLAGS) X(FROM) X(FUSR) X(GROUP) \
-    X(H) X(HASH) X(HOST) X(I) X(ID) X(IDENT) X(INFO) X(L) X(LAST) X(LCOUNT) X(LIDENT) X(LIST) X(LKEY) \
-    X(MAIL) X(MASK) X(MAX) X(MESGS) X(MINAGE) X(MODE) X(MORE) X(N) X(NAME) X(NEWS0) X(NEWS1) X(NEWS2) \
-    X(NEWS3) X(OPPO) X(OPTS) X(P) X(P1) X(P2) X(P3) X(P4) X(PASS) X(PERS) X(PERSONAS) X(PORT) X(PRIV) \
-    X(R) X(RANK) X(RANKS) X(REF) X(RF) X(RI) X(ROOM) X(ROOMS) X(RT) X(S) X(SEED) X(SELF) X(SESS) X(SIZE) \
-    X(SKEY) X(SLOTS) X(SPAM) X(STAT) X(STATUS) X(T) X(TEXT) X(TIME) X(TITLE) X(TOS) X(USER) X(USERS) \
-    X(WHEN) X(X) X(Z)
+    X(A) X(ADDR) X(AGE) X(ALTS) X(ATTR) X(AUTH) X(BAN) X(BODY) X(BORN) X(BUDDY_PORT) X(BUDDY_URL) X(CHAN) \
+    X(CHNG) X(COUNT) X(CREATED) X(D) X(DESC) X(DIRECT) X(DISCTIME0) X(DISCTIME1) X(DISQTIME0) \
+    X(DISQTIME1) X(DOWN) X(F) X(FIND) X(FINISPOS0) X(FINISPOS1) X(FLAGS) X(FROM) X(FUSR) X(GROUP) X(H) \
+    X(HASH) X(HOST) X(I) X(ID) X(IDENT) X(INDEX) X(INFO) X(L) X(LAPSCOMP0) X(LAPSCOMP1) X(LAPSLED0) \
+    X(LAPSLED1) X(LAST) X(LCOUNT) X(LIDENT) X(LIST) X(LKEY) X(MAIL) X(MASK) X(MAX) X(MESGS) X(MINAGE) \
+    X(MODE) X(MORE) X(N) X(NAME) X(NEWS0) X(NEWS1) X(NEWS2) X(NEWS3) X(OPPO) X(OPTS) X(P) X(P1) X(P2) \
+    X(P3) X(P4) X(PASS) X(PERS) X(PERSONAS) X(PORT) X(PRIV) X(PROD) X(R) X(RACETIME) X(RANGE) X(RANK) \
+    X(RANKS) X(REF) X(RF) X(RI) X(ROOM) X(ROOMS) X(RT) X(S) X(SECS) X(SEED) X(SELF) X(SEQN) X(SESS) \
+    X(SET_NUMAI) X(SET_RACELEN) X(SET_TRACKID) X(SHOW) X(SIZE) X(SKEY) X(SLOTS) X(SPAM) X(START) \
+    X(STARTPOS0) X(STARTPOS1) X(STAT) X(STATUS) X(T) X(TEXT) X(TIME) X(TITLE) X(TOS) X(TYPE) X(USER) \
+    X(USERS) X(WHEN) X(X) X(Z)
 
 enum tag {
 #define X(name) tag_##name,
@@ -256,6 +276,52 @@ static uint64_t siphash(const uint8_t key[16], const uint8_t *data, size_t size)
     for (int i = 0; i < 4; i++)
         sip_round(v);
     return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+static uint32_t rotate_right(uint32_t v, unsigned bits)
+{
+    return v >> bits | v << (32 - bits);
+}
+
+/* SHA-256 of a short message, at most 55 bytes: so the journal holds no ticket
+ * that anybody could use (FIPS 180-4). */
+static void sha256(const uint8_t *message, size_t size, uint8_t out[32])
+{
+    static const uint32_t k[64] = {
+        0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+        0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+        0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+        0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+        0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+        0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+        0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+        0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+    uint32_t h[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+    uint32_t v[8], w[64];
+    uint8_t block[64] = {0};
+    assert(size <= 55);
+    memcpy(block, message, size);
+    block[size] = 0x80;
+    store_be32(block + 60, (uint32_t)size * 8);
+    for (int i = 0; i < 16; i++)
+        w[i] = load_be32(block + (ptrdiff_t)4 * i);
+    for (int i = 16; i < 64; i++) {
+        uint32_t a = w[i - 15], b = w[i - 2];
+        w[i] = w[i - 16] + w[i - 7] + (rotate_right(a, 7) ^ rotate_right(a, 18) ^ a >> 3) +
+               (rotate_right(b, 17) ^ rotate_right(b, 19) ^ b >> 10);
+    }
+    memcpy(v, h, sizeof v);
+    for (int i = 0; i < 64; i++) {
+        uint32_t t = v[7] + (rotate_right(v[4], 6) ^ rotate_right(v[4], 11) ^ rotate_right(v[4], 25)) +
+                     ((v[4] & v[5]) ^ (~v[4] & v[6])) + k[i] + w[i];
+        uint32_t u = (rotate_right(v[0], 2) ^ rotate_right(v[0], 13) ^ rotate_right(v[0], 22)) +
+                     ((v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]));
+        memmove(v + 1, v, 7 * sizeof *v);
+        v[4] += t;
+        v[0] = t + u;
+    }
+    for (int i = 0; i < 8; i++)
+        store_be32(out + (ptrdiff_t)4 * i, h[i] + v[i]);
 }
 
 /* ---- Characters and names ----------------------------------------------- */
@@ -656,7 +722,7 @@ static bool needs_escape(uint8_t c, bool first)
 
 /* Text from a person: escaped so that it can never pass for a tag, and quoted
  * when it contains a space. */
-static void put_escaped(struct outgoing *f, const char *text)
+static void put_quoted(struct outgoing *f, const char *text)
 {
     bool quoted = strchr(text, ' ') != NULL;
     if (quoted)
@@ -679,7 +745,7 @@ static void put_escaped(struct outgoing *f, const char *text)
 static void put_text(struct outgoing *f, enum tag tag, const char *text)
 {
     put_key(f, tag);
-    put_escaped(f, text);
+    put_quoted(f, text);
 }
 
 /* Writes a number in decimal and a NUL: at most 20 digits, a sign and the NUL. */
@@ -1316,7 +1382,9 @@ struct conn {
     uint32_t ticket;         /* of the verdict or record it waits for */
     uint32_t checking;       /* the account whose password is being compared */
     uint32_t player;
-    uint32_t persona;        /* buddy: whose link this is */
+    uint32_t buddy;          /* in buddies: whose link this is */
+    uint32_t report;         /* the abuse report that is being written for it */
+    uint8_t lkey[8];         /* the ticket that it is about to get */
     uint32_t listed;         /* control: the next player of the list being told */
     uint32_t missed_lines;
     uint32_t ping_ref, round_trip_ms;
@@ -1347,21 +1415,107 @@ struct account {
     bool banned;
 };
 
+/* What races have come to (PROTOCOL 5). */
+struct figures {
+    uint32_t races, wins, losses, disconnects, rating, laps_led, best_finish;
+};
+
 struct persona {
     uint32_t link;
     uint32_t account;
     uint32_t player;
-    uint32_t buddy;   /* its buddy connection */
-    uint32_t edges;   /* first of its roster */
-    uint32_t edge_count;
+    uint32_t buddy;      /* its buddy link, in buddies */
+    uint32_t edges;      /* first of its roster */
     uint32_t ignored_by; /* how many have it on their ignore list */
+    uint32_t watchers;   /* first of those who are told of its presence */
+    uint32_t messages;   /* first of those kept for it, the oldest */
+    uint32_t left, right, below; /* in the tree of ranks; below: how many, with itself */
+    struct figures figures;
     int64_t ticket_until_s;
-    uint8_t ticket[8]; /* LKEY */
+    uint8_t ticket_hash[16]; /* of LKEY */
     char name[PERSONA_CHARS + 1];
+    uint8_t edge_count, message_count;
+    bool absent;  /* it races, and has left the lobby for that */
+    bool pending; /* figures of it are on their way to the disk */
 };
 
 #define LIST_BUDDY 1u
 #define LIST_IGNORE 2u
+
+/* What a buddy link shows of its persona (PROTOCOL 9). */
+enum show { SHOW_DISC, SHOW_CHAT, SHOW_AWAY, SHOW_XA, SHOW_DND, SHOW_PASS, SHOWS };
+
+static const char *const show_names[SHOWS] = {"DISC", "CHAT", "AWAY", "XA", "DND", "PASS"};
+
+struct buddy {
+    uint32_t link;
+    uint32_t conn, persona;
+    uint32_t watches; /* whom it is told of */
+    uint32_t asked;   /* those of them that PADD asked for */
+    uint32_t show;    /* what PSET said: enum show, and two texts */
+    bool delivers;    /* messages that were kept come next */
+    char product[PRODUCT_CHARS + 1];
+    char status[CHAT_CHARS + 1];
+};
+
+#define WATCH_ROSTER 1u
+#define WATCH_ASKED 2u
+
+/* One buddy link is told of one persona's presence. */
+struct watch {
+    uint32_t link;
+    uint32_t buddy, persona;
+    uint32_t prev, next; /* of the persona */
+    uint32_t next_own;   /* of the link */
+    uint32_t why;
+    bool due;            /* a PGET is */
+};
+
+/* A message for somebody who was offline. */
+struct message {
+    uint32_t link;
+    uint32_t to, next; /* a persona, and its next message */
+    uint32_t id;
+    int64_t sent_s, until_s;
+    bool told; /* its RECV is written; the record that ends it is on its way */
+    char type[5];
+    char from[PERSONA_CHARS + 1];
+    char body[CHAT_CHARS + 1];
+};
+
+/* The ticket of a race whose results are not all in. */
+struct open_race {
+    uint32_t link;
+    uint32_t persona[2]; /* the host first; NONE: deleted */
+    uint32_t reported;   /* a bit for each who has */
+    uint32_t told;       /* a sum over what the first one said */
+    int64_t when_s;
+    uint8_t ticket[16]; /* AUTH */
+};
+
+/* A line of chat that the server saw; no room: a private one. */
+struct chat_line {
+    int64_t at_s;
+    char from[PERSONA_CHARS + 1], to[PERSONA_CHARS + 1];
+    char room[ROOM_CHARS + 1];
+    char text[CHAT_CHARS + 1];
+};
+
+struct report {
+    uint32_t link;
+    uint32_t id;
+    uint32_t lines;       /* the first of them */
+    uint32_t written;     /* how many have been on their way to the disk */
+    uint64_t chat_next, chat_end; /* while it is written: lines of chat to look at */
+    int64_t at_s;
+    char by[PERSONA_CHARS + 1], about[PERSONA_CHARS + 1];
+};
+
+struct report_line {
+    uint32_t link;
+    uint32_t report, index, next;
+    struct chat_line line;
+};
 
 /* One persona on another's roster. 16 bytes, so the lists share a word. */
 struct edge {
@@ -1379,7 +1533,9 @@ struct player {
     uint32_t lobby_prev, lobby_next; /* subscribers of rooms and populations */
     uint32_t pair, side; /* its challenge or race */
     bool self_due;       /* its own record is to be sent */
-    bool ranks_due;
+    bool ranks_due;      /* the ranking is to be cleared, ... */
+    uint32_t ranks_next, ranks_left; /* ... and these places of it told */
+    uint32_t rows_next, rows_left;   /* of the leaderboard, by `snap` */
     struct subscription rooms, populations, users;
     int64_t last_login_s; /* the one before this */
     char peeked[PERSONA_CHARS + 1]; /* by `peek`: whom the next `auxi` challenges */
@@ -1420,7 +1576,9 @@ struct pair {
     bool guest;         /* side 1 was shown a challenger who is not on its list */
     bool ready[2];      /* has sent `chal` */
     bool hosts[2];      /* ... with HOST=1 */
-    char ticket[33];    /* AUTH */
+    bool starting;      /* waits for the record of its ticket */
+    uint32_t waits_for;
+    uint8_t ticket[16]; /* AUTH */
 };
 
 /* One source address: its connections, and what it did lately. */
@@ -1467,11 +1625,15 @@ struct nascar {
     int64_t wall_s;
     int64_t newest_record_s; /* a router boots in 1970: dates never go back behind this */
     uint64_t seq; /* of the newest change in any feed */
-    uint32_t next_ticket, next_room, next_created_room;
+    uint32_t next_ticket, next_room, next_created_room, next_message, next_report;
+    uint32_t ranked; /* the root of the tree of ranks */
+    uint64_t swept_ms; /* when expired races and messages were last searched for */
+    uint64_t chat_count;
+    struct chat_line chat[CHAT_LINES];
 
     struct pool conns, inboxes, outboxes, accounts, personas, edges, players, presences, rooms, pairs, addresses,
-        directory;
-    struct index account_names, persona_names, edge_pairs, room_names, presence_pairs, address_numbers,
+        directory, buddies, watches, messages, races, reports, report_lines;
+    struct index account_names, persona_names, persona_prefixes, race_tickets, room_names, presence_pairs, address_numbers,
         session_numbers, session_peers;
     size_t timers, nodes;
     uint32_t timer_count, pair_timers, directory_timers, address_timers;
@@ -1530,10 +1692,10 @@ static void place_pool(struct pool *pool, uint64_t *at, uint32_t capacity, size_
     pool->free = NONE;
 }
 
-static void place_index(struct index *index, uint64_t *at, uint32_t capacity)
+static void place_index(struct index *index, uint64_t *at, uint32_t capacity, uint32_t wanted)
 {
     uint32_t buckets = 16;
-    while (buckets < capacity)
+    while (buckets < wanted)
         buckets *= 2;
     index->buckets = place(at, buckets, sizeof(uint32_t));
     index->chains = place(at, capacity, sizeof(uint32_t));
@@ -1567,14 +1729,22 @@ static size_t lay_out(struct nascar *s, const struct nascar_limits *limits)
     /* Each connection has one; 1024 more remember who was here. */
     place_pool(&s->addresses, &at, conns + 1024, sizeof(struct address));
     place_pool(&s->directory, &at, limits->directory_sessions, sizeof(struct directory_session));
-    place_index(&s->account_names, &at, s->accounts.capacity);
-    place_index(&s->persona_names, &at, s->personas.capacity);
-    place_index(&s->edge_pairs, &at, s->edges.capacity);
-    place_index(&s->room_names, &at, s->rooms.capacity);
-    place_index(&s->presence_pairs, &at, s->presences.capacity);
-    place_index(&s->address_numbers, &at, s->addresses.capacity);
-    place_index(&s->session_numbers, &at, s->directory.capacity);
-    place_index(&s->session_peers, &at, s->directory.capacity);
+    place_pool(&s->buddies, &at, conns, sizeof(struct buddy));
+    place_pool(&s->watches, &at, conns * (ROSTER_PER_PERSONA + WATCHES_ASKED), sizeof(struct watch));
+    place_pool(&s->messages, &at, limits->messages, sizeof(struct message));
+    place_pool(&s->races, &at, clients * RACES_PER_CLIENT, sizeof(struct open_race));
+    place_pool(&s->reports, &at, REPORTS, sizeof(struct report));
+    place_pool(&s->report_lines, &at, REPORT_LINES, sizeof(struct report_line));
+    place_index(&s->account_names, &at, s->accounts.capacity, s->accounts.capacity);
+    /* Few accounts have four personas: fewer buckets, which are all in use. */
+    place_index(&s->persona_names, &at, s->personas.capacity, s->accounts.capacity);
+    place_index(&s->persona_prefixes, &at, s->personas.capacity, min_u32(s->accounts.capacity, 1024));
+    place_index(&s->race_tickets, &at, s->races.capacity, s->races.capacity);
+    place_index(&s->room_names, &at, s->rooms.capacity, s->rooms.capacity);
+    place_index(&s->presence_pairs, &at, s->presences.capacity, s->presences.capacity);
+    place_index(&s->address_numbers, &at, s->addresses.capacity, s->addresses.capacity);
+    place_index(&s->session_numbers, &at, s->directory.capacity, s->directory.capacity);
+    place_index(&s->session_peers, &at, s->directory.capacity, s->directory.capacity);
     s->pair_timers = conns * CONN_TIMERS;
     s->directory_timers = s->pair_timers + s->pairs.capacity;
     s->address_timers = s->directory_timers + s->directory.capacity;
@@ -1626,6 +1796,12 @@ ITEM(room, room_at, rooms)
 ITEM(pair, pair_at, pairs)
 ITEM(address, address_at, addresses)
 ITEM(directory_session, session_at, directory)
+ITEM(buddy, buddy_at, buddies)
+ITEM(watch, watch_at, watches)
+ITEM(message, message_at, messages)
+ITEM(open_race, race_at, races)
+ITEM(report, report_at, reports)
+ITEM(report_line, report_line_at, report_lines)
 #undef ITEM
 
 static struct timer *timer_at(const struct nascar *s, uint32_t i)
@@ -1659,6 +1835,11 @@ static void pool_give(struct nascar *s, struct pool *pool, uint32_t i)
     *link = pool->free;
     pool->free = i;
     pool->live--;
+}
+
+static bool is_live(const struct nascar *s, const struct pool *pool, uint32_t i)
+{
+    return i < pool->high && *(uint32_t *)item(s, pool, i) == LIVE;
 }
 
 static bool pool_full(const struct pool *pool)
@@ -1748,12 +1929,27 @@ static uint32_t find_room(const struct nascar *s, const char *name)
     return i;
 }
 
+/* A roster is short: no look-up table, which would be as large as the entries. */
 static uint32_t find_edge(const struct nascar *s, uint32_t owner, uint32_t other)
 {
-    uint32_t i = index_first(s, &s->edge_pairs, hash_numbers(s, owner, other));
-    while (i != NONE && (edge_at(s, i)->owner != owner || edge_at(s, i)->other_and_lists >> 2 != other))
-        i = index_next(s, &s->edge_pairs, i);
+    uint32_t i = persona_at(s, owner)->edges;
+    while (i != NONE && edge_at(s, i)->other_and_lists >> 2 != other)
+        i = edge_at(s, i)->next;
     return i;
+}
+
+static uint32_t find_race(const struct nascar *s, const uint8_t ticket[16])
+{
+    uint32_t i = index_first(s, &s->race_tickets, siphash(s->hash_key, ticket, 16));
+    while (i != NONE && !equal_secret(race_at(s, i)->ticket, ticket, 16))
+        i = index_next(s, &s->race_tickets, i);
+    return i;
+}
+
+/* Personas by the first two characters of their names, for USCH. */
+static uint64_t hash_prefix(const struct nascar *s, const char *name)
+{
+    return hash_numbers(s, lower((uint8_t)name[0]), lower((uint8_t)name[1]));
 }
 
 /* A persona's presence in a room: its player's, or the tombstone of a former one. */
@@ -2005,8 +2201,8 @@ static uint32_t log_conn(struct nascar *s, enum nascar_log_level level, const ch
         log_text(s, "account", account_at(s, p->account)->name);
         if (p->persona != NONE)
             log_text(s, "persona", persona_at(s, p->persona)->name);
-    } else if (conn->persona != NONE) {
-        log_text(s, "persona", persona_at(s, conn->persona)->name);
+    } else if (conn->buddy != NONE) {
+        log_text(s, "persona", persona_at(s, buddy_at(s, conn->buddy)->persona)->name);
     }
     return start;
 }
@@ -2084,11 +2280,13 @@ static void conn_doom(struct nascar *s, uint32_t c, const char *reason)
     struct conn *conn = conn_at(s, c);
     if (conn->state == CONN_FREE || conn->doomed || conn->closing)
         return;
-    uint32_t line = log_conn(s, NASCAR_LOG_INFO, "close", c);
-    log_text(s, "reason", reason);
-    if (conn->unknown_kinds > 0)
-        log_number(s, "unknown_kinds", conn->unknown_kinds);
-    log_end(s, line);
+    if (conn->state != CONN_CONTROL) {
+        uint32_t line = log_conn(s, NASCAR_LOG_INFO, "close", c);
+        log_text(s, "reason", reason);
+        if (conn->unknown_kinds > 0)
+            log_number(s, "unknown_kinds", conn->unknown_kinds);
+        log_end(s, line);
+    }
     conn->closing = true;
     conn->doomed = true;
     enqueue(s, &s->doomed, c, offsetof(struct conn, next_doomed));
@@ -2421,6 +2619,190 @@ static void relist(struct subscription *sub)
     sub->at = NONE;
 }
 
+/* ---- Figures and ranks (PROTOCOL 5) ---------------------------------------- */
+
+#define FIRST_RATING 1500u
+#define LAST_RATING 8191u /* the console's leaderboard has 13 bits */
+#define ELO_K UINT64_C(32)
+
+/* Whoever has raced is in a search tree, best rating first and then by number,
+ * balanced by chance (a treap): a place's persona and a persona's place are
+ * found in a few steps. */
+static bool ranks_before(const struct nascar *s, uint32_t a, uint32_t b)
+{
+    uint32_t x = persona_at(s, a)->figures.rating, y = persona_at(s, b)->figures.rating;
+    return x != y ? x > y : a < b;
+}
+
+static uint32_t tree_priority(uint32_t i)
+{
+    uint32_t v = (i ^ i >> 16) * 0x7feb352du;
+    v = (v ^ v >> 15) * 0x846ca68bu;
+    return v ^ v >> 16;
+}
+
+static uint32_t tree_size(const struct nascar *s, uint32_t i)
+{
+    return i == NONE ? 0 : persona_at(s, i)->below;
+}
+
+static void tree_count(const struct nascar *s, uint32_t i)
+{
+    struct persona *p = persona_at(s, i);
+    p->below = tree_size(s, p->left) + tree_size(s, p->right) + 1;
+}
+
+/* Cuts a tree into those who rank before persona i, and the others. */
+static void tree_split(const struct nascar *s, uint32_t root, uint32_t i, uint32_t *before, uint32_t *after)
+{
+    if (root == NONE) {
+        *before = *after = NONE;
+        return;
+    }
+    struct persona *p = persona_at(s, root);
+    if (ranks_before(s, root, i)) {
+        tree_split(s, p->right, i, &p->right, after);
+        *before = root;
+    } else {
+        tree_split(s, p->left, i, before, &p->left);
+        *after = root;
+    }
+    tree_count(s, root);
+}
+
+static uint32_t tree_join(const struct nascar *s, uint32_t before, uint32_t after)
+{
+    if (before == NONE || after == NONE)
+        return before == NONE ? after : before;
+    uint32_t root = tree_priority(before) > tree_priority(after) ? before : after;
+    struct persona *p = persona_at(s, root);
+    if (root == before)
+        p->right = tree_join(s, p->right, after);
+    else
+        p->left = tree_join(s, before, p->left);
+    tree_count(s, root);
+    return root;
+}
+
+static bool is_ranked(const struct nascar *s, uint32_t persona)
+{
+    return persona_at(s, persona)->figures.races > 0;
+}
+
+static void rank_add(struct nascar *s, uint32_t persona)
+{
+    uint32_t before, after;
+    struct persona *p = persona_at(s, persona);
+    p->left = p->right = NONE;
+    p->below = 1;
+    tree_split(s, s->ranked, persona, &before, &after);
+    s->ranked = tree_join(s, tree_join(s, before, persona), after);
+}
+
+static void rank_remove(struct nascar *s, uint32_t persona)
+{
+    uint32_t *link = &s->ranked;
+    while (*link != persona) {
+        struct persona *p = persona_at(s, *link);
+        p->below--;
+        link = ranks_before(s, *link, persona) ? &p->right : &p->left;
+    }
+    *link = tree_join(s, persona_at(s, persona)->left, persona_at(s, persona)->right);
+}
+
+/* The place of a persona, the best being 1; 0 for who has not raced. */
+static uint32_t rank_of(const struct nascar *s, uint32_t persona)
+{
+    uint32_t place = 0, i = s->ranked;
+    if (!is_ranked(s, persona))
+        return 0;
+    while (i != persona) {
+        const struct persona *p = persona_at(s, i);
+        bool before = ranks_before(s, i, persona);
+        place += before ? tree_size(s, p->left) + 1 : 0;
+        i = before ? p->right : p->left;
+    }
+    return place + tree_size(s, persona_at(s, i)->left) + 1;
+}
+
+/* Who is at a place; NONE past the last. */
+static uint32_t persona_at_rank(const struct nascar *s, uint32_t place)
+{
+    uint32_t i = s->ranked;
+    if (place < 1 || place > tree_size(s, i))
+        return NONE;
+    for (;;) {
+        const struct persona *p = persona_at(s, i);
+        uint32_t before = tree_size(s, p->left);
+        if (place == before + 1)
+            return i;
+        i = place <= before ? p->left : p->right;
+        place -= place <= before ? 0 : before + 1;
+    }
+}
+
+static void set_figures(struct nascar *s, uint32_t persona, const struct figures *figures)
+{
+    if (is_ranked(s, persona))
+        rank_remove(s, persona);
+    persona_at(s, persona)->figures = *figures;
+    if (is_ranked(s, persona))
+        rank_add(s, persona);
+}
+
+/* The points that go from the loser to the winner: K / (1 + 10 ^ (ahead / 400)),
+ * rounded, `ahead` being what the winner had more. In whole numbers, the same
+ * on every machine. */
+static uint32_t elo_points(uint32_t winner, uint32_t loser)
+{
+    /* 10 ^ (2 ^ k / 400), as all powers here with 24 bits of fraction */
+    static const uint32_t steps[10] = {16874072, 16971487, 17168008, 17567902, 18395852,
+                                       20170650, 24250455, 35052572, 73235204, 319683260};
+    const uint64_t one = 1u << 24;
+    uint64_t power = one;
+    uint32_t ahead = min_u32(winner > loser ? winner - loser : loser - winner, 1023);
+    for (int k = 0; k < 10; k++)
+        if (ahead >> k & 1)
+            power = power * steps[k] >> 24;
+    uint64_t share = winner >= loser ? one : power;
+    return (uint32_t)((2 * ELO_K * share + one + power) / (2 * (one + power)));
+}
+
+/* Figures as the console has them, hexadecimal, or as records have them. */
+static void write_figures(char *out, size_t out_bytes, const struct figures *f, bool hex)
+{
+    const uint32_t values[7] = {f->races, f->wins, f->losses, f->disconnects, f->rating, f->laps_led, f->best_finish};
+    char number[24];
+    out[0] = 0;
+    for (int i = 0; i < 7; i++) {
+        write_number(number, values[i]);
+        if (hex) {
+            uint8_t bytes[4];
+            char digits[9];
+            store_be32(bytes, values[i]);
+            write_hex(digits, bytes, sizeof bytes);
+            copy_text(number, sizeof number, digits + min_u32((uint32_t)strspn(digits, "0"), 7));
+        }
+        append_text(out, out_bytes, i > 0 ? "," : "");
+        append_text(out, out_bytes, number);
+    }
+}
+
+/* R of a persona: the console's has 13 bits, and 0 is none. */
+static uint32_t shown_rank(const struct nascar *s, uint32_t persona)
+{
+    uint32_t rank = rank_of(s, persona);
+    return rank <= LAST_RATING ? rank : 0;
+}
+
+/* S of a persona: "" for who has not raced. */
+static void write_standing(const struct nascar *s, uint32_t persona, char out[LEADERBOARD_CHARS + 1])
+{
+    out[0] = 0;
+    if (is_ranked(s, persona))
+        write_figures(out, LEADERBOARD_CHARS + 1, &persona_at(s, persona)->figures, true);
+}
+
 /* ---- Rows: what the lists say (PROTOCOL 3.3) ----------------------------- */
 
 static struct persona *player_persona(const struct nascar *s, const struct player *p)
@@ -2469,14 +2851,16 @@ static void write_user(struct nascar *s, struct outgoing *f, const struct player
                        uint32_t population, bool own)
 {
     bool busy = player_busy(s, p);
+    char standing[LEADERBOARD_CHARS + 1];
+    write_standing(s, p->persona, standing);
     frame_begin(f, "+usr", "");
     put_number(f, tag_I, (int64_t)p->persona + 1);
     put_raw(f, tag_F, own ? (busy ? "U1" : "U0") : (busy ? "1" : "0"));
     put_address(f, tag_A, address);
     put_number(f, tag_T, population);
-    put_raw(f, tag_R, "0");
+    put_number(f, tag_R, shown_rank(s, p->persona));
+    put_raw(f, tag_S, standing);
     put_text(f, tag_N, player_persona(s, p)->name);
-    put_text(f, tag_S, "");
     put_text(f, tag_X, p->text);
 }
 
@@ -2639,14 +3023,51 @@ static bool send_population_row(struct nascar *s, struct player *p)
     return true;
 }
 
-/* The ranking: cleared, then its rows. Nobody has a rank before results count. */
+/* The ranking: cleared, then its rows; false if all is told. */
 static bool send_rank_row(struct nascar *s, struct player *p)
 {
-    if (!p->ranks_due)
+    char standing[LEADERBOARD_CHARS + 1];
+    if (p->ranks_due) {
+        p->ranks_due = false;
+        p->ranks_next = 1;
+        p->ranks_left = min_u32(conn_at(s, p->conn)->wants.ranks, ROWS_ASKED);
+        frame_begin(&s->row_frame, "+rnk", "");
+        put_raw(&s->row_frame, tag_D, "-2");
+        send_row(s, p->conn);
+        return true;
+    }
+    uint32_t persona = p->ranks_left == 0 ? NONE : persona_at_rank(s, p->ranks_next);
+    if (persona == NONE) {
+        p->ranks_left = 0;
         return false;
-    p->ranks_due = false;
+    }
+    write_standing(s, persona, standing);
     frame_begin(&s->row_frame, "+rnk", "");
-    put_raw(&s->row_frame, tag_D, "-2");
+    put_number(&s->row_frame, tag_A, p->ranks_next++);
+    put_raw(&s->row_frame, tag_S, standing);
+    put_text(&s->row_frame, tag_N, persona_at(s, persona)->name);
+    send_row(s, p->conn);
+    p->ranks_left--;
+    return true;
+}
+
+/* One row of the leaderboard that `snap` asked for; false if all is told. */
+static bool send_leaderboard_row(struct nascar *s, struct player *p)
+{
+    char standing[LEADERBOARD_CHARS + 1];
+    if (p->rows_left == 0)
+        return false;
+    uint32_t persona = persona_at_rank(s, p->rows_next);
+    if (--p->rows_left == 0)
+        s->retry = true; /* the next one may wait for this one's end */
+    if (persona == NONE)
+        return true; /* it has grown shorter meanwhile */
+    write_standing(s, persona, standing);
+    frame_begin(&s->row_frame, "+snp", "");
+    put_number(&s->row_frame, tag_R, p->rows_next++);
+    put_number(&s->row_frame, tag_P, persona_at(s, persona)->figures.rating);
+    put_raw(&s->row_frame, tag_S, standing);
+    put_text(&s->row_frame, tag_N, persona_at(s, persona)->name);
     send_row(s, p->conn);
     return true;
 }
@@ -2663,18 +3084,23 @@ static void mark_behind(struct nascar *s, uint32_t player)
 /* Makes rows of what the console has not been told yet, as far as replies keep
  * their room in the outbox; goes on when it has drained. */
 static void pump_control(struct nascar *s, uint32_t c);
+static void pump_buddy(struct nascar *s, uint32_t c);
 
 static void pump(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
-    if (conn->behind && conn->state == CONN_CONTROL)
+    if (!conn->behind || conn->closing)
+        return;
+    if (conn->state == CONN_CONTROL)
         pump_control(s, c);
-    if (!conn->behind || conn->state != CONN_PERSONA)
+    if (conn->state == CONN_BUDDY)
+        pump_buddy(s, c);
+    if (conn->state != CONN_PERSONA)
         return;
     struct player *p = player_at(s, conn->player);
     while (!conn->closing && outbox_free(conn) >= REPLY_BYTES + ROW_BYTES) {
-        if (!send_room_row(s, p) && !send_user_row(s, conn->player) && !send_rank_row(s, p) &&
-            !send_population_row(s, p)) {
+        if (!send_leaderboard_row(s, p) && !send_room_row(s, p) && !send_user_row(s, conn->player) &&
+            !send_rank_row(s, p) && !send_population_row(s, p)) {
             conn->behind = false;
             return;
         }
@@ -2869,6 +3295,7 @@ static void room_leave(struct nascar *s, uint32_t player)
 /* ---- Settling: everybody is to be told ----------------------------------------- */
 
 static void player_remove(struct nascar *s, uint32_t player);
+static void buddy_remove(struct nascar *s, uint32_t buddy);
 
 /* Called after each frame and deadline: takes out those whose connection has
  * ended and marks whose lists have news, until nothing is left to do. */
@@ -2880,6 +3307,8 @@ static void settle(struct nascar *s)
             conn_at(s, c)->doomed = false;
             if (conn_at(s, c)->player != NONE)
                 player_remove(s, conn_at(s, c)->player);
+            if (conn_at(s, c)->buddy != NONE)
+                buddy_remove(s, conn_at(s, c)->buddy);
             continue;
         }
         if (s->dirty_rooms != NONE) {
@@ -2896,6 +3325,183 @@ static void settle(struct nascar *s)
         for (uint32_t p = s->lobby_players; p != NONE; p = player_at(s, p)->lobby_next)
             mark_behind(s, p);
     }
+}
+
+/* ---- Presence: who is told that whom is here (PROTOCOL 9) ------------------ */
+
+static bool is_racing(const struct nascar *s, const struct player *p)
+{
+    return p->pair != NONE && pair_at(s, p->pair)->state == PAIR_RACING;
+}
+
+/* Presence follows the lobby; what the console says of itself comes by PSET. */
+static enum show presence_of(const struct nascar *s, uint32_t persona)
+{
+    const struct persona *p = persona_at(s, persona);
+    if (p->player == NONE)
+        return p->absent ? SHOW_PASS : SHOW_DISC;
+    if (is_racing(s, player_at(s, p->player)))
+        return SHOW_PASS;
+    return p->buddy == NONE ? SHOW_CHAT : (enum show)buddy_at(s, p->buddy)->show;
+}
+
+static void buddy_behind(struct nascar *s, uint32_t buddy)
+{
+    uint32_t c = buddy_at(s, buddy)->conn;
+    conn_at(s, c)->behind = true;
+    mark_ready(s, c);
+}
+
+static void watch_due(struct nascar *s, uint32_t i)
+{
+    watch_at(s, i)->due = true;
+    buddy_behind(s, watch_at(s, i)->buddy);
+}
+
+/* Whoever watches is told of what it has come to when its outbox drains. */
+static void presence_changed(struct nascar *s, uint32_t persona)
+{
+    for (uint32_t i = persona_at(s, persona)->watchers; i != NONE; i = watch_at(s, i)->next)
+        watch_due(s, i);
+}
+
+/* The watch of a link on a persona, or NONE. */
+static uint32_t find_watch(const struct nascar *s, uint32_t buddy, uint32_t persona)
+{
+    uint32_t i = buddy_at(s, buddy)->watches;
+    while (i != NONE && watch_at(s, i)->persona != persona)
+        i = watch_at(s, i)->next_own;
+    return i;
+}
+
+/* Returns the watch; there is one for each entry of a roster and each PADD. */
+static uint32_t watch_add(struct nascar *s, uint32_t buddy, uint32_t persona, uint32_t why)
+{
+    struct buddy *b = buddy_at(s, buddy);
+    struct persona *p = persona_at(s, persona);
+    uint32_t i = find_watch(s, buddy, persona);
+    if (i == NONE) {
+        i = pool_take(s, &s->watches);
+        assert(i != NONE);
+        struct watch *w = watch_at(s, i);
+        w->buddy = buddy;
+        w->persona = persona;
+        w->prev = NONE;
+        w->next = p->watchers;
+        if (p->watchers != NONE)
+            watch_at(s, p->watchers)->prev = i;
+        p->watchers = i;
+        w->next_own = b->watches;
+        b->watches = i;
+    }
+    b->asked += why == WATCH_ASKED && !(watch_at(s, i)->why & WATCH_ASKED);
+    watch_at(s, i)->why |= why;
+    return i;
+}
+
+static void watch_drop(struct nascar *s, uint32_t buddy, uint32_t persona, uint32_t why)
+{
+    struct buddy *b = buddy_at(s, buddy);
+    uint32_t i = find_watch(s, buddy, persona), *link = &b->watches;
+    if (i == NONE)
+        return;
+    struct watch *w = watch_at(s, i);
+    b->asked -= (w->why & why & WATCH_ASKED) != 0;
+    w->why &= ~why;
+    if (w->why)
+        return;
+    if (w->prev != NONE)
+        watch_at(s, w->prev)->next = w->next;
+    else
+        persona_at(s, persona)->watchers = w->next;
+    if (w->next != NONE)
+        watch_at(s, w->next)->prev = w->prev;
+    while (*link != i)
+        link = &watch_at(s, *link)->next_own;
+    *link = w->next_own;
+    pool_give(s, &s->watches, i);
+}
+
+static void buddy_remove(struct nascar *s, uint32_t buddy)
+{
+    struct buddy *b = buddy_at(s, buddy);
+    struct persona *p = persona_at(s, b->persona);
+    uint32_t persona = b->persona;
+    while (b->watches != NONE)
+        watch_drop(s, buddy, watch_at(s, b->watches)->persona, WATCH_ROSTER | WATCH_ASKED);
+    enum show old = presence_of(s, persona);
+    conn_at(s, b->conn)->buddy = NONE;
+    p->buddy = NONE;
+    p->absent = false;
+    pool_give(s, &s->buddies, buddy);
+    if (presence_of(s, persona) != old)
+        presence_changed(s, persona);
+}
+
+/* Makes connection c the buddy link of a persona; an older one is closed. */
+static void buddy_add(struct nascar *s, uint32_t c, uint32_t persona)
+{
+    struct persona *p = persona_at(s, persona);
+    bool absent = p->absent;
+    if (p->buddy != NONE) {
+        conn_doom(s, buddy_at(s, p->buddy)->conn, "buddy link elsewhere");
+        buddy_remove(s, p->buddy);
+    }
+    uint32_t buddy = pool_take(s, &s->buddies); /* one for each connection: never fails */
+    struct buddy *b = buddy_at(s, buddy);
+    b->conn = c;
+    b->persona = persona;
+    b->watches = NONE;
+    b->show = SHOW_CHAT;
+    p->buddy = buddy;
+    p->absent = absent;
+    conn_at(s, c)->buddy = buddy;
+    for (uint32_t i = p->edges; i != NONE; i = edge_at(s, i)->next)
+        if (edge_at(s, i)->other_and_lists & LIST_BUDDY)
+            (void)watch_add(s, buddy, edge_at(s, i)->other_and_lists >> 2, WATCH_ROSTER);
+}
+
+/* `PGET`: SHOW first, as the texts are a player's. */
+static void write_presence(const struct nascar *s, struct outgoing *f, uint32_t persona)
+{
+    const struct persona *p = persona_at(s, persona);
+    enum show show = presence_of(s, persona);
+    const struct buddy *b = p->buddy == NONE || show == SHOW_DISC ? NULL : buddy_at(s, p->buddy);
+    frame_begin(f, "PGET", "");
+    put_raw(f, tag_SHOW, show_names[show]);
+    put_text(f, tag_USER, p->name);
+    put_text(f, tag_PROD, b ? b->product : "");
+    put_text(f, tag_STAT, b ? b->status : "");
+}
+
+/* What was said to a persona while it was away. */
+static bool send_kept_message(struct nascar *s, uint32_t buddy);
+
+/* Presences that have changed, then messages. A link that is behind gets each
+ * persona's latest state once. */
+static void pump_buddy(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    struct buddy *b = buddy_at(s, conn->buddy);
+    for (uint32_t i = b->watches; i != NONE; i = watch_at(s, i)->next_own) {
+        if (!watch_at(s, i)->due)
+            continue;
+        if (outbox_free(conn) < REPLY_BYTES + CHAT_BYTES)
+            return;
+        watch_at(s, i)->due = false;
+        write_presence(s, &s->row_frame, watch_at(s, i)->persona);
+        send_row(s, c);
+    }
+    while (b->delivers) {
+        if (outbox_free(conn) < REPLY_BYTES + CHAT_BYTES)
+            return;
+        if (s->record_count == RECORDS) { /* each ends with a record of its own */
+            mark_ready(s, c);
+            return;
+        }
+        b->delivers = send_kept_message(s, conn->buddy);
+    }
+    conn->behind = false;
 }
 
 /* ---- Players ------------------------------------------------------------ */
@@ -2972,12 +3578,15 @@ static void persona_off(struct nascar *s, uint32_t player)
     challenge_leave(s, player);
     race_leave(s, player);
     room_leave(s, player);
-    player_persona(s, p)->player = NONE;
+    uint32_t persona = p->persona;
+    persona_at(s, persona)->player = NONE;
     p->persona = NONE;
     p->peeked[0] = 0;
     p->text[0] = 0;
     p->ranks_due = false;
+    p->ranks_left = p->rows_left = 0;
     conn_at(s, p->conn)->state = CONN_ACCOUNT;
+    presence_changed(s, persona);
 }
 
 /* Puts a persona on: into the hub, and what `sele` asked for is sent. */
@@ -2986,7 +3595,9 @@ static void persona_on(struct nascar *s, uint32_t player, uint32_t persona)
     struct player *p = player_at(s, player);
     p->persona = persona;
     persona_at(s, persona)->player = player;
+    persona_at(s, persona)->absent = false;
     conn_at(s, p->conn)->state = CONN_PERSONA;
+    presence_changed(s, persona);
     room_enter(s, player, HUB);
     const struct wants *wants = &conn_at(s, p->conn)->wants;
     start_lists(s, player, wants->rooms, wants->users, wants->ranks);
@@ -2995,7 +3606,12 @@ static void persona_on(struct nascar *s, uint32_t player, uint32_t persona)
 static void player_remove(struct nascar *s, uint32_t player)
 {
     struct player *p = player_at(s, player);
+    uint32_t persona = p->persona;
+    bool just_racing = is_racing(s, p) && s->now_ms < pair_at(s, p->pair)->started_ms + REMATCH_MS;
     persona_off(s, player);
+    /* PROTOCOL 5: consoles may leave the lobby for the time of a race. */
+    if (just_racing && persona_at(s, persona)->buddy != NONE)
+        persona_at(s, persona)->absent = true;
     unsubscribe(s, &s->room_feed, &p->rooms);
     lobby_unsubscribe(s, player);
     account_at(s, p->account)->player = NONE;
@@ -3025,7 +3641,6 @@ static bool player_add(struct nascar *s, uint32_t c, uint32_t account)
     struct account *a = account_at(s, account);
     p->last_login_s = a->last_login_s ? a->last_login_s : a->created_s;
     a->player = player;
-    a->last_login_s = s->wall_s;
     conn->player = player;
     conn->state = CONN_ACCOUNT;
     return true;
@@ -3110,13 +3725,15 @@ static void pair_leave(struct nascar *s, uint32_t player)
     struct player *p = player_at(s, player);
     uint32_t number = p->pair;
     struct pair *pair = pair_at(s, number);
-    bool was_busy = player_busy(s, p);
+    bool was_busy = player_busy(s, p), was_racing = is_racing(s, p);
     if (pair->guest)
         dismiss_guest(s, pair);
     pair->player[p->side] = NONE;
     p->pair = NONE;
     if (was_busy)
         user_changed(s, player);
+    if (was_racing)
+        presence_changed(s, p->persona);
     if (pair->player[0] == NONE && pair->player[1] == NONE) {
         timer_stop(s, s->pair_timers + number);
         pool_give(s, &s->pairs, number);
@@ -3211,20 +3828,50 @@ static void write_ses(struct outgoing *f, const struct race *race)
     put_text(f, tag_P4, "");
 }
 
-/* `+ses` and `play` to both, with one seed. The challenger hosts, unless only
- * the other said so. */
+/* The ticket of a race, and who has reported what. */
+static void write_race_record(struct outgoing *f, const char *ticket, int64_t when_s, const char *host,
+                              const char *opponent, uint32_t reported, uint32_t told)
+{
+    frame_begin(f, "race", "");
+    put_raw(f, tag_AUTH, ticket);
+    put_number(f, tag_WHEN, when_s);
+    put_number(f, tag_FLAGS, reported);
+    put_number(f, tag_SEQN, told);
+    put_text(f, tag_HOST, host);
+    put_text(f, tag_OPPO, opponent);
+}
+
+/* Both are ready, or time is up: the ticket for the results becomes durable
+ * before anybody is told of it. The challenger hosts, unless only the other
+ * said so. */
+static void race_prepare(struct nascar *s, uint32_t number)
+{
+    struct pair *pair = pair_at(s, number);
+    char ticket[2 * sizeof pair->ticket + 1];
+    uint32_t host = pair->hosts[1] && !pair->hosts[0] ? 1 : 0;
+    timer_stop(s, s->pair_timers + number);
+    pair->starting = true;
+    pair->waits_for = ++s->next_ticket;
+    write_hex(ticket, pair->ticket, sizeof pair->ticket);
+    write_race_record(&s->frame, ticket, s->wall_s, player_name(s, pair->player[host]),
+                      player_name(s, pair->player[1 - host]), 0, 0);
+    queue_record(s, s->conns.capacity + number, pair->waits_for, false);
+}
+
+/* `+ses` and `play` to both, with one seed. */
 static void race_start(struct nascar *s, uint32_t number)
 {
     struct pair *pair = pair_at(s, number);
     uint32_t host = pair->hosts[1] && !pair->hosts[0] ? 1 : 0;
     struct race race;
-    char seed[24];
+    char seed[24], ticket[2 * sizeof pair->ticket + 1];
     memset(&race, 0, sizeof race);
+    write_hex(ticket, pair->ticket, sizeof pair->ticket);
     race.host = player_name(s, pair->player[host]);
     race.second = player_name(s, pair->player[1 - host]);
     race.seed = pair->seed;
     race.when_s = s->wall_s;
-    race.ticket = pair->ticket;
+    race.ticket = ticket;
     write_number(seed, to_signed(pair->seed));
     copy_text(race.name, sizeof race.name, race.host);
     append_text(race.name, sizeof race.name, ".");
@@ -3243,9 +3890,11 @@ static void race_start(struct nascar *s, uint32_t number)
         store_be32(s->frame.bytes + 8, s->frame.size);
         conn_write(s, p->conn, s->frame.bytes, s->frame.size);
     }
-    timer_stop(s, s->pair_timers + number);
+    pair->starting = false;
     pair->state = PAIR_RACING;
     pair->started_ms = s->now_ms;
+    for (uint32_t side = 0; side < 2; side++)
+        presence_changed(s, player_at(s, pair->player[side])->persona);
     uint32_t line = log_begin(s, NASCAR_LOG_INFO, "race");
     log_text(s, "host", race.host);
     log_text(s, "guest", race.second);
@@ -3258,11 +3907,9 @@ static void challenge_offer(struct nascar *s, uint32_t challenger, uint32_t targ
     uint32_t number = pool_take(s, &s->pairs); /* one for each client: never fails */
     assert(number != NONE);
     struct pair *pair = pair_at(s, number);
-    uint8_t ticket[16];
     pair->player[0] = challenger;
     pair->player[1] = target;
-    draw(s, ticket, sizeof ticket);
-    write_hex(pair->ticket, ticket, sizeof ticket);
+    draw(s, pair->ticket, sizeof pair->ticket);
     pair->seed = draw_u32(s);
     if (pair->seed == 0)
         pair->seed = 1;
@@ -3676,20 +4323,20 @@ static enum failure create_account(struct nascar *s, uint32_t c, const struct re
     write_account(&s->frame, "acct", &a);
     copy_text(persona, sizeof persona, name);
     if (with_persona && is_name_free(s, persona))
-        put_text(&s->frame, tag_PERS, persona);
+        put_text(&s->frame, tag_PERSONAS, persona);
     send_record(s, c);
     return OK;
 }
 
-static void put_personas(struct nascar *s, const struct account *a)
+static void put_personas(const struct nascar *s, struct outgoing *f, const struct account *a)
 {
-    char list[PERSONAS_PER_ACCOUNT * (PERSONA_CHARS + 1) + 1] = "";
+    char list[PERSONA_LIST_CHARS + 1] = "";
     for (uint32_t i = 0; i < PERSONAS_PER_ACCOUNT && a->persona[i] != NONE; i++) {
         if (i > 0)
             append_text(list, sizeof list, ",");
         append_text(list, sizeof list, persona_at(s, a->persona[i])->name);
     }
-    put_text(&s->frame, tag_PERSONAS, list);
+    put_text(f, tag_PERSONAS, list);
 }
 
 /* A new `auth` or `acct` on a connection: whoever was logged in on it is out. */
@@ -3713,6 +4360,10 @@ static enum failure log_in(struct nascar *s, uint32_t c, uint32_t account)
     timer_stop(s, conn_timer(c, T_PHASE));
     ping_start(s, c); /* it may have left out `addr` */
     log_end(s, log_conn(s, NASCAR_LOG_INFO, "login", c));
+    frame_begin(&s->frame, "seen", "");
+    put_number(&s->frame, tag_LAST, s->wall_s);
+    put_text(&s->frame, tag_NAME, account_at(s, account)->name);
+    queue_record(s, NONE, 0, true);
     return OK;
 }
 
@@ -3731,7 +4382,7 @@ static enum failure finish_auth(struct nascar *s, uint32_t c, const struct reque
     put_date(&s->frame, tag_LAST, conn_player(s, c)->last_login_s);
     put_text(&s->frame, tag_SPAM, a->spam);
     put_text(&s->frame, tag_NAME, a->name);
-    put_personas(s, a);
+    put_personas(s, &s->frame, a);
     put_text(&s->frame, tag_MAIL, a->mail);
     send_frame(s, c);
     return OK;
@@ -4005,23 +4656,61 @@ static enum failure applied_dper(struct nascar *s, uint32_t c, const struct requ
     return OK;
 }
 
+/* The hash of a buddy ticket is all that is kept of it. */
+static void write_ticket_record(struct outgoing *f, const char *persona, const uint8_t hash[16], int64_t until_s)
+{
+    char text[33];
+    write_hex(text, hash, 16);
+    frame_begin(f, "tick", "");
+    put_raw(f, tag_HASH, text);
+    put_number(f, tag_WHEN, until_s);
+    put_text(f, tag_PERS, persona);
+}
+
+static void hash_ticket(const uint8_t ticket[8], uint8_t out[16])
+{
+    uint8_t hash[32];
+    sha256(ticket, 8, hash);
+    memcpy(out, hash, 16);
+}
+
+/* A new ticket for the buddy service is kept first. */
 static enum failure do_pers(struct nascar *s, uint32_t c, const struct request *q)
 {
+    struct conn *conn = conn_at(s, c);
+    uint8_t hash[16];
     if (!has_tag(q, tag_PERS))
         return MISSING;
     uint32_t number = own_persona(s, c, q);
     if (number == NONE)
         return NO_ACCOUNT;
-    uint32_t player = conn_at(s, c)->player;
+    draw(s, conn->lkey, sizeof conn->lkey);
+    hash_ticket(conn->lkey, hash);
+    write_ticket_record(&s->frame, persona_at(s, number)->name, hash, s->wall_s + TICKET_S);
+    send_record(s, c);
+    return OK;
+}
+
+/* A ticket that could not be kept is good as long as the server runs: nobody
+ * is kept out by a full disk. */
+static enum failure applied_pers(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
+{
+    uint32_t number = own_persona(s, c, q), player = conn_at(s, c)->player;
+    if (number == NONE)
+        return NO_ACCOUNT;
     struct persona *persona = persona_at(s, number);
-    char ticket[2 + 2 * sizeof persona->ticket] = "$";
+    struct conn *conn = conn_at(s, c);
+    char ticket[2 + 2 * sizeof conn->lkey] = "$";
+    if (failure)
+        hash_ticket(conn->lkey, persona->ticket_hash);
+    if (failure)
+        persona->ticket_until_s = s->wall_s + TICKET_S;
     uint32_t old = player_at(s, player)->persona;
     bool again = old != NONE, from_hub = again && player_at(s, player)->room == HUB;
     persona_off(s, player);
     persona_on(s, player, number);
-    draw(s, persona->ticket, sizeof persona->ticket);
-    write_hex(ticket + 1, persona->ticket, sizeof persona->ticket);
-    persona->ticket_until_s = s->wall_s + TICKET_S;
+    write_hex(ticket + 1, conn->lkey, sizeof conn->lkey);
+    wipe(conn->lkey, sizeof conn->lkey);
     reply_begin(s, q, OK);
     put_raw(&s->frame, tag_LKEY, ticket);
     put_date(&s->frame, tag_LAST, player_at(s, player)->last_login_s);
@@ -4128,18 +4817,9 @@ static enum failure do_news(struct nascar *s, uint32_t c, const struct request *
     return OK;
 }
 
-/* `count` zeros as the profile has them: comma-separated hex. */
-static void put_zeros(struct outgoing *f, enum tag tag, int count)
-{
-    put_key(f, tag);
-    for (int i = 0; i < count; i++)
-        put_chars(f, i > 0 ? ",0" : "0");
-    put_byte(f, '\n');
-}
-
 static enum failure do_user(struct nascar *s, uint32_t c, const struct request *q)
 {
-    char name[ANY_NAME_CHARS + 1];
+    char name[ANY_NAME_CHARS + 1], standing[LEADERBOARD_CHARS + 32];
     get_name(q, tag_PERS, name);
     if (!has_tag(q, tag_PERS))
         return MISSING;
@@ -4148,10 +4828,13 @@ static enum failure do_user(struct nascar *s, uint32_t c, const struct request *
         return NO_USER;
     uint32_t player = persona_at(s, persona)->player;
     reply_begin(s, q, OK);
-    put_zeros(&s->frame, tag_STAT, 21);
-    put_zeros(&s->frame, tag_INFO, 2);
+    /* 21 longs; what the console calls them is unknown: ours come first [own]. */
+    write_figures(standing, sizeof standing, &persona_at(s, persona)->figures, true);
+    append_text(standing, sizeof standing, ",0,0,0,0,0,0,0,0,0,0,0,0,0,0");
+    put_raw(&s->frame, tag_STAT, standing);
+    put_raw(&s->frame, tag_INFO, "0,0");
     put_address(&s->frame, tag_ADDR, player == NONE ? 0 : address_for(s, c, player_at(s, player)));
-    put_raw(&s->frame, tag_RANK, "0");
+    put_number(&s->frame, tag_RANK, shown_rank(s, persona));
     put_raw(&s->frame, tag_TITLE, "1");
     put_text(&s->frame, tag_PERS, persona_at(s, persona)->name);
     put_text(&s->frame, tag_ROOM, player == NONE ? "" : room_at(s, player_at(s, player)->room)->name);
@@ -4162,18 +4845,20 @@ static enum failure do_user(struct nascar *s, uint32_t c, const struct request *
 /* A reply without N is dropped by the console, so a failure has it too. */
 static enum failure do_onln(struct nascar *s, uint32_t c, const struct request *q)
 {
-    char name[ANY_NAME_CHARS + 1];
+    char name[ANY_NAME_CHARS + 1], standing[LEADERBOARD_CHARS + 1] = "";
     if (!has_tag(q, tag_PERS))
         return MISSING;
     get_name(q, tag_PERS, name);
-    uint32_t player = find_online(s, name);
+    uint32_t player = find_online(s, name), persona = player == NONE ? NONE : player_at(s, player)->persona;
     const char *shown = player == NONE ? name : player_name(s, player);
     reply_begin(s, q, player == NONE ? NO_USER : OK);
-    put_raw(&s->frame, tag_R, "0");
-    put_raw(&s->frame, tag_P, "0");
+    if (player != NONE)
+        write_standing(s, persona, standing);
+    put_number(&s->frame, tag_R, player == NONE ? 0 : shown_rank(s, persona));
+    put_number(&s->frame, tag_P, standing[0] ? persona_at(s, persona)->figures.rating : 0);
+    put_raw(&s->frame, tag_S, standing);
     put_text(&s->frame, tag_N, shown);
     put_text(&s->frame, tag_PERS, shown);
-    put_text(&s->frame, tag_S, "");
     send_frame(s, c);
     return OK;
 }
@@ -4384,6 +5069,18 @@ static enum failure challenge_message(struct nascar *s, uint32_t c, const struct
     return OK;
 }
 
+/* Keeps a line for those who report abuse; `to` "": said in a room. */
+static void note_line(struct nascar *s, const char *from, const char *to, const char *room, const char *text)
+{
+    struct chat_line *line = &s->chat[s->chat_count++ % CHAT_LINES];
+    memset(line, 0, sizeof *line);
+    line->at_s = s->wall_s;
+    copy_text(line->from, sizeof line->from, from);
+    copy_text(line->to, sizeof line->to, to);
+    copy_text(line->room, sizeof line->room, room);
+    copy_text(line->text, sizeof line->text, text);
+}
+
 /* Room chat, to everyone in the room, the sender too. */
 static enum failure say_in_room(struct nascar *s, uint32_t c, const struct request *q, const char *flags,
                                 const char *text)
@@ -4394,6 +5091,7 @@ static enum failure say_in_room(struct nascar *s, uint32_t c, const struct reque
     if (room->crowded > 0)
         return STALL;
     reply(s, c, q, OK);
+    note_line(s, player_persona(s, p)->name, "", room->name, text);
     write_message(s, flags, player_persona(s, p)->name, 0, room->ident, text);
     for (uint32_t i = room->members; i != NONE; i = player_at(s, i)->room_next)
         if (!shunned || !ignores(s, player_at(s, i)->persona, p->persona))
@@ -4408,6 +5106,7 @@ static enum failure say_in_private(struct nascar *s, uint32_t c, const struct re
     if (conn_at(s, to->conn)->crowded)
         return STALL;
     reply(s, c, q, OK);
+    note_line(s, player_persona(s, p)->name, player_persona(s, to)->name, "", text);
     if (ignores(s, to->persona, p->persona))
         return OK;
     write_message(s, flags, player_persona(s, p)->name, 0, room_at(s, to->room)->ident, text);
@@ -4519,12 +5218,340 @@ static enum failure do_chal(struct nascar *s, uint32_t c, const struct request *
     reply_begin(s, q, OK);
     put_raw(&s->frame, tag_MODE, "play");
     send_frame(s, c);
-    if (pair->state == PAIR_ACCEPTED && pair->ready[0] && pair->ready[1]) /* else it has begun without */
-        race_start(s, p->pair);
+    if (pair->state == PAIR_ACCEPTED && !pair->starting && pair->ready[0] && pair->ready[1])
+        race_prepare(s, p->pair); /* else it has begun without */
     return OK;
 }
 
-/* ---- Commands: buddies (PROTOCOL 9, as far as a roster goes) -------------- */
+/* ---- Commands: results (PROTOCOL 5) --------------------------------------- */
+
+/* What a `rank` says of its race: the numbers of both sides, 0 the host's. */
+struct result {
+    int32_t start[2], finish[2], laps[2], led[2], disconnected[2], disqualified[2];
+};
+
+#define MAX_PLACE 64
+#define MAX_LAPS 1000
+#define MAX_TIME 86400000 /* a day in ms */
+
+/* A number that must be one, within its range; 0 if it is not there. */
+static bool get_ranged(const struct request *q, enum tag tag, int32_t min, int32_t max, int32_t *value)
+{
+    char text[16];
+    uint32_t size = get_text(q, tag, text, sizeof text), sign = text[0] == '-' || text[0] == '+';
+    *value = 0;
+    if (!has_tag(q, tag))
+        return true;
+    if (size <= sign || size > 10 || strspn(text + sign, "0123456789") != size - sign)
+        return false;
+    int64_t n = 0;
+    for (const char *p = text + sign; *p; p++)
+        n = n * 10 + (*p - '0');
+    n = text[0] == '-' ? -n : n;
+    *value = n >= min && n <= max ? (int32_t)n : 0;
+    return n >= min && n <= max;
+}
+
+/* Reads and checks every number of a `rank`. */
+static bool get_result(const struct request *q, struct result *r)
+{
+    int32_t other;
+    bool good = get_ranged(q, tag_RACETIME, -1, MAX_TIME, &other) && get_ranged(q, tag_SET_TRACKID, 0, 255, &other) &&
+                get_ranged(q, tag_SET_NUMAI, 0, MAX_PLACE, &other) &&
+                get_ranged(q, tag_SET_RACELEN, 0, MAX_LAPS, &other);
+    for (uint32_t side = 0; side < 2; side++) {
+        /* each pair of tags stands side by side in the list of all tags */
+        good = good && get_ranged(q, tag_STARTPOS0 + side, 0, MAX_PLACE, &r->start[side]) &&
+               get_ranged(q, tag_FINISPOS0 + side, 0, MAX_PLACE, &r->finish[side]) &&
+               get_ranged(q, tag_LAPSCOMP0 + side, 0, MAX_LAPS, &r->laps[side]) &&
+               get_ranged(q, tag_LAPSLED0 + side, 0, MAX_LAPS, &r->led[side]) &&
+               get_ranged(q, tag_DISCTIME0 + side, -1, MAX_TIME, &r->disconnected[side]) &&
+               get_ranged(q, tag_DISQTIME0 + side, -1, MAX_TIME, &r->disqualified[side]);
+        bool out = good && (r->disconnected[side] > 0 || r->disqualified[side] > 0);
+        good = good && has_tag(q, tag_FINISPOS0 + side) && (r->finish[side] > 0 || out);
+    }
+    return good && (r->finish[0] != r->finish[1] || r->finish[0] == 0);
+}
+
+/* The side that won; 2 if nobody did. */
+static uint32_t winner_of(const struct result *r)
+{
+    bool out[2];
+    for (uint32_t side = 0; side < 2; side++)
+        out[side] = r->disconnected[side] > 0 || r->disqualified[side] > 0;
+    if (out[0] || out[1])
+        return out[0] && out[1] ? 2 : out[0];
+    return r->finish[1] < r->finish[0];
+}
+
+/* What a race makes of the figures of both, the host's first. */
+static void count_result(struct figures figures[2], const struct result *r)
+{
+    uint32_t winner = winner_of(r);
+    for (uint32_t side = 0; side < 2; side++) {
+        struct figures *f = &figures[side];
+        if (f->races++ == 0)
+            f->rating = FIRST_RATING;
+        f->wins += winner == side;
+        f->losses += winner == 1 - side;
+        f->disconnects += r->disconnected[side] > 0;
+        f->laps_led += (uint32_t)r->led[side];
+        if (r->finish[side] > 0 && (f->best_finish == 0 || (uint32_t)r->finish[side] < f->best_finish))
+            f->best_finish = (uint32_t)r->finish[side];
+    }
+    if (winner > 1)
+        return;
+    uint32_t *won = &figures[winner].rating, *lost = &figures[1 - winner].rating, points = elo_points(*won, *lost);
+    *won = min_u32(*won + points, LAST_RATING);
+    *lost -= min_u32(points, *lost);
+}
+
+/* A sum over a result, to see whether two are the same. */
+static uint32_t result_sum(const struct result *r)
+{
+    const int32_t *const parts[] = {r->start, r->finish, r->laps, r->led, r->disconnected, r->disqualified};
+    uint32_t sum = 2166136261u; /* FNV-1a, by numbers */
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        for (uint32_t side = 0; side < 2; side++)
+            sum = (sum ^ (uint32_t)parts[i][side]) * 16777619u;
+    return sum;
+}
+
+static bool read_ticket(const char *hex, uint8_t *out, size_t size)
+{
+    if (strlen(hex) != 2 * size)
+        return false;
+    for (size_t i = 0; i < size; i++) {
+        int high = hex_value((uint8_t)hex[2 * i]), low = hex_value((uint8_t)hex[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return false;
+        out[i] = (uint8_t)(high << 4 | low);
+    }
+    return true;
+}
+
+static void put_figures(struct outgoing *f, enum tag tag, const struct figures *figures)
+{
+    char text[7 * 11 + 1];
+    write_figures(text, sizeof text, figures, false);
+    put_raw(f, tag, text);
+}
+
+/* Whoever has the ticket of a race that it was in says how it ended. The first
+ * report counts, the other one is compared. Figures are kept as they have come
+ * to be, so a persona's next result waits until its last one is kept. */
+static enum failure do_rank(struct nascar *s, uint32_t c, const struct request *q)
+{
+    char ticket[64];
+    uint8_t bytes[16];
+    struct result result;
+    uint32_t player = conn_at(s, c)->player, persona = player_at(s, player)->persona;
+    uint32_t chars = get_text(q, tag_AUTH, ticket, sizeof ticket);
+    if (chars == 0)
+        return MISSING;
+    uint32_t i = read_ticket(ticket, bytes, sizeof bytes) ? find_race(s, bytes) : NONE;
+    if (i == NONE || race_at(s, i)->when_s + RACE_S <= s->wall_s)
+        return NO_SESSION;
+    const struct open_race *race = race_at(s, i);
+    uint32_t side = race->persona[0] == persona ? 0 : 1;
+    if (race->persona[side] != persona || race->reported & 1u << side)
+        return NO_SESSION;
+    if (!get_result(q, &result))
+        return MISSING;
+    uint32_t sum = result_sum(&result);
+    struct persona *racer[2] = {NULL, NULL};
+    for (uint32_t k = 0; k < 2; k++)
+        if (race->persona[k] != NONE)
+            racer[k] = persona_at(s, race->persona[k]);
+    bool first = race->reported == 0, pending = (racer[0] && racer[0]->pending) || (racer[1] && racer[1]->pending);
+    if (pending)
+        return STALL;
+    frame_begin(&s->frame, "rank", "");
+    write_hex(ticket, race->ticket, sizeof race->ticket);
+    put_raw(&s->frame, tag_AUTH, ticket);
+    put_number(&s->frame, tag_FLAGS, race->reported | 1u << side);
+    put_number(&s->frame, tag_SEQN, first ? sum : race->told);
+    struct figures figures[2] = {{0, 0, 0, 0, FIRST_RATING, 0, 0}, {0, 0, 0, 0, FIRST_RATING, 0, 0}};
+    for (uint32_t k = 0; k < 2; k++)
+        if (racer[k] && racer[k]->figures.races > 0)
+            figures[k] = racer[k]->figures;
+    if (first)
+        count_result(figures, &result);
+    for (uint32_t k = 0; first && k < 2; k++) {
+        if (!racer[k])
+            continue;
+        racer[k]->pending = true;
+        put_figures(&s->frame, k == 0 ? tag_P1 : tag_P2, &figures[k]);
+        put_text(&s->frame, k == 0 ? tag_HOST : tag_OPPO, racer[k]->name);
+    }
+    uint32_t line = log_conn(s, first || sum == race->told ? NASCAR_LOG_INFO : NASCAR_LOG_WARN,
+                             first ? "result" : sum == race->told ? "result_confirmed" : "result_differs", c);
+    log_text(s, "host", racer[0] ? racer[0]->name : "");
+    log_text(s, "guest", racer[1] ? racer[1]->name : "");
+    log_number(s, "host_finish", result.finish[0]);
+    log_number(s, "guest_finish", result.finish[1]);
+    log_end(s, line);
+    send_record(s, c);
+    return OK;
+}
+
+static enum failure applied_rank(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
+{
+    char ticket[64];
+    uint8_t bytes[16];
+    uint32_t player = conn_at(s, c)->player;
+    const struct player *p = player_at(s, player);
+    if (failure)
+        return failure;
+    reply(s, c, q, OK);
+    /* Back from that race, or from one before the present one? */
+    (void)get_text(q, tag_AUTH, ticket, sizeof ticket);
+    if (p->pair != NONE && read_ticket(ticket, bytes, sizeof bytes) &&
+        memcmp(bytes, pair_at(s, p->pair)->ticket, sizeof bytes) == 0)
+        race_leave(s, player);
+    return OK;
+}
+
+/* The leaderboard: the reply, then its rows as the outbox drains. */
+static enum failure do_snap(struct nascar *s, uint32_t c, const struct request *q)
+{
+    struct player *p = conn_player(s, c);
+    char name[ANY_NAME_CHARS + 1];
+    uint32_t index = get_number(q, tag_INDEX, get_number(q, tag_START, 0)), range = get_number(q, tag_RANGE, 10);
+    if (p->rows_left > 0)
+        return STALL; /* those of the last one are not all told */
+    get_name(q, tag_FIND, name);
+    uint32_t start = index;
+    uint32_t all = tree_size(s, s->ranked);
+    if (name[0]) { /* who has not raced has no row: not a failure, the game asks for its own */
+        uint32_t persona = find_persona(s, name);
+        start = persona == NONE || !is_ranked(s, persona) ? all : rank_of(s, persona) - 1;
+    }
+    uint32_t rest = start < all ? all - start : 0;
+    p->rows_next = start + 1;
+    p->rows_left = min_u32(rest, min_u32(to_signed(range) < 0 ? 0 : range, ROWS_ASKED));
+    reply_begin(s, q, OK);
+    put_number(&s->frame, tag_CHAN, to_signed(get_number(q, tag_CHAN, 0)));
+    put_number(&s->frame, tag_INDEX, to_signed(index));
+    put_number(&s->frame, tag_RANGE, to_signed(range));
+    put_number(&s->frame, tag_START, to_signed(start));
+    put_number(&s->frame, tag_SEQN, p->rows_left);
+    send_frame(s, c);
+    mark_behind(s, conn_at(s, c)->player);
+    return OK;
+}
+
+static void write_report_record(struct outgoing *f, const struct report *r)
+{
+    frame_begin(f, "rept", "");
+    put_number(f, tag_ID, r->id);
+    put_number(f, tag_TIME, r->at_s);
+    put_text(f, tag_NAME, r->by);
+    put_text(f, tag_PERS, r->about);
+}
+
+static void write_line_record(struct outgoing *f, uint32_t id, uint32_t index, const struct chat_line *line)
+{
+    frame_begin(f, "line", "");
+    put_number(f, tag_ID, id);
+    put_number(f, tag_INDEX, index);
+    put_number(f, tag_TIME, line->at_s);
+    put_text(f, tag_NAME, line->from);
+    put_text(f, tag_PERS, line->to);
+    put_text(f, tag_ROOM, line->room);
+    put_text(f, tag_TEXT, line->text);
+}
+
+/* An abuse report, with what the server saw of the two, for the operator. */
+static enum failure do_rept(struct nascar *s, uint32_t c, const struct request *q)
+{
+    char name[ANY_NAME_CHARS + 1];
+    const struct player *p = conn_player(s, c);
+    uint32_t own = 0;
+    struct report report;
+    if (!has_tag(q, tag_PERS))
+        return MISSING;
+    get_name(q, tag_PERS, name);
+    uint32_t persona = find_persona(s, name);
+    if (persona == NONE || persona == p->persona)
+        return NO_USER;
+    memset(&report, 0, sizeof report);
+    copy_text(report.by, sizeof report.by, player_persona(s, p)->name);
+    copy_text(report.about, sizeof report.about, persona_at(s, persona)->name);
+    for (uint32_t i = 0; i < s->reports.high; i++)
+        own += report_at(s, i)->link == LIVE && same_name(report_at(s, i)->by, report.by);
+    if (pool_full(&s->reports) || own >= REPORTS_PER_PERSONA ||
+        s->report_lines.capacity - s->report_lines.live < CHAT_LINES)
+        return SERVER_FULL;
+    report.id = ++s->next_report;
+    report.at_s = s->wall_s;
+    conn_at(s, c)->report = report.id;
+    write_report_record(&s->frame, &report);
+    send_record(s, c);
+    return OK;
+}
+
+static uint32_t find_report(const struct nascar *s, uint32_t id)
+{
+    for (uint32_t i = 0; i < s->reports.high; i++)
+        if (report_at(s, i)->link == LIVE && report_at(s, i)->id == id)
+            return i;
+    return NONE;
+}
+
+/* Does a line belong to a report? A private one if it went between the two; one
+ * said in a room if one of the two said it, or has spoken there. */
+static bool belongs_to(const struct nascar *s, const struct report *r, const struct chat_line *line)
+{
+    bool by_one = same_name(line->from, r->by) || same_name(line->from, r->about);
+    if (!line->room[0])
+        return by_one && (same_name(line->to, r->by) || same_name(line->to, r->about));
+    uint64_t i = s->chat_count > CHAT_LINES ? s->chat_count - CHAT_LINES : 0;
+    for (; !by_one && i < s->chat_count; i++) {
+        const struct chat_line *other = &s->chat[i % CHAT_LINES];
+        by_one = strcmp(other->room, line->room) == 0 &&
+                 (same_name(other->from, r->by) || same_name(other->from, r->about));
+    }
+    return by_one;
+}
+
+/* The report is kept: now its lines, as many at a time as leave slots for others. */
+static enum failure applied_rept(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
+{
+    uint32_t i = failure ? NONE : find_report(s, conn_at(s, c)->report), lines = 0;
+    if (failure)
+        return failure;
+    if (i == NONE)
+        return SERVER_FULL;
+    struct report *r = report_at(s, i);
+    if (r->chat_end == 0) { /* the first time */
+        r->chat_end = s->chat_count;
+        r->chat_next = s->chat_count > CHAT_LINES ? s->chat_count - CHAT_LINES : 0;
+    }
+    if (s->chat_count > CHAT_LINES && r->chat_next < s->chat_count - CHAT_LINES)
+        r->chat_next = s->chat_count - CHAT_LINES; /* said over meanwhile */
+    while (r->chat_next < r->chat_end && lines < REPORT_LINES_A_STEP && s->record_count + (lines > 0) < RECORDS) {
+        const struct chat_line *line = &s->chat[r->chat_next++ % CHAT_LINES];
+        if (!belongs_to(s, r, line))
+            continue;
+        if (lines > 0) /* whoever reports waits for the last one */
+            queue_record(s, NONE, 0, false);
+        lines++;
+        write_line_record(&s->frame, r->id, r->written++, line);
+    }
+    if (lines > 0) {
+        send_record(s, c);
+        return OK;
+    }
+    uint32_t entry = log_conn(s, NASCAR_LOG_WARN, "report", c);
+    log_number(s, "id", r->id);
+    log_text(s, "about", r->about);
+    log_end(s, entry);
+    reply(s, c, q, OK);
+    return OK;
+}
+
+/* ---- Commands: buddies (PROTOCOL 9) --------------------------------------- */
 
 /* The persona of USER=<persona>/cso/<product>: what stands before / or @. */
 static void get_user(const struct request *q, char out[ANY_NAME_CHARS + 1])
@@ -4539,7 +5566,8 @@ static void get_user(const struct request *q, char out[ANY_NAME_CHARS + 1])
 static enum failure do_buddy_auth(struct nascar *s, uint32_t c, const struct request *q)
 {
     struct conn *conn = conn_at(s, c);
-    char name[ANY_NAME_CHARS + 1], text[32], hex[17];
+    char name[ANY_NAME_CHARS + 1], text[32];
+    uint8_t ticket[8], hash[16];
     if (conn->state == CONN_NEW) {
         conn->state = CONN_BUDDY_NEW;
         timer_start(s, conn_timer(c, T_PHASE), Q_BUDDY_LOGIN);
@@ -4547,24 +5575,15 @@ static enum failure do_buddy_auth(struct nascar *s, uint32_t c, const struct req
     }
     get_user(q, name);
     (void)get_text(q, tag_LKEY, text, sizeof text);
-    const char *given = text[0] == '$' ? text + 1 : text;
     uint32_t number = find_persona(s, name);
-    if (number == NONE || strlen(given) != sizeof hex - 1)
+    if (number == NONE || !read_ticket(text[0] == '$' ? text + 1 : text, ticket, sizeof ticket))
         return BAD_TICKET;
-    struct persona *persona = persona_at(s, number);
-    write_hex(hex, persona->ticket, sizeof persona->ticket);
-    for (char *p = text; *p; p++)
-        *p = (char)lower((uint8_t)*p);
-    if (!equal_secret((const uint8_t *)hex, (const uint8_t *)given, sizeof hex) ||
-        persona->ticket_until_s <= s->wall_s)
+    const struct persona *persona = persona_at(s, number);
+    hash_ticket(ticket, hash);
+    if (!equal_secret(persona->ticket_hash, hash, sizeof hash) || persona->ticket_until_s <= s->wall_s)
         return BAD_TICKET;
-    if (persona->buddy != NONE) {
-        conn_doom(s, persona->buddy, "buddy link elsewhere");
-        conn_at(s, persona->buddy)->persona = NONE;
-    }
-    persona->buddy = c;
-    conn->persona = number;
     conn->state = CONN_BUDDY;
+    buddy_add(s, c, number);
     timer_stop(s, conn_timer(c, T_PHASE));
     ping_start(s, c);
     reply_begin(s, q, OK);
@@ -4573,9 +5592,66 @@ static enum failure do_buddy_auth(struct nascar *s, uint32_t c, const struct req
     return OK;
 }
 
+static struct buddy *conn_buddy(const struct nascar *s, uint32_t c)
+{
+    return buddy_at(s, conn_at(s, c)->buddy);
+}
+
+/* What the console says of its player; its friends are told. */
 static enum failure do_presence(struct nascar *s, uint32_t c, const struct request *q)
 {
+    struct buddy *b = conn_buddy(s, c);
+    char show[8];
+    (void)get_text(q, tag_SHOW, show, sizeof show);
+    int word = word_index("DISC CHAT AWAY XA DND PASS", show[0] ? show : "CHAT");
+    if (word < 0)
+        return MISSING;
+    b->show = (uint32_t)word;
+    (void)get_text(q, tag_PROD, b->product, sizeof b->product);
+    (void)get_text(q, tag_STAT, b->status, sizeof b->status);
+    presence_changed(s, b->persona);
     reply(s, c, q, OK);
+    return OK;
+}
+
+/* The persona that USER names, or NONE. */
+static uint32_t get_persona(const struct nascar *s, const struct request *q)
+{
+    char name[ANY_NAME_CHARS + 1];
+    get_user(q, name);
+    return find_persona(s, name);
+}
+
+static enum failure do_watch(struct nascar *s, uint32_t c, const struct request *q)
+{
+    uint32_t persona = get_persona(s, q), buddy = conn_at(s, c)->buddy;
+    if (persona == NONE)
+        return NO_USER;
+    uint32_t i = find_watch(s, buddy, persona);
+    if (buddy_at(s, buddy)->asked == WATCHES_ASKED && (i == NONE || !(watch_at(s, i)->why & WATCH_ASKED)))
+        return ROSTER_FULL;
+    watch_due(s, watch_add(s, buddy, persona, WATCH_ASKED));
+    reply(s, c, q, OK);
+    return OK;
+}
+
+static enum failure do_unwatch(struct nascar *s, uint32_t c, const struct request *q)
+{
+    uint32_t persona = get_persona(s, q);
+    if (persona != NONE)
+        watch_drop(s, conn_at(s, c)->buddy, persona, WATCH_ASKED);
+    reply(s, c, q, OK);
+    return OK;
+}
+
+/* The answer is the push itself. */
+static enum failure do_ask_presence(struct nascar *s, uint32_t c, const struct request *q)
+{
+    uint32_t persona = get_persona(s, q);
+    if (persona == NONE)
+        return NO_USER;
+    write_presence(s, &s->frame, persona);
+    send_frame(s, c);
     return OK;
 }
 
@@ -4590,7 +5666,8 @@ static uint32_t get_list(const struct request *q)
 /* SIZE says how many ROST follow; 0 is what ends an empty roster. */
 static enum failure do_roster(struct nascar *s, uint32_t c, const struct request *q)
 {
-    uint32_t owner = conn_at(s, c)->persona, list = get_list(q), id = get_number(q, tag_ID, 0), rows = 0;
+    struct buddy *b = conn_buddy(s, c);
+    uint32_t owner = b->persona, list = get_list(q), id = get_number(q, tag_ID, 0), rows = 0;
     if (!list)
         return MISSING;
     for (uint32_t i = persona_at(s, owner)->edges; i != NONE; i = edge_at(s, i)->next)
@@ -4608,6 +5685,11 @@ static enum failure do_roster(struct nascar *s, uint32_t c, const struct request
         put_text(&s->frame, tag_GROUP, "");
         send_frame(s, c);
     }
+    for (uint32_t i = b->watches; list == LIST_BUDDY && i != NONE; i = watch_at(s, i)->next_own)
+        if ((watch_at(s, i)->why & WATCH_ROSTER) && presence_of(s, watch_at(s, i)->persona) != SHOW_DISC)
+            watch_at(s, i)->due = true;
+    b->delivers = true;
+    buddy_behind(s, conn_at(s, c)->buddy);
     return OK;
 }
 
@@ -4633,10 +5715,7 @@ static void write_roster_record(struct outgoing *f, const char *owner, const cha
 /* RADD and RDEL: what the lists of one persona will say about another. */
 static enum failure change_roster(struct nascar *s, uint32_t c, const struct request *q, bool add)
 {
-    char name[ANY_NAME_CHARS + 1];
-    uint32_t owner = conn_at(s, c)->persona, list = get_list(q);
-    get_user(q, name);
-    uint32_t other = find_persona(s, name);
+    uint32_t owner = conn_buddy(s, c)->persona, list = get_list(q), other = get_persona(s, q);
     if (!list)
         return answer_roster(s, c, q, MISSING);
     if (!add && other == NONE) /* deleted meanwhile: gone from the roster, too */
@@ -4666,16 +5745,175 @@ static enum failure do_roster_delete(struct nascar *s, uint32_t c, const struct 
 
 static enum failure applied_roster(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
 {
-    char name[ANY_NAME_CHARS + 1];
     if (failure)
         return answer_roster(s, c, q, failure);
-    get_user(q, name);
-    uint32_t other = find_persona(s, name);
+    uint32_t other = get_persona(s, q);
+    bool added = other != NONE && memcmp(q->kind, "RADD", 4) == 0;
     reply_begin(s, q, OK);
     put_number(&s->frame, tag_ID, get_number(q, tag_ID, 0));
-    if (other != NONE && memcmp(q->kind, "RADD", 4) == 0)
+    if (added)
         put_text(&s->frame, tag_FUSR, persona_at(s, other)->name);
     send_frame(s, c);
+    uint32_t i = added ? find_watch(s, conn_at(s, c)->buddy, other) : NONE;
+    if (i != NONE && get_list(q) == LIST_BUDDY)
+        watch_due(s, i);
+    return OK;
+}
+
+/* ---- Commands: messages (PROTOCOL 9) --------------------------------------- */
+
+static void write_recv(struct outgoing *f, const char *from, const char *type, int64_t sent_s, const char *body)
+{
+    frame_begin(f, "RECV", "");
+    put_number(f, tag_TIME, sent_s);
+    put_text(f, tag_TYPE, type);
+    put_text(f, tag_USER, from);
+    put_text(f, tag_BODY, body);
+}
+
+static void write_message_record(struct outgoing *f, const struct message *m, const char *to)
+{
+    frame_begin(f, "mesg", "");
+    put_number(f, tag_ID, m->id);
+    put_number(f, tag_TIME, m->sent_s);
+    put_number(f, tag_WHEN, m->until_s);
+    put_text(f, tag_TYPE, m->type);
+    put_text(f, tag_PERS, to);
+    put_text(f, tag_USER, m->from);
+    put_text(f, tag_BODY, m->body);
+}
+
+/* A message is gone when it has been written to its reader. It may come twice
+ * if the power fails in that moment, but it is not lost. */
+static bool send_kept_message(struct nascar *s, uint32_t buddy)
+{
+    const struct buddy *b = buddy_at(s, buddy);
+    uint32_t i = persona_at(s, b->persona)->messages;
+    while (i != NONE && message_at(s, i)->told)
+        i = message_at(s, i)->next;
+    if (i == NONE)
+        return false;
+    struct message *m = message_at(s, i);
+    uint32_t from = find_persona(s, m->from);
+    m->told = true;
+    frame_begin(&s->frame, "dmsg", "");
+    put_number(&s->frame, tag_ID, m->id);
+    put_text(&s->frame, tag_PERS, persona_at(s, b->persona)->name);
+    queue_record(s, NONE, 0, false);
+    if (m->until_s <= s->wall_s || (from != NONE && ignores(s, b->persona, from)))
+        return true;
+    write_recv(&s->row_frame, m->from, m->type, m->sent_s, m->body);
+    send_row(s, b->conn);
+    return true;
+}
+
+static void message_remove(struct nascar *s, uint32_t i)
+{
+    struct persona *p = persona_at(s, message_at(s, i)->to);
+    uint32_t *link = &p->messages;
+    while (*link != i)
+        link = &message_at(s, *link)->next;
+    *link = message_at(s, i)->next;
+    p->message_count--;
+    pool_give(s, &s->messages, i);
+}
+
+static void race_remove(struct nascar *s, uint32_t i)
+{
+    index_remove(s, &s->race_tickets, siphash(s->hash_key, race_at(s, i)->ticket, 16), i);
+    pool_give(s, &s->races, i);
+}
+
+/* Makes room in a full table by what has expired; not all the time. */
+static void sweep_expired(struct nascar *s)
+{
+    if (s->swept_ms != 0 && s->now_ms < s->swept_ms + SWEEP_MS)
+        return;
+    s->swept_ms = s->now_ms;
+    for (uint32_t i = 0; i < s->messages.high; i++)
+        if (message_at(s, i)->link == LIVE && message_at(s, i)->until_s <= s->wall_s)
+            message_remove(s, i);
+    for (uint32_t i = 0; i < s->races.high; i++)
+        if (race_at(s, i)->link == LIVE && race_at(s, i)->when_s + RACE_S <= s->wall_s)
+            race_remove(s, i);
+}
+
+/* A persona's expired messages make room for new ones. */
+static void drop_expired(struct nascar *s, uint32_t persona)
+{
+    for (uint32_t i = persona_at(s, persona)->messages, next; i != NONE; i = next) {
+        next = message_at(s, i)->next;
+        if (message_at(s, i)->until_s <= s->wall_s)
+            message_remove(s, i);
+    }
+}
+
+/* To whoever is there at once; else it is kept for SECS. */
+static enum failure do_send(struct nascar *s, uint32_t c, const struct request *q)
+{
+    uint32_t from = conn_buddy(s, c)->persona, to = get_persona(s, q);
+    struct message m;
+    memset(&m, 0, sizeof m);
+    (void)get_text(q, tag_TYPE, m.type, sizeof m.type);
+    if (get_text(q, tag_BODY, m.body, sizeof m.body) == 0)
+        return MISSING;
+    if (to == NONE || to == from)
+        return NO_USER;
+    if (ignores(s, to, from)) {
+        reply(s, c, q, OK);
+        return OK;
+    }
+    copy_text(m.from, sizeof m.from, persona_at(s, from)->name);
+    copy_text(m.type, sizeof m.type, m.type[0] ? m.type : "C");
+    m.sent_s = s->wall_s;
+    uint32_t buddy = persona_at(s, to)->buddy;
+    if (buddy != NONE && outbox_free(conn_at(s, buddy_at(s, buddy)->conn)) >= REPLY_BYTES + CHAT_BYTES) {
+        reply(s, c, q, OK);
+        write_recv(&s->frame, m.from, m.type, m.sent_s, m.body);
+        send_frame(s, buddy_at(s, buddy)->conn);
+        return OK;
+    }
+    int32_t seconds = to_signed(get_number(q, tag_SECS, MESSAGE_S));
+    if (seconds <= 0)
+        return NO_USER;
+    drop_expired(s, to);
+    if (pool_full(&s->messages))
+        sweep_expired(s);
+    if (persona_at(s, to)->message_count >= MESSAGES_PER_PERSONA || pool_full(&s->messages))
+        return SERVER_FULL;
+    m.id = ++s->next_message;
+    m.until_s = m.sent_s + (seconds < MESSAGE_MAX_S ? seconds : MESSAGE_MAX_S);
+    write_message_record(&s->frame, &m, persona_at(s, to)->name);
+    send_record(s, c);
+    return OK;
+}
+
+/* Personas whose names begin with some letters. */
+static enum failure do_search(struct nascar *s, uint32_t c, const struct request *q)
+{
+    char prefix[ANY_NAME_CHARS + 1];
+    uint32_t found[SEARCH_ROWS], count = 0;
+    get_user(q, prefix);
+    if (!prefix[0])
+        get_name(q, tag_NAME, prefix);
+    size_t n = strlen(prefix);
+    if (n < 2)
+        return MISSING;
+    uint32_t i = index_first(s, &s->persona_prefixes, hash_prefix(s, prefix));
+    for (; i != NONE && count < SEARCH_ROWS; i = index_next(s, &s->persona_prefixes, i)) {
+        char name[PERSONA_CHARS + 1];
+        copy_text(name, n < sizeof name ? n + 1 : sizeof name, persona_at(s, i)->name);
+        if (same_name(name, prefix))
+            found[count++] = i;
+    }
+    reply_begin(s, q, OK);
+    put_number(&s->frame, tag_SIZE, count);
+    send_frame(s, c);
+    for (uint32_t k = 0; k < count; k++) {
+        frame_begin(&s->frame, "USER", "");
+        put_text(&s->frame, tag_USER, persona_at(s, found[k])->name);
+        send_frame(s, c);
+    }
     return OK;
 }
 
@@ -4693,7 +5931,7 @@ static enum failure do_goodbye(struct nascar *s, uint32_t c, const struct reques
 static void put_field(struct nascar *s, const char *name, const char *text)
 {
     put_name(&s->frame, name);
-    put_escaped(&s->frame, text);
+    put_quoted(&s->frame, text);
 }
 
 static void send_figure(struct nascar *s, uint32_t c, const char *name, uint32_t value)
@@ -4803,7 +6041,11 @@ static enum failure applied_control_password(struct nascar *s, uint32_t c, const
     if (failure)
         return refuse_control(s, c, q, failure, failure == SERVER_FULL ? "there are as many accounts as max-accounts allows"
                                                                        : "it could not be kept on disk");
-    log_end(s, log_conn(s, NASCAR_LOG_INFO, "password_set", c));
+    char name[ANY_NAME_CHARS + 1];
+    get_name(q, tag_NAME, name);
+    uint32_t line = log_begin(s, NASCAR_LOG_INFO, "password_set");
+    log_text(s, "name", name);
+    log_end(s, line);
     reply(s, c, q, OK);
     return OK;
 }
@@ -4842,7 +6084,7 @@ static const struct command commands[] = {
     {"edit", LOGGED_IN,                            5, do_edit,          verdict_edit, applied_plain},
     {"cper", LOGGED_IN,                            5, do_cper,          NULL,         applied_cper},
     {"dper", LOGGED_IN,                            5, do_dper,          NULL,         applied_dper},
-    {"pers", LOGGED_IN,                            2, do_pers,          NULL,         NULL},
+    {"pers", LOGGED_IN,                            2, do_pers,          NULL,         applied_pers},
     {"news", LOGGED_IN,                            1, do_news,          NULL,         NULL},
     {"chal", LOGGED_IN,                            1, do_chal,          NULL,         NULL},
     {"user", PLAYING,                              1, do_user,          NULL,         NULL},
@@ -4852,11 +6094,19 @@ static const struct command commands[] = {
     {"peek", PLAYING,                              1, do_peek,          NULL,         NULL},
     {"mesg", PLAYING,                              2, do_mesg,          NULL,         NULL},
     {"auxi", PLAYING,                              2, do_auxi,          NULL,         NULL},
+    {"rank", PLAYING,                              2, do_rank,          NULL,         applied_rank},
+    {"snap", PLAYING,                              2, do_snap,          NULL,         NULL},
+    {"rept", PLAYING,                             10, do_rept,          NULL,         applied_rept},
     {"AUTH", FIRST | IN(CONN_BUDDY_NEW),           5, do_buddy_auth,    NULL,         NULL},
     {"PSET", BUDDY,                                1, do_presence,      NULL,         NULL},
     {"RGET", BUDDY,                                2, do_roster,        NULL,         NULL},
     {"RADD", BUDDY,                                2, do_roster_add,    NULL,         applied_roster},
     {"RDEL", BUDDY,                                2, do_roster_delete, NULL,         applied_roster},
+    {"PADD", BUDDY,                                1, do_watch,         NULL,         NULL},
+    {"PDEL", BUDDY,                                1, do_unwatch,       NULL,         NULL},
+    {"PGET", BUDDY,                                1, do_ask_presence,  NULL,         NULL},
+    {"SEND", BUDDY,                                2, do_send,          NULL,         applied_plain},
+    {"USCH", BUDDY,                                5, do_search,        NULL,         NULL},
     {"PING", BUDDY | IN(CONN_BUDDY_NEW),           1, do_ping,          NULL,         NULL},
     {"DISC", BUDDY | IN(CONN_BUDDY_NEW),           1, do_goodbye,       NULL,         NULL},
     {"cwho", CONTROL,                              0, do_control_who,   NULL,         NULL},
@@ -5077,9 +6327,10 @@ static enum failure add_persona(struct nascar *s, uint32_t account, const char *
     uint32_t i = pool_take(s, &s->personas); /* four for each account: never fails */
     struct persona *persona = persona_at(s, i);
     persona->account = account;
-    persona->player = persona->buddy = persona->edges = NONE;
+    persona->player = persona->buddy = persona->edges = persona->watchers = persona->messages = NONE;
     copy_text(persona->name, sizeof persona->name, name);
     index_add(s, &s->persona_names, hash_name(s, name), i);
+    index_add(s, &s->persona_prefixes, hash_prefix(s, name), i);
     a->persona[slot] = i;
     return OK;
 }
@@ -5101,7 +6352,7 @@ static bool has_hash(const struct request *q)
 
 static enum failure apply_acct(struct nascar *s, const struct request *q)
 {
-    char name[ANY_NAME_CHARS + 1], persona[ANY_NAME_CHARS + 1];
+    char name[ANY_NAME_CHARS + 1], list[PERSONA_LIST_CHARS + 1], persona[PERSONA_CHARS + 2];
     get_name(q, tag_NAME, name);
     if (!valid_name(name, ACCOUNT_CHARS))
         return BAD_NAME;
@@ -5125,9 +6376,13 @@ static enum failure apply_acct(struct nascar *s, const struct request *q)
     for (uint32_t k = 0; k < PERSONAS_PER_ACCOUNT; k++)
         a->persona[k] = NONE;
     index_add(s, &s->account_names, hash_name(s, name), i);
-    get_name(q, tag_PERS, persona);
-    if (persona[0])
+    (void)get_text(q, tag_PERSONAS, list, sizeof list);
+    for (const char *p = list; *p; p += *p == ',') {
+        size_t n = strcspn(p, ",");
+        copy_text(persona, n < sizeof persona ? n + 1 : sizeof persona, p);
         (void)add_persona(s, i, persona); /* taken meanwhile: the game asks for one */
+        p += n;
+    }
     return OK;
 }
 
@@ -5167,7 +6422,8 @@ static void remove_edge(struct nascar *s, uint32_t i)
     owner->edge_count--;
     if (edge->other_and_lists & LIST_IGNORE)
         persona_at(s, other)->ignored_by--;
-    index_remove(s, &s->edge_pairs, hash_numbers(s, edge->owner, other), i);
+    if ((edge->other_and_lists & LIST_BUDDY) && owner->buddy != NONE)
+        watch_drop(s, owner->buddy, other, WATCH_ROSTER);
     pool_give(s, &s->edges, i);
 }
 
@@ -5202,11 +6458,21 @@ static enum failure apply_dper(struct nascar *s, const struct request *q)
     a->persona[slot] = NONE;
     remove_from_rosters(s, i);
     if (persona->buddy != NONE) {
-        uint32_t buddy = persona->buddy;
-        conn_doom(s, buddy, "persona deleted");
-        conn_at(s, buddy)->persona = NONE;
+        conn_doom(s, buddy_at(s, persona->buddy)->conn, "persona deleted");
+        buddy_remove(s, persona->buddy);
     }
+    while (persona->watchers != NONE)
+        watch_drop(s, watch_at(s, persona->watchers)->buddy, i, WATCH_ROSTER | WATCH_ASKED);
+    while (persona->messages != NONE)
+        message_remove(s, persona->messages);
+    for (uint32_t k = 0; k < s->races.high; k++)
+        for (uint32_t side = 0; side < 2; side++)
+            if (race_at(s, k)->link == LIVE && race_at(s, k)->persona[side] == i)
+                race_at(s, k)->persona[side] = NONE;
+    if (is_ranked(s, i))
+        rank_remove(s, i);
     index_remove(s, &s->persona_names, hash_name(s, persona->name), i);
+    index_remove(s, &s->persona_prefixes, hash_prefix(s, persona->name), i);
     pool_give(s, &s->personas, i);
     return OK;
 }
@@ -5243,7 +6509,225 @@ static enum failure apply_rost(struct nascar *s, const struct request *q)
     p->edge_count++;
     if (lists & LIST_IGNORE)
         persona_at(s, other)->ignored_by++;
-    index_add(s, &s->edge_pairs, hash_numbers(s, owner, other), i);
+    if ((lists & LIST_BUDDY) && p->buddy != NONE)
+        (void)watch_add(s, p->buddy, other, WATCH_ROSTER);
+    return OK;
+}
+
+static uint32_t record_persona(const struct nascar *s, const struct request *q, enum tag tag)
+{
+    char name[ANY_NAME_CHARS + 1];
+    get_name(q, tag, name);
+    return find_persona(s, name);
+}
+
+static enum failure apply_seen(struct nascar *s, const struct request *q)
+{
+    char name[ANY_NAME_CHARS + 1];
+    get_name(q, tag_NAME, name);
+    uint32_t i = find_account(s, name);
+    if (i == NONE)
+        return NO_ACCOUNT;
+    account_at(s, i)->last_login_s = get_number(q, tag_LAST, 0);
+    note_date(s, account_at(s, i)->last_login_s);
+    return OK;
+}
+
+static enum failure apply_tick(struct nascar *s, const struct request *q)
+{
+    char hash[33];
+    uint32_t i = record_persona(s, q, tag_PERS);
+    if (i == NONE)
+        return NO_USER;
+    struct persona *p = persona_at(s, i);
+    (void)get_text(q, tag_HASH, hash, sizeof hash);
+    p->ticket_until_s = 0;
+    if (read_ticket(hash, p->ticket_hash, sizeof p->ticket_hash))
+        p->ticket_until_s = get_number(q, tag_WHEN, 0);
+    if (p->ticket_until_s > 0)
+        note_date(s, p->ticket_until_s - TICKET_S);
+    return OK;
+}
+
+static enum failure apply_mesg(struct nascar *s, const struct request *q)
+{
+    uint32_t to = record_persona(s, q, tag_PERS), id = get_number(q, tag_ID, 0);
+    if (id > s->next_message)
+        s->next_message = id;
+    if (to == NONE)
+        return NO_USER;
+    struct persona *p = persona_at(s, to);
+    uint32_t *link = &p->messages;
+    while (*link != NONE && message_at(s, *link)->id < id)
+        link = &message_at(s, *link)->next;
+    if (*link != NONE && message_at(s, *link)->id == id)
+        return OK; /* it is here */
+    if (p->message_count >= MESSAGES_PER_PERSONA || pool_full(&s->messages))
+        return SERVER_FULL;
+    uint32_t i = pool_take(s, &s->messages);
+    struct message *m = message_at(s, i);
+    m->to = to;
+    m->next = *link;
+    m->id = id;
+    m->sent_s = get_number(q, tag_TIME, 0);
+    m->until_s = get_number(q, tag_WHEN, 0);
+    (void)get_text(q, tag_TYPE, m->type, sizeof m->type);
+    (void)get_text(q, tag_USER, m->from, sizeof m->from);
+    (void)get_text(q, tag_BODY, m->body, sizeof m->body);
+    note_date(s, m->sent_s);
+    *link = i;
+    p->message_count++;
+    if (p->buddy != NONE) { /* come back meanwhile */
+        buddy_at(s, p->buddy)->delivers = true;
+        buddy_behind(s, p->buddy);
+    }
+    return OK;
+}
+
+/* One message is gone, having been told. */
+static enum failure apply_dmsg(struct nascar *s, const struct request *q)
+{
+    uint32_t persona = record_persona(s, q, tag_PERS), id = get_number(q, tag_ID, 0);
+    uint32_t i = persona == NONE ? NONE : persona_at(s, persona)->messages;
+    while (i != NONE && message_at(s, i)->id != id)
+        i = message_at(s, i)->next;
+    if (i != NONE)
+        message_remove(s, i);
+    return OK;
+}
+
+static bool get_ticket(const struct request *q, uint8_t ticket[16])
+{
+    char text[64];
+    (void)get_text(q, tag_AUTH, text, sizeof text);
+    return read_ticket(text, ticket, 16);
+}
+
+static enum failure apply_race(struct nascar *s, const struct request *q)
+{
+    uint8_t ticket[16];
+    if (!get_ticket(q, ticket))
+        return MISSING;
+    uint32_t i = find_race(s, ticket);
+    if (i == NONE && pool_full(&s->races))
+        sweep_expired(s);
+    if (i == NONE) {
+        i = pool_take(s, &s->races);
+        if (i == NONE)
+            return SERVER_FULL;
+        memcpy(race_at(s, i)->ticket, ticket, sizeof ticket);
+        index_add(s, &s->race_tickets, siphash(s->hash_key, ticket, sizeof ticket), i);
+    }
+    struct open_race *race = race_at(s, i);
+    race->persona[0] = record_persona(s, q, tag_HOST);
+    race->persona[1] = record_persona(s, q, tag_OPPO);
+    race->when_s = get_number(q, tag_WHEN, 0);
+    race->reported = get_number(q, tag_FLAGS, 0) & 3;
+    race->told = get_number(q, tag_SEQN, 0);
+    note_date(s, race->when_s);
+    return OK;
+}
+
+/* Seven numbers, as write_figures() writes them. */
+static bool get_figures(const struct request *q, enum tag tag, struct figures *f)
+{
+    char text[7 * 11 + 1];
+    uint32_t *const values[7] = {&f->races, &f->wins, &f->losses, &f->disconnects, &f->rating, &f->laps_led,
+                                 &f->best_finish};
+    uint32_t at = 0, size = get_text(q, tag, text, sizeof text);
+    for (int i = 0; i < 7; i++) {
+        if (at >= size || !is_digit((uint8_t)text[at]))
+            return false;
+        *values[i] = read_number((const uint8_t *)text, size, at);
+        at += (uint32_t)strcspn(text + at, ",") + 1;
+    }
+    f->rating = min_u32(f->rating, LAST_RATING);
+    return true;
+}
+
+/* The figures of the persona that `who` names, if they are there. */
+static void apply_figures(struct nascar *s, const struct request *q, enum tag who, enum tag tag)
+{
+    struct figures figures;
+    uint32_t persona = record_persona(s, q, who);
+    if (persona == NONE || !get_figures(q, tag, &figures))
+        return;
+    set_figures(s, persona, &figures);
+    persona_at(s, persona)->pending = false;
+    s->retry = true;
+    if (persona_at(s, persona)->player != NONE)
+        user_changed(s, persona_at(s, persona)->player);
+}
+
+/* A result: who has reported, and what the first report has made of both. The
+ * figures count even where the race is not known any more. */
+static enum failure apply_rank(struct nascar *s, const struct request *q)
+{
+    uint8_t ticket[16];
+    if (!get_ticket(q, ticket))
+        return MISSING;
+    apply_figures(s, q, tag_HOST, tag_P1);
+    apply_figures(s, q, tag_OPPO, tag_P2);
+    uint32_t i = find_race(s, ticket);
+    if (i == NONE)
+        return OK;
+    race_at(s, i)->reported |= get_number(q, tag_FLAGS, 0) & 3;
+    race_at(s, i)->told = get_number(q, tag_SEQN, 0);
+    if (race_at(s, i)->reported == 3)
+        race_remove(s, i);
+    return OK;
+}
+
+static enum failure apply_stat(struct nascar *s, const struct request *q)
+{
+    apply_figures(s, q, tag_PERS, tag_P1);
+    return OK;
+}
+
+static enum failure apply_rept(struct nascar *s, const struct request *q)
+{
+    uint32_t id = get_number(q, tag_ID, 0);
+    if (id > s->next_report)
+        s->next_report = id;
+    if (find_report(s, id) != NONE)
+        return OK;
+    uint32_t i = pool_take(s, &s->reports);
+    if (i == NONE)
+        return SERVER_FULL;
+    struct report *r = report_at(s, i);
+    r->id = id;
+    r->lines = NONE;
+    r->at_s = get_number(q, tag_TIME, 0);
+    (void)get_text(q, tag_NAME, r->by, sizeof r->by);
+    (void)get_text(q, tag_PERS, r->about, sizeof r->about);
+    note_date(s, r->at_s);
+    return OK;
+}
+
+static enum failure apply_line(struct nascar *s, const struct request *q)
+{
+    uint32_t r = find_report(s, get_number(q, tag_ID, 0)), index = get_number(q, tag_INDEX, 0);
+    if (r == NONE)
+        return NO_USER;
+    uint32_t *link = &report_at(s, r)->lines;
+    while (*link != NONE && report_line_at(s, *link)->index < index)
+        link = &report_line_at(s, *link)->next;
+    if (*link != NONE && report_line_at(s, *link)->index == index)
+        return OK; /* it is here */
+    uint32_t i = pool_take(s, &s->report_lines);
+    if (i == NONE)
+        return SERVER_FULL;
+    struct report_line *entry = report_line_at(s, i);
+    struct chat_line *line = &entry->line;
+    entry->report = r;
+    entry->index = index;
+    entry->next = *link;
+    *link = i;
+    line->at_s = get_number(q, tag_TIME, 0);
+    (void)get_text(q, tag_NAME, line->from, sizeof line->from);
+    (void)get_text(q, tag_PERS, line->to, sizeof line->to);
+    (void)get_text(q, tag_ROOM, line->room, sizeof line->room);
+    (void)get_text(q, tag_TEXT, line->text, sizeof line->text);
     return OK;
 }
 
@@ -5251,72 +6735,140 @@ static const struct {
     char kind[5];
     enum failure (*apply)(struct nascar *, const struct request *);
 } records[] = {
-    {"acct", apply_acct}, {"edit", apply_edit}, {"cper", apply_cper}, {"dper", apply_dper}, {"rost", apply_rost},
+    {"acct", apply_acct}, {"edit", apply_edit}, {"seen", apply_seen}, {"cper", apply_cper}, {"dper", apply_dper},
+    {"rost", apply_rost}, {"tick", apply_tick}, {"mesg", apply_mesg}, {"dmsg", apply_dmsg}, {"race", apply_race},
+    {"rank", apply_rank}, {"stat", apply_stat}, {"rept", apply_rept}, {"line", apply_line},
 };
 
-static enum failure apply_record(struct nascar *s, const uint8_t *bytes, uint32_t size)
+static bool read_record(const uint8_t *bytes, uint32_t size, char kind[5], struct request *q)
 {
     struct frame frame;
     if (read_frame(bytes, size, &frame) != FRAME_WHOLE || frame.size != size)
+        return false;
+    memcpy(kind, frame.kind, 4);
+    kind[4] = 0;
+    q->command = NULL;
+    q->kind = kind;
+    q->payload = bytes + HEADER_BYTES;
+    q->size = payload_size(q->payload, size - HEADER_BYTES);
+    return true;
+}
+
+static enum failure apply_record(struct nascar *s, const uint8_t *bytes, uint32_t size)
+{
+    struct request q;
+    char kind[5];
+    if (!read_record(bytes, size, kind, &q))
         return MISSING;
-    struct request q = {NULL, "", bytes + HEADER_BYTES, payload_size(bytes + HEADER_BYTES, size - HEADER_BYTES)};
     for (size_t i = 0; i < sizeof records / sizeof records[0]; i++)
-        if (memcmp(records[i].kind, frame.kind, 4) == 0)
+        if (memcmp(records[i].kind, kind, 4) == 0)
             return records[i].apply(s, &q);
     return MISSING;
 }
 
+/* Figures that could not be kept make way for the next result. */
+static void record_failed(struct nascar *s, const uint8_t *bytes, uint32_t size)
+{
+    struct request q;
+    char kind[5];
+    if (!read_record(bytes, size, kind, &q) || strcmp(kind, "rank") != 0)
+        return;
+    for (int side = 0; side < 2; side++) {
+        uint32_t persona = record_persona(s, &q, side == 0 ? tag_HOST : tag_OPPO);
+        if (persona != NONE)
+            persona_at(s, persona)->pending = false;
+    }
+    s->retry = true;
+}
+
 /* ---- The whole of it, as records ------------------------------------------ */
 
-/* What is kept, table by table: names first, then what refers to them, so that
- * records that come in between find what they change, or do not matter yet. */
-enum kept_table { KEPT_ACCOUNTS, KEPT_EDGES, KEPT_TABLES };
+/* One record for each thing that is kept; false if this one need not be. */
 
-/* Writes record `part` of an item; false if it has no such part. */
-static bool write_kept_account(const struct nascar *s, uint32_t i, uint32_t part, struct outgoing *f)
+static bool write_kept_account(const struct nascar *s, uint32_t i, struct outgoing *f)
 {
-    const struct account *a = account_at(s, i);
-    if (part == 0) {
-        write_account(f, "acct", a);
-        return true;
-    }
-    if (part > PERSONAS_PER_ACCOUNT || a->persona[part - 1] == NONE)
-        return false;
-    write_persona_record(f, "cper", persona_at(s, a->persona[part - 1])->name, a->name);
+    write_account(f, "acct", account_at(s, i));
+    put_personas(s, f, account_at(s, i));
     return true;
 }
 
-static bool write_kept_edge(const struct nascar *s, uint32_t i, uint32_t part, struct outgoing *f)
+static bool write_kept_ticket(const struct nascar *s, uint32_t i, struct outgoing *f)
+{
+    const struct persona *p = persona_at(s, i);
+    write_ticket_record(f, p->name, p->ticket_hash, p->ticket_until_s);
+    return p->ticket_until_s > s->wall_s;
+}
+
+static bool write_kept_figures(const struct nascar *s, uint32_t i, struct outgoing *f)
+{
+    frame_begin(f, "stat", "");
+    put_figures(f, tag_P1, &persona_at(s, i)->figures);
+    put_text(f, tag_PERS, persona_at(s, i)->name);
+    return is_ranked(s, i);
+}
+
+static bool write_kept_edge(const struct nascar *s, uint32_t i, struct outgoing *f)
 {
     const struct edge *edge = edge_at(s, i);
-    if (part > 0)
-        return false;
     write_roster_record(f, persona_at(s, edge->owner)->name, persona_at(s, edge->other_and_lists >> 2)->name,
                         edge->other_and_lists & 3);
     return true;
 }
 
+static bool write_kept_race(const struct nascar *s, uint32_t i, struct outgoing *f)
+{
+    const struct open_race *race = race_at(s, i);
+    const char *name[2] = {"", ""};
+    char ticket[33];
+    for (uint32_t side = 0; side < 2; side++)
+        if (race->persona[side] != NONE)
+            name[side] = persona_at(s, race->persona[side])->name;
+    write_hex(ticket, race->ticket, sizeof race->ticket);
+    write_race_record(f, ticket, race->when_s, name[0], name[1], race->reported, race->told);
+    return race->when_s + RACE_S > s->wall_s;
+}
+
+static bool write_kept_message(const struct nascar *s, uint32_t i, struct outgoing *f)
+{
+    const struct message *m = message_at(s, i);
+    write_message_record(f, m, persona_at(s, m->to)->name);
+    return !m->told && m->until_s > s->wall_s;
+}
+
+static bool write_kept_report(const struct nascar *s, uint32_t i, struct outgoing *f)
+{
+    write_report_record(f, report_at(s, i));
+    return true;
+}
+
+static bool write_kept_line(const struct nascar *s, uint32_t i, struct outgoing *f)
+{
+    const struct report_line *line = report_line_at(s, i);
+    write_line_record(f, report_at(s, line->report)->id, line->index, &line->line);
+    return true;
+}
+
+/* Names come first, then what refers to them: a change that is kept while the
+ * tables are gone through finds what it changes, or is told by the table later. */
 bool nascar_next_kept(const struct nascar *s, struct nascar_cursor *cursor, struct nascar_record *record)
 {
     const struct {
         const struct pool *pool;
-        bool (*write)(const struct nascar *, uint32_t, uint32_t, struct outgoing *);
-    } tables[KEPT_TABLES] = {
-        [KEPT_ACCOUNTS] = {&s->accounts, write_kept_account},
-        [KEPT_EDGES] = {&s->edges, write_kept_edge},
-    };
+        bool (*write)(const struct nascar *, uint32_t, struct outgoing *);
+    } tables[] = {{&s->accounts, write_kept_account}, {&s->personas, write_kept_ticket},
+                  {&s->personas, write_kept_figures}, {&s->edges, write_kept_edge},
+                  {&s->races, write_kept_race},       {&s->messages, write_kept_message},
+                  {&s->reports, write_kept_report},   {&s->report_lines, write_kept_line}};
     struct outgoing f;
-    for (; cursor->table < KEPT_TABLES; cursor->table++, cursor->item = 0) {
+    for (; cursor->table < sizeof tables / sizeof tables[0]; cursor->table++, cursor->item = 0) {
         const struct pool *pool = tables[cursor->table].pool;
-        for (; cursor->item < pool->high; cursor->item++, cursor->part = 0) {
-            if (*(uint32_t *)item(s, pool, cursor->item) != LIVE)
-                continue;
-            if (!tables[cursor->table].write(s, cursor->item, cursor->part, &f))
+        while (cursor->item < pool->high) {
+            uint32_t i = cursor->item++;
+            if (!is_live(s, pool, i) || !tables[cursor->table].write(s, i, &f))
                 continue;
             frame_end(&f);
             assert(f.size <= RECORD_BYTES);
             memcpy(cursor->bytes, f.bytes, f.size);
-            cursor->part++;
             memset(record, 0, sizeof *record);
             record->conn = NONE;
             record->size = f.size;
@@ -5381,7 +6933,7 @@ static void conn_reset(struct conn *conn)
     struct conn empty = {.ready = conn->ready, .stalled = conn->stalled,
                          .next_ready = conn->next_ready, .next_stalled = conn->next_stalled};
     memcpy(conn, &empty, sizeof *conn);
-    conn->inbox = conn->outbox = conn->player = conn->persona = conn->wheel_slot = conn->checking = NONE;
+    conn->inbox = conn->outbox = conn->player = conn->buddy = conn->wheel_slot = conn->checking = NONE;
 }
 
 static void conn_opened(struct nascar *s, const struct nascar_event *e)
@@ -5482,8 +7034,6 @@ static void conn_closed(struct nascar *s, uint32_t c)
     for (enum conn_timer which = T_PHASE; which < CONN_TIMERS; which++)
         timer_stop(s, conn_timer(c, which));
     ping_stop(s, c);
-    if (conn->persona != NONE && persona_at(s, conn->persona)->buddy == c)
-        persona_at(s, conn->persona)->buddy = NONE;
     if (conn->inbox != NONE) {
         wipe(inbox_at(s, conn->inbox)->bytes, conn->in_size);
         pool_give(s, &s->inboxes, conn->inbox);
@@ -5553,7 +7103,12 @@ static void timer_fired(struct nascar *s, uint32_t i, enum queue queue)
             conn_run(s, c);
         break;
     case Q_CHALLENGE: challenge_expire(s, i - s->pair_timers); break;
-    case Q_RACE_START: race_start(s, i - s->pair_timers); break;
+    case Q_RACE_START:
+        if (s->record_count < RECORDS)
+            race_prepare(s, i - s->pair_timers);
+        else /* in the next step */
+            timer_start_at(s, i, Q_RACE_START, s->now_ms + 1);
+        break;
     case Q_DIRECTORY: session_remove(s, i - s->directory_timers); break;
     case Q_ADDRESS: address_forget(s, i - s->address_timers); break;
     case Q_NONE:
@@ -5603,7 +7158,7 @@ struct nascar *nascar_init(void *arena, size_t arena_bytes, const struct nascar_
         s->queue[i].head = s->queue[i].tail = NONE;
     s->ready.head = s->ready.tail = s->stalled.head = s->stalled.tail = s->doomed.head = s->doomed.tail = NONE;
     s->room_feed.head = s->room_feed.tail = s->population_feed.head = s->population_feed.tail = NONE;
-    s->dirty_rooms = s->lobby_players = NONE;
+    s->dirty_rooms = s->lobby_players = s->ranked = NONE;
     for (uint32_t i = 0; i < PING_SLOTS; i++)
         s->wheel[i] = NONE;
     s->next_created_room = FIRST_CREATED_ROOM;
@@ -5626,10 +7181,25 @@ static void entropy_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
     (void)room_create(s, "Lobby", "Main Lobby Hub", "", 100, s->next_room++); /* PROTOCOL 3.3 */
 }
 
+/* A race that waits for its ticket starts now. If that could not be kept it
+ * is good as long as the server runs: better than no race. */
+static void race_record_came(struct nascar *s, const struct nascar_event *e)
+{
+    uint32_t number = e->conn - s->conns.capacity;
+    if (number >= s->pairs.high || pair_at(s, number)->link != LIVE || !pair_at(s, number)->starting ||
+        pair_at(s, number)->waits_for != e->ticket)
+        return;
+    if (e->type == NASCAR_RECORD_FAILED)
+        (void)apply_record(s, e->bytes, e->size);
+    race_start(s, number);
+}
+
 static void record_came(struct nascar *s, const struct nascar_event *e, enum failure failure)
 {
     struct frame frame;
     char kind[5];
+    if (e->conn != NONE && e->conn >= s->conns.capacity)
+        race_record_came(s, e);
     if (!is_awaited(s, e, WAIT_RECORD))
         return;
     conn_wait_over(s, e->conn);
@@ -5703,6 +7273,7 @@ bool nascar_step(struct nascar *s, const struct nascar_event *e)
         record_came(s, e, apply_record(s, e->bytes, e->size));
         break;
     case NASCAR_RECORD_FAILED:
+        record_failed(s, e->bytes, e->size);
         record_came(s, e, NOT_KEPT);
         break;
     case NASCAR_VERDICT:
@@ -5737,11 +7308,6 @@ static const char *check_pool(const struct nascar *s, const struct pool *pool)
     HOLDS(live == pool->live, "a pool's count is not its recount");
     HOLDS(live + free == pool->high, "a pool's item is neither live nor free");
     return NULL;
-}
-
-static bool is_live(const struct nascar *s, const struct pool *pool, uint32_t i)
-{
-    return i < pool->high && *(uint32_t *)item(s, pool, i) == LIVE;
 }
 
 static const char *check_index(const struct nascar *s, const struct index *index, const struct pool *pool,
@@ -5815,7 +7381,9 @@ static const char *check_conn(const struct nascar *s, uint32_t c)
     HOLDS(conn->crowded ==
               (in_room && !conn->closing && !conn->slow && outbox_free(conn) < REPLY_BYTES + CHAT_BYTES),
           "a connection's outbox is not as full as it says");
-    HOLDS(conn->persona == NONE || is_live(s, &s->personas, conn->persona), "a buddy link's persona is free");
+    HOLDS((conn->state == CONN_BUDDY) == (conn->buddy != NONE) || conn->closing, "a buddy link is nobody's");
+    HOLDS(conn->buddy == NONE || (is_live(s, &s->buddies, conn->buddy) && buddy_at(s, conn->buddy)->conn == c),
+          "a buddy link is another's");
     return NULL;
 }
 
@@ -5962,16 +7530,44 @@ static const char *check_players(const struct nascar *s)
         sides += here;
         HOLDS(here == 2 || (here == 1 && pair->state == PAIR_RACING), "a challenge lacks a player");
         HOLDS(pair->seed != 0, "a race has no seed");
-        HOLDS((timer_at(s, s->pair_timers + i)->queue == Q_NONE) == (pair->state == PAIR_RACING),
+        HOLDS((timer_at(s, s->pair_timers + i)->queue == Q_NONE) == (pair->starting || pair->state == PAIR_RACING),
               "a challenge has no deadline");
+        HOLDS(!pair->starting || pair->state == PAIR_ACCEPTED, "a race starts that nobody has accepted");
     }
     HOLDS(sides == paired, "a pair's player does not know of it");
     return NULL;
 }
 
+static const char *check_persona(const struct nascar *s, uint32_t i)
+{
+    const struct persona *p = persona_at(s, i);
+    uint32_t messages = 0, prev = NONE, ignoring = 0;
+    for (uint32_t w = p->watchers; w != NONE; prev = w, w = watch_at(s, w)->next)
+        HOLDS(is_live(s, &s->watches, w) && watch_at(s, w)->persona == i && watch_at(s, w)->prev == prev &&
+                  watch_at(s, w)->why != 0 && find_watch(s, watch_at(s, w)->buddy, i) == w,
+              "a persona's watcher is another's");
+    prev = NONE;
+    for (uint32_t m = p->messages; m != NONE; prev = m, m = message_at(s, m)->next) {
+        HOLDS(is_live(s, &s->messages, m) && message_at(s, m)->to == i, "a message is for another");
+        HOLDS(prev == NONE || message_at(s, prev)->id < message_at(s, m)->id, "messages are out of order");
+        HOLDS(++messages <= MESSAGES_PER_PERSONA, "a persona has too many messages");
+    }
+    HOLDS(messages == p->message_count, "a count of messages is not its recount");
+    for (uint32_t e = 0; p->ignored_by > 0 && e < s->edges.high; e++)
+        ignoring += edge_at(s, e)->link == LIVE && edge_at(s, e)->other_and_lists >> 2 == i &&
+                    (edge_at(s, e)->other_and_lists & LIST_IGNORE) != 0;
+    HOLDS(ignoring == p->ignored_by, "a count of those who ignore a persona is not its recount");
+    if (!is_ranked(s, i))
+        return NULL;
+    HOLDS(persona_at_rank(s, rank_of(s, i)) == i, "a persona is not at its rank");
+    HOLDS(p->left == NONE || ranks_before(s, p->left, i), "a better one ranks behind");
+    HOLDS(p->right == NONE || ranks_before(s, i, p->right), "a worse one ranks before");
+    return NULL;
+}
+
 static const char *check_accounts(const struct nascar *s)
 {
-    uint32_t named = 0, edges = 0;
+    uint32_t named = 0, edges = 0, messages = 0, ranked = 0;
     for (uint32_t i = 0; i < s->accounts.high; i++) {
         const struct account *a = account_at(s, i);
         HOLDS(find_account(s, a->name) == i, "an account is not found by its name");
@@ -5991,15 +7587,29 @@ static const char *check_accounts(const struct nascar *s)
         const struct persona *p = persona_at(s, i);
         uint32_t count = 0;
         HOLDS(find_persona(s, p->name) == i, "a persona is not found by its name");
-        HOLDS(p->buddy == NONE || conn_at(s, p->buddy)->persona == i, "a persona's buddy link is another's");
+        HOLDS(p->buddy == NONE || (is_live(s, &s->buddies, p->buddy) && buddy_at(s, p->buddy)->persona == i),
+              "a persona's buddy link is another's");
+        HOLDS(!p->absent || (p->buddy != NONE && p->player == NONE), "a persona is absent without reason");
         for (uint32_t e = p->edges; e != NONE; e = edge_at(s, e)->next) {
+            uint32_t other = edge_at(s, e)->other_and_lists >> 2;
             HOLDS(is_live(s, &s->edges, e) && edge_at(s, e)->owner == i, "a roster holds another's entry");
-            HOLDS(find_edge(s, i, edge_at(s, e)->other_and_lists >> 2) == e, "a roster's entry is not found");
+            HOLDS(find_edge(s, i, other) == e && other != i, "a roster's entry is not found");
+            HOLDS(is_live(s, &s->personas, other), "a roster holds a persona that is not there");
             HOLDS(++count <= ROSTER_PER_PERSONA, "a roster is too long");
+            uint32_t w = p->buddy == NONE ? NONE : find_watch(s, p->buddy, other);
+            HOLDS(p->buddy == NONE || ((edge_at(s, e)->other_and_lists & LIST_BUDDY) != 0) ==
+                                          (w != NONE && (watch_at(s, w)->why & WATCH_ROSTER)),
+                  "a buddy is not watched, or somebody else is");
         }
         edges += count;
         HOLDS(count == p->edge_count, "a roster's count is not its recount");
+        const char *broken = check_persona(s, i);
+        HOLDS(!broken, broken);
+        messages += p->message_count;
+        ranked += is_ranked(s, i);
     }
+    HOLDS(messages == s->messages.live, "a message is for nobody");
+    HOLDS(ranked == tree_size(s, s->ranked), "somebody has raced and has no rank, or the other way");
     HOLDS(edges == s->edges.live, "a roster's entry is nobody's");
     return NULL;
 }
@@ -6023,19 +7633,51 @@ static const char *check_addresses(const struct nascar *s)
     return NULL;
 }
 
+static const char *check_kept(const struct nascar *s)
+{
+    uint32_t watches = 0, lines = 0;
+    for (uint32_t i = 0; i < s->buddies.high; i++) {
+        if (!is_live(s, &s->buddies, i))
+            continue;
+        const struct buddy *b = buddy_at(s, i);
+        uint32_t asked = 0, due = 0;
+        HOLDS(conn_at(s, b->conn)->buddy == i && persona_at(s, b->persona)->buddy == i, "a buddy link is half");
+        for (uint32_t w = b->watches; w != NONE; w = watch_at(s, w)->next_own) {
+            HOLDS(is_live(s, &s->watches, w) && watch_at(s, w)->buddy == i, "a buddy link watches for another");
+            HOLDS(++watches <= s->watches.live, "a buddy link's watches go in a circle");
+            asked += (watch_at(s, w)->why & WATCH_ASKED) != 0;
+            due += watch_at(s, w)->due;
+        }
+        HOLDS(asked == b->asked && asked <= WATCHES_ASKED, "a count of watches is not its recount");
+        HOLDS(due == 0 || conn_at(s, b->conn)->behind || conn_at(s, b->conn)->closing, "news wait for nothing");
+    }
+    HOLDS(watches == s->watches.live, "a watch is nobody's");
+    for (uint32_t i = 0; i < s->races.high; i++)
+        HOLDS(!is_live(s, &s->races, i) || (find_race(s, race_at(s, i)->ticket) == i && race_at(s, i)->reported < 3),
+              "a race is not found by its ticket");
+    for (uint32_t i = 0; i < s->reports.high; i++)
+        for (uint32_t k = is_live(s, &s->reports, i) ? report_at(s, i)->lines : NONE; k != NONE;
+             k = report_line_at(s, k)->next, lines++)
+            HOLDS(is_live(s, &s->report_lines, k) && report_line_at(s, k)->report == i, "a report holds another's line");
+    HOLDS(lines == s->report_lines.live, "a line is of no report");
+    return NULL;
+}
+
 const char *nascar_check(const struct nascar *s)
 {
     const struct pool *pools[] = {&s->inboxes, &s->outboxes, &s->accounts, &s->personas, &s->edges, &s->players,
-                                  &s->presences, &s->rooms, &s->pairs, &s->addresses, &s->directory};
+                                  &s->presences, &s->rooms, &s->pairs, &s->addresses, &s->directory, &s->buddies,
+                                  &s->watches, &s->messages, &s->races, &s->reports, &s->report_lines};
     const struct {
         const struct index *index;
         const struct pool *pool;
     } tables[] = {{&s->account_names, &s->accounts},      {&s->persona_names, &s->personas},
-                  {&s->edge_pairs, &s->edges},            {&s->presence_pairs, &s->presences},
+                  {&s->persona_prefixes, &s->personas},   {&s->presence_pairs, &s->presences},
+                  {&s->race_tickets, &s->races},
                   {&s->address_numbers, &s->addresses},   {&s->session_numbers, &s->directory},
                   {&s->session_peers, &s->directory}};
-    const char *(*const checks[])(const struct nascar *) = {check_timers,  check_conns,    check_rooms,
-                                                            check_players, check_accounts, check_addresses};
+    const char *(*const checks[])(const struct nascar *) = {check_timers,   check_conns,     check_rooms, check_players,
+                                                            check_accounts, check_addresses, check_kept};
     const char *broken = NULL;
     HOLDS(s->entropy_size <= NASCAR_ENTROPY_BYTES, "there is more entropy than fits");
     HOLDS(s->record_taken <= s->record_count && s->record_count <= RECORDS, "records are counted wrongly");

@@ -606,8 +606,6 @@ START_TEST(a_login_that_cannot_be_read_is_refused_and_all_behind_it_too)
             REFUSED(g, "pass", 100);
         } else if (strcmp(g->kind, "addr") == 0 || strcmp(g->kind, "sele") == 0) {
             SUCCEEDS(g); /* they may come before a login */
-        } else if (strcmp(g->kind, "snap") == 0) {
-            REFUSED(g, "miss", 0); /* there is no leaderboard yet */
         } else if (strcmp(g->kind, "skey") != 0) {
             REFUSED(g, "sess", 101);
         }
@@ -716,6 +714,17 @@ START_TEST(the_captured_room_is_created_and_entered)
 }
 END_TEST
 
+/* Reply first, with the request's CHAN, INDEX and RANGE (5). */
+START_TEST(the_captured_leaderboard_request_is_answered)
+{
+    struct raw *lobby = raw_login(w, "VTSTech", "secret");
+    const struct got *g = send_captured(lobby, ROOMS, "snap", 0);
+    SAYS(g, "CHAN=4\nINDEX=0\nRANGE=*\nSTART=*\nSEQN=*\nSTATUS=1");
+    ck_assert_str_eq(frame_at(lobby, 0)->kind, "snap");
+    ck_assert_uint_le(frames_of(lobby, "+snp", NULL), 1); /* RANGE=1 */
+}
+END_TEST
+
 START_TEST(the_captured_buddy_session_gets_its_empty_lists)
 {
     struct raw *buddy = buddy_link(raw_login(w, "VTSTech", "secret"));
@@ -744,6 +753,27 @@ START_TEST(the_captured_friend_is_added)
     const struct got *g = raw_look(buddy, "ROST");
     ck_assert_int_eq(got_number(g, "ID"), 1);
     ck_assert_str_eq(got_text(g, "USER"), "VTSTech");
+}
+END_TEST
+
+/* PSET is relayed as PGET to those who have its sender on their list (9). */
+START_TEST(the_captured_presence_reaches_a_friend_as_it_was_typed)
+{
+    char said[128], told[128];
+    struct raw *sender = buddy_link(raw_login(w, "VTSTech", "secret"));
+    struct raw *reader = buddy_link(raw_login(w, "Ann", "secret"));
+    SUCCEEDS(send_captured(reader, ROOMS, "RADD", 0));
+    world_settle(w);
+    raw_forget(reader);
+    SUCCEEDS(send_captured(sender, ROOMS, "PSET", 0));
+    const struct got *g = raw_expect(reader, "PGET");
+    ck_assert_str_eq(got_text(g, "USER"), "VTSTech");
+    ck_assert_str_eq(got_text(g, "SHOW"), "CHAT");
+    ck_assert_str_eq(got_text(g, "PROD"), "is online");
+    (void)console_read_text(console_find(payload_of(captured(ROOMS, "PSET", 0)), "STAT"), said,
+                            sizeof said);
+    (void)console_read_text(console_find(got_payload(g), "STAT"), told, sizeof told);
+    ck_assert_str_eq(told, said);
 }
 END_TEST
 
@@ -969,8 +999,10 @@ int main(void)
     tcase_add_checked_fixture(inside, open_world, close_world);
     tcase_add_test(inside, the_captured_moves_lead_into_the_room_and_back);
     tcase_add_test(inside, the_captured_room_is_created_and_entered);
+    tcase_add_test(inside, the_captured_leaderboard_request_is_answered);
     tcase_add_test(inside, the_captured_buddy_session_gets_its_empty_lists);
     tcase_add_test(inside, the_captured_friend_is_added);
+    tcase_add_test(inside, the_captured_presence_reaches_a_friend_as_it_was_typed);
     suite_add_tcase(suite, inside);
 
     TCase *damaged = tcase_create("damaged");

@@ -343,14 +343,14 @@ START_TEST(a_first_login_makes_the_account_and_its_persona)
     SUCCEEDS(ask_pers(ann, "Ann"));
     raw_close(ann);
     world_run(w, 3600000);
-    size_t kept = w->record_count;
+    size_t kept = world_kept(w, "acct");
     ann = raw_open(w, 0);
     g = raw_auth(ann, "Ann", "secret");
     SAYS(g, "STATUS=1\nSESS=*\nTOS=1\nNAME=Ann\nADDR=%s\nPERSONAS=Ann\nMAIL=\nSPAM=NN\nLAST=*",
          dotted(ann->ip));
     ck_assert(is_past_date(got_raw(g, "LAST"))); /* the login before */
     ck_assert_int_eq(console_read_epoch(got_raw(g, "LAST")), WORLD_WALL_S + 3);
-    ck_assert_uint_eq(w->record_count, kept);
+    ck_assert_uint_eq(world_kept(w, "acct"), kept);
 }
 END_TEST
 
@@ -476,7 +476,7 @@ START_TEST(a_password_in_neither_form_is_refused)
     if (_i < COUNT(tries)) {
         REFUSED(raw_ask(r, tries[_i].kind, tries[_i].payload), tries[_i].code, tries[_i].status);
         OPEN(r);
-        ck_assert_uint_eq(w->record_count, 1);
+        ck_assert_uint_eq(world_kept(w, "acct"), 1);
         SUCCEEDS(raw_auth(r, "Ann", "secret"));
     }
 }
@@ -1114,8 +1114,9 @@ START_TEST(a_persona_put_on_while_it_is_deleted_is_gone)
     raw_send(ann, "dper", "PERS=Ace\n");
     world_settle(w);
     SUCCEEDS(raw_auth(newer, "Ann", "secret")); /* closes the other */
-    SUCCEEDS(ask_pers(newer, "Ace"));
+    raw_send(newer, "pers", "PERS=Ace\n");
     let_go();
+    REFUSED(raw_expect(newer, "pers"), "imst", 100);
     for (int restarted = 0; restarted < 2; restarted++) {
         bob = player(w, "Bob", "");
         REFUSED(raw_ask(bob, "onln", "PERS=Ace\n"), "user", 102);
@@ -1221,7 +1222,7 @@ START_TEST(who_hangs_up_while_it_waits_leaves_nothing_to_the_next)
     GOT(next, "");
     REFUSED(raw_ask(next, "pers", "PERS=Ann\n"), "sess", 101);
     SUCCEEDS(raw_auth(next, "Ann", "secret")); /* made by now, or then */
-    ck_assert_uint_eq(w->record_count, 1);
+    ck_assert_uint_eq(world_kept(w, "acct"), 1);
 }
 END_TEST
 
@@ -2383,6 +2384,17 @@ START_TEST(a_refused_buddy_may_try_again)
 }
 END_TEST
 
+START_TEST(a_ticket_survives_a_restart)
+{
+    char ticket[32];
+    (void)snprintf(ticket, sizeof ticket, "%.31s", ticket_of(member("Ann", "secret"), "Ann"));
+    world_restart(w);
+    ck_assert_str_eq(buddy_code("Ann", ticket), "");
+    w->wall_offset_s += 12 * 3600 + 5;
+    ck_assert_str_eq(buddy_code("Ann", ticket), "user");
+}
+END_TEST
+
 START_TEST(a_ticket_lives_12_hours_or_until_the_next_pers)
 {
     char ticket[32], next[32];
@@ -2911,6 +2923,7 @@ int main(void)
     tcase_add_test(buddies, no_other_ticket_opens_the_buddy_service);
     tcase_add_test(buddies, a_refused_buddy_may_try_again);
     tcase_add_test(buddies, a_ticket_lives_12_hours_or_until_the_next_pers);
+    tcase_add_test(buddies, a_ticket_survives_a_restart);
     tcase_add_test(buddies, an_empty_roster_has_size_0);
     tcase_add_test(buddies, both_lists_come_one_after_the_other);
     tcase_add_loop_test(buddies, who_is_added_is_named_as_first_written, 0, 2);

@@ -37,7 +37,7 @@ struct reader {
     uint64_t line_hash;
     uint32_t missed;     /* lines that it was told it missed */
     uint32_t notices;    /* ... and how often */
-    uint32_t user_rows, room_rows, pings, replies;
+    uint32_t user_rows, room_rows, pings, replies, presences;
     int32_t room, population;
     char reply_kind[5], reply_code[5], reply[512]; /* the last one */
     uint8_t listed[IDENTS];
@@ -345,6 +345,8 @@ static void take_frame(struct reader *r, const uint8_t *frame, uint32_t size)
         r->room_rows++;
     } else if (memcmp(frame, "~png", 4) == 0 || memcmp(frame, "PING", 4) == 0) {
         r->pings++;
+    } else if (memcmp(frame, "PGET", 4) == 0) {
+        r->presences++;
     } else if (frame[0] != '+') {
         r->replies++;
         memcpy(r->reply_kind, frame, 4);
@@ -1679,13 +1681,14 @@ END_TEST
 /* ---- Memory (DESIGN 3: no growth; what is not used is not touched) ---------------- */
 
 /* The pools, by name. */
-#define POOLS 12u
+#define POOLS 18u
 
 static const struct pool *pool_of(const struct nascar *s, uint32_t i)
 {
     const struct pool *const pools[POOLS] = {
         &s->conns, &s->inboxes, &s->outboxes, &s->accounts, &s->personas, &s->edges,
-        &s->players, &s->presences, &s->rooms, &s->pairs, &s->addresses, &s->directory};
+        &s->players, &s->presences, &s->rooms, &s->pairs, &s->addresses, &s->directory,
+        &s->buddies, &s->watches, &s->messages, &s->races, &s->reports, &s->report_lines};
     return pools[i];
 }
 
@@ -1704,7 +1707,8 @@ static void unused_memory_is_untouched(const struct crowd *c)
     const struct nascar *s = c->s;
     static const char *const names[POOLS] = {
         "conns", "inboxes", "outboxes", "accounts", "personas", "edges",
-        "players", "presences", "rooms", "pairs", "addresses", "directory"};
+        "players", "presences", "rooms", "pairs", "addresses", "directory",
+        "buddies", "watches", "messages", "races", "reports", "report lines"};
     for (uint32_t i = 0; i < POOLS; i++) {
         const struct pool *p = pool_of(s, i);
         must_be_zero(c, p->offset + (size_t)p->high * p->stride,
@@ -1714,7 +1718,8 @@ static void unused_memory_is_untouched(const struct crowd *c)
         const struct index *index;
         const struct pool *pool;
     } tables[] = {{&s->account_names, &s->accounts}, {&s->persona_names, &s->personas},
-                  {&s->edge_pairs, &s->edges},       {&s->room_names, &s->rooms},
+                  {&s->persona_prefixes, &s->personas}, {&s->race_tickets, &s->races},
+                  {&s->room_names, &s->rooms},
                   {&s->presence_pairs, &s->presences},
                   {&s->address_numbers, &s->addresses},
                   {&s->session_numbers, &s->directory}, {&s->session_peers, &s->directory}};

@@ -1308,6 +1308,129 @@ START_TEST(secrets_are_compared_as_a_whole)
 }
 END_TEST
 
+/* Sums of the bytes 0, 1, 2 ..., by another program. */
+START_TEST(sha256_is_sha_256)
+{
+    static const struct {
+        size_t size;
+        const char *sum;
+    } vectors[] = {
+        {0, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+        {1, "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"},
+        {3, "ae4b3280e56e2faf83f414a6e3dabe9d5fbe18976544c05fed121accb85b53fc"},
+        {8, "8a851ff82ee7048ad09ec3847f1ddf44944104d2cbd17ef4e3db22c6785a0d45"},
+        {31, "4f23c2ca8c5c962e50cd31e221bfb6d0adca19111dca8e0c62598ff146dd19c4"},
+        {32, "630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd"},
+        {54, "675f28acc0b90a72d1c3a570fe83ac565555db358cf01826dc8eefb2bf7ca0f3"},
+        {55, "463eb28e72f82e0a96c0a4cc53690c571281131f672aa229e0d45ae59b598b59"},
+    };
+    uint8_t data[55], sum[32];
+    char hex[65];
+    for (size_t i = 0; i < sizeof data; i++) {
+        data[i] = (uint8_t)i;
+    }
+    for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++) {
+        sha256(data, vectors[i].size, sum);
+        write_hex(hex, sum, sizeof sum);
+        ck_assert_str_eq(hex, vectors[i].sum);
+    }
+}
+END_TEST
+
+/* ---- Ranks --------------------------------------------------------------- */
+
+#define RANKED 300u
+
+struct ranking {
+    struct nascar *state;
+    struct figures figures[RANKED];
+};
+
+static void ranking_open(struct ranking *r)
+{
+    static const struct nascar_limits limits = {1, RANKED / 4, 8, 1, 1, 1};
+    size_t size = nascar_arena_size(&limits);
+    void *arena = calloc(1, size);
+    memset(r, 0, sizeof *r);
+    r->state = nascar_init(arena, size, &limits);
+    for (uint32_t i = 0; i < RANKED; i++) {
+        ck_assert_uint_eq(pool_take(r->state, &r->state->personas), i);
+    }
+}
+
+/* The place that counting comes to. */
+static uint32_t counted_rank(const struct ranking *r, uint32_t i)
+{
+    uint32_t place = 1;
+    for (uint32_t k = 0; k < RANKED; k++) {
+        const struct figures *f = &r->figures[k];
+        place += f->races > 0 &&
+                 (f->rating > r->figures[i].rating || (f->rating == r->figures[i].rating && k < i));
+    }
+    return r->figures[i].races > 0 ? place : 0;
+}
+
+static void ranks_are_right(const struct ranking *r)
+{
+    uint32_t ranked = 0;
+    for (uint32_t i = 0; i < RANKED; i++) {
+        uint32_t place = counted_rank(r, i);
+        ck_assert_uint_eq(rank_of(r->state, i), place);
+        ranked += place > 0;
+        if (place > 0) {
+            ck_assert_uint_eq(persona_at_rank(r->state, place), i);
+        }
+    }
+    ck_assert_uint_eq(persona_at_rank(r->state, 0), NONE);
+    ck_assert_uint_eq(persona_at_rank(r->state, ranked + 1), NONE);
+    ck_assert_uint_eq(tree_size(r->state, r->state->ranked), ranked);
+}
+
+/* Ratings from a few values (ties) to many, changed at random. */
+START_TEST(a_rank_is_the_number_of_better_ones_and_one)
+{
+    struct ranking r;
+    uint32_t chance = 77u + (uint32_t)_i, spread = _i == 0 ? 1 : _i == 1 ? 5 : 8000;
+    ranking_open(&r);
+    for (uint32_t round = 0; round < 600; round++) {
+        chance = chance * 1664525u + 1013904223u;
+        uint32_t i = (chance >> 8) % RANKED;
+        chance = chance * 1664525u + 1013904223u;
+        r.figures[i].races = (chance >> 30) > 0; /* now and then one goes */
+        r.figures[i].rating = (chance >> 8) % spread;
+        set_figures(r.state, i, &r.figures[i]);
+        if (round % 20 == 0) {
+            ranks_are_right(&r);
+        }
+    }
+    ranks_are_right(&r);
+    free(r.state);
+}
+END_TEST
+
+/* Whoever comes in order, as when a journal is read, must not make a list of
+ * the tree: it would be walked from end to end each time. */
+START_TEST(the_tree_of_ranks_stays_shallow)
+{
+    struct ranking r;
+    ranking_open(&r);
+    for (uint32_t i = 0; i < RANKED; i++) {
+        r.figures[i].races = 1;
+        r.figures[i].rating = FIRST_RATING;
+        set_figures(r.state, i, &r.figures[i]);
+    }
+    ranks_are_right(&r);
+    for (uint32_t i = 0; i < RANKED; i++) {
+        uint32_t depth = 0;
+        for (uint32_t at = r.state->ranked; at != i; depth++) {
+            at = at < i ? persona_at(r.state, at)->right : persona_at(r.state, at)->left;
+        }
+        ck_assert_uint_lt(depth, 30);
+    }
+    free(r.state);
+}
+END_TEST
+
 /* ---- Lists that consoles follow ------------------------------------------ */
 
 #define WATCHERS 5
@@ -1620,8 +1743,11 @@ static void add_rules(Suite *suite)
 
 static void add_lists(Suite *suite)
 {
-    TCase *lists = tcase_create("hashing and lists");
+    TCase *lists = tcase_create("hashing, ranks and lists");
     tcase_add_test(lists, siphash_is_siphash_2_4);
+    tcase_add_test(lists, sha256_is_sha_256);
+    tcase_add_loop_test(lists, a_rank_is_the_number_of_better_ones_and_one, 0, 3);
+    tcase_add_test(lists, the_tree_of_ranks_stays_shallow);
     tcase_add_test(lists, secrets_are_compared_as_a_whole);
     tcase_add_loop_test(lists, who_follows_a_list_ends_with_the_truth, 0, 12);
     tcase_add_test(lists, tombstones_of_one_who_goes_are_freed);

@@ -789,6 +789,15 @@ void world_free(struct world *w)
     free(w);
 }
 
+size_t world_kept(const struct world *w, const char *kind)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < w->record_count; i++) {
+        count += memcmp(w->records[i].bytes, kind, 4) == 0;
+    }
+    return count;
+}
+
 bool world_logged(const struct world *w, const char *part)
 {
     for (size_t i = 0; i < w->log_count; i++) {

@@ -93,6 +93,7 @@ void world_restart(struct world *w);
 void world_release_records(struct world *w, bool kept);
 void world_release_verdicts(struct world *w);
 bool world_logged(const struct world *w, const char *part);
+size_t world_kept(const struct world *w, const char *kind); /* records of a kind */
 uint32_t world_fresh_ip(struct world *w);
 uint64_t world_random(struct world *w);
 uint32_t world_below(struct world *w, uint32_t limit); /* 0..limit-1 */
