@@ -8758,6 +8758,8 @@ static bool set_option(struct options *o, const char *where, const char *key, co
         *field = (uint32_t)word;
         return true;
     case OPTION_PATH: /* the last one counts: it is opened when all is known */
+        if (option->offset == offsetof(struct options, data) && !value[0])
+            return complain(where, key, "expected the name of a folder");
         copy_text((char *)o + option->offset, sizeof o->news_file, value);
         if (option->offset == offsetof(struct options, news_file))
             copy_text(o->news_where, sizeof o->news_where, where);
