@@ -8872,6 +8872,8 @@ static bool set_option(struct options *o, const char *where, const char *key, co
         *field = (uint32_t)word;
         return true;
     case OPTION_PATH: /* the last one counts: it is opened when all is known */
+        if (option->offset == offsetof(struct options, data) && !value[0])
+            return complain(where, key, "expected the name of a folder");
         copy_text((char *)o + option->offset, sizeof o->news_file, value);
         if (option->offset == offsetof(struct options, news_file))
             copy_text(o->news_where, sizeof o->news_where, where);
@@ -10390,7 +10392,7 @@ static const struct {
 
 #define CONTROL_COMMANDS (sizeof control_commands / sizeof control_commands[0])
 
-static void interrupted(int number)
+static void on_interrupt(int number)
 {
     (void)number; /* the read ends, and the terminal is put right */
 }
@@ -10428,7 +10430,7 @@ static bool ask_password(char *out, size_t out_bytes)
     char again[128];
     struct sigaction action;
     memset(&action, 0, sizeof action);
-    action.sa_handler = interrupted;
+    action.sa_handler = on_interrupt;
     (void)sigaction(SIGINT, &action, NULL);
     if (!ask_secret("New password: ", out, out_bytes))
         return complain("ctl ", "passwd", "expected a password on standard input");

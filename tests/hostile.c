@@ -77,6 +77,18 @@ static void sleep_ms(long ms)
 static pid_t server;
 static uint16_t server_port; /* any of them serves everything */
 static FILE *server_log;
+static char data[] = "/tmp/nascar-hostile-XXXXXX"; /* its folder */
+
+static void remove_data(void)
+{
+    static const char *const names[] = {"journal", "journal.new", "control", "pid"};
+    char path[64];
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        (void)snprintf(path, sizeof path, "%s/%s", data, names[i]);
+        (void)unlink(path);
+    }
+    (void)rmdir(data);
+}
 
 /* For what is no finding about the server, but leaves nothing to test. */
 __attribute__((noreturn)) static void give_up(const char *why)
@@ -84,6 +96,7 @@ __attribute__((noreturn)) static void give_up(const char *why)
     (void)printf("FAILED: %s: %s\nlive: 0 passed, 1 failed\n", why, strerror(errno));
     if (server > 0) {
         (void)kill(server, SIGKILL);
+        (void)waitpid(server, NULL, 0);
     }
     exit(1);
 }
@@ -91,19 +104,20 @@ __attribute__((noreturn)) static void give_up(const char *why)
 static void start_server(const char *binary, const char *hash_cost, const char *record)
 {
     const char *arguments[32] = {binary, "--bind", "127.0.0.1", "--directory-port", "0", "--lobby-port", "0",
-                                 "--buddy-port", "0", "--hash-cost", hash_cost, "--ping-s", "1", "--idle-s", "2"};
+                                 "--buddy-port", "0", "--hash-cost", hash_cost, "--ping-s", "1", "--idle-s", "2",
+                                 "--data", data};
     const char *const recorded[] = {"--record", record, "--max-clients", "64", "--max-accounts", "256"};
     char *copy[32];
     char ready[256] = "";
     int out[2];
     if (record != NULL) {
-        memcpy(arguments + 15, recorded, sizeof recorded);
+        memcpy(arguments + 17, recorded, sizeof recorded);
     }
     for (size_t i = 0; i < 32; i++) {
         copy[i] = arguments[i] != NULL ? strdup(arguments[i]) : NULL;
     }
     server_log = tmpfile();
-    if (server_log == NULL || pipe2(out, O_CLOEXEC) != 0) {
+    if (mkdtemp(data) == NULL || atexit(remove_data) != 0 || server_log == NULL || pipe2(out, O_CLOEXEC) != 0) {
         give_up("no files");
     }
     server = fork();

@@ -15,6 +15,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -54,6 +55,7 @@ struct server {
     pid_t pid; /* 0: it has ended */
     FILE *log; /* its standard error */
     uint16_t port[PORTS];
+    char data[128];  /* its folder */
     char ready[256]; /* its line on standard output */
 };
 
@@ -77,6 +79,7 @@ static struct server servers[SERVERS];
 static size_t server_count;
 static struct seat seats[SEATS];
 static size_t seat_count;
+static char folder[64]; /* holds the servers' folders; removed at the end */
 static char paths[PATHS][64]; /* files to remove */
 static size_t path_count;
 static char *sent; /* all that the consoles sent, if kept */
@@ -283,13 +286,20 @@ static uint16_t port_of(const char *line, const char *name)
     return (uint16_t)port;
 }
 
+/* A name of its own for the data of a server. */
+static void fresh_folder(char out[128])
+{
+    static unsigned number;
+    (void)snprintf(out, 128, "%s/%ld-%u", folder, (long)getpid(), number++);
+}
+
 /* Starts a server with these arguments after the usual ones. `files`: the
  * limit of open files; 0: as it is. */
 static struct server *start_limited(const char *const *extra, rlim_t files)
 {
     const char *arguments[ARGUMENTS] = {binary, SERVER_ARGUMENTS, NULL};
     struct server *s = &servers[server_count];
-    const char *folder = getenv("LIVE_RECORDINGS"); /* where to keep a recording of each server */
+    const char *recordings = getenv("LIVE_RECORDINGS"); /* where to keep one of each server */
     char recording[512];
     int out[2];
     size_t count = 0, got = 0;
@@ -297,8 +307,11 @@ static struct server *start_limited(const char *const *extra, rlim_t files)
     while (arguments[count] != NULL) {
         count++;
     }
-    if (folder != NULL) {
-        (void)snprintf(recording, sizeof recording, "%s/%ld-%zu.rec", folder, (long)getpid(), server_count);
+    fresh_folder(s->data);
+    arguments[count++] = "--data";
+    arguments[count++] = s->data;
+    if (recordings != NULL) {
+        (void)snprintf(recording, sizeof recording, "%s/%ld-%zu.rec", recordings, (long)getpid(), server_count);
         arguments[count++] = "--record";
         arguments[count++] = recording;
     }
@@ -1368,6 +1381,7 @@ static const struct {
     const char *key, *good, *bad[6];
 } options[] = {
     {"config", NULL, {"/nowhere/nascar.conf", "/", "", NULL}},
+    {"data", NULL, {"", NULL}},
     {"bind", "127.0.0.1", {"localhost", "127.0.0", "127.0.0.256", "1.2.3.4.5", "", NULL}},
     {"directory-port", "0", {"65536", "-1", "http", "10600x", "", NULL}},
     {"lobby-port", "0", {"65536", "-1", "0x10", "4294967296", "", NULL}},
@@ -1520,11 +1534,13 @@ static void a_config_file_with_every_key_works(void)
 
 static void the_word_serve_and_the_largest_limits_are_taken(void)
 {
-    const char *arguments[] = {binary, "serve", SERVER_ARGUMENTS, "--max-clients", "65536", "--max-accounts", "1048576", NULL};
+    struct server *s = &servers[server_count];
+    const char *arguments[] = {binary, "serve", SERVER_ARGUMENTS, "--max-clients", "65536", "--max-accounts", "1048576",
+                               "--data", s->data, NULL};
     int out[2];
     char ready[256] = "";
     EXPECT(pipe2(out, O_CLOEXEC) == 0);
-    struct server *s = &servers[server_count];
+    fresh_folder(s->data);
     s->log = tmpfile();
     EXPECT(s->log != NULL);
     s->pid = fork();
@@ -1552,20 +1568,28 @@ static void what_cannot_be_opened_is_named(void)
 {
     static const char *const names[] = {"directory", "lobby", "buddy"};
     struct server *first = START(CHEAP);
-    char option[32], port[8], expected[64];
+    char option[32], port[8], expected[64], data[128];
+    fresh_folder(data);
     for (int i = 0; i < PORTS; i++) {
         (void)snprintf(option, sizeof option, "--%s-port", names[i]);
         (void)snprintf(port, sizeof port, "%u", (unsigned)first->port[i]);
         (void)snprintf(expected, sizeof expected, "%s port %s", names[i], port);
-        const struct outcome *o = RUN(SERVER_ARGUMENTS, option, port);
+        const struct outcome *o = RUN(SERVER_ARGUMENTS, "--data", data, option, port);
         if (o->status != 1 || strstr(o->err, expected) == NULL || strstr(o->err, "in use") == NULL || o->out[0]) {
             fail("%s: status %d, `%s`", expected, o->status, o->err);
         }
     }
-    const struct outcome *o = RUN(SERVER_ARGUMENTS, "--bind", "192.0.2.1");
+    const struct outcome *o = RUN(SERVER_ARGUMENTS, "--data", data, "--bind", "192.0.2.1");
     EXPECT(o->status == 1 && strstr(o->err, "192.0.2.1") != NULL);
-    o = RUN(SERVER_ARGUMENTS, "--record", "/nowhere/nascar.rec");
+    o = RUN(SERVER_ARGUMENTS, "--data", data, "--record", "/nowhere/nascar.rec");
     EXPECT(o->status == 1 && strstr(o->err, "--record: /nowhere/nascar.rec") != NULL && o->out[0] == '\0');
+    o = RUN(SERVER_ARGUMENTS, "--data", "/nowhere/data");
+    EXPECT(o->status == 1 && strstr(o->err, "--data: /nowhere/data: it cannot be made") != NULL && o->out[0] == '\0');
+    o = RUN(SERVER_ARGUMENTS, "--data", "/dev/null");
+    EXPECT(o->status == 1 && strstr(o->err, "--data: /dev/null: ") != NULL && o->out[0] == '\0');
+    (void)snprintf(expected, sizeof expected, "a server uses it, process %d", (int)first->pid);
+    o = RUN(SERVER_ARGUMENTS, "--data", first->data);
+    EXPECT(o->status == 1 && strstr(o->err, expected) != NULL && o->out[0] == '\0');
 }
 
 /* ---- Cases: limits -------------------------------------------------------------------- */
@@ -1850,6 +1874,14 @@ static void memory_is_small(void)
     EXPECT(instrumented || empty.pss_kib <= 700);
 }
 
+static int remove_one(const char *path, const struct stat *status, int type, struct FTW *where)
+{
+    (void)status;
+    (void)type;
+    (void)where;
+    return remove(path);
+}
+
 /* ---- Running them ------------------------------------------------------------------------------- */
 
 static const struct test_case {
@@ -1991,6 +2023,10 @@ int main(int argc, char **argv)
     emulated = strstr(binary, "qemu") != NULL;
     instrumented = emulated || strstr(binary, "asan") != NULL;
     memset(running, 0, sizeof running);
+    (void)strcpy(folder, "/tmp/nascar-live-XXXXXX");
+    if (mkdtemp(folder) == NULL) {
+        abort();
+    }
     for (size_t i = 0; i < CASES; i++) {
         if (cases[i].beside && chosen(&cases[i], part)) {
             begin(&cases[i], &running[i]);
@@ -2007,6 +2043,7 @@ int main(int argc, char **argv)
     while (finish_all(running, &passed, &failed)) {
         sleep_ms(5);
     }
+    (void)nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     (void)printf("live: %u passed, %u failed\n", passed, failed);
     return passed == 0 || failed > 0;
 }

@@ -6,470 +6,9 @@
 #include "../nascar_server.c"
 #undef main
 
-#include "console.h"
+#include "machine.h"
 
-#include <check.h>
 #include <sys/wait.h>
-
-#define COUNT(array) (sizeof(array) / sizeof(array)[0])
-
-/* An assertion for what is asked a million times: Check's own write to a file. */
-#define EXPECT(condition) \
-    do { \
-        if (!(condition)) \
-            ck_abort_msg("line %d: %s", __LINE__, #condition); \
-    } while (0)
-
-/* ---- A machine: the shell on a faked system ------------------------------- */
-
-#define PEERS 256
-#define FIRST_FD 100
-#define FIRST_LISTENER 50
-#define START_MS 1000
-
-/* The other end of a connection. */
-struct peer {
-    bool accepted, closed; /* by the shell */
-    bool hung_up;          /* it sends no more, and says so */
-    bool reset;            /* reads and writes fail */
-    uint32_t ip;
-    uint8_t *in, *out;     /* not read yet; all that was written */
-    size_t in_bytes, out_bytes;
-    size_t window;         /* so much it still takes */
-};
-
-struct machine {
-    struct shell shell;
-    struct peer peer[PEERS];
-    size_t peers, accepted; /* those after `accepted` wait */
-    uint64_t now_ms;
-    char *log;
-    size_t log_bytes;
-    uint32_t chance;
-
-    /* what goes wrong */
-    size_t read_bytes, write_bytes; /* at most, a call; 0: no limit */
-    unsigned one_in;                /* one call in so many fails with EINTR, and one with EAGAIN; 0: none */
-    int accept_error;               /* each accept fails with it */
-    int poll_error;
-    bool hash_fails, entropy_fails;
-
-    /* what was seen */
-    unsigned polls, accepts, hashes, hurried; /* hurried: polls that did not wait in a row */
-    int timeout_ms;                 /* the last poll's */
-    bool listening;                 /* the last poll's */
-
-    int signals[2]; /* a pipe in place of the signalfd */
-    unsigned signals_due;
-    void (*at_poll)(struct machine *);
-    uint64_t mark_ms;
-};
-
-static bool unlucky(struct machine *m)
-{
-    m->chance = m->chance * 1664525u + 1013904223u;
-    return m->one_in > 0 && (m->chance >> 16) % m->one_in == 0;
-}
-
-static bool interrupted(struct machine *m)
-{
-    errno = unlucky(m) ? EINTR : unlucky(m) ? EAGAIN : 0;
-    return errno != 0;
-}
-
-static struct peer *peer_of(struct machine *m, int fd)
-{
-    EXPECT(fd >= FIRST_FD && fd < FIRST_FD + (int)m->peers);
-    struct peer *p = &m->peer[fd - FIRST_FD];
-    EXPECT(p->accepted && !p->closed); /* else a call on a file that is not open */
-    return p;
-}
-
-static int fake_poll(void *world, struct pollfd *fds, uint32_t count, int timeout_ms)
-{
-    struct machine *m = world;
-    int ready = 0;
-    m->polls++;
-    m->timeout_ms = timeout_ms;
-    m->listening = fds[1].events == POLLIN;
-    if (m->at_poll)
-        m->at_poll(m);
-    if (m->poll_error || interrupted(m)) {
-        if (m->poll_error)
-            errno = m->poll_error;
-        if (errno == EAGAIN)
-            errno = EINTR;
-        return -1;
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        short seen = 0;
-        if (i == 0) {
-            seen = m->signals_due > 0 ? POLLIN : 0;
-            m->signals_due -= seen != 0;
-        } else if (i < FIRST_SOCKET) {
-            EXPECT(fds[i].fd == FIRST_LISTENER + (int)i && fds[i].events == fds[1].events);
-            seen = i == 1 && m->accepted < m->peers ? POLLIN : 0;
-        } else {
-            const struct peer *p = peer_of(m, fds[i].fd);
-            seen = (short)((p->in_bytes > 0 || p->hung_up || p->reset ? POLLIN : 0) |
-                           (p->window > 0 || p->reset ? POLLOUT : 0));
-        }
-        fds[i].revents = (short)(seen & fds[i].events);
-        if (i >= FIRST_SOCKET && peer_of(m, fds[i].fd)->reset)
-            fds[i].revents = (short)(fds[i].revents | POLLERR | POLLHUP);
-        ready += fds[i].revents != 0;
-    }
-    m->hurried = ready == 0 && timeout_ms == 0 ? m->hurried + 1 : 0;
-    if (ready == 0 && timeout_ms > 0)
-        m->now_ms += (uint64_t)timeout_ms;
-    return ready;
-}
-
-static int fake_accept(void *world, int listener, uint32_t *from, uint32_t *to)
-{
-    struct machine *m = world;
-    EXPECT(listener == FIRST_LISTENER + 1);
-    m->accepts++;
-    if (unlucky(m)) {
-        errno = unlucky(m) ? EINTR : ECONNABORTED;
-        return -1;
-    }
-    if (m->accept_error || m->accepted == m->peers) {
-        errno = m->accept_error ? m->accept_error : EAGAIN;
-        return -1;
-    }
-    struct peer *p = &m->peer[m->accepted];
-    p->accepted = true;
-    *from = p->ip;
-    *to = 0xC0000201;
-    return FIRST_FD + (int)m->accepted++;
-}
-
-static ssize_t fake_read(void *world, int fd, void *bytes, size_t size)
-{
-    struct machine *m = world;
-    struct peer *p = peer_of(m, fd);
-    if (interrupted(m))
-        return -1;
-    if (p->reset || (p->in_bytes == 0 && !p->hung_up)) {
-        errno = p->reset ? ECONNRESET : EAGAIN;
-        return -1;
-    }
-    if (size > p->in_bytes)
-        size = p->in_bytes;
-    if (m->read_bytes > 0 && size > m->read_bytes)
-        size = m->read_bytes;
-    if (size > 0) {
-        memcpy(bytes, p->in, size);
-        p->in_bytes -= size;
-        memmove(p->in, p->in + size, p->in_bytes);
-    }
-    return (ssize_t)size;
-}
-
-static ssize_t fake_write(void *world, int fd, const void *bytes, size_t size)
-{
-    struct machine *m = world;
-    struct peer *p = peer_of(m, fd);
-    EXPECT(size > 0);
-    if (interrupted(m))
-        return -1;
-    if (p->reset || p->window == 0) {
-        errno = p->reset ? ECONNRESET : EAGAIN;
-        return -1;
-    }
-    if (size > p->window)
-        size = p->window;
-    if (m->write_bytes > 0 && size > m->write_bytes)
-        size = m->write_bytes;
-    p->window -= p->window == SIZE_MAX ? 0 : size;
-    p->out = realloc(p->out, p->out_bytes + size);
-    EXPECT(p->out);
-    memcpy(p->out + p->out_bytes, bytes, size);
-    p->out_bytes += size;
-    return (ssize_t)size;
-}
-
-static void fake_close(void *world, int fd)
-{
-    peer_of(world, fd)->closed = true;
-}
-
-static void fake_log(void *world, const char *text, size_t size)
-{
-    struct machine *m = world;
-    m->log = realloc(m->log, m->log_bytes + size + 1);
-    EXPECT(m->log);
-    memcpy(m->log + m->log_bytes, text, size);
-    m->log_bytes += size;
-    m->log[m->log_bytes] = 0;
-}
-
-/* Quick, and different for different passwords and settings. */
-static bool fake_hash(void *world, const char *password, const char *setting, char *out, size_t out_bytes)
-{
-    struct machine *m = world;
-    char text[128] = "";
-    m->hashes++;
-    if (m->hash_fails)
-        return false;
-    copy_text(text, 30, setting);
-    for (const char *p = password; *p; p++)
-        (void)snprintf(text + strlen(text), sizeof text - strlen(text), "%02x", (unsigned)(uint8_t)*p);
-    EXPECT(strlen(text) < out_bytes);
-    copy_text(out, out_bytes, text);
-    return true;
-}
-
-static bool fake_entropy(void *world, void *bytes, size_t size)
-{
-    struct machine *m = world;
-    for (size_t i = 0; i < size; i++) {
-        m->chance = m->chance * 1664525u + 1013904223u;
-        ((uint8_t *)bytes)[i] = (uint8_t)(m->chance >> 24);
-    }
-    return !m->entropy_fails;
-}
-
-static uint64_t fake_mono_ms(void *world)
-{
-    return ((struct machine *)world)->now_ms;
-}
-
-static int64_t fake_wall_s(void *world)
-{
-    return 1767225600 + (int64_t)(fake_mono_ms(world) / 1000);
-}
-
-static const struct nascar_sys fake_calls = {
-    .poll = fake_poll, .accept = fake_accept, .read = fake_read, .write = fake_write, .close = fake_close,
-    .log = fake_log, .hash = fake_hash, .entropy = fake_entropy, .mono_ms = fake_mono_ms, .wall_s = fake_wall_s,
-};
-
-/* What serve() does, up to the loop. */
-static struct machine *machine_new(const char *const *arguments)
-{
-    struct machine *m = calloc(1, sizeof *m);
-    ck_assert_ptr_nonnull(m);
-    m->now_ms = START_MS;
-    m->chance = 2004;
-    m->shell.sys = &fake_calls;
-    m->shell.world = m;
-    m->shell.records.stride = sizeof(struct record_slot);
-    m->shell.jobs.stride = sizeof(struct nascar_hash_job);
-    m->shell.arguments = (char **)(uintptr_t)arguments;
-    ck_assert(read_options(&m->shell.options, m->shell.arguments));
-    ck_assert(make_state(&m->shell));
-    shell_time(&m->shell);
-    ck_assert_int_eq(pipe(m->signals), 0);
-    m->shell.polled[0].fd = m->signals[0];
-    m->shell.polled[0].events = POLLIN;
-    for (uint32_t i = 0; i < LISTENERS; i++)
-        m->shell.polled[1 + i].fd = FIRST_LISTENER + 1 + (int)i;
-    feed_entropy(&m->shell);
-    shell_configure(&m->shell);
-    return m;
-}
-
-#define MACHINE(...) machine_new((const char *const[]){"--max-accounts", "64", "--max-clients", "16", "--rate", "0", __VA_ARGS__, NULL})
-
-static void machine_free(struct machine *m)
-{
-    for (size_t i = 0; i < m->peers; i++) {
-        free(m->peer[i].in);
-        free(m->peer[i].out);
-    }
-    (void)close(m->signals[0]);
-    (void)close(m->signals[1]);
-    free(m->shell.records.items);
-    free(m->shell.jobs.items);
-    free(m->log);
-    free(m);
-}
-
-/* What holds between two turns. */
-static void check_shell(const struct machine *m)
-{
-    const struct shell *sh = &m->shell;
-    uint32_t paused = 0, taken = 0, open = 0;
-    const char *broken = nascar_check(sh->state);
-    if (broken)
-        ck_abort_msg("%s", broken);
-    for (uint32_t place = 0; place < sh->open; place++) {
-        EXPECT(sh->place_of[sh->number_of[place]] == place);
-        paused += !(sh->polled[FIRST_SOCKET + place].events & POLLIN);
-    }
-    EXPECT(sh->paused == paused);
-    for (uint32_t c = 0; c < sh->conns; c++)
-        taken += sh->place_of[c] != NONE;
-    EXPECT(taken == sh->open);
-    for (uint32_t i = 0; i < sh->conns - sh->open; i++)
-        EXPECT(sh->place_of[sh->free_numbers[i]] == NONE);
-    for (size_t i = 0; i < m->peers; i++)
-        open += m->peer[i].accepted && !m->peer[i].closed;
-    EXPECT(open == sh->open);
-}
-
-static void turn(struct machine *m, uint64_t until_ms)
-{
-    EXPECT(shell_turn(&m->shell, until_ms));
-    EXPECT(m->hurried < 50); /* else the loop spins */
-    check_shell(m);
-}
-
-/* Turns without time passing, until there is nothing left to do. */
-static void settle_machine(struct machine *m)
-{
-    size_t out = 0, in = 1, before_out = 0, before_in = 0;
-    unsigned enough = m->one_in > 0 ? 30 : 3;
-    for (unsigned quiet = 0; quiet < enough;) {
-        turn(m, m->now_ms);
-        in = m->peers - m->accepted;
-        out = 0;
-        for (size_t i = 0; i < m->peers; i++) {
-            in += m->peer[i].in_bytes;
-            out += m->peer[i].out_bytes + m->peer[i].closed;
-        }
-        quiet = in == before_in && out == before_out ? quiet + 1 : 0;
-        before_in = in;
-        before_out = out;
-        m->hurried = 0;
-    }
-}
-
-static void run_machine(struct machine *m, uint64_t ms)
-{
-    uint64_t end_ms = m->now_ms + ms;
-    while (m->now_ms < end_ms)
-        turn(m, end_ms);
-}
-
-static bool in_log(const struct machine *m, const char *part)
-{
-    return m->log && strstr(m->log, part) != NULL;
-}
-
-static size_t count_log(const struct machine *m, const char *part)
-{
-    size_t n = 0;
-    for (const char *at = m->log; at && (at = strstr(at, part)) != NULL; at++)
-        n++;
-    return n;
-}
-
-static void signal_machine(struct machine *m, uint32_t number)
-{
-    struct signalfd_siginfo info;
-    memset(&info, 0, sizeof info);
-    info.ssi_signo = number;
-    ck_assert_int_eq(write(m->signals[1], &info, sizeof info), sizeof info);
-    m->signals_due++;
-}
-
-/* ---- Who connects ----------------------------------------------------------- */
-
-static struct peer *peer_new(struct machine *m)
-{
-    struct peer *p = &m->peer[m->peers];
-    ck_assert_uint_lt(m->peers, PEERS);
-    p->ip = 0xC6336401u + (uint32_t)m->peers++;
-    p->window = SIZE_MAX;
-    return p;
-}
-
-static void peer_send_bytes(struct peer *p, const void *bytes, size_t size)
-{
-    if (size == 0)
-        return;
-    p->in = realloc(p->in, p->in_bytes + size);
-    EXPECT(p->in);
-    memcpy(p->in + p->in_bytes, bytes, size);
-    p->in_bytes += size;
-}
-
-static void peer_send(struct peer *p, const char *kind, const char *payload)
-{
-    uint8_t frame[CONSOLE_REQUEST_BYTES];
-    peer_send_bytes(p, frame, console_frame(frame, sizeof frame, kind, 0, payload, strlen(payload) + 1));
-}
-
-/* How many whole frames of a kind it has got; fails if there is half a one. */
-static size_t peer_got(const struct peer *p, const char *kind)
-{
-    size_t n = 0;
-    for (size_t at = 0; at < p->out_bytes;) {
-        EXPECT(p->out_bytes - at >= HEADER_BYTES);
-        uint32_t size = load_be32(p->out + at + 8);
-        EXPECT(size >= HEADER_BYTES && p->out_bytes - at >= size);
-        n += memcmp(p->out + at, kind, 4) == 0;
-        at += size;
-    }
-    return n;
-}
-
-/* A console on the faked network. */
-struct seat {
-    struct console *console;
-    struct peer *link[CONSOLE_LINKS];
-    size_t fed[CONSOLE_LINKS];
-};
-
-static void seat_step(struct machine *m, struct seat *seat)
-{
-    struct console *c = seat->console;
-    uint32_t address;
-    uint16_t port;
-    console_tick(c, m->now_ms);
-    for (int i = 0; i < CONSOLE_LINKS; i++) {
-        enum console_link link = (enum console_link)i;
-        uint8_t bytes[1024];
-        size_t size;
-        if (!seat->link[i] && console_wants(c, link, &address, &port)) {
-            seat->link[i] = peer_new(m);
-            seat->fed[i] = 0;
-            console_link_opened(c, link);
-        }
-        struct peer *p = seat->link[i];
-        if (!p)
-            continue;
-        if (p->out_bytes > seat->fed[i])
-            console_feed(c, link, p->out + seat->fed[i], p->out_bytes - seat->fed[i]);
-        seat->fed[i] = p->out_bytes;
-        while ((size = console_take(c, link, bytes, sizeof bytes)) > 0)
-            peer_send_bytes(p, bytes, size);
-        p->hung_up = p->hung_up || console_hangs_up(c, link);
-        if (p->closed) {
-            console_link_closed(c, link);
-            seat->link[i] = NULL;
-        }
-    }
-    if (c->misled[0])
-        ck_abort_msg("%s is misled: %s", c->name, c->misled);
-}
-
-static void settle_seats(struct machine *m, struct seat *seats, size_t count)
-{
-    for (unsigned i = 0; i < 12; i++) {
-        for (size_t k = 0; k < count; k++)
-            seat_step(m, &seats[k]);
-        settle_machine(m);
-    }
-    for (size_t k = 0; k < count; k++)
-        seat_step(m, &seats[k]);
-}
-
-static struct seat seat_new(struct machine *m, const char *name)
-{
-    struct seat seat = {.console = console_new((uint32_t)m->peers + 1)};
-    console_tick(seat.console, m->now_ms);
-    console_login(seat.console, name, "open wheel", name);
-    return seat;
-}
-
-static void seat_free(struct seat *seat)
-{
-    console_free(seat->console);
-}
 
 static const char login_request[] = "NAME=Alice\nPASS=~ but no key\n";
 
@@ -645,7 +184,7 @@ END_TEST
 START_TEST(a_full_server_does_not_listen_until_somebody_leaves)
 {
     struct machine *m = MACHINE("--max-clients", "1", "--first-frame-s", "60", "--linger-s", "60");
-    uint32_t all = m->shell.conns;
+    uint32_t all = m->shell.conns - NASCAR_CONTROL_CONNECTIONS;
     ck_assert_uint_eq(all, 66);
     for (uint32_t i = 0; i < all + 10; i++)
         peer_send(peer_new(m), "@dir", "PROD=NASCAR-PS2-2004\n");
@@ -762,6 +301,191 @@ START_TEST(a_login_without_a_key_costs_one_hash)
     settle_machine(m);
     ck_assert_uint_eq(peer_got(p, "auth"), 1);
     ck_assert_uint_eq(m->hashes, 1);
+    machine_free(m);
+}
+END_TEST
+
+/* ---- The helper ------------------------------------------------------------------- */
+
+static const char *const bad_name = "Mallory";
+
+static void settle_for(struct machine *m, struct seat *seats, size_t count, uint64_t ms)
+{
+    for (uint64_t end_ms = m->now_ms + ms; m->now_ms < end_ms;) {
+        for (size_t k = 0; k < count; k++)
+            seat_step(m, &seats[k]);
+        turn(m, m->now_ms + 100);
+    }
+}
+
+/* A round of logins while the helper dies again and again: it is started anew,
+ * and nobody notices but by the time it takes. */
+START_TEST(a_dying_helper_costs_time_and_nothing_else)
+{
+    struct machine *m = MACHINE("--hash-cost", "4");
+    struct seat seats[8];
+    for (size_t i = 0; i < COUNT(seats); i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "driver%zu", i);
+        seats[i] = seat_new(m, name);
+    }
+    m->helper.dies_of = 1 + (unsigned)_i;
+    settle_seats(m, seats, COUNT(seats));
+    ck_assert_uint_eq(m->helper.starts, 1); /* not more than once a second */
+    ck_assert_int_le(shell_timeout(&m->shell, UINT64_MAX), 1000);
+    settle_for(m, seats, COUNT(seats), 1200);
+    m->helper.dies_of = 1 + (unsigned)_i;
+    settle_for(m, seats, COUNT(seats), 4000);
+    for (size_t i = 0; i < COUNT(seats); i++) {
+        ck_assert_int_eq(seats[i].console->stage, CONSOLE_INSIDE);
+        seat_free(&seats[i]);
+    }
+    ck_assert_uint_ge(m->helper.starts, 2);
+    log_flush(&m->shell);
+    ck_assert_uint_eq(count_log(m, "level=error event=helper_died"), m->helper.starts - m->helper.running);
+    machine_free(m);
+}
+END_TEST
+
+START_TEST(a_password_that_kills_the_helper_twice_is_refused)
+{
+    struct machine *m = MACHINE("--hash-cost", "4");
+    struct seat seats[5];
+    for (size_t i = 0; i < COUNT(seats); i++)
+        seats[i] = seat_new(m, i == (size_t)_i ? bad_name : (const char *[]){"Ann", "Ben", "Cid", "Dee", "Eve"}[i]);
+    console_login(seats[_i].console, bad_name, "poisoned", bad_name);
+    m->helper.poison = "poisoned";
+    settle_for(m, seats, COUNT(seats), 4000);
+    for (size_t i = 0; i < COUNT(seats); i++)
+        ck_assert((seats[i].console->stage == CONSOLE_INSIDE) == (i != (size_t)_i));
+    ck_assert_uint_ne(seats[_i].console->refused, 0);
+    ck_assert_uint_eq(m->helper.starts, 3);
+    ck_assert_uint_eq(m->shell.helper.jobs, 0);
+    for (size_t i = 0; i < COUNT(seats); i++)
+        seat_free(&seats[i]);
+    machine_free(m);
+}
+END_TEST
+
+START_TEST(a_helper_that_cannot_start_is_tried_once_a_second)
+{
+    struct machine *m = MACHINE("--hash-cost", "4", "--idle-s", "1000", "--login-s", "1000");
+    struct seat seat = seat_new(m, "Alice");
+    m->helper.cannot_start = true;
+    m->helper.dies_of = 1;
+    settle_for(m, &seat, 1, 20000);
+    log_flush(&m->shell);
+    ck_assert_uint_eq(count_log(m, "event=helper_failed"), 1);
+    ck_assert(seat.console->stage != CONSOLE_INSIDE && seat.console->refused == 0);
+    m->helper.cannot_start = false;
+    settle_for(m, &seat, 1, 1500);
+    ck_assert(seat.console->stage == CONSOLE_INSIDE);
+    seat_free(&seat);
+    machine_free(m);
+}
+END_TEST
+
+/* Sixty at once, while the helper is slow: nobody is lost, pings go on, and
+ * who hangs up is not hashed for. */
+START_TEST(sixty_at_once_all_get_in)
+{
+    struct machine *m = machine_new((const char *const[]){"--max-clients", "100", "--hash-cost", "4", "--ping-s", "1",
+                                                          "--per-address", "100", "--rate", "0", NULL});
+    struct peer *p[60], *online = peer_new(m);
+    peer_send(online, "addr", "ADDR=192.0.2.100\nPORT=50000\n");
+    m->helper.lazy = true;
+    for (size_t i = 0; i < COUNT(p); i++) {
+        p[i] = peer_new(m);
+        peer_send(p[i], "auth", login_request);
+        run_machine(m, 100);
+        m->helper.lazy = i % 20 != 0; /* so the queue moves while it is filled */
+    }
+    m->helper.lazy = true;
+    run_machine(m, 3000);
+    ck_assert_uint_ge(peer_got(online, "~png"), 7);
+    size_t hung_up = 0, questions = m->helper.questions;
+    for (size_t i = 50; i < COUNT(p); i++, hung_up++)
+        p[i]->hung_up = p[i]->reset = true;
+    for (int i = 0; i < 600; i++) {
+        run_machine(m, 10);
+        m->helper.lazy = i % 10 != 0;
+    }
+    m->helper.lazy = false;
+    run_machine(m, 1000);
+    for (size_t i = 0; i < 50; i++)
+        ck_assert_uint_eq(peer_got(p[i], "auth"), 1);
+    ck_assert_uint_eq(m->helper.questions, 50);
+    ck_assert_uint_lt(questions, 50);
+    machine_free(m);
+}
+END_TEST
+
+/* ---- The operator ------------------------------------------------------------------- */
+
+START_TEST(the_operator_gets_in_when_all_other_places_are_taken)
+{
+    struct machine *m = MACHINE("--max-clients", "1", "--first-frame-s", "60", "--linger-s", "60");
+    uint32_t all = m->shell.conns - NASCAR_CONTROL_CONNECTIONS;
+    struct peer *p[NASCAR_CONTROL_CONNECTIONS + 1];
+    for (uint32_t i = 0; i < all; i++)
+        peer_send(peer_new(m), "@dir", "PROD=NASCAR-PS2-2004\n");
+    settle_machine(m);
+    ck_assert_uint_eq(m->shell.open, all);
+    for (uint32_t i = 0; i < COUNT(p); i++) {
+        p[i] = peer_new(m);
+        p[i]->control = true;
+        peer_send(p[i], "csta", "");
+        peer_send(p[i], "cwho", "");
+    }
+    settle_machine(m);
+    for (uint32_t i = 0; i < COUNT(p); i++)
+        ck_assert_uint_eq(peer_got(p[i], "csta"), i < NASCAR_CONTROL_CONNECTIONS);
+    ck_assert_uint_eq(peer_got(p[0], "cwho"), 1);
+    p[1]->hung_up = true;
+    settle_machine(m);
+    ck_assert_uint_eq(peer_got(p[NASCAR_CONTROL_CONNECTIONS], "csta"), 1);
+    for (uint32_t i = 0; i < COUNT(p); i++)
+        p[i]->hung_up = true;
+    m->peer[3].hung_up = true;
+    settle_machine(m);
+    ck_assert_uint_eq(m->shell.open, all - 1);
+    struct peer *next = peer_new(m); /* a player's place is a player's again */
+    peer_send(next, "csta", "");
+    settle_machine(m);
+    ck_assert_uint_eq(peer_got(next, "csta"), 1);
+    ck_assert(load_be32(next->out + 4) != 0 || next->closed); /* and no operator's */
+    machine_free(m);
+}
+END_TEST
+
+START_TEST(the_operator_sets_a_password_that_is_not_written_down)
+{
+    static const struct { const char *text; const char *recorded; } asked[] = {
+        {"NAME=Alice\nPASS=secret12\n", "NAME=Alice\nPASS=" STAND_IN "\n"},
+        {"NAME=Alice\nPASS=\"se cret\"\n", "NAME=Alice\nPASS=" STAND_IN "\n"},
+        {"NAME=Alice\nPASS=sec\n", "NAME=Alice\nPASS=" STAND_IN_BAD "\n"},
+        {"NAME=Alice\nPASS=secret secret secret\n", "NAME=Alice\nPASS=" STAND_IN_LONG "\n"},
+        {"NAME=Alice\nPASS=\n", "NAME=Alice\nPASS=\n"},
+    };
+    struct machine *m = MACHINE("--hash-cost", "4");
+    uint8_t frame[CONSOLE_REQUEST_BYTES];
+    struct outgoing f;
+    for (size_t i = 0; i < COUNT(asked); i++) {
+        struct peer *p = peer_new(m);
+        p->control = true;
+        peer_send(p, "cpwd", asked[i].text);
+        settle_machine(m);
+        ck_assert_uint_eq(peer_got(p, "cpwd"), 1);
+        size_t size = console_frame(frame, sizeof frame, "cpwd", 0, asked[i].text, strlen(asked[i].text) + 1);
+        scrub_frame(m->shell.state, 0, frame, (uint32_t)size, &f);
+        ck_assert_str_eq((const char *)f.bytes + HEADER_BYTES, asked[i].recorded);
+        peer_send_bytes(p, f.bytes, f.size); /* it is answered in the same way */
+        settle_machine(m);
+        ck_assert_uint_eq(peer_got(p, "cpwd"), 2);
+        ck_assert_int_eq(memcmp(p->out, p->out + p->out_bytes / 2, p->out_bytes / 2), 0);
+        p->hung_up = true;
+    }
+    ck_assert_uint_ne(find_account(m->shell.state, "Alice"), NONE);
     machine_free(m);
 }
 END_TEST
@@ -1171,18 +895,18 @@ START_TEST(settings_are_bcrypts_own)
     write_setting(setting, 4, salt);
     ck_assert_uint_eq(strlen(setting), 29);
     ck_assert(strncmp(setting, "$2b$04$", 7) == 0);
-    ck_assert(system_hash(NULL, "open wheel", setting, first, sizeof first));
-    ck_assert(system_hash(NULL, "open wheel", setting, again, sizeof again));
+    ck_assert(system_hash("open wheel", setting, first, sizeof first));
+    ck_assert(system_hash("open wheel", setting, again, sizeof again));
     ck_assert_str_eq(first, again);
     ck_assert_uint_eq(strlen(first), 60);
     ck_assert(strncmp(first, setting, 29) == 0); /* crypt took each letter of the salt as it was */
-    ck_assert(system_hash(NULL, "open wheel", first, again, sizeof again)); /* a hash is a setting */
+    ck_assert(system_hash("open wheel", first, again, sizeof again)); /* a hash is a setting */
     ck_assert_str_eq(first, again);
-    ck_assert(system_hash(NULL, "open wheels", setting, other, sizeof other));
+    ck_assert(system_hash("open wheels", setting, other, sizeof other));
     ck_assert_str_ne(first, other);
     salt[_i] ^= 1; /* every bit counts */
     write_setting(setting, 4, salt);
-    ck_assert(system_hash(NULL, "open wheel", setting, other, sizeof other));
+    ck_assert(system_hash("open wheel", setting, other, sizeof other));
     ck_assert_str_ne(first, other);
 }
 END_TEST
@@ -1195,7 +919,7 @@ START_TEST(the_default_cost_is_10)
     options_defaults(&o);
     write_setting(setting, o.hash_cost, salt);
     ck_assert_str_eq(setting, "$2b$10$......................");
-    ck_assert(system_hash(NULL, "U*U", setting, hash, sizeof hash));
+    ck_assert(system_hash("U*U", setting, hash, sizeof hash));
     ck_assert(strncmp(hash, "$2b$10$......................", 29) == 0);
 }
 END_TEST
@@ -1209,7 +933,7 @@ static const char *const bad_settings[] = {
 START_TEST(other_settings_give_no_hash)
 {
     char hash[128] = "as it was";
-    ck_assert(!system_hash(NULL, "open wheel", bad_settings[_i], hash, sizeof hash));
+    ck_assert(!system_hash("open wheel", bad_settings[_i], hash, sizeof hash));
     ck_assert_str_eq(hash, "as it was");
 }
 END_TEST
@@ -1217,7 +941,7 @@ END_TEST
 START_TEST(a_hash_that_does_not_fit_is_none)
 {
     char hash[60] = "as it was";
-    ck_assert(!system_hash(NULL, "open wheel", "$2b$04$......................", hash, sizeof hash));
+    ck_assert(!system_hash("open wheel", "$2b$04$......................", hash, sizeof hash));
     ck_assert_str_eq(hash, "as it was");
 }
 END_TEST
@@ -1328,6 +1052,12 @@ int main(void)
     tcase_add_test(loop, an_answer_before_the_end_is_written);
     tcase_add_test(loop, a_hash_that_fails_refuses_the_login_and_nothing_else);
     tcase_add_test(loop, a_login_without_a_key_costs_one_hash);
+    tcase_add_loop_test(loop, a_dying_helper_costs_time_and_nothing_else, 0, 8);
+    tcase_add_loop_test(loop, a_password_that_kills_the_helper_twice_is_refused, 0, 5);
+    tcase_add_test(loop, a_helper_that_cannot_start_is_tried_once_a_second);
+    tcase_add_test(loop, sixty_at_once_all_get_in);
+    tcase_add_test(loop, the_operator_gets_in_when_all_other_places_are_taken);
+    tcase_add_test(loop, the_operator_sets_a_password_that_is_not_written_down);
     tcase_add_test(loop, without_entropy_the_server_aborts);
     tcase_add_test(loop, poll_waits_for_the_next_deadline_and_no_shorter);
     tcase_add_test(loop, a_long_wait_is_cut_to_a_minute);

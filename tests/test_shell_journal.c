@@ -1,0 +1,1109 @@
+/* What is kept: the journal's bytes, cut and flipped everywhere; the turn that
+ * writes, syncs and only then acts; failing and dying disks; compaction.
+ *
+ * SPDX-License-Identifier: MIT */
+#include "../nascar_server.c"
+#undef main
+
+#include "machine.h"
+
+/* ---- The checksum ------------------------------------------------------------- */
+
+/* RFC 3720 B.4, and the usual nine digits. */
+START_TEST(the_checksum_is_crc32c)
+{
+    static const uint8_t pdu[48] = {0x01, 0xc0, [16] = 0x14, [22] = 0x04, [27] = 0x14, [31] = 0x18, [32] = 0x28,
+                                    [40] = 0x02};
+    uint8_t zeros[32] = {0}, ones[32], up[32], down[32];
+    for (size_t i = 0; i < 32; i++) {
+        ones[i] = 0xff;
+        up[i] = (uint8_t)i;
+        down[i] = (uint8_t)(31 - i);
+    }
+    ck_assert_uint_eq(crc32c(0, zeros, 32), 0x8a9136aa);
+    ck_assert_uint_eq(crc32c(0, ones, 32), 0x62a8ab43);
+    ck_assert_uint_eq(crc32c(0, up, 32), 0x46dd794e);
+    ck_assert_uint_eq(crc32c(0, down, 32), 0x113fdb5c);
+    ck_assert_uint_eq(crc32c(0, pdu, 48), 0xd9963a56);
+    ck_assert_uint_eq(crc32c(0, (const uint8_t *)"123456789", 9), 0xe3069283);
+    for (size_t cut = 0; cut <= 48; cut++)
+        ck_assert_uint_eq(crc32c(crc32c(0, pdu, cut), pdu + cut, 48 - cut), 0xd9963a56);
+}
+END_TEST
+
+/* ---- The bytes ------------------------------------------------------------------ */
+
+/* A journal made by hand. */
+struct made {
+    uint8_t bytes[65536];
+    size_t size, end[64]; /* where its batches end; [0] the header */
+    uint32_t batches, records[64];
+    struct batch batch;
+};
+
+static void made_begin(struct made *j, uint32_t format)
+{
+    memset(j, 0, sizeof *j);
+    j->batch.bytes = malloc(BATCH_BYTES);
+    ck_assert_ptr_nonnull(j->batch.bytes);
+    j->size = j->end[0] = write_journal_head(j->bytes, format);
+    batch_begin(&j->batch);
+}
+
+static void made_record(struct made *j, const char *kind, const char *text)
+{
+    struct outgoing f;
+    frame_begin(&f, kind, "");
+    put_chars(&f, text);
+    frame_end(&f);
+    ck_assert(batch_add(&j->batch, f.bytes, f.size));
+}
+
+static void made_account(struct made *j, const char *name)
+{
+    char text[256];
+    (void)snprintf(text, sizeof text, "CREATED=1700000000\nLAST=0\nBAN=0\nNAME=%s\nHASH=$2b$04$x\nMAIL=\nSPAM=NN\nPERS=%s\n",
+                   name, name);
+    made_record(j, "acct", text);
+}
+
+static void made_batch(struct made *j)
+{
+    batch_seal(&j->batch, ++j->batches);
+    EXPECT(j->size + j->batch.size <= sizeof j->bytes && j->batches < 64);
+    memcpy(j->bytes + j->size, j->batch.bytes, j->batch.size);
+    j->size += j->batch.size;
+    j->records[j->batches] = j->batch.records;
+    j->end[j->batches] = j->size;
+    batch_begin(&j->batch);
+}
+
+static void made_free(struct made *j)
+{
+    free(j->batch.bytes);
+    free(j);
+}
+
+/* Some batches of one to three records. */
+static struct made *made_some(uint32_t batches)
+{
+    struct made *j = malloc(sizeof *j);
+    char name[32];
+    ck_assert_ptr_nonnull(j);
+    made_begin(j, JOURNAL_FORMAT);
+    for (uint32_t i = 0; i < batches; i++) {
+        for (uint32_t k = 0; k <= i % 3; k++) {
+            (void)snprintf(name, sizeof name, "driver%u%c", i, (char)('a' + k));
+            made_account(j, name);
+        }
+        made_batch(j);
+    }
+    return j;
+}
+
+/* Reads it all; what is given must be what was made, from its front. Returns
+ * how many batches that were. */
+static uint32_t read_made(const struct made *j, const uint8_t *bytes, size_t size, struct journal_reader *r)
+{
+    struct span batch, record;
+    uint32_t batches = 0;
+    journal_open(r, bytes, size);
+    while (journal_next(r, &batch)) {
+        uint32_t n = 0;
+        batches++;
+        EXPECT(batches <= j->batches && r->at == j->end[batches]);
+        EXPECT(memcmp(bytes + j->end[batches - 1], j->bytes + j->end[batches - 1], r->at - j->end[batches - 1]) == 0);
+        while (take_record(&batch, &record))
+            n++;
+        EXPECT(n == j->records[batches]);
+    }
+    EXPECT(!journal_next(r, &batch)); /* the end is the end */
+    return batches;
+}
+
+START_TEST(a_whole_journal_is_read_whole)
+{
+    struct made *j = made_some(7);
+    struct journal_reader r;
+    ck_assert_uint_eq(read_made(j, j->bytes, j->size, &r), 7);
+    ck_assert_int_eq(r.end, JOURNAL_WHOLE);
+    ck_assert_uint_eq(r.number, 7);
+    ck_assert_uint_eq(r.at, j->size);
+    ck_assert_uint_eq(r.format, JOURNAL_FORMAT);
+    made_free(j);
+}
+END_TEST
+
+/* Copied to the end of a block of its own, so that a sanitizer sees one byte too many. */
+static uint8_t *copied(const uint8_t *bytes, size_t size)
+{
+    uint8_t *copy = malloc(size > 0 ? size : 1);
+    EXPECT(copy);
+    memcpy(copy, bytes, size);
+    return copy;
+}
+
+START_TEST(cut_anywhere_it_keeps_every_whole_batch)
+{
+    struct made *j = made_some(6);
+    struct journal_reader r;
+    for (size_t cut = 0; cut < j->size; cut++) {
+        uint8_t *bytes = copied(j->bytes, cut);
+        uint32_t whole = 0, got = read_made(j, bytes, cut, &r);
+        while (whole < 6 && j->end[whole + 1] <= cut)
+            whole++;
+        EXPECT(got == whole);
+        if (cut < j->end[0])
+            EXPECT(r.end == JOURNAL_HEADLESS);
+        else
+            EXPECT(r.end == (cut == j->end[whole] ? JOURNAL_WHOLE : JOURNAL_TORN));
+        free(bytes);
+    }
+    made_free(j);
+}
+END_TEST
+
+START_TEST(a_flipped_bit_costs_the_last_batch_or_is_found)
+{
+    struct made *j = made_some(6);
+    struct journal_reader r;
+    uint8_t *bytes = copied(j->bytes, j->size);
+    for (size_t bit = 0; bit < 8 * j->size; bit++) {
+        bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        uint32_t got = read_made(j, bytes, j->size, &r), hit = 0;
+        while (bit / 8 >= j->end[hit])
+            hit++;
+        EXPECT(r.end == (hit == 0 ? JOURNAL_HEADLESS : hit < 6 ? JOURNAL_DAMAGED : JOURNAL_TORN));
+        EXPECT(got == (hit == 0 ? 0 : hit - 1));
+        if (hit > 0)
+            EXPECT(r.at == j->end[hit - 1]);
+        if (r.end == JOURNAL_DAMAGED)
+            EXPECT(r.later == j->end[hit]);
+        bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    free(bytes);
+    made_free(j);
+}
+END_TEST
+
+START_TEST(a_lost_or_repeated_part_is_found)
+{
+    struct made *j = made_some(6);
+    struct journal_reader r;
+    uint8_t *bytes = malloc(3 * j->size + 5000);
+    ck_assert_ptr_nonnull(bytes);
+    for (uint32_t lost = 1; lost <= 5; lost++) { /* a batch in the middle is not there */
+        memcpy(bytes, j->bytes, j->end[lost - 1]);
+        memcpy(bytes + j->end[lost - 1], j->bytes + j->end[lost], j->size - j->end[lost]);
+        ck_assert_uint_eq(read_made(j, bytes, j->size - (j->end[lost] - j->end[lost - 1]), &r), lost - 1);
+        ck_assert_int_eq(r.end, JOURNAL_DAMAGED);
+        ck_assert_uint_eq(r.later, r.at);
+    }
+    for (uint32_t i = 1; i <= 6; i++) { /* garbage between two batches, and at the end */
+        memcpy(bytes, j->bytes, j->end[i]);
+        memset(bytes + j->end[i], 'b', 500);
+        memcpy(bytes + j->end[i] + 500, j->bytes + j->end[i], j->size - j->end[i]);
+        ck_assert_uint_eq(read_made(j, bytes, j->size + 500, &r), i);
+        ck_assert_int_eq(r.end, i < 6 ? JOURNAL_DAMAGED : JOURNAL_TORN);
+    }
+    memcpy(bytes, j->bytes, j->size); /* older batches at the end are leftovers */
+    memcpy(bytes + j->size, j->bytes + j->end[0], j->size - j->end[0]);
+    ck_assert_uint_eq(read_made(j, bytes, 2 * j->size - j->end[0], &r), 6);
+    ck_assert_int_eq(r.end, JOURNAL_TORN);
+    memset(bytes + j->size, 0, 5000); /* as are zeros: a file that grew before it was written */
+    ck_assert_uint_eq(read_made(j, bytes, j->size + 5000, &r), 6);
+    ck_assert_int_eq(r.end, JOURNAL_TORN);
+    free(bytes);
+    made_free(j);
+}
+END_TEST
+
+/* A right checksum does not make it a batch. */
+START_TEST(what_holds_no_whole_frames_is_no_batch)
+{
+    struct made *j = made_some(2);
+    struct journal_reader r;
+    ck_assert(batch_add(&j->batch, (const uint8_t *)"acct\0\0\0\0\0\0\0\x0d", 12)); /* one byte is missing */
+    made_batch(j);
+    ck_assert_uint_eq(read_made(j, j->bytes, j->size, &r), 2);
+    ck_assert_int_eq(r.end, JOURNAL_TORN);
+    made_free(j);
+}
+END_TEST
+
+static const struct {
+    const char *head; /* kind and text */
+    enum journal_end end;
+} heads[] = {
+    {"nsrjFORMAT=1\n", JOURNAL_WHOLE}, {"nsrjFORMAT=0\n", JOURNAL_WHOLE}, {"nsrjFORMAT=2\n", JOURNAL_NEWER},
+    {"nsrjFORMAT=4000000000\nFEATURE=x\n", JOURNAL_NEWER}, {"nsrjFORM=1\n", JOURNAL_HEADLESS}, {"nsrj", JOURNAL_HEADLESS},
+    {"btchFORMAT=1\n", JOURNAL_HEADLESS}, {"NSR2FORMAT=1\n", JOURNAL_HEADLESS}, {"nsrjBY=me\nFORMAT=1\n", JOURNAL_WHOLE},
+};
+
+START_TEST(the_header_says_what_it_is)
+{
+    struct outgoing f;
+    struct journal_reader r;
+    char kind[5] = "";
+    memcpy(kind, heads[_i].head, 4);
+    frame_begin(&f, kind, "");
+    put_chars(&f, heads[_i].head + 4);
+    frame_end(&f);
+    store_be32(f.bytes + 4, frame_crc(f.bytes, f.size));
+    journal_open(&r, f.bytes, f.size);
+    ck_assert_int_eq(r.end, heads[_i].end);
+}
+END_TEST
+
+/* ---- Machines and their disks -------------------------------------------------- */
+
+static void disk_put(struct disk *d, const uint8_t *bytes, size_t size)
+{
+    memset(d, 0, sizeof *d);
+    d->inode[0].bytes = copied(bytes, size);
+    d->inode[0].size = d->inode[0].synced = size;
+    d->inodes = d->journal = d->kept_journal = 1;
+}
+
+/* All that is kept, as text; to be freed. Not the last logins: those are lazy. */
+static char *kept_text(const struct nascar *s)
+{
+    struct nascar_cursor cursor;
+    struct nascar_record record;
+    size_t size = 0, room = 1 << 20;
+    char *text = malloc(room);
+    memset(&cursor, 0, sizeof cursor);
+    EXPECT(text);
+    while (nascar_next_kept(s, &cursor, &record)) {
+        if (size + record.size + 1 > room)
+            text = realloc(text, room *= 2);
+        EXPECT(text);
+        memcpy(text + size, record.bytes, 4);
+        memcpy(text + size + 4, record.bytes + HEADER_BYTES, record.size - HEADER_BYTES - 1);
+        text[size + record.size - HEADER_BYTES + 3] = 0;
+        char *last = strstr(text + size, "\nLAST=");
+        if (last)
+            memmove(last, strchr(last + 1, '\n'), strlen(strchr(last + 1, '\n')) + 1);
+        size += strlen(text + size);
+        text[size++] = '\n';
+    }
+    text[size] = 0;
+    return text;
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The same in whatever order: pools reuse places. */
+static char *sorted_kept(const struct nascar *s)
+{
+    char *text = kept_text(s), *sorted, **part;
+    size_t parts = 0, size = strlen(text);
+    for (char *p = text; (p = strstr(p, "\n\n")) != NULL; p += 2)
+        parts++;
+    part = malloc((parts + 1) * sizeof *part);
+    sorted = malloc(size + 1);
+    EXPECT(part && sorted);
+    char *at = text;
+    for (size_t i = 0; i < parts; i++) {
+        char *end = strstr(at, "\n\n");
+        *end = 0;
+        part[i] = at;
+        at = end + 2;
+    }
+    qsort(part, parts, sizeof *part, by_text);
+    sorted[0] = 0;
+    char *out = sorted;
+    for (size_t i = 0; i < parts; i++)
+        out += snprintf(out, size + 1 - (size_t)(out - sorted), "%s\n\n", part[i]);
+    free(part);
+    free(text);
+    return sorted;
+}
+
+static void expect_same_kept(const struct nascar *a, const struct nascar *b)
+{
+    char *one = sorted_kept(a), *two = sorted_kept(b);
+    size_t i = 0;
+    while (one[i] && one[i] == two[i])
+        i++;
+    if (one[i] != two[i])
+        ck_abort_msg("kept:\n%.300s\nand after a restart:\n%.300s", one + (i > 80 ? i - 80 : 0), two + (i > 80 ? i - 80 : 0));
+    free(one);
+    free(two);
+}
+
+#define USUAL ARGUMENTS("--hash-cost", "4", "--idle-s", "1000", "--login-s", "1000", "--per-address", "1000", \
+                        "--logins-per-address", "1000", "--accounts-per-address", "1000")
+
+static struct machine *restart(struct disk *d)
+{
+    struct machine *m = machine_on(d, USUAL);
+    ck_assert_ptr_nonnull(m);
+    return m;
+}
+
+/* A sign-up by a link of its own. Returns it; its answer may take a while. */
+static struct peer *sign_up(struct machine *m, const char *name)
+{
+    struct peer *p = peer_new(m);
+    char password[40];
+    static const uint8_t no_key[16] = {0};
+    ssc2_encode(no_key, sizeof no_key, "secret", password);
+    struct outgoing f;
+    frame_begin(&f, "acct", "");
+    put_raw(&f, tag_NAME, name);
+    put_text(&f, tag_PASS, password);
+    put_raw(&f, tag_MAIL, "a@b.c");
+    put_raw(&f, tag_BORN, "19700101");
+    frame_end(&f);
+    peer_send_bytes(p, f.bytes, f.size);
+    return p;
+}
+
+/* 1: it has been told yes; 0: no answer yet; -1: it has been refused. */
+static int answered(const struct peer *p, const char *kind)
+{
+    for (size_t at = 0; at + HEADER_BYTES <= p->out_bytes; at += load_be32(p->out + at + 8))
+        if (memcmp(p->out + at, kind, 4) == 0)
+            return load_be32(p->out + at + 4) == 0 ? 1 : -1;
+    return 0;
+}
+
+START_TEST(a_first_start_makes_a_journal)
+{
+    struct disk d;
+    memset(&d, 0, sizeof d);
+    struct machine *m = restart(&d);
+    ck_assert_str_eq(d.trace, "asRF");
+    ck_assert_uint_eq(d.kept_journal, d.journal);
+    ck_assert(!in_log(m, "journal") && !in_log(m, "compacted"));
+    machine_free(m);
+    m = restart(&d);
+    ck_assert_uint_eq(m->shell.journal.number, 1);
+    machine_free(m);
+    disk_free(&d);
+}
+END_TEST
+
+START_TEST(an_answer_leaves_when_its_record_is_on_the_disk)
+{
+    struct machine *m = MACHINE("--hash-cost", "4");
+    unsigned syncs = m->disk->syncs;
+    struct peer *p = sign_up(m, "Alice");
+    while (m->disk->syncs == syncs) {
+        EXPECT(answered(p, "acct") == 0);
+        EXPECT(find_account(m->shell.state, "Alice") == NONE);
+        turn(m, m->now_ms);
+    }
+    settle_machine(m);
+    ck_assert_int_eq(answered(p, "acct"), 1);
+    ck_assert_uint_eq(m->disk->syncs, syncs + 1);
+    const char *end = m->disk->trace + strlen(m->disk->trace) - 3;
+    ck_assert_str_eq(end, "ASw");
+    machine_free(m);
+}
+END_TEST
+
+START_TEST(a_turn_has_one_append_and_one_sync)
+{
+    struct machine *m = machine_on(NULL, USUAL);
+    struct peer *p[10];
+    char name[32];
+    for (int i = 0; i < 10; i++) {
+        (void)snprintf(name, sizeof name, "driver%d", i);
+        p[i] = sign_up(m, name);
+    }
+    m->helper.lazy = true; /* four answers at once */
+    settle_machine(m);
+    m->helper.lazy = false;
+    unsigned syncs = m->disk->syncs;
+    settle_machine(m);
+    for (int i = 0; i < 10; i++)
+        ck_assert_int_eq(answered(p[i], "acct"), 1);
+    ck_assert_uint_eq(m->disk->syncs - syncs, 3); /* of four, four and two */
+    machine_free(m);
+}
+END_TEST
+
+/* Record `number` of its own, as the core hands them out. */
+static void hand_out(struct machine *m, const char *kind, const char *text, bool lazy)
+{
+    struct outgoing f;
+    frame_begin(&f, kind, "");
+    put_chars(&f, text);
+    frame_end(&f);
+    struct nascar_record record = {.conn = NONE, .size = f.size, .lazy = lazy, .bytes = f.bytes};
+    keep_record(&m->shell, &record);
+}
+
+START_TEST(a_lazy_record_waits_for_others_or_a_minute)
+{
+    struct machine *m = machine_on(NULL, USUAL);
+    settle_machine(m);
+    m->disk->trace[0] = 0;
+    hand_out(m, "note", "N=1\n", true);
+    run_machine(m, LAZY_MS - 1000);
+    ck_assert_str_eq(m->disk->trace, "");
+    ck_assert_int_eq(shell_timeout(&m->shell, UINT64_MAX), 1000);
+    run_machine(m, 2000);
+    ck_assert_str_eq(m->disk->trace, "A"); /* not worth a sync */
+    run_machine(m, 200000);
+    ck_assert_str_eq(m->disk->trace, "A");
+    hand_out(m, "note", "N=2\n", true);
+    hand_out(m, "acct", "NAME=Bob\nHASH=$2b$04$x\n", false);
+    hand_out(m, "note", "N=3\n", true);
+    settle_machine(m);
+    ck_assert_str_eq(m->disk->trace, "ASAS"); /* what may be torn is the last of its file */
+    ck_assert_uint_ne(find_account(m->shell.state, "Bob"), NONE);
+    ck_assert(queue_is_empty(&m->shell.records));
+    machine_free(m);
+}
+END_TEST
+
+START_TEST(a_stop_keeps_the_lazy_ones_too)
+{
+    struct disk d;
+    memset(&d, 0, sizeof d);
+    struct machine *m = restart(&d);
+    struct peer *p = sign_up(m, "Alice");
+    settle_machine(m);
+    hand_out(m, "acct", "NAME=Bob\nHASH=$2b$04$x\n", true);
+    signal_machine(m, SIGTERM);
+    ck_assert_int_eq(shell_loop(&m->shell), 0);
+    ck_assert_int_eq(answered(p, "acct"), 1);
+    ck_assert_uint_eq(d.inode[d.journal - 1].synced, d.inode[d.journal - 1].size);
+    machine_free(m);
+    m = restart(&d);
+    ck_assert_uint_ne(find_account(m->shell.state, "Alice"), NONE);
+    ck_assert_uint_ne(find_account(m->shell.state, "Bob"), NONE);
+    machine_free(m);
+    disk_free(&d);
+}
+END_TEST
+
+START_TEST(more_than_a_batch_takes_more_turns)
+{
+    struct disk d;
+    memset(&d, 0, sizeof d);
+    struct machine *m = restart(&d);
+    char text[1100], want[16];
+    memset(text, 'x', sizeof text);
+    text[sizeof text - 1] = 0;
+    for (int i = 0; i < 600; i++) {
+        (void)snprintf(want, sizeof want, "N=%03d\nX=", i);
+        memcpy(text, want, 8);
+        hand_out(m, "note", text, i % 2 == 0);
+    }
+    d.trace[0] = 0;
+    settle_machine(m);
+    ck_assert_str_eq(d.trace, "ASASAS");
+    ck_assert(queue_is_empty(&m->shell.records));
+    struct journal_reader r; /* all of them, in their order */
+    struct span batch, record;
+    int n = 0;
+    journal_open(&r, d.inode[d.journal - 1].bytes, d.inode[d.journal - 1].size);
+    while (journal_next(&r, &batch))
+        for (; take_record(&batch, &record); n++)
+            EXPECT(atoi((const char *)record.bytes + HEADER_BYTES + 2) == n);
+    ck_assert_int_eq(n, 600);
+    ck_assert_int_eq(r.end, JOURNAL_WHOLE);
+    machine_free(m);
+    disk_free(&d);
+}
+END_TEST
+
+START_TEST(limits_are_raised_to_what_is_kept)
+{
+    struct made *j = malloc(sizeof *j);
+    struct disk d;
+    char text[64];
+    ck_assert_ptr_nonnull(j);
+    made_begin(j, JOURNAL_FORMAT);
+    for (int i = 0; i < 100; i++) {
+        (void)snprintf(text, sizeof text, "driver%d", i);
+        made_account(j, text);
+    }
+    made_batch(j);
+    for (int i = 0; i < 900; i++) {
+        (void)snprintf(text, sizeof text, "PERS=driver%d\nUSER=driver%d\nLIST=B\n", i % 100, (i % 100 + 1 + i / 100) % 100);
+        made_record(j, "rost", text);
+    }
+    made_batch(j);
+    disk_put(&d, j->bytes, j->size);
+    struct machine *m = machine_on(&d, ARGUMENTS("--max-accounts", "10"));
+    ck_assert_ptr_nonnull(m);
+    ck_assert_uint_eq(m->shell.state->accounts.live, 100);
+    ck_assert_uint_eq(m->shell.state->edges.live, 900);
+    ck_assert_uint_eq(m->shell.limits.accounts, 100);
+    ck_assert_uint_eq(m->shell.limits.roster_edges, 900);
+    log_flush(&m->shell);
+    ck_assert_uint_eq(count_log(m, "level=warn event=accounts_over_limit max_accounts=10 room_for=100"), 1);
+    machine_free(m);
+    disk_free(&d);
+    made_free(j);
+}
+END_TEST
+
+/* What goes to standard error. */
+static char said[1024];
+
+static struct machine *start_saying(struct disk *d)
+{
+    FILE *file = tmpfile();
+    (void)fflush(stderr);
+    int kept = dup(STDERR_FILENO);
+    ck_assert(file && kept >= 0 && dup2(fileno(file), STDERR_FILENO) >= 0);
+    struct machine *m = machine_on(d, USUAL);
+    (void)fflush(stderr);
+    (void)dup2(kept, STDERR_FILENO);
+    (void)close(kept);
+    rewind(file);
+    said[fread(said, 1, sizeof said - 1, file)] = 0;
+    (void)fclose(file);
+    return m;
+}
+
+START_TEST(a_newer_format_and_damage_are_refused_by_name)
+{
+    struct made *j = made_some(5);
+    struct disk d;
+    char part[64];
+    j->bytes[j->end[1] + 30] ^= 1;
+    disk_put(&d, j->bytes, j->size);
+    ck_assert_ptr_null(start_saying(&d));
+    (void)snprintf(part, sizeof part, "/journal: damaged at byte %zu; ", j->end[1]);
+    ck_assert_ptr_nonnull(strstr(said, part));
+    (void)snprintf(part, sizeof part, "truncate -s %zu", j->end[1]);
+    ck_assert_ptr_nonnull(strstr(said, part));
+    ck_assert_ptr_eq(strchr(said, '\n'), said + strlen(said) - 1);
+    ck_assert_uint_eq(d.inode[0].size, j->size); /* and not touched */
+    disk_free(&d);
+    made_free(j);
+
+    j = malloc(sizeof *j);
+    ck_assert_ptr_nonnull(j);
+    made_begin(j, 7);
+    disk_put(&d, j->bytes, j->size);
+    ck_assert_ptr_null(start_saying(&d));
+    ck_assert_ptr_nonnull(strstr(said, "its format is 7 and this version knows 1"));
+    disk_free(&d);
+    disk_put(&d, j->bytes, 5);
+    ck_assert_ptr_null(start_saying(&d));
+    ck_assert_ptr_nonnull(strstr(said, "damaged at byte 0"));
+    disk_free(&d);
+    made_free(j);
+}
+END_TEST
+
+START_TEST(an_older_format_is_written_anew)
+{
+    struct made *j = malloc(sizeof *j);
+    struct disk d;
+    struct journal_reader r;
+    ck_assert_ptr_nonnull(j);
+    made_begin(j, JOURNAL_FORMAT - 1);
+    made_account(j, "Alice");
+    made_batch(j);
+    disk_put(&d, j->bytes, j->size);
+    d.fail_from = 2; /* the old one cannot be written to, so not without the new one */
+    d.fail_until = 3;
+    ck_assert_ptr_null(start_saying(&d));
+    struct machine *m = restart(&d);
+    ck_assert_uint_ne(find_account(m->shell.state, "Alice"), NONE);
+    journal_open(&r, d.inode[d.journal - 1].bytes, d.inode[d.journal - 1].size);
+    ck_assert_uint_eq(r.format, JOURNAL_FORMAT);
+    ck_assert_uint_eq(d.kept_journal, d.journal);
+    machine_free(m);
+    disk_free(&d);
+    made_free(j);
+}
+END_TEST
+
+START_TEST(a_torn_tail_is_cut_with_a_word_and_the_journal_goes_on)
+{
+    struct made *j = made_some(4);
+    struct disk d;
+    disk_put(&d, j->bytes, j->size - 1);
+    struct machine *m = restart(&d);
+    char part[96];
+    log_flush(&m->shell);
+    (void)snprintf(part, sizeof part, "level=warn event=journal_cut bytes=%zu offset=%zu\n", j->end[4] - j->end[3] - 1, j->end[3]);
+    ck_assert(in_log(m, part));
+    struct peer *p = sign_up(m, "Alice");
+    settle_machine(m);
+    ck_assert_int_eq(answered(p, "acct"), 1);
+    struct machine *again = restart(&d);
+    expect_same_kept(m->shell.state, again->shell.state);
+    log_flush(&again->shell);
+    ck_assert(!in_log(again, "cut"));
+    machine_free(again);
+    machine_free(m);
+    disk_free(&d);
+    made_free(j);
+}
+END_TEST
+
+/* ---- Failing disks ---------------------------------------------------------------- */
+
+/* Call number n fails, once or for a while: those online notice nothing, who
+ * creates something is told the truth, and then all is well again. */
+static void live_with_a_failing_disk(unsigned n, bool for_long)
+{
+    struct disk d;
+    struct peer *p[12];
+    int acked[12];
+    char name[32];
+    memset(&d, 0, sizeof d);
+    struct machine *m = restart(&d);
+    struct seat seat = seat_new(m, "Carol");
+    settle_seats(m, &seat, 1);
+    EXPECT(seat.console->stage == CONSOLE_INSIDE);
+    d.fail_from = d.calls + n;
+    d.fail_until = for_long ? UINT32_MAX : d.fail_from + 1;
+    for (int i = 0; i < 6; i++) {
+        (void)snprintf(name, sizeof name, "driver%d", i);
+        p[i] = sign_up(m, name);
+        settle_machine(m);
+        if (i == 3) /* lazy ones fail and are forgotten, too */
+            hand_out(m, "note", "N=1\n", true);
+        console_chat(seat.console, name);
+        settle_seats(m, &seat, 1);
+        EXPECT(console_saw(seat.console, "Carol", name) == 1); /* online, it goes on */
+        acked[i] = answered(p[i], "acct");
+        EXPECT(acked[i] != 0); /* yes or no, but an answer */
+    }
+    bool failed = in_log(m, "event=journal_failed");
+    if (for_long) {
+        run_machine(m, 60000);
+        log_flush(&m->shell);
+        EXPECT(count_log(m, "event=journal_failed") == failed);
+        EXPECT(count_log(m, "event=compaction_failed") <= 1); /* a line for what changes, not for each try */
+        EXPECT(!in_log(m, "journal_recovered"));
+    }
+    d.fail_until = 0; /* it heals */
+    run_machine(m, 7000);
+    for (int i = 6; i < 12; i++) {
+        (void)snprintf(name, sizeof name, "driver%d", i);
+        p[i] = sign_up(m, name);
+        settle_machine(m);
+        acked[i] = answered(p[i], "acct");
+        EXPECT(acked[i] == 1);
+    }
+    log_flush(&m->shell);
+    failed = in_log(m, "event=journal_failed");
+    EXPECT(count_log(m, "event=journal_recovered") == failed);
+    EXPECT(d.kept_journal == d.journal && d.inode[d.journal - 1].synced == d.inode[d.journal - 1].size);
+    struct machine *again = restart(&d);
+    for (int i = 0; i < 12; i++) {
+        (void)snprintf(name, sizeof name, "driver%d", i);
+        EXPECT((find_account(m->shell.state, name) != NONE) == (acked[i] == 1));
+    }
+    expect_same_kept(m->shell.state, again->shell.state);
+    machine_free(again);
+    seat_free(&seat);
+    machine_free(m);
+    disk_free(&d);
+}
+
+START_TEST(one_call_fails)
+{
+    live_with_a_failing_disk((unsigned)_i + 1, false);
+}
+END_TEST
+
+START_TEST(all_calls_fail_for_a_while)
+{
+    live_with_a_failing_disk((unsigned)_i + 1, true);
+}
+END_TEST
+
+START_TEST(what_was_not_kept_is_cut_off)
+{
+    struct disk d;
+    memset(&d, 0, sizeof d);
+    struct machine *m = restart(&d);
+    size_t end = d.inode[0].size;
+    d.fail_from = d.calls + 1 + (unsigned)_i; /* the append, or the sync */
+    d.fail_until = d.fail_from + 1;
+    struct peer *p = sign_up(m, "Alice");
+    settle_machine(m);
+    ck_assert_int_eq(answered(p, "acct"), -1);
+    ck_assert_uint_eq(d.inode[0].size, end);
+    machine_free(m);
+    disk_free(&d);
+}
+END_TEST
+
+START_TEST(what_a_start_goes_by_is_synced)
+{
+    struct made *j = made_some(4);
+    struct disk d;
+    disk_put(&d, j->bytes, j->size);
+    d.inode[0].synced = 30; /* the server was killed, and its writes are in memory */
+    struct machine *m = restart(&d);
+    ck_assert_uint_eq(d.inode[0].synced, j->size);
+    machine_free(m);
+    disk_free(&d);
+    made_free(j);
+}
+END_TEST
+
+/* While a journal is being replaced after a failure, calls fail again. */
+START_TEST(two_calls_fail)
+{
+    for (unsigned second = 1; second < 14; second++) {
+        struct disk d;
+        memset(&d, 0, sizeof d);
+        struct machine *m = restart(&d);
+        d.fail_from = d.calls + 1 + (unsigned)_i;
+        d.fail_until = d.fail_from + 1;
+        struct peer *p = sign_up(m, "Alice");
+        settle_machine(m);
+        d.fail_from = d.calls + second;
+        d.fail_until = d.fail_from + 1;
+        run_machine(m, 20000);
+        struct peer *q = sign_up(m, "Bob"), *r = NULL;
+        settle_machine(m);
+        run_machine(m, 20000);
+        d.fail_until = 0;
+        run_machine(m, 20000);
+        r = sign_up(m, "Dave");
+        settle_machine(m);
+        EXPECT(answered(r, "acct") == 1);
+        struct machine *again = restart(&d);
+        EXPECT((find_account(again->shell.state, "Alice") != NONE) == (answered(p, "acct") == 1));
+        EXPECT((find_account(again->shell.state, "Bob") != NONE) == (answered(q, "acct") == 1));
+        expect_same_kept(m->shell.state, again->shell.state);
+        machine_free(again);
+        machine_free(m);
+        disk_free(&d);
+    }
+}
+END_TEST
+
+/* A start with a failing disk refuses, or goes on as if nothing was. */
+START_TEST(a_start_with_a_failing_disk_refuses_or_is_whole)
+{
+    struct made *j = made_some(4);
+    for (int kind = 0; kind < 3; kind++) {
+        struct disk d;
+        disk_put(&d, j->bytes, kind == 0 ? j->end[0] : kind == 1 ? j->size : j->size - 3);
+        d.fail_from = (unsigned)_i + 1;
+        d.fail_until = d.fail_from + 1;
+        struct machine *m = start_saying(&d);
+        if (m) {
+            struct peer *p = sign_up(m, "Alice");
+            settle_machine(m);
+            run_machine(m, 6000);
+            d.fail_until = 0;
+            if (answered(p, "acct") != 1)
+                EXPECT(in_log(m, "journal_failed"));
+            p = sign_up(m, "Bob");
+            settle_machine(m);
+            EXPECT(answered(p, "acct") == 1);
+            struct machine *again = restart(&d);
+            expect_same_kept(m->shell.state, again->shell.state);
+            machine_free(again);
+            machine_free(m);
+        } else {
+            EXPECT(said[0]);
+        }
+        disk_free(&d);
+    }
+    made_free(j);
+}
+END_TEST
+
+/* ---- The power goes ------------------------------------------------------------------ */
+
+/* What the disk may hold if the power goes now: the synced part of the file
+ * that is named, and so much of the rest. */
+static void crash_copy(struct disk *to, const struct disk *d, uint32_t name, size_t rest)
+{
+    const struct inode *inode = &d->inode[name - 1];
+    disk_put(to, inode->bytes, inode->synced + rest);
+}
+
+static struct peer *watched[8];
+static size_t watched_count;
+
+static void expect_acked(const struct machine *m)
+{
+    char name[32];
+    for (size_t i = 0; i < watched_count; i++) {
+        (void)snprintf(name, sizeof name, "driver%zu", i);
+        if (answered(watched[i], "acct") == 1)
+            EXPECT(find_account(m->shell.state, name) != NONE);
+    }
+}
+
+/* At every byte that is not synced yet, under the old name and the new. */
+static void lose_power(struct machine *m)
+{
+    struct disk copy;
+    uint32_t names[2] = {m->disk->kept_journal, m->disk->journal};
+    for (int k = 0; k < (names[0] == names[1] ? 1 : 2); k++) {
+        const struct inode *inode = &m->disk->inode[names[k] - 1];
+        for (size_t rest = 0; rest <= inode->size - inode->synced; rest++) {
+            crash_copy(&copy, m->disk, names[k], rest);
+            struct machine *again = machine_on(&copy, USUAL);
+            EXPECT(again);
+            expect_acked(again);
+            machine_free(again);
+            disk_free(&copy);
+        }
+    }
+}
+
+START_TEST(after_a_power_cut_at_any_call_all_acknowledged_is_there)
+{
+    struct disk d;
+    char name[32];
+    memset(&d, 0, sizeof d);
+    struct machine *m = restart(&d);
+    watched_count = 0;
+    d.fail_from = _i > 0 ? d.calls + 1 + (unsigned)_i % 3 : 0; /* and calls that fail before it */
+    d.fail_until = d.fail_from + 1;
+    d.also_fails = d.fail_from + (unsigned)_i / 3;
+    d.at_call = lose_power;
+    for (int i = 0; i < 4; i++) {
+        (void)snprintf(name, sizeof name, "driver%d", i);
+        watched[watched_count] = sign_up(m, name);
+        watched_count++;
+        settle_machine(m);
+        if (i > 0)
+            run_machine(m, 6000);
+    }
+    lose_power(m);
+    machine_free(m);
+    disk_free(&d);
+}
+END_TEST
+
+/* ---- Compaction -------------------------------------------------------------------------- */
+
+#define MANY 1000
+
+/* More than 1 MiB, not compacted: so it is, as soon as the machine runs. */
+static void disk_with_many(struct disk *d)
+{
+    struct made *j = malloc(sizeof *j);
+    size_t room = 4u << 20, size;
+    uint8_t *bytes = malloc(room);
+    char name[32], text[64], dead[1101];
+    ck_assert(j && bytes);
+    memset(dead, 'x', sizeof dead);
+    dead[sizeof dead - 1] = 0;
+    made_begin(j, JOURNAL_FORMAT);
+    memcpy(bytes, j->bytes, j->size);
+    size = j->size;
+    for (int i = 0; i < MANY; i++) {
+        (void)snprintf(name, sizeof name, "driver%d", i);
+        made_account(j, name);
+        if (i > 0 && i % 3 == 0) {
+            (void)snprintf(text, sizeof text, "PERS=driver%d\nUSER=driver%d\nLIST=B\n", i, i - 1);
+            made_record(j, "rost", text);
+        }
+        if (i % 50 == 49 || i == MANY - 1) {
+            for (int k = 0; k < 50; k++) /* what is dead */
+                made_record(j, "note", dead);
+            batch_seal(&j->batch, ++j->batches);
+            ck_assert(size + j->batch.size < room);
+            memcpy(bytes + size, j->batch.bytes, j->batch.size);
+            size += j->batch.size;
+            batch_begin(&j->batch);
+        }
+    }
+    ck_assert_uint_gt(size, COMPACT_BYTES);
+    disk_put(d, bytes, size);
+    free(bytes);
+    made_free(j);
+}
+
+START_TEST(compaction_runs_in_slices_beside_what_happens)
+{
+    struct disk d;
+    struct peer *p[60] = {NULL};
+    char name[32];
+    unsigned turns = 0, signed_up = 0;
+    disk_with_many(&d);
+    struct machine *m = machine_on(&d, ARGUMENTS("--max-accounts", "8000", "--hash-cost", "4", "--per-address", "1000",
+                                                 "--accounts-per-address", "1000", "--logins-per-address", "1000"));
+    ck_assert_ptr_nonnull(m);
+    size_t was = d.inode[0].size;
+    struct seat seat = seat_new(m, "Carol");
+    m->tick_us = 2500;
+    while (d.journal == 1) {
+        EXPECT(++turns < 2000);
+        if (turns % 5 == 0 && signed_up < 60) {
+            (void)snprintf(name, sizeof name, "late%u", signed_up);
+            p[signed_up++] = sign_up(m, name);
+        }
+        if (turns % 7 == 0)
+            hand_out(m, "rost", turns % 2 ? "PERS=driver7\nUSER=driver940\nLIST=B\n" : "PERS=driver7\nUSER=driver940\nLIST=\n", turns % 3 == 0);
+        if (turns == 20)
+            hand_out(m, "dper", "PERS=driver944\n", false);
+        const struct nascar_cursor *cursor = &m->shell.compaction.cursor;
+        if (turns % 4 == 1 && cursor->table == KEPT_ACCOUNTS && cursor->item > 50) { /* it has just been written */
+            char text[64];
+            (void)snprintf(text, sizeof text, "PERS=driver%u\n", cursor->item - 5);
+            hand_out(m, "dper", text, false);
+        }
+        if (turns == 22)
+            hand_out(m, "cper", "PERS=driver944\nNAME=driver3\n", false);
+        seat_step(m, &seat);
+        uint64_t before_ms = m->now_ms;
+        turn(m, m->now_ms);
+        m->hurried = 0;
+        EXPECT(m->now_ms - before_ms <= 25); /* of a clock that goes on by itself */
+    }
+    ck_assert_uint_gt(turns, 25);
+    ck_assert_uint_gt(signed_up, 3);
+    settle_seats(m, &seat, 1);
+    ck_assert_int_eq(seat.console->stage, CONSOLE_INSIDE);
+    for (unsigned i = 0; i < signed_up; i++)
+        ck_assert_int_eq(answered(p[i], "acct"), 1);
+    const char *line = m->log ? strstr(m->log, "event=compacted bytes=") : NULL;
+    unsigned long bytes = 0, old = 0, ms = 0, longest = 99;
+    ck_assert_ptr_nonnull(line);
+    ck_assert_int_eq(sscanf(line, "event=compacted bytes=%lu was=%lu ms=%lu longest_turn_ms=%lu", &bytes, &old, &ms, &longest), 4);
+    ck_assert_uint_lt(bytes, was);
+    ck_assert_uint_ge(old, was);
+    ck_assert_uint_le(longest, 10);
+    ck_assert_uint_eq(d.kept_journal, d.journal);
+    struct machine *again = restart(&d);
+    expect_same_kept(m->shell.state, again->shell.state);
+    ck_assert_uint_eq(again->shell.live_bytes, m->shell.live_bytes);
+    ck_assert_uint_eq(compaction_due_ms(&again->shell), UINT64_MAX);
+    machine_free(again);
+    seat_free(&seat);
+    machine_free(m);
+    disk_free(&d);
+}
+END_TEST
+
+/* The n-th write to the fresh file fails: the old one is sound, and nobody
+ * notices; a minute later it is tried again. */
+START_TEST(a_failing_compaction_is_dropped_and_tried_again)
+{
+    struct disk d;
+    disk_with_many(&d);
+    struct machine *m = machine_on(&d, ARGUMENTS("--max-accounts", "8000", "--hash-cost", "4"));
+    ck_assert_ptr_nonnull(m);
+    m->tick_us = 2500;
+    d.fail_from = d.calls + (unsigned)_i + 1;
+    d.fail_until = d.fail_from + 1;
+    struct peer *p = sign_up(m, "Alice");
+    for (int i = 0; i < 100; i++) {
+        turn(m, m->now_ms);
+        m->hurried = 0;
+    }
+    struct machine *again = restart(&d);
+    expect_same_kept(m->shell.state, again->shell.state);
+    machine_free(again);
+    m->tick_us = 0;
+    run_machine(m, 62000);
+    for (int i = 0; i < 100; i++) {
+        turn(m, m->now_ms + 10);
+        m->hurried = 0;
+    }
+    log_flush(&m->shell);
+    ck_assert_uint_eq(count_log(m, "event=compacted"), 1);
+    ck_assert_int_ne(answered(p, "acct"), 0);
+    again = restart(&d);
+    EXPECT((find_account(again->shell.state, "Alice") != NONE) == (answered(p, "acct") == 1));
+    expect_same_kept(m->shell.state, again->shell.state);
+    machine_free(again);
+    machine_free(m);
+    disk_free(&d);
+}
+END_TEST
+
+START_TEST(a_journal_of_the_living_is_left_alone)
+{
+    struct disk d;
+    disk_with_many(&d);
+    struct machine *m = machine_on(&d, ARGUMENTS("--max-accounts", "8000"));
+    ck_assert_ptr_nonnull(m);
+    for (int i = 0; i < 10; i++) {
+        turn(m, m->now_ms);
+        m->hurried = 0;
+    }
+    ck_assert_uint_ne(d.journal, 1);
+    d.trace[0] = 0;
+    uint64_t live = m->shell.live_bytes;
+    char text[64];
+    for (int i = 0; i < 100000 && !strchr(d.trace, 'R'); i++) {
+        (void)snprintf(text, sizeof text, "PERS=driver7\nUSER=driver%d\nLIST=%s\n", 100 + i % 3, i % 2 ? "B" : "");
+        hand_out(m, "rost", text, i % 200 != 0);
+        if (i % 200 == 0)
+            turn(m, m->now_ms);
+        m->hurried = 0;
+        if (m->shell.journal.size <= 2 * live)
+            EXPECT(m->shell.compaction.file.fd < 0);
+    }
+    ck_assert_ptr_nonnull(strchr(d.trace, 'R'));
+    ck_assert_uint_lt(m->shell.journal.size, live + 200);
+    machine_free(m);
+    disk_free(&d);
+}
+END_TEST
+
+/* ---------------------------------------------------------------------------------------------- */
+
+int main(void)
+{
+    Suite *suite = suite_create("journal");
+
+    TCase *bytes = tcase_create("bytes");
+    tcase_set_timeout(bytes, 60);
+    tcase_add_test(bytes, the_checksum_is_crc32c);
+    tcase_add_test(bytes, a_whole_journal_is_read_whole);
+    tcase_add_test(bytes, cut_anywhere_it_keeps_every_whole_batch);
+    tcase_add_test(bytes, a_flipped_bit_costs_the_last_batch_or_is_found);
+    tcase_add_test(bytes, a_lost_or_repeated_part_is_found);
+    tcase_add_test(bytes, what_holds_no_whole_frames_is_no_batch);
+    tcase_add_loop_test(bytes, the_header_says_what_it_is, 0, COUNT(heads));
+    suite_add_tcase(suite, bytes);
+
+    TCase *turns = tcase_create("turns");
+    tcase_set_timeout(turns, 60);
+    tcase_add_test(turns, a_first_start_makes_a_journal);
+    tcase_add_test(turns, an_answer_leaves_when_its_record_is_on_the_disk);
+    tcase_add_test(turns, a_turn_has_one_append_and_one_sync);
+    tcase_add_test(turns, a_lazy_record_waits_for_others_or_a_minute);
+    tcase_add_test(turns, a_stop_keeps_the_lazy_ones_too);
+    tcase_add_test(turns, more_than_a_batch_takes_more_turns);
+    tcase_add_test(turns, limits_are_raised_to_what_is_kept);
+    tcase_add_test(turns, a_newer_format_and_damage_are_refused_by_name);
+    tcase_add_test(turns, an_older_format_is_written_anew);
+    tcase_add_test(turns, a_torn_tail_is_cut_with_a_word_and_the_journal_goes_on);
+    suite_add_tcase(suite, turns);
+
+    TCase *failing = tcase_create("failing");
+    tcase_set_timeout(failing, 60);
+    tcase_add_loop_test(failing, one_call_fails, 0, 16);
+    tcase_add_loop_test(failing, all_calls_fail_for_a_while, 0, 6);
+    tcase_add_loop_test(failing, what_was_not_kept_is_cut_off, 0, 2);
+    tcase_add_test(failing, what_a_start_goes_by_is_synced);
+    tcase_add_loop_test(failing, two_calls_fail, 0, 2);
+    tcase_add_loop_test(failing, a_start_with_a_failing_disk_refuses_or_is_whole, 0, 8);
+    tcase_add_loop_test(failing, after_a_power_cut_at_any_call_all_acknowledged_is_there, 0, 27);
+    suite_add_tcase(suite, failing);
+
+    TCase *compaction = tcase_create("compaction");
+    tcase_set_timeout(compaction, 60);
+    tcase_add_test(compaction, compaction_runs_in_slices_beside_what_happens);
+    tcase_add_loop_test(compaction, a_failing_compaction_is_dropped_and_tried_again, 0, 12);
+    tcase_add_test(compaction, a_journal_of_the_living_is_left_alone);
+    suite_add_tcase(suite, compaction);
+
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
