@@ -2403,12 +2403,12 @@ static void conn_wait_over(struct nascar *s, uint32_t c)
 
 /* The numbers of those who wait for a record: connections, then challenges
  * that become races, then reports. */
-static uint32_t pair_number(const struct nascar *s, uint32_t pair)
+static uint32_t pair_waiter(const struct nascar *s, uint32_t pair)
 {
     return s->conns.capacity + pair;
 }
 
-static uint32_t report_number(const struct nascar *s, uint32_t report)
+static uint32_t report_waiter(const struct nascar *s, uint32_t report)
 {
     return s->conns.capacity + s->pairs.capacity + report;
 }
@@ -3876,7 +3876,7 @@ static void race_prepare(struct nascar *s, uint32_t number)
     write_hex(ticket, pair->ticket, sizeof pair->ticket);
     write_race_record(&s->frame, ticket, s->wall_s, player_name(s, pair->player[host]),
                       player_name(s, pair->player[1 - host]), 0, 0);
-    queue_record(s, pair_number(s, number), pair->waits_for, false);
+    queue_record(s, pair_waiter(s, number), pair->waits_for, false);
 }
 
 /* `+ses` and `play` to both, with one seed. */
@@ -5488,7 +5488,7 @@ static void write_line_record(struct outgoing *f, uint32_t id, uint32_t index, c
 static void send_report_record(struct nascar *s, uint32_t i)
 {
     report_at(s, i)->waits_for = ++s->next_ticket;
-    queue_record(s, report_number(s, i), report_at(s, i)->waits_for, false);
+    queue_record(s, report_waiter(s, i), report_at(s, i)->waits_for, false);
 }
 
 /* An abuse report, with what the server saw of the two, for the operator. */
@@ -7274,7 +7274,7 @@ static void entropy_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
  * is good as long as the server runs: better than no race. */
 static void race_record_came(struct nascar *s, const struct nascar_event *e)
 {
-    uint32_t number = e->conn - pair_number(s, 0);
+    uint32_t number = e->conn - pair_waiter(s, 0);
     if (number >= s->pairs.high || pair_at(s, number)->link != LIVE || !pair_at(s, number)->starting ||
         pair_at(s, number)->waits_for != e->ticket)
         return;
@@ -7287,7 +7287,7 @@ static void record_came(struct nascar *s, const struct nascar_event *e, enum fai
 
 static void report_record_came(struct nascar *s, const struct nascar_event *e, enum failure failure)
 {
-    uint32_t i = e->conn - report_number(s, 0);
+    uint32_t i = e->conn - report_waiter(s, 0);
     if (i >= s->reports.high || report_at(s, i)->link != LIVE || report_at(s, i)->waits_for != e->ticket)
         return;
     struct report *r = report_at(s, i);
@@ -7305,9 +7305,9 @@ static void record_came(struct nascar *s, const struct nascar_event *e, enum fai
 {
     struct frame frame;
     char kind[5];
-    if (e->conn != NONE && e->conn >= report_number(s, 0))
+    if (e->conn != NONE && e->conn >= report_waiter(s, 0))
         report_record_came(s, e, failure);
-    else if (e->conn != NONE && e->conn >= pair_number(s, 0))
+    else if (e->conn != NONE && e->conn >= pair_waiter(s, 0))
         race_record_came(s, e);
     if (!is_awaited(s, e, WAIT_RECORD))
         return;
