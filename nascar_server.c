@@ -1495,6 +1495,7 @@ struct open_race {
     uint32_t persona[2]; /* the host first; NONE: deleted */
     uint32_t reported;   /* a bit for each who has */
     uint32_t told;       /* a sum over what the first one said */
+    uint32_t number;     /* in the order they came */
     int64_t when_s;
     uint8_t ticket[16]; /* AUTH */
 };
@@ -1634,7 +1635,7 @@ struct nascar {
     int64_t wall_s;
     int64_t newest_record_s; /* a router boots in 1970: dates never go back behind this */
     uint64_t seq; /* of the newest change in any feed */
-    uint32_t next_ticket, next_room, next_created_room, next_message, next_report;
+    uint32_t next_ticket, next_room, next_created_room, next_message, next_report, next_race;
     uint32_t ranked; /* the root of the tree of ranks */
     uint64_t swept_ms; /* when expired races and messages were last searched for */
     uint64_t chat_count;
@@ -4313,13 +4314,19 @@ static void write_account(struct outgoing *f, const char *kind, const struct acc
     put_text(f, tag_SPAM, a->spam);
 }
 
+/* Reads a text that stays as it is if it is not there. */
+static void get_change(const struct request *q, enum tag tag, char *out, uint32_t out_bytes)
+{
+    uint32_t at = find_tag(q->payload, q->size, tag_names[tag]);
+    if (at != NOT_THERE)
+        (void)read_string(q->payload, q->size, at, out, out_bytes);
+}
+
 /* Takes what a sign-up or an edit says about an account. */
 static void get_account_fields(const struct request *q, struct account *a)
 {
-    if (has_tag(q, tag_MAIL))
-        (void)get_text(q, tag_MAIL, a->mail, sizeof a->mail);
-    if (has_tag(q, tag_SPAM))
-        (void)get_text(q, tag_SPAM, a->spam, sizeof a->spam);
+    get_change(q, tag_MAIL, a->mail, sizeof a->mail);
+    get_change(q, tag_SPAM, a->spam, sizeof a->spam);
 }
 
 /* Hands out the record of a new account; connection c waits for it. */
@@ -6674,7 +6681,7 @@ static void race_remove_oldest(struct nascar *s, uint32_t persona)
     for (uint32_t i = 0; i < s->races.high; i++) {
         const struct open_race *race = race_at(s, i);
         if (race->link == LIVE && (race->persona[0] == persona || race->persona[1] == persona) &&
-            (oldest == NONE || race->when_s < race_at(s, oldest)->when_s))
+            (oldest == NONE || race->number < race_at(s, oldest)->number))
             oldest = i;
     }
     race_remove(s, oldest);
@@ -6694,6 +6701,7 @@ static enum failure apply_race(struct nascar *s, const struct request *q)
             return SERVER_FULL;
         memcpy(race_at(s, i)->ticket, ticket, sizeof ticket);
         race_at(s, i)->persona[0] = race_at(s, i)->persona[1] = NONE;
+        race_at(s, i)->number = s->next_race++;
         index_add(s, &s->race_tickets, siphash(s->hash_key, ticket, sizeof ticket), i);
     }
     struct open_race *race = race_at(s, i);
