@@ -1423,7 +1423,8 @@ struct account {
 
 /* What races have come to (PROTOCOL 5). */
 struct figures {
-    uint32_t races, wins, losses, disconnects, rating, laps_led, best_finish;
+    uint32_t races, wins, losses, disconnects, laps_led;
+    uint16_t rating, best_finish;
 };
 
 struct persona {
@@ -1437,13 +1438,15 @@ struct persona {
     uint32_t messages;   /* first of those kept for it, the oldest */
     uint32_t left, right, below; /* in the tree of ranks; below: how many, with itself */
     struct figures figures;
-    int64_t ticket_until_s;
     uint8_t ticket_hash[16]; /* of LKEY */
     char name[PERSONA_CHARS + 1];
     uint8_t edge_count, message_count, race_count;
     bool absent;  /* it races, and has left the lobby for that */
     bool pending; /* figures of it are on their way to the disk */
+    int64_t ticket_until_s;
 };
+
+static_assert(sizeof(struct persona) <= 112, "128 bytes with its places in the tables");
 
 #define LIST_BUDDY 1u
 #define LIST_IGNORE 2u
@@ -5325,13 +5328,13 @@ static void count_result(struct figures figures[2], const struct result *r)
         f->disconnects += r->disconnected[side] > 0;
         f->laps_led += (uint32_t)r->led[side];
         if (r->finish[side] > 0 && (f->best_finish == 0 || (uint32_t)r->finish[side] < f->best_finish))
-            f->best_finish = (uint32_t)r->finish[side];
+            f->best_finish = (uint16_t)r->finish[side];
     }
     if (winner > 1)
         return;
-    uint32_t *won = &figures[winner].rating, *lost = &figures[1 - winner].rating, points = elo_points(*won, *lost);
-    *won = min_u32(*won + points, LAST_RATING);
-    *lost -= min_u32(points, *lost);
+    uint32_t won = figures[winner].rating, lost = figures[1 - winner].rating, points = elo_points(won, lost);
+    figures[winner].rating = (uint16_t)min_u32(won + points, LAST_RATING);
+    figures[1 - winner].rating = (uint16_t)(lost - min_u32(points, lost));
 }
 
 /* A sum over a result, to see whether two are the same. */
@@ -5399,7 +5402,7 @@ static enum failure do_rank(struct nascar *s, uint32_t c, const struct request *
     put_raw(&s->frame, tag_AUTH, ticket);
     put_number(&s->frame, tag_FLAGS, race->reported | 1u << side);
     put_number(&s->frame, tag_SEQN, first ? sum : race->told);
-    struct figures figures[2] = {{0, 0, 0, 0, FIRST_RATING, 0, 0}, {0, 0, 0, 0, FIRST_RATING, 0, 0}};
+    struct figures figures[2] = {{.rating = FIRST_RATING}, {.rating = FIRST_RATING}};
     for (uint32_t k = 0; k < 2; k++)
         if (racer[k] && racer[k]->figures.races > 0)
             figures[k] = racer[k]->figures;
@@ -6720,16 +6723,15 @@ static enum failure apply_race(struct nascar *s, const struct request *q)
 static bool get_figures(const struct request *q, enum tag tag, struct figures *f)
 {
     char text[7 * 11 + 1];
-    uint32_t *const values[7] = {&f->races, &f->wins, &f->losses, &f->disconnects, &f->rating, &f->laps_led,
-                                 &f->best_finish};
-    uint32_t at = 0, size = get_text(q, tag, text, sizeof text);
+    uint32_t values[7], at = 0, size = get_text(q, tag, text, sizeof text);
     for (int i = 0; i < 7; i++) {
         if (at >= size || !is_digit((uint8_t)text[at]))
             return false;
-        *values[i] = read_number((const uint8_t *)text, size, at);
+        values[i] = read_number((const uint8_t *)text, size, at);
         at += (uint32_t)strcspn(text + at, ",") + 1;
     }
-    f->rating = min_u32(f->rating, LAST_RATING);
+    *f = (struct figures){values[0], values[1], values[2], values[3], values[5],
+                          (uint16_t)min_u32(values[4], LAST_RATING), (uint16_t)min_u32(values[6], MAX_PLACE)};
     return true;
 }
 
