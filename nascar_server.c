@@ -93,6 +93,7 @@ static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a ro
 #define MESSAGE_MAX_S 2592000  /* 30 days */
 #define SWEEP_MS 60000u        /* a full table is searched for what has expired so often at most */
 #define RACES_PER_CLIENT 16u   /* open tickets: a day of racing */
+#define RACES_PER_PERSONA 32u  /* ... and nobody takes all of them */
 #define BURST_MS 6000u         /* the token bucket holds what its rate gives in this time */
 
 #define FIRST_CREATED_ROOM 1001u /* PROTOCOL 3.3 */
@@ -363,11 +364,17 @@ static void write_hex(char *out, const uint8_t *bytes, size_t size)
     *out = 0;
 }
 
-static bool same_name(const char *a, const char *b)
+/* Names differ neither by case nor in their order. */
+static int compare_names(const char *a, const char *b)
 {
     while (*a && lower((uint8_t)*a) == lower((uint8_t)*b))
         a++, b++;
-    return lower((uint8_t)*a) == lower((uint8_t)*b);
+    return lower((uint8_t)*a) - lower((uint8_t)*b);
+}
+
+static bool same_name(const char *a, const char *b)
+{
+    return compare_names(a, b) == 0;
 }
 
 /* Copies as much as fits, always with a NUL. */
@@ -1383,7 +1390,6 @@ struct conn {
     uint32_t checking;       /* the account whose password is being compared */
     uint32_t player;
     uint32_t buddy;          /* in buddies: whose link this is */
-    uint32_t report;         /* the abuse report that is being written for it */
     uint8_t lkey[8];         /* the ticket that it is about to get */
     uint32_t listed;         /* control: the next player of the list being told */
     uint32_t missed_lines;
@@ -1434,7 +1440,7 @@ struct persona {
     int64_t ticket_until_s;
     uint8_t ticket_hash[16]; /* of LKEY */
     char name[PERSONA_CHARS + 1];
-    uint8_t edge_count, message_count;
+    uint8_t edge_count, message_count, race_count;
     bool absent;  /* it races, and has left the lobby for that */
     bool pending; /* figures of it are on their way to the disk */
 };
@@ -1506,6 +1512,9 @@ struct report {
     uint32_t id;
     uint32_t lines;       /* the first of them */
     uint32_t written;     /* how many have been on their way to the disk */
+    uint32_t waits_for;   /* the record that it goes on with, ... */
+    uint32_t conn, conn_ticket; /* ... and who is told of its end */
+    bool draft;           /* not on the disk yet */
     uint64_t chat_next, chat_end; /* while it is written: lines of chat to look at */
     int64_t at_s;
     char by[PERSONA_CHARS + 1], about[PERSONA_CHARS + 1];
@@ -2392,6 +2401,18 @@ static void conn_wait_over(struct nascar *s, uint32_t c)
     timer_resume(s, conn_timer(c, T_IDLE), waited_ms);
 }
 
+/* The numbers of those who wait for a record: connections, then challenges
+ * that become races, then reports. */
+static uint32_t pair_waiter(const struct nascar *s, uint32_t pair)
+{
+    return s->conns.capacity + pair;
+}
+
+static uint32_t report_waiter(const struct nascar *s, uint32_t report)
+{
+    return s->conns.capacity + s->pairs.capacity + report;
+}
+
 /* Hands out the frame that is being written as a durable record. Whoever
  * writes one has made sure of a slot. */
 static void queue_record(struct nascar *s, uint32_t who, uint32_t ticket, bool lazy)
@@ -2625,13 +2646,13 @@ static void relist(struct subscription *sub)
 #define LAST_RATING 8191u /* the console's leaderboard has 13 bits */
 #define ELO_K UINT64_C(32)
 
-/* Whoever has raced is in a search tree, best rating first and then by number,
+/* Whoever has raced is in a search tree, best rating first and then by name,
  * balanced by chance (a treap): a place's persona and a persona's place are
  * found in a few steps. */
 static bool ranks_before(const struct nascar *s, uint32_t a, uint32_t b)
 {
     uint32_t x = persona_at(s, a)->figures.rating, y = persona_at(s, b)->figures.rating;
-    return x != y ? x > y : a < b;
+    return x != y ? x > y : compare_names(persona_at(s, a)->name, persona_at(s, b)->name) < 0;
 }
 
 static uint32_t tree_priority(uint32_t i)
@@ -3855,7 +3876,7 @@ static void race_prepare(struct nascar *s, uint32_t number)
     write_hex(ticket, pair->ticket, sizeof pair->ticket);
     write_race_record(&s->frame, ticket, s->wall_s, player_name(s, pair->player[host]),
                       player_name(s, pair->player[1 - host]), 0, 0);
-    queue_record(s, s->conns.capacity + number, pair->waits_for, false);
+    queue_record(s, pair_waiter(s, number), pair->waits_for, false);
 }
 
 /* `+ses` and `play` to both, with one seed. */
@@ -5420,10 +5441,10 @@ static enum failure do_snap(struct nascar *s, uint32_t c, const struct request *
     uint32_t index = get_number(q, tag_INDEX, get_number(q, tag_START, 0)), range = get_number(q, tag_RANGE, 10);
     if (p->rows_left > 0)
         return STALL; /* those of the last one are not all told */
+    uint32_t start = index, find = get_text(q, tag_FIND, name, sizeof name);
     get_name(q, tag_FIND, name);
-    uint32_t start = index;
-    uint32_t all = tree_size(s, s->ranked);
-    if (name[0]) { /* who has not raced has no row: not a failure, the game asks for its own */
+    uint32_t all = min_u32(tree_size(s, s->ranked), LAST_RATING); /* ranks have 13 bits, too */
+    if (find > 0) { /* who has not raced has no row: not a failure, the game asks for its own */
         uint32_t persona = find_persona(s, name);
         start = persona == NONE || !is_ranked(s, persona) ? all : rank_of(s, persona) - 1;
     }
@@ -5462,6 +5483,14 @@ static void write_line_record(struct outgoing *f, uint32_t id, uint32_t index, c
     put_text(f, tag_TEXT, line->text);
 }
 
+/* Hands out the record being written; the report goes on when it is back,
+ * whether or not its author is still there. */
+static void send_report_record(struct nascar *s, uint32_t i)
+{
+    report_at(s, i)->waits_for = ++s->next_ticket;
+    queue_record(s, report_waiter(s, i), report_at(s, i)->waits_for, false);
+}
+
 /* An abuse report, with what the server saw of the two, for the operator. */
 static enum failure do_rept(struct nascar *s, uint32_t c, const struct request *q)
 {
@@ -5485,9 +5514,17 @@ static enum failure do_rept(struct nascar *s, uint32_t c, const struct request *
         return SERVER_FULL;
     report.id = ++s->next_report;
     report.at_s = s->wall_s;
-    conn_at(s, c)->report = report.id;
+    report.lines = NONE;
+    report.draft = true;
+    report.chat_end = s->chat_count;
+    report.conn = c;
+    conn_wait(s, c, WAIT_RECORD);
+    report.conn_ticket = conn_at(s, c)->ticket;
+    uint32_t i = pool_take(s, &s->reports);
+    report.link = LIVE;
+    *report_at(s, i) = report;
     write_report_record(&s->frame, &report);
-    send_record(s, c);
+    send_report_record(s, i);
     return OK;
 }
 
@@ -5499,13 +5536,21 @@ static uint32_t find_report(const struct nascar *s, uint32_t id)
     return NONE;
 }
 
+/* Is the persona of this name in the room of that one? */
+static bool is_in_room(const struct nascar *s, const char *name, const char *room)
+{
+    uint32_t player = find_online(s, name);
+    return player != NONE && strcmp(room_at(s, player_at(s, player)->room)->name, room) == 0;
+}
+
 /* Does a line belong to a report? A private one if it went between the two; one
- * said in a room if one of the two said it, or has spoken there. */
+ * said in a room if one of the two said it, is there, or has spoken there. */
 static bool belongs_to(const struct nascar *s, const struct report *r, const struct chat_line *line)
 {
     bool by_one = same_name(line->from, r->by) || same_name(line->from, r->about);
     if (!line->room[0])
         return by_one && (same_name(line->to, r->by) || same_name(line->to, r->about));
+    by_one = by_one || is_in_room(s, r->by, line->room) || is_in_room(s, r->about, line->room);
     uint64_t i = s->chat_count > CHAT_LINES ? s->chat_count - CHAT_LINES : 0;
     for (; !by_one && i < s->chat_count; i++) {
         const struct chat_line *other = &s->chat[i % CHAT_LINES];
@@ -5515,38 +5560,33 @@ static bool belongs_to(const struct nascar *s, const struct report *r, const str
     return by_one;
 }
 
-/* The report is kept: now its lines, as many at a time as leave slots for others. */
-static enum failure applied_rept(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
+/* Writes the next lines of a report, as many at a time as leave slots for
+ * others; false if there are no more. */
+static bool report_lines(struct nascar *s, uint32_t i)
 {
-    uint32_t i = failure ? NONE : find_report(s, conn_at(s, c)->report), lines = 0;
-    if (failure)
-        return failure;
-    if (i == NONE)
-        return SERVER_FULL;
     struct report *r = report_at(s, i);
-    if (r->chat_end == 0) { /* the first time */
-        r->chat_end = s->chat_count;
-        r->chat_next = s->chat_count > CHAT_LINES ? s->chat_count - CHAT_LINES : 0;
-    }
-    if (s->chat_count > CHAT_LINES && r->chat_next < s->chat_count - CHAT_LINES)
-        r->chat_next = s->chat_count - CHAT_LINES; /* said over meanwhile */
+    uint64_t oldest = s->chat_count > CHAT_LINES ? s->chat_count - CHAT_LINES : 0;
+    uint32_t lines = 0;
+    if (r->chat_next < oldest)
+        r->chat_next = oldest;
     while (r->chat_next < r->chat_end && lines < REPORT_LINES_A_STEP && s->record_count + (lines > 0) < RECORDS) {
         const struct chat_line *line = &s->chat[r->chat_next++ % CHAT_LINES];
         if (!belongs_to(s, r, line))
             continue;
-        if (lines > 0) /* whoever reports waits for the last one */
+        if (lines++ > 0) /* the report waits for the last one */
             queue_record(s, NONE, 0, false);
-        lines++;
         write_line_record(&s->frame, r->id, r->written++, line);
     }
-    if (lines > 0) {
-        send_record(s, c);
-        return OK;
-    }
-    uint32_t entry = log_conn(s, NASCAR_LOG_WARN, "report", c);
-    log_number(s, "id", r->id);
-    log_text(s, "about", r->about);
-    log_end(s, entry);
+    if (lines > 0)
+        send_report_record(s, i);
+    return lines > 0;
+}
+
+static enum failure applied_rept(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
+{
+    if (failure)
+        return failure;
+    log_end(s, log_conn(s, NASCAR_LOG_WARN, "report", c));
     reply(s, c, q, OK);
     return OK;
 }
@@ -5807,6 +5847,20 @@ static bool send_kept_message(struct nascar *s, uint32_t buddy)
     return true;
 }
 
+/* Says whose an open race is. */
+static void race_sides(struct nascar *s, uint32_t i, uint32_t host, uint32_t opponent)
+{
+    const uint32_t sides[2] = {host, opponent};
+    for (uint32_t side = 0; side < 2; side++) {
+        uint32_t *persona = &race_at(s, i)->persona[side];
+        if (*persona != NONE)
+            persona_at(s, *persona)->race_count--;
+        *persona = sides[side];
+        if (*persona != NONE)
+            persona_at(s, *persona)->race_count++;
+    }
+}
+
 static void message_remove(struct nascar *s, uint32_t i)
 {
     struct persona *p = persona_at(s, message_at(s, i)->to);
@@ -5820,6 +5874,7 @@ static void message_remove(struct nascar *s, uint32_t i)
 
 static void race_remove(struct nascar *s, uint32_t i)
 {
+    race_sides(s, i, NONE, NONE);
     index_remove(s, &s->race_tickets, siphash(s->hash_key, race_at(s, i)->ticket, 16), i);
     pool_give(s, &s->races, i);
 }
@@ -6237,7 +6292,10 @@ static void conn_run(struct nascar *s, uint32_t c)
         struct frame frame;
         char kind[5];
         const struct inbox *box = inbox_at(s, conn->inbox);
-        pump(s, c); /* what came before this request is told before its answer */
+        /* What came before this request is told before its answer; but of two
+         * RGETs in one segment both are answered before what they bring. */
+        if (conn->state != CONN_BUDDY)
+            pump(s, c);
         enum frame_state state = read_frame(box->bytes, conn->in_size, &frame);
         if (state == FRAME_BROKEN) {
             log_broken(s, c, box->bytes, conn->in_size);
@@ -6411,31 +6469,55 @@ static enum failure apply_cper(struct nascar *s, const struct request *q)
     return i == NONE ? NO_ACCOUNT : add_persona(s, i, name);
 }
 
-static void remove_edge(struct nascar *s, uint32_t i)
+/* Puts one persona on another's lists, and off those not named. */
+static enum failure set_lists(struct nascar *s, uint32_t owner, uint32_t other, uint32_t lists)
 {
+    struct persona *p = persona_at(s, owner);
+    uint32_t i = find_edge(s, owner, other);
+    if (!lists && i == NONE)
+        return OK;
+    if (i == NONE) {
+        if (p->edge_count == ROSTER_PER_PERSONA || pool_full(&s->edges))
+            return ROSTER_FULL;
+        i = pool_take(s, &s->edges);
+        edge_at(s, i)->owner = owner;
+        edge_at(s, i)->other_and_lists = other << 2;
+        edge_at(s, i)->next = p->edges;
+        p->edges = i;
+        p->edge_count++;
+    }
     struct edge *edge = edge_at(s, i);
-    struct persona *owner = persona_at(s, edge->owner);
-    uint32_t other = edge->other_and_lists >> 2, *link = &owner->edges;
+    uint32_t changed = lists ^ (edge->other_and_lists & 3);
+    edge->other_and_lists = other << 2 | lists;
+    if (changed & LIST_IGNORE)
+        persona_at(s, other)->ignored_by += lists & LIST_IGNORE ? 1u : 0u - 1u;
+    if ((changed & LIST_BUDDY) && p->buddy != NONE) {
+        if (lists & LIST_BUDDY)
+            (void)watch_add(s, p->buddy, other, WATCH_ROSTER);
+        else
+            watch_drop(s, p->buddy, other, WATCH_ROSTER);
+    }
+    if (lists)
+        return OK;
+    uint32_t *link = &p->edges;
     while (*link != i)
         link = &edge_at(s, *link)->next;
     *link = edge->next;
-    owner->edge_count--;
-    if (edge->other_and_lists & LIST_IGNORE)
-        persona_at(s, other)->ignored_by--;
-    if ((edge->other_and_lists & LIST_BUDDY) && owner->buddy != NONE)
-        watch_drop(s, owner->buddy, other, WATCH_ROSTER);
+    p->edge_count--;
     pool_give(s, &s->edges, i);
+    return OK;
 }
 
 /* Rare, and the one walk over a whole table: whoever had the persona on a
  * roster has it no more. */
 static void remove_from_rosters(struct nascar *s, uint32_t persona)
 {
-    while (persona_at(s, persona)->edges != NONE)
-        remove_edge(s, persona_at(s, persona)->edges);
-    for (uint32_t i = 0; i < s->edges.high; i++)
+    uint32_t i;
+    while ((i = persona_at(s, persona)->edges) != NONE)
+        (void)set_lists(s, persona, edge_at(s, i)->other_and_lists >> 2, 0);
+    for (i = 0; i < s->edges.high; i++)
         if (edge_at(s, i)->link == LIVE && edge_at(s, i)->other_and_lists >> 2 == persona)
-            remove_edge(s, i);
+            (void)set_lists(s, edge_at(s, i)->owner, persona, 0);
 }
 
 static enum failure apply_dper(struct nascar *s, const struct request *q)
@@ -6468,7 +6550,8 @@ static enum failure apply_dper(struct nascar *s, const struct request *q)
     for (uint32_t k = 0; k < s->races.high; k++)
         for (uint32_t side = 0; side < 2; side++)
             if (race_at(s, k)->link == LIVE && race_at(s, k)->persona[side] == i)
-                race_at(s, k)->persona[side] = NONE;
+                race_sides(s, k, side == 0 ? NONE : race_at(s, k)->persona[0],
+                           side == 1 ? NONE : race_at(s, k)->persona[1]);
     if (is_ranked(s, i))
         rank_remove(s, i);
     index_remove(s, &s->persona_names, hash_name(s, persona->name), i);
@@ -6492,26 +6575,7 @@ static enum failure apply_rost(struct nascar *s, const struct request *q)
         lists |= LIST_BUDDY;
     if (flags & 1u << ('I' - '@'))
         lists |= LIST_IGNORE;
-    uint32_t i = find_edge(s, owner, other);
-    if (i != NONE)
-        remove_edge(s, i);
-    if (!lists)
-        return OK;
-    struct persona *p = persona_at(s, owner);
-    if (p->edge_count == ROSTER_PER_PERSONA || pool_full(&s->edges))
-        return ROSTER_FULL;
-    i = pool_take(s, &s->edges);
-    struct edge *edge = edge_at(s, i);
-    edge->owner = owner;
-    edge->other_and_lists = other << 2 | lists;
-    edge->next = p->edges;
-    p->edges = i;
-    p->edge_count++;
-    if (lists & LIST_IGNORE)
-        persona_at(s, other)->ignored_by++;
-    if ((lists & LIST_BUDDY) && p->buddy != NONE)
-        (void)watch_add(s, p->buddy, other, WATCH_ROSTER);
-    return OK;
+    return set_lists(s, owner, other, lists);
 }
 
 static uint32_t record_persona(const struct nascar *s, const struct request *q, enum tag tag)
@@ -6603,6 +6667,19 @@ static bool get_ticket(const struct request *q, uint8_t ticket[16])
     return read_ticket(text, ticket, 16);
 }
 
+/* Whoever races and never reports loses its oldest tickets. */
+static void race_remove_oldest(struct nascar *s, uint32_t persona)
+{
+    uint32_t oldest = NONE;
+    for (uint32_t i = 0; i < s->races.high; i++) {
+        const struct open_race *race = race_at(s, i);
+        if (race->link == LIVE && (race->persona[0] == persona || race->persona[1] == persona) &&
+            (oldest == NONE || race->when_s < race_at(s, oldest)->when_s))
+            oldest = i;
+    }
+    race_remove(s, oldest);
+}
+
 static enum failure apply_race(struct nascar *s, const struct request *q)
 {
     uint8_t ticket[16];
@@ -6616,15 +6693,18 @@ static enum failure apply_race(struct nascar *s, const struct request *q)
         if (i == NONE)
             return SERVER_FULL;
         memcpy(race_at(s, i)->ticket, ticket, sizeof ticket);
+        race_at(s, i)->persona[0] = race_at(s, i)->persona[1] = NONE;
         index_add(s, &s->race_tickets, siphash(s->hash_key, ticket, sizeof ticket), i);
     }
     struct open_race *race = race_at(s, i);
-    race->persona[0] = record_persona(s, q, tag_HOST);
-    race->persona[1] = record_persona(s, q, tag_OPPO);
+    race_sides(s, i, record_persona(s, q, tag_HOST), record_persona(s, q, tag_OPPO));
     race->when_s = get_number(q, tag_WHEN, 0);
     race->reported = get_number(q, tag_FLAGS, 0) & 3;
     race->told = get_number(q, tag_SEQN, 0);
     note_date(s, race->when_s);
+    for (uint32_t side = 0; side < 2; side++)
+        if (race->persona[side] != NONE && persona_at(s, race->persona[side])->race_count > RACES_PER_PERSONA)
+            race_remove_oldest(s, race->persona[side]);
     return OK;
 }
 
@@ -6686,17 +6766,18 @@ static enum failure apply_stat(struct nascar *s, const struct request *q)
 
 static enum failure apply_rept(struct nascar *s, const struct request *q)
 {
-    uint32_t id = get_number(q, tag_ID, 0);
+    uint32_t id = get_number(q, tag_ID, 0), i = find_report(s, id);
     if (id > s->next_report)
         s->next_report = id;
-    if (find_report(s, id) != NONE)
-        return OK;
-    uint32_t i = pool_take(s, &s->reports);
-    if (i == NONE)
-        return SERVER_FULL;
+    if (i == NONE) {
+        i = pool_take(s, &s->reports);
+        if (i == NONE)
+            return SERVER_FULL;
+        report_at(s, i)->lines = NONE;
+    }
     struct report *r = report_at(s, i);
+    r->draft = false;
     r->id = id;
-    r->lines = NONE;
     r->at_s = get_number(q, tag_TIME, 0);
     (void)get_text(q, tag_NAME, r->by, sizeof r->by);
     (void)get_text(q, tag_PERS, r->about, sizeof r->about);
@@ -6766,12 +6847,17 @@ static enum failure apply_record(struct nascar *s, const uint8_t *bytes, uint32_
     return MISSING;
 }
 
-/* Figures that could not be kept make way for the next result. */
+/* Figures that could not be kept make way for the next result; a message that
+ * was told is gone all the same, as far as its place here goes. */
 static void record_failed(struct nascar *s, const uint8_t *bytes, uint32_t size)
 {
     struct request q;
     char kind[5];
-    if (!read_record(bytes, size, kind, &q) || strcmp(kind, "rank") != 0)
+    if (!read_record(bytes, size, kind, &q))
+        return;
+    if (strcmp(kind, "dmsg") == 0)
+        (void)apply_dmsg(s, &q);
+    if (strcmp(kind, "rank") != 0)
         return;
     for (int side = 0; side < 2; side++) {
         uint32_t persona = record_persona(s, &q, side == 0 ? tag_HOST : tag_OPPO);
@@ -6838,7 +6924,7 @@ static bool write_kept_message(const struct nascar *s, uint32_t i, struct outgoi
 static bool write_kept_report(const struct nascar *s, uint32_t i, struct outgoing *f)
 {
     write_report_record(f, report_at(s, i));
-    return true;
+    return !report_at(s, i)->draft;
 }
 
 static bool write_kept_line(const struct nascar *s, uint32_t i, struct outgoing *f)
@@ -7021,9 +7107,12 @@ static void conn_drained(struct nascar *s, uint32_t c, uint32_t size)
             caught_up(s, c);
     }
     count_crowded(s, c);
-    pump(s, c);
+    if (conn->state != CONN_BUDDY)
+        pump(s, c);
     if (!conn->stalled)
         conn_run(s, c);
+    if (conn->state == CONN_BUDDY)
+        pump(s, c);
 }
 
 static void conn_closed(struct nascar *s, uint32_t c)
@@ -7185,7 +7274,7 @@ static void entropy_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
  * is good as long as the server runs: better than no race. */
 static void race_record_came(struct nascar *s, const struct nascar_event *e)
 {
-    uint32_t number = e->conn - s->conns.capacity;
+    uint32_t number = e->conn - pair_waiter(s, 0);
     if (number >= s->pairs.high || pair_at(s, number)->link != LIVE || !pair_at(s, number)->starting ||
         pair_at(s, number)->waits_for != e->ticket)
         return;
@@ -7194,11 +7283,31 @@ static void race_record_came(struct nascar *s, const struct nascar_event *e)
     race_start(s, number);
 }
 
+static void record_came(struct nascar *s, const struct nascar_event *e, enum failure failure);
+
+static void report_record_came(struct nascar *s, const struct nascar_event *e, enum failure failure)
+{
+    uint32_t i = e->conn - report_waiter(s, 0);
+    if (i >= s->reports.high || report_at(s, i)->link != LIVE || report_at(s, i)->waits_for != e->ticket)
+        return;
+    struct report *r = report_at(s, i);
+    struct nascar_event told = {.type = e->type, .conn = r->conn, .ticket = r->conn_ticket};
+    if (!failure && report_lines(s, i))
+        return;
+    r->waits_for = 0;
+    if (r->draft)
+        pool_give(s, &s->reports, i);
+    record_came(s, &told, failure);
+}
+
+/* Whoever waits for a record goes on. */
 static void record_came(struct nascar *s, const struct nascar_event *e, enum failure failure)
 {
     struct frame frame;
     char kind[5];
-    if (e->conn != NONE && e->conn >= s->conns.capacity)
+    if (e->conn != NONE && e->conn >= report_waiter(s, 0))
+        report_record_came(s, e, failure);
+    else if (e->conn != NONE && e->conn >= pair_waiter(s, 0))
         race_record_came(s, e);
     if (!is_awaited(s, e, WAIT_RECORD))
         return;
@@ -7567,7 +7676,7 @@ static const char *check_persona(const struct nascar *s, uint32_t i)
 
 static const char *check_accounts(const struct nascar *s)
 {
-    uint32_t named = 0, edges = 0, messages = 0, ranked = 0;
+    uint32_t named = 0, edges = 0, messages = 0, ranked = 0, racing = 0;
     for (uint32_t i = 0; i < s->accounts.high; i++) {
         const struct account *a = account_at(s, i);
         HOLDS(find_account(s, a->name) == i, "an account is not found by its name");
@@ -7606,8 +7715,13 @@ static const char *check_accounts(const struct nascar *s)
         const char *broken = check_persona(s, i);
         HOLDS(!broken, broken);
         messages += p->message_count;
+        racing += p->race_count;
         ranked += is_ranked(s, i);
     }
+    for (uint32_t i = 0; i < s->races.high; i++)
+        for (uint32_t side = 0; side < 2; side++)
+            racing -= is_live(s, &s->races, i) && race_at(s, i)->persona[side] != NONE;
+    HOLDS(racing == 0, "counts of open races are not their recounts");
     HOLDS(messages == s->messages.live, "a message is for nobody");
     HOLDS(ranked == tree_size(s, s->ranked), "somebody has raced and has no rank, or the other way");
     HOLDS(edges == s->edges.live, "a roster's entry is nobody's");

@@ -947,7 +947,7 @@ START_TEST(compaction_runs_in_slices_beside_what_happens)
         if (turns == 20)
             hand_out(m, "dper", "PERS=driver944\n", false);
         const struct nascar_cursor *cursor = &m->shell.compaction.cursor;
-        if (turns % 4 == 1 && cursor->table == 0 && cursor->item > 50) { /* it has just been written */
+        if (turns % 4 == 1 && cursor->table == 0 /* accounts */ && cursor->item > 50) { /* it has just been written */
             char text[64];
             (void)snprintf(text, sizeof text, "PERS=driver%u\n", cursor->item - 5);
             hand_out(m, "dper", text, false);

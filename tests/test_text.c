@@ -1355,6 +1355,7 @@ static void ranking_open(struct ranking *r)
     r->state = nascar_init(arena, size, &limits);
     for (uint32_t i = 0; i < RANKED; i++) {
         ck_assert_uint_eq(pool_take(r->state, &r->state->personas), i);
+        (void)snprintf(persona_at(r->state, i)->name, PERSONA_CHARS, "%s%03u", i % 2 ? "rAcer" : "Racer", (unsigned)i);
     }
 }
 
