@@ -9486,7 +9486,7 @@ static void compaction_slice(struct shell *sh)
     bool more = true;
     for (uint32_t n = 1; more && spent_ms < COMPACT_SLICE_MS; n++) {
         more = nascar_next_kept(sh->state, &x->cursor, &record);
-        if (more)
+        if (more && record.size > 0) /* else it has looked at enough that is not kept */
             (void)batch_add(&x->batch, record.bytes, record.size);
         if (x->batch.size >= COMPACT_BATCH_BYTES && !compaction_write(sh, false)) {
             compaction_failed(sh);
