@@ -1010,7 +1010,7 @@ static const struct setting {
     {"lobby-port", SET_NUMBER, AT(lobby_port), 0, 65535, NULL, "11000", NULL},
     {"buddy-port", SET_NUMBER, AT(buddy_port), 0, 65535, NULL, "10899", NULL},
     {"accounts", SET_WORD, AT(accounts), 0, 0, "open register closed", "open", 
-     "open: a first login makes the account; register: only a sign-up; closed: nobody"},
+     "open: a first login makes the account; register: only a sign-up; closed: only ctl passwd"},
     {"skey", SET_WORD, AT(skey), 0, 0, "off on", "on", 
      "off: passwords in the console's second form"},
     {"directory-direct", SET_WORD, AT(directory_direct), 0, 0, "no yes", "no", 
