@@ -74,6 +74,7 @@ struct fake_helper {
 struct machine {
     struct shell shell;
     struct disk *disk, own_disk;
+    uint8_t *loaded; /* what fake_load() gave */
     struct fake_helper helper;
     uint64_t tick_us; /* each look at the clock takes so long */
     uint64_t clock_us;
@@ -184,14 +185,17 @@ static inline uint8_t *fake_load(void *world, int fd, size_t *size)
     if (inode->size > 0)
         memcpy(bytes, inode->bytes, inode->size);
     *size = inode->size;
+    m->loaded = bytes;
     return bytes;
 }
 
 static inline void fake_unload(void *world, uint8_t *bytes, size_t size)
 {
-    (void)world;
+    struct machine *m = world;
+    EXPECT(m->loaded == bytes);
     (void)size;
     free(bytes);
+    m->loaded = NULL;
 }
 
 /* One that fails has written half. */
@@ -505,6 +509,34 @@ static const struct nascar_sys fake_calls = {
     .rename = fake_rename, .sync_folder = fake_sync_folder, .remove = fake_remove, .helper = fake_start_helper,
 };
 
+static inline void disk_free(struct disk *d)
+{
+    for (uint32_t i = 0; i < d->inodes; i++)
+        free(d->inode[i].bytes);
+    memset(d, 0, sizeof *d);
+}
+
+static inline void machine_free(struct machine *m)
+{
+    struct shell *sh = &m->shell;
+    disk_free(&m->own_disk);
+    if (sh->state)
+        (void)munmap(sh->state, nascar_arena_size(&sh->limits));
+    (void)munmap(sh->batch.bytes, BATCH_BYTES);
+    (void)munmap(sh->compaction.batch.bytes, BATCH_BYTES);
+    free(m->loaded);
+    for (size_t i = 0; i < m->peers; i++) {
+        free(m->peer[i].in);
+        free(m->peer[i].out);
+    }
+    (void)close(m->signals[0]);
+    (void)close(m->signals[1]);
+    free(m->shell.records.items);
+    free(m->shell.jobs.items);
+    free(m->log);
+    free(m);
+}
+
 /* What serve() does, up to the loop, on a disk that may hold something (NULL: an
  * empty one). NULL if it refuses to start. */
 static inline struct machine *machine_on(struct disk *disk, const char *const *arguments)
@@ -530,8 +562,10 @@ static inline struct machine *machine_on(struct disk *disk, const char *const *a
         feed_entropy(&m->shell);
         good = journal_load(&m->shell, &reader);
     }
-    if (!good)
+    if (!good) {
+        machine_free(m);
         return NULL;
+    }
     m->shell.polled[SIGNALS].fd = m->signals[0];
     m->shell.polled[SIGNALS].events = POLLIN;
     for (uint32_t i = FIRST_LISTENER; i < FIRST_SOCKET; i++)
@@ -549,28 +583,6 @@ static inline struct machine *machine_new(const char *const *arguments)
 
 #define ARGUMENTS(...) (const char *const[]){"--max-accounts", "64", "--max-clients", "16", "--rate", "0", __VA_ARGS__, NULL}
 #define MACHINE(...) machine_new(ARGUMENTS(__VA_ARGS__))
-
-static inline void disk_free(struct disk *d)
-{
-    for (uint32_t i = 0; i < d->inodes; i++)
-        free(d->inode[i].bytes);
-    memset(d, 0, sizeof *d);
-}
-
-static inline void machine_free(struct machine *m)
-{
-    disk_free(&m->own_disk);
-    for (size_t i = 0; i < m->peers; i++) {
-        free(m->peer[i].in);
-        free(m->peer[i].out);
-    }
-    (void)close(m->signals[0]);
-    (void)close(m->signals[1]);
-    free(m->shell.records.items);
-    free(m->shell.jobs.items);
-    free(m->log);
-    free(m);
-}
 
 /* What holds between two turns. */
 static inline void check_shell(const struct machine *m)
