@@ -352,7 +352,7 @@ static bool is_letter(uint8_t c)
 
 /* The value of a hex digit, or -1. */
 /*@ assigns \nothing;
-    ensures -1 <= \result <= 15; */
+    ensures -1 <= \result <= 15 && (c == 0 ==> \result < 0); */
 static int hex_value(uint8_t c)
 {
     if (is_digit(c))
@@ -528,9 +528,8 @@ static uint32_t read_string(const uint8_t *payload, uint32_t size, uint32_t at, 
                 at += 2;
             }
         }
-        if (c == 0)
+        if ((char)c == 0)
             break;
-        /*@ assert (uint8_t)(char)c == c; */
         length++;
         if (stored + 1 < out_bytes)
             out[stored++] = (char)c;
@@ -1008,6 +1007,14 @@ static uint32_t ssc2_decode(const uint8_t *key, uint32_t key_size, const char *t
     return n;
 }
 
+/* The mask repeats; an empty one is "GS". */
+/*@ requires \valid_read(mask + (0 .. mask_size - 1));
+    assigns \nothing; */
+static uint8_t mask_byte(const char *mask, size_t mask_size, uint32_t i)
+{
+    return (uint8_t)(mask_size > 0 ? mask[i % mask_size] : i % 2 ? 'S' : 'G');
+}
+
 /* Undoes the second form; text is what follows the `$`. Returns the length, or
  * NOT_THERE if it is not pairs of hex digits, is too long, or holds a NUL. */
 /*@ requires valid_read_string(mask) && valid_read_string(text) && \valid(out + (0 .. SSC2_CHARS));
@@ -1015,32 +1022,31 @@ static uint32_t ssc2_decode(const uint8_t *key, uint32_t key_size, const char *t
     requires \separated(mask + (0 .. strlen(mask)), out + (0 .. SSC2_CHARS));
     assigns out[0 .. SSC2_CHARS];
     ensures \result == NOT_THERE || (\result <= SSC2_CHARS && out[\result] == 0);
-    ensures \result != NOT_THERE ==> \result == strlen(text) / 2;
+    ensures \result != NOT_THERE ==> 2 * \result == \old(strlen(text));
     ensures \result != NOT_THERE ==> \forall integer i; 0 <= i < \result ==> out[i] != 0; */
 static uint32_t mask_decode(const char *mask, const char *text, char out[SSC2_CHARS + 1])
 {
-    size_t digits = strlen(text), n = digits / 2, mask_size = strlen(mask);
+    size_t mask_size = strlen(mask);
+    uint32_t n = 0;
     uint8_t last = 0;
-    if (digits % 2 != 0 || n > SSC2_CHARS)
-        return NOT_THERE;
-    /*@ loop invariant i <= n;
-        loop invariant \forall integer j; 0 <= j < i ==> out[j] != 0;
-        loop assigns i, last, out[0 .. SSC2_CHARS - 1];
-        loop variant n - i; */
-    for (size_t i = 0; i < n; i++) {
-        int high = hex_value((uint8_t)text[2 * i]), low = hex_value((uint8_t)text[2 * i + 1]);
-        if (high < 0 || low < 0)
+    /*@ loop invariant n <= SSC2_CHARS && 2 * n <= \at(strlen(text), Pre);
+        loop invariant \forall integer i; 0 <= i <= \at(strlen(text), Pre) ==> text[i] == \at(text[i], Pre);
+        loop invariant \forall integer i; 0 <= i < n ==> out[i] != 0;
+        loop assigns n, last, out[0 .. SSC2_CHARS - 1];
+        loop variant SSC2_CHARS - n; */
+    for (; text[2 * n]; n++) {
+        int high = hex_value((uint8_t)text[2 * n]), low = hex_value((uint8_t)text[2 * n + 1]);
+        if (high < 0 || low < 0 || n == SSC2_CHARS)
             return NOT_THERE;
         uint8_t c = (uint8_t)(high * 16 + low);
-        char key = mask_size > 0 ? mask[i % mask_size] : "GS"[i % 2];
-        uint8_t v = (uint8_t)(c ^ (uint8_t)key);
-        out[i] = (char)(uint8_t)((v >> 3 | v << 5) ^ last);
-        if (!out[i])
+        uint8_t v = c ^ mask_byte(mask, mask_size, n);
+        out[n] = (char)(uint8_t)((v >> 3 | (uint32_t)v << 5) ^ last);
+        if (!out[n])
             return NOT_THERE;
         last = c;
     }
     out[n] = 0;
-    return (uint32_t)n;
+    return n;
 }
 
 /* ---- Addresses (PROTOCOL 8) --------------------------------------------- */
