@@ -1010,7 +1010,7 @@ static uint32_t ssc2_decode(const uint8_t *key, uint32_t key_size, const char *t
 /* The mask repeats; an empty one is "GS". */
 /*@ requires \valid_read(mask + (0 .. mask_size - 1));
     assigns \nothing; */
-static uint8_t mask_byte(const char *mask, size_t mask_size, uint32_t i)
+static uint8_t mask_byte(const char *mask, size_t mask_size, size_t i)
 {
     return (uint8_t)(mask_size > 0 ? mask[i % mask_size] : i % 2 ? 'S' : 'G');
 }
@@ -1026,8 +1026,7 @@ static uint8_t mask_byte(const char *mask, size_t mask_size, uint32_t i)
     ensures \result != NOT_THERE ==> \forall integer i; 0 <= i < \result ==> out[i] != 0; */
 static uint32_t mask_decode(const char *mask, const char *text, char out[SSC2_CHARS + 1])
 {
-    size_t mask_size = strlen(mask);
-    uint32_t n = 0;
+    size_t mask_size = strlen(mask), n = 0;
     uint8_t last = 0;
     /*@ loop invariant n <= SSC2_CHARS && 2 * n <= \at(strlen(text), Pre);
         loop invariant \forall integer i; 0 <= i <= \at(strlen(text), Pre) ==> text[i] == \at(text[i], Pre);
@@ -1046,7 +1045,7 @@ static uint32_t mask_decode(const char *mask, const char *text, char out[SSC2_CH
         last = c;
     }
     out[n] = 0;
-    return n;
+    return (uint32_t)n;
 }
 
 /* ---- Addresses (PROTOCOL 8) --------------------------------------------- */
@@ -4861,10 +4860,10 @@ static enum failure applied_pers(struct nascar *s, uint32_t c, const struct requ
     struct persona *persona = persona_at(s, number);
     struct conn *conn = conn_at(s, c);
     char ticket[2 + 2 * sizeof conn->lkey] = "$";
-    if (failure)
+    if (failure) {
         hash_ticket(conn->lkey, persona->ticket_hash);
-    if (failure)
         persona->ticket_until_s = s->wall_s + TICKET_S;
+    }
     uint32_t old = player_at(s, player)->persona;
     bool again = old != NONE, from_hub = again && player_at(s, player)->room == HUB;
     persona_off(s, player);
@@ -6378,7 +6377,7 @@ static bool dispatch(struct nascar *s, uint32_t c, const struct request *q)
         refuse_unknown(s, c, q);
         return true;
     }
-    failure = command->states & IN(conn->state) ? command->start(s, c, q) : NO_SESSION;
+    failure = (command->states & IN(conn->state)) ? command->start(s, c, q) : NO_SESSION;
     if (failure == STALL)
         return false;
     if (failure)
