@@ -100,6 +100,10 @@ build/gcc/cost: tests/cost.c build/gcc/console.o build/gcc/core.o nascar_server.
 	$(BUILDING)
 	@$(TEST_CC) $(TEST_FLAGS) -no-pie -o $@ $< $(filter %.o,$^)
 
+build/gcc/load: tests/load.c $(SERVER) Makefile
+	$(BUILDING)
+	@$(TEST_CC) $(TEST_FLAGS) -o $@ $< -lcrypt
+
 build/gcc/embed: tests/embed.c build/gcc/core.o nascar_server.h
 	$(BUILDING)
 	@gcc $(EMBED_FLAGS) -no-pie -o $@ $< $(filter %.o,$^)
@@ -198,11 +202,13 @@ test-live:
 hostile: build/gcc/hostile nascar_server
 	build/gcc/hostile ./nascar_server
 
-## make bench        instructions of a line of chat, a move, a login, with 10 to 1000 players
-bench:
+## make bench        what a line of chat, a move, a login cost; a start with 100,000 accounts
+bench: nascar_server
 	@sh tests/need.sh all
-	@$(MAKE) -s --no-print-directory build/gcc/cost
+	@$(MAKE) -s --no-print-directory build/gcc/cost build/gcc/load
 	@sh tests/cost.sh build/gcc/cost
+	@mkdir -p build/load
+	@build/gcc/load ./nascar_server build/load
 
 ## make recordings   tests/data/hostile.rec anew, when what the core puts out has changed
 # A recording holds what came in and a hash of what went out: it is bound to the

@@ -209,10 +209,8 @@ static void store_le32(uint8_t *p, uint32_t v)
 
 static uint64_t load_le64(const uint8_t *p)
 {
-    uint64_t v = 0;
-    for (int i = 7; i >= 0; i--)
-        v = v << 8 | p[i];
-    return v;
+    return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 | (uint64_t)p[4] << 32 |
+           (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 | (uint64_t)p[7] << 56;
 }
 
 /* Two's complement without implementation-defined conversion. */
@@ -6411,20 +6409,20 @@ static void note_date(struct nascar *s, int64_t date_s)
 }
 
 /* An account without a hash would take any password. */
-static bool has_hash(const struct request *q)
+static bool get_hash(const struct request *q, char hash[HASH_CHARS + 1])
 {
-    char hash[HASH_CHARS + 1];
-    uint32_t size = get_text(q, tag_HASH, hash, sizeof hash);
+    uint32_t size = get_text(q, tag_HASH, hash, HASH_CHARS + 1);
     return size > 0 && size <= HASH_CHARS;
 }
 
 static enum failure apply_acct(struct nascar *s, const struct request *q)
 {
-    char name[ANY_NAME_CHARS + 1], list[PERSONA_LIST_CHARS + 1], persona[PERSONA_CHARS + 2];
+    char name[ANY_NAME_CHARS + 1], hash[HASH_CHARS + 1];
+    char list[PERSONA_LIST_CHARS + 1], persona[PERSONA_CHARS + 2];
     get_name(q, tag_NAME, name);
     if (!valid_name(name, ACCOUNT_CHARS))
         return BAD_NAME;
-    if (!has_hash(q))
+    if (!get_hash(q, hash))
         return MISSING;
     if (find_account(s, name) != NONE)
         return TAKEN;
@@ -6433,7 +6431,7 @@ static enum failure apply_acct(struct nascar *s, const struct request *q)
         return SERVER_FULL;
     struct account *a = account_at(s, i);
     copy_text(a->name, sizeof a->name, name);
-    (void)get_text(q, tag_HASH, a->hash, sizeof a->hash);
+    copy_text(a->hash, sizeof a->hash, hash);
     get_account_fields(q, a);
     a->banned = get_number(q, tag_BAN, 0) != 0;
     a->created_s = get_number(q, tag_CREATED, 0);
@@ -6456,15 +6454,15 @@ static enum failure apply_acct(struct nascar *s, const struct request *q)
 
 static enum failure apply_edit(struct nascar *s, const struct request *q)
 {
-    char name[ANY_NAME_CHARS + 1];
+    char name[ANY_NAME_CHARS + 1], hash[HASH_CHARS + 1];
     get_name(q, tag_NAME, name);
     uint32_t i = find_account(s, name);
     if (i == NONE)
         return NO_ACCOUNT;
-    if (!has_hash(q))
+    if (!get_hash(q, hash))
         return MISSING;
     struct account *a = account_at(s, i);
-    (void)get_text(q, tag_HASH, a->hash, sizeof a->hash);
+    copy_text(a->hash, sizeof a->hash, hash);
     get_account_fields(q, a);
     a->banned = get_number(q, tag_BAN, 0) != 0;
     return OK;
