@@ -140,7 +140,7 @@ static inline size_t part_of(struct machine *m, size_t size)
 {
     if (!m->ragged || size < 2 || chance_below(m, 2) == 0)
         return size;
-    return 1 + chance_below(m, chance_below(m, 4) == 0 ? 3 : (uint32_t)size);
+    return 1 + chance_below(m, chance_below(m, 4) == 0 ? 2 : (uint32_t)size);
 }
 
 static inline bool interrupted(struct machine *m)
@@ -401,6 +401,15 @@ static inline ssize_t helper_says(struct machine *m, void *bytes, size_t size)
     return (ssize_t)size;
 }
 
+/* The place in the queue of the first who waits at that listener. */
+static inline size_t first_waiting(const struct machine *m, bool control)
+{
+    size_t i = 0;
+    while (i < m->waiting_count && m->peer[m->waiting[i]].control != control)
+        i++;
+    return i;
+}
+
 static inline int fake_poll(void *world, struct pollfd *fds, uint32_t count, int timeout_ms)
 {
     struct machine *m = world;
@@ -427,8 +436,9 @@ static inline int fake_poll(void *world, struct pollfd *fds, uint32_t count, int
             seen = helper_speaks(m) ? POLLIN : 0;
         } else if (i < FIRST_SOCKET) {
             EXPECT(fds[i].fd == LISTENER_FD + (int)i);
-            bool waits = m->waiting_count > 0, control = waits && m->peer[m->waiting[0]].control;
-            seen = waits && i == (control ? CONTROL_LISTENER : FIRST_LISTENER) ? POLLIN : 0;
+            bool waits = (i == FIRST_LISTENER || i == CONTROL_LISTENER) &&
+                         first_waiting(m, i == CONTROL_LISTENER) < m->waiting_count;
+            seen = waits ? POLLIN : 0;
         } else {
             const struct peer *p = peer_of(m, fds[i].fd);
             seen = (short)((p->in_bytes > 0 || p->hung_up || p->reset ? POLLIN : 0) |
@@ -456,14 +466,14 @@ static inline int fake_accept(void *world, int listener, uint32_t *from, uint32_
         errno = unlucky(m) ? EINTR : ECONNABORTED;
         return -1;
     }
-    if (m->accept_error || m->waiting_count == 0 ||
-        m->peer[m->waiting[0]].control != (listener == LISTENER_FD + (int)CONTROL_LISTENER)) {
+    size_t at = first_waiting(m, listener == LISTENER_FD + (int)CONTROL_LISTENER);
+    if (m->accept_error || at == m->waiting_count) {
         errno = m->accept_error ? m->accept_error : EAGAIN;
         return -1;
     }
-    size_t next = m->waiting[0];
+    size_t next = m->waiting[at];
     struct peer *p = &m->peer[next];
-    memmove(m->waiting, m->waiting + 1, --m->waiting_count * sizeof m->waiting[0]);
+    memmove(m->waiting + at, m->waiting + at + 1, (--m->waiting_count - at) * sizeof m->waiting[0]);
     m->accepted++;
     p->accepted = true;
     *from = p->ip;
