@@ -1028,6 +1028,7 @@ static void run(uint64_t ms)
     if (server()->wall_s > sim.latest_s)
         sim.latest_s = server()->wall_s;
     log_events(m);
+    sim.troubles += m->shell.journal.fd < 0;
     sim.all_turns++;
 }
 
