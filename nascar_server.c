@@ -9599,7 +9599,7 @@ static void journal_replay(struct shell *sh, struct journal_reader *r)
     }
     sh->journal.size = r->at;
     sh->journal.number = r->number;
-    sh->journal.unsynced = true; /* who knows what the last run came to */
+    sh->journal.unsynced = true; /* who knows what the last run came to: its name may be new, too */
 }
 
 /* Makes the state what it was, and the journal one that can be written to. A
@@ -9617,7 +9617,7 @@ static bool journal_load(struct shell *sh, struct journal_reader *r)
             shell_log(sh, NASCAR_LOG_WARN, text);
         }
         if ((r->end == JOURNAL_TORN && !sh->sys->truncate(sh->world, sh->journal.fd, r->at)) ||
-            !journal_sync(sh, &sh->journal))
+            !journal_sync(sh, &sh->journal) || !sh->sys->sync_folder(sh->world, sh->folder))
             journal_failed(sh, r->at);
     }
     if (sh->journal.fd < 0 || r->format < JOURNAL_FORMAT) {

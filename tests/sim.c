@@ -296,7 +296,7 @@ static bool is_maybe(const struct kept_account *a, const char *password)
     for (size_t i = 0; i < a->maybes; i++)
         if (strcmp(a->maybe[i], password) == 0)
             return true;
-    return a->known && strcmp(a->password, password) == 0;
+    return a->maybes == MAYBES || (a->known && strcmp(a->password, password) == 0);
 }
 
 static void add_maybe(struct kept_account *a, const char *password)
@@ -417,6 +417,8 @@ static void on_request(struct wire *w, const char *kind, const char *payload)
         q.letter = body[0] == 'L' ? (uint32_t)strtoul(body + 1, NULL, 10) : NONE;
         EXPECT(q.letter < sim.letters);
     }
+    event("asked: %s account %s persona %s %s", kind, q.account == NONE ? "-" : name_of(q.account),
+          q.persona == NONE ? "-" : name_of(q.persona), q.password);
     EXPECT(w->asked_count < ASKED);
     w->asked[w->asked_count++] = q;
 }
@@ -493,16 +495,18 @@ static void account_acknowledged(struct wire *w, const struct asked *q, const ch
     if (set || !a->known) {
         if (!verifies(account_at(server(), there), q->password) && a->maybes < 2)
             FAIL("the password of %s is acknowledged, and is another", name_of(q->account));
-        if (a->known)
-            add_maybe(a, a->password); /* another request for it may be on its way */
+        char old[17];
+        (void)snprintf(old, sizeof old, "%s", a->password);
         (void)snprintf(a->password, sizeof a->password, "%s", q->password);
+        if (a->known)
+            add_maybe(a, old); /* another request with it may be on its way */
         a->known = true;
         if (a->maybes > 0 && verifies(account_at(server(), there), q->password)) {
             size_t open = 0; /* what is not asked for any more is settled */
             for (uint32_t i = 0; i < sim.machine->peers; i++)
                 for (size_t k = 0; k < sim.wire[i].asked_count; k++)
                     open += sim.wire[i].asked[k].account == q->account && sim.wire[i].asked[k].password[0];
-            if (open == 0 && q->troubles == sim.troubles && a->maybes <= 2)
+            if (open == 0)
                 a->maybes = 0;
         }
     }
@@ -538,6 +542,8 @@ static void on_answer(struct wire *w, const char *kind, uint32_t code, const cha
     struct asked q = w->asked[at];
     w->asked_count--;
     memmove(&w->asked[at], &w->asked[at + 1], (w->asked_count - at) * sizeof q);
+    event("answered: %s account %s persona %s %s: %08x", kind, q.account == NONE ? "-" : name_of(q.account),
+          q.persona == NONE ? "-" : name_of(q.persona), q.password, (unsigned)code);
     bool refused = code != 0 && !is_code(code, "fail"); /* for good */
     if (code != 0 && q.firm && q.troubles == sim.troubles && !helper_shaky() && strcmp(kind, "auth") == 0 &&
         sim.account[q.account].maybes == 0 && strcmp(sim.account[q.account].password, q.password) == 0 &&
@@ -705,7 +711,7 @@ static void compare_accounts(void)
                     memcpy(a->password, a->maybe[k], sizeof a->password);
             }
             if (!good && a->maybes < MAYBES)
-                FAIL("the password of %s is lost", name_of(i));
+                FAIL("the password of %s is lost: %s, not %s nor one of %zu", name_of(i), account->hash, a->password, a->maybes);
             a->known = good;
         }
         a->maybes = 0;
