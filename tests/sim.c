@@ -83,6 +83,7 @@ struct asked {
     uint32_t account, persona, other, bit, letter, race;
     char password[17];
     uint32_t troubles; /* the count of what could go wrong, then */
+    uint32_t step;
     bool firm;         /* it must not be refused for the name or password */
 };
 
@@ -120,6 +121,7 @@ struct kept_persona {
     int64_t ticket_until_s;
     uint32_t tickets;       /* that were asked for */
     uint32_t reports;
+    uint32_t buddy_step; /* when it was last seen to have a buddy link */
 };
 
 enum letter_state { ASKED_FOR, KEPT, DIRECT };
@@ -365,6 +367,7 @@ static void on_request(struct wire *w, const char *kind, const char *payload)
     q.persona = w->persona;
     q.other = q.letter = q.race = NONE;
     q.troubles = sim.troubles;
+    q.step = sim.step;
     if (strcmp(kind, "auth") == 0 || strcmp(kind, "acct") == 0 || strcmp(kind, "cpwd") == 0) {
         q.account = number_in(payload, "NAME");
         (void)snprintf(q.password, sizeof q.password, "%s", w->password);
@@ -416,9 +419,12 @@ static void on_request(struct wire *w, const char *kind, const char *payload)
         (void)console_read_text(console_find(payload, "BODY"), body, sizeof body);
         q.letter = body[0] == 'L' ? (uint32_t)strtoul(body + 1, NULL, 10) : NONE;
         EXPECT(q.letter < sim.letters);
+        uint32_t to = find_persona(server(), name_of(sim.letter[q.letter].to));
+        if (to != NONE && persona_at(server(), to)->buddy != NONE)
+            sim.persona[sim.letter[q.letter].to].buddy_step = sim.step;
     }
-    event("asked: %s account %s persona %s %s", kind, q.account == NONE ? "-" : name_of(q.account),
-          q.persona == NONE ? "-" : name_of(q.persona), q.password);
+    event("asked: %s account %s persona %s other %s %s", kind, q.account == NONE ? "-" : name_of(q.account),
+          q.persona == NONE ? "-" : name_of(q.persona), q.other == NONE ? "-" : name_of(q.other), q.password);
     EXPECT(w->asked_count < ASKED);
     w->asked[w->asked_count++] = q;
 }
@@ -434,7 +440,8 @@ static bool letter_is_there(uint32_t i)
     return false;
 }
 
-static void letter_acknowledged(struct kept_letter *l, uint32_t i)
+/* To whoever is there it goes at once, and may be lost with the link. */
+static void letter_acknowledged(struct kept_letter *l, uint32_t i, uint32_t asked_step)
 {
     const struct nascar *s = server();
     uint32_t to = find_persona(s, name_of(l->to));
@@ -442,7 +449,7 @@ static void letter_acknowledged(struct kept_letter *l, uint32_t i)
         l->state = DIRECT;
     else if (letter_is_there(i))
         l->state = KEPT;
-    else if (persona_at(s, to)->buddy != NONE)
+    else if (persona_at(s, to)->buddy != NONE || sim.persona[l->to].buddy_step >= asked_step)
         l->state = DIRECT;
     else
         FAIL("letter %u from %s is acknowledged, and nowhere", i, name_of(l->from));
@@ -578,15 +585,16 @@ static void on_answer(struct wire *w, const char *kind, uint32_t code, const cha
         p->reports++;
     } else if (strcmp(kind, "AUTH") == 0 && p && code == 0) {
         w->persona = q.persona;
+        p->buddy_step = sim.step;
     } else if (kind[0] == 'R' && p && q.other != NONE && code == 0) {
         uint8_t *lists = &sim.lists[q.persona][q.other];
-        bool there = sim.persona[q.other].state == THERE && find_persona(server(), name_of(q.other)) != NONE;
+        bool there = find_persona(server(), name_of(q.other)) != NONE;
         *lists = (uint8_t)(kind[1] == 'A' && there ? *lists | q.bit : *lists & ~q.bit);
         if (sim.persona[q.persona].unsure || sim.persona[q.other].unsure)
             return;
         sim.lists_unsure[q.persona][q.other] &= (uint8_t)~q.bit;
     } else if (strcmp(kind, "SEND") == 0 && code == 0) {
-        letter_acknowledged(&sim.letter[q.letter], q.letter);
+        letter_acknowledged(&sim.letter[q.letter], q.letter, q.step);
     }
 }
 
@@ -600,6 +608,7 @@ static void on_letter_told(const struct wire *w, const char *payload)
     struct kept_letter *l = &sim.letter[i];
     if (w->persona != l->to)
         FAIL("letter %u for %s went to somebody else", i, name_of(l->to));
+    event("letter %u is told to %s", i, name_of(l->to));
     if (l->told++ > 0 && l->told_in == sim.lives)
         FAIL("letter %u came twice", i);
     l->told_in = sim.lives;
@@ -1604,7 +1613,8 @@ static void compare_console(const struct actor *a)
     const struct room *room = room_at(s, p->room);
     SEES(c, c->room == (int32_t)room->ident);
     SEES(c, p->room == HUB || strcmp(c->room_name, room->name) == 0);
-    SEES(c, p->pair != NONE || c->challenge == CONSOLE_IDLE || c->challenge == CONSOLE_RACING); /* left pending */
+    SEES(c, p->pair != NONE || c->challenge == CONSOLE_IDLE || c->challenge == CONSOLE_RACING || /* left pending */
+                c->habits.peeks); /* whose `peek` failed: then `auxi` is no challenge */
     compare_room_list(c, p);
     compare_user_list(c, p);
     if (c->buddy_in && c->link[CONSOLE_BUDDY].open && persona_at(s, p->persona)->buddy != NONE)
@@ -1747,6 +1757,8 @@ static void everyone_gets_through(void)
         move_bytes(true);
         run(500);
     }
+    settle_all();
+    compare_ledger();
     wait_all(PATIENCE_MS, is_in, come_back, 5000, "get in");
     for (uint32_t i = 0; i < sim.actors; i++) {
         struct actor *a = &sim.actor[i];
