@@ -328,6 +328,13 @@ static void persona_anew(uint32_t i, enum kept_state state, uint32_t account)
         sim.lists[k][i] = sim.lists_unsure[k][i] = 0;
 }
 
+static void persona_is_there(uint32_t i, uint32_t account)
+{
+    sim.persona[i].state = THERE;
+    sim.persona[i].unsure = false;
+    sim.persona[i].account = account;
+}
+
 /* It may be gone by now, and be made again. */
 static void persona_unsure(uint32_t i)
 {
@@ -419,6 +426,8 @@ static void on_request(struct wire *w, const char *kind, const char *payload)
         (void)console_read_text(console_find(payload, "BODY"), body, sizeof body);
         q.letter = body[0] == 'L' ? (uint32_t)strtoul(body + 1, NULL, 10) : NONE;
         EXPECT(q.letter < sim.letters);
+        if (w->persona != NONE)
+            sim.letter[q.letter].from = w->persona; /* the lobby may know it by another by now */
         uint32_t to = find_persona(server(), name_of(sim.letter[q.letter].to));
         if (to != NONE && persona_at(server(), to)->buddy != NONE)
             sim.persona[sim.letter[q.letter].to].buddy_step = sim.step;
@@ -528,7 +537,7 @@ static void account_acknowledged(struct wire *w, const struct asked *q, const ch
         if (!listed && p->state == THERE && p->account == q->account && !p->unsure)
             FAIL("%s has lost its persona %s", name_of(q->account), name_of(i));
         if (listed && p->state != THERE)
-            persona_anew(i, THERE, q->account);
+            persona_is_there(i, q->account);
     }
 }
 
@@ -566,9 +575,10 @@ static void on_answer(struct wire *w, const char *kind, uint32_t code, const cha
     if (strcmp(kind, "cper") == 0 && p && code == 0) {
         if (find_persona(server(), name_of(q.persona)) == NONE)
             FAIL("persona %s is acknowledged, and not there", name_of(q.persona));
-        persona_anew(q.persona, THERE, w->account);
+        persona_is_there(q.persona, w->account);
     } else if (strcmp(kind, "dper") == 0 && p && code == 0) {
-        persona_anew(q.persona, DELETED, NONE);
+        if (find_persona(server(), name_of(q.persona)) == NONE)
+            persona_anew(q.persona, DELETED, NONE); /* else it has been made again meanwhile */
     } else if (strcmp(kind, "pers") == 0 && p && code == 0) {
         ticket_acknowledged(p, q.persona, &q, payload);
         w->persona = q.persona;
@@ -1828,7 +1838,7 @@ static void choose_weights(void)
     for (uint32_t i = 0; i < DEEDS; i++) {
         uint32_t w = usual[any(7)] * 16;
         if (i >= NET_RESET)
-            w = calm ? 0 : i >= CRASH && i <= STOP ? w / 40 : w / 16;
+            w = calm ? 0 : w / 16;
         if (i == DO_LEAVE || i == DO_BUDDY_LEAVES || i == DO_OTHERS_ACCOUNT || i == DO_WRONG_PASSWORD ||
             i == DO_DELETE_PERSONA)
             w /= 8;
