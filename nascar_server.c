@@ -1010,7 +1010,7 @@ static const struct setting {
     {"lobby-port", SET_NUMBER, AT(lobby_port), 0, 65535, NULL, "11000", NULL},
     {"buddy-port", SET_NUMBER, AT(buddy_port), 0, 65535, NULL, "10899", NULL},
     {"accounts", SET_WORD, AT(accounts), 0, 0, "open register closed", "open", 
-     "open: a first login makes the account; register: only a sign-up; closed: nobody"},
+     "open: a first login makes the account; register: only a sign-up; closed: only ctl passwd"},
     {"skey", SET_WORD, AT(skey), 0, 0, "off on", "on", 
      "off: passwords in the console's second form"},
     {"directory-direct", SET_WORD, AT(directory_direct), 0, 0, "no yes", "no", 
@@ -1423,7 +1423,8 @@ struct account {
 
 /* What races have come to (PROTOCOL 5). */
 struct figures {
-    uint32_t races, wins, losses, disconnects, rating, laps_led, best_finish;
+    uint32_t races, wins, losses, disconnects, laps_led;
+    uint16_t rating, best_finish;
 };
 
 struct persona {
@@ -1437,13 +1438,15 @@ struct persona {
     uint32_t messages;   /* first of those kept for it, the oldest */
     uint32_t left, right, below; /* in the tree of ranks; below: how many, with itself */
     struct figures figures;
-    int64_t ticket_until_s;
     uint8_t ticket_hash[16]; /* of LKEY */
     char name[PERSONA_CHARS + 1];
     uint8_t edge_count, message_count, race_count;
     bool absent;  /* it races, and has left the lobby for that */
     bool pending; /* figures of it are on their way to the disk */
+    int64_t ticket_until_s;
 };
+
+static_assert(sizeof(struct persona) <= 112, "128 bytes with its places in the tables");
 
 #define LIST_BUDDY 1u
 #define LIST_IGNORE 2u
@@ -1495,6 +1498,7 @@ struct open_race {
     uint32_t persona[2]; /* the host first; NONE: deleted */
     uint32_t reported;   /* a bit for each who has */
     uint32_t told;       /* a sum over what the first one said */
+    uint32_t number;     /* in the order they came */
     int64_t when_s;
     uint8_t ticket[16]; /* AUTH */
 };
@@ -1634,7 +1638,7 @@ struct nascar {
     int64_t wall_s;
     int64_t newest_record_s; /* a router boots in 1970: dates never go back behind this */
     uint64_t seq; /* of the newest change in any feed */
-    uint32_t next_ticket, next_room, next_created_room, next_message, next_report;
+    uint32_t next_ticket, next_room, next_created_room, next_message, next_report, next_race;
     uint32_t ranked; /* the root of the tree of ranks */
     uint64_t swept_ms; /* when expired races and messages were last searched for */
     uint64_t chat_count;
@@ -4313,13 +4317,19 @@ static void write_account(struct outgoing *f, const char *kind, const struct acc
     put_text(f, tag_SPAM, a->spam);
 }
 
+/* Reads a text that stays as it is if it is not there. */
+static void get_change(const struct request *q, enum tag tag, char *out, uint32_t out_bytes)
+{
+    uint32_t at = find_tag(q->payload, q->size, tag_names[tag]);
+    if (at != NOT_THERE)
+        (void)read_string(q->payload, q->size, at, out, out_bytes);
+}
+
 /* Takes what a sign-up or an edit says about an account. */
 static void get_account_fields(const struct request *q, struct account *a)
 {
-    if (has_tag(q, tag_MAIL))
-        (void)get_text(q, tag_MAIL, a->mail, sizeof a->mail);
-    if (has_tag(q, tag_SPAM))
-        (void)get_text(q, tag_SPAM, a->spam, sizeof a->spam);
+    get_change(q, tag_MAIL, a->mail, sizeof a->mail);
+    get_change(q, tag_SPAM, a->spam, sizeof a->spam);
 }
 
 /* Hands out the record of a new account; connection c waits for it. */
@@ -5318,13 +5328,13 @@ static void count_result(struct figures figures[2], const struct result *r)
         f->disconnects += r->disconnected[side] > 0;
         f->laps_led += (uint32_t)r->led[side];
         if (r->finish[side] > 0 && (f->best_finish == 0 || (uint32_t)r->finish[side] < f->best_finish))
-            f->best_finish = (uint32_t)r->finish[side];
+            f->best_finish = (uint16_t)r->finish[side];
     }
     if (winner > 1)
         return;
-    uint32_t *won = &figures[winner].rating, *lost = &figures[1 - winner].rating, points = elo_points(*won, *lost);
-    *won = min_u32(*won + points, LAST_RATING);
-    *lost -= min_u32(points, *lost);
+    uint32_t won = figures[winner].rating, lost = figures[1 - winner].rating, points = elo_points(won, lost);
+    figures[winner].rating = (uint16_t)min_u32(won + points, LAST_RATING);
+    figures[1 - winner].rating = (uint16_t)(lost - min_u32(points, lost));
 }
 
 /* A sum over a result, to see whether two are the same. */
@@ -5392,7 +5402,7 @@ static enum failure do_rank(struct nascar *s, uint32_t c, const struct request *
     put_raw(&s->frame, tag_AUTH, ticket);
     put_number(&s->frame, tag_FLAGS, race->reported | 1u << side);
     put_number(&s->frame, tag_SEQN, first ? sum : race->told);
-    struct figures figures[2] = {{0, 0, 0, 0, FIRST_RATING, 0, 0}, {0, 0, 0, 0, FIRST_RATING, 0, 0}};
+    struct figures figures[2] = {{.rating = FIRST_RATING}, {.rating = FIRST_RATING}};
     for (uint32_t k = 0; k < 2; k++)
         if (racer[k] && racer[k]->figures.races > 0)
             figures[k] = racer[k]->figures;
@@ -6674,7 +6684,7 @@ static void race_remove_oldest(struct nascar *s, uint32_t persona)
     for (uint32_t i = 0; i < s->races.high; i++) {
         const struct open_race *race = race_at(s, i);
         if (race->link == LIVE && (race->persona[0] == persona || race->persona[1] == persona) &&
-            (oldest == NONE || race->when_s < race_at(s, oldest)->when_s))
+            (oldest == NONE || race->number < race_at(s, oldest)->number))
             oldest = i;
     }
     race_remove(s, oldest);
@@ -6694,6 +6704,7 @@ static enum failure apply_race(struct nascar *s, const struct request *q)
             return SERVER_FULL;
         memcpy(race_at(s, i)->ticket, ticket, sizeof ticket);
         race_at(s, i)->persona[0] = race_at(s, i)->persona[1] = NONE;
+        race_at(s, i)->number = s->next_race++;
         index_add(s, &s->race_tickets, siphash(s->hash_key, ticket, sizeof ticket), i);
     }
     struct open_race *race = race_at(s, i);
@@ -6712,16 +6723,15 @@ static enum failure apply_race(struct nascar *s, const struct request *q)
 static bool get_figures(const struct request *q, enum tag tag, struct figures *f)
 {
     char text[7 * 11 + 1];
-    uint32_t *const values[7] = {&f->races, &f->wins, &f->losses, &f->disconnects, &f->rating, &f->laps_led,
-                                 &f->best_finish};
-    uint32_t at = 0, size = get_text(q, tag, text, sizeof text);
+    uint32_t values[7], at = 0, size = get_text(q, tag, text, sizeof text);
     for (int i = 0; i < 7; i++) {
         if (at >= size || !is_digit((uint8_t)text[at]))
             return false;
-        *values[i] = read_number((const uint8_t *)text, size, at);
+        values[i] = read_number((const uint8_t *)text, size, at);
         at += (uint32_t)strcspn(text + at, ",") + 1;
     }
-    f->rating = min_u32(f->rating, LAST_RATING);
+    *f = (struct figures){values[0], values[1], values[2], values[3], values[5],
+                          (uint16_t)min_u32(values[4], LAST_RATING), (uint16_t)min_u32(values[6], MAX_PLACE)};
     return true;
 }
 

@@ -1398,7 +1398,7 @@ START_TEST(a_rank_is_the_number_of_better_ones_and_one)
         uint32_t i = (chance >> 8) % RANKED;
         chance = chance * 1664525u + 1013904223u;
         r.figures[i].races = (chance >> 30) > 0; /* now and then one goes */
-        r.figures[i].rating = (chance >> 8) % spread;
+        r.figures[i].rating = (uint16_t)((chance >> 8) % spread);
         set_figures(r.state, i, &r.figures[i]);
         if (round % 20 == 0) {
             ranks_are_right(&r);
