@@ -9347,7 +9347,7 @@ static void journal_failed(struct shell *sh, uint64_t end)
     (void)sh->sys->truncate(sh->world, sh->journal.fd, end);
     journal_close(sh, &sh->journal);
     sh->journal_lost = true;
-    sh->compaction.again_ms = sh->now_ms;
+    sh->compaction.again_ms = sh->compaction.began_ms + RECOVER_RETRY_MS; /* not again and again on a full disk */
 }
 
 /* A fresh journal could not be made; another try comes later. */
