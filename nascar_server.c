@@ -6877,6 +6877,8 @@ static void record_failed(struct nascar *s, const uint8_t *bytes, uint32_t size)
 
 /* ---- The whole of it, as records ------------------------------------------ */
 
+#define KEPT_LOOKS 64u /* items that one call goes through at most */
+
 /* One record for each thing that is kept; false if this one need not be. */
 
 static bool write_kept_account(const struct nascar *s, uint32_t i, struct outgoing *f)
@@ -6889,16 +6891,20 @@ static bool write_kept_account(const struct nascar *s, uint32_t i, struct outgoi
 static bool write_kept_ticket(const struct nascar *s, uint32_t i, struct outgoing *f)
 {
     const struct persona *p = persona_at(s, i);
+    if (p->ticket_until_s <= s->wall_s)
+        return false;
     write_ticket_record(f, p->name, p->ticket_hash, p->ticket_until_s);
-    return p->ticket_until_s > s->wall_s;
+    return true;
 }
 
 static bool write_kept_figures(const struct nascar *s, uint32_t i, struct outgoing *f)
 {
+    if (!is_ranked(s, i))
+        return false;
     frame_begin(f, "stat", "");
     put_figures(f, tag_P1, &persona_at(s, i)->figures);
     put_text(f, tag_PERS, persona_at(s, i)->name);
-    return is_ranked(s, i);
+    return true;
 }
 
 static bool write_kept_edge(const struct nascar *s, uint32_t i, struct outgoing *f)
@@ -6914,25 +6920,31 @@ static bool write_kept_race(const struct nascar *s, uint32_t i, struct outgoing 
     const struct open_race *race = race_at(s, i);
     const char *name[2] = {"", ""};
     char ticket[33];
+    if (race->when_s + RACE_S <= s->wall_s)
+        return false;
     for (uint32_t side = 0; side < 2; side++)
         if (race->persona[side] != NONE)
             name[side] = persona_at(s, race->persona[side])->name;
     write_hex(ticket, race->ticket, sizeof race->ticket);
     write_race_record(f, ticket, race->when_s, name[0], name[1], race->reported, race->told);
-    return race->when_s + RACE_S > s->wall_s;
+    return true;
 }
 
 static bool write_kept_message(const struct nascar *s, uint32_t i, struct outgoing *f)
 {
     const struct message *m = message_at(s, i);
+    if (m->told || m->until_s <= s->wall_s)
+        return false;
     write_message_record(f, m, persona_at(s, m->to)->name);
-    return !m->told && m->until_s > s->wall_s;
+    return true;
 }
 
 static bool write_kept_report(const struct nascar *s, uint32_t i, struct outgoing *f)
 {
+    if (report_at(s, i)->draft)
+        return false;
     write_report_record(f, report_at(s, i));
-    return !report_at(s, i)->draft;
+    return true;
 }
 
 static bool write_kept_line(const struct nascar *s, uint32_t i, struct outgoing *f)
@@ -6954,17 +6966,22 @@ bool nascar_next_kept(const struct nascar *s, struct nascar_cursor *cursor, stru
                   {&s->races, write_kept_race},       {&s->messages, write_kept_message},
                   {&s->reports, write_kept_report},   {&s->report_lines, write_kept_line}};
     struct outgoing f;
+    uint32_t looked_at = 0;
+    memset(record, 0, sizeof *record);
+    record->conn = NONE;
     for (; cursor->table < sizeof tables / sizeof tables[0]; cursor->table++, cursor->item = 0) {
         const struct pool *pool = tables[cursor->table].pool;
         while (cursor->item < pool->high) {
             uint32_t i = cursor->item++;
+            if (++looked_at > KEPT_LOOKS) { /* what need not be kept takes time, too */
+                cursor->item--;
+                return true;
+            }
             if (!is_live(s, pool, i) || !tables[cursor->table].write(s, i, &f))
                 continue;
             frame_end(&f);
             assert(f.size <= RECORD_BYTES);
             memcpy(cursor->bytes, f.bytes, f.size);
-            memset(record, 0, sizeof *record);
-            record->conn = NONE;
             record->size = f.size;
             record->bytes = cursor->bytes;
             return true;
