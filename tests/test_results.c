@@ -359,8 +359,7 @@ START_TEST(nobody_takes_the_place_of_all_open_races)
     struct raw *dan = player(w, "Dan", "");
     (void)snprintf(older, sizeof older, "%s", race(cid, dan, false));
     back(cid, dan);
-    for (int i = 0; i < COUNT(auth); i++) { /* 32 of them stay open, never reported */
-        world_run(w, 1000);
+    for (int i = 0; i < COUNT(auth); i++) { /* all in one second, never reported: 32 of them stay open */
         (void)snprintf(auth[i], sizeof auth[0], "%s", race(i % 2 == 0 ? ann : bob, i % 2 == 0 ? bob : ann, false));
         back(ann, bob);
     }
@@ -1676,7 +1675,7 @@ START_TEST(one_persona_reports_16_times)
     SUCCEEDS(abuse(bob, "Ann")); /* a new one, whatever number it has */
     kept_compact(w);
     ck_assert_uint_eq(kept_count(w, "rept", ""), 18);
-    ck_assert_uint_eq(kept_count(w, "rept", "NAME=Bob"), 2);
+    ck_assert_uint_eq(kept_count(w, "rept", "Bob"), 8 + 2); /* about him, and his */
     KEPT("rude");
 }
 END_TEST
