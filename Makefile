@@ -81,7 +81,7 @@ $(call in,$(WAYS),$(SUITES)): tests/$$(@F).c $$(@D)/helpers.a $(HEADERS)
 	@$(TEST_CC) $(TEST_FLAGS) $(if $(filter test_shell%,$(@F)),-Dmain=nascar_main,-DNASCAR_NO_SHELL) \
 	    -o $@ $< $(filter %.a,$^) $(CHECK_FLAGS)
 
-build/gcc/live: tests/live.c build/gcc/console.o $(HEADERS)
+build/gcc/live build/gcc/durable: tests/$$(@F).c build/gcc/console.o $(HEADERS)
 	$(BUILDING)
 	@$(TEST_CC) $(TEST_FLAGS) -o $@ $< $(filter %.o,$^)
 
@@ -154,6 +154,9 @@ build/log/binary: nascar_server FORCE
 build/log/live: build/gcc/live nascar_server FORCE
 	$(RUN) build/gcc/live ./nascar_server
 
+build/log/live-durable: build/gcc/durable nascar_server FORCE
+	$(RUN) build/gcc/durable ./nascar_server
+
 build/log/live-hostile: build/gcc/hostile nascar_server FORCE
 	$(RUN) build/gcc/hostile ./nascar_server --ms 1200
 
@@ -182,6 +185,7 @@ test:
 	$(START)
 	@$(MAKE) $(KEEP_GOING) $(JOBS) all-checks $(BROKEN)
 	@$(MAKE) $(KEEP_GOING) build/log/live $(BROKEN)
+	@$(MAKE) $(KEEP_GOING) build/log/live-durable $(BROKEN)
 	@$(MAKE) $(KEEP_GOING) build/log/live-hostile $(BROKEN)
 	@sh tests/total.sh
 
