@@ -85,6 +85,10 @@ build/gcc/live build/gcc/durable: tests/$$(@F).c build/gcc/console.o $(HEADERS)
 	$(BUILDING)
 	@$(TEST_CC) $(TEST_FLAGS) -o $@ $< $(filter %.o,$^)
 
+build/gcc/sim build/asan/sim: tests/sim.c $$(@D)/console.o tests/machine.h $(HEADERS)
+	$(BUILDING)
+	@$(TEST_CC) $(TEST_FLAGS) -Dmain=nascar_main -o $@ $< $(filter %.o,$^) -lcrypt
+
 build/gcc/hostile: tests/hostile.c build/gcc/console.o Makefile
 	$(BUILDING)
 	@$(TEST_CC) $(TEST_FLAGS) -o $@ $< $(filter %.o,$^)

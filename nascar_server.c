@@ -4302,10 +4302,10 @@ static bool is_name_free(const struct nascar *s, const char *name)
     return find_persona(s, name) == NONE && find_room(s, name) == NONE;
 }
 
-/* An account as a record: `acct` makes it, `edit` says what it is now. */
-static void write_account(struct outgoing *f, const char *kind, const struct account *a)
+/* An account as a record. */
+static void write_account(struct outgoing *f, const struct account *a)
 {
-    frame_begin(f, kind, "");
+    frame_begin(f, "acct", "");
     put_number(f, tag_CREATED, a->created_s);
     put_number(f, tag_LAST, a->last_login_s);
     put_number(f, tag_BAN, a->banned);
@@ -4313,6 +4313,20 @@ static void write_account(struct outgoing *f, const char *kind, const struct acc
     put_text(f, tag_HASH, a->hash);
     put_text(f, tag_MAIL, a->mail);
     put_text(f, tag_SPAM, a->spam);
+}
+
+/* What a request changes of an account, and nothing else: another change of it
+ * may be on its way to the disk. */
+static void write_edit(struct outgoing *f, const struct account *a, const struct request *q, const char *hash)
+{
+    frame_begin(f, "edit", "");
+    put_text(f, tag_NAME, a->name);
+    if (hash[0])
+        put_text(f, tag_HASH, hash);
+    if (has_tag(q, tag_MAIL))
+        put_text(f, tag_MAIL, a->mail);
+    if (has_tag(q, tag_SPAM))
+        put_text(f, tag_SPAM, a->spam);
 }
 
 /* Reads a text that stays as it is if it is not there. */
@@ -4349,7 +4363,7 @@ static enum failure create_account(struct nascar *s, uint32_t c, const struct re
     copy_text(a.spam, sizeof a.spam, "NN");
     a.created_s = s->wall_s;
     get_account_fields(q, &a);
-    write_account(&s->frame, "acct", &a);
+    write_account(&s->frame, &a);
     copy_text(persona, sizeof persona, name);
     if (with_persona && is_name_free(s, persona))
         put_text(&s->frame, tag_PERSONAS, persona);
@@ -4578,7 +4592,7 @@ static enum failure do_edit(struct nascar *s, uint32_t c, const struct request *
     }
     struct account changed = *a;
     get_account_fields(q, &changed);
-    write_account(&s->frame, "edit", &changed);
+    write_edit(&s->frame, &changed, q, "");
     send_record(s, c);
     return OK;
 }
@@ -4594,10 +4608,8 @@ static enum failure verdict_edit(struct nascar *s, uint32_t c, const struct requ
     wipe(fresh, sizeof fresh);
     if (renew && !hash[0])
         return NOT_KEPT;
-    if (renew)
-        copy_text(changed.hash, sizeof changed.hash, hash);
     get_account_fields(q, &changed);
-    write_account(&s->frame, "edit", &changed);
+    write_edit(&s->frame, &changed, q, renew ? hash : "");
     send_record(s, c);
     return OK;
 }
@@ -6091,9 +6103,7 @@ static enum failure verdict_control_password(struct nascar *s, uint32_t c, const
         return refuse_control(s, c, q, NOT_KEPT, "the password could not be hashed");
     if (account == NONE)
         return create_account(s, c, q, name, hash, true);
-    struct account changed = *account_at(s, account);
-    copy_text(changed.hash, sizeof changed.hash, hash);
-    write_account(&s->frame, "edit", &changed);
+    write_edit(&s->frame, account_at(s, account), q, hash);
     send_record(s, c);
     return OK;
 }
@@ -6459,12 +6469,14 @@ static enum failure apply_edit(struct nascar *s, const struct request *q)
     uint32_t i = find_account(s, name);
     if (i == NONE)
         return NO_ACCOUNT;
-    if (!get_hash(q, hash))
-        return MISSING;
     struct account *a = account_at(s, i);
-    copy_text(a->hash, sizeof a->hash, hash);
+    if (has_tag(q, tag_HASH)) { /* else it stays */
+        if (!get_hash(q, hash))
+            return MISSING;
+        copy_text(a->hash, sizeof a->hash, hash);
+    }
     get_account_fields(q, a);
-    a->banned = get_number(q, tag_BAN, 0) != 0;
+    a->banned = get_number(q, tag_BAN, a->banned) != 0;
     return OK;
 }
 
@@ -6883,7 +6895,7 @@ static void record_failed(struct nascar *s, const uint8_t *bytes, uint32_t size)
 
 static bool write_kept_account(const struct nascar *s, uint32_t i, struct outgoing *f)
 {
-    write_account(f, "acct", account_at(s, i));
+    write_account(f, account_at(s, i));
     put_personas(s, f, account_at(s, i));
     return true;
 }

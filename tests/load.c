@@ -63,7 +63,7 @@ static void write_journal(const char *path, uint32_t accounts, uint32_t personas
     a.created_s = a.last_login_s = 1760000000;
     for (uint32_t i = 0; i < accounts; i++) {
         name_of(a.name, i);
-        write_account(&w.frame, "acct", &a);
+        write_account(&w.frame, &a);
         if (i < personas)
             put_text(&w.frame, tag_PERSONAS, a.name);
         add_record(&w);
@@ -76,7 +76,8 @@ static void write_journal(const char *path, uint32_t accounts, uint32_t personas
     }
     for (uint32_t i = 0; i < changes; i++) {
         name_of(a.name, i * 31);
-        write_account(&w.frame, "edit", &a);
+        write_account(&w.frame, &a);
+        memcpy(w.frame.bytes, "edit", 4);
         add_record(&w);
     }
     if (w.batch.records > 0)
