@@ -26,6 +26,24 @@ extern bool fuzz_wants_hash;
 /* At the end: what the runs were like, to standard error. */
 void fuzz_statistics(void);
 
+#ifdef FUZZ_STATISTICS /* libFuzzer's build; elsewhere the driver asks */
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+
+static void say_statistics(void)
+{
+    (void)fprintf(stderr, "fuzz: %.2f s of processor time\n", (double)clock() / CLOCKS_PER_SEC);
+    fuzz_statistics();
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    (void)argc;
+    (void)argv;
+    (void)atexit(say_statistics);
+    return 0;
+}
+#endif
+
 #define DEMAND(condition) \
     do { \
         if (!(condition)) { \
