@@ -49,12 +49,23 @@
 #define PRODUCT_CHARS 63u      /* PSET PROD; its STAT is cut to CHAT_CHARS */
 #define WATCHES_ASKED 25u      /* PADDs of a buddy link */
 #define ROWS_ASKED 100u        /* most rows of a leaderboard at once */
-#define CHAT_LINES 200u        /* PROTOCOL 5: kept for an abuse report */
-#define REPORTS 256u
 #define REPORTS_PER_PERSONA 16u
-#define REPORT_LINES 8192u     /* of all reports */
 #define REPORT_LINES_A_STEP 32u
 #define UNKNOWN_KINDS 10u      /* PROTOCOL 6: ten unknown kinds close */
+
+/* Sizes of tables that no option changes; whoever compiles this may. */
+#ifndef CHAT_LINES
+#define CHAT_LINES 200u        /* PROTOCOL 5: kept for an abuse report */
+#endif
+#ifndef REPORTS
+#define REPORTS 256u
+#endif
+#ifndef REPORT_LINES
+#define REPORT_LINES 8192u     /* of all reports */
+#endif
+#ifndef ADDRESSES_KEPT
+#define ADDRESSES_KEPT 1024u   /* without a connection, for what they did lately */
+#endif
 
 #define HEADER_BYTES 12u
 #define INBOX_BYTES 2048u      /* PROTOCOL 1: one frame of up to 2 KiB */
@@ -1737,8 +1748,8 @@ static size_t lay_out(struct nascar *s, const struct nascar_limits *limits)
     place_pool(&s->presences, &at, clients * 4 + 64, sizeof(struct presence));
     place_pool(&s->rooms, &at, limits->rooms, sizeof(struct room));
     place_pool(&s->pairs, &at, clients, sizeof(struct pair));
-    /* Each connection has one; 1024 more remember who was here. */
-    place_pool(&s->addresses, &at, conns + 1024, sizeof(struct address));
+    /* Each connection has one; some more remember who was here. */
+    place_pool(&s->addresses, &at, conns + ADDRESSES_KEPT, sizeof(struct address));
     place_pool(&s->directory, &at, limits->directory_sessions, sizeof(struct directory_session));
     place_pool(&s->buddies, &at, conns, sizeof(struct buddy));
     place_pool(&s->watches, &at, conns * (ROSTER_PER_PERSONA + WATCHES_ASKED), sizeof(struct watch));
@@ -7470,9 +7481,19 @@ static const char *check_index(const struct nascar *s, const struct index *index
     return NULL;
 }
 
+/* How many of a pool's timers say that they are queued. Those of what was never
+ * in use have never been touched. */
+static uint32_t timers_queued(const struct nascar *s, uint32_t first, uint32_t count)
+{
+    uint32_t queued = 0;
+    for (uint32_t i = first; i < first + count; i++)
+        queued += timer_at(s, i)->queue != Q_NONE;
+    return queued;
+}
+
 static const char *check_timers(const struct nascar *s)
 {
-    uint32_t queued = 0, marked = 0;
+    uint32_t queued = 0;
     for (uint32_t queue = Q_NONE + 1; queue < QUEUES; queue++) {
         uint32_t prev = NONE;
         for (uint32_t i = s->queue[queue].head; i != NONE; i = timer_at(s, i)->next) {
@@ -7484,8 +7505,10 @@ static const char *check_timers(const struct nascar *s)
         }
         HOLDS(s->queue[queue].tail == prev, "a queue of timers does not end at its end");
     }
-    for (uint32_t i = 0; i < s->timer_count; i++)
-        marked += timer_at(s, i)->queue != Q_NONE;
+    uint32_t marked = timers_queued(s, 0, s->conns.high * CONN_TIMERS) +
+                      timers_queued(s, s->pair_timers, s->pairs.high) +
+                      timers_queued(s, s->directory_timers, s->directory.high) +
+                      timers_queued(s, s->address_timers, s->addresses.high);
     HOLDS(queued == marked, "a timer says that it is queued and is not");
     return NULL;
 }
