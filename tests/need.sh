@@ -58,6 +58,7 @@ look() {
     fi
     need clang-tidy clang-tidy --version
     need valgrind valgrind -q true
+    need llvm runs llvm-cov
 }
 
 look "$@"
