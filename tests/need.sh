@@ -59,6 +59,7 @@ look() {
     need clang-tidy clang-tidy --version
     need valgrind valgrind -q true
     need strace strace -V
+    need llvm runs llvm-cov
 }
 
 look "$@"
