@@ -197,6 +197,8 @@ static uint32_t min_u32(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
+/*@ requires \valid_read(p + (0 .. 3));
+    assigns \nothing; */
 static uint32_t load_be32(const uint8_t *p)
 {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
@@ -337,11 +339,16 @@ static void sha256(const uint8_t *message, size_t size, uint8_t out[32])
 /* ---- Characters and names ----------------------------------------------- */
 
 /* Not <ctype.h>: the same in every locale, and any byte is allowed. */
+/*@ logic integer lowered(integer c) = 'A' <= c <= 'Z' ? c + 32 : c; */
+/*@ assigns \nothing;
+    ensures \result == lowered(c); */
 static uint8_t lower(uint8_t c)
 {
     return c >= 'A' && c <= 'Z' ? (uint8_t)(c + 32) : c;
 }
 
+/*@ assigns \nothing;
+    ensures \result <==> '0' <= c <= '9'; */
 static bool is_digit(uint8_t c)
 {
     return c >= '0' && c <= '9';
@@ -353,6 +360,8 @@ static bool is_letter(uint8_t c)
 }
 
 /* The value of a hex digit, or -1. */
+/*@ assigns \nothing;
+    ensures -1 <= \result <= 15; */
 static int hex_value(uint8_t c)
 {
     if (is_digit(c))
@@ -454,19 +463,39 @@ static bool valid_token(const char *text, uint32_t size)
 /* Finds a tag as the console does: at each `=` or `:` the key is matched
  * backwards, any case; before it stands the start or a byte below 0x21. The
  * first match wins. Returns the offset of the value, past one leading space. */
+/*@ predicate tag_at(uint8_t *payload, char *key, integer n, integer end) =
+        (payload[end] == '=' || payload[end] == ':') && (end == n || payload[end - n - 1] < 0x21) &&
+        \forall integer k; 0 <= k < n ==> lowered(payload[end - n + k]) == lowered((uint8_t)key[k]); */
+/*@ requires \valid_read(payload + (0 .. size - 1)) && valid_read_string(key) && strlen(key) <= UINT32_MAX && size < NOT_THERE;
+    assigns \nothing;
+    ensures \result == NOT_THERE || \result <= size;
+    ensures \result == NOT_THERE ==> \forall integer i; strlen(key) <= i < size ==> !tag_at(payload, key, strlen(key), i);
+    ensures \result != NOT_THERE ==> \exists integer end; strlen(key) <= end < size &&
+            tag_at(payload, key, strlen(key), end) &&
+            (\forall integer i; strlen(key) <= i < end ==> !tag_at(payload, key, strlen(key), i)) &&
+            \result == (end + 1 < size && payload[end + 1] == ' ' ? end + 2 : end + 1); */
 static uint32_t find_tag(const uint8_t *payload, uint32_t size, const char *key)
 {
     uint32_t n = (uint32_t)strlen(key);
+    /*@ loop invariant n <= i && (i <= size || i == n);
+        loop invariant \forall integer end; n <= end < i ==> !tag_at(payload, key, n, end);
+        loop assigns i;
+        loop variant size - i; */
     for (uint32_t i = n; i < size; i++) {
         if (payload[i] != '=' && payload[i] != ':')
             continue;
         uint32_t start = i - n, k = 0;
         if (start > 0 && payload[start - 1] >= 0x21)
             continue;
+        /*@ loop invariant 0 <= k <= n;
+            loop invariant \forall integer j; 0 <= j < k ==> lowered(payload[start + j]) == lowered((uint8_t)key[j]);
+            loop assigns k;
+            loop variant n - k; */
         while (k < n && lower(payload[start + k]) == lower((uint8_t)key[k]))
             k++;
         if (k < n)
             continue;
+        /*@ assert tag_at(payload, key, n, i); */
         i++;
         return i < size && payload[i] == ' ' ? i + 1 : i;
     }
@@ -476,12 +505,24 @@ static uint32_t find_tag(const uint8_t *payload, uint32_t size, const char *key)
 /* Reads a string: an optional quote opens and the same closes it, else it runs
  * to a byte below 0x20; %% is %, %xx a byte. A NUL ends it, escaped or not.
  * Stores at most out_bytes - 1 bytes and a NUL; returns the length before the cut. */
+/*@ requires \valid_read(payload + (0 .. size - 1)) && \valid(out + (0 .. out_bytes - 1));
+    requires \separated(payload + (0 .. size - 1), out + (0 .. out_bytes - 1));
+    assigns out[0 .. out_bytes - 1];
+    ensures \result <= (at < size ? size - at : 0);
+    ensures out_bytes > 0 ==> out[\min(\result, out_bytes - 1)] == 0;
+    ensures \forall integer i; 0 <= i < \result && i < out_bytes - 1 ==> out[i] != 0; */
 static uint32_t read_string(const uint8_t *payload, uint32_t size, uint32_t at, char *out, uint32_t out_bytes)
 {
     uint32_t length = 0, stored = 0;
     uint8_t quote = 0;
     if (at < size && (payload[at] == '"' || payload[at] == '\''))
         quote = payload[at++];
+    /*@ loop invariant \at(at, Pre) <= at && (at <= size || at == \at(at, Pre));
+        loop invariant length <= at - \at(at, Pre);
+        loop invariant stored == (out_bytes == 0 ? 0 : \min(length, out_bytes - 1));
+        loop invariant \forall integer i; 0 <= i < stored ==> out[i] != 0;
+        loop assigns at, length, stored, out[0 .. out_bytes - 1];
+        loop variant size - at; */
     while (at < size) {
         uint8_t c = payload[at++];
         if (quote ? c == quote : c < 0x20)
@@ -507,25 +548,41 @@ static uint32_t read_string(const uint8_t *payload, uint32_t size, uint32_t at, 
 }
 
 /* Reads a number: optional sign, decimal digits, wrapping at 32 bits. */
+/*@ requires \valid_read(payload + (0 .. size - 1));
+    assigns \nothing;
+    ensures at >= size ==> \result == 0; */
 static uint32_t read_number(const uint8_t *payload, uint32_t size, uint32_t at)
 {
     uint32_t value = 0;
     bool negative = at < size && payload[at] == '-';
     if (at < size && (payload[at] == '-' || payload[at] == '+'))
         at++;
+    /*@ loop invariant \at(at, Pre) <= at && (\at(at, Pre) >= size ==> value == 0);
+        loop assigns at, value;
+        loop variant size - at; */
     for (; at < size && is_digit(payload[at]); at++)
         value = value * 10 + (uint32_t)(payload[at] - '0');
     return negative ? 0 - value : value;
 }
 
 /* Reads a dotted quad, and nothing else, up to a byte below 0x21. */
+/*@ requires \valid_read(payload + (0 .. size - 1)) && \valid(address);
+    requires \separated(payload + (0 .. size - 1), address);
+    assigns *address;
+    ensures !\result ==> *address == \old(*address); */
 static bool read_address(const uint8_t *payload, uint32_t size, uint32_t at, uint32_t *address)
 {
     uint32_t value = 0;
+    /*@ loop invariant 0 <= part <= 4;
+        loop assigns part, at, value;
+        loop variant 4 - part; */
     for (int part = 0; part < 4; part++) {
         uint32_t n = 0, digits = 0;
         if (part > 0 && (at >= size || payload[at++] != '.'))
             return false;
+        /*@ loop invariant digits <= 3;
+            loop assigns at, n, digits;
+            loop variant 3 - digits; */
         for (; at < size && digits < 3 && is_digit(payload[at]); digits++)
             n = n * 10 + (uint32_t)(payload[at++] - '0');
         if (digits == 0 || n > 255)
@@ -545,9 +602,17 @@ static bool read_address(const uint8_t *payload, uint32_t size, uint32_t at, uin
 #define FLAG_3 (1u << 30)
 
 /* Reads flags: @ is bit 0, A-Z bits 1-26, 0-3 bits 27-30; any other byte ends them. */
+/*@ requires \valid_read(payload + (0 .. size - 1));
+    assigns \nothing;
+    ensures at >= size ==> \result == 0;
+    ensures \result >> 31 == 0; */
 static uint32_t read_flags(const uint8_t *payload, uint32_t size, uint32_t at)
 {
     uint32_t flags = 0;
+    /*@ loop invariant \at(at, Pre) <= at && (\at(at, Pre) >= size ==> flags == 0);
+        loop invariant flags >> 31 == 0;
+        loop assigns at, flags;
+        loop variant size - at; */
     for (; at < size; at++) {
         uint8_t c = payload[at];
         if (c >= '@' && c <= 'Z')
@@ -659,14 +724,25 @@ enum frame_state { FRAME_WHOLE, FRAME_PART, FRAME_BROKEN };
 
 /* Looks at what a stream begins with. FRAME_BROKEN: no kind of four printable
  * characters, or a length below 12 or above the limit; told as early as it can be. */
+/*@ requires \valid_read(bytes + (0 .. size - 1)) && \valid(frame);
+    requires \separated(bytes + (0 .. size - 1), frame);
+    assigns *frame;
+    ensures \result == FRAME_WHOLE || \result == FRAME_PART || \result == FRAME_BROKEN;
+    ensures \result == FRAME_WHOLE ==> HEADER_BYTES <= frame->size <= INBOX_BYTES && frame->size <= size;
+    ensures \result == FRAME_PART ==> size < INBOX_BYTES;
+    ensures \result != FRAME_BROKEN ==> \forall integer i; 0 <= i < 4 && i < size ==> 0x21 <= bytes[i] <= 0x7e; */
 static enum frame_state read_frame(const uint8_t *bytes, uint32_t size, struct frame *frame)
 {
-    for (uint32_t i = 0; i < 4 && i < size; i++)
+    /*@ loop invariant i <= 4 && i <= size && \forall integer j; 0 <= j < i ==> 0x21 <= bytes[j] <= 0x7e;
+        loop assigns i, frame->kind[0 .. 3];
+        loop variant 4 - i; */
+    for (uint32_t i = 0; i < 4 && i < size; i++) {
         if (bytes[i] < 0x21 || bytes[i] > 0x7e)
             return FRAME_BROKEN;
+        frame->kind[i] = bytes[i];
+    }
     if (size < HEADER_BYTES)
         return FRAME_PART;
-    memcpy(frame->kind, bytes, 4);
     frame->size = load_be32(bytes + 8);
     if (frame->size < HEADER_BYTES || frame->size > INBOX_BYTES)
         return FRAME_BROKEN;
@@ -674,9 +750,16 @@ static enum frame_state read_frame(const uint8_t *bytes, uint32_t size, struct f
 }
 
 /* The payload's text ends at its first NUL, or where the frame ends. */
+/*@ requires \valid_read(payload + (0 .. size - 1));
+    assigns \nothing;
+    ensures \result <= size && (\result < size ==> payload[\result] == 0);
+    ensures \forall integer i; 0 <= i < \result ==> payload[i] != 0; */
 static uint32_t payload_size(const uint8_t *payload, uint32_t size)
 {
     uint32_t n = 0;
+    /*@ loop invariant n <= size && \forall integer i; 0 <= i < n ==> payload[i] != 0;
+        loop assigns n;
+        loop variant size - n; */
     while (n < size && payload[n] != 0)
         n++;
     return n;
@@ -832,10 +915,18 @@ struct ssc2 {
     uint32_t reg;
 };
 
+/*@ requires \valid(x);
+    assigns *x; */
 static void ssc2_init(struct ssc2 *x)
 {
+    /*@ loop invariant i <= 256;
+        loop assigns i, x->table[0 .. 255], x->box[0 .. 255];
+        loop variant 256 - i; */
     for (uint32_t i = 0; i < 256; i++) {
         uint32_t r = i;
+        /*@ loop invariant 0 <= bit <= 8;
+            loop assigns bit, r;
+            loop variant 8 - bit; */
         for (int bit = 0; bit < 8; bit++)
             r = r >> 1 ^ (r & 1 ? 0xedb88320u : 0);
         x->table[i] = r;
@@ -845,11 +936,16 @@ static void ssc2_init(struct ssc2 *x)
     x->reg = 0;
 }
 
+/*@ requires \valid_read(x);
+    assigns \nothing; */
 static uint32_t ssc2_push(const struct ssc2 *x, uint32_t r, uint8_t byte)
 {
-    return r >> 8 ^ x->table[(r ^ byte) & 255];
+    return r >> 8 ^ x->table[(uint8_t)(r ^ byte)];
 }
 
+/*@ requires \valid(x);
+    assigns x->box[a], x->box[b];
+    ensures x->box[a] == \old(x->box[b]) && x->box[b] == \old(x->box[a]); */
 static void ssc2_swap(struct ssc2 *x, uint8_t a, uint8_t b)
 {
     uint8_t t = x->box[a];
@@ -857,9 +953,13 @@ static void ssc2_swap(struct ssc2 *x, uint8_t a, uint8_t b)
     x->box[b] = t;
 }
 
+/*@ requires \valid(x) && \valid_read(key + (0 .. size - 1)) && \separated(x, key + (0 .. size - 1));
+    assigns x->box[0 .. 255]; */
 static void ssc2_absorb(struct ssc2 *x, const uint8_t *key, uint32_t size, uint32_t rounds)
 {
     uint32_t r = 0;
+    /*@ loop assigns t, r, x->box[0 .. 255];
+        loop variant (uint32_t)(rounds * 256) - t; */
     for (uint32_t t = 0; size > 0 && t < rounds * 256; t++) {
         uint8_t h = (uint8_t)t;
         r = ssc2_push(x, r, key[t % size]);
@@ -868,6 +968,8 @@ static void ssc2_absorb(struct ssc2 *x, const uint8_t *key, uint32_t size, uint3
     }
 }
 
+/*@ requires \valid(x);
+    assigns x->reg, x->current, x->box[0 .. 255]; */
 static uint8_t ssc2_next(struct ssc2 *x)
 {
     x->reg = ssc2_push(x, x->reg, x->box[x->current]);
@@ -882,6 +984,11 @@ static uint8_t ssc2_next(struct ssc2 *x)
 
 /* Undoes the first form; text is what follows the one leading `~`. Returns the
  * password's length, or NOT_THERE for a byte outside 0x20..0x7F. */
+/*@ requires \valid_read(key + (0 .. key_size - 1)) && valid_read_string(text) && \valid(out + (0 .. SSC2_CHARS));
+    requires \separated(text + (0 .. strlen(text)), out + (0 .. SSC2_CHARS));
+    assigns out[0 .. SSC2_CHARS];
+    ensures \result == NOT_THERE || (\result <= SSC2_CHARS && out[\result] == 0);
+    ensures \result != NOT_THERE ==> \forall integer i; 0 <= i < \result ==> 0x20 <= out[i] <= 0x7e; */
 static uint32_t ssc2_decode(const uint8_t *key, uint32_t key_size, const char *text, char out[SSC2_CHARS + 1])
 {
     struct ssc2 x;
@@ -889,6 +996,11 @@ static uint32_t ssc2_decode(const uint8_t *key, uint32_t key_size, const char *t
     uint32_t n = 0;
     ssc2_init(&x);
     ssc2_absorb(&x, key, key_size, 16);
+    /*@ loop invariant n <= SSC2_CHARS && n <= \at(strlen(text), Pre);
+        loop invariant \forall integer i; 0 <= i <= \at(strlen(text), Pre) ==> text[i] == \at(text[i], Pre);
+        loop invariant \forall integer i; 0 <= i < n ==> 0x20 <= out[i] <= 0x7e;
+        loop assigns n, run, x.reg, x.current, x.box[0 .. 255], out[0 .. SSC2_CHARS - 1];
+        loop variant SSC2_CHARS - n; */
     for (; n < SSC2_CHARS && text[n]; n++) {
         uint8_t c = (uint8_t)text[n];
         if (c < 0x20 || c > 0x7f)
@@ -905,6 +1017,13 @@ static uint32_t ssc2_decode(const uint8_t *key, uint32_t key_size, const char *t
 
 /* Undoes the second form; text is what follows the `$`. Returns the length, or
  * NOT_THERE if it is not pairs of hex digits, is too long, or holds a NUL. */
+/*@ requires valid_read_string(mask) && valid_read_string(text) && \valid(out + (0 .. SSC2_CHARS));
+    requires \separated(text + (0 .. strlen(text)), out + (0 .. SSC2_CHARS));
+    requires \separated(mask + (0 .. strlen(mask)), out + (0 .. SSC2_CHARS));
+    assigns out[0 .. SSC2_CHARS];
+    ensures \result == NOT_THERE || (\result <= SSC2_CHARS && out[\result] == 0);
+    ensures \result != NOT_THERE ==> \result == strlen(text) / 2;
+    ensures \result != NOT_THERE ==> \forall integer i; 0 <= i < \result ==> out[i] != 0; */
 static uint32_t mask_decode(const char *mask, const char *text, char out[SSC2_CHARS + 1])
 {
     size_t digits = strlen(text), mask_size;
@@ -914,6 +1033,9 @@ static uint32_t mask_decode(const char *mask, const char *text, char out[SSC2_CH
     mask_size = strlen(mask);
     if (digits % 2 != 0 || digits / 2 > SSC2_CHARS)
         return NOT_THERE;
+    /*@ loop invariant i <= digits / 2 && \forall integer j; 0 <= j < i ==> out[j] != 0;
+        loop assigns i, last, out[0 .. SSC2_CHARS - 1];
+        loop variant digits / 2 - i; */
     for (size_t i = 0; i < digits / 2; i++) {
         int high = hex_value((uint8_t)text[2 * i]), low = hex_value((uint8_t)text[2 * i + 1]);
         if (high < 0 || low < 0)
