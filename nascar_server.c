@@ -10478,6 +10478,7 @@ static int serve(char **arguments)
         return 2;
     int status = serve_start(sh);
     if (status == 0) {
+        log_flush(sh); /* what the start had to say comes first */
         announce(sh);
         status = shell_loop(sh);
     }

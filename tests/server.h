@@ -932,6 +932,21 @@ static inline void finish(const struct test_case *test, struct running *r, unsig
     r->pid = 0;
 }
 
+/* What a server that is dead has left comes to us, as we have asked for it. */
+static inline void reap_orphans(const struct running *running, size_t count)
+{
+    siginfo_t info = {.si_pid = 0};
+    while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0) {
+        for (size_t i = 0; i < count; i++) {
+            if (running[i].pid == info.si_pid) {
+                return; /* a case that is over: finish() asks for it */
+            }
+        }
+        (void)waitpid(info.si_pid, NULL, 0);
+        info.si_pid = 0;
+    }
+}
+
 /* Looks after all that are running; returns how many still are, those that run
  * beside the others apart. */
 static inline size_t finish_all(const struct test_case *cases, size_t count, struct running *running, unsigned *passed,
@@ -946,7 +961,31 @@ static inline size_t finish_all(const struct test_case *cases, size_t count, str
             *any = *any || running[i].pid != 0;
         }
     }
+    reap_orphans(running, count);
     return in_turn;
+}
+
+static inline void kill_child(pid_t pid, void *sum)
+{
+    if (pid != getpid()) {
+        ++*(unsigned *)sum;
+        (void)kill(pid, SIGKILL);
+        (void)waitpid(pid, NULL, 0);
+    }
+}
+
+/* Nothing may be left when all cases are over. */
+static inline unsigned processes_left(void)
+{
+    unsigned left = 0;
+    for (uint64_t end = now_ms() + 3000; waitpid(-1, NULL, WNOHANG) >= 0 && now_ms() < end;) {
+        sleep_ms(5);
+    }
+    for_tree(getpid(), kill_child, &left);
+    if (left > 0) {
+        (void)printf("FAILED: %u processes were left over\n", left);
+    }
+    return left > 0;
 }
 
 static inline bool chosen(const struct test_case *test, const char *part)
@@ -969,6 +1008,7 @@ static inline int run_cases(const struct test_case *cases, size_t count, size_t 
     binary = argv[1];
     emulated = strstr(binary, "qemu") != NULL;
     instrumented = emulated || strstr(binary, "asan") != NULL;
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     for (size_t i = 0; i < count; i++) {
         if (cases[i].beside && chosen(&cases[i], part)) {
             begin(&cases[i], &running[i]);
@@ -987,6 +1027,7 @@ static inline int run_cases(const struct test_case *cases, size_t count, size_t 
         sleep_ms(any ? 5 : 0);
     } while (any);
     free(running);
+    failed += processes_left();
     (void)printf("live: %u passed, %u failed\n", passed, failed);
     return passed == 0 || failed > 0;
 }
