@@ -27,7 +27,7 @@ RELEASE  = $(call release,$(CC),build/libc.flags)
 
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
-.PHONY: run test test-core test-live test-cross hostile bench coverage recordings core-checks all-checks cross-checks cross help clean distclean FORCE
+.PHONY: run test test-core test-live test-cross hostile bench coverage recordings core-checks all-checks cross-checks cross help clean distclean FORCE sim sim-kept
 
 ## make              build ./nascar_server: static, stripped, from one file
 nascar_server: $(SERVER) Makefile build/libc.flags
@@ -249,6 +249,19 @@ coverage:
 	@llvm-cov export -format=lcov -instr-profile build/cover/all.profdata build/cover/$(firstword $(COVER_RUNS)) \
 	    >build/cover/report
 	@awk -f tests/coverage.awk nascar_server.c build/cover/report
+
+# ---- Simulator -----------------------------------------------------------------
+# A text is a seed: a commit's hash, or the one that a failure has printed.
+# Without one it is the time, and the seeds that ever failed come first.
+SIM_S = 60
+
+## make sim          the simulator: SIM_S=60 seconds of seeds, or SEED=TEXT, or SEED=TEXT STEPS=N alone
+sim: build/gcc/sim
+	build/gcc/sim $(if $(SEED),,--kept tests/sim.seeds) --seconds $(SIM_S) $(or $(SEED),$(shell date +%s)) $(STEPS)
+
+## make sim-kept     the simulator on the seeds that ever failed
+sim-kept: build/gcc/sim
+	build/gcc/sim --kept tests/sim.seeds
 
 ## make bench        what a line of chat, a move, a login cost; a start with 100,000 accounts
 bench: nascar_server
