@@ -27,7 +27,7 @@ RELEASE  = $(call release,$(CC),build/libc.flags)
 
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
-.PHONY: run sim sim-kept test test-core test-live test-cross hostile bench recordings core-checks all-checks cross-checks cross help clean distclean FORCE
+.PHONY: run test test-core test-live test-cross hostile bench coverage recordings core-checks all-checks cross-checks cross help clean distclean FORCE sim sim-kept
 
 ## make              build ./nascar_server: static, stripped, from one file
 nascar_server: $(SERVER) Makefile build/libc.flags
@@ -81,7 +81,7 @@ $(call in,$(WAYS),$(SUITES)): tests/$$(@F).c $$(@D)/helpers.a $(HEADERS)
 	@$(TEST_CC) $(TEST_FLAGS) $(if $(filter test_shell%,$(@F)),-Dmain=nascar_main,-DNASCAR_NO_SHELL) \
 	    -o $@ $< $(filter %.a,$^) $(CHECK_FLAGS)
 
-build/gcc/live: tests/live.c build/gcc/console.o $(HEADERS)
+build/gcc/live build/gcc/durable: tests/$$(@F).c build/gcc/console.o $(HEADERS)
 	$(BUILDING)
 	@$(TEST_CC) $(TEST_FLAGS) -o $@ $< $(filter %.o,$^)
 
@@ -158,6 +158,9 @@ build/log/binary: nascar_server FORCE
 build/log/live: build/gcc/live nascar_server FORCE
 	$(RUN) build/gcc/live ./nascar_server
 
+build/log/live-durable: build/gcc/durable nascar_server FORCE
+	$(RUN) build/gcc/durable ./nascar_server
+
 build/log/live-hostile: build/gcc/hostile nascar_server FORCE
 	$(RUN) build/gcc/hostile ./nascar_server --ms 1200
 
@@ -186,6 +189,7 @@ test:
 	$(START)
 	@$(MAKE) $(KEEP_GOING) $(JOBS) all-checks $(BROKEN)
 	@$(MAKE) $(KEEP_GOING) build/log/live $(BROKEN)
+	@$(MAKE) $(KEEP_GOING) build/log/live-durable $(BROKEN)
 	@$(MAKE) $(KEEP_GOING) build/log/live-hostile $(BROKEN)
 	@sh tests/total.sh
 
@@ -206,6 +210,47 @@ test-live:
 hostile: build/gcc/hostile nascar_server
 	build/gcc/hostile ./nascar_server
 
+# ---- Coverage ------------------------------------------------------------------
+# Of the core, by everything that drives it in one process. clang's counters are
+# told apart by file and function; as each program is compiled from its standard
+# input, all of them have the same file name, so that those of the server's
+# functions add up. Any program here may be the one that the report speaks of.
+#
+# COVER_SUITES are built from tests/NAME.c; a program of another kind has a rule
+# of its own for build/cover/NAME, and its run for build/cover/NAME.profraw.
+
+COVER_SUITES = $(filter-out test_console,$(SUITES))
+COVER_RUNS   = $(COVER_SUITES)
+COVER        = clang $(STD) -O1 -g
+COUNTERS     = -I$(CURDIR)/tests/coverage -fprofile-instr-generate -fcoverage-mapping
+COUNT        = LLVM_PROFILE_FILE=$@ timeout --foreground -k 10 300
+
+$(HELPERS:%=build/cover/%.o): tests/$$(*F).c $(HEADERS)
+	$(BUILDING)
+	@$(COVER) -c -o $@ $<
+
+build/cover/helpers.a: $(HELPERS:%=build/cover/%.o)
+	@ar rcs $@ $^
+
+$(COVER_SUITES:%=build/cover/%): tests/$$(@F).c build/cover/helpers.a $(HEADERS) tests/coverage/assert.h
+	$(BUILDING)
+	@cd tests && $(COVER) $(COUNTERS) $(if $(filter test_shell%,$(@F)),-Dmain=nascar_main,-DNASCAR_NO_SHELL) \
+	    -o ../$@ -x c - -x none ../build/cover/helpers.a $(CHECK_FLAGS) <$(<F)
+
+$(COVER_SUITES:%=build/cover/%.profraw): build/cover/%.profraw: build/cover/%
+	@CK_FORK=no TRANSCRIPT=$@.bytes $(COUNT) $< >$<.log 2>&1 </dev/null || { cat $<.log; rm -f $@; exit 1; }
+	@echo "Ran $<: $$(tail -n 1 $<.log)"
+
+## make coverage     how much of the core the tests run: all lines, 98 % of branches, or it fails
+coverage:
+	@sh tests/need.sh all
+	@$(MAKE) --no-print-directory $(JOBS) $(COVER_RUNS:%=build/cover/%.profraw)
+	@llvm-profdata merge -o build/cover/all.profdata $(COVER_RUNS:%=build/cover/%.profraw)
+	@llvm-cov export -format=lcov -instr-profile build/cover/all.profdata build/cover/$(firstword $(COVER_RUNS)) \
+	    >build/cover/report
+	@awk -f tests/coverage.awk nascar_server.c build/cover/report
+
+# ---- Simulator -----------------------------------------------------------------
 # A text is a seed: a commit's hash, or the one that a failure has printed.
 # Without one it is the time, and the seeds that ever failed come first.
 SIM_S = 60

@@ -49,12 +49,23 @@
 #define PRODUCT_CHARS 63u      /* PSET PROD; its STAT is cut to CHAT_CHARS */
 #define WATCHES_ASKED 25u      /* PADDs of a buddy link */
 #define ROWS_ASKED 100u        /* most rows of a leaderboard at once */
-#define CHAT_LINES 200u        /* PROTOCOL 5: kept for an abuse report */
-#define REPORTS 256u
 #define REPORTS_PER_PERSONA 16u
-#define REPORT_LINES 8192u     /* of all reports */
 #define REPORT_LINES_A_STEP 32u
 #define UNKNOWN_KINDS 10u      /* PROTOCOL 6: ten unknown kinds close */
+
+/* Sizes of tables that no option changes; whoever compiles this may. */
+#ifndef CHAT_LINES
+#define CHAT_LINES 200u        /* PROTOCOL 5: kept for an abuse report */
+#endif
+#ifndef REPORTS
+#define REPORTS 256u
+#endif
+#ifndef REPORT_LINES
+#define REPORT_LINES 8192u     /* of all reports */
+#endif
+#ifndef ADDRESSES_KEPT
+#define ADDRESSES_KEPT 1024u   /* without a connection, for what they did lately */
+#endif
 
 #define HEADER_BYTES 12u
 #define INBOX_BYTES 2048u      /* PROTOCOL 1: one frame of up to 2 KiB */
@@ -186,6 +197,8 @@ static uint32_t min_u32(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
+/*@ requires \valid_read(p + (0 .. 3));
+    assigns \nothing; */
 static uint32_t load_be32(const uint8_t *p)
 {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
@@ -326,11 +339,16 @@ static void sha256(const uint8_t *message, size_t size, uint8_t out[32])
 /* ---- Characters and names ----------------------------------------------- */
 
 /* Not <ctype.h>: the same in every locale, and any byte is allowed. */
+/*@ logic integer lowered(integer c) = 'A' <= c <= 'Z' ? c + 32 : c; */
+/*@ assigns \nothing;
+    ensures \result == lowered(c); */
 static uint8_t lower(uint8_t c)
 {
     return c >= 'A' && c <= 'Z' ? (uint8_t)(c + 32) : c;
 }
 
+/*@ assigns \nothing;
+    ensures \result <==> '0' <= c <= '9'; */
 static bool is_digit(uint8_t c)
 {
     return c >= '0' && c <= '9';
@@ -342,6 +360,8 @@ static bool is_letter(uint8_t c)
 }
 
 /* The value of a hex digit, or -1. */
+/*@ assigns \nothing;
+    ensures -1 <= \result <= 15; */
 static int hex_value(uint8_t c)
 {
     if (is_digit(c))
@@ -443,19 +463,39 @@ static bool valid_token(const char *text, uint32_t size)
 /* Finds a tag as the console does: at each `=` or `:` the key is matched
  * backwards, any case; before it stands the start or a byte below 0x21. The
  * first match wins. Returns the offset of the value, past one leading space. */
+/*@ predicate tag_at(uint8_t *payload, char *key, integer n, integer end) =
+        (payload[end] == '=' || payload[end] == ':') && (end == n || payload[end - n - 1] < 0x21) &&
+        \forall integer k; 0 <= k < n ==> lowered(payload[end - n + k]) == lowered((uint8_t)key[k]); */
+/*@ requires \valid_read(payload + (0 .. size - 1)) && valid_read_string(key) && strlen(key) <= UINT32_MAX && size < NOT_THERE;
+    assigns \nothing;
+    ensures \result == NOT_THERE || \result <= size;
+    ensures \result == NOT_THERE ==> \forall integer i; strlen(key) <= i < size ==> !tag_at(payload, key, strlen(key), i);
+    ensures \result != NOT_THERE ==> \exists integer end; strlen(key) <= end < size &&
+            tag_at(payload, key, strlen(key), end) &&
+            (\forall integer i; strlen(key) <= i < end ==> !tag_at(payload, key, strlen(key), i)) &&
+            \result == (end + 1 < size && payload[end + 1] == ' ' ? end + 2 : end + 1); */
 static uint32_t find_tag(const uint8_t *payload, uint32_t size, const char *key)
 {
     uint32_t n = (uint32_t)strlen(key);
+    /*@ loop invariant n <= i && (i <= size || i == n);
+        loop invariant \forall integer end; n <= end < i ==> !tag_at(payload, key, n, end);
+        loop assigns i;
+        loop variant size - i; */
     for (uint32_t i = n; i < size; i++) {
         if (payload[i] != '=' && payload[i] != ':')
             continue;
         uint32_t start = i - n, k = 0;
         if (start > 0 && payload[start - 1] >= 0x21)
             continue;
+        /*@ loop invariant 0 <= k <= n;
+            loop invariant \forall integer j; 0 <= j < k ==> lowered(payload[start + j]) == lowered((uint8_t)key[j]);
+            loop assigns k;
+            loop variant n - k; */
         while (k < n && lower(payload[start + k]) == lower((uint8_t)key[k]))
             k++;
         if (k < n)
             continue;
+        /*@ assert tag_at(payload, key, n, i); */
         i++;
         return i < size && payload[i] == ' ' ? i + 1 : i;
     }
@@ -465,12 +505,24 @@ static uint32_t find_tag(const uint8_t *payload, uint32_t size, const char *key)
 /* Reads a string: an optional quote opens and the same closes it, else it runs
  * to a byte below 0x20; %% is %, %xx a byte. A NUL ends it, escaped or not.
  * Stores at most out_bytes - 1 bytes and a NUL; returns the length before the cut. */
+/*@ requires \valid_read(payload + (0 .. size - 1)) && \valid(out + (0 .. out_bytes - 1));
+    requires \separated(payload + (0 .. size - 1), out + (0 .. out_bytes - 1));
+    assigns out[0 .. out_bytes - 1];
+    ensures \result <= (at < size ? size - at : 0);
+    ensures out_bytes > 0 ==> out[\min(\result, out_bytes - 1)] == 0;
+    ensures \forall integer i; 0 <= i < \result && i < out_bytes - 1 ==> out[i] != 0; */
 static uint32_t read_string(const uint8_t *payload, uint32_t size, uint32_t at, char *out, uint32_t out_bytes)
 {
     uint32_t length = 0, stored = 0;
     uint8_t quote = 0;
     if (at < size && (payload[at] == '"' || payload[at] == '\''))
         quote = payload[at++];
+    /*@ loop invariant \at(at, Pre) <= at && (at <= size || at == \at(at, Pre));
+        loop invariant length <= at - \at(at, Pre);
+        loop invariant stored == (out_bytes == 0 ? 0 : \min(length, out_bytes - 1));
+        loop invariant \forall integer i; 0 <= i < stored ==> out[i] != 0;
+        loop assigns at, length, stored, out[0 .. out_bytes - 1];
+        loop variant size - at; */
     while (at < size) {
         uint8_t c = payload[at++];
         if (quote ? c == quote : c < 0x20)
@@ -496,25 +548,41 @@ static uint32_t read_string(const uint8_t *payload, uint32_t size, uint32_t at, 
 }
 
 /* Reads a number: optional sign, decimal digits, wrapping at 32 bits. */
+/*@ requires \valid_read(payload + (0 .. size - 1));
+    assigns \nothing;
+    ensures at >= size ==> \result == 0; */
 static uint32_t read_number(const uint8_t *payload, uint32_t size, uint32_t at)
 {
     uint32_t value = 0;
     bool negative = at < size && payload[at] == '-';
     if (at < size && (payload[at] == '-' || payload[at] == '+'))
         at++;
+    /*@ loop invariant \at(at, Pre) <= at && (\at(at, Pre) >= size ==> value == 0);
+        loop assigns at, value;
+        loop variant size - at; */
     for (; at < size && is_digit(payload[at]); at++)
         value = value * 10 + (uint32_t)(payload[at] - '0');
     return negative ? 0 - value : value;
 }
 
 /* Reads a dotted quad, and nothing else, up to a byte below 0x21. */
+/*@ requires \valid_read(payload + (0 .. size - 1)) && \valid(address);
+    requires \separated(payload + (0 .. size - 1), address);
+    assigns *address;
+    ensures !\result ==> *address == \old(*address); */
 static bool read_address(const uint8_t *payload, uint32_t size, uint32_t at, uint32_t *address)
 {
     uint32_t value = 0;
+    /*@ loop invariant 0 <= part <= 4;
+        loop assigns part, at, value;
+        loop variant 4 - part; */
     for (int part = 0; part < 4; part++) {
         uint32_t n = 0, digits = 0;
         if (part > 0 && (at >= size || payload[at++] != '.'))
             return false;
+        /*@ loop invariant digits <= 3;
+            loop assigns at, n, digits;
+            loop variant 3 - digits; */
         for (; at < size && digits < 3 && is_digit(payload[at]); digits++)
             n = n * 10 + (uint32_t)(payload[at++] - '0');
         if (digits == 0 || n > 255)
@@ -534,9 +602,17 @@ static bool read_address(const uint8_t *payload, uint32_t size, uint32_t at, uin
 #define FLAG_3 (1u << 30)
 
 /* Reads flags: @ is bit 0, A-Z bits 1-26, 0-3 bits 27-30; any other byte ends them. */
+/*@ requires \valid_read(payload + (0 .. size - 1));
+    assigns \nothing;
+    ensures at >= size ==> \result == 0;
+    ensures \result >> 31 == 0; */
 static uint32_t read_flags(const uint8_t *payload, uint32_t size, uint32_t at)
 {
     uint32_t flags = 0;
+    /*@ loop invariant \at(at, Pre) <= at && (\at(at, Pre) >= size ==> flags == 0);
+        loop invariant flags >> 31 == 0;
+        loop assigns at, flags;
+        loop variant size - at; */
     for (; at < size; at++) {
         uint8_t c = payload[at];
         if (c >= '@' && c <= 'Z')
@@ -648,14 +724,25 @@ enum frame_state { FRAME_WHOLE, FRAME_PART, FRAME_BROKEN };
 
 /* Looks at what a stream begins with. FRAME_BROKEN: no kind of four printable
  * characters, or a length below 12 or above the limit; told as early as it can be. */
+/*@ requires \valid_read(bytes + (0 .. size - 1)) && \valid(frame);
+    requires \separated(bytes + (0 .. size - 1), frame);
+    assigns *frame;
+    ensures \result == FRAME_WHOLE || \result == FRAME_PART || \result == FRAME_BROKEN;
+    ensures \result == FRAME_WHOLE ==> HEADER_BYTES <= frame->size <= INBOX_BYTES && frame->size <= size;
+    ensures \result == FRAME_PART ==> size < INBOX_BYTES;
+    ensures \result != FRAME_BROKEN ==> \forall integer i; 0 <= i < 4 && i < size ==> 0x21 <= bytes[i] <= 0x7e; */
 static enum frame_state read_frame(const uint8_t *bytes, uint32_t size, struct frame *frame)
 {
-    for (uint32_t i = 0; i < 4 && i < size; i++)
+    /*@ loop invariant i <= 4 && i <= size && \forall integer j; 0 <= j < i ==> 0x21 <= bytes[j] <= 0x7e;
+        loop assigns i, frame->kind[0 .. 3];
+        loop variant 4 - i; */
+    for (uint32_t i = 0; i < 4 && i < size; i++) {
         if (bytes[i] < 0x21 || bytes[i] > 0x7e)
             return FRAME_BROKEN;
+        frame->kind[i] = bytes[i];
+    }
     if (size < HEADER_BYTES)
         return FRAME_PART;
-    memcpy(frame->kind, bytes, 4);
     frame->size = load_be32(bytes + 8);
     if (frame->size < HEADER_BYTES || frame->size > INBOX_BYTES)
         return FRAME_BROKEN;
@@ -663,9 +750,16 @@ static enum frame_state read_frame(const uint8_t *bytes, uint32_t size, struct f
 }
 
 /* The payload's text ends at its first NUL, or where the frame ends. */
+/*@ requires \valid_read(payload + (0 .. size - 1));
+    assigns \nothing;
+    ensures \result <= size && (\result < size ==> payload[\result] == 0);
+    ensures \forall integer i; 0 <= i < \result ==> payload[i] != 0; */
 static uint32_t payload_size(const uint8_t *payload, uint32_t size)
 {
     uint32_t n = 0;
+    /*@ loop invariant n <= size && \forall integer i; 0 <= i < n ==> payload[i] != 0;
+        loop assigns n;
+        loop variant size - n; */
     while (n < size && payload[n] != 0)
         n++;
     return n;
@@ -821,10 +915,18 @@ struct ssc2 {
     uint32_t reg;
 };
 
+/*@ requires \valid(x);
+    assigns *x; */
 static void ssc2_init(struct ssc2 *x)
 {
+    /*@ loop invariant i <= 256;
+        loop assigns i, x->table[0 .. 255], x->box[0 .. 255];
+        loop variant 256 - i; */
     for (uint32_t i = 0; i < 256; i++) {
         uint32_t r = i;
+        /*@ loop invariant 0 <= bit <= 8;
+            loop assigns bit, r;
+            loop variant 8 - bit; */
         for (int bit = 0; bit < 8; bit++)
             r = r >> 1 ^ (r & 1 ? 0xedb88320u : 0);
         x->table[i] = r;
@@ -834,11 +936,16 @@ static void ssc2_init(struct ssc2 *x)
     x->reg = 0;
 }
 
+/*@ requires \valid_read(x);
+    assigns \nothing; */
 static uint32_t ssc2_push(const struct ssc2 *x, uint32_t r, uint8_t byte)
 {
-    return r >> 8 ^ x->table[(r ^ byte) & 255];
+    return r >> 8 ^ x->table[(uint8_t)(r ^ byte)];
 }
 
+/*@ requires \valid(x);
+    assigns x->box[a], x->box[b];
+    ensures x->box[a] == \old(x->box[b]) && x->box[b] == \old(x->box[a]); */
 static void ssc2_swap(struct ssc2 *x, uint8_t a, uint8_t b)
 {
     uint8_t t = x->box[a];
@@ -846,9 +953,13 @@ static void ssc2_swap(struct ssc2 *x, uint8_t a, uint8_t b)
     x->box[b] = t;
 }
 
+/*@ requires \valid(x) && \valid_read(key + (0 .. size - 1)) && \separated(x, key + (0 .. size - 1));
+    assigns x->box[0 .. 255]; */
 static void ssc2_absorb(struct ssc2 *x, const uint8_t *key, uint32_t size, uint32_t rounds)
 {
     uint32_t r = 0;
+    /*@ loop assigns t, r, x->box[0 .. 255];
+        loop variant (uint32_t)(rounds * 256) - t; */
     for (uint32_t t = 0; size > 0 && t < rounds * 256; t++) {
         uint8_t h = (uint8_t)t;
         r = ssc2_push(x, r, key[t % size]);
@@ -857,6 +968,8 @@ static void ssc2_absorb(struct ssc2 *x, const uint8_t *key, uint32_t size, uint3
     }
 }
 
+/*@ requires \valid(x);
+    assigns x->reg, x->current, x->box[0 .. 255]; */
 static uint8_t ssc2_next(struct ssc2 *x)
 {
     x->reg = ssc2_push(x, x->reg, x->box[x->current]);
@@ -871,6 +984,11 @@ static uint8_t ssc2_next(struct ssc2 *x)
 
 /* Undoes the first form; text is what follows the one leading `~`. Returns the
  * password's length, or NOT_THERE for a byte outside 0x20..0x7F. */
+/*@ requires \valid_read(key + (0 .. key_size - 1)) && valid_read_string(text) && \valid(out + (0 .. SSC2_CHARS));
+    requires \separated(text + (0 .. strlen(text)), out + (0 .. SSC2_CHARS));
+    assigns out[0 .. SSC2_CHARS];
+    ensures \result == NOT_THERE || (\result <= SSC2_CHARS && out[\result] == 0);
+    ensures \result != NOT_THERE ==> \forall integer i; 0 <= i < \result ==> 0x20 <= out[i] <= 0x7e; */
 static uint32_t ssc2_decode(const uint8_t *key, uint32_t key_size, const char *text, char out[SSC2_CHARS + 1])
 {
     struct ssc2 x;
@@ -878,6 +996,11 @@ static uint32_t ssc2_decode(const uint8_t *key, uint32_t key_size, const char *t
     uint32_t n = 0;
     ssc2_init(&x);
     ssc2_absorb(&x, key, key_size, 16);
+    /*@ loop invariant n <= SSC2_CHARS && n <= \at(strlen(text), Pre);
+        loop invariant \forall integer i; 0 <= i <= \at(strlen(text), Pre) ==> text[i] == \at(text[i], Pre);
+        loop invariant \forall integer i; 0 <= i < n ==> 0x20 <= out[i] <= 0x7e;
+        loop assigns n, run, x.reg, x.current, x.box[0 .. 255], out[0 .. SSC2_CHARS - 1];
+        loop variant SSC2_CHARS - n; */
     for (; n < SSC2_CHARS && text[n]; n++) {
         uint8_t c = (uint8_t)text[n];
         if (c < 0x20 || c > 0x7f)
@@ -894,6 +1017,13 @@ static uint32_t ssc2_decode(const uint8_t *key, uint32_t key_size, const char *t
 
 /* Undoes the second form; text is what follows the `$`. Returns the length, or
  * NOT_THERE if it is not pairs of hex digits, is too long, or holds a NUL. */
+/*@ requires valid_read_string(mask) && valid_read_string(text) && \valid(out + (0 .. SSC2_CHARS));
+    requires \separated(text + (0 .. strlen(text)), out + (0 .. SSC2_CHARS));
+    requires \separated(mask + (0 .. strlen(mask)), out + (0 .. SSC2_CHARS));
+    assigns out[0 .. SSC2_CHARS];
+    ensures \result == NOT_THERE || (\result <= SSC2_CHARS && out[\result] == 0);
+    ensures \result != NOT_THERE ==> \result == strlen(text) / 2;
+    ensures \result != NOT_THERE ==> \forall integer i; 0 <= i < \result ==> out[i] != 0; */
 static uint32_t mask_decode(const char *mask, const char *text, char out[SSC2_CHARS + 1])
 {
     size_t digits = strlen(text), mask_size;
@@ -903,6 +1033,9 @@ static uint32_t mask_decode(const char *mask, const char *text, char out[SSC2_CH
     mask_size = strlen(mask);
     if (digits % 2 != 0 || digits / 2 > SSC2_CHARS)
         return NOT_THERE;
+    /*@ loop invariant i <= digits / 2 && \forall integer j; 0 <= j < i ==> out[j] != 0;
+        loop assigns i, last, out[0 .. SSC2_CHARS - 1];
+        loop variant digits / 2 - i; */
     for (size_t i = 0; i < digits / 2; i++) {
         int high = hex_value((uint8_t)text[2 * i]), low = hex_value((uint8_t)text[2 * i + 1]);
         if (high < 0 || low < 0)
@@ -1739,8 +1872,8 @@ static size_t lay_out(struct nascar *s, const struct nascar_limits *limits)
     place_pool(&s->presences, &at, clients * 4 + 64, sizeof(struct presence));
     place_pool(&s->rooms, &at, limits->rooms, sizeof(struct room));
     place_pool(&s->pairs, &at, clients, sizeof(struct pair));
-    /* Each connection has one; 1024 more remember who was here. */
-    place_pool(&s->addresses, &at, conns + 1024, sizeof(struct address));
+    /* Each connection has one; some more remember who was here. */
+    place_pool(&s->addresses, &at, conns + ADDRESSES_KEPT, sizeof(struct address));
     place_pool(&s->directory, &at, limits->directory_sessions, sizeof(struct directory_session));
     place_pool(&s->buddies, &at, conns, sizeof(struct buddy));
     place_pool(&s->watches, &at, conns * (ROSTER_PER_PERSONA + WATCHES_ASKED), sizeof(struct watch));
@@ -6899,6 +7032,8 @@ static void record_failed(struct nascar *s, const uint8_t *bytes, uint32_t size)
 
 /* ---- The whole of it, as records ------------------------------------------ */
 
+#define KEPT_LOOKS 64u /* items that one call goes through at most */
+
 /* One record for each thing that is kept; false if this one need not be. */
 
 static bool write_kept_account(const struct nascar *s, uint32_t i, struct outgoing *f)
@@ -6911,16 +7046,20 @@ static bool write_kept_account(const struct nascar *s, uint32_t i, struct outgoi
 static bool write_kept_ticket(const struct nascar *s, uint32_t i, struct outgoing *f)
 {
     const struct persona *p = persona_at(s, i);
+    if (p->ticket_until_s <= s->wall_s)
+        return false;
     write_ticket_record(f, p->name, p->ticket_hash, p->ticket_until_s);
-    return p->ticket_until_s > s->wall_s;
+    return true;
 }
 
 static bool write_kept_figures(const struct nascar *s, uint32_t i, struct outgoing *f)
 {
+    if (!is_ranked(s, i))
+        return false;
     frame_begin(f, "stat", "");
     put_figures(f, tag_P1, &persona_at(s, i)->figures);
     put_text(f, tag_PERS, persona_at(s, i)->name);
-    return is_ranked(s, i);
+    return true;
 }
 
 static bool write_kept_edge(const struct nascar *s, uint32_t i, struct outgoing *f)
@@ -6936,25 +7075,31 @@ static bool write_kept_race(const struct nascar *s, uint32_t i, struct outgoing 
     const struct open_race *race = race_at(s, i);
     const char *name[2] = {"", ""};
     char ticket[33];
+    if (race->when_s + RACE_S <= s->wall_s)
+        return false;
     for (uint32_t side = 0; side < 2; side++)
         if (race->persona[side] != NONE)
             name[side] = persona_at(s, race->persona[side])->name;
     write_hex(ticket, race->ticket, sizeof race->ticket);
     write_race_record(f, ticket, race->when_s, name[0], name[1], race->reported, race->told);
-    return race->when_s + RACE_S > s->wall_s;
+    return true;
 }
 
 static bool write_kept_message(const struct nascar *s, uint32_t i, struct outgoing *f)
 {
     const struct message *m = message_at(s, i);
+    if (m->over || m->until_s <= s->wall_s)
+        return false;
     write_message_record(f, m, persona_at(s, m->to)->name);
-    return !m->over && m->until_s > s->wall_s;
+    return true;
 }
 
 static bool write_kept_report(const struct nascar *s, uint32_t i, struct outgoing *f)
 {
+    if (report_at(s, i)->draft)
+        return false;
     write_report_record(f, report_at(s, i));
-    return !report_at(s, i)->draft;
+    return true;
 }
 
 static bool write_kept_line(const struct nascar *s, uint32_t i, struct outgoing *f)
@@ -6976,17 +7121,22 @@ bool nascar_next_kept(const struct nascar *s, struct nascar_cursor *cursor, stru
                   {&s->races, write_kept_race},       {&s->messages, write_kept_message},
                   {&s->reports, write_kept_report},   {&s->report_lines, write_kept_line}};
     struct outgoing f;
+    uint32_t looked_at = 0;
+    memset(record, 0, sizeof *record);
+    record->conn = NONE;
     for (; cursor->table < sizeof tables / sizeof tables[0]; cursor->table++, cursor->item = 0) {
         const struct pool *pool = tables[cursor->table].pool;
         while (cursor->item < pool->high) {
             uint32_t i = cursor->item++;
+            if (++looked_at > KEPT_LOOKS) { /* what need not be kept takes time, too */
+                cursor->item--;
+                return true;
+            }
             if (!is_live(s, pool, i) || !tables[cursor->table].write(s, i, &f))
                 continue;
             frame_end(&f);
             assert(f.size <= RECORD_BYTES);
             memcpy(cursor->bytes, f.bytes, f.size);
-            memset(record, 0, sizeof *record);
-            record->conn = NONE;
             record->size = f.size;
             record->bytes = cursor->bytes;
             return true;
@@ -7465,9 +7615,19 @@ static const char *check_index(const struct nascar *s, const struct index *index
     return NULL;
 }
 
+/* How many of a pool's timers say that they are queued. Those of what was never
+ * in use have never been touched. */
+static uint32_t timers_queued(const struct nascar *s, uint32_t first, uint32_t count)
+{
+    uint32_t queued = 0;
+    for (uint32_t i = first; i < first + count; i++)
+        queued += timer_at(s, i)->queue != Q_NONE;
+    return queued;
+}
+
 static const char *check_timers(const struct nascar *s)
 {
-    uint32_t queued = 0, marked = 0;
+    uint32_t queued = 0;
     for (uint32_t queue = Q_NONE + 1; queue < QUEUES; queue++) {
         uint32_t prev = NONE;
         for (uint32_t i = s->queue[queue].head; i != NONE; i = timer_at(s, i)->next) {
@@ -7479,8 +7639,10 @@ static const char *check_timers(const struct nascar *s)
         }
         HOLDS(s->queue[queue].tail == prev, "a queue of timers does not end at its end");
     }
-    for (uint32_t i = 0; i < s->timer_count; i++)
-        marked += timer_at(s, i)->queue != Q_NONE;
+    uint32_t marked = timers_queued(s, 0, s->conns.high * CONN_TIMERS) +
+                      timers_queued(s, s->pair_timers, s->pairs.high) +
+                      timers_queued(s, s->directory_timers, s->directory.high) +
+                      timers_queued(s, s->address_timers, s->addresses.high);
     HOLDS(queued == marked, "a timer says that it is queued and is not");
     return NULL;
 }
@@ -9371,7 +9533,7 @@ static void journal_failed(struct shell *sh, uint64_t end)
     (void)sh->sys->truncate(sh->world, sh->journal.fd, end);
     journal_close(sh, &sh->journal);
     sh->journal_lost = true;
-    sh->compaction.again_ms = sh->now_ms;
+    sh->compaction.again_ms = sh->compaction.began_ms + RECOVER_RETRY_MS; /* not again and again on a full disk */
 }
 
 /* A fresh journal could not be made; another try comes later. */
@@ -10328,6 +10490,7 @@ static int serve(char **arguments)
         return 2;
     int status = serve_start(sh);
     if (status == 0) {
+        log_flush(sh); /* what the start had to say comes first */
         announce(sh);
         status = shell_loop(sh);
     }

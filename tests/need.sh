@@ -58,6 +58,8 @@ look() {
     fi
     need clang-tidy clang-tidy --version
     need valgrind valgrind -q true
+    need strace strace -V
+    need llvm runs llvm-cov
 }
 
 look "$@"

@@ -275,6 +275,8 @@ static char *kept_text(const struct nascar *s)
     memset(&cursor, 0, sizeof cursor);
     EXPECT(text);
     while (nascar_next_kept(s, &cursor, &record)) {
+        if (record.size == 0)
+            continue;
         if (size + record.size + 1 > room)
             text = realloc(text, room *= 2);
         EXPECT(text);
