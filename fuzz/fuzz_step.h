@@ -297,7 +297,7 @@ static void log_in_player(uint32_t p)
     put_text(&f, tag_NAME, player_names[p]);
     put_text(&f, tag_PASS, password);
     frame_end(&f);
-    (void)snprintf(text, sizeof text, "%s", (const char *)f.bytes + HEADER_BYTES);
+    copy_text(text, sizeof text, (const char *)f.bytes + HEADER_BYTES);
     say(p, "auth", text);
     drain_all();
     (void)snprintf(text, sizeof text, "PERS=%s\n", player_names[p]);
