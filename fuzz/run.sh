@@ -45,8 +45,8 @@ fuzz_libfuzzer() {
         /^#[0-9]+.* cov: [0-9]+ ft: / { for (i = 1; i < NF; i++) { if ($i == "cov:") cov = $(i + 1); if ($i == "ft:") ft = $(i + 1) } }
         END {
             if (what) printf "%s: coverage %d, features %d, %s\n", name, cov, ft, what
-            printf "%s: %d runs, %d runs/s, %d crashes\n", name, runs, seconds > 0 ? runs / seconds : 0, status != 0
-            exit status != 0 || !runs
+            printf "%s: %d runs, %d runs/s, %d crashes\n", name, runs, (seconds > 0 ? runs / seconds : 0), (status != 0)
+            exit (status != 0 || !runs)
         }' "$log" && return 0
     grep -v '^#' "$log" | tail -n 40
     return 1
