@@ -167,7 +167,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
         return size;
     if (size < sizeof header || memcmp(data, header, 4) != 0 || some(&random, 64) == 0) {
         header[4] = (uint8_t)some(&random, SCENES);
-        header[5] = (uint8_t)(some(&random, 3) ? MOOD_RECORDS | MOOD_VERDICTS | MOOD_DRAINED : some(&random, 128));
+        header[5] = (uint8_t)(some(&random, 8) ? MOOD_RECORDS | MOOD_VERDICTS : some(&random, 128));
         size_t old = size < sizeof header || memcmp(data, header, 4) != 0 ? 0 : sizeof header;
         size = put_in_place(data, size, max_size, 0, old, header, sizeof header);
     }
