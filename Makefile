@@ -27,7 +27,7 @@ RELEASE  = $(call release,$(CC),build/libc.flags)
 
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
-.PHONY: run test test-core test-live test-cross hostile bench coverage recordings core-checks all-checks cross-checks cross help clean distclean FORCE sim sim-kept fuzz afl corpus fuzzers-libfuzzer fuzzers-afl
+.PHONY: run test test-core test-live test-cross hostile bench coverage recordings core-checks all-checks cross-checks cross help clean distclean FORCE sim sim-kept fuzz afl corpus fuzzers-libfuzzer fuzzers-afl prove
 
 ## make              build ./nascar_server: static, stripped, from one file
 nascar_server: $(SERVER) Makefile build/libc.flags
@@ -438,6 +438,13 @@ cross:
 	        { cat build/$$target/binary.txt; exit 1; }; \
 	    echo "build/$$target/nascar_server: $$(wc -c <build/$$target/nascar_server) bytes, static, hardened, stripped"; \
 	done
+
+# ---- Proofs and analysis -----------------------------------------------------
+
+## make prove        Frama-C proves the readers of what anybody may send, for every input
+prove:
+	@sh tests/need.sh prove
+	@sh tests/prove.sh nascar_server.c build/prove
 
 # ---- The rest ----------------------------------------------------------------
 

@@ -5,6 +5,7 @@
 # usage: sh tests/need.sh core     what `make test-core` uses
 #        sh tests/need.sh all      what `make test` uses
 #        sh tests/need.sh fuzz     what `make fuzz` and `make afl` use
+#        sh tests/need.sh prove    what `make prove` uses
 #        sh tests/need.sh cross mips armhf           what `make cross` uses
 #        sh tests/need.sh test-cross mips armhf      what `make test-cross` uses
 set -u
@@ -49,6 +50,13 @@ look() {
         need binutils readelf --version
         shift
         for target; do need_cross "$target"; done
+        return
+    fi
+    if [ "$1" = prove ]; then
+        need frama-c-base frama-c -version
+        need why3 why3 --version
+        need cvc4 cvc4 --version
+        need z3 z3 --version
         return
     fi
     need gcc gcc --version
