@@ -1594,6 +1594,7 @@ struct buddy {
     uint32_t asked;   /* those of them that PADD asked for */
     uint32_t show;    /* what PSET said: enum show, and two texts */
     bool delivers;    /* messages that were kept come next */
+    uint32_t telling; /* so many bytes are still to be written until one of them is told */
     char product[PRODUCT_CHARS + 1];
     char status[CHAT_CHARS + 1];
 };
@@ -1617,7 +1618,8 @@ struct message {
     uint32_t to, next; /* a persona, and its next message */
     uint32_t id;
     int64_t sent_s, until_s;
-    bool told; /* its RECV is written; the record that ends it is on its way */
+    bool told; /* its RECV is in the outbox */
+    bool over; /* ... and written; the record that ends it is on its way */
     char type[5];
     char from[PERSONA_CHARS + 1];
     char body[CHAT_CHARS + 1];
@@ -3585,6 +3587,8 @@ static void buddy_remove(struct nascar *s, uint32_t buddy)
     uint32_t persona = b->persona;
     while (b->watches != NONE)
         watch_drop(s, buddy, watch_at(s, b->watches)->persona, WATCH_ROSTER | WATCH_ASKED);
+    for (uint32_t i = p->messages; i != NONE; i = message_at(s, i)->next)
+        message_at(s, i)->told = message_at(s, i)->over; /* the next link is told what this one was not */
     enum show old = presence_of(s, persona);
     conn_at(s, b->conn)->buddy = NONE;
     p->buddy = NONE;
@@ -3649,7 +3653,7 @@ static void pump_buddy(struct nascar *s, uint32_t c)
         send_row(s, c);
     }
     while (b->delivers) {
-        if (outbox_free(conn) < REPLY_BYTES + CHAT_BYTES)
+        if (b->telling > 0 || outbox_free(conn) < REPLY_BYTES + CHAT_BYTES)
             return;
         if (s->record_count == RECORDS) { /* each ends with a record of its own */
             mark_ready(s, c);
@@ -5976,27 +5980,33 @@ static void write_message_record(struct outgoing *f, const struct message *m, co
     put_text(f, tag_BODY, m->body);
 }
 
-/* A message is gone when it has been written to its reader. It may come twice
- * if the power fails in that moment, but it is not lost. */
+/* A message is gone when it has been written to its reader, not before. It may
+ * come twice if the link breaks or the power fails in that moment, but it is not
+ * lost. */
 static bool send_kept_message(struct nascar *s, uint32_t buddy)
 {
-    const struct buddy *b = buddy_at(s, buddy);
+    struct buddy *b = buddy_at(s, buddy);
+    const struct conn *conn = conn_at(s, b->conn);
     uint32_t i = persona_at(s, b->persona)->messages;
-    while (i != NONE && message_at(s, i)->told)
+    while (i != NONE && message_at(s, i)->over)
         i = message_at(s, i)->next;
     if (i == NONE)
         return false;
     struct message *m = message_at(s, i);
     uint32_t from = find_persona(s, m->from);
-    m->told = true;
+    bool dropped = m->until_s <= s->wall_s || (from != NONE && ignores(s, b->persona, from));
+    if (!m->told && !dropped) {
+        m->told = true;
+        write_recv(&s->row_frame, m->from, m->type, m->sent_s, m->body);
+        send_row(s, b->conn);
+        b->telling = conn->out_end - conn->out_start;
+        return true;
+    }
+    m->told = m->over = true;
     frame_begin(&s->frame, "dmsg", "");
     put_number(&s->frame, tag_ID, m->id);
     put_text(&s->frame, tag_PERS, persona_at(s, b->persona)->name);
     queue_record(s, NONE, 0, false);
-    if (m->until_s <= s->wall_s || (from != NONE && ignores(s, b->persona, from)))
-        return true;
-    write_recv(&s->row_frame, m->from, m->type, m->sent_s, m->body);
-    send_row(s, b->conn);
     return true;
 }
 
@@ -7078,7 +7088,7 @@ static bool write_kept_race(const struct nascar *s, uint32_t i, struct outgoing 
 static bool write_kept_message(const struct nascar *s, uint32_t i, struct outgoing *f)
 {
     const struct message *m = message_at(s, i);
-    if (m->told || m->until_s <= s->wall_s)
+    if (m->over || m->until_s <= s->wall_s)
         return false;
     write_message_record(f, m, persona_at(s, m->to)->name);
     return true;
@@ -7267,6 +7277,8 @@ static void conn_drained(struct nascar *s, uint32_t c, uint32_t size)
     struct conn *conn = conn_at(s, c);
     uint32_t queued = conn->out_end - conn->out_start;
     conn->out_start += min_u32(size, queued);
+    if (conn->buddy != NONE)
+        buddy_at(s, conn->buddy)->telling -= min_u32(size, buddy_at(s, conn->buddy)->telling);
     if (size < queued && !conn->slow) {
         conn->slow = true;
         timer_start(s, conn_timer(c, T_SLOW), Q_SLOW);
@@ -9761,7 +9773,7 @@ static void journal_replay(struct shell *sh, struct journal_reader *r)
     }
     sh->journal.size = r->at;
     sh->journal.number = r->number;
-    sh->journal.unsynced = true; /* who knows what the last run came to */
+    sh->journal.unsynced = true; /* who knows what the last run came to: its name may be new, too */
 }
 
 /* Makes the state what it was, and the journal one that can be written to. A
@@ -9779,7 +9791,7 @@ static bool journal_load(struct shell *sh, struct journal_reader *r)
             shell_log(sh, NASCAR_LOG_WARN, text);
         }
         if ((r->end == JOURNAL_TORN && !sh->sys->truncate(sh->world, sh->journal.fd, r->at)) ||
-            !journal_sync(sh, &sh->journal))
+            !journal_sync(sh, &sh->journal) || !sh->sys->sync_folder(sh->world, sh->folder))
             journal_failed(sh, r->at);
     }
     if (sh->journal.fd < 0 || r->format < JOURNAL_FORMAT) {
