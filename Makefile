@@ -27,7 +27,7 @@ RELEASE  = $(call release,$(CC),build/libc.flags)
 
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
-.PHONY: run test test-core test-live test-cross hostile bench coverage recordings core-checks all-checks cross-checks cross help clean distclean FORCE sim sim-kept fuzz afl corpus fuzzers-libfuzzer fuzzers-afl prove
+.PHONY: run test test-core test-live test-cross hostile bench coverage recordings core-checks all-checks cross-checks cross help clean distclean FORCE sim sim-kept fuzz afl corpus fuzzers-libfuzzer fuzzers-afl prove mutants
 
 ## make              build ./nascar_server: static, stripped, from one file
 nascar_server: $(SERVER) Makefile build/libc.flags
@@ -211,6 +211,18 @@ test-live:
 hostile: build/gcc/hostile nascar_server
 	build/gcc/hostile ./nascar_server
 
+# A text is a seed: a commit's hash, or the one that a failure has printed.
+# Without one it is the time, and the seeds that ever failed come first.
+SIM_S = 60
+
+## make sim          the simulator: SIM_S=60 seconds of seeds, or SEED=TEXT, or SEED=TEXT STEPS=N alone
+sim: build/gcc/sim
+	build/gcc/sim $(if $(SEED),,--kept tests/sim.seeds) --seconds $(SIM_S) $(or $(SEED),$(shell date +%s)) $(STEPS)
+
+## make sim-kept     the simulator on the seeds that ever failed
+sim-kept: build/gcc/sim
+	build/gcc/sim --kept tests/sim.seeds
+
 # ---- Coverage ------------------------------------------------------------------
 # Of the core, by everything that drives it in one process. clang's counters are
 # told apart by file and function; as each program is compiled from its standard
@@ -221,7 +233,7 @@ hostile: build/gcc/hostile nascar_server
 # of its own for build/cover/NAME, and its run for build/cover/NAME.profraw.
 
 COVER_SUITES = $(filter-out test_console,$(SUITES))
-COVER_RUNS   = $(COVER_SUITES)
+COVER_RUNS   = $(COVER_SUITES) sim
 COVER        = clang $(STD) -O1 -g
 COUNTERS     = -I$(CURDIR)/tests/coverage -fprofile-instr-generate -fcoverage-mapping
 COUNT        = LLVM_PROFILE_FILE=$@ timeout --foreground -k 10 300
@@ -240,6 +252,19 @@ $(COVER_SUITES:%=build/cover/%): tests/$$(@F).c build/cover/helpers.a $(HEADERS)
 
 $(COVER_SUITES:%=build/cover/%.profraw): build/cover/%.profraw: build/cover/%
 	@CK_FORK=no TRANSCRIPT=$@.bytes $(COUNT) $< >$<.log 2>&1 </dev/null || { cat $<.log; rm -f $@; exit 1; }
+	@echo "Ran $<: $$(tail -n 1 $<.log)"
+
+# Steps, not seconds: the same run each time.
+build/cover/sim: tests/sim.c build/cover/helpers.a $(HEADERS) tests/coverage/assert.h
+	$(BUILDING)
+	@cd tests && $(COVER) $(COUNTERS) -Dmain=nascar_main -o ../$@ -x c - -x none ../build/cover/helpers.a -lcrypt <$(<F)
+
+build/cover/sim.profraw: build/cover/sim
+	@for seed in 1 2 3 4 5 6; do \
+	    LLVM_PROFILE_FILE=$@.$$seed timeout --foreground -k 10 300 $< coverage.$$seed 3000 >$<.log 2>&1 </dev/null || \
+	        { cat $<.log; exit 1; }; \
+	done
+	@llvm-profdata merge -o $@ $@.[1-6]
 	@echo "Ran $<: $$(tail -n 1 $<.log)"
 
 ## make coverage     how much of the core the tests run: all lines, 98 % of branches, or it fails
@@ -263,6 +288,11 @@ sim: build/gcc/sim
 ## make sim-kept     the simulator on the seeds that ever failed
 sim-kept: build/gcc/sim
 	build/gcc/sim --kept tests/sim.seeds
+
+## make mutants      plants faults in the server, one at a time: 95 of 100 must be caught; LINES='3 17' plants some
+mutants:
+	@sh tests/need.sh all
+	@sh tests/mutants.sh $(LINES)
 
 ## make bench        what a line of chat, a move, a login cost; a start with 100,000 accounts
 bench: nascar_server
