@@ -211,18 +211,6 @@ test-live:
 hostile: build/gcc/hostile nascar_server
 	build/gcc/hostile ./nascar_server
 
-# A text is a seed: a commit's hash, or the one that a failure has printed.
-# Without one it is the time, and the seeds that ever failed come first.
-SIM_S = 60
-
-## make sim          the simulator: SIM_S=60 seconds of seeds, or SEED=TEXT, or SEED=TEXT STEPS=N alone
-sim: build/gcc/sim
-	build/gcc/sim $(if $(SEED),,--kept tests/sim.seeds) --seconds $(SIM_S) $(or $(SEED),$(shell date +%s)) $(STEPS)
-
-## make sim-kept     the simulator on the seeds that ever failed
-sim-kept: build/gcc/sim
-	build/gcc/sim --kept tests/sim.seeds
-
 # ---- Coverage ------------------------------------------------------------------
 # Of the core, by everything that drives it in one process. clang's counters are
 # told apart by file and function; as each program is compiled from its standard
