@@ -1036,7 +1036,7 @@ static uint8_t mask_byte(const char *mask, size_t mask_size, uint32_t i)
 static uint32_t mask_decode(const char *mask, const char *text, char out[SSC2_CHARS + 1])
 {
     size_t mask_size = strlen(mask);
-    uint32_t n = 0;
+    size_t n = 0;
     uint8_t last = 0;
     /*@ loop invariant n <= SSC2_CHARS && 2 * n <= \at(strlen(text), Pre);
         loop invariant \forall integer i; 0 <= i <= \at(strlen(text), Pre) ==> text[i] == \at(text[i], Pre);
@@ -1048,14 +1048,14 @@ static uint32_t mask_decode(const char *mask, const char *text, char out[SSC2_CH
         if (high < 0 || low < 0 || n == SSC2_CHARS)
             return NOT_THERE;
         uint8_t c = (uint8_t)(high * 16 + low);
-        uint8_t v = c ^ mask_byte(mask, mask_size, n);
+        uint8_t v = c ^ mask_byte(mask, mask_size, (uint32_t)n);
         out[n] = (char)(uint8_t)((v >> 3 | (uint32_t)v << 5) ^ last);
         if (!out[n])
             return NOT_THERE;
         last = c;
     }
     out[n] = 0;
-    return n;
+    return (uint32_t)n;
 }
 
 /* ---- Addresses (PROTOCOL 8) --------------------------------------------- */
