@@ -62,7 +62,7 @@ server && /^BRDA:/ {
     if (part[4] + 0 > 0)
         branches_run++
     else if (missing[line] !~ /never runs/)
-        missing[line] = missing[line] sprintf(" condition %d is never %s;", part[2] + 1, part[3] == 0 ? "true" : "false")
+        missing[line] = missing[line] sprintf(" condition %d is never %s;", part[2] + 1, part[3] % 2 == 0 ? "true" : "false")
 }
 
 END {
