@@ -27,7 +27,7 @@ RELEASE  = $(call release,$(CC),build/libc.flags)
 
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
-.PHONY: run sim sim-kept test test-core test-live test-cross hostile bench coverage mutants recordings core-checks all-checks cross-checks cross help clean distclean FORCE
+.PHONY: run test test-core test-live test-cross hostile bench coverage recordings core-checks all-checks cross-checks cross help clean distclean FORCE sim sim-kept fuzz afl corpus fuzzers-libfuzzer fuzzers-afl prove mutants
 
 ## make              build ./nascar_server: static, stripped, from one file
 nascar_server: $(SERVER) Makefile build/libc.flags
@@ -173,6 +173,7 @@ core-checks: $(SUITES:%=build/log/gcc.%)
 all-checks: core-checks build/log/tidy build/log/binary build/log/warnings-release build/log/embed build/log/exports build/log/replay \
     $(foreach compiler,gcc clang,build/log/warnings.$(compiler) build/log/warnings-core.$(compiler)) \
     $(foreach way,asan uchar valgrind,$(SUITES:%=build/log/$(way).%)) \
+    $(foreach way,gcc asan,$(FUZZERS:%=build/log/$(way).%)) \
     build/log/same.asan build/log/same.uchar
 
 # What does not compile counts as one failure, and the rest still runs. Without
@@ -209,18 +210,6 @@ test-live:
 ## make hostile      attacks on the real binary, while six players talk: what they notice
 hostile: build/gcc/hostile nascar_server
 	build/gcc/hostile ./nascar_server
-
-# A text is a seed: a commit's hash, or the one that a failure has printed.
-# Without one it is the time, and the seeds that ever failed come first.
-SIM_S = 60
-
-## make sim          the simulator: SIM_S=60 seconds of seeds, or SEED=TEXT, or SEED=TEXT STEPS=N alone
-sim: build/gcc/sim
-	build/gcc/sim $(if $(SEED),,--kept tests/sim.seeds) --seconds $(SIM_S) $(or $(SEED),$(shell date +%s)) $(STEPS)
-
-## make sim-kept     the simulator on the seeds that ever failed
-sim-kept: build/gcc/sim
-	build/gcc/sim --kept tests/sim.seeds
 
 # ---- Coverage ------------------------------------------------------------------
 # Of the core, by everything that drives it in one process. clang's counters are
@@ -275,6 +264,19 @@ coverage:
 	    >build/cover/report
 	@awk -f tests/coverage.awk nascar_server.c build/cover/report
 
+# ---- Simulator -----------------------------------------------------------------
+# A text is a seed: a commit's hash, or the one that a failure has printed.
+# Without one it is the time, and the seeds that ever failed come first.
+SIM_S = 60
+
+## make sim          the simulator: SIM_S=60 seconds of seeds, or SEED=TEXT, or SEED=TEXT STEPS=N alone
+sim: build/gcc/sim
+	build/gcc/sim $(if $(SEED),,--kept tests/sim.seeds) --seconds $(SIM_S) $(or $(SEED),$(shell date +%s)) $(STEPS)
+
+## make sim-kept     the simulator on the seeds that ever failed
+sim-kept: build/gcc/sim
+	build/gcc/sim --kept tests/sim.seeds
+
 ## make mutants      plants faults in the server, one at a time: 95 of 100 must be caught; LINES='3 17' plants some
 mutants:
 	@sh tests/need.sh all
@@ -296,6 +298,80 @@ recordings: build/gcc/hostile nascar_server
 	build/gcc/hostile ./nascar_server --record build/hostile.rec
 	./nascar_server replay build/hostile.rec
 	@cp build/hostile.rec tests/data/hostile.rec
+
+# ---- Fuzzing -----------------------------------------------------------------
+# Each fuzz/fuzz_*.c is one LLVMFuzzerTestOneInput(). It is built with a driver
+# that replays files (in the ways gcc and asan, as a check), by libFuzzer and by
+# AFL++. What guides it is the server's branches, not the comparisons in them:
+# the dictionaries have those, and tracing them takes half of the time.
+
+FUZZERS  = $(basename $(notdir $(wildcard fuzz/fuzz_*.c)))
+FUZZED   = $(FUZZERS) canary
+FUZZ_S   = 60
+AFL_S    = 60
+CANARY_S = 60
+
+FUZZ_FLAGS = $(STD) $(WARN) -Werror -O2 -g -fno-omit-frame-pointer
+LIBFUZZER  = clang $(FUZZ_FLAGS) -DFUZZ_STATISTICS -DFUZZ_MUTATOR -fsanitize=fuzzer,address,undefined \
+             -fno-sanitize-recover=all -fno-sanitize-coverage=trace-cmp \
+             -fsanitize-coverage-ignorelist=fuzz/uncovered.txt
+AFL        = AFL_QUIET=1 AFL_USE_ASAN=1 AFL_USE_UBSAN=1 afl-clang-fast $(FUZZ_FLAGS) -fsanitize=fuzzer
+
+FUZZ_HEADERS = $(wildcard fuzz/*.h) $(SERVER) Makefile
+
+$(call in,gcc asan,standalone.o): fuzz/standalone.c Makefile
+	$(BUILDING)
+	@$(TEST_CC) $(TEST_FLAGS) -c -o $@ $<
+
+$(call in,gcc asan,$(FUZZERS)): fuzz/$$(@F).c $$(@D)/standalone.o $(FUZZ_HEADERS)
+	$(BUILDING)
+	@$(TEST_CC) $(TEST_FLAGS) -o $@ $< $(filter %.o,$^) -lcrypt
+
+$(FUZZED:%=build/fuzz/libfuzzer/%): build/fuzz/libfuzzer/%: fuzz/%.c fuzz/uncovered.txt $(FUZZ_HEADERS)
+	$(BUILDING)
+	@$(LIBFUZZER) -o $@ $< -lcrypt
+
+$(FUZZED:%=build/fuzz/afl/%): build/fuzz/afl/%: fuzz/%.c $(FUZZ_HEADERS)
+	$(BUILDING)
+	@$(AFL) -o $@ $< -lcrypt
+
+build/fuzz/dictionary build/fuzz/seeds: build/fuzz/%: fuzz/%.c $(FUZZ_HEADERS)
+	$(BUILDING)
+	@gcc $(TEST_FLAGS) -Wno-unused-function -o $@ $< -lcrypt
+
+$(FUZZERS:%=build/fuzz/%.dict): build/fuzz/fuzz_%.dict: build/fuzz/dictionary
+	@$< $* >$@
+
+build/fuzz/canary.dict: build/fuzz/dictionary
+	@$< frame >$@
+
+# Suites that leave their events as scripts.
+RECORDED = $(filter-out test_shell% test_console test_transcript,$(SUITES))
+
+$(RECORDED:%=build/fuzz/record/%): build/fuzz/record/%: tests/%.c fuzz/record.c build/gcc/helpers.a $(HEADERS)
+	$(BUILDING)
+	@gcc $(TEST_FLAGS) -DNASCAR_NO_SHELL -Wl,--wrap=nascar_step,--wrap=nascar_init -o $@ $(filter %.c %.a,$^) $(CHECK_FLAGS)
+
+fuzzers-libfuzzer: $(FUZZED:%=build/fuzz/libfuzzer/%) $(FUZZED:%=build/fuzz/%.dict)
+fuzzers-afl: $(FUZZED:%=build/fuzz/afl/%) $(FUZZED:%=build/fuzz/%.dict)
+
+## make fuzz         each harness by libFuzzer for FUZZ_S=60 seconds; the planted bug must be found
+fuzz:
+	@sh tests/need.sh fuzz
+	@$(MAKE) -s --no-print-directory $(JOBS) fuzzers-libfuzzer
+	@sh fuzz/run.sh libfuzzer $(FUZZ_S) $(CANARY_S) $(FUZZERS)
+
+## make afl          the same by AFL++, for AFL_S=60 seconds
+afl:
+	@sh tests/need.sh fuzz
+	@$(MAKE) -s --no-print-directory $(JOBS) fuzzers-afl
+	@sh fuzz/run.sh afl $(AFL_S) $(CANARY_S) $(FUZZERS)
+
+## make corpus       what the fuzzers found, minimised, into corpus/; RECORD=yes: seeds of the suites, too
+corpus: build/fuzz/seeds $(if $(RECORD),$(RECORDED:%=build/fuzz/record/%) build/recordings)
+	@sh tests/need.sh fuzz
+	@$(MAKE) -s --no-print-directory $(JOBS) fuzzers-libfuzzer
+	@sh fuzz/corpus.sh $(FUZZERS)
 
 # ---- Other processors --------------------------------------------------------
 # Debian's cross compilers, and a musl for each (contrib/musl.sh). Two are tested
@@ -380,6 +456,13 @@ cross:
 	        { cat build/$$target/binary.txt; exit 1; }; \
 	    echo "build/$$target/nascar_server: $$(wc -c <build/$$target/nascar_server) bytes, static, hardened, stripped"; \
 	done
+
+# ---- Proofs and analysis -----------------------------------------------------
+
+## make prove        Frama-C proves the readers of what anybody may send, for every input
+prove:
+	@sh tests/need.sh prove
+	@sh tests/prove.sh nascar_server.c build/prove
 
 # ---- The rest ----------------------------------------------------------------
 

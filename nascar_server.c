@@ -361,7 +361,7 @@ static bool is_letter(uint8_t c)
 
 /* The value of a hex digit, or -1. */
 /*@ assigns \nothing;
-    ensures -1 <= \result <= 15; */
+    ensures -1 <= \result <= 15 && (c == 0 ==> \result < 0); */
 static int hex_value(uint8_t c)
 {
     if (is_digit(c))
@@ -463,10 +463,11 @@ static bool valid_token(const char *text, uint32_t size)
 /* Finds a tag as the console does: at each `=` or `:` the key is matched
  * backwards, any case; before it stands the start or a byte below 0x21. The
  * first match wins. Returns the offset of the value, past one leading space. */
+/*@ predicate payload(uint8_t *bytes, integer size) = size < NOT_THERE && \valid_read(bytes + (0 .. size - 1)); */
 /*@ predicate tag_at(uint8_t *payload, char *key, integer n, integer end) =
         (payload[end] == '=' || payload[end] == ':') && (end == n || payload[end - n - 1] < 0x21) &&
         \forall integer k; 0 <= k < n ==> lowered(payload[end - n + k]) == lowered((uint8_t)key[k]); */
-/*@ requires \valid_read(payload + (0 .. size - 1)) && valid_read_string(key) && strlen(key) <= UINT32_MAX && size < NOT_THERE;
+/*@ requires payload(payload, size) && valid_read_string(key) && strlen(key) <= UINT32_MAX;
     assigns \nothing;
     ensures \result == NOT_THERE || \result <= size;
     ensures \result == NOT_THERE ==> \forall integer i; strlen(key) <= i < size ==> !tag_at(payload, key, strlen(key), i);
@@ -505,7 +506,7 @@ static uint32_t find_tag(const uint8_t *payload, uint32_t size, const char *key)
 /* Reads a string: an optional quote opens and the same closes it, else it runs
  * to a byte below 0x20; %% is %, %xx a byte. A NUL ends it, escaped or not.
  * Stores at most out_bytes - 1 bytes and a NUL; returns the length before the cut. */
-/*@ requires \valid_read(payload + (0 .. size - 1)) && \valid(out + (0 .. out_bytes - 1));
+/*@ requires payload(payload, size) && \valid(out + (0 .. out_bytes - 1));
     requires \separated(payload + (0 .. size - 1), out + (0 .. out_bytes - 1));
     assigns out[0 .. out_bytes - 1];
     ensures \result <= (at < size ? size - at : 0);
@@ -532,11 +533,11 @@ static uint32_t read_string(const uint8_t *payload, uint32_t size, uint32_t at, 
         } else if (c == '%' && at + 1 < size) {
             int high = hex_value(payload[at]), low = hex_value(payload[at + 1]);
             if (high >= 0 && low >= 0) {
-                c = (uint8_t)(high << 4 | low);
+                c = (uint8_t)(high * 16 + low);
                 at += 2;
             }
         }
-        if (c == 0)
+        if ((char)c == 0)
             break;
         length++;
         if (stored + 1 < out_bytes)
@@ -548,7 +549,7 @@ static uint32_t read_string(const uint8_t *payload, uint32_t size, uint32_t at, 
 }
 
 /* Reads a number: optional sign, decimal digits, wrapping at 32 bits. */
-/*@ requires \valid_read(payload + (0 .. size - 1));
+/*@ requires payload(payload, size);
     assigns \nothing;
     ensures at >= size ==> \result == 0; */
 static uint32_t read_number(const uint8_t *payload, uint32_t size, uint32_t at)
@@ -566,7 +567,7 @@ static uint32_t read_number(const uint8_t *payload, uint32_t size, uint32_t at)
 }
 
 /* Reads a dotted quad, and nothing else, up to a byte below 0x21. */
-/*@ requires \valid_read(payload + (0 .. size - 1)) && \valid(address);
+/*@ requires payload(payload, size) && \valid(address);
     requires \separated(payload + (0 .. size - 1), address);
     assigns *address;
     ensures !\result ==> *address == \old(*address); */
@@ -602,7 +603,7 @@ static bool read_address(const uint8_t *payload, uint32_t size, uint32_t at, uin
 #define FLAG_3 (1u << 30)
 
 /* Reads flags: @ is bit 0, A-Z bits 1-26, 0-3 bits 27-30; any other byte ends them. */
-/*@ requires \valid_read(payload + (0 .. size - 1));
+/*@ requires payload(payload, size);
     assigns \nothing;
     ensures at >= size ==> \result == 0;
     ensures \result >> 31 == 0; */
@@ -750,7 +751,7 @@ static enum frame_state read_frame(const uint8_t *bytes, uint32_t size, struct f
 }
 
 /* The payload's text ends at its first NUL, or where the frame ends. */
-/*@ requires \valid_read(payload + (0 .. size - 1));
+/*@ requires payload(payload, size);
     assigns \nothing;
     ensures \result <= size && (\result < size ==> payload[\result] == 0);
     ensures \forall integer i; 0 <= i < \result ==> payload[i] != 0; */
@@ -1015,6 +1016,14 @@ static uint32_t ssc2_decode(const uint8_t *key, uint32_t key_size, const char *t
     return n;
 }
 
+/* The mask repeats; an empty one is "GS". */
+/*@ requires \valid_read(mask + (0 .. mask_size - 1));
+    assigns \nothing; */
+static uint8_t mask_byte(const char *mask, size_t mask_size, uint32_t i)
+{
+    return (uint8_t)(mask_size > 0 ? mask[i % mask_size] : i % 2 ? 'S' : 'G');
+}
+
 /* Undoes the second form; text is what follows the `$`. Returns the length, or
  * NOT_THERE if it is not pairs of hex digits, is too long, or holds a NUL. */
 /*@ requires valid_read_string(mask) && valid_read_string(text) && \valid(out + (0 .. SSC2_CHARS));
@@ -1022,33 +1031,31 @@ static uint32_t ssc2_decode(const uint8_t *key, uint32_t key_size, const char *t
     requires \separated(mask + (0 .. strlen(mask)), out + (0 .. SSC2_CHARS));
     assigns out[0 .. SSC2_CHARS];
     ensures \result == NOT_THERE || (\result <= SSC2_CHARS && out[\result] == 0);
-    ensures \result != NOT_THERE ==> \result == strlen(text) / 2;
+    ensures \result != NOT_THERE ==> 2 * \result == \old(strlen(text));
     ensures \result != NOT_THERE ==> \forall integer i; 0 <= i < \result ==> out[i] != 0; */
 static uint32_t mask_decode(const char *mask, const char *text, char out[SSC2_CHARS + 1])
 {
-    size_t digits = strlen(text), mask_size;
+    size_t mask_size = strlen(mask);
+    uint32_t n = 0;
     uint8_t last = 0;
-    if (!mask[0])
-        mask = "GS";
-    mask_size = strlen(mask);
-    if (digits % 2 != 0 || digits / 2 > SSC2_CHARS)
-        return NOT_THERE;
-    /*@ loop invariant i <= digits / 2 && \forall integer j; 0 <= j < i ==> out[j] != 0;
-        loop assigns i, last, out[0 .. SSC2_CHARS - 1];
-        loop variant digits / 2 - i; */
-    for (size_t i = 0; i < digits / 2; i++) {
-        int high = hex_value((uint8_t)text[2 * i]), low = hex_value((uint8_t)text[2 * i + 1]);
-        if (high < 0 || low < 0)
+    /*@ loop invariant n <= SSC2_CHARS && 2 * n <= \at(strlen(text), Pre);
+        loop invariant \forall integer i; 0 <= i <= \at(strlen(text), Pre) ==> text[i] == \at(text[i], Pre);
+        loop invariant \forall integer i; 0 <= i < n ==> out[i] != 0;
+        loop assigns n, last, out[0 .. SSC2_CHARS - 1];
+        loop variant SSC2_CHARS - n; */
+    for (; text[2 * n]; n++) {
+        int high = hex_value((uint8_t)text[2 * n]), low = hex_value((uint8_t)text[2 * n + 1]);
+        if (high < 0 || low < 0 || n == SSC2_CHARS)
             return NOT_THERE;
-        uint8_t c = (uint8_t)(high << 4 | low);
-        uint8_t v = (uint8_t)(c ^ (uint8_t)mask[i % mask_size]);
-        out[i] = (char)(uint8_t)((v >> 3 | v << 5) ^ last);
-        if (!out[i])
+        uint8_t c = (uint8_t)(high * 16 + low);
+        uint8_t v = c ^ mask_byte(mask, mask_size, n);
+        out[n] = (char)(uint8_t)((v >> 3 | (uint32_t)v << 5) ^ last);
+        if (!out[n])
             return NOT_THERE;
         last = c;
     }
-    out[digits / 2] = 0;
-    return (uint32_t)(digits / 2);
+    out[n] = 0;
+    return n;
 }
 
 /* ---- Addresses (PROTOCOL 8) --------------------------------------------- */

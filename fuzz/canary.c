@@ -29,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             uint32_t chars = read_string(bytes + HEADER_BYTES, n, at, text, sizeof text);
             char *kept = malloc(16);
             DEMAND(kept != NULL);
-            if (chars <= 16) /* the bug: it says < 16 in its head */
+            if (chars < 32) /* the bug */
                 memcpy(kept, text, chars + 1);
             free(kept);
         }

@@ -14,7 +14,9 @@
 #define REPORTS 6u
 #define REPORT_LINES 48u
 
+#define main nascar_main
 #include "../nascar_server.c"
+#undef main
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

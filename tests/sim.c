@@ -472,7 +472,8 @@ static void ticket_acknowledged(struct kept_persona *p, uint32_t i, const struct
     (void)console_read_text(console_find(payload, "LKEY"), text, sizeof text);
     EXPECT(text[0] == '$' && read_ticket(text + 1, ticket, sizeof ticket));
     p->tickets -= p->tickets > 0;
-    p->ticket_known = sim.troubles == q->troubles && there != NONE; /* on a failing disk it need not be kept */
+    /* On a failing disk it need not be kept. */
+    p->ticket_known = sim.troubles == q->troubles && there != NONE && sim.machine->shell.journal.fd >= 0;
     hash_ticket(ticket, p->ticket);
     if (there == NONE)
         return;
