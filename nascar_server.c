@@ -5591,8 +5591,8 @@ static enum failure applied_rank(struct nascar *s, uint32_t c, const struct requ
     reply(s, c, q, OK);
     /* Back from that race, or from one before the present one? */
     (void)get_text(q, tag_AUTH, ticket, sizeof ticket);
-    if (p->pair != NONE && read_ticket(ticket, bytes, sizeof bytes) &&
-        memcmp(bytes, pair_at(s, p->pair)->ticket, sizeof bytes) == 0)
+    (void)read_ticket(ticket, bytes, sizeof bytes); /* do_rank has read it */
+    if (p->pair != NONE && memcmp(bytes, pair_at(s, p->pair)->ticket, sizeof bytes) == 0)
         race_leave(s, player);
     return OK;
 }
@@ -6210,8 +6210,8 @@ static void pump_control(struct nascar *s, uint32_t c)
     for (; conn->listed < s->players.high && outbox_free(conn) >= REPLY_BYTES; conn->listed++)
         if (player_at(s, conn->listed)->link == LIVE)
             send_who_line(s, c, player_at(s, conn->listed));
-    if (conn->listed < s->players.high || outbox_free(conn) < REPLY_BYTES)
-        return;
+    if (outbox_free(conn) < REPLY_BYTES)
+        return; /* the rest, and the end, when it has drained */
     conn->behind = false;
     frame_begin(&s->frame, "cwho", "");
     put_number(&s->frame, tag_STATUS, failures[OK].status);
@@ -6470,7 +6470,7 @@ static void conn_run(struct nascar *s, uint32_t c)
             conn_doom(s, c, "broken frame");
             settle(s);
         }
-        if (state != FRAME_WHOLE || outbox_free(conn) < REPLY_BYTES || (conn->behind && conn->state == CONN_CONTROL))
+        if (state != FRAME_WHOLE || outbox_free(conn) < REPLY_BYTES)
             return; /* goes on with more input, or when its outbox has drained */
         if (s->entropy_size < STEP_ENTROPY || s->record_count == RECORDS || s->job_count == RECORDS) {
             mark_stalled(s, c);

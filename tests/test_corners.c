@@ -262,6 +262,15 @@ START_TEST(a_flood_behind_a_broken_frame_is_not_looked_at)
 }
 END_TEST
 
+START_TEST(nothing_that_is_sent_ends_the_quotes_of_a_log_line)
+{
+    struct raw *r = raw_open(w, 0);
+    raw_send_frame(r, "a\"\\b", 0, "", 1);
+    world_settle(w);
+    ck_assert(world_logged(w, "kind=\"a\\x22\\x5cb\""));
+}
+END_TEST
+
 /* ---- Chance ------------------------------------------------------------------ */
 
 START_TEST(a_session_number_is_never_0_nor_given_twice)
@@ -423,6 +432,26 @@ START_TEST(sign_ups_and_new_passwords_count_as_logins)
     (void)snprintf(payload, sizeof payload, "NAME=Bob\nMASK=%d\nPASS=%s\n", got_number(g, "SESS"), letters);
     ck_assert_str_eq(got_code(raw_ask(raw_open(w, ip), "acct", payload)), failures[TOO_MANY_TRIES].code);
     ck_assert_uint_eq(w->state->accounts.live, 1);
+}
+END_TEST
+
+START_TEST(a_login_without_a_slot_for_its_hash_goes_on_when_there_is_one)
+{
+    uint8_t frame[256];
+    struct raw *r = player(w, "Ann", "");
+    size_t size = console_frame(frame, sizeof frame, "edit", 0, "PASS=secret\nMAIL=a\n", 20);
+    no_chance(); /* that is, enough: none is asked for in these steps */
+    w->hold_verdicts = true;
+    for (uint32_t i = 0; i < RECORDS; i++) {
+        w->state->job[i].conn = NASCAR_NONE;
+    }
+    w->state->job_count = RECORDS;
+    event(NASCAR_BYTES, r->conn, 0, frame, (uint32_t)size);
+    ck_assert(conn_at(w->state, r->conn)->stalled);
+    event(NASCAR_CLOCK, NASCAR_NONE, 0, "", 0);
+    ck_assert(!conn_at(w->state, r->conn)->stalled);
+    world_release_verdicts(w);
+    SUCCEEDS(raw_expect(r, "edit"));
 }
 END_TEST
 
@@ -981,8 +1010,9 @@ START_TEST(who_lists_all_players_however_many)
         (void)snprintf(name, sizeof name, "Player%06d", i);
         (void)deaf_player(w, name);
     }
-    raw_close(gone);
     SUCCEEDS(raw_auth(raw_open(w, 0), "Maskless", "secret"));
+    raw_close(gone);
+    world_settle(w);
     send_word(first, second->name, "token");
     world_settle(w);
     struct raw *operator = raw_operator(w);
@@ -1144,8 +1174,16 @@ START_TEST(open_races_are_so_many_and_expired_ones_make_room)
         keep("race", payload); /* the same */
     }
     ck_assert_uint_eq(w->state->races.live, 3);
-    keep("rank", "AUTH=00000000000000000000000000000001\nFLAGS=3\nSEQN=1\n"); /* over: a free place among them */
+    keep("rank", "AUTH=00000000000000000000000000000001\nFLAGS=3\nSEQN=1\n"); /* over */
     for (uint32_t i = 10; i < 10 + RACES_PER_PERSONA - 1; i++) {
+        if (i == 8 + RACES_PER_PERSONA) { /* two free places among them when the oldest is looked for */
+            for (uint32_t k = 0; k < 2; k++) {
+                (void)snprintf(payload, sizeof payload, known, 0x500 + k, now, "Bob", "Bob1");
+                keep("race", payload);
+            }
+            keep("rank", "AUTH=00000000000000000000000000000500\nFLAGS=3\nSEQN=1\n");
+            keep("rank", "AUTH=00000000000000000000000000000501\nFLAGS=3\nSEQN=1\n");
+        }
         (void)snprintf(payload, sizeof payload, known, i, now, "Ann", "Ann1");
         keep("race", payload);
     }
@@ -1202,13 +1240,15 @@ int main(void)
     } cases[] = {
         {"parts", {readers_take_what_is_at_the_edge, a_configuration_leaves_out_what_it_cannot_read, limits_have_ranges,
                    nothing_begins_before_there_is_entropy_enough, events_that_make_no_sense_change_nothing,
-                   a_flood_behind_a_broken_frame_is_not_looked_at}, {0}},
+                   a_flood_behind_a_broken_frame_is_not_looked_at,
+                   nothing_that_is_sent_ends_the_quotes_of_a_log_line}, {0}},
         {"chance", {a_session_number_is_never_0_nor_given_twice, a_race_has_a_seed_other_than_0}, {0}},
         {"logging in", {a_mask_that_is_gone_when_the_verdict_comes_is_a_wrong_password,
                         a_masked_password_that_is_too_long_is_wrong,
                         who_waits_for_an_account_that_did_not_come_about_is_told,
                         without_a_hash_there_is_no_account_and_no_new_password, of_99_taken_variants_none_is_offered,
-                        sign_ups_and_new_passwords_count_as_logins}, {0, 0, 2}},
+                        sign_ups_and_new_passwords_count_as_logins,
+                        a_login_without_a_slot_for_its_hash_goes_on_when_there_is_one}, {0, 0, 2}},
         {"the lobby", {small_refusals, a_long_room_name_is_found, each_console_is_told_the_address_that_it_reached,
                        each_console_is_told_the_address_at_which_it_reaches_a_player,
                        rooms_without_a_number_or_a_name_are_left_out, a_room_is_not_called_as_a_persona_is,
