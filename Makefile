@@ -221,7 +221,8 @@ hostile: build/gcc/hostile nascar_server
 # of its own for build/cover/NAME, and its run for build/cover/NAME.profraw.
 
 COVER_SUITES = $(filter-out test_console,$(SUITES))
-COVER_RUNS   = $(COVER_SUITES) sim
+COVER_FUZZ   = $(basename $(notdir $(wildcard fuzz/fuzz_*.c)))
+COVER_RUNS   = $(COVER_SUITES) $(COVER_FUZZ) sim
 COVER        = clang $(STD) -O1 -g
 COUNTERS     = -I$(CURDIR)/tests/coverage -fprofile-instr-generate -fcoverage-mapping
 COUNT        = LLVM_PROFILE_FILE=$@ timeout --foreground -k 10 300
@@ -253,6 +254,19 @@ build/cover/sim.profraw: build/cover/sim
 	        { cat $<.log; exit 1; }; \
 	done
 	@llvm-profdata merge -o $@ $@.[1-6]
+	@echo "Ran $<: $$(tail -n 1 $<.log)"
+
+# The fuzzers' corpora.
+build/cover/standalone.o: fuzz/standalone.c Makefile
+	$(BUILDING)
+	@$(COVER) -c -o $@ $<
+
+$(COVER_FUZZ:%=build/cover/%): fuzz/$$(@F).c build/cover/standalone.o $(wildcard fuzz/*.h) $(HEADERS) tests/coverage/assert.h
+	$(BUILDING)
+	@cd fuzz && $(COVER) $(COUNTERS) -o ../$@ -x c - -x none ../build/cover/standalone.o -lcrypt <$(<F)
+
+$(COVER_FUZZ:%=build/cover/%.profraw): build/cover/%.profraw: build/cover/%
+	@$(COUNT) $< >$<.log 2>&1 </dev/null || { cat $<.log; rm -f $@; exit 1; }
 	@echo "Ran $<: $$(tail -n 1 $<.log)"
 
 ## make coverage     how much of the core the tests run: all lines, 98 % of branches, or it fails

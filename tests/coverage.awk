@@ -6,7 +6,7 @@
 # Counted out are the branches of assertions and of nascar_check()'s HOLDS(), and
 # what is marked with a reason:
 #     if (...) /* never: the reason */
-# A mark holds for its line and, if that does not end a statement, up to the
+# A mark holds for its line and, if that does not end in ; { or }, up to the
 # line that does. A mark where everything happens is an error.
 
 FNR == 1 { files++ }
@@ -24,7 +24,7 @@ files == 1 && !end {
     marked[FNR] = mark
     counted_out[FNR] = out || mark
     sub(/ *\/\*.*$/, "", code)
-    if (code ~ /[;}]$/)
+    if (code ~ /[;{}]$/)
         mark = out = 0
 }
 
@@ -62,7 +62,7 @@ server && /^BRDA:/ {
     if (part[4] + 0 > 0)
         branches_run++
     else if (missing[line] !~ /never runs/)
-        missing[line] = missing[line] sprintf(" condition %d is never %s;", part[2] + 1, part[3] == 0 ? "true" : "false")
+        missing[line] = missing[line] sprintf(" condition %d is never %s;", part[2] + 1, part[3] % 2 == 0 ? "true" : "false")
 }
 
 END {

@@ -71,7 +71,8 @@ one() {
                 result="broken: it does not compile: $(grep -m 1 error: "$where/$program.build")"
                 break
             fi
-            if ! run "$where" "$program" 120; then
+            limit=$(awk -v program="$program" '$2 == program { print int($1 / 250) + 60 }' "$out/times")
+            if ! run "$where" "$program" "$limit"; then
                 result="caught by $program"
                 break
             fi
