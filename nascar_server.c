@@ -49,12 +49,23 @@
 #define PRODUCT_CHARS 63u      /* PSET PROD; its STAT is cut to CHAT_CHARS */
 #define WATCHES_ASKED 25u      /* PADDs of a buddy link */
 #define ROWS_ASKED 100u        /* most rows of a leaderboard at once */
-#define CHAT_LINES 200u        /* PROTOCOL 5: kept for an abuse report */
-#define REPORTS 256u
 #define REPORTS_PER_PERSONA 16u
-#define REPORT_LINES 8192u     /* of all reports */
 #define REPORT_LINES_A_STEP 32u
 #define UNKNOWN_KINDS 10u      /* PROTOCOL 6: ten unknown kinds close */
+
+/* Sizes of tables that no option changes; whoever compiles this may. */
+#ifndef CHAT_LINES
+#define CHAT_LINES 200u        /* PROTOCOL 5: kept for an abuse report */
+#endif
+#ifndef REPORTS
+#define REPORTS 256u
+#endif
+#ifndef REPORT_LINES
+#define REPORT_LINES 8192u     /* of all reports */
+#endif
+#ifndef ADDRESSES_KEPT
+#define ADDRESSES_KEPT 1024u   /* without a connection, for what they did lately */
+#endif
 
 #define HEADER_BYTES 12u
 #define INBOX_BYTES 2048u      /* PROTOCOL 1: one frame of up to 2 KiB */
@@ -211,10 +222,8 @@ static void store_le32(uint8_t *p, uint32_t v)
 
 static uint64_t load_le64(const uint8_t *p)
 {
-    uint64_t v = 0;
-    for (int i = 7; i >= 0; i--)
-        v = v << 8 | p[i];
-    return v;
+    return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 | (uint64_t)p[4] << 32 |
+           (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 | (uint64_t)p[7] << 56;
 }
 
 /* Two's complement without implementation-defined conversion. */
@@ -1010,7 +1019,7 @@ static uint32_t ssc2_decode(const uint8_t *key, uint32_t key_size, const char *t
 /* The mask repeats; an empty one is "GS". */
 /*@ requires \valid_read(mask + (0 .. mask_size - 1));
     assigns \nothing; */
-static uint8_t mask_byte(const char *mask, size_t mask_size, size_t i)
+static uint8_t mask_byte(const char *mask, size_t mask_size, uint32_t i)
 {
     return (uint8_t)(mask_size > 0 ? mask[i % mask_size] : i % 2 ? 'S' : 'G');
 }
@@ -1026,7 +1035,8 @@ static uint8_t mask_byte(const char *mask, size_t mask_size, size_t i)
     ensures \result != NOT_THERE ==> \forall integer i; 0 <= i < \result ==> out[i] != 0; */
 static uint32_t mask_decode(const char *mask, const char *text, char out[SSC2_CHARS + 1])
 {
-    size_t mask_size = strlen(mask), n = 0;
+    size_t mask_size = strlen(mask);
+    size_t n = 0;
     uint8_t last = 0;
     /*@ loop invariant n <= SSC2_CHARS && 2 * n <= \at(strlen(text), Pre);
         loop invariant \forall integer i; 0 <= i <= \at(strlen(text), Pre) ==> text[i] == \at(text[i], Pre);
@@ -1038,7 +1048,7 @@ static uint32_t mask_decode(const char *mask, const char *text, char out[SSC2_CH
         if (high < 0 || low < 0 || n == SSC2_CHARS)
             return NOT_THERE;
         uint8_t c = (uint8_t)(high * 16 + low);
-        uint8_t v = c ^ mask_byte(mask, mask_size, n);
+        uint8_t v = c ^ mask_byte(mask, mask_size, (uint32_t)n);
         out[n] = (char)(uint8_t)((v >> 3 | (uint32_t)v << 5) ^ last);
         if (!out[n])
             return NOT_THERE;
@@ -1268,7 +1278,7 @@ static const char *config_set(struct config *config, const struct setting *setti
     size_t used, n = strlen(value);
     struct config_room room;
     int word;
-    switch (setting->type) {
+    switch (setting->type) { /* never: a setting has a type */
     case SET_NUMBER:
         return parse_number(value, setting->min, setting->max, field) ? NULL : "a number";
     case SET_SECONDS:
@@ -1308,7 +1318,7 @@ static const char *config_set(struct config *config, const struct setting *setti
         copy_text(config->down, sizeof config->down, value);
         return NULL;
     }
-    return "a key of the core";
+    return "a key of the core"; /* never: see above */
 }
 
 static const struct setting *find_setting(const char *key)
@@ -1591,6 +1601,7 @@ struct buddy {
     uint32_t asked;   /* those of them that PADD asked for */
     uint32_t show;    /* what PSET said: enum show, and two texts */
     bool delivers;    /* messages that were kept come next */
+    uint32_t telling; /* so many bytes are still to be written until one of them is told */
     char product[PRODUCT_CHARS + 1];
     char status[CHAT_CHARS + 1];
 };
@@ -1614,7 +1625,8 @@ struct message {
     uint32_t to, next; /* a persona, and its next message */
     uint32_t id;
     int64_t sent_s, until_s;
-    bool told; /* its RECV is written; the record that ends it is on its way */
+    bool told; /* its RECV is in the outbox */
+    bool over; /* ... and written; the record that ends it is on its way */
     char type[5];
     char from[PERSONA_CHARS + 1];
     char body[CHAT_CHARS + 1];
@@ -1867,8 +1879,8 @@ static size_t lay_out(struct nascar *s, const struct nascar_limits *limits)
     place_pool(&s->presences, &at, clients * 4 + 64, sizeof(struct presence));
     place_pool(&s->rooms, &at, limits->rooms, sizeof(struct room));
     place_pool(&s->pairs, &at, clients, sizeof(struct pair));
-    /* Each connection has one; 1024 more remember who was here. */
-    place_pool(&s->addresses, &at, conns + 1024, sizeof(struct address));
+    /* Each connection has one; some more remember who was here. */
+    place_pool(&s->addresses, &at, conns + ADDRESSES_KEPT, sizeof(struct address));
     place_pool(&s->directory, &at, limits->directory_sessions, sizeof(struct directory_session));
     place_pool(&s->buddies, &at, conns, sizeof(struct buddy));
     place_pool(&s->watches, &at, conns * (ROSTER_PER_PERSONA + WATCHES_ASKED), sizeof(struct watch));
@@ -1893,7 +1905,7 @@ static size_t lay_out(struct nascar *s, const struct nascar_limits *limits)
     s->timers = place(&at, s->timer_count, sizeof(struct timer));
     /* A room has two nodes (list, population), a presence one. */
     s->nodes = place(&at, 2ull * s->rooms.capacity + s->presences.capacity, sizeof(struct node));
-    return at <= SIZE_MAX / 2 ? (size_t)at : 0;
+    return at <= SIZE_MAX / 2 ? (size_t)at : 0; /* never: not where tests run, with 64 bits */
 }
 
 size_t nascar_arena_size(const struct nascar_limits *limits)
@@ -2196,7 +2208,7 @@ static void timer_start_at(struct nascar *s, uint32_t i, enum queue queue, uint6
 
 static uint32_t queue_ms(const struct nascar *s, enum queue queue)
 {
-    switch (queue) {
+    switch (queue) { /* never: it is one of these */
     case Q_FIRST_FRAME: return s->config.first_frame_ms;
     case Q_LINGER: return s->config.linger_ms;
     case Q_BUDDY_LOGIN: return s->config.buddy_login_ms;
@@ -2208,11 +2220,11 @@ static uint32_t queue_ms(const struct nascar *s, enum queue queue)
     case Q_RACE_START: return s->config.race_start_ms;
     case Q_DIRECTORY: return DIRECTORY_MS;
     case Q_ADDRESS: return ADDRESS_MS;
-    case Q_NONE:
+    case Q_NONE: /* never: timers are not started there */
     case QUEUES: break;
     }
     assert(false);
-    return 0;
+    return 0; /* never: see above */
 }
 
 static void timer_start(struct nascar *s, uint32_t i, enum queue queue)
@@ -2385,7 +2397,7 @@ static void mark_ready(struct nascar *s, uint32_t c)
 static void mark_stalled(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
-    if (!conn->stalled)
+    if (!conn->stalled) /* never: who waits in that queue does not run */
         enqueue(s, &s->stalled, c, offsetof(struct conn, next_stalled));
     conn->stalled = true;
 }
@@ -2402,8 +2414,8 @@ static uint32_t outbox_free(const struct conn *conn)
 static void count_crowded(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
-    bool crowded = conn->state == CONN_PERSONA && !conn->closing && !conn->slow && conn->player != NONE &&
-                   player_at(s, conn->player)->room != NONE && outbox_free(conn) < REPLY_BYTES + CHAT_BYTES;
+    bool in_room = conn->player != NONE && player_at(s, conn->player)->room != NONE;
+    bool crowded = in_room && !conn->closing && !conn->slow && outbox_free(conn) < REPLY_BYTES + CHAT_BYTES;
     if (crowded == conn->crowded)
         return;
     conn->crowded = crowded;
@@ -2419,7 +2431,7 @@ static void count_crowded(struct nascar *s, uint32_t c)
 static void conn_doom(struct nascar *s, uint32_t c, const char *reason)
 {
     struct conn *conn = conn_at(s, c);
-    if (conn->state == CONN_FREE || conn->doomed || conn->closing)
+    if (conn->closing)
         return;
     if (conn->state != CONN_CONTROL) {
         uint32_t line = log_conn(s, NASCAR_LOG_INFO, "close", c);
@@ -2440,7 +2452,7 @@ static void conn_doom(struct nascar *s, uint32_t c, const char *reason)
 static void conn_write(struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size)
 {
     struct conn *conn = conn_at(s, c);
-    if (conn->state == CONN_FREE || conn->closing)
+    if (conn->closing)
         return;
     if (outbox_free(conn) < size) {
         conn_doom(s, c, "outbox full");
@@ -2610,7 +2622,7 @@ bool nascar_next_hash_job(struct nascar *s, struct nascar_hash_job *job)
 static void free_taken(struct nascar *s)
 {
     if (s->record_taken == s->record_count) {
-        s->retry = s->retry || s->record_count == RECORDS;
+        s->retry = s->record_count == RECORDS; /* nothing is left of the last step */
         s->record_taken = s->record_count = 0;
     }
     if (s->job_taken == s->job_count) {
@@ -2718,7 +2730,7 @@ static uint32_t feed_next(const struct nascar *s, const struct feed *feed, const
         return NONE;
     if (sub->cursor == 0) {
         i = feed->head;
-    } else if (sub->at != NONE && node_at(s, sub->at)->linked && node_at(s, sub->at)->seq == sub->cursor) {
+    } else if (node_at(s, sub->at)->linked && node_at(s, sub->at)->seq == sub->cursor) {
         i = node_at(s, sub->at)->next;
     } else {
         while (node_at(s, i)->prev != NONE && node_at(s, node_at(s, i)->prev)->seq > sub->cursor)
@@ -3132,7 +3144,7 @@ static bool send_user_row(struct nascar *s, uint32_t player)
 static bool send_population_row(struct nascar *s, struct player *p)
 {
     struct row *row = &s->population_row;
-    uint64_t newest = s->population_feed.tail == NONE ? 0 : node_at(s, s->population_feed.tail)->seq;
+    uint64_t newest = node_at(s, s->population_feed.tail)->seq; /* the hub is always there */
     uint32_t i = feed_next(s, &s->population_feed, &p->populations);
     if (i == NONE)
         return false;
@@ -3251,7 +3263,7 @@ static void pump(struct nascar *s, uint32_t c)
     if (conn->state != CONN_PERSONA)
         return;
     struct player *p = player_at(s, conn->player);
-    while (!conn->closing && outbox_free(conn) >= REPLY_BYTES + ROW_BYTES) {
+    while (outbox_free(conn) >= REPLY_BYTES + ROW_BYTES) {
         if (!send_leaderboard_row(s, p) && !send_room_row(s, p) && !send_user_row(s, conn->player) &&
             !send_rank_row(s, p) && !send_population_row(s, p)) {
             conn->behind = false;
@@ -3303,15 +3315,14 @@ static uint32_t room_create(struct nascar *s, const char *name, const char *desc
 static void room_delete(struct nascar *s, uint32_t r)
 {
     struct room *room = room_at(s, r);
+    uint32_t *link = &s->dirty_rooms;
     assert(room->created && room->count == 0 && room->users.head == NONE);
+    assert(room->dirty); /* somebody has just left it */
     index_remove(s, &s->room_names, hash_name(s, room->name), r);
-    for (uint32_t *link = &s->dirty_rooms; room->dirty; link = &room_at(s, *link)->next_dirty) {
-        if (*link == r) {
-            *link = room->next_dirty;
-            room->dirty = false;
-            break;
-        }
-    }
+    while (*link != r)
+        link = &room_at(s, *link)->next_dirty;
+    *link = room->next_dirty;
+    room->dirty = false;
     room->gone = true;
     feed_unlink(s, &s->population_feed, population_node(r));
     s->population_row.size = 0; /* a +pop with this room in it may be of its last moment */
@@ -3582,6 +3593,8 @@ static void buddy_remove(struct nascar *s, uint32_t buddy)
     uint32_t persona = b->persona;
     while (b->watches != NONE)
         watch_drop(s, buddy, watch_at(s, b->watches)->persona, WATCH_ROSTER | WATCH_ASKED);
+    for (uint32_t i = p->messages; i != NONE; i = message_at(s, i)->next)
+        message_at(s, i)->told = message_at(s, i)->over; /* the next link is told what this one was not */
     enum show old = presence_of(s, persona);
     conn_at(s, b->conn)->buddy = NONE;
     p->buddy = NONE;
@@ -3646,7 +3659,7 @@ static void pump_buddy(struct nascar *s, uint32_t c)
         send_row(s, c);
     }
     while (b->delivers) {
-        if (outbox_free(conn) < REPLY_BYTES + CHAT_BYTES)
+        if (b->telling > 0 || outbox_free(conn) < REPLY_BYTES + CHAT_BYTES)
             return;
         if (s->record_count == RECORDS) { /* each ends with a record of its own */
             mark_ready(s, c);
@@ -4432,10 +4445,10 @@ static bool is_name_free(const struct nascar *s, const char *name)
     return find_persona(s, name) == NONE && find_room(s, name) == NONE;
 }
 
-/* An account as a record: `acct` makes it, `edit` says what it is now. */
-static void write_account(struct outgoing *f, const char *kind, const struct account *a)
+/* An account as a record. */
+static void write_account(struct outgoing *f, const struct account *a)
 {
-    frame_begin(f, kind, "");
+    frame_begin(f, "acct", "");
     put_number(f, tag_CREATED, a->created_s);
     put_number(f, tag_LAST, a->last_login_s);
     put_number(f, tag_BAN, a->banned);
@@ -4443,6 +4456,20 @@ static void write_account(struct outgoing *f, const char *kind, const struct acc
     put_text(f, tag_HASH, a->hash);
     put_text(f, tag_MAIL, a->mail);
     put_text(f, tag_SPAM, a->spam);
+}
+
+/* What a request changes of an account, and nothing else: another change of it
+ * may be on its way to the disk. */
+static void write_edit(struct outgoing *f, const struct account *a, const struct request *q, const char *hash)
+{
+    frame_begin(f, "edit", "");
+    put_text(f, tag_NAME, a->name);
+    if (hash[0])
+        put_text(f, tag_HASH, hash);
+    if (has_tag(q, tag_MAIL))
+        put_text(f, tag_MAIL, a->mail);
+    if (has_tag(q, tag_SPAM))
+        put_text(f, tag_SPAM, a->spam);
 }
 
 /* Reads a text that stays as it is if it is not there. */
@@ -4479,7 +4506,7 @@ static enum failure create_account(struct nascar *s, uint32_t c, const struct re
     copy_text(a.spam, sizeof a.spam, "NN");
     a.created_s = s->wall_s;
     get_account_fields(q, &a);
-    write_account(&s->frame, "acct", &a);
+    write_account(&s->frame, &a);
     copy_text(persona, sizeof persona, name);
     if (with_persona && is_name_free(s, persona))
         put_text(&s->frame, tag_PERSONAS, persona);
@@ -4708,7 +4735,7 @@ static enum failure do_edit(struct nascar *s, uint32_t c, const struct request *
     }
     struct account changed = *a;
     get_account_fields(q, &changed);
-    write_account(&s->frame, "edit", &changed);
+    write_edit(&s->frame, &changed, q, "");
     send_record(s, c);
     return OK;
 }
@@ -4724,10 +4751,8 @@ static enum failure verdict_edit(struct nascar *s, uint32_t c, const struct requ
     wipe(fresh, sizeof fresh);
     if (renew && !hash[0])
         return NOT_KEPT;
-    if (renew)
-        copy_text(changed.hash, sizeof changed.hash, hash);
     get_account_fields(q, &changed);
-    write_account(&s->frame, "edit", &changed);
+    write_edit(&s->frame, &changed, q, renew ? hash : "");
     send_record(s, c);
     return OK;
 }
@@ -4954,7 +4979,7 @@ static void news_short(struct nascar *s, uint32_t c, const struct request *q)
             max = strlen(line) - (line[0] != 0);
             f->size = start;
             put_text(f, tags[i], line);
-        } while (f->size + rest > NEWS_REPLY_BYTES && line[0]);
+        } while (f->size + rest > NEWS_REPLY_BYTES);
     }
     send_frame(s, c);
 }
@@ -5309,8 +5334,9 @@ static uint32_t target_of_token(const struct nascar *s, const char *text, const 
 {
     size_t n = strlen(text), m = strlen(name);
     char a[PERSONA_CHARS + 1];
+    assert(m <= PERSONA_CHARS);
     for (size_t i = n; i-- > m + 1;) {
-        if (text[i] != '_' || text[i - m - 1] != '_' || m > PERSONA_CHARS)
+        if (text[i] != '_' || text[i - m - 1] != '_')
             continue;
         memcpy(a, text + i - m, m);
         a[m] = 0;
@@ -5565,8 +5591,8 @@ static enum failure applied_rank(struct nascar *s, uint32_t c, const struct requ
     reply(s, c, q, OK);
     /* Back from that race, or from one before the present one? */
     (void)get_text(q, tag_AUTH, ticket, sizeof ticket);
-    if (p->pair != NONE && read_ticket(ticket, bytes, sizeof bytes) &&
-        memcmp(bytes, pair_at(s, p->pair)->ticket, sizeof bytes) == 0)
+    (void)read_ticket(ticket, bytes, sizeof bytes); /* do_rank has read it */
+    if (p->pair != NONE && memcmp(bytes, pair_at(s, p->pair)->ticket, sizeof bytes) == 0)
         race_leave(s, player);
     return OK;
 }
@@ -5961,27 +5987,33 @@ static void write_message_record(struct outgoing *f, const struct message *m, co
     put_text(f, tag_BODY, m->body);
 }
 
-/* A message is gone when it has been written to its reader. It may come twice
- * if the power fails in that moment, but it is not lost. */
+/* A message is gone when it has been written to its reader, not before. It may
+ * come twice if the link breaks or the power fails in that moment, but it is not
+ * lost. */
 static bool send_kept_message(struct nascar *s, uint32_t buddy)
 {
-    const struct buddy *b = buddy_at(s, buddy);
+    struct buddy *b = buddy_at(s, buddy);
+    const struct conn *conn = conn_at(s, b->conn);
     uint32_t i = persona_at(s, b->persona)->messages;
-    while (i != NONE && message_at(s, i)->told)
+    while (i != NONE && message_at(s, i)->over)
         i = message_at(s, i)->next;
     if (i == NONE)
         return false;
     struct message *m = message_at(s, i);
     uint32_t from = find_persona(s, m->from);
-    m->told = true;
+    bool dropped = m->until_s <= s->wall_s || (from != NONE && ignores(s, b->persona, from));
+    if (!m->told && !dropped) {
+        m->told = true;
+        write_recv(&s->row_frame, m->from, m->type, m->sent_s, m->body);
+        send_row(s, b->conn);
+        b->telling = conn->out_end - conn->out_start;
+        return true;
+    }
+    m->told = m->over = true;
     frame_begin(&s->frame, "dmsg", "");
     put_number(&s->frame, tag_ID, m->id);
     put_text(&s->frame, tag_PERS, persona_at(s, b->persona)->name);
     queue_record(s, NONE, 0, false);
-    if (m->until_s <= s->wall_s || (from != NONE && ignores(s, b->persona, from)))
-        return true;
-    write_recv(&s->row_frame, m->from, m->type, m->sent_s, m->body);
-    send_row(s, b->conn);
     return true;
 }
 
@@ -6178,8 +6210,8 @@ static void pump_control(struct nascar *s, uint32_t c)
     for (; conn->listed < s->players.high && outbox_free(conn) >= REPLY_BYTES; conn->listed++)
         if (player_at(s, conn->listed)->link == LIVE)
             send_who_line(s, c, player_at(s, conn->listed));
-    if (conn->listed < s->players.high || outbox_free(conn) < REPLY_BYTES)
-        return;
+    if (outbox_free(conn) < REPLY_BYTES)
+        return; /* the rest, and the end, when it has drained */
     conn->behind = false;
     frame_begin(&s->frame, "cwho", "");
     put_number(&s->frame, tag_STATUS, failures[OK].status);
@@ -6221,9 +6253,7 @@ static enum failure verdict_control_password(struct nascar *s, uint32_t c, const
         return refuse_control(s, c, q, NOT_KEPT, "the password could not be hashed");
     if (account == NONE)
         return create_account(s, c, q, name, hash, true);
-    struct account changed = *account_at(s, account);
-    copy_text(changed.hash, sizeof changed.hash, hash);
-    write_account(&s->frame, "edit", &changed);
+    write_edit(&s->frame, account_at(s, account), q, hash);
     send_record(s, c);
     return OK;
 }
@@ -6440,7 +6470,7 @@ static void conn_run(struct nascar *s, uint32_t c)
             conn_doom(s, c, "broken frame");
             settle(s);
         }
-        if (state != FRAME_WHOLE || outbox_free(conn) < REPLY_BYTES || (conn->behind && conn->state == CONN_CONTROL))
+        if (state != FRAME_WHOLE || outbox_free(conn) < REPLY_BYTES)
             return; /* goes on with more input, or when its outbox has drained */
         if (s->entropy_size < STEP_ENTROPY || s->record_count == RECORDS || s->job_count == RECORDS) {
             mark_stalled(s, c);
@@ -6539,20 +6569,20 @@ static void note_date(struct nascar *s, int64_t date_s)
 }
 
 /* An account without a hash would take any password. */
-static bool has_hash(const struct request *q)
+static bool get_hash(const struct request *q, char hash[HASH_CHARS + 1])
 {
-    char hash[HASH_CHARS + 1];
-    uint32_t size = get_text(q, tag_HASH, hash, sizeof hash);
+    uint32_t size = get_text(q, tag_HASH, hash, HASH_CHARS + 1);
     return size > 0 && size <= HASH_CHARS;
 }
 
 static enum failure apply_acct(struct nascar *s, const struct request *q)
 {
-    char name[ANY_NAME_CHARS + 1], list[PERSONA_LIST_CHARS + 1], persona[PERSONA_CHARS + 2];
+    char name[ANY_NAME_CHARS + 1], hash[HASH_CHARS + 1];
+    char list[PERSONA_LIST_CHARS + 1], persona[PERSONA_CHARS + 2];
     get_name(q, tag_NAME, name);
     if (!valid_name(name, ACCOUNT_CHARS))
         return BAD_NAME;
-    if (!has_hash(q))
+    if (!get_hash(q, hash))
         return MISSING;
     if (find_account(s, name) != NONE)
         return TAKEN;
@@ -6561,7 +6591,7 @@ static enum failure apply_acct(struct nascar *s, const struct request *q)
         return SERVER_FULL;
     struct account *a = account_at(s, i);
     copy_text(a->name, sizeof a->name, name);
-    (void)get_text(q, tag_HASH, a->hash, sizeof a->hash);
+    copy_text(a->hash, sizeof a->hash, hash);
     get_account_fields(q, a);
     a->banned = get_number(q, tag_BAN, 0) != 0;
     a->created_s = get_number(q, tag_CREATED, 0);
@@ -6584,17 +6614,19 @@ static enum failure apply_acct(struct nascar *s, const struct request *q)
 
 static enum failure apply_edit(struct nascar *s, const struct request *q)
 {
-    char name[ANY_NAME_CHARS + 1];
+    char name[ANY_NAME_CHARS + 1], hash[HASH_CHARS + 1];
     get_name(q, tag_NAME, name);
     uint32_t i = find_account(s, name);
     if (i == NONE)
         return NO_ACCOUNT;
-    if (!has_hash(q))
-        return MISSING;
     struct account *a = account_at(s, i);
-    (void)get_text(q, tag_HASH, a->hash, sizeof a->hash);
+    if (has_tag(q, tag_HASH)) { /* else it stays */
+        if (!get_hash(q, hash))
+            return MISSING;
+        copy_text(a->hash, sizeof a->hash, hash);
+    }
     get_account_fields(q, a);
-    a->banned = get_number(q, tag_BAN, 0) != 0;
+    a->banned = get_number(q, tag_BAN, a->banned) != 0;
     return OK;
 }
 
@@ -7007,11 +7039,13 @@ static void record_failed(struct nascar *s, const uint8_t *bytes, uint32_t size)
 
 /* ---- The whole of it, as records ------------------------------------------ */
 
+#define KEPT_LOOKS 64u /* items that one call goes through at most */
+
 /* One record for each thing that is kept; false if this one need not be. */
 
 static bool write_kept_account(const struct nascar *s, uint32_t i, struct outgoing *f)
 {
-    write_account(f, "acct", account_at(s, i));
+    write_account(f, account_at(s, i));
     put_personas(s, f, account_at(s, i));
     return true;
 }
@@ -7019,16 +7053,20 @@ static bool write_kept_account(const struct nascar *s, uint32_t i, struct outgoi
 static bool write_kept_ticket(const struct nascar *s, uint32_t i, struct outgoing *f)
 {
     const struct persona *p = persona_at(s, i);
+    if (p->ticket_until_s <= s->wall_s)
+        return false;
     write_ticket_record(f, p->name, p->ticket_hash, p->ticket_until_s);
-    return p->ticket_until_s > s->wall_s;
+    return true;
 }
 
 static bool write_kept_figures(const struct nascar *s, uint32_t i, struct outgoing *f)
 {
+    if (!is_ranked(s, i))
+        return false;
     frame_begin(f, "stat", "");
     put_figures(f, tag_P1, &persona_at(s, i)->figures);
     put_text(f, tag_PERS, persona_at(s, i)->name);
-    return is_ranked(s, i);
+    return true;
 }
 
 static bool write_kept_edge(const struct nascar *s, uint32_t i, struct outgoing *f)
@@ -7044,25 +7082,31 @@ static bool write_kept_race(const struct nascar *s, uint32_t i, struct outgoing 
     const struct open_race *race = race_at(s, i);
     const char *name[2] = {"", ""};
     char ticket[33];
+    if (race->when_s + RACE_S <= s->wall_s)
+        return false;
     for (uint32_t side = 0; side < 2; side++)
         if (race->persona[side] != NONE)
             name[side] = persona_at(s, race->persona[side])->name;
     write_hex(ticket, race->ticket, sizeof race->ticket);
     write_race_record(f, ticket, race->when_s, name[0], name[1], race->reported, race->told);
-    return race->when_s + RACE_S > s->wall_s;
+    return true;
 }
 
 static bool write_kept_message(const struct nascar *s, uint32_t i, struct outgoing *f)
 {
     const struct message *m = message_at(s, i);
+    if (m->over || m->until_s <= s->wall_s)
+        return false;
     write_message_record(f, m, persona_at(s, m->to)->name);
-    return !m->told && m->until_s > s->wall_s;
+    return true;
 }
 
 static bool write_kept_report(const struct nascar *s, uint32_t i, struct outgoing *f)
 {
+    if (report_at(s, i)->draft)
+        return false;
     write_report_record(f, report_at(s, i));
-    return !report_at(s, i)->draft;
+    return true;
 }
 
 static bool write_kept_line(const struct nascar *s, uint32_t i, struct outgoing *f)
@@ -7084,17 +7128,22 @@ bool nascar_next_kept(const struct nascar *s, struct nascar_cursor *cursor, stru
                   {&s->races, write_kept_race},       {&s->messages, write_kept_message},
                   {&s->reports, write_kept_report},   {&s->report_lines, write_kept_line}};
     struct outgoing f;
+    uint32_t looked_at = 0;
+    memset(record, 0, sizeof *record);
+    record->conn = NONE;
     for (; cursor->table < sizeof tables / sizeof tables[0]; cursor->table++, cursor->item = 0) {
         const struct pool *pool = tables[cursor->table].pool;
         while (cursor->item < pool->high) {
             uint32_t i = cursor->item++;
+            if (++looked_at > KEPT_LOOKS) { /* what need not be kept takes time, too */
+                cursor->item--;
+                return true;
+            }
             if (!is_live(s, pool, i) || !tables[cursor->table].write(s, i, &f))
                 continue;
             frame_end(&f);
             assert(f.size <= RECORD_BYTES);
             memcpy(cursor->bytes, f.bytes, f.size);
-            memset(record, 0, sizeof *record);
-            record->conn = NONE;
             record->size = f.size;
             record->bytes = cursor->bytes;
             return true;
@@ -7142,11 +7191,10 @@ static void address_forget(struct nascar *s, uint32_t i)
 static uint32_t address_for_conn(struct nascar *s, uint32_t ipv4)
 {
     uint32_t i = address_take(s, ipv4);
-    while (i == NONE && s->queue[Q_ADDRESS].head != NONE) {
+    while (i == NONE) { /* there are more entries than connections: one is not in use */
         address_forget(s, s->queue[Q_ADDRESS].head - s->address_timers);
         i = address_take(s, ipv4);
     }
-    assert(i != NONE); /* there are more entries than connections */
     return i;
 }
 
@@ -7192,7 +7240,7 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
 static void conn_bytes(struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size)
 {
     struct conn *conn = conn_at(s, c);
-    if (timer_at(s, conn_timer(c, T_IDLE))->queue != Q_NONE && conn->wait == WAIT_NONE)
+    if (timer_at(s, conn_timer(c, T_IDLE))->queue != Q_NONE) /* not while it waits */
         timer_start(s, conn_timer(c, T_IDLE), Q_IDLE);
     while (size > 0 && !conn->closing) {
         uint32_t n = min_u32(size, INBOX_BYTES - conn->in_size);
@@ -7235,6 +7283,8 @@ static void conn_drained(struct nascar *s, uint32_t c, uint32_t size)
     struct conn *conn = conn_at(s, c);
     uint32_t queued = conn->out_end - conn->out_start;
     conn->out_start += min_u32(size, queued);
+    if (conn->buddy != NONE)
+        buddy_at(s, conn->buddy)->telling -= min_u32(size, buddy_at(s, conn->buddy)->telling);
     if (size < queued && !conn->slow) {
         conn->slow = true;
         timer_start(s, conn_timer(c, T_SLOW), Q_SLOW);
@@ -7318,7 +7368,7 @@ static void turn_wheel(struct nascar *s)
 static void timer_fired(struct nascar *s, uint32_t i, enum queue queue)
 {
     uint32_t c = i / CONN_TIMERS;
-    switch (queue) {
+    switch (queue) { /* never: it is one of these */
     case Q_FIRST_FRAME: conn_doom(s, c, "no frame in time"); break;
     case Q_LINGER: conn_doom(s, c, "directory done"); break;
     case Q_BUDDY_LOGIN: conn_doom(s, c, "no buddy login in time"); break;
@@ -7338,7 +7388,7 @@ static void timer_fired(struct nascar *s, uint32_t i, enum queue queue)
         break;
     case Q_DIRECTORY: session_remove(s, i - s->directory_timers); break;
     case Q_ADDRESS: address_forget(s, i - s->address_timers); break;
-    case Q_NONE:
+    case Q_NONE: /* never: nothing is due there */
     case QUEUES: assert(false); break;
     }
     settle(s);
@@ -7571,9 +7621,19 @@ static const char *check_index(const struct nascar *s, const struct index *index
     return NULL;
 }
 
+/* How many of a pool's timers say that they are queued. Those of what was never
+ * in use have never been touched. */
+static uint32_t timers_queued(const struct nascar *s, uint32_t first, uint32_t count)
+{
+    uint32_t queued = 0;
+    for (uint32_t i = first; i < first + count; i++)
+        queued += timer_at(s, i)->queue != Q_NONE;
+    return queued;
+}
+
 static const char *check_timers(const struct nascar *s)
 {
-    uint32_t queued = 0, marked = 0;
+    uint32_t queued = 0;
     for (uint32_t queue = Q_NONE + 1; queue < QUEUES; queue++) {
         uint32_t prev = NONE;
         for (uint32_t i = s->queue[queue].head; i != NONE; i = timer_at(s, i)->next) {
@@ -7585,8 +7645,10 @@ static const char *check_timers(const struct nascar *s)
         }
         HOLDS(s->queue[queue].tail == prev, "a queue of timers does not end at its end");
     }
-    for (uint32_t i = 0; i < s->timer_count; i++)
-        marked += timer_at(s, i)->queue != Q_NONE;
+    uint32_t marked = timers_queued(s, 0, s->conns.high * CONN_TIMERS) +
+                      timers_queued(s, s->pair_timers, s->pairs.high) +
+                      timers_queued(s, s->directory_timers, s->directory.high) +
+                      timers_queued(s, s->address_timers, s->addresses.high);
     HOLDS(queued == marked, "a timer says that it is queued and is not");
     return NULL;
 }
@@ -7597,10 +7659,10 @@ static uint32_t queue_length(const struct nascar *s, const struct queue_ends *q,
     uint32_t n = 0, last = NONE;
     for (uint32_t c = q->head; c != NONE; c = *(uint32_t *)(void *)((char *)conn_at(s, c) + link)) {
         last = c;
-        if (++n > s->conns.capacity)
+        if (++n > s->conns.capacity) /* never: a fault of the server */
             return UINT32_MAX;
     }
-    return last == q->tail ? n : UINT32_MAX;
+    return last == q->tail ? n : UINT32_MAX; /* never: a fault of the server */
 }
 
 static const char *check_conn(const struct nascar *s, uint32_t c)
@@ -7935,12 +7997,15 @@ const char *nascar_check(const struct nascar *s)
     HOLDS(s->record_taken <= s->record_count && s->record_count <= RECORDS, "records are counted wrongly");
     HOLDS(s->job_taken <= s->job_count && s->job_count <= RECORDS, "hash jobs are counted wrongly");
     HOLDS(s->log_taken <= s->log_size && s->log_size <= LOG_BYTES, "log lines are counted wrongly");
-    for (size_t i = 0; !broken && i < sizeof pools / sizeof pools[0]; i++)
+    for (size_t i = 0; !broken && i < sizeof pools / sizeof pools[0]; i++) { /* never: a fault of the server */
         broken = check_pool(s, pools[i]);
-    for (size_t i = 0; !broken && i < sizeof tables / sizeof tables[0]; i++)
+    }
+    for (size_t i = 0; !broken && i < sizeof tables / sizeof tables[0]; i++) { /* never: a fault of the server */
         broken = check_index(s, tables[i].index, tables[i].pool, tables[i].pool->live);
-    for (size_t i = 0; !broken && i < sizeof checks / sizeof checks[0]; i++)
+    }
+    for (size_t i = 0; !broken && i < sizeof checks / sizeof checks[0]; i++) { /* never: a fault of the server */
         broken = checks[i](s);
+    }
     return broken;
 }
 
@@ -9477,7 +9542,7 @@ static void journal_failed(struct shell *sh, uint64_t end)
     (void)sh->sys->truncate(sh->world, sh->journal.fd, end);
     journal_close(sh, &sh->journal);
     sh->journal_lost = true;
-    sh->compaction.again_ms = sh->now_ms;
+    sh->compaction.again_ms = sh->compaction.began_ms + RECOVER_RETRY_MS; /* not again and again on a full disk */
 }
 
 /* A fresh journal could not be made; another try comes later. */
@@ -9717,7 +9782,7 @@ static void journal_replay(struct shell *sh, struct journal_reader *r)
     }
     sh->journal.size = r->at;
     sh->journal.number = r->number;
-    sh->journal.unsynced = true; /* who knows what the last run came to */
+    sh->journal.unsynced = true; /* who knows what the last run came to: its name may be new, too */
 }
 
 /* Makes the state what it was, and the journal one that can be written to. A
@@ -9735,7 +9800,7 @@ static bool journal_load(struct shell *sh, struct journal_reader *r)
             shell_log(sh, NASCAR_LOG_WARN, text);
         }
         if ((r->end == JOURNAL_TORN && !sh->sys->truncate(sh->world, sh->journal.fd, r->at)) ||
-            !journal_sync(sh, &sh->journal))
+            !journal_sync(sh, &sh->journal) || !sh->sys->sync_folder(sh->world, sh->folder))
             journal_failed(sh, r->at);
     }
     if (sh->journal.fd < 0 || r->format < JOURNAL_FORMAT) {
@@ -10434,6 +10499,7 @@ static int serve(char **arguments)
         return 2;
     int status = serve_start(sh);
     if (status == 0) {
+        log_flush(sh); /* what the start had to say comes first */
         announce(sh);
         status = shell_loop(sh);
     }

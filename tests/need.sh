@@ -4,6 +4,7 @@
 #
 # usage: sh tests/need.sh core     what `make test-core` uses
 #        sh tests/need.sh all      what `make test` uses
+#        sh tests/need.sh fuzz     what `make fuzz` and `make afl` use
 #        sh tests/need.sh prove    what `make prove` uses
 #        sh tests/need.sh cross mips armhf           what `make cross` uses
 #        sh tests/need.sh test-cross mips armhf      what `make test-cross` uses
@@ -22,6 +23,14 @@ links() { echo 'int main(void) { return 0; }' | "$@" -x c - -o /dev/null; }
 
 # shellcheck disable=SC2317
 runs() { command -v "$1"; }
+
+# shellcheck disable=SC2317
+compiles_fuzzer() {
+    echo '#include <stdint.h>
+        #include <stddef.h>
+        int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) { return !p && !n; }' |
+        "$1" -fsanitize=fuzzer -x c - -o /dev/null
+}
 
 # need_cross TARGET: its compiler and, for musl, its kernel headers. Debian's
 # packages bear Debian's names of processors, or those of its compilers.
@@ -64,8 +73,16 @@ look() {
         for target; do need_cross "$target"; done
         return
     fi
+    if [ "$1" = fuzz ]; then
+        need libclang-rt-dev compiles_fuzzer clang
+        need afl++ runs afl-fuzz
+        need afl++-clang compiles_fuzzer afl-clang-fast
+        return
+    fi
     need clang-tidy clang-tidy --version
     need valgrind valgrind -q true
+    need strace strace -V
+    need llvm runs llvm-cov
 }
 
 look "$@"

@@ -1,0 +1,38 @@
+#!/bin/sh
+# Merges into corpus/NAME what covers something new: seeds, what the fuzzers
+# found, and what was there. Files of the corpus whose names begin with
+# `regression-` stay as they are.
+#
+# usage: sh fuzz/corpus.sh NAME...
+set -eu
+
+# Longer than this, and a tenth of the inputs takes half of the time.
+MOST_BYTES=${MOST_BYTES:-3000}
+
+export ASAN_OPTIONS=quarantine_size_mb=16
+seeded=build/fuzz/seeded
+rm -rf "$seeded"
+for name; do
+    mkdir -p "$seeded/$name" "build/fuzz/found/$name" "corpus/$name"
+done
+mkdir -p "$seeded/fuzz_frame" "$seeded/fuzz_step" "$seeded/fuzz_journal"
+if [ -d build/fuzz/record ]; then
+    for suite in build/fuzz/record/test_*; do
+        mkdir -p "build/fuzz/recorded/${suite##*/}"
+        # One that looks for a chance of its own, and finds none, is a seed all the same.
+        FUZZ_SEEDS="build/fuzz/recorded/${suite##*/}" timeout 300 "$suite" >/dev/null 2>&1 || true
+        find "build/fuzz/recorded/${suite##*/}" -type f -exec sh -c 'cp "$1" "$2/$(sha1sum <"$1" | cut -c1-40)"' - {} "$seeded/fuzz_step" \;
+    done
+fi
+build/fuzz/seeds "$seeded" tests/data/*.jsonl tests/data/*.rec $(find build/recordings -name '*.rec' 2>/dev/null)
+for name; do
+    merged=build/fuzz/merged/$name
+    rm -rf "$merged"
+    mkdir -p "$merged"
+    find "$seeded/$name" "build/fuzz/found/$name" -type f -size "+${MOST_BYTES}c" -delete
+    timeout 1200 "build/fuzz/libfuzzer/$name" -merge=1 -max_len="$MOST_BYTES" "$merged" "corpus/$name" "$seeded/$name" \
+        "build/fuzz/found/$name" >"build/fuzz/$name.merge.log" 2>&1 || { tail -n 30 "build/fuzz/$name.merge.log"; exit 1; }
+    find "corpus/$name" -type f ! -name 'regression-*' -delete
+    find "$merged" -type f -exec cp {} "corpus/$name" \;
+    echo "corpus/$name: $(find "corpus/$name" -type f | wc -l) files, $(cat "corpus/$name"/* | wc -c) bytes"
+done

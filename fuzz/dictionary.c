@@ -1,0 +1,74 @@
+/* The dictionary of one harness, from the server's own tables.
+ *
+ * usage: dictionary frame | step | journal
+ *
+ * SPDX-License-Identifier: MIT */
+#include "fuzz_step.h"
+
+bool fuzz_wants_hash;
+
+static void word(const void *bytes, size_t size)
+{
+    const uint8_t *p = bytes;
+    (void)putchar('"');
+    for (size_t i = 0; i < size; i++)
+        (void)printf("\\x%02x", (unsigned)p[i]);
+    (void)printf("\"\n");
+}
+
+/* A frame of this kind with nothing in it. */
+static void empty_frame(const char *kind)
+{
+    struct outgoing f;
+    frame_begin(&f, kind, "");
+    frame_end(&f);
+    word(f.bytes, f.size);
+}
+
+static void key(const char *name, const char *between)
+{
+    char text[96];
+    word(text, (size_t)snprintf(text, sizeof text, "%s%s", name, between));
+}
+
+/* An event of each type, on the first connections. */
+static void events(void)
+{
+    uint8_t head[SCRIPT_HEAD_BYTES];
+    for (uint32_t type = 0; type < SCRIPT_TYPES; type++) {
+        for (uint32_t c = 0; c < PLAYERS; c++) {
+            struct nascar_event e = {.conn = c};
+            word(head, script_write_head(head, type, &e, 0));
+        }
+    }
+    word(script_magic, sizeof script_magic);
+}
+
+int main(int argc, char **argv)
+{
+    const char *which = argc == 2 ? argv[1] : "";
+    bool frame = strcmp(which, "frame") == 0, script = strcmp(which, "step") == 0, journal = strcmp(which, "journal") == 0;
+    if (!frame && !script && !journal) {
+        (void)fprintf(stderr, "usage: dictionary frame | step | journal\n");
+        return 2;
+    }
+    for (size_t i = 0; i < COMMANDS && !journal; i++)
+        empty_frame(commands[i].kind);
+    for (size_t i = 0; i < sizeof records / sizeof records[0] && !frame; i++)
+        empty_frame(records[i].kind);
+    for (uint32_t t = 0; t < TAG_COUNT; t++)
+        key(tag_names[t], "=");
+    for (size_t i = 0; i < SETTINGS && script; i++)
+        key(settings[i].key, " = ");
+    for (uint32_t i = 0; i < SHOWS && script; i++)
+        key(show_names[i], "");
+    for (uint32_t p = 0; p < PLAYERS && script; p++)
+        key(player_names[p], "");
+    if (script)
+        events();
+    if (journal) {
+        empty_frame("btch");
+        empty_frame("nsrj");
+    }
+    return 0;
+}

@@ -1,0 +1,110 @@
+#!/bin/sh
+# Fuzzes each harness for some seconds, after the canary, whose planted bug must
+# be found. What is new stays in build/fuzz/found/NAME (make corpus takes it
+# from there), crashes in build/fuzz/crashes.
+#
+# usage: sh fuzz/run.sh libfuzzer|afl SECONDS CANARY_SECONDS NAME...
+set -u
+
+engine=$1 seconds=$2 canary_seconds=$3
+shift 3
+crashes=build/fuzz/crashes
+mkdir -p "$crashes" build/fuzz/found
+failed=0
+
+export ASAN_OPTIONS=allow_addr2line=1:print_legend=0:quarantine_size_mb=16:allocator_release_to_os_interval_ms=-1
+export UBSAN_OPTIONS=print_stacktrace=1
+export AFL_SKIP_CPUFREQ=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 AFL_NO_UI=1 AFL_NO_AFFINITY=1 AFL_BENCH_UNTIL_CRASH=''
+unset AFL_BENCH_UNTIL_CRASH
+
+# ---- libFuzzer
+
+# Without a corpus: all that it starts with is the dictionary.
+canary_libfuzzer() {
+    rm -rf build/fuzz/canary
+    mkdir -p build/fuzz/canary
+    timeout $((canary_seconds + 20)) build/fuzz/libfuzzer/canary -seed=1 -max_len=512 -max_total_time="$canary_seconds" \
+        -dict=build/fuzz/canary.dict -artifact_prefix=build/fuzz/canary/ build/fuzz/canary >build/fuzz/canary.log 2>&1
+    grep -q 'AddressSanitizer: heap-buffer-overflow' build/fuzz/canary.log
+}
+
+fuzz_libfuzzer() {
+    name=$1
+    log=build/fuzz/$name.log
+    mkdir -p "build/fuzz/found/$name" "corpus/$name"
+    : >"$log"
+    timeout $((seconds + 60)) "build/fuzz/libfuzzer/$name" -max_len=4096 -max_total_time="$seconds" -timeout=10 \
+        -print_final_stats=1 -verbosity=1 -dict="build/fuzz/$name.dict" -artifact_prefix="$crashes/$name-" \
+        "build/fuzz/found/$name" "corpus/$name" >"$log" 2>&1
+    status=$?
+    # Runs a second of processor time: the machine may be busy with other things.
+    awk -v name="$name" -v status="$status" '
+        /^stat::number_of_executed_units:/ { runs = $2 }
+        /^fuzz: .* s of processor time/ { seconds = $2 }
+        /^[0-9]+ runs, / { what = substr($0, index($0, ",") + 2) }
+        /^#[0-9]+.* cov: [0-9]+ ft: / { for (i = 1; i < NF; i++) { if ($i == "cov:") cov = $(i + 1); if ($i == "ft:") ft = $(i + 1) } }
+        END {
+            if (what) printf "%s: coverage %d, features %d, %s\n", name, cov, ft, what
+            printf "%s: %d runs, %d runs/s, %d crashes\n", name, runs, (seconds > 0 ? runs / seconds : 0), (status != 0)
+            exit (status != 0 || !runs)
+        }' "$log" && return 0
+    grep -v '^#' "$log" | tail -n 40
+    return 1
+}
+
+# ---- AFL++
+
+run_afl() { # NAME SECONDS SEEDS
+    rm -rf "build/fuzz/afl.$1"
+    timeout $(($2 + 60)) afl-fuzz -i "$3" -o "build/fuzz/afl.$1" -V "$2" -x "build/fuzz/$1.dict" -m none -t 2000 \
+        -- "build/fuzz/afl/$1" >"build/fuzz/afl.$1.log" 2>&1
+}
+
+afl_figure() { awk -F ' *: *' -v key="$2" '$1 == key { print $2 }' "build/fuzz/afl.$1/default/fuzzer_stats"; }
+
+crashes_of_afl() {
+    ls "build/fuzz/afl.$1/default/crashes" 2>/dev/null | grep -c '^id:'
+}
+
+canary_afl() {
+    rm -rf build/fuzz/canary
+    mkdir -p build/fuzz/canary
+    printf 'mesg' >build/fuzz/canary/seed
+    AFL_BENCH_UNTIL_CRASH=1 run_afl canary "$canary_seconds" build/fuzz/canary
+    [ "$(crashes_of_afl canary)" -gt 0 ]
+}
+
+fuzz_afl() {
+    name=$1
+    run_afl "$name" "$seconds" "corpus/$name"
+    if [ ! -s "build/fuzz/afl.$name/default/fuzzer_stats" ]; then
+        tail -n 30 "build/fuzz/afl.$name.log"
+        return 1
+    fi
+    mkdir -p "build/fuzz/found/$name"
+    for file in "build/fuzz/afl.$name/default/queue"/id:*src:*; do
+        [ -e "$file" ] && cp "$file" "build/fuzz/found/$name/afl-$(sha1sum <"$file" | cut -c1-40)"
+    done
+    found=$(crashes_of_afl "$name")
+    for file in "build/fuzz/afl.$name/default/crashes"/id:*; do
+        [ -e "$file" ] && cp "$file" "$crashes/$name-afl-$(sha1sum <"$file" | cut -c1-40)"
+    done
+    runs=$(afl_figure "$name" execs_done)
+    echo "$name: coverage $(afl_figure "$name" edges_found) edges, $(afl_figure "$name" corpus_count) inputs"
+    echo "$name: $runs runs, $(afl_figure "$name" execs_per_sec) runs/s, $found crashes"
+    [ "$found" = 0 ] && [ "${runs:-0}" -gt 0 ]
+}
+
+began=$(date +%s)
+if "canary_$engine"; then
+    echo "canary: found in $(($(date +%s) - began)) s"
+else
+    echo "canary: NOT FOUND in $canary_seconds s: what is below proves nothing"
+    tail -n 20 build/fuzz/canary.log build/fuzz/afl.canary.log 2>/dev/null
+    failed=1
+fi
+for name; do
+    "fuzz_$engine" "$name" >"build/fuzz/$name.line" || failed=1
+    cat "build/fuzz/$name.line"
+done
+exit $failed
