@@ -43,7 +43,7 @@ why3 config detect >"$work/why3.txt" 2>&1 || { cat "$work/why3.txt"; exit 1; }
 # alone: Frama-C has no word of the system's own headers.
 prove() {
     frama-c -c11 -machdep gcc_x86_64 -cpp-extra-args="-DNASCAR_NO_SHELL -I." "$1" \
-        -wp -wp-rte -wp-fct "$2" -wp-prover cvc4,z3 -wp-timeout "$3" -wp-par 2 2>&1
+        -wp -wp-rte -wp-fct "$2" -wp-prover cvc4,z3 -wp-timeout "$3" -wp-par "$(nproc)" 2>&1
 }
 
 prove "$source" "$functions" 10 >"$work/proof.txt"
@@ -72,7 +72,7 @@ for function in $faulty; do
     sed "$(faults | sed -n "s/^$function //p")" "$work/before.c" >"$work/faulty.c"
     [ "$(diff "$work/before.c" "$work/faulty.c" | grep -c '^>')" = 1 ] || missed="$missed $function (not planted)"
 done
-prove "$work/faulty.c" "$(echo "$faulty" | paste -sd ,)" 1 >"$work/faulty.txt"
+prove "$work/faulty.c" "$(echo "$faulty" | paste -sd ,)" 4 >"$work/faulty.txt"
 for function in $faulty; do
     grep -E '^\[wp\] \[(Failed|Timeout|Unknown)\]' "$work/faulty.txt" | grep -q "Goal typed_${function}_" || missed="$missed $function"
 done
