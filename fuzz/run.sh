@@ -19,13 +19,16 @@ if [ "$engine" = afl ]; then # it has its own, and refuses others
     unset ASAN_OPTIONS UBSAN_OPTIONS
 fi
 
+# A longer script takes the time of many short ones.
+most_bytes=1024
+
 # ---- libFuzzer
 
 # What it starts with: one short line of chat.
 canary_seed() {
     rm -rf build/fuzz/canary
     mkdir -p build/fuzz/canary
-    printf 'mesg\0\0\0\0\0\0\0\030TEXT=hello\n\0' >build/fuzz/canary/seed
+    printf 'mesg\0\0\0\0\0\0\0\037TEXT=hello to you\n\0' >build/fuzz/canary/seed
 }
 
 canary_libfuzzer() {
@@ -40,7 +43,7 @@ fuzz_libfuzzer() {
     log=build/fuzz/$name.log
     mkdir -p "build/fuzz/found/$name" "corpus/$name"
     : >"$log"
-    timeout $((seconds + 60)) "build/fuzz/libfuzzer/$name" -max_len=4096 -max_total_time="$seconds" -timeout=10 \
+    timeout $((seconds + 60)) "build/fuzz/libfuzzer/$name" -max_len="$most_bytes" -max_total_time="$seconds" -timeout=10 \
         -print_final_stats=1 -verbosity=1 -dict="build/fuzz/$name.dict" -artifact_prefix="$crashes/$name-" \
         "build/fuzz/found/$name" "corpus/$name" >"$log" 2>&1
     status=$?

@@ -10,7 +10,7 @@
 
 bool fuzz_wants_hash;
 
-enum { SEED_EVENTS = 48, CONNS = 72 };
+enum { SEED_EVENTS = 48, CONNS = 20 };
 
 static const char *folder;
 static uint8_t seed[1u << 20];
