@@ -4888,10 +4888,10 @@ static enum failure applied_pers(struct nascar *s, uint32_t c, const struct requ
     struct persona *persona = persona_at(s, number);
     struct conn *conn = conn_at(s, c);
     char ticket[2 + 2 * sizeof conn->lkey] = "$";
-    if (failure)
+    if (failure) {
         hash_ticket(conn->lkey, persona->ticket_hash);
-    if (failure)
         persona->ticket_until_s = s->wall_s + TICKET_S;
+    }
     uint32_t old = player_at(s, player)->persona;
     bool again = old != NONE, from_hub = again && player_at(s, player)->room == HUB;
     persona_off(s, player);
@@ -6410,7 +6410,7 @@ static bool dispatch(struct nascar *s, uint32_t c, const struct request *q)
         refuse_unknown(s, c, q);
         return true;
     }
-    failure = command->states & IN(conn->state) ? command->start(s, c, q) : NO_SESSION;
+    failure = (command->states & IN(conn->state)) ? command->start(s, c, q) : NO_SESSION;
     if (failure == STALL)
         return false;
     if (failure)
