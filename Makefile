@@ -27,7 +27,7 @@ RELEASE  = $(call release,$(CC),build/libc.flags)
 
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
-.PHONY: run fuzz afl corpus fuzzers-libfuzzer fuzzers-afl test test-core test-live test-cross hostile bench recordings core-checks all-checks cross-checks cross help clean distclean FORCE
+.PHONY: run test test-core test-live test-cross hostile bench coverage recordings core-checks all-checks cross-checks cross help clean distclean FORCE sim sim-kept fuzz afl corpus fuzzers-libfuzzer fuzzers-afl prove mutants
 
 ## make              build ./nascar_server: static, stripped, from one file
 nascar_server: $(SERVER) Makefile build/libc.flags
@@ -81,9 +81,13 @@ $(call in,$(WAYS),$(SUITES)): tests/$$(@F).c $$(@D)/helpers.a $(HEADERS)
 	@$(TEST_CC) $(TEST_FLAGS) $(if $(filter test_shell%,$(@F)),-Dmain=nascar_main,-DNASCAR_NO_SHELL) \
 	    -o $@ $< $(filter %.a,$^) $(CHECK_FLAGS)
 
-build/gcc/live: tests/live.c build/gcc/console.o $(HEADERS)
+build/gcc/live build/gcc/durable: tests/$$(@F).c build/gcc/console.o $(HEADERS)
 	$(BUILDING)
 	@$(TEST_CC) $(TEST_FLAGS) -o $@ $< $(filter %.o,$^)
+
+build/gcc/sim build/asan/sim: tests/sim.c $$(@D)/console.o tests/machine.h $(HEADERS)
+	$(BUILDING)
+	@$(TEST_CC) $(TEST_FLAGS) -Dmain=nascar_main -o $@ $< $(filter %.o,$^) -lcrypt
 
 build/gcc/hostile: tests/hostile.c build/gcc/console.o Makefile
 	$(BUILDING)
@@ -99,6 +103,10 @@ build/gcc/core.o: $(SERVER) Makefile
 build/gcc/cost: tests/cost.c build/gcc/console.o build/gcc/core.o nascar_server.h
 	$(BUILDING)
 	@$(TEST_CC) $(TEST_FLAGS) -no-pie -o $@ $< $(filter %.o,$^)
+
+build/gcc/load: tests/load.c $(SERVER) Makefile
+	$(BUILDING)
+	@$(TEST_CC) $(TEST_FLAGS) -o $@ $< -lcrypt
 
 build/gcc/embed: tests/embed.c build/gcc/core.o nascar_server.h
 	$(BUILDING)
@@ -150,6 +158,9 @@ build/log/binary: nascar_server FORCE
 build/log/live: build/gcc/live nascar_server FORCE
 	$(RUN) build/gcc/live ./nascar_server
 
+build/log/live-durable: build/gcc/durable nascar_server FORCE
+	$(RUN) build/gcc/durable ./nascar_server
+
 build/log/live-hostile: build/gcc/hostile nascar_server FORCE
 	$(RUN) build/gcc/hostile ./nascar_server --ms 1200
 
@@ -179,6 +190,7 @@ test:
 	$(START)
 	@$(MAKE) $(KEEP_GOING) $(JOBS) all-checks $(BROKEN)
 	@$(MAKE) $(KEEP_GOING) build/log/live $(BROKEN)
+	@$(MAKE) $(KEEP_GOING) build/log/live-durable $(BROKEN)
 	@$(MAKE) $(KEEP_GOING) build/log/live-hostile $(BROKEN)
 	@sh tests/total.sh
 
@@ -199,11 +211,98 @@ test-live:
 hostile: build/gcc/hostile nascar_server
 	build/gcc/hostile ./nascar_server
 
-## make bench        instructions of a line of chat, a move, a login, with 10 to 1000 players
-bench:
+# ---- Coverage ------------------------------------------------------------------
+# Of the core, by everything that drives it in one process. clang's counters are
+# told apart by file and function; as each program is compiled from its standard
+# input, all of them have the same file name, so that those of the server's
+# functions add up. Any program here may be the one that the report speaks of.
+#
+# COVER_SUITES are built from tests/NAME.c; a program of another kind has a rule
+# of its own for build/cover/NAME, and its run for build/cover/NAME.profraw.
+
+COVER_SUITES = $(filter-out test_console,$(SUITES))
+COVER_FUZZ   = $(basename $(notdir $(wildcard fuzz/fuzz_*.c)))
+COVER_RUNS   = $(COVER_SUITES) $(COVER_FUZZ) sim
+COVER        = clang $(STD) -O1 -g
+COUNTERS     = -I$(CURDIR)/tests/coverage -fprofile-instr-generate -fcoverage-mapping
+COUNT        = LLVM_PROFILE_FILE=$@ timeout --foreground -k 10 300
+
+$(HELPERS:%=build/cover/%.o): tests/$$(*F).c $(HEADERS)
+	$(BUILDING)
+	@$(COVER) -c -o $@ $<
+
+build/cover/helpers.a: $(HELPERS:%=build/cover/%.o)
+	@ar rcs $@ $^
+
+$(COVER_SUITES:%=build/cover/%): tests/$$(@F).c build/cover/helpers.a $(HEADERS) tests/coverage/assert.h
+	$(BUILDING)
+	@cd tests && $(COVER) $(COUNTERS) $(if $(filter test_shell%,$(@F)),-Dmain=nascar_main,-DNASCAR_NO_SHELL) \
+	    -o ../$@ -x c - -x none ../build/cover/helpers.a $(CHECK_FLAGS) <$(<F)
+
+$(COVER_SUITES:%=build/cover/%.profraw): build/cover/%.profraw: build/cover/%
+	@CK_FORK=no TRANSCRIPT=$@.bytes $(COUNT) $< >$<.log 2>&1 </dev/null || { cat $<.log; rm -f $@; exit 1; }
+	@echo "Ran $<: $$(tail -n 1 $<.log)"
+
+# Steps, not seconds: the same run each time.
+build/cover/sim: tests/sim.c build/cover/helpers.a $(HEADERS) tests/coverage/assert.h
+	$(BUILDING)
+	@cd tests && $(COVER) $(COUNTERS) -Dmain=nascar_main -o ../$@ -x c - -x none ../build/cover/helpers.a -lcrypt <$(<F)
+
+build/cover/sim.profraw: build/cover/sim
+	@for seed in 1 2 3 4 5 6; do \
+	    LLVM_PROFILE_FILE=$@.$$seed timeout --foreground -k 10 300 $< coverage.$$seed 3000 >$<.log 2>&1 </dev/null || \
+	        { cat $<.log; exit 1; }; \
+	done
+	@llvm-profdata merge -o $@ $@.[1-6]
+	@echo "Ran $<: $$(tail -n 1 $<.log)"
+
+# The fuzzers' corpora.
+build/cover/standalone.o: fuzz/standalone.c Makefile
+	$(BUILDING)
+	@$(COVER) -c -o $@ $<
+
+$(COVER_FUZZ:%=build/cover/%): fuzz/$$(@F).c build/cover/standalone.o $(wildcard fuzz/*.h) $(HEADERS) tests/coverage/assert.h
+	$(BUILDING)
+	@cd fuzz && $(COVER) $(COUNTERS) -o ../$@ -x c - -x none ../build/cover/standalone.o -lcrypt <$(<F)
+
+$(COVER_FUZZ:%=build/cover/%.profraw): build/cover/%.profraw: build/cover/%
+	@$(COUNT) $< >$<.log 2>&1 </dev/null || { cat $<.log; rm -f $@; exit 1; }
+	@echo "Ran $<: $$(tail -n 1 $<.log)"
+
+## make coverage     how much of the core the tests run: all lines, 98 % of branches, or it fails
+coverage:
 	@sh tests/need.sh all
-	@$(MAKE) -s --no-print-directory build/gcc/cost
+	@$(MAKE) --no-print-directory $(JOBS) $(COVER_RUNS:%=build/cover/%.profraw)
+	@llvm-profdata merge -o build/cover/all.profdata $(COVER_RUNS:%=build/cover/%.profraw)
+	@llvm-cov export -format=lcov -instr-profile build/cover/all.profdata build/cover/$(firstword $(COVER_RUNS)) \
+	    >build/cover/report
+	@awk -f tests/coverage.awk nascar_server.c build/cover/report
+
+# ---- Simulator -----------------------------------------------------------------
+# A text is a seed: a commit's hash, or the one that a failure has printed.
+# Without one it is the time, and the seeds that ever failed come first.
+SIM_S = 60
+
+## make sim          the simulator: SIM_S=60 seconds of seeds, or SEED=TEXT, or SEED=TEXT STEPS=N alone
+sim: build/gcc/sim
+	build/gcc/sim $(if $(SEED),,--kept tests/sim.seeds) --seconds $(SIM_S) $(or $(SEED),$(shell date +%s)) $(STEPS)
+
+## make sim-kept     the simulator on the seeds that ever failed
+sim-kept: build/gcc/sim
+	build/gcc/sim --kept tests/sim.seeds
+
+## make mutants      plants faults in the server, one at a time: 95 of 100 must be caught; LINES='3 17' plants some
+mutants:
+	@sh tests/need.sh all
+	@sh tests/mutants.sh $(LINES)
+
+## make bench        what a line of chat, a move, a login cost; a start with 100,000 accounts
+bench: nascar_server
+	@sh tests/need.sh all
+	@$(MAKE) -s --no-print-directory build/gcc/cost build/gcc/load
 	@sh tests/cost.sh build/gcc/cost
+	@mkdir -p build/load
+	@build/gcc/load ./nascar_server build/load
 
 ## make recordings   tests/data/hostile.rec anew, when what the core puts out has changed
 # A recording holds what came in and a hash of what went out: it is bound to the
@@ -374,6 +473,13 @@ cross:
 	        { cat build/$$target/binary.txt; exit 1; }; \
 	    echo "build/$$target/nascar_server: $$(wc -c <build/$$target/nascar_server) bytes, static, hardened, stripped"; \
 	done
+
+# ---- Proofs and analysis -----------------------------------------------------
+
+## make prove        Frama-C proves the readers of what anybody may send, for every input
+prove:
+	@sh tests/need.sh prove
+	@sh tests/prove.sh nascar_server.c build/prove
 
 # ---- The rest ----------------------------------------------------------------
 

@@ -205,6 +205,8 @@ static uint32_t min_u32(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
+/*@ requires \valid_read(p + (0 .. 3));
+    assigns \nothing; */
 static uint32_t load_be32(const uint8_t *p)
 {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
@@ -228,10 +230,8 @@ static void store_le32(uint8_t *p, uint32_t v)
 
 static inline uint64_t load_le64(const uint8_t *p)
 {
-    uint64_t v = 0;
-    for (int i = 7; i >= 0; i--)
-        v = v << 8 | p[i];
-    return v;
+    return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 | (uint64_t)p[4] << 32 |
+           (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 | (uint64_t)p[7] << 56;
 }
 
 /* Two's complement without implementation-defined conversion. */
@@ -342,11 +342,16 @@ static void sha256(const uint8_t *message, size_t size, uint8_t out[32])
 /* ---- Characters and names ----------------------------------------------- */
 
 /* Not <ctype.h>: the same in every locale, and any byte is allowed. */
+/*@ logic integer lowered(integer c) = 'A' <= c <= 'Z' ? c + 32 : c; */
+/*@ assigns \nothing;
+    ensures \result == lowered(c); */
 static inline uint8_t lower(uint8_t c)
 {
     return c >= 'A' && c <= 'Z' ? (uint8_t)(c + 32) : c;
 }
 
+/*@ assigns \nothing;
+    ensures \result <==> '0' <= c <= '9'; */
 static bool is_digit(uint8_t c)
 {
     return c >= '0' && c <= '9';
@@ -358,6 +363,8 @@ static bool is_letter(uint8_t c)
 }
 
 /* The value of a hex digit, or -1. */
+/*@ assigns \nothing;
+    ensures -1 <= \result <= 15 && (c == 0 ==> \result < 0); */
 static int hex_value(uint8_t c)
 {
     if (is_digit(c))
@@ -459,19 +466,40 @@ static bool valid_token(const char *text, uint32_t size)
 /* Finds a tag as the console does: at each `=` or `:` the key is matched
  * backwards, any case; before it stands the start or a byte below 0x21. The
  * first match wins. Returns the offset of the value, past one leading space. */
+/*@ predicate payload(uint8_t *bytes, integer size) = size < NOT_THERE && \valid_read(bytes + (0 .. size - 1)); */
+/*@ predicate tag_at(uint8_t *payload, char *key, integer n, integer end) =
+        (payload[end] == '=' || payload[end] == ':') && (end == n || payload[end - n - 1] < 0x21) &&
+        \forall integer k; 0 <= k < n ==> lowered(payload[end - n + k]) == lowered((uint8_t)key[k]); */
+/*@ requires payload(payload, size) && valid_read_string(key) && strlen(key) <= UINT32_MAX;
+    assigns \nothing;
+    ensures \result == NOT_THERE || \result <= size;
+    ensures \result == NOT_THERE ==> \forall integer i; strlen(key) <= i < size ==> !tag_at(payload, key, strlen(key), i);
+    ensures \result != NOT_THERE ==> \exists integer end; strlen(key) <= end < size &&
+            tag_at(payload, key, strlen(key), end) &&
+            (\forall integer i; strlen(key) <= i < end ==> !tag_at(payload, key, strlen(key), i)) &&
+            \result == (end + 1 < size && payload[end + 1] == ' ' ? end + 2 : end + 1); */
 static uint32_t find_tag(const uint8_t *payload, uint32_t size, const char *key)
 {
     uint32_t n = (uint32_t)strlen(key);
+    /*@ loop invariant n <= i && (i <= size || i == n);
+        loop invariant \forall integer end; n <= end < i ==> !tag_at(payload, key, n, end);
+        loop assigns i;
+        loop variant size - i; */
     for (uint32_t i = n; i < size; i++) {
         if (payload[i] != '=' && payload[i] != ':')
             continue;
         uint32_t start = i - n, k = 0;
         if (start > 0 && payload[start - 1] >= 0x21)
             continue;
+        /*@ loop invariant 0 <= k <= n;
+            loop invariant \forall integer j; 0 <= j < k ==> lowered(payload[start + j]) == lowered((uint8_t)key[j]);
+            loop assigns k;
+            loop variant n - k; */
         while (k < n && lower(payload[start + k]) == lower((uint8_t)key[k]))
             k++;
         if (k < n)
             continue;
+        /*@ assert tag_at(payload, key, n, i); */
         i++;
         return i < size && payload[i] == ' ' ? i + 1 : i;
     }
@@ -481,12 +509,24 @@ static uint32_t find_tag(const uint8_t *payload, uint32_t size, const char *key)
 /* Reads a string: an optional quote opens and the same closes it, else it runs
  * to a byte below 0x20; %% is %, %xx a byte. A NUL ends it, escaped or not.
  * Stores at most out_bytes - 1 bytes and a NUL; returns the length before the cut. */
+/*@ requires payload(payload, size) && \valid(out + (0 .. out_bytes - 1));
+    requires \separated(payload + (0 .. size - 1), out + (0 .. out_bytes - 1));
+    assigns out[0 .. out_bytes - 1];
+    ensures \result <= (at < size ? size - at : 0);
+    ensures out_bytes > 0 ==> out[\min(\result, out_bytes - 1)] == 0;
+    ensures \forall integer i; 0 <= i < \result && i < out_bytes - 1 ==> out[i] != 0; */
 static uint32_t read_string(const uint8_t *payload, uint32_t size, uint32_t at, char *out, uint32_t out_bytes)
 {
     uint32_t length = 0, stored = 0;
     uint8_t quote = 0;
     if (at < size && (payload[at] == '"' || payload[at] == '\''))
         quote = payload[at++];
+    /*@ loop invariant \at(at, Pre) <= at && (at <= size || at == \at(at, Pre));
+        loop invariant length <= at - \at(at, Pre);
+        loop invariant stored == (out_bytes == 0 ? 0 : \min(length, out_bytes - 1));
+        loop invariant \forall integer i; 0 <= i < stored ==> out[i] != 0;
+        loop assigns at, length, stored, out[0 .. out_bytes - 1];
+        loop variant size - at; */
     while (at < size) {
         uint8_t c = payload[at++];
         if (quote ? c == quote : c < 0x20)
@@ -496,11 +536,11 @@ static uint32_t read_string(const uint8_t *payload, uint32_t size, uint32_t at, 
         } else if (c == '%' && at + 1 < size) {
             int high = hex_value(payload[at]), low = hex_value(payload[at + 1]);
             if (high >= 0 && low >= 0) {
-                c = (uint8_t)(high << 4 | low);
+                c = (uint8_t)(high * 16 + low);
                 at += 2;
             }
         }
-        if (c == 0)
+        if ((char)c == 0)
             break;
         length++;
         if (stored + 1 < out_bytes)
@@ -512,25 +552,41 @@ static uint32_t read_string(const uint8_t *payload, uint32_t size, uint32_t at, 
 }
 
 /* Reads a number: optional sign, decimal digits, wrapping at 32 bits. */
+/*@ requires payload(payload, size);
+    assigns \nothing;
+    ensures at >= size ==> \result == 0; */
 static uint32_t read_number(const uint8_t *payload, uint32_t size, uint32_t at)
 {
     uint32_t value = 0;
     bool negative = at < size && payload[at] == '-';
     if (at < size && (payload[at] == '-' || payload[at] == '+'))
         at++;
+    /*@ loop invariant \at(at, Pre) <= at && (\at(at, Pre) >= size ==> value == 0);
+        loop assigns at, value;
+        loop variant size - at; */
     for (; at < size && is_digit(payload[at]); at++)
         value = value * 10 + (uint32_t)(payload[at] - '0');
     return negative ? 0 - value : value;
 }
 
 /* Reads a dotted quad, and nothing else, up to a byte below 0x21. */
+/*@ requires payload(payload, size) && \valid(address);
+    requires \separated(payload + (0 .. size - 1), address);
+    assigns *address;
+    ensures !\result ==> *address == \old(*address); */
 static bool read_address(const uint8_t *payload, uint32_t size, uint32_t at, uint32_t *address)
 {
     uint32_t value = 0;
+    /*@ loop invariant 0 <= part <= 4;
+        loop assigns part, at, value;
+        loop variant 4 - part; */
     for (int part = 0; part < 4; part++) {
         uint32_t n = 0, digits = 0;
         if (part > 0 && (at >= size || payload[at++] != '.'))
             return false;
+        /*@ loop invariant digits <= 3;
+            loop assigns at, n, digits;
+            loop variant 3 - digits; */
         for (; at < size && digits < 3 && is_digit(payload[at]); digits++)
             n = n * 10 + (uint32_t)(payload[at++] - '0');
         if (digits == 0 || n > 255)
@@ -550,9 +606,17 @@ static bool read_address(const uint8_t *payload, uint32_t size, uint32_t at, uin
 #define FLAG_3 (1u << 30)
 
 /* Reads flags: @ is bit 0, A-Z bits 1-26, 0-3 bits 27-30; any other byte ends them. */
+/*@ requires payload(payload, size);
+    assigns \nothing;
+    ensures at >= size ==> \result == 0;
+    ensures \result >> 31 == 0; */
 static uint32_t read_flags(const uint8_t *payload, uint32_t size, uint32_t at)
 {
     uint32_t flags = 0;
+    /*@ loop invariant \at(at, Pre) <= at && (\at(at, Pre) >= size ==> flags == 0);
+        loop invariant flags >> 31 == 0;
+        loop assigns at, flags;
+        loop variant size - at; */
     for (; at < size; at++) {
         uint8_t c = payload[at];
         if (c >= '@' && c <= 'Z')
@@ -664,14 +728,25 @@ enum frame_state { FRAME_WHOLE, FRAME_PART, FRAME_BROKEN };
 
 /* Looks at what a stream begins with. FRAME_BROKEN: no kind of four printable
  * characters, or a length below 12 or above the limit; told as early as it can be. */
+/*@ requires \valid_read(bytes + (0 .. size - 1)) && \valid(frame);
+    requires \separated(bytes + (0 .. size - 1), frame);
+    assigns *frame;
+    ensures \result == FRAME_WHOLE || \result == FRAME_PART || \result == FRAME_BROKEN;
+    ensures \result == FRAME_WHOLE ==> HEADER_BYTES <= frame->size <= INBOX_BYTES && frame->size <= size;
+    ensures \result == FRAME_PART ==> size < INBOX_BYTES;
+    ensures \result != FRAME_BROKEN ==> \forall integer i; 0 <= i < 4 && i < size ==> 0x21 <= bytes[i] <= 0x7e; */
 static enum frame_state read_frame(const uint8_t *bytes, uint32_t size, struct frame *frame)
 {
-    for (uint32_t i = 0; i < 4 && i < size; i++)
+    /*@ loop invariant i <= 4 && i <= size && \forall integer j; 0 <= j < i ==> 0x21 <= bytes[j] <= 0x7e;
+        loop assigns i, frame->kind[0 .. 3];
+        loop variant 4 - i; */
+    for (uint32_t i = 0; i < 4 && i < size; i++) {
         if (bytes[i] < 0x21 || bytes[i] > 0x7e)
             return FRAME_BROKEN;
+        frame->kind[i] = bytes[i];
+    }
     if (size < HEADER_BYTES)
         return FRAME_PART;
-    memcpy(frame->kind, bytes, 4);
     frame->size = load_be32(bytes + 8);
     if (frame->size < HEADER_BYTES || frame->size > INBOX_BYTES)
         return FRAME_BROKEN;
@@ -679,9 +754,16 @@ static enum frame_state read_frame(const uint8_t *bytes, uint32_t size, struct f
 }
 
 /* The payload's text ends at its first NUL, or where the frame ends. */
+/*@ requires payload(payload, size);
+    assigns \nothing;
+    ensures \result <= size && (\result < size ==> payload[\result] == 0);
+    ensures \forall integer i; 0 <= i < \result ==> payload[i] != 0; */
 static uint32_t payload_size(const uint8_t *payload, uint32_t size)
 {
     uint32_t n = 0;
+    /*@ loop invariant n <= size && \forall integer i; 0 <= i < n ==> payload[i] != 0;
+        loop assigns n;
+        loop variant size - n; */
     while (n < size && payload[n] != 0)
         n++;
     return n;
@@ -837,10 +919,18 @@ struct ssc2 {
     uint32_t reg;
 };
 
+/*@ requires \valid(x);
+    assigns *x; */
 static void ssc2_init(struct ssc2 *x)
 {
+    /*@ loop invariant i <= 256;
+        loop assigns i, x->table[0 .. 255], x->box[0 .. 255];
+        loop variant 256 - i; */
     for (uint32_t i = 0; i < 256; i++) {
         uint32_t r = i;
+        /*@ loop invariant 0 <= bit <= 8;
+            loop assigns bit, r;
+            loop variant 8 - bit; */
         for (int bit = 0; bit < 8; bit++)
             r = r >> 1 ^ (r & 1 ? 0xedb88320u : 0);
         x->table[i] = r;
@@ -850,11 +940,16 @@ static void ssc2_init(struct ssc2 *x)
     x->reg = 0;
 }
 
+/*@ requires \valid_read(x);
+    assigns \nothing; */
 static uint32_t ssc2_push(const struct ssc2 *x, uint32_t r, uint8_t byte)
 {
-    return r >> 8 ^ x->table[(r ^ byte) & 255];
+    return r >> 8 ^ x->table[(uint8_t)(r ^ byte)];
 }
 
+/*@ requires \valid(x);
+    assigns x->box[a], x->box[b];
+    ensures x->box[a] == \old(x->box[b]) && x->box[b] == \old(x->box[a]); */
 static void ssc2_swap(struct ssc2 *x, uint8_t a, uint8_t b)
 {
     uint8_t t = x->box[a];
@@ -862,9 +957,13 @@ static void ssc2_swap(struct ssc2 *x, uint8_t a, uint8_t b)
     x->box[b] = t;
 }
 
+/*@ requires \valid(x) && \valid_read(key + (0 .. size - 1)) && \separated(x, key + (0 .. size - 1));
+    assigns x->box[0 .. 255]; */
 static void ssc2_absorb(struct ssc2 *x, const uint8_t *key, uint32_t size, uint32_t rounds)
 {
     uint32_t r = 0;
+    /*@ loop assigns t, r, x->box[0 .. 255];
+        loop variant (uint32_t)(rounds * 256) - t; */
     for (uint32_t t = 0; size > 0 && t < rounds * 256; t++) {
         uint8_t h = (uint8_t)t;
         r = ssc2_push(x, r, key[t % size]);
@@ -873,6 +972,8 @@ static void ssc2_absorb(struct ssc2 *x, const uint8_t *key, uint32_t size, uint3
     }
 }
 
+/*@ requires \valid(x);
+    assigns x->reg, x->current, x->box[0 .. 255]; */
 static uint8_t ssc2_next(struct ssc2 *x)
 {
     x->reg = ssc2_push(x, x->reg, x->box[x->current]);
@@ -887,6 +988,11 @@ static uint8_t ssc2_next(struct ssc2 *x)
 
 /* Undoes the first form; text is what follows the one leading `~`. Returns the
  * password's length, or NOT_THERE for a byte outside 0x20..0x7F. */
+/*@ requires \valid_read(key + (0 .. key_size - 1)) && valid_read_string(text) && \valid(out + (0 .. SSC2_CHARS));
+    requires \separated(text + (0 .. strlen(text)), out + (0 .. SSC2_CHARS));
+    assigns out[0 .. SSC2_CHARS];
+    ensures \result == NOT_THERE || (\result <= SSC2_CHARS && out[\result] == 0);
+    ensures \result != NOT_THERE ==> \forall integer i; 0 <= i < \result ==> 0x20 <= out[i] <= 0x7e; */
 static uint32_t ssc2_decode(const uint8_t *key, uint32_t key_size, const char *text, char out[SSC2_CHARS + 1])
 {
     struct ssc2 x;
@@ -894,6 +1000,11 @@ static uint32_t ssc2_decode(const uint8_t *key, uint32_t key_size, const char *t
     uint32_t n = 0;
     ssc2_init(&x);
     ssc2_absorb(&x, key, key_size, 16);
+    /*@ loop invariant n <= SSC2_CHARS && n <= \at(strlen(text), Pre);
+        loop invariant \forall integer i; 0 <= i <= \at(strlen(text), Pre) ==> text[i] == \at(text[i], Pre);
+        loop invariant \forall integer i; 0 <= i < n ==> 0x20 <= out[i] <= 0x7e;
+        loop assigns n, run, x.reg, x.current, x.box[0 .. 255], out[0 .. SSC2_CHARS - 1];
+        loop variant SSC2_CHARS - n; */
     for (; n < SSC2_CHARS && text[n]; n++) {
         uint8_t c = (uint8_t)text[n];
         if (c < 0x20 || c > 0x7f)
@@ -908,30 +1019,46 @@ static uint32_t ssc2_decode(const uint8_t *key, uint32_t key_size, const char *t
     return n;
 }
 
+/* The mask repeats; an empty one is "GS". */
+/*@ requires \valid_read(mask + (0 .. mask_size - 1));
+    assigns \nothing; */
+static uint8_t mask_byte(const char *mask, size_t mask_size, uint32_t i)
+{
+    return (uint8_t)(mask_size > 0 ? mask[i % mask_size] : i % 2 ? 'S' : 'G');
+}
+
 /* Undoes the second form; text is what follows the `$`. Returns the length, or
  * NOT_THERE if it is not pairs of hex digits, is too long, or holds a NUL. */
+/*@ requires valid_read_string(mask) && valid_read_string(text) && \valid(out + (0 .. SSC2_CHARS));
+    requires \separated(text + (0 .. strlen(text)), out + (0 .. SSC2_CHARS));
+    requires \separated(mask + (0 .. strlen(mask)), out + (0 .. SSC2_CHARS));
+    assigns out[0 .. SSC2_CHARS];
+    ensures \result == NOT_THERE || (\result <= SSC2_CHARS && out[\result] == 0);
+    ensures \result != NOT_THERE ==> 2 * \result == \old(strlen(text));
+    ensures \result != NOT_THERE ==> \forall integer i; 0 <= i < \result ==> out[i] != 0; */
 static uint32_t mask_decode(const char *mask, const char *text, char out[SSC2_CHARS + 1])
 {
-    size_t digits = strlen(text), mask_size;
+    size_t mask_size = strlen(mask);
+    size_t n = 0;
     uint8_t last = 0;
-    if (!mask[0])
-        mask = "GS";
-    mask_size = strlen(mask);
-    if (digits % 2 != 0 || digits / 2 > SSC2_CHARS)
-        return NOT_THERE;
-    for (size_t i = 0; i < digits / 2; i++) {
-        int high = hex_value((uint8_t)text[2 * i]), low = hex_value((uint8_t)text[2 * i + 1]);
-        if (high < 0 || low < 0)
+    /*@ loop invariant n <= SSC2_CHARS && 2 * n <= \at(strlen(text), Pre);
+        loop invariant \forall integer i; 0 <= i <= \at(strlen(text), Pre) ==> text[i] == \at(text[i], Pre);
+        loop invariant \forall integer i; 0 <= i < n ==> out[i] != 0;
+        loop assigns n, last, out[0 .. SSC2_CHARS - 1];
+        loop variant SSC2_CHARS - n; */
+    for (; text[2 * n]; n++) {
+        int high = hex_value((uint8_t)text[2 * n]), low = hex_value((uint8_t)text[2 * n + 1]);
+        if (high < 0 || low < 0 || n == SSC2_CHARS)
             return NOT_THERE;
-        uint8_t c = (uint8_t)(high << 4 | low);
-        uint8_t v = (uint8_t)(c ^ (uint8_t)mask[i % mask_size]);
-        out[i] = (char)(uint8_t)((v >> 3 | v << 5) ^ last);
-        if (!out[i])
+        uint8_t c = (uint8_t)(high * 16 + low);
+        uint8_t v = c ^ mask_byte(mask, mask_size, (uint32_t)n);
+        out[n] = (char)(uint8_t)((v >> 3 | (uint32_t)v << 5) ^ last);
+        if (!out[n])
             return NOT_THERE;
         last = c;
     }
-    out[digits / 2] = 0;
-    return (uint32_t)(digits / 2);
+    out[n] = 0;
+    return (uint32_t)n;
 }
 
 /* ---- Addresses (PROTOCOL 8) --------------------------------------------- */
@@ -1154,7 +1281,7 @@ static const char *config_set(struct config *config, const struct setting *setti
     size_t used, n = strlen(value);
     struct config_room room;
     int word;
-    switch (setting->type) {
+    switch (setting->type) { /* never: a setting has a type */
     case SET_NUMBER:
         return parse_number(value, setting->min, setting->max, field) ? NULL : "a number";
     case SET_SECONDS:
@@ -1194,7 +1321,7 @@ static const char *config_set(struct config *config, const struct setting *setti
         copy_text(config->down, sizeof config->down, value);
         return NULL;
     }
-    return "a key of the core";
+    return "a key of the core"; /* never: see above */
 }
 
 static const struct setting *find_setting(const char *key)
@@ -1477,6 +1604,7 @@ struct buddy {
     uint32_t asked;   /* those of them that PADD asked for */
     uint32_t show;    /* what PSET said: enum show, and two texts */
     bool delivers;    /* messages that were kept come next */
+    uint32_t telling; /* so many bytes are still to be written until one of them is told */
     char product[PRODUCT_CHARS + 1];
     char status[CHAT_CHARS + 1];
 };
@@ -1500,7 +1628,8 @@ struct message {
     uint32_t to, next; /* a persona, and its next message */
     uint32_t id;
     int64_t sent_s, until_s;
-    bool told; /* its RECV is written; the record that ends it is on its way */
+    bool told; /* its RECV is in the outbox */
+    bool over; /* ... and written; the record that ends it is on its way */
     char type[5];
     char from[PERSONA_CHARS + 1];
     char body[CHAT_CHARS + 1];
@@ -1779,7 +1908,7 @@ static size_t lay_out(struct nascar *s, const struct nascar_limits *limits)
     s->timers = place(&at, s->timer_count, sizeof(struct timer));
     /* A room has two nodes (list, population), a presence one. */
     s->nodes = place(&at, 2ull * s->rooms.capacity + s->presences.capacity, sizeof(struct node));
-    return at <= SIZE_MAX / 2 ? (size_t)at : 0;
+    return at <= SIZE_MAX / 2 ? (size_t)at : 0; /* never: not where tests run, with 64 bits */
 }
 
 size_t nascar_arena_size(const struct nascar_limits *limits)
@@ -2082,7 +2211,7 @@ static void timer_start_at(struct nascar *s, uint32_t i, enum queue queue, uint6
 
 static uint32_t queue_ms(const struct nascar *s, enum queue queue)
 {
-    switch (queue) {
+    switch (queue) { /* never: it is one of these */
     case Q_FIRST_FRAME: return s->config.first_frame_ms;
     case Q_LINGER: return s->config.linger_ms;
     case Q_BUDDY_LOGIN: return s->config.buddy_login_ms;
@@ -2094,11 +2223,11 @@ static uint32_t queue_ms(const struct nascar *s, enum queue queue)
     case Q_RACE_START: return s->config.race_start_ms;
     case Q_DIRECTORY: return DIRECTORY_MS;
     case Q_ADDRESS: return ADDRESS_MS;
-    case Q_NONE:
+    case Q_NONE: /* never: timers are not started there */
     case QUEUES: break;
     }
     assert(false);
-    return 0;
+    return 0; /* never: see above */
 }
 
 static void timer_start(struct nascar *s, uint32_t i, enum queue queue)
@@ -2271,7 +2400,7 @@ static void mark_ready(struct nascar *s, uint32_t c)
 static void mark_stalled(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
-    if (!conn->stalled)
+    if (!conn->stalled) /* never: who waits in that queue does not run */
         enqueue(s, &s->stalled, c, offsetof(struct conn, next_stalled));
     conn->stalled = true;
 }
@@ -2288,8 +2417,8 @@ static uint32_t outbox_free(const struct conn *conn)
 static void count_crowded(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
-    bool crowded = conn->state == CONN_PERSONA && !conn->closing && !conn->slow && conn->player != NONE &&
-                   player_at(s, conn->player)->room != NONE && outbox_free(conn) < REPLY_BYTES + CHAT_BYTES;
+    bool in_room = conn->player != NONE && player_at(s, conn->player)->room != NONE;
+    bool crowded = in_room && !conn->closing && !conn->slow && outbox_free(conn) < REPLY_BYTES + CHAT_BYTES;
     if (crowded == conn->crowded)
         return;
     conn->crowded = crowded;
@@ -2305,7 +2434,7 @@ static void count_crowded(struct nascar *s, uint32_t c)
 static void conn_doom(struct nascar *s, uint32_t c, const char *reason)
 {
     struct conn *conn = conn_at(s, c);
-    if (conn->state == CONN_FREE || conn->doomed || conn->closing)
+    if (conn->closing)
         return;
     if (conn->state != CONN_CONTROL) {
         uint32_t line = log_conn(s, NASCAR_LOG_INFO, "close", c);
@@ -2326,7 +2455,7 @@ static void conn_doom(struct nascar *s, uint32_t c, const char *reason)
 static void conn_write(struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size)
 {
     struct conn *conn = conn_at(s, c);
-    if (conn->state == CONN_FREE || conn->closing)
+    if (conn->closing)
         return;
     if (outbox_free(conn) < size) {
         conn_doom(s, c, "outbox full");
@@ -2496,7 +2625,7 @@ bool nascar_next_hash_job(struct nascar *s, struct nascar_hash_job *job)
 static void free_taken(struct nascar *s)
 {
     if (s->record_taken == s->record_count) {
-        s->retry = s->retry || s->record_count == RECORDS;
+        s->retry = s->record_count == RECORDS; /* nothing is left of the last step */
         s->record_taken = s->record_count = 0;
     }
     if (s->job_taken == s->job_count) {
@@ -2604,7 +2733,7 @@ static uint32_t feed_next(const struct nascar *s, const struct feed *feed, const
         return NONE;
     if (sub->cursor == 0) {
         i = feed->head;
-    } else if (sub->at != NONE && node_at(s, sub->at)->linked && node_at(s, sub->at)->seq == sub->cursor) {
+    } else if (node_at(s, sub->at)->linked && node_at(s, sub->at)->seq == sub->cursor) {
         i = node_at(s, sub->at)->next;
     } else {
         while (node_at(s, i)->prev != NONE && node_at(s, node_at(s, i)->prev)->seq > sub->cursor)
@@ -3018,7 +3147,7 @@ static bool send_user_row(struct nascar *s, uint32_t player)
 static bool send_population_row(struct nascar *s, struct player *p)
 {
     struct row *row = &s->population_row;
-    uint64_t newest = s->population_feed.tail == NONE ? 0 : node_at(s, s->population_feed.tail)->seq;
+    uint64_t newest = node_at(s, s->population_feed.tail)->seq; /* the hub is always there */
     uint32_t i = feed_next(s, &s->population_feed, &p->populations);
     if (i == NONE)
         return false;
@@ -3137,7 +3266,7 @@ static void pump(struct nascar *s, uint32_t c)
     if (conn->state != CONN_PERSONA)
         return;
     struct player *p = player_at(s, conn->player);
-    while (!conn->closing && outbox_free(conn) >= REPLY_BYTES + ROW_BYTES) {
+    while (outbox_free(conn) >= REPLY_BYTES + ROW_BYTES) {
         if (!send_leaderboard_row(s, p) && !send_room_row(s, p) && !send_user_row(s, conn->player) &&
             !send_rank_row(s, p) && !send_population_row(s, p)) {
             conn->behind = false;
@@ -3189,15 +3318,14 @@ static uint32_t room_create(struct nascar *s, const char *name, const char *desc
 static void room_delete(struct nascar *s, uint32_t r)
 {
     struct room *room = room_at(s, r);
+    uint32_t *link = &s->dirty_rooms;
     assert(room->created && room->count == 0 && room->users.head == NONE);
+    assert(room->dirty); /* somebody has just left it */
     index_remove(s, &s->room_names, hash_name(s, room->name), r);
-    for (uint32_t *link = &s->dirty_rooms; room->dirty; link = &room_at(s, *link)->next_dirty) {
-        if (*link == r) {
-            *link = room->next_dirty;
-            room->dirty = false;
-            break;
-        }
-    }
+    while (*link != r)
+        link = &room_at(s, *link)->next_dirty;
+    *link = room->next_dirty;
+    room->dirty = false;
     room->gone = true;
     feed_unlink(s, &s->population_feed, population_node(r));
     s->population_row.size = 0; /* a +pop with this room in it may be of its last moment */
@@ -3468,6 +3596,8 @@ static void buddy_remove(struct nascar *s, uint32_t buddy)
     uint32_t persona = b->persona;
     while (b->watches != NONE)
         watch_drop(s, buddy, watch_at(s, b->watches)->persona, WATCH_ROSTER | WATCH_ASKED);
+    for (uint32_t i = p->messages; i != NONE; i = message_at(s, i)->next)
+        message_at(s, i)->told = message_at(s, i)->over; /* the next link is told what this one was not */
     enum show old = presence_of(s, persona);
     conn_at(s, b->conn)->buddy = NONE;
     p->buddy = NONE;
@@ -3532,7 +3662,7 @@ static void pump_buddy(struct nascar *s, uint32_t c)
         send_row(s, c);
     }
     while (b->delivers) {
-        if (outbox_free(conn) < REPLY_BYTES + CHAT_BYTES)
+        if (b->telling > 0 || outbox_free(conn) < REPLY_BYTES + CHAT_BYTES)
             return;
         if (s->record_count == RECORDS) { /* each ends with a record of its own */
             mark_ready(s, c);
@@ -4318,10 +4448,10 @@ static bool is_name_free(const struct nascar *s, const char *name)
     return find_persona(s, name) == NONE && find_room(s, name) == NONE;
 }
 
-/* An account as a record: `acct` makes it, `edit` says what it is now. */
-static void write_account(struct outgoing *f, const char *kind, const struct account *a)
+/* An account as a record. */
+static void write_account(struct outgoing *f, const struct account *a)
 {
-    frame_begin(f, kind, "");
+    frame_begin(f, "acct", "");
     put_number(f, tag_CREATED, a->created_s);
     put_number(f, tag_LAST, a->last_login_s);
     put_number(f, tag_BAN, a->banned);
@@ -4329,6 +4459,20 @@ static void write_account(struct outgoing *f, const char *kind, const struct acc
     put_text(f, tag_HASH, a->hash);
     put_text(f, tag_MAIL, a->mail);
     put_text(f, tag_SPAM, a->spam);
+}
+
+/* What a request changes of an account, and nothing else: another change of it
+ * may be on its way to the disk. */
+static void write_edit(struct outgoing *f, const struct account *a, const struct request *q, const char *hash)
+{
+    frame_begin(f, "edit", "");
+    put_text(f, tag_NAME, a->name);
+    if (hash[0])
+        put_text(f, tag_HASH, hash);
+    if (has_tag(q, tag_MAIL))
+        put_text(f, tag_MAIL, a->mail);
+    if (has_tag(q, tag_SPAM))
+        put_text(f, tag_SPAM, a->spam);
 }
 
 /* Reads a text that stays as it is if it is not there. */
@@ -4365,7 +4509,7 @@ static enum failure create_account(struct nascar *s, uint32_t c, const struct re
     copy_text(a.spam, sizeof a.spam, "NN");
     a.created_s = s->wall_s;
     get_account_fields(q, &a);
-    write_account(&s->frame, "acct", &a);
+    write_account(&s->frame, &a);
     copy_text(persona, sizeof persona, name);
     if (with_persona && is_name_free(s, persona))
         put_text(&s->frame, tag_PERSONAS, persona);
@@ -4594,7 +4738,7 @@ static enum failure do_edit(struct nascar *s, uint32_t c, const struct request *
     }
     struct account changed = *a;
     get_account_fields(q, &changed);
-    write_account(&s->frame, "edit", &changed);
+    write_edit(&s->frame, &changed, q, "");
     send_record(s, c);
     return OK;
 }
@@ -4610,10 +4754,8 @@ static enum failure verdict_edit(struct nascar *s, uint32_t c, const struct requ
     wipe(fresh, sizeof fresh);
     if (renew && !hash[0])
         return NOT_KEPT;
-    if (renew)
-        copy_text(changed.hash, sizeof changed.hash, hash);
     get_account_fields(q, &changed);
-    write_account(&s->frame, "edit", &changed);
+    write_edit(&s->frame, &changed, q, renew ? hash : "");
     send_record(s, c);
     return OK;
 }
@@ -4746,10 +4888,10 @@ static enum failure applied_pers(struct nascar *s, uint32_t c, const struct requ
     struct persona *persona = persona_at(s, number);
     struct conn *conn = conn_at(s, c);
     char ticket[2 + 2 * sizeof conn->lkey] = "$";
-    if (failure)
+    if (failure) {
         hash_ticket(conn->lkey, persona->ticket_hash);
-    if (failure)
         persona->ticket_until_s = s->wall_s + TICKET_S;
+    }
     uint32_t old = player_at(s, player)->persona;
     bool again = old != NONE, from_hub = again && player_at(s, player)->room == HUB;
     persona_off(s, player);
@@ -4840,7 +4982,7 @@ static void news_short(struct nascar *s, uint32_t c, const struct request *q)
             max = strlen(line) - (line[0] != 0);
             f->size = start;
             put_text(f, tags[i], line);
-        } while (f->size + rest > NEWS_REPLY_BYTES && line[0]);
+        } while (f->size + rest > NEWS_REPLY_BYTES);
     }
     send_frame(s, c);
 }
@@ -5195,8 +5337,9 @@ static uint32_t target_of_token(const struct nascar *s, const char *text, const 
 {
     size_t n = strlen(text), m = strlen(name);
     char a[PERSONA_CHARS + 1];
+    assert(m <= PERSONA_CHARS);
     for (size_t i = n; i-- > m + 1;) {
-        if (text[i] != '_' || text[i - m - 1] != '_' || m > PERSONA_CHARS)
+        if (text[i] != '_' || text[i - m - 1] != '_')
             continue;
         memcpy(a, text + i - m, m);
         a[m] = 0;
@@ -5451,8 +5594,8 @@ static enum failure applied_rank(struct nascar *s, uint32_t c, const struct requ
     reply(s, c, q, OK);
     /* Back from that race, or from one before the present one? */
     (void)get_text(q, tag_AUTH, ticket, sizeof ticket);
-    if (p->pair != NONE && read_ticket(ticket, bytes, sizeof bytes) &&
-        memcmp(bytes, pair_at(s, p->pair)->ticket, sizeof bytes) == 0)
+    (void)read_ticket(ticket, bytes, sizeof bytes); /* do_rank has read it */
+    if (p->pair != NONE && memcmp(bytes, pair_at(s, p->pair)->ticket, sizeof bytes) == 0)
         race_leave(s, player);
     return OK;
 }
@@ -5847,27 +5990,33 @@ static void write_message_record(struct outgoing *f, const struct message *m, co
     put_text(f, tag_BODY, m->body);
 }
 
-/* A message is gone when it has been written to its reader. It may come twice
- * if the power fails in that moment, but it is not lost. */
+/* A message is gone when it has been written to its reader, not before. It may
+ * come twice if the link breaks or the power fails in that moment, but it is not
+ * lost. */
 static bool send_kept_message(struct nascar *s, uint32_t buddy)
 {
-    const struct buddy *b = buddy_at(s, buddy);
+    struct buddy *b = buddy_at(s, buddy);
+    const struct conn *conn = conn_at(s, b->conn);
     uint32_t i = persona_at(s, b->persona)->messages;
-    while (i != NONE && message_at(s, i)->told)
+    while (i != NONE && message_at(s, i)->over)
         i = message_at(s, i)->next;
     if (i == NONE)
         return false;
     struct message *m = message_at(s, i);
     uint32_t from = find_persona(s, m->from);
-    m->told = true;
+    bool dropped = m->until_s <= s->wall_s || (from != NONE && ignores(s, b->persona, from));
+    if (!m->told && !dropped) {
+        m->told = true;
+        write_recv(&s->row_frame, m->from, m->type, m->sent_s, m->body);
+        send_row(s, b->conn);
+        b->telling = conn->out_end - conn->out_start;
+        return true;
+    }
+    m->told = m->over = true;
     frame_begin(&s->frame, "dmsg", "");
     put_number(&s->frame, tag_ID, m->id);
     put_text(&s->frame, tag_PERS, persona_at(s, b->persona)->name);
     queue_record(s, NONE, 0, false);
-    if (m->until_s <= s->wall_s || (from != NONE && ignores(s, b->persona, from)))
-        return true;
-    write_recv(&s->row_frame, m->from, m->type, m->sent_s, m->body);
-    send_row(s, b->conn);
     return true;
 }
 
@@ -6064,8 +6213,8 @@ static void pump_control(struct nascar *s, uint32_t c)
     for (; conn->listed < s->players.high && outbox_free(conn) >= REPLY_BYTES; conn->listed++)
         if (player_at(s, conn->listed)->link == LIVE)
             send_who_line(s, c, player_at(s, conn->listed));
-    if (conn->listed < s->players.high || outbox_free(conn) < REPLY_BYTES)
-        return;
+    if (outbox_free(conn) < REPLY_BYTES)
+        return; /* the rest, and the end, when it has drained */
     conn->behind = false;
     frame_begin(&s->frame, "cwho", "");
     put_number(&s->frame, tag_STATUS, failures[OK].status);
@@ -6107,9 +6256,7 @@ static enum failure verdict_control_password(struct nascar *s, uint32_t c, const
         return refuse_control(s, c, q, NOT_KEPT, "the password could not be hashed");
     if (account == NONE)
         return create_account(s, c, q, name, hash, true);
-    struct account changed = *account_at(s, account);
-    copy_text(changed.hash, sizeof changed.hash, hash);
-    write_account(&s->frame, "edit", &changed);
+    write_edit(&s->frame, account_at(s, account), q, hash);
     send_record(s, c);
     return OK;
 }
@@ -6263,7 +6410,7 @@ static bool dispatch(struct nascar *s, uint32_t c, const struct request *q)
         refuse_unknown(s, c, q);
         return true;
     }
-    failure = command->states & IN(conn->state) ? command->start(s, c, q) : NO_SESSION;
+    failure = (command->states & IN(conn->state)) ? command->start(s, c, q) : NO_SESSION;
     if (failure == STALL)
         return false;
     if (failure)
@@ -6326,7 +6473,7 @@ static void conn_run(struct nascar *s, uint32_t c)
             conn_doom(s, c, "broken frame");
             settle(s);
         }
-        if (state != FRAME_WHOLE || outbox_free(conn) < REPLY_BYTES || (conn->behind && conn->state == CONN_CONTROL))
+        if (state != FRAME_WHOLE || outbox_free(conn) < REPLY_BYTES)
             return; /* goes on with more input, or when its outbox has drained */
         if (s->entropy_size < STEP_ENTROPY || s->record_count == RECORDS || s->job_count == RECORDS) {
             mark_stalled(s, c);
@@ -6425,20 +6572,20 @@ static void note_date(struct nascar *s, int64_t date_s)
 }
 
 /* An account without a hash would take any password. */
-static bool has_hash(const struct request *q)
+static bool get_hash(const struct request *q, char hash[HASH_CHARS + 1])
 {
-    char hash[HASH_CHARS + 1];
-    uint32_t size = get_text(q, tag_HASH, hash, sizeof hash);
+    uint32_t size = get_text(q, tag_HASH, hash, HASH_CHARS + 1);
     return size > 0 && size <= HASH_CHARS;
 }
 
 static enum failure apply_acct(struct nascar *s, const struct request *q)
 {
-    char name[ANY_NAME_CHARS + 1], list[PERSONA_LIST_CHARS + 1], persona[PERSONA_CHARS + 2];
+    char name[ANY_NAME_CHARS + 1], hash[HASH_CHARS + 1];
+    char list[PERSONA_LIST_CHARS + 1], persona[PERSONA_CHARS + 2];
     get_name(q, tag_NAME, name);
     if (!valid_name(name, ACCOUNT_CHARS))
         return BAD_NAME;
-    if (!has_hash(q))
+    if (!get_hash(q, hash))
         return MISSING;
     if (find_account(s, name) != NONE)
         return TAKEN;
@@ -6447,7 +6594,7 @@ static enum failure apply_acct(struct nascar *s, const struct request *q)
         return SERVER_FULL;
     struct account *a = account_at(s, i);
     copy_text(a->name, sizeof a->name, name);
-    (void)get_text(q, tag_HASH, a->hash, sizeof a->hash);
+    copy_text(a->hash, sizeof a->hash, hash);
     get_account_fields(q, a);
     a->banned = get_number(q, tag_BAN, 0) != 0;
     a->created_s = get_number(q, tag_CREATED, 0);
@@ -6470,17 +6617,19 @@ static enum failure apply_acct(struct nascar *s, const struct request *q)
 
 static enum failure apply_edit(struct nascar *s, const struct request *q)
 {
-    char name[ANY_NAME_CHARS + 1];
+    char name[ANY_NAME_CHARS + 1], hash[HASH_CHARS + 1];
     get_name(q, tag_NAME, name);
     uint32_t i = find_account(s, name);
     if (i == NONE)
         return NO_ACCOUNT;
-    if (!has_hash(q))
-        return MISSING;
     struct account *a = account_at(s, i);
-    (void)get_text(q, tag_HASH, a->hash, sizeof a->hash);
+    if (has_tag(q, tag_HASH)) { /* else it stays */
+        if (!get_hash(q, hash))
+            return MISSING;
+        copy_text(a->hash, sizeof a->hash, hash);
+    }
     get_account_fields(q, a);
-    a->banned = get_number(q, tag_BAN, 0) != 0;
+    a->banned = get_number(q, tag_BAN, a->banned) != 0;
     return OK;
 }
 
@@ -6893,11 +7042,13 @@ static void record_failed(struct nascar *s, const uint8_t *bytes, uint32_t size)
 
 /* ---- The whole of it, as records ------------------------------------------ */
 
+#define KEPT_LOOKS 64u /* items that one call goes through at most */
+
 /* One record for each thing that is kept; false if this one need not be. */
 
 static bool write_kept_account(const struct nascar *s, uint32_t i, struct outgoing *f)
 {
-    write_account(f, "acct", account_at(s, i));
+    write_account(f, account_at(s, i));
     put_personas(s, f, account_at(s, i));
     return true;
 }
@@ -6905,16 +7056,20 @@ static bool write_kept_account(const struct nascar *s, uint32_t i, struct outgoi
 static bool write_kept_ticket(const struct nascar *s, uint32_t i, struct outgoing *f)
 {
     const struct persona *p = persona_at(s, i);
+    if (p->ticket_until_s <= s->wall_s)
+        return false;
     write_ticket_record(f, p->name, p->ticket_hash, p->ticket_until_s);
-    return p->ticket_until_s > s->wall_s;
+    return true;
 }
 
 static bool write_kept_figures(const struct nascar *s, uint32_t i, struct outgoing *f)
 {
+    if (!is_ranked(s, i))
+        return false;
     frame_begin(f, "stat", "");
     put_figures(f, tag_P1, &persona_at(s, i)->figures);
     put_text(f, tag_PERS, persona_at(s, i)->name);
-    return is_ranked(s, i);
+    return true;
 }
 
 static bool write_kept_edge(const struct nascar *s, uint32_t i, struct outgoing *f)
@@ -6930,25 +7085,31 @@ static bool write_kept_race(const struct nascar *s, uint32_t i, struct outgoing 
     const struct open_race *race = race_at(s, i);
     const char *name[2] = {"", ""};
     char ticket[33];
+    if (race->when_s + RACE_S <= s->wall_s)
+        return false;
     for (uint32_t side = 0; side < 2; side++)
         if (race->persona[side] != NONE)
             name[side] = persona_at(s, race->persona[side])->name;
     write_hex(ticket, race->ticket, sizeof race->ticket);
     write_race_record(f, ticket, race->when_s, name[0], name[1], race->reported, race->told);
-    return race->when_s + RACE_S > s->wall_s;
+    return true;
 }
 
 static bool write_kept_message(const struct nascar *s, uint32_t i, struct outgoing *f)
 {
     const struct message *m = message_at(s, i);
+    if (m->over || m->until_s <= s->wall_s)
+        return false;
     write_message_record(f, m, persona_at(s, m->to)->name);
-    return !m->told && m->until_s > s->wall_s;
+    return true;
 }
 
 static bool write_kept_report(const struct nascar *s, uint32_t i, struct outgoing *f)
 {
+    if (report_at(s, i)->draft)
+        return false;
     write_report_record(f, report_at(s, i));
-    return !report_at(s, i)->draft;
+    return true;
 }
 
 static bool write_kept_line(const struct nascar *s, uint32_t i, struct outgoing *f)
@@ -6970,17 +7131,22 @@ bool nascar_next_kept(const struct nascar *s, struct nascar_cursor *cursor, stru
                   {&s->races, write_kept_race},       {&s->messages, write_kept_message},
                   {&s->reports, write_kept_report},   {&s->report_lines, write_kept_line}};
     struct outgoing f;
+    uint32_t looked_at = 0;
+    memset(record, 0, sizeof *record);
+    record->conn = NONE;
     for (; cursor->table < sizeof tables / sizeof tables[0]; cursor->table++, cursor->item = 0) {
         const struct pool *pool = tables[cursor->table].pool;
         while (cursor->item < pool->high) {
             uint32_t i = cursor->item++;
+            if (++looked_at > KEPT_LOOKS) { /* what need not be kept takes time, too */
+                cursor->item--;
+                return true;
+            }
             if (!is_live(s, pool, i) || !tables[cursor->table].write(s, i, &f))
                 continue;
             frame_end(&f);
             assert(f.size <= RECORD_BYTES);
             memcpy(cursor->bytes, f.bytes, f.size);
-            memset(record, 0, sizeof *record);
-            record->conn = NONE;
             record->size = f.size;
             record->bytes = cursor->bytes;
             return true;
@@ -7028,11 +7194,10 @@ static void address_forget(struct nascar *s, uint32_t i)
 static uint32_t address_for_conn(struct nascar *s, uint32_t ipv4)
 {
     uint32_t i = address_take(s, ipv4);
-    while (i == NONE && s->queue[Q_ADDRESS].head != NONE) {
+    while (i == NONE) { /* there are more entries than connections: one is not in use */
         address_forget(s, s->queue[Q_ADDRESS].head - s->address_timers);
         i = address_take(s, ipv4);
     }
-    assert(i != NONE); /* there are more entries than connections */
     return i;
 }
 
@@ -7078,7 +7243,7 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
 static void conn_bytes(struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size)
 {
     struct conn *conn = conn_at(s, c);
-    if (timer_at(s, conn_timer(c, T_IDLE))->queue != Q_NONE && conn->wait == WAIT_NONE)
+    if (timer_at(s, conn_timer(c, T_IDLE))->queue != Q_NONE) /* not while it waits */
         timer_start(s, conn_timer(c, T_IDLE), Q_IDLE);
     while (size > 0 && !conn->closing) {
         uint32_t n = min_u32(size, INBOX_BYTES - conn->in_size);
@@ -7121,6 +7286,8 @@ static void conn_drained(struct nascar *s, uint32_t c, uint32_t size)
     struct conn *conn = conn_at(s, c);
     uint32_t queued = conn->out_end - conn->out_start;
     conn->out_start += min_u32(size, queued);
+    if (conn->buddy != NONE)
+        buddy_at(s, conn->buddy)->telling -= min_u32(size, buddy_at(s, conn->buddy)->telling);
     if (size < queued && !conn->slow) {
         conn->slow = true;
         timer_start(s, conn_timer(c, T_SLOW), Q_SLOW);
@@ -7204,7 +7371,7 @@ static void turn_wheel(struct nascar *s)
 static void timer_fired(struct nascar *s, uint32_t i, enum queue queue)
 {
     uint32_t c = i / CONN_TIMERS;
-    switch (queue) {
+    switch (queue) { /* never: it is one of these */
     case Q_FIRST_FRAME: conn_doom(s, c, "no frame in time"); break;
     case Q_LINGER: conn_doom(s, c, "directory done"); break;
     case Q_BUDDY_LOGIN: conn_doom(s, c, "no buddy login in time"); break;
@@ -7224,7 +7391,7 @@ static void timer_fired(struct nascar *s, uint32_t i, enum queue queue)
         break;
     case Q_DIRECTORY: session_remove(s, i - s->directory_timers); break;
     case Q_ADDRESS: address_forget(s, i - s->address_timers); break;
-    case Q_NONE:
+    case Q_NONE: /* never: nothing is due there */
     case QUEUES: assert(false); break;
     }
     settle(s);
@@ -7495,10 +7662,10 @@ static uint32_t queue_length(const struct nascar *s, const struct queue_ends *q,
     uint32_t n = 0, last = NONE;
     for (uint32_t c = q->head; c != NONE; c = *(uint32_t *)(void *)((char *)conn_at(s, c) + link)) {
         last = c;
-        if (++n > s->conns.capacity)
+        if (++n > s->conns.capacity) /* never: a fault of the server */
             return UINT32_MAX;
     }
-    return last == q->tail ? n : UINT32_MAX;
+    return last == q->tail ? n : UINT32_MAX; /* never: a fault of the server */
 }
 
 static const char *check_conn(const struct nascar *s, uint32_t c)
@@ -7833,12 +8000,15 @@ const char *nascar_check(const struct nascar *s)
     HOLDS(s->record_taken <= s->record_count && s->record_count <= RECORDS, "records are counted wrongly");
     HOLDS(s->job_taken <= s->job_count && s->job_count <= RECORDS, "hash jobs are counted wrongly");
     HOLDS(s->log_taken <= s->log_size && s->log_size <= LOG_BYTES, "log lines are counted wrongly");
-    for (size_t i = 0; !broken && i < sizeof pools / sizeof pools[0]; i++)
+    for (size_t i = 0; !broken && i < sizeof pools / sizeof pools[0]; i++) { /* never: a fault of the server */
         broken = check_pool(s, pools[i]);
-    for (size_t i = 0; !broken && i < sizeof tables / sizeof tables[0]; i++)
+    }
+    for (size_t i = 0; !broken && i < sizeof tables / sizeof tables[0]; i++) { /* never: a fault of the server */
         broken = check_index(s, tables[i].index, tables[i].pool, tables[i].pool->live);
-    for (size_t i = 0; !broken && i < sizeof checks / sizeof checks[0]; i++)
+    }
+    for (size_t i = 0; !broken && i < sizeof checks / sizeof checks[0]; i++) { /* never: a fault of the server */
         broken = checks[i](s);
+    }
     return broken;
 }
 
@@ -9375,7 +9545,7 @@ static void journal_failed(struct shell *sh, uint64_t end)
     (void)sh->sys->truncate(sh->world, sh->journal.fd, end);
     journal_close(sh, &sh->journal);
     sh->journal_lost = true;
-    sh->compaction.again_ms = sh->now_ms;
+    sh->compaction.again_ms = sh->compaction.began_ms + RECOVER_RETRY_MS; /* not again and again on a full disk */
 }
 
 /* A fresh journal could not be made; another try comes later. */
@@ -9615,7 +9785,7 @@ static void journal_replay(struct shell *sh, struct journal_reader *r)
     }
     sh->journal.size = r->at;
     sh->journal.number = r->number;
-    sh->journal.unsynced = true; /* who knows what the last run came to */
+    sh->journal.unsynced = true; /* who knows what the last run came to: its name may be new, too */
 }
 
 /* Makes the state what it was, and the journal one that can be written to. A
@@ -9633,7 +9803,7 @@ static bool journal_load(struct shell *sh, struct journal_reader *r)
             shell_log(sh, NASCAR_LOG_WARN, text);
         }
         if ((r->end == JOURNAL_TORN && !sh->sys->truncate(sh->world, sh->journal.fd, r->at)) ||
-            !journal_sync(sh, &sh->journal))
+            !journal_sync(sh, &sh->journal) || !sh->sys->sync_folder(sh->world, sh->folder))
             journal_failed(sh, r->at);
     }
     if (sh->journal.fd < 0 || r->format < JOURNAL_FORMAT) {
@@ -10332,6 +10502,7 @@ static int serve(char **arguments)
         return 2;
     int status = serve_start(sh);
     if (status == 0) {
+        log_flush(sh); /* what the start had to say comes first */
         announce(sh);
         status = shell_loop(sh);
     }

@@ -146,7 +146,8 @@ bool nascar_next_record(struct nascar *state, struct nascar_record *record);
 /* The durable state as records: what a fresh journal begins with. Start with a
  * zeroed cursor and call until it returns false; steps may be taken in between,
  * if every record that is kept meanwhile goes into that journal, too, between
- * these, in the order of time. `record->bytes` stand in the cursor. */
+ * these, in the order of time. `record->bytes` stand in the cursor; a record of
+ * size 0 says that what was looked at need not be kept: there may be more. */
 struct nascar_cursor {
     uint32_t table, item, part;
     uint8_t bytes[NASCAR_RECORD_BYTES];

@@ -1292,6 +1292,7 @@ static void on_persona(struct console *c, const char *about, uint32_t code, cons
     }
     c->entered = true;
     c->greeted = false;
+    c->challenge = CONSOLE_IDLE; /* as another player, or back from the persona screen */
 }
 
 static void on_news(struct console *c, const char *about, uint32_t code, const char *payload,

@@ -109,15 +109,15 @@ static void start_server(const char *binary, const char *hash_cost, const char *
     char *copy[32];
     char ready[256] = "";
     int out[2];
+    server_log = tmpfile();
+    if (mkdtemp(data) == NULL || atexit(remove_data) != 0 || server_log == NULL || pipe2(out, O_CLOEXEC) != 0) {
+        give_up("no files");
+    }
     if (record != NULL) {
         memcpy(arguments + 17, recorded, sizeof recorded);
     }
     for (size_t i = 0; i < 32; i++) {
         copy[i] = arguments[i] != NULL ? strdup(arguments[i]) : NULL;
-    }
-    server_log = tmpfile();
-    if (mkdtemp(data) == NULL || atexit(remove_data) != 0 || server_log == NULL || pipe2(out, O_CLOEXEC) != 0) {
-        give_up("no files");
     }
     server = fork();
     if (server == 0) {

@@ -7,7 +7,14 @@
 
 #include "console.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+
+/* How a test fails. Check's suites have Check's way, the simulator its own. */
+#ifndef FAIL
 #include <check.h>
+#define FAIL(...) ck_abort_msg(__VA_ARGS__)
+#endif
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
@@ -15,12 +22,14 @@
 #define EXPECT(condition) \
     do { \
         if (!(condition)) \
-            ck_abort_msg("line %d: %s", __LINE__, #condition); \
+            FAIL("%s:%d: %s", __FILE__, __LINE__, #condition); \
     } while (0)
 
 /* ---- A machine: the shell on a faked system ------------------------------- */
 
+#ifndef PEERS
 #define PEERS 256
+#endif
 #define FIRST_FD 100
 #define LISTENER_FD 50
 #define HELPER_FD 80
@@ -34,16 +43,19 @@ struct peer {
     bool control;          /* the operator's */
     bool hung_up;          /* it sends no more, and says so */
     bool reset;            /* reads and writes fail */
+    bool forgotten;        /* closed, and nobody looks at it any more: another may have its place */
     uint32_t ip;
     uint8_t *in, *out;     /* not read yet; all that was written */
     size_t in_bytes, out_bytes;
     size_t window;         /* so much it still takes */
 };
 
-/* A file: what a crash leaves of it is at least what was synced. */
+/* A file: what a crash leaves of it is at least what was synced, and of what
+ * has stood behind that since, cut off or not, any part. */
 struct inode {
     uint8_t *bytes;
-    size_t size, synced;
+    size_t size, synced, peak;
+    bool opened;
     bool broken; /* a write or sync of it failed: it must be left alone */
 };
 
@@ -57,6 +69,7 @@ struct disk {
     unsigned calls;                 /* those that can fail */
     unsigned fail_from, fail_until; /* calls with these numbers fail; the first is 1 */
     unsigned also_fails, syncs;
+    bool (*fails)(struct machine *, const char *call); /* instead of these numbers */
     char trace[512];                /* A append, S sync, T truncate, small for the fresh file; R rename,
                                        F folder, w to a peer; the newest last */
 };
@@ -74,11 +87,14 @@ struct fake_helper {
 struct machine {
     struct shell shell;
     struct disk *disk, own_disk;
+    uint8_t *loaded; /* what fake_load() gave */
     struct fake_helper helper;
     uint64_t tick_us; /* each look at the clock takes so long */
     uint64_t clock_us;
     struct peer peer[PEERS];
-    size_t peers, accepted; /* those after `accepted` wait */
+    size_t peers, accepted;
+    uint16_t waiting[PEERS]; /* those who wait to be accepted, in their order */
+    size_t waiting_count;
     uint64_t now_ms;
     char *log;
     size_t log_bytes;
@@ -90,6 +106,9 @@ struct machine {
     int accept_error;               /* each accept fails with it */
     int poll_error;
     bool hash_fails, entropy_fails;
+    bool ragged;                    /* reads and writes take a part, by chance */
+    unsigned hide_one_in;           /* one connection in so many is not seen to be ready; 0: none */
+    int64_t wall_offset_s;          /* the wall clock jumps */
 
     /* what was seen */
     unsigned polls, accepts, hashes, hurried; /* hurried: polls that did not wait in a row */
@@ -99,6 +118,8 @@ struct machine {
     int signals[2]; /* a pipe in place of the signalfd */
     unsigned signals_due;
     void (*at_poll)(struct machine *);
+    void (*at_read)(struct machine *, struct peer *, const uint8_t *bytes, size_t size);
+    void (*at_write)(struct machine *, struct peer *, const uint8_t *bytes, size_t size);
     uint64_t mark_ms;
 };
 
@@ -106,6 +127,20 @@ static inline bool unlucky(struct machine *m)
 {
     m->chance = m->chance * 1664525u + 1013904223u;
     return m->one_in > 0 && (m->chance >> 16) % m->one_in == 0;
+}
+
+static inline uint32_t chance_below(struct machine *m, uint32_t limit)
+{
+    m->chance = m->chance * 1664525u + 1013904223u;
+    return (uint32_t)((uint64_t)m->chance * limit >> 32);
+}
+
+/* So much of a read or write is done. */
+static inline size_t part_of(struct machine *m, size_t size)
+{
+    if (!m->ragged || size < 2 || chance_below(m, 2) == 0)
+        return size;
+    return 1 + chance_below(m, chance_below(m, 4) == 0 ? 2 : (uint32_t)size);
 }
 
 static inline bool interrupted(struct machine *m)
@@ -135,12 +170,14 @@ static inline void disk_trace(struct disk *d, char what)
     d->trace[n + 1] = 0;
 }
 
-static inline bool disk_fails(struct machine *m)
+static inline bool disk_fails(struct machine *m, const char *call)
 {
     struct disk *d = m->disk;
     if (d->at_call)
         d->at_call(m);
     unsigned number = ++d->calls;
+    if (d->fails)
+        return d->fails(m, call);
     errno = ENOSPC;
     return (number >= d->fail_from && number < d->fail_until) || number == d->also_fails;
 }
@@ -148,6 +185,7 @@ static inline bool disk_fails(struct machine *m)
 static inline struct inode *inode_of(struct disk *d, int fd)
 {
     EXPECT(fd >= DISK_FD && fd < DISK_FD + (int)d->inodes);
+    EXPECT(d->inode[fd - DISK_FD].opened);
     return &d->inode[fd - DISK_FD];
 }
 
@@ -156,22 +194,36 @@ static inline char disk_letter(const struct disk *d, int fd, char letter)
     return d->journal == (uint32_t)(fd - DISK_FD) + 1 ? letter : (char)(letter + 'a' - 'A');
 }
 
+/* One that no name and nobody who has it open leads to. */
+static inline uint32_t disk_inode(struct disk *d)
+{
+    uint32_t i = 0;
+    while (i < d->inodes && (d->inode[i].opened || i + 1 == d->journal || i + 1 == d->fresh || i + 1 == d->kept_journal))
+        i++;
+    EXPECT(i < INODES);
+    if (i == d->inodes)
+        d->inodes++;
+    d->inode[i].size = d->inode[i].synced = d->inode[i].peak = 0;
+    d->inode[i].broken = false;
+    return i + 1;
+}
+
 static inline int fake_open(void *world, int folder, const char *name, bool fresh)
 {
     struct disk *d = ((struct machine *)world)->disk;
     uint32_t *entry = strcmp(name, "journal") == 0 ? &d->journal : &d->fresh;
     EXPECT(folder == 7 && (entry == &d->journal || strcmp(name, "journal.new") == 0));
-    if (fresh && disk_fails(world))
+    if ((fresh || d->fails) && disk_fails(world, "open"))
         return -1;
-    if (fresh && *entry == 0) {
-        EXPECT(d->inodes < INODES);
-        *entry = ++d->inodes;
-    }
+    if (fresh && *entry == 0)
+        *entry = disk_inode(d);
     errno = ENOENT;
     if (*entry == 0)
         return -1;
     if (fresh)
         d->inode[*entry - 1].size = d->inode[*entry - 1].synced = 0;
+    EXPECT(!d->inode[*entry - 1].opened);
+    d->inode[*entry - 1].opened = true;
     return DISK_FD + (int)*entry - 1;
 }
 
@@ -179,19 +231,24 @@ static inline uint8_t *fake_load(void *world, int fd, size_t *size)
 {
     struct machine *m = world;
     const struct inode *inode = inode_of(m->disk, fd);
+    if (m->disk->fails && disk_fails(world, "load"))
+        return NULL;
     uint8_t *bytes = malloc(inode->size + 1);
     EXPECT(bytes);
     if (inode->size > 0)
         memcpy(bytes, inode->bytes, inode->size);
     *size = inode->size;
+    m->loaded = bytes;
     return bytes;
 }
 
 static inline void fake_unload(void *world, uint8_t *bytes, size_t size)
 {
-    (void)world;
+    struct machine *m = world;
+    EXPECT(m->loaded == bytes);
     (void)size;
     free(bytes);
+    m->loaded = NULL;
 }
 
 /* One that fails has written half. */
@@ -199,13 +256,17 @@ static inline bool fake_append(void *world, int fd, const void *bytes, size_t si
 {
     struct machine *m = world;
     struct inode *inode = inode_of(m->disk, fd);
-    bool fails = disk_fails(m);
+    bool fails = disk_fails(m, "append");
     EXPECT(!inode->broken);
     disk_trace(m->disk, disk_letter(m->disk, fd, 'A'));
     inode->broken = fails;
-    size = fails ? size / 2 : size;
-    inode->bytes = realloc(inode->bytes, inode->size + size + 1);
-    EXPECT(inode->bytes);
+    if (fails)
+        size = m->disk->fails ? chance_below(m, (uint32_t)size + 1) : size / 2;
+    if (inode->size + size >= inode->peak) {
+        inode->bytes = realloc(inode->bytes, inode->size + size + 1);
+        EXPECT(inode->bytes);
+        inode->peak = inode->size + size;
+    }
     memcpy(inode->bytes + inode->size, bytes, size);
     inode->size += size;
     return !fails;
@@ -215,13 +276,13 @@ static inline bool fake_sync(void *world, int fd)
 {
     struct machine *m = world;
     struct inode *inode = inode_of(m->disk, fd);
-    bool fails = disk_fails(m);
+    bool fails = disk_fails(m, "sync");
     EXPECT(!inode->broken);
     disk_trace(m->disk, disk_letter(m->disk, fd, 'S'));
     m->disk->syncs++;
     inode->broken = fails;
     if (!fails)
-        inode->synced = inode->size;
+        inode->synced = inode->peak = inode->size;
     return !fails;
 }
 
@@ -230,7 +291,7 @@ static inline bool fake_truncate(void *world, int fd, uint64_t size)
     struct machine *m = world;
     struct inode *inode = inode_of(m->disk, fd);
     disk_trace(m->disk, disk_letter(m->disk, fd, 'T'));
-    if (disk_fails(m))
+    if (disk_fails(m, "truncate"))
         return false;
     EXPECT(size <= inode->size);
     inode->size = (size_t)size;
@@ -243,7 +304,7 @@ static inline bool fake_rename(void *world, int folder, const char *from, const 
     struct disk *d = ((struct machine *)world)->disk;
     EXPECT(folder == 7 && strcmp(from, "journal.new") == 0 && strcmp(to, "journal") == 0 && d->fresh != 0);
     disk_trace(d, 'R');
-    if (disk_fails(world))
+    if (disk_fails(world, "rename"))
         return false;
     EXPECT(d->inode[d->fresh - 1].synced == d->inode[d->fresh - 1].size); /* else a crash would leave less */
     d->journal = d->fresh;
@@ -256,7 +317,7 @@ static inline bool fake_sync_folder(void *world, int folder)
     struct disk *d = ((struct machine *)world)->disk;
     EXPECT(folder == 7);
     disk_trace(d, 'F');
-    if (disk_fails(world))
+    if (disk_fails(world, "sync_folder"))
         return false;
     d->kept_journal = d->journal;
     return true;
@@ -340,6 +401,15 @@ static inline ssize_t helper_says(struct machine *m, void *bytes, size_t size)
     return (ssize_t)size;
 }
 
+/* The place in the queue of the first who waits at that listener. */
+static inline size_t first_waiting(const struct machine *m, bool control)
+{
+    size_t i = 0;
+    while (i < m->waiting_count && m->peer[m->waiting[i]].control != control)
+        i++;
+    return i;
+}
+
 static inline int fake_poll(void *world, struct pollfd *fds, uint32_t count, int timeout_ms)
 {
     struct machine *m = world;
@@ -366,12 +436,15 @@ static inline int fake_poll(void *world, struct pollfd *fds, uint32_t count, int
             seen = helper_speaks(m) ? POLLIN : 0;
         } else if (i < FIRST_SOCKET) {
             EXPECT(fds[i].fd == LISTENER_FD + (int)i);
-            bool control = m->accepted < m->peers && m->peer[m->accepted].control;
-            seen = i == (control ? CONTROL_LISTENER : FIRST_LISTENER) && m->accepted < m->peers ? POLLIN : 0;
+            bool waits = (i == FIRST_LISTENER || i == CONTROL_LISTENER) &&
+                         first_waiting(m, i == CONTROL_LISTENER) < m->waiting_count;
+            seen = waits ? POLLIN : 0;
         } else {
             const struct peer *p = peer_of(m, fds[i].fd);
             seen = (short)((p->in_bytes > 0 || p->hung_up || p->reset ? POLLIN : 0) |
                            (p->window > 0 || p->reset ? POLLOUT : 0));
+            if (m->hide_one_in > 0 && !p->reset && seen && chance_below(m, m->hide_one_in) == 0)
+                seen = 0;
         }
         fds[i].revents = (short)(seen & fds[i].events);
         if (i >= FIRST_SOCKET && peer_of(m, fds[i].fd)->reset)
@@ -393,16 +466,19 @@ static inline int fake_accept(void *world, int listener, uint32_t *from, uint32_
         errno = unlucky(m) ? EINTR : ECONNABORTED;
         return -1;
     }
-    if (m->accept_error || m->accepted == m->peers ||
-        m->peer[m->accepted].control != (listener == LISTENER_FD + (int)CONTROL_LISTENER)) {
+    size_t at = first_waiting(m, listener == LISTENER_FD + (int)CONTROL_LISTENER);
+    if (m->accept_error || at == m->waiting_count) {
         errno = m->accept_error ? m->accept_error : EAGAIN;
         return -1;
     }
-    struct peer *p = &m->peer[m->accepted];
+    size_t next = m->waiting[at];
+    struct peer *p = &m->peer[next];
+    memmove(m->waiting + at, m->waiting + at + 1, (--m->waiting_count - at) * sizeof m->waiting[0]);
+    m->accepted++;
     p->accepted = true;
     *from = p->ip;
     *to = 0xC0000201;
-    return FIRST_FD + (int)m->accepted++;
+    return FIRST_FD + (int)next;
 }
 
 static inline ssize_t fake_read(void *world, int fd, void *bytes, size_t size)
@@ -421,10 +497,13 @@ static inline ssize_t fake_read(void *world, int fd, void *bytes, size_t size)
         size = p->in_bytes;
     if (m->read_bytes > 0 && size > m->read_bytes)
         size = m->read_bytes;
+    size = part_of(m, size);
     if (size > 0) {
         memcpy(bytes, p->in, size);
         p->in_bytes -= size;
         memmove(p->in, p->in + size, p->in_bytes);
+        if (m->at_read)
+            m->at_read(m, p, bytes, size);
     }
     return (ssize_t)size;
 }
@@ -447,11 +526,14 @@ static inline ssize_t fake_write(void *world, int fd, const void *bytes, size_t 
         size = p->window;
     if (m->write_bytes > 0 && size > m->write_bytes)
         size = m->write_bytes;
+    size = part_of(m, size);
     p->window -= p->window == SIZE_MAX ? 0 : size;
     p->out = realloc(p->out, p->out_bytes + size);
     EXPECT(p->out);
     memcpy(p->out + p->out_bytes, bytes, size);
     p->out_bytes += size;
+    if (m->at_write)
+        m->at_write(m, p, bytes, size);
     return (ssize_t)size;
 }
 
@@ -462,6 +544,8 @@ static inline void fake_close(void *world, int fd)
         m->helper.running = false;
     else if (fd < DISK_FD)
         peer_of(m, fd)->closed = true;
+    else
+        inode_of(m->disk, fd)->opened = false;
 }
 
 static inline void fake_log(void *world, const char *text, size_t size)
@@ -495,7 +579,8 @@ static inline uint64_t fake_mono_ms(void *world)
 
 static inline int64_t fake_wall_s(void *world)
 {
-    return 1767225600 + (int64_t)(fake_mono_ms(world) / 1000);
+    struct machine *m = world;
+    return 1767225600 + m->wall_offset_s + (int64_t)(fake_mono_ms(world) / 1000);
 }
 
 static const struct nascar_sys fake_calls = {
@@ -504,51 +589,6 @@ static const struct nascar_sys fake_calls = {
     .open = fake_open, .load = fake_load, .unload = fake_unload, .truncate = fake_truncate, .sync = fake_sync,
     .rename = fake_rename, .sync_folder = fake_sync_folder, .remove = fake_remove, .helper = fake_start_helper,
 };
-
-/* What serve() does, up to the loop, on a disk that may hold something (NULL: an
- * empty one). NULL if it refuses to start. */
-static inline struct machine *machine_on(struct disk *disk, const char *const *arguments)
-{
-    struct machine *m = calloc(1, sizeof *m);
-    struct journal_reader reader;
-    ck_assert_ptr_nonnull(m);
-    m->disk = disk ? disk : &m->own_disk;
-    m->now_ms = START_MS;
-    m->chance = 2004;
-    m->shell.sys = &fake_calls;
-    m->shell.world = m;
-    m->shell.folder = 7;
-    m->shell.records.stride = sizeof(struct record_slot);
-    m->shell.jobs.stride = sizeof(struct nascar_hash_job);
-    m->shell.arguments = (char **)(uintptr_t)arguments;
-    ck_assert(read_options(&m->shell.options, m->shell.arguments));
-    shell_time(&m->shell);
-    helper_start(&m->shell);
-    ck_assert_int_eq(pipe(m->signals), 0);
-    bool good = journal_find(&m->shell, &reader) && make_state(&m->shell);
-    if (good) {
-        feed_entropy(&m->shell);
-        good = journal_load(&m->shell, &reader);
-    }
-    if (!good)
-        return NULL;
-    m->shell.polled[SIGNALS].fd = m->signals[0];
-    m->shell.polled[SIGNALS].events = POLLIN;
-    for (uint32_t i = FIRST_LISTENER; i < FIRST_SOCKET; i++)
-        m->shell.polled[i].fd = LISTENER_FD + (int)i;
-    shell_configure(&m->shell);
-    return m;
-}
-
-static inline struct machine *machine_new(const char *const *arguments)
-{
-    struct machine *m = machine_on(NULL, arguments);
-    ck_assert_ptr_nonnull(m);
-    return m;
-}
-
-#define ARGUMENTS(...) (const char *const[]){"--max-accounts", "64", "--max-clients", "16", "--rate", "0", __VA_ARGS__, NULL}
-#define MACHINE(...) machine_new(ARGUMENTS(__VA_ARGS__))
 
 static inline void disk_free(struct disk *d)
 {
@@ -559,7 +599,19 @@ static inline void disk_free(struct disk *d)
 
 static inline void machine_free(struct machine *m)
 {
+    struct shell *sh = &m->shell;
     disk_free(&m->own_disk);
+    if (sh->state)
+        (void)munmap(sh->state, nascar_arena_size(&sh->limits));
+    (void)munmap(sh->batch.bytes, BATCH_BYTES);
+    (void)munmap(sh->compaction.batch.bytes, BATCH_BYTES);
+    if (sh->numbers.free) { /* the last of them */
+        (void)munmap(sh->polled, (FIRST_SOCKET + sh->conns) * sizeof *sh->polled);
+        (void)munmap(sh->number_of, sh->conns * sizeof *sh->number_of);
+        (void)munmap(sh->place_of, sh->conns * sizeof *sh->place_of);
+        (void)munmap(sh->numbers.free, sh->conns * sizeof *sh->numbers.free);
+    }
+    free(m->loaded);
     for (size_t i = 0; i < m->peers; i++) {
         free(m->peer[i].in);
         free(m->peer[i].out);
@@ -572,6 +624,67 @@ static inline void machine_free(struct machine *m)
     free(m);
 }
 
+/* A machine that is not started yet, on a disk that may hold something (NULL:
+ * an empty one). */
+static inline struct machine *machine_make(struct disk *disk)
+{
+    struct machine *m = calloc(1, sizeof *m);
+    EXPECT(m);
+    m->disk = disk ? disk : &m->own_disk;
+    for (uint32_t i = 0; i < m->disk->inodes; i++)
+        m->disk->inode[i].opened = false;
+    m->now_ms = START_MS;
+    m->chance = 2004;
+    EXPECT(pipe(m->signals) == 0);
+    return m;
+}
+
+/* What serve() does, up to the loop; false if it refuses to start. */
+static inline bool machine_start(struct machine *m, const char *const *arguments)
+{
+    struct journal_reader reader;
+    m->shell.sys = &fake_calls;
+    m->shell.world = m;
+    m->shell.folder = 7;
+    m->shell.records.stride = sizeof(struct record_slot);
+    m->shell.jobs.stride = sizeof(struct nascar_hash_job);
+    m->shell.arguments = (char **)(uintptr_t)arguments;
+    EXPECT(read_options(&m->shell.options, m->shell.arguments));
+    shell_time(&m->shell);
+    helper_start(&m->shell);
+    if (!journal_find(&m->shell, &reader) || !make_state(&m->shell))
+        return false;
+    feed_entropy(&m->shell);
+    if (!journal_load(&m->shell, &reader))
+        return false;
+    m->shell.polled[SIGNALS].fd = m->signals[0];
+    m->shell.polled[SIGNALS].events = POLLIN;
+    for (uint32_t i = FIRST_LISTENER; i < FIRST_SOCKET; i++)
+        m->shell.polled[i].fd = LISTENER_FD + (int)i;
+    shell_configure(&m->shell);
+    return true;
+}
+
+/* Both; NULL if it refuses to start. */
+static inline struct machine *machine_on(struct disk *disk, const char *const *arguments)
+{
+    struct machine *m = machine_make(disk);
+    if (machine_start(m, arguments))
+        return m;
+    machine_free(m);
+    return NULL;
+}
+
+static inline struct machine *machine_new(const char *const *arguments)
+{
+    struct machine *m = machine_on(NULL, arguments);
+    EXPECT(m);
+    return m;
+}
+
+#define ARGUMENTS(...) (const char *const[]){"--max-accounts", "64", "--max-clients", "16", "--rate", "0", __VA_ARGS__, NULL}
+#define MACHINE(...) machine_new(ARGUMENTS(__VA_ARGS__))
+
 /* What holds between two turns. */
 static inline void check_shell(const struct machine *m)
 {
@@ -579,7 +692,7 @@ static inline void check_shell(const struct machine *m)
     uint32_t paused = 0, taken = 0, open = 0;
     const char *broken = nascar_check(sh->state);
     if (broken)
-        ck_abort_msg("%s", broken);
+        FAIL("%s", broken);
     for (uint32_t place = 0; place < sh->open; place++) {
         EXPECT(sh->place_of[sh->number_of[place]] == place);
         paused += !(sh->polled[FIRST_SOCKET + place].events & POLLIN);
@@ -616,7 +729,7 @@ static inline void settle_machine(struct machine *m)
     unsigned enough = m->one_in > 0 ? 30 : 3;
     for (unsigned quiet = 0; quiet < enough;) {
         turn(m, m->now_ms);
-        in = m->peers - m->accepted;
+        in = m->waiting_count;
         out = 0;
         for (size_t i = 0; i < m->peers; i++) {
             in += m->peer[i].in_bytes;
@@ -654,7 +767,7 @@ static inline void signal_machine(struct machine *m, uint32_t number)
     struct signalfd_siginfo info;
     memset(&info, 0, sizeof info);
     info.ssi_signo = number;
-    ck_assert_int_eq(write(m->signals[1], &info, sizeof info), sizeof info);
+    EXPECT(write(m->signals[1], &info, sizeof info) == sizeof info);
     m->signals_due++;
 }
 
@@ -662,10 +775,15 @@ static inline void signal_machine(struct machine *m, uint32_t number)
 
 static inline struct peer *peer_new(struct machine *m)
 {
-    struct peer *p = &m->peer[m->peers];
-    ck_assert_uint_lt(m->peers, PEERS);
-    p->ip = 0xC6336401u + (uint32_t)m->peers++;
-    p->window = SIZE_MAX;
+    size_t i = 0;
+    while (i < m->peers && !m->peer[i].forgotten)
+        i++;
+    EXPECT(i < PEERS && m->waiting_count < PEERS);
+    struct peer *p = &m->peer[i], fresh = {.in = p->in, .out = p->out, .window = SIZE_MAX};
+    *p = fresh;
+    p->ip = 0xC6336401u + (uint32_t)i;
+    m->peers += i == m->peers;
+    m->waiting[m->waiting_count++] = (uint16_t)i;
     return p;
 }
 
@@ -736,7 +854,7 @@ static inline void seat_step(struct machine *m, struct seat *seat)
         }
     }
     if (c->misled[0])
-        ck_abort_msg("%s is misled: %s", c->name, c->misled);
+        FAIL("%s is misled: %s", c->name, c->misled);
 }
 
 static inline void settle_seats(struct machine *m, struct seat *seats, size_t count)

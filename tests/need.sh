@@ -5,6 +5,7 @@
 # usage: sh tests/need.sh core     what `make test-core` uses
 #        sh tests/need.sh all      what `make test` uses
 #        sh tests/need.sh fuzz     what `make fuzz` and `make afl` use
+#        sh tests/need.sh prove    what `make prove` uses
 #        sh tests/need.sh cross mips armhf           what `make cross` uses
 #        sh tests/need.sh test-cross mips armhf      what `make test-cross` uses
 set -u
@@ -51,6 +52,13 @@ look() {
         for target; do need_cross "$target"; done
         return
     fi
+    if [ "$1" = prove ]; then
+        need frama-c-base frama-c -version
+        need why3 why3 --version
+        need cvc4 cvc4 --version
+        need z3 z3 --version
+        return
+    fi
     need gcc gcc --version
     need libc6-dev links gcc -include stdio.h
     need libcrypt-dev links gcc -include crypt.h
@@ -73,6 +81,8 @@ look() {
     fi
     need clang-tidy clang-tidy --version
     need valgrind valgrind -q true
+    need strace strace -V
+    need llvm runs llvm-cov
 }
 
 look "$@"

@@ -1602,6 +1602,25 @@ START_TEST(a_refused_edit_changes_nothing)
 }
 END_TEST
 
+/* The second is asked for while the first is on its way to the disk. */
+START_TEST(two_edits_at_once_both_hold)
+{
+    struct raw *ann = member("Ann", "secret");
+    w->hold_records = true;
+    raw_send(ann, "edit", "PASS=secret\nCHNG=fresh\n");
+    world_settle(w);
+    struct raw *again = raw_open(w, 0);
+    SUCCEEDS(raw_auth(again, "Ann", "secret"));
+    raw_send(again, "edit", "MAIL=a@b.c\n");
+    world_settle(w);
+    w->hold_records = false;
+    world_release_records(w, true);
+    SUCCEEDS(raw_expect(again, "edit"));
+    can_log_in("Ann", "fresh");
+    ck_assert_str_eq(login_code("Ann", "secret"), "pass");
+}
+END_TEST
+
 START_TEST(an_edit_changes_only_what_it_names)
 {
     struct raw *ann = member("Ann", "secret");
@@ -2876,6 +2895,7 @@ int main(void)
     tcase_add_test(playing, onln_says_who_is_online);
     tcase_add_loop_test(playing, a_changed_password_is_the_only_one, 0, 5);
     tcase_add_loop_test(playing, a_refused_edit_changes_nothing, 0, 13);
+    tcase_add_test(playing, two_edits_at_once_both_hold);
     tcase_add_test(playing, an_edit_changes_only_what_it_names);
     suite_add_tcase(suite, playing);
 

@@ -101,6 +101,39 @@ START_TEST(a_reset_while_writing_closes)
 }
 END_TEST
 
+/* Its reader asks for what was kept, and reads nothing more. */
+START_TEST(a_kept_message_outlives_the_link_that_it_was_not_written_to)
+{
+    struct machine *m = MACHINE("--hash-cost", "4");
+    struct seat seats[2];
+    char login[96];
+    seats[0] = seat_new(m, "Alice");
+    seats[1] = seat_new(m, "Bob");
+    seats[1].console->habits.no_buddy = true;
+    settle_seats(m, seats, 2);
+    (void)snprintf(login, sizeof login, "USER=Bob\nLKEY=%s\n", seats[1].console->ticket);
+    console_write_letter(seats[0].console, "Bob", "see you at eight");
+    settle_seats(m, seats, 2);
+    for (unsigned i = 0; i < 2; i++) {
+        struct peer *p = peer_new(m);
+        peer_send(p, "AUTH", login);
+        settle_machine(m);
+        ck_assert_uint_eq(peer_got(p, "AUTH"), 1);
+        p->window = i == 0 ? 0 : SIZE_MAX;
+        peer_send(p, "RGET", "LRSC=cso\nLIST=B\nPRES=Y\nID=1\n");
+        settle_machine(m);
+        ck_assert_uint_eq(peer_got(p, "RECV"), i);
+        ck_assert_uint_eq(m->shell.state->messages.live, 1 - i);
+        p->reset = true;
+        settle_machine(m);
+        ck_assert(p->closed);
+    }
+    seat_free(&seats[0]);
+    seat_free(&seats[1]);
+    machine_free(m);
+}
+END_TEST
+
 START_TEST(who_hangs_up_is_closed_even_when_it_is_not_read)
 {
     struct machine *m = MACHINE("--rate", "1");
@@ -1042,6 +1075,7 @@ int main(void)
     tcase_add_loop_test(loop, consoles_play_through_short_and_interrupted_calls, 0, COUNT(troubles));
     tcase_add_loop_test(loop, a_reset_closes_its_connection_and_no_other, 0, 5);
     tcase_add_test(loop, a_reset_while_writing_closes);
+    tcase_add_test(loop, a_kept_message_outlives_the_link_that_it_was_not_written_to);
     tcase_add_test(loop, who_hangs_up_is_closed_even_when_it_is_not_read);
     tcase_add_test(loop, a_paused_connection_goes_on_when_its_rate_allows);
     tcase_add_loop_test(loop, without_files_accepting_waits_a_second_and_goes_on, 0, COUNT(no_files));

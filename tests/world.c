@@ -329,7 +329,7 @@ static void check_frame(struct world *w, const struct world_connection *connecti
                         const uint8_t *frame, size_t size)
 {
     static const char *const without_status[] = {"@dir", "skey", "ROST", "PGET", "RECV", "USER",
-                                                 "USCH", "PING", "~png", "play"};
+                                                 "USCH", "PING", "~png", "play", "line"};
     const char *payload = (const char *)frame + CONSOLE_HEADER_BYTES;
     size_t payload_bytes = size - CONSOLE_HEADER_BYTES;
     char kind[5] = {0};
@@ -441,11 +441,11 @@ static void deliver(struct world *w, struct world_connection *connection, const 
 
 /* ---- Connections -------------------------------------------------------- */
 
-static uint32_t open_connection(struct world *w, uint32_t ip)
+static uint32_t open_connection(struct world *w, uint32_t ip, enum nascar_event_type type)
 {
     for (uint32_t conn = 0; conn < w->connection_count; conn++) {
         if (!w->connections[conn].open) {
-            struct nascar_event event = {.type = NASCAR_OPENED, .conn = conn, .peer = ip,
+            struct nascar_event event = {.type = type, .conn = conn, .peer = ip,
                                          .local = w->server_ip};
             w->connections[conn].open = true;
             w->connections[conn].stalled = false;
@@ -574,7 +574,7 @@ static bool pump_console(struct world *w, size_t index)
             if (link != CONSOLE_DIRECTORY && port == 0 && !c->direct) {
                 world_fail(w, "%s is sent to port 0", c->name);
             }
-            *conn = open_connection(w, w->consoles[index].ip);
+            *conn = open_connection(w, w->consoles[index].ip, NASCAR_OPENED);
             if (*conn == NASCAR_NONE) {
                 world_fail(w, "the core has no connection left for %s", c->name);
             }
@@ -875,19 +875,29 @@ void world_all_well(struct world *w)
 
 /* ---- Raw clients -------------------------------------------------------- */
 
-struct raw *raw_open(struct world *w, uint32_t ip)
+static struct raw *raw_open_as(struct world *w, uint32_t ip, enum nascar_event_type type)
 {
     struct raw *r = must(calloc(1, sizeof *r));
     r->world = w;
     r->ip = ip == 0 ? world_fresh_ip(w) : ip;
     w->raws = grow(w->raws, w->raw_count, &w->raw_room, sizeof *w->raws);
     w->raws[w->raw_count++] = r;
-    r->conn = open_connection(w, r->ip);
+    r->conn = open_connection(w, r->ip, type);
     if (r->conn != NASCAR_NONE) {
         w->connections[r->conn].raw = r;
     }
     world_settle(w);
     return r;
+}
+
+struct raw *raw_open(struct world *w, uint32_t ip)
+{
+    return raw_open_as(w, ip, NASCAR_OPENED);
+}
+
+struct raw *raw_operator(struct world *w)
+{
+    return raw_open_as(w, 0, NASCAR_CONTROL);
 }
 
 void raw_close(struct raw *r)

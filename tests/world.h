@@ -146,6 +146,7 @@ struct raw {
 
 /* Connects; ip 0: an address of its own. A refused connection is there, closed. */
 struct raw *raw_open(struct world *w, uint32_t ip);
+struct raw *raw_operator(struct world *w); /* NASCAR_CONTROL */
 void raw_close(struct raw *r);          /* hangs up; r stays valid until world_free() */
 bool raw_closed(const struct raw *r);   /* either side hung up */
 

@@ -1,0 +1,1995 @@
+/* The simulator: the real shell and core on a machine that is all faked, with 2
+ * to 64 consoles, and everything going wrong that a text seed comes to: the
+ * network, the disk, the clocks, the helper, the power. Same seed, same run.
+ *
+ * What must hold: nascar_check() after every turn; no console is ever misled;
+ * what was acknowledged is there after every crash; once quiet, each console's
+ * lists are the server's truth; and when the faults end, everyone gets in,
+ * chats and races within bounded time.
+ *
+ * usage: sim [--kept FILE] [--seconds S] [--events] [SEED [STEPS]]
+ *
+ * With STEPS it runs that seed alone, else SEED.0, SEED.1, ... until the time
+ * is up, after those of FILE (a seed and its steps a line).
+ *
+ * SPDX-License-Identifier: MIT */
+#include "../nascar_server.c"
+#undef main
+
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 1, 2)))
+#endif
+_Noreturn static void sim_fail(const char *format, ...);
+#define FAIL(...) sim_fail(__VA_ARGS__)
+#define PEERS 1024
+#include "machine.h"
+
+#define ACTORS 64u
+#define ACCOUNTS (2 * ACTORS)
+#define PERSONAS (3 * ACTORS)
+#define LETTERS 8192u
+#define RACES 4096u
+#define EVENTS 40u
+#define ASKED 32u
+#define MAYBES 12u
+#define USUAL_STEPS 1500u
+#define CALLS_A_STEP 2000000u /* of the system: more, and the server spins */
+
+/* ---- What is simulated ------------------------------------------------------ */
+
+/* What a player does, and what goes wrong: each seed has its own weights. */
+enum deed {
+    DO_LOGIN, DO_SIGNUP, DO_OTHERS_ACCOUNT, DO_WRONG_PASSWORD, DO_MOVE, DO_CREATE, DO_CHAT, DO_TELL, DO_CHALLENGE,
+    DO_ANSWER, DO_CANCEL, DO_READY, DO_BACK, DO_RESULT, DO_FRIEND, DO_IGNORE, DO_UNFRIEND, DO_LETTER, DO_STATUS,
+    DO_LOOK, DO_LEADERBOARD, DO_NEWS, DO_ABUSE, DO_PASSWORD, DO_MAIL, DO_NEW_PERSONA, DO_DELETE_PERSONA,
+    DO_OTHER_PERSONA, DO_SEARCH, DO_WATCH, DO_PRESENCE, DO_BUDDY_LEAVES, DO_LEAVE, DO_OPERATOR,
+    NET_RESET, NET_VANISH, NET_STALL, NET_EMFILE, HELPER_LAZY, HELPER_DIES, HELPER_GONE,
+    DISK_BAD, DISK_ONCE, CRASH, CRASH_AT_CALL, STOP, RELOAD, COMPACT, WALL_JUMPS, MONO_JUMPS, WAIT, QUIET,
+    DEEDS
+};
+
+static const char *const deed_names[DEEDS] = {
+    "login", "signup", "others_account", "wrong_password", "move", "create", "chat", "tell", "challenge",
+    "answer", "cancel", "ready", "back", "result", "friend", "ignore", "unfriend", "letter", "status",
+    "look", "leaderboard", "news", "abuse", "password", "mail", "new_persona", "delete_persona",
+    "other_persona", "search", "watch", "presence", "buddy_leaves", "leave", "operator",
+    "reset", "vanish", "stall", "emfile", "helper_lazy", "helper_dies", "helper_gone",
+    "disk_bad", "disk_once", "crash", "crash_at_call", "stop", "reload", "compact", "wall_jumps", "mono_jumps",
+    "wait", "quiet",
+};
+
+struct bytes {
+    uint8_t *at;
+    size_t size, room;
+};
+
+struct actor {
+    struct console *console;
+    struct peer *link[CONSOLE_LINKS];
+    struct bytes up[CONSOLE_LINKS]; /* on its way to the server */
+    uint32_t ip;
+    uint64_t stalled_until_ms, idle_until_ms;
+    char said[32];
+    uint32_t target;
+};
+
+/* A request that the server has read and not answered. */
+struct asked {
+    char kind[5];
+    uint32_t account, persona, other, bit, letter, race;
+    char password[17];
+    uint32_t troubles; /* the count of what could go wrong, then */
+    uint32_t step;
+    bool firm;         /* it must not be refused for the name or password */
+};
+
+/* What passes on a connection, as the ledger sees it. */
+struct wire {
+    uint32_t actor; /* NONE: the operator's, or nobody looks at it any more */
+    uint8_t in[4096], out[8192];
+    size_t in_bytes, out_bytes, fed;
+    uint32_t account, persona;
+    char password[17]; /* what its console has typed last */
+    struct asked asked[ASKED];
+    size_t asked_count;
+};
+
+/* ---- The ledger: what was acknowledged --------------------------------------- */
+
+struct kept_account {
+    bool known;
+    char password[17];
+    char maybe[MAYBES][17]; /* asked for, and neither done nor given up for sure */
+    size_t maybes;
+};
+
+enum kept_state { NEVER, THERE, DELETED };
+
+struct kept_persona {
+    enum kept_state state;
+    bool unsure;
+    uint32_t account;
+    struct figures figures;
+    uint32_t results;       /* that were read, and may count or not */
+    bool any_figures;
+    uint8_t ticket[16];
+    bool ticket_known;
+    int64_t ticket_until_s;
+    uint32_t tickets;       /* that were asked for */
+    uint32_t reports;
+    uint32_t buddy_step; /* when it was last seen to have a buddy link */
+};
+
+enum letter_state { ASKED_FOR, KEPT, DIRECT };
+
+struct kept_letter {
+    enum letter_state state;
+    uint32_t from, to;
+    uint32_t told, told_in, told_on, told_step; /* times; when, in which life of the server, on which wire */
+    int64_t sent_s;
+    bool excused; /* its reader was deleted, or ignores its writer */
+};
+
+struct kept_race {
+    char ticket[40];
+    uint32_t persona[2];
+    int64_t when_s;
+    uint32_t asked, acknowledged;
+    bool excused;
+};
+
+static struct {
+    char seed[128];
+    uint64_t chance;
+    uint32_t step, steps;
+    uint64_t ms, offset_ms; /* the consoles' clock, and what it is ahead of the machine's */
+    int64_t latest_s;       /* the latest date that the server has had */
+    uint32_t actors;
+    struct actor actor[ACTORS];
+    struct machine *machine;
+    struct disk disk;
+    struct wire wire[PEERS];
+    char option[40][64];
+    const char *arguments[80];
+    bool open_accounts, small_times;
+    uint32_t weight[DEEDS], weights;
+    uint32_t lives;   /* of the server */
+    uint32_t troubles; /* with disk and helper, so far */
+    uint32_t disk_bad_until, disk_one_in, helper_lazy_until, helper_gone_until, emfile_until;
+    bool disk_once, quiet, starting;
+    uint32_t crash_in; /* calls; 0: not */
+    jmp_buf crashed;
+    uint32_t calls;
+    uint64_t hash, all_turns, all_steps, all_crashes;
+    char event[EVENTS][200];
+    uint32_t events;
+
+    struct kept_account account[ACCOUNTS];
+    struct kept_persona persona[PERSONAS];
+    uint8_t lists[PERSONAS][PERSONAS], lists_unsure[PERSONAS][PERSONAS], ever_ignored[PERSONAS][PERSONAS];
+    struct kept_letter letter[LETTERS];
+    uint32_t letters;
+    struct kept_race race[RACES];
+    uint32_t races;
+    bool tells_all; /* each event, not only the last ones */
+    int complaints; /* a file that takes what a start complains of */
+} sim;
+
+/* ---- Chance, events, failure --------------------------------------------------- */
+
+static uint64_t any64(void)
+{
+    uint64_t z = sim.chance += 0x9E3779B97F4A7C15u;
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    return z ^ z >> 31;
+}
+
+static uint32_t any(uint32_t limit)
+{
+    return (uint32_t)((any64() >> 32) * limit >> 32);
+}
+
+static bool one_in(uint32_t n)
+{
+    return any(n) == 0;
+}
+
+static uint64_t hash_more(uint64_t hash, const void *bytes, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        hash = (hash ^ ((const uint8_t *)bytes)[i]) * 0x100000001B3u;
+    return hash;
+}
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 1, 2)))
+#endif
+static void event(const char *format, ...)
+{
+    char *text = sim.event[sim.events++ % EVENTS];
+    int n = snprintf(text, sizeof sim.event[0], "%5u %9llu ", sim.step, (unsigned long long)sim.ms);
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(text + n, sizeof sim.event[0] - (size_t)n, format, arguments);
+    va_end(arguments);
+    sim.hash = hash_more(sim.hash, text, strlen(text));
+    if (sim.tells_all)
+        printf("  %s\n", text);
+}
+
+static void tell_events(void)
+{
+    for (uint32_t i = sim.events > EVENTS ? sim.events - EVENTS : 0; i < sim.events; i++)
+        printf("  %s\n", sim.event[i % EVENTS]);
+    printf("sim: seed %s failed at step %u of %u: make sim SEED=%s STEPS=%u\n", sim.seed, sim.step, sim.steps, sim.seed,
+           sim.steps);
+    (void)fflush(stdout);
+}
+
+_Noreturn static void sim_fail(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    printf("FAILED: ");
+    (void)vprintf(format, arguments);
+    printf("\n");
+    va_end(arguments);
+    tell_events();
+    _exit(1);
+}
+
+/* An assertion of the server's, or worse. */
+static void on_fatal(int number)
+{
+    printf("FAILED: signal %d\n", number);
+    tell_events();
+    _exit(1);
+}
+
+/* ---- Names ------------------------------------------------------------------------ */
+
+/* Accounts are d00.. and e00.., an actor's own and a second one; personas are
+ * of these names, and x00... */
+static const char *name_of(uint32_t i)
+{
+    static char name[4][8];
+    static uint32_t turn_of;
+    char *out = name[turn_of++ % 4];
+    (void)snprintf(out, sizeof name[0], "%c%02u", "dex"[i / ACTORS], i % ACTORS);
+    return out;
+}
+
+static uint32_t number_of(const char *name)
+{
+    const char *kind = name[0] ? strchr("dex", name[0]) : NULL;
+    if (!kind || strlen(name) != 3 || !is_digit((uint8_t)name[1]) || !is_digit((uint8_t)name[2]))
+        return NONE;
+    uint32_t n = (uint32_t)(name[1] - '0') * 10 + (uint32_t)(name[2] - '0');
+    return n < ACTORS ? (uint32_t)(kind - "dex") * ACTORS + n : NONE;
+}
+
+static uint32_t number_in(const char *payload, const char *key)
+{
+    char name[64];
+    (void)console_read_text(console_find(payload, key), name, sizeof name);
+    name[strcspn(name, "/@")] = 0;
+    return number_of(name);
+}
+
+static uint32_t any_persona(void)
+{
+    return any(3) * (one_in(3) ? ACTORS : 0) % PERSONAS + any(sim.actors);
+}
+
+/* ---- The ledger: requests and answers --------------------------------------------- */
+
+static struct nascar *server(void)
+{
+    return sim.machine->shell.state;
+}
+
+static bool is_maybe(const struct kept_account *a, const char *password)
+{
+    for (size_t i = 0; i < a->maybes; i++)
+        if (strcmp(a->maybe[i], password) == 0)
+            return true;
+    return a->maybes == MAYBES || (a->known && strcmp(a->password, password) == 0);
+}
+
+static void add_maybe(struct kept_account *a, const char *password)
+{
+    if (a->maybes < MAYBES && !is_maybe(a, password))
+        (void)snprintf(a->maybe[a->maybes++], sizeof a->maybe[0], "%s", password);
+}
+
+static bool verifies(const struct account *a, const char *password)
+{
+    char made[HASH_CHARS + 1];
+    return password[0] && fake_hash(password, a->hash, made, sizeof made) && strcmp(made, a->hash) == 0;
+}
+
+/* A persona is new, or gone: nothing that was kept of the name is its. */
+static void persona_anew(uint32_t i, enum kept_state state, uint32_t account)
+{
+    struct kept_persona *p = &sim.persona[i];
+    uint32_t reports = p->reports;
+    memset(p, 0, sizeof *p);
+    p->state = state;
+    p->account = account;
+    p->reports = reports;
+    memset(sim.lists[i], 0, sizeof sim.lists[i]);
+    memset(sim.lists_unsure[i], 0, sizeof sim.lists_unsure[i]);
+    for (uint32_t k = 0; k < PERSONAS; k++)
+        sim.lists[k][i] = sim.lists_unsure[k][i] = 0;
+}
+
+static void persona_is_there(uint32_t i, uint32_t account)
+{
+    sim.persona[i].state = THERE;
+    sim.persona[i].unsure = false;
+    sim.persona[i].account = account;
+}
+
+/* It may be gone by now, and be made again. */
+static void persona_unsure(uint32_t i)
+{
+    struct kept_persona *p = &sim.persona[i];
+    p->unsure = p->any_figures = true;
+    p->tickets++;
+    for (uint32_t k = 0; k < PERSONAS; k++)
+        sim.lists_unsure[i][k] = sim.lists_unsure[k][i] = 3;
+    for (uint32_t k = 0; k < sim.letters; k++)
+        sim.letter[k].excused = sim.letter[k].excused || sim.letter[k].to == i;
+}
+
+static bool helper_shaky(void)
+{
+    return sim.machine->helper.dies_of > 0 || sim.machine->helper.dead || !sim.machine->helper.running;
+}
+
+static uint32_t race_with(const char *ticket)
+{
+    for (uint32_t i = sim.races; i-- > 0;)
+        if (strcmp(sim.race[i].ticket, ticket) == 0)
+            return i;
+    return NONE;
+}
+
+static const char *const ledger_kinds = "auth acct edit cper dper pers rank rept AUTH RADD RDEL SEND cpwd";
+
+/* The server has read this request. */
+static void on_request(struct wire *w, const char *kind, const char *payload)
+{
+    struct asked q;
+    if (!strstr(ledger_kinds, kind))
+        return;
+    memset(&q, 0, sizeof q);
+    (void)snprintf(q.kind, sizeof q.kind, "%s", kind);
+    q.account = w->account;
+    q.persona = w->persona;
+    q.other = q.letter = q.race = NONE;
+    q.troubles = sim.troubles;
+    q.step = sim.step;
+    if (strcmp(kind, "auth") == 0 || strcmp(kind, "acct") == 0 || strcmp(kind, "cpwd") == 0) {
+        q.account = number_in(payload, "NAME");
+        (void)snprintf(q.password, sizeof q.password, "%s", w->password);
+        if (q.account != NONE) {
+            struct kept_account *a = &sim.account[q.account];
+            q.firm = a->known && a->maybes == 0 && strcmp(a->password, q.password) == 0 && !helper_shaky();
+            if (!a->known || strcmp(kind, "cpwd") == 0)
+                add_maybe(a, q.password);
+            if (sim.persona[q.account].state != THERE)
+                sim.persona[q.account].unsure = true;
+        }
+    } else if (strcmp(kind, "edit") == 0) {
+        (void)console_read_text(console_find(payload, "CHNG"), q.password, sizeof q.password);
+        if (w->account != NONE && q.password[0])
+            add_maybe(&sim.account[w->account], q.password);
+    } else if (strcmp(kind, "cper") == 0 || strcmp(kind, "dper") == 0) {
+        q.persona = number_in(payload, "PERS");
+        if (q.persona != NONE && kind[0] == 'd')
+            persona_unsure(q.persona);
+        if (q.persona != NONE)
+            sim.persona[q.persona].unsure = true;
+    } else if (strcmp(kind, "pers") == 0) {
+        q.persona = number_in(payload, "PERS");
+        if (q.persona != NONE)
+            sim.persona[q.persona].tickets++;
+    } else if (strcmp(kind, "rank") == 0) {
+        char ticket[40];
+        (void)console_read_text(console_find(payload, "AUTH"), ticket, sizeof ticket);
+        q.race = race_with(ticket);
+        for (int k = 0; q.race != NONE && k < 2; k++)
+            if (sim.race[q.race].persona[k] != NONE)
+                sim.persona[sim.race[q.race].persona[k]].results++;
+        if (q.race != NONE)
+            sim.race[q.race].asked++;
+    } else if (strcmp(kind, "AUTH") == 0) {
+        q.persona = number_in(payload, "USER");
+    } else if (kind[0] == 'R') {
+        char list[4];
+        (void)console_read_text(console_find(payload, "LIST"), list, sizeof list);
+        q.other = number_in(payload, "USER");
+        q.bit = list[0] == 'I' ? LIST_IGNORE : LIST_BUDDY;
+        if (q.persona != NONE && q.other != NONE) {
+            sim.lists_unsure[q.persona][q.other] |= (uint8_t)q.bit;
+            if (q.bit == LIST_IGNORE)
+                sim.ever_ignored[q.persona][q.other] = 1;
+        }
+    } else if (strcmp(kind, "SEND") == 0) {
+        char body[64];
+        (void)console_read_text(console_find(payload, "BODY"), body, sizeof body);
+        q.letter = body[0] == 'L' ? (uint32_t)strtoul(body + 1, NULL, 10) : NONE;
+        EXPECT(q.letter < sim.letters);
+        if (w->persona != NONE)
+            sim.letter[q.letter].from = w->persona; /* the lobby may know it by another by now */
+        uint32_t to = find_persona(server(), name_of(sim.letter[q.letter].to));
+        if (to != NONE && persona_at(server(), to)->buddy != NONE)
+            sim.persona[sim.letter[q.letter].to].buddy_step = sim.step;
+    }
+    event("asked: %s account %s persona %s other %s %s", kind, q.account == NONE ? "-" : name_of(q.account),
+          q.persona == NONE ? "-" : name_of(q.persona), q.other == NONE ? "-" : name_of(q.other), q.password);
+    EXPECT(w->asked_count < ASKED);
+    w->asked[w->asked_count++] = q;
+}
+
+static bool letter_is_there(uint32_t i)
+{
+    const struct nascar *s = server();
+    char body[16];
+    (void)snprintf(body, sizeof body, "L%u", i);
+    for (uint32_t k = 0; k < s->messages.high; k++)
+        if (message_at(s, k)->link == LIVE && strcmp(message_at(s, k)->body, body) == 0)
+            return true;
+    return false;
+}
+
+/* To whoever is there it goes at once, and may be lost with the link. */
+static void letter_acknowledged(struct kept_letter *l, uint32_t i, uint32_t asked_step)
+{
+    const struct nascar *s = server();
+    uint32_t to = find_persona(s, name_of(l->to));
+    if (l->told > 0 || to == NONE || sim.ever_ignored[l->to][l->from] || l->excused)
+        l->state = DIRECT;
+    else if (letter_is_there(i))
+        l->state = KEPT;
+    else if (persona_at(s, to)->buddy != NONE || sim.persona[l->to].buddy_step >= asked_step)
+        l->state = DIRECT;
+    else
+        FAIL("letter %u from %s is acknowledged, and nowhere", i, name_of(l->from));
+}
+
+static void ticket_acknowledged(struct kept_persona *p, uint32_t i, const struct asked *q, const char *payload)
+{
+    uint8_t ticket[8];
+    char text[40];
+    uint32_t there = find_persona(server(), name_of(i));
+    (void)console_read_text(console_find(payload, "LKEY"), text, sizeof text);
+    EXPECT(text[0] == '$' && read_ticket(text + 1, ticket, sizeof ticket));
+    p->tickets -= p->tickets > 0;
+    /* On a failing disk it need not be kept. */
+    p->ticket_known = sim.troubles == q->troubles && there != NONE && sim.machine->shell.journal.fd >= 0;
+    hash_ticket(ticket, p->ticket);
+    if (there == NONE)
+        return;
+    p->ticket_until_s = persona_at(server(), there)->ticket_until_s;
+    if (p->tickets == 0)
+        EXPECT(memcmp(persona_at(server(), there)->ticket_hash, p->ticket, 16) == 0);
+}
+
+/* The figures as the server has them now must count what it says it has kept. */
+static void result_acknowledged(struct kept_race *race)
+{
+    for (int k = 0; k < 2; k++) {
+        uint32_t i = race->persona[k], there = i == NONE ? NONE : find_persona(server(), name_of(i));
+        if (there == NONE)
+            continue;
+        struct kept_persona *p = &sim.persona[i];
+        const struct figures *f = &persona_at(server(), there)->figures;
+        bool first = race->acknowledged == 0 && race->asked == 1;
+        if (!p->any_figures && f->races < p->figures.races + first)
+            FAIL("a result of %s is acknowledged, and does not count", name_of(i));
+        p->figures = *f;
+        p->results -= p->results > 0;
+    }
+    race->acknowledged++;
+}
+
+static void account_acknowledged(struct wire *w, const struct asked *q, const char *payload)
+{
+    struct kept_account *a = &sim.account[q->account];
+    uint32_t there = find_account(server(), name_of(q->account));
+    if (there == NONE)
+        FAIL("account %s is acknowledged, and not there", name_of(q->account));
+    bool set = q->kind[0] == 'c' || q->kind[1] == 'c' || q->kind[0] == 'e';
+    if (!set && !is_maybe(a, q->password))
+        FAIL("%s got in with a password that nobody set: %s", name_of(q->account), q->password);
+    if (set || !a->known) {
+        size_t open = 0; /* others that may set or use another one */
+        for (uint32_t i = 0; i < sim.machine->peers; i++)
+            for (size_t k = 0; k < sim.wire[i].asked_count; k++)
+                open += sim.wire[i].asked[k].account == q->account && sim.wire[i].asked[k].password[0];
+        bool good = verifies(account_at(server(), there), q->password);
+        if (!good && open == 0 && a->maybes < 2)
+            FAIL("the password of %s is acknowledged, and is another", name_of(q->account));
+        char old[17];
+        (void)snprintf(old, sizeof old, "%s", a->password);
+        (void)snprintf(a->password, sizeof a->password, "%s", q->password);
+        if (a->known)
+            add_maybe(a, old); /* another request with it may be on its way */
+        a->known = true;
+        if (good && open == 0)
+            a->maybes = 0; /* what is not asked for any more is settled */
+    }
+    if (strcmp(q->kind, "auth") != 0 && strcmp(q->kind, "acct") != 0)
+        return;
+    w->account = q->account;
+    char list[128];
+    (void)console_read_text(console_find(payload, "PERSONAS"), list, sizeof list);
+    for (uint32_t i = 0; i < PERSONAS; i++) {
+        bool listed = strstr(list, name_of(i)) != NULL;
+        struct kept_persona *p = &sim.persona[i];
+        if (!listed && p->state == THERE && p->account == q->account && !p->unsure)
+            FAIL("%s has lost its persona %s", name_of(q->account), name_of(i));
+        if (listed && p->state != THERE)
+            persona_is_there(i, q->account);
+    }
+}
+
+static bool is_code(uint32_t code, const char *letters)
+{
+    return code == load_be32((const uint8_t *)letters);
+}
+
+/* The server has answered. `code` 0: it is done, and kept. */
+static void on_answer(struct wire *w, const char *kind, uint32_t code, const char *payload)
+{
+    size_t at = 0;
+    if (!strstr(ledger_kinds, kind))
+        return;
+    while (at < w->asked_count && strcmp(w->asked[at].kind, kind) != 0)
+        at++;
+    EXPECT(at < w->asked_count);
+    struct asked q = w->asked[at];
+    w->asked_count--;
+    memmove(&w->asked[at], &w->asked[at + 1], (w->asked_count - at) * sizeof q);
+    event("answered: %s account %s persona %s %s: %08x", kind, q.account == NONE ? "-" : name_of(q.account),
+          q.persona == NONE ? "-" : name_of(q.persona), q.password, (unsigned)code);
+    bool refused = code != 0 && !is_code(code, "fail"); /* for good */
+    if (code != 0 && q.firm && q.troubles == sim.troubles && !helper_shaky() && strcmp(kind, "auth") == 0 &&
+        sim.account[q.account].maybes == 0 && strcmp(sim.account[q.account].password, q.password) == 0 &&
+        (is_code(code, "pass") || is_code(code, "imst")))
+        FAIL("%s is refused with its own password", name_of(q.account));
+    if (code == 0 && q.account != NONE &&
+        (strcmp(kind, "auth") == 0 || strcmp(kind, "acct") == 0 || strcmp(kind, "cpwd") == 0 ||
+         (strcmp(kind, "edit") == 0 && q.password[0])))
+        account_acknowledged(w, &q, payload);
+    if (strcmp(kind, "auth") == 0 && code != 0)
+        w->account = NONE;
+    struct kept_persona *p = q.persona == NONE ? NULL : &sim.persona[q.persona];
+    if (strcmp(kind, "cper") == 0 && p && code == 0) {
+        if (find_persona(server(), name_of(q.persona)) == NONE)
+            FAIL("persona %s is acknowledged, and not there", name_of(q.persona));
+        persona_is_there(q.persona, w->account);
+    } else if (strcmp(kind, "dper") == 0 && p && code == 0) {
+        if (find_persona(server(), name_of(q.persona)) == NONE)
+            persona_anew(q.persona, DELETED, NONE); /* else it has been made again meanwhile */
+    } else if (strcmp(kind, "pers") == 0 && p && code == 0) {
+        ticket_acknowledged(p, q.persona, &q, payload);
+        w->persona = q.persona;
+    } else if (strcmp(kind, "pers") == 0 && p && refused) {
+        p->tickets -= p->tickets > 0;
+    } else if (strcmp(kind, "rank") == 0 && q.race != NONE && code == 0) {
+        result_acknowledged(&sim.race[q.race]);
+    } else if (strcmp(kind, "rank") == 0 && q.race != NONE && refused) {
+        sim.race[q.race].asked--;
+        for (int k = 0; k < 2; k++)
+            if (sim.race[q.race].persona[k] != NONE)
+                sim.persona[sim.race[q.race].persona[k]].results -= sim.persona[sim.race[q.race].persona[k]].results > 0;
+    } else if (strcmp(kind, "rept") == 0 && p && code == 0) {
+        p->reports++;
+    } else if (strcmp(kind, "AUTH") == 0 && p && code == 0) {
+        w->persona = q.persona;
+        p->buddy_step = sim.step;
+    } else if (kind[0] == 'R' && p && q.other != NONE && code == 0) {
+        uint8_t *lists = &sim.lists[q.persona][q.other];
+        bool there = find_persona(server(), name_of(q.other)) != NONE;
+        *lists = (uint8_t)(kind[1] == 'A' && there ? *lists | q.bit : *lists & ~q.bit);
+        if (sim.persona[q.persona].unsure || sim.persona[q.other].unsure)
+            return;
+        sim.lists_unsure[q.persona][q.other] &= (uint8_t)~q.bit;
+    } else if (strcmp(kind, "SEND") == 0 && code == 0) {
+        letter_acknowledged(&sim.letter[q.letter], q.letter, q.step);
+    }
+}
+
+/* A letter has been written to somebody. */
+static void on_letter_told(const struct wire *w, const char *payload)
+{
+    char body[64];
+    (void)console_read_text(console_find(payload, "BODY"), body, sizeof body);
+    uint32_t i = body[0] == 'L' ? (uint32_t)strtoul(body + 1, NULL, 10) : NONE;
+    EXPECT(i < sim.letters);
+    struct kept_letter *l = &sim.letter[i];
+    if (w->persona != l->to)
+        FAIL("letter %u for %s went to somebody else", i, name_of(l->to));
+    event("letter %u is told to %s", i, name_of(l->to));
+    uint32_t on = (uint32_t)(w - sim.wire);
+    if (l->told++ > 0 && l->told_in == sim.lives && (l->told_on == on || sim.step > l->told_step + 100))
+        FAIL("letter %u came twice", i); /* on a new link it may, when the old one broke in that moment */
+    l->told_in = sim.lives;
+    l->told_on = on;
+    l->told_step = sim.step;
+}
+
+static void on_race_told(const char *payload)
+{
+    char ticket[40];
+    uint8_t bytes[16];
+    (void)console_read_text(console_find(payload, "AUTH"), ticket, sizeof ticket);
+    EXPECT(read_ticket(ticket, bytes, sizeof bytes));
+    if (race_with(ticket) != NONE || sim.races == RACES)
+        return;
+    uint32_t there = find_race(server(), bytes);
+    if (there == NONE)
+        FAIL("a race starts, and its ticket is nowhere");
+    struct kept_race *r = &sim.race[sim.races++];
+    memset(r, 0, sizeof *r);
+    (void)snprintf(r->ticket, sizeof r->ticket, "%s", ticket);
+    r->persona[0] = number_in(payload, "P1");
+    r->persona[1] = number_in(payload, "P2");
+    r->when_s = race_at(server(), there)->when_s;
+    r->excused = sim.machine->shell.journal.fd < 0; /* better a race that is not kept than none */
+}
+
+static void on_frame_out(struct wire *w, const char *kind, uint32_t code, const char *payload)
+{
+    if (strcmp(kind, "RECV") == 0)
+        on_letter_told(w, payload);
+    else if (strcmp(kind, "+ses") == 0)
+        on_race_told(payload);
+    else
+        on_answer(w, kind, code, payload);
+}
+
+/* Takes one whole frame off the front of what has passed; false: there is none. */
+static bool take_frame(uint8_t *bytes, size_t *size, char kind[5], uint32_t *code, char *payload, size_t room)
+{
+    if (*size < HEADER_BYTES || *size < load_be32(bytes + 8))
+        return false;
+    size_t n = load_be32(bytes + 8);
+    EXPECT(n >= HEADER_BYTES && n - HEADER_BYTES < room);
+    memcpy(kind, bytes, 4);
+    kind[4] = 0;
+    *code = load_be32(bytes + 4);
+    memcpy(payload, bytes + HEADER_BYTES, n - HEADER_BYTES);
+    payload[n - HEADER_BYTES] = 0;
+    *size -= n;
+    memmove(bytes, bytes + n, *size);
+    return true;
+}
+
+static void count_call(void)
+{
+    if (++sim.calls > CALLS_A_STEP)
+        FAIL("the server spins");
+}
+
+static void at_read(struct machine *m, struct peer *p, const uint8_t *bytes, size_t size)
+{
+    struct wire *w = &sim.wire[p - m->peer];
+    char kind[5], payload[4096];
+    uint32_t code;
+    count_call();
+    EXPECT(w->in_bytes + size <= sizeof w->in);
+    memcpy(w->in + w->in_bytes, bytes, size);
+    w->in_bytes += size;
+    while (take_frame(w->in, &w->in_bytes, kind, &code, payload, sizeof payload))
+        on_request(w, kind, payload);
+}
+
+static void at_write(struct machine *m, struct peer *p, const uint8_t *bytes, size_t size)
+{
+    struct wire *w = &sim.wire[p - m->peer];
+    char kind[5], payload[4096];
+    uint32_t code;
+    count_call();
+    sim.hash = hash_more(sim.hash, bytes, size);
+    while (size > 0) {
+        size_t part = sizeof w->out - w->out_bytes < size ? sizeof w->out - w->out_bytes : size;
+        EXPECT(part > 0);
+        memcpy(w->out + w->out_bytes, bytes, part);
+        w->out_bytes += part;
+        bytes += part;
+        size -= part;
+        while (take_frame(w->out, &w->out_bytes, kind, &code, payload, sizeof payload))
+            on_frame_out(w, kind, code, payload);
+    }
+}
+
+/* ---- The ledger: comparing --------------------------------------------------------- */
+
+/* All that was acknowledged is there. What was not is found to be so or so. */
+static void compare_accounts(void)
+{
+    const struct nascar *s = server();
+    for (uint32_t i = 0; i < ACCOUNTS; i++) {
+        struct kept_account *a = &sim.account[i];
+        uint32_t there = find_account(s, name_of(i));
+        if (there == NONE && a->known)
+            FAIL("account %s is lost", name_of(i));
+        if (there != NONE && !a->known && a->maybes == 0)
+            FAIL("account %s comes from nowhere", name_of(i));
+        if (there != NONE) {
+            const struct account *account = account_at(s, there);
+            bool good = a->known && verifies(account, a->password);
+            for (size_t k = 0; !good && k < a->maybes; k++) {
+                good = verifies(account, a->maybe[k]);
+                if (good)
+                    memcpy(a->password, a->maybe[k], sizeof a->password);
+            }
+            if (!good && a->maybes < MAYBES)
+                FAIL("the password of %s is lost: %s, not %s nor one of %zu", name_of(i), account->hash, a->password, a->maybes);
+            a->known = good;
+        }
+        a->maybes = 0;
+    }
+}
+
+static void compare_personas(void)
+{
+    const struct nascar *s = server();
+    for (uint32_t i = 0; i < PERSONAS; i++) {
+        struct kept_persona *p = &sim.persona[i];
+        uint32_t there = find_persona(s, name_of(i));
+        if (there == NONE && p->state == THERE && !p->unsure)
+            FAIL("persona %s is lost", name_of(i));
+        if (there != NONE && p->state == DELETED && !p->unsure)
+            FAIL("persona %s was deleted, and is back", name_of(i));
+        uint32_t account = there == NONE ? NONE : number_of(account_at(s, persona_at(s, there)->account)->name);
+        if (there != NONE && p->state == THERE && !p->unsure && p->account != account)
+            FAIL("persona %s is of another account", name_of(i));
+        if (there == NONE && p->state == THERE)
+            persona_anew(i, NEVER, NONE);
+        p->unsure = false;
+        if (there == NONE)
+            continue;
+        p->state = THERE;
+        p->account = account;
+        const struct persona *persona = persona_at(s, there);
+        const struct figures *f = &persona->figures;
+        if (!p->any_figures && f->races != p->figures.races && p->results == 0)
+            FAIL("%s has raced %u times, not %u", name_of(i), f->races, p->figures.races);
+        if (!p->any_figures && f->races < p->figures.races)
+            FAIL("%s has lost races", name_of(i));
+        if (!p->any_figures && f->races == p->figures.races && memcmp(f, &p->figures, sizeof *f) != 0)
+            FAIL("%s has other figures", name_of(i));
+        if (p->ticket_known && p->tickets == 0 && p->ticket_until_s > sim.latest_s &&
+            memcmp(persona->ticket_hash, p->ticket, 16) != 0)
+            FAIL("the ticket of %s is lost", name_of(i));
+        p->figures = *f;
+        p->any_figures = false;
+        p->results = p->tickets = 0;
+        p->ticket_known = true;
+        memcpy(p->ticket, persona->ticket_hash, 16);
+        p->ticket_until_s = persona->ticket_until_s;
+    }
+}
+
+static void compare_rosters(void)
+{
+    const struct nascar *s = server();
+    uint8_t truth[PERSONAS];
+    for (uint32_t i = 0; i < PERSONAS; i++) {
+        uint32_t there = find_persona(s, name_of(i));
+        memset(truth, 0, sizeof truth);
+        for (uint32_t e = there == NONE ? NONE : persona_at(s, there)->edges; e != NONE; e = edge_at(s, e)->next) {
+            uint32_t other = number_of(persona_at(s, edge_at(s, e)->other_and_lists >> 2)->name);
+            EXPECT(other != NONE);
+            truth[other] = edge_at(s, e)->other_and_lists & 3;
+        }
+        for (uint32_t k = 0; k < PERSONAS; k++)
+            if ((truth[k] ^ sim.lists[i][k]) & ~sim.lists_unsure[i][k])
+                FAIL("%s has %s on lists %u, not %u", name_of(i), name_of(k), truth[k], sim.lists[i][k]);
+        memcpy(sim.lists[i], truth, sizeof truth);
+        memset(sim.lists_unsure[i], 0, sizeof sim.lists_unsure[i]);
+    }
+}
+
+static void compare_letters(void)
+{
+    const struct nascar *s = server();
+    uint8_t there[LETTERS / 8];
+    memset(there, 0, sizeof there);
+    for (uint32_t k = 0; k < s->messages.high; k++) {
+        const struct message *m = message_at(s, k);
+        uint32_t i = m->link == LIVE && m->body[0] == 'L' ? (uint32_t)strtoul(m->body + 1, NULL, 10) : NONE;
+        if (i < sim.letters)
+            there[i / 8] = (uint8_t)(there[i / 8] | 1u << i % 8);
+    }
+    for (uint32_t i = 0; i < sim.letters; i++) {
+        const struct kept_letter *l = &sim.letter[i];
+        if (l->state == KEPT && l->told == 0 && !(there[i / 8] >> i % 8 & 1) && !l->excused &&
+            !sim.ever_ignored[l->to][l->from] && l->sent_s + MESSAGE_S > sim.latest_s)
+            FAIL("letter %u from %s to %s is lost", i, name_of(l->from), name_of(l->to));
+    }
+}
+
+static void compare_races(void)
+{
+    const struct nascar *s = server();
+    uint32_t open[PERSONAS] = {0}, reports[PERSONAS] = {0};
+    for (uint32_t i = sim.races; i-- > 0;) {
+        struct kept_race *r = &sim.race[i];
+        uint8_t bytes[16];
+        for (int k = 0; k < 2; k++) /* the oldest make way */
+            if (r->persona[k] != NONE && ++open[r->persona[k]] > RACES_PER_PERSONA - 2)
+                r->excused = true;
+        EXPECT(read_ticket(r->ticket, bytes, sizeof bytes));
+        bool there = find_race(s, bytes) != NONE;
+        if (!there && r->asked < 2 && !r->excused && r->when_s + RACE_S > sim.latest_s)
+            FAIL("the race %s of %s and %s is lost", r->ticket, name_of(r->persona[0]), name_of(r->persona[1]));
+        r->excused = r->excused || !there;
+    }
+    for (uint32_t k = 0; k < s->reports.high; k++) {
+        uint32_t by = report_at(s, k)->link == LIVE ? number_of(report_at(s, k)->by) : NONE;
+        if (by != NONE)
+            reports[by]++;
+    }
+    for (uint32_t i = 0; i < PERSONAS; i++) {
+        if (reports[i] < sim.persona[i].reports)
+            FAIL("an abuse report by %s is lost", name_of(i));
+        sim.persona[i].reports = reports[i];
+    }
+}
+
+static void compare_ledger(void)
+{
+    compare_accounts();
+    compare_personas();
+    compare_rosters();
+    compare_letters();
+    compare_races();
+}
+
+/* ---- The disk ------------------------------------------------------------------------ */
+
+static bool disk_call_fails(struct machine *m, const char *call)
+{
+    (void)m;
+    count_call();
+    if (sim.crash_in > 0 && --sim.crash_in == 0) {
+        event("the server dies at %s", call);
+        longjmp(sim.crashed, 1);
+    }
+    bool fails = sim.disk_once || (sim.step < sim.disk_bad_until && one_in(sim.disk_one_in));
+    sim.disk_once = false;
+    if (!fails || sim.quiet)
+        return false;
+    sim.troubles++;
+    event("disk: %s fails", call);
+    errno = one_in(2) ? ENOSPC : EIO;
+    return true;
+}
+
+/* What the power cut leaves of a file: behind what was synced, any part of what
+ * stood there, in any order, up to any byte; the rest is zeros. */
+static void tear(struct inode *inode)
+{
+    size_t from = inode->synced, to = inode->peak > inode->size ? inode->peak : inode->size;
+    if (to <= from) {
+        inode->size = from;
+        return;
+    }
+    size_t end = one_in(3) ? from : one_in(2) ? to : from + any((uint32_t)(to - from) + 1);
+    bool holes = one_in(2);
+    for (size_t at = from; at < end;) {
+        size_t n = one_in(2) ? 1 + any(64) : 512 - at % 512;
+        n = n < end - at ? n : end - at;
+        if (holes && one_in(3))
+            memset(inode->bytes + at, one_in(4) ? 0xA5 : 0, n);
+        at += n;
+    }
+    inode->size = inode->synced = inode->peak = end;
+}
+
+/* The machine stops; `power`: what was not synced may be lost. */
+static void disk_crash(bool power)
+{
+    struct disk *d = &sim.disk;
+    for (uint32_t i = 0; power && i < d->inodes; i++)
+        tear(&d->inode[i]);
+    if (power && d->journal != d->kept_journal && one_in(2))
+        d->journal = d->kept_journal; /* the renaming was not on the disk yet */
+    if (power && one_in(2))
+        d->fresh = 0;
+    for (uint32_t i = 0; i < d->inodes; i++) {
+        d->inode[i].opened = false;
+        d->inode[i].broken = false;
+    }
+}
+
+/* ---- The network ---------------------------------------------------------------------- */
+
+static struct wire *wire_of(const struct peer *p)
+{
+    return &sim.wire[p - sim.machine->peer];
+}
+
+static void bytes_add(struct bytes *b, const uint8_t *bytes, size_t size)
+{
+    if (b->size + size > b->room) {
+        b->room = 2 * (b->size + size);
+        b->at = realloc(b->at, b->room);
+        EXPECT(b->at);
+    }
+    if (size > 0)
+        memcpy(b->at + b->size, bytes, size);
+    b->size += size;
+}
+
+/* Nobody looks at the other end any more. */
+static void let_go(struct actor *a, int link, bool reset)
+{
+    struct peer *p = a->link[link];
+    wire_of(p)->actor = NONE;
+    p->reset = p->reset || reset;
+    p->window = 0;
+    a->link[link] = NULL;
+    a->up[link].size = 0;
+}
+
+static void link_pump(struct actor *a, int i, bool all)
+{
+    struct console *c = a->console;
+    enum console_link link = (enum console_link)i;
+    uint8_t bytes[1024];
+    uint32_t address;
+    uint16_t port;
+    size_t size;
+    if (!a->link[i]) {
+        if (!console_wants(c, link, &address, &port))
+            return;
+        struct peer *p = a->link[i] = peer_new(sim.machine);
+        p->ip = a->ip;
+        struct wire *w = wire_of(p);
+        memset(w, 0, sizeof *w);
+        w->actor = (uint32_t)(a - sim.actor);
+        w->account = w->persona = NONE;
+        p->out_bytes = p->in_bytes = 0;
+        console_link_opened(c, link);
+    }
+    struct peer *p = a->link[i];
+    struct wire *w = wire_of(p);
+    while ((size = console_take(c, link, bytes, sizeof bytes)) > 0) {
+        bytes_add(&a->up[i], bytes, size);
+        memcpy(w->password, c->password, sizeof w->password);
+    }
+    struct bytes *up = &a->up[i];
+    size = all || one_in(2) ? up->size : any((uint32_t)up->size + 1);
+    peer_send_bytes(p, up->at, size);
+    up->size -= size;
+    if (up->size > 0)
+        memmove(up->at, up->at + size, up->size);
+    size = all || one_in(2) ? p->out_bytes : any((uint32_t)p->out_bytes + 1);
+    if (size > 0) {
+        console_feed(c, link, p->out, size);
+        p->out_bytes -= size;
+        memmove(p->out, p->out + size, p->out_bytes);
+    }
+    p->hung_up = p->hung_up || (console_hangs_up(c, link) && up->size == 0);
+    if (p->closed && p->out_bytes == 0) {
+        console_link_closed(c, link);
+        w->actor = NONE;
+        a->link[i] = NULL;
+        up->size = 0;
+    }
+}
+
+static void actor_pump(struct actor *a, bool all)
+{
+    struct console *c = a->console;
+    console_tick(c, sim.ms);
+    if (sim.ms < a->stalled_until_ms)
+        return;
+    if (a->stalled_until_ms > 0) {
+        for (int i = 0; i < CONSOLE_LINKS; i++)
+            if (a->link[i])
+                a->link[i]->window = SIZE_MAX;
+        a->stalled_until_ms = 0;
+    }
+    for (int i = 0; i < CONSOLE_LINKS; i++)
+        link_pump(a, i, all);
+    if (c->misled[0])
+        FAIL("%s is misled: %s", c->name, c->misled);
+    if (c->chat.count > 256)
+        c->chat.count = 0;
+    if (c->letters.count > 64)
+        c->letters.count = 0;
+}
+
+static void move_bytes(bool all)
+{
+    struct machine *m = sim.machine;
+    uint32_t from = any(sim.actors);
+    for (uint32_t i = 0; i < sim.actors; i++)
+        if (all || !one_in(3))
+            actor_pump(&sim.actor[(i + from) % sim.actors], all);
+    for (size_t i = 0; i < m->peers; i++) {
+        struct peer *p = &m->peer[i];
+        if (p->closed && sim.wire[i].actor == NONE && !p->forgotten) {
+            p->forgotten = true;
+            p->out_bytes = 0;
+        } else if (sim.wire[i].actor == NONE) {
+            p->hung_up = p->hung_up || (p->control && p->out_bytes > 0); /* the operator has his answer */
+            p->out_bytes = 0;
+        }
+    }
+}
+
+/* ---- The machine's life ------------------------------------------------------------------ */
+
+static void log_events(struct machine *m)
+{
+    for (char *line = m->log, *end; line && (end = strchr(line, '\n')) != NULL; line = end + 1) {
+        *end = 0;
+        event("log %s", strlen(line) > 26 ? line + 26 : line);
+    }
+    m->log_bytes = 0;
+    if (m->log)
+        m->log[0] = 0;
+}
+
+/* Turns until so much time has passed, or once. */
+static void run(uint64_t ms)
+{
+    struct machine *m = sim.machine;
+    m->hurried = 0;
+    turn(m, m->now_ms + ms);
+    sim.ms = m->now_ms + sim.offset_ms;
+    if (m->shell.wall_s > sim.latest_s)
+        sim.latest_s = m->shell.wall_s;
+    if (server()->wall_s > sim.latest_s)
+        sim.latest_s = server()->wall_s;
+    log_events(m);
+    sim.troubles += m->shell.journal.fd < 0;
+    sim.all_turns++;
+}
+
+static void machine_gone(bool power)
+{
+    struct machine *m = sim.machine;
+    for (uint32_t i = 0; i < sim.actors; i++) {
+        struct actor *a = &sim.actor[i];
+        for (int k = 0; k < CONSOLE_LINKS; k++) {
+            struct peer *p = a->link[k];
+            if (!p)
+                continue;
+            if (!power && p->out_bytes > 0)
+                console_feed(a->console, (enum console_link)k, p->out, p->out_bytes);
+            console_link_closed(a->console, (enum console_link)k);
+            a->link[k] = NULL;
+            a->up[k].size = 0;
+        }
+        a->stalled_until_ms = 0;
+    }
+    sim.offset_ms += m->now_ms;
+    machine_free(m);
+    sim.machine = NULL;
+    memset(sim.wire, 0, sizeof sim.wire);
+    sim.all_crashes++;
+}
+
+/* Starts on what is there. A disk that fails may stop it; one that does not must not. */
+static void boot(void)
+{
+    int64_t wall_s = 1767225600 + (int64_t)(sim.ms / 1000);
+    for (volatile int attempt = 0;; attempt++) {
+        if (setjmp(sim.crashed) != 0) {
+            bool power = !one_in(3);
+            event("while it started%s", power ? ", and the power goes" : "");
+            disk_crash(power);
+            machine_free(sim.machine);
+            sim.machine = NULL;
+        }
+        struct machine *m = sim.machine = machine_make(&sim.disk);
+        uint32_t troubles = sim.troubles;
+        if (attempt > 2) {
+            sim.disk_bad_until = 0;
+            sim.crash_in = 0;
+            sim.disk_once = false;
+        }
+        sim.lives++;
+        sim.calls = 0;
+        sim.disk.fails = disk_call_fails;
+        m->now_ms = 1 + (one_in(2) ? any(5000) : any64() % 10000000000u);
+        m->wall_offset_s = one_in(8) ? -1767225600 /* a clock that nobody has set */
+                                     : wall_s - 1767225600 - (int64_t)(m->now_ms / 1000) + (int64_t)any(10) - 5;
+        m->chance = (uint32_t)any64();
+        m->at_read = at_read;
+        m->at_write = at_write;
+        m->tick_us = one_in(3) ? any(4000) : 0;
+        m->ragged = !sim.quiet && one_in(2);
+        m->one_in = !sim.quiet && one_in(3) ? 4 + any(30) : 0;
+        m->hide_one_in = !sim.quiet && one_in(2) ? 2 + any(6) : 0;
+        (void)lseek(sim.complaints, 0, SEEK_SET);
+        int usual = dup(STDERR_FILENO);
+        (void)dup2(sim.complaints, STDERR_FILENO);
+        bool good = machine_start(m, sim.arguments);
+        (void)dup2(usual, STDERR_FILENO);
+        (void)close(usual);
+        log_events(m);
+        if (good)
+            break;
+        char text[256] = "";
+        (void)lseek(sim.complaints, 0, SEEK_SET);
+        ssize_t n = read(sim.complaints, text, sizeof text - 1);
+        text[n > 0 ? n : 0] = 0;
+        text[strcspn(text, "\n")] = 0;
+        if (troubles == sim.troubles)
+            FAIL("it does not start on a sound disk: %s", text);
+        event("it does not start: %s", text);
+        disk_crash(false);
+        machine_free(m);
+    }
+    sim.offset_ms = sim.ms - sim.machine->now_ms;
+    event("life %u begins, journal of %llu bytes", sim.lives, (unsigned long long)sim.machine->shell.journal.size);
+    sim.latest_s = sim.machine->shell.wall_s > sim.latest_s ? sim.machine->shell.wall_s : sim.latest_s;
+    sim.latest_s = server()->wall_s > sim.latest_s ? server()->wall_s : sim.latest_s;
+    check_shell(sim.machine);
+    compare_ledger();
+}
+
+static void crash(void)
+{
+    bool power = !one_in(3);
+    log_events(sim.machine);
+    event(power ? "the power goes" : "the server is killed");
+    machine_gone(power);
+    disk_crash(power);
+    sim.ms += any(one_in(4) ? 100000 : 3000);
+    boot();
+}
+
+/* SIGTERM, and a start. */
+static void stop(void)
+{
+    event("it is told to stop");
+    sim.machine->shell.stopping = true;
+    (void)shell_loop(&sim.machine->shell);
+    log_events(sim.machine);
+    machine_gone(false);
+    disk_crash(false);
+    boot();
+}
+
+/* ---- What players do ------------------------------------------------------------------------ */
+
+static const char *const passwords[] = {"open wheel", "pass word", "drafting", "sesame", "mad4"};
+
+static const char *password_for(uint32_t account)
+{
+    const struct kept_account *a = &sim.account[account];
+    return a->known ? a->password : a->maybes > 0 && one_in(2) ? a->maybe[0] : passwords[account % 5];
+}
+
+static void act_login(struct actor *a, uint32_t own, enum deed deed)
+{
+    struct console *c = a->console;
+    uint32_t account = own + (one_in(6) ? ACTORS : 0);
+    if (deed == DO_OTHERS_ACCOUNT)
+        account = any(sim.actors) + (one_in(4) ? ACTORS : 0);
+    char password[17];
+    (void)snprintf(password, sizeof password, "%s",
+                   deed == DO_WRONG_PASSWORD ? passwords[any(5)] : password_for(account));
+    uint32_t persona = one_in(5) ? any_persona() : account;
+    if (c->stage == CONSOLE_PERSONAS) {
+        console_choose_persona(c, name_of(persona));
+        return;
+    }
+    if (c->stage != CONSOLE_OFF && c->stage != CONSOLE_LOGIN)
+        return;
+    c->habits.saved_login = one_in(4);
+    c->habits.pad_ms = one_in(6) ? any(20000) : 0;
+    c->habits.slow_chal = one_in(5);
+    c->habits.peeks = one_in(5);
+    c->habits.no_chal_star = one_in(6);
+    c->habits.no_buddy = one_in(8);
+    if (deed == DO_SIGNUP)
+        console_signup(c, name_of(account), password, "a@example.org", name_of(persona));
+    else
+        console_login(c, name_of(account), password, name_of(persona));
+}
+
+static const char *any_room(void)
+{
+    static char room[32];
+    static const char *const lasting[] = {"East", "West", "Beginner", ""};
+    uint32_t n = any(8);
+    (void)snprintf(room, sizeof room, "C.r%u", any(4));
+    return n < 4 ? lasting[n] : n < 6 ? "East" : room;
+}
+
+static void act_result(struct console *c)
+{
+    struct console_result r;
+    memset(&r, 0, sizeof r);
+    for (int k = 0; k < 2; k++) {
+        r.start[k] = (int32_t)any(10) + 1;
+        r.finish[k] = (int32_t)any(20) * 2 + 1 + k;
+        r.laps[k] = (int32_t)any(50);
+        r.led[k] = (int32_t)any(20);
+        r.disconnected[k] = one_in(8) ? 1000 : -1;
+        r.disqualified[k] = -1;
+    }
+    r.length = 50;
+    if (c->race_ticket[0])
+        console_report_race(c, &r);
+}
+
+static void act_letter(struct console *c)
+{
+    char body[32];
+    uint32_t to = any_persona(), from = number_of(c->persona);
+    if (sim.letters == LETTERS || from == NONE || !c->buddy_in)
+        return;
+    struct kept_letter *l = &sim.letter[sim.letters];
+    memset(l, 0, sizeof *l);
+    l->from = from;
+    l->to = to;
+    l->sent_s = server()->wall_s;
+    (void)snprintf(body, sizeof body, "L%u", sim.letters++);
+    console_write_letter(c, name_of(to), body);
+}
+
+/* At most so many requests wait for an answer: players are no machines. */
+static bool is_patient(const struct console *c)
+{
+    return console_awaits(c, CONSOLE_LOBBY) < 12 && console_awaits(c, CONSOLE_BUDDY) < 8;
+}
+
+static const char *a_neighbour(const struct console *c)
+{
+    static char name[32];
+    (void)snprintf(name, sizeof name, "%s", name_of(any(sim.actors)));
+    if (c->users.count > 0 && !one_in(4))
+        (void)snprintf(name, sizeof name, "%s", c->users.at[any((uint32_t)c->users.count)].name);
+    if (strcmp(name, c->persona) == 0) /* no console offers that */
+        (void)snprintf(name, sizeof name, "nobody");
+    return name;
+}
+
+static void act_inside(struct actor *a, uint32_t own, enum deed deed)
+{
+    struct console *c = a->console;
+    char text[160], name[16];
+    uint32_t account = number_of(c->name);
+    bool buddy = c->buddy_in && c->link[CONSOLE_BUDDY].open;
+    switch (deed) {
+    case DO_MOVE:
+        console_move(c, any_room(), one_in(3) ? "sesame" : "");
+        break;
+    case DO_CREATE:
+        (void)snprintf(text, sizeof text, "C.r%u", any(4));
+        console_create_room(c, text, one_in(3) ? "sesame" : "", "None", one_in(3) ? 2 : 50);
+        break;
+    case DO_CHAT:
+        (void)snprintf(text, sizeof text, one_in(4) ? "a=b:c \"quoted\" 100%% N=x %u" : "line %u", any(1000));
+        console_chat(c, text);
+        break;
+    case DO_TELL:
+        console_tell(c, a_neighbour(c), "psst");
+        break;
+    case DO_CHALLENGE:
+        (void)console_challenge_player(c, a_neighbour(c), NULL);
+        break;
+    case DO_ANSWER:
+        console_answer(c, one_in(4) ? "DECL" : one_in(8) ? "BLOC" : "ACPT");
+        break;
+    case DO_CANCEL: /* behind ACPT a +ses may be on its way */
+        if (c->challenge == CONSOLE_RECEIVED || c->challenge == CONSOLE_OFFERED)
+            console_cancel(c);
+        break;
+    case DO_READY:
+        if (c->challenge == CONSOLE_ACCEPTED && c->habits.slow_chal)
+            console_say_ready(c, one_in(2));
+        break;
+    case DO_BACK:
+        if (c->challenge == CONSOLE_RACING)
+            console_back_in_lobby(c);
+        break;
+    case DO_RESULT:
+        act_result(c);
+        break;
+    case DO_FRIEND:
+    case DO_IGNORE:
+        if (buddy)
+            console_add_friend(c, name_of(any_persona()), deed == DO_IGNORE);
+        break;
+    case DO_UNFRIEND:
+        if (buddy && c->friends.count > 0)
+            console_drop_friend(c, c->friends.at[any((uint32_t)c->friends.count)].name, one_in(3));
+        break;
+    case DO_LETTER:
+        act_letter(c);
+        break;
+    case DO_STATUS:
+        (void)snprintf(text, sizeof text, "car %u \"%%=:\"", any(100));
+        if (one_in(4))
+            text[0] = 0;
+        if (!c->habits.peeks)
+            console_status(c, text);
+        break;
+    case DO_LOOK:
+        console_look(c, a_neighbour(c));
+        break;
+    case DO_LEADERBOARD:
+        console_leaderboard(c, 0, one_in(2) ? "" : c->persona, (int32_t)any(20));
+        break;
+    case DO_NEWS:
+        console_read_news(c);
+        break;
+    case DO_ABUSE:
+        console_report_abuse(c, a_neighbour(c));
+        break;
+    case DO_PASSWORD:
+        (void)snprintf(text, sizeof text, "PASS=\"%s\"\nCHNG=\"new %u\"\n", one_in(5) ? "wrong" : c->password, any(1000));
+        if (account != NONE)
+            console_request(c, CONSOLE_LOBBY, "edit", text);
+        break;
+    case DO_MAIL:
+        console_request(c, CONSOLE_LOBBY, "edit", "MAIL=b%40example.org\nSPAM=YN\n");
+        break;
+    case DO_NEW_PERSONA:
+        (void)snprintf(text, sizeof text, "PERS=%s\n", name_of(one_in(2) ? 2 * ACTORS + own : any_persona()));
+        if (console_awaits(c, CONSOLE_LOBBY) == 0) /* it goes on with pers */
+            console_request(c, CONSOLE_LOBBY, "cper", text);
+        break;
+    case DO_DELETE_PERSONA:
+        (void)snprintf(name, sizeof name, "%s", name_of(any_persona()));
+        if (c->persona_count > 0)
+            (void)snprintf(name, sizeof name, "%s", c->personas[any((uint32_t)c->persona_count)]);
+        console_delete_persona(c, name);
+        break;
+    case DO_SEARCH:
+        if (buddy)
+            console_request(c, CONSOLE_BUDDY, "USCH", "USER=d0\n");
+        break;
+    case DO_WATCH:
+        (void)snprintf(text, sizeof text, "USER=%s\n", name_of(any_persona()));
+        if (buddy)
+            console_request(c, CONSOLE_BUDDY, one_in(3) ? "PDEL" : "PADD", text);
+        break;
+    case DO_PRESENCE:
+        if (buddy)
+            console_request(c, CONSOLE_BUDDY, "PSET", one_in(2) ? "SHOW=AWAY\nSTAT=x\nPROD=y\n" : "SHOW=CHAT\nSTAT=\nPROD=z\n");
+        break;
+    case DO_BUDDY_LEAVES:
+        if (buddy && a->link[CONSOLE_BUDDY]) {
+            let_go(a, CONSOLE_BUDDY, one_in(2));
+            console_link_closed(c, CONSOLE_BUDDY);
+        }
+        break;
+    default:
+        break;
+    }
+}
+
+/* The operator sets a password. */
+static void act_operator(void)
+{
+    struct peer *p = peer_new(sim.machine);
+    struct wire *w = wire_of(p);
+    char text[80];
+    uint32_t account = any(sim.actors);
+    memset(w, 0, sizeof *w);
+    w->actor = w->account = w->persona = NONE;
+    (void)snprintf(w->password, sizeof w->password, "set %u", any(1000));
+    (void)snprintf(text, sizeof text, "NAME=%s\nPASS=\"%s\"\n", name_of(account), w->password);
+    p->in_bytes = p->out_bytes = 0;
+    p->control = true;
+    p->hung_up = false;
+    peer_send(p, "cpwd", text);
+    event("operator: a password for %s", name_of(account));
+}
+
+static void act(struct actor *a, enum deed deed)
+{
+    struct console *c = a->console;
+    uint32_t own = (uint32_t)(a - sim.actor);
+    if (sim.ms < a->stalled_until_ms)
+        return;
+    event("%s in %d %s", c->name[0] ? c->name : "-", (int)c->stage, deed_names[deed]);
+    if (deed <= DO_WRONG_PASSWORD)
+        act_login(a, own, deed);
+    else if (deed == DO_LEAVE)
+        console_leave(c);
+    else if (deed == DO_OPERATOR)
+        act_operator();
+    else if (c->stage == CONSOLE_INSIDE && is_patient(c))
+        act_inside(a, own, deed);
+    else if (one_in(2))
+        act_login(a, own, DO_LOGIN);
+}
+
+/* ---- What goes wrong --------------------------------------------------------------------------- */
+
+static void lose_links(struct actor *a, bool reset)
+{
+    bool had[CONSOLE_LINKS] = {a->link[0], a->link[1], a->link[2]};
+    for (int i = 0; i < CONSOLE_LINKS; i++)
+        if (had[i])
+            let_go(a, i, reset);
+    for (int i = 0; i < CONSOLE_LINKS; i++)
+        if (had[i])
+            console_link_closed(a->console, (enum console_link)i);
+}
+
+static void jump_wall(void)
+{
+    int64_t jump_s = one_in(12) ? (int64_t)any(10 * 86400) : one_in(2) ? (int64_t)any(7200) : -(int64_t)any(7200);
+    sim.machine->wall_offset_s += jump_s;
+    event("the wall clock jumps by %lld s", (long long)jump_s);
+}
+
+/* The machine slept: its connections' other ends did not. */
+static void jump_mono(void)
+{
+    uint64_t jump_ms = one_in(3) ? any(20000000) : any(100000);
+    sim.machine->now_ms += jump_ms;
+    sim.offset_ms -= jump_ms;
+    event("the clock jumps by %llu ms", (unsigned long long)jump_ms);
+}
+
+static void go_wrong(enum deed deed)
+{
+    struct machine *m = sim.machine;
+    struct actor *a = &sim.actor[any(sim.actors)];
+    if (deed != QUIET && deed != WAIT)
+        event("%s", deed_names[deed]);
+    switch (deed) {
+    case NET_RESET:
+    case NET_VANISH:
+        lose_links(a, deed == NET_RESET);
+        break;
+    case NET_STALL:
+        a->stalled_until_ms = sim.ms + any(one_in(4) ? 50000 : 3000);
+        for (int i = 0; i < CONSOLE_LINKS; i++)
+            if (a->link[i])
+                a->link[i]->window = any(3000);
+        break;
+    case NET_EMFILE:
+        sim.emfile_until = sim.step + any(30);
+        break;
+    case HELPER_LAZY:
+        sim.helper_lazy_until = sim.step + any(60);
+        break;
+    case HELPER_DIES:
+        m->helper.dies_of = 1 + any(4);
+        sim.troubles++;
+        break;
+    case HELPER_GONE:
+        sim.helper_gone_until = sim.step + any(40);
+        break;
+    case DISK_BAD:
+        sim.disk_bad_until = sim.step + any(60);
+        sim.disk_one_in = 1 + any(6);
+        break;
+    case DISK_ONCE:
+        sim.disk_once = true;
+        break;
+    case CRASH:
+        longjmp(sim.crashed, 1);
+    case CRASH_AT_CALL:
+        sim.crash_in = 1 + any(8);
+        break;
+    case STOP:
+        stop();
+        break;
+    case RELOAD:
+        signal_machine(m, SIGHUP);
+        break;
+    case COMPACT: /* as if the journal had grown too large */
+        if (m->shell.compaction.file.fd < 0 && m->shell.journal.fd >= 0)
+            compaction_begin(&m->shell);
+        break;
+    case WALL_JUMPS:
+        jump_wall();
+        break;
+    case MONO_JUMPS:
+        jump_mono();
+        break;
+    default:
+        break;
+    }
+}
+
+static void set_faults(void)
+{
+    struct machine *m = sim.machine;
+    m->accept_error = sim.step < sim.emfile_until ? EMFILE : 0;
+    m->helper.lazy = sim.step < sim.helper_lazy_until;
+    m->helper.cannot_start = sim.step < sim.helper_gone_until;
+}
+
+static void end_faults(void)
+{
+    struct machine *m = sim.machine;
+    sim.quiet = true;
+    sim.disk_once = false;
+    sim.disk_bad_until = sim.emfile_until = sim.helper_lazy_until = sim.helper_gone_until = 0;
+    sim.crash_in = 0;
+    set_faults();
+    m->helper.dies_of = 0;
+    m->ragged = false;
+    m->one_in = m->hide_one_in = 0;
+    m->tick_us = 0;
+    for (uint32_t i = 0; i < sim.actors; i++)
+        if (sim.actor[i].stalled_until_ms > 0)
+            sim.actor[i].stalled_until_ms = 1;
+}
+
+/* ---- When it is quiet: what consoles see is so --------------------------------------------------- */
+
+#define SEES(c, condition) \
+    do { \
+        if (!(condition)) \
+            FAIL("%s (%s) does not see the truth: line %d: %s", (c)->name, (c)->persona, __LINE__, #condition); \
+    } while (0)
+
+static void compare_room_list(const struct console *c, const struct player *p)
+{
+    const struct nascar *s = server();
+    size_t rooms = 0;
+    for (uint32_t i = 0; i < s->rooms.high; i++) {
+        const struct room *room = room_at(s, i);
+        if (room->link != LIVE || room->gone)
+            continue;
+        rooms++;
+        const struct console_room *seen = console_room(c, (int32_t)room->ident);
+        if (!seen)
+            FAIL("%s does not see room %s", c->persona, room->name);
+        SEES(c, strcmp(seen->name, room->name) == 0);
+        SEES(c, strcmp(seen->about, room->description) == 0);
+        SEES(c, seen->limit == (int32_t)room->limit);
+        SEES(c, seen->flags == CONSOLE_FLAG(room->password[0] ? 'P' : '0'));
+        if (i != HUB && i != p->room && seen->population != (int32_t)room->count)
+            FAIL("%s sees %d in %s, where %u are", c->persona, (int)seen->population, room->name, room->count);
+    }
+    SEES(c, c->rooms.count == rooms);
+}
+
+static void compare_user_list(const struct console *c, const struct player *p)
+{
+    const struct nascar *s = server();
+    const struct room *room = room_at(s, p->room);
+    size_t users = 0;
+    for (uint32_t i = 0; i < s->players.high; i++) {
+        const struct player *other = player_at(s, i);
+        if (other->link != LIVE || other->persona == NONE)
+            continue;
+        const char *name = persona_at(s, other->persona)->name;
+        bool own = other == p, listed = own || (other->room == p->room && p->room != HUB);
+        bool guest = other->pair != NONE && other->pair == p->pair && p->side == 1 && pair_at(s, p->pair)->guest;
+        const struct console_user *seen = console_user(c, name);
+        users += seen != NULL;
+        if (!seen && listed)
+            FAIL("%s does not see %s", c->persona, name);
+        if (seen && !listed && !guest)
+            FAIL("%s still sees %s", c->persona, name);
+        if (!seen || !listed)
+            continue;
+        bool busy = other->pair != NONE && (other->side == 0 || pair_at(s, other->pair)->state != PAIR_OFFERED);
+        SEES(c, seen->ident == (int32_t)other->persona + 1);
+        SEES(c, seen->flags == (CONSOLE_FLAG(busy ? '1' : '0') | (own ? CONSOLE_FLAG('U') : 0)));
+        SEES(c, strcmp(seen->extra, other->text) == 0);
+        SEES(c, seen->address == conn_at(s, other->conn)->peer);
+    }
+    SEES(c, c->users.count == users);
+    SEES(c, p->room == HUB || c->room_population == (int32_t)room->count);
+}
+
+static void compare_friends(const struct console *c, const struct player *p)
+{
+    const struct nascar *s = server();
+    for (uint32_t e = persona_at(s, p->persona)->edges; e != NONE; e = edge_at(s, e)->next) {
+        uint32_t other = edge_at(s, e)->other_and_lists >> 2;
+        const struct console_friend *f = console_friend(c, persona_at(s, other)->name);
+        if (!(edge_at(s, e)->other_and_lists & LIST_BUDDY) || !f)
+            continue;
+        const char *show = show_names[presence_of(s, other)];
+        if (strcmp(f->show[0] ? f->show : "DISC", show) != 0)
+            FAIL("%s sees its friend %s as %s, not %s", c->persona, f->name, f->show, show);
+    }
+}
+
+static void compare_console(const struct actor *a)
+{
+    const struct nascar *s = server();
+    const struct console *c = a->console;
+    const struct peer *peer = a->link[CONSOLE_LOBBY];
+    SEES(c, console_awaits(c, CONSOLE_LOBBY) == 0);
+    SEES(c, console_awaits(c, CONSOLE_BUDDY) == 0);
+    if (c->stage != CONSOLE_INSIDE || !peer)
+        return;
+    uint32_t conn = NONE;
+    for (uint32_t i = 0; i < sim.machine->shell.open; i++)
+        if (sim.machine->shell.polled[FIRST_SOCKET + i].fd == FIRST_FD + (int)(peer - sim.machine->peer))
+            conn = sim.machine->shell.number_of[i];
+    SEES(c, conn != NONE && conn_at(s, conn)->player != NONE);
+    const struct player *p = player_at(s, conn_at(s, conn)->player);
+    SEES(c, p->persona != NONE && strcmp(persona_at(s, p->persona)->name, c->persona) == 0);
+    const struct room *room = room_at(s, p->room);
+    SEES(c, c->room == (int32_t)room->ident);
+    SEES(c, p->room == HUB || strcmp(c->room_name, room->name) == 0);
+    SEES(c, p->pair != NONE || c->challenge == CONSOLE_IDLE || c->challenge == CONSOLE_RACING || /* left pending */
+                c->habits.peeks); /* whose `peek` failed: then `auxi` is no challenge */
+    compare_room_list(c, p);
+    compare_user_list(c, p);
+    if (c->buddy_in && c->link[CONSOLE_BUDDY].open && persona_at(s, p->persona)->buddy != NONE)
+        compare_friends(c, p);
+}
+
+/* Without time passing, until nothing moves any more. */
+static void settle_all(void)
+{
+    for (int i = 0; i < 12; i++) {
+        move_bytes(true);
+        settle_machine(sim.machine);
+        log_events(sim.machine);
+    }
+    move_bytes(true);
+}
+
+static void quiet(uint64_t ms)
+{
+    uint64_t end_ms = sim.ms + ms;
+    event("quiet");
+    end_faults();
+    while (sim.ms < end_ms) {
+        move_bytes(true);
+        run(250);
+        sim.calls = 0;
+    }
+    settle_all();
+    for (uint32_t i = 0; i < sim.actors; i++)
+        compare_console(&sim.actor[i]);
+    if (sim.machine->shell.urgent == 0)
+        compare_ledger();
+    sim.quiet = false;
+}
+
+/* ---- The last phase: everyone must get through ---------------------------------------------------- */
+
+#define PATIENCE_MS 1800000u /* of simulated time, for all of them to get in */
+
+static void come_back(struct actor *a)
+{
+    struct console *c = a->console;
+    const struct nascar *s = server();
+    uint32_t own = (uint32_t)(a - sim.actor), account = find_account(s, name_of(own));
+    char persona[16];
+    (void)snprintf(persona, sizeof persona, "%s", name_of(own));
+    if (account != NONE && account_at(s, account)->persona[0] != NONE)
+        (void)snprintf(persona, sizeof persona, "%s", persona_at(s, account_at(s, account)->persona[0])->name);
+    else if (find_persona(s, persona) != NONE)
+        (void)snprintf(persona, sizeof persona, "y%02u", own);
+    memset(&c->habits, 0, sizeof c->habits);
+    c->habits.local_ip = 0xC0000264u;
+    if (c->stage == CONSOLE_PERSONAS)
+        console_choose_persona(c, persona);
+    else if (c->stage != CONSOLE_OFF && c->stage != CONSOLE_LOGIN)
+        return;
+    else if (account == NONE && !sim.open_accounts)
+        console_signup(c, name_of(own), password_for(own), "a@example.org", persona);
+    else
+        console_login(c, name_of(own), password_for(own), persona);
+}
+
+static void wait_all(uint64_t patience_ms, bool (*there)(const struct actor *), void (*insist)(struct actor *),
+                     uint32_t every_ms, const char *what)
+{
+    uint64_t end_ms = sim.ms + patience_ms, again_ms = sim.ms;
+    for (uint32_t missing = 1; missing > 0;) {
+        missing = 0;
+        for (uint32_t i = 0; i < sim.actors; i++) {
+            struct actor *a = &sim.actor[i];
+            if (there(a))
+                continue;
+            missing++;
+            if (sim.ms >= end_ms)
+                FAIL("%s did not %s, though all is well (stage %d, refused %08x by %s)", name_of(i), what,
+                     (int)a->console->stage, (unsigned)a->console->refused, a->console->refused_kind);
+            if (insist && sim.ms >= again_ms)
+                insist(a);
+        }
+        if (sim.ms >= again_ms)
+            again_ms = sim.ms + every_ms;
+        move_bytes(true);
+        run(250);
+        sim.calls = 0;
+    }
+}
+
+static bool is_in(const struct actor *a)
+{
+    return a->console->stage == CONSOLE_INSIDE && a->console->buddy_in && a->console->roster_left[2] == 0 &&
+           strcmp(a->console->name, name_of((uint32_t)(a - sim.actor))) == 0;
+}
+
+static bool has_moved(const struct actor *a)
+{
+    return strcmp(a->console->room_name, (a - sim.actor) / 2 % 2 ? "West" : "East") == 0;
+}
+
+static bool ignored_by(const struct actor *a, const struct actor *b)
+{
+    uint32_t from = find_persona(server(), a->console->persona), by = find_persona(server(), b->console->persona);
+    return from != NONE && by != NONE && ignores(server(), by, from);
+}
+
+static bool has_read_all(const struct actor *a)
+{
+    for (uint32_t i = 0; i < sim.actors; i++)
+        if (strcmp(sim.actor[i].console->room_name, a->console->room_name) == 0 && !ignored_by(&sim.actor[i], a) &&
+            console_saw(a->console, sim.actor[i].console->persona, sim.actor[i].said) != 1)
+            return false;
+    return true;
+}
+
+static bool has_pair(const struct actor *a)
+{
+    uint32_t other = (uint32_t)(a - sim.actor) ^ 1u;
+    return other < sim.actors && !ignored_by(a, &sim.actor[other]) && !ignored_by(&sim.actor[other], a);
+}
+
+static bool is_racing_now(const struct actor *a)
+{
+    return !has_pair(a) || a->console->challenge == CONSOLE_RACING;
+}
+
+static void challenge_or_answer(struct actor *a)
+{
+    uint32_t own = (uint32_t)(a - sim.actor);
+    console_answer(a->console, "ACPT");
+    if (own % 2 == 0 && a->console->challenge == CONSOLE_IDLE)
+        (void)console_challenge_player(a->console, sim.actor[own + 1].console->persona, NULL);
+}
+
+static void everyone_gets_through(void)
+{
+    event("the faults end");
+    end_faults();
+    for (uint32_t i = 0; i < sim.actors; i++)
+        console_leave(sim.actor[i].console);
+    for (int i = 0; i < 8; i++) {
+        move_bytes(true);
+        run(500);
+    }
+    settle_all();
+    compare_ledger();
+    wait_all(PATIENCE_MS, is_in, come_back, 5000, "get in");
+    for (uint32_t i = 0; i < sim.actors; i++) {
+        struct actor *a = &sim.actor[i];
+        a->console->chat.count = 0;
+        console_move(a->console, i / 2 % 2 ? "West" : "East", "");
+    }
+    wait_all(60000, has_moved, NULL, 0, "enter its room");
+    settle_all();
+    for (uint32_t i = 0; i < sim.actors; i++) {
+        struct actor *a = &sim.actor[i];
+        a->console->chat.count = 0;
+        (void)snprintf(a->said, sizeof a->said, "I am %u", i);
+        console_chat(a->console, a->said);
+    }
+    wait_all(60000, has_read_all, NULL, 0, "read what all have said");
+    wait_all(60000, is_racing_now, challenge_or_answer, 0, "race");
+    quiet(3000);
+}
+
+/* ---- A seed ------------------------------------------------------------------------------------------ */
+
+static void option(const char *key, const char *format, uint32_t value)
+{
+    size_t n = 0;
+    while (sim.arguments[2 * n])
+        n++;
+    EXPECT(n < 39);
+    (void)snprintf(sim.option[n], sizeof sim.option[n], format, value);
+    sim.arguments[2 * n] = key;
+    sim.arguments[2 * n + 1] = sim.option[n];
+    sim.arguments[2 * n + 2] = NULL;
+}
+
+static void choose_options(void)
+{
+    sim.open_accounts = !one_in(4);
+    sim.small_times = !one_in(3);
+    option("--max-clients", "%u", sim.actors + 6 + (one_in(2) ? 20 : 0));
+    option("--max-accounts", "%u", ACCOUNTS + 1);
+    option("--rate", "%u", one_in(2) ? 0 : 10 + any(20));
+    option("--hash-cost", "%u", 4);
+    option("--accounts", sim.open_accounts ? "open" : "register", 0);
+    option("--skey", one_in(4) ? "off" : "on", 0);
+    option("--per-address", "%u", 100000);
+    option("--logins-per-address", "%u", 100000);
+    option("--accounts-per-address", "%u", 100000);
+    option("--log-level", one_in(2) ? "info" : "warn", 0);
+    if (!sim.small_times)
+        return;
+    option("--challenge-s", "%u", 2 + any(10));
+    option("--race-start-s", "%u", 1 + any(5));
+    option("--ping-s", "%u", 3 + any(10));
+    option("--first-frame-s", "%u", 2 + any(9));
+    option("--buddy-login-s", "%u", 5 + any(20));
+    option("--login-s", "%u", 40 + any(100));
+}
+
+/* Some things happen often, some never: what is rare together is found so. */
+static void choose_weights(void)
+{
+    static const uint32_t usual[] = {0, 0, 1, 2, 4, 8, 20};
+    uint32_t calm = one_in(8);
+    sim.weights = 0;
+    for (uint32_t i = 0; i < DEEDS; i++) {
+        uint32_t w = usual[any(7)] * 16;
+        if (i >= NET_RESET)
+            w = calm ? 0 : w / 16;
+        if (i == DO_LEAVE || i == DO_BUDDY_LEAVES || i == DO_OTHERS_ACCOUNT || i == DO_WRONG_PASSWORD ||
+            i == DO_DELETE_PERSONA)
+            w /= 8;
+        if (i == DO_LOGIN)
+            w += 100;
+        if (i == DO_MOVE || i == DO_ANSWER)
+            w += 30;
+        if (i == WAIT)
+            w = 8;
+        if (i == QUIET)
+            w = 4;
+        sim.weight[i] = w;
+        sim.weights += w;
+    }
+}
+
+static enum deed choose_deed(void)
+{
+    uint32_t at = any(sim.weights), i = 0;
+    while (at >= sim.weight[i])
+        at -= sim.weight[i++];
+    return (enum deed)i;
+}
+
+static void one_step(void)
+{
+    enum deed deed = choose_deed();
+    sim.calls = 0;
+    if (deed == QUIET)
+        quiet(sim.small_times ? 18000 : 75000);
+    else if (deed >= NET_RESET)
+        go_wrong(deed);
+    else
+        act(&sim.actor[any(sim.actors)], deed);
+    set_faults();
+    move_bytes(false);
+    run(deed == WAIT ? any(one_in(4) ? 60000 : 5000) : one_in(8) ? any(400) : any(20));
+}
+
+static void run_seed(const char *seed, uint32_t steps)
+{
+    int complaints = sim.complaints;
+    bool tells_all = sim.tells_all;
+    uint64_t all_turns = sim.all_turns, all_steps = sim.all_steps, all_crashes = sim.all_crashes;
+    memset(&sim, 0, sizeof sim);
+    sim.complaints = complaints;
+    sim.tells_all = tells_all;
+    sim.all_turns = all_turns;
+    sim.all_steps = all_steps;
+    sim.all_crashes = all_crashes;
+    (void)snprintf(sim.seed, sizeof sim.seed, "%s", seed);
+    sim.chance = hash_more(0xCBF29CE484222325u, seed, strlen(seed));
+    sim.hash = 0xCBF29CE484222325u;
+    sim.steps = steps;
+    sim.ms = 1000;
+    sim.actors = 2 + any(one_in(3) ? ACTORS - 1 : one_in(2) ? 15 : 5);
+    choose_options();
+    choose_weights();
+    for (uint32_t i = 0; i < PERSONAS; i++)
+        sim.persona[i].account = NONE;
+    boot();
+    for (uint32_t i = 0; i < sim.actors; i++) {
+        sim.actor[i].console = console_new((uint32_t)any64());
+        sim.actor[i].console->habits.endures = true;
+        sim.actor[i].ip = 0xC6336401u + i;
+    }
+    for (sim.step = 1; sim.step <= steps; sim.step++) {
+        if (setjmp(sim.crashed) != 0)
+            crash();
+        else
+            one_step();
+    }
+    everyone_gets_through();
+    sim.all_steps += steps;
+    machine_gone(false);
+    sim.all_crashes--;
+    for (uint32_t i = 0; i < sim.actors; i++) {
+        console_free(sim.actor[i].console);
+        for (int k = 0; k < CONSOLE_LINKS; k++)
+            free(sim.actor[i].up[k].at);
+    }
+    disk_free(&sim.disk);
+}
+
+/* ---- The program ---------------------------------------------------------------------------------------- */
+
+static double seconds_now(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static uint32_t run_kept(const char *path)
+{
+    char line[256], seed[128];
+    unsigned steps;
+    uint32_t count = 0;
+    FILE *file = fopen(path, "r");
+    if (!file) {
+        printf("sim: %s cannot be read\n", path);
+        exit(1);
+    }
+    while (fgets(line, sizeof line, file)) {
+        if (line[0] == '#' || sscanf(line, "%127s %u", seed, &steps) != 2)
+            continue;
+        run_seed(seed, steps);
+        count++;
+    }
+    (void)fclose(file);
+    return count;
+}
+
+int main(int count, char **arguments)
+{
+    const char *kept = NULL, *seed = NULL, *steps = NULL;
+    double began = seconds_now(), seconds = 60;
+    uint32_t seeds = 0;
+    for (int i = 1; i < count; i++) {
+        if (strcmp(arguments[i], "--kept") == 0 && i + 1 < count)
+            kept = arguments[++i];
+        else if (strcmp(arguments[i], "--seconds") == 0 && i + 1 < count)
+            seconds = strtod(arguments[++i], NULL);
+        else if (strcmp(arguments[i], "--events") == 0)
+            sim.tells_all = true;
+        else if (!seed)
+            seed = arguments[i];
+        else
+            steps = arguments[i];
+    }
+    (void)signal(SIGABRT, on_fatal);
+    (void)signal(SIGSEGV, on_fatal);
+    (void)signal(SIGFPE, on_fatal);
+    sim.complaints = memfd_create("complaints", MFD_CLOEXEC);
+    if (kept)
+        seeds += run_kept(kept);
+    if (seed && steps) {
+        run_seed(seed, (uint32_t)strtoul(steps, NULL, 10));
+        printf("sim: seed %s: %u consoles, %u lives, hash %016llx\n", seed, sim.actors, sim.lives,
+               (unsigned long long)sim.hash);
+        seeds++;
+    }
+    for (uint32_t i = 0; seed && !steps && seconds_now() - began < seconds; i++, seeds++) {
+        char text[128];
+        (void)snprintf(text, sizeof text, "%.100s.%u", seed, i);
+        run_seed(text, USUAL_STEPS);
+    }
+    double spent = seconds_now() - began;
+    printf("sim: %u seeds, %llu steps, %llu turns, %llu crashes and stops, %.0f steps/s, 0 failed\n", seeds,
+           (unsigned long long)sim.all_steps, (unsigned long long)sim.all_turns, (unsigned long long)sim.all_crashes,
+           spent > 0 ? (double)sim.all_steps / spent : 0.0);
+    return 0;
+}

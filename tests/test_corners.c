@@ -1,0 +1,1294 @@
+/* Corners: what happens seldom, in a full table, with a record that has been
+ * tampered with, or at the one moment in which something else is under way. Most
+ * of it is asked for by `make coverage`; here, unlike elsewhere, a test may lay
+ * hands on the state, where the way to it would be thousands of steps long.
+ *
+ * SPDX-License-Identifier: MIT */
+#include "../nascar_server.c"
+
+#include "world.h"
+#include "lobby.h"
+#include "kept.h"
+
+static struct world *w;
+
+static void open_world(void)
+{
+    w = world_new(NULL);
+}
+
+static void close_world(void)
+{
+    ck_assert_ptr_null(nascar_check(w->state));
+    world_all_well(w);
+    world_free(w);
+}
+
+static void reopen(const struct nascar_limits *limits, const char *config)
+{
+    struct world_options options = {.limits = *limits, .config = config};
+    world_free(w);
+    w = world_new(&options);
+}
+
+static void event(enum nascar_event_type type, uint32_t conn, uint32_t ticket, const void *bytes, uint32_t size)
+{
+    struct nascar_event e = {.type = type, .conn = conn, .ticket = ticket, .bytes = bytes, .size = size};
+    (void)world_step(w, &e);
+}
+
+static void record_event(enum nascar_event_type type, uint32_t conn, uint32_t ticket, const char *kind,
+                         const char *payload)
+{
+    uint8_t bytes[NASCAR_RECORD_BYTES];
+    size_t size = console_frame(bytes, sizeof bytes, kind, 0, payload, strlen(payload) + 1);
+    ck_assert_uint_gt(size, 0);
+    event(type, conn, ticket, bytes, (uint32_t)size);
+}
+
+/* One kept record more, as if it came from the journal. */
+static void keep(const char *kind, const char *payload)
+{
+    record_event(NASCAR_RECORD, NASCAR_NONE, 0, kind, payload);
+}
+
+/* How many records of a kind the state comes to that hold this text. */
+static size_t kept(const char *kind, const char *part)
+{
+    kept_compact(w);
+    return kept_count(w, kind, part);
+}
+
+/* An account that is there, with personas. */
+static void keep_account(const char *name, const char *personas)
+{
+    char payload[256];
+    (void)snprintf(payload, sizeof payload, "CREATED=1\nLAST=1\nBAN=0\nNAME=%s\nHASH=x\nPERSONAS=%s\n", name, personas);
+    keep("acct", payload);
+}
+
+static uint32_t ticket_of(const struct raw *r)
+{
+    return conn_at(w->state, r->conn)->ticket;
+}
+
+/* The entropy that the next steps draw is all zero. */
+static void no_chance(void)
+{
+    memset(w->state->entropy, 0, sizeof w->state->entropy);
+    w->state->entropy_size = NASCAR_ENTROPY_BYTES;
+}
+
+/* All slots for records but `left` are taken, by some that say nothing new. */
+static void fill_records(uint32_t left)
+{
+    while (w->state->record_count < RECORDS - left) {
+        frame_begin(&w->state->frame, "seen", "");
+        queue_record(w->state, NONE, 0, true);
+    }
+}
+
+/* Its outbox, of which it reads nothing, takes less than `bytes` more. */
+static void fill_outbox(struct raw *r, uint32_t bytes)
+{
+    raw_window(r, 0);
+    for (int i = 0; i < 100 && outbox_free(conn_at(w->state, r->conn)) >= bytes; i++) {
+        say(r, "news", "NAME=0\n");
+    }
+    ck_assert_uint_lt(outbox_free(conn_at(w->state, r->conn)), bytes);
+    ck_assert_uint_ge(outbox_free(conn_at(w->state, r->conn)), REPLY_BYTES);
+}
+
+static void send_word(struct raw *from, const char *to, const char *word)
+{
+    char payload[256];
+    (void)snprintf(payload, sizeof payload, "PRIV=%s\nATTR=3\nTEXT=%s\n", to, word);
+    raw_send(from, "mesg", payload);
+}
+
+/* Both have said that they are ready to race. */
+static void get_ready(struct raw *one, struct raw *two)
+{
+    char payload[64];
+    send_word(one, two->name, "token");
+    world_settle(w);
+    send_word(two, one->name, "ACPT");
+    world_settle(w);
+    (void)snprintf(payload, sizeof payload, "PERS=%s\nHOST=1\n", two->name);
+    say(one, "chal", payload);
+    (void)snprintf(payload, sizeof payload, "PERS=%s\nHOST=0\n", one->name);
+    say(two, "chal", payload);
+}
+
+static struct raw *link_up(struct raw *lobby)
+{
+    char payload[256];
+    (void)snprintf(payload, sizeof payload, "PERS=%s\n", lobby->name);
+    const struct got *g = raw_ask(lobby, "pers", payload);
+    SUCCEEDS(g);
+    struct raw *buddy = raw_open(w, lobby->ip);
+    (void)snprintf(payload, sizeof payload, "USER=%s/cso/nascar-ps2-2004\nLKEY=%s\n", lobby->name, got_raw(g, "LKEY"));
+    SUCCEEDS(raw_ask(buddy, "AUTH", payload));
+    raw_forget(lobby);
+    raw_forget(buddy);
+    return buddy;
+}
+
+/* ---- Parts ----------------------------------------------------------------- */
+
+START_TEST(readers_take_what_is_at_the_edge)
+{
+    char out[4] = "abc";
+    ck_assert(!valid_token("abc", 5)); /* it was cut */
+    ck_assert_uint_eq(read_string((const uint8_t *)"xyz", 3, 0, out, 0), 3);
+    ck_assert_str_eq(out, "abc");
+    struct date d = date_of_day(-719469); /* the day before 1 March of the year 0 */
+    ck_assert_int_eq(d.year, 0);
+    ck_assert_int_eq(d.month, 2);
+    ck_assert_int_eq(d.day, 29);
+    ck_assert(is_private(0x64400001u)); /* 100.64.0.1 */
+    ck_assert(is_private(0xa9fe0001u)); /* 169.254.0.1 */
+    ck_assert(!is_private(0x64800001u));
+    ck_assert(!is_live(w->state, &w->state->rooms, w->state->rooms.high));
+}
+END_TEST
+
+START_TEST(a_configuration_leaves_out_what_it_cannot_read)
+{
+    char long_line[700], why[80];
+    static const char text[] = "ping-s = 40\0idle-s = 70\n";
+    struct config config;
+    ck_assert(!nascar_config_check("room", "East: x: 12345678901234567890", why, sizeof why));
+    ck_assert(nascar_config_check("room", "\"East", why, sizeof why)); /* no quotes, but a name */
+    config_read(&config, (const uint8_t *)text, sizeof text - 1);
+    ck_assert_uint_eq(config.ping_ms, 40000);
+    ck_assert_uint_eq(config.idle_ms, 70000);
+    (void)snprintf(long_line, sizeof long_line, "%0100d = 1\nping-s = 40\n", 1);
+    config_read(&config, (const uint8_t *)long_line, (uint32_t)strlen(long_line));
+    ck_assert_uint_eq(config.ping_ms, 40000);
+    (void)snprintf(long_line, sizeof long_line, "ping-s = %0600d\nidle-s = 80\n", 1);
+    config_read(&config, (const uint8_t *)long_line, (uint32_t)strlen(long_line));
+    ck_assert_uint_eq(config.ping_ms, 30000);
+    ck_assert_uint_eq(config.idle_ms, 80000);
+}
+END_TEST
+
+START_TEST(limits_have_ranges)
+{
+    static const uint32_t ends[6][2] = {{1, 65536}, {1, 1048576}, {8, 4096}, {1, 65536}, {1, 1u << 26}, {1, 1u << 20}};
+    for (size_t i = 0; i < 6; i++) {
+        for (int end = 0; end < 2; end++) {
+            uint32_t limits[6] = {4, 4, 8, 4, 4, 4};
+            struct nascar_limits l;
+            limits[i] = ends[i][end];
+            memcpy(&l, limits, sizeof l);
+            ck_assert_uint_gt(nascar_arena_size(&l), 0);
+            limits[i] = end == 0 ? ends[i][0] - 1 : ends[i][1] + 1;
+            memcpy(&l, limits, sizeof l);
+            ck_assert_uint_eq(nascar_arena_size(&l), 0);
+            ck_assert_ptr_null(nascar_init(w->arena, w->arena_bytes, &l));
+        }
+    }
+    ck_assert_ptr_null(nascar_init(w->arena, w->arena_bytes - 1, &w->options.limits));
+}
+END_TEST
+
+START_TEST(nothing_begins_before_there_is_entropy_enough)
+{
+    struct nascar_event clock = {.type = NASCAR_CLOCK, .conn = NASCAR_NONE};
+    struct nascar_event little = {.type = NASCAR_ENTROPY, .conn = NASCAR_NONE, .bytes = (const uint8_t *)"0123456789"};
+    void *arena = calloc(1, w->arena_bytes);
+    ck_assert_ptr_nonnull(arena);
+    struct nascar *s = nascar_init(arena, w->arena_bytes, &w->options.limits);
+    ck_assert_ptr_nonnull(s);
+    for (int i = 0; i < 7; i++) {
+        ck_assert(nascar_step(s, &little)); /* nothing, at first */
+        little.size = 10;
+        ck_assert(!nascar_step(s, &clock));
+    }
+    ck_assert(nascar_step(s, &little));
+    ck_assert_uint_eq(nascar_entropy_wanted(s), NASCAR_ENTROPY_BYTES - 70 + sizeof s->hash_key);
+    free(arena);
+}
+END_TEST
+
+START_TEST(events_that_make_no_sense_change_nothing)
+{
+    uint32_t nobody = w->connection_count - 1, size = 1;
+    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
+    uint32_t pairs = pair_waiter(w->state, 0), reports = report_waiter(w->state, 0);
+    static const enum nascar_event_type types[] = {NASCAR_BYTES, NASCAR_CLOSED, NASCAR_DRAINED, NASCAR_RECORD,
+                                                   NASCAR_VERDICT, (enum nascar_event_type)99};
+    ck_assert_ptr_null(nascar_outbox(w->state, nobody, &size));
+    ck_assert_uint_eq(size, 0);
+    ck_assert(!nascar_closing(w->state, nobody));
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        event(types[i], nobody, 0, "", 0);
+        event(types[i], pairs, 0, "", 0);
+        event(types[i], reports, 0, "", 0);
+    }
+    send_word(ann, "Bob", "token"); /* a pair that does not start */
+    world_settle(w);
+    event(NASCAR_RECORD, pairs, 0, "", 0);
+    w->hold_records = true;
+    send_word(bob, "Ann", "ACPT");
+    world_settle(w);
+    say(ann, "chal", "PERS=Bob\n");
+    say(bob, "chal", "PERS=Ann\n");
+    event(NASCAR_RECORD, pairs, 12345, "", 0); /* it starts, and waits for another */
+    world_settle(w);
+    ck_assert_uint_eq(frames_of(ann, "+ses", NULL), 0);
+    say(ann, "chal", "PERS=Bob\n"); /* once more: still one race */
+    SUCCEEDS(raw_look(ann, "chal"));
+    world_release_records(w, true);
+    ck_assert_uint_eq(frames_of(ann, "+ses", NULL), 1);
+    ck_assert_uint_eq(frames_of(bob, "+ses", NULL), 1);
+    world_release_records(w, true);
+    ck_assert_uint_eq(frames_of(bob, "+ses", NULL), 1);
+}
+END_TEST
+
+START_TEST(a_flood_behind_a_broken_frame_is_not_looked_at)
+{
+    uint8_t bytes[3 * INBOX_BYTES];
+    struct raw *r = raw_open(w, 0);
+    memset(bytes, 0, sizeof bytes);
+    event(NASCAR_BYTES, r->conn, 0, bytes, sizeof bytes);
+    ck_assert(nascar_closing(w->state, r->conn));
+    world_settle(w);
+    ck_assert(raw_closed(r));
+    ck_assert(world_logged(w, "event=broken_frame"));
+    ck_assert(!world_logged(w, "more input than"));
+}
+END_TEST
+
+START_TEST(nothing_that_is_sent_ends_the_quotes_of_a_log_line)
+{
+    struct raw *r = raw_open(w, 0);
+    raw_send_frame(r, "a\"\\b", 0, "", 1);
+    world_settle(w);
+    ck_assert(world_logged(w, "kind=\"a\\x22\\x5cb\""));
+}
+END_TEST
+
+/* ---- Chance ------------------------------------------------------------------ */
+
+START_TEST(a_session_number_is_never_0_nor_given_twice)
+{
+    const struct directory_session *session;
+    no_chance();
+    struct raw *first = raw_open(w, 0);
+    ck_assert_int_eq(got_number(raw_ask(first, "@dir", "PROD=x\n"), "SESS"), 1);
+    no_chance();
+    struct raw *second = raw_open(w, 0);
+    ck_assert_int_eq(got_number(raw_ask(second, "@dir", "PROD=x\n"), "SESS"), 1);
+    ck_assert_uint_eq(w->state->directory.live, 1); /* the older one made way */
+    session = session_at(w->state, find_session(w->state, 1));
+    ck_assert_uint_eq(session->peer, second->ip);
+    /* one that is in use is not drawn again, while there is another to draw */
+    no_chance();
+    w->state->entropy[NASCAR_ENTROPY_BYTES - 1] = 1;
+    w->state->entropy[NASCAR_ENTROPY_BYTES - 5] = 7;
+    struct raw *third = raw_open(w, 0);
+    ck_assert_int_eq(got_number(raw_ask(third, "@dir", "PROD=x\n"), "SESS"), 7);
+}
+END_TEST
+
+START_TEST(a_race_has_a_seed_other_than_0)
+{
+    const struct got *g = NULL;
+    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
+    no_chance();
+    get_ready(ann, bob);
+    ck_assert_uint_eq(frames_of(ann, "+ses", &g), 1);
+    ck_assert_int_eq(got_number(g, "SEED"), 1);
+}
+END_TEST
+
+/* ---- Logging in ------------------------------------------------------------------ */
+
+START_TEST(a_mask_that_is_gone_when_the_verdict_comes_is_a_wrong_password)
+{
+    char payload[256], letters[128];
+    struct raw *directory = raw_open(w, 0);
+    const struct got *g = raw_ask(directory, "@dir", "PROD=x\n");
+    console_mask(got_text(g, "MASK"), "secret", letters, sizeof letters);
+    (void)snprintf(payload, sizeof payload, "NAME=Ann\nMASK=%d\nPASS=%s\n", got_number(g, "SESS"), letters);
+    struct raw *r = raw_open(w, directory->ip);
+    w->hold_verdicts = true;
+    raw_send(r, "auth", payload);
+    world_run(w, 2 * DIRECTORY_MS);
+    ck_assert_uint_eq(w->state->directory.live, 0);
+    world_release_verdicts(w);
+    REFUSED(raw_expect(r, "auth"), failures[WRONG_PASSWORD].code, failures[WRONG_PASSWORD].status);
+    ck_assert_uint_eq(w->state->accounts.live, 0);
+}
+END_TEST
+
+START_TEST(a_masked_password_that_is_too_long_is_wrong)
+{
+    char payload[256];
+    struct raw *r = raw_open(w, 0);
+    (void)snprintf(payload, sizeof payload, "NAME=Ann\nPASS=$%0100d\n", 0);
+    REFUSED(raw_ask(r, "auth", payload), failures[WRONG_PASSWORD].code, failures[WRONG_PASSWORD].status);
+}
+END_TEST
+
+/* A record that comes back as another is an operator's fault, or a disk's. */
+START_TEST(who_waits_for_an_account_that_did_not_come_about_is_told)
+{
+    static const char *const kinds[] = {"auth", "acct"};
+    w->hold_records = true;
+    struct raw *r = raw_open(w, 0);
+    char payload[128];
+    (void)snprintf(payload, sizeof payload, "NAME=Ann\nPASS=$%s\n", "");
+    struct raw *directory = raw_open(w, r->ip);
+    const struct got *g = raw_ask(directory, "@dir", "PROD=x\n");
+    char letters[80];
+    console_mask(got_text(g, "MASK"), "secret", letters, sizeof letters);
+    (void)snprintf(payload, sizeof payload, "NAME=Ann\nMASK=%d\nPASS=%s\n", got_number(g, "SESS"), letters);
+    raw_send(r, kinds[_i], payload);
+    world_settle(w);
+    keep_account("Other", "");
+    record_event(NASCAR_RECORD, r->conn, ticket_of(r), "seen", "NAME=Other\nLAST=1\n");
+    world_settle(w);
+    ck_assert_str_eq(got_code(raw_expect(r, kinds[_i])), failures[NOT_KEPT].code);
+    ck_assert_uint_eq(find_account(w->state, "Ann"), NONE);
+}
+END_TEST
+
+START_TEST(without_a_hash_there_is_no_account_and_no_new_password)
+{
+    char payload[128], letters[80];
+    struct raw *r = raw_open(w, 0), *directory = raw_open(w, r->ip);
+    const struct got *g = raw_ask(directory, "@dir", "PROD=x\n");
+    console_mask(got_text(g, "MASK"), "secret", letters, sizeof letters);
+    (void)snprintf(payload, sizeof payload, "NAME=Ann\nMASK=%d\nPASS=%s\n", got_number(g, "SESS"), letters);
+    struct raw *bob = player(w, "Bob", "");
+    struct raw *operator = raw_operator(w);
+    w->hold_verdicts = true;
+    raw_send(r, "acct", payload);
+    world_settle(w);
+    event(NASCAR_VERDICT, r->conn, ticket_of(r) + 1, "", 0); /* another's */
+    world_settle(w);
+    ck_assert_ptr_null(raw_look(r, "acct"));
+    event(NASCAR_VERDICT, r->conn, ticket_of(r), "", 0);
+    ck_assert_str_eq(got_code(raw_expect(r, "acct")), failures[NOT_KEPT].code);
+    ck_assert_uint_eq(find_account(w->state, "Ann"), NONE);
+    struct nascar_event yes = {.type = NASCAR_VERDICT, .accepted = true, .bytes = (const uint8_t *)""};
+    raw_send(bob, "edit", "NAME=Bob\nPASS=secret\nCHNG=another\n");
+    world_settle(w);
+    yes.conn = bob->conn;
+    yes.ticket = ticket_of(bob);
+    (void)world_step(w, &yes);
+    ck_assert_str_eq(got_code(raw_expect(bob, "edit")), failures[NOT_KEPT].code);
+    for (int i = 0; i < 2; i++) {
+        raw_send(operator, "cpwd", "NAME=Cid\nPASS=secret\n");
+        world_settle(w);
+        yes.conn = operator->conn;
+        yes.ticket = ticket_of(operator);
+        yes.accepted = i == 0;
+        (void)world_step(w, &yes);
+        ck_assert_str_eq(got_code(raw_expect(operator, "cpwd")), failures[NOT_KEPT].code);
+    }
+    w->hold_verdicts = false;
+    SUCCEEDS(raw_auth(raw_open(w, 0), "Bob", "secret"));
+}
+END_TEST
+
+START_TEST(of_99_taken_variants_none_is_offered)
+{
+    char name[32];
+    struct raw *ann = player(w, "Ann", "");
+    for (int i = 1; i < 100; i++) {
+        (void)snprintf(name, sizeof name, "Dan%d", i);
+        keep_account(name, i % 2 ? name : "");
+        if (i % 2 == 0) {
+            (void)snprintf(name, sizeof name, "Q%d", i);
+            char payload[80];
+            (void)snprintf(payload, sizeof payload, "PERS=Dan%d\nNAME=Dan%d\n", i, i);
+            keep("cper", payload);
+        }
+    }
+    keep_account("Dan", "Dan");
+    const struct got *g = raw_ask(ann, "cper", "PERS=Dan\nALTS=4\n");
+    REFUSED(g, failures[TAKEN].code, failures[TAKEN].status);
+    ck_assert(!got_has(g, "OPTS"));
+}
+END_TEST
+
+START_TEST(sign_ups_and_new_passwords_count_as_logins)
+{
+    char payload[256], letters[128];
+    world_configure(w, "logins-per-address = 3\n");
+    uint32_t ip = world_fresh_ip(w);
+    struct raw *ann = raw_login_from(w, ip, "Ann", "secret");
+    SUCCEEDS(raw_ask(ann, "edit", "PASS=secret\nMAIL=a@b\n"));
+    SUCCEEDS(raw_ask(ann, "edit", "PASS=secret\nMAIL=a@c\n"));
+    ck_assert_str_eq(got_code(raw_ask(ann, "edit", "PASS=secret\nMAIL=a@d\n")), failures[TOO_MANY_TRIES].code);
+    struct raw *directory = raw_open(w, ip);
+    const struct got *g = raw_ask(directory, "@dir", "PROD=x\n");
+    console_mask(got_text(g, "MASK"), "secret", letters, sizeof letters);
+    (void)snprintf(payload, sizeof payload, "NAME=Bob\nMASK=%d\nPASS=%s\n", got_number(g, "SESS"), letters);
+    ck_assert_str_eq(got_code(raw_ask(raw_open(w, ip), "acct", payload)), failures[TOO_MANY_TRIES].code);
+    ck_assert_uint_eq(w->state->accounts.live, 1);
+}
+END_TEST
+
+START_TEST(a_login_without_a_slot_for_its_hash_goes_on_when_there_is_one)
+{
+    uint8_t frame[256];
+    struct raw *r = player(w, "Ann", "");
+    size_t size = console_frame(frame, sizeof frame, "edit", 0, "PASS=secret\nMAIL=a\n", 20);
+    no_chance(); /* that is, enough: none is asked for in these steps */
+    w->hold_verdicts = true;
+    for (uint32_t i = 0; i < RECORDS; i++) {
+        w->state->job[i].conn = NASCAR_NONE;
+    }
+    w->state->job_count = RECORDS;
+    event(NASCAR_BYTES, r->conn, 0, frame, (uint32_t)size);
+    ck_assert(conn_at(w->state, r->conn)->stalled);
+    event(NASCAR_CLOCK, NASCAR_NONE, 0, "", 0);
+    ck_assert(!conn_at(w->state, r->conn)->stalled);
+    world_release_verdicts(w);
+    SUCCEEDS(raw_expect(r, "edit"));
+}
+END_TEST
+
+/* ---- The lobby -------------------------------------------------------------------- */
+
+START_TEST(small_refusals)
+{
+    struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "");
+    struct raw *cid = raw_open(w, 0);
+    SUCCEEDS(raw_auth(cid, "Cid", "secret"));
+    REFUSED(raw_ask(cid, "chal", "PERS=Bob\n"), failures[NO_SESSION].code, failures[NO_SESSION].status);
+    REFUSED(raw_ask(ann, "news", "NAME=10\n"), failures[MISSING].code, failures[MISSING].status);
+    const struct got *g = raw_ask(ann, "room", "NAME=Mine\nPASS=12345678901234567\n");
+    REFUSED(g, failures[BAD_NAME].code, failures[BAD_NAME].status);
+    ck_assert(got_has(g, "IDENT"));
+    REFUSED(raw_ask(ann, "rank", "AUTH=g0000000000000000000000000000000\n"), failures[NO_SESSION].code, failures[NO_SESSION].status);
+    REFUSED(raw_ask(ann, "rank", "AUTH=0g000000000000000000000000000000\n"), failures[NO_SESSION].code, failures[NO_SESSION].status);
+    send_word(ann, "Bob", "token");
+    world_settle(w);
+    raw_forget(ann);
+    send_word(bob, "Ann", "DECL or not"); /* an answer is a token, too */
+    REFUSED(raw_expect(bob, "mesg"), failures[BAD_TOKEN].code, failures[BAD_TOKEN].status);
+    ck_assert_uint_eq(frames_of(ann, "+msg", NULL), 0);
+}
+END_TEST
+
+START_TEST(a_long_room_name_is_found)
+{
+    struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "");
+    SUCCEEDS(raw_ask(ann, "room", "NAME=A-room-with-a-name-of-31-chars-\n"));
+    go(bob, "a-ROOM-with-a-name-of-31-chars-");
+    SUCCEEDS(raw_ask(bob, "room", "NAME=A-room-with-a-name-of-31-chars\n")); /* another */
+}
+END_TEST
+
+START_TEST(each_console_is_told_the_address_that_it_reached)
+{
+    const struct got *g = NULL;
+    struct raw *ann = player(w, "Ann", "");
+    w->server_ip = 0xC0A80001u;
+    struct raw *bob = player(w, "Bob", ""), *cid = player(w, "Cid", "");
+    forget_all(w);
+    SUCCEEDS(raw_ask(cid, "room", "NAME=Mine\n"));
+    ck_assert_uint_ge(frames_of(ann, "+rom", &g), 1);
+    ck_assert_uint_eq(got_address(g, "A"), WORLD_SERVER_IP);
+    ck_assert_uint_ge(frames_of(bob, "+rom", &g), 1);
+    ck_assert_uint_eq(got_address(g, "A"), 0xC0A80001u);
+}
+END_TEST
+
+/* PROTOCOL 8: of two behind one address the one sees the other's own. */
+START_TEST(each_console_is_told_the_address_at_which_it_reaches_a_player)
+{
+    const struct got *g = NULL;
+    uint32_t home = world_fresh_ip(w);
+    struct raw *ann = raw_login_from(w, home, "Ann", "secret"), *bob = raw_login_from(w, home, "Bob", "secret");
+    SUCCEEDS(raw_ask(ann, "addr", "ADDR=192.168.1.20\nPORT=1\n"));
+    struct raw *cid = player(w, "Cid", "East");
+    go(bob, "East");
+    forget_all(w);
+    go(ann, "East");
+    world_settle(w);
+    ck_assert_uint_eq(frames_of(bob, "+usr", &g), 1);
+    ck_assert_uint_eq(got_address(g, "A"), 0xC0A80114u);
+    ck_assert_uint_eq(frames_of(cid, "+usr", &g), 1);
+    ck_assert_uint_eq(got_address(g, "A"), home);
+}
+END_TEST
+
+START_TEST(rooms_without_a_number_or_a_name_are_left_out)
+{
+    static const struct nascar_limits many = {4, 4, 1200, 4, 4, 4};
+    char config[4096], name[32];
+    reopen(&many, NULL);
+    w->options.no_check = true;
+    struct raw *ann = player(w, "Ann", "");
+    int next = 0;
+    for (int turn = 0; turn < 33; turn++) {
+        size_t size = 0;
+        for (int i = 0; i < 32; i++) {
+            size += (size_t)snprintf(config + size, sizeof config - size, "room = R%d: x: 2\n", next++);
+        }
+        world_configure(w, config);
+        world_settle(w);
+        raw_forget(ann);
+    }
+    ck_assert_uint_eq(w->state->next_room, FIRST_CREATED_ROOM);
+    ck_assert(world_logged(w, "event=room_left_out"));
+    (void)snprintf(name, sizeof name, "R%d", next - 1);
+    ck_assert_uint_eq(find_room(w->state, name), NONE);
+    SUCCEEDS(raw_ask(ann, "room", "NAME=Mine\n"));
+    ck_assert_int_eq(room_at(w->state, find_room(w->state, "Mine"))->ident, FIRST_CREATED_ROOM);
+    w->options.no_check = false;
+}
+END_TEST
+
+START_TEST(a_room_is_not_called_as_a_persona_is)
+{
+    (void)player(w, "Ann", "");
+    world_configure(w, "room = ann: x: 10\n");
+    ck_assert(world_logged(w, "event=room_left_out name=\"ann\""));
+    ck_assert_uint_eq(find_room(w->state, "Ann"), NONE);
+}
+END_TEST
+
+START_TEST(no_room_is_made_while_nobody_could_enter_it)
+{
+    struct raw *ann = player(w, "Ann", ""), *gone = player(w, "Gone", "");
+    uint32_t capacity = w->state->presences.capacity;
+    raw_close(gone);
+    world_settle(w);
+    w->state->presences.capacity = w->state->presences.live;
+    const struct got *g = raw_ask(ann, "room", "NAME=Mine\n");
+    REFUSED(g, failures[ROOM_FULL].code, failures[ROOM_FULL].status);
+    ck_assert(got_has(g, "IDENT"));
+    w->state->presences.capacity = capacity;
+    SUCCEEDS(raw_ask(ann, "room", "NAME=Mine\n"));
+}
+END_TEST
+
+/* They are taken out one after the other, and two rooms have changed by then. */
+START_TEST(the_last_one_out_of_a_room_ends_it_whoever_else_goes)
+{
+    struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", ""), *cid = player(w, "Cid", "East");
+    struct raw *dan = player(w, "Dan", "");
+    SUCCEEDS(raw_ask(ann, "room", "NAME=Mine\n"));
+    go(bob, "Mine");
+    forget_all(w);
+    conn_doom(w->state, ann->conn, "test");
+    conn_doom(w->state, cid->conn, "test");
+    conn_doom(w->state, bob->conn, "test");
+    event(NASCAR_CLOCK, NASCAR_NONE, 0, "", 0);
+    world_settle(w);
+    ck_assert(raw_closed(ann) && raw_closed(bob) && raw_closed(cid));
+    REFUSED(raw_ask(dan, "move", "NAME=Mine\n"), failures[NO_ROOM].code, failures[NO_ROOM].status);
+}
+END_TEST
+
+START_TEST(what_finds_no_room_in_an_outbox_closes_it)
+{
+    uint8_t frame[2000];
+    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
+    size_t size = console_frame(frame, sizeof frame, "news", 0, frame, 0);
+    raw_window(ann, 0);
+    for (int i = 0; i < 800; i++) {
+        conn_write(w->state, ann->conn, frame, (uint32_t)size);
+    }
+    raw_forget(bob);
+    event(NASCAR_CLOCK, NASCAR_NONE, 0, "", 0);
+    world_settle(w);
+    ck_assert(raw_closed(ann));
+    ck_assert(world_logged(w, "reason=\"outbox full\""));
+    ck_assert_uint_eq(frames_of(bob, "+usr", NULL), 1);
+}
+END_TEST
+
+START_TEST(ranks_asked_for_twice_before_they_come_come_once)
+{
+    struct raw *ann = player(w, "Ann", "");
+    fill_outbox(ann, REPLY_BYTES + ROW_BYTES);
+    say(ann, "sele", "RANKS=3\n");
+    say(ann, "sele", "RANKS=4\n");
+    raw_forget(ann);
+    raw_window(ann, SIZE_MAX);
+    world_settle(w);
+    ck_assert_uint_eq(frames_of(ann, "+rnk", NULL), 1); /* D=-2: nobody has raced */
+}
+END_TEST
+
+START_TEST(who_makes_a_room_with_many_rooms_to_hear_of_gets_in)
+{
+    struct view v;
+    struct raw *ann = player(w, "Ann", "");
+    view_start(&v, ann);
+    fill_outbox(ann, REPLY_BYTES + ROW_BYTES);
+    for (int i = 0; i < 15; i++) {
+        char name[16], payload[64];
+        (void)snprintf(name, sizeof name, "P%d", i);
+        (void)snprintf(payload, sizeof payload, "NAME=Room of %d\nDESC=A text of some thirty letters\n", i);
+        SUCCEEDS(raw_ask(player(w, name, ""), "room", payload));
+    }
+    raw_send(ann, "room", "NAME=Mine\n");
+    world_settle(w);
+    raw_window(ann, SIZE_MAX);
+    view_update(&v, ann);
+    ck_assert_ptr_nonnull(view_room(&v, v.room));
+    ck_assert_str_eq(view_room(&v, v.room)->name, "Mine");
+    ck_assert_uint_eq(v.room_count, w->state->rooms.live);
+}
+END_TEST
+
+START_TEST(only_the_slow_are_let_go_for_room_in_a_table)
+{
+    struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", ""), *cid = player(w, "Cid", "");
+    raw_close(ann); /* its place is free */
+    world_settle(w);
+    fill_outbox(bob, REPLY_BYTES + ROW_BYTES);
+    drop_laggards(w->state, cid->conn);
+    ck_assert(nascar_closing(w->state, bob->conn));
+    ck_assert(!nascar_closing(w->state, cid->conn));
+    world_settle(w);
+}
+END_TEST
+
+/* ---- Slow readers -------------------------------------------------------------------- */
+
+START_TEST(who_logs_out_behind_missed_lines_is_not_told_of_them)
+{
+    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
+    fill_outbox(bob, REPLY_BYTES + CHAT_BYTES);
+    SUCCEEDS(raw_ask(ann, "mesg", "TEXT=hello\n"));
+    ck_assert_uint_eq(conn_at(w->state, bob->conn)->missed_lines, 1);
+    w->hold_verdicts = _i == 0; /* nobody, or an account without a persona yet */
+    raw_send(bob, "auth", "NAME=Eve\nPASS=~no\n");
+    world_settle(w);
+    raw_forget(bob);
+    if (_i == 1) { /* the persona is off, the player stays */
+        ck_assert_uint_eq(conn_at(w->state, bob->conn)->player, NONE);
+    }
+    raw_window(bob, SIZE_MAX);
+    world_settle(w);
+    world_release_verdicts(w);
+    ck_assert_uint_eq(frames_of(bob, "+msg", NULL), 0);
+}
+END_TEST
+
+START_TEST(a_slow_player_without_a_persona_is_not_told_what_it_missed)
+{
+    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
+    fill_outbox(bob, REPLY_BYTES + CHAT_BYTES);
+    SUCCEEDS(raw_ask(ann, "mesg", "TEXT=hello\n"));
+    persona_off(w->state, conn_at(w->state, bob->conn)->player);
+    event(NASCAR_CLOCK, NASCAR_NONE, 0, "", 0);
+    raw_window(bob, SIZE_MAX);
+    world_settle(w);
+    ck_assert_uint_eq(frames_of(bob, "+msg", NULL), 0);
+    ck_assert(!world_logged(w, "event=slow_reader"));
+}
+END_TEST
+
+START_TEST(who_is_far_behind_cannot_be_challenged)
+{
+    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
+    fill_outbox(bob, REPLY_BYTES + CHAT_BYTES);
+    send_word(ann, "Bob", "token");
+    REFUSED(raw_expect(ann, "mesg"), failures[BUSY].code, failures[BUSY].status);
+    raw_window(bob, SIZE_MAX);
+    world_settle(w);
+    send_word(ann, "Bob", "token");
+    SUCCEEDS(raw_expect(ann, "mesg"));
+}
+END_TEST
+
+/* Its outbox is full in this very turn: it reads, and there was no time yet. */
+static void crowd_outbox(struct raw *r)
+{
+    static const char text[] = "0123456789012345678901234567890123456789012345678901234567890123456789";
+    while (!conn_at(w->state, r->conn)->crowded) {
+        write_message(w->state, "", "Server", 0, 0, text);
+        conn_write(w->state, r->conn, w->state->frame.bytes, w->state->frame.size);
+    }
+}
+
+START_TEST(a_challenge_waits_for_who_is_about_to_read)
+{
+    uint8_t frame[512];
+    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "West"), *cid = player(w, "Cid", "");
+    if (_i == 1) { /* an offer to Bob, which one to Cid takes back */
+        send_word(ann, "Bob", "first");
+        SUCCEEDS(raw_expect(ann, "mesg"));
+    }
+    forget_all(w);
+    crowd_outbox(bob);
+    char payload[64];
+    (void)snprintf(payload, sizeof payload, "PRIV=%s\nATTR=3\nTEXT=token\n", _i == 1 ? "Cid" : "Bob");
+    size_t size = console_frame(frame, sizeof frame, "mesg", 0, payload, strlen(payload) + 1);
+    event(NASCAR_BYTES, ann->conn, 0, frame, (uint32_t)size - 1);
+    event(NASCAR_BYTES, ann->conn, 0, frame + size - 1, 1);
+    ck_assert(conn_at(w->state, ann->conn)->stalled);
+    event(NASCAR_BYTES, ann->conn, 0, frame, 12); /* more may come meanwhile */
+    timer_start(w->state, conn_timer(ann->conn, T_THROTTLE), Q_THROTTLE);
+    w->mono_ms += THROTTLE_MS;
+    event(NASCAR_CLOCK, NASCAR_NONE, 0, "", 0); /* ... or the time to try again */
+    ck_assert(conn_at(w->state, ann->conn)->stalled);
+    event(NASCAR_BYTES, ann->conn, 0, frame + 12, (uint32_t)size - 12);
+    event(NASCAR_DRAINED, ann->conn, 0, "", 0);
+    world_settle(w);
+    ck_assert_uint_eq(frames_of(_i == 1 ? cid : bob, "+usr", NULL) > 0, 1);
+    ck_assert_uint_ge(frames_of(ann, "mesg", NULL), 2);
+}
+END_TEST
+
+START_TEST(a_verdict_for_who_is_being_closed_is_late)
+{
+    struct raw *ann = player(w, "Ann", "");
+    raw_window(ann, 0);
+    w->hold_verdicts = true;
+    raw_send(ann, "edit", "PASS=secret\nCHNG=another\n");
+    world_settle(w);
+    uint32_t ticket = ticket_of(ann), conn = ann->conn;
+    conn_doom(w->state, conn, "test");
+    event(NASCAR_CLOCK, NASCAR_NONE, 0, "", 0);
+    event(NASCAR_VERDICT, conn, ticket, "", 0);
+    event(NASCAR_DRAINED, conn, 0, "", 0);
+    w->hold_verdicts = false;
+    world_settle(w);
+    ck_assert(raw_closed(ann));
+    SUCCEEDS(raw_auth(raw_open(w, 0), "Ann", "secret"));
+}
+END_TEST
+
+/* ---- Results and reports ----------------------------------------------------------------- */
+
+static const char finish[] = "FINISPOS0=1\nFINISPOS1=2\n";
+
+START_TEST(a_race_counts_though_one_of_the_two_is_deleted)
+{
+    char payload[256];
+    const struct got *g = NULL;
+    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
+    get_ready(ann, bob);
+    ck_assert_uint_eq(frames_of(ann, "+ses", &g), 1);
+    (void)snprintf(payload, sizeof payload, "AUTH=%s\n%s", got_raw(g, "AUTH"), finish);
+    struct raw *gone = _i == 0 ? bob : ann, *stays = _i == 0 ? ann : bob;
+    (void)snprintf(payload + 200, 40, "PERS=%s\n", gone->name);
+    keep("dper", payload + 200); /* though it is worn */
+    world_settle(w);
+    ck_assert(raw_closed(gone));
+    ck_assert(world_logged(w, "reason=\"persona deleted\""));
+    SUCCEEDS(raw_ask(stays, "rank", payload));
+    ck_assert_uint_eq(kept("stat", "P1=1,"), 1);
+}
+END_TEST
+
+START_TEST(a_race_starts_in_the_next_step_if_there_is_no_slot_for_its_ticket)
+{
+    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
+    send_word(ann, "Bob", "token");
+    world_settle(w);
+    send_word(bob, "Ann", "ACPT");
+    world_settle(w);
+    fill_records(0);
+    w->mono_ms += w->state->config.race_start_ms;
+    event(NASCAR_CLOCK, NASCAR_NONE, 0, "", 0);
+    ck_assert_uint_eq(frames_of(ann, "+ses", NULL), 0);
+    world_run(w, 2);
+    ck_assert_uint_eq(frames_of(ann, "+ses", NULL), 1);
+}
+END_TEST
+
+START_TEST(a_leaderboard_that_grows_shorter_ends)
+{
+    char payload[128];
+    for (int i = 0; i < 25; i++) {
+        (void)snprintf(payload, sizeof payload, "Q%02d,Q%02d_1,Q%02d_2,Q%02d_3", i, i, i, i);
+        char name[16];
+        (void)snprintf(name, sizeof name, "Q%02d", i);
+        keep_account(name, payload);
+        for (int k = 0; k < 4; k++) {
+            (void)snprintf(payload, sizeof payload, k == 0 ? "P1=1,1,0,0,1500,0,1\nPERS=Q%02d\n" : "P1=1,1,0,0,1500,0,1\nPERS=Q%02d_%d\n", i, k);
+            keep("stat", payload);
+        }
+    }
+    struct raw *ann = player(w, "Ann", "");
+    raw_window(ann, 0);
+    raw_send(ann, "snap", "INDEX=0\nRANGE=100\n");
+    raw_send(ann, "snap", "INDEX=98\nRANGE=10\n");
+    world_settle(w);
+    ck_assert_uint_lt(conn_player(w->state, ann->conn)->rows_left, 100);
+    ck_assert_uint_gt(conn_player(w->state, ann->conn)->rows_left, 1);
+    keep("dper", "PERS=Q24_3\nNAME=Q24\n");
+    raw_window(ann, SIZE_MAX);
+    world_settle(w);
+    ck_assert_uint_eq(frames_of(ann, "snap", NULL), 2);
+    ck_assert_uint_eq(frames_of(ann, "+snp", NULL), 99 + 1);
+}
+END_TEST
+
+START_TEST(a_report_has_what_was_said_where_its_subject_has_spoken)
+{
+    struct raw *ann = player(w, "Ann", ""), *cid = player(w, "Cid", "East"), *dan = player(w, "Dan", "East");
+    SUCCEEDS(raw_ask(cid, "mesg", "TEXT=mischief\n"));
+    go(cid, "West");
+    SUCCEEDS(raw_ask(dan, "mesg", "TEXT=what-was-that\n"));
+    go(dan, "Beginner");
+    SUCCEEDS(raw_ask(dan, "mesg", "TEXT=elsewhere\n"));
+    SUCCEEDS(raw_ask(ann, "rept", "PERS=Cid\n"));
+    ck_assert_uint_eq(kept("line", "mischief"), 1);
+    ck_assert_uint_eq(kept("line", "what-was-that"), 1);
+    ck_assert_uint_eq(kept("line", "elsewhere"), 0);
+}
+END_TEST
+
+START_TEST(a_report_is_a_draft_until_it_is_kept)
+{
+    struct raw *ann = player(w, "Ann", "East");
+    (void)player(w, "Bob", "East");
+    w->hold_records = true;
+    raw_send(ann, "rept", "PERS=Bob\n");
+    world_settle(w);
+    ck_assert_uint_eq(w->state->reports.live, 1);
+    ck_assert_uint_eq(kept("rept", ""), 0);
+    event(NASCAR_RECORD, report_waiter(w->state, 0), 12345, "", 0); /* not what it waits for */
+    ck_assert_ptr_null(raw_look(ann, "rept"));
+    world_release_records(w, false);
+    ck_assert_str_eq(got_code(raw_expect(ann, "rept")), failures[NOT_KEPT].code);
+    ck_assert_uint_eq(w->state->reports.live, 0);
+    event(NASCAR_RECORD, report_waiter(w->state, 0), 0, "", 0);
+    keep("line", "ID=1\nINDEX=0\nTEXT=late\n"); /* of a report that did not come about */
+    ck_assert_uint_eq(w->state->report_lines.live, 0);
+}
+END_TEST
+
+START_TEST(a_report_goes_on_when_there_are_slots_again)
+{
+    char payload[64];
+    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
+    for (int i = 0; i < 20; i++) {
+        (void)snprintf(payload, sizeof payload, "TEXT=line-%d.\n", i);
+        SUCCEEDS(raw_ask(bob, "mesg", payload));
+    }
+    w->hold_records = true;
+    raw_send(ann, "rept", "PERS=Bob\n");
+    world_settle(w);
+    fill_records(3);
+    world_release_records(w, true);
+    world_release_records(w, true);
+    SUCCEEDS(raw_expect(ann, "rept"));
+    w->hold_records = false;
+    world_settle(w);
+    for (int i = 0; i < 20; i++) {
+        (void)snprintf(payload, sizeof payload, "line-%d.", i);
+        ck_assert_uint_eq(kept("line", payload), 1);
+    }
+}
+END_TEST
+
+START_TEST(reports_and_their_lines_are_so_many)
+{
+    char payload[96];
+    struct raw *ann = player(w, "Ann", "East");
+    (void)player(w, "Bob", "East");
+    w->state->report_lines.capacity = CHAT_LINES - 1;
+    REFUSED(raw_ask(ann, "rept", "PERS=Bob\n"), failures[SERVER_FULL].code, failures[SERVER_FULL].status);
+    w->state->report_lines.capacity = 2;
+    keep("line", "ID=7\nINDEX=1\n");
+    ck_assert_uint_eq(w->state->report_lines.live, 0); /* of no report */
+    keep("rept", "ID=7\nTIME=1\nNAME=Ann\nPERS=Bob\n");
+    keep("line", "ID=7\nINDEX=5\nTEXT=fifth\n");
+    keep("line", "ID=7\nINDEX=5\nTEXT=again\n");
+    keep("line", "ID=7\nINDEX=2\nTEXT=second\n");
+    ck_assert_uint_eq(kept("line", "again"), 0);
+    keep("line", "ID=7\nINDEX=3\nTEXT=third\n"); /* one too many */
+    ck_assert_uint_eq(kept("line", ""), 2);
+    uint32_t first = report_at(w->state, find_report(w->state, 7))->lines;
+    ck_assert_str_eq(report_line_at(w->state, first)->line.text, "second");
+    for (uint32_t i = 100; i < 100 + REPORTS; i++) {
+        (void)snprintf(payload, sizeof payload, "ID=%u\nTIME=1\nNAME=Ann\nPERS=Bob\n", i);
+        keep("rept", payload);
+    }
+    ck_assert_uint_eq(kept("rept", ""), REPORTS);
+    ck_assert_uint_eq(kept("rept", "ID=355"), 0);
+    w->state->report_lines.capacity = REPORT_LINES;
+}
+END_TEST
+
+/* ---- Buddies and messages ------------------------------------------------------------------- */
+
+START_TEST(one_watches_25_and_may_ask_again_for_each)
+{
+    char payload[64];
+    keep_account("Q0", "Q0,Q1,Q2,Q3");
+    for (int i = 4; i < 28; i += 4) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "Q%d", i);
+        (void)snprintf(payload, sizeof payload, "Q%d,Q%d,Q%d,Q%d", i, i + 1, i + 2, i + 3);
+        keep_account(name, payload);
+    }
+    struct raw *buddy = link_up(player(w, "Ann", ""));
+    SUCCEEDS(raw_ask(buddy, "RADD", "ID=1\nLIST=B\nUSER=Q26\n"));
+    for (int i = 0; i < 25; i++) {
+        (void)snprintf(payload, sizeof payload, "USER=Q%d\n", i);
+        SUCCEEDS(raw_ask(buddy, "PADD", payload));
+    }
+    REFUSED(raw_ask(buddy, "PADD", "USER=Q25\n"), failures[ROSTER_FULL].code, failures[ROSTER_FULL].status);
+    REFUSED(raw_ask(buddy, "PADD", "USER=Q26\n"), failures[ROSTER_FULL].code, failures[ROSTER_FULL].status);
+    SUCCEEDS(raw_ask(buddy, "PADD", "USER=Q3\n"));
+}
+END_TEST
+
+START_TEST(a_friend_who_is_deleted_while_it_is_added_is_none)
+{
+    keep_account("Bob", "Bob");
+    struct raw *buddy = link_up(player(w, "Ann", ""));
+    w->hold_records = true;
+    raw_send(buddy, "RADD", "ID=1\nLIST=B\nUSER=Bob\n");
+    world_settle(w);
+    keep("dper", "PERS=Bob\nNAME=Bob\n");
+    if (_i == 0) {
+        world_release_records(w, true);
+        REFUSED(raw_expect(buddy, "RADD"), failures[NO_USER].code, failures[NO_USER].status);
+    } else { /* what came back is another's */
+        record_event(NASCAR_RECORD, buddy->conn, ticket_of(buddy), "seen", "NAME=Ann\nLAST=1\n");
+        const struct got *g = raw_expect(buddy, "RADD");
+        SUCCEEDS(g);
+        ck_assert(!got_has(g, "FUSR"));
+    }
+    ck_assert_uint_eq(w->state->edges.live, 0);
+}
+END_TEST
+
+START_TEST(kept_messages_wait_for_slots)
+{
+    struct raw *ann = player(w, "Ann", ""), *bob = link_up(player(w, "Bob", ""));
+    keep("mesg", "ID=1\nTIME=1767225600\nWHEN=1767300000\nPERS=Ann\nUSER=Bob\nTYPE=C\nBODY=one\n");
+    struct raw *buddy = link_up(ann);
+    raw_forget(bob);
+    raw_send(buddy, "RGET", "ID=1\nLIST=B\nPRES=Y\n");
+    uint8_t frame[128];
+    size_t size = console_frame(frame, sizeof frame, "RGET", 0, "ID=1\nLIST=B\n", 13);
+    event(NASCAR_BYTES, buddy->conn, 0, frame, (uint32_t)size);
+    fill_records(0);
+    uint32_t waiting = 0;
+    (void)nascar_outbox(w->state, buddy->conn, &waiting);
+    fill_records(0);
+    struct nascar_event drained = {.type = NASCAR_DRAINED, .conn = buddy->conn};
+    (void)waiting;
+    (void)world_step(w, &drained);
+    world_settle(w);
+    ck_assert_uint_eq(frames_of(buddy, "RECV", NULL), 1);
+    ck_assert_uint_eq(kept("mesg", ""), 0);
+}
+END_TEST
+
+START_TEST(an_expired_message_between_others_makes_room)
+{
+    keep_account("Bob", "Bob");
+    struct raw *buddy = link_up(player(w, "Ann", ""));
+    SUCCEEDS(raw_ask(buddy, "SEND", "USER=Bob\nBODY=long\nSECS=100000\n"));
+    SUCCEEDS(raw_ask(buddy, "SEND", "USER=Bob\nBODY=short\nSECS=5\n"));
+    w->wall_offset_s += 10;
+    SUCCEEDS(raw_ask(buddy, "SEND", "USER=Bob\nBODY=last\nSECS=100000\n"));
+    ck_assert_uint_eq(w->state->messages.live, 2);
+    ck_assert_uint_eq(kept("mesg", "BODY=short"), 0);
+    ck_assert_uint_eq(kept("mesg", "BODY=l"), 2);
+}
+END_TEST
+
+/* ---- The operator ------------------------------------------------------------------------------ */
+
+START_TEST(who_lists_all_players_however_many)
+{
+    char name[24];
+    struct raw *gone = player(w, "Gone", ""), *first = player(w, "First", "East"), *second = player(w, "Second", "East");
+    for (int i = 0; i < 56; i++) {
+        (void)snprintf(name, sizeof name, "Player%06d", i);
+        (void)deaf_player(w, name);
+    }
+    SUCCEEDS(raw_auth(raw_open(w, 0), "Maskless", "secret"));
+    raw_close(gone);
+    world_settle(w);
+    send_word(first, second->name, "token");
+    world_settle(w);
+    struct raw *operator = raw_operator(w);
+    raw_send(operator, "cwho", "");
+    raw_send(operator, "csta", ""); /* waits for the end of the list */
+    world_settle(w);
+    size_t lines = 0, busy = 0;
+    bool without = false, east = false;
+    for (const struct got *g; (g = raw_next(operator)) != NULL && strcmp(g->kind, "line") == 0; lines++) {
+        busy += strcmp(got_text(g, "busy"), "yes") == 0;
+        without = without || (strcmp(got_text(g, "account"), "Maskless") == 0 && !*got_text(g, "persona") && !*got_text(g, "room"));
+        east = east || strcmp(got_text(g, "room"), "East") == 0;
+    }
+    ck_assert_uint_eq(lines, 59);
+    ck_assert_uint_eq(busy, 1);
+    ck_assert(without && east);
+    SUCCEEDS(raw_expect(operator, "csta"));
+}
+END_TEST
+
+START_TEST(an_operator_is_told_why_there_is_no_account)
+{
+    static const struct nascar_limits few = {4, 2, 16, 4, 4, 4};
+    static const struct {
+        const char *request, *why;
+    } asked[] = {{"NAME=!\nPASS=secret\n", "expected a name"},
+                 {"NAME=East\nPASS=secret\n", "a room of that name"},
+                 {"NAME=Ann\nPASS=x\n", "expected a password"},
+                 {"NAME=Ann\nPASS=12345678901234567\n", "expected a password"}};
+    reopen(&few, NULL);
+    struct raw *operator = raw_operator(w);
+    for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++) {
+        const struct got *g = raw_ask(operator, "cpwd", asked[i].request);
+        ck_assert_str_ne(got_code(g), "");
+        ck_assert_ptr_nonnull(strstr(got_text(g, "TEXT"), asked[i].why));
+    }
+    keep_account("One", "One");
+    w->hold_records = true;
+    raw_send(operator, "cpwd", "NAME=Two\nPASS=secret\n");
+    world_settle(w);
+    keep_account("Quick", "Quick"); /* takes the last place */
+    world_release_records(w, true);
+    ck_assert_ptr_nonnull(strstr(got_text(raw_expect(operator, "cpwd"), "TEXT"), "max-accounts"));
+    raw_send(operator, "cpwd", "NAME=One\nPASS=secret\n");
+    world_settle(w);
+    world_release_records(w, false);
+    ck_assert_ptr_nonnull(strstr(got_text(raw_expect(operator, "cpwd"), "TEXT"), "kept on disk"));
+}
+END_TEST
+
+/* ---- Records that nobody has written ----------------------------------------------------------- */
+
+START_TEST(a_record_that_cannot_be_is_passed_over)
+{
+    static const struct {
+        const char *kind, *payload;
+    } bad[] = {
+        {"acct", "NAME=!\nHASH=x\n"}, {"acct", "NAME=Eve\n"}, {"acct", "NAME=Eve\nHASH=\n"}, {"acct", "NAME=Ann\nHASH=x\n"},
+        {"acct", "NAME=Eve\nHASH=0123456789012345678901234567890123456789012345678901234567890123456789"
+                 "01234567890123456789012345\n"},
+        {"edit", "NAME=Eve\nHASH=x\n"}, {"edit", "NAME=Ann\nHASH=\n"}, {"seen", "NAME=Eve\nLAST=5\n"},
+        {"cper", "NAME=Eve\nPERS=Eva\n"}, {"cper", "NAME=Ann\nPERS=!\n"}, {"cper", "NAME=Ann\nPERS=Ann\n"},
+        {"cper", "NAME=Four\nPERS=Fifth\n"}, {"dper", "PERS=Eve\n"},
+        {"rost", "PERS=Ann\nUSER=Ann\nLIST=B\n"}, {"rost", "PERS=Eve\nUSER=Ann\nLIST=B\n"},
+        {"rost", "PERS=Ann\nUSER=Eve\nLIST=B\n"}, {"rost", "PERS=Ann\nUSER=Four\nLIST=\n"},
+        {"tick", "PERS=Eve\nHASH=00112233445566778899aabbccddeeff\nWHEN=1767300000\n"},
+        {"tick", "PERS=Ann\nHASH=no\nWHEN=1767300000\n"}, {"tick", "PERS=Ann\nHASH=00112233445566778899aabbccddeeff\nWHEN=0\n"},
+        {"mesg", "PERS=Eve\nID=1\nWHEN=1767300000\nBODY=x\n"}, {"dmsg", "PERS=Eve\nID=1\n"}, {"dmsg", "PERS=Ann\nID=77\n"},
+        {"race", "AUTH=xyz\nHOST=Ann\n"}, {"race", ""}, {"rank", "AUTH=xyz\nHOST=Ann\nP1=1,1,0,0,1500,0,1\n"},
+        {"rank", "AUTH=00000000000000000000000000000000\nHOST=Ann\nP1=1,1,0,0\n"},
+        {"rank", "AUTH=00000000000000000000000000000000\nHOST=Eve\nP1=1,1,0,0,1500,0,1\n"},
+        {"stat", "PERS=Ann\nP1=1,x\n"}, {"stat", "PERS=Ann\n"}, {"line", "ID=1\nINDEX=0\nTEXT=x\n"}, {"what", "PERS=Ann\n"},
+    };
+    keep_account("Ann", "Ann,averyverylongname");
+    keep_account("Four", "Four,Four1,Four2,Four3");
+    size_t before[8], count = w->state->personas.live;
+    static const char *const kinds[] = {"acct", "rost", "tick", "mesg", "race", "stat", "rept", "line"};
+    ck_assert_uint_eq(count, 5);
+    for (int k = 0; k < 8; k++) {
+        before[k] = kept(kinds[k], "");
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        keep(bad[i].kind, bad[i].payload);
+        for (int k = 0; k < 8; k++) {
+            ck_assert_msg(kept(kinds[k], "") == before[k], "%s %s made a %s", bad[i].kind, bad[i].payload, kinds[k]);
+        }
+        ck_assert_uint_eq(w->state->personas.live, count);
+    }
+    uint8_t bytes[64];
+    size_t size = console_frame(bytes, sizeof bytes, "dper", 0, "PERS=Ann\n", 10);
+    event(NASCAR_RECORD, NASCAR_NONE, 0, bytes, (uint32_t)size + 1); /* with something behind it */
+    event(NASCAR_RECORD, NASCAR_NONE, 0, bytes, 5);
+    event(NASCAR_RECORD_FAILED, NASCAR_NONE, 0, bytes, 5);
+    ck_assert_uint_ne(find_persona(w->state, "Ann"), NONE);
+}
+END_TEST
+
+START_TEST(kept_messages_come_once_in_order_and_as_many_as_fit)
+{
+    char payload[128];
+    static const struct nascar_limits few = {4, 16, 16, 4, 4, 60};
+    reopen(&few, NULL);
+    keep_account("Ann", "Ann");
+    keep_account("Bob", "Bob");
+    for (uint32_t i = 60; i > 5; i--) { /* 55, of which the last 5 are too many */
+        (void)snprintf(payload, sizeof payload, "PERS=Ann\nUSER=Bob\nID=%u\nTIME=1\nWHEN=1767300000\nBODY=b%u.\n", i, i);
+        keep("mesg", payload);
+        keep("mesg", payload);
+    }
+    ck_assert_uint_eq(kept("mesg", "PERS=Ann"), MESSAGES_PER_PERSONA);
+    keep("dmsg", "PERS=Ann\nID=30\n"); /* in the middle */
+    ck_assert_uint_eq(kept("mesg", "BODY=b30."), 0);
+    ck_assert_uint_eq(kept("mesg", "PERS=Ann"), MESSAGES_PER_PERSONA - 1);
+    for (uint32_t i = 100; i < 115; i++) { /* all are 60 */
+        (void)snprintf(payload, sizeof payload, "PERS=Bob\nUSER=Ann\nID=%u\nTIME=1\nWHEN=1767300000\nBODY=b\n", i);
+        keep("mesg", payload);
+    }
+    ck_assert_uint_eq(kept("mesg", ""), 60);
+    uint32_t bob = find_persona(w->state, "Bob");
+    ck_assert_uint_eq(persona_at(w->state, bob)->message_count, 11);
+}
+END_TEST
+
+START_TEST(a_roster_takes_25_from_the_journal_and_all_what_the_table_holds)
+{
+    char payload[64], name[16];
+    static const struct nascar_limits few = {4, 16, 16, 4, 27, 4};
+    reopen(&few, NULL);
+    for (int i = 0; i < 32; i += 4) {
+        (void)snprintf(name, sizeof name, "Q%d", i);
+        (void)snprintf(payload, sizeof payload, "Q%d,Q%d,Q%d,Q%d", i, i + 1, i + 2, i + 3);
+        keep_account(name, payload);
+    }
+    for (int i = 1; i < 28; i++) {
+        (void)snprintf(payload, sizeof payload, "PERS=Q0\nUSER=Q%d\nLIST=B\n", i);
+        keep("rost", payload);
+    }
+    ck_assert_uint_eq(w->state->edges.live, 25);
+    for (int i = 2; i < 6; i++) {
+        (void)snprintf(payload, sizeof payload, "PERS=Q1\nUSER=Q%d\nLIST=I\n", i);
+        keep("rost", payload);
+    }
+    ck_assert_uint_eq(w->state->edges.live, 27);
+}
+END_TEST
+
+START_TEST(open_races_are_so_many_and_expired_ones_make_room)
+{
+    char payload[128];
+    static const struct nascar_limits few = {3, 16, 16, 4, 4, 4}; /* 48 races */
+    reopen(&few, NULL);
+    keep_account("Ann", "Ann,Ann1");
+    keep_account("Bob", "Bob,Bob1");
+    static const char known[] = "AUTH=%032x\nWHEN=%u\nFLAGS=0\nSEQN=0\nHOST=%s\nOPPO=%s\n";
+    uint32_t now = WORLD_WALL_S;
+    for (uint32_t i = 0; i < 3; i++) {
+        (void)snprintf(payload, sizeof payload, known, i, now, "Ann", "Bob");
+        keep("race", payload);
+        keep("race", payload); /* the same */
+    }
+    ck_assert_uint_eq(w->state->races.live, 3);
+    keep("rank", "AUTH=00000000000000000000000000000001\nFLAGS=3\nSEQN=1\n"); /* over */
+    for (uint32_t i = 10; i < 10 + RACES_PER_PERSONA - 1; i++) {
+        if (i == 8 + RACES_PER_PERSONA) { /* two free places among them when the oldest is looked for */
+            for (uint32_t k = 0; k < 2; k++) {
+                (void)snprintf(payload, sizeof payload, known, 0x500 + k, now, "Bob", "Bob1");
+                keep("race", payload);
+            }
+            keep("rank", "AUTH=00000000000000000000000000000500\nFLAGS=3\nSEQN=1\n");
+            keep("rank", "AUTH=00000000000000000000000000000501\nFLAGS=3\nSEQN=1\n");
+        }
+        (void)snprintf(payload, sizeof payload, known, i, now, "Ann", "Ann1");
+        keep("race", payload);
+    }
+    ck_assert_uint_eq(w->state->races.live, RACES_PER_PERSONA);
+    ck_assert_uint_eq(kept("race", "AUTH=00000000000000000000000000000000"), 0); /* the oldest */
+    keep("rank", "AUTH=0000000000000000000000000000000a\nFLAGS=3\nSEQN=1\n");
+    keep("dper", "PERS=Ann1\nNAME=Ann\n");
+    ck_assert_uint_eq(kept("race", "OPPO=Ann1"), 0);
+    ck_assert_uint_eq(kept("race", "HOST=Ann"), RACES_PER_PERSONA - 1);
+    for (uint32_t i = 100; i < 130; i++) {
+        (void)snprintf(payload, sizeof payload, known, i, now - RACE_S + 60, "Nobody", "Noone");
+        keep("race", payload);
+    }
+    ck_assert_uint_eq(w->state->races.live, 48); /* the table is full */
+    keep("mesg", "PERS=Bob\nUSER=Ann\nID=1\nTIME=1\nWHEN=1767300000\nBODY=one\n");
+    keep("mesg", "PERS=Bob\nUSER=Ann\nID=2\nTIME=1\nWHEN=1767225700\nBODY=two\n");
+    keep("dmsg", "PERS=Bob\nID=1\n"); /* a free place among the messages */
+    w->mono_ms += SWEEP_MS + 60000;
+    w->wall_offset_s += 60;
+    (void)snprintf(payload, sizeof payload, known, 200u, now, "Bob", "Bob1");
+    keep("race", payload);
+    ck_assert_uint_eq(kept("race", "HOST=Bob"), 1);
+    ck_assert_uint_eq(w->state->messages.live, 0);
+}
+END_TEST
+
+START_TEST(full_messages_make_room_by_what_has_expired)
+{
+    static const struct nascar_limits few = {4, 16, 16, 4, 4, 2};
+    reopen(&few, NULL);
+    keep_account("Bob", "Bob");
+    keep_account("Cid", "Cid");
+    keep("race", "AUTH=00000000000000000000000000000001\nWHEN=1767225600\nHOST=Bob\nOPPO=Cid\n");
+    keep("race", "AUTH=00000000000000000000000000000002\nWHEN=1767225600\nHOST=Bob\nOPPO=Cid\n");
+    keep("rank", "AUTH=00000000000000000000000000000001\nFLAGS=3\nSEQN=1\n");
+    keep("mesg", "PERS=Cid\nUSER=Bob\nID=1\nTIME=1\nWHEN=1767225601\nBODY=one\n");
+    keep("mesg", "PERS=Cid\nUSER=Bob\nID=2\nTIME=1\nWHEN=1767325601\nBODY=two\n");
+    struct raw *buddy = link_up(player(w, "Ann", ""));
+    w->wall_offset_s += 10;
+    SUCCEEDS(raw_ask(buddy, "SEND", "USER=Bob\nBODY=three\n"));
+    ck_assert_uint_eq(kept("mesg", ""), 2);
+    ck_assert_uint_eq(kept("mesg", "BODY=one"), 0);
+    ck_assert_uint_eq(kept("race", ""), 1);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("corners");
+    const struct {
+        const char *name;
+        const TTest *tests[20];
+        int loop[20];
+    } cases[] = {
+        {"parts", {readers_take_what_is_at_the_edge, a_configuration_leaves_out_what_it_cannot_read, limits_have_ranges,
+                   nothing_begins_before_there_is_entropy_enough, events_that_make_no_sense_change_nothing,
+                   a_flood_behind_a_broken_frame_is_not_looked_at,
+                   nothing_that_is_sent_ends_the_quotes_of_a_log_line}, {0}},
+        {"chance", {a_session_number_is_never_0_nor_given_twice, a_race_has_a_seed_other_than_0}, {0}},
+        {"logging in", {a_mask_that_is_gone_when_the_verdict_comes_is_a_wrong_password,
+                        a_masked_password_that_is_too_long_is_wrong,
+                        who_waits_for_an_account_that_did_not_come_about_is_told,
+                        without_a_hash_there_is_no_account_and_no_new_password, of_99_taken_variants_none_is_offered,
+                        sign_ups_and_new_passwords_count_as_logins,
+                        a_login_without_a_slot_for_its_hash_goes_on_when_there_is_one}, {0, 0, 2}},
+        {"the lobby", {small_refusals, a_long_room_name_is_found, each_console_is_told_the_address_that_it_reached,
+                       each_console_is_told_the_address_at_which_it_reaches_a_player,
+                       rooms_without_a_number_or_a_name_are_left_out, a_room_is_not_called_as_a_persona_is,
+                       no_room_is_made_while_nobody_could_enter_it,
+                       the_last_one_out_of_a_room_ends_it_whoever_else_goes, what_finds_no_room_in_an_outbox_closes_it,
+                       ranks_asked_for_twice_before_they_come_come_once,
+                       who_makes_a_room_with_many_rooms_to_hear_of_gets_in,
+                       only_the_slow_are_let_go_for_room_in_a_table}, {0}},
+        {"slow readers", {who_logs_out_behind_missed_lines_is_not_told_of_them,
+                          a_slow_player_without_a_persona_is_not_told_what_it_missed,
+                          who_is_far_behind_cannot_be_challenged, a_challenge_waits_for_who_is_about_to_read,
+                          a_verdict_for_who_is_being_closed_is_late}, {2, 0, 0, 2}},
+        {"results and reports", {a_race_counts_though_one_of_the_two_is_deleted,
+                                 a_race_starts_in_the_next_step_if_there_is_no_slot_for_its_ticket,
+                                 a_leaderboard_that_grows_shorter_ends,
+                                 a_report_has_what_was_said_where_its_subject_has_spoken,
+                                 a_report_is_a_draft_until_it_is_kept, a_report_goes_on_when_there_are_slots_again,
+                                 reports_and_their_lines_are_so_many}, {2}},
+        {"buddies and messages", {one_watches_25_and_may_ask_again_for_each,
+                                  a_friend_who_is_deleted_while_it_is_added_is_none, kept_messages_wait_for_slots,
+                                  an_expired_message_between_others_makes_room}, {0, 2}},
+        {"the operator", {who_lists_all_players_however_many, an_operator_is_told_why_there_is_no_account}, {0}},
+        {"records that nobody has written", {a_record_that_cannot_be_is_passed_over,
+                                             kept_messages_come_once_in_order_and_as_many_as_fit,
+                                             a_roster_takes_25_from_the_journal_and_all_what_the_table_holds,
+                                             open_races_are_so_many_and_expired_ones_make_room,
+                                             full_messages_make_room_by_what_has_expired}, {0}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        TCase *tcase = tcase_create(cases[i].name);
+        tcase_set_timeout(tcase, 60);
+        tcase_add_checked_fixture(tcase, open_world, close_world);
+        for (size_t k = 0; k < 20 && cases[i].tests[k] != NULL; k++) {
+            tcase_add_loop_test(tcase, cases[i].tests[k], 0, cases[i].loop[k] == 0 ? 1 : cases[i].loop[k]);
+        }
+        suite_add_tcase(suite, tcase);
+    }
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
