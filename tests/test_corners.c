@@ -802,6 +802,25 @@ START_TEST(a_race_starts_in_the_next_step_if_there_is_no_slot_for_its_ticket)
 }
 END_TEST
 
+/* PROTOCOL 5: 30 s. */
+START_TEST(a_race_of_half_a_minute_makes_way_for_a_new_challenge)
+{
+    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
+    (void)player(w, "Cid", "East");
+    get_ready(ann, bob);
+    forget_all(w);
+    uint64_t started_ms = pair_at(w->state, conn_player(w->state, ann->conn)->pair)->started_ms;
+    w->mono_ms = started_ms + 29999;
+    send_word(ann, "Cid", "token");
+    world_settle(w);
+    REFUSED(raw_look(ann, "mesg"), failures[BUSY].code, failures[BUSY].status);
+    w->mono_ms++;
+    send_word(ann, "Cid", "token");
+    world_settle(w);
+    SUCCEEDS(raw_look(ann, "mesg"));
+}
+END_TEST
+
 START_TEST(a_challenge_under_a_new_configuration_may_end_before_older_ones)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
@@ -1284,6 +1303,7 @@ int main(void)
                           a_verdict_for_who_is_being_closed_is_late}, {2, 0, 0, 2}},
         {"results and reports", {a_race_counts_though_one_of_the_two_is_deleted,
                                  a_race_starts_in_the_next_step_if_there_is_no_slot_for_its_ticket,
+                                 a_race_of_half_a_minute_makes_way_for_a_new_challenge,
                                  a_challenge_under_a_new_configuration_may_end_before_older_ones,
                                  a_leaderboard_that_grows_shorter_ends,
                                  a_report_has_what_was_said_where_its_subject_has_spoken,
