@@ -6,8 +6,8 @@
 # usage: sh fuzz/corpus.sh NAME...
 set -eu
 
-# Longer than this, and a tenth of the inputs takes half of the time.
-MOST_BYTES=${MOST_BYTES:-3000}
+# As in run.sh.
+MOST_BYTES=${MOST_BYTES:-1024}
 
 export ASAN_OPTIONS=quarantine_size_mb=16
 seeded=build/fuzz/seeded
