@@ -115,7 +115,7 @@ build/gcc/embed: tests/embed.c build/gcc/core.o nascar_server.h
 # Each check leaves its output in build/log/NAME and prints one line. run.sh
 # never fails, so that all of them run; tests/total.sh adds up. test_transcript
 # leaves all that the server said in a file, which must not depend on the way.
-RUN = @TRANSCRIPT=$@.bytes sh tests/run.sh $@
+RUN = @CK_DEFAULT_TIMEOUT=60 TRANSCRIPT=$@.bytes sh tests/run.sh $@
 
 build/log/gcc.%: build/gcc/% FORCE
 	$(RUN) $<
