@@ -24,6 +24,7 @@ if [ -d build/fuzz/record ]; then
         find "build/fuzz/recorded/${suite##*/}" -type f -exec sh -c 'cp "$1" "$2/$(sha1sum <"$1" | cut -c1-40)"' - {} "$seeded/fuzz_step" \;
     done
 fi
+# shellcheck disable=SC2046 # names without spaces
 build/fuzz/seeds "$seeded" tests/data/*.jsonl tests/data/*.rec $(find build/recordings -name '*.rec' 2>/dev/null)
 for name; do
     merged=build/fuzz/merged/$name

@@ -4,6 +4,7 @@
 # from there), crashes in build/fuzz/crashes.
 #
 # usage: sh fuzz/run.sh libfuzzer|afl SECONDS CANARY_SECONDS NAME...
+# shellcheck disable=SC2317 # functions are called by the engine's name
 set -u
 
 engine=$1 seconds=$2 canary_seconds=$3
@@ -73,7 +74,7 @@ run_afl() { # NAME SECONDS SEEDS
 afl_figure() { awk -F ' *: *' -v key="$2" '$1 == key { print $2 }' "build/fuzz/afl.$1/default/fuzzer_stats"; }
 
 crashes_of_afl() {
-    ls "build/fuzz/afl.$1/default/crashes" 2>/dev/null | grep -c '^id:'
+    find "build/fuzz/afl.$1/default/crashes" -name 'id:*' 2>/dev/null | wc -l
 }
 
 canary_afl() {
