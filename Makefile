@@ -115,7 +115,7 @@ build/gcc/embed: tests/embed.c build/gcc/core.o nascar_server.h
 # Each check leaves its output in build/log/NAME and prints one line. run.sh
 # never fails, so that all of them run; tests/total.sh adds up. test_transcript
 # leaves all that the server said in a file, which must not depend on the way.
-RUN = @TRANSCRIPT=$@.bytes sh tests/run.sh $@
+RUN = @CK_DEFAULT_TIMEOUT=60 TRANSCRIPT=$@.bytes sh tests/run.sh $@
 
 build/log/gcc.%: build/gcc/% FORCE
 	$(RUN) $<
@@ -215,7 +215,8 @@ hostile: build/gcc/hostile nascar_server
 # Of the core, by everything that drives it in one process. clang's counters are
 # told apart by file and function; as each program is compiled from its standard
 # input, all of them have the same file name, so that those of the server's
-# functions add up. Any program here may be the one that the report speaks of.
+# functions add up. The report speaks of any program with the whole core and no
+# function that it does not use, as llvm-cov would warn of that.
 #
 # COVER_SUITES are built from tests/NAME.c; a program of another kind has a rule
 # of its own for build/cover/NAME, and its run for build/cover/NAME.profraw.
@@ -223,6 +224,7 @@ hostile: build/gcc/hostile nascar_server
 COVER_SUITES = $(filter-out test_console,$(SUITES))
 COVER_FUZZ   = $(basename $(notdir $(wildcard fuzz/fuzz_*.c)))
 COVER_RUNS   = $(COVER_SUITES) $(COVER_FUZZ) sim
+COVER_REPORTED = test_text
 COVER        = clang $(STD) -O1 -g
 COUNTERS     = -I$(CURDIR)/tests/coverage -fprofile-instr-generate -fcoverage-mapping
 COUNT        = LLVM_PROFILE_FILE=$@ timeout --foreground -k 10 300
@@ -274,8 +276,8 @@ coverage:
 	@sh tests/need.sh all
 	@$(MAKE) --no-print-directory $(JOBS) $(COVER_RUNS:%=build/cover/%.profraw)
 	@llvm-profdata merge -o build/cover/all.profdata $(COVER_RUNS:%=build/cover/%.profraw)
-	@llvm-cov export -format=lcov -instr-profile build/cover/all.profdata build/cover/$(firstword $(COVER_RUNS)) \
-	    >build/cover/report
+	@llvm-cov export -format=lcov -instr-profile build/cover/all.profdata build/cover/$(COVER_REPORTED) \
+	    >build/cover/report 2>build/cover/report.log && test ! -s build/cover/report.log || { cat build/cover/report.log; exit 1; }
 	@awk -f tests/coverage.awk nascar_server.c build/cover/report
 
 # ---- Simulator -----------------------------------------------------------------

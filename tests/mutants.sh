@@ -105,13 +105,17 @@ for file in tests/test_*.c tests/sim.c; do
     [ "$program" = test_console ] && continue
     [ -f "$file" ] || continue
     began=$(date +%s%N)
-    build "$out/0" "$program" && run "$out/0" "$program" 300 ||
-        { cat "$out/0/$program.build" "$out/0/$program.log"; echo "$program fails without any fault"; exit 1; }
+    if ! build "$out/0" "$program" || ! run "$out/0" "$program" 300; then
+        tail -n 40 "$out/0/$program.build" "$out/0/$program.log"
+        echo "$program fails without any fault"
+        exit 1
+    fi
     echo "$((($(date +%s%N) - began) / 1000000)) $program"
 done | tee "$out/times"
 grep -q ' fails ' "$out/times" && exit 1
 sort -n "$out/times" | awk '$2 != "sim" { print $2 } $2 == "sim" { sim = 1 } END { if (sim) print "sim" }' >"$out/order"
 
+# shellcheck disable=SC2046 # a list of numbers
 [ $# -gt 0 ] || set -- $(awk -F '\t' 'NF >= 3 && !/^#/ { print NR }' "$list")
 printf '%s\n' "$@" | xargs -P "$at_once" -n 1 sh tests/mutants.sh --one
 

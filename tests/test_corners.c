@@ -802,6 +802,46 @@ START_TEST(a_race_starts_in_the_next_step_if_there_is_no_slot_for_its_ticket)
 }
 END_TEST
 
+/* PROTOCOL 5: 30 s. */
+START_TEST(a_race_of_half_a_minute_makes_way_for_a_new_challenge)
+{
+    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
+    (void)player(w, "Cid", "East");
+    get_ready(ann, bob);
+    forget_all(w);
+    uint64_t started_ms = pair_at(w->state, conn_player(w->state, ann->conn)->pair)->started_ms;
+    w->mono_ms = started_ms + 29999;
+    send_word(ann, "Cid", "token");
+    world_settle(w);
+    REFUSED(raw_look(ann, "mesg"), failures[BUSY].code, failures[BUSY].status);
+    w->mono_ms++;
+    send_word(ann, "Cid", "token");
+    world_settle(w);
+    SUCCEEDS(raw_look(ann, "mesg"));
+}
+END_TEST
+
+START_TEST(a_challenge_under_a_new_configuration_may_end_before_older_ones)
+{
+    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
+    struct raw *cid = player(w, "Cid", "East"), *dan = player(w, "Dan", "East");
+    send_word(ann, "Bob", "token");
+    world_settle(w);
+    world_configure(w, "challenge-s = 20\n");
+    send_word(cid, "Dan", "token");
+    world_settle(w);
+    forget_all(w);
+    world_run(w, 20001);
+    ck_assert_uint_eq(frames_of(cid, "+msg", NULL), 1); /* DECL */
+    ck_assert_uint_eq(frames_of(dan, "+msg", NULL), 1);
+    ck_assert_uint_eq(frames_of(ann, "+msg", NULL), 0);
+    world_run(w, 40000);
+    ck_assert_uint_eq(frames_of(ann, "+msg", NULL), 1);
+    ck_assert_uint_eq(frames_of(bob, "+msg", NULL), 1);
+    ck_assert_uint_eq(frames_of(cid, "+msg", NULL), 1);
+}
+END_TEST
+
 START_TEST(a_leaderboard_that_grows_shorter_ends)
 {
     char payload[128];
@@ -1263,6 +1303,8 @@ int main(void)
                           a_verdict_for_who_is_being_closed_is_late}, {2, 0, 0, 2}},
         {"results and reports", {a_race_counts_though_one_of_the_two_is_deleted,
                                  a_race_starts_in_the_next_step_if_there_is_no_slot_for_its_ticket,
+                                 a_race_of_half_a_minute_makes_way_for_a_new_challenge,
+                                 a_challenge_under_a_new_configuration_may_end_before_older_ones,
                                  a_leaderboard_that_grows_shorter_ends,
                                  a_report_has_what_was_said_where_its_subject_has_spoken,
                                  a_report_is_a_draft_until_it_is_kept, a_report_goes_on_when_there_are_slots_again,
