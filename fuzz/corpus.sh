@@ -31,7 +31,10 @@ for name; do
     rm -rf "$merged"
     mkdir -p "$merged"
     find "$seeded/$name" "build/fuzz/found/$name" -type f -size "+${MOST_BYTES}c" -delete
-    timeout 1200 "build/fuzz/libfuzzer/$name" -merge=1 -max_len="$MOST_BYTES" "$merged" "corpus/$name" "$seeded/$name" \
+    # Scripts: one for each branch is enough, how often it is taken is left out.
+    counters=1
+    [ "$name" = fuzz_step ] && counters=0
+    timeout 1200 "build/fuzz/libfuzzer/$name" -merge=1 -use_counters=$counters -max_len="$MOST_BYTES" "$merged" "corpus/$name" "$seeded/$name" \
         "build/fuzz/found/$name" >"build/fuzz/$name.merge.log" 2>&1 || { tail -n 30 "build/fuzz/$name.merge.log"; exit 1; }
     find "corpus/$name" -type f ! -name 'regression-*' -delete
     find "$merged" -type f -exec cp {} "corpus/$name" \;

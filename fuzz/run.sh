@@ -40,11 +40,16 @@ canary_libfuzzer() {
 }
 
 fuzz_libfuzzer() {
-    name=$1
+    name=$1 entropic=1 bytes=$most_bytes
+    # A request is 200 bytes; the limits of a frame are looked at with short ones.
+    [ "$name" = fuzz_frame ] && bytes=400
+    # That schedule looks at the rarest features after each run. A script covers
+    # so much that this takes as long as the run.
+    [ "$name" = fuzz_step ] && entropic=0
     log=build/fuzz/$name.log
     mkdir -p "build/fuzz/found/$name" "corpus/$name"
     : >"$log"
-    timeout $((seconds + 60)) "build/fuzz/libfuzzer/$name" -max_len="$most_bytes" -max_total_time="$seconds" -timeout=10 \
+    timeout $((seconds + 60)) "build/fuzz/libfuzzer/$name" -entropic="$entropic" -max_len="$bytes" -max_total_time="$seconds" -timeout=10 \
         -print_final_stats=1 -verbosity=1 -dict="build/fuzz/$name.dict" -artifact_prefix="$crashes/$name-" \
         "build/fuzz/found/$name" "corpus/$name" >"$log" 2>&1
     status=$?
