@@ -117,7 +117,7 @@ build/gcc/embed: tests/embed.c build/gcc/core.o nascar_server.h
 # Each check leaves its output in build/log/NAME and prints one line. run.sh
 # never fails, so that all of them run; tests/total.sh adds up. test_transcript
 # leaves all that the server said in a file, which must not depend on the way.
-RUN = @TRANSCRIPT=$@.bytes sh tests/run.sh $@
+RUN = @CK_DEFAULT_TIMEOUT=60 TRANSCRIPT=$@.bytes sh tests/run.sh $@
 
 build/log/gcc.%: build/gcc/% FORCE
 	$(RUN) $<
@@ -235,7 +235,8 @@ hostile: build/gcc/hostile nascar_server
 # Of the core, by everything that drives it in one process. clang's counters are
 # told apart by file and function; as each program is compiled from its standard
 # input, all of them have the same file name, so that those of the server's
-# functions add up. Any program here may be the one that the report speaks of.
+# functions add up. The report speaks of any program with the whole core and no
+# function that it does not use, as llvm-cov would warn of that.
 #
 # COVER_SUITES are built from tests/NAME.c; a program of another kind has a rule
 # of its own for build/cover/NAME, and its run for build/cover/NAME.profraw.
@@ -243,6 +244,7 @@ hostile: build/gcc/hostile nascar_server
 COVER_SUITES = $(filter-out test_console,$(SUITES))
 COVER_FUZZ   = $(basename $(notdir $(wildcard fuzz/fuzz_*.c)))
 COVER_RUNS   = $(COVER_SUITES) $(COVER_FUZZ) sim
+COVER_REPORTED = test_text
 COVER        = clang $(STD) -O1 -g
 COUNTERS     = -I$(CURDIR)/tests/coverage -fprofile-instr-generate -fcoverage-mapping
 COUNT        = LLVM_PROFILE_FILE=$@ timeout --foreground -k 10 300
@@ -294,8 +296,8 @@ coverage:
 	@sh tests/need.sh all
 	@$(MAKE) --no-print-directory $(JOBS) $(COVER_RUNS:%=build/cover/%.profraw)
 	@llvm-profdata merge -o build/cover/all.profdata $(COVER_RUNS:%=build/cover/%.profraw)
-	@llvm-cov export -format=lcov -instr-profile build/cover/all.profdata build/cover/$(firstword $(COVER_RUNS)) \
-	    >build/cover/report
+	@llvm-cov export -format=lcov -instr-profile build/cover/all.profdata build/cover/$(COVER_REPORTED) \
+	    >build/cover/report 2>build/cover/report.log && test ! -s build/cover/report.log || { cat build/cover/report.log; exit 1; }
 	@awk -f tests/coverage.awk nascar_server.c build/cover/report
 
 # ---- Simulator -----------------------------------------------------------------
@@ -337,7 +339,9 @@ recordings: build/gcc/hostile nascar_server
 # Each fuzz/fuzz_*.c is one LLVMFuzzerTestOneInput(). It is built with a driver
 # that replays files (in the ways gcc and asan, as a check), by libFuzzer and by
 # AFL++. What guides it is the server's branches, not the comparisons in them:
-# the dictionaries have those, and tracing them takes half of the time.
+# the dictionaries have those, and tracing them takes half of the time. Of the
+# undefined behaviour, null and object-size are left to the address sanitizer,
+# which sees the same accesses.
 
 FUZZERS  = $(basename $(notdir $(wildcard fuzz/fuzz_*.c)))
 FUZZED   = $(FUZZERS) canary
@@ -348,7 +352,8 @@ CANARY_S = 60
 FUZZ_FLAGS = $(STD) $(WARN) -Werror -O2 -g -fno-omit-frame-pointer
 LIBFUZZER  = clang $(FUZZ_FLAGS) -DFUZZ_STATISTICS -DFUZZ_MUTATOR -fsanitize=fuzzer,address,undefined \
              -fno-sanitize-recover=all -fno-sanitize-coverage=trace-cmp \
-             -fsanitize-coverage-ignorelist=fuzz/uncovered.txt
+             -fsanitize-coverage-ignorelist=fuzz/uncovered.txt -fsanitize-ignorelist=fuzz/unchecked.txt \
+             -fno-sanitize=null,object-size -mllvm -inline-threshold=500
 AFL        = AFL_QUIET=1 AFL_USE_ASAN=1 AFL_USE_UBSAN=1 afl-clang-fast $(FUZZ_FLAGS) -fsanitize=fuzzer
 
 FUZZ_HEADERS = $(wildcard fuzz/*.h) $(SERVER) Makefile
@@ -361,7 +366,7 @@ $(call in,gcc asan msan,$(FUZZERS)): fuzz/$$(@F).c $$(@D)/standalone.o $(FUZZ_HE
 	$(BUILDING)
 	@$(TEST_CC) $(TEST_FLAGS) -o $@ $< $(filter %.o,$^) -lcrypt
 
-$(FUZZED:%=build/fuzz/libfuzzer/%): build/fuzz/libfuzzer/%: fuzz/%.c fuzz/uncovered.txt $(FUZZ_HEADERS)
+$(FUZZED:%=build/fuzz/libfuzzer/%): build/fuzz/libfuzzer/%: fuzz/%.c $(wildcard fuzz/*.txt) $(FUZZ_HEADERS)
 	$(BUILDING)
 	@$(LIBFUZZER) -o $@ $< -lcrypt
 

@@ -63,8 +63,17 @@
 #ifndef REPORT_LINES
 #define REPORT_LINES 8192u     /* of all reports */
 #endif
+#ifndef RACES_PER_CLIENT
+#define RACES_PER_CLIENT 16u   /* open tickets: a day of racing */
+#endif
 #ifndef ADDRESSES_KEPT
 #define ADDRESSES_KEPT 1024u   /* without a connection, for what they did lately */
+#endif
+#ifndef CONNECTIONS_SPARE
+#define CONNECTIONS_SPARE 64u  /* for those who come and go */
+#endif
+#ifndef PRESENCES_SPARE
+#define PRESENCES_SPARE 64u    /* for those who have left a room and are not told yet */
 #endif
 
 #define HEADER_BYTES 12u
@@ -103,7 +112,6 @@ static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a ro
 #define MESSAGE_S 259200       /* PROTOCOL 9: SECS as the console sends it */
 #define MESSAGE_MAX_S 2592000  /* 30 days */
 #define SWEEP_MS 60000u        /* a full table is searched for what has expired so often at most */
-#define RACES_PER_CLIENT 16u   /* open tickets: a day of racing */
 #define RACES_PER_PERSONA 32u  /* ... and nobody takes all of them */
 #define BURST_MS 6000u         /* the token bucket holds what its rate gives in this time */
 
@@ -220,7 +228,7 @@ static void store_le32(uint8_t *p, uint32_t v)
     p[3] = (uint8_t)(v >> 24);
 }
 
-static uint64_t load_le64(const uint8_t *p)
+static inline uint64_t load_le64(const uint8_t *p)
 {
     return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 | (uint64_t)p[4] << 32 |
            (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 | (uint64_t)p[7] << 56;
@@ -249,12 +257,12 @@ static bool equal_secret(const uint8_t *a, const uint8_t *b, size_t size)
     return difference == 0;
 }
 
-static uint64_t rotate(uint64_t v, unsigned bits)
+static inline uint64_t rotate(uint64_t v, unsigned bits)
 {
     return v << bits | v >> (64 - bits);
 }
 
-static void sip_round(uint64_t v[4])
+static inline void sip_round(uint64_t v[4])
 {
     v[0] += v[1]; v[1] = rotate(v[1], 13); v[1] ^= v[0]; v[0] = rotate(v[0], 32);
     v[2] += v[3]; v[3] = rotate(v[3], 16); v[3] ^= v[2];
@@ -270,23 +278,18 @@ static uint64_t siphash(const uint8_t key[16], const uint8_t *data, size_t size)
                      k0 ^ 0x6c7967656e657261u, k1 ^ 0x7465646279746573u};
     uint8_t last[8] = {0};
     size_t whole = size - size % 8;
-    for (size_t i = 0; i < whole; i += 8) {
-        uint64_t m = load_le64(data + i);
-        v[3] ^= m;
-        sip_round(v);
-        sip_round(v);
-        v[0] ^= m;
-    }
     if (size > whole)
         memcpy(last, data + whole, size - whole);
     last[7] = (uint8_t)size;
-    v[3] ^= load_le64(last);
-    sip_round(v);
-    sip_round(v);
-    v[0] ^= load_le64(last);
-    v[2] ^= 0xff;
-    for (int i = 0; i < 4; i++)
-        sip_round(v);
+    for (size_t i = 0; i <= whole + 8; i += 8) { /* the words, the last of them, and the end */
+        bool ends = i > whole;
+        uint64_t m = i < whole ? load_le64(data + i) : ends ? 0 : load_le64(last);
+        v[3] ^= m;
+        v[2] ^= ends ? 0xff : 0;
+        for (int rounds = ends ? 4 : 2; rounds > 0; rounds--)
+            sip_round(v);
+        v[0] ^= m;
+    }
     return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
@@ -342,7 +345,7 @@ static void sha256(const uint8_t *message, size_t size, uint8_t out[32])
 /*@ logic integer lowered(integer c) = 'A' <= c <= 'Z' ? c + 32 : c; */
 /*@ assigns \nothing;
     ensures \result == lowered(c); */
-static uint8_t lower(uint8_t c)
+static inline uint8_t lower(uint8_t c)
 {
     return c >= 'A' && c <= 'Z' ? (uint8_t)(c + 32) : c;
 }
@@ -1819,7 +1822,7 @@ struct nascar {
 
 uint32_t nascar_connections(const struct nascar_limits *limits)
 {
-    return 2 * limits->clients + 64 + NASCAR_CONTROL_CONNECTIONS;
+    return 2 * limits->clients + CONNECTIONS_SPARE + NASCAR_CONTROL_CONNECTIONS;
 }
 
 static bool in_range(uint32_t value, uint32_t min, uint32_t max)
@@ -1876,7 +1879,7 @@ static size_t lay_out(struct nascar *s, const struct nascar_limits *limits)
     place_pool(&s->players, &at, clients, sizeof(struct player));
     /* Each player has one, the rest is for tombstones; entering a room is
      * refused while a slow reader, closed within 30 s, keeps all of those. */
-    place_pool(&s->presences, &at, clients * 4 + 64, sizeof(struct presence));
+    place_pool(&s->presences, &at, clients * 4 + PRESENCES_SPARE, sizeof(struct presence));
     place_pool(&s->rooms, &at, limits->rooms, sizeof(struct room));
     place_pool(&s->pairs, &at, clients, sizeof(struct pair));
     /* Each connection has one; some more remember who was here. */
@@ -1915,26 +1918,26 @@ size_t nascar_arena_size(const struct nascar_limits *limits)
     return lay_out(&s, limits);
 }
 
-static void *in_arena(const struct nascar *s, size_t offset, size_t index, size_t stride)
+static inline void *in_arena(const struct nascar *s, size_t offset, size_t index, size_t stride)
 {
     return (void *)((uintptr_t)s + offset + index * stride);
 }
 
-static void *item(const struct nascar *s, const struct pool *pool, uint32_t i)
+static inline void *item(const struct nascar *s, const struct pool *pool, uint32_t i)
 {
     assert(i < pool->high);
     return in_arena(s, pool->offset, i, pool->stride);
 }
 
 /* Connections are numbered by the shell, so their pool has no free list. */
-static struct conn *conn_at(const struct nascar *s, uint32_t i)
+static inline struct conn *conn_at(const struct nascar *s, uint32_t i)
 {
     assert(i < s->conns.capacity);
     return in_arena(s, s->conns.offset, i, sizeof(struct conn));
 }
 
 #define ITEM(type, name, pool) \
-    static struct type *name(const struct nascar *s, uint32_t i) \
+    static inline struct type *name(const struct nascar *s, uint32_t i) \
     { \
         return item(s, &s->pool, i); \
     }
@@ -1957,7 +1960,7 @@ ITEM(report, report_at, reports)
 ITEM(report_line, report_line_at, report_lines)
 #undef ITEM
 
-static struct timer *timer_at(const struct nascar *s, uint32_t i)
+static inline struct timer *timer_at(const struct nascar *s, uint32_t i)
 {
     assert(i < s->timer_count);
     return in_arena(s, s->timers, i, sizeof(struct timer));
@@ -1990,7 +1993,7 @@ static void pool_give(struct nascar *s, struct pool *pool, uint32_t i)
     pool->live--;
 }
 
-static bool is_live(const struct nascar *s, const struct pool *pool, uint32_t i)
+static inline bool is_live(const struct nascar *s, const struct pool *pool, uint32_t i)
 {
     return i < pool->high && *(uint32_t *)item(s, pool, i) == LIVE;
 }
@@ -2002,23 +2005,23 @@ static bool pool_full(const struct pool *pool)
 
 /* ---- Look-up ------------------------------------------------------------ */
 
-static uint32_t *bucket_at(const struct nascar *s, const struct index *index, uint64_t hash)
+static inline uint32_t *bucket_at(const struct nascar *s, const struct index *index, uint64_t hash)
 {
     return in_arena(s, index->buckets, (size_t)(hash & index->mask), sizeof(uint32_t));
 }
 
-static uint32_t *chain_at(const struct nascar *s, const struct index *index, uint32_t i)
+static inline uint32_t *chain_at(const struct nascar *s, const struct index *index, uint32_t i)
 {
     return in_arena(s, index->chains, i, sizeof(uint32_t));
 }
 
 /* The newest entry of a bucket comes first. */
-static uint32_t index_first(const struct nascar *s, const struct index *index, uint64_t hash)
+static inline uint32_t index_first(const struct nascar *s, const struct index *index, uint64_t hash)
 {
     return *bucket_at(s, index, hash) - 1;
 }
 
-static uint32_t index_next(const struct nascar *s, const struct index *index, uint32_t i)
+static inline uint32_t index_next(const struct nascar *s, const struct index *index, uint32_t i)
 {
     return *chain_at(s, index, i) - 1;
 }
@@ -2637,7 +2640,7 @@ static void free_taken(struct nascar *s)
 /* ---- Feeds: lists that each console follows at its own pace -------------- */
 
 /* Nodes: a room's entry in the list of rooms, its population, a presence. */
-static struct node *node_at(const struct nascar *s, uint32_t i)
+static inline struct node *node_at(const struct nascar *s, uint32_t i)
 {
     return in_arena(s, s->nodes, i, sizeof(struct node));
 }

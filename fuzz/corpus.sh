@@ -6,8 +6,8 @@
 # usage: sh fuzz/corpus.sh NAME...
 set -eu
 
-# Longer than this, and a tenth of the inputs takes half of the time.
-MOST_BYTES=${MOST_BYTES:-3000}
+# The corpus stays small, and a replay of it short.
+MOST_BYTES=${MOST_BYTES:-800}
 
 export ASAN_OPTIONS=quarantine_size_mb=16
 seeded=build/fuzz/seeded
@@ -24,14 +24,17 @@ if [ -d build/fuzz/record ]; then
         find "build/fuzz/recorded/${suite##*/}" -type f -exec sh -c 'cp "$1" "$2/$(sha1sum <"$1" | cut -c1-40)"' - {} "$seeded/fuzz_step" \;
     done
 fi
-# shellcheck disable=SC2046 # none of these names has a space
+# shellcheck disable=SC2046 # names without spaces
 build/fuzz/seeds "$seeded" tests/data/*.jsonl tests/data/*.rec $(find build/recordings -name '*.rec' 2>/dev/null)
 for name; do
     merged=build/fuzz/merged/$name
     rm -rf "$merged"
     mkdir -p "$merged"
     find "$seeded/$name" "build/fuzz/found/$name" -type f -size "+${MOST_BYTES}c" -delete
-    timeout 1200 "build/fuzz/libfuzzer/$name" -merge=1 -max_len="$MOST_BYTES" "$merged" "corpus/$name" "$seeded/$name" \
+    # Scripts: one for each branch is enough, how often it is taken is left out.
+    counters=1
+    [ "$name" = fuzz_step ] && counters=0
+    timeout 1200 "build/fuzz/libfuzzer/$name" -merge=1 -use_counters=$counters -max_len="$MOST_BYTES" "$merged" "corpus/$name" "$seeded/$name" \
         "build/fuzz/found/$name" >"build/fuzz/$name.merge.log" 2>&1 || { tail -n 30 "build/fuzz/$name.merge.log"; exit 1; }
     find "corpus/$name" -type f ! -name 'regression-*' -delete
     find "$merged" -type f -exec cp {} "corpus/$name" \;

@@ -13,7 +13,7 @@ static const struct nascar_limits small_limits = {
 enum mood {
     MOOD_RECORDS = 1,  /* records come back after each event by themselves, */
     MOOD_VERDICTS = 2, /* and verdicts, */
-    MOOD_DRAINED = 4,  /* and outboxes are written out */
+    MOOD_DRAINED = 4,  /* and outboxes are written out: while scenes are made only */
     MOOD_FAILS = 8,    /* and these are all bad */
     MOOD_LOGS = 16,    /* log lines are left where they are */
     MOOD_LEFT = 32,    /* and so are records and hash jobs */
@@ -232,7 +232,7 @@ static void core_event(const struct nascar_event *event, bool checkpoint)
     e.mono_ms += core.mono_ms;
     e.wall_s = e.wall_s ? e.wall_s : core.wall_s;
     if (checkpoint)
-        core.mood = event->bytes[0];
+        core.mood = event->bytes[0] & ~(uint32_t)MOOD_DRAINED;
     if ((e.type == NASCAR_RECORD || e.type == NASCAR_RECORD_FAILED) && e.conn != NASCAR_NONE)
         answered = answer_record(&e);
     else if (e.type == NASCAR_VERDICT)
@@ -514,7 +514,7 @@ static void scene_begin(uint32_t number, uint32_t mood)
     core.mono_ms = core.state->now_ms;
     core.wall_s = core.state->wall_s;
     core.random = 2;
-    core.mood = mood & 255;
+    core.mood = mood & 255 & ~(uint32_t)MOOD_DRAINED;
 }
 
 #endif

@@ -4,7 +4,7 @@
 # from there), crashes in build/fuzz/crashes.
 #
 # usage: sh fuzz/run.sh libfuzzer|afl SECONDS CANARY_SECONDS NAME...
-# shellcheck disable=SC2317 # the functions are called by names made of $engine
+# shellcheck disable=SC2317 # functions are called by the engine's name
 set -u
 
 engine=$1 seconds=$2 canary_seconds=$3
@@ -15,26 +15,41 @@ failed=0
 
 export ASAN_OPTIONS=allow_addr2line=1:print_legend=0:quarantine_size_mb=16:allocator_release_to_os_interval_ms=-1
 export UBSAN_OPTIONS=print_stacktrace=1
-export AFL_SKIP_CPUFREQ=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 AFL_NO_UI=1 AFL_NO_AFFINITY=1 AFL_BENCH_UNTIL_CRASH=''
-unset AFL_BENCH_UNTIL_CRASH
+export AFL_SKIP_CPUFREQ=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 AFL_NO_UI=1 AFL_NO_AFFINITY=1
+if [ "$engine" = afl ]; then # it has its own, and refuses others
+    unset ASAN_OPTIONS UBSAN_OPTIONS
+fi
+
+# A longer script takes the time of many short ones.
+most_bytes=1024
 
 # ---- libFuzzer
 
-# Without a corpus: all that it starts with is the dictionary.
-canary_libfuzzer() {
+# What it starts with: one short line of chat.
+canary_seed() {
     rm -rf build/fuzz/canary
     mkdir -p build/fuzz/canary
+    printf 'mesg\0\0\0\0\0\0\0\037TEXT=hello to you\n\0' >build/fuzz/canary/seed
+}
+
+canary_libfuzzer() {
+    canary_seed
     timeout $((canary_seconds + 20)) build/fuzz/libfuzzer/canary -seed=1 -max_len=512 -max_total_time="$canary_seconds" \
         -dict=build/fuzz/canary.dict -artifact_prefix=build/fuzz/canary/ build/fuzz/canary >build/fuzz/canary.log 2>&1
     grep -q 'AddressSanitizer: heap-buffer-overflow' build/fuzz/canary.log
 }
 
 fuzz_libfuzzer() {
-    name=$1
+    name=$1 entropic=1 bytes=$most_bytes
+    # A request is 200 bytes; the limits of a frame are looked at with short ones.
+    [ "$name" = fuzz_frame ] && bytes=400
+    # That schedule looks at the rarest features after each run. A script covers
+    # so much that this takes as long as the run.
+    [ "$name" = fuzz_step ] && entropic=0
     log=build/fuzz/$name.log
     mkdir -p "build/fuzz/found/$name" "corpus/$name"
     : >"$log"
-    timeout $((seconds + 60)) "build/fuzz/libfuzzer/$name" -max_len=4096 -max_total_time="$seconds" -timeout=10 \
+    timeout $((seconds + 60)) "build/fuzz/libfuzzer/$name" -entropic="$entropic" -max_len="$bytes" -max_total_time="$seconds" -timeout=10 \
         -print_final_stats=1 -verbosity=1 -dict="build/fuzz/$name.dict" -artifact_prefix="$crashes/$name-" \
         "build/fuzz/found/$name" "corpus/$name" >"$log" 2>&1
     status=$?
@@ -64,13 +79,11 @@ run_afl() { # NAME SECONDS SEEDS
 afl_figure() { awk -F ' *: *' -v key="$2" '$1 == key { print $2 }' "build/fuzz/afl.$1/default/fuzzer_stats"; }
 
 crashes_of_afl() {
-    find "build/fuzz/afl.$1/default/crashes" -name "id:*" 2>/dev/null | wc -l
+    find "build/fuzz/afl.$1/default/crashes" -name 'id:*' 2>/dev/null | wc -l
 }
 
 canary_afl() {
-    rm -rf build/fuzz/canary
-    mkdir -p build/fuzz/canary
-    printf 'mesg' >build/fuzz/canary/seed
+    canary_seed
     AFL_BENCH_UNTIL_CRASH=1 run_afl canary "$canary_seconds" build/fuzz/canary
     [ "$(crashes_of_afl canary)" -gt 0 ]
 }
@@ -101,7 +114,7 @@ if "canary_$engine"; then
     echo "canary: found in $(($(date +%s) - began)) s"
 else
     echo "canary: NOT FOUND in $canary_seconds s: what is below proves nothing"
-    tail -n 20 build/fuzz/canary.log build/fuzz/afl.canary.log 2>/dev/null
+    tail -n 20 build/fuzz/*canary.log
     failed=1
 fi
 for name; do

@@ -545,6 +545,7 @@ static void put_product(struct console_tags *tags)
 /* MASK goes along with the `$` form only (3.2). */
 static bool put_password(struct console *c, struct console_tags *tags)
 {
+    memcpy(c->sent_password, c->password, sizeof c->sent_password);
     if (c->key[0] != 0) {
         char letters[CONSOLE_CIPHER_BYTES + 2];
         letters[0] = '~';
@@ -1014,6 +1015,7 @@ static void on_challenge_text(struct console *c, const char *from, const char *t
     }
     c->challenge = CONSOLE_RECEIVED;
     c->challenger = false;
+    c->walks_before = 0;
     copy_text(c->opponent, sizeof c->opponent, from);
     copy_text(c->token, sizeof c->token, text);
 }
@@ -1324,6 +1326,8 @@ static void on_moved(struct console *c, const char *kind, const char *about, uin
                      const char *payload)
 {
     const char *ident = console_find(payload, "IDENT");
+    bool before_the_offer = c->walks_before > 0;
+    c->walks_before -= before_the_offer ? 1 : 0;
     if (code != 0) {
         if (strcmp(kind, "move") == 0) {
             if (ident == NULL) {
@@ -1349,7 +1353,7 @@ static void on_moved(struct console *c, const char *kind, const char *about, uin
     const char *left = console_find(payload, "LIDENT");
     if (left != NULL) {
         /* Who walks away from a challenge knows it: only the other is told (5). */
-        c->challenge = CONSOLE_IDLE;
+        c->challenge = before_the_offer ? c->challenge : CONSOLE_IDLE;
         if (console_find(payload, "LCOUNT") == NULL) {
             mislead(c, "%s with LIDENT and without LCOUNT", kind);
         }
@@ -1779,6 +1783,7 @@ static void forget_lobby(struct console *c)
     c->entered = c->greeted = false;
     c->typing_until_ms = 0;
     c->challenge = CONSOLE_IDLE;
+    c->walks_before = 0;
     c->play_due = false;
 }
 
@@ -1979,6 +1984,17 @@ static void base36(char *out, size_t letters, uint32_t number)
     }
 }
 
+static size_t walks_under_way(const struct console *c)
+{
+    const struct console_link_state *lobby = &c->link[CONSOLE_LOBBY];
+    size_t walks = 0;
+    for (size_t i = 0; i < lobby->pending.count; i++) {
+        const char *kind = lobby->pending.at[i].kind;
+        walks += strcmp(kind, "move") == 0 || strcmp(kind, "room") == 0 ? 1 : 0;
+    }
+    return walks;
+}
+
 bool console_challenge_player(struct console *c, const char *persona, const char *token)
 {
     char made[] = "00000_00000_g";
@@ -1992,6 +2008,7 @@ bool console_challenge_player(struct console *c, const char *persona, const char
     }
     c->challenge = CONSOLE_OFFERED;
     c->challenger = true;
+    c->walks_before = walks_under_way(c);
     copy_text(c->opponent, sizeof c->opponent, persona);
     copy_text(c->token, sizeof c->token, token);
     if (c->habits.peeks) {

@@ -207,6 +207,7 @@ struct console {
 
     /* typed by the player */
     char name[17], password[17], mail[64], wanted_persona[13];
+    char sent_password[17]; /* with the last auth or acct */
 
     /* from the services */
     uint32_t server_ip;
@@ -246,6 +247,7 @@ struct console {
     enum console_challenge challenge;
     char opponent[32], token[128];
     bool challenger;      /* we made the offer */
+    size_t walks_before;  /* moves under way when it was made: they do not end it */
     uint32_t crossed;     /* offers that came while we could not take one */
     uint32_t blocked;     /* offers that the console answered BLOC by itself */
     uint8_t race[CONSOLE_RACE_BYTES]; /* from the tags of the last +ses */

@@ -106,7 +106,7 @@ for file in tests/test_*.c tests/sim.c; do
     [ -f "$file" ] || continue
     began=$(date +%s%N)
     if ! build "$out/0" "$program" || ! run "$out/0" "$program" 300; then
-        cat "$out/0/$program.build" "$out/0/$program.log"
+        tail -n 40 "$out/0/$program.build" "$out/0/$program.log"
         echo "$program fails without any fault"
         exit 1
     fi

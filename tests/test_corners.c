@@ -415,6 +415,9 @@ START_TEST(of_99_taken_variants_none_is_offered)
     const struct got *g = raw_ask(ann, "cper", "PERS=Dan\nALTS=4\n");
     REFUSED(g, failures[TAKEN].code, failures[TAKEN].status);
     ck_assert(!got_has(g, "OPTS"));
+    g = raw_ask(ann, "cper", "PERS=Ann\nALTS=10\n"); /* at most four */
+    REFUSED(g, failures[TAKEN].code, failures[TAKEN].status);
+    ck_assert_str_eq(got_text(g, "OPTS"), "Ann1,Ann2,Ann3,Ann4");
 }
 END_TEST
 
@@ -787,6 +790,22 @@ START_TEST(a_race_counts_though_one_of_the_two_is_deleted)
 }
 END_TEST
 
+START_TEST(a_ticket_of_a_race_is_good_for_a_day_and_not_a_second_more)
+{
+    char payload[256];
+    struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "");
+    (void)bob;
+    for (uint32_t late = 0; late < 2; late++) {
+        (void)snprintf(payload, sizeof payload, "AUTH=%032x\nWHEN=%u\nFLAGS=0\nSEQN=0\nHOST=Ann\nOPPO=Bob\n", late,
+                       (uint32_t)w->state->wall_s - RACE_S + 1 - late);
+        keep("race", payload);
+        (void)snprintf(payload, sizeof payload, "AUTH=%032x\n%s", late, finish);
+        const struct got *g = raw_ask(ann, "rank", payload);
+        ck_assert_str_eq(got_code(g), late ? failures[NO_SESSION].code : "");
+    }
+}
+END_TEST
+
 START_TEST(a_race_starts_in_the_next_step_if_there_is_no_slot_for_its_ticket)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
@@ -800,6 +819,46 @@ START_TEST(a_race_starts_in_the_next_step_if_there_is_no_slot_for_its_ticket)
     ck_assert_uint_eq(frames_of(ann, "+ses", NULL), 0);
     world_run(w, 2);
     ck_assert_uint_eq(frames_of(ann, "+ses", NULL), 1);
+}
+END_TEST
+
+/* PROTOCOL 5: 30 s. */
+START_TEST(a_race_of_half_a_minute_makes_way_for_a_new_challenge)
+{
+    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
+    (void)player(w, "Cid", "East");
+    get_ready(ann, bob);
+    forget_all(w);
+    uint64_t started_ms = pair_at(w->state, conn_player(w->state, ann->conn)->pair)->started_ms;
+    w->mono_ms = started_ms + 29999;
+    send_word(ann, "Cid", "token");
+    world_settle(w);
+    REFUSED(raw_look(ann, "mesg"), failures[BUSY].code, failures[BUSY].status);
+    w->mono_ms++;
+    send_word(ann, "Cid", "token");
+    world_settle(w);
+    SUCCEEDS(raw_look(ann, "mesg"));
+}
+END_TEST
+
+START_TEST(a_challenge_under_a_new_configuration_may_end_before_older_ones)
+{
+    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
+    struct raw *cid = player(w, "Cid", "East"), *dan = player(w, "Dan", "East");
+    send_word(ann, "Bob", "token");
+    world_settle(w);
+    world_configure(w, "challenge-s = 20\n");
+    send_word(cid, "Dan", "token");
+    world_settle(w);
+    forget_all(w);
+    world_run(w, 20001);
+    ck_assert_uint_eq(frames_of(cid, "+msg", NULL), 1); /* DECL */
+    ck_assert_uint_eq(frames_of(dan, "+msg", NULL), 1);
+    ck_assert_uint_eq(frames_of(ann, "+msg", NULL), 0);
+    world_run(w, 40000);
+    ck_assert_uint_eq(frames_of(ann, "+msg", NULL), 1);
+    ck_assert_uint_eq(frames_of(bob, "+msg", NULL), 1);
+    ck_assert_uint_eq(frames_of(cid, "+msg", NULL), 1);
 }
 END_TEST
 
@@ -940,6 +999,41 @@ START_TEST(one_watches_25_and_may_ask_again_for_each)
     REFUSED(raw_ask(buddy, "PADD", "USER=Q25\n"), failures[ROSTER_FULL].code, failures[ROSTER_FULL].status);
     REFUSED(raw_ask(buddy, "PADD", "USER=Q26\n"), failures[ROSTER_FULL].code, failures[ROSTER_FULL].status);
     SUCCEEDS(raw_ask(buddy, "PADD", "USER=Q3\n"));
+}
+END_TEST
+
+START_TEST(a_ticket_for_the_buddy_service_ends_in_its_last_second)
+{
+    static const uint8_t ticket[8] = "ticket";
+    uint8_t hash[16];
+    char text[33], payload[128];
+    keep_account("Ann", "Ann");
+    hash_ticket(ticket, hash);
+    write_hex(text, hash, sizeof hash);
+    for (uint32_t left = 0; left < 2; left++) {
+        (void)snprintf(payload, sizeof payload, "PERS=Ann\nHASH=%s\nWHEN=%u\n", text, (uint32_t)w->state->wall_s + left);
+        keep("tick", payload);
+        const struct got *g = raw_ask(raw_open(w, 0), "AUTH", "USER=Ann\nLKEY=$7469636b65740000\n");
+        ck_assert_str_eq(got_code(g), left ? "" : failures[BAD_TICKET].code);
+    }
+}
+END_TEST
+
+START_TEST(what_a_roster_does_not_take_is_not_written_either)
+{
+    char payload[64];
+    for (int i = 0; i < 28; i += 4) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "Q%d", i);
+        (void)snprintf(payload, sizeof payload, "Q%d,Q%d,Q%d,Q%d", i, i + 1, i + 2, i + 3);
+        keep_account(name, payload);
+    }
+    struct raw *buddy = link_up(player(w, "Ann", ""));
+    for (int i = 0; i < 26; i++) {
+        (void)snprintf(payload, sizeof payload, "ID=1\nLIST=B\nUSER=Q%d\n", i);
+        ck_assert_str_eq(got_code(raw_ask(buddy, "RADD", payload)), i < 25 ? "" : failures[ROSTER_FULL].code);
+    }
+    ck_assert_uint_eq(world_kept(w, "rost"), 25);
 }
 END_TEST
 
@@ -1263,13 +1357,18 @@ int main(void)
                           who_is_far_behind_cannot_be_challenged, a_challenge_waits_for_who_is_about_to_read,
                           a_verdict_for_who_is_being_closed_is_late}, {2, 0, 0, 2}},
         {"results and reports", {a_race_counts_though_one_of_the_two_is_deleted,
+                                 a_ticket_of_a_race_is_good_for_a_day_and_not_a_second_more,
                                  a_race_starts_in_the_next_step_if_there_is_no_slot_for_its_ticket,
+                                 a_race_of_half_a_minute_makes_way_for_a_new_challenge,
+                                 a_challenge_under_a_new_configuration_may_end_before_older_ones,
                                  a_leaderboard_that_grows_shorter_ends,
                                  a_report_has_what_was_said_where_its_subject_has_spoken,
                                  a_report_is_a_draft_until_it_is_kept, a_report_goes_on_when_there_are_slots_again,
                                  reports_and_their_lines_are_so_many}, {2}},
         {"buddies and messages", {one_watches_25_and_may_ask_again_for_each,
-                                  a_friend_who_is_deleted_while_it_is_added_is_none, kept_messages_wait_for_slots,
+                                  a_friend_who_is_deleted_while_it_is_added_is_none,
+                                  a_ticket_for_the_buddy_service_ends_in_its_last_second,
+                                  what_a_roster_does_not_take_is_not_written_either, kept_messages_wait_for_slots,
                                   an_expired_message_between_others_makes_room}, {0, 2}},
         {"the operator", {who_lists_all_players_however_many, an_operator_is_told_why_there_is_no_account}, {0}},
         {"records that nobody has written", {a_record_that_cannot_be_is_passed_over,
