@@ -6888,6 +6888,8 @@ static bool get_figures(const struct request *q, enum tag tag, struct figures *f
 {
     char text[7 * 11 + 1];
     uint32_t values[7], at = 0, size = get_text(q, tag, text, sizeof text);
+    if (size >= sizeof text) /* cut: no figures that were written */
+        return false;
     for (int i = 0; i < 7; i++) {
         if (at >= size || !is_digit((uint8_t)text[at]))
             return false;
