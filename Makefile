@@ -159,9 +159,6 @@ build/log/warnings-core.%: FORCE
 build/log/warnings-release: build/libc.flags FORCE
 	$(RUN) $(RELEASE) -Werror -o build/warnings-release
 
-build/log/tidy: FORCE
-	$(RUN) clang-tidy --quiet nascar_server.c -- $(STD)
-
 build/log/embed: build/gcc/embed FORCE
 	$(RUN) build/gcc/embed
 
@@ -190,7 +187,7 @@ build/log/replay: nascar_server FORCE
 
 core-checks: $(SUITES:%=build/log/gcc.%)
 
-all-checks: core-checks build/log/tidy build/log/binary build/log/warnings-release build/log/embed build/log/exports build/log/replay \
+all-checks: core-checks build/log/binary build/log/warnings-release build/log/embed build/log/exports build/log/replay \
     $(foreach compiler,gcc clang,build/log/warnings.$(compiler) build/log/warnings-core.$(compiler)) \
     $(foreach way,asan uchar valgrind,$(SUITES:%=build/log/$(way).%)) \
     $(foreach way,gcc asan msan,$(FUZZERS:%=build/log/$(way).%)) build/log/msan.sim build/log/msan.replay \
@@ -503,27 +500,30 @@ prove:
 	@sh tests/need.sh prove
 	@sh tests/prove.sh nascar_server.c build/prove
 
-# clang-tidy's other checks are .clang-tidy's. Of the analyzer's are off
+build/log/tidy: FORCE
+	$(RUN) clang-tidy --quiet nascar_server.c -- $(STD)
+
+# clang's analyzer, apart from .clang-tidy's checks as it takes minutes. Off are
 #   DeprecatedOrUnsafeBufferHandling   it wants Annex K's memmove_s, which no C library here has
 #   Padding                            an order of members that a reader follows is worth 32 bytes
 build/log/clang-analyzer: FORCE
 	$(RUN) clang-tidy --quiet nascar_server.c \
 	    --checks='-*,clang-analyzer-*,-*.DeprecatedOrUnsafeBufferHandling,-*.performance.Padding' -- $(STD)
 
-# With inlining it sees more.
+# gcc's. With inlining it sees more.
 build/log/gcc-analyzer: FORCE
 	$(RUN) gcc $(STD) -O1 -fanalyzer -Werror -c -o build/analyzer.o nascar_server.c
 
 build/log/cppcheck: FORCE
 	$(RUN) cppcheck --quiet --std=c11 --enable=warning,style,performance,portability --error-exitcode=1 \
-	    --inline-suppr --suppressions-list=tests/cppcheck.txt nascar_server.c
+	    --suppressions-list=tests/cppcheck.txt nascar_server.c
 
 build/log/shellcheck: FORCE
 	$(RUN) shellcheck $(wildcard tests/*.sh fuzz/*.sh contrib/*.sh) .ci/run
 
 analysis-checks: $(addprefix build/log/,clang-analyzer gcc-analyzer tidy cppcheck shellcheck)
 
-## make analyse      clang-tidy, clang's and gcc's analyzers, cppcheck, shellcheck
+## make analyse      clang-tidy, clang's and gcc's analyzers, cppcheck, shellcheck: no finding
 analyse:
 	@sh tests/need.sh analyse
 	$(START)

@@ -86,7 +86,6 @@ look() {
         need afl++-clang compiles_fuzzer afl-clang-fast
         return
     fi
-    need clang-tidy clang-tidy --version
     need valgrind valgrind -q true
     need strace strace -V
     need llvm runs llvm-cov
