@@ -577,10 +577,12 @@ static inline uint64_t fake_mono_ms(void *world)
     return m->now_ms;
 }
 
+/* A clock that nobody has set begins with 1970; none shows an earlier date. */
 static inline int64_t fake_wall_s(void *world)
 {
     struct machine *m = world;
-    return 1767225600 + m->wall_offset_s + (int64_t)(fake_mono_ms(world) / 1000);
+    int64_t date_s = 1767225600 + m->wall_offset_s + (int64_t)(fake_mono_ms(world) / 1000);
+    return date_s > 0 ? date_s : 1;
 }
 
 static const struct nascar_sys fake_calls = {

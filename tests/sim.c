@@ -35,7 +35,7 @@ _Noreturn static void sim_fail(const char *format, ...);
 #define RACES 4096u
 #define EVENTS 40u
 #define ASKED 32u
-#define MAYBES 12u
+#define MAYBES 64u
 #define USUAL_STEPS 1500u
 #define CALLS_A_STEP 2000000u /* of the system: more, and the server spins */
 
