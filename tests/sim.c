@@ -157,7 +157,7 @@ static struct {
     struct wire wire[PEERS];
     char option[40][64];
     const char *arguments[80];
-    bool open_accounts, small_times, masks, records, shares; /* shares: two consoles behind one address */
+    bool open_accounts, small_times, records, shares; /* shares: two consoles behind one address */
     uint32_t weight[DEEDS], weights;
     uint32_t lives;   /* of the server */
     uint32_t troubles; /* with disk and helper, so far */
@@ -388,9 +388,7 @@ static void on_request(struct wire *w, const char *kind, const char *payload)
         (void)snprintf(q.password, sizeof q.password, "%s", w->password);
         if (q.account != NONE) {
             struct kept_account *a = &sim.account[q.account];
-            /* A mask from before a start is taken for the newest one of that address. */
-            q.firm = a->known && a->maybes == 0 && strcmp(a->password, q.password) == 0 && !helper_shaky() &&
-                     !(sim.shares && sim.masks);
+            q.firm = a->known && a->maybes == 0 && strcmp(a->password, q.password) == 0 && !helper_shaky();
             if (!a->known || strcmp(kind, "cpwd") == 0)
                 add_maybe(a, q.password);
             if (sim.persona[q.account].state != THERE)
@@ -1419,7 +1417,9 @@ static void act_inside(struct actor *a, uint32_t own, enum deed deed)
             console_request(c, CONSOLE_BUDDY, "PSET", one_in(2) ? "SHOW=AWAY\nSTAT=x\nPROD=y\n" : "SHOW=CHAT\nSTAT=\nPROD=z\n");
         break;
     case DO_BUDDY_LEAVES:
-        if (buddy && a->link[CONSOLE_BUDDY]) {
+        if (buddy && one_in(3)) {
+            console_request(c, CONSOLE_BUDDY, "DISC", ""); /* the server hangs up */
+        } else if (buddy && a->link[CONSOLE_BUDDY]) {
             let_go(a, CONSOLE_BUDDY, one_in(2));
             console_link_closed(c, CONSOLE_BUDDY);
         }
@@ -1864,8 +1864,9 @@ static void choose_options(void)
     option("--rate", "%u", one_in(2) ? 0 : 10 + any(20));
     option("--hash-cost", "%u", 4);
     option("--accounts", sim.open_accounts ? "open" : "register", 0);
-    sim.masks = one_in(4);
-    option("--skey", sim.masks ? "off" : "on", 0);
+    bool masks = one_in(4);
+    option("--skey", masks ? "off" : "on", 0);
+    sim.shares = sim.shares && !masks; /* a sign-up does not say which mask it used */
     option("--per-address", "%u", 100000);
     option("--logins-per-address", "%u", 100000);
     option("--accounts-per-address", "%u", 100000);
