@@ -1527,6 +1527,7 @@ struct conn {
     uint32_t out_start, out_end;
     uint32_t next_ready, next_stalled, next_doomed;
     uint32_t wheel_slot, wheel_prev, wheel_next; /* pings; slot NONE: not pinged */
+    uint32_t sess;           /* of the peer's newest directory session when it asked for its key; 0: none */
     uint32_t ticket;         /* of the verdict or record it waits for */
     uint32_t checking;       /* the account whose password is being compared */
     uint32_t player;
@@ -4357,6 +4358,8 @@ static enum failure do_skey(struct nascar *s, uint32_t c, const struct request *
 {
     struct conn *conn = conn_at(s, c);
     char text[2 + 2 * sizeof conn->skey] = "$";
+    uint32_t i = find_session_of_peer(s, conn->peer);
+    conn->sess = i != NONE ? session_at(s, i)->sess : 0;
     reply_begin(s, q, OK);
     if (s->config.skey) {
         draw(s, conn->skey, sizeof conn->skey);
@@ -4371,10 +4374,11 @@ static enum failure do_skey(struct nascar *s, uint32_t c, const struct request *
     return OK;
 }
 
-/* The directory session that a MASK tag names, or the newest of the peer's. */
+/* The directory session that a MASK tag names; without one (a sign-up has none)
+ * the one that the console came with. If it is gone, the newest of the peer's. */
 static uint32_t request_session(const struct nascar *s, uint32_t c, const struct request *q)
 {
-    uint32_t i = find_session(s, get_number(q, tag_MASK, 0));
+    uint32_t i = find_session(s, get_number(q, tag_MASK, conn_at(s, c)->sess));
     return i != NONE ? i : find_session_of_peer(s, conn_at(s, c)->peer);
 }
 
