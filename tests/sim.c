@@ -157,7 +157,7 @@ static struct {
     struct wire wire[PEERS];
     char option[40][64];
     const char *arguments[80];
-    bool open_accounts, small_times;
+    bool open_accounts, small_times, records, shares; /* shares: two consoles behind one address */
     uint32_t weight[DEEDS], weights;
     uint32_t lives;   /* of the server */
     uint32_t troubles; /* with disk and helper, so far */
@@ -166,7 +166,7 @@ static struct {
     uint32_t crash_in; /* calls; 0: not */
     jmp_buf crashed;
     uint32_t calls;
-    uint64_t hash, all_turns, all_steps, all_crashes;
+    uint64_t hash;
     char event[EVENTS][200];
     uint32_t events;
 
@@ -177,9 +177,15 @@ static struct {
     uint32_t letters;
     struct kept_race race[RACES];
     uint32_t races;
-    bool tells_all; /* each event, not only the last ones */
-    int complaints; /* a file that takes what a start complains of */
 } sim;
+
+/* Of all seeds. */
+static struct {
+    uint64_t turns, steps, crashes, checkpoints; /* checkpoints: of recordings that ran again */
+} tally;
+
+static bool tells_all;  /* each event, not only the last ones */
+static int complaints;  /* a file that takes what a start complains of */
 
 /* ---- Chance, events, failure --------------------------------------------------- */
 
@@ -220,7 +226,7 @@ static void event(const char *format, ...)
     (void)vsnprintf(text + n, sizeof sim.event[0] - (size_t)n, format, arguments);
     va_end(arguments);
     sim.hash = hash_more(sim.hash, text, strlen(text));
-    if (sim.tells_all)
+    if (tells_all)
         printf("  %s\n", text);
 }
 
@@ -1083,7 +1089,21 @@ static void run(uint64_t ms)
         sim.latest_s = server()->wall_s;
     log_events(m);
     sim.troubles += m->shell.journal.fd < 0;
-    sim.all_turns++;
+    tally.turns++;
+}
+
+/* What was recorded runs again to the same end. */
+static void replay_life(struct machine *m)
+{
+    unsigned long events = 0, checkpoints = 0;
+    if (m->recording.size == 0)
+        return;
+    if (m->recording.opened)
+        record_close(&m->shell);
+    const char *broken = replay_bytes(m->recording.bytes, m->recording.size, &events, &checkpoints);
+    if (broken)
+        FAIL("the recording, after %lu events: %s", events, broken);
+    tally.checkpoints += checkpoints;
 }
 
 static void machine_gone(bool power)
@@ -1104,10 +1124,11 @@ static void machine_gone(bool power)
         a->stalled_until_ms = 0;
     }
     sim.offset_ms += m->now_ms;
+    replay_life(m);
     machine_free(m);
     sim.machine = NULL;
     memset(sim.wire, 0, sizeof sim.wire);
-    sim.all_crashes++;
+    tally.crashes++;
 }
 
 /* Starts on what is there. A disk that fails may stop it; one that does not must not. */
@@ -1138,13 +1159,14 @@ static void boot(void)
         m->chance = (uint32_t)any64();
         m->at_read = at_read;
         m->at_write = at_write;
+        m->records = sim.records;
         m->tick_us = one_in(3) ? any(4000) : 0;
         m->ragged = !sim.quiet && one_in(2);
         m->one_in = !sim.quiet && one_in(3) ? 4 + any(30) : 0;
         m->hide_one_in = !sim.quiet && one_in(2) ? 2 + any(6) : 0;
-        (void)lseek(sim.complaints, 0, SEEK_SET);
+        (void)lseek(complaints, 0, SEEK_SET);
         int usual = dup(STDERR_FILENO);
-        (void)dup2(sim.complaints, STDERR_FILENO);
+        (void)dup2(complaints, STDERR_FILENO);
         bool good = machine_start(m, sim.arguments);
         (void)dup2(usual, STDERR_FILENO);
         (void)close(usual);
@@ -1152,8 +1174,8 @@ static void boot(void)
         if (good)
             break;
         char text[256] = "";
-        (void)lseek(sim.complaints, 0, SEEK_SET);
-        ssize_t n = read(sim.complaints, text, sizeof text - 1);
+        (void)lseek(complaints, 0, SEEK_SET);
+        ssize_t n = read(complaints, text, sizeof text - 1);
         text[n > 0 ? n : 0] = 0;
         text[strcspn(text, "\n")] = 0;
         if (troubles == sim.troubles)
@@ -1395,7 +1417,9 @@ static void act_inside(struct actor *a, uint32_t own, enum deed deed)
             console_request(c, CONSOLE_BUDDY, "PSET", one_in(2) ? "SHOW=AWAY\nSTAT=x\nPROD=y\n" : "SHOW=CHAT\nSTAT=\nPROD=z\n");
         break;
     case DO_BUDDY_LEAVES:
-        if (buddy && a->link[CONSOLE_BUDDY]) {
+        if (buddy && one_in(3)) {
+            console_request(c, CONSOLE_BUDDY, "DISC", ""); /* the server hangs up */
+        } else if (buddy && a->link[CONSOLE_BUDDY]) {
             let_go(a, CONSOLE_BUDDY, one_in(2));
             console_link_closed(c, CONSOLE_BUDDY);
         }
@@ -1840,7 +1864,9 @@ static void choose_options(void)
     option("--rate", "%u", one_in(2) ? 0 : 10 + any(20));
     option("--hash-cost", "%u", 4);
     option("--accounts", sim.open_accounts ? "open" : "register", 0);
-    option("--skey", one_in(4) ? "off" : "on", 0);
+    bool masks = one_in(4);
+    option("--skey", masks ? "off" : "on", 0);
+    sim.shares = sim.shares && !masks; /* a sign-up does not say which mask it used */
     option("--per-address", "%u", 100000);
     option("--logins-per-address", "%u", 100000);
     option("--accounts-per-address", "%u", 100000);
@@ -1906,20 +1932,14 @@ static void one_step(void)
 
 static void run_seed(const char *seed, uint32_t steps)
 {
-    int complaints = sim.complaints;
-    bool tells_all = sim.tells_all;
-    uint64_t all_turns = sim.all_turns, all_steps = sim.all_steps, all_crashes = sim.all_crashes;
     memset(&sim, 0, sizeof sim);
-    sim.complaints = complaints;
-    sim.tells_all = tells_all;
-    sim.all_turns = all_turns;
-    sim.all_steps = all_steps;
-    sim.all_crashes = all_crashes;
     (void)snprintf(sim.seed, sizeof sim.seed, "%s", seed);
     sim.chance = hash_more(0xCBF29CE484222325u, seed, strlen(seed));
     sim.hash = 0xCBF29CE484222325u;
     sim.steps = steps;
     sim.ms = 1000;
+    sim.records = sim.chance % 4 == 0;
+    sim.shares = sim.chance % 5 == 0;
     sim.actors = 2 + any(one_in(3) ? ACTORS - 1 : one_in(2) ? 15 : 5);
     choose_options();
     choose_weights();
@@ -1929,7 +1949,7 @@ static void run_seed(const char *seed, uint32_t steps)
     for (uint32_t i = 0; i < sim.actors; i++) {
         sim.actor[i].console = console_new((uint32_t)any64());
         sim.actor[i].console->habits.endures = true;
-        sim.actor[i].ip = 0xC6336401u + i;
+        sim.actor[i].ip = 0xC6336401u + (sim.shares ? i / 2 : i);
     }
     for (sim.step = 1; sim.step <= steps; sim.step++) {
         if (setjmp(sim.crashed) != 0)
@@ -1938,9 +1958,9 @@ static void run_seed(const char *seed, uint32_t steps)
             one_step();
     }
     everyone_gets_through();
-    sim.all_steps += steps;
+    tally.steps += steps;
     machine_gone(false);
-    sim.all_crashes--;
+    tally.crashes--;
     for (uint32_t i = 0; i < sim.actors; i++) {
         console_free(sim.actor[i].console);
         for (int k = 0; k < CONSOLE_LINKS; k++)
@@ -1989,7 +2009,7 @@ int main(int count, char **arguments)
         else if (strcmp(arguments[i], "--seconds") == 0 && i + 1 < count)
             seconds = strtod(arguments[++i], NULL);
         else if (strcmp(arguments[i], "--events") == 0)
-            sim.tells_all = true;
+            tells_all = true;
         else if (!seed)
             seed = arguments[i];
         else
@@ -1998,7 +2018,7 @@ int main(int count, char **arguments)
     (void)signal(SIGABRT, on_fatal);
     (void)signal(SIGSEGV, on_fatal);
     (void)signal(SIGFPE, on_fatal);
-    sim.complaints = memfd_create("complaints", MFD_CLOEXEC);
+    complaints = memfd_create("complaints", MFD_CLOEXEC);
     if (kept)
         seeds += run_kept(kept);
     if (seed && steps) {
@@ -2013,8 +2033,8 @@ int main(int count, char **arguments)
         run_seed(text, USUAL_STEPS);
     }
     double spent = seconds_now() - began;
-    printf("sim: %u seeds, %llu steps, %llu turns, %llu crashes and stops, %.0f steps/s, 0 failed\n", seeds,
-           (unsigned long long)sim.all_steps, (unsigned long long)sim.all_turns, (unsigned long long)sim.all_crashes,
-           spent > 0 ? (double)sim.all_steps / spent : 0.0);
+    printf("sim: %u seeds, %llu steps, %llu turns, %llu crashes and stops, %llu checkpoints replayed, %.0f steps/s, 0 failed\n",
+           seeds, (unsigned long long)tally.steps, (unsigned long long)tally.turns, (unsigned long long)tally.crashes,
+           (unsigned long long)tally.checkpoints, spent > 0 ? (double)tally.steps / spent : 0.0);
     return 0;
 }
