@@ -528,7 +528,7 @@ analysis-checks: $(addprefix build/log/,clang-analyzer gcc-analyzer tidy cppchec
 analyse:
 	@sh tests/need.sh analyse
 	$(START)
-	@$(MAKE) $(KEEP_GOING) $(JOBS) analysis-checks $(BROKEN)
+	@CHECK_TIMEOUT_S=900 $(MAKE) $(KEEP_GOING) $(JOBS) analysis-checks $(BROKEN)
 	@sh tests/total.sh
 
 # ---- The rest ----------------------------------------------------------------

@@ -58,7 +58,7 @@ struct nascar;
 /* Makes the state in `arena`, which must be all zero, aligned for any type,
  * and at least nascar_arena_size() bytes. The state holds no pointer: copying
  * the arena is a snapshot. Returns it (the same address), or NULL if the arena
- * is NULL or too small or a limit is out of its range. */
+ * is too small or a limit is out of its range. */
 struct nascar *nascar_init(void *arena, size_t arena_bytes,
                            const struct nascar_limits *limits);
 
