@@ -53,14 +53,13 @@ look() {
         for target; do need_cross "$target"; done
         return
     fi
+    need gcc gcc --version
     if [ "$1" = prove ]; then
         need frama-c-base frama-c -version
         need why3 why3 --version
         need cvc4 cvc4 --version
-        need z3 z3 --version
         return
     fi
-    need gcc gcc --version
     need libc6-dev links gcc -include stdio.h
     need libcrypt-dev links gcc -include crypt.h
     if [ "$1" = analyse ]; then
