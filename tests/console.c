@@ -1080,7 +1080,11 @@ static void on_session(struct console *c, const char *payload)
     }
     uint32_t address = console_read_address(console_find(payload, "ADDR"));
     uint32_t own = console_read_address(console_find(payload, "FROM"));
-    c->seed = console_read_number(console_find(payload, "SEED"));
+    const char *seed = console_find(payload, "SEED");
+    c->seed = console_read_number(seed);
+    if (seed != NULL && strtoll(seed, NULL, 10) != c->seed) {
+        mislead(c, "SEED of +ses is no signed number of 32 bits");
+    }
     int64_t when = console_read_epoch(console_find(payload, "WHEN"));
     put_little_endian(c->race + 0xC0, address);
     put_little_endian(c->race + 0xC4, own);

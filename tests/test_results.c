@@ -343,6 +343,8 @@ START_TEST(a_ticket_is_good_for_24_hours)
     }
     REFUSED(report(bob, auth, ""), "sess", 101);
     REFUSED(report(ann, other, ""), "sess", 101);
+    kept_compact(w);
+    ck_assert_uint_eq(world_kept(w, "race"), 0); /* nor is it kept for nothing */
     REFUSED(report(bob, other, ""), "sess", 101);
     check_figures("Ann", 1, 1, 0, 0, 1516, 7, 1);
     check_figures("Bob", 1, 0, 1, 0, 1484, 3, 2);

@@ -523,6 +523,19 @@ START_TEST(the_operator_sets_a_password_that_is_not_written_down)
 }
 END_TEST
 
+START_TEST(a_change_of_password_is_not_written_down)
+{
+    static const char asked[] = "PASS=\"old one\"\nCHNG=\"new one\"\nMAIL=a@b.c\n";
+    struct machine *m = MACHINE("--hash-cost", "4");
+    uint8_t frame[CONSOLE_REQUEST_BYTES];
+    struct outgoing f;
+    size_t size = console_frame(frame, sizeof frame, "edit", 0, asked, sizeof asked);
+    scrub_frame(m->shell.state, 0, frame, (uint32_t)size, &f);
+    ck_assert_str_eq((const char *)f.bytes + HEADER_BYTES, "PASS=" STAND_IN "\nCHNG=" STAND_IN "\nMAIL=a@b.c\n");
+    machine_free(m);
+}
+END_TEST
+
 /* In a process of its own: it is to die. */
 START_TEST(without_entropy_the_server_aborts)
 {
@@ -1092,6 +1105,7 @@ int main(void)
     tcase_add_test(loop, sixty_at_once_all_get_in);
     tcase_add_test(loop, the_operator_gets_in_when_all_other_places_are_taken);
     tcase_add_test(loop, the_operator_sets_a_password_that_is_not_written_down);
+    tcase_add_test(loop, a_change_of_password_is_not_written_down);
     tcase_add_test(loop, without_entropy_the_server_aborts);
     tcase_add_test(loop, poll_waits_for_the_next_deadline_and_no_shorter);
     tcase_add_test(loop, a_long_wait_is_cut_to_a_minute);
