@@ -318,10 +318,9 @@ recordings: build/gcc/hostile nascar_server
 # ---- Fuzzing -----------------------------------------------------------------
 # Each fuzz/fuzz_*.c is one LLVMFuzzerTestOneInput(). It is built with a driver
 # that replays files (in the ways gcc and asan, as a check), by libFuzzer and by
-# AFL++. What guides it is the server's branches, not the comparisons in them:
-# the dictionaries have those, and tracing them takes half of the time. Of the
-# undefined behaviour, null and object-size are left to the address sanitizer,
-# which sees the same accesses.
+# AFL++. All that the two sanitizers check, they check everywhere. What guides
+# libFuzzer is the server's branches, not the comparisons in them: the
+# dictionaries have those, and tracing them takes half of the time.
 
 FUZZERS  = $(basename $(notdir $(wildcard fuzz/fuzz_*.c)))
 FUZZED   = $(FUZZERS) canary
@@ -332,8 +331,7 @@ CANARY_S = 60
 FUZZ_FLAGS = $(STD) $(WARN) -Werror -O2 -g -fno-omit-frame-pointer
 LIBFUZZER  = clang $(FUZZ_FLAGS) -DFUZZ_STATISTICS -DFUZZ_MUTATOR -fsanitize=fuzzer,address,undefined \
              -fno-sanitize-recover=all -fno-sanitize-coverage=trace-cmp \
-             -fsanitize-coverage-ignorelist=fuzz/uncovered.txt -fsanitize-ignorelist=fuzz/unchecked.txt \
-             -fno-sanitize=null,object-size -mllvm -inline-threshold=500
+             -fsanitize-coverage-ignorelist=fuzz/uncovered.txt -mllvm -inline-threshold=500
 AFL        = AFL_QUIET=1 AFL_USE_ASAN=1 AFL_USE_UBSAN=1 afl-clang-fast $(FUZZ_FLAGS) -fsanitize=fuzzer
 
 FUZZ_HEADERS = $(wildcard fuzz/*.h) $(SERVER) Makefile
