@@ -371,7 +371,14 @@ RECORDED = $(filter-out test_shell% test_console test_transcript,$(SUITES))
 
 $(RECORDED:%=build/fuzz/record/%): build/fuzz/record/%: tests/%.c fuzz/record.c build/gcc/helpers.a $(HEADERS)
 	$(BUILDING)
-	@gcc $(TEST_FLAGS) -DNASCAR_NO_SHELL -Wl,--wrap=nascar_step,--wrap=nascar_init -o $@ $(filter %.c %.a,$^) $(CHECK_FLAGS)
+	@gcc $(TEST_FLAGS) -DNASCAR_NO_SHELL -Wl,--wrap=nascar_step,--wrap=nascar_init -o $@ $< fuzz/record.c $(filter %.a,$^) $(CHECK_FLAGS)
+
+# What servers went through in simulations of all sizes.
+build/fuzz/simulated: build/gcc/sim
+	@rm -rf $@ && mkdir -p $@
+	@for seed in 1 2 3 4 5 6 7 8 9 10 11 12; do \
+	    $< --record $@ corpus.$$seed 200 >$@.log 2>&1 || { cat $@.log; exit 1; }; \
+	done
 
 fuzzers-libfuzzer: $(FUZZED:%=build/fuzz/libfuzzer/%) $(FUZZED:%=build/fuzz/%.dict)
 fuzzers-afl: $(FUZZED:%=build/fuzz/afl/%) $(FUZZED:%=build/fuzz/%.dict)
@@ -388,8 +395,8 @@ afl:
 	@$(MAKE) -s --no-print-directory $(JOBS) fuzzers-afl
 	@sh fuzz/run.sh afl $(AFL_S) $(CANARY_S) $(FUZZERS)
 
-## make corpus       what the fuzzers found, minimised, into corpus/; RECORD=yes: seeds of the suites, too
-corpus: build/fuzz/seeds $(if $(RECORD),$(RECORDED:%=build/fuzz/record/%) build/recordings)
+## make corpus       what the fuzzers found, minimised, into corpus/; RECORD=yes: what tests recorded, too
+corpus: build/fuzz/seeds $(if $(RECORD),$(RECORDED:%=build/fuzz/record/%) build/recordings build/fuzz/simulated)
 	@sh tests/need.sh fuzz
 	@$(MAKE) -s --no-print-directory $(JOBS) fuzzers-libfuzzer
 	@sh fuzz/corpus.sh $(FUZZERS)

@@ -61,10 +61,11 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 /* A block of just this size: one byte more or less is seen by the sanitizer. */
 static inline uint8_t *exact_copy(const uint8_t *bytes, size_t size)
 {
-    uint8_t *copy = malloc(size);
-    DEMAND(copy != NULL);
-    if (size > 0)
+    uint8_t *copy = calloc(1, size);
+    if (size > 0) {
+        DEMAND(copy != NULL);
         memcpy(copy, bytes, size);
+    }
     return copy;
 }
 

@@ -255,6 +255,8 @@ static inline void fake_unload(void *world, uint8_t *bytes, size_t size)
 static inline bool fake_append(void *world, int fd, const void *bytes, size_t size)
 {
     struct machine *m = world;
+    if (fd < LISTENER_FD) /* a recording goes to a real file */
+        return system_append(NULL, fd, bytes, size);
     struct inode *inode = inode_of(m->disk, fd);
     bool fails = disk_fails(m, "append");
     EXPECT(!inode->broken);
@@ -601,6 +603,10 @@ static inline void machine_free(struct machine *m)
 {
     struct shell *sh = &m->shell;
     disk_free(&m->own_disk);
+    if (sh->partial) {
+        (void)close(sh->record_fd);
+        (void)munmap(sh->partial, sh->conns * sizeof *sh->partial);
+    }
     if (sh->state)
         (void)munmap(sh->state, nascar_arena_size(&sh->limits));
     (void)munmap(sh->batch.bytes, BATCH_BYTES);
@@ -654,6 +660,7 @@ static inline bool machine_start(struct machine *m, const char *const *arguments
     helper_start(&m->shell);
     if (!journal_find(&m->shell, &reader) || !make_state(&m->shell))
         return false;
+    EXPECT(record_open(&m->shell));
     feed_entropy(&m->shell);
     if (!journal_load(&m->shell, &reader))
         return false;

@@ -7,10 +7,12 @@
  * lists are the server's truth; and when the faults end, everyone gets in,
  * chats and races within bounded time.
  *
- * usage: sim [--kept FILE] [--seconds S] [--events] [SEED [STEPS]]
+ * usage: sim [--kept FILE] [--seconds S] [--events] [--record FOLDER] [SEED [STEPS]]
  *
  * With STEPS it runs that seed alone, else SEED.0, SEED.1, ... until the time
- * is up, after those of FILE (a seed and its steps a line).
+ * is up, after those of FILE (a seed and its steps a line). Each life of a
+ * server is recorded in FOLDER, as seeds of fuzz_step; as a server that records
+ * takes input otherwise, a seed then comes to another run.
  *
  * SPDX-License-Identifier: MIT */
 #include "../nascar_server.c"
@@ -157,6 +159,8 @@ static struct {
     struct wire wire[PEERS];
     char option[40][64];
     const char *arguments[80];
+    const char *records;    /* the folder of recordings, or NULL */
+    char record[256];       /* of this life */
     bool open_accounts, small_times;
     uint32_t weight[DEEDS], weights;
     uint32_t lives;   /* of the server */
@@ -1130,6 +1134,8 @@ static void boot(void)
             sim.disk_once = false;
         }
         sim.lives++;
+        if (sim.records)
+            (void)snprintf(sim.record, sizeof sim.record, "%s/%.64s-%u.rec", sim.records, sim.seed, sim.lives);
         sim.calls = 0;
         sim.disk.fails = disk_call_fails;
         m->now_ms = 1 + (one_in(2) ? any(5000) : any64() % 10000000000u);
@@ -1833,6 +1839,10 @@ static void option(const char *key, const char *format, uint32_t value)
 
 static void choose_options(void)
 {
+    if (sim.records) {
+        option("--record", "", 0);
+        sim.arguments[1] = sim.record; /* which is another in each life */
+    }
     sim.open_accounts = !one_in(4);
     sim.small_times = !one_in(3);
     option("--max-clients", "%u", sim.actors + 6 + (one_in(2) ? 20 : 0));
@@ -1908,10 +1918,12 @@ static void run_seed(const char *seed, uint32_t steps)
 {
     int complaints = sim.complaints;
     bool tells_all = sim.tells_all;
+    const char *folder = sim.records;
     uint64_t all_turns = sim.all_turns, all_steps = sim.all_steps, all_crashes = sim.all_crashes;
     memset(&sim, 0, sizeof sim);
     sim.complaints = complaints;
     sim.tells_all = tells_all;
+    sim.records = folder;
     sim.all_turns = all_turns;
     sim.all_steps = all_steps;
     sim.all_crashes = all_crashes;
@@ -1990,6 +2002,8 @@ int main(int count, char **arguments)
             seconds = strtod(arguments[++i], NULL);
         else if (strcmp(arguments[i], "--events") == 0)
             sim.tells_all = true;
+        else if (strcmp(arguments[i], "--record") == 0 && i + 1 < count)
+            sim.records = arguments[++i];
         else if (!seed)
             seed = arguments[i];
         else
