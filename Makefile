@@ -377,7 +377,7 @@ $(RECORDED:%=build/fuzz/record/%): build/fuzz/record/%: tests/%.c fuzz/record.c 
 build/fuzz/simulated: build/gcc/sim
 	@rm -rf $@ && mkdir -p $@
 	@for seed in 1 2 3 4 5 6 7 8 9 10 11 12; do \
-	    $< --record $@ corpus.$$seed 200 >$@.log 2>&1 || { cat $@.log; exit 1; }; \
+	    $< --recordings $@ corpus.$$seed 200 >$@.log 2>&1 || { cat $@.log; exit 1; }; \
 	done
 
 fuzzers-libfuzzer: $(FUZZED:%=build/fuzz/libfuzzer/%) $(FUZZED:%=build/fuzz/%.dict)

@@ -1523,6 +1523,7 @@ struct conn {
     uint32_t out_start, out_end;
     uint32_t next_ready, next_stalled, next_doomed;
     uint32_t wheel_slot, wheel_prev, wheel_next; /* pings; slot NONE: not pinged */
+    uint32_t sess;           /* of the peer's newest directory session when it asked for its key; 0: none */
     uint32_t ticket;         /* of the verdict or record it waits for */
     uint32_t checking;       /* the account whose password is being compared */
     uint32_t player;
@@ -4353,6 +4354,8 @@ static enum failure do_skey(struct nascar *s, uint32_t c, const struct request *
 {
     struct conn *conn = conn_at(s, c);
     char text[2 + 2 * sizeof conn->skey] = "$";
+    uint32_t i = find_session_of_peer(s, conn->peer);
+    conn->sess = i != NONE ? session_at(s, i)->sess : 0;
     reply_begin(s, q, OK);
     if (s->config.skey) {
         draw(s, conn->skey, sizeof conn->skey);
@@ -4367,10 +4370,11 @@ static enum failure do_skey(struct nascar *s, uint32_t c, const struct request *
     return OK;
 }
 
-/* The directory session that a MASK tag names, or the newest of the peer's. */
+/* The directory session that a MASK tag names; without one (a sign-up has none)
+ * the one that the console came with. If it is gone, the newest of the peer's. */
 static uint32_t request_session(const struct nascar *s, uint32_t c, const struct request *q)
 {
-    uint32_t i = find_session(s, get_number(q, tag_MASK, 0));
+    uint32_t i = find_session(s, get_number(q, tag_MASK, conn_at(s, c)->sess));
     return i != NONE ? i : find_session_of_peer(s, conn_at(s, c)->peer);
 }
 
@@ -5173,6 +5177,7 @@ static enum failure do_peek(struct nascar *s, uint32_t c, const struct request *
     if (!has_tag(q, tag_NAME))
         return MISSING;
     get_name(q, tag_NAME, name);
+    p->peeked[0] = 0; /* whoever it was before: this one may not be there */
     uint32_t r = find_room(s, name);
     if (r != NONE) {
         reply_begin(s, q, OK);
@@ -9367,23 +9372,27 @@ static void hash_record(struct output_hash *hash, const uint8_t *bytes, uint32_t
     hash_bytes(&hash->records, scrubbed.bytes, scrubbed.size);
 }
 
-/* Starts a recording; the one of an earlier run is kept as FILE.old. */
+/* Starts a recording in record_fd. */
+static bool record_begin(struct shell *sh)
+{
+    uint8_t header[64];
+    sh->recorded_ms = 0;
+    sh->partial = reserve(sh->conns * sizeof *sh->partial);
+    return sh->partial && sh->sys->append(sh->world, sh->record_fd, header, script_write_header(header, &sh->limits));
+}
+
+/* The recording of an earlier run is kept as FILE.old. */
 static bool record_open(struct shell *sh)
 {
     const char *path = sh->options.record_file;
     char old[LINE_CHARS + 8];
-    uint8_t header[64];
     sh->record_fd = -1;
     if (!path[0])
         return true;
     (void)snprintf(old, sizeof old, "%s.old", path);
     (void)rename(path, old);
     sh->record_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    sh->partial = reserve(sh->conns * sizeof *sh->partial);
-    if (sh->record_fd < 0 || !sh->partial)
-        return complain(COMMAND_LINE, "record", "%s: %s", path, strerror(errno));
-    sh->recorded_ms = 0;
-    if (!system_append(NULL, sh->record_fd, header, script_write_header(header, &sh->limits)))
+    if (sh->record_fd < 0 || !record_begin(sh))
         return complain(COMMAND_LINE, "record", "%s: %s", path, strerror(errno));
     return true;
 }
@@ -9394,7 +9403,7 @@ static void record_close(struct shell *sh)
     if (!is_recording(sh) || sh->record_fd < 0)
         return;
     record_numbers(sh, SCRIPT_CHECKPOINT, sh->now_ms, output_hash_value(&sh->put_out));
-    (void)close(sh->record_fd);
+    sh->sys->close(sh->world, sh->record_fd);
 }
 
 /* ---- Steps ----------------------------------------------------------------------- */
@@ -10775,38 +10784,47 @@ static void replay_step(struct nascar *state, const struct nascar_event *e, stru
         continue; /* its verdict is in the recording */
 }
 
-/* Runs a recording again. Status 0 if each checkpoint is met and every
- * invariant holds there, 1 if not. */
-static int replay(const char *path)
+/* Runs a recording again. Returns what broke, or NULL if each checkpoint was met
+ * and every invariant held there. */
+static const char *replay_bytes(const uint8_t *bytes, size_t size, unsigned long *events, unsigned long *checkpoints)
 {
     struct nascar_limits limits = NASCAR_LIMITS_DEFAULT;
     struct script script;
     struct nascar_event e;
     struct output_hash hash = {0, 0, 0};
-    size_t size, arena_bytes;
     bool checkpoint = false;
-    unsigned long events = 0, checkpoints = 0;
     const char *broken = NULL;
-    uint8_t *bytes = read_file(path, &size);
-    if (!bytes)
-        return 1;
     script_open(&script, bytes, size, &limits);
-    arena_bytes = nascar_arena_size(&limits);
-    struct nascar *state = arena_bytes ? nascar_init(reserve(arena_bytes), arena_bytes, &limits) : NULL;
-    if (!state)
-        broken = "its limits are none that a server can have";
+    size_t arena_bytes = nascar_arena_size(&limits);
+    void *arena = arena_bytes ? reserve(arena_bytes) : NULL;
+    if (!arena)
+        return "its limits are none that a server can have, or there is no memory for them";
+    struct nascar *state = nascar_init(arena, arena_bytes, &limits);
     while (!broken && script_next(&script, &e, &checkpoint)) {
         if (!checkpoint) {
             replay_step(state, &e, &hash);
-            events++;
+            ++*events;
             continue;
         }
-        checkpoints++;
+        ++*checkpoints;
         broken = load_be64(e.bytes) == output_hash_value(&hash) ? nascar_check(state)
                                                                 : "the output differs from the recorded one";
     }
-    if (!broken && state)
+    if (!broken)
         broken = nascar_check(state);
+    (void)munmap(arena, arena_bytes);
+    return broken;
+}
+
+/* Status 0 if it ran as recorded, 1 if not. */
+static int replay(const char *path)
+{
+    unsigned long events = 0, checkpoints = 0;
+    size_t size;
+    uint8_t *bytes = read_file(path, &size);
+    if (!bytes)
+        return 1;
+    const char *broken = replay_bytes(bytes, size, &events, &checkpoints);
     free(bytes);
     if (broken) {
         (void)complain("", path, "after %lu events: %s", events, broken);

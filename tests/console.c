@@ -1051,12 +1051,23 @@ static void race_text(struct console *c, const char *payload, const char *key, s
     memcpy(c->race + offset, text, strlen(text));
 }
 
+/* It has said that it does not race `other`, and the server has not read it yet. */
+static bool has_given_up(const struct console *c, const char *other)
+{
+    const struct console_link_state *lobby = &c->link[CONSOLE_LOBBY];
+    for (size_t i = 0; i < lobby->pending.count; i++) {
+        const struct console_pending *pending = &lobby->pending.at[i];
+        if ((strcmp(pending->kind, "chal") == 0 && strcmp(pending->about, "*") == 0) ||
+            (strcmp(pending->kind, "mesg") == 0 && strcmp(pending->about, other) == 0)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void on_session(struct console *c, const char *payload)
 {
     static const char players[4][3] = {"P1", "P2", "P3", "P4"};
-    if (c->challenge != CONSOLE_ACCEPTED) {
-        mislead(c, "+ses without an accepted challenge");
-    }
     memset(c->race, 0, sizeof c->race);
     race_text(c, payload, "NAME", 0x00, 32);
     race_text(c, payload, "SELF", 0x20, 32);
@@ -1083,10 +1094,14 @@ static void on_session(struct console *c, const char *payload)
     if (strcmp(self, c->persona) != 0) {
         mislead(c, "+ses is for %s", self);
     }
-    if (strcmp(other, c->opponent) != 0) {
+    bool crossed = c->challenge != CONSOLE_ACCEPTED && has_given_up(c, other);
+    if (c->challenge != CONSOLE_ACCEPTED && !crossed) {
+        mislead(c, "+ses without an accepted challenge");
+    }
+    if (!crossed && strcmp(other, c->opponent) != 0) {
         mislead(c, "+ses names %s as the opponent, not %s", other, c->opponent);
     }
-    if (strcmp(host, c->persona) != 0 && strcmp(host, c->opponent) != 0) {
+    if (strcmp(host, c->persona) != 0 && strcmp(host, other) != 0) {
         mislead(c, "+ses names %s as the host", host);
     }
     if (strcmp(first, host) != 0) {
@@ -1095,9 +1110,11 @@ static void on_session(struct console *c, const char *payload)
     if (c->seed == 0 || address == 0 || own == 0 || when == 0 || c->race_ticket[0] == '\0') {
         mislead(c, "+ses has an empty SEED, ADDR, FROM, WHEN or AUTH");
     }
-    c->challenge = CONSOLE_RACING;
-    c->races++;
     c->play_due = true;
+    if (!crossed) {
+        c->challenge = CONSOLE_RACING;
+        c->races++;
+    }
 }
 
 static void on_play(struct console *c, const uint8_t *payload, size_t size)

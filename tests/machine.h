@@ -33,6 +33,7 @@
 #define FIRST_FD 100
 #define LISTENER_FD 50
 #define HELPER_FD 80
+#define RECORD_FD 81
 #define DISK_FD 2000
 #define INODES 256
 #define START_MS 1000
@@ -88,6 +89,8 @@ struct machine {
     struct shell shell;
     struct disk *disk, own_disk;
     uint8_t *loaded; /* what fake_load() gave */
+    bool records;    /* as with --record */
+    struct inode recording;
     struct fake_helper helper;
     uint64_t tick_us; /* each look at the clock takes so long */
     uint64_t clock_us;
@@ -251,19 +254,8 @@ static inline void fake_unload(void *world, uint8_t *bytes, size_t size)
     m->loaded = NULL;
 }
 
-/* One that fails has written half. */
-static inline bool fake_append(void *world, int fd, const void *bytes, size_t size)
+static inline void inode_append(struct inode *inode, const void *bytes, size_t size)
 {
-    struct machine *m = world;
-    if (fd < LISTENER_FD) /* a recording goes to a real file */
-        return system_append(NULL, fd, bytes, size);
-    struct inode *inode = inode_of(m->disk, fd);
-    bool fails = disk_fails(m, "append");
-    EXPECT(!inode->broken);
-    disk_trace(m->disk, disk_letter(m->disk, fd, 'A'));
-    inode->broken = fails;
-    if (fails)
-        size = m->disk->fails ? chance_below(m, (uint32_t)size + 1) : size / 2;
     if (inode->size + size >= inode->peak) {
         inode->bytes = realloc(inode->bytes, inode->size + size + 1);
         EXPECT(inode->bytes);
@@ -271,6 +263,24 @@ static inline bool fake_append(void *world, int fd, const void *bytes, size_t si
     }
     memcpy(inode->bytes + inode->size, bytes, size);
     inode->size += size;
+}
+
+/* One that fails has written half. */
+static inline bool fake_append(void *world, int fd, const void *bytes, size_t size)
+{
+    struct machine *m = world;
+    if (fd == RECORD_FD) {
+        inode_append(&m->recording, bytes, size);
+        return true;
+    }
+    struct inode *inode = inode_of(m->disk, fd);
+    bool fails = disk_fails(m, "append");
+    EXPECT(!inode->broken);
+    disk_trace(m->disk, disk_letter(m->disk, fd, 'A'));
+    inode->broken = fails;
+    if (fails)
+        size = m->disk->fails ? chance_below(m, (uint32_t)size + 1) : size / 2;
+    inode_append(inode, bytes, size);
     return !fails;
 }
 
@@ -544,6 +554,8 @@ static inline void fake_close(void *world, int fd)
     struct machine *m = world;
     if (fd == HELPER_FD)
         m->helper.running = false;
+    else if (fd == RECORD_FD)
+        m->recording.opened = false;
     else if (fd < DISK_FD)
         peer_of(m, fd)->closed = true;
     else
@@ -579,10 +591,12 @@ static inline uint64_t fake_mono_ms(void *world)
     return m->now_ms;
 }
 
+/* A clock that nobody has set begins with 1970; none shows an earlier date. */
 static inline int64_t fake_wall_s(void *world)
 {
     struct machine *m = world;
-    return 1767225600 + m->wall_offset_s + (int64_t)(fake_mono_ms(world) / 1000);
+    int64_t date_s = 1767225600 + m->wall_offset_s + (int64_t)(fake_mono_ms(world) / 1000);
+    return date_s > 0 ? date_s : 1;
 }
 
 static const struct nascar_sys fake_calls = {
@@ -603,10 +617,6 @@ static inline void machine_free(struct machine *m)
 {
     struct shell *sh = &m->shell;
     disk_free(&m->own_disk);
-    if (sh->partial) {
-        (void)close(sh->record_fd);
-        (void)munmap(sh->partial, sh->conns * sizeof *sh->partial);
-    }
     if (sh->state)
         (void)munmap(sh->state, nascar_arena_size(&sh->limits));
     (void)munmap(sh->batch.bytes, BATCH_BYTES);
@@ -617,6 +627,9 @@ static inline void machine_free(struct machine *m)
         (void)munmap(sh->place_of, sh->conns * sizeof *sh->place_of);
         (void)munmap(sh->numbers.free, sh->conns * sizeof *sh->numbers.free);
     }
+    if (sh->partial)
+        (void)munmap(sh->partial, sh->conns * sizeof *sh->partial);
+    free(m->recording.bytes);
     free(m->loaded);
     for (size_t i = 0; i < m->peers; i++) {
         free(m->peer[i].in);
@@ -660,7 +673,11 @@ static inline bool machine_start(struct machine *m, const char *const *arguments
     helper_start(&m->shell);
     if (!journal_find(&m->shell, &reader) || !make_state(&m->shell))
         return false;
-    EXPECT(record_open(&m->shell));
+    if (m->records) {
+        m->shell.record_fd = RECORD_FD;
+        m->recording.opened = true;
+        EXPECT(record_begin(&m->shell));
+    }
     feed_entropy(&m->shell);
     if (!journal_load(&m->shell, &reader))
         return false;

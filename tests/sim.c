@@ -7,12 +7,11 @@
  * lists are the server's truth; and when the faults end, everyone gets in,
  * chats and races within bounded time.
  *
- * usage: sim [--kept FILE] [--seconds S] [--events] [--record FOLDER] [SEED [STEPS]]
+ * usage: sim [--kept FILE] [--seconds S] [--events] [--recordings FOLDER] [SEED [STEPS]]
  *
  * With STEPS it runs that seed alone, else SEED.0, SEED.1, ... until the time
- * is up, after those of FILE (a seed and its steps a line). Each life of a
- * server is recorded in FOLDER, as seeds of fuzz_step; as a server that records
- * takes input otherwise, a seed then comes to another run.
+ * is up, after those of FILE (a seed and its steps a line). FOLDER gets the
+ * recording of each life of a server; the fuzzers begin with those.
  *
  * SPDX-License-Identifier: MIT */
 #include "../nascar_server.c"
@@ -37,7 +36,7 @@ _Noreturn static void sim_fail(const char *format, ...);
 #define RACES 4096u
 #define EVENTS 40u
 #define ASKED 32u
-#define MAYBES 12u
+#define MAYBES 64u
 #define USUAL_STEPS 1500u
 #define CALLS_A_STEP 2000000u /* of the system: more, and the server spins */
 
@@ -159,9 +158,7 @@ static struct {
     struct wire wire[PEERS];
     char option[40][64];
     const char *arguments[80];
-    const char *records;    /* the folder of recordings, or NULL */
-    char record[256];       /* of this life */
-    bool open_accounts, small_times;
+    bool open_accounts, small_times, records, shares; /* shares: two consoles behind one address */
     uint32_t weight[DEEDS], weights;
     uint32_t lives;   /* of the server */
     uint32_t troubles; /* with disk and helper, so far */
@@ -170,7 +167,7 @@ static struct {
     uint32_t crash_in; /* calls; 0: not */
     jmp_buf crashed;
     uint32_t calls;
-    uint64_t hash, all_turns, all_steps, all_crashes;
+    uint64_t hash;
     char event[EVENTS][200];
     uint32_t events;
 
@@ -181,9 +178,16 @@ static struct {
     uint32_t letters;
     struct kept_race race[RACES];
     uint32_t races;
-    bool tells_all; /* each event, not only the last ones */
-    int complaints; /* a file that takes what a start complains of */
 } sim;
+
+/* Of all seeds. */
+static struct {
+    uint64_t turns, steps, crashes, checkpoints; /* checkpoints: of recordings that ran again */
+} tally;
+
+static bool tells_all;  /* each event, not only the last ones */
+static int complaints;  /* a file that takes what a start complains of */
+static const char *recordings; /* a folder for them, or NULL */
 
 /* ---- Chance, events, failure --------------------------------------------------- */
 
@@ -224,7 +228,7 @@ static void event(const char *format, ...)
     (void)vsnprintf(text + n, sizeof sim.event[0] - (size_t)n, format, arguments);
     va_end(arguments);
     sim.hash = hash_more(sim.hash, text, strlen(text));
-    if (sim.tells_all)
+    if (tells_all)
         printf("  %s\n", text);
 }
 
@@ -1087,7 +1091,34 @@ static void run(uint64_t ms)
         sim.latest_s = server()->wall_s;
     log_events(m);
     sim.troubles += m->shell.journal.fd < 0;
-    sim.all_turns++;
+    tally.turns++;
+}
+
+static void write_recording(const struct inode *recording)
+{
+    char path[512];
+    (void)snprintf(path, sizeof path, "%s/%s-%u.rec", recordings, sim.seed, sim.lives);
+    FILE *file = fopen(path, "wb");
+    if (!file || fwrite(recording->bytes, 1, recording->size, file) != recording->size || fclose(file) != 0) {
+        printf("sim: %s cannot be written\n", path);
+        exit(1);
+    }
+}
+
+/* What was recorded runs again to the same end. */
+static void replay_life(struct machine *m)
+{
+    unsigned long events = 0, checkpoints = 0;
+    if (m->recording.size == 0)
+        return;
+    if (m->recording.opened)
+        record_close(&m->shell);
+    const char *broken = replay_bytes(m->recording.bytes, m->recording.size, &events, &checkpoints);
+    if (broken)
+        FAIL("the recording, after %lu events: %s", events, broken);
+    tally.checkpoints += checkpoints;
+    if (recordings)
+        write_recording(&m->recording);
 }
 
 static void machine_gone(bool power)
@@ -1108,10 +1139,11 @@ static void machine_gone(bool power)
         a->stalled_until_ms = 0;
     }
     sim.offset_ms += m->now_ms;
+    replay_life(m);
     machine_free(m);
     sim.machine = NULL;
     memset(sim.wire, 0, sizeof sim.wire);
-    sim.all_crashes++;
+    tally.crashes++;
 }
 
 /* Starts on what is there. A disk that fails may stop it; one that does not must not. */
@@ -1134,8 +1166,6 @@ static void boot(void)
             sim.disk_once = false;
         }
         sim.lives++;
-        if (sim.records)
-            (void)snprintf(sim.record, sizeof sim.record, "%s/%.64s-%u.rec", sim.records, sim.seed, sim.lives);
         sim.calls = 0;
         sim.disk.fails = disk_call_fails;
         m->now_ms = 1 + (one_in(2) ? any(5000) : any64() % 10000000000u);
@@ -1144,13 +1174,14 @@ static void boot(void)
         m->chance = (uint32_t)any64();
         m->at_read = at_read;
         m->at_write = at_write;
+        m->records = sim.records;
         m->tick_us = one_in(3) ? any(4000) : 0;
         m->ragged = !sim.quiet && one_in(2);
         m->one_in = !sim.quiet && one_in(3) ? 4 + any(30) : 0;
         m->hide_one_in = !sim.quiet && one_in(2) ? 2 + any(6) : 0;
-        (void)lseek(sim.complaints, 0, SEEK_SET);
+        (void)lseek(complaints, 0, SEEK_SET);
         int usual = dup(STDERR_FILENO);
-        (void)dup2(sim.complaints, STDERR_FILENO);
+        (void)dup2(complaints, STDERR_FILENO);
         bool good = machine_start(m, sim.arguments);
         (void)dup2(usual, STDERR_FILENO);
         (void)close(usual);
@@ -1158,8 +1189,8 @@ static void boot(void)
         if (good)
             break;
         char text[256] = "";
-        (void)lseek(sim.complaints, 0, SEEK_SET);
-        ssize_t n = read(sim.complaints, text, sizeof text - 1);
+        (void)lseek(complaints, 0, SEEK_SET);
+        ssize_t n = read(complaints, text, sizeof text - 1);
         text[n > 0 ? n : 0] = 0;
         text[strcspn(text, "\n")] = 0;
         if (troubles == sim.troubles)
@@ -1401,7 +1432,9 @@ static void act_inside(struct actor *a, uint32_t own, enum deed deed)
             console_request(c, CONSOLE_BUDDY, "PSET", one_in(2) ? "SHOW=AWAY\nSTAT=x\nPROD=y\n" : "SHOW=CHAT\nSTAT=\nPROD=z\n");
         break;
     case DO_BUDDY_LEAVES:
-        if (buddy && a->link[CONSOLE_BUDDY]) {
+        if (buddy && one_in(3)) {
+            console_request(c, CONSOLE_BUDDY, "DISC", ""); /* the server hangs up */
+        } else if (buddy && a->link[CONSOLE_BUDDY]) {
             let_go(a, CONSOLE_BUDDY, one_in(2));
             console_link_closed(c, CONSOLE_BUDDY);
         }
@@ -1839,10 +1872,6 @@ static void option(const char *key, const char *format, uint32_t value)
 
 static void choose_options(void)
 {
-    if (sim.records) {
-        option("--record", "", 0);
-        sim.arguments[1] = sim.record; /* which is another in each life */
-    }
     sim.open_accounts = !one_in(4);
     sim.small_times = !one_in(3);
     option("--max-clients", "%u", sim.actors + 6 + (one_in(2) ? 20 : 0));
@@ -1850,7 +1879,9 @@ static void choose_options(void)
     option("--rate", "%u", one_in(2) ? 0 : 10 + any(20));
     option("--hash-cost", "%u", 4);
     option("--accounts", sim.open_accounts ? "open" : "register", 0);
-    option("--skey", one_in(4) ? "off" : "on", 0);
+    bool masks = one_in(4);
+    option("--skey", masks ? "off" : "on", 0);
+    sim.shares = sim.shares && !masks; /* a sign-up does not say which mask it used */
     option("--per-address", "%u", 100000);
     option("--logins-per-address", "%u", 100000);
     option("--accounts-per-address", "%u", 100000);
@@ -1916,22 +1947,14 @@ static void one_step(void)
 
 static void run_seed(const char *seed, uint32_t steps)
 {
-    int complaints = sim.complaints;
-    bool tells_all = sim.tells_all;
-    const char *folder = sim.records;
-    uint64_t all_turns = sim.all_turns, all_steps = sim.all_steps, all_crashes = sim.all_crashes;
     memset(&sim, 0, sizeof sim);
-    sim.complaints = complaints;
-    sim.tells_all = tells_all;
-    sim.records = folder;
-    sim.all_turns = all_turns;
-    sim.all_steps = all_steps;
-    sim.all_crashes = all_crashes;
     (void)snprintf(sim.seed, sizeof sim.seed, "%s", seed);
     sim.chance = hash_more(0xCBF29CE484222325u, seed, strlen(seed));
     sim.hash = 0xCBF29CE484222325u;
     sim.steps = steps;
     sim.ms = 1000;
+    sim.records = recordings || sim.chance % 4 == 0;
+    sim.shares = sim.chance % 5 == 0;
     sim.actors = 2 + any(one_in(3) ? ACTORS - 1 : one_in(2) ? 15 : 5);
     choose_options();
     choose_weights();
@@ -1941,7 +1964,7 @@ static void run_seed(const char *seed, uint32_t steps)
     for (uint32_t i = 0; i < sim.actors; i++) {
         sim.actor[i].console = console_new((uint32_t)any64());
         sim.actor[i].console->habits.endures = true;
-        sim.actor[i].ip = 0xC6336401u + i;
+        sim.actor[i].ip = 0xC6336401u + (sim.shares ? i / 2 : i);
     }
     for (sim.step = 1; sim.step <= steps; sim.step++) {
         if (setjmp(sim.crashed) != 0)
@@ -1950,9 +1973,9 @@ static void run_seed(const char *seed, uint32_t steps)
             one_step();
     }
     everyone_gets_through();
-    sim.all_steps += steps;
+    tally.steps += steps;
     machine_gone(false);
-    sim.all_crashes--;
+    tally.crashes--;
     for (uint32_t i = 0; i < sim.actors; i++) {
         console_free(sim.actor[i].console);
         for (int k = 0; k < CONSOLE_LINKS; k++)
@@ -2001,9 +2024,9 @@ int main(int count, char **arguments)
         else if (strcmp(arguments[i], "--seconds") == 0 && i + 1 < count)
             seconds = strtod(arguments[++i], NULL);
         else if (strcmp(arguments[i], "--events") == 0)
-            sim.tells_all = true;
-        else if (strcmp(arguments[i], "--record") == 0 && i + 1 < count)
-            sim.records = arguments[++i];
+            tells_all = true;
+        else if (strcmp(arguments[i], "--recordings") == 0 && i + 1 < count)
+            recordings = arguments[++i];
         else if (!seed)
             seed = arguments[i];
         else
@@ -2012,7 +2035,7 @@ int main(int count, char **arguments)
     (void)signal(SIGABRT, on_fatal);
     (void)signal(SIGSEGV, on_fatal);
     (void)signal(SIGFPE, on_fatal);
-    sim.complaints = memfd_create("complaints", MFD_CLOEXEC);
+    complaints = memfd_create("complaints", MFD_CLOEXEC);
     if (kept)
         seeds += run_kept(kept);
     if (seed && steps) {
@@ -2027,8 +2050,8 @@ int main(int count, char **arguments)
         run_seed(text, USUAL_STEPS);
     }
     double spent = seconds_now() - began;
-    printf("sim: %u seeds, %llu steps, %llu turns, %llu crashes and stops, %.0f steps/s, 0 failed\n", seeds,
-           (unsigned long long)sim.all_steps, (unsigned long long)sim.all_turns, (unsigned long long)sim.all_crashes,
-           spent > 0 ? (double)sim.all_steps / spent : 0.0);
+    printf("sim: %u seeds, %llu steps, %llu turns, %llu crashes and stops, %llu checkpoints replayed, %.0f steps/s, 0 failed\n",
+           seeds, (unsigned long long)tally.steps, (unsigned long long)tally.turns, (unsigned long long)tally.crashes,
+           (unsigned long long)tally.checkpoints, spent > 0 ? (double)tally.steps / spent : 0.0);
     return 0;
 }

@@ -347,6 +347,21 @@ START_TEST(a_peeked_player_who_has_gone_is_not_challenged)
 }
 END_TEST
 
+/* Whoever peeked at another since, who is not there, means nobody. */
+START_TEST(only_the_last_peek_counts)
+{
+    static const char *const others[] = {"NAME=Nobody\n", "NAME=East\n"};
+    take_places("East", "East");
+    SUCCEEDS(raw_ask(ann, "peek", "NAME=Bob\n"));
+    (void)raw_ask(ann, "peek", others[_i]);
+    forget_all(w);
+    say(ann, "auxi", "TEXT=" TOKEN "\n");
+    GOT(ann, "auxi +usr");
+    ck_assert_str_eq(got_text(frame_at(ann, 1), "X"), TOKEN);
+    ck_assert_uint_eq(words(bob, NULL), 0);
+}
+END_TEST
+
 START_TEST(only_a_token_of_ones_own_challenges)
 {
     static const char *const texts[] = {"1_2_Cid_Bob", "1_2_AnnBob", "1_2_Ann_Bo", "Ann_Bob_1",
@@ -1496,6 +1511,7 @@ int main(void)
     tcase_add_loop_test(offers, a_bad_token_is_refused, 0, 9 * ENTRIES);
     tcase_add_loop_test(offers, a_challenge_to_nobody_is_refused, 0, 6);
     tcase_add_test(offers, a_peeked_player_who_has_gone_is_not_challenged);
+    tcase_add_loop_test(offers, only_the_last_peek_counts, 0, 2);
     tcase_add_loop_test(offers, only_a_token_of_ones_own_challenges, 0, 7);
     tcase_add_test(offers, names_with_underscores_are_found_in_a_token);
     tcase_add_loop_test(offers, an_ignored_challenger_gets_bloc, 0, ENTRIES);

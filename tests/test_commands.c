@@ -822,6 +822,21 @@ START_TEST(a_sign_up_may_come_in_the_mask_form)
 }
 END_TEST
 
+/* A sign-up takes minutes and names no MASK. Another console of the household
+ * may ask the directory meanwhile. */
+START_TEST(a_sign_up_in_the_mask_form_is_not_disturbed_from_next_door)
+{
+    struct raw *directory = raw_open(w, 0);
+    char mask[64];
+    (void)snprintf(mask, sizeof mask, "%.63s", got_raw(raw_ask(directory, "@dir", DIR_REQUEST), "MASK"));
+    struct raw *r = raw_open(w, directory->ip);
+    greet(r);
+    (void)raw_ask(raw_open(w, directory->ip), "@dir", DIR_REQUEST);
+    SUCCEEDS(raw_ask(r, "acct", credentials("Ann", masked(mask, "secret"), "")));
+    can_log_in("Ann", "secret");
+}
+END_TEST
+
 START_TEST(mail_is_kept_as_written)
 {
     static const char *const mails[] = {"a b=c:\"d%e' NAME=Bob\nPERS=x", "100%25", "'quoted'"};
@@ -2850,6 +2865,7 @@ int main(void)
     tcase_add_test(signing_up, a_sign_up_makes_an_account_and_is_a_login);
     tcase_add_test(signing_up, a_sign_up_needs_no_more_than_a_name_and_a_password);
     tcase_add_test(signing_up, a_sign_up_may_come_in_the_mask_form);
+    tcase_add_test(signing_up, a_sign_up_in_the_mask_form_is_not_disturbed_from_next_door);
     tcase_add_loop_test(signing_up, mail_is_kept_as_written, 0, 3);
     tcase_add_loop_test(signing_up, a_taken_name_is_dupl_with_free_ones_if_asked, 0, 4);
     tcase_add_loop_test(signing_up, names_have_2_to_16_or_12_letters_digits_and_a_few_signs, 0, COUNT(names));
