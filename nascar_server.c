@@ -91,6 +91,7 @@
 #define LOG_BYTES 16384u
 
 static_assert(NEWS_CHARS == 242, "as config_set says");
+static_assert(PING_SLOTS >= 2, "a wheel has two halves");
 static_assert(OUTBOX_BYTES >= REPLY_BYTES + CHAT_BYTES + ROW_BYTES, "an empty outbox takes chat and rows");
 static_assert(REPLY_BYTES >= FRAME_OUT_BYTES + 1024, "a reply, and what follows it");
 static_assert(CHAT_BYTES >= HEADER_BYTES + 6 * CHAT_CHARS + 200, "an escaped byte takes three");
