@@ -27,7 +27,7 @@ RELEASE  = $(call release,$(CC),build/libc.flags)
 
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
-.PHONY: run test test-core test-live test-cross hostile bench coverage recordings core-checks all-checks cross-checks cross help clean distclean FORCE sim sim-kept fuzz afl corpus fuzzers-libfuzzer fuzzers-afl prove mutants
+.PHONY: analyse analysis-checks run test test-core test-live test-cross hostile bench coverage recordings core-checks all-checks cross-checks cross help clean distclean FORCE sim sim-kept fuzz afl corpus fuzzers-libfuzzer fuzzers-afl prove mutants
 
 ## make              build ./nascar_server: static, stripped, from one file
 nascar_server: $(SERVER) Makefile build/libc.flags
@@ -46,6 +46,8 @@ run: nascar_server
 #   gcc       as it is, and under valgrind
 #   asan      by clang with the address and undefined-behaviour sanitizers
 #   uchar     with char unsigned, as on ARM and MIPS
+# There is a fourth, msan, by clang with the memory sanitizer: not for suites, as
+# Check is not made for it, but for what drives the server without Check.
 # A suite whose name begins with test_shell gets the server's lower half too,
 # with its main() renamed to nascar_main().
 
@@ -58,10 +60,11 @@ CHECK_FLAGS = $(shell pkg-config --cflags --libs check) -lcrypt
 build/gcc/%:   TEST_CC = gcc
 build/asan/%:  TEST_CC = clang -fsanitize=address,undefined -fno-sanitize-recover=all
 build/uchar/%: TEST_CC = gcc -funsigned-char
+build/msan/%:  TEST_CC = clang -fsanitize=memory
 
 # and in emulation, on two other processors (see there).
 EMULATED = mips armhf
-WAYS     = gcc asan uchar $(EMULATED)
+WAYS     = gcc asan uchar msan $(EMULATED)
 
 BUILDING = @mkdir -p $(@D) && echo "Building $@"
 
@@ -85,7 +88,7 @@ build/gcc/live build/gcc/durable: tests/$$(@F).c build/gcc/console.o $(HEADERS)
 	$(BUILDING)
 	@$(TEST_CC) $(TEST_FLAGS) -o $@ $< $(filter %.o,$^)
 
-build/gcc/sim build/asan/sim: tests/sim.c $$(@D)/console.o tests/machine.h $(HEADERS)
+build/gcc/sim build/asan/sim build/msan/sim: tests/sim.c $$(@D)/console.o tests/machine.h $(HEADERS)
 	$(BUILDING)
 	@$(TEST_CC) $(TEST_FLAGS) -Dmain=nascar_main -o $@ $< $(filter %.o,$^) -lcrypt
 
@@ -132,6 +135,20 @@ build/log/valgrind.%: build/gcc/% FORCE
 build/log/same.%: build/log/gcc.test_transcript build/log/%.test_transcript FORCE
 	$(RUN) cmp build/log/gcc.test_transcript.bytes build/log/$*.test_transcript.bytes
 
+# No value is used that nobody wrote: the corpora, a recording, simulations with crashes.
+build/msan/nascar_server: $(SERVER) Makefile
+	$(BUILDING)
+	@$(TEST_CC) $(TEST_FLAGS) -o $@ nascar_server.c -lcrypt
+
+build/log/msan.%: build/msan/% FORCE
+	$(RUN) $<
+
+build/log/msan.sim: build/msan/sim FORCE
+	$(RUN) sh -c 'for seed in 1 2 3 4 5 6; do $< msan.$$seed 2000 || exit 1; done'
+
+build/log/msan.replay: build/msan/nascar_server FORCE
+	$(RUN) $(call replay,$<)
+
 # Neither compiler warns about the file, whole or as the core alone, and the
 # release build does not with musl's headers.
 build/log/warnings.%: FORCE
@@ -142,9 +159,6 @@ build/log/warnings-core.%: FORCE
 
 build/log/warnings-release: build/libc.flags FORCE
 	$(RUN) $(RELEASE) -Werror -o build/warnings-release
-
-build/log/tidy: FORCE
-	$(RUN) clang-tidy --quiet nascar_server.c -- $(STD)
 
 build/log/embed: build/gcc/embed FORCE
 	$(RUN) build/gcc/embed
@@ -164,16 +178,20 @@ build/log/live-durable: build/gcc/durable nascar_server FORCE
 build/log/live-hostile: build/gcc/hostile nascar_server FORCE
 	$(RUN) build/gcc/hostile ./nascar_server --ms 1200
 
-# Recordings of older runs end as they did then (make recordings).
+# Recordings of older runs end as they did then (make recordings). One without
+# any checkpoint is none: its format is an older one.
+replay = sh -c 'for file in tests/data/*.rec $2; do echo "$$file" && $1 replay "$$file" >$@.said && cat $@.said && \
+    grep -q " [1-9][0-9]* checkpoints" $@.said || exit 1; done'
+
 build/log/replay: nascar_server FORCE
-	$(RUN) sh -c 'for file in tests/data/*.rec; do echo "$$file" && ./nascar_server replay "$$file" || exit 1; done'
+	$(RUN) $(call replay,./nascar_server)
 
 core-checks: $(SUITES:%=build/log/gcc.%)
 
-all-checks: core-checks build/log/tidy build/log/binary build/log/warnings-release build/log/embed build/log/exports build/log/replay \
+all-checks: core-checks build/log/binary build/log/warnings-release build/log/embed build/log/exports build/log/replay \
     $(foreach compiler,gcc clang,build/log/warnings.$(compiler) build/log/warnings-core.$(compiler)) \
     $(foreach way,asan uchar valgrind,$(SUITES:%=build/log/$(way).%)) \
-    $(foreach way,gcc asan,$(FUZZERS:%=build/log/$(way).%)) \
+    $(foreach way,gcc asan msan,$(FUZZERS:%=build/log/$(way).%)) build/log/msan.sim build/log/msan.replay \
     build/log/same.asan build/log/same.uchar
 
 # What does not compile counts as one failure, and the rest still runs. Without
@@ -339,11 +357,11 @@ AFL        = AFL_QUIET=1 AFL_USE_ASAN=1 AFL_USE_UBSAN=1 afl-clang-fast $(FUZZ_FL
 
 FUZZ_HEADERS = $(wildcard fuzz/*.h) $(SERVER) Makefile
 
-$(call in,gcc asan,standalone.o): fuzz/standalone.c Makefile
+$(call in,gcc asan msan,standalone.o): fuzz/standalone.c Makefile
 	$(BUILDING)
 	@$(TEST_CC) $(TEST_FLAGS) -c -o $@ $<
 
-$(call in,gcc asan,$(FUZZERS)): fuzz/$$(@F).c $$(@D)/standalone.o $(FUZZ_HEADERS)
+$(call in,gcc asan msan,$(FUZZERS)): fuzz/$$(@F).c $$(@D)/standalone.o $(FUZZ_HEADERS)
 	$(BUILDING)
 	@$(TEST_CC) $(TEST_FLAGS) -o $@ $< $(filter %.o,$^) -lcrypt
 
@@ -462,7 +480,7 @@ build/recordings: build/gcc/live nascar_server
 	@LIVE_RECORDINGS=$@ build/gcc/live ./nascar_server two_players
 
 build/log/replay.%: build/%/nascar_server build/recordings FORCE
-	$(RUN) sh -c 'for file in build/recordings/*.rec tests/data/*.rec; do echo "$$file" && $(QEMU-$*) $< replay "$$file" || exit 1; done'
+	$(RUN) $(call replay,$(QEMU-$*) $<,build/recordings/*.rec)
 
 cross-checks: build/log/same.asan $(EMULATED:%=build/log/replay.%) $(foreach target,$(EMULATED),\
     $(SUITES:%=build/log/$(target).%) build/log/same.$(target) build/log/binary.$(target))
@@ -491,6 +509,36 @@ cross:
 prove:
 	@sh tests/need.sh prove
 	@sh tests/prove.sh nascar_server.c build/prove
+
+build/log/tidy: FORCE
+	$(RUN) clang-tidy --quiet nascar_server.c -- $(STD)
+
+# clang's analyzer, apart from .clang-tidy's checks as it takes minutes. Off are
+#   DeprecatedOrUnsafeBufferHandling   it wants Annex K's memmove_s, which no C library here has
+#   Padding                            an order of members that a reader follows is worth 32 bytes
+build/log/clang-analyzer: FORCE
+	$(RUN) clang-tidy --quiet nascar_server.c \
+	    --checks='-*,clang-analyzer-*,-*.DeprecatedOrUnsafeBufferHandling,-*.performance.Padding' -- $(STD)
+
+# gcc's. With inlining it sees more.
+build/log/gcc-analyzer: FORCE
+	$(RUN) gcc $(STD) -O1 -fanalyzer -Werror -c -o build/analyzer.o nascar_server.c
+
+build/log/cppcheck: FORCE
+	$(RUN) cppcheck --quiet --std=c11 --enable=warning,style,performance,portability --error-exitcode=1 \
+	    --suppressions-list=tests/cppcheck.txt nascar_server.c
+
+build/log/shellcheck: FORCE
+	$(RUN) shellcheck $(wildcard tests/*.sh fuzz/*.sh contrib/*.sh) .ci/run
+
+analysis-checks: $(addprefix build/log/,clang-analyzer gcc-analyzer tidy cppcheck shellcheck)
+
+## make analyse      clang-tidy, clang's and gcc's analyzers, cppcheck, shellcheck: no finding
+analyse:
+	@sh tests/need.sh analyse
+	$(START)
+	@CHECK_TIMEOUT_S=900 $(MAKE) $(KEEP_GOING) $(JOBS) analysis-checks $(BROKEN)
+	@sh tests/total.sh
 
 # ---- The rest ----------------------------------------------------------------
 

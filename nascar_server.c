@@ -409,15 +409,13 @@ static void copy_text(char *out, size_t out_bytes, const char *text)
  * The console's roster cuts at @ and / and skips a name with a dot. */
 static bool valid_name(const char *name, size_t max)
 {
-    size_t n = strlen(name);
-    if (n < 2 || n > max)
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        uint8_t c = (uint8_t)name[i];
+    size_t n = 0;
+    for (; name[n]; n++) {
+        uint8_t c = (uint8_t)name[n];
         if (!is_letter(c) && !is_digit(c) && !strchr("_-{}[]", c))
             return false;
     }
-    return true;
+    return n >= 2 && n <= max;
 }
 
 /* Rooms: printable, no space at either end, no control byte to confuse a log. */
@@ -2103,6 +2101,7 @@ static uint32_t find_race(const struct nascar *s, const uint8_t ticket[16])
 /* Personas by the first two characters of their names, for USCH. */
 static uint64_t hash_prefix(const struct nascar *s, const char *name)
 {
+    assert(name[0] && name[1]);
     return hash_numbers(s, lower((uint8_t)name[0]), lower((uint8_t)name[1]));
 }
 
@@ -5509,15 +5508,13 @@ static uint32_t result_sum(const struct result *r)
 
 static bool read_ticket(const char *hex, uint8_t *out, size_t size)
 {
-    if (strlen(hex) != 2 * size)
-        return false;
     for (size_t i = 0; i < size; i++) {
-        int high = hex_value((uint8_t)hex[2 * i]), low = hex_value((uint8_t)hex[2 * i + 1]);
-        if (high < 0 || low < 0)
+        int high = hex_value((uint8_t)hex[2 * i]), low = high < 0 ? -1 : hex_value((uint8_t)hex[2 * i + 1]);
+        if (low < 0)
             return false;
         out[i] = (uint8_t)(high << 4 | low);
     }
-    return true;
+    return hex[2 * size] == 0;
 }
 
 static void put_figures(struct outgoing *f, enum tag tag, const struct figures *figures)
@@ -6889,6 +6886,8 @@ static bool get_figures(const struct request *q, enum tag tag, struct figures *f
 {
     char text[7 * 11 + 1];
     uint32_t values[7], at = 0, size = get_text(q, tag, text, sizeof text);
+    if (size >= sizeof text) /* cut: no figures that were written */
+        return false;
     for (int i = 0; i < 7; i++) {
         if (at >= size || !is_digit((uint8_t)text[at]))
             return false;
@@ -8736,17 +8735,19 @@ static bool script_next(struct script *x, struct nascar_event *e, bool *checkpoi
         e->conn = (uint32_t)read_varint(x) - 1;
         x->mono_ms += read_varint(x) & UINT32_MAX;
         uint64_t size = read_varint(x);
-        size = size < x->size - x->at ? size : x->size - x->at;
-        size = size < UINT32_MAX ? size : UINT32_MAX;
+        if (size > x->size - x->at)
+            size = x->size - x->at;
+        if (size > UINT32_MAX)
+            size = UINT32_MAX;
         e->bytes = x->bytes + x->at;
         e->size = (uint32_t)size;
         x->at += (size_t)size;
         if (type == SCRIPT_WALL) {
-            x->wall_s = e->size == 8 ? (int64_t)(load_be64(e->bytes) & INT64_MAX) : x->wall_s;
+            x->wall_s = size == 8 ? (int64_t)(load_be64(e->bytes) & INT64_MAX) : x->wall_s;
             continue;
         }
         *checkpoint = type == SCRIPT_CHECKPOINT;
-        if (*checkpoint && e->size != 8)
+        if (*checkpoint && size != 8)
             continue;
         e->type = *checkpoint ? NASCAR_CLOCK : (enum nascar_event_type)type;
         e->mono_ms = x->mono_ms;
@@ -8837,8 +8838,10 @@ static void stand_in_transformed(const struct nascar *s, uint32_t c, const struc
         ssc2_encode(conn_at(s, c)->skey, sizeof conn_at(s, c)->skey, plain, out);
     else if (text[0] == '$' && failure == OK)
         mask_encode(session_at(s, request_session(s, c, q))->mask, plain, out);
+    else if (text[0] == '$' && size < sizeof text)
+        copy_text(out, 3, "$!");
     else
-        copy_text(out, 3, text[0] == '$' && size < sizeof text ? "$!" : size > 0 ? "!" : "");
+        copy_text(out, 2, size > 0 ? "!" : "");
     wipe(text, sizeof text);
     wipe(password, sizeof password);
 }
@@ -9030,7 +9033,7 @@ static bool set_core(struct options *o, const char *where, const char *key, cons
  * as "FILE:LINE: "; until one is refused. `where` and `key` name the file's own
  * option if it cannot be read. */
 static bool read_lines(struct options *o, const char *where, const char *key, const char *path,
-                       bool take(struct options *, const char *place, const char *line))
+                       bool take(struct options *, const char *, const char *))
 {
     char line[LINE_CHARS + 2], place[512];
     FILE *file = fopen(path, "r");

@@ -6,6 +6,7 @@
 #        sh tests/need.sh all      what `make test` uses
 #        sh tests/need.sh fuzz     what `make fuzz` and `make afl` use
 #        sh tests/need.sh prove    what `make prove` uses
+#        sh tests/need.sh analyse  what `make analyse` uses
 #        sh tests/need.sh cross mips armhf           what `make cross` uses
 #        sh tests/need.sh test-cross mips armhf      what `make test-cross` uses
 set -u
@@ -52,16 +53,21 @@ look() {
         for target; do need_cross "$target"; done
         return
     fi
+    need gcc gcc --version
     if [ "$1" = prove ]; then
         need frama-c-base frama-c -version
         need why3 why3 --version
         need cvc4 cvc4 --version
-        need z3 z3 --version
         return
     fi
-    need gcc gcc --version
     need libc6-dev links gcc -include stdio.h
     need libcrypt-dev links gcc -include crypt.h
+    if [ "$1" = analyse ]; then
+        need clang-tidy clang-tidy --version
+        need cppcheck cppcheck --version
+        need shellcheck shellcheck --version
+        return
+    fi
     need pkg-config pkg-config --version
     need check pkg-config --exists check
     [ "$1" = core ] && return
@@ -79,7 +85,6 @@ look() {
         need afl++-clang compiles_fuzzer afl-clang-fast
         return
     fi
-    need clang-tidy clang-tidy --version
     need valgrind valgrind -q true
     need strace strace -V
     need llvm runs llvm-cov

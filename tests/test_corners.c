@@ -1159,6 +1159,8 @@ END_TEST
 
 /* ---- Records that nobody has written ----------------------------------------------------------- */
 
+#define ONES_40 "1111111111111111111111111111111111111111"
+
 START_TEST(a_record_that_cannot_be_is_passed_over)
 {
     static const struct {
@@ -1178,7 +1180,8 @@ START_TEST(a_record_that_cannot_be_is_passed_over)
         {"race", "AUTH=xyz\nHOST=Ann\n"}, {"race", ""}, {"rank", "AUTH=xyz\nHOST=Ann\nP1=1,1,0,0,1500,0,1\n"},
         {"rank", "AUTH=00000000000000000000000000000000\nHOST=Ann\nP1=1,1,0,0\n"},
         {"rank", "AUTH=00000000000000000000000000000000\nHOST=Eve\nP1=1,1,0,0,1500,0,1\n"},
-        {"stat", "PERS=Ann\nP1=1,x\n"}, {"stat", "PERS=Ann\n"}, {"line", "ID=1\nINDEX=0\nTEXT=x\n"}, {"what", "PERS=Ann\n"},
+        {"stat", "PERS=Ann\nP1=1,x\n"}, {"stat", "PERS=Ann\n"},
+        {"stat", "PERS=Ann\nP1=" ONES_40 ONES_40 "\n"}, {"line", "ID=1\nINDEX=0\nTEXT=x\n"}, {"what", "PERS=Ann\n"},
     };
     keep_account("Ann", "Ann,averyverylongname");
     keep_account("Four", "Four,Four1,Four2,Four3");
