@@ -75,6 +75,9 @@
 #ifndef PRESENCES_SPARE
 #define PRESENCES_SPARE 64u    /* for those who have left a room and are not told yet */
 #endif
+#ifndef PING_SLOTS
+#define PING_SLOTS 60u         /* PROTOCOL 7: pings are spread over the period */
+#endif
 
 #define HEADER_BYTES 12u
 #define INBOX_BYTES 2048u      /* PROTOCOL 1: one frame of up to 2 KiB */
@@ -88,6 +91,7 @@
 #define LOG_BYTES 16384u
 
 static_assert(NEWS_CHARS == 242, "as config_set says");
+static_assert(PING_SLOTS >= 2, "a wheel has two halves");
 static_assert(OUTBOX_BYTES >= REPLY_BYTES + CHAT_BYTES + ROW_BYTES, "an empty outbox takes chat and rows");
 static_assert(REPLY_BYTES >= FRAME_OUT_BYTES + 1024, "a reply, and what follows it");
 static_assert(CHAT_BYTES >= HEADER_BYTES + 6 * CHAT_CHARS + 200, "an escaped byte takes three");
@@ -98,7 +102,6 @@ static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a ro
  * (@dir: four tries for SESS, and MASK; ACPT: SEED and AUTH), and the key. */
 #define STEP_ENTROPY 64u
 
-#define PING_SLOTS 60u         /* PROTOCOL 7: pings are spread over the period */
 #define PING_BATCH_MS 500u     /* at most two batches a second */
 #define THROTTLE_MS 250u       /* how often input over its rate is tried again */
 #define SLOW_MS 30000u         /* a reader stuck for so long is closed */
@@ -262,35 +265,29 @@ static inline uint64_t rotate(uint64_t v, unsigned bits)
     return v << bits | v >> (64 - bits);
 }
 
-static inline void sip_round(uint64_t v[4])
-{
-    v[0] += v[1]; v[1] = rotate(v[1], 13); v[1] ^= v[0]; v[0] = rotate(v[0], 32);
-    v[2] += v[3]; v[3] = rotate(v[3], 16); v[3] ^= v[2];
-    v[0] += v[3]; v[3] = rotate(v[3], 21); v[3] ^= v[0];
-    v[2] += v[1]; v[1] = rotate(v[1], 17); v[1] ^= v[2]; v[2] = rotate(v[2], 32);
-}
-
 /* SipHash-2-4, so that nobody who chooses names chooses collisions. */
-static uint64_t siphash(const uint8_t key[16], const uint8_t *data, size_t size)
+static uint64_t siphash(const uint64_t key[2], const uint8_t *data, size_t size)
 {
-    uint64_t k0 = load_le64(key), k1 = load_le64(key + 8);
-    uint64_t v[4] = {k0 ^ 0x736f6d6570736575u, k1 ^ 0x646f72616e646f6du,
-                     k0 ^ 0x6c7967656e657261u, k1 ^ 0x7465646279746573u};
-    uint8_t last[8] = {0};
+    uint64_t a = key[0] ^ 0x736f6d6570736575u, b = key[1] ^ 0x646f72616e646f6du,
+             c = key[0] ^ 0x6c7967656e657261u, d = key[1] ^ 0x7465646279746573u;
+    uint64_t last = (uint64_t)size << 56;
     size_t whole = size - size % 8;
-    if (size > whole)
-        memcpy(last, data + whole, size - whole);
-    last[7] = (uint8_t)size;
+    for (size_t i = whole; i < size; i++)
+        last |= (uint64_t)data[i] << 8 * (i - whole);
     for (size_t i = 0; i <= whole + 8; i += 8) { /* the words, the last of them, and the end */
         bool ends = i > whole;
-        uint64_t m = i < whole ? load_le64(data + i) : ends ? 0 : load_le64(last);
-        v[3] ^= m;
-        v[2] ^= ends ? 0xff : 0;
-        for (int rounds = ends ? 4 : 2; rounds > 0; rounds--)
-            sip_round(v);
-        v[0] ^= m;
+        uint64_t m = i < whole ? load_le64(data + i) : ends ? 0 : last;
+        d ^= m;
+        c ^= ends ? 0xff : 0;
+        for (int rounds = ends ? 4 : 2; rounds > 0; rounds--) {
+            a += b; b = rotate(b, 13) ^ a; a = rotate(a, 32);
+            c += d; d = rotate(d, 16) ^ c;
+            a += d; d = rotate(d, 21) ^ a;
+            c += b; b = rotate(b, 17) ^ c; c = rotate(c, 32);
+        }
+        a ^= m;
     }
-    return v[0] ^ v[1] ^ v[2] ^ v[3];
+    return a ^ b ^ c ^ d;
 }
 
 static uint32_t rotate_right(uint32_t v, unsigned bits)
@@ -1772,7 +1769,7 @@ struct nascar {
     size_t arena_bytes;
     bool keyed; /* hash_key is drawn, the hub is there */
     bool retry; /* what a stalled connection waits for may be there */
-    uint8_t hash_key[16];
+    uint64_t hash_key[2];
     uint32_t entropy_size;
     uint8_t entropy[NASCAR_ENTROPY_BYTES];
 
@@ -1849,7 +1846,7 @@ static void place_pool(struct pool *pool, uint64_t *at, uint32_t capacity, size_
 
 static void place_index(struct index *index, uint64_t *at, uint32_t capacity, uint32_t wanted)
 {
-    uint32_t buckets = 16;
+    uint32_t buckets = 4;
     while (buckets < wanted)
         buckets *= 2;
     index->buckets = place(at, buckets, sizeof(uint32_t));
@@ -7461,7 +7458,11 @@ static void entropy_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
     if (s->keyed || s->entropy_size < STEP_ENTROPY)
         return;
     s->keyed = true;
-    draw(s, s->hash_key, sizeof s->hash_key);
+    uint8_t key[sizeof s->hash_key];
+    draw(s, key, sizeof key);
+    s->hash_key[0] = load_le64(key);
+    s->hash_key[1] = load_le64(key + 8);
+    wipe(key, sizeof key);
     (void)room_create(s, "Lobby", "Main Lobby Hub", "", 100, s->next_room++); /* PROTOCOL 3.3 */
 }
 

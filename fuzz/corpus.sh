@@ -9,7 +9,7 @@ set -eu
 # The corpus stays small, and a replay of it short.
 MOST_BYTES=${MOST_BYTES:-800}
 
-export ASAN_OPTIONS=quarantine_size_mb=16
+export ASAN_OPTIONS=quarantine_size_mb=1
 seeded=build/fuzz/seeded
 rm -rf "$seeded"
 for name; do
@@ -25,7 +25,7 @@ if [ -d build/fuzz/record ]; then
     done
 fi
 # shellcheck disable=SC2046 # names without spaces
-build/fuzz/seeds "$seeded" tests/data/*.jsonl tests/data/*.rec $(find build/recordings -name '*.rec' 2>/dev/null)
+build/fuzz/seeds "$seeded" tests/data/*.jsonl tests/data/*.rec $(find build/recordings build/fuzz/simulated -name '*.rec' 2>/dev/null)
 for name; do
     merged=build/fuzz/merged/$name
     rm -rf "$merged"

@@ -9,13 +9,14 @@
 
 /* Tables of the core that are full within a short input; their sizes are no
  * part of nascar_limits. */
-#define ADDRESSES_KEPT 8u
-#define CONNECTIONS_SPARE 10u
+#define ADDRESSES_KEPT 1u
+#define CONNECTIONS_SPARE 1u
 #define PRESENCES_SPARE 10u
 #define RACES_PER_CLIENT 3u
 #define CHAT_LINES 16u
 #define REPORTS 6u
 #define REPORT_LINES 48u
+#define PING_SLOTS 4u
 
 #define main nascar_main
 #include "../nascar_server.c"

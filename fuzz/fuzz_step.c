@@ -65,19 +65,30 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
 
 #define MOST_PLACES 256u
 
-/* Where the events begin; the last place is the end. */
-static uint32_t find_places(const uint8_t *data, size_t size, size_t place[MOST_PLACES])
+/* What is made here has so many events: a shorter script comes to less, and a
+ * longer one takes the time of many. */
+#define FEWEST_MADE 20u
+#define MOST_MADE 22u
+
+/* A script that is being changed: where its events begin, and its end. */
+struct draft {
+    uint8_t *bytes;
+    size_t most_bytes;
+    uint32_t events;
+    size_t place[MOST_PLACES];
+};
+
+static void find_places(struct draft *d, size_t size)
 {
     struct nascar_limits limits;
     struct script script;
     struct nascar_event e;
     bool checkpoint;
-    uint32_t n = 0;
-    script_open(&script, data, size, &limits);
-    place[n++] = script.at;
-    while (n < MOST_PLACES && script_next(&script, &e, &checkpoint))
-        place[n++] = script.at;
-    return n;
+    script_open(&script, d->bytes, size, &limits);
+    d->events = 0;
+    d->place[0] = script.at;
+    while (d->events + 1 < MOST_PLACES && script_next(&script, &e, &checkpoint))
+        d->place[++d->events] = script.at;
 }
 
 static uint32_t some(uint32_t *random, uint32_t below)
@@ -134,29 +145,42 @@ static size_t put_in_place(uint8_t *data, size_t size, size_t max_size, size_t f
     return size - (to - from) + n;
 }
 
+/* Puts one event, or none if `n` is 0, in place of the `old` ones from the i-th
+ * on: one or none. What does not fit changes nothing. */
+static void put_event(struct draft *d, uint32_t i, uint32_t old, const uint8_t *bytes, size_t n)
+{
+    uint32_t fresh = n > 0, left = d->events + 1 - i - old; /* places behind it */
+    size_t size = d->place[d->events], was = d->place[i + old] - d->place[i];
+    if (size - was + n > d->most_bytes || d->events + fresh - old >= MOST_PLACES)
+        return;
+    (void)put_in_place(d->bytes, size, d->most_bytes, d->place[i], d->place[i + old], bytes, n);
+    memmove(&d->place[i + fresh], &d->place[i + old], left * sizeof d->place[0]);
+    for (uint32_t k = i + fresh; k < i + fresh + left; k++)
+        d->place[k] = d->place[k] - was + n;
+    d->events += fresh - old;
+}
+
 /* The text of one frame, with its length and the event's put right. */
-static size_t change_text(uint8_t *data, size_t size, size_t max_size, size_t from, size_t to)
+static void change_text(struct draft *d, uint32_t i)
 {
     uint8_t out[INBOX_BYTES + SCRIPT_HEAD_BYTES], frame[INBOX_BYTES];
-    struct nascar_limits limits;
-    struct script script = {.bytes = data, .size = to, .at = from};
+    struct script script = {.bytes = d->bytes, .size = d->place[i + 1], .at = d->place[i]};
     struct nascar_event e;
     bool checkpoint;
-    (void)limits;
     if (!script_next(&script, &e, &checkpoint) || e.type != NASCAR_BYTES || e.size < HEADER_BYTES ||
         e.size > INBOX_BYTES)
-        return size;
+        return;
     memcpy(frame, e.bytes, e.size);
     e.size = HEADER_BYTES + (uint32_t)LLVMFuzzerMutate(frame + HEADER_BYTES, e.size - HEADER_BYTES, 512);
     store_be32(frame + 8, e.size);
     uint32_t n = script_write_head(out, NASCAR_BYTES, &e, e.mono_ms);
     memcpy(out + n, frame, e.size);
-    return put_in_place(data, size, max_size, from, to, out, n + e.size);
+    put_event(d, i, 1, out, n + e.size);
 }
 
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed)
 {
-    size_t place[MOST_PLACES];
+    struct draft d = {.bytes = data, .most_bytes = max_size};
     uint8_t event[INBOX_BYTES + SCRIPT_HEAD_BYTES], header[10] = "NSR2";
     uint32_t random = seed;
     if (!core.state)
@@ -171,35 +195,41 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
         size_t old = size < sizeof header || memcmp(data, header, 4) != 0 ? 0 : sizeof header;
         size = put_in_place(data, size, max_size, 0, old, header, sizeof header);
     }
-    for (uint32_t turns = 1 + some(&random, 4); turns > 0; turns--) {
-        uint32_t n = find_places(data, size, place), i = some(&random, n), k = some(&random, n);
-        bool last = i + 1 == n;
-        switch (some(&random, 8)) {
+    find_places(&d, size);
+    uint32_t changes = 1 + some(&random, 4);
+    for (uint32_t turn = 0; turn < MOST_PLACES; turn++) {
+        uint32_t i = some(&random, d.events + 1), k = some(&random, d.events + 1), what = some(&random, 8);
+        bool last = i == d.events;
+        if (turn >= changes && d.events >= FEWEST_MADE && d.events <= MOST_MADE)
+            break;
+        if (turn >= changes)
+            what = d.events > MOST_MADE ? 0 : 1 + what % 2 * 4;
+        switch (what) {
         case 0: /* leave one out */
-            if (!last && n > 20)
-                size = put_in_place(data, size, max_size, place[i], place[i + 1], event, 0);
+            if (!last && d.events > FEWEST_MADE)
+                put_event(&d, i, 1, event, 0);
             break;
         case 1: /* once more, elsewhere */
-            if (!last && place[i + 1] - place[i] <= sizeof event) {
-                size_t bytes = place[i + 1] - place[i];
-                memcpy(event, data + place[i], bytes);
-                size = put_in_place(data, size, max_size, place[k], place[k], event, bytes);
+            if (!last && d.place[i + 1] - d.place[i] <= sizeof event) {
+                size_t bytes = d.place[i + 1] - d.place[i];
+                memcpy(event, data + d.place[i], bytes);
+                put_event(&d, k, 0, event, bytes);
             }
             break;
         case 2:
         case 3:
             if (!last)
-                size = change_text(data, size, max_size, place[i], place[i + 1]);
+                change_text(&d, i);
             break;
         case 4: /* on another connection; its number is one byte in nearly all scripts */
-            if (!last && place[i + 1] - place[i] > 1)
-                data[place[i] + 1] = (uint8_t)(1 + some(&random, 2 * PLAYERS));
+            if (!last && d.place[i + 1] - d.place[i] > 1)
+                data[d.place[i] + 1] = (uint8_t)(1 + some(&random, 2 * PLAYERS));
             break;
         default:
-            size = put_in_place(data, size, max_size, place[i], place[i], event, some_event(event, &random));
+            put_event(&d, i, 0, event, some_event(event, &random));
         }
     }
-    return size;
+    return d.place[d.events];
 }
 
 #endif

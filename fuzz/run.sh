@@ -13,7 +13,9 @@ crashes=build/fuzz/crashes
 mkdir -p "$crashes" build/fuzz/found
 failed=0
 
-export ASAN_OPTIONS=allow_addr2line=1:print_legend=0:quarantine_size_mb=16:allocator_release_to_os_interval_ms=-1
+# A block is freed once a step, so a small quarantine holds thousands of steps;
+# and what is allocated is written at once, always in the same place.
+export ASAN_OPTIONS=allow_addr2line=1:print_legend=0:quarantine_size_mb=1:max_malloc_fill_size=0:malloc_context_size=1:allocator_release_to_os_interval_ms=-1
 export UBSAN_OPTIONS=print_stacktrace=1
 export AFL_SKIP_CPUFREQ=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 AFL_NO_UI=1 AFL_NO_AFFINITY=1
 if [ "$engine" = afl ]; then # it has its own, and refuses others
@@ -40,16 +42,18 @@ canary_libfuzzer() {
 }
 
 fuzz_libfuzzer() {
-    name=$1 entropic=1 bytes=$most_bytes
+    name=$1 schedule="-entropic=1" bytes=$most_bytes
     # A request is 200 bytes; the limits of a frame are looked at with short ones.
     [ "$name" = fuzz_frame ] && bytes=400
-    # That schedule looks at the rarest features after each run. A script covers
-    # so much that this takes as long as the run.
-    [ "$name" = fuzz_step ] && entropic=0
+    # That schedule looks at the rarest features after each run, and so do smaller
+    # inputs of the same; counts tell hardly more than branches do. A script covers
+    # so much that all this takes as long as the run.
+    [ "$name" = fuzz_step ] && schedule="-entropic=0 -reduce_inputs=0 -use_counters=0"
     log=build/fuzz/$name.log
     mkdir -p "build/fuzz/found/$name" "corpus/$name"
     : >"$log"
-    timeout $((seconds + 60)) "build/fuzz/libfuzzer/$name" -entropic="$entropic" -max_len="$bytes" -max_total_time="$seconds" -timeout=10 \
+    # shellcheck disable=SC2086 # several options
+    timeout $((seconds + 60)) "build/fuzz/libfuzzer/$name" $schedule -reload=0 -max_len="$bytes" -max_total_time="$seconds" -timeout=10 \
         -print_final_stats=1 -verbosity=1 -dict="build/fuzz/$name.dict" -artifact_prefix="$crashes/$name-" \
         "build/fuzz/found/$name" "corpus/$name" >"$log" 2>&1
     status=$?

@@ -10,7 +10,8 @@
 
 bool fuzz_wants_hash;
 
-enum { SEED_EVENTS = 48, CONNS = 20 };
+/* What is longer is cut: a replay is to be short, and fuzz_step takes no more. */
+enum { SEED_EVENTS = 64, SEED_BYTES = 800, CONNS = 11 };
 
 static const char *folder;
 static uint8_t seed[1u << 20];
@@ -48,13 +49,14 @@ static void add_event(uint32_t type, const struct nascar_event *e, uint64_t step
         write_seed("fuzz_frame", e->bytes, size);
 }
 
-/* Windows of a recording. What the core asked for there, fuzz_step knows. */
+/* Windows of a recording, its beginning first. What the core asked for there,
+ * fuzz_step knows. A window opens the connections that it speaks of. */
 static void take_script(const uint8_t *bytes, size_t size)
 {
     struct nascar_limits limits;
     struct script script;
     struct nascar_event e;
-    bool checkpoint;
+    bool checkpoint, open[CONNS] = {false};
     uint64_t last_ms = 0;
     script_open(&script, bytes, size, &limits);
     script_begin(0, 0);
@@ -64,14 +66,20 @@ static void take_script(const uint8_t *bytes, size_t size)
         bool answers = e.type == NASCAR_RECORD || e.type == NASCAR_RECORD_FAILED || e.type == NASCAR_VERDICT;
         if (answers && e.conn != NONE)
             e.size = 0;
-        if (e.conn != NONE)
+        uint32_t more = e.type == NASCAR_DRAINED ? 0 : e.size;
+        if (seed_events + 2 > SEED_EVENTS || seed_bytes + more + 2 * SCRIPT_HEAD_BYTES > SEED_BYTES) {
+            write_seed("fuzz_step", seed, seed_bytes);
+            script_begin(0, 0);
+            memset(open, 0, sizeof open);
+        }
+        if (e.conn != NONE) {
             e.conn %= CONNS;
+            if (e.type == NASCAR_BYTES && !open[e.conn])
+                add_event(NASCAR_OPENED, &(struct nascar_event){.conn = e.conn, .peer = 0xC6336401u + e.conn}, 0);
+            open[e.conn] = e.type != NASCAR_CLOSED;
+        }
         add_event(e.type, &e, e.mono_ms - last_ms);
         last_ms = e.mono_ms;
-        if (seed_events < SEED_EVENTS)
-            continue;
-        write_seed("fuzz_step", seed, seed_bytes);
-        script_begin(0, 0);
     }
     write_seed("fuzz_step", seed, seed_bytes);
 }

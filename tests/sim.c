@@ -7,10 +7,11 @@
  * lists are the server's truth; and when the faults end, everyone gets in,
  * chats and races within bounded time.
  *
- * usage: sim [--kept FILE] [--seconds S] [--events] [SEED [STEPS]]
+ * usage: sim [--kept FILE] [--seconds S] [--events] [--recordings FOLDER] [SEED [STEPS]]
  *
  * With STEPS it runs that seed alone, else SEED.0, SEED.1, ... until the time
- * is up, after those of FILE (a seed and its steps a line).
+ * is up, after those of FILE (a seed and its steps a line). FOLDER gets the
+ * recording of each life of a server; the fuzzers begin with those.
  *
  * SPDX-License-Identifier: MIT */
 #include "../nascar_server.c"
@@ -186,6 +187,7 @@ static struct {
 
 static bool tells_all;  /* each event, not only the last ones */
 static int complaints;  /* a file that takes what a start complains of */
+static const char *recordings; /* a folder for them, or NULL */
 
 /* ---- Chance, events, failure --------------------------------------------------- */
 
@@ -1092,6 +1094,17 @@ static void run(uint64_t ms)
     tally.turns++;
 }
 
+static void write_recording(const struct inode *recording)
+{
+    char path[512];
+    (void)snprintf(path, sizeof path, "%s/%s-%u.rec", recordings, sim.seed, sim.lives);
+    FILE *file = fopen(path, "wb");
+    if (!file || fwrite(recording->bytes, 1, recording->size, file) != recording->size || fclose(file) != 0) {
+        printf("sim: %s cannot be written\n", path);
+        exit(1);
+    }
+}
+
 /* What was recorded runs again to the same end. */
 static void replay_life(struct machine *m)
 {
@@ -1104,6 +1117,8 @@ static void replay_life(struct machine *m)
     if (broken)
         FAIL("the recording, after %lu events: %s", events, broken);
     tally.checkpoints += checkpoints;
+    if (recordings)
+        write_recording(&m->recording);
 }
 
 static void machine_gone(bool power)
@@ -1938,7 +1953,7 @@ static void run_seed(const char *seed, uint32_t steps)
     sim.hash = 0xCBF29CE484222325u;
     sim.steps = steps;
     sim.ms = 1000;
-    sim.records = sim.chance % 4 == 0;
+    sim.records = recordings || sim.chance % 4 == 0;
     sim.shares = sim.chance % 5 == 0;
     sim.actors = 2 + any(one_in(3) ? ACTORS - 1 : one_in(2) ? 15 : 5);
     choose_options();
@@ -2010,6 +2025,8 @@ int main(int count, char **arguments)
             seconds = strtod(arguments[++i], NULL);
         else if (strcmp(arguments[i], "--events") == 0)
             tells_all = true;
+        else if (strcmp(arguments[i], "--recordings") == 0 && i + 1 < count)
+            recordings = arguments[++i];
         else if (!seed)
             seed = arguments[i];
         else
