@@ -1089,11 +1089,11 @@ START_TEST(a_journal_of_the_living_is_left_alone)
     memset(dead, 'x', sizeof dead);
     dead[sizeof dead - 1] = 0;
     for (int i = 0; i < 5000 && !strchr(d.trace, 'R'); i++) {
+        bool early = m->shell.journal.size < 2 * live - 60000; /* a turn adds less */
         hand_out(m, "note", dead, i % 20 != 0);
         if (i % 20 == 0)
             EXPECT(shell_turn(&m->shell, m->now_ms));
-        if (m->shell.journal.size <= 2 * live || m->shell.journal.size <= COMPACT_BYTES)
-            EXPECT(m->shell.compaction.file.fd < 0);
+        EXPECT(!early || (m->shell.compaction.file.fd < 0 && !strchr(d.trace, 'R')));
     }
     ck_assert_ptr_nonnull(strchr(d.trace, 'R'));
     ck_assert_uint_lt(m->shell.journal.size, small + 60000);
