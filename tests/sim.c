@@ -362,6 +362,13 @@ static bool helper_shaky(void)
     return sim.machine->helper.dies_of > 0 || sim.machine->helper.dead || !sim.machine->helper.running;
 }
 
+/* A start forgets the masks; then the newest one of the address is tried. */
+static bool mask_is_known(const char *payload)
+{
+    const char *mask = console_find(payload, "MASK");
+    return !mask || find_session(server(), (uint32_t)console_read_number(mask)) != NONE;
+}
+
 static uint32_t race_with(const char *ticket)
 {
     for (uint32_t i = sim.races; i-- > 0;)
@@ -390,7 +397,8 @@ static void on_request(struct wire *w, const char *kind, const char *payload)
         (void)snprintf(q.password, sizeof q.password, "%s", w->password);
         if (q.account != NONE) {
             struct kept_account *a = &sim.account[q.account];
-            q.firm = a->known && a->maybes == 0 && strcmp(a->password, q.password) == 0 && !helper_shaky();
+            q.firm = a->known && a->maybes == 0 && strcmp(a->password, q.password) == 0 && !helper_shaky() &&
+                     mask_is_known(payload);
             if (!a->known || strcmp(kind, "cpwd") == 0)
                 add_maybe(a, q.password);
             if (sim.persona[q.account].state != THERE)
