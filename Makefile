@@ -435,7 +435,7 @@ QEMU-mips  = qemu-mips-static
 QEMU-armhf = qemu-arm-static
 
 # MIPS's instructions are long, and its pages and aarch64's may be of 64 KiB.
-CROSS_MAX_KIB = 320
+CROSS_MAX_KIB = 336
 
 $(TARGETS:%=build/libc-%.flags): build/libc-%.flags: contrib/musl.sh contrib/source.sh
 	@TARGET=$* CC='$(CC-$*)' sh contrib/musl.sh
