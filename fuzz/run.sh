@@ -74,10 +74,12 @@ fuzz_libfuzzer() {
 
 # ---- AFL++
 
-run_afl() { # NAME SECONDS SEEDS
-    rm -rf "build/fuzz/afl.$1"
-    timeout $(($2 + 60)) afl-fuzz -i "$3" -o "build/fuzz/afl.$1" -V "$2" -x "build/fuzz/$1.dict" -m none -t 2000 \
-        -- "build/fuzz/afl/$1" >"build/fuzz/afl.$1.log" 2>&1
+run_afl() { # NAME SECONDS SEEDS OPTION...
+    name=$1 length=$2 seeds=$3
+    shift 3
+    rm -rf "build/fuzz/afl.$name"
+    timeout $((length + 60)) afl-fuzz -i "$seeds" -o "build/fuzz/afl.$name" -V "$length" -x "build/fuzz/$name.dict" -m none -t 2000 "$@" \
+        -- "build/fuzz/afl/$name" >"build/fuzz/afl.$name.log" 2>&1
 }
 
 afl_figure() { awk -F ' *: *' -v key="$2" '$1 == key { print $2 }' "build/fuzz/afl.$1/default/fuzzer_stats"; }
@@ -88,7 +90,7 @@ crashes_of_afl() {
 
 canary_afl() {
     canary_seed
-    AFL_BENCH_UNTIL_CRASH=1 run_afl canary "$canary_seconds" build/fuzz/canary
+    AFL_BENCH_UNTIL_CRASH=1 run_afl canary "$canary_seconds" build/fuzz/canary -s 1 # no matter of luck
     [ "$(crashes_of_afl canary)" -gt 0 ]
 }
 
