@@ -441,6 +441,20 @@ static void hand_out(struct machine *m, const char *kind, const char *text, bool
     keep_record(&m->shell, &record);
 }
 
+#define NOTES 600 /* three batches hold them */
+
+static void hand_out_notes(struct machine *m)
+{
+    char text[1100], number[16];
+    memset(text, 'x', sizeof text);
+    text[sizeof text - 1] = 0;
+    for (int i = 0; i < NOTES; i++) {
+        (void)snprintf(number, sizeof number, "N=%03d\nX=", i);
+        memcpy(text, number, 8);
+        hand_out(m, "note", text, i % 2 == 0);
+    }
+}
+
 START_TEST(a_lazy_record_waits_for_others_or_a_minute)
 {
     struct machine *m = machine_on(NULL, USUAL);
@@ -492,14 +506,10 @@ START_TEST(a_stop_answers_all_who_wait)
     struct disk d;
     memset(&d, 0, sizeof d);
     struct machine *m = restart(&d);
-    char text[1100];
-    memset(text, 'x', sizeof text);
-    text[sizeof text - 1] = 0;
     m->helper.lazy = true;
     struct peer *p = sign_up(m, "Alice");
     settle_machine(m);
-    for (int i = 0; i < 600; i++)
-        hand_out(m, "note", text, false);
+    hand_out_notes(m);
     m->helper.lazy = false;
     signal_machine(m, SIGTERM);
     ck_assert_int_eq(shell_loop(&m->shell), 0);
@@ -535,14 +545,7 @@ START_TEST(more_than_a_batch_takes_more_turns)
     struct disk d;
     memset(&d, 0, sizeof d);
     struct machine *m = restart(&d);
-    char text[1100], want[16];
-    memset(text, 'x', sizeof text);
-    text[sizeof text - 1] = 0;
-    for (int i = 0; i < 600; i++) {
-        (void)snprintf(want, sizeof want, "N=%03d\nX=", i);
-        memcpy(text, want, 8);
-        hand_out(m, "note", text, i % 2 == 0);
-    }
+    hand_out_notes(m);
     d.trace[0] = 0;
     settle_machine(m);
     ck_assert_str_eq(d.trace, "ASASAS");
@@ -554,7 +557,7 @@ START_TEST(more_than_a_batch_takes_more_turns)
     while (journal_next(&r, &batch))
         for (; take_record(&batch, &record); n++)
             EXPECT(atoi((const char *)record.bytes + HEADER_BYTES + 2) == n);
-    ck_assert_int_eq(n, 600);
+    ck_assert_int_eq(n, NOTES);
     ck_assert_int_eq(r.end, JOURNAL_WHOLE);
     machine_free(m);
     disk_free(&d);
