@@ -29,65 +29,65 @@
 #define ROOM_CHARS 31u
 #define DESCRIPTION_CHARS 31u
 #define CHAT_CHARS 255u
-#define TOKEN_CHARS 127u       /* a challenge, and +usr X */
-#define POP_CHARS 511u         /* +pop Z */
-#define NEWS_REPLY_BYTES 255u  /* the whole reply to `news` */
+#define TOKEN_CHARS 127u      /* a challenge, and +usr X */
+#define POP_CHARS 511u        /* +pop Z */
+#define NEWS_REPLY_BYTES 255u /* the whole reply to `news` */
 #define DOWN_CHARS 255u
 #define PERSONAS_PER_ACCOUNT 4u
 #define PERSONA_LIST_CHARS (PERSONAS_PER_ACCOUNT * (PERSONA_CHARS + 1u))
 #define ROSTER_PER_PERSONA 25u
 #define MESSAGES_PER_PERSONA 50u /* PROTOCOL 9 */
 #define SEARCH_ROWS 20u
-#define LEADERBOARD_CHARS 64u  /* S: seven numbers in hex */
+#define LEADERBOARD_CHARS 64u /* S: seven numbers in hex */
 
 /* Ours. */
 #define MAIL_CHARS 63u
-#define HASH_CHARS 95u         /* bcrypt has 60, sha512crypt up to 123 is not used */
-#define ANY_NAME_CHARS 31u     /* longest name looked up: a room's */
+#define HASH_CHARS 95u                                   /* bcrypt has 60, sha512crypt up to 123 is not used */
+#define ANY_NAME_CHARS 31u                               /* longest name looked up: a room's */
 #define NEWS_CHARS (NEWS_REPLY_BYTES - HEADER_BYTES - 1) /* the news screen, with the ends of its lines */
 #define CONFIG_ROOMS 32u
-#define PRODUCT_CHARS 63u      /* PSET PROD; its STAT is cut to CHAT_CHARS */
-#define WATCHES_ASKED 25u      /* PADDs of a buddy link */
-#define ROWS_ASKED 100u        /* most rows of a leaderboard at once */
+#define PRODUCT_CHARS 63u /* PSET PROD; its STAT is cut to CHAT_CHARS */
+#define WATCHES_ASKED 25u /* PADDs of a buddy link */
+#define ROWS_ASKED 100u   /* most rows of a leaderboard at once */
 #define REPORTS_PER_PERSONA 16u
 #define REPORT_LINES_A_STEP 32u
-#define UNKNOWN_KINDS 10u      /* PROTOCOL 6: ten unknown kinds close */
+#define UNKNOWN_KINDS 10u /* PROTOCOL 6: ten unknown kinds close */
 
 /* Sizes of tables that no option changes; whoever compiles this may. */
 #ifndef CHAT_LINES
-#define CHAT_LINES 200u        /* PROTOCOL 5: kept for an abuse report */
+#define CHAT_LINES 200u /* PROTOCOL 5: kept for an abuse report */
 #endif
 #ifndef REPORTS
 #define REPORTS 256u
 #endif
 #ifndef REPORT_LINES
-#define REPORT_LINES 8192u     /* of all reports */
+#define REPORT_LINES 8192u /* of all reports */
 #endif
 #ifndef RACES_PER_CLIENT
-#define RACES_PER_CLIENT 16u   /* open tickets: a day of racing */
+#define RACES_PER_CLIENT 16u /* open tickets: a day of racing */
 #endif
 #ifndef ADDRESSES_KEPT
-#define ADDRESSES_KEPT 1024u   /* without a connection, for what they did lately */
+#define ADDRESSES_KEPT 1024u /* without a connection, for what they did lately */
 #endif
 #ifndef CONNECTIONS_SPARE
-#define CONNECTIONS_SPARE 64u  /* for those who come and go */
+#define CONNECTIONS_SPARE 64u /* for those who come and go */
 #endif
 #ifndef PRESENCES_SPARE
-#define PRESENCES_SPARE 64u    /* for those who have left a room and are not told yet */
+#define PRESENCES_SPARE 64u /* for those who have left a room and are not told yet */
 #endif
 #ifndef PING_SLOTS
-#define PING_SLOTS 60u         /* PROTOCOL 7: pings are spread over the period */
+#define PING_SLOTS 60u /* PROTOCOL 7: pings are spread over the period */
 #endif
 
 #define HEADER_BYTES 12u
-#define INBOX_BYTES 2048u      /* PROTOCOL 1: one frame of up to 2 KiB */
-#define FRAME_OUT_BYTES 2048u  /* PROTOCOL 1: under 4 KiB */
-#define OUTBOX_BYTES 8188u     /* with its link, two pages */
-#define REPLY_BYTES 3072u      /* most that one request writes to its sender's own outbox */
-#define CHAT_BYTES 1792u       /* the largest +msg: N, FROM, T and TEXT with every byte escaped */
-#define ROW_BYTES 768u         /* the largest generated row: a full +pop */
+#define INBOX_BYTES 2048u     /* PROTOCOL 1: one frame of up to 2 KiB */
+#define FRAME_OUT_BYTES 2048u /* PROTOCOL 1: under 4 KiB */
+#define OUTBOX_BYTES 8188u    /* with its link, two pages */
+#define REPLY_BYTES 3072u     /* most that one request writes to its sender's own outbox */
+#define CHAT_BYTES 1792u      /* the largest +msg: N, FROM, T and TEXT with every byte escaped */
+#define ROW_BYTES 768u        /* the largest generated row: a full +pop */
 #define RECORD_BYTES NASCAR_RECORD_BYTES
-#define RECORDS 64u            /* a step may leave, and hash jobs likewise */
+#define RECORDS 64u /* a step may leave, and hash jobs likewise */
 #define LOG_BYTES 16384u
 
 static_assert(NEWS_CHARS == 242, "as config_set says");
@@ -102,27 +102,28 @@ static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a ro
  * (@dir: four tries for SESS, and MASK; ACPT: SEED and AUTH), and the key. */
 #define STEP_ENTROPY 64u
 
-#define PING_BATCH_MS 500u     /* at most two batches a second */
-#define THROTTLE_MS 250u       /* how often input over its rate is tried again */
-#define SLOW_MS 30000u         /* a reader stuck for so long is closed */
-#define SESSIONS_PER_PEER 64u  /* more than one household's consoles */
-#define DIRECTORY_MS 1800000u  /* PROTOCOL 3.1: SESS and MASK are kept 30 minutes */
-#define ADDRESS_MS 600000u     /* so long is remembered what an address did; its limits are for this time */
-#define FREE_FAILURES 5u       /* so many before an address has to wait */
-#define REMATCH_MS 30000u      /* PROTOCOL 5: a new challenge ends a race after 30 s */
-#define TICKET_S 43200         /* PROTOCOL 9: LKEY lives 12 hours */
-#define RACE_S 86400           /* PROTOCOL 5: AUTH lives 24 hours */
-#define MESSAGE_S 259200       /* PROTOCOL 9: SECS as the console sends it */
-#define MESSAGE_MAX_S 2592000  /* 30 days */
-#define SWEEP_MS 60000u        /* a full table is searched for what has expired so often at most */
-#define RACES_PER_PERSONA 32u  /* ... and nobody takes all of them */
-#define BURST_MS 6000u         /* the token bucket holds what its rate gives in this time */
+#define PING_BATCH_MS 500u    /* at most two batches a second */
+#define THROTTLE_MS 250u      /* how often input over its rate is tried again */
+#define SLOW_MS 30000u        /* a reader stuck for so long is closed */
+#define SESSIONS_PER_PEER 64u /* more than one household's consoles */
+#define DIRECTORY_MS 1800000u /* PROTOCOL 3.1: SESS and MASK are kept 30 minutes */
+#define ADDRESS_MS 600000u    /* so long is remembered what an address did; its limits are for this time */
+#define FREE_FAILURES 5u      /* so many before an address has to wait */
+#define REMATCH_MS 30000u     /* PROTOCOL 5: a new challenge ends a race after 30 s */
+#define TICKET_S 43200        /* PROTOCOL 9: LKEY lives 12 hours */
+#define RACE_S 86400          /* PROTOCOL 5: AUTH lives 24 hours */
+#define MESSAGE_S 259200      /* PROTOCOL 9: SECS as the console sends it */
+#define MESSAGE_MAX_S 2592000 /* 30 days */
+#define SWEEP_MS 60000u       /* a full table is searched for what has expired so often at most */
+#define RACES_PER_PERSONA 32u /* ... and nobody takes all of them */
+#define BURST_MS 6000u        /* the token bucket holds what its rate gives in this time */
 
 #define FIRST_CREATED_ROOM 1001u /* PROTOCOL 3.3 */
 
 /* ---- Protocol vocabulary ------------------------------------------------ */
 
 /* Every tag that the server reads or writes; tag_names[tag_X] is "X". */
+/* clang-format off */
 #define TAGS(X) \
     X(A) X(ADDR) X(AGE) X(ALTS) X(ATTR) X(AUTH) X(BAN) X(BODY) X(BORN) X(BUDDY_PORT) X(BUDDY_URL) X(CHAN) \
     X(CHNG) X(COUNT) X(CREATED) X(D) X(DESC) X(DIRECT) X(DISCTIME0) X(DISCTIME1) X(DISQTIME0) \
@@ -142,6 +143,7 @@ enum tag {
 #undef X
     TAG_COUNT
 };
+/* clang-format on */
 
 static const char *const tag_names[TAG_COUNT] = {
 #define X(name) #name,
@@ -153,7 +155,7 @@ static const char *const tag_names[TAG_COUNT] = {
  * word, which the console tests, and STATUS for clients that read the body. */
 enum failure {
     OK,
-    MISSING,         /* malformed or missing tags, state not allowed */
+    MISSING, /* malformed or missing tags, state not allowed */
     NO_ACCOUNT,
     WRONG_PASSWORD,
     BANNED,
@@ -169,9 +171,9 @@ enum failure {
     BAD_NAME,
     TOO_MANY_PERSONAS,
     ROSTER_FULL,
-    BAD_TICKET,      /* buddy AUTH, PROTOCOL 9 */
-    SERVER_FULL,     /* a table of ours */
-    NOT_KEPT,        /* the record could not be made durable */
+    BAD_TICKET,  /* buddy AUTH, PROTOCOL 9 */
+    SERVER_FULL, /* a table of ours */
+    NOT_KEPT,    /* the record could not be made durable */
     FAILURE_COUNT
 };
 
@@ -268,8 +270,8 @@ static inline uint64_t rotate(uint64_t v, unsigned bits)
 /* SipHash-2-4, so that nobody who chooses names chooses collisions. */
 static uint64_t siphash(const uint64_t key[2], const uint8_t *data, size_t size)
 {
-    uint64_t a = key[0] ^ 0x736f6d6570736575u, b = key[1] ^ 0x646f72616e646f6du,
-             c = key[0] ^ 0x6c7967656e657261u, d = key[1] ^ 0x7465646279746573u;
+    uint64_t a = key[0] ^ 0x736f6d6570736575u, b = key[1] ^ 0x646f72616e646f6du, c = key[0] ^ 0x6c7967656e657261u,
+             d = key[1] ^ 0x7465646279746573u;
     uint64_t last = (uint64_t)size << 56;
     size_t whole = size - size % 8;
     for (size_t i = whole; i < size; i++)
@@ -280,10 +282,12 @@ static uint64_t siphash(const uint64_t key[2], const uint8_t *data, size_t size)
         d ^= m;
         c ^= ends ? 0xff : 0;
         for (int rounds = ends ? 4 : 2; rounds > 0; rounds--) {
+            /* clang-format off */
             a += b; b = rotate(b, 13) ^ a; a = rotate(a, 32);
             c += d; d = rotate(d, 16) ^ c;
             a += d; d = rotate(d, 21) ^ a;
             c += b; b = rotate(b, 17) ^ c; c = rotate(c, 32);
+            /* clang-format on */
         }
         a ^= m;
     }
@@ -299,6 +303,7 @@ static uint32_t rotate_right(uint32_t v, unsigned bits)
  * that anybody could use (FIPS 180-4). */
 static void sha256(const uint8_t *message, size_t size, uint8_t out[32])
 {
+    /* clang-format off */
     static const uint32_t k[64] = {
         0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
         0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
@@ -308,6 +313,7 @@ static void sha256(const uint8_t *message, size_t size, uint8_t out[32])
         0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
         0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
         0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+    /* clang-format on */
     uint32_t h[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
     uint32_t v[8], w[64];
     uint8_t block[64] = {0};
@@ -1141,44 +1147,37 @@ static const struct setting {
     const char *help;
 } settings[] = {
 #define AT(field) offsetof(struct config, field)
-    {"public-address", SET_ADDRESS, AT(public_address), 0, 0, NULL, NULL, 
+    {"public-address", SET_ADDRESS, AT(public_address), 0, 0, NULL, NULL,
      "what consoles are told to connect to; by default, the address they reached"},
     {"lobby-port", SET_NUMBER, AT(lobby_port), 0, 65535, NULL, "11000", NULL},
     {"buddy-port", SET_NUMBER, AT(buddy_port), 0, 65535, NULL, "10899", NULL},
-    {"accounts", SET_WORD, AT(accounts), 0, 0, "open register closed", "open", 
+    {"accounts", SET_WORD, AT(accounts), 0, 0, "open register closed", "open",
      "open: a first login makes the account; register: only a sign-up; closed: only ctl passwd"},
-    {"skey", SET_WORD, AT(skey), 0, 0, "off on", "on", 
-     "off: passwords in the console's second form"},
-    {"directory-direct", SET_WORD, AT(directory_direct), 0, 0, "no yes", "no", 
+    {"skey", SET_WORD, AT(skey), 0, 0, "off on", "on", "off: passwords in the console's second form"},
+    {"directory-direct", SET_WORD, AT(directory_direct), 0, 0, "no yes", "no",
      "yes: send DIRECT, for clients other than the console"},
-    {"ping-s", SET_SECONDS, AT(ping_ms), 1, 3600, NULL, "30", 
-     "seconds between two pings"},
-    {"idle-s", SET_SECONDS, AT(idle_ms), 1, 86400, NULL, "60", 
-     "a console silent for so long is dropped"},
-    {"login-s", SET_SECONDS, AT(login_ms), 1, 86400, NULL, "900", 
-     "so long may a lobby connection take to log in"},
-    {"challenge-s", SET_SECONDS, AT(challenge_ms), 1, 3600, NULL, "60", 
-     "so long is a challenge open"},
-    {"race-start-s", SET_SECONDS, AT(race_start_ms), 1, 3600, NULL, "10", 
+    {"ping-s", SET_SECONDS, AT(ping_ms), 1, 3600, NULL, "30", "seconds between two pings"},
+    {"idle-s", SET_SECONDS, AT(idle_ms), 1, 86400, NULL, "60", "a console silent for so long is dropped"},
+    {"login-s", SET_SECONDS, AT(login_ms), 1, 86400, NULL, "900", "so long may a lobby connection take to log in"},
+    {"challenge-s", SET_SECONDS, AT(challenge_ms), 1, 3600, NULL, "60", "so long is a challenge open"},
+    {"race-start-s", SET_SECONDS, AT(race_start_ms), 1, 3600, NULL, "10",
      "a race starts so long after it was accepted, ready or not"},
-    {"first-frame-s", SET_SECONDS, AT(first_frame_ms), 1, 3600, NULL, "10", 
+    {"first-frame-s", SET_SECONDS, AT(first_frame_ms), 1, 3600, NULL, "10",
      "a connection says what it wants within this time"},
-    {"linger-s", SET_SECONDS, AT(linger_ms), 1, 3600, NULL, "5", 
+    {"linger-s", SET_SECONDS, AT(linger_ms), 1, 3600, NULL, "5",
      "a directory connection is closed so long after its answer"},
-    {"buddy-login-s", SET_SECONDS, AT(buddy_login_ms), 1, 3600, NULL, "30", 
+    {"buddy-login-s", SET_SECONDS, AT(buddy_login_ms), 1, 3600, NULL, "30",
      "so long may a buddy connection take to log in"},
-    {"rate", SET_NUMBER, AT(rate), 0, 1000000, NULL, "10", 
+    {"rate", SET_NUMBER, AT(rate), 0, 1000000, NULL, "10",
      "requests a second that a connection may send, on average; 0: no limit"},
-    {"per-address", SET_NUMBER, AT(per_address), 1, 1000000, NULL, "64", 
-     "connections from one address"},
+    {"per-address", SET_NUMBER, AT(per_address), 1, 1000000, NULL, "64", "connections from one address"},
     {"logins-per-address", SET_NUMBER, AT(logins_per_address), 1, 1000000, NULL, "300",
      "tries to log in from one address in ten minutes"},
     {"accounts-per-address", SET_NUMBER, AT(accounts_per_address), 1, 1000000, NULL, "50",
      "new accounts from one address in ten minutes"},
-    {"room", SET_ROOM, AT(room), 0, 0, NULL, NULL, 
-     "a room in place of the three default ones; repeat for more"},
+    {"room", SET_ROOM, AT(room), 0, 0, NULL, NULL, "a room in place of the three default ones; repeat for more"},
     {"news-line", SET_NEWS, AT(news), 0, 0, NULL, NULL, NULL},
-    {"down", SET_DOWN, AT(down), 0, 0, NULL, NULL, 
+    {"down", SET_DOWN, AT(down), 0, 0, NULL, NULL,
      "tell consoles at the directory that the service is down, with this text"},
 #undef AT
 };
@@ -1264,8 +1263,7 @@ static bool parse_room(const char *text, struct config_room *room)
     if (part[1] && !copy_trimmed(room->description, sizeof room->description, part[1], size[1]))
         return false;
     if (part[2])
-        return copy_trimmed(limit, sizeof limit, part[2], size[2]) &&
-               parse_number(limit, 2, 65536, &room->limit);
+        return copy_trimmed(limit, sizeof limit, part[2], size[2]) && parse_number(limit, 2, 65536, &room->limit);
     return true;
 }
 
@@ -1277,15 +1275,13 @@ static const char *config_set(struct config *config, const struct setting *setti
     struct config_room room;
     int word;
     switch (setting->type) { /* never: a setting has a type */
-    case SET_NUMBER:
-        return parse_number(value, setting->min, setting->max, field) ? NULL : "a number";
+    case SET_NUMBER: return parse_number(value, setting->min, setting->max, field) ? NULL : "a number";
     case SET_SECONDS:
         if (!parse_number(value, setting->min, setting->max, field))
             return "seconds";
         *field *= 1000;
         return NULL;
-    case SET_ADDRESS:
-        return parse_address(value, field) ? NULL : "an IPv4 address, as 192.0.2.1";
+    case SET_ADDRESS: return parse_address(value, field) ? NULL : "an IPv4 address, as 192.0.2.1";
     case SET_WORD:
         word = word_index(setting->words, value);
         if (word < 0)
@@ -1487,14 +1483,14 @@ struct subscription {
 
 enum conn_state {
     CONN_FREE,
-    CONN_NEW,       /* no frame yet: any service */
+    CONN_NEW, /* no frame yet: any service */
     CONN_DIRECTORY,
     CONN_LOBBY,     /* no login yet */
     CONN_ACCOUNT,   /* after auth or acct */
     CONN_PERSONA,   /* after pers */
     CONN_BUDDY_NEW, /* no AUTH yet */
     CONN_BUDDY,
-    CONN_CONTROL    /* the operator's */
+    CONN_CONTROL /* the operator's */
 };
 
 enum wait { WAIT_NONE, WAIT_VERDICT, WAIT_RECORD };
@@ -1506,29 +1502,29 @@ struct wants {
 
 struct conn {
     uint8_t state, wait;
-    bool closing;   /* no input any more; flush, close */
-    bool ready;     /* in the queue of outputs */
-    bool slow;      /* its last write did not complete */
-    bool behind;    /* its lists have news, made into rows when its outbox is drained */
-    bool crowded;   /* keeps up, but has no room for one more chat line */
-    bool stalled;   /* in the queue of those whose next frame waits */
-    bool doomed;    /* in the queue of those to take out of the game */
+    bool closing; /* no input any more; flush, close */
+    bool ready;   /* in the queue of outputs */
+    bool slow;    /* its last write did not complete */
+    bool behind;  /* its lists have news, made into rows when its outbox is drained */
+    bool crowded; /* keeps up, but has no room for one more chat line */
+    bool stalled; /* in the queue of those whose next frame waits */
+    bool doomed;  /* in the queue of those to take out of the game */
     uint8_t unknown_kinds;
     uint32_t peer, local, reported;
-    uint32_t address;        /* in addresses */
+    uint32_t address; /* in addresses */
     struct wants wants;
-    uint32_t inbox, outbox;  /* blocks, while there is something in them */
+    uint32_t inbox, outbox; /* blocks, while there is something in them */
     uint32_t in_size;
     uint32_t out_start, out_end;
     uint32_t next_ready, next_stalled, next_doomed;
     uint32_t wheel_slot, wheel_prev, wheel_next; /* pings; slot NONE: not pinged */
-    uint32_t sess;           /* of the peer's newest directory session when it asked for its key; 0: none */
-    uint32_t ticket;         /* of the verdict or record it waits for */
-    uint32_t checking;       /* the account whose password is being compared */
+    uint32_t sess;     /* of the peer's newest directory session when it asked for its key; 0: none */
+    uint32_t ticket;   /* of the verdict or record it waits for */
+    uint32_t checking; /* the account whose password is being compared */
     uint32_t player;
-    uint32_t buddy;          /* in buddies: whose link this is */
-    uint8_t lkey[8];         /* the ticket that it is about to get */
-    uint32_t listed;         /* control: the next player of the list being told */
+    uint32_t buddy;  /* in buddies: whose link this is */
+    uint8_t lkey[8]; /* the ticket that it is about to get */
+    uint32_t listed; /* control: the next player of the list being told */
     uint32_t missed_lines;
     uint32_t ping_ref, round_trip_ms;
     uint64_t wait_since_ms, ping_sent_ms;
@@ -1568,11 +1564,11 @@ struct persona {
     uint32_t link;
     uint32_t account;
     uint32_t player;
-    uint32_t buddy;      /* its buddy link, in buddies */
-    uint32_t edges;      /* first of its roster */
-    uint32_t ignored_by; /* how many have it on their ignore list */
-    uint32_t watchers;   /* first of those who are told of its presence */
-    uint32_t messages;   /* first of those kept for it, the oldest */
+    uint32_t buddy;              /* its buddy link, in buddies */
+    uint32_t edges;              /* first of its roster */
+    uint32_t ignored_by;         /* how many have it on their ignore list */
+    uint32_t watchers;           /* first of those who are told of its presence */
+    uint32_t messages;           /* first of those kept for it, the oldest */
     uint32_t left, right, below; /* in the tree of ranks; below: how many, with itself */
     struct figures figures;
     uint8_t ticket_hash[16]; /* of LKEY */
@@ -1615,7 +1611,7 @@ struct watch {
     uint32_t prev, next; /* of the persona */
     uint32_t next_own;   /* of the link */
     uint32_t why;
-    bool due;            /* a PGET is */
+    bool due; /* a PGET is */
 };
 
 /* A message for somebody who was offline. */
@@ -1653,11 +1649,11 @@ struct chat_line {
 struct report {
     uint32_t link;
     uint32_t id;
-    uint32_t lines;       /* the first of them */
-    uint32_t written;     /* how many have been on their way to the disk */
-    uint32_t waits_for;   /* the record that it goes on with, ... */
-    uint32_t conn, conn_ticket; /* ... and who is told of its end */
-    bool draft;           /* not on the disk yet */
+    uint32_t lines;               /* the first of them */
+    uint32_t written;             /* how many have been on their way to the disk */
+    uint32_t waits_for;           /* the record that it goes on with, ... */
+    uint32_t conn, conn_ticket;   /* ... and who is told of its end */
+    bool draft;                   /* not on the disk yet */
     uint64_t chat_next, chat_end; /* while it is written: lines of chat to look at */
     int64_t at_s;
     char by[PERSONA_CHARS + 1], about[PERSONA_CHARS + 1];
@@ -1671,9 +1667,9 @@ struct report_line {
 
 /* One persona on another's roster. 16 bytes, so the lists share a word. */
 struct edge {
-    uint32_t link;  /* LIVE or the free list */
+    uint32_t link; /* LIVE or the free list */
     uint32_t owner;
-    uint32_t next;  /* in the owner's roster */
+    uint32_t next;            /* in the owner's roster */
     uint32_t other_and_lists; /* other << 2 | lists */
 };
 
@@ -1681,15 +1677,15 @@ struct player {
     uint32_t link;
     uint32_t account, persona, conn;
     uint32_t room, room_prev, room_next;
-    uint32_t presence; /* its entry in the room's list; none in the hub */
+    uint32_t presence;               /* its entry in the room's list; none in the hub */
     uint32_t lobby_prev, lobby_next; /* subscribers of rooms and populations */
-    uint32_t pair, side; /* its challenge or race */
-    bool self_due;       /* its own record is to be sent */
-    bool ranks_due;      /* the ranking is to be cleared, ... */
+    uint32_t pair, side;             /* its challenge or race */
+    bool self_due;                   /* its own record is to be sent */
+    bool ranks_due;                  /* the ranking is to be cleared, ... */
     uint32_t ranks_next, ranks_left; /* ... and these places of it told */
     uint32_t rows_next, rows_left;   /* of the leaderboard, by `snap` */
     struct subscription rooms, populations, users;
-    int64_t last_login_s; /* the one before this */
+    int64_t last_login_s;           /* the one before this */
     char peeked[PERSONA_CHARS + 1]; /* by `peek`: whom the next `auxi` challenges */
     char text[TOKEN_CHARS + 1];     /* X, by `auxi` */
 };
@@ -1704,8 +1700,8 @@ struct room {
     uint32_t link;
     uint32_t ident;
     uint32_t limit, count;
-    uint32_t members;  /* first player */
-    uint32_t crowded;  /* members whose outbox has no room for one more line */
+    uint32_t members; /* first player */
+    uint32_t crowded; /* members whose outbox has no room for one more line */
     uint32_t next_dirty;
     bool created, gone, dirty;
     struct feed users;
@@ -1725,10 +1721,10 @@ struct pair {
     uint32_t player[2]; /* NONE: has left the race */
     uint32_t seed;
     uint64_t started_ms;
-    bool guest;         /* side 1 was shown a challenger who is not on its list */
-    bool ready[2];      /* has sent `chal` */
-    bool hosts[2];      /* ... with HOST=1 */
-    bool starting;      /* waits for the record of its ticket */
+    bool guest;    /* side 1 was shown a challenger who is not on its list */
+    bool ready[2]; /* has sent `chal` */
+    bool hosts[2]; /* ... with HOST=1 */
+    bool starting; /* waits for the record of its ticket */
     uint32_t waits_for;
     uint8_t ticket[16]; /* AUTH */
 };
@@ -1776,17 +1772,17 @@ struct nascar {
     uint64_t now_ms;
     int64_t wall_s;
     int64_t newest_record_s; /* a router boots in 1970: dates never go back behind this */
-    uint64_t seq; /* of the newest change in any feed */
+    uint64_t seq;            /* of the newest change in any feed */
     uint32_t next_ticket, next_room, next_created_room, next_message, next_report, next_race;
-    uint32_t ranked; /* the root of the tree of ranks */
+    uint32_t ranked;   /* the root of the tree of ranks */
     uint64_t swept_ms; /* when expired races and messages were last searched for */
     uint64_t chat_count;
     struct chat_line chat[CHAT_LINES];
 
     struct pool conns, inboxes, outboxes, accounts, personas, edges, players, presences, rooms, pairs, addresses,
         directory, buddies, watches, messages, races, reports, report_lines;
-    struct index account_names, persona_names, persona_prefixes, race_tickets, room_names, presence_pairs, address_numbers,
-        session_numbers, session_peers;
+    struct index account_names, persona_names, persona_prefixes, race_tickets, room_names, presence_pairs,
+        address_numbers, session_numbers, session_peers;
     size_t timers, nodes;
     uint32_t timer_count, pair_timers, directory_timers, address_timers;
 
@@ -2995,8 +2991,7 @@ static struct endpoint endpoint_of(const struct conn *conn)
 /* The address of a player for the console at connection `viewer`. */
 static uint32_t address_for(const struct nascar *s, uint32_t viewer, const struct player *p)
 {
-    return visible_address(endpoint_of(conn_at(s, viewer)), endpoint_of(conn_at(s, p->conn)),
-                           s->config.public_address);
+    return visible_address(endpoint_of(conn_at(s, viewer)), endpoint_of(conn_at(s, p->conn)), s->config.public_address);
 }
 
 /* PROTOCOL 3.1: the address that the console reached, unless one is configured. */
@@ -4603,8 +4598,7 @@ static enum failure do_auth(struct nascar *s, uint32_t c, const struct request *
     return OK;
 }
 
-static enum failure verdict_auth(struct nascar *s, uint32_t c, const struct request *q, bool accepted,
-                                 const char *hash)
+static enum failure verdict_auth(struct nascar *s, uint32_t c, const struct request *q, bool accepted, const char *hash)
 {
     char name[ANY_NAME_CHARS + 1], password[SSC2_CHARS + 1];
     uint32_t checked = conn_at(s, c)->checking;
@@ -4687,8 +4681,7 @@ static enum failure do_acct(struct nascar *s, uint32_t c, const struct request *
     return OK;
 }
 
-static enum failure verdict_acct(struct nascar *s, uint32_t c, const struct request *q, bool accepted,
-                                 const char *hash)
+static enum failure verdict_acct(struct nascar *s, uint32_t c, const struct request *q, bool accepted, const char *hash)
 {
     char name[ANY_NAME_CHARS + 1];
     get_name(q, tag_NAME, name);
@@ -4743,8 +4736,7 @@ static enum failure do_edit(struct nascar *s, uint32_t c, const struct request *
     return OK;
 }
 
-static enum failure verdict_edit(struct nascar *s, uint32_t c, const struct request *q, bool accepted,
-                                 const char *hash)
+static enum failure verdict_edit(struct nascar *s, uint32_t c, const struct request *q, bool accepted, const char *hash)
 {
     struct account changed = *account_at(s, player_at(s, conn_at(s, c)->player)->account);
     char fresh[SSC2_CHARS + 1];
@@ -4826,7 +4818,8 @@ static enum failure do_dper(struct nascar *s, uint32_t c, const struct request *
         return NO_ACCOUNT;
     if (is_online(s, persona)) /* it is the one being played */
         return MISSING;
-    write_persona_record(&s->frame, "dper", persona_at(s, persona)->name, account_at(s, conn_player(s, c)->account)->name);
+    write_persona_record(&s->frame, "dper", persona_at(s, persona)->name,
+                         account_at(s, conn_player(s, c)->account)->name);
     send_record(s, c);
     return OK;
 }
@@ -4906,7 +4899,7 @@ static enum failure applied_pers(struct nascar *s, uint32_t c, const struct requ
     if (again) /* from a room, whose name the console shows, back to the hub */
         send_who(s, player, room_at(s, HUB)->name, room_flags(room_at(s, HUB)));
     else
-        send_who(s, player, "0", "1"); /* [spec], to the letter: the first one */
+        send_who(s, player, "0", "1");                             /* [spec], to the letter: the first one */
     if (from_hub && old != number && conn_at(s, c)->wants.users) { /* its list is not cleared then */
         write_user_gone(&s->frame, old, room_at(s, HUB)->count);
         send_frame(s, c);
@@ -5572,7 +5565,10 @@ static enum failure do_rank(struct nascar *s, uint32_t c, const struct request *
         put_text(&s->frame, k == 0 ? tag_HOST : tag_OPPO, racer[k]->name);
     }
     uint32_t line = log_conn(s, first || sum == race->told ? NASCAR_LOG_INFO : NASCAR_LOG_WARN,
-                             first ? "result" : sum == race->told ? "result_confirmed" : "result_differs", c);
+                             first               ? "result"
+                             : sum == race->told ? "result_confirmed"
+                                                 : "result_differs",
+                             c);
     log_text(s, "host", racer[0] ? racer[0]->name : "");
     log_text(s, "guest", racer[1] ? racer[1]->name : "");
     log_number(s, "host_finish", result.finish[0]);
@@ -5720,8 +5716,8 @@ static bool belongs_to(const struct nascar *s, const struct report *r, const str
     uint64_t i = s->chat_count > CHAT_LINES ? s->chat_count - CHAT_LINES : 0;
     for (; !by_one && i < s->chat_count; i++) {
         const struct chat_line *other = &s->chat[i % CHAT_LINES];
-        by_one = strcmp(other->room, line->room) == 0 &&
-                 (same_name(other->from, r->by) || same_name(other->from, r->about));
+        by_one =
+            strcmp(other->room, line->room) == 0 && (same_name(other->from, r->by) || same_name(other->from, r->about));
     }
     return by_one;
 }
@@ -5929,8 +5925,7 @@ static enum failure change_roster(struct nascar *s, uint32_t c, const struct req
     if (other == NONE || other == owner)
         return answer_roster(s, c, q, NO_USER);
     uint32_t edge = find_edge(s, owner, other);
-    if (add && edge == NONE &&
-        (persona_at(s, owner)->edge_count == ROSTER_PER_PERSONA || pool_full(&s->edges)))
+    if (add && edge == NONE && (persona_at(s, owner)->edge_count == ROSTER_PER_PERSONA || pool_full(&s->edges)))
         return answer_roster(s, c, q, ROSTER_FULL);
     uint32_t lists = edge == NONE ? 0 : edge_at(s, edge)->other_and_lists & 3;
     lists = add ? lists | list : lists & ~list;
@@ -6264,8 +6259,9 @@ static enum failure applied_control_password(struct nascar *s, uint32_t c, const
                                              enum failure failure)
 {
     if (failure)
-        return refuse_control(s, c, q, failure, failure == SERVER_FULL ? "there are as many accounts as max-accounts allows"
-                                                                       : "it could not be kept on disk");
+        return refuse_control(s, c, q, failure,
+                              failure == SERVER_FULL ? "there are as many accounts as max-accounts allows"
+                                                     : "it could not be kept on disk");
     char name[ANY_NAME_CHARS + 1];
     get_name(q, tag_NAME, name);
     uint32_t line = log_begin(s, NASCAR_LOG_INFO, "password_set");
@@ -6297,6 +6293,7 @@ struct command {
     enum failure (*applied)(struct nascar *, uint32_t, const struct request *, enum failure);
 };
 
+/* clang-format off */
 static const struct command commands[] = {
     /* kind   states                              cost  start             verdict       applied */
     {"@dir", FIRST | IN(CONN_DIRECTORY),           4, do_directory,     NULL,         NULL},
@@ -6339,6 +6336,7 @@ static const struct command commands[] = {
     {"cpwd", CONTROL,                              0, do_control_password, verdict_control_password,
      applied_control_password},
 };
+/* clang-format on */
 
 #define COMMANDS (sizeof commands / sizeof commands[0])
 #define UNKNOWN_COST 2u
@@ -6894,8 +6892,13 @@ static bool get_figures(const struct request *q, enum tag tag, struct figures *f
         values[i] = read_number((const uint8_t *)text, size, at);
         at += (uint32_t)strcspn(text + at, ",") + 1;
     }
-    *f = (struct figures){values[0], values[1], values[2], values[3], values[5],
-                          (uint16_t)min_u32(values[4], LAST_RATING), (uint16_t)min_u32(values[6], MAX_PLACE)};
+    *f = (struct figures){values[0],
+                          values[1],
+                          values[2],
+                          values[3],
+                          values[5],
+                          (uint16_t)min_u32(values[4], LAST_RATING),
+                          (uint16_t)min_u32(values[6], MAX_PLACE)};
     return true;
 }
 
@@ -7206,8 +7209,10 @@ static uint32_t address_for_conn(struct nascar *s, uint32_t ipv4)
  * those who wait: these are threaded through it and pass it by in their time. */
 static void conn_reset(struct conn *conn)
 {
-    struct conn empty = {.ready = conn->ready, .stalled = conn->stalled,
-                         .next_ready = conn->next_ready, .next_stalled = conn->next_stalled};
+    struct conn empty = {.ready = conn->ready,
+                         .stalled = conn->stalled,
+                         .next_ready = conn->next_ready,
+                         .next_stalled = conn->next_stalled};
     memcpy(conn, &empty, sizeof *conn);
     conn->inbox = conn->outbox = conn->player = conn->buddy = conn->wheel_slot = conn->checking = NONE;
 }
@@ -7561,29 +7566,19 @@ bool nascar_step(struct nascar *s, const struct nascar_event *e)
     case NASCAR_CONTROL:
     case NASCAR_BYTES:
     case NASCAR_DRAINED:
-    case NASCAR_CLOSED:
-        conn_event(s, e);
-        break;
-    case NASCAR_CLOCK:
-        clock_passed(s);
-        break;
-    case NASCAR_ENTROPY:
-        entropy_came(s, e->bytes, e->size);
-        break;
+    case NASCAR_CLOSED: conn_event(s, e); break;
+    case NASCAR_CLOCK: clock_passed(s); break;
+    case NASCAR_ENTROPY: entropy_came(s, e->bytes, e->size); break;
     case NASCAR_CONFIG:
         config_read(&s->config, e->bytes, e->size);
         apply_rooms(s);
         break;
-    case NASCAR_RECORD:
-        record_came(s, e, apply_record(s, e->bytes, e->size));
-        break;
+    case NASCAR_RECORD: record_came(s, e, apply_record(s, e->bytes, e->size)); break;
     case NASCAR_RECORD_FAILED:
         record_failed(s, e->bytes, e->size);
         record_came(s, e, NOT_KEPT);
         break;
-    case NASCAR_VERDICT:
-        verdict_came(s, e);
-        break;
+    case NASCAR_VERDICT: verdict_came(s, e); break;
     }
     settle(s);
     while (s->retry)
@@ -7695,8 +7690,7 @@ static const char *check_conn(const struct nascar *s, uint32_t c)
         in_room = p->room != NONE;
         HOLDS((conn->state == CONN_PERSONA) == (p->persona != NONE), "a player without a persona plays");
     }
-    HOLDS(conn->crowded ==
-              (in_room && !conn->closing && !conn->slow && outbox_free(conn) < REPLY_BYTES + CHAT_BYTES),
+    HOLDS(conn->crowded == (in_room && !conn->closing && !conn->slow && outbox_free(conn) < REPLY_BYTES + CHAT_BYTES),
           "a connection's outbox is not as full as it says");
     HOLDS((conn->state == CONN_BUDDY) == (conn->buddy != NONE) || conn->closing, "a buddy link is nobody's");
     HOLDS(conn->buddy == NONE || (is_live(s, &s->buddies, conn->buddy) && buddy_at(s, conn->buddy)->conn == c),
@@ -7980,24 +7974,25 @@ static const char *check_kept(const struct nascar *s)
     for (uint32_t i = 0; i < s->reports.high; i++)
         for (uint32_t k = is_live(s, &s->reports, i) ? report_at(s, i)->lines : NONE; k != NONE;
              k = report_line_at(s, k)->next, lines++)
-            HOLDS(is_live(s, &s->report_lines, k) && report_line_at(s, k)->report == i, "a report holds another's line");
+            HOLDS(is_live(s, &s->report_lines, k) && report_line_at(s, k)->report == i,
+                  "a report holds another's line");
     HOLDS(lines == s->report_lines.live, "a line is of no report");
     return NULL;
 }
 
 const char *nascar_check(const struct nascar *s)
 {
-    const struct pool *pools[] = {&s->inboxes, &s->outboxes, &s->accounts, &s->personas, &s->edges, &s->players,
-                                  &s->presences, &s->rooms, &s->pairs, &s->addresses, &s->directory, &s->buddies,
-                                  &s->watches, &s->messages, &s->races, &s->reports, &s->report_lines};
+    const struct pool *pools[] = {&s->inboxes,   &s->outboxes,    &s->accounts, &s->personas, &s->edges,
+                                  &s->players,   &s->presences,   &s->rooms,    &s->pairs,    &s->addresses,
+                                  &s->directory, &s->buddies,     &s->watches,  &s->messages, &s->races,
+                                  &s->reports,   &s->report_lines};
     const struct {
         const struct index *index;
         const struct pool *pool;
-    } tables[] = {{&s->account_names, &s->accounts},      {&s->persona_names, &s->personas},
-                  {&s->persona_prefixes, &s->personas},   {&s->presence_pairs, &s->presences},
-                  {&s->race_tickets, &s->races},
-                  {&s->address_numbers, &s->addresses},   {&s->session_numbers, &s->directory},
-                  {&s->session_peers, &s->directory}};
+    } tables[] = {{&s->account_names, &s->accounts},    {&s->persona_names, &s->personas},
+                  {&s->persona_prefixes, &s->personas}, {&s->presence_pairs, &s->presences},
+                  {&s->race_tickets, &s->races},        {&s->address_numbers, &s->addresses},
+                  {&s->session_numbers, &s->directory}, {&s->session_peers, &s->directory}};
     const char *(*const checks[])(const struct nascar *) = {check_timers,   check_conns,     check_rooms, check_players,
                                                             check_accounts, check_addresses, check_kept};
     const char *broken = NULL;
@@ -8372,10 +8367,9 @@ static int system_helper(void *world)
 }
 
 static const struct nascar_sys system_calls = {
-    system_poll,   system_accept,  system_read,   system_write,       system_close,  system_log,
-    system_append, system_entropy, system_mono_ms, system_wall_s,     system_open,   system_load,
-    system_unload, system_truncate, system_sync,  system_rename,      system_sync_folder,
-    system_remove, system_helper,
+    system_poll,    system_accept,  system_read,        system_write,  system_close,  system_log,    system_append,
+    system_entropy, system_mono_ms, system_wall_s,      system_open,   system_load,   system_unload, system_truncate,
+    system_sync,    system_rename,  system_sync_folder, system_remove, system_helper,
 };
 
 /* ---- The journal's bytes (DESIGN 5) --------------------------------------------- */
@@ -8385,7 +8379,7 @@ static const struct nascar_sys system_calls = {
  * and records, which are frames themselves; one without any says that all before
  * it is a compacted state. */
 #define JOURNAL_FORMAT 1u
-#define BATCH_BYTES 262144u    /* the most that a batch takes */
+#define BATCH_BYTES 262144u /* the most that a batch takes */
 #define BATCH_HEAD_BYTES (HEADER_BYTES + 8)
 
 static uint64_t load_be64(const uint8_t *p)
@@ -8403,6 +8397,7 @@ static void store_be64(uint8_t *p, uint64_t v)
  * the k-th half byte of the word comes to when all four have passed. */
 static uint32_t crc32c(uint32_t crc, const uint8_t *bytes, size_t size)
 {
+    /* clang-format off */
     static const uint32_t table[8][16] = {
         {0x00000000, 0xdd45aab8, 0xbf672381, 0x62228939, 0x7b2231f3, 0xa6679b4b, 0xc4451272, 0x1900b8ca,
          0xf64463e6, 0x2b01c95e, 0x49234067, 0x9466eadf, 0x8d665215, 0x5023f8ad, 0x32017194, 0xef44db2c},
@@ -8421,6 +8416,7 @@ static uint32_t crc32c(uint32_t crc, const uint8_t *bytes, size_t size)
         {0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
          0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9, 0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75},
     };
+    /* clang-format on */
     size_t i = 0;
     crc = ~crc;
     for (; i + 4 <= size; i += 4) {
@@ -8527,7 +8523,7 @@ enum journal_end {
     JOURNAL_TORN,    /* what follows `at` was never written out: cut it */
     JOURNAL_DAMAGED, /* a later batch stands behind it: what is between is lost */
     JOURNAL_HEADLESS,
-    JOURNAL_NEWER    /* a format that only a later version knows */
+    JOURNAL_NEWER /* a format that only a later version knows */
 };
 
 struct journal_reader {
@@ -8538,7 +8534,7 @@ struct journal_reader {
     uint64_t number;  /* of the last batch */
     uint32_t format;
     enum journal_end end;
-    size_t later;     /* JOURNAL_DAMAGED: where a later batch begins */
+    size_t later; /* JOURNAL_DAMAGED: where a later batch begins */
 };
 
 /* Any bytes are a journal, sound up to some point; `end` says how it ends there. */
@@ -8694,8 +8690,7 @@ static uint32_t script_write_head(uint8_t out[SCRIPT_HEAD_BYTES], uint32_t type,
         store_be32(numbers, e->ticket);
         count += 4;
         break;
-    default:
-        break;
+    default: break;
     }
     out[n++] = (uint8_t)type;
     n += write_varint(out + n, e->conn == NONE ? 0 : (uint64_t)e->conn + 1);
@@ -8938,7 +8933,7 @@ struct options {
     uint32_t log_level;
     const char *config_file;
     char news_file[LINE_CHARS + 1], record_file[LINE_CHARS + 1], data[LINE_CHARS + 1];
-    char news_where[512]; /* who named it, for the error */
+    char news_where[512];     /* who named it, for the error */
     struct config checked;    /* what the core's keys came to, for their errors */
     char core[CONFIG_BYTES];  /* the core's keys as they were given */
     char rooms[CONFIG_BYTES]; /* its rooms: those of the command line replace the file's */
@@ -9184,18 +9179,18 @@ static void print_help(void)
 #define FIRST_SOCKET (CONTROL_LISTENER + 1u)
 #define ACCEPTS_PER_TURN 64u
 #define OUTPUT_BATCH 64u
-#define ACCEPT_PAUSE_MS 1000u         /* after EMFILE and the like */
-#define STOP_MS 2000u                 /* to flush outboxes at the end */
+#define ACCEPT_PAUSE_MS 1000u /* after EMFILE and the like */
+#define STOP_MS 2000u         /* to flush outboxes at the end */
 #define LOG_BATCH_BYTES 8192u
-#define LAZY_MS 60000u                /* so long may a lazy record wait for others */
-#define HELPER_JOBS 4u                /* that the helper is given at once, so that it never waits */
-#define HELPER_PAUSE_MS 1000u         /* between two starts of it */
-#define HELPER_DEATHS 2u              /* of which a job is taken to be the cause */
-#define COMPACT_BYTES 1048576u        /* a smaller journal is left alone */
-#define COMPACT_SLICE_MS 5u           /* a slice ends after that; its last write comes on top */
-#define COMPACT_BATCH_BYTES 65536u    /* of a batch in a slice: a write of milliseconds */
-#define COMPACT_RETRY_MS 60000u       /* the old journal is sound, so there is time */
-#define RECOVER_RETRY_MS 5000u        /* there is none, and nothing can be kept */
+#define LAZY_MS 60000u             /* so long may a lazy record wait for others */
+#define HELPER_JOBS 4u             /* that the helper is given at once, so that it never waits */
+#define HELPER_PAUSE_MS 1000u      /* between two starts of it */
+#define HELPER_DEATHS 2u           /* of which a job is taken to be the cause */
+#define COMPACT_BYTES 1048576u     /* a smaller journal is left alone */
+#define COMPACT_SLICE_MS 5u        /* a slice ends after that; its last write comes on top */
+#define COMPACT_BATCH_BYTES 65536u /* of a batch in a slice: a write of milliseconds */
+#define COMPACT_RETRY_MS 60000u    /* the old journal is sound, so there is time */
+#define RECOVER_RETRY_MS 5000u     /* there is none, and nothing can be kept */
 
 /* Items in the order they came: a buffer that grows, and how far it is done. */
 struct queue_of {
@@ -9249,27 +9244,29 @@ struct shell {
     void *world;
     struct options options;
     struct nascar *state;
-    uint32_t conns;          /* numbers that the core has */
-    struct pollfd *polled;   /* FIRST_SOCKET + those open */
-    uint32_t *number_of;     /* place in polled, less FIRST_SOCKET -> connection */
-    uint32_t *place_of;      /* connection -> its place, NONE when free */
+    uint32_t conns;                          /* numbers that the core has */
+    struct pollfd *polled;                   /* FIRST_SOCKET + those open */
+    uint32_t *number_of;                     /* place in polled, less FIRST_SOCKET -> connection */
+    uint32_t *place_of;                      /* connection -> its place, NONE when free */
     struct numbers numbers, control_numbers; /* players', the operator's */
-    uint32_t open, paused;   /* connections; those of them that are not read now */
+    uint32_t open, paused;                   /* connections; those of them that are not read now */
     bool accept_paused, stopping;
     uint64_t accept_again_ms;
     uint64_t now_ms;
     int64_t wall_s;
-    char **arguments;        /* for the configuration to be read again */
+    char **arguments;              /* for the configuration to be read again */
     struct queue_of records, jobs; /* what the steps have asked for */
-    uint32_t urgent;         /* records among them that are not lazy */
-    uint64_t lazy_due_ms;    /* when the others have waited long enough */
-    int folder;              /* of the data; locked */
+    uint32_t urgent;               /* records among them that are not lazy */
+    uint64_t lazy_due_ms;          /* when the others have waited long enough */
+    int folder;                    /* of the data; locked */
     struct journal journal;
     struct compaction compaction;
-    bool journal_lost;       /* the last one has failed */
-    uint64_t live_bytes;     /* the journal's size when it was last compacted */
+    bool journal_lost;   /* the last one has failed */
+    uint64_t live_bytes; /* the journal's size when it was last compacted */
     struct batch batch;
-    struct { uint32_t accounts, roster, messages; } kept; /* records of the journal, at least */
+    struct {
+        uint32_t accounts, roster, messages;
+    } kept; /* records of the journal, at least */
     struct helper helper;
     struct nascar_limits limits;
     struct partial *partial; /* of each connection; NULL: not recording */
@@ -9446,7 +9443,7 @@ static void *queue_add(struct queue_of *q)
         size_t room = q->room ? 2 * q->room : 16;
         void *items = malloc(room * q->stride);
         if (!items)
-            abort(); /* what a player is about to be told has nowhere to go */
+            abort();        /* what a player is about to be told has nowhere to go */
         if (q->count > 0) { /* not realloc: it would leave passwords behind */
             memcpy(items, q->items, q->count * q->stride);
             wipe(q->items, q->count * q->stride);
@@ -9621,8 +9618,11 @@ static void journal_commit(struct shell *sh)
     shell_time(sh); /* it took a while */
     for (uint32_t left = sh->batch.records; left > 0 && queue_take(&sh->records, &record); left--) {
         sh->urgent -= !record.lazy;
-        struct nascar_event event = {.type = kept ? NASCAR_RECORD : NASCAR_RECORD_FAILED, .conn = record.conn,
-                                     .ticket = record.ticket, .bytes = record.bytes, .size = record.size};
+        struct nascar_event event = {.type = kept ? NASCAR_RECORD : NASCAR_RECORD_FAILED,
+                                     .conn = record.conn,
+                                     .ticket = record.ticket,
+                                     .bytes = record.bytes,
+                                     .size = record.size};
         shell_step(sh, &event);
     }
 }
@@ -9737,10 +9737,13 @@ static bool journal_refuse(const char *path, const struct journal_reader *r)
         return complain("", path, "its format is %u and this version knows %u: start the newer version that wrote it",
                         r->format, JOURNAL_FORMAT);
     if (r->end == JOURNAL_HEADLESS)
-        return complain("", path, "damaged at byte 0, where it says what it is: take a copy of it from a backup, or "
-                                  "move it away to start with nothing");
-    return complain("", path, "damaged at byte %llu; what was kept later goes on at byte %llu: take a copy of it from "
-                              "a backup, or give up all from there on with `truncate -s %llu` on it", at, later, at);
+        return complain("", path,
+                        "damaged at byte 0, where it says what it is: take a copy of it from a backup, or "
+                        "move it away to start with nothing");
+    return complain("", path,
+                    "damaged at byte %llu; what was kept later goes on at byte %llu: take a copy of it from "
+                    "a backup, or give up all from there on with `truncate -s %llu` on it",
+                    at, later, at);
 }
 
 static void journal_path(const char *folder, char out[LINE_CHARS + 16])
@@ -9863,8 +9866,11 @@ static void helper_verdict(struct shell *sh, const struct hash_answer *answer)
 {
     struct helper *h = &sh->helper;
     const struct nascar_hash_job *job = &h->job[0].question.job;
-    struct nascar_event event = {.type = NASCAR_VERDICT, .conn = job->conn, .ticket = job->ticket,
-                                 .accepted = answer->accepted, .bytes = (const uint8_t *)answer->fresh,
+    struct nascar_event event = {.type = NASCAR_VERDICT,
+                                 .conn = job->conn,
+                                 .ticket = job->ticket,
+                                 .accepted = answer->accepted,
+                                 .bytes = (const uint8_t *)answer->fresh,
                                  .size = (uint32_t)strlen(answer->fresh)};
     h->jobs--;
     memmove(&h->job[0], &h->job[1], h->jobs * sizeof h->job[0]);
@@ -9961,7 +9967,9 @@ static void shell_open(struct shell *sh, int fd, bool control, uint32_t peer, ui
     polled->fd = fd;
     polled->events = POLLIN;
     polled->revents = 0;
-    struct nascar_event event = {.type = control ? NASCAR_CONTROL : NASCAR_OPENED, .conn = c, .peer = peer,
+    struct nascar_event event = {.type = control ? NASCAR_CONTROL : NASCAR_OPENED,
+                                 .conn = c,
+                                 .peer = peer,
                                  .local = local};
     shell_step(sh, &event);
 }
@@ -10170,9 +10178,11 @@ static void shell_listen_wanted(struct shell *sh)
 static void shell_configure(struct shell *sh)
 {
     char text[2 * CONFIG_BYTES + 64];
-    int n = snprintf(text, sizeof text, "%s%slobby-port = %u\nbuddy-port = %u\n", sh->options.core,
-                     sh->options.rooms, sh->options.port[1], sh->options.port[2]);
-    struct nascar_event event = {.type = NASCAR_CONFIG, .conn = NONE, .bytes = (const uint8_t *)text,
+    int n = snprintf(text, sizeof text, "%s%slobby-port = %u\nbuddy-port = %u\n", sh->options.core, sh->options.rooms,
+                     sh->options.port[1], sh->options.port[2]);
+    struct nascar_event event = {.type = NASCAR_CONFIG,
+                                 .conn = NONE,
+                                 .bytes = (const uint8_t *)text,
                                  .size = (uint32_t)n};
     shell_step(sh, &event);
 }
@@ -10451,7 +10461,8 @@ static int open_control(struct shell *sh)
     mode_t mask = umask(0177);
     system_remove(NULL, sh->folder, "control");
     bool good = here >= 0 && fd >= 0 && fchdir(sh->folder) == 0;
-    good = good && bind(fd, (const struct sockaddr *)&control_address, sizeof control_address) == 0 && listen(fd, 4) == 0;
+    good =
+        good && bind(fd, (const struct sockaddr *)&control_address, sizeof control_address) == 0 && listen(fd, 4) == 0;
     int error = errno;
     (void)umask(mask);
     if (here < 0 || fchdir(here) != 0)
@@ -10751,7 +10762,8 @@ static int control(char **arguments)
         return control_usage("unknown command ", arguments[i]);
     const char *name = arguments[++i];
     if (control_commands[command].sets_password ? !name || arguments[i + 1] || strlen(name) > 64 : name != NULL)
-        return control_usage(control_commands[command].sets_password ? "expected one name after " : "expected nothing after ",
+        return control_usage(control_commands[command].sets_password ? "expected one name after "
+                                                                     : "expected nothing after ",
                              control_commands[command].name);
     int fd = control_connect(folder);
     if (fd < 0)

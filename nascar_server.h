@@ -42,7 +42,9 @@ struct nascar_limits {
     uint32_t messages;           /* kept for players who are offline, in all, 1..2^20 */
 };
 
+/* clang-format off */
 #define NASCAR_LIMITS_DEFAULT {1024, 16384, 256, 4096, 409600, 65536}
+/* clang-format on */
 
 /* Connections that these limits allow: numbers 0..result-1 may be opened. Two
  * for each client (lobby and buddy), 64 for those who come and go, and the last
@@ -59,8 +61,7 @@ struct nascar;
  * and at least nascar_arena_size() bytes. The state holds no pointer: copying
  * the arena is a snapshot. Returns it (the same address), or NULL if the arena
  * is too small or a limit is out of its range. */
-struct nascar *nascar_init(void *arena, size_t arena_bytes,
-                           const struct nascar_limits *limits);
+struct nascar *nascar_init(void *arena, size_t arena_bytes, const struct nascar_limits *limits);
 
 /* ---- Events ------------------------------------------------------------- */
 
@@ -86,10 +87,10 @@ struct nascar_event {
     int64_t wall_s;       /* seconds since 1970 UTC, for dates */
     const uint8_t *bytes; /* not kept after the call */
     uint32_t size;
-    uint32_t peer;        /* OPENED: source address, 192.0.2.1 = 0xC0000201 */
-    uint32_t local;       /* OPENED: the address it reached us at */
-    uint32_t ticket;      /* RECORD*, VERDICT: from the record or job */
-    bool accepted;        /* VERDICT: the password was right */
+    uint32_t peer;   /* OPENED: source address, 192.0.2.1 = 0xC0000201 */
+    uint32_t local;  /* OPENED: the address it reached us at */
+    uint32_t ticket; /* RECORD*, VERDICT: from the record or job */
+    bool accepted;   /* VERDICT: the password was right */
 };
 
 /* The only transition. Any event in any state has a defined result: what makes

@@ -47,7 +47,8 @@ static void events(void)
 int main(int argc, char **argv)
 {
     const char *which = argc == 2 ? argv[1] : "";
-    bool frame = strcmp(which, "frame") == 0, script = strcmp(which, "step") == 0, journal = strcmp(which, "journal") == 0;
+    bool frame = strcmp(which, "frame") == 0, script = strcmp(which, "step") == 0,
+         journal = strcmp(which, "journal") == 0;
     if (!frame && !script && !journal) {
         (void)fprintf(stderr, "usage: dictionary frame | step | journal\n");
         return 2;

@@ -68,7 +68,8 @@ static void write_and_read(enum tag tag, const char *text, uint32_t number, uint
     struct frame frame;
     char again[CHAT_CHARS + 1], letters[32];
     const uint8_t *payload = f.bytes + HEADER_BYTES;
-    const enum tag other[3] = {tag == tag_N ? tag_S : tag_N, tag == tag_F ? tag_S : tag_F, tag == tag_A ? tag_S : tag_A};
+    const enum tag other[3] = {tag == tag_N ? tag_S : tag_N, tag == tag_F ? tag_S : tag_F,
+                               tag == tag_A ? tag_S : tag_A};
     memset(&f, 0x55, sizeof f);
     frame_begin(&f, "+msg", "");
     put_number(&f, other[0], to_signed(number));
@@ -88,8 +89,8 @@ static void write_and_read(enum tag tag, const char *text, uint32_t number, uint
     DEMAND(read_string(payload, size, at, again, sizeof again) == wanted && strcmp(again, text) == 0);
     DEMAND(read_number(payload, size, find_tag(payload, size, tag_names[other[0]])) == number);
     DEMAND(read_flags(payload, size, find_tag(payload, size, tag_names[other[1]])) == flags);
-    DEMAND(!address || (read_address(payload, size, find_tag(payload, size, tag_names[other[2]]), &got) &&
-                        got == *address));
+    DEMAND(!address ||
+           (read_address(payload, size, find_tag(payload, size, tag_names[other[2]]), &got) && got == *address));
     hash_in(&hash, f.bytes, f.size);
 }
 

@@ -165,10 +165,20 @@ static int64_t standing_s(void *world)
     return 1767225600; /* 2026 */
 }
 
-static const struct nascar_sys disk_sys = {
-    .close = disk_close, .log = heard_log, .append = disk_append, .entropy = some_entropy, .mono_ms = standing_ms,
-    .wall_s = standing_s, .open = disk_open, .load = disk_load, .unload = disk_unload, .truncate = disk_truncate,
-    .sync = disk_sync, .rename = disk_rename, .sync_folder = disk_sync_folder, .remove = disk_remove};
+static const struct nascar_sys disk_sys = {.close = disk_close,
+                                           .log = heard_log,
+                                           .append = disk_append,
+                                           .entropy = some_entropy,
+                                           .mono_ms = standing_ms,
+                                           .wall_s = standing_s,
+                                           .open = disk_open,
+                                           .load = disk_load,
+                                           .unload = disk_unload,
+                                           .truncate = disk_truncate,
+                                           .sync = disk_sync,
+                                           .rename = disk_rename,
+                                           .sync_folder = disk_sync_folder,
+                                           .remove = disk_remove};
 
 /* ---- Loading -------------------------------------------------------------------- */
 
@@ -282,8 +292,8 @@ static void forget_kept(struct kept *k)
 static void compare_kept(void)
 {
     for (uint32_t i = 0; i < kept[0].count || i < kept[1].count; i++) {
-        bool same = i < kept[0].count && i < kept[1].count &&
-                    compare_records(&kept[0].bytes[i], &kept[1].bytes[i]) == 0;
+        bool same =
+            i < kept[0].count && i < kept[1].count && compare_records(&kept[0].bytes[i], &kept[1].bytes[i]) == 0;
         if (same)
             continue;
         for (int k = 0; k < 2; k++)

@@ -107,14 +107,31 @@ static uint32_t some_event(uint8_t out[INBOX_BYTES + SCRIPT_HEAD_BYTES], uint32_
     struct nascar_event e = {.conn = some(random, 2 * PLAYERS), .bytes = number};
     uint64_t step_ms = steps_ms[some(random, sizeof steps_ms / sizeof steps_ms[0])];
     switch (type) {
-    case 0: e.type = NASCAR_OPENED; e.conn = some(random, 12); e.peer = 0xC6336401u + some(random, 6); break;
+    case 0:
+        e.type = NASCAR_OPENED;
+        e.conn = some(random, 12);
+        e.peer = 0xC6336401u + some(random, 6);
+        break;
     case 1: e.type = NASCAR_CLOSED; break;
     case 2: e.type = NASCAR_CLOCK; break;
-    case 3: case 4: e.type = NASCAR_DRAINED; e.size = some(random, 4) ? OUTBOX_BYTES : some(random, 100); break;
-    case 5: case 6: case 7: e.type = NASCAR_RECORD; break;
+    case 3:
+    case 4:
+        e.type = NASCAR_DRAINED;
+        e.size = some(random, 4) ? OUTBOX_BYTES : some(random, 100);
+        break;
+    case 5:
+    case 6:
+    case 7: e.type = NASCAR_RECORD; break;
     case 8: e.type = NASCAR_RECORD_FAILED; break;
-    case 9: case 10: e.type = NASCAR_VERDICT; e.accepted = some(random, 4) != 0; break;
-    case 11: e.type = NASCAR_CONTROL; e.conn = nascar_connections(&small_limits) - 1 - some(random, 2); break;
+    case 9:
+    case 10:
+        e.type = NASCAR_VERDICT;
+        e.accepted = some(random, 4) != 0;
+        break;
+    case 11:
+        e.type = NASCAR_CONTROL;
+        e.conn = nascar_connections(&small_limits) - 1 - some(random, 2);
+        break;
     case 12:
         number[0] = (uint8_t)some(random, 128);
         e.size = 8;
@@ -136,7 +153,8 @@ static uint32_t some_event(uint8_t out[INBOX_BYTES + SCRIPT_HEAD_BYTES], uint32_
 }
 
 /* Puts `n` bytes in place of data[from..to). */
-static size_t put_in_place(uint8_t *data, size_t size, size_t max_size, size_t from, size_t to, const uint8_t *bytes, size_t n)
+static size_t put_in_place(uint8_t *data, size_t size, size_t max_size, size_t from, size_t to, const uint8_t *bytes,
+                           size_t n)
 {
     if (size - (to - from) + n > max_size)
         return size;
@@ -225,8 +243,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
             if (!last && d.place[i + 1] - d.place[i] > 1)
                 data[d.place[i] + 1] = (uint8_t)(1 + some(&random, 2 * PLAYERS));
             break;
-        default:
-            put_event(&d, i, 0, event, some_event(event, &random));
+        default: put_event(&d, i, 0, event, some_event(event, &random));
         }
     }
     return d.place[d.events];

@@ -125,8 +125,8 @@ static bool step_once(const struct nascar_event *e)
 static void feed_pool(void)
 {
     uint8_t bytes[NASCAR_ENTROPY_BYTES];
-    struct nascar_event e = {.type = NASCAR_ENTROPY, .conn = NASCAR_NONE, .mono_ms = core.mono_ms,
-                             .wall_s = core.wall_s, .bytes = bytes};
+    struct nascar_event e = {
+        .type = NASCAR_ENTROPY, .conn = NASCAR_NONE, .mono_ms = core.mono_ms, .wall_s = core.wall_s, .bytes = bytes};
     e.size = nascar_entropy_wanted(core.state);
     if (e.size <= NASCAR_ENTROPY_BYTES / 2 || core.mood & MOOD_STARVED)
         return;
@@ -350,8 +350,11 @@ static void report_race(uint32_t p)
 static void scene_friends(void)
 {
     static const char config[] = "rate = 0\nroom = East: : 4\n"; /* few rooms are checked in less time */
-    core_event(&(struct nascar_event){.type = NASCAR_CONFIG, .conn = NASCAR_NONE, .bytes = (const uint8_t *)config,
-                                      .size = sizeof config - 1}, false);
+    core_event(&(struct nascar_event){.type = NASCAR_CONFIG,
+                                      .conn = NASCAR_NONE,
+                                      .bytes = (const uint8_t *)config,
+                                      .size = sizeof config - 1},
+               false);
     for (uint32_t p = 0; p < 3; p++)
         log_in_player(p);
     say(PLAYERS, "RADD", "LIST=B\nUSER=Bob\nID=1\n");
@@ -398,9 +401,10 @@ static void scene_race(void)
 
 static void blank_state(struct nascar *s)
 {
-    struct pool *const pools[] = {&s->inboxes, &s->outboxes, &s->accounts, &s->personas, &s->edges, &s->players,
-                                  &s->presences, &s->rooms, &s->pairs, &s->addresses, &s->directory, &s->buddies,
-                                  &s->watches, &s->messages, &s->races, &s->reports, &s->report_lines};
+    struct pool *const pools[] = {&s->inboxes,   &s->outboxes,    &s->accounts, &s->personas, &s->edges,
+                                  &s->players,   &s->presences,   &s->rooms,    &s->pairs,    &s->addresses,
+                                  &s->directory, &s->buddies,     &s->watches,  &s->messages, &s->races,
+                                  &s->reports,   &s->report_lines};
     memset(s, 0, core.arena_bytes);
     DEMAND(nascar_init(s, core.arena_bytes, &small_limits) == s);
     /* What an item was before it is taken must not matter. */
@@ -470,14 +474,30 @@ static void restore_state(const struct nascar *scene)
     restore(scene, offsetof(struct nascar, chat), larger(lines, lines_then) * sizeof s->chat[0]);
     restore(scene, pools, offsetof(struct nascar, record) - pools);
     restore(scene, offsetof(struct nascar, record), slots * sizeof s->record[0]);
-    restore(scene, offsetof(struct nascar, job_count), offsetof(struct nascar, job) - offsetof(struct nascar, job_count));
+    restore(scene, offsetof(struct nascar, job_count),
+            offsetof(struct nascar, job) - offsetof(struct nascar, job_count));
     restore(scene, offsetof(struct nascar, job), jobs * sizeof s->job[0]);
     restore(scene, offsetof(struct nascar, log_size), offsetof(struct nascar, log) - offsetof(struct nascar, log_size));
     restore(scene, offsetof(struct nascar, log), larger(core.log_used, core.scene_log));
 #define POOL(pool) restore_pool(scene, &was.pool, &scene->pool)
-    POOL(conns); POOL(inboxes); POOL(outboxes); POOL(accounts); POOL(personas); POOL(edges); POOL(players);
-    POOL(presences); POOL(rooms); POOL(pairs); POOL(addresses); POOL(directory); POOL(buddies); POOL(watches);
-    POOL(messages); POOL(races); POOL(reports); POOL(report_lines);
+    POOL(conns);
+    POOL(inboxes);
+    POOL(outboxes);
+    POOL(accounts);
+    POOL(personas);
+    POOL(edges);
+    POOL(players);
+    POOL(presences);
+    POOL(rooms);
+    POOL(pairs);
+    POOL(addresses);
+    POOL(directory);
+    POOL(buddies);
+    POOL(watches);
+    POOL(messages);
+    POOL(races);
+    POOL(reports);
+    POOL(report_lines);
 #undef POOL
 #define MARK(pool) larger(was.pool.high, scene->pool.high)
     restore_index(scene, &s->account_names, MARK(accounts));
@@ -494,7 +514,8 @@ static void restore_state(const struct nascar *scene)
     restore(scene, s->timers + s->directory_timers * sizeof(struct timer), MARK(directory) * sizeof(struct timer));
     restore(scene, s->timers + s->address_timers * sizeof(struct timer), MARK(addresses) * sizeof(struct timer));
     restore(scene, s->nodes, 2 * (size_t)MARK(rooms) * sizeof(struct node));
-    restore(scene, s->nodes + 2 * (size_t)s->rooms.capacity * sizeof(struct node), MARK(presences) * sizeof(struct node));
+    restore(scene, s->nodes + 2 * (size_t)s->rooms.capacity * sizeof(struct node),
+            MARK(presences) * sizeof(struct node));
 #undef MARK
     core.records_used = core.jobs_used = core.log_used = 0;
 }

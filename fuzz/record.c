@@ -94,8 +94,7 @@ static void write_script(const struct nascar_event *e)
         count = put_be(numbers, e->ticket, 4);
         size = e->conn == NASCAR_NONE ? e->size : 0;
         break;
-    default:
-        break;
+    default: break;
     }
     write_event((uint8_t)e->type, e, numbers, count, size);
 }
@@ -126,8 +125,12 @@ struct nascar *__wrap_nascar_init(void *arena, size_t arena_bytes, const struct 
 static void feed_pool(struct nascar *state, const struct nascar_event *e)
 {
     uint8_t bytes[NASCAR_ENTROPY_BYTES];
-    struct nascar_event fed = {.type = NASCAR_ENTROPY, .conn = NASCAR_NONE, .mono_ms = e->mono_ms,
-                               .wall_s = e->wall_s, .bytes = bytes, .size = nascar_entropy_wanted(state)};
+    struct nascar_event fed = {.type = NASCAR_ENTROPY,
+                               .conn = NASCAR_NONE,
+                               .mono_ms = e->mono_ms,
+                               .wall_s = e->wall_s,
+                               .bytes = bytes,
+                               .size = nascar_entropy_wanted(state)};
     if (fed.size <= NASCAR_ENTROPY_BYTES / 2)
         return;
     for (uint32_t i = 0; i < fed.size; i++) {

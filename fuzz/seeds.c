@@ -96,7 +96,8 @@ static void take_capture(const char *text)
         const char *hex = strstr(line, "\"hex\": \"");
         const char *end = strchr(line, '\n');
         uint32_t c = 0, n = 0;
-        if (sscanf(line, "{\"conn\": \"%47[^\"]\", \"dir\": \"%c\"", name, &dir) != 2 || dir != 'C' || !hex || (end && hex > end))
+        if (sscanf(line, "{\"conn\": \"%47[^\"]\", \"dir\": \"%c\"", name, &dir) != 2 || dir != 'C' || !hex ||
+            (end && hex > end))
             continue;
         while (c < count && strcmp(conns[c], name) != 0)
             c++;

@@ -15,26 +15,22 @@
 /* Makes place for one more element. */
 static void *grow(void *at, size_t count, size_t *room, size_t size)
 {
-    if (count < *room) {
+    if (count < *room)
         return at;
-    }
     *room = *room == 0 ? 8 : *room * 2;
     void *more = realloc(at, *room * size);
-    if (more == NULL) {
+    if (more == NULL)
         abort();
-    }
     return more;
 }
 
 /* A fresh, zeroed element at the end of a CONSOLE_LIST. */
-#define LIST_ADD(list)                                                              \
-    ((list).at = grow((list).at, (list).count, &(list).room, sizeof *(list).at),    \
-     memset(&(list).at[(list).count], 0, sizeof *(list).at),                        \
-     &(list).at[(list).count++])
+#define LIST_ADD(list) \
+    ((list).at = grow((list).at, (list).count, &(list).room, sizeof *(list).at), \
+     memset(&(list).at[(list).count], 0, sizeof *(list).at), &(list).at[(list).count++])
 
-#define LIST_REMOVE(list, index)                                                    \
-    (memmove(&(list).at[index], &(list).at[(index) + 1],                            \
-             ((list).count - (index) - 1) * sizeof *(list).at),                     \
+#define LIST_REMOVE(list, index) \
+    (memmove(&(list).at[index], &(list).at[(index) + 1], ((list).count - (index)-1) * sizeof *(list).at), \
      (list).count--)
 
 static unsigned char lower(char letter)
@@ -55,9 +51,8 @@ static bool same_name(const char *a, const char *b)
 static void copy_text(char *out, size_t size, const char *text)
 {
     size_t length = strlen(text);
-    if (length >= size) {
+    if (length >= size)
         length = size - 1;
-    }
     memcpy(out, text, length);
     out[length] = '\0';
 }
@@ -98,11 +93,11 @@ static uint32_t chance(struct console *c)
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))
 #endif
-static void mislead(struct console *c, const char *format, ...)
+static void
+mislead(struct console *c, const char *format, ...)
 {
-    if (c->misled[0] != '\0') {
+    if (c->misled[0] != '\0')
         return;
-    }
     va_list arguments;
     va_start(arguments, format);
     (void)vsnprintf(c->misled, sizeof c->misled, format, arguments);
@@ -115,22 +110,17 @@ const char *console_find(const char *payload, const char *key)
 {
     size_t key_size = strlen(key);
     for (const char *at = payload; *at != '\0'; at++) {
-        if (*at != '=' && *at != ':') {
+        if (*at != '=' && *at != ':')
             continue;
-        }
         size_t before = (size_t)(at - payload);
-        if (before < key_size) {
+        if (before < key_size)
             continue;
-        }
         size_t left = key_size;
-        while (left > 0 && lower(payload[before - key_size + left - 1]) == lower(key[left - 1])) {
+        while (left > 0 && lower(payload[before - key_size + left - 1]) == lower(key[left - 1]))
             left--;
-        }
         /* Quotes do not protect: only what stands before the key is looked at. */
-        if (left == 0 &&
-            (before == key_size || (unsigned char)payload[before - key_size - 1] < 0x21)) {
+        if (left == 0 && (before == key_size || (unsigned char)payload[before - key_size - 1] < 0x21))
             return at + 1;
-        }
     }
     return NULL;
 }
@@ -143,9 +133,8 @@ static const char *skip_space(const char *value)
 static int hex_digit(char letter)
 {
     unsigned char byte = lower(letter);
-    if (byte >= '0' && byte <= '9') {
+    if (byte >= '0' && byte <= '9')
         return byte - '0';
-    }
     return byte >= 'a' && byte <= 'f' ? byte - 'a' + 10 : -1;
 }
 
@@ -154,14 +143,12 @@ size_t console_read_text(const char *value, char *out, size_t size)
     size_t length = 0;
     char quote = '\0';
     value = skip_space(value);
-    if (value != NULL && (*value == '"' || *value == '\'')) {
+    if (value != NULL && (*value == '"' || *value == '\''))
         quote = *value++;
-    }
     while (value != NULL && *value != '\0') {
         char letter = *value;
-        if (quote != '\0' ? letter == quote : (unsigned char)letter < 0x20) {
+        if (quote != '\0' ? letter == quote : (unsigned char)letter < 0x20)
             break;
-        }
         value++;
         if (letter == '%' && *value == '%') {
             value++;
@@ -169,14 +156,12 @@ size_t console_read_text(const char *value, char *out, size_t size)
             letter = (char)(unsigned char)(hex_digit(value[0]) * 16 + hex_digit(value[1]));
             value += 2;
         }
-        if (length + 1 < size) {
+        if (length + 1 < size)
             out[length] = letter;
-        }
         length++;
     }
-    if (size > 0) {
+    if (size > 0)
         out[length < size ? length : size - 1] = '\0';
-    }
     return length;
 }
 
@@ -185,9 +170,8 @@ static uint32_t number_at(const char **value)
 {
     uint32_t number = 0;
     bool minus = **value == '-';
-    if (**value == '-' || **value == '+') {
+    if (**value == '-' || **value == '+')
         (*value)++;
-    }
     while (**value >= '0' && **value <= '9') {
         number = number * 10u + (uint32_t)(**value - '0');
         (*value)++;
@@ -220,9 +204,8 @@ uint32_t console_read_address(const char *value)
 
 uint32_t console_flag_bit(char letter)
 {
-    if (letter >= '@' && letter <= 'Z') {
+    if (letter >= '@' && letter <= 'Z')
         return 1u << (letter - '@');
-    }
     return letter >= '0' && letter <= '3' ? 1u << (27 + letter - '0') : 0u;
 }
 
@@ -230,9 +213,8 @@ uint32_t console_read_flags(const char *value)
 {
     uint32_t flags = 0;
     value = skip_space(value);
-    for (; value != NULL && console_flag_bit(*value) != 0; value++) {
+    for (; value != NULL && console_flag_bit(*value) != 0; value++)
         flags |= console_flag_bit(*value);
-    }
     return flags;
 }
 
@@ -249,32 +231,27 @@ static int64_t days_of(int64_t year, int64_t month, int64_t day)
 int64_t console_read_epoch(const char *value)
 {
     value = skip_space(value);
-    if (value == NULL) {
+    if (value == NULL)
         return 0;
-    }
     if (*value == '$') {
         int64_t epoch = 0;
-        for (value++; hex_digit(*value) >= 0 && epoch < INT64_C(1) << 40; value++) {
+        for (value++; hex_digit(*value) >= 0 && epoch < INT64_C(1) << 40; value++)
             epoch = epoch * 16 + hex_digit(*value);
-        }
         return epoch;
     }
     int64_t part[6] = {0, 1, 1, 0, 0, 0};
     size_t parts = 0;
     while (parts < 6 && *value >= '0' && *value <= '9') {
         part[parts++] = number_at(&value);
-        if (*value != '-' && *value != '.' && *value != ' ' && *value != ':') {
+        if (*value != '-' && *value != '.' && *value != ' ' && *value != ':')
             break;
-        }
         value++;
     }
-    if (parts <= 1) {
+    if (parts <= 1)
         return parts == 0 ? 0 : part[0];
-    }
-    if (part[0] < 1970 || part[0] > 2099 || part[1] < 1 || part[1] > 12 || part[2] < 1 ||
-        part[2] > 31 || part[3] > 23 || part[4] > 59 || part[5] > 60) {
+    if (part[0] < 1970 || part[0] > 2099 || part[1] < 1 || part[1] > 12 || part[2] < 1 || part[2] > 31 ||
+        part[3] > 23 || part[4] > 59 || part[5] > 60)
         return 0;
-    }
     return ((days_of(part[0], part[1], part[2]) * 24 + part[3]) * 60 + part[4]) * 60 + part[5];
 }
 
@@ -282,13 +259,10 @@ size_t console_read_binary(const char *value, uint8_t *out, size_t size)
 {
     size_t length = 0;
     value = skip_space(value);
-    if (value == NULL || *value != '$') {
+    if (value == NULL || *value != '$')
         return 0;
-    }
-    for (value++; length < size && hex_digit(value[0]) >= 0 && hex_digit(value[1]) >= 0;
-         value += 2) {
+    for (value++; length < size && hex_digit(value[0]) >= 0 && hex_digit(value[1]) >= 0; value += 2)
         out[length++] = (uint8_t)(hex_digit(value[0]) * 16 + hex_digit(value[1]));
-    }
     return length;
 }
 
@@ -298,16 +272,13 @@ size_t console_read_longs(const char *value, int32_t *out, size_t count)
     value = skip_space(value);
     while (value != NULL && hex_digit(*value) >= 0) {
         uint32_t number = 0;
-        for (; hex_digit(*value) >= 0; value++) {
+        for (; hex_digit(*value) >= 0; value++)
             number = number * 16u + (uint32_t)hex_digit(*value);
-        }
-        if (found < count) {
+        if (found < count)
             out[found] = as_signed(number);
-        }
         found++;
-        if (*value != ',') {
+        if (*value != ',')
             break;
-        }
         value++;
     }
     return found;
@@ -317,9 +288,8 @@ size_t console_read_longs(const char *value, int32_t *out, size_t count)
 
 static void put_bytes(struct console_tags *tags, const char *bytes, size_t size)
 {
-    if (size >= sizeof tags->text - tags->size) {
+    if (size >= sizeof tags->text - tags->size)
         abort(); /* a test asked for a request that no console could make */
-    }
     memcpy(tags->text + tags->size, bytes, size);
     tags->size += size;
     tags->text[tags->size] = '\0';
@@ -348,8 +318,7 @@ void console_put_text(struct console_tags *tags, const char *key, const char *va
     put_bytes(tags, quoted ? "=\"" : "=", quoted ? 2 : 1);
     for (const char *at = value; *at != '\0'; at++) {
         unsigned char byte = (unsigned char)*at;
-        if (byte < 0x20 || byte > 0x7E || strchr("=\":%", *at) != NULL ||
-            (*at == '\'' && at == value)) {
+        if (byte < 0x20 || byte > 0x7E || strchr("=\":%", *at) != NULL || (*at == '\'' && at == value)) {
             char escape[3] = {'%', hex[byte >> 4], hex[byte & 15]};
             put_bytes(tags, escape, sizeof escape);
         } else {
@@ -359,18 +328,16 @@ void console_put_text(struct console_tags *tags, const char *key, const char *va
     put_bytes(tags, quoted ? "\"\n" : "\n", quoted ? 2 : 1);
 }
 
-size_t console_frame(uint8_t *out, size_t size, const char *kind, uint32_t code,
-                     const void *payload, size_t payload_bytes)
+size_t console_frame(uint8_t *out, size_t size, const char *kind, uint32_t code, const void *payload,
+                     size_t payload_bytes)
 {
-    if (size < CONSOLE_HEADER_BYTES || payload_bytes > size - CONSOLE_HEADER_BYTES) {
+    if (size < CONSOLE_HEADER_BYTES || payload_bytes > size - CONSOLE_HEADER_BYTES)
         return 0;
-    }
     memcpy(out, kind, 4);
     put_big_endian(out + 4, code);
     put_big_endian(out + 8, (uint32_t)(CONSOLE_HEADER_BYTES + payload_bytes));
-    if (payload_bytes > 0) {
+    if (payload_bytes > 0)
         memcpy(out + CONSOLE_HEADER_BYTES, payload, payload_bytes);
-    }
     return CONSOLE_HEADER_BYTES + payload_bytes;
 }
 
@@ -379,17 +346,15 @@ size_t console_frame(uint8_t *out, size_t size, const char *kind, uint32_t code,
 static uint32_t cipher_push(uint32_t reg, uint8_t byte)
 {
     uint32_t entry = (reg ^ byte) & 0xFFu;
-    for (int bit = 0; bit < 8; bit++) {
+    for (int bit = 0; bit < 8; bit++)
         entry = (entry >> 1) ^ ((entry & 1u) != 0 ? 0xEDB88320u : 0u);
-    }
     return (reg >> 8) ^ entry;
 }
 
 static void cipher_start(struct console_cipher *cipher)
 {
-    for (size_t i = 0; i < 256; i++) {
+    for (size_t i = 0; i < 256; i++)
         cipher->box[i] = (uint8_t)i;
-    }
     cipher->cur = 0;
     cipher->reg = 0;
 }
@@ -401,8 +366,7 @@ static void cipher_swap(struct console_cipher *cipher, size_t a, size_t b)
     cipher->box[b] = kept;
 }
 
-static void cipher_absorb(struct console_cipher *cipher, const uint8_t *key, size_t key_bytes,
-                          size_t rounds)
+static void cipher_absorb(struct console_cipher *cipher, const uint8_t *key, size_t key_bytes, size_t rounds)
 {
     uint32_t reg = 0;
     for (size_t turn = 0; key_bytes > 0 && turn < rounds * 256; turn++) {
@@ -422,8 +386,8 @@ static uint8_t cipher_next(struct console_cipher *cipher)
     return cipher->box[(uint8_t)(a - b)];
 }
 
-void console_encode(struct console_pad *pad, const uint8_t *key, size_t key_bytes,
-                    const char *password, char out[CONSOLE_CIPHER_BYTES + 1])
+void console_encode(struct console_pad *pad, const uint8_t *key, size_t key_bytes, const char *password,
+                    char out[CONSOLE_CIPHER_BYTES + 1])
 {
     static const char once[] = "hello world", each[] = "ru paranoid?";
     if (!pad->started) {
@@ -446,9 +410,8 @@ void console_encode(struct console_pad *pad, const uint8_t *key, size_t key_byte
         } else {
             letter = (unsigned char)password[i];
             ended = letter == 0;
-            if (letter < 0x20 || letter > 0x7E) {
+            if (letter < 0x20 || letter > 0x7E)
                 letter = 0x7F; /* the end mark, and what a byte without a letter becomes */
-            }
         }
         run = (run ^ cipher_next(&stream)) & 0xFFu;
         out[i] = (char)(0x20u + (letter - 0x20u + run % 96u) % 96u);
@@ -459,13 +422,11 @@ void console_encode(struct console_pad *pad, const uint8_t *key, size_t key_byte
 void console_mask(const char *mask, const char *password, char *out, size_t size)
 {
     static const char hex[] = "0123456789abcdef";
-    if (*mask == '\0') {
+    if (*mask == '\0')
         mask = "GS";
-    }
     size_t mask_bytes = strlen(mask), length = strlen(password);
-    if (size < length * 2 + 2) {
+    if (size < length * 2 + 2)
         abort();
-    }
     uint8_t last = 0;
     *out++ = '$';
     for (size_t i = 0; i < length; i++) {
@@ -481,47 +442,40 @@ void console_mask(const char *mask, const char *password, char *out, size_t size
 
 /* ---- Links and requests ------------------------------------------------- */
 
-static void send_frame(struct console *c, enum console_link link, const char *kind,
-                       uint32_t code, const void *payload, size_t size)
+static void send_frame(struct console *c, enum console_link link, const char *kind, uint32_t code, const void *payload,
+                       size_t size)
 {
     struct console_link_state *l = &c->link[link];
-    if (!l->open || l->hang_up) {
+    if (!l->open || l->hang_up)
         return;
-    }
     uint8_t frame[CONSOLE_FRAME_BYTES];
     size_t bytes = console_frame(frame, sizeof frame, kind, code, payload, size);
-    if (bytes == 0) {
+    if (bytes == 0)
         abort();
-    }
-    while (l->out_room - l->out_bytes < bytes) {
+    while (l->out_room - l->out_bytes < bytes)
         l->out = grow(l->out, l->out_room, &l->out_room, 1);
-    }
     memcpy(l->out + l->out_bytes, frame, bytes);
     l->out_bytes += bytes;
 }
 
 /* A request whose reply is awaited; `about` is what the reply will be about. */
-static void ask(struct console *c, enum console_link link, const char *kind,
-                const char *payload, const char *about)
+static void ask(struct console *c, enum console_link link, const char *kind, const char *payload, const char *about)
 {
     struct console_link_state *l = &c->link[link];
-    if (!l->open || l->hang_up) {
+    if (!l->open || l->hang_up)
         return;
-    }
     struct console_pending *pending = LIST_ADD(l->pending);
     copy_text(pending->kind, sizeof pending->kind, kind);
     copy_text(pending->about, sizeof pending->about, about);
     send_frame(c, link, kind, 0, payload, strlen(payload) + 1);
 }
 
-static void ask_tags(struct console *c, const char *kind, const struct console_tags *tags,
-                     const char *about)
+static void ask_tags(struct console *c, const char *kind, const struct console_tags *tags, const char *about)
 {
     ask(c, CONSOLE_LOBBY, kind, tags->text, about);
 }
 
-void console_request(struct console *c, enum console_link link, const char *kind,
-                     const char *payload)
+void console_request(struct console *c, enum console_link link, const char *kind, const char *payload)
 {
     ask(c, link, kind, payload, "");
 }
@@ -576,14 +530,12 @@ static void send_login(struct console *c)
     console_put_number(&tags, "HWFLAG", 4);
     console_put_number(&tags, "HWMASK", 65828);
     put_product(&tags);
-    if (masked) {
+    if (masked)
         console_put_number(&tags, "MASK", c->session);
-    }
     ask_tags(c, "auth", &tags, c->name);
     c->stage = CONSOLE_AUTH;
-    if (c->habits.saved_login && c->refused == 0) {
+    if (c->habits.saved_login && c->refused == 0)
         send_pers(c, c->wanted_persona, true);
-    }
 }
 
 static void send_signup(struct console *c)
@@ -606,11 +558,10 @@ static void typed(struct console *c)
 {
     c->typing_until_ms = 0;
     if (c->stage == CONSOLE_LOGIN) {
-        if (c->new_account) {
+        if (c->new_account)
             send_signup(c);
-        } else {
+        else
             send_login(c);
-        }
         c->refused = 0;
     } else if (c->stage == CONSOLE_PERSONAS) {
         ask_one(c, "cper", "PERS", c->wanted_persona);
@@ -621,11 +572,10 @@ static void typed(struct console *c)
 
 static void start_typing(struct console *c)
 {
-    if (c->habits.pad_ms == 0) {
+    if (c->habits.pad_ms == 0)
         typed(c);
-    } else {
+    else
         c->typing_until_ms = c->now_ms + c->habits.pad_ms;
-    }
 }
 
 static void take_persona(struct console *c)
@@ -657,70 +607,58 @@ static void enter_lobby(struct console *c)
     ask(c, CONSOLE_LOBBY, "sele", "ROOMS=1 USERS=1 RANKS=1 MESGS=1", "");
     ask(c, CONSOLE_LOBBY, "sele", "RANKS=50\n", "");
     ask(c, CONSOLE_LOBBY, "news", "NAME=0\n", "0");
-    if (!c->habits.no_chal_star) {
+    if (!c->habits.no_chal_star)
         ask(c, CONSOLE_LOBBY, "chal", "PERS=*\n", "*");
-    }
 }
 
 /* ---- Lists (3.3) -------------------------------------------------------- */
 
 const struct console_room *console_room(const struct console *c, int32_t ident)
 {
-    for (size_t i = 0; i < c->rooms.count; i++) {
-        if (c->rooms.at[i].ident == ident) {
+    for (size_t i = 0; i < c->rooms.count; i++)
+        if (c->rooms.at[i].ident == ident)
             return &c->rooms.at[i];
-        }
-    }
     return NULL;
 }
 
 const struct console_room *console_room_named(const struct console *c, const char *name)
 {
-    for (size_t i = 0; i < c->rooms.count; i++) {
-        if (same_name(c->rooms.at[i].name, name)) {
+    for (size_t i = 0; i < c->rooms.count; i++)
+        if (same_name(c->rooms.at[i].name, name))
             return &c->rooms.at[i];
-        }
-    }
     return NULL;
 }
 
 const struct console_user *console_user(const struct console *c, const char *name)
 {
-    for (size_t i = 0; i < c->users.count; i++) {
-        if (strcmp(c->users.at[i].name, name) == 0) {
+    for (size_t i = 0; i < c->users.count; i++)
+        if (strcmp(c->users.at[i].name, name) == 0)
             return &c->users.at[i];
-        }
-    }
     return NULL;
 }
 
 static void set_population(struct console *c, int32_t ident, int32_t population)
 {
-    for (size_t i = 0; i < c->rooms.count; i++) {
-        if (c->rooms.at[i].ident == ident) {
+    for (size_t i = 0; i < c->rooms.count; i++)
+        if (c->rooms.at[i].ident == ident)
             c->rooms.at[i].population = population;
-        }
-    }
 }
 
 /* A key of one letter for each letter of `letters`; says which one is missing. */
-static void require(struct console *c, const char *kind, const char *payload,
-                    const char *letters)
+static void require(struct console *c, const char *kind, const char *payload, const char *letters)
 {
     for (; *letters != '\0'; letters++) {
         char key[2] = {*letters, '\0'};
-        if (console_find(payload, key) == NULL) {
+        if (console_find(payload, key) == NULL)
             mislead(c, "%s without %s", kind, key);
-        }
     }
 }
 
-static void read_short(struct console *c, const char *payload, const char *key, char *out,
-                       size_t size, const char *what)
+static void read_short(struct console *c, const char *payload, const char *key, char *out, size_t size,
+                       const char *what)
 {
-    if (console_read_text(console_find(payload, key), out, size) >= size) {
+    if (console_read_text(console_find(payload, key), out, size) >= size)
         mislead(c, "%s is cut to %s", what, out);
-    }
 }
 
 static void on_room(struct console *c, const char *payload)
@@ -731,21 +669,17 @@ static void on_room(struct console *c, const char *payload)
         return;
     }
     size_t index = 0;
-    while (index < c->rooms.count && c->rooms.at[index].ident != ident) {
+    while (index < c->rooms.count && c->rooms.at[index].ident != ident)
         index++;
-    }
     if (console_find(payload, "N") == NULL) {
-        if (ident == c->room) {
+        if (ident == c->room)
             mislead(c, "the room it is in was deleted: %d", (int)ident);
-        }
-        if (index < c->rooms.count) {
+        if (index < c->rooms.count)
             LIST_REMOVE(c->rooms, index);
-        }
         return;
     }
     require(c, "+rom", payload, "HATLF"); /* without F it reads as locked */
-    struct console_room *room =
-        index < c->rooms.count ? &c->rooms.at[index] : LIST_ADD(c->rooms);
+    struct console_room *room = index < c->rooms.count ? &c->rooms.at[index] : LIST_ADD(c->rooms);
     memset(room, 0, sizeof *room);
     room->ident = ident;
     read_short(c, payload, "N", room->name, sizeof room->name, "a room's name");
@@ -754,14 +688,11 @@ static void on_room(struct console *c, const char *payload)
     room->limit = console_read_number(console_find(payload, "L"));
     room->address = console_read_address(console_find(payload, "A"));
     room->flags = console_read_flags(console_find(payload, "F"));
-    if (room->name[0] == '\0') {
+    if (room->name[0] == '\0')
         mislead(c, "room %d has no name", (int)ident);
-    }
-    for (size_t i = 0; i < c->rooms.count; i++) {
-        if (c->rooms.at[i].ident != ident && same_name(c->rooms.at[i].name, room->name)) {
+    for (size_t i = 0; i < c->rooms.count; i++)
+        if (c->rooms.at[i].ident != ident && same_name(c->rooms.at[i].name, room->name))
             mislead(c, "two rooms are called %s", room->name);
-        }
-    }
 }
 
 static void on_user(struct console *c, const char *payload)
@@ -775,21 +706,18 @@ static void on_user(struct console *c, const char *payload)
         return;
     }
     size_t index = 0;
-    while (index < c->users.count && c->users.at[index].ident != ident) {
+    while (index < c->users.count && c->users.at[index].ident != ident)
         index++;
-    }
     if (console_find(payload, "N") == NULL) {
         if (index < c->users.count) {
-            if (strcmp(c->users.at[index].name, c->persona) == 0) {
+            if (strcmp(c->users.at[index].name, c->persona) == 0)
                 mislead(c, "its own record was deleted");
-            }
             LIST_REMOVE(c->users, index);
         }
         return;
     }
     require(c, "+usr", payload, "INFATSRX"); /* an update replaces the whole record */
-    struct console_user *user =
-        index < c->users.count ? &c->users.at[index] : LIST_ADD(c->users);
+    struct console_user *user = index < c->users.count ? &c->users.at[index] : LIST_ADD(c->users);
     memset(user, 0, sizeof *user);
     user->ident = ident;
     read_short(c, payload, "N", user->name, sizeof user->name, "a user's name");
@@ -800,12 +728,10 @@ static void on_user(struct console *c, const char *payload)
     (void)console_read_text(console_find(payload, "X"), user->extra, sizeof user->extra);
     bool own = strcmp(user->name, c->persona) == 0;
     bool marked = (user->flags & CONSOLE_FLAG('U')) != 0;
-    if (marked && !own) {
+    if (marked && !own)
         mislead(c, "%s is marked as itself", user->name);
-    }
-    if (own && !marked) {
+    if (own && !marked)
         mislead(c, "its own record lacks U");
-    }
     for (size_t i = 0; i < c->users.count; i++) {
         if (c->users.at[i].ident != ident && strcmp(c->users.at[i].name, user->name) == 0) {
             mislead(c, "%s stands twice in the user list", user->name);
@@ -817,12 +743,10 @@ static void on_user(struct console *c, const char *payload)
 static void on_populations(struct console *c, const char *payload)
 {
     char text[512];
-    if (console_read_text(console_find(payload, "Z"), text, sizeof text) >= sizeof text) {
+    if (console_read_text(console_find(payload, "Z"), text, sizeof text) >= sizeof text)
         mislead(c, "+pop is cut");
-    }
-    if (console_find(payload, "Z") == NULL) {
+    if (console_find(payload, "Z") == NULL)
         mislead(c, "+pop without Z");
-    }
     const char *at = text;
     while (*at != '\0') {
         int32_t ident = as_signed(number_at(&at));
@@ -832,18 +756,15 @@ static void on_populations(struct console *c, const char *payload)
         }
         at++;
         int32_t population = as_signed(number_at(&at));
-        while (*at == ' ') {
+        while (*at == ' ')
             at++;
-        }
         if (ident == 0) {
-            if (*at != '\0') {
+            if (*at != '\0')
                 mislead(c, "+pop goes on behind room 0");
-            }
             return;
         }
-        if (ident != c->room) {
+        if (ident != c->room)
             set_population(c, ident, population);
-        }
     }
 }
 
@@ -866,20 +787,18 @@ static void on_who(struct console *c, const char *payload)
         copy_text(c->persona, sizeof c->persona, name);
     }
     if (console_find(payload, "RI") == NULL || console_find(payload, "RT") == NULL ||
-        console_find(payload, "R") == NULL || console_find(payload, "RF") == NULL) {
+        console_find(payload, "R") == NULL || console_find(payload, "RF") == NULL)
         mislead(c, "+who lacks one of RI RT R RF");
-    }
     int32_t ident = console_read_number(console_find(payload, "RI"));
     read_short(c, payload, "R", room_name, sizeof room_name, "the current room's name");
     if (ident != c->room) {
         change_room(c, ident);
         copy_text(c->room_name, sizeof c->room_name, room_name);
         const struct console_room *room = console_room(c, ident);
-        if (room == NULL) {
+        if (room == NULL)
             mislead(c, "it is in room %d, which it does not know", (int)ident);
-        } else if (strcmp(room->name, room_name) != 0) {
+        else if (strcmp(room->name, room_name) != 0)
             mislead(c, "+who calls room %s %s", room->name, room_name);
-        }
     }
     c->room_population = console_read_number(console_find(payload, "RT"));
     c->room_flags = console_read_flags(console_find(payload, "RF"));
@@ -901,18 +820,15 @@ static void on_rank(struct console *c, const char *payload)
     read_short(c, payload, "N", name, sizeof name, "a ranked name");
     int32_t rank = console_read_number(console_find(payload, "A"));
     size_t index = 0;
-    while (index < c->ranks.count && strcmp(c->ranks.at[index].name, name) != 0) {
+    while (index < c->ranks.count && strcmp(c->ranks.at[index].name, name) != 0)
         index++;
-    }
     if (rank < 1) {
-        if (index < c->ranks.count) {
+        if (index < c->ranks.count)
             LIST_REMOVE(c->ranks, index);
-        }
         return;
     }
     require(c, "+rnk", payload, "S");
-    struct console_rank *row =
-        index < c->ranks.count ? &c->ranks.at[index] : LIST_ADD(c->ranks);
+    struct console_rank *row = index < c->ranks.count ? &c->ranks.at[index] : LIST_ADD(c->ranks);
     row->rank = rank;
     copy_text(row->name, sizeof row->name, name);
     (void)console_read_text(console_find(payload, "S"), row->stats, sizeof row->stats);
@@ -920,18 +836,16 @@ static void on_rank(struct console *c, const char *payload)
 
 static void on_row(struct console *c, const char *payload)
 {
-    if (console_reply(c, "snap") == NULL) {
+    if (console_reply(c, "snap") == NULL)
         mislead(c, "+snp before the reply to snap");
-    }
     require(c, "+snp", payload, "NRPS");
     struct console_row *row = LIST_ADD(c->rows);
     read_short(c, payload, "N", row->name, sizeof row->name, "a name on the leaderboard");
     row->rank = console_read_number(console_find(payload, "R"));
     row->points = console_read_number(console_find(payload, "P"));
     (void)console_read_text(console_find(payload, "S"), row->stats, sizeof row->stats);
-    if (row->rank < 0 || row->rank >= 8192 || row->points < 0 || row->points >= 8192) {
+    if (row->rank < 0 || row->rank >= 8192 || row->points < 0 || row->points >= 8192)
         mislead(c, "+snp with R %d and P %d, over 13 bits", (int)row->rank, (int)row->points);
-    }
 }
 
 /* ---- Chat and challenges (3.4, 5) --------------------------------------- */
@@ -960,14 +874,12 @@ static void on_challenge_text(struct console *c, const char *from, const char *t
         return;
     }
     switch (c->challenge) {
-    case CONSOLE_IDLE:
-        break;
+    case CONSOLE_IDLE: break;
     case CONSOLE_OFFERED:
         if (theirs && accept) {
             c->challenge = CONSOLE_ACCEPTED;
-            if (!c->habits.slow_chal) {
+            if (!c->habits.slow_chal)
                 console_say_ready(c, true);
-            }
             return;
         }
         if (theirs && refusal) {
@@ -984,26 +896,22 @@ static void on_challenge_text(struct console *c, const char *from, const char *t
             mislead(c, "%s accepted its own challenge", from);
             return;
         }
-        if (theirs) { /* a new offer of the same player takes the old one's place */
+        if (theirs) /* a new offer of the same player takes the old one's place */
             c->challenge = CONSOLE_IDLE;
-        }
         break;
     case CONSOLE_ACCEPTED:
         /* Whatever comes now cancels. That is the end wanted only of a refusal. */
-        if (!refusal) {
+        if (!refusal)
             mislead(c, "a text after the acceptance cancels it: %s", text);
-        }
         c->challenge = CONSOLE_IDLE;
         return;
     case CONSOLE_RACING:
-        if (theirs && accept) {
+        if (theirs && accept)
             mislead(c, "ACPT came again");
-        }
         break;
     }
-    if (accept || refusal) {
+    if (accept || refusal)
         return; /* a word too late */
-    }
     if (c->challenge != CONSOLE_IDLE) {
         c->crossed++;
         return;
@@ -1037,17 +945,14 @@ static void on_message(struct console *c, const char *payload)
     copy_text(line->text, sizeof line->text, text);
 }
 
-static void race_text(struct console *c, const char *payload, const char *key, size_t offset,
-                      size_t size)
+static void race_text(struct console *c, const char *payload, const char *key, size_t offset, size_t size)
 {
     char text[64];
     assert(size <= sizeof text && offset + size <= sizeof c->race);
-    if (console_find(payload, key) == NULL) {
+    if (console_find(payload, key) == NULL)
         mislead(c, "+ses without %s", key);
-    }
-    if (console_read_text(console_find(payload, key), text, size) >= size) {
+    if (console_read_text(console_find(payload, key), text, size) >= size)
         mislead(c, "%s of +ses is cut", key);
-    }
     memcpy(c->race + offset, text, strlen(text));
 }
 
@@ -1058,9 +963,8 @@ static bool has_given_up(const struct console *c, const char *other)
     for (size_t i = 0; i < lobby->pending.count; i++) {
         const struct console_pending *pending = &lobby->pending.at[i];
         if ((strcmp(pending->kind, "chal") == 0 && strcmp(pending->about, "*") == 0) ||
-            (strcmp(pending->kind, "mesg") == 0 && strcmp(pending->about, other) == 0)) {
+            (strcmp(pending->kind, "mesg") == 0 && strcmp(pending->about, other) == 0))
             return true;
-        }
     }
     return false;
 }
@@ -1073,18 +977,15 @@ static void on_session(struct console *c, const char *payload)
     race_text(c, payload, "SELF", 0x20, 32);
     race_text(c, payload, "HOST", 0x40, 32);
     race_text(c, payload, "OPPO", 0x60, 32);
-    for (size_t i = 0; i < 4; i++) {
-        if (i < 2 || console_find(payload, players[i]) != NULL) {
+    for (size_t i = 0; i < 4; i++)
+        if (i < 2 || console_find(payload, players[i]) != NULL)
             race_text(c, payload, players[i], 0x80 + 16 * i, 16);
-        }
-    }
     uint32_t address = console_read_address(console_find(payload, "ADDR"));
     uint32_t own = console_read_address(console_find(payload, "FROM"));
     const char *seed = console_find(payload, "SEED");
     c->seed = console_read_number(seed);
-    if (seed != NULL && strtoll(seed, NULL, 10) != c->seed) {
+    if (seed != NULL && strtoll(seed, NULL, 10) != c->seed)
         mislead(c, "SEED of +ses is no signed number of 32 bits");
-    }
     int64_t when = console_read_epoch(console_find(payload, "WHEN"));
     put_little_endian(c->race + 0xC0, address);
     put_little_endian(c->race + 0xC4, own);
@@ -1095,25 +996,19 @@ static void on_session(struct console *c, const char *payload)
 
     const char *self = (const char *)c->race + 0x20, *host = (const char *)c->race + 0x40;
     const char *other = (const char *)c->race + 0x60, *first = (const char *)c->race + 0x80;
-    if (strcmp(self, c->persona) != 0) {
+    if (strcmp(self, c->persona) != 0)
         mislead(c, "+ses is for %s", self);
-    }
     bool crossed = c->challenge != CONSOLE_ACCEPTED && has_given_up(c, other);
-    if (c->challenge != CONSOLE_ACCEPTED && !crossed) {
+    if (c->challenge != CONSOLE_ACCEPTED && !crossed)
         mislead(c, "+ses without an accepted challenge");
-    }
-    if (!crossed && strcmp(other, c->opponent) != 0) {
+    if (!crossed && strcmp(other, c->opponent) != 0)
         mislead(c, "+ses names %s as the opponent, not %s", other, c->opponent);
-    }
-    if (strcmp(host, c->persona) != 0 && strcmp(host, other) != 0) {
+    if (strcmp(host, c->persona) != 0 && strcmp(host, other) != 0)
         mislead(c, "+ses names %s as the host", host);
-    }
-    if (strcmp(first, host) != 0) {
+    if (strcmp(first, host) != 0)
         mislead(c, "P1 of +ses is not the host");
-    }
-    if (c->seed == 0 || address == 0 || own == 0 || when == 0 || c->race_ticket[0] == '\0') {
+    if (c->seed == 0 || address == 0 || own == 0 || when == 0 || c->race_ticket[0] == '\0')
         mislead(c, "+ses has an empty SEED, ADDR, FROM, WHEN or AUTH");
-    }
     c->play_due = true;
     if (!crossed) {
         c->challenge = CONSOLE_RACING;
@@ -1124,25 +1019,22 @@ static void on_session(struct console *c, const char *payload)
 static void on_play(struct console *c, const uint8_t *payload, size_t size)
 {
     c->plays++;
-    if (!c->play_due) {
+    if (!c->play_due)
         mislead(c, "play without its +ses");
-    } else if (size != sizeof c->race || memcmp(payload, c->race, size) != 0) {
+    else if (size != sizeof c->race || memcmp(payload, c->race, size) != 0)
         mislead(c, "play differs from what +ses says");
-    }
     c->play_due = false;
 }
 
-static void on_ping(struct console *c, enum console_link link, const char *kind, uint32_t code,
-                    const char *payload)
+static void on_ping(struct console *c, enum console_link link, const char *kind, uint32_t code, const char *payload)
 {
     c->link[link].pings++;
     if (code != 0) {
         mislead(c, "an echo was answered");
         return;
     }
-    if (c->habits.answers_nothing) {
+    if (c->habits.answers_nothing)
         return;
-    }
     /* The same tags with its own TIME, and code 0x10 or 0x11 [cap]. */
     char echo[CONSOLE_FRAME_BYTES + 16];
     size_t size = 0;
@@ -1153,9 +1045,8 @@ static void on_ping(struct console *c, enum console_link link, const char *kind,
         memcpy(echo, payload, size);
         size += (size_t)snprintf(echo + size, 8, "%u", (unsigned)(chance(c) % 9 + 1));
         rest = time;
-        while ((unsigned char)*rest >= 0x20) {
+        while ((unsigned char)*rest >= 0x20)
             rest++;
-        }
     }
     memcpy(echo + size, rest, strlen(rest) + 1);
     size += strlen(rest) + 1;
@@ -1166,11 +1057,9 @@ static void on_ping(struct console *c, enum console_link link, const char *kind,
 
 static struct console_reply *reply_of(struct console *c, const char *kind)
 {
-    for (size_t i = 0; i < c->replies.count; i++) {
-        if (strcmp(c->replies.at[i].kind, kind) == 0) {
+    for (size_t i = 0; i < c->replies.count; i++)
+        if (strcmp(c->replies.at[i].kind, kind) == 0)
             return &c->replies.at[i];
-        }
-    }
     struct console_reply *reply = LIST_ADD(c->replies);
     copy_text(reply->kind, sizeof reply->kind, kind);
     return reply;
@@ -1178,11 +1067,9 @@ static struct console_reply *reply_of(struct console *c, const char *kind)
 
 const struct console_reply *console_reply(const struct console *c, const char *kind)
 {
-    for (size_t i = 0; i < c->replies.count; i++) {
-        if (strcmp(c->replies.at[i].kind, kind) == 0) {
+    for (size_t i = 0; i < c->replies.count; i++)
+        if (strcmp(c->replies.at[i].kind, kind) == 0)
             return &c->replies.at[i];
-        }
-    }
     return NULL;
 }
 
@@ -1207,30 +1094,26 @@ static void on_directory(struct console *c, const char *payload)
     }
     c->session = console_read_number(console_find(payload, "SESS"));
     read_short(c, payload, "MASK", c->mask, sizeof c->mask, "MASK");
-    if (console_find(payload, "SESS") == NULL || console_find(payload, "MASK") == NULL) {
+    if (console_find(payload, "SESS") == NULL || console_find(payload, "MASK") == NULL)
         mislead(c, "@dir without SESS or MASK");
-    }
     if (c->direct) { /* ADDR and PORT are ignored: the same place again, if at all (3.1) */
-        if (!c->habits.takes_direct) {
+        if (!c->habits.takes_direct)
             mislead(c, "DIRECT keeps it from the lobby");
-        }
         want(c, CONSOLE_LOBBY, 0, 0);
         return;
     }
-    if (c->server_ip == 0 || port == 0 || port > 65535) {
+    if (c->server_ip == 0 || port == 0 || port > 65535)
         mislead(c, "@dir names no lobby");
-    }
     want(c, CONSOLE_LOBBY, c->server_ip, c->server_port);
 }
 
 static void on_session_key(struct console *c, uint32_t code, const char *payload)
 {
     memset(c->key, 0, sizeof c->key);
-    if (code == 0) {
+    if (code == 0)
         (void)console_read_binary(console_find(payload, "SKEY"), c->key, sizeof c->key);
-    } else {
+    else
         mislead(c, "skey failed");
-    }
     c->stage = CONSOLE_LOGIN;
     if (c->habits.saved_login && !c->new_account) {
         c->refused = 0;
@@ -1265,9 +1148,8 @@ static void on_auth(struct console *c, const char *kind, uint32_t code, const ch
         refuse(c, CONSOLE_LOGIN, kind, code);
         return;
     }
-    if (console_find(payload, "CPAT") != NULL) {
+    if (console_find(payload, "CPAT") != NULL)
         mislead(c, "CPAT came back");
-    }
     read_personas(c, payload);
     c->last_login_s = console_read_epoch(console_find(payload, "LAST"));
     c->stage = CONSOLE_PERSONAS;
@@ -1300,34 +1182,28 @@ static void on_persona_made(struct console *c, uint32_t code, const char *payloa
 static void on_persona(struct console *c, const char *about, uint32_t code, const char *payload)
 {
     if (code != 0) {
-        if (c->stage == CONSOLE_ENTERING) {
+        if (c->stage == CONSOLE_ENTERING)
             refuse(c, CONSOLE_PERSONAS, "pers", code);
-        }
         return;
     }
-    if (c->stage != CONSOLE_ENTERING) {
+    if (c->stage != CONSOLE_ENTERING)
         mislead(c, "pers succeeded behind a failed auth: %s", about);
-    }
     read_short(c, payload, "PERS", c->persona, sizeof c->persona, "its own name");
     read_short(c, payload, "LKEY", c->ticket, sizeof c->ticket, "LKEY");
-    if (c->persona[0] == '\0' || c->ticket[0] == '\0') {
+    if (c->persona[0] == '\0' || c->ticket[0] == '\0')
         mislead(c, "pers without PERS or LKEY");
-    }
     c->entered = true;
     c->greeted = false;
     c->challenge = CONSOLE_IDLE; /* as another player, or back from the persona screen */
 }
 
-static void on_news(struct console *c, const char *about, uint32_t code, const char *payload,
-                    size_t size)
+static void on_news(struct console *c, const char *about, uint32_t code, const char *payload, size_t size)
 {
     const uint8_t letters[4] = {'n', 'e', 'w', (uint8_t)about[0]};
-    if (size > CONSOLE_NEWS_BYTES + 1) {
+    if (size > CONSOLE_NEWS_BYTES + 1)
         mislead(c, "the reply to news has %zu bytes", size);
-    }
-    if (code != big_endian(letters)) {
+    if (code != big_endian(letters))
         return; /* only new0 + n is a success */
-    }
     if (about[0] != '0') {
         copy_text(c->news_page, sizeof c->news_page, payload);
         return;
@@ -1335,59 +1211,49 @@ static void on_news(struct console *c, const char *about, uint32_t code, const c
     copy_text(c->news, sizeof c->news, payload);
     uint32_t address = console_read_address(console_find(payload, "BUDDY_URL"));
     uint32_t port = (uint32_t)console_read_number(console_find(payload, "BUDDY_PORT"));
-    if (address == 0 || port == 0 || port > 65535) {
+    if (address == 0 || port == 0 || port > 65535)
         mislead(c, "news names no buddy service");
-    } else if (!c->habits.no_buddy && !c->link[CONSOLE_BUDDY].open) {
+    else if (!c->habits.no_buddy && !c->link[CONSOLE_BUDDY].open)
         want(c, CONSOLE_BUDDY, address, (uint16_t)(port & 0xFFFFu));
-    }
 }
 
 /* The replies to move and room. */
-static void on_moved(struct console *c, const char *kind, const char *about, uint32_t code,
-                     const char *payload)
+static void on_moved(struct console *c, const char *kind, const char *about, uint32_t code, const char *payload)
 {
     const char *ident = console_find(payload, "IDENT");
     bool before_the_offer = c->walks_before > 0;
     c->walks_before -= before_the_offer ? 1 : 0;
     if (code != 0) {
         if (strcmp(kind, "move") == 0) {
-            if (ident == NULL) {
+            if (ident == NULL)
                 mislead(c, "a failed move without IDENT drops it to room 0");
-            } else if (console_read_number(ident) != c->room) {
-                mislead(c, "a failed move says that it is in room %d",
-                        (int)console_read_number(ident));
-            }
+            else if (console_read_number(ident) != c->room)
+                mislead(c, "a failed move says that it is in room %d", (int)console_read_number(ident));
             change_room(c, console_read_number(ident));
         }
         return;
     }
     char name[32];
     read_short(c, payload, "NAME", name, sizeof name, "the new room's name");
-    if (ident == NULL || console_find(payload, "COUNT") == NULL || name[0] == '\0') {
+    if (ident == NULL || console_find(payload, "COUNT") == NULL || name[0] == '\0')
         mislead(c, "%s without IDENT, COUNT or NAME", kind);
-    }
-    if (about[0] != '\0' && !same_name(about, name)) {
+    if (about[0] != '\0' && !same_name(about, name))
         mislead(c, "it wanted room %s and got %s", about, name);
-    }
-    set_population(c, console_read_number(ident),
-                   console_read_number(console_find(payload, "COUNT")));
+    set_population(c, console_read_number(ident), console_read_number(console_find(payload, "COUNT")));
     const char *left = console_find(payload, "LIDENT");
     if (left != NULL) {
         /* Who walks away from a challenge knows it: only the other is told (5). */
         c->challenge = before_the_offer ? c->challenge : CONSOLE_IDLE;
-        if (console_find(payload, "LCOUNT") == NULL) {
+        if (console_find(payload, "LCOUNT") == NULL)
             mislead(c, "%s with LIDENT and without LCOUNT", kind);
-        }
-        set_population(c, console_read_number(left),
-                       console_read_number(console_find(payload, "LCOUNT")));
+        set_population(c, console_read_number(left), console_read_number(console_find(payload, "LCOUNT")));
     }
 }
 
 static void on_profile(struct console *c, const char *about, uint32_t code, const char *payload)
 {
-    if (code != 0) {
+    if (code != 0)
         return;
-    }
     struct console_profile *p = &c->profile;
     memset(p, 0, sizeof *p);
     read_short(c, payload, "PERS", p->persona, sizeof p->persona, "a profile's name");
@@ -1396,16 +1262,14 @@ static void on_profile(struct console *c, const char *about, uint32_t code, cons
     p->rank = console_read_number(console_find(payload, "RANK"));
     size_t stats = console_read_longs(console_find(payload, "STAT"), p->stats, 21);
     size_t info = console_read_longs(console_find(payload, "INFO"), p->info, 2);
-    if (stats != 21 || info != 2) {
+    if (stats != 21 || info != 2)
         mislead(c, "a profile with %zu STAT and %zu INFO", stats, info);
-    }
-    if (!same_name(p->persona, about)) {
+    if (!same_name(p->persona, about))
         mislead(c, "it looked at %s and sees %s", about, p->persona);
-    }
 }
 
-static void on_lobby_reply(struct console *c, const char *kind, const char *about,
-                           uint32_t code, const char *payload, size_t size)
+static void on_lobby_reply(struct console *c, const char *kind, const char *about, uint32_t code, const char *payload,
+                           size_t size)
 {
     if (strcmp(kind, "addr") == 0) {
         ask(c, CONSOLE_LOBBY, "skey", "SKEY=$5075626c6963204b6579\n", "");
@@ -1425,14 +1289,12 @@ static void on_lobby_reply(struct console *c, const char *kind, const char *abou
         on_profile(c, about, code, payload);
     } else if (strcmp(kind, "snap") == 0 && code == 0) {
         c->rows.count = 0;
-    } else if (strcmp(kind, "auxi") == 0 && code != 0 && c->challenge == CONSOLE_OFFERED &&
-               c->habits.peeks) {
+    } else if (strcmp(kind, "auxi") == 0 && code != 0 && c->challenge == CONSOLE_OFFERED && c->habits.peeks) {
         c->challenge = CONSOLE_IDLE; /* the code of mesg is ignored, not auxi's */
     } else if (strcmp(kind, "dper") == 0 && code == 0) {
         for (size_t i = 0; i < c->persona_count; i++) {
             if (same_name(c->personas[i], about)) {
-                memmove(c->personas[i], c->personas[i + 1],
-                        (c->persona_count - i - 1) * sizeof c->personas[0]);
+                memmove(c->personas[i], c->personas[i + 1], (c->persona_count - i - 1) * sizeof c->personas[0]);
                 c->persona_count--;
                 break;
             }
@@ -1444,21 +1306,17 @@ static void on_lobby_reply(struct console *c, const char *kind, const char *abou
 
 const struct console_friend *console_friend(const struct console *c, const char *name)
 {
-    for (size_t i = 0; i < c->friends.count; i++) {
-        if (same_name(c->friends.at[i].name, name)) {
+    for (size_t i = 0; i < c->friends.count; i++)
+        if (same_name(c->friends.at[i].name, name))
             return &c->friends.at[i];
-        }
-    }
     return NULL;
 }
 
 static struct console_friend *add_friend(struct console *c, const char *name)
 {
-    for (size_t i = 0; i < c->friends.count; i++) {
-        if (same_name(c->friends.at[i].name, name)) {
+    for (size_t i = 0; i < c->friends.count; i++)
+        if (same_name(c->friends.at[i].name, name))
             return &c->friends.at[i];
-        }
-    }
     struct console_friend *friend = LIST_ADD(c->friends);
     copy_text(friend->name, sizeof friend->name, name);
     return friend;
@@ -1483,12 +1341,9 @@ static void on_presence(struct console *c, const char *payload)
 {
     char name[32];
     read_short(c, payload, "USER", name, sizeof name, "a buddy's name");
-    for (size_t i = 0; i < c->friends.count; i++) {
-        if (same_name(c->friends.at[i].name, name)) {
-            (void)console_read_text(console_find(payload, "SHOW"), c->friends.at[i].show,
-                                    sizeof c->friends.at[i].show);
-        }
-    }
+    for (size_t i = 0; i < c->friends.count; i++)
+        if (same_name(c->friends.at[i].name, name))
+            (void)console_read_text(console_find(payload, "SHOW"), c->friends.at[i].show, sizeof c->friends.at[i].show);
 }
 
 static void on_letter(struct console *c, const char *payload)
@@ -1496,23 +1351,19 @@ static void on_letter(struct console *c, const char *payload)
     struct console_letter *letter = LIST_ADD(c->letters);
     read_short(c, payload, "USER", letter->from, sizeof letter->from, "a letter's sender");
     (void)console_read_text(console_find(payload, "BODY"), letter->body, sizeof letter->body);
-    if (console_find(payload, "TYPE") == NULL || console_find(payload, "TIME") == NULL) {
+    if (console_find(payload, "TYPE") == NULL || console_find(payload, "TIME") == NULL)
         mislead(c, "RECV without TYPE or TIME");
-    }
 }
 
-static void on_buddy_reply(struct console *c, const char *kind, const char *about,
-                           uint32_t code, const char *payload)
+static void on_buddy_reply(struct console *c, const char *kind, const char *about, uint32_t code, const char *payload)
 {
-    if (code != 0) {
+    if (code != 0)
         return;
-    }
     if (strcmp(kind, "AUTH") == 0) {
         struct console_tags tags = {.size = 0};
         c->buddy_in = true;
         console_put_raw(&tags, "SHOW", "CHAT");
-        console_put_text(&tags, "STAT",
-                         "en=\"is playing NASCAR Thunder%e2%84%a2 2004\"\nP=mad4\n");
+        console_put_text(&tags, "STAT", "en=\"is playing NASCAR Thunder%e2%84%a2 2004\"\nP=mad4\n");
         console_put_text(&tags, "PROD", "is online");
         ask(c, CONSOLE_BUDDY, "PSET", tags.text, "");
     } else if (strcmp(kind, "PSET") == 0 && c->roster_left[1] < 0) {
@@ -1522,16 +1373,14 @@ static void on_buddy_reply(struct console *c, const char *kind, const char *abou
     } else if (strcmp(kind, "RGET") == 0) {
         int32_t id = about[0] - '0';
         const char *count = console_find(payload, "SIZE");
-        if (count == NULL || console_read_number(console_find(payload, "ID")) != id) {
+        if (count == NULL || console_read_number(console_find(payload, "ID")) != id)
             mislead(c, "RGET without SIZE or with another ID");
-        }
         c->roster_left[id] = console_read_number(count);
     } else if (strcmp(kind, "RADD") == 0) {
         char name[32];
         read_short(c, payload, "FUSR", name, sizeof name, "a buddy's name");
-        if (name[0] == '\0') {
+        if (name[0] == '\0')
             mislead(c, "RADD without FUSR");
-        }
         struct console_friend *friend = add_friend(c, name);
         friend->ignored = friend->ignored || about[0] == 'I';
     } else if (strcmp(kind, "RDEL") == 0) {
@@ -1546,14 +1395,13 @@ static void on_buddy_reply(struct console *c, const char *kind, const char *abou
 
 /* ---- Frames (1) --------------------------------------------------------- */
 
-static void on_reply(struct console *c, enum console_link link, const char *kind,
-                     uint32_t code, const char *payload, size_t size)
+static void on_reply(struct console *c, enum console_link link, const char *kind, uint32_t code, const char *payload,
+                     size_t size)
 {
     struct console_link_state *l = &c->link[link];
     size_t index = 0;
-    while (index < l->pending.count && strcmp(l->pending.at[index].kind, kind) != 0) {
+    while (index < l->pending.count && strcmp(l->pending.at[index].kind, kind) != 0)
         index++;
-    }
     if (index == l->pending.count) {
         mislead(c, "a reply that nobody asked for: %s", kind);
         return;
@@ -1564,17 +1412,15 @@ static void on_reply(struct console *c, enum console_link link, const char *kind
     reply->code = code;
     reply->count++;
     copy_text(reply->payload, sizeof reply->payload, payload);
-    if (link == CONSOLE_DIRECTORY) {
+    if (link == CONSOLE_DIRECTORY)
         on_directory(c, payload);
-    } else if (link == CONSOLE_LOBBY) {
+    else if (link == CONSOLE_LOBBY)
         on_lobby_reply(c, kind, pending.about, code, payload, size);
-    } else {
+    else
         on_buddy_reply(c, kind, pending.about, code, payload);
-    }
 }
 
-static bool on_lobby_push(struct console *c, const char *kind, uint32_t code,
-                          const char *payload, size_t size)
+static bool on_lobby_push(struct console *c, const char *kind, uint32_t code, const char *payload, size_t size)
 {
     static const struct {
         char kind[5];
@@ -1589,12 +1435,10 @@ static bool on_lobby_push(struct console *c, const char *kind, uint32_t code,
     }
     for (size_t i = 0; i < sizeof pushes / sizeof pushes[0]; i++) {
         if (strcmp(kind, pushes[i].kind) == 0) {
-            if (code != 0) {
+            if (code != 0)
                 mislead(c, "%s has a code", kind);
-            }
-            if (size == 0) {
+            if (size == 0)
                 mislead(c, "%s is empty", kind);
-            }
             pushes[i].handler(c, payload);
             return true;
         }
@@ -1602,20 +1446,18 @@ static bool on_lobby_push(struct console *c, const char *kind, uint32_t code,
     return false;
 }
 
-static bool on_buddy_push(struct console *c, const char *kind, uint32_t code,
-                          const char *payload)
+static bool on_buddy_push(struct console *c, const char *kind, uint32_t code, const char *payload)
 {
-    if (strcmp(kind, "PING") == 0) {
+    if (strcmp(kind, "PING") == 0)
         on_ping(c, CONSOLE_BUDDY, kind, code, payload);
-    } else if (strcmp(kind, "ROST") == 0) {
+    else if (strcmp(kind, "ROST") == 0)
         on_roster_row(c, payload);
-    } else if (strcmp(kind, "PGET") == 0) {
+    else if (strcmp(kind, "PGET") == 0)
         on_presence(c, payload);
-    } else if (strcmp(kind, "RECV") == 0) {
+    else if (strcmp(kind, "RECV") == 0)
         on_letter(c, payload);
-    } else {
+    else
         return strcmp(kind, "USER") == 0; /* a row of USCH */
-    }
     return true;
 }
 
@@ -1650,15 +1492,12 @@ static void on_frame(struct console *c, enum console_link link, uint8_t *frame, 
     }
     memcpy(text, payload, payload_bytes);
     text[payload_bytes] = '\0';
-    if (payload_bytes > 0 && strlen(text) != payload_bytes - 1) {
+    if (payload_bytes > 0 && strlen(text) != payload_bytes - 1)
         mislead(c, "%s has a NUL inside", kind);
-    }
-    if (link == CONSOLE_LOBBY && on_lobby_push(c, kind, code, text, payload_bytes)) {
+    if (link == CONSOLE_LOBBY && on_lobby_push(c, kind, code, text, payload_bytes))
         return;
-    }
-    if (link == CONSOLE_BUDDY && on_buddy_push(c, kind, code, text)) {
+    if (link == CONSOLE_BUDDY && on_buddy_push(c, kind, code, text))
         return;
-    }
     on_reply(c, link, kind, code, text, payload_bytes);
 }
 
@@ -1675,14 +1514,12 @@ void console_feed(struct console *c, enum console_link link, const uint8_t *byte
         while (l->in_bytes >= CONSOLE_HEADER_BYTES && !l->jammed && !l->hang_up) {
             uint32_t length = big_endian(l->in + 8);
             if (length < CONSOLE_HEADER_BYTES || length > CONSOLE_FRAME_BYTES) {
-                mislead(c, "a frame of %.4s with length %lu", (const char *)l->in,
-                        (unsigned long)length);
+                mislead(c, "a frame of %.4s with length %lu", (const char *)l->in, (unsigned long)length);
                 l->jammed = true;
                 break;
             }
-            if (l->in_bytes < length) {
+            if (l->in_bytes < length)
                 break;
-            }
             uint8_t frame[CONSOLE_FRAME_BYTES];
             memcpy(frame, l->in, length);
             l->in_bytes -= length;
@@ -1697,9 +1534,8 @@ void console_feed(struct console *c, enum console_link link, const uint8_t *byte
 struct console *console_new(uint32_t seed)
 {
     struct console *c = calloc(1, sizeof *c);
-    if (c == NULL) {
+    if (c == NULL)
         abort();
-    }
     c->chance = seed;
     c->habits.local_ip = 0xC0000264u; /* 192.0.2.100, which emulators report (8) */
     return c;
@@ -1714,9 +1550,8 @@ static void clear_link(struct console_link_state *l)
 
 void console_free(struct console *c)
 {
-    if (c == NULL) {
+    if (c == NULL)
         return;
-    }
     for (size_t i = 0; i < CONSOLE_LINKS; i++) {
         free(c->link[i].out);
         free(c->link[i].pending.at);
@@ -1732,13 +1567,11 @@ void console_free(struct console *c)
     free(c);
 }
 
-bool console_wants(const struct console *c, enum console_link link, uint32_t *address,
-                   uint16_t *port)
+bool console_wants(const struct console *c, enum console_link link, uint32_t *address, uint16_t *port)
 {
     const struct console_link_state *l = &c->link[link];
-    if (!l->wanted || l->open) {
+    if (!l->wanted || l->open)
         return false;
-    }
     *address = l->address;
     *port = l->port;
     return true;
@@ -1764,10 +1597,8 @@ void console_link_opened(struct console *c, enum console_link link)
         ask(c, link, "@dir", tags.text, "");
         break;
     case CONSOLE_LOBBY:
-        (void)snprintf(address, sizeof address, "%u.%u.%u.%u",
-                       (unsigned)(c->habits.local_ip >> 24),
-                       (unsigned)(c->habits.local_ip >> 16 & 0xFFu),
-                       (unsigned)(c->habits.local_ip >> 8 & 0xFFu),
+        (void)snprintf(address, sizeof address, "%u.%u.%u.%u", (unsigned)(c->habits.local_ip >> 24),
+                       (unsigned)(c->habits.local_ip >> 16 & 0xFFu), (unsigned)(c->habits.local_ip >> 8 & 0xFFu),
                        (unsigned)(c->habits.local_ip & 0xFFu));
         console_put_raw(&tags, "ADDR", address);
         console_put_number(&tags, "PORT", 49152 + (int)(chance(c) % 16384));
@@ -1786,8 +1617,7 @@ void console_link_opened(struct console *c, enum console_link link)
         ask(c, link, "AUTH", tags.text, "");
         break;
     }
-    case CONSOLE_LINKS:
-        break;
+    case CONSOLE_LINKS: break;
     }
 }
 
@@ -1811,9 +1641,8 @@ static void forget_lobby(struct console *c)
 static void hang_up(struct console *c, enum console_link link)
 {
     c->link[link].wanted = false;
-    if (c->link[link].open) {
+    if (c->link[link].open)
         c->link[link].hang_up = true;
-    }
 }
 
 void console_link_closed(struct console *c, enum console_link link)
@@ -1821,9 +1650,8 @@ void console_link_closed(struct console *c, enum console_link link)
     struct console_link_state *l = &c->link[link];
     bool lost = !l->hang_up;
     clear_link(l);
-    if (!lost) {
+    if (!lost)
         return; /* and if it is wanted again by now, it stays so */
-    }
     l->wanted = false;
     l->lost++;
     if (link == CONSOLE_LOBBY) {
@@ -1858,14 +1686,12 @@ size_t console_take(struct console *c, enum console_link link, uint8_t *bytes, s
 void console_tick(struct console *c, uint64_t now_ms)
 {
     c->now_ms = now_ms;
-    if (c->typing_until_ms != 0 && now_ms >= c->typing_until_ms) {
+    if (c->typing_until_ms != 0 && now_ms >= c->typing_until_ms)
         typed(c);
-    }
     struct console_link_state *lobby = &c->link[CONSOLE_LOBBY];
     if (lobby->open && !lobby->hang_up && now_ms - lobby->heard_ms > SILENCE_MS) {
-        if (!c->habits.endures) {
+        if (!c->habits.endures)
             mislead(c, "60 s without a frame from the lobby");
-        }
         console_leave(c);
         lobby->lost++;
     }
@@ -1875,19 +1701,16 @@ uint64_t console_deadline_ms(const struct console *c)
 {
     uint64_t due = UINT64_MAX;
     const struct console_link_state *lobby = &c->link[CONSOLE_LOBBY];
-    if (lobby->open && !lobby->hang_up) {
+    if (lobby->open && !lobby->hang_up)
         due = lobby->heard_ms + SILENCE_MS + 1;
-    }
-    if (c->typing_until_ms != 0 && c->typing_until_ms < due) {
+    if (c->typing_until_ms != 0 && c->typing_until_ms < due)
         due = c->typing_until_ms;
-    }
     return due;
 }
 
 /* ---- The player's side -------------------------------------------------- */
 
-static void begin(struct console *c, const char *name, const char *password,
-                  const char *persona, bool new_account)
+static void begin(struct console *c, const char *name, const char *password, const char *persona, bool new_account)
 {
     copy_text(c->name, sizeof c->name, name);
     copy_text(c->password, sizeof c->password, password);
@@ -1903,14 +1726,12 @@ static void begin(struct console *c, const char *name, const char *password,
     }
 }
 
-void console_login(struct console *c, const char *name, const char *password,
-                   const char *persona)
+void console_login(struct console *c, const char *name, const char *password, const char *persona)
 {
     begin(c, name, password, persona, false);
 }
 
-void console_signup(struct console *c, const char *name, const char *password,
-                    const char *mail, const char *persona)
+void console_signup(struct console *c, const char *name, const char *password, const char *mail, const char *persona)
 {
     copy_text(c->mail, sizeof c->mail, mail);
     begin(c, name, password, persona, true);
@@ -1919,9 +1740,8 @@ void console_signup(struct console *c, const char *name, const char *password,
 void console_choose_persona(struct console *c, const char *persona)
 {
     copy_text(c->wanted_persona, sizeof c->wanted_persona, persona);
-    if (c->stage == CONSOLE_PERSONAS) {
+    if (c->stage == CONSOLE_PERSONAS)
         take_persona(c);
-    }
 }
 
 void console_delete_persona(struct console *c, const char *persona)
@@ -1937,8 +1757,7 @@ void console_move(struct console *c, const char *room, const char *password)
     ask_tags(c, "move", &tags, room);
 }
 
-void console_create_room(struct console *c, const char *name, const char *password,
-                         const char *about, int32_t limit)
+void console_create_room(struct console *c, const char *name, const char *password, const char *about, int32_t limit)
 {
     struct console_tags tags = {.size = 0};
     console_put_text(&tags, "NAME", name);
@@ -2000,9 +1819,8 @@ void console_report_abuse(struct console *c, const char *persona)
 static void base36(char *out, size_t letters, uint32_t number)
 {
     static const char digits[] = "0123456789abcdefghijklmnopqrstuvwxyz";
-    for (size_t i = 0; i < letters; i++, number /= 36) {
+    for (size_t i = 0; i < letters; i++, number /= 36)
         out[i] = digits[number % 36];
-    }
 }
 
 static size_t walks_under_way(const struct console *c)
@@ -2019,9 +1837,8 @@ static size_t walks_under_way(const struct console *c)
 bool console_challenge_player(struct console *c, const char *persona, const char *token)
 {
     char made[] = "00000_00000_g";
-    if (c->challenge != CONSOLE_IDLE) {
+    if (c->challenge != CONSOLE_IDLE)
         return false;
-    }
     if (token == NULL) {
         base36(made, 5, chance(c));
         base36(made + 6, 5, chance(c));
@@ -2044,21 +1861,18 @@ bool console_challenge_player(struct console *c, const char *persona, const char
 
 void console_answer(struct console *c, const char *answer)
 {
-    if (c->challenge != CONSOLE_RECEIVED) {
+    if (c->challenge != CONSOLE_RECEIVED)
         return;
-    }
     bool accept = begins(answer, "ACPT");
     c->challenge = accept ? CONSOLE_ACCEPTED : CONSOLE_IDLE;
     send_mark(c, c->opponent, answer);
-    if (accept && !c->habits.slow_chal) {
+    if (accept && !c->habits.slow_chal)
         console_say_ready(c, false);
-    }
 }
 
 void console_cancel(struct console *c)
 {
-    if (c->challenge == CONSOLE_OFFERED || c->challenge == CONSOLE_ACCEPTED ||
-        c->challenge == CONSOLE_RECEIVED) {
+    if (c->challenge == CONSOLE_OFFERED || c->challenge == CONSOLE_ACCEPTED || c->challenge == CONSOLE_RECEIVED) {
         c->challenge = CONSOLE_IDLE;
         send_mark(c, c->opponent, "DECL");
     }
@@ -2081,8 +1895,8 @@ void console_back_in_lobby(struct console *c)
 void console_report_race(struct console *c, const struct console_result *result)
 {
     struct console_tags tags = {.size = 0};
-    uint32_t when = (uint32_t)c->race[0xCC] | (uint32_t)c->race[0xCD] << 8 |
-                    (uint32_t)c->race[0xCE] << 16 | (uint32_t)c->race[0xCF] << 24;
+    uint32_t when = (uint32_t)c->race[0xCC] | (uint32_t)c->race[0xCD] << 8 | (uint32_t)c->race[0xCE] << 16 |
+                    (uint32_t)c->race[0xCF] << 24;
     console_put_raw(&tags, "AUTH", c->race_ticket);
     console_put_number(&tags, "WHEN", when);
     console_put_text(&tags, "NAME0", (const char *)c->race + 0x80);
@@ -2099,9 +1913,8 @@ void console_report_race(struct console *c, const struct console_result *result)
             {{"DISCTIME0", "DISCTIME1"}, result->disconnected[i]},
             {{"DISQTIME0", "DISQTIME1"}, result->disqualified[i]},
         };
-        for (size_t k = 0; k < sizeof part / sizeof part[0]; k++) {
+        for (size_t k = 0; k < sizeof part / sizeof part[0]; k++)
             console_put_number(&tags, part[k].key[i], part[k].value);
-        }
     }
     console_put_number(&tags, "RACETIME", result->race_time);
     console_put_number(&tags, "SET_TRACKID", result->track);
@@ -2114,9 +1927,8 @@ static void send_roster(struct console *c, const char *kind, const char *persona
 {
     struct console_tags tags = {.size = 0};
     bool add = strcmp(kind, "RADD") == 0;
-    if (add) {
+    if (add)
         console_put_raw(&tags, "LRSC", "cso");
-    }
     console_put_number(&tags, "ID", 101);
     if (add) {
         console_put_raw(&tags, "LIST", ignore ? "I" : "B");
@@ -2130,9 +1942,8 @@ static void send_roster(struct console *c, const char *kind, const char *persona
 void console_add_friend(struct console *c, const char *persona, bool ignore)
 {
     send_roster(c, "RADD", persona, false);
-    if (ignore) { /* to block, both lists with one ID [con] (9) */
+    if (ignore) /* to block, both lists with one ID [con] (9) */
         send_roster(c, "RADD", persona, true);
-    }
 }
 
 void console_drop_friend(struct console *c, const char *persona, bool ignore)
@@ -2152,9 +1963,8 @@ void console_write_letter(struct console *c, const char *persona, const char *bo
 
 void console_leave(struct console *c)
 {
-    for (size_t i = 0; i < CONSOLE_LINKS; i++) {
+    for (size_t i = 0; i < CONSOLE_LINKS; i++)
         hang_up(c, (enum console_link)i);
-    }
     forget_lobby(c);
     c->buddy_in = false;
 }
@@ -2171,8 +1981,7 @@ size_t console_saw(const struct console *c, const char *from, const char *text)
     size_t times = 0;
     for (size_t i = 0; i < c->chat.count; i++) {
         const struct console_line *line = &c->chat.at[i];
-        times += strcmp(line->text, text) == 0 &&
-                 (from == NULL || strcmp(line->from, from) == 0);
+        times += strcmp(line->text, text) == 0 && (from == NULL || strcmp(line->from, from) == 0);
     }
     return times;
 }

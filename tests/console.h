@@ -57,8 +57,8 @@ void console_put_raw(struct console_tags *tags, const char *key, const char *val
 
 /* A frame with this payload (its bytes as they are); returns its size, or 0 if
  * `size` is too small. */
-size_t console_frame(uint8_t *out, size_t size, const char *kind, uint32_t code,
-                     const void *payload, size_t payload_bytes);
+size_t console_frame(uint8_t *out, size_t size, const char *kind, uint32_t code, const void *payload,
+                     size_t payload_bytes);
 
 /* ---- Passwords (PROTOCOL 4) --------------------------------------------- */
 
@@ -77,8 +77,8 @@ struct console_pad {
 #define CONSOLE_CIPHER_BYTES 30u
 
 /* `out` takes the 30 characters without the leading `~`, and a NUL. */
-void console_encode(struct console_pad *pad, const uint8_t *key, size_t key_bytes,
-                    const char *password, char out[CONSOLE_CIPHER_BYTES + 1]);
+void console_encode(struct console_pad *pad, const uint8_t *key, size_t key_bytes, const char *password,
+                    char out[CONSOLE_CIPHER_BYTES + 1]);
 /* `out` takes `$` and two digits for each character, and a NUL. */
 void console_mask(const char *mask, const char *password, char *out, size_t size);
 
@@ -87,13 +87,13 @@ void console_mask(const char *mask, const char *password, char *out, size_t size
 enum console_link { CONSOLE_DIRECTORY, CONSOLE_LOBBY, CONSOLE_BUDDY, CONSOLE_LINKS };
 
 enum console_stage {
-    CONSOLE_OFF,       /* at the main menu */
-    CONSOLE_CONNECTING,/* directory, addr, skey */
-    CONSOLE_LOGIN,     /* the login screen; after a refusal again, see `refused` */
-    CONSOLE_AUTH,      /* auth or acct is under way */
-    CONSOLE_PERSONAS,  /* the persona screen; after a refusal again */
-    CONSOLE_ENTERING,  /* pers or cper is under way, or +who is awaited */
-    CONSOLE_INSIDE     /* in the lobby: `room` says where */
+    CONSOLE_OFF,        /* at the main menu */
+    CONSOLE_CONNECTING, /* directory, addr, skey */
+    CONSOLE_LOGIN,      /* the login screen; after a refusal again, see `refused` */
+    CONSOLE_AUTH,       /* auth or acct is under way */
+    CONSOLE_PERSONAS,   /* the persona screen; after a refusal again */
+    CONSOLE_ENTERING,   /* pers or cper is under way, or +who is awaited */
+    CONSOLE_INSIDE      /* in the lobby: `room` says where */
 };
 
 enum console_challenge {
@@ -158,7 +158,11 @@ struct console_reply { /* the last reply of each kind */
     char payload[CONSOLE_FRAME_BYTES];
 };
 
-#define CONSOLE_LIST(type) struct { type *at; size_t count, room; }
+#define CONSOLE_LIST(type) \
+    struct { \
+        type *at; \
+        size_t count, room; \
+    }
 
 struct console_pending {
     char kind[5];
@@ -212,17 +216,17 @@ struct console {
     /* from the services */
     uint32_t server_ip;
     uint16_t server_port;
-    int32_t session;     /* SESS, wrapped at 32 bits */
+    int32_t session; /* SESS, wrapped at 32 bits */
     char mask[64];
     uint8_t key[16];
     bool direct;
-    char persona[32];    /* our own name; a +who overwrites it */
-    char ticket[64];     /* LKEY, as text */
+    char persona[32]; /* our own name; a +who overwrites it */
+    char ticket[64];  /* LKEY, as text */
     char personas[4][13];
     size_t persona_count;
     int64_t last_login_s;
-    bool entered;        /* pers has succeeded */
-    bool greeted;        /* +who has come since */
+    bool entered; /* pers has succeeded */
+    bool greeted; /* +who has come since */
     char news[CONSOLE_NEWS_BYTES + 1], news_page[CONSOLE_NEWS_BYTES + 1];
 
     /* lists */
@@ -246,10 +250,10 @@ struct console {
     /* races */
     enum console_challenge challenge;
     char opponent[32], token[128];
-    bool challenger;      /* we made the offer */
-    size_t walks_before;  /* moves under way when it was made: they do not end it */
-    uint32_t crossed;     /* offers that came while we could not take one */
-    uint32_t blocked;     /* offers that the console answered BLOC by itself */
+    bool challenger;                  /* we made the offer */
+    size_t walks_before;              /* moves under way when it was made: they do not end it */
+    uint32_t crossed;                 /* offers that came while we could not take one */
+    uint32_t blocked;                 /* offers that the console answered BLOC by itself */
     uint8_t race[CONSOLE_RACE_BYTES]; /* from the tags of the last +ses */
     int32_t seed;
     char race_ticket[64];
@@ -272,8 +276,7 @@ void console_free(struct console *c);
 
 /* Whether `link` is to be opened now; where, in host order (0: the directory,
  * whose place only the driver knows). */
-bool console_wants(const struct console *c, enum console_link link, uint32_t *address,
-                   uint16_t *port);
+bool console_wants(const struct console *c, enum console_link link, uint32_t *address, uint16_t *port);
 /* Whether the console closes its side of `link` now. */
 bool console_hangs_up(const struct console *c, enum console_link link);
 void console_link_opened(struct console *c, enum console_link link);
@@ -290,22 +293,19 @@ uint64_t console_deadline_ms(const struct console *c);
 
 /* From the main menu, from the login screen after a refusal, or with a lobby
  * link that stands there. The persona is made (`cper`) if the account lacks it. */
-void console_login(struct console *c, const char *name, const char *password,
-                   const char *persona);
-void console_signup(struct console *c, const char *name, const char *password,
-                    const char *mail, const char *persona);
+void console_login(struct console *c, const char *name, const char *password, const char *persona);
+void console_signup(struct console *c, const char *name, const char *password, const char *mail, const char *persona);
 void console_choose_persona(struct console *c, const char *persona); /* on that screen */
 void console_delete_persona(struct console *c, const char *persona);
 
 void console_move(struct console *c, const char *room, const char *password); /* "": the hub */
-void console_create_room(struct console *c, const char *name, const char *password,
-                         const char *about, int32_t limit);
+void console_create_room(struct console *c, const char *name, const char *password, const char *about, int32_t limit);
 void console_chat(struct console *c, const char *text);
 void console_tell(struct console *c, const char *persona, const char *text);
-void console_look(struct console *c, const char *persona);            /* user */
+void console_look(struct console *c, const char *persona); /* user */
 void console_peek(struct console *c, const char *name);
-void console_status(struct console *c, const char *text);             /* auxi */
-void console_read_news(struct console *c);                            /* news NAME=1 */
+void console_status(struct console *c, const char *text); /* auxi */
+void console_read_news(struct console *c);                /* news NAME=1 */
 void console_leaderboard(struct console *c, int32_t channel, const char *find, int32_t range);
 void console_report_abuse(struct console *c, const char *persona);
 
@@ -328,8 +328,7 @@ void console_drop_friend(struct console *c, const char *persona, bool ignore);
 void console_write_letter(struct console *c, const char *persona, const char *body);
 
 /* Any other request, as a text payload; its reply is matched like the rest. */
-void console_request(struct console *c, enum console_link link, const char *kind,
-                     const char *payload);
+void console_request(struct console *c, enum console_link link, const char *kind, const char *payload);
 
 void console_leave(struct console *c); /* hangs up every link; back to the main menu */
 

@@ -37,16 +37,13 @@ static void step(const struct nascar_event *event)
     struct nascar_event timed = *event;
     timed.mono_ms = mono_ms;
     timed.wall_s = 1767225600 + (int64_t)(mono_ms / 1000);
-    if (measuring) {
+    if (measuring)
         CALLGRIND_TOGGLE_COLLECT;
-    }
     bool done = nascar_step(state, &timed);
-    if (measuring) {
+    if (measuring)
         CALLGRIND_TOGGLE_COLLECT;
-    }
-    if (!done) {
+    if (!done)
         give_up("a step was refused");
-    }
 }
 
 /* The same bytes in every run. */
@@ -54,7 +51,9 @@ static void top_up_entropy(void)
 {
     static uint32_t chance = 1;
     uint8_t bytes[NASCAR_ENTROPY_BYTES];
-    struct nascar_event event = {.type = NASCAR_ENTROPY, .conn = NASCAR_NONE, .bytes = bytes,
+    struct nascar_event event = {.type = NASCAR_ENTROPY,
+                                 .conn = NASCAR_NONE,
+                                 .bytes = bytes,
                                  .size = nascar_entropy_wanted(state)};
     if (event.size > NASCAR_ENTROPY_BYTES / 2) {
         for (size_t i = 0; i < event.size; i++) {
@@ -70,9 +69,8 @@ static void read_out(uint32_t conn, const uint8_t *bytes, uint32_t size)
 {
     for (uint32_t at = 0; at < size;) {
         uint32_t length = (uint32_t)bytes[at + 10] << 8 | bytes[at + 11];
-        if (conn == listening && bytes[at] != '+' && length <= sizeof answer) {
+        if (conn == listening && bytes[at] != '+' && length <= sizeof answer)
             memcpy(answer, bytes + at, length);
-        }
         deliveries++;
         at += length;
     }
@@ -86,26 +84,33 @@ static void work(void)
     struct nascar_hash_job job;
     uint32_t conn, size = 0;
     for (;;) {
-        while (nascar_next_log(state, &log)) {
+        while (nascar_next_log(state, &log))
             continue;
-        }
         top_up_entropy();
         if (nascar_next_record(state, &record)) {
             uint8_t bytes[4096];
-            struct nascar_event event = {.type = NASCAR_RECORD, .conn = record.conn, .ticket = record.ticket,
-                                         .bytes = bytes, .size = record.size};
+            struct nascar_event event = {.type = NASCAR_RECORD,
+                                         .conn = record.conn,
+                                         .ticket = record.ticket,
+                                         .bytes = bytes,
+                                         .size = record.size};
             memcpy(bytes, record.bytes, record.size);
             step(&event);
         } else if (nascar_next_hash_job(state, &job)) {
-            struct nascar_event event = {.type = NASCAR_VERDICT, .conn = job.conn, .ticket = job.ticket,
-                                         .accepted = true, .bytes = (const uint8_t *)"*", .size = job.fresh[0] != '\0'};
+            struct nascar_event event = {.type = NASCAR_VERDICT,
+                                         .conn = job.conn,
+                                         .ticket = job.ticket,
+                                         .accepted = true,
+                                         .bytes = (const uint8_t *)"*",
+                                         .size = job.fresh[0] != '\0'};
             step(&event);
         } else if ((conn = nascar_next_output(state)) != NASCAR_NONE) {
             do {
                 const uint8_t *bytes = nascar_outbox(state, conn, &size);
                 read_out(conn, bytes, size);
                 struct nascar_event event = {.type = nascar_closing(state, conn) ? NASCAR_CLOSED : NASCAR_DRAINED,
-                                             .conn = conn, .size = size};
+                                             .conn = conn,
+                                             .size = size};
                 step(&event);
             } while (nascar_outbox(state, conn, &size) != NULL);
         } else {
@@ -130,9 +135,8 @@ static void ask(uint32_t conn, const char *kind, const char *tags)
 {
     static const uint8_t no_error[4];
     say(conn, kind, tags);
-    if (memcmp(answer, kind, 4) != 0 || memcmp(answer + 4, no_error, 4) != 0) {
+    if (memcmp(answer, kind, 4) != 0 || memcmp(answer + 4, no_error, 4) != 0)
         give_up(kind);
-    }
 }
 
 static void enter(uint32_t conn, const char *room)
@@ -175,16 +179,14 @@ static void subscribe(uint32_t conn)
 static void place(unsigned present, const char *only_room)
 {
     char room[16];
-    for (uint32_t i = 0; i < present; i++) {
+    for (uint32_t i = 0; i < present; i++)
         ask(i, "sele", "ROOMS=0 USERS=0 RANKS=0 MESGS=0");
-    }
     for (uint32_t i = 0; i < present; i++) {
         (void)snprintf(room, sizeof room, "R%u", (unsigned)i / 50);
         enter(i, only_room != NULL ? only_room : i < 10 ? "Small" : room);
     }
-    for (uint32_t i = 0; i < present; i++) {
+    for (uint32_t i = 0; i < present; i++)
         subscribe(i);
-    }
 }
 
 static void leave(uint32_t conn)
@@ -206,7 +208,9 @@ static void start(void)
         n = snprintf(config + size, sizeof config - size, "room = R%u\n", i);
         size += (size_t)n;
     }
-    struct nascar_event event = {.type = NASCAR_CONFIG, .conn = NASCAR_NONE, .bytes = (const uint8_t *)config,
+    struct nascar_event event = {.type = NASCAR_CONFIG,
+                                 .conn = NASCAR_NONE,
+                                 .bytes = (const uint8_t *)config,
                                  .size = (uint32_t)size};
     state = nascar_init(calloc(1, bytes), bytes, &limits);
     top_up_entropy();
@@ -236,24 +240,21 @@ static void measure(unsigned present)
     const uint32_t mover = present, newcomer = PRESENT + NEWCOMERS;
     mono_ms += 1000;
     begin();
-    for (uint32_t i = 0; i < NEWCOMERS; i++) {
+    for (uint32_t i = 0; i < NEWCOMERS; i++)
         say(0, "~png", "TIME=1\n");
-    }
     end("echo of a ping", present);
 
     begin();
-    for (uint32_t i = 0; i < NEWCOMERS; i++) {
+    for (uint32_t i = 0; i < NEWCOMERS; i++)
         ask(i, "mesg", line);
-    }
     end("chat, 10 in the room", present);
 
     login(mover);
     subscribe(mover);
     enter(mover, "From");
     begin();
-    for (uint32_t i = 0; i < NEWCOMERS; i++) {
+    for (uint32_t i = 0; i < NEWCOMERS; i++)
         enter(mover, i % 2 == 0 ? "To" : "From");
-    }
     end("move to another room", present);
     leave(mover);
 
@@ -269,22 +270,19 @@ static void measure(unsigned present)
     }
     end("login, addr to sele", present);
     begin();
-    for (uint32_t i = 0; i < NEWCOMERS; i++) {
+    for (uint32_t i = 0; i < NEWCOMERS; i++)
         leave(newcomer + i);
-    }
     end("leave", present);
 
     CALLGRIND_STOP_INSTRUMENTATION;
     place(present, "All");
     CALLGRIND_START_INSTRUMENTATION;
     begin();
-    for (uint32_t i = 0; i < NEWCOMERS; i++) {
+    for (uint32_t i = 0; i < NEWCOMERS; i++)
         ask(i, "mesg", line);
-    }
     end("chat, all in the room", present);
-    if (nascar_check(state) != NULL) {
+    if (nascar_check(state) != NULL)
         give_up(nascar_check(state));
-    }
 }
 
 int main(void)
@@ -293,9 +291,8 @@ int main(void)
     start();
     CALLGRIND_STOP_INSTRUMENTATION;
     for (unsigned goal = 10; goal <= PRESENT; goal *= 10) {
-        for (; present < goal; present++) {
+        for (; present < goal; present++)
             login(present);
-        }
         place(present, NULL);
         CALLGRIND_START_INSTRUMENTATION;
         measure(goal);

@@ -28,8 +28,9 @@ static uint32_t chance(uint32_t below)
 }
 
 /* Options for many players from one address who are in a hurry. */
-#define CROWD CHEAP, "--rate", "0", "--per-address", "10000", "--logins-per-address", "1000000", "--accounts-per-address", \
-              "1000000", "--accounts", "register"
+#define CROWD \
+    CHEAP, "--rate", "0", "--per-address", "10000", "--logins-per-address", "1000000", "--accounts-per-address", \
+        "1000000", "--accounts", "register"
 
 /* ---- Secrets ------------------------------------------------------------ */
 
@@ -40,7 +41,7 @@ static uint32_t chance(uint32_t below)
 static struct secret {
     char text[128];
     size_t size, next; /* the next one in its bucket, plus 1 */
-} *secrets;
+} * secrets;
 static size_t secret_count, secret_room, secret_bucket[65536], sent_scanned;
 static size_t scanned_files, scanned_bytes;
 
@@ -53,15 +54,12 @@ static size_t bucket_of(const char *at)
 
 static void add_secret(const char *text, size_t size)
 {
-    if (size < PREFIX_BYTES || size >= sizeof secrets[0].text) {
+    if (size < PREFIX_BYTES || size >= sizeof secrets[0].text)
         return;
-    }
     size_t bucket = bucket_of(text);
-    for (size_t i = secret_bucket[bucket]; i != 0; i = secrets[i - 1].next) {
-        if (secrets[i - 1].size == size && memcmp(secrets[i - 1].text, text, size) == 0) {
+    for (size_t i = secret_bucket[bucket]; i != 0; i = secrets[i - 1].next)
+        if (secrets[i - 1].size == size && memcmp(secrets[i - 1].text, text, size) == 0)
             return;
-        }
-    }
     if (secret_count == secret_room) {
         secret_room = secret_room * 2 + 64;
         secrets = realloc(secrets, secret_room * sizeof *secrets);
@@ -80,9 +78,8 @@ static void add_hex(const char *text, const char *format)
     char hex[128] = "";
     size_t size = strlen(text);
     EXPECT(size * 2 < sizeof hex);
-    for (size_t i = 0; i < size; i++) {
+    for (size_t i = 0; i < size; i++)
         (void)snprintf(hex + 2 * i, 3, format, (unsigned)(unsigned char)text[i]);
-    }
     add_secret(hex, size * 2);
 }
 
@@ -119,9 +116,8 @@ static void add_sent_secrets(void)
             size_t size = strcspn(at, "\n"), skipped = *at == '"';
             add_secret(at + skipped + 1, size < skipped * 2 + 1 ? 0 : size - skipped * 2 - 1);
             size = console_read_text(at, text, sizeof text);
-            if (size > 1 && size < sizeof text) {
+            if (size > 1 && size < sizeof text)
                 add_secret(text + 1, size - 1);
-            }
         }
     }
     sent_scanned = sent_bytes;
@@ -132,9 +128,8 @@ static const char *secret_in(const char *bytes, size_t size)
     for (size_t at = 0; at + PREFIX_BYTES <= size; at++) {
         for (size_t i = secret_bucket[bucket_of(bytes + at)]; i != 0; i = secrets[i - 1].next) {
             const struct secret *s = &secrets[i - 1];
-            if (s->size <= size - at && memcmp(s->text, bytes + at, s->size) == 0) {
+            if (s->size <= size - at && memcmp(s->text, bytes + at, s->size) == 0)
                 return s->text;
-            }
         }
     }
     return NULL;
@@ -145,17 +140,15 @@ static void scan(const char *name, const char *bytes, size_t size)
     const char *found = secret_in(bytes, size);
     scanned_files++;
     scanned_bytes += size;
-    if (found != NULL) {
+    if (found != NULL)
         fail("%s has the password, or what was sent for it, `%s`", name, found);
-    }
 }
 
 static int scan_file(const char *path, const struct stat *status, int type, struct FTW *place)
 {
     (void)place;
-    if (type != FTW_F || strstr(path, "/trace") != NULL || strstr(path, "/file") != NULL) {
+    if (type != FTW_F || strstr(path, "/trace") != NULL || strstr(path, "/file") != NULL)
         return 0; /* traces and inputs are the test's own */
-    }
     FILE *file = fopen(path, "rb");
     char *bytes = malloc((size_t)status->st_size + 1);
     EXPECT(bytes != NULL);
@@ -203,16 +196,14 @@ static const struct finished *run_binary(const char *const *extra, const char *i
     static FILE *out, *err;
     const char *arguments[ARGUMENTS] = {binary};
     int status = 0, in = input == NULL ? -1 : open(write_file(NULL, input), O_RDONLY | O_CLOEXEC);
-    for (size_t count = 1; *extra != NULL && count + 1 < ARGUMENTS; extra++) {
+    for (size_t count = 1; *extra != NULL && count + 1 < ARGUMENTS; extra++)
         arguments[count++] = *extra;
-    }
     (void)emptied(&out);
     (void)emptied(&err);
     pid_t pid = fork();
     EXPECT(pid >= 0);
-    if (pid == 0) {
+    if (pid == 0)
         become_server(arguments, in, fileno(out), fileno(err), 0);
-    }
     EXPECT(waitpid(pid, &status, 0) == pid);
     f.status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
     free(f.out);
@@ -220,9 +211,8 @@ static const struct finished *run_binary(const char *const *extra, const char *i
     f.out = strdup(contents(out));
     f.err = strdup(contents(err));
     EXPECT(f.out != NULL && f.err != NULL);
-    if (in >= 0) {
+    if (in >= 0)
         (void)close(in);
-    }
     return &f;
 }
 
@@ -243,9 +233,8 @@ static struct trace trace_begin(const struct server *s, const char *const *optio
     size_t count = 4;
     (void)snprintf(t.path, sizeof t.path, "%s/trace%u", folder, file_count++);
     (void)snprintf(pid, sizeof pid, "%d", (int)s->pid);
-    for (; *options != NULL && count < 26; options++) {
+    for (; *options != NULL && count < 26; options++)
         arguments[count++] = strdup(*options);
-    }
     arguments[count++] = strdup("-o");
     arguments[count++] = t.path;
     arguments[count++] = strdup("-p");
@@ -260,11 +249,9 @@ static struct trace trace_begin(const struct server *s, const char *const *optio
         (void)fprintf(stderr, "cannot start strace: %s\n", strerror(errno));
         _exit(127);
     }
-    for (uint64_t end = now_ms() + 5000; strstr(contents(said), "attached") == NULL; sleep_ms(5)) {
-        if (now_ms() > end || waitpid(t.pid, NULL, WNOHANG) != 0) {
+    for (uint64_t end = now_ms() + 5000; strstr(contents(said), "attached") == NULL; sleep_ms(5))
+        if (now_ms() > end || waitpid(t.pid, NULL, WNOHANG) != 0)
             fail("strace does not attach: %s", contents(said));
-        }
-    }
     return t;
 }
 
@@ -277,9 +264,8 @@ static const char *trace_end(struct trace t)
         (void)kill(t.pid, SIGKILL);
         (void)waitpid(t.pid, NULL, 0);
     }
-    if (file != NULL) {
+    if (file != NULL)
         (void)fclose(file);
-    }
     file = fopen(t.path, "rb");
     EXPECT(file != NULL);
     return contents(file);
@@ -316,16 +302,14 @@ static uint32_t crc32c(uint32_t sum, const uint8_t *bytes, size_t size)
     if (table[1] == 0) {
         for (uint32_t i = 0; i < 256; i++) {
             uint32_t entry = i;
-            for (int bit = 0; bit < 8; bit++) {
+            for (int bit = 0; bit < 8; bit++)
                 entry = (entry >> 1) ^ ((entry & 1u) != 0 ? 0x82F63B78u : 0u);
-            }
             table[i] = entry;
         }
     }
     sum = ~sum;
-    for (size_t i = 0; i < size; i++) {
+    for (size_t i = 0; i < size; i++)
         sum = (sum >> 8) ^ table[(sum ^ bytes[i]) & 0xFFu];
-    }
     return ~sum;
 }
 
@@ -336,9 +320,8 @@ static uint32_t word_at(const uint8_t *at)
 
 static void put_word(uint8_t *at, uint32_t word)
 {
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 4; i++)
         at[i] = (uint8_t)(word >> (24 - 8 * i));
-    }
 }
 
 /* Over all of a frame but the code word itself. */
@@ -350,9 +333,8 @@ static uint32_t frame_sum(const uint8_t *frame, size_t size)
 /* The size of the checked frame of this kind that stands here; 0: there is none. */
 static size_t checked_frame(const uint8_t *at, size_t left, const char *kind)
 {
-    if (left < 12 || memcmp(at, kind, 4) != 0) {
+    if (left < 12 || memcmp(at, kind, 4) != 0)
         return 0;
-    }
     size_t size = word_at(at + 8);
     return size >= 12 && size <= left && frame_sum(at, size) == word_at(at + 4) ? size : 0;
 }
@@ -426,9 +408,8 @@ static void read_whole(const char *path, uint8_t **bytes, size_t *size)
 {
     struct stat status;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &status) != 0) {
+    if (fd < 0 || fstat(fd, &status) != 0)
         fail("cannot read %s: %s", path, strerror(errno));
-    }
     *bytes = realloc(*bytes, (size_t)status.st_size + 1);
     EXPECT(*bytes != NULL);
     ssize_t n = read(fd, *bytes, (size_t)status.st_size);
@@ -471,9 +452,8 @@ static const struct kept *find_record(const struct journal *j, const char *kind,
         const struct kept *r = &j->record[i];
         if (strcmp(r->kind, kind) == 0 && (name == NULL || strcmp(r->name, name) == 0) &&
             (pers == NULL || strcmp(r->pers, pers) == 0) && (user == NULL || strcmp(r->user, user) == 0) &&
-            (body == NULL || strcmp(r->body, body) == 0)) {
+            (body == NULL || strcmp(r->body, body) == 0))
             return r;
-        }
     }
     return NULL;
 }
@@ -509,9 +489,8 @@ static void kill_server(struct server *s)
                 EXPECT(now_ms() < end);
             }
         }
-        if (seats[i].console->misled[0] != '\0') {
+        if (seats[i].console->misled[0] != '\0')
             fail("%s is misled: %s", seats[i].console->name, seats[i].console->misled);
-        }
     }
 }
 
@@ -560,15 +539,12 @@ static int64_t ask(int fd, const char *kind, const char *request, char payload[C
     uint8_t frame[CONSOLE_REQUEST_BYTES];
     char got[5];
     size_t size = console_frame(frame, sizeof frame, kind, 0, request, strlen(request) + 1);
-    if (send(fd, frame, size, MSG_NOSIGNAL) != (ssize_t)size) {
+    if (send(fd, frame, size, MSG_NOSIGNAL) != (ssize_t)size)
         return -1;
-    }
     keep_sent(frame, size);
-    while (raw_frame(fd, got, payload, 5000)) {
-        if (strcmp(got, kind) == 0) {
+    while (raw_frame(fd, got, payload, 5000))
+        if (strcmp(got, kind) == 0)
             return raw_code;
-        }
-    }
     return -1;
 }
 
@@ -595,11 +571,10 @@ static int64_t present(const struct server *s, const char *kind, const char *nam
     console_put_text(&tags, "PASS", letters);
     console_put_raw(&tags, "TOS", "1");
     int64_t code = ask(fd, kind, tags.text, payload);
-    if (link != NULL) {
+    if (link != NULL)
         *link = fd;
-    } else {
+    else
         (void)close(fd);
-    }
     return code;
 }
 
@@ -652,8 +627,8 @@ static size_t letter_count;
 /* Who is living at a seat. */
 struct writer {
     struct seat *seat;
-    size_t life;     /* LIFE_NONE: nobody */
-    unsigned done;   /* operations */
+    size_t life;   /* LIFE_NONE: nobody */
+    unsigned done; /* operations */
     struct edge *changing[2];
     struct letter *writing;
     const char *kind; /* of the operation under way; NULL: none */
@@ -677,9 +652,8 @@ static size_t somebody_offline(size_t but)
 {
     for (int tries = 0; tries < 20 && life_count > 0; tries++) {
         size_t i = chance((uint32_t)life_count);
-        if (i != but && lives[i].over && lives[i].persona == YES) {
+        if (i != but && lives[i].over && lives[i].persona == YES)
             return i;
-        }
     }
     return LIFE_NONE;
 }
@@ -698,14 +672,11 @@ static void begin_life(struct writer *w, size_t life)
 
 static struct edge *edge_to(struct life *l, size_t whom, char list)
 {
-    for (size_t i = 0; i < l->edges; i++) {
-        if (l->edge[i].whom == whom && l->edge[i].list == list) {
+    for (size_t i = 0; i < l->edges; i++)
+        if (l->edge[i].whom == whom && l->edge[i].list == list)
             return &l->edge[i];
-        }
-    }
-    if (l->edges == EDGES) {
+    if (l->edges == EDGES)
         return NULL;
-    }
     struct edge *e = &l->edge[l->edges++];
     *e = (struct edge){.whom = whom, .list = list, .there = NO};
     return e;
@@ -722,9 +693,8 @@ static void begin_add(struct writer *w, size_t whom)
         return;
     }
     w->changing[0]->there = MAYBE;
-    if (block) {
+    if (block)
         w->changing[1]->there = MAYBE;
-    }
     w->kind = "RADD";
     w->wanted = replies(c, "RADD") + (block ? 2 : 1);
     console_add_friend(c, life_name(whom), block);
@@ -734,9 +704,8 @@ static void begin_drop(struct writer *w)
 {
     struct console *c = w->seat->console;
     struct life *l = &lives[w->life];
-    if (l->edges == 0 || l->edge[0].there != YES) {
+    if (l->edges == 0 || l->edge[0].there != YES)
         return;
-    }
     w->changing[0] = &l->edge[0];
     w->changing[1] = NULL;
     w->changing[0]->there = MAYBE;
@@ -748,9 +717,8 @@ static void begin_drop(struct writer *w)
 static void begin_letter(struct writer *w, size_t whom)
 {
     struct console *c = w->seat->console;
-    if (letter_count == LETTERS) {
+    if (letter_count == LETTERS)
         return;
-    }
     struct letter *letter = &letters[letter_count];
     *letter = (struct letter){.from = w->life, .to = whom, .sent = MAYBE};
     (void)snprintf(letter->body, sizeof letter->body, "lap %zu: 100%% \"flat out\"", letter_count++);
@@ -764,9 +732,8 @@ static void begin_letter(struct writer *w, size_t whom)
 static void end_operation(struct writer *w)
 {
     struct console *c = w->seat->console;
-    if (code_of(c, w->kind) != 0) {
+    if (code_of(c, w->kind) != 0)
         fail("%s of %s is refused: code %lx", w->kind, c->name, (unsigned long)code_of(c, w->kind));
-    }
     if (w->writing != NULL) {
         w->writing->sent = YES;
         acknowledged++;
@@ -786,14 +753,12 @@ static void end_operation(struct writer *w)
 static void observe(struct writer *w)
 {
     const struct console *c = w->seat->console;
-    if (w->life == LIFE_NONE) {
+    if (w->life == LIFE_NONE)
         return;
-    }
     struct life *l = &lives[w->life];
     if (l->account == MAYBE && replies(c, "acct") > 0) {
-        if (code_of(c, "acct") != 0) {
+        if (code_of(c, "acct") != 0)
             fail("the sign-up of %s is refused: code %lx", l->name, (unsigned long)code_of(c, "acct"));
-        }
         l->account = YES;
         acknowledged++;
     }
@@ -802,9 +767,8 @@ static void observe(struct writer *w)
         l->persona = YES;
         acknowledged++;
     }
-    if (w->kind != NULL && replies(c, w->kind) >= w->wanted) {
+    if (w->kind != NULL && replies(c, w->kind) >= w->wanted)
         end_operation(w);
-    }
 }
 
 /* Waits for the server's end of the buddy link: from then on messages for this
@@ -826,24 +790,21 @@ static void live_on(struct writer *w, size_t *next)
 {
     observe(w);
     if (w->life == LIFE_NONE) {
-        while (*next < life_count && lives[*next].account != NO) {
+        while (*next < life_count && lives[*next].account != NO)
             ++*next;
-        }
-        if (*next < life_count) {
+        if (*next < life_count)
             begin_life(w, *next);
-        }
     } else if (w->done == OPERATIONS && w->kind == NULL) {
         leave_buddy_first(w);
     } else if (w->kind == NULL && has_roster(w->seat->console)) {
         size_t whom = somebody_offline(w->life);
         w->done++;
-        if (w->done == 3) {
+        if (w->done == 3)
             begin_drop(w);
-        } else if (whom != LIFE_NONE && w->done < 3) {
+        else if (whom != LIFE_NONE && w->done < 3)
             begin_add(w, whom);
-        } else if (whom != LIFE_NONE) {
+        else if (whom != LIFE_NONE)
             begin_letter(w, whom);
-        }
     }
 }
 
@@ -859,9 +820,8 @@ static bool live_until(size_t enough)
             live_on(&writers[i], &next);
             living += writers[i].life != LIFE_NONE;
         }
-        if (living > 0) {
+        if (living > 0)
             pump(20);
-        }
         EXPECT(now_ms() < end_ms);
     }
     return living == 0;
@@ -874,9 +834,8 @@ static void begin_run(const struct server *s, size_t accounts, size_t at_once)
     letter_count = acknowledged = 0;
     memset(lives, 0, sizeof lives);
     memset(writers, 0, sizeof writers);
-    for (size_t i = 0; i < accounts; i++) {
+    for (size_t i = 0; i < accounts; i++)
         (void)snprintf(lives[i].name, sizeof lives[i].name, "Racer%04u", (unsigned)i % 10000);
-    }
     writer_count = at_once;
     for (size_t i = 0; i < at_once; i++) {
         writers[i].seat = seat_new(s, 0x7F000101u + (uint32_t)i);
@@ -889,12 +848,11 @@ static void begin_run(const struct server *s, size_t accounts, size_t at_once)
 /* Compares one thing with what the journal has of it, and settles a MAYBE. */
 static void compare(enum known *known, bool there, const char *what, const char *name, const char *other)
 {
-    if (*known == MAYBE) {
+    if (*known == MAYBE)
         *known = there ? YES : NO;
-    }
     if ((*known == YES) != there) {
-        fail("%s %s %s was acknowledged as %s and is %s in the journal", what, name, other, *known == YES ? "there" : "gone",
-             there ? "there" : "not there");
+        fail("%s %s %s was acknowledged as %s and is %s in the journal", what, name, other,
+             *known == YES ? "there" : "gone", there ? "there" : "not there");
     }
 }
 
@@ -914,12 +872,13 @@ static void compare_lives(const struct journal *j)
         for (size_t k = 0; k < l->edges; k++) {
             struct edge *e = &l->edge[k];
             const struct kept *r = find_record(j, "rost", NULL, l->name, life_name(e->whom), NULL);
-            compare(&e->there, r != NULL && strchr(r->list, e->list) != NULL, e->list == 'B' ? "buddy" : "ignored", l->name,
-                    life_name(e->whom));
+            compare(&e->there, r != NULL && strchr(r->list, e->list) != NULL, e->list == 'B' ? "buddy" : "ignored",
+                    l->name, life_name(e->whom));
         }
     }
     for (size_t i = 0; i < letter_count; i++) {
-        const struct kept *r = find_record(j, "mesg", NULL, life_name(letters[i].to), life_name(letters[i].from), letters[i].body);
+        const struct kept *r =
+            find_record(j, "mesg", NULL, life_name(letters[i].to), life_name(letters[i].from), letters[i].body);
         compare(&letters[i].sent, r != NULL, "message", letters[i].body, life_name(letters[i].to));
     }
 }
@@ -931,9 +890,8 @@ static void settle_lives(const struct server *s)
     for (size_t i = 0; i < writer_count; i++) {
         struct writer *w = &writers[i];
         observe(w);
-        if (w->life != LIFE_NONE) {
+        if (w->life != LIFE_NONE)
             lives[w->life].over = true;
-        }
         clear_seat(w->seat);
         *w = (struct writer){.seat = w->seat, .life = LIFE_NONE};
     }
@@ -946,9 +904,8 @@ static void settle_lives(const struct server *s)
 static size_t letters_to(size_t life)
 {
     size_t count = 0;
-    for (size_t i = 0; i < letter_count; i++) {
+    for (size_t i = 0; i < letter_count; i++)
         count += letters[i].to == life && letters[i].sent == YES;
-    }
     return count;
 }
 
@@ -964,15 +921,16 @@ static void check_roster(const struct console *c, const struct life *l)
             ignored = ignored || (l->edge[k].whom == e->whom && l->edge[k].there == YES && l->edge[k].list == 'I');
         }
         if ((f != NULL) != listed || (f != NULL && f->ignored != ignored)) {
-            fail("%s finds %s %s, not %s%s", l->name, life_name(e->whom), f == NULL ? "missing" : f->ignored ? "ignored" : "listed",
+            fail("%s finds %s %s, not %s%s", l->name, life_name(e->whom),
+                 f == NULL    ? "missing"
+                 : f->ignored ? "ignored"
+                              : "listed",
                  listed ? "listed" : "missing", ignored ? " and ignored" : "");
         }
     }
-    for (size_t k = 0; k < c->friends.count; k++) {
-        for (size_t i = 0; i < l->edges && friends == k; i++) {
+    for (size_t k = 0; k < c->friends.count; k++)
+        for (size_t i = 0; i < l->edges && friends == k; i++)
             friends += strcmp(life_name(l->edge[i].whom), c->friends.at[k].name) == 0;
-        }
-    }
     EXPECT(friends == c->friends.count);
 }
 
@@ -980,22 +938,19 @@ static void check_letters(const struct console *c, size_t life)
 {
     size_t place = 0;
     for (size_t i = 0; i < letter_count; i++) { /* a persona's are numbered in the order of their sending */
-        if (letters[i].to != life || letters[i].sent != YES) {
+        if (letters[i].to != life || letters[i].sent != YES)
             continue;
-        }
         size_t times = 0;
         for (size_t k = 0; k < c->letters.count; k++) {
             times += strcmp(c->letters.at[k].body, letters[i].body) == 0 &&
                      strcmp(c->letters.at[k].from, life_name(letters[i].from)) == 0;
         }
-        if (times != 1) {
+        if (times != 1)
             fail("%s gets `%s` %zu times", lives[life].name, letters[i].body, times);
-        }
         place++;
     }
-    if (c->letters.count != place) {
+    if (c->letters.count != place)
         fail("%s gets %zu messages, not %zu", lives[life].name, c->letters.count, place);
-    }
 }
 
 /* Those at [first, last) log in with their passwords and look at what they
@@ -1004,39 +959,35 @@ static void find_all(size_t first, size_t last, bool letters_due)
 {
     size_t at[WRITERS], next = first, busy = 0;
     uint64_t quiet_ms[WRITERS] = {0};
-    for (size_t i = 0; i < writer_count; i++) {
+    for (size_t i = 0; i < writer_count; i++)
         at[i] = LIFE_NONE;
-    }
     for (uint64_t end = now_ms() + 60000; next < last || busy > 0; pump(20)) {
         EXPECT(now_ms() < end);
         for (size_t i = 0; i < writer_count; i++) {
             struct console *c = writers[i].seat->console;
             if (at[i] == LIFE_NONE && next < last) {
-                if (lives[next].account != YES) {
+                if (lives[next].account != YES)
                     fail("%s has no account", lives[next].name);
-                }
                 at[i] = next++;
                 busy++;
                 quiet_ms[i] = 0;
                 clear_seat(writers[i].seat);
-                console_login(writers[i].seat->console, life_name(at[i]), password_of(life_name(at[i])), life_name(at[i]));
+                console_login(writers[i].seat->console, life_name(at[i]), password_of(life_name(at[i])),
+                              life_name(at[i]));
             } else if (at[i] != LIFE_NONE && c->stage == CONSOLE_LOGIN && c->refused != 0) {
                 fail("%s cannot log in: code %lx", c->name, (unsigned long)c->refused);
             } else if (at[i] != LIFE_NONE && has_roster(c)) {
                 bool all = c->letters.count >= (letters_due ? letters_to(at[i]) : 0);
                 quiet_ms[i] = quiet_ms[i] != 0 ? quiet_ms[i] : now_ms() + (all ? 60 : 2000);
-                if (all && quiet_ms[i] > now_ms() + 60) {
+                if (all && quiet_ms[i] > now_ms() + 60)
                     quiet_ms[i] = now_ms() + 60;
-                }
-                if (now_ms() < quiet_ms[i]) {
+                if (now_ms() < quiet_ms[i])
                     continue;
-                }
                 check_roster(c, &lives[at[i]]);
-                if (letters_due) {
+                if (letters_due)
                     check_letters(c, at[i]);
-                } else if (c->letters.count > 0) {
+                else if (c->letters.count > 0)
                     fail("%s gets `%s` once more", c->name, c->letters.at[0].body);
-                }
                 clear_seat(writers[i].seat);
                 at[i] = LIFE_NONE;
                 busy--;
@@ -1059,9 +1010,8 @@ static void everything_acknowledged_survives_kills(void)
     while (!live_until(acknowledged + 20 + chance(200))) {
         for (uint64_t moment = now_us() + chance(3000); now_us() < moment;) {
             pump(0);
-            for (size_t i = 0; i < writer_count; i++) {
+            for (size_t i = 0; i < writer_count; i++)
                 observe(&writers[i]);
-            }
         }
         kill_server(s);
         kills++;
@@ -1088,14 +1038,15 @@ static void everything_acknowledged_survives_kills(void)
     START_AGAIN(s, CROWD);
     find_all(0, KILLED_ACCOUNTS, true);
     for (size_t i = 0; i < KILLED_ACCOUNTS; i++) {
-        for (size_t k = 0; k < lives[i].edges; k++) {
+        for (size_t k = 0; k < lives[i].edges; k++)
             edges += lives[i].edge[k].there == YES;
-        }
         sent_letters += letters_to(i);
     }
-    note("%zu accounts, %zu roster edges, %zu messages, %zu changes, %zu kills in %.1f s; journal: %zu batches, %zu records, at most %zu "
+    note("%zu accounts, %zu roster edges, %zu messages, %zu changes, %zu kills in %.1f s; journal: %zu batches, %zu "
+         "records, at most %zu "
          "in one, %zu bytes\n",
-         life_count, edges, sent_letters, acknowledged, kills, (double)took / 1000, j.batches, j.records, largest, j.size);
+         life_count, edges, sent_letters, acknowledged, kills, (double)took / 1000, j.batches, j.records, largest,
+         j.size);
     EXPECT(kills >= 5 && largest >= 3 && edges >= KILLED_ACCOUNTS / 4 && sent_letters >= KILLED_ACCOUNTS / 4);
 
     /* Messages are delivered once, whatever comes then. */
@@ -1126,7 +1077,8 @@ static uint16_t attempt_port;
 static struct attempt attempt(const char *data)
 {
     struct attempt a = {false, 0, ""};
-    const char *arguments[] = {binary, SERVER_ARGUMENTS, "--data", data, CROWD, "--max-clients", "64", "--max-accounts", "1000", NULL};
+    const char *arguments[] = {binary, SERVER_ARGUMENTS, "--data", data, CROWD, "--max-clients",
+                               "64",   "--max-accounts", "1000",   NULL};
     char line[256] = "";
     int out[2], status;
     size_t got = 0;
@@ -1134,16 +1086,14 @@ static struct attempt attempt(const char *data)
     EXPECT(pipe2(out, O_CLOEXEC) == 0);
     attempt_pid = fork();
     EXPECT(attempt_pid >= 0);
-    if (attempt_pid == 0) {
+    if (attempt_pid == 0)
         become_server(arguments, -1, out[1], fileno(attempt_log), 0);
-    }
     (void)close(out[1]);
     while (got + 1 < sizeof line && memchr(line, '\n', got) == NULL) {
         struct pollfd readable = {.fd = out[0], .events = POLLIN};
         ssize_t n = poll(&readable, 1, 10000) == 1 ? read(out[0], line + got, sizeof line - 1 - got) : 0;
-        if (n <= 0) {
+        if (n <= 0)
             break;
-        }
         got += (size_t)n;
     }
     (void)close(out[0]);
@@ -1174,20 +1124,17 @@ static bool has_number(const char *text, size_t number)
     char digits[24];
     (void)snprintf(digits, sizeof digits, "%zu", number);
     size_t size = strlen(digits);
-    for (const char *at = text; (at = strstr(at, digits)) != NULL; at++) {
-        if ((at == text || at[-1] < '0' || at[-1] > '9') && (at[size] < '0' || at[size] > '9')) {
+    for (const char *at = text; (at = strstr(at, digits)) != NULL; at++)
+        if ((at == text || at[-1] < '0' || at[-1] > '9') && (at[size] < '0' || at[size] > '9'))
             return true;
-        }
-    }
     return false;
 }
 
 static size_t lines_of(const char *text)
 {
     size_t lines = 0;
-    for (; *text != '\0'; text++) {
+    for (; *text != '\0'; text++)
         lines += *text == '\n';
-    }
     return lines;
 }
 
@@ -1196,11 +1143,9 @@ static bool says_cut(size_t bytes, size_t offset)
 {
     char wanted[120];
     (void)snprintf(wanted, sizeof wanted, "event=journal_cut bytes=%zu offset=%zu\n", bytes, offset);
-    for (uint64_t end = now_ms() + 2000; now_ms() < end; sleep_ms(1)) {
-        if (strstr(contents(attempt_log), wanted) != NULL) {
+    for (uint64_t end = now_ms() + 2000; now_ms() < end; sleep_ms(1))
+        if (strstr(contents(attempt_log), wanted) != NULL)
             return true;
-        }
-    }
     return false;
 }
 
@@ -1254,16 +1199,15 @@ static size_t *dump_parts(const struct journal *j, const char *dump)
         const struct batch *b = &j->batch[i];
         (void)snprintf(head, sizeof head, "batch %llu at %zu: %zu records\n", (unsigned long long)b->number, b->at,
                        b->records - record);
-        if (strncmp(at, head, strlen(head)) != 0) {
+        if (strncmp(at, head, strlen(head)) != 0)
             fail("dump: expected `%.*s`, not `%.*s`", (int)strlen(head) - 1, head, (int)strcspn(at, "\n"), at);
-        }
         for (at = next_line(at); record < b->records; record++, at = next_line(at)) {
             const struct kept *r = &j->record[record];
             const char *name = r->pers[0] != '\0' ? r->pers : r->name;
             size_t size = strcspn(at, "\n");
-            if (strncmp(at, "  ", 2) != 0 || strncmp(at + 2, r->kind, 4) != 0 || memmem(at, size, name, strlen(name)) == NULL) {
+            if (strncmp(at, "  ", 2) != 0 || strncmp(at + 2, r->kind, 4) != 0 ||
+                memmem(at, size, name, strlen(name)) == NULL)
                 fail("dump: expected %s of %s, not `%.*s`", r->kind, name, (int)size, at);
-            }
         }
         part[i + 1] = (size_t)(at - dump);
     }
@@ -1279,14 +1223,13 @@ static void check_cut_dump(const struct journal *j, const char *data, size_t cut
     size_t end, count = whole_batches(j, cut, &end), body = part[count] - part[0];
     const struct finished *f = BINARY("dump", data);
     (void)snprintf(head, sizeof head, "journal format 1, %zu bytes\n", cut);
-    if (cut > end) {
+    if (cut > end)
         (void)snprintf(tail, sizeof tail, "torn at %zu: the last %zu bytes were not written out\n", end, cut - end);
-    }
     const char *at = f->out + strlen(head);
-    if (f->status != 0 || f->err[0] != '\0' || strncmp(f->out, head, strlen(head)) != 0 || strncmp(at, whole + part[0], body) != 0 ||
-        strcmp(at + body, tail) != 0) {
-        fail("cut at %zu of %zu, %zu batches are whole: dump ends with status %d and says%s `%s`", cut, j->size, count, f->status,
-             f->err, strlen(f->out) > 500 ? f->out + strlen(f->out) - 500 : f->out);
+    if (f->status != 0 || f->err[0] != '\0' || strncmp(f->out, head, strlen(head)) != 0 ||
+        strncmp(at, whole + part[0], body) != 0 || strcmp(at + body, tail) != 0) {
+        fail("cut at %zu of %zu, %zu batches are whole: dump ends with status %d and says%s `%s`", cut, j->size, count,
+             f->status, f->err, strlen(f->out) > 500 ? f->out + strlen(f->out) - 500 : f->out);
     }
 }
 
@@ -1298,31 +1241,26 @@ static void check_cut_start(const struct journal *j, const char *data, size_t cu
     size_t end, count = whole_batches(j, cut, &end);
     put_file(data, "journal", j->bytes, cut);
     struct attempt a = attempt(data);
-    if (!a.ready) {
+    if (!a.ready)
         fail("cut at %zu of %zu: no start, status %d: %s", cut, j->size, a.status, a.said);
-    }
-    if (cut > end ? !says_cut(cut - end, end) : strstr(a.said, "journal_cut") != NULL) {
+    if (cut > end ? !says_cut(cut - end, end) : strstr(a.said, "journal_cut") != NULL)
         fail("cut at %zu, good until %zu: it says `%s`", cut, end, contents(attempt_log));
-    }
     if (go_on) {
         struct server here = {.pid = attempt_pid, .port = {attempt_port, attempt_port, attempt_port}};
         const struct kept *last = NULL;
-        for (size_t i = 0; i < j->records && j->record[i].batch < count; i++) {
+        for (size_t i = 0; i < j->records && j->record[i].batch < count; i++)
             last = strcmp(j->record[i].kind, "acct") == 0 ? &j->record[i] : last;
-        }
         EXPECT(last != NULL && log_in(&here, last->name) == 0);
         EXPECT(sign_up(&here, "Phoenix") == 0);
     }
     end_attempt();
     journal_load(&after, data);
-    if (after.good < end || memcmp(after.bytes, j->bytes, end) != 0) {
+    if (after.good < end || memcmp(after.bytes, j->bytes, end) != 0)
         fail("cut at %zu: of %zu good bytes %zu are left", cut, end, after.good);
-    }
     if (go_on) {
         struct attempt again = attempt(data);
-        if (!again.ready || strstr(again.said, "journal_cut") != NULL) {
+        if (!again.ready || strstr(again.said, "journal_cut") != NULL)
             fail("cut at %zu, a start, a sign-up, a kill: then it says `%s`", cut, again.said);
-        }
         struct server here = {.pid = attempt_pid, .port = {attempt_port, attempt_port, attempt_port}};
         EXPECT(log_in(&here, "Phoenix") == 0);
         end_attempt();
@@ -1354,24 +1292,24 @@ static void a_journal_cut_anywhere_keeps_every_whole_batch(void)
     uint64_t dumped = now_ms();
     for (size_t cut = j.size; cut-- > j.size - CUT_BYTES;) {
         size_t count = whole_batches(&j, cut, &end);
-        bool edge = cut == end || cut == end + 1 || (count < j.batches && cut + 1 == j.batch[count].at + j.batch[count].size);
+        bool edge =
+            cut == end || cut == end + 1 || (count < j.batches && cut + 1 == j.batch[count].at + j.batch[count].size);
         if (edge || chance(8) == 0) {
             check_cut_start(&j, data, cut, edge && chance(3) == 0);
             starts++;
         }
         edges += edge;
     }
-    note("cut at each of %d bytes: dump %.2f ms each; %zu starts, %zu of them at a batch's edge, %.2f ms each\n", CUT_BYTES,
-         (double)(dumped - began) / CUT_BYTES, starts, edges, (double)(now_ms() - dumped) / (double)starts);
+    note("cut at each of %d bytes: dump %.2f ms each; %zu starts, %zu of them at a batch's edge, %.2f ms each\n",
+         CUT_BYTES, (double)(dumped - began) / CUT_BYTES, starts, edges, (double)(now_ms() - dumped) / (double)starts);
     EXPECT(edges >= 20 && starts >= 200);
 
     /* In the header: nothing was ever in there. */
     for (size_t cut = 0; cut <= j.header_size; cut++) {
         put_file(data, "journal", j.bytes, cut);
         struct attempt a = attempt(data);
-        if (!a.ready && (a.status != 1 || lines_of(a.said) != 1)) {
+        if (!a.ready && (a.status != 1 || lines_of(a.said) != 1))
             fail("cut at %zu, in the header: status %d, %s", cut, a.status, a.said);
-        }
         end_attempt();
     }
     free(whole);
@@ -1393,25 +1331,22 @@ static size_t choose_flips(const struct journal *j, struct flip *flips, size_t r
     } all[] = {{0, j->header_size}, {middle->at, 20}, {last->at, 20}};
     size_t count = 0;
     for (size_t k = 0; k < sizeof all / sizeof all[0]; k++) {
-        for (size_t i = 0; i < all[k].size && count + 8 <= room; i++) {
-            for (unsigned bit = 0; bit < 8; bit++) {
+        for (size_t i = 0; i < all[k].size && count + 8 <= room; i++)
+            for (unsigned bit = 0; bit < 8; bit++)
                 flips[count++] = (struct flip){all[k].at + i, bit};
-            }
-        }
     }
-    for (size_t i = 20; i < last->size && count < room; i++) {
+    for (size_t i = 20; i < last->size && count < room; i++)
         flips[count++] = (struct flip){last->at + i, chance(8)};
-    }
     EXPECT(count < least && least <= room);
-    while (count < least) {
+    while (count < least)
         flips[count++] = (struct flip){chance((uint32_t)j->size), chance(8)};
-    }
     return count;
 }
 
 /* A start that must be refused, with this offset in the only line, and must
  * not change the file. */
-static void expect_refused(const char *data, const uint8_t *bytes, size_t size, size_t offset, const char *what, size_t number)
+static void expect_refused(const char *data, const uint8_t *bytes, size_t size, size_t offset, const char *what,
+                           size_t number)
 {
     static uint8_t *after;
     size_t after_size;
@@ -1419,8 +1354,8 @@ static void expect_refused(const char *data, const uint8_t *bytes, size_t size, 
     put_file(data, "journal", bytes, size);
     struct attempt a = attempt(data);
     if (a.ready || a.status != 1 || lines_of(a.said) != 1 || !has_number(a.said, offset)) {
-        fail("%s %zu: %s, status %d, offset %zu expected in one line: %s", what, number, a.ready ? "it starts" : "refused", a.status,
-             offset, a.said);
+        fail("%s %zu: %s, status %d, offset %zu expected in one line: %s", what, number,
+             a.ready ? "it starts" : "refused", a.status, offset, a.said);
     }
     end_attempt();
     (void)snprintf(path, sizeof path, "%s/journal", data);
@@ -1433,11 +1368,11 @@ static void expect_damaged_dump(const char *data, size_t offset, size_t batches)
 {
     const struct finished *f = BINARY("dump", data);
     size_t shown = 0;
-    for (const char *line = f->out; *line != '\0'; line = next_line(line)) {
+    for (const char *line = f->out; *line != '\0'; line = next_line(line))
         shown += strncmp(line, "batch ", 6) == 0;
-    }
     if (f->status != 1 || lines_of(f->err) != 1 || !has_number(f->err, offset) || shown != batches) {
-        fail("dump of %zu good batches and damage at %zu: status %d, %zu batches, `%s`", batches, offset, f->status, shown, f->err);
+        fail("dump of %zu good batches and damage at %zu: status %d, %zu batches, `%s`", batches, offset, f->status,
+             shown, f->err);
     }
 }
 
@@ -1449,9 +1384,8 @@ static void expect_cut(const char *data, const uint8_t *bytes, size_t size, size
     char path[160];
     put_file(data, "journal", bytes, size);
     struct attempt a = attempt(data);
-    if (!a.ready || !says_cut(size - end, end)) {
+    if (!a.ready || !says_cut(size - end, end))
         fail("%s %zu: status %d, a cut at %zu expected: %s", what, number, a.status, end, contents(attempt_log));
-    }
     end_attempt();
     (void)snprintf(path, sizeof path, "%s/journal", data);
     read_whole(path, &after, &after_size);
@@ -1469,9 +1403,9 @@ static void check_formats(const struct journal *j, const char *data, uint8_t *by
     put_word(bytes + 4, frame_sum(bytes, j->header_size));
     put_file(data, "journal", bytes, j->size);
     struct attempt a = attempt(data);
-    if (a.ready || a.status != 1 || lines_of(a.said) != 1 || !has_number(a.said, 2) || strcasestr(a.said, "format") == NULL) {
+    if (a.ready || a.status != 1 || lines_of(a.said) != 1 || !has_number(a.said, 2) ||
+        strcasestr(a.said, "format") == NULL)
         fail("a newer format: status %d, %s", a.status, a.said);
-    }
     end_attempt();
     EXPECT(journal_bytes(data) == j->size);
 }
@@ -1487,7 +1421,8 @@ static void check_batches(const struct journal *j, const char *data, uint8_t *by
 
     memcpy(bytes, j->bytes, j->size); /* the first ones are missing */
     memmove(bytes + j->header_size, bytes + b->at, j->size - b->at);
-    expect_refused(data, bytes, j->size - (b->at - j->header_size), j->header_size, "without batches up to", j->batches / 3);
+    expect_refused(data, bytes, j->size - (b->at - j->header_size), j->header_size, "without batches up to",
+                   j->batches / 3);
 
     memcpy(bytes, j->bytes, j->size); /* two have changed places */
     memcpy(bytes + b->at, j->bytes + next->at, next->size);
@@ -1507,9 +1442,8 @@ static void check_batches(const struct journal *j, const char *data, uint8_t *by
         memcpy(bytes, j->bytes, j->size);
         memset(bytes + j->size, 0, tail);
         expect_cut(data, bytes, j->size + tail, j->size, "zeros behind the end:", tail);
-        for (size_t i = 0; i < tail; i++) {
+        for (size_t i = 0; i < tail; i++)
             bytes[j->size + i] = (uint8_t)chance(256);
-        }
         expect_cut(data, bytes, j->size + tail, j->size, "noise behind the end:", tail);
     }
 }
@@ -1530,21 +1464,19 @@ static void a_flipped_bit_never_loses_anything_in_silence(void)
         size_t at = 0, number = 0;
         memcpy(bytes, j.bytes, j.size);
         bytes[flips[i].byte] = (uint8_t)(bytes[flips[i].byte] ^ 1u << flips[i].bit);
-        while (number < j.batches && j.batch[number].at <= flips[i].byte) {
+        while (number < j.batches && j.batch[number].at <= flips[i].byte)
             at = j.batch[number++].at; /* where the spoiled batch begins; 0: the header */
-        }
         if (number == j.batches) {
             expect_cut(data, bytes, j.size, at, "a bit of byte", flips[i].byte);
             cut++;
         } else {
             expect_refused(data, bytes, j.size, at, "a bit of byte", flips[i].byte);
-            if (refused++ % 25 == 0) {
+            if (refused++ % 25 == 0)
                 expect_damaged_dump(data, at, number > 0 ? number - 1 : 0);
-            }
         }
     }
-    note("%zu bits flipped in %zu bytes, %zu batches: %zu starts without the last batch, %zu refused, %.2f ms each\n", count, j.size,
-         j.batches, cut, refused, (double)(now_ms() - began) / (double)count);
+    note("%zu bits flipped in %zu bytes, %zu batches: %zu starts without the last batch, %zu refused, %.2f ms each\n",
+         count, j.size, j.batches, cut, refused, (double)(now_ms() - began) / (double)count);
     EXPECT(count >= 2000 && cut > 100 && refused > 1000);
     check_batches(&j, data, bytes);
     check_formats(&j, data, bytes);
@@ -1586,7 +1518,8 @@ static void expect_order(const char *trace, const char *data, const char *kind)
             synced = written;
         } else if (asked && sends && strstr(text, quoted) != NULL) {
             if (!synced) {
-                fail("%s is answered %s", kind, written ? "before the journal is synced" : "without a write to the journal");
+                fail("%s is answered %s", kind,
+                     written ? "before the journal is synced" : "without a write to the journal");
             }
             return;
         }
@@ -1638,13 +1571,20 @@ static void race(struct console *a, struct console *b)
 
 static void report(struct console *c, int32_t winner, uint32_t code)
 {
-    struct console_result r = {.start = {1, 2}, .finish = {winner == 0 ? 1 : 2, winner == 0 ? 2 : 1}, .laps = {20, 20}, .led = {15, 5},
-                               .race_time = 123456, .track = 7, .cars = 0, .length = 20};
+    struct console_result r = {.start = {1, 2},
+                               .finish = {winner == 0 ? 1 : 2, winner == 0 ? 2 : 1},
+                               .laps = {20, 20},
+                               .led = {15, 5},
+                               .race_time = 123456,
+                               .track = 7,
+                               .cars = 0,
+                               .length = 20};
     uint32_t before = replies(c, "rank");
     console_report_race(c, &r);
     UNTIL(3000, replies(c, "rank") == before + 1);
     if (code_of(c, "rank") != code) {
-        fail("%s's report is answered with code %lx, not %lx", c->name, (unsigned long)code_of(c, "rank"), (unsigned long)code);
+        fail("%s's report is answered with code %lx, not %lx", c->name, (unsigned long)code_of(c, "rank"),
+             (unsigned long)code);
     }
 }
 
@@ -1701,9 +1641,8 @@ static void pipe_log(struct server *s)
         ssize_t n;
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         (void)close(ends[1]);
-        while ((n = read(ends[0], text, sizeof text)) > 0 && write(fileno(s->log), text, (size_t)n) == n) {
+        while ((n = read(ends[0], text, sizeof text)) > 0 && write(fileno(s->log), text, (size_t)n) == n)
             continue;
-        }
         _exit(0);
     }
     (void)close(ends[0]);
@@ -1739,9 +1678,8 @@ static void begin_ballast(struct server *s)
     int fd = open(ballast_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     (void)s;
     EXPECT(fd >= 0);
-    while (write(fd, zeros, sizeof zeros) > 0) {
+    while (write(fd, zeros, sizeof zeros) > 0)
         continue;
-    }
     EXPECT(errno == ENOSPC);
     (void)close(fd);
 }
@@ -1761,9 +1699,8 @@ static void end_inject(struct server *s)
 {
     const char *text = trace_end(injecting);
     (void)s;
-    if (strstr(text, "(INJECTED)") == NULL) {
+    if (strstr(text, "(INJECTED)") == NULL)
         fail("%s: nothing was injected", trouble.name);
-    }
 }
 
 #define TRIES 300
@@ -1781,9 +1718,8 @@ static int64_t try_name(const struct server *s)
     EXPECT(tried_count < TRIES);
     (void)snprintf(tried[tried_count].name, sizeof tried[0].name, "Try%zu", tried_count);
     int64_t code = sign_up(s, tried[tried_count].name);
-    if (code < 0) {
+    if (code < 0)
         fail("%s: the sign-up of %s is not answered", trouble.name, tried[tried_count].name);
-    }
     if (code == 0) {
         journal_load(&j, s->data);
         EXPECT(find_record(&j, "acct", tried[tried_count].name, NULL, NULL, NULL) != NULL);
@@ -1806,16 +1742,14 @@ static size_t in_trouble(struct server *s, struct console *a, struct console *b,
             in_a_row = 0;
         }
         (void)snprintf(line, sizeof line, "lap %zu", i);
-        if (i < 3 || in_a_row > 0) {
+        if (i < 3 || in_a_row > 0)
             talk(a, b, line);
-        }
     }
     console_add_friend(a, "Old2", false);
     UNTIL(5000, settled(a));
     *friend_there = code_of(a, "RADD") == 0;
-    if (trouble.for_good && trouble.begin != begin_ballast && *friend_there) {
+    if (trouble.for_good && trouble.begin != begin_ballast && *friend_there)
         fail("%s: a roster change is acknowledged", trouble.name);
-    }
     UNTIL(2000, logged(s, "event=journal_failed"));
     uint64_t cpu = cpu_ms(s);
     for (uint64_t until = now_ms() + 1200; now_ms() < until;) { /* tries again by itself, meanwhile */
@@ -1823,12 +1757,10 @@ static size_t in_trouble(struct server *s, struct console *a, struct console *b,
         run_for(60);
     }
     cpu = cpu_ms(s) - cpu;
-    if (trouble.for_good && cpu > (instrumented ? 1100 : 500)) {
+    if (trouble.for_good && cpu > (instrumented ? 1100 : 500))
         fail("%s: the server used %llu ms of 1200", trouble.name, (unsigned long long)cpu);
-    }
-    if (trouble.for_good) {
+    if (trouble.for_good)
         EXPECT(try_name(s) != 0);
-    }
     EXPECT(alive(s) && settled(a) && settled(b));
     no_secret_is_kept();
     return first;
@@ -1906,9 +1838,8 @@ static void survive(struct server *s)
     console_add_friend(a->console, "Old3", false);
     UNTIL(5000, settled(a->console) && code_of(a->console, "RADD") == 0);
     EXPECT(stat(journal_path, &after) == 0);
-    if (after.st_ino == before.st_ino) {
+    if (after.st_ino == before.st_ino)
         fail("%s: it goes on in the file that could not be written or synced", trouble.name);
-    }
     (void)close(old);
     kill_server(s);
     memcpy(race_ticket, b->console->race_ticket, sizeof race_ticket);
@@ -1964,8 +1895,12 @@ static void a_full_file_system_is_survived(void)
 
 static void a_failing_sync_is_survived(void)
 {
-    trouble = (struct trouble){.name = "fdatasync and fsync fail", .for_good = true, .begin = begin_inject, .end = end_inject,
-                               .inject = {"-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO", NULL}};
+    trouble =
+        (struct trouble){.name = "fdatasync and fsync fail",
+                         .for_good = true,
+                         .begin = begin_inject,
+                         .end = end_inject,
+                         .inject = {"-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO", NULL}};
     survive(START(CROWD));
 }
 
@@ -1982,7 +1917,9 @@ static void a_sync_that_fails_for_batches_only_is_survived(void)
 {
     struct server *s = START(CROWD);
     bool data_only = syncs_by_fdatasync(s);
-    trouble = (struct trouble){.name = data_only ? "fdatasync fails" : "fsync fails", .begin = begin_inject, .end = end_inject,
+    trouble = (struct trouble){.name = data_only ? "fdatasync fails" : "fsync fails",
+                               .begin = begin_inject,
+                               .end = end_inject,
                                .inject = {"-e", data_only ? "trace=fdatasync" : "trace=fsync", "-e",
                                           data_only ? "inject=fdatasync:error=EIO" : "inject=fsync:error=EIO"}};
     survive(s);
@@ -1992,13 +1929,15 @@ static void a_sync_that_fails_for_batches_only_is_survived(void)
  * next start's state. */
 static void what_was_refused_is_not_there_after_a_kill(void)
 {
-    static const char *const faults[] = {"inject=fsync,fdatasync:error=EIO", "inject=rename,renameat,renameat2:error=EIO"};
+    static const char *const faults[] = {"inject=fsync,fdatasync:error=EIO",
+                                         "inject=rename,renameat,renameat2:error=EIO"};
     struct server *s = START(CROWD);
     char name[13];
     for (size_t round = 0; round < 2; round++) {
         (void)snprintf(name, sizeof name, "Kept%zu", round);
         EXPECT(sign_up(s, name) == 0);
-        struct trace t = TRACE(s, "-e", "trace=fsync,fdatasync,rename,renameat,renameat2", "-e", faults[0], "-e", faults[1]);
+        struct trace t =
+            TRACE(s, "-e", "trace=fsync,fdatasync,rename,renameat,renameat2", "-e", faults[0], "-e", faults[1]);
         for (size_t i = 0; i < 3; i++) {
             (void)snprintf(name, sizeof name, "Lost%zu%zu", round, i);
             EXPECT(sign_up(s, name) > 0);
@@ -2023,7 +1962,10 @@ static void a_failing_write_is_survived(void)
     char journal[160], fresh[160];
     (void)snprintf(journal, sizeof journal, "%s/journal", s->data);
     (void)snprintf(fresh, sizeof fresh, "%s/journal.new", s->data);
-    trouble = (struct trouble){.name = "write fails with ENOSPC", .for_good = true, .begin = begin_inject, .end = end_inject,
+    trouble = (struct trouble){.name = "write fails with ENOSPC",
+                               .for_good = true,
+                               .begin = begin_inject,
+                               .end = end_inject,
                                .inject = {"-P", journal, "-P", fresh, "-e", "trace=write,writev,pwrite64,pwritev", "-e",
                                           "inject=write,writev,pwrite64,pwritev:error=ENOSPC"}};
     survive(s);
@@ -2033,10 +1975,14 @@ static void a_failing_rename_is_survived(void)
 {
     struct server *s = START(CROWD);
     bool data_only = syncs_by_fdatasync(s);
-    trouble = (struct trouble){.name = "one sync fails, then every rename", .for_good = true, .begin = begin_inject, .end = end_inject,
-                               .inject = {"-e", "trace=fsync,fdatasync,rename,renameat,renameat2", "-e",
-                                          data_only ? "inject=fdatasync:error=EIO:when=1" : "inject=fsync:error=EIO:when=1", "-e",
-                                          "inject=rename,renameat,renameat2:error=EIO"}};
+    trouble =
+        (struct trouble){.name = "one sync fails, then every rename",
+                         .for_good = true,
+                         .begin = begin_inject,
+                         .end = end_inject,
+                         .inject = {"-e", "trace=fsync,fdatasync,rename,renameat,renameat2", "-e",
+                                    data_only ? "inject=fdatasync:error=EIO:when=1" : "inject=fsync:error=EIO:when=1",
+                                    "-e", "inject=rename,renameat,renameat2:error=EIO"}};
     survive(s);
 }
 
@@ -2048,10 +1994,12 @@ static void a_failing_sync_of_the_folder_is_survived(void)
         note("batches and folder are synced by the same call: not tried\n");
         return;
     }
-    trouble = (struct trouble){.name = "one sync fails, then those of the folder", .for_good = true, .begin = begin_inject,
+    trouble = (struct trouble){.name = "one sync fails, then those of the folder",
+                               .for_good = true,
+                               .begin = begin_inject,
                                .end = end_inject,
-                               .inject = {"-e", "trace=fsync,fdatasync", "-e", "inject=fdatasync:error=EIO:when=1", "-e",
-                                          "inject=fsync:error=EIO"}};
+                               .inject = {"-e", "trace=fsync,fdatasync", "-e", "inject=fdatasync:error=EIO:when=1",
+                                          "-e", "inject=fsync:error=EIO"}};
     survive(s);
 }
 
@@ -2123,9 +2071,8 @@ static void check_friends(const struct console *a, const struct console *b)
 static void two_consoles_find_it_all_again_after_restarts(void)
 {
     char recording[3][128], ticket[64], *tickets_text;
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 3; i++)
         (void)snprintf(recording[i], sizeof recording[i], "%s/%zu.rec", folder, i);
-    }
     struct server *s = START(KEEPING, recording[0]);
     struct seat *as = visitor(s, "Alice"), *bs = visitor(s, "Bob"), *cs = visitor(s, "Carol");
     struct console *a = as->console, *b = bs->console, *c = cs->console;
@@ -2190,9 +2137,8 @@ static void two_consoles_find_it_all_again_after_restarts(void)
     EXPECT(memmem(j.bytes, j.size, tickets_text, strlen(tickets_text)) == NULL);
     for (size_t i = 0; i < 3; i++) {
         const struct finished *f = BINARY("replay", recording[i]);
-        if (f->status != (i == 0 || i == 2 ? f->status : 0)) { /* those of killed servers end in the middle */
+        if (f->status != (i == 0 || i == 2 ? f->status : 0)) /* those of killed servers end in the middle */
             fail("the recording cannot be run again: %s%s", f->out, f->err);
-        }
     }
 }
 
@@ -2238,7 +2184,8 @@ static void no_password_is_in_anything_that_is_kept(void)
         /* A disk that fails makes it write all anew. */
         (void)snprintf(journal, sizeof journal, "%s/journal", s->data);
         (void)snprintf(fresh, sizeof fresh, "%s/journal.new", s->data);
-        struct trace t = TRACE(s, "-P", journal, "-P", fresh, "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO");
+        struct trace t = TRACE(s, "-P", journal, "-P", fresh, "-e", "trace=fsync,fdatasync", "-e",
+                               "inject=fsync,fdatasync:error=EIO");
         console_add_friend(b, "Alice", false);
         UNTIL(5000, settled(b) && code_of(b, "RADD") != 0);
         run_for(300);
@@ -2283,10 +2230,9 @@ static void a_second_server_on_the_folder_is_refused_by_name(void)
     struct seat *seat = visitor(s, "Alice");
     for (int round = 0; round < 2; round++) {
         const struct finished *f = BINARY(SERVER_ARGUMENTS, CHEAP, "--data", s->data);
-        if (f->status != 1 || lines_of(f->err) != 1 || strstr(f->err, s->data) == NULL || !has_number(f->err, (size_t)s->pid) ||
-            f->out[0] != '\0') {
+        if (f->status != 1 || lines_of(f->err) != 1 || strstr(f->err, s->data) == NULL ||
+            !has_number(f->err, (size_t)s->pid) || f->out[0] != '\0')
             fail("a second server ends with status %d and says `%s%s`", f->status, f->out, f->err);
-        }
         EXPECT(alive(s) && settled(seat->console));
         leave(seat);
         (void)visit(seat, "Alice");
@@ -2315,14 +2261,12 @@ static void add_child(pid_t pid, void *sum)
 {
     struct children *c = sum;
     char path[64], text[512] = "";
-    if (pid == c->parent || c->count == 16) {
+    if (pid == c->parent || c->count == 16)
         return;
-    }
     (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     FILE *file = fopen(path, "r");
-    if (file == NULL) {
+    if (file == NULL)
         return;
-    }
     const char *end = fgets(text, sizeof text, file) != NULL ? strrchr(text, ')') : NULL;
     (void)fclose(file);
     c->zombies += end != NULL && end[1] == ' ' && end[2] == 'Z';
@@ -2341,9 +2285,8 @@ static pid_t helper_of(const struct server *s, pid_t but)
 {
     struct children c = children_of(s);
     for (uint64_t end = now_ms() + 5000; c.count != 1 || c.zombies > 0 || c.pid[0] == but; c = children_of(s)) {
-        if (now_ms() > end) {
+        if (now_ms() > end)
             fail("the server has %zu children, %zu of them zombies", c.count, c.zombies);
-        }
         pump(20);
     }
     return c.pid[0];
@@ -2353,11 +2296,9 @@ static pid_t helper_of(const struct server *s, pid_t but)
  * asked for them. */
 static bool gone(pid_t pid, uint64_t ms)
 {
-    for (uint64_t end = now_ms() + ms; now_ms() < end; sleep_ms(10)) {
-        if (waitpid(pid, NULL, WNOHANG) == pid || (kill(pid, 0) != 0 && errno == ESRCH)) {
+    for (uint64_t end = now_ms() + ms; now_ms() < end; sleep_ms(10))
+        if (waitpid(pid, NULL, WNOHANG) == pid || (kill(pid, 0) != 0 && errno == ESRCH))
             return true;
-        }
-    }
     return false;
 }
 
@@ -2415,16 +2356,14 @@ static void sixty_consoles_come_back_at_once(void)
         uint64_t began = now_ms();
         for (size_t i = 0; i < 60; i++) {
             (void)snprintf(name, sizeof name, "Crew%zu", i);
-            if (round == 0) {
+            if (round == 0)
                 (void)seat_new(s, 0x7F000201u + (uint32_t)i);
-            }
             console_login(seats[i].console, name, password_of(name), name);
         }
         for (size_t i = 0; i < 60; i++) {
             UNTIL(30000, has_roster(seats[i].console) || seats[i].console->refused != 0);
-            if (seats[i].console->refused != 0) {
+            if (seats[i].console->refused != 0)
                 fail("%s is refused with code %lx", seats[i].console->name, (unsigned long)seats[i].console->refused);
-            }
         }
         note("60 consoles %s at once: %llu ms\n", round == 0 ? "sign up" : "come back after a kill",
              (unsigned long long)(now_ms() - began));
@@ -2448,19 +2387,17 @@ static void nothing_is_left_of_a_server_that_ended(void)
             UNTIL(3000, seat->console->stage == CONSOLE_AUTH && console_waiting(seat->console, CONSOLE_LOBBY) == 0);
             run_for(20);
         }
-        if (round % 2 == 0) {
+        if (round % 2 == 0)
             (void)stop(s, SIGTERM);
-        } else {
+        else
             kill_server(s);
-        }
         if (!gone(helper, 5000)) {
             (void)kill(helper, SIGKILL);
             fail("the hashing helper is still there after the server was %s", round % 2 == 0 ? "stopped" : "killed");
         }
         EXPECT(waitpid(-1, NULL, WNOHANG) <= 0);
-        for (size_t i = 0; i < seat_count; i++) {
+        for (size_t i = 0; i < seat_count; i++)
             clear_seat(&seats[i]);
-        }
         START_AGAIN(s, "--hash-cost", "11");
     }
     /* A server that is started while the helper of a killed one works on, a
@@ -2485,21 +2422,19 @@ static void the_operators_commands_work_on_the_live_server(void)
     leave(cs);
     UNTIL(3000, log_lines(s, "event=close", "persona=\"Carol\"") >= 1);
     const struct finished *f = BINARY("ctl", "--data", s->data, "who");
-    if (f->status != 0 || strstr(f->out, "Alice") == NULL || strstr(f->out, "Bob") == NULL || strstr(f->out, "Carol") != NULL ||
-        f->err[0] != '\0') {
+    if (f->status != 0 || strstr(f->out, "Alice") == NULL || strstr(f->out, "Bob") == NULL ||
+        strstr(f->out, "Carol") != NULL || f->err[0] != '\0')
         fail("ctl who: status %d, `%s%s`", f->status, f->out, f->err);
-    }
     f = BINARY("ctl", "--data", s->data, "stats");
-    if (f->status != 0 || !has_number(f->out, 3) || !has_number(f->out, 2) || strstr(f->out, "accounts") == NULL) {
+    if (f->status != 0 || !has_number(f->out, 3) || !has_number(f->out, 2) || strstr(f->out, "accounts") == NULL)
         fail("ctl stats: status %d, `%s%s`", f->status, f->out, f->err);
-    }
     f = BINARY("dump", s->data); /* while it runs */
-    EXPECT(f->status == 0 && strstr(f->out, "acct") != NULL && strstr(f->out, "Alice") != NULL && strstr(f->out, "Carol") != NULL);
+    EXPECT(f->status == 0 && strstr(f->out, "acct") != NULL && strstr(f->out, "Alice") != NULL &&
+           strstr(f->out, "Carol") != NULL);
 
     f = BINARY_READS("new%pass\"word=\n", "ctl", "--data", s->data, "passwd", "carol");
-    if (f->status != 0) {
+    if (f->status != 0)
         fail("ctl passwd: status %d, `%s%s`", f->status, f->out, f->err);
-    }
     EXPECT(log_in(s, "Carol") == PASS);
     EXPECT(present(s, "auth", "Carol", password("new%pass\"word="), NULL) == 0);
     kill_server(s);
@@ -2537,7 +2472,7 @@ static const char *const buddies[2] = {"Buddy0", "Buddy1"};
 
 /* Somebody who adds a buddy and drops it again, all the time. */
 static struct toggler {
-    bool listed;    /* once all that was asked for is done */
+    bool listed; /* once all that was asked for is done */
     uint32_t asked;
 } togglers[TOGGLERS];
 
@@ -2557,9 +2492,8 @@ static struct server *start_togglers(void)
         const char *who = i < TOGGLERS ? name : buddies[i - TOGGLERS];
         console_signup(seat_new(s, LOCALHOST)->console, who, password_of(who), "crew@example.org", who);
     }
-    for (size_t i = 0; i < seat_count; i++) {
+    for (size_t i = 0; i < seat_count; i++)
         UNTIL(10000, has_roster(seats[i].console));
-    }
     leave(&seats[TOGGLERS]);
     leave(&seats[TOGGLERS + 1]);
     return s;
@@ -2569,15 +2503,13 @@ static void toggle_all(void)
 {
     for (size_t i = 0; i < TOGGLERS; i++) {
         struct console *c = seats[i].console;
-        if (toggled(i) < togglers[i].asked || seats[i].fd[CONSOLE_BUDDY] < 0) {
+        if (toggled(i) < togglers[i].asked || seats[i].fd[CONSOLE_BUDDY] < 0)
             continue;
-        }
         EXPECT(togglers[i].asked == 0 || code_of(c, togglers[i].listed ? "RADD" : "RDEL") == 0);
-        if (togglers[i].listed) {
+        if (togglers[i].listed)
             console_drop_friend(c, buddies[i % 2], false);
-        } else {
+        else
             console_add_friend(c, buddies[i % 2], false);
-        }
         togglers[i].listed = !togglers[i].listed;
         togglers[i].asked++;
     }
@@ -2587,11 +2519,9 @@ static void toggle_all(void)
 /* Goes on until the journal is so long; at less, it is not compacted. */
 static void toggle_until(size_t bytes)
 {
-    for (uint64_t end = now_ms() + 20000; journal_bytes(servers[0].data) < bytes; toggle_all()) {
-        if (now_ms() > end) {
+    for (uint64_t end = now_ms() + 20000; journal_bytes(servers[0].data) < bytes; toggle_all())
+        if (now_ms() > end)
             fail("the journal is at %zu bytes only", journal_bytes(servers[0].data));
-        }
-    }
 }
 
 /* Kills the server at a random moment after journal.new has come up, by a
@@ -2658,9 +2588,8 @@ static void expect_compaction_order(const char *trace, const char *data)
         (void)snprintf(text, sizeof text, "%.*s", (int)strcspn(line, "\n"), line);
         bool syncs = strstr(text, "sync(") != NULL && strstr(text, " = 0") != NULL;
         if (strncmp(text, "rename", 6) == 0 && strstr(text, "\"journal.new\"") != NULL) {
-            if (state != SYNCED) {
+            if (state != SYNCED)
                 fail("a fresh journal gets its name before it is synced");
-            }
             state = RENAMED;
         } else if (syncs && strstr(text, fresh) != NULL) {
             state = SYNCED;
@@ -2672,9 +2601,8 @@ static void expect_compaction_order(const char *trace, const char *data)
             fail("a fresh journal is written to before its name is on the disk");
         }
     }
-    if (state != SETTLED) {
+    if (state != SETTLED)
         fail("the trace shows no compaction to the end: %d", (int)state);
-    }
 }
 
 static void a_compaction_loses_nothing_whenever_it_is_killed(void)
@@ -2715,9 +2643,8 @@ static char *state_of(const struct journal *j)
         char made[2][160] = {"", ""};
         if (strcmp(r.kind, "acct") == 0) {
             (void)snprintf(made[0], sizeof made[0], "account %s\n", r.name);
-            if (r.personas[0] != '\0') {
+            if (r.personas[0] != '\0')
                 (void)snprintf(made[1], sizeof made[1], "persona %s of %s\n", r.personas, r.name);
-            }
         } else if (strcmp(r.kind, "cper") == 0) {
             (void)snprintf(made[0], sizeof made[0], "persona %s of %s\n", r.pers, r.name);
         } else if (strcmp(r.kind, "rost") == 0 && r.list[0] != '\0' &&
@@ -2771,9 +2698,8 @@ static void a_compaction_at_the_start_is_whole_or_not_at_all(void)
         struct attempt a = attempt(s->data);
         EXPECT(a.ready);
         (void)usleep(chance(round % 2 == 0 ? 3000 : 20000));
-        for (uint64_t end = now_ms() + 10000; round == 0 && journal_bytes(s->data) == j.size; sleep_ms(5)) {
+        for (uint64_t end = now_ms() + 10000; round == 0 && journal_bytes(s->data) == j.size; sleep_ms(5))
             EXPECT(now_ms() < end); /* once, to its end */
-        }
         end_attempt();
         journal_load(&after, s->data);
         bool compacted = after.size < j.size / 2;
@@ -2782,8 +2708,8 @@ static void a_compaction_at_the_start_is_whole_or_not_at_all(void)
         both += access(fresh_path, F_OK) == 0;
         char *got = state_of(&after);
         if (after.good != after.size || strcmp(got, wanted) != 0) {
-            fail("round %d: the %s journal of %zu bytes, %zu of them good, says something else: %s", round, compacted ? "fresh" : "old",
-                 after.size, after.good, strlen(got) > 500 ? "much" : got);
+            fail("round %d: the %s journal of %zu bytes, %zu of them good, says something else: %s", round,
+                 compacted ? "fresh" : "old", after.size, after.good, strlen(got) > 500 ? "much" : got);
         }
         free(got);
         if (round % 10 == 0) { /* and it starts from there */
@@ -2792,8 +2718,10 @@ static void a_compaction_at_the_start_is_whole_or_not_at_all(void)
             end_attempt();
         }
     }
-    note("%d kills while a journal of %zu bytes is compacted: %zu times it was the fresh one, %zu times the old one, %zu times with the "
-         "fresh one half made\n", ROUNDS, j.size, fresh, old, both);
+    note("%d kills while a journal of %zu bytes is compacted: %zu times it was the fresh one, %zu times the old one, "
+         "%zu times with the "
+         "fresh one half made\n",
+         ROUNDS, j.size, fresh, old, both);
     EXPECT(fresh > 0);
     free(wanted);
 }
@@ -2829,10 +2757,12 @@ static void add_many_accounts(struct journal *j)
         put_word(at + 16, (uint32_t)(number & 0xFFFFFFFFu));
         at += 20;
         for (uint32_t end = i + 100; i < end; i++) {
-            (void)snprintf(payload, sizeof payload,
-                           "CREATED=1700000000\nLAST=1700000000\nBAN=0\nNAME=Fan%06u\n"
-                           "HASH=$2b$04$abcdefghijklmnopqrstuuFd5zCqyNxOpRWcD1uMMQU4aTFEGuOVi\nMAIL=fan@example.org\nSPAM=NN\n"
-                           "PERSONAS=Fan%06u\n", i % 1000000, i % 1000000);
+            (void)snprintf(
+                payload, sizeof payload,
+                "CREATED=1700000000\nLAST=1700000000\nBAN=0\nNAME=Fan%06u\n"
+                "HASH=$2b$04$abcdefghijklmnopqrstuuFd5zCqyNxOpRWcD1uMMQU4aTFEGuOVi\nMAIL=fan@example.org\nSPAM=NN\n"
+                "PERSONAS=Fan%06u\n",
+                i % 1000000, i % 1000000);
             at += put_frame(at, "acct", payload);
         }
         put_word(batch + 8, (uint32_t)(at - batch));
@@ -2846,9 +2776,8 @@ static void add_many_accounts(struct journal *j)
 static size_t count_fans(const struct journal *j)
 {
     size_t count = 0;
-    for (size_t i = 0; i < j->records; i++) {
+    for (size_t i = 0; i < j->records; i++)
         count += strcmp(j->record[i].kind, "acct") == 0 && strncmp(j->record[i].name, "Fan", 3) == 0;
-    }
     return count;
 }
 
@@ -2869,9 +2798,8 @@ static unsigned add_personas(ino_t journal)
     }
     for (uint64_t end = now_ms() + 10000; done < CREW; pump(5)) {
         done = 0;
-        for (unsigned i = 0; i < CREW; i++) {
+        for (unsigned i = 0; i < CREW; i++)
             done += replies(seats[i].console, "cper") > 0 && code_of(seats[i].console, "cper") == 0;
-        }
         EXPECT(stat(journal_path, &now) == 0 && now_ms() < end);
         meanwhile = now.st_ino == journal ? done : meanwhile;
     }
@@ -2904,9 +2832,8 @@ static void a_long_compaction_takes_along_what_comes_meanwhile(void)
         EXPECT(stat(journal_path, &old) == 0);
         START_AGAIN(s, MANY_OPTIONS);
         while ((stat(fresh_path, &fresh) != 0 || fresh.st_size < 1000000) && stat(journal_path, &fresh) == 0 &&
-               fresh.st_ino == old.st_ino) {
+               fresh.st_ino == old.st_ino)
             continue;
-        }
         kill_server(s);
     }
     EXPECT(access(fresh_path, F_OK) == 0);
@@ -2915,17 +2842,15 @@ static void a_long_compaction_takes_along_what_comes_meanwhile(void)
     unsigned meanwhile = 0;
     uint64_t began = 0, ready = 0, took = 0;
     for (int tries = 0; tries < 5 && meanwhile < 3; tries++) { /* again if we were too slow */
-        if (tries > 0) {
+        if (tries > 0)
             put_file(s->data, "journal", j.bytes, j.size);
-        }
         EXPECT(stat(journal_path, &old) == 0);
         began = now_ms();
         START_AGAIN(s, MANY_OPTIONS);
         ready = now_ms() - began;
         meanwhile = add_personas(old.st_ino);
-        for (fresh = old; fresh.st_ino == old.st_ino; pump(5)) {
+        for (fresh = old; fresh.st_ino == old.st_ino; pump(5))
             EXPECT(now_ms() < began + 10000 && stat(journal_path, &fresh) == 0);
-        }
         took = now_ms() - began;
         kill_server(s);
     }
@@ -2934,8 +2859,10 @@ static void a_long_compaction_takes_along_what_comes_meanwhile(void)
     EXPECT(j.good == j.size && count_fans(&j) == MANY_ACCOUNTS);
     began = now_ms();
     START_AGAIN(s, MANY_OPTIONS);
-    note("%d accounts: ready in %llu ms; compacted from %zu to %zu bytes in %llu ms while %u changes were acknowledged; then ready in "
-         "%llu ms\n", MANY_ACCOUNTS, (unsigned long long)ready, before, j.size, (unsigned long long)took, meanwhile,
+    note("%d accounts: ready in %llu ms; compacted from %zu to %zu bytes in %llu ms while %u changes were "
+         "acknowledged; then ready in "
+         "%llu ms\n",
+         MANY_ACCOUNTS, (unsigned long long)ready, before, j.size, (unsigned long long)took, meanwhile,
          (unsigned long long)(now_ms() - began));
     for (unsigned i = 0; i < CREW; i++) {
         int fd;
@@ -2943,9 +2870,8 @@ static void a_long_compaction_takes_along_what_comes_meanwhile(void)
         EXPECT(present(s, "auth", name, password_of(name), &fd) == 0);
         (void)snprintf(name, sizeof name, "Extra%u", i);
         (void)snprintf(payload, sizeof payload, "PERS=%s\n", name);
-        if (ask(fd, "pers", payload, payload) != 0) {
+        if (ask(fd, "pers", payload, payload) != 0)
             fail("%s, made while the journal was written anew, is gone", name);
-        }
         (void)close(fd);
     }
 }

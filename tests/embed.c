@@ -21,20 +21,25 @@ static char heard[CONNECTIONS][8192]; /* all that came, with line ends for NULs 
 /* One event. The time stands still here. */
 static void step(enum nascar_event_type type, uint32_t conn, uint32_t ticket, const void *bytes, size_t size)
 {
-    struct nascar_event event = {.type = type, .conn = conn, .ticket = ticket, .bytes = bytes,
-                                 .size = (uint32_t)size, .mono_ms = 1, .wall_s = time(NULL),
-                                 .peer = 0x7F000001, .local = 0x7F000001, .accepted = true};
-    if (!nascar_step(state, &event)) {
+    struct nascar_event event = {.type = type,
+                                 .conn = conn,
+                                 .ticket = ticket,
+                                 .bytes = bytes,
+                                 .size = (uint32_t)size,
+                                 .mono_ms = 1,
+                                 .wall_s = time(NULL),
+                                 .peer = 0x7F000001,
+                                 .local = 0x7F000001,
+                                 .accepted = true};
+    if (!nascar_step(state, &event))
         abort(); /* it never runs out of entropy in so short a life */
-    }
 }
 
 static void hear(uint32_t conn, const uint8_t *bytes, uint32_t size)
 {
     size_t end = strlen(heard[conn]);
-    for (uint32_t i = 0; i < size && end + 1 < sizeof heard[conn]; i++) {
+    for (uint32_t i = 0; i < size && end + 1 < sizeof heard[conn]; i++)
         heard[conn][end++] = (char)(bytes[i] == 0 ? '\n' : bytes[i]);
-    }
 }
 
 /* Takes what the core has left and answers it, until there is nothing more. */
@@ -98,16 +103,15 @@ static void enter(uint32_t conn, const char *name, const char *password, const c
 
 int main(void)
 {
-    struct nascar_limits limits = {.clients = 2, .accounts = 16, .rooms = 8, .directory_sessions = 4, .roster_edges = 50,
-                                    .messages = 16};
+    struct nascar_limits limits = {
+        .clients = 2, .accounts = 16, .rooms = 8, .directory_sessions = 4, .roster_edges = 50, .messages = 16};
     const char *config = "accounts = open\nlobby-port = 11000\nbuddy-port = 10899\n";
     uint8_t entropy[NASCAR_ENTROPY_BYTES];
     size_t size = nascar_arena_size(&limits);
     void *arena = calloc(1, size);
     FILE *random = fopen("/dev/urandom", "rb");
-    if (random == NULL || fread(entropy, 1, sizeof entropy, random) != sizeof entropy || fclose(random) != 0) {
+    if (random == NULL || fread(entropy, 1, sizeof entropy, random) != sizeof entropy || fclose(random) != 0)
         return 1;
-    }
     state = nascar_init(arena, size, &limits);
     step(NASCAR_ENTROPY, NASCAR_NONE, 0, entropy, sizeof entropy);
     step(NASCAR_CONFIG, NASCAR_NONE, 0, config, strlen(config));
@@ -115,15 +119,15 @@ int main(void)
     step(NASCAR_OPENED, DIRECTORY, 0, NULL, 0);
     say(DIRECTORY, "@dir", "PROD=NASCAR-PS2-2004\n");
     const char *mask = strstr(heard[DIRECTORY], "MASK=");
-    if (mask == NULL) {
+    if (mask == NULL)
         return 1;
-    }
     enter(ALICE, "Alice", "open wheel", mask + 5);
     enter(BOB, "Bob", "pit stop", mask + 5);
     say(ALICE, "mesg", "TEXT=\"Hello, Bob\"\n");
     say(BOB, "mesg", "TEXT=\"Hello, Alice\"\n");
     for (uint32_t conn = ALICE; conn <= BOB; conn++) {
-        if (strstr(heard[conn], "TEXT=\"Hello, Bob\"") == NULL || strstr(heard[conn], "TEXT=\"Hello, Alice\"") == NULL) {
+        if (strstr(heard[conn], "TEXT=\"Hello, Bob\"") == NULL ||
+            strstr(heard[conn], "TEXT=\"Hello, Alice\"") == NULL) {
             (void)printf("connection %u has not heard both lines, but:\n%s", (unsigned)conn, heard[conn]);
             return 1;
         }

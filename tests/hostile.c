@@ -44,7 +44,7 @@
 #define CREW 6u
 #define LINE_MS 50u
 #define LINES 4096u
-#define LATE_MS 3000u      /* a line that takes longer is lost */
+#define LATE_MS 3000u /* a line that takes longer is lost */
 #define P99_MS 250.0
 #define PSS_KIB 40960u
 #define LOCALHOST 0x7F000001u
@@ -102,23 +102,20 @@ __attribute__((noreturn)) static void give_up(const char *why)
 
 static void start_server(const char *binary, const char *hash_cost, const char *record)
 {
-    const char *arguments[32] = {binary, "--bind", "127.0.0.1", "--directory-port", "0", "--lobby-port", "0",
-                                 "--buddy-port", "0", "--hash-cost", hash_cost, "--ping-s", "1", "--idle-s", "2",
-                                 "--data", data};
+    const char *arguments[32] = {binary, "--bind",       "127.0.0.1", "--directory-port", "0",       "--lobby-port",
+                                 "0",    "--buddy-port", "0",         "--hash-cost",      hash_cost, "--ping-s",
+                                 "1",    "--idle-s",     "2",         "--data",           data};
     const char *const recorded[] = {"--record", record, "--max-clients", "64", "--max-accounts", "256"};
     char *copy[32];
     char ready[256] = "";
     int out[2];
     server_log = tmpfile();
-    if (mkdtemp(data) == NULL || atexit(remove_data) != 0 || server_log == NULL || pipe2(out, O_CLOEXEC) != 0) {
+    if (mkdtemp(data) == NULL || atexit(remove_data) != 0 || server_log == NULL || pipe2(out, O_CLOEXEC) != 0)
         give_up("no files");
-    }
-    if (record != NULL) {
+    if (record != NULL)
         memcpy(arguments + 17, recorded, sizeof recorded);
-    }
-    for (size_t i = 0; i < 32; i++) {
+    for (size_t i = 0; i < 32; i++)
         copy[i] = arguments[i] != NULL ? strdup(arguments[i]) : NULL;
-    }
     server = fork();
     if (server == 0) {
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -131,17 +128,15 @@ static void start_server(const char *binary, const char *hash_cost, const char *
     struct pollfd readable = {.fd = out[0], .events = POLLIN};
     unsigned port = 0;
     if (server < 0 || poll(&readable, 1, 5000) != 1 || read(out[0], ready, sizeof ready - 1) <= 0 ||
-        sscanf(ready, "ready directory=127.0.0.1:%u", &port) != 1) {
+        sscanf(ready, "ready directory=127.0.0.1:%u", &port) != 1)
         give_up("the server does not start");
-    }
     server_port = (uint16_t)port;
 }
 
 static bool server_lives(void)
 {
-    if (server > 0 && waitpid(server, NULL, WNOHANG) != 0) {
+    if (server > 0 && waitpid(server, NULL, WNOHANG) != 0)
         server = 0;
-    }
     return server > 0;
 }
 
@@ -154,9 +149,8 @@ static uint64_t server_cpu_ms(void)
     FILE *file = fopen(path, "r");
     if (file != NULL) {
         const char *end = fgets(text, sizeof text, file) != NULL ? strrchr(text, ')') : NULL;
-        if (end == NULL || sscanf(end, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &kernel) != 2) {
+        if (end == NULL || sscanf(end, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &kernel) != 2)
             user = kernel = 0;
-        }
         (void)fclose(file);
     }
     return (uint64_t)(user + kernel) * 1000 / (uint64_t)sysconf(_SC_CLK_TCK);
@@ -168,12 +162,10 @@ static unsigned long server_pss_kib(void)
     unsigned long kib = 0;
     (void)snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)server);
     FILE *file = fopen(path, "r");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL && sscanf(line, "Pss: %lu", &kib) != 1) {
+    while (file != NULL && fgets(line, sizeof line, file) != NULL && sscanf(line, "Pss: %lu", &kib) != 1)
         continue;
-    }
-    if (file != NULL) {
+    if (file != NULL)
         (void)fclose(file);
-    }
     return kib;
 }
 
@@ -192,7 +184,7 @@ struct client {
     char answer[5]; /* the last frame that was no push */
     bool accepted;  /* and it had no code of an error */
     char text[CONSOLE_FRAME_BYTES];
-    bool mute;      /* does not echo pings */
+    bool mute; /* does not echo pings */
 };
 
 /* Opens a connection from an address of our own and does not wait for the answer. */
@@ -206,9 +198,8 @@ static int knock(uint32_t from)
     if (fd >= 0) {
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         if (bind(fd, (const struct sockaddr *)&own, sizeof own) == 0 &&
-            (connect(fd, (const struct sockaddr *)&to, sizeof to) == 0 || errno == EINPROGRESS)) {
+            (connect(fd, (const struct sockaddr *)&to, sizeof to) == 0 || errno == EINPROGRESS))
             return fd;
-        }
         (void)close(fd);
     }
     return -1;
@@ -236,9 +227,8 @@ static bool send_frame(int fd, const char *kind, const char *payload)
 /* Drops the connection. */
 static void client_over(struct client *c)
 {
-    if (c->fd >= 0) {
+    if (c->fd >= 0)
         (void)close(c->fd);
-    }
     c->fd = -1;
 }
 
@@ -246,9 +236,8 @@ static void client_over(struct client *c)
 static void client_read(struct client *c, void each(struct client *c, const char *kind, const char *payload))
 {
     ssize_t n = c->fd < 0 ? 0 : recv(c->fd, c->in + c->in_bytes, sizeof c->in - c->in_bytes, MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    }
     if (n <= 0) {
         client_over(c);
         return;
@@ -262,9 +251,8 @@ static void client_read(struct client *c, void each(struct client *c, const char
             client_over(c); /* no server of ours says this */
             return;
         }
-        if (c->in_bytes - at < size) {
+        if (c->in_bytes - at < size)
             break;
-        }
         char kind[5] = {(char)frame[0], (char)frame[1], (char)frame[2], (char)frame[3], '\0'};
         memcpy(c->text, frame + CONSOLE_HEADER_BYTES, size - CONSOLE_HEADER_BYTES);
         c->text[size - CONSOLE_HEADER_BYTES] = '\0';
@@ -292,16 +280,14 @@ static void nothing(struct client *c, const char *kind, const char *payload)
 static bool ask(struct client *c, const char *kind, const char *payload)
 {
     c->answer[0] = '\0';
-    if (c->fd < 0 || !send_frame(c->fd, kind, payload)) {
+    if (c->fd < 0 || !send_frame(c->fd, kind, payload))
         return false;
-    }
     for (uint64_t end = now_ms() + 2000; now_ms() < end && c->fd >= 0;) {
         struct pollfd readable = {.fd = c->fd, .events = POLLIN};
         (void)poll(&readable, 1, 50);
         client_read(c, nothing);
-        if (strcmp(c->answer, kind) == 0) {
+        if (strcmp(c->answer, kind) == 0)
             return c->accepted;
-        }
     }
     return false;
 }
@@ -327,12 +313,8 @@ static void client_enter(struct client *c, uint32_t from, const char *name, enum
     (void)snprintf(persona, sizeof persona, "PERS=%s\n", name);
     for (enum stage stage = HALF_A_HEADER; good && stage <= until; stage++) {
         switch (stage) {
-        case HALF_A_HEADER:
-            good = until != HALF_A_HEADER || send_bytes(c->fd, "auth\0\0", 6);
-            break;
-        case KNOWN:
-            good = ask(c, "addr", "ADDR=192.0.2.100\nPORT=50000\n");
-            break;
+        case HALF_A_HEADER: good = until != HALF_A_HEADER || send_bytes(c->fd, "auth\0\0", 6); break;
+        case KNOWN: good = ask(c, "addr", "ADDR=192.0.2.100\nPORT=50000\n"); break;
         case KEYED:
             good = ask(c, "skey", "SKEY=$5075626c6963204b6579\n");
             (void)console_read_binary(console_find(c->text, "SKEY"), key, sizeof key);
@@ -343,27 +325,17 @@ static void client_enter(struct client *c, uint32_t from, const char *name, enum
             console_put_text(&tags, "PASS", cipher);
             good = until == ASKED ? send_frame(c->fd, "auth", tags.text) : ask(c, "auth", tags.text);
             break;
-        case PLAYING:
-            good = ask(c, "pers", persona);
-            break;
-        case SUBSCRIBED:
-            good = ask(c, "sele", "ROOMS=1 USERS=1 RANKS=1 MESGS=1");
-            break;
-        case IN_ROOM:
-            good = ask(c, "move", "NAME=East\nPASS=\n");
-            break;
-        case SPEAKING:
-            good = send_frame(c->fd, "mesg", "TEXT=hello\n");
-            break;
+        case PLAYING: good = ask(c, "pers", persona); break;
+        case SUBSCRIBED: good = ask(c, "sele", "ROOMS=1 USERS=1 RANKS=1 MESGS=1"); break;
+        case IN_ROOM: good = ask(c, "move", "NAME=East\nPASS=\n"); break;
+        case SPEAKING: good = send_frame(c->fd, "mesg", "TEXT=hello\n"); break;
         case CONNECTED:
         case LOGGED_IN: /* ASKED has waited for it */
-        case STAGES:
-            break;
+        case STAGES: break;
         }
     }
-    if (!good) {
+    if (!good)
         client_over(c);
-    }
 }
 
 /* ---- The attacks ------------------------------------------------------------------ */
@@ -401,21 +373,20 @@ static void flood(size_t open_at_once, const void *bytes, size_t size, unsigned 
     static int fd[OPEN_AT_ONCE];
     struct rlimit files;
     size_t most = getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < open_at_once + 100
-                      ? (size_t)files.rlim_cur - 100 : open_at_once;
+                      ? (size_t)files.rlim_cur - 100
+                      : open_at_once;
     memset(fd, 0xFF, sizeof fd);
     for (size_t i = 0; goes_on(); i = (i + 1) % most) {
-        if (fd[i] >= 0) {
+        if (fd[i] >= 0)
             reset(fd[i]);
-        }
         fd[i] = knock(somewhere());
         if (fd[i] < 0) {
             sleep_ms(1);
             continue;
         }
         report->connections++;
-        if (size > 0 && send_bytes(fd[i], bytes, size)) {
+        if (size > 0 && send_bytes(fd[i], bytes, size))
             report->frames += frames;
-        }
     }
 }
 
@@ -432,7 +403,8 @@ static void half_a_header(void)
 /* A length of 2 KiB, and then a byte now and then; or 2 GiB. */
 static void endless_frames(void)
 {
-    static const uint8_t huge[] = {'a', 'u', 't', 'h', 0, 0, 0, 0, 0x80, 0, 0, 0}, long_one[] = {'a', 'u', 't', 'h', 0, 0, 0, 0, 0, 0, 8, 0};
+    static const uint8_t huge[] = {'a', 'u', 't', 'h', 0, 0, 0, 0, 0x80, 0, 0, 0},
+                         long_one[] = {'a', 'u', 't', 'h', 0, 0, 0, 0, 0, 0, 8, 0};
     int fd[1000];
     size_t count = budget > 0 ? budget : sizeof fd / sizeof fd[0];
     memset(fd, 0xFF, sizeof fd);
@@ -440,16 +412,14 @@ static void endless_frames(void)
         if (fd[i] >= 0 && send_bytes(fd[i], "x", 1)) {
             report->frames++;
         } else if (goes_on()) {
-            if (fd[i] >= 0) {
+            if (fd[i] >= 0)
                 (void)close(fd[i]);
-            }
             fd[i] = knock(somewhere());
             report->connections += fd[i] >= 0;
             (void)send_bytes(fd[i], i % 8 == 0 ? huge : long_one, 12);
         }
-        if (i == 0) {
+        if (i == 0)
             sleep_ms(budget > 0 ? 100 : 1);
-        }
     }
 }
 
@@ -458,9 +428,8 @@ static void flood_frames(const char *kind, const char *payload, unsigned count)
 {
     uint8_t bytes[CONSOLE_REQUEST_BYTES];
     size_t size = 0;
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; i < count; i++)
         size += console_frame(bytes + size, sizeof bytes - size, kind, 0, payload, strlen(payload) + 1);
-    }
     flood(256, bytes, size, count);
 }
 
@@ -529,15 +498,13 @@ static void mute_consoles(void)
 {
     char name[16];
     size_t count = budget > 0 ? 8 : TYPISTS;
-    for (unsigned n = 0; n < count; n++) {
+    for (unsigned n = 0; n < count; n++)
         typists[n].fd = -1;
-    }
     for (unsigned n = 0; now_ms() < attack_end_ms; n++) {
         struct client *c = &typists[n % count];
         struct pollfd hung_up = {.fd = c->fd, .events = POLLRDHUP};
-        if (c->fd >= 0 && poll(&hung_up, 1, 1) == 1) {
+        if (c->fd >= 0 && poll(&hung_up, 1, 1) == 1)
             client_over(c);
-        }
         if (c->fd < 0 && goes_on()) {
             c->mute = true;
             (void)snprintf(name, sizeof name, "Mute%u", n % 1000);
@@ -585,9 +552,8 @@ static const struct attack {
 static pid_t start_attack(const struct attack *attack, uint64_t ms)
 {
     memset(report, 0, sizeof *report);
-    if (attack->run == NULL) {
+    if (attack->run == NULL)
         return 0;
-    }
     (void)fflush(stdout);
     pid_t pid = fork();
     if (pid == 0) {
@@ -595,9 +561,8 @@ static pid_t start_attack(const struct attack *attack, uint64_t ms)
         (void)setpriority(PRIO_PROCESS, 0, 5);
         attack_end_ms = now_ms() + ms;
         attack->run();
-        for (uint64_t now; (now = now_ms()) < attack_end_ms;) { /* keeps open what it has */
+        for (uint64_t now; (now = now_ms()) < attack_end_ms;) /* keeps open what it has */
             sleep_ms((long)(attack_end_ms - now));
-        }
         _exit(0);
     }
     return pid;
@@ -622,33 +587,28 @@ static void see(struct client *c, const char *kind, const char *payload)
     const char *text = strcmp(kind, "+msg") == 0 ? strstr(payload, "TEXT=lap") : NULL;
     unsigned n = LINES;
     (void)c;
-    if (text != NULL && sscanf(text, "TEXT=lap%u", &n) == 1 && n < lines && ++shown[n] == CREW) {
+    if (text != NULL && sscanf(text, "TEXT=lap%u", &n) == 1 && n < lines && ++shown[n] == CREW)
         took_us[n] = now_us() - said_us[n];
-    }
 }
 
 /* Lets the crew read, for at most so long. */
 static void crew_reads(uint64_t ms)
 {
     struct pollfd polled[CREW];
-    for (size_t i = 0; i < CREW; i++) {
+    for (size_t i = 0; i < CREW; i++)
         polled[i] = (struct pollfd){.fd = crew[i].fd, .events = POLLIN};
-    }
     if (poll(polled, CREW, (int)ms) > 0) {
-        for (size_t i = 0; i < CREW; i++) {
-            if (polled[i].revents != 0) {
+        for (size_t i = 0; i < CREW; i++)
+            if (polled[i].revents != 0)
                 client_read(&crew[i], see);
-            }
-        }
     }
 }
 
 static bool all_shown(void)
 {
     unsigned n = 0;
-    while (n < lines && shown[n] >= CREW) {
+    while (n < lines && shown[n] >= CREW)
         n++;
-    }
     return n == lines;
 }
 
@@ -670,9 +630,8 @@ static void crew_talks(uint64_t ms)
         }
         crew_reads(next > now ? next - now : 0);
     }
-    for (uint64_t end = now_ms() + LATE_MS; !all_shown() && now_ms() < end;) {
+    for (uint64_t end = now_ms() + LATE_MS; !all_shown() && now_ms() < end;)
         crew_reads(20);
-    }
 }
 
 static int by_size(const void *a, const void *b)
@@ -701,9 +660,8 @@ static uint64_t quiet_ms(void)
     uint64_t began = now_ms(), cpu, used;
     do {
         cpu = server_cpu_ms();
-        for (uint64_t end = now_ms() + 100; now_ms() < end;) {
+        for (uint64_t end = now_ms() + 100; now_ms() < end;)
             crew_reads(20);
-        }
         used = server_cpu_ms() - cpu;
     } while (used > 20 && now_ms() < began + 5000);
     return now_ms() - began - 100;
@@ -727,9 +685,8 @@ static double run_once(const struct attack *attack, uint64_t ms)
     }
     qsort(took_us, lines, sizeof took_us[0], by_size);
     double p50 = (double)took_us[lines / 2] / 1000, p99 = (double)took_us[lines * 99 / 100] / 1000;
-    if (report->frames > 0) {
+    if (report->frames > 0)
         (void)snprintf(work, sizeof work, "%.0f %s/s", report->frames * 1000.0 / (double)elapsed, attack->unit);
-    }
     uint64_t quiet = quiet_ms();
     (void)printf("%-15s %8.0f %17s %6u %5u %7.1f %7.1f %7.1f %7llu %8lu %5.0f %8llu\n", attack->name,
                  report->connections * 1000.0 / (double)elapsed, work, lines, lost, p50, p99,
@@ -745,9 +702,8 @@ static void run_attack(const struct attack *attack, uint64_t ms)
 {
     ms = ms > attack->least_ms || budget > 0 ? ms : attack->least_ms;
     double p99 = run_once(attack, ms);
-    for (unsigned again = 0; p99 >= P99_MS && again < 2 && server_lives(); again++) {
+    for (unsigned again = 0; p99 >= P99_MS && again < 2 && server_lives(); again++)
         p99 = run_once(attack, ms);
-    }
     judge(p99 < P99_MS, attack->name, "the crew waited too long");
 }
 
@@ -766,9 +722,8 @@ static void look_back(void)
     judge(kib > 0 && kib < PSS_KIB, "afterwards", "the server has grown");
     (void)kill(server, SIGTERM);
     uint64_t end = now_ms() + 5000;
-    while (waitpid(server, &status, WNOHANG) == 0 && now_ms() < end) {
+    while (waitpid(server, &status, WNOHANG) == 0 && now_ms() < end)
         sleep_ms(5);
-    }
     judge(status == 0, "afterwards", "the server does not end well");
     if (status < 0) {
         (void)kill(server, SIGKILL);
@@ -804,24 +759,21 @@ int main(int argc, char **argv)
         (void)setrlimit(RLIMIT_NOFILE, &files);
     }
     report = mmap(NULL, sizeof *report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (report == MAP_FAILED) {
+    if (report == MAP_FAILED)
         give_up("no memory");
-    }
     start_server(argv[1], hash_cost, record);
     for (unsigned i = 0; i < CREW; i++) {
         char name[16];
         (void)snprintf(name, sizeof name, "Crew%u", i);
         client_enter(&crew[i], LOCALHOST, name, IN_ROOM);
-        if (crew[i].fd < 0) {
+        if (crew[i].fd < 0)
             give_up("the crew cannot log in");
-        }
     }
-    (void)printf("attack            conn/s              work  lines  lost  p50 ms  p99 ms  max ms then ms  PSS KiB  CPU%%  log KiB\n");
-    for (size_t i = 0; i < ATTACKS && server_lives(); i++) {
-        if (strstr(attacks[i].name, part) != NULL) {
+    (void)printf("attack            conn/s              work  lines  lost  p50 ms  p99 ms  max ms then ms  PSS KiB  "
+                 "CPU%%  log KiB\n");
+    for (size_t i = 0; i < ATTACKS && server_lives(); i++)
+        if (strstr(attacks[i].name, part) != NULL)
             run_attack(&attacks[i], ms);
-        }
-    }
     look_back();
     (void)printf("live: %u passed, %u failed\n", passed, failed);
     return failed > 0;

@@ -17,14 +17,12 @@ static inline void kept_compact(struct world *w)
     struct nascar_cursor cursor;
     struct nascar_record record;
     memset(&cursor, 0, sizeof cursor);
-    for (size_t i = 0; i < w->record_count; i++) {
+    for (size_t i = 0; i < w->record_count; i++)
         free(w->records[i].bytes);
-    }
     w->record_count = 0;
     while (nascar_next_kept(w->state, &cursor, &record)) {
-        if (record.size == 0) {
+        if (record.size == 0)
             continue; /* nothing of what was looked at */
-        }
         if (w->record_count == w->record_room) {
             w->record_room = w->record_room * 2 + 16;
             w->records = realloc(w->records, w->record_room * sizeof *w->records);
@@ -54,9 +52,8 @@ static inline size_t kept_count(const struct world *w, const char *kind, const c
         const struct world_record *record = &w->records[i];
         char text[NASCAR_RECORD_BYTES + 1] = "";
         ck_assert_uint_lt(record->size, sizeof text);
-        for (uint32_t k = CONSOLE_HEADER_BYTES; k < record->size; k++) {
+        for (uint32_t k = CONSOLE_HEADER_BYTES; k < record->size; k++)
             text[k - CONSOLE_HEADER_BYTES] = record->bytes[k] == '\0' ? ' ' : (char)record->bytes[k];
-        }
         count += memcmp(record->bytes, kind, 4) == 0 && strstr(text, part) != NULL;
     }
     return count;

@@ -37,14 +37,12 @@ static struct latency round_trips(struct console *a, struct console *b, size_t c
         console_chat(a, text);
         while (a->chat.count == shown_a || b->chat.count == shown_b) {
             pump(100);
-            if (now_us() - began > 5000000) {
+            if (now_us() - began > 5000000)
                 fail("a line of chat takes over 5 s");
-            }
         }
         us[i] = now_us() - began;
-        if (gap_ms > 0) {
+        if (gap_ms > 0)
             run_for(gap_ms);
-        }
     }
     qsort(us, count, sizeof us[0], by_size);
     return (struct latency){(double)us[count / 2] / 1000, (double)us[count * 99 / 100] / 1000};
@@ -62,8 +60,8 @@ static void live_a_life(const struct server *s)
 
     enter(alice, "East");
     enter(bob, "East");
-    UNTIL(3000, is_in(alice, "East", 2) && is_in(bob, "East", 2) && console_user(alice, "Bob") &&
-                    console_user(bob, "Alice"));
+    UNTIL(3000,
+          is_in(alice, "East", 2) && is_in(bob, "East", 2) && console_user(alice, "Bob") && console_user(bob, "Alice"));
     EXPECT(console_user(alice, "Bob")->address == LOCALHOST);
     talk(alice, bob, "Hello, Bob: 100% = \"ready\"?");
     talk(bob, alice, "Yes.");
@@ -87,10 +85,10 @@ static void live_a_life(const struct server *s)
     EXPECT(strcmp((const char *)bob->race + 0x20, "Bob") == 0);
     EXPECT(strcmp((const char *)alice->race + 0x60, "Bob") == 0); /* OPPO */
     EXPECT(strcmp((const char *)bob->race + 0x60, "Alice") == 0);
-    EXPECT(memcmp(alice->race, bob->race, 0x20) == 0);                 /* NAME */
-    EXPECT(memcmp(alice->race + 0x40, bob->race + 0x40, 0x20) == 0);   /* HOST */
-    EXPECT(memcmp(alice->race + 0x80, bob->race + 0x80, 0x40) == 0);   /* P1..P4 */
-    EXPECT(memcmp(alice->race + 0xC8, bob->race + 0xC8, 0x48) == 0);   /* SEED, WHEN, AUTH */
+    EXPECT(memcmp(alice->race, bob->race, 0x20) == 0);               /* NAME */
+    EXPECT(memcmp(alice->race + 0x40, bob->race + 0x40, 0x20) == 0); /* HOST */
+    EXPECT(memcmp(alice->race + 0x80, bob->race + 0x80, 0x40) == 0); /* P1..P4 */
+    EXPECT(memcmp(alice->race + 0xC8, bob->race + 0xC8, 0x48) == 0); /* SEED, WHEN, AUTH */
 
     console_leave(alice);
     UNTIL(3000, console_user(bob, "Alice") == NULL && is_in(bob, "C.Cup", 1));
@@ -151,9 +149,8 @@ static void every_port_serves_every_service(void)
 static size_t broken_frame(uint8_t out[64], const char *kind, uint32_t length)
 {
     size_t size = console_frame(out, 64, kind, 0, "NAME=0\n", 8);
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 4; i++)
         out[8 + i] = (uint8_t)(length >> (24 - 8 * i));
-    }
     return size;
 }
 
@@ -166,21 +163,21 @@ static void raw_reset(int fd)
 }
 
 enum garbage { /* what a connection sends, and why it is closed */
-    RANDOM_BYTES,
-    LENGTH_0,
-    LENGTH_11,
-    LENGTH_2_31,
-    LENGTH_2_32_LESS_1,
-    BYTE_A_SECOND,
-    UNKNOWN_KINDS,
-    CONNECT_AND_RESET,
-    SAY_NOTHING,
-    HALF_A_FRAME,
-    GARBAGE_SORTS
+               RANDOM_BYTES,
+               LENGTH_0,
+               LENGTH_11,
+               LENGTH_2_31,
+               LENGTH_2_32_LESS_1,
+               BYTE_A_SECOND,
+               UNKNOWN_KINDS,
+               CONNECT_AND_RESET,
+               SAY_NOTHING,
+               HALF_A_FRAME,
+               GARBAGE_SORTS
 };
 
 static const char *const garbage_reasons[GARBAGE_SORTS] = {
-    "broken frame", "broken frame", "broken frame", "broken frame", "broken frame",
+    "broken frame",     "broken frame",  "broken frame", "broken frame",     "broken frame",
     "no frame in time", "unknown kinds", "disconnected", "no frame in time", "disconnected",
 };
 
@@ -191,8 +188,8 @@ static const char *const garbage_reasons[GARBAGE_SORTS] = {
 
 /* What the process that makes garbage tells the case. */
 struct garbage_report {
-    int done;             /* 1: every connection ended as it should; 2: see why */
-    unsigned churned;     /* quick ones from CHURN_IP, opened and gone */
+    int done;         /* 1: every connection ended as it should; 2: see why */
+    unsigned churned; /* quick ones from CHURN_IP, opened and gone */
     char why[128];
 };
 
@@ -214,7 +211,8 @@ static void random_bytes(uint8_t *bytes, size_t size, uint32_t *chance)
 /* What this sort says at first. -1: it is gone. */
 static int say_garbage(enum garbage sort, int fd, uint32_t *chance)
 {
-    static const uint32_t lengths[] = {[LENGTH_0] = 0, [LENGTH_11] = 11, [LENGTH_2_31] = 0x80000000u, [LENGTH_2_32_LESS_1] = 0xFFFFFFFFu};
+    static const uint32_t lengths[] = {
+        [LENGTH_0] = 0, [LENGTH_11] = 11, [LENGTH_2_31] = 0x80000000u, [LENGTH_2_32_LESS_1] = 0xFFFFFFFFu};
     uint8_t bytes[64];
     size_t size = 0;
     switch (sort) {
@@ -226,30 +224,24 @@ static int say_garbage(enum garbage sort, int fd, uint32_t *chance)
     case LENGTH_0:
     case LENGTH_11:
     case LENGTH_2_31:
-    case LENGTH_2_32_LESS_1:
-        size = broken_frame(bytes, "addr", lengths[sort]);
-        break;
+    case LENGTH_2_32_LESS_1: size = broken_frame(bytes, "addr", lengths[sort]); break;
     case UNKNOWN_KINDS:
         for (int i = 0; i < 10; i++) {
             size = console_frame(bytes, sizeof bytes, "WHAT", 0, "N=1\n", 5);
             (void)send(fd, bytes, size, MSG_NOSIGNAL);
         }
         return fd;
-    case CONNECT_AND_RESET:
-        raw_reset(fd);
-        return -1;
+    case CONNECT_AND_RESET: raw_reset(fd); return -1;
     case HALF_A_FRAME:
         (void)send(fd, "@dir\0\0\0\0\0\0\0\100PROD=", 17, MSG_NOSIGNAL);
         (void)close(fd);
         return -1;
     case BYTE_A_SECOND:
     case SAY_NOTHING:
-    case GARBAGE_SORTS:
-        break;
+    case GARBAGE_SORTS: break;
     }
-    if (size > 0) {
+    if (size > 0)
         (void)send(fd, bytes, size, MSG_NOSIGNAL);
-    }
     return fd;
 }
 
@@ -265,9 +257,8 @@ __attribute__((noreturn)) static void make_garbage(const struct server *s, struc
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     for (size_t i = 0; i < GARBAGE; i++) {
         fd[i] = connect_to(s->port[i / GARBAGE_SORTS % PORTS], GARBAGE_IP(i), 0);
-        if (fd[i] < 0) {
+        if (fd[i] < 0)
             garbage_fails(report, "cannot connect", i);
-        }
         fd[i] = say_garbage((enum garbage)(i % GARBAGE_SORTS), fd[i], &chance);
         left += fd[i] >= 0;
     }
@@ -276,48 +267,40 @@ __attribute__((noreturn)) static void make_garbage(const struct server *s, struc
         if (now < began + CHURN_MS) {
             int quick = connect_to(s->port[report->churned % PORTS], CHURN_IP(report->churned), 0);
             enum garbage sort = (enum garbage)(report->churned % GARBAGE_SORTS);
-            if (quick < 0) {
+            if (quick < 0)
                 garbage_fails(report, "a quick one cannot connect", report->churned);
-            }
             quick = say_garbage(sort, quick, &chance);
-            if (quick >= 0 && report->churned % 2 == 0) {
+            if (quick >= 0 && report->churned % 2 == 0)
                 (void)close(quick);
-            } else if (quick >= 0) {
+            else if (quick >= 0)
                 raw_reset(quick);
-            }
             report->churned++;
         }
         if (now >= last_byte + 1000 && bytes_sent < sizeof trickle) {
             last_byte = now;
-            for (size_t i = BYTE_A_SECOND; i < GARBAGE; i += GARBAGE_SORTS) {
-                if (fd[i] >= 0) {
+            for (size_t i = BYTE_A_SECOND; i < GARBAGE; i += GARBAGE_SORTS)
+                if (fd[i] >= 0)
                     (void)send(fd[i], trickle + bytes_sent, 1, MSG_NOSIGNAL);
-                }
-            }
             bytes_sent++;
         }
         for (size_t i = 0; i < GARBAGE; i++) {
             if (fd[i] < 0 || raw_end(fd[i], 0, NULL) == OPEN) {
                 uint8_t bytes[4096];
                 ssize_t n = fd[i] < 0 ? -2 : recv(fd[i], bytes, sizeof bytes, MSG_DONTWAIT);
-                while (n > 0) {
+                while (n > 0)
                     n = recv(fd[i], bytes, sizeof bytes, MSG_DONTWAIT);
-                }
-                if (fd[i] < 0 || (n < 0 && errno == EAGAIN)) {
+                if (fd[i] < 0 || (n < 0 && errno == EAGAIN))
                     continue;
-                }
             }
             size_t sort = i % GARBAGE_SORTS;
-            if ((sort == SAY_NOTHING || sort == BYTE_A_SECOND) && now < began + 9000) {
+            if ((sort == SAY_NOTHING || sort == BYTE_A_SECOND) && now < began + 9000)
                 garbage_fails(report, "closed before its 10 s", i);
-            }
             (void)close(fd[i]);
             fd[i] = -1;
             left--;
         }
-        if (now > began + 14000) {
+        if (now > began + 14000)
             garbage_fails(report, "some are not closed", (size_t)left);
-        }
         sleep_ms(5);
     }
     report->done = 1;
@@ -328,23 +311,23 @@ static void garbage_disturbs_nobody_and_each_is_closed_with_a_reason(void)
 {
     struct server *s = START(CHEAP, "--rate", "1000");
     struct console *a = player(s, "Alice"), *b = player(s, "Bob");
-    struct garbage_report *report = mmap(NULL, sizeof *report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct garbage_report *report =
+        mmap(NULL, sizeof *report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     EXPECT(report != MAP_FAILED);
     enter(a, "East");
     enter(b, "East");
     struct latency alone = round_trips(a, b, 200, 5);
     pid_t maker = fork();
     EXPECT(maker >= 0);
-    if (maker == 0) {
+    if (maker == 0)
         make_garbage(s, report);
-    }
     struct latency with = round_trips(a, b, 300, 9);
     UNTIL(16000, report->done != 0);
     (void)waitpid(maker, NULL, 0);
-    if (report->done != 1) {
+    if (report->done != 1)
         fail("garbage: %s", report->why);
-    }
-    note("chat round trip: alone p50=%.2f p99=%.2f ms, with garbage (%d connections, %u quick ones) p50=%.2f p99=%.2f ms, "
+    note("chat round trip: alone p50=%.2f p99=%.2f ms, with garbage (%d connections, %u quick ones) p50=%.2f p99=%.2f "
+         "ms, "
          "medians %.2fx\n",
          alone.p50_ms, alone.p99_ms, GARBAGE, report->churned, with.p50_ms, with.p99_ms, with.p50_ms / alone.p50_ms);
     EXPECT(with.p99_ms < (instrumented ? 1000 : 250));
@@ -354,9 +337,8 @@ static void garbage_disturbs_nobody_and_each_is_closed_with_a_reason(void)
         char peer[32], reason[64];
         (void)snprintf(peer, sizeof peer, "peer=127.7.0.%zu reason=", i + 1);
         (void)snprintf(reason, sizeof reason, "reason=\"%s\"", garbage_reasons[i % GARBAGE_SORTS]);
-        if (log_lines(s, "event=close", peer) != 1 || log_lines(s, peer, reason) != 1) {
+        if (log_lines(s, "event=close", peer) != 1 || log_lines(s, peer, reason) != 1)
             fail("no line with %s and %s", peer, reason);
-        }
     }
     talk(a, b, "still here");
     EXPECT(is_in(a, "East", 2) && is_in(b, "East", 2));
@@ -364,14 +346,13 @@ static void garbage_disturbs_nobody_and_each_is_closed_with_a_reason(void)
 
 static void every_deadline_closes_with_its_reason(void)
 {
-    const struct server *s = START(CHEAP, "--first-frame-s", "1", "--linger-s", "1", "--login-s", "2", "--buddy-login-s", "1",
-                                   "--ping-s", "1", "--idle-s", "3");
+    const struct server *s = START(CHEAP, "--first-frame-s", "1", "--linger-s", "1", "--login-s", "2",
+                                   "--buddy-login-s", "1", "--ping-s", "1", "--idle-s", "3");
     static const char *const reasons[] = {"no frame in time", "no frame in time", "directory done", "no login in time",
                                           "no buddy login in time"};
     int fd[5];
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 5; i++)
         fd[i] = raw_open(s, DIRECTORY, LOCALHOST + (uint32_t)i);
-    }
     raw_send_bytes(fd[1], "@dir", 4);
     EXPECT(raw_asks(fd[2], "@dir", "PROD=NASCAR-PS2-2004\n", "SESS=", 3000));
     EXPECT(raw_asks(fd[3], "addr", "ADDR=192.0.2.100\nPORT=50000\n", "STATUS=1", 3000));
@@ -381,9 +362,8 @@ static void every_deadline_closes_with_its_reason(void)
         enum ending end = raw_end(fd[i], 4000, NULL);
         (void)snprintf(peer, sizeof peer, "peer=127.0.0.%d ", i + 1);
         UNTIL(1000, log_lines(s, "event=close", peer) == 1);
-        if (end != ENDED || log_lines(s, peer, reasons[i]) != 1) {
+        if (end != ENDED || log_lines(s, peer, reasons[i]) != 1)
             fail("connection %d, expected an end because of: %s", i, reasons[i]);
-        }
         (void)close(fd[i]);
     }
     /* A console that falls silent is dropped, one that echoes its pings is not. */
@@ -418,11 +398,11 @@ static unsigned flood(struct console *speaker, unsigned lines)
         console_chat(speaker, text);
         if (i % 16 == 15) {
             size_t wanted = speaker->chat.count + 1;
-            for (uint64_t end = now_ms() + 5000; console_awaits(speaker, CONSOLE_LOBBY) > 64 || speaker->chat.count < wanted;) {
+            for (uint64_t end = now_ms() + 5000;
+                 console_awaits(speaker, CONSOLE_LOBBY) > 64 || speaker->chat.count < wanted;) {
                 pump(5);
-                if (now_ms() > end) {
+                if (now_ms() > end)
                     fail("line %u of chat is stuck", i);
-                }
             }
         }
     }
@@ -452,11 +432,11 @@ static bool all_lines_are_accounted_for(const struct console *c, unsigned lines)
     for (size_t k = 0; k < shown; k++) {
         char text[251];
         fat_line(text, (unsigned)k);
-        if (strcmp(c->chat.at[k].text, text) != 0) {
+        if (strcmp(c->chat.at[k].text, text) != 0)
             return false;
-        }
     }
-    return shown > 100 && sscanf(c->chat.at[shown].text, "%u lines of chat were missed", &missed) == 1 && shown + missed == lines;
+    return shown > 100 && sscanf(c->chat.at[shown].text, "%u lines of chat were missed", &missed) == 1 &&
+           shown + missed == lines;
 }
 
 static void a_stop_is_clean_and_what_was_sent_arrives(void)
@@ -505,17 +485,15 @@ static void a_stop_ends_connections_without_a_reset(void)
     int fd = raw_open(s, LOBBY, LOCALHOST);
     uint8_t requests[8192];
     size_t size = 0, bytes = 0, n;
-    while ((n = console_frame(requests + size, sizeof requests - size, "skey", 0, "SKEY=$00\n", 10)) > 0) {
+    while ((n = console_frame(requests + size, sizeof requests - size, "skey", 0, "SKEY=$00\n", 10)) > 0)
         size += n;
-    }
     raw_send_bytes(fd, requests, size);
     run_for(300); /* its rate is used up, and the rest of it waits unread */
     (void)stop(s, SIGTERM);
     enum ending end = raw_end(fd, 2000, &bytes);
     EXPECT(bytes > 1000);
-    if (end != ENDED) {
+    if (end != ENDED)
         fail("the connection %s", end == RESET ? "is reset" : "stays open");
-    }
 }
 
 static void a_pipe_signal_kills_nothing(void)
@@ -573,9 +551,8 @@ static void a_restart_takes_the_same_ports(void)
     struct server *first = START(CHEAP);
     char port[PORTS][8];
     struct console *a = player(first, "Alice");
-    for (int i = 0; i < PORTS; i++) {
+    for (int i = 0; i < PORTS; i++)
         (void)snprintf(port[i], sizeof port[i], "%u", (unsigned)first->port[i]);
-    }
     (void)stop(first, SIGTERM);
     UNTIL(2000, seats[0].fd[CONSOLE_LOBBY] < 0);
     struct server *second = START(CHEAP, "--directory-port", port[0], "--lobby-port", port[1], "--buddy-port", port[2]);
@@ -622,7 +599,9 @@ static const struct {
     {"per-address", "64", {"0", "1000001", "", NULL}},
     {"logins-per-address", "300", {"0", "1000001", "", NULL}},
     {"accounts-per-address", "50", {"0", "1000001", "", NULL}},
-    {"room", "South: \"Y'all\": 30", {"", ": no name", "Lobby: the hub: 5", "X: a\nrate = 0", "North: cold: 65537", LONG_NAME}},
+    {"room",
+     "South: \"Y'all\": 30",
+     {"", ": no name", "Lobby: the hub: 5", "X: a\nrate = 0", "North: cold: 65537", LONG_NAME}},
     {"down", "Back at noon", {HUNDRED HUNDRED HUNDRED, "Back\nskey = off", NULL}},
 };
 
@@ -645,9 +624,8 @@ static void bad_options_end_with_status_2_and_say_what_is_expected(void)
             const char *expected = options[i].good == NULL ? options[i].bad[k] : "expected";
             (void)snprintf(joined, sizeof joined, "--%s=%s", options[i].key, options[i].bad[k]);
             expect_usage(RUN(SERVER_ARGUMENTS, option, options[i].bad[k]), option, expected, joined);
-            if (k == 0) {
+            if (k == 0)
                 expect_usage(RUN(SERVER_ARGUMENTS, joined), option, expected, joined);
-            }
         }
         expect_usage(RUN(SERVER_ARGUMENTS, option), option, "value", option);
     }
@@ -669,15 +647,12 @@ static void every_option_of_help_is_known_here(void)
     for (const char *at = o->out; (at = strstr(at, "\n  --")) != NULL; at += 5) {
         size_t i = 0;
         EXPECT(sscanf(at + 5, "%31s", name) == 1);
-        if (strcmp(name, "help") == 0 || strcmp(name, "version") == 0) {
+        if (strcmp(name, "help") == 0 || strcmp(name, "version") == 0)
             continue;
-        }
-        while (i < OPTION_COUNT && strcmp(options[i].key, name) != 0) {
+        while (i < OPTION_COUNT && strcmp(options[i].key, name) != 0)
             i++;
-        }
-        if (i == OPTION_COUNT) {
+        if (i == OPTION_COUNT)
             fail("no values to try for --%s", name);
-        }
     }
     o = RUN("--version");
     EXPECT(o->status == 0 && o->err[0] == '\0' && strncmp(o->out, "nascar_server ", 14) == 0);
@@ -689,15 +664,15 @@ static void bad_config_lines_are_named_by_file_and_line(void)
     char text[1024], place[96];
     const char *path = write_file(NULL, "");
     for (size_t i = 0; i < OPTION_COUNT; i++) {
-        if (options[i].good == NULL) {
+        if (options[i].good == NULL)
             continue;
-        }
         (void)snprintf(text, sizeof text, "# the second line is bad\n\n%s = %s\n", options[i].key, options[i].bad[0]);
         (void)write_file(path, text);
         (void)snprintf(place, sizeof place, "%s:3: ", path);
         expect_usage(RUN("--config", path), place, "expected", text);
     }
-    static const char *const bad[] = {"skey\n", "= on\n", "tyres = soft\n", "config = other.conf\n", "news = /nowhere/news\n", "\x01\x02\xFF\n"};
+    static const char *const bad[] = {
+        "skey\n", "= on\n", "tyres = soft\n", "config = other.conf\n", "news = /nowhere/news\n", "\x01\x02\xFF\n"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         (void)write_file(path, bad[i]);
         (void)snprintf(place, sizeof place, "%s:1: ", path);
@@ -719,11 +694,11 @@ static void a_config_file_with_every_key_works(void)
     char text[4096] = "# every key, with spaces in all the places\n\n", line[512];
     const char *news = write_file(NULL, "Daytona on Sunday\nTwo new rooms\n");
     for (size_t i = 0; i < OPTION_COUNT; i++) {
-        if (options[i].good == NULL || strcmp(options[i].key, "down") == 0 || strcmp(options[i].key, "public-address") == 0 ||
-            strcmp(options[i].key, "accounts") == 0) {
+        if (options[i].good == NULL || strcmp(options[i].key, "down") == 0 ||
+            strcmp(options[i].key, "public-address") == 0 || strcmp(options[i].key, "accounts") == 0)
             continue; /* those would keep the console out */
-        }
-        (void)snprintf(line, sizeof line, i % 2 == 0 ? "%s=%s\n" : "  %s \t=  %s \r\n", options[i].key, options[i].good);
+        (void)snprintf(line, sizeof line, i % 2 == 0 ? "%s=%s\n" : "  %s \t=  %s \r\n", options[i].key,
+                       options[i].good);
         strcat(text, line);
     }
     (void)snprintf(line, sizeof line, "news = %s\nroom = \"West: West Coast: 12\"", news); /* no end of line */
@@ -738,9 +713,11 @@ static void a_config_file_with_every_key_works(void)
     EXPECT(console_room_named(c, "East") == NULL);
 
     /* Options have the last word, and the rest of the keys work. */
-    struct server *word = start_limited((const char *const[]){"--config", write_file(NULL, "down = Not this\nskey = off\n"),
-                                                              "--down", "Back at noon", "--public-address", "192.0.2.1",
-                                                              "--accounts", "closed", NULL}, 0);
+    struct server *word =
+        start_limited((const char *const[]){"--config", write_file(NULL, "down = Not this\nskey = off\n"), "--down",
+                                            "Back at noon", "--public-address", "192.0.2.1", "--accounts", "closed",
+                                            NULL},
+                      0);
     int fd = raw_open(word, DIRECTORY, LOCALHOST);
     EXPECT(raw_asks(fd, "@dir", "PROD=NASCAR-PS2-2004\n", "Back at noon", 2000));
     (void)close(fd);
@@ -749,16 +726,15 @@ static void a_config_file_with_every_key_works(void)
 static void the_word_serve_and_the_largest_limits_are_taken(void)
 {
     struct server *s = new_server();
-    const char *arguments[] = {binary, "serve", SERVER_ARGUMENTS, "--max-clients", "65536", "--max-accounts", "1048576",
-                               "--data", s->data, NULL};
+    const char *arguments[] = {binary,           "serve",   SERVER_ARGUMENTS, "--max-clients", "65536",
+                               "--max-accounts", "1048576", "--data",         s->data,         NULL};
     int out[2];
     char ready[256] = "";
     EXPECT(pipe2(out, O_CLOEXEC) == 0);
     s->pid = fork();
     EXPECT(s->pid >= 0);
-    if (s->pid == 0) {
+    if (s->pid == 0)
         become_server(arguments, -1, out[1], s->err, 0);
-    }
     (void)close(out[1]);
     if (emulated) { /* 32 bits cannot address that much */
         EXPECT(wait_exit(s->pid, 5000) == 1);
@@ -785,9 +761,8 @@ static void what_cannot_be_opened_is_named(void)
         (void)snprintf(port, sizeof port, "%u", (unsigned)first->port[i]);
         (void)snprintf(expected, sizeof expected, "%s port %s", names[i], port);
         const struct outcome *o = RUN(SERVER_ARGUMENTS, "--data", data, option, port);
-        if (o->status != 1 || strstr(o->err, expected) == NULL || strstr(o->err, "in use") == NULL || o->out[0]) {
+        if (o->status != 1 || strstr(o->err, expected) == NULL || strstr(o->err, "in use") == NULL || o->out[0])
             fail("%s: status %d, `%s`", expected, o->status, o->err);
-        }
     }
     const struct outcome *o = RUN(SERVER_ARGUMENTS, "--data", data, "--bind", "192.0.2.1");
     EXPECT(o->status == 1 && strstr(o->err, "192.0.2.1") != NULL);
@@ -808,9 +783,8 @@ static void an_address_has_64_connections_and_others_go_on(void)
 {
     struct server *s = START(CHEAP);
     int fd[64];
-    for (size_t i = 0; i < 64; i++) {
+    for (size_t i = 0; i < 64; i++)
         fd[i] = raw_open(s, (int)(i % PORTS), LOCALHOST);
-    }
     EXPECT(raw_asks(fd[63], "addr", "ADDR=192.0.2.100\nPORT=50000\n", "STATUS=1", 2000));
     EXPECT(!logged(s, "too many from this address"));
     int extra = raw_open(s, DIRECTORY, LOCALHOST);
@@ -850,9 +824,8 @@ static void leave_and_come_in(int *fd, size_t count)
 {
     struct pollfd readable[128];
     EXPECT(count <= sizeof readable / sizeof readable[0]);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         readable[i] = (struct pollfd){.fd = fd[i], .events = POLLIN};
-    }
     int served = poll(readable, (nfds_t)count, 0); /* all at once: who comes in meanwhile stays */
     EXPECT(served > 0 && (size_t)served < count);
     for (size_t i = 0; i < count; i++) {
@@ -866,8 +839,9 @@ static void leave_and_come_in(int *fd, size_t count)
 
 static void without_files_others_wait_and_those_online_play_on(void)
 {
-    struct server *s = start_limited((const char *const[]){CHEAP, "--per-address", "1000", "--linger-s", "60", "--first-frame-s",
-                                                           "60", "--rate", "100", NULL}, 32);
+    struct server *s = start_limited((const char *const[]){CHEAP, "--per-address", "1000", "--linger-s", "60",
+                                                           "--first-frame-s", "60", "--rate", "100", NULL},
+                                     32);
     struct console *a = player(s, "Alice"), *b = player(s, "Bob");
     int fd[60];
     enter(a, "East");
@@ -892,7 +866,8 @@ static void without_files_others_wait_and_those_online_play_on(void)
 
 static void a_full_server_lets_others_wait(void)
 {
-    struct server *s = START(CHEAP, "--max-clients", "1", "--per-address", "1000", "--linger-s", "60", "--first-frame-s", "60");
+    struct server *s =
+        START(CHEAP, "--max-clients", "1", "--per-address", "1000", "--linger-s", "60", "--first-frame-s", "60");
     struct console *a = player(s, "Alice");
     int fd[90];
     ask_on_all(s, fd, 90);
@@ -925,8 +900,11 @@ static void a_reader_that_never_reads_slows_nobody_and_is_closed(void)
     UNTIL(5000, b->chat.count == lines);
     struct latency l = round_trips(a, b, 100, 10);
     struct memory after = memory_of(s);
-    note("two readers that never read: %u lines to the others in %llu ms (server used %llu), then chat p50=%.2f p99=%.2f ms, "
-         "memory +%ld KiB\n", lines, (unsigned long long)took, (unsigned long long)cpu, l.p50_ms, l.p99_ms, (long)after.pss_kib - (long)before.pss_kib);
+    note("two readers that never read: %u lines to the others in %llu ms (server used %llu), then chat p50=%.2f "
+         "p99=%.2f ms, "
+         "memory +%ld KiB\n",
+         lines, (unsigned long long)took, (unsigned long long)cpu, l.p50_ms, l.p99_ms,
+         (long)after.pss_kib - (long)before.pss_kib);
     EXPECT(l.p99_ms < (instrumented ? 1000 : 250));
     EXPECT(instrumented || after.pss_kib < before.pss_kib + 128);
     EXPECT(deaf->fd[CONSOLE_LOBBY] >= 0 && !logged(s, "reason=\"stuck\""));
@@ -934,8 +912,8 @@ static void a_reader_that_never_reads_slows_nobody_and_is_closed(void)
     /* One of them wakes up: what it gets is whole, and it is told what it missed. */
     dozer->deaf = false;
     UNTIL(5000, log_lines(s, "event=slow_reader", "persona=\"Dozer\" missed_lines=") == 1);
-    UNTIL(5000, dozer->console->chat.count > 0 &&
-                    strstr(dozer->console->chat.at[dozer->console->chat.count - 1].text, "lines of chat were missed") != NULL);
+    UNTIL(5000, dozer->console->chat.count > 0 && strstr(dozer->console->chat.at[dozer->console->chat.count - 1].text,
+                                                         "lines of chat were missed") != NULL);
     EXPECT(dozer->console->chat.at[dozer->console->chat.count - 1].flags == CONSOLE_FLAG('B'));
     talk(a, dozer->console, "good morning");
 
@@ -994,26 +972,22 @@ static void no_password_is_ever_logged_or_recorded(void)
         (void)stop(s, SIGTERM);
         UNTIL(3000, seats[seat_count - 2].fd[CONSOLE_LOBBY] < 0 && seats[seat_count - 1].fd[CONSOLE_LOBBY] < 0);
 
-        for (size_t k = 0; k < sizeof secrets / sizeof secrets[0]; k++) {
-            if (logged(s, secrets[k]) || in_file(recording, secrets[k])) {
+        for (size_t k = 0; k < sizeof secrets / sizeof secrets[0]; k++)
+            if (logged(s, secrets[k]) || in_file(recording, secrets[k]))
                 fail("the log or the recording has the password `%s`", secrets[k]);
-            }
-        }
         for (const char *at = sent + from; (at = strstr(at, "PASS=")) != NULL;) {
             at += 5;
             size_t size = strcspn(at, "\n");
             (void)snprintf(wanted, sizeof wanted, "%.*s", (int)(size < 500 ? size : 500), at);
-            if (size > 3 && (logged(s, wanted) || in_file(recording, wanted))) {
+            if (size > 3 && (logged(s, wanted) || in_file(recording, wanted)))
                 fail("the log or the recording has the password as it came: `%s`", wanted);
-            }
             checked++;
         }
         EXPECT(checked >= 5 && log_lines(s, "event=login", NULL) >= 3 && !logged(s, "PASS") && !logged(s, "$2b$"));
         EXPECT(!in_file(recording, "$2b$") && in_file(recording, "C.Secret")); /* it is there, but for those */
         const struct outcome *o = RUN("replay", recording);
-        if (o->status != 0) {
+        if (o->status != 0)
             fail("the recording cannot be run again: status %d, %s%s", o->status, o->out, o->err);
-        }
     }
 }
 
@@ -1054,9 +1028,8 @@ static void fill(const struct server *s, size_t count)
         (void)snprintf(name, sizeof name, "Driver%u", (unsigned)i & 0xFFFFu);
         console_login(seat->console, name, PASSWORD, name);
     }
-    for (size_t i = 0; i < seat_count; i++) {
+    for (size_t i = 0; i < seat_count; i++)
         UNTIL(20000, settled(seats[i].console));
-    }
     run_for(500);
 }
 
@@ -1078,8 +1051,8 @@ static void memory_is_small(void)
     struct memory empty = memory_of(s);
     fill(s, 100);
     struct memory full = memory_of(s);
-    note("memory: empty PSS=%lu KiB, 100 consoles PSS=%lu KiB (RSS %lu and %lu KiB; %.1f KiB each)\n", empty.pss_kib, full.pss_kib,
-         empty.rss_kib, full.rss_kib, (double)(full.pss_kib - empty.pss_kib) / 100);
+    note("memory: empty PSS=%lu KiB, 100 consoles PSS=%lu KiB (RSS %lu and %lu KiB; %.1f KiB each)\n", empty.pss_kib,
+         full.pss_kib, empty.rss_kib, full.rss_kib, (double)(full.pss_kib - empty.pss_kib) / 100);
     EXPECT(empty.pss_kib > 0);
     EXPECT(instrumented || empty.pss_kib <= 700);
 }

@@ -32,9 +32,8 @@ static inline const char *kinds(struct raw *r)
     char *text = lobby_text();
     size_t size = 0;
     world_settle(r->world);
-    for (size_t i = 0; i < r->count && size < 8000; i++) {
+    for (size_t i = 0; i < r->count && size < 8000; i++)
         size += (size_t)snprintf(text + size, 8, "%s%s", i == 0 ? "" : " ", r->frames[i]->kind);
-    }
     return text;
 }
 
@@ -55,9 +54,8 @@ static inline size_t frames_of(struct raw *r, const char *kind, const struct got
     for (size_t i = 0; i < r->count; i++) {
         if (strcmp(r->frames[i]->kind, kind) == 0) {
             count++;
-            if (last != NULL) {
+            if (last != NULL)
                 *last = r->frames[i];
-            }
         }
     }
     return count;
@@ -69,7 +67,8 @@ static inline size_t frames_of(struct raw *r, const char *kind, const struct got
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))
 #endif
-static inline const char *differs(const struct got *g, const char *format, ...)
+static inline const char *
+differs(const struct got *g, const char *format, ...)
 {
     char spec[2048], *why = lobby_text();
     size_t wanted = 0, lines = 0;
@@ -79,9 +78,8 @@ static inline const char *differs(const struct got *g, const char *format, ...)
     va_end(arguments);
     for (char *line = spec, *next; *line != '\0'; line = next) {
         next = line + strcspn(line, "\n");
-        if (*next != '\0') {
+        if (*next != '\0')
             *next++ = '\0';
-        }
         char *value = strchr(line, '=');
         ck_assert_ptr_nonnull(value);
         *value++ = '\0';
@@ -91,34 +89,32 @@ static inline const char *differs(const struct got *g, const char *format, ...)
             return why;
         }
         if (strcmp(value, "*") != 0 && strcmp(got_raw(g, line), value) != 0) {
-            (void)snprintf(why, 4096, "%s with %s=%s, not %s: %s", g->kind, line,
-                           got_raw(g, line), value, got_payload(g));
+            (void)snprintf(why, 4096, "%s with %s=%s, not %s: %s", g->kind, line, got_raw(g, line), value,
+                           got_payload(g));
             return why;
         }
     }
-    for (const char *at = got_payload(g); *at != '\0'; at++) {
+    for (const char *at = got_payload(g); *at != '\0'; at++)
         lines += *at == '\n';
-    }
     if (lines != wanted) {
-        (void)snprintf(why, 4096, "%s has %zu tags, not %zu: %s", g->kind, lines, wanted,
-                       got_payload(g));
+        (void)snprintf(why, 4096, "%s has %zu tags, not %zu: %s", g->kind, lines, wanted, got_payload(g));
         return why;
     }
     return NULL;
 }
 
-#define SAYS(g, ...)                                                   \
-    do {                                                               \
-        const char *says_wrong = differs(g, __VA_ARGS__);              \
-        ck_assert_msg(says_wrong == NULL, "%s", says_wrong);           \
+#define SAYS(g, ...) \
+    do { \
+        const char *says_wrong = differs(g, __VA_ARGS__); \
+        ck_assert_msg(says_wrong == NULL, "%s", says_wrong); \
     } while (0)
 
 /* A reply that fails: the code's letters and STATUS (6). */
-#define REFUSED(g, letters, status)                                    \
-    do {                                                               \
-        const struct got *refused_got = (g);                           \
-        ck_assert_str_eq(got_code(refused_got), letters);              \
-        ck_assert_int_eq(got_status(refused_got), status);             \
+#define REFUSED(g, letters, status) \
+    do { \
+        const struct got *refused_got = (g); \
+        ck_assert_str_eq(got_code(refused_got), letters); \
+        ck_assert_int_eq(got_status(refused_got), status); \
     } while (0)
 
 #define SUCCEEDS(g) REFUSED(g, "", 1)
@@ -126,9 +122,8 @@ static inline const char *differs(const struct got *g, const char *format, ...)
 static inline const char *dotted(uint32_t address)
 {
     char *text = lobby_text();
-    (void)snprintf(text, 16, "%u.%u.%u.%u", (unsigned)(address >> 24),
-                   (unsigned)(address >> 16 & 0xFFu), (unsigned)(address >> 8 & 0xFFu),
-                   (unsigned)(address & 0xFFu));
+    (void)snprintf(text, 16, "%u.%u.%u.%u", (unsigned)(address >> 24), (unsigned)(address >> 16 & 0xFFu),
+                   (unsigned)(address >> 8 & 0xFFu), (unsigned)(address & 0xFFu));
     return text;
 }
 
@@ -151,9 +146,8 @@ static inline void go(struct raw *r, const char *room)
 static inline struct raw *player(struct world *w, const char *name, const char *room)
 {
     struct raw *r = raw_login(w, name, "secret");
-    if (room[0] != '\0') {
+    if (room[0] != '\0')
         go(r, room);
-    }
     return r;
 }
 
@@ -174,9 +168,8 @@ static inline struct raw *deaf_player(struct world *w, const char *name)
 static inline void forget_all(struct world *w)
 {
     world_settle(w);
-    for (size_t i = 0; i < w->raw_count; i++) {
+    for (size_t i = 0; i < w->raw_count; i++)
         raw_forget(w->raws[i]);
-    }
 }
 
 /* The number that its persona goes by, I of +usr. */
@@ -186,12 +179,10 @@ static inline int32_t ident_of(struct raw *r)
     SUCCEEDS(raw_ask(r, "sele", "USERS=1\n"));
     world_settle(r->world);
     int32_t ident = 0;
-    for (size_t i = 0; i < r->count; i++) {
+    for (size_t i = 0; i < r->count; i++)
         if (strcmp(r->frames[i]->kind, "+usr") == 0 && got_has(r->frames[i], "N") &&
-            strcmp(got_text(r->frames[i], "N"), r->name) == 0) {
+            strcmp(got_text(r->frames[i], "N"), r->name) == 0)
             ident = got_number(r->frames[i], "I");
-        }
-    }
     ck_assert_int_gt(ident, 0);
     raw_forget(r);
     return ident;
@@ -244,30 +235,25 @@ struct view {
 
 static inline struct view_room *view_room(struct view *v, int32_t ident)
 {
-    for (size_t i = 0; i < v->room_count; i++) {
-        if (v->rooms[i].ident == ident) {
+    for (size_t i = 0; i < v->room_count; i++)
+        if (v->rooms[i].ident == ident)
             return &v->rooms[i];
-        }
-    }
     return NULL;
 }
 
 static inline struct view_user *view_user(struct view *v, const char *name)
 {
-    for (size_t i = 0; i < v->user_count; i++) {
-        if (strcmp(v->users[i].name, name) == 0) {
+    for (size_t i = 0; i < v->user_count; i++)
+        if (strcmp(v->users[i].name, name) == 0)
             return &v->users[i];
-        }
-    }
     return NULL;
 }
 
 static inline void view_population(struct view *v, int32_t ident, int32_t population)
 {
     struct view_room *room = view_room(v, ident);
-    if (room != NULL) {
+    if (room != NULL)
         room->population = population;
-    }
 }
 
 static inline void view_take_room(struct view *v, const struct got *g)
@@ -275,9 +261,8 @@ static inline void view_take_room(struct view *v, const struct got *g)
     int32_t ident = got_number(g, "I");
     struct view_room *room = view_room(v, ident);
     if (!got_has(g, "N")) { /* delete */
-        if (room != NULL) {
+        if (room != NULL)
             *room = v->rooms[--v->room_count];
-        }
         return;
     }
     if (room == NULL) {
@@ -296,13 +281,11 @@ static inline void view_take_user(struct view *v, const struct got *g)
     int32_t ident = got_number(g, "I");
     size_t at = 0;
     v->population = got_number(g, "T"); /* in deletes too */
-    while (at < v->user_count && v->users[at].ident != ident) {
+    while (at < v->user_count && v->users[at].ident != ident)
         at++;
-    }
     if (!got_has(g, "N")) {
-        if (at < v->user_count) {
+        if (at < v->user_count)
             v->users[at] = v->users[--v->user_count];
-        }
         return;
     }
     ck_assert_uint_lt(at, VIEW_USERS);
@@ -324,11 +307,10 @@ static inline void view_take_populations(struct view *v, const struct got *g)
         at += used;
         ck_assert_msg(*at == '\0' || (*at == ' ' && ident != 0), "+pop does not end right: %s", at);
         at += *at == ' ';
-        if (ident == 0) {
+        if (ident == 0)
             v->hub = population;
-        } else if (ident != v->room) {
+        else if (ident != v->room)
             view_population(v, ident, population);
-        }
     }
 }
 
@@ -351,14 +333,12 @@ static inline void view_update(struct view *v, struct raw *r)
             v->population = got_number(g, "RT");
         } else if (strcmp(g->kind, "move") == 0 || strcmp(g->kind, "room") == 0) {
             ck_assert(got_has(g, "IDENT")); /* or it drops to room 0 */
-            if (g->code == 0) {
+            if (g->code == 0)
                 view_population(v, got_number(g, "IDENT"), got_number(g, "COUNT"));
-            } else {
+            else
                 ck_assert_int_eq(got_number(g, "IDENT"), v->room);
-            }
-            if (g->code == 0 && got_has(g, "LIDENT")) {
+            if (g->code == 0 && got_has(g, "LIDENT"))
                 view_population(v, got_number(g, "LIDENT"), got_number(g, "LCOUNT"));
-            }
         }
     }
     raw_forget(r);

@@ -46,9 +46,9 @@ struct peer {
     bool reset;            /* reads and writes fail */
     bool forgotten;        /* closed, and nobody looks at it any more: another may have its place */
     uint32_t ip;
-    uint8_t *in, *out;     /* not read yet; all that was written */
+    uint8_t *in, *out; /* not read yet; all that was written */
     size_t in_bytes, out_bytes;
-    size_t window;         /* so much it still takes */
+    size_t window; /* so much it still takes */
 };
 
 /* A file: what a crash leaves of it is at least what was synced, and of what
@@ -71,7 +71,7 @@ struct disk {
     unsigned fail_from, fail_until; /* calls with these numbers fail; the first is 1 */
     unsigned also_fails, syncs;
     bool (*fails)(struct machine *, const char *call); /* instead of these numbers */
-    char trace[512];                /* A append, S sync, T truncate, small for the fresh file; R rename,
+    char trace[512]; /* A append, S sync, T truncate, small for the fresh file; R rename,
                                        F folder, w to a peer; the newest last */
 };
 
@@ -80,8 +80,8 @@ struct fake_helper {
     bool running, dead;
     struct hash_answer answer[HELPER_JOBS];
     uint32_t answers, questions, starts;
-    unsigned dies_of; /* so many questions; 0: none */
-    const char *poison; /* it dies of this password */
+    unsigned dies_of;        /* so many questions; 0: none */
+    const char *poison;      /* it dies of this password */
     bool cannot_start, lazy; /* lazy: its answers wait until this is false */
 };
 
@@ -109,14 +109,14 @@ struct machine {
     int accept_error;               /* each accept fails with it */
     int poll_error;
     bool hash_fails, entropy_fails;
-    bool ragged;                    /* reads and writes take a part, by chance */
-    unsigned hide_one_in;           /* one connection in so many is not seen to be ready; 0: none */
-    int64_t wall_offset_s;          /* the wall clock jumps */
+    bool ragged;           /* reads and writes take a part, by chance */
+    unsigned hide_one_in;  /* one connection in so many is not seen to be ready; 0: none */
+    int64_t wall_offset_s; /* the wall clock jumps */
 
     /* what was seen */
     unsigned polls, accepts, hashes, hurried; /* hurried: polls that did not wait in a row */
-    int timeout_ms;                 /* the last poll's */
-    bool listening;                 /* the last poll's */
+    int timeout_ms;                           /* the last poll's */
+    bool listening;                           /* the last poll's */
 
     int signals[2]; /* a pipe in place of the signalfd */
     unsigned signals_due;
@@ -201,7 +201,8 @@ static inline char disk_letter(const struct disk *d, int fd, char letter)
 static inline uint32_t disk_inode(struct disk *d)
 {
     uint32_t i = 0;
-    while (i < d->inodes && (d->inode[i].opened || i + 1 == d->journal || i + 1 == d->fresh || i + 1 == d->kept_journal))
+    while (i < d->inodes &&
+           (d->inode[i].opened || i + 1 == d->journal || i + 1 == d->fresh || i + 1 == d->kept_journal))
         i++;
     EXPECT(i < INODES);
     if (i == d->inodes)
@@ -600,10 +601,25 @@ static inline int64_t fake_wall_s(void *world)
 }
 
 static const struct nascar_sys fake_calls = {
-    .poll = fake_poll, .accept = fake_accept, .read = fake_read, .write = fake_write, .close = fake_close,
-    .log = fake_log, .append = fake_append, .entropy = fake_entropy, .mono_ms = fake_mono_ms, .wall_s = fake_wall_s,
-    .open = fake_open, .load = fake_load, .unload = fake_unload, .truncate = fake_truncate, .sync = fake_sync,
-    .rename = fake_rename, .sync_folder = fake_sync_folder, .remove = fake_remove, .helper = fake_start_helper,
+    .poll = fake_poll,
+    .accept = fake_accept,
+    .read = fake_read,
+    .write = fake_write,
+    .close = fake_close,
+    .log = fake_log,
+    .append = fake_append,
+    .entropy = fake_entropy,
+    .mono_ms = fake_mono_ms,
+    .wall_s = fake_wall_s,
+    .open = fake_open,
+    .load = fake_load,
+    .unload = fake_unload,
+    .truncate = fake_truncate,
+    .sync = fake_sync,
+    .rename = fake_rename,
+    .sync_folder = fake_sync_folder,
+    .remove = fake_remove,
+    .helper = fake_start_helper,
 };
 
 static inline void disk_free(struct disk *d)
@@ -706,7 +722,11 @@ static inline struct machine *machine_new(const char *const *arguments)
     return m;
 }
 
-#define ARGUMENTS(...) (const char *const[]){"--max-accounts", "64", "--max-clients", "16", "--rate", "0", __VA_ARGS__, NULL}
+#define ARGUMENTS(...) \
+    (const char *const[]) \
+    { \
+        "--max-accounts", "64", "--max-clients", "16", "--rate", "0", __VA_ARGS__, NULL \
+    }
 #define MACHINE(...) machine_new(ARGUMENTS(__VA_ARGS__))
 
 /* What holds between two turns. */

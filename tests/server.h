@@ -78,7 +78,7 @@ static struct server servers[SERVERS];
 static size_t server_count;
 static struct seat seats[SEATS];
 static size_t seat_count;
-static char folder[64];  /* of this case; removed after it */
+static char folder[64]; /* of this case; removed after it */
 static unsigned file_count;
 static char *sent; /* all that the consoles sent, if kept */
 static size_t sent_bytes;
@@ -129,11 +129,10 @@ __attribute__((format(printf, 1, 2), noreturn)) static inline void fail(const ch
     _exit(1);
 }
 
-#define EXPECT(condition)                                        \
-    do {                                                         \
-        if (!(condition)) {                                      \
-            fail("line %d: %s", __LINE__, #condition);           \
-        }                                                        \
+#define EXPECT(condition) \
+    do { \
+        if (!(condition)) \
+            fail("line %d: %s", __LINE__, #condition); \
     } while (0)
 
 __attribute__((format(printf, 1, 2))) static inline void note(const char *format, ...)
@@ -146,22 +145,19 @@ __attribute__((format(printf, 1, 2))) static inline void note(const char *format
 }
 
 /* Lets the consoles go on until the condition holds; fails if it does not. */
-#define UNTIL(ms, condition)                                                             \
-    do {                                                                                 \
-        for (uint64_t end_ms = now_ms() + (ms); !(condition); pump(20)) {                \
-            if (now_ms() > end_ms) {                                                     \
+#define UNTIL(ms, condition) \
+    do { \
+        for (uint64_t end_ms = now_ms() + (ms); !(condition); pump(20)) \
+            if (now_ms() > end_ms) \
                 fail("line %d: not within %u ms: %s", __LINE__, (unsigned)(ms), #condition); \
-            }                                                                            \
-        }                                                                                \
     } while (0)
 
 static inline void pump(int timeout_ms);
 
 static inline void run_for(uint32_t ms)
 {
-    for (uint64_t end = now_ms() + ms, now; (now = now_ms()) < end;) {
+    for (uint64_t end = now_ms() + ms, now; (now = now_ms()) < end;)
         pump(end - now < 20 ? (int)(end - now) : 20);
-    }
 }
 
 /* ---- The server as a process --------------------------------------------- */
@@ -173,21 +169,18 @@ static inline const char *contents(FILE *file)
     static size_t room;
     struct stat status;
     size_t size = 0;
-    if (fstat(fileno(file), &status) != 0) {
+    if (fstat(fileno(file), &status) != 0)
         return "";
-    }
     if ((size_t)status.st_size + 1 > room) {
         room = (size_t)status.st_size * 2 + 4096;
         text = realloc(text, room);
-        if (text == NULL) {
+        if (text == NULL)
             abort();
-        }
     }
     while (size + 1 < room) { /* pread: the writer's position is the same one */
         ssize_t n = pread(fileno(file), text + size, room - 1 - size, (off_t)size);
-        if (n <= 0) {
+        if (n <= 0)
             break;
-        }
         size += (size_t)n;
     }
     text[size] = '\0';
@@ -200,8 +193,8 @@ static inline void keep_log_ends(void)
         const char *text = contents(servers[i].log);
         size_t used = strlen(result->log), size = strlen(text);
         const char *end = size > 1500 ? text + size - 1500 : text;
-        (void)snprintf(result->log + used, sizeof result->log - used, "[server %zu] %s%s\n", i,
-                       end > text ? "..." : "", end);
+        (void)snprintf(result->log + used, sizeof result->log - used, "[server %zu] %s%s\n", i, end > text ? "..." : "",
+                       end);
     }
 }
 
@@ -213,9 +206,8 @@ static inline size_t log_lines(const struct server *s, const char *part, const c
     while (*line != '\0') {
         size_t size = strcspn(line, "\n");
         if (memmem(line, size, part, strlen(part)) != NULL &&
-            (other == NULL || memmem(line, size, other, strlen(other)) != NULL)) {
+            (other == NULL || memmem(line, size, other, strlen(other)) != NULL))
             count++;
-        }
         line += size + (line[size] == '\n');
     }
     return count;
@@ -228,28 +220,25 @@ static inline bool logged(const struct server *s, const char *part)
 
 /* What becomes the server: dies with us, has nothing but its own streams. `in`:
  * -1 is nothing to read. */
-__attribute__((noreturn)) static inline void become_server(const char *const *arguments, int in, int out,
-                                                           int err, rlim_t files)
+__attribute__((noreturn)) static inline void become_server(const char *const *arguments, int in, int out, int err,
+                                                           rlim_t files)
 {
     char *copy[ARGUMENTS];
     size_t count = 0;
     struct rlimit limit = {files, files};
     int nothing = open("/dev/null", O_RDWR);
-    for (; arguments[count] != NULL && count + 1 < ARGUMENTS; count++) {
+    for (; arguments[count] != NULL && count + 1 < ARGUMENTS; count++)
         copy[count] = strdup(arguments[count]);
-    }
     copy[count] = NULL;
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0); /* strace may look on */
     (void)dup2(in < 0 ? nothing : in, STDIN_FILENO);
     (void)dup2(out, STDOUT_FILENO);
     (void)dup2(err, STDERR_FILENO);
-    for (int fd = 3; fd < 1024; fd++) {
+    for (int fd = 3; fd < 1024; fd++)
         (void)close(fd);
-    }
-    if (files > 0) {
+    if (files > 0)
         (void)setrlimit(RLIMIT_NOFILE, &limit);
-    }
     /* The search for leaks takes files. */
     (void)setenv("ASAN_OPTIONS", files > 0 ? "detect_leaks=0" : "print_legend=0:allow_addr2line=1", 0);
     (void)setenv("UBSAN_OPTIONS", "print_stacktrace=1", 0);
@@ -263,12 +252,10 @@ static inline int wait_exit(pid_t pid, uint64_t ms)
 {
     int status = 0;
     for (uint64_t end = now_ms() + ms;; sleep_ms(2)) {
-        if (waitpid(pid, &status, WNOHANG) == pid) {
+        if (waitpid(pid, &status, WNOHANG) == pid)
             return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-        }
-        if (now_ms() > end) {
+        if (now_ms() > end)
             return -2;
-        }
     }
 }
 
@@ -278,9 +265,8 @@ static inline uint16_t port_of(const char *line, const char *name)
     unsigned port = 0;
     (void)snprintf(key, sizeof key, " %s=127.0.0.1:", name);
     const char *at = strstr(line, key);
-    if (at == NULL || sscanf(at + strlen(key), "%u", &port) != 1 || port == 0 || port > 65535) {
+    if (at == NULL || sscanf(at + strlen(key), "%u", &port) != 1 || port == 0 || port > 65535)
         fail("no %s port in the line `%s`", name, line);
-    }
     return (uint16_t)port;
 }
 
@@ -293,31 +279,28 @@ static inline void launch(struct server *s, const char *const *extra, rlim_t fil
     char recording[512];
     int out[2];
     size_t count = 0, got = 0;
-    while (arguments[count] != NULL) {
+    while (arguments[count] != NULL)
         count++;
-    }
     if (recordings != NULL) {
-        (void)snprintf(recording, sizeof recording, "%s/%ld-%zu.rec", recordings, (long)getpid(), (size_t)(s - servers));
+        (void)snprintf(recording, sizeof recording, "%s/%ld-%zu.rec", recordings, (long)getpid(),
+                       (size_t)(s - servers));
         arguments[count++] = "--record";
         arguments[count++] = recording;
     }
-    for (; *extra != NULL && count + 1 < ARGUMENTS; extra++) {
+    for (; *extra != NULL && count + 1 < ARGUMENTS; extra++)
         arguments[count++] = *extra;
-    }
     EXPECT(pipe2(out, O_CLOEXEC) == 0);
     s->pid = fork();
     EXPECT(s->pid >= 0);
-    if (s->pid == 0) {
+    if (s->pid == 0)
         become_server(arguments, -1, out[1], s->err, files);
-    }
     (void)close(out[1]);
     memset(s->ready, 0, sizeof s->ready);
     while (got + 1 < sizeof s->ready && memchr(s->ready, '\n', got) == NULL) {
         struct pollfd readable = {.fd = out[0], .events = POLLIN};
         ssize_t n = poll(&readable, 1, 5000) == 1 ? read(out[0], s->ready + got, sizeof s->ready - 1 - got) : 0;
-        if (n <= 0) {
+        if (n <= 0)
             fail("the server is not ready");
-        }
         got += (size_t)n;
     }
     (void)close(out[0]);
@@ -371,12 +354,10 @@ static inline uint64_t stop(struct server *s, int signal_number)
     EXPECT(s->pid > 0);
     (void)kill(s->pid, signal_number);
     int status = wait_exit(s->pid, 5000);
-    if (status != -2) {
+    if (status != -2)
         s->pid = 0;
-    }
-    if (status != 0) {
+    if (status != 0)
         fail("the server %s", status == -2 ? "does not stop" : status == -1 ? "died" : "ended with an error");
-    }
     uint64_t took = now_ms() - began;
     while (!logged(s, "event=stop")) { /* it may come through a pipe */
         EXPECT(now_ms() < began + took + 1000);
@@ -398,14 +379,12 @@ static inline const struct outcome *outcome_of(const char *const *extra)
     size_t count = 1;
     FILE *out = tmpfile(), *err = tmpfile();
     EXPECT(out != NULL && err != NULL);
-    for (; *extra != NULL && count + 1 < ARGUMENTS; extra++) {
+    for (; *extra != NULL && count + 1 < ARGUMENTS; extra++)
         arguments[count++] = *extra;
-    }
     pid_t pid = fork();
     EXPECT(pid >= 0);
-    if (pid == 0) {
+    if (pid == 0)
         become_server(arguments, -1, fileno(out), fileno(err), 0);
-    }
     o.status = wait_exit(pid, 3000);
     if (o.status == -2) {
         (void)kill(pid, SIGKILL);
@@ -430,23 +409,19 @@ static inline void for_tree(pid_t pid, void each(pid_t pid, void *sum), void *su
     each(pid, sum);
     while (all != NULL && (entry = readdir(all)) != NULL) {
         int child = atoi(entry->d_name), parent = 0;
-        if (child <= 0) {
+        if (child <= 0)
             continue;
-        }
         (void)snprintf(path, sizeof path, "/proc/%d/stat", child);
         FILE *file = fopen(path, "r");
-        if (file == NULL) {
+        if (file == NULL)
             continue;
-        }
         const char *end = fgets(text, sizeof text, file) != NULL ? strrchr(text, ')') : NULL;
-        if (end != NULL && sscanf(end, ") %*c %d", &parent) == 1 && parent == (int)pid) {
+        if (end != NULL && sscanf(end, ") %*c %d", &parent) == 1 && parent == (int)pid)
             each((pid_t)child, sum);
-        }
         (void)fclose(file);
     }
-    if (all != NULL) {
+    if (all != NULL)
         (void)closedir(all);
-    }
 }
 
 static inline void add_cpu(pid_t pid, void *sum)
@@ -455,13 +430,11 @@ static inline void add_cpu(pid_t pid, void *sum)
     unsigned long user = 0, kernel = 0;
     (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     FILE *file = fopen(path, "r");
-    if (file == NULL) {
+    if (file == NULL)
         return;
-    }
     const char *end = fgets(text, sizeof text, file) != NULL ? strrchr(text, ')') : NULL;
-    if (end != NULL && sscanf(end, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &kernel) == 2) {
+    if (end != NULL && sscanf(end, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &kernel) == 2)
         *(uint64_t *)sum += (uint64_t)(user + kernel) * 1000 / (uint64_t)sysconf(_SC_CLK_TCK);
-    }
     (void)fclose(file);
 }
 
@@ -484,16 +457,13 @@ static inline void add_memory(pid_t pid, void *sum)
     unsigned long kib;
     (void)snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)pid);
     FILE *file = fopen(path, "r");
-    if (file == NULL) {
+    if (file == NULL)
         return;
-    }
-    while (fgets(line, sizeof line, file) != NULL) {
-        if (sscanf(line, "Rss: %lu", &kib) == 1) {
+    while (fgets(line, sizeof line, file) != NULL)
+        if (sscanf(line, "Rss: %lu", &kib) == 1)
             m->rss_kib += kib;
-        } else if (sscanf(line, "Pss: %lu", &kib) == 1) {
+        else if (sscanf(line, "Pss: %lu", &kib) == 1)
             m->pss_kib += kib;
-        }
-    }
     (void)fclose(file);
 }
 
@@ -532,13 +502,11 @@ static inline int connect_to(uint16_t port, uint32_t from, int receive_bytes)
     own.sin_addr.s_addr = htonl(from);
     if (fd >= 0) {
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        if (receive_bytes > 0) {
+        if (receive_bytes > 0)
             (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof receive_bytes);
-        }
         if ((from == 0 || bind(fd, (const struct sockaddr *)&own, sizeof own) == 0) &&
-            connect(fd, (const struct sockaddr *)&to, sizeof to) == 0) {
+            connect(fd, (const struct sockaddr *)&to, sizeof to) == 0)
             return fd;
-        }
         (void)close(fd);
     }
     return -1;
@@ -569,13 +537,11 @@ static inline bool raw_read(int fd, uint8_t *bytes, size_t size, uint64_t ms)
     while (size > 0) {
         struct pollfd readable = {.fd = fd, .events = POLLIN};
         uint64_t now = now_ms();
-        if (now >= end || poll(&readable, 1, (int)(end - now)) != 1) {
+        if (now >= end || poll(&readable, 1, (int)(end - now)) != 1)
             return false;
-        }
         ssize_t n = recv(fd, bytes, size, 0);
-        if (n <= 0) {
+        if (n <= 0)
             return false;
-        }
         bytes += n;
         size -= (size_t)n;
     }
@@ -586,9 +552,8 @@ static inline bool raw_read(int fd, uint8_t *bytes, size_t size, uint64_t ms)
 static inline bool raw_frame(int fd, char kind[5], char payload[CONSOLE_FRAME_BYTES], uint64_t ms)
 {
     uint8_t header[CONSOLE_HEADER_BYTES];
-    if (!raw_read(fd, header, sizeof header, ms)) {
+    if (!raw_read(fd, header, sizeof header, ms))
         return false;
-    }
     raw_code = (uint32_t)header[4] << 24 | (uint32_t)header[5] << 16 | (uint32_t)header[6] << 8 | header[7];
     uint32_t length = (uint32_t)header[8] << 24 | (uint32_t)header[9] << 16 | (uint32_t)header[10] << 8 | header[11];
     EXPECT(length >= CONSOLE_HEADER_BYTES && length < CONSOLE_FRAME_BYTES);
@@ -605,11 +570,9 @@ static inline bool raw_asks(int fd, const char *kind, const char *request, const
 {
     char got[5], payload[CONSOLE_FRAME_BYTES];
     raw_send(fd, kind, request);
-    while (raw_frame(fd, got, payload, ms)) {
-        if (strcmp(got, kind) == 0) {
+    while (raw_frame(fd, got, payload, ms))
+        if (strcmp(got, kind) == 0)
             return strstr(payload, part) != NULL;
-        }
-    }
     return false;
 }
 
@@ -623,16 +586,13 @@ static inline enum ending raw_end(int fd, uint64_t ms, size_t *bytes)
     for (;;) {
         struct pollfd readable = {.fd = fd, .events = POLLIN};
         uint64_t now = now_ms();
-        if (now >= end || poll(&readable, 1, (int)(end - now)) != 1) {
+        if (now >= end || poll(&readable, 1, (int)(end - now)) != 1)
             return OPEN;
-        }
         ssize_t n = recv(fd, waste, sizeof waste, 0);
-        if (n <= 0) {
+        if (n <= 0)
             return n == 0 ? ENDED : RESET;
-        }
-        if (bytes != NULL) {
+        if (bytes != NULL)
             *bytes += (size_t)n;
-        }
     }
 }
 
@@ -654,23 +614,20 @@ static inline struct seat *seat_new(const struct server *s, uint32_t ip)
     seat->ip = ip;
     seat->console = console_new((uint32_t)seat_count * 2654435761u + 1);
     console_tick(seat->console, now_ms());
-    for (size_t i = 0; i < CONSOLE_LINKS; i++) {
+    for (size_t i = 0; i < CONSOLE_LINKS; i++)
         seat->fd[i] = -1;
-    }
     seat_count++;
     return seat;
 }
 
 static inline void keep_sent(const uint8_t *bytes, size_t size)
 {
-    if (!keeps_sent) {
+    if (!keeps_sent)
         return;
-    }
     sent = realloc(sent, sent_bytes + size + 1);
     EXPECT(sent != NULL);
-    for (size_t i = 0; i < size; i++) { /* so that it is one text */
+    for (size_t i = 0; i < size; i++) /* so that it is one text */
         sent[sent_bytes++] = bytes[i] == 0 ? '\n' : (char)bytes[i];
-    }
     sent[sent_bytes] = '\0';
 }
 
@@ -688,13 +645,11 @@ static inline void link_open(struct seat *seat, enum console_link link, uint32_t
         address = LOCALHOST;
         port = seat->server->port[DIRECTORY];
     }
-    if (address != LOCALHOST) {
+    if (address != LOCALHOST)
         fail("%s is sent to the address %lx", seat->console->name, (unsigned long)address);
-    }
     seat->fd[link] = connect_to(port, seat->ip, seat->receive_bytes);
-    if (seat->fd[link] < 0) {
+    if (seat->fd[link] < 0)
         fail("%s cannot connect to port %u: %s", seat->console->name, (unsigned)port, strerror(errno));
-    }
     console_link_opened(seat->console, link);
 }
 
@@ -704,17 +659,15 @@ static inline void link_step(struct seat *seat, enum console_link link)
     struct console *c = seat->console;
     uint32_t address = 0;
     uint16_t port = 0;
-    if (seat->fd[link] < 0 && console_wants(c, link, &address, &port)) {
+    if (seat->fd[link] < 0 && console_wants(c, link, &address, &port))
         link_open(seat, link, address, port);
-    }
     while (seat->fd[link] >= 0 && console_waiting(c, link) > 0) {
         const uint8_t *bytes = c->link[link].out;
         uint8_t waste[4096];
         size_t size = c->link[link].out_bytes < sizeof waste ? c->link[link].out_bytes : sizeof waste;
         ssize_t n = send(seat->fd[link], bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
             break;
-        }
         if (n < 0) {
             link_over(seat, link);
             return;
@@ -722,9 +675,8 @@ static inline void link_step(struct seat *seat, enum console_link link)
         keep_sent(bytes, (size_t)n);
         (void)console_take(c, link, waste, (size_t)n);
     }
-    if (seat->fd[link] >= 0 && console_hangs_up(c, link) && console_waiting(c, link) == 0) {
+    if (seat->fd[link] >= 0 && console_hangs_up(c, link) && console_waiting(c, link) == 0)
         link_over(seat, link);
-    }
 }
 
 static inline void link_read(struct seat *seat, enum console_link link)
@@ -732,9 +684,8 @@ static inline void link_read(struct seat *seat, enum console_link link)
     uint8_t bytes[16384];
     while (seat->fd[link] >= 0) {
         ssize_t n = recv(seat->fd[link], bytes, sizeof bytes, MSG_DONTWAIT);
-        if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;
-        }
         if (n <= 0) {
             link_over(seat, link);
             return;
@@ -760,9 +711,8 @@ static inline void pump(int timeout_ms)
             enum console_link link = (enum console_link)k;
             link_step(seat, link);
             short events = seat->deaf && link == CONSOLE_LOBBY ? 0 : POLLIN;
-            if (console_waiting(seat->console, link) > 0) {
+            if (console_waiting(seat->console, link) > 0)
                 events = (short)(events | POLLOUT);
-            }
             if (seat->fd[link] >= 0) {
                 whose[count].seat = seat;
                 whose[count].link = link;
@@ -771,17 +721,14 @@ static inline void pump(int timeout_ms)
         }
     }
     if (poll(polled, count, timeout_ms) > 0) {
-        for (nfds_t i = 0; i < count; i++) {
-            if (polled[i].revents & (POLLIN | POLLHUP | POLLERR) && polled[i].events & POLLIN) {
+        for (nfds_t i = 0; i < count; i++)
+            if (polled[i].revents & (POLLIN | POLLHUP | POLLERR) && polled[i].events & POLLIN)
                 link_read(whose[i].seat, whose[i].link);
-            }
-        }
     }
     for (size_t i = 0; i < seat_count; i++) {
         const struct console *c = seats[i].console;
-        if (c->misled[0] != '\0') {
+        if (c->misled[0] != '\0')
             fail("%s is misled: %s", c->name, c->misled);
-        }
     }
 }
 
@@ -836,7 +783,10 @@ struct test_case {
     bool beside; /* runs beside the others from the start */
 };
 
-#define CASE(name, deadline_s, beside) {#name, name, deadline_s, beside}
+#define CASE(name, deadline_s, beside) \
+    { \
+#name, name, deadline_s, beside \
+    }
 
 struct running {
     pid_t pid; /* 0: not started or over */
@@ -864,12 +814,10 @@ static inline void remove_tree(const char *path)
 static inline void stop_servers(void)
 {
     for (size_t i = 0; i < server_count; i++) {
-        if (servers[i].pid > 0) {
+        if (servers[i].pid > 0)
             (void)stop(&servers[i], SIGTERM);
-        }
-        if (logged(&servers[i], "runtime error:") || logged(&servers[i], "ERROR: AddressSanitizer")) {
+        if (logged(&servers[i], "runtime error:") || logged(&servers[i], "ERROR: AddressSanitizer"))
             fail("a sanitizer has something to say");
-        }
     }
 }
 
@@ -877,13 +825,11 @@ static inline void begin(const struct test_case *test, struct running *r)
 {
     r->began_ms = now_ms();
     r->result = mmap(NULL, sizeof *r->result, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (r->result == MAP_FAILED) {
+    if (r->result == MAP_FAILED)
         abort();
-    }
     (void)snprintf(r->folder, sizeof r->folder, "/tmp/nascar-test-XXXXXX");
-    if (mkdtemp(r->folder) == NULL) {
+    if (mkdtemp(r->folder) == NULL)
         abort();
-    }
     (void)fflush(stdout);
     r->pid = fork();
     if (r->pid == 0) {
@@ -891,9 +837,8 @@ static inline void begin(const struct test_case *test, struct running *r)
         result = r->result;
         memcpy(folder, r->folder, sizeof folder);
         test->run();
-        if (before_stop != NULL) {
+        if (before_stop != NULL)
             before_stop();
-        }
         stop_servers();
         clean_up();
         _exit(0);
@@ -907,9 +852,8 @@ static inline void finish(const struct test_case *test, struct running *r, unsig
     uint64_t took_ms = now_ms() - r->began_ms;
     bool late = took_ms > test->deadline_s * UINT64_C(1000) * (instrumented ? 3 : 1);
     if (r->pid > 0 && waitpid(r->pid, &status, WNOHANG) != r->pid) {
-        if (!late) {
+        if (!late)
             return;
-        }
         (void)kill(r->pid, SIGKILL); /* its servers go with it */
         (void)waitpid(r->pid, &status, 0);
         (void)snprintf(r->result->why, sizeof r->result->why, "over its %u s", test->deadline_s);
@@ -937,11 +881,9 @@ static inline void reap_orphans(const struct running *running, size_t count)
 {
     siginfo_t info = {.si_pid = 0};
     while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0) {
-        for (size_t i = 0; i < count; i++) {
-            if (running[i].pid == info.si_pid) {
+        for (size_t i = 0; i < count; i++)
+            if (running[i].pid == info.si_pid)
                 return; /* a case that is over: finish() asks for it */
-            }
-        }
         (void)waitpid(info.si_pid, NULL, 0);
         info.si_pid = 0;
     }
@@ -978,13 +920,11 @@ static inline void kill_child(pid_t pid, void *sum)
 static inline unsigned processes_left(void)
 {
     unsigned left = 0;
-    for (uint64_t end = now_ms() + 3000; waitpid(-1, NULL, WNOHANG) >= 0 && now_ms() < end;) {
+    for (uint64_t end = now_ms() + 3000; waitpid(-1, NULL, WNOHANG) >= 0 && now_ms() < end;)
         sleep_ms(5);
-    }
     for_tree(getpid(), kill_child, &left);
-    if (left > 0) {
+    if (left > 0)
         (void)printf("FAILED: %u processes were left over\n", left);
-    }
     return left > 0;
 }
 
@@ -1009,17 +949,14 @@ static inline int run_cases(const struct test_case *cases, size_t count, size_t 
     emulated = strstr(binary, "qemu") != NULL;
     instrumented = emulated || strstr(binary, "asan") != NULL;
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
-    for (size_t i = 0; i < count; i++) {
-        if (cases[i].beside && chosen(&cases[i], part)) {
+    for (size_t i = 0; i < count; i++)
+        if (cases[i].beside && chosen(&cases[i], part))
             begin(&cases[i], &running[i]);
-        }
-    }
     for (size_t i = 0; i < count; i++) {
         if (!cases[i].beside && chosen(&cases[i], part)) {
             begin(&cases[i], &running[i]);
-            while (finish_all(cases, count, running, &passed, &failed, &any) >= at_once) {
+            while (finish_all(cases, count, running, &passed, &failed, &any) >= at_once)
                 sleep_ms(5);
-            }
         }
     }
     do {

@@ -24,7 +24,8 @@
 #if defined(__GNUC__)
 __attribute__((format(printf, 1, 2)))
 #endif
-_Noreturn static void sim_fail(const char *format, ...);
+_Noreturn static void
+sim_fail(const char *format, ...);
 #define FAIL(...) sim_fail(__VA_ARGS__)
 #define PEERS 1024
 #include "machine.h"
@@ -44,23 +45,70 @@ _Noreturn static void sim_fail(const char *format, ...);
 
 /* What a player does, and what goes wrong: each seed has its own weights. */
 enum deed {
-    DO_LOGIN, DO_SIGNUP, DO_OTHERS_ACCOUNT, DO_WRONG_PASSWORD, DO_MOVE, DO_CREATE, DO_CHAT, DO_TELL, DO_CHALLENGE,
-    DO_ANSWER, DO_CANCEL, DO_READY, DO_BACK, DO_RESULT, DO_FRIEND, DO_IGNORE, DO_UNFRIEND, DO_LETTER, DO_STATUS,
-    DO_LOOK, DO_LEADERBOARD, DO_NEWS, DO_ABUSE, DO_PASSWORD, DO_MAIL, DO_NEW_PERSONA, DO_DELETE_PERSONA,
-    DO_OTHER_PERSONA, DO_SEARCH, DO_WATCH, DO_PRESENCE, DO_BUDDY_LEAVES, DO_LEAVE, DO_OPERATOR,
-    NET_RESET, NET_VANISH, NET_STALL, NET_EMFILE, HELPER_LAZY, HELPER_DIES, HELPER_GONE,
-    DISK_BAD, DISK_ONCE, CRASH, CRASH_AT_CALL, STOP, RELOAD, COMPACT, WALL_JUMPS, MONO_JUMPS, WAIT, QUIET,
+    DO_LOGIN,
+    DO_SIGNUP,
+    DO_OTHERS_ACCOUNT,
+    DO_WRONG_PASSWORD,
+    DO_MOVE,
+    DO_CREATE,
+    DO_CHAT,
+    DO_TELL,
+    DO_CHALLENGE,
+    DO_ANSWER,
+    DO_CANCEL,
+    DO_READY,
+    DO_BACK,
+    DO_RESULT,
+    DO_FRIEND,
+    DO_IGNORE,
+    DO_UNFRIEND,
+    DO_LETTER,
+    DO_STATUS,
+    DO_LOOK,
+    DO_LEADERBOARD,
+    DO_NEWS,
+    DO_ABUSE,
+    DO_PASSWORD,
+    DO_MAIL,
+    DO_NEW_PERSONA,
+    DO_DELETE_PERSONA,
+    DO_OTHER_PERSONA,
+    DO_SEARCH,
+    DO_WATCH,
+    DO_PRESENCE,
+    DO_BUDDY_LEAVES,
+    DO_LEAVE,
+    DO_OPERATOR,
+    NET_RESET,
+    NET_VANISH,
+    NET_STALL,
+    NET_EMFILE,
+    HELPER_LAZY,
+    HELPER_DIES,
+    HELPER_GONE,
+    DISK_BAD,
+    DISK_ONCE,
+    CRASH,
+    CRASH_AT_CALL,
+    STOP,
+    RELOAD,
+    COMPACT,
+    WALL_JUMPS,
+    MONO_JUMPS,
+    WAIT,
+    QUIET,
     DEEDS
 };
 
 static const char *const deed_names[DEEDS] = {
-    "login", "signup", "others_account", "wrong_password", "move", "create", "chat", "tell", "challenge",
-    "answer", "cancel", "ready", "back", "result", "friend", "ignore", "unfriend", "letter", "status",
-    "look", "leaderboard", "news", "abuse", "password", "mail", "new_persona", "delete_persona",
-    "other_persona", "search", "watch", "presence", "buddy_leaves", "leave", "operator",
-    "reset", "vanish", "stall", "emfile", "helper_lazy", "helper_dies", "helper_gone",
-    "disk_bad", "disk_once", "crash", "crash_at_call", "stop", "reload", "compact", "wall_jumps", "mono_jumps",
-    "wait", "quiet",
+    "login",      "signup",    "others_account", "wrong_password", "move",        "create",         "chat",
+    "tell",       "challenge", "answer",         "cancel",         "ready",       "back",           "result",
+    "friend",     "ignore",    "unfriend",       "letter",         "status",      "look",           "leaderboard",
+    "news",       "abuse",     "password",       "mail",           "new_persona", "delete_persona", "other_persona",
+    "search",     "watch",     "presence",       "buddy_leaves",   "leave",       "operator",       "reset",
+    "vanish",     "stall",     "emfile",         "helper_lazy",    "helper_dies", "helper_gone",    "disk_bad",
+    "disk_once",  "crash",     "crash_at_call",  "stop",           "reload",      "compact",        "wall_jumps",
+    "mono_jumps", "wait",      "quiet",
 };
 
 struct bytes {
@@ -85,7 +133,7 @@ struct asked {
     char password[17];
     uint32_t troubles; /* the count of what could go wrong, then */
     uint32_t step;
-    bool firm;         /* it must not be refused for the name or password */
+    bool firm; /* it must not be refused for the name or password */
 };
 
 /* What passes on a connection, as the ledger sees it. */
@@ -116,12 +164,12 @@ struct kept_persona {
     bool unsure;
     uint32_t account;
     struct figures figures;
-    uint32_t results;       /* that were read, and may count or not */
+    uint32_t results; /* that were read, and may count or not */
     bool any_figures;
     uint8_t ticket[16];
     bool ticket_known;
     int64_t ticket_until_s;
-    uint32_t tickets;       /* that were asked for */
+    uint32_t tickets; /* that were asked for */
     uint32_t reports;
     uint32_t buddy_step; /* when it was last seen to have a buddy link */
 };
@@ -132,7 +180,7 @@ struct kept_letter {
     enum letter_state state;
     uint32_t from, to;
     uint32_t told, told_in, told_on, told_step; /* times; when, in which life of the server, on which wire */
-    bool broke; /* the link, in that moment: it may come again */
+    bool broke;                                 /* the link, in that moment: it may come again */
     int64_t sent_s;
     bool excused; /* its reader was deleted, or ignores its writer */
 };
@@ -160,7 +208,7 @@ static struct {
     const char *arguments[80];
     bool open_accounts, small_times, records, shares; /* shares: two consoles behind one address */
     uint32_t weight[DEEDS], weights;
-    uint32_t lives;   /* of the server */
+    uint32_t lives;    /* of the server */
     uint32_t troubles; /* with disk and helper, so far */
     uint32_t disk_bad_until, disk_one_in, helper_lazy_until, helper_gone_until, emfile_until;
     bool disk_once, quiet, starting;
@@ -185,8 +233,8 @@ static struct {
     uint64_t turns, steps, crashes, checkpoints; /* checkpoints: of recordings that ran again */
 } tally;
 
-static bool tells_all;  /* each event, not only the last ones */
-static int complaints;  /* a file that takes what a start complains of */
+static bool tells_all;         /* each event, not only the last ones */
+static int complaints;         /* a file that takes what a start complains of */
 static const char *recordings; /* a folder for them, or NULL */
 
 /* ---- Chance, events, failure --------------------------------------------------- */
@@ -219,7 +267,8 @@ static uint64_t hash_more(uint64_t hash, const void *bytes, size_t size)
 #if defined(__GNUC__)
 __attribute__((format(printf, 1, 2)))
 #endif
-static void event(const char *format, ...)
+static void
+event(const char *format, ...)
 {
     char *text = sim.event[sim.events++ % EVENTS];
     int n = snprintf(text, sizeof sim.event[0], "%5u %9llu ", sim.step, (unsigned long long)sim.ms);
@@ -625,7 +674,8 @@ static void on_answer(struct wire *w, const char *kind, uint32_t code, const cha
         sim.race[q.race].asked--;
         for (int k = 0; k < 2; k++)
             if (sim.race[q.race].persona[k] != NONE)
-                sim.persona[sim.race[q.race].persona[k]].results -= sim.persona[sim.race[q.race].persona[k]].results > 0;
+                sim.persona[sim.race[q.race].persona[k]].results -=
+                    sim.persona[sim.race[q.race].persona[k]].results > 0;
     } else if (strcmp(kind, "rept") == 0 && p && code == 0) {
         p->reports++;
     } else if (strcmp(kind, "AUTH") == 0 && p && code == 0) {
@@ -668,7 +718,8 @@ static void wire_broke(uint32_t on)
     sim.wire[on].closed = true;
     for (uint32_t i = 0; i < sim.letters; i++) {
         struct kept_letter *l = &sim.letter[i];
-        l->broke = l->broke || (l->told > 0 && l->told_in == sim.lives && l->told_on == on && sim.step <= l->told_step + 2);
+        l->broke =
+            l->broke || (l->told > 0 && l->told_in == sim.lives && l->told_on == on && sim.step <= l->told_step + 2);
     }
 }
 
@@ -779,7 +830,8 @@ static void compare_accounts(void)
                     memcpy(a->password, a->maybe[k], sizeof a->password);
             }
             if (!good && a->maybes < MAYBES)
-                FAIL("the password of %s is lost: %s, not %s nor one of %zu", name_of(i), account->hash, a->password, a->maybes);
+                FAIL("the password of %s is lost: %s, not %s nor one of %zu", name_of(i), account->hash, a->password,
+                     a->maybes);
             a->known = good;
         }
         a->maybes = 0;
@@ -1347,9 +1399,7 @@ static void act_inside(struct actor *a, uint32_t own, enum deed deed)
     uint32_t account = number_of(c->name);
     bool buddy = c->buddy_in && c->link[CONSOLE_BUDDY].open;
     switch (deed) {
-    case DO_MOVE:
-        console_move(c, any_room(), one_in(3) ? "sesame" : "");
-        break;
+    case DO_MOVE: console_move(c, any_room(), one_in(3) ? "sesame" : ""); break;
     case DO_CREATE:
         (void)snprintf(text, sizeof text, "C.r%u", any(4));
         console_create_room(c, text, one_in(3) ? "sesame" : "", "None", one_in(3) ? 2 : 50);
@@ -1358,15 +1408,9 @@ static void act_inside(struct actor *a, uint32_t own, enum deed deed)
         (void)snprintf(text, sizeof text, one_in(4) ? "a=b:c \"quoted\" 100%% N=x %u" : "line %u", any(1000));
         console_chat(c, text);
         break;
-    case DO_TELL:
-        console_tell(c, a_neighbour(c), "psst");
-        break;
-    case DO_CHALLENGE:
-        (void)console_challenge_player(c, a_neighbour(c), NULL);
-        break;
-    case DO_ANSWER:
-        console_answer(c, one_in(4) ? "DECL" : one_in(8) ? "BLOC" : "ACPT");
-        break;
+    case DO_TELL: console_tell(c, a_neighbour(c), "psst"); break;
+    case DO_CHALLENGE: (void)console_challenge_player(c, a_neighbour(c), NULL); break;
+    case DO_ANSWER: console_answer(c, one_in(4) ? "DECL" : one_in(8) ? "BLOC" : "ACPT"); break;
     case DO_CANCEL: /* behind ACPT a +ses may be on its way */
         if (c->challenge == CONSOLE_RECEIVED || c->challenge == CONSOLE_OFFERED)
             console_cancel(c);
@@ -1379,9 +1423,7 @@ static void act_inside(struct actor *a, uint32_t own, enum deed deed)
         if (c->challenge == CONSOLE_RACING)
             console_back_in_lobby(c);
         break;
-    case DO_RESULT:
-        act_result(c);
-        break;
+    case DO_RESULT: act_result(c); break;
     case DO_FRIEND:
     case DO_IGNORE:
         if (buddy)
@@ -1391,9 +1433,7 @@ static void act_inside(struct actor *a, uint32_t own, enum deed deed)
         if (buddy && c->friends.count > 0)
             console_drop_friend(c, c->friends.at[any((uint32_t)c->friends.count)].name, one_in(3));
         break;
-    case DO_LETTER:
-        act_letter(c);
-        break;
+    case DO_LETTER: act_letter(c); break;
     case DO_STATUS:
         (void)snprintf(text, sizeof text, "car %u \"%%=:\"", any(100));
         if (one_in(4))
@@ -1401,26 +1441,17 @@ static void act_inside(struct actor *a, uint32_t own, enum deed deed)
         if (!c->habits.peeks)
             console_status(c, text);
         break;
-    case DO_LOOK:
-        console_look(c, a_neighbour(c));
-        break;
-    case DO_LEADERBOARD:
-        console_leaderboard(c, 0, one_in(2) ? "" : c->persona, (int32_t)any(20));
-        break;
-    case DO_NEWS:
-        console_read_news(c);
-        break;
-    case DO_ABUSE:
-        console_report_abuse(c, a_neighbour(c));
-        break;
+    case DO_LOOK: console_look(c, a_neighbour(c)); break;
+    case DO_LEADERBOARD: console_leaderboard(c, 0, one_in(2) ? "" : c->persona, (int32_t)any(20)); break;
+    case DO_NEWS: console_read_news(c); break;
+    case DO_ABUSE: console_report_abuse(c, a_neighbour(c)); break;
     case DO_PASSWORD:
-        (void)snprintf(text, sizeof text, "PASS=\"%s\"\nCHNG=\"new %u\"\n", one_in(5) ? "wrong" : c->password, any(1000));
+        (void)snprintf(text, sizeof text, "PASS=\"%s\"\nCHNG=\"new %u\"\n", one_in(5) ? "wrong" : c->password,
+                       any(1000));
         if (account != NONE)
             console_request(c, CONSOLE_LOBBY, "edit", text);
         break;
-    case DO_MAIL:
-        console_request(c, CONSOLE_LOBBY, "edit", "MAIL=b%40example.org\nSPAM=YN\n");
-        break;
+    case DO_MAIL: console_request(c, CONSOLE_LOBBY, "edit", "MAIL=b%40example.org\nSPAM=YN\n"); break;
     case DO_NEW_PERSONA:
         (void)snprintf(text, sizeof text, "PERS=%s\n", name_of(one_in(2) ? 2 * ACTORS + own : any_persona()));
         if (console_awaits(c, CONSOLE_LOBBY) == 0) /* it goes on with pers */
@@ -1443,7 +1474,8 @@ static void act_inside(struct actor *a, uint32_t own, enum deed deed)
         break;
     case DO_PRESENCE:
         if (buddy)
-            console_request(c, CONSOLE_BUDDY, "PSET", one_in(2) ? "SHOW=AWAY\nSTAT=x\nPROD=y\n" : "SHOW=CHAT\nSTAT=\nPROD=z\n");
+            console_request(c, CONSOLE_BUDDY, "PSET",
+                            one_in(2) ? "SHOW=AWAY\nSTAT=x\nPROD=y\n" : "SHOW=CHAT\nSTAT=\nPROD=z\n");
         break;
     case DO_BUDDY_LEAVES:
         if (buddy && one_in(3)) {
@@ -1453,8 +1485,7 @@ static void act_inside(struct actor *a, uint32_t own, enum deed deed)
             console_link_closed(c, CONSOLE_BUDDY);
         }
         break;
-    default:
-        break;
+    default: break;
     }
 }
 
@@ -1532,58 +1563,36 @@ static void go_wrong(enum deed deed)
         event("%s", deed_names[deed]);
     switch (deed) {
     case NET_RESET:
-    case NET_VANISH:
-        lose_links(a, deed == NET_RESET);
-        break;
+    case NET_VANISH: lose_links(a, deed == NET_RESET); break;
     case NET_STALL:
         a->stalled_until_ms = sim.ms + any(one_in(4) ? 50000 : 3000);
         for (int i = 0; i < CONSOLE_LINKS; i++)
             if (a->link[i])
                 a->link[i]->window = any(3000);
         break;
-    case NET_EMFILE:
-        sim.emfile_until = sim.step + any(30);
-        break;
-    case HELPER_LAZY:
-        sim.helper_lazy_until = sim.step + any(60);
-        break;
+    case NET_EMFILE: sim.emfile_until = sim.step + any(30); break;
+    case HELPER_LAZY: sim.helper_lazy_until = sim.step + any(60); break;
     case HELPER_DIES:
         m->helper.dies_of = 1 + any(4);
         sim.troubles++;
         break;
-    case HELPER_GONE:
-        sim.helper_gone_until = sim.step + any(40);
-        break;
+    case HELPER_GONE: sim.helper_gone_until = sim.step + any(40); break;
     case DISK_BAD:
         sim.disk_bad_until = sim.step + any(60);
         sim.disk_one_in = 1 + any(6);
         break;
-    case DISK_ONCE:
-        sim.disk_once = true;
-        break;
-    case CRASH:
-        longjmp(sim.crashed, 1);
-    case CRASH_AT_CALL:
-        sim.crash_in = 1 + any(8);
-        break;
-    case STOP:
-        stop();
-        break;
-    case RELOAD:
-        signal_machine(m, SIGHUP);
-        break;
+    case DISK_ONCE: sim.disk_once = true; break;
+    case CRASH: longjmp(sim.crashed, 1);
+    case CRASH_AT_CALL: sim.crash_in = 1 + any(8); break;
+    case STOP: stop(); break;
+    case RELOAD: signal_machine(m, SIGHUP); break;
     case COMPACT: /* as if the journal had grown too large */
         if (m->shell.compaction.file.fd < 0 && m->shell.journal.fd >= 0)
             compaction_begin(&m->shell);
         break;
-    case WALL_JUMPS:
-        jump_wall();
-        break;
-    case MONO_JUMPS:
-        jump_mono();
-        break;
-    default:
-        break;
+    case WALL_JUMPS: jump_wall(); break;
+    case MONO_JUMPS: jump_mono(); break;
+    default: break;
     }
 }
 
@@ -1980,12 +1989,11 @@ static void run_seed(const char *seed, uint32_t steps)
         sim.actor[i].console->habits.endures = true;
         sim.actor[i].ip = 0xC6336401u + (sim.shares ? i / 2 : i);
     }
-    for (sim.step = 1; sim.step <= steps; sim.step++) {
+    for (sim.step = 1; sim.step <= steps; sim.step++)
         if (setjmp(sim.crashed) != 0)
             crash();
         else
             one_step();
-    }
     everyone_gets_through();
     tally.steps += steps;
     machine_gone(false);
@@ -2032,7 +2040,7 @@ int main(int count, char **arguments)
     const char *kept = NULL, *seed = NULL, *steps = NULL;
     double began = seconds_now(), seconds = 60;
     uint32_t seeds = 0;
-    for (int i = 1; i < count; i++) {
+    for (int i = 1; i < count; i++)
         if (strcmp(arguments[i], "--kept") == 0 && i + 1 < count)
             kept = arguments[++i];
         else if (strcmp(arguments[i], "--seconds") == 0 && i + 1 < count)
@@ -2045,7 +2053,6 @@ int main(int count, char **arguments)
             seed = arguments[i];
         else
             steps = arguments[i];
-    }
     (void)signal(SIGABRT, on_fatal);
     (void)signal(SIGSEGV, on_fatal);
     (void)signal(SIGFPE, on_fatal);
@@ -2064,7 +2071,8 @@ int main(int count, char **arguments)
         run_seed(text, USUAL_STEPS);
     }
     double spent = seconds_now() - began;
-    printf("sim: %u seeds, %llu steps, %llu turns, %llu crashes and stops, %llu checkpoints replayed, %.0f steps/s, 0 failed\n",
+    printf("sim: %u seeds, %llu steps, %llu turns, %llu crashes and stops, %llu checkpoints replayed, %.0f steps/s, 0 "
+           "failed\n",
            seeds, (unsigned long long)tally.steps, (unsigned long long)tally.turns, (unsigned long long)tally.crashes,
            (unsigned long long)tally.checkpoints, spent > 0 ? (double)tally.steps / spent : 0.0);
     return 0;

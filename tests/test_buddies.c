@@ -58,9 +58,8 @@ static void close_world(void)
 
 static void no_links(void)
 {
-    for (int i = 0; i < person_count; i++) {
+    for (int i = 0; i < person_count; i++)
         people[i].lobby = people[i].buddy = NULL;
-    }
 }
 
 static void restart(void)
@@ -171,14 +170,12 @@ static void crowd(const char *prefix, int count)
         char name[16], payload[32];
         (void)snprintf(name, sizeof name, "%s%02d", prefix, i);
         (void)snprintf(payload, sizeof payload, "PERS=%s\n", name);
-        if (i % 4 == 0) {
+        if (i % 4 == 0)
             r = authenticated(name);
-        } else {
+        else
             SUCCEEDS(raw_ask(r, "cper", payload));
-        }
-        if (i % 4 == 3 || i == count - 1) {
+        if (i % 4 == 3 || i == count - 1)
             raw_close(r);
-        }
     }
 }
 
@@ -187,8 +184,7 @@ static void crowd(const char *prefix, int count)
 static const struct got *change(struct person *p, const char *kind, const char *list, const char *user)
 {
     char payload[256];
-    (void)snprintf(payload, sizeof payload, "LRSC=cso\nID=101\nLIST=%s\nPRES=Y\nUSER=%s\nGROUP=\n",
-                   list, user);
+    (void)snprintf(payload, sizeof payload, "LRSC=cso\nID=101\nLIST=%s\nPRES=Y\nUSER=%s\nGROUP=\n", list, user);
     return raw_ask(p->buddy, kind, payload);
 }
 
@@ -248,16 +244,15 @@ static const char *rows_of(struct raw *r, int id)
     }
     ck_assert_int_eq(size, (int32_t)count);
     qsort(names, count, sizeof names[0], by_name);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         (void)snprintf(text + strlen(text), 64, "%s%.31s", i == 0 ? "" : " ", names[i]);
-    }
     return text;
 }
 
 /* Both rosters as they are now. */
-#define HAS(p, buddies, ignored)                           \
-    do {                                                   \
-        ask_rosters(p);                                    \
+#define HAS(p, buddies, ignored) \
+    do { \
+        ask_rosters(p); \
         ck_assert_str_eq(rows_of((p)->buddy, 1), buddies); \
         ck_assert_str_eq(rows_of((p)->buddy, 2), ignored); \
     } while (0)
@@ -285,17 +280,15 @@ static const char *sees(struct raw *r)
     world_settle(w);
     for (size_t i = 0; i < r->count; i++) {
         const struct got *g = r->frames[i];
-        if (strcmp(g->kind, "PGET") != 0 || g->code != 0) {
+        if (strcmp(g->kind, "PGET") != 0 || g->code != 0)
             continue;
-        }
         SAYS(g, "SHOW=*\nUSER=*\nPROD=*\nSTAT=*");
         ck_assert_int_eq(strncmp(got_payload(g), "SHOW=", 5), 0); /* before any free text */
-        if (strcmp(got_text(g, "SHOW"), "DISC") == 0) {
+        if (strcmp(got_text(g, "SHOW"), "DISC") == 0)
             SAYS(g, "SHOW=DISC\nUSER=*\nPROD=\nSTAT=");
-        }
         ck_assert_uint_lt(strlen(text), 8000);
-        (void)snprintf(text + strlen(text), 64, "%s%.15s=%.15s", text[0] == '\0' ? "" : " ",
-                       got_text(g, "USER"), got_text(g, "SHOW"));
+        (void)snprintf(text + strlen(text), 64, "%s%.15s=%.15s", text[0] == '\0' ? "" : " ", got_text(g, "USER"),
+                       got_text(g, "SHOW"));
     }
     return text;
 }
@@ -309,9 +302,8 @@ static const char *shown(struct raw *r, const char *name)
     world_settle(w);
     for (size_t i = 0; i < r->count; i++) {
         const struct got *g = r->frames[i];
-        if (strcmp(g->kind, "PGET") == 0 && g->code == 0 && strcmp(got_text(g, "USER"), name) == 0) {
+        if (strcmp(g->kind, "PGET") == 0 && g->code == 0 && strcmp(got_text(g, "USER"), name) == 0)
             (void)snprintf(text, 16, "%.15s", got_text(g, "SHOW"));
-        }
     }
     return text;
 }
@@ -322,9 +314,8 @@ static const struct got *letter(struct person *from, const char *to, const char 
 {
     char *payload = lobby_text();
     int size = snprintf(payload, 4096, "TYPE=C\nUSER=%s\nBODY=%s\n", to, body);
-    if (secs != NULL) {
+    if (secs != NULL)
         (void)snprintf(payload + size, 64, "SECS=%s\n", secs);
-    }
     return raw_ask(from->buddy, "SEND", payload);
 }
 
@@ -473,28 +464,24 @@ END_TEST
 START_TEST(a_ticket_lives_12_hours_across_restarts)
 {
     struct person *ann = player_only("Ann"), *bob = player_only("Bob");
-    if (_i % 2 == 1) {
+    if (_i % 2 == 1)
         restart();
-    } else {
+    else
         leave_lobby(ann); /* the lobby link's end does not end it */
-    }
     ck_assert_str_eq(auth_code("Ann", ann->ticket), "");
     w->wall_offset_s += DAY_S / 2 - 10;
-    if (_i >= 2) {
+    if (_i >= 2)
         restart();
-    }
     ck_assert_str_eq(auth_code("Ann", ann->ticket), "");
     ck_assert_str_eq(auth_code("Bob", bob->ticket), "");
     ck_assert_str_eq(auth_code("Bob", ann->ticket), "user");
     w->wall_offset_s += 20;
-    if (_i >= 2) {
+    if (_i >= 2)
         restart();
-    }
     ck_assert_str_eq(auth_code("Ann", ann->ticket), "user");
     ck_assert_str_eq(auth_code("Bob", bob->ticket), "user");
-    if (ann->lobby == NULL) {
+    if (ann->lobby == NULL)
         enter(ann);
-    }
     ck_assert_str_eq(auth_code("Ann", ann->ticket), "");
 }
 END_TEST
@@ -541,9 +528,8 @@ START_TEST(a_ticket_is_written_nowhere)
     ck_assert_uint_ge(kept_count(w, "tick", "Ann"), 1);
     for (size_t i = 0; i < w->record_count; i++) {
         const struct world_record *record = &w->records[i];
-        for (uint32_t at = 0; at + 16 <= record->size; at++) {
+        for (uint32_t at = 0; at + 16 <= record->size; at++)
             ck_assert_int_ne(memcmp(record->bytes + at, ann->ticket + 1, 16), 0);
-        }
     }
     ck_assert(!world_logged(w, ann->ticket + 1));
 }
@@ -630,15 +616,29 @@ START_TEST(each_service_has_its_own_commands)
 {
     static const struct {
         const char *kind, *payload;
-    } buddy[] = {
-        {"PSET", "SHOW=CHAT\n"}, {"RGET", GET_B}, {"RADD", "ID=101\nLIST=B\nUSER=Bob\n"},
-        {"RDEL", "ID=101\nLIST=B\nUSER=Bob\n"}, {"PADD", "USER=Bob\n"}, {"PDEL", "USER=Bob\n"},
-        {"PGET", "USER=Bob\n"}, {"SEND", "TYPE=C\nUSER=Bob\nBODY=x\nSECS=60\n"}, {"USCH", "USER=Bo\n"},
-    }, lobby[] = {
-        {"mesg", "TEXT=x\n"}, {"move", "NAME=East\n"}, {"user", "PERS=Bob\n"}, {"pers", "PERS=Ann\n"},
-        {"rank", "AUTH=x\nFINISPOS0=1\nFINISPOS1=2\n"}, {"snap", "INDEX=0\n"}, {"rept", "PERS=Bob\n"},
-        {"onln", "PERS=Bob\n"}, {"sele", "ROOMS=1\n"},
-    };
+    } buddy[] =
+        {
+            {"PSET", "SHOW=CHAT\n"},
+            {"RGET", GET_B},
+            {"RADD", "ID=101\nLIST=B\nUSER=Bob\n"},
+            {"RDEL", "ID=101\nLIST=B\nUSER=Bob\n"},
+            {"PADD", "USER=Bob\n"},
+            {"PDEL", "USER=Bob\n"},
+            {"PGET", "USER=Bob\n"},
+            {"SEND", "TYPE=C\nUSER=Bob\nBODY=x\nSECS=60\n"},
+            {"USCH", "USER=Bo\n"},
+        },
+      lobby[] = {
+          {"mesg", "TEXT=x\n"},
+          {"move", "NAME=East\n"},
+          {"user", "PERS=Bob\n"},
+          {"pers", "PERS=Ann\n"},
+          {"rank", "AUTH=x\nFINISPOS0=1\nFINISPOS1=2\n"},
+          {"snap", "INDEX=0\n"},
+          {"rept", "PERS=Bob\n"},
+          {"onln", "PERS=Bob\n"},
+          {"sele", "ROOMS=1\n"},
+      };
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     struct raw *fresh = raw_open(w, 0), *refused = raw_open(w, 0);
     REFUSED(raw_ask(refused, "AUTH", auth_tags("Ann", "$0")), "user", 101);
@@ -649,9 +649,8 @@ START_TEST(each_service_has_its_own_commands)
         }
     }
     REFUSED(raw_ask(fresh, "SEND", "USER=Bob\nBODY=x\n"), "sess", 101);
-    for (int i = 0; i < COUNT(lobby); i++) {
+    for (int i = 0; i < COUNT(lobby); i++)
         REFUSED(raw_ask(ann->buddy, lobby[i].kind, lobby[i].payload), "sess", 101);
-    }
     ck_assert(!raw_closed(ann->buddy) && !raw_closed(ann->lobby));
     GOT(bob->buddy, "");
     HAS(ann, "", "");
@@ -680,9 +679,8 @@ static struct person *busy_roster(void)
     (void)person("Gil");
     crowd("X", 2);
     static const char *const buddies[] = {"Bob", "Cid", "Dan", "Fay", "X00", "X01"};
-    for (int i = 0; i < COUNT(buddies); i++) {
+    for (int i = 0; i < COUNT(buddies); i++)
         put_on_list(ann, "B", buddies[i]);
-    }
     put_on_list(ann, "I", "Gil");
     put_on_list(ann, "I", "Eve"); /* who is online, and nobody's business */
     set_presence(bob, "AWAY");
@@ -749,9 +747,8 @@ START_TEST(rows_come_whole_however_slowly_they_are_read)
     raw_window(ann->buddy, 0);
     ask_rosters(ann);
     GOT(ann->buddy, "");
-    for (int i = 0; i < 200; i++) {
+    for (int i = 0; i < 200; i++)
         raw_window(ann->buddy, 7);
-    }
     raw_window(ann->buddy, SIZE_MAX);
     check_busy_roster(ann, true);
 }
@@ -771,9 +768,8 @@ START_TEST(many_rosters_in_one_segment_come_all)
         (void)snprintf(payload, sizeof payload, "LRSC=cso\nLIST=B\nPRES=Y\nID=%d\n", id);
         raw_send(ann->buddy, "RGET", payload);
     }
-    for (int id = 1; id <= 40; id++) {
+    for (int id = 1; id <= 40; id++)
         ck_assert_str_eq(rows_of(ann->buddy, id), all);
-    }
     ck_assert_uint_eq(ann->buddy->count, 40 * (1 + ROSTER_SIZE));
 }
 END_TEST
@@ -788,15 +784,14 @@ START_TEST(who_is_added_is_named_as_first_written)
     char payload[128];
     for (int i = 0; i < COUNT(users); i++) {
         raw_forget(ann->buddy);
-        (void)snprintf(payload, sizeof payload, "LRSC=cso\nID=%ld\nLIST=%s\nPRES=Y\nUSER=%s\nGROUP=\n",
-                       (long)ids[i], list, users[i]);
+        (void)snprintf(payload, sizeof payload, "LRSC=cso\nID=%ld\nLIST=%s\nPRES=Y\nUSER=%s\nGROUP=\n", (long)ids[i],
+                       list, users[i]);
         say(ann->buddy, "RADD", payload);
         GOT(ann->buddy, _i % 2 == 0 ? "RADD PGET" : "RADD");
         ck_assert_str_eq(got_code(frame_at(ann->buddy, 0)), "");
         SAYS(frame_at(ann->buddy, 0), "ID=%ld\nFUSR=BigBob\nSTATUS=1", (long)ids[i]);
-        if (_i % 2 == 0) {
+        if (_i % 2 == 0)
             SEES(ann, _i == 0 ? "BigBob=DISC" : "BigBob=CHAT");
-        }
         HAS(ann, _i % 2 == 0 ? "BigBob" : "", _i % 2 == 0 ? "" : "BigBob"); /* once */
     }
     for (int i = 0; i < 2; i++) { /* and again, when it is gone already */
@@ -852,9 +847,8 @@ START_TEST(a_bad_roster_change_is_refused_with_its_id)
         say(ann->buddy, "RDEL", payload); /* whoever is not on it is off it */
         GOT(ann->buddy, "RDEL");
         ck_assert_int_eq(got_number(frame_at(ann->buddy, 0), "ID"), 4711 + i);
-        if (strcmp(bad[i].code, "miss") == 0) {
+        if (strcmp(bad[i].code, "miss") == 0)
             REFUSED(frame_at(ann->buddy, 0), "miss", 0);
-        }
     }
     HAS(ann, "", "");
     ck_assert_uint_eq(w->record_count, before);
@@ -863,8 +857,8 @@ END_TEST
 
 START_TEST(a_bad_request_for_a_roster_is_refused)
 {
-    static const char *const bad[] = {"", "ID=1\n", "LIST=\nID=1\n", "LIST=X\nID=1\n", "LIST=BI\nID=1\n",
-                                      "LRSC=cso\nPRES=Y\n"};
+    static const char *const bad[] = {
+        "", "ID=1\n", "LIST=\nID=1\n", "LIST=X\nID=1\n", "LIST=BI\nID=1\n", "LRSC=cso\nPRES=Y\n"};
     struct person *ann = linked("Ann");
     for (int i = 0; i < COUNT(bad); i++) {
         raw_forget(ann->buddy);
@@ -908,18 +902,16 @@ END_TEST
 START_TEST(to_block_is_both_lists_with_one_id)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob");
-    if (_i == 1) {
+    if (_i == 1)
         put_on_list(ann, "B", "Bob");
-    }
     raw_send(ann->buddy, "RADD", "LRSC=cso\nID=101\nLIST=B\nPRES=Y\nUSER=Bob\nGROUP=\n");
     raw_send(ann->buddy, "RADD", "LRSC=cso\nID=101\nLIST=I\nPRES=Y\nUSER=Bob\nGROUP=\n");
     world_settle(w);
     ck_assert_uint_eq(frames_of(ann->buddy, "RADD", NULL), 2);
     for (size_t i = 0; i < ann->buddy->count; i++) {
         const struct got *g = frame_at(ann->buddy, i);
-        if (strcmp(g->kind, "RADD") == 0) {
+        if (strcmp(g->kind, "RADD") == 0)
             SAYS(g, "ID=101\nFUSR=Bob\nSTATUS=1");
-        }
     }
     ck_assert_str_eq(shown(ann->buddy, "Bob"), "CHAT");
     for (int i = 0; i < 2; i++) {
@@ -1102,8 +1094,9 @@ END_TEST
 
 START_TEST(a_bad_presence_changes_nothing)
 {
-    static const char *const bad[] = {"SHOW=FOO\n", "SHOW=CHATTER\n", "SHOW=\"A=B\"\n", "SHOW=CHAT AWAY\n",
-                                      "SHOW=CHAT AWAY XA DND\n", "SHOW=chat\n", "SHOW=C\n", "SHOW=0\n", "SHOW=\" \"\n"};
+    static const char *const bad[] = {
+        "SHOW=FOO\n",  "SHOW=CHATTER\n", "SHOW=\"A=B\"\n", "SHOW=CHAT AWAY\n", "SHOW=CHAT AWAY XA DND\n",
+        "SHOW=chat\n", "SHOW=C\n",       "SHOW=0\n",       "SHOW=\" \"\n"};
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     put_on_list(ann, "B", "Bob");
     set_presence(bob, "AWAY");
@@ -1140,9 +1133,8 @@ START_TEST(free_text_in_a_presence_forges_no_tag)
     GOT(ann->buddy, "PGET");
     SEES(ann, "Bob=DND");
     ck_assert_str_eq(got_text(frame_at(ann->buddy, 0), "STAT"), "SHOW=DISC\nUSER:Cid USER=Cid SHOW:PASS");
-    for (size_t i = strlen(payload); i + 4 < sizeof payload - 60; i += 3) { /* and as long as a frame can be */
+    for (size_t i = strlen(payload); i + 4 < sizeof payload - 60; i += 3) /* and as long as a frame can be */
         memcpy(payload + i, "%3d", 4);
-    }
     raw_forget(ann->buddy);
     SUCCEEDS(raw_ask(bob->buddy, "PSET", payload));
     SEES(ann, "Bob=DND"); /* cut maybe, and whole */
@@ -1200,18 +1192,10 @@ START_TEST(racing_ends_as_a_race_ends)
     world_run(w, 40000);
     SEES(ann, "");
     switch (_i) {
-    case 0:
-        SUCCEEDS(raw_ask(bob->lobby, "chal", "PERS=*\n"));
-        break;
-    case 1:
-        go(bob->lobby, "West");
-        break;
-    case 2:
-        put_on(bob);
-        break;
-    case 3:
-        SUCCEEDS(raw_ask(bob->lobby, "room", "NAME=C.Bob\nPASS=\nDESC=None\nMAX=50\n"));
-        break;
+    case 0: SUCCEEDS(raw_ask(bob->lobby, "chal", "PERS=*\n")); break;
+    case 1: go(bob->lobby, "West"); break;
+    case 2: put_on(bob); break;
+    case 3: SUCCEEDS(raw_ask(bob->lobby, "room", "NAME=C.Bob\nPASS=\nDESC=None\nMAX=50\n")); break;
     default:
         send_word(bob, ann, "w893m_a017l_g"); /* a new challenge, 30 s later */
         break;
@@ -1226,9 +1210,7 @@ START_TEST(the_end_of_the_lobby_is_told_within_5_s)
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     put_on_list(ann, "B", "Bob");
     switch (_i) {
-    case 0: /* it hangs up */
-        leave_lobby(bob);
-        break;
+    case 0: /* it hangs up */ leave_lobby(bob); break;
     case 1: /* it falls silent */
         bob->lobby->keeps_pings = true;
         while (!raw_closed(bob->lobby)) {
@@ -1258,9 +1240,8 @@ START_TEST(a_race_that_has_just_begun_may_end_the_lobby_link)
     put_on_list(ann, "B", "Bob");
     put_on_list(ann, "B", "Cid");
     race(bob, cid);
-    if (_i == 1) {
+    if (_i == 1)
         world_run(w, 25000); /* still just */
-    }
     leave_lobby(bob);
     leave_lobby(cid);
     world_run(w, 5000);
@@ -1531,11 +1512,10 @@ START_TEST(many_watchers_are_each_told_once)
         char name[16];
         (void)snprintf(name, sizeof name, "Fan%02d", i);
         watchers[i] = linked(name);
-        if (i % 2 == 0) {
+        if (i % 2 == 0)
             put_on_list(watchers[i], "B", "Bob");
-        } else {
+        else
             SUCCEEDS(raw_ask(watchers[i]->buddy, "PADD", "USER=Bob\n"));
-        }
         world_settle(w);
     }
     link_down(watchers[7]);
@@ -1543,18 +1523,15 @@ START_TEST(many_watchers_are_each_told_once)
     leave_lobby(watchers[9]); /* its buddy link stays */
     for (int step = 0; step < 3; step++) {
         forget_all(w);
-        if (step == 0) {
+        if (step == 0)
             set_presence(bob, "AWAY");
-        } else if (step == 1) {
+        else if (step == 1)
             race(bob, watchers[0]);
-        } else {
+        else
             SUCCEEDS(raw_ask(bob->lobby, "chal", "PERS=*\n"));
-        }
-        for (int i = 0; i < COUNT(watchers); i++) {
-            if (watchers[i]->buddy != NULL) {
+        for (int i = 0; i < COUNT(watchers); i++)
+            if (watchers[i]->buddy != NULL)
                 SEES(watchers[i], step == 1 ? "Bob=PASS" : "Bob=AWAY");
-            }
-        }
     }
 }
 END_TEST
@@ -1586,9 +1563,8 @@ START_TEST(a_reader_who_is_behind_is_told_what_is_now)
     raw_window(ann->buddy, SIZE_MAX);
     ck_assert(!raw_closed(ann->buddy));
     ck_assert_uint_lt(frames_of(ann->buddy, "PGET", NULL), 200); /* of 602 */
-    for (int i = 0; i < COUNT(others); i++) {
+    for (int i = 0; i < COUNT(others); i++)
         ck_assert_str_eq(shown(ann->buddy, others[i]->name), i == 3 ? "XA" : i == 4 ? "DISC" : "DND");
-    }
     raw_forget(ann->buddy);
     set_presence(others[0], "CHAT"); /* and goes on */
     SEES(ann, "Bob00=CHAT");
@@ -1601,23 +1577,19 @@ START_TEST(a_change_of_the_roster_loses_no_news)
     char status[1024] = "SHOW=AWAY\nSTAT=";
     put_on_list(ann, "B", "Bob");
     put_on_list(ann, "B", "Cid");
-    if (_i == 1) {
+    if (_i == 1)
         put_on_list(ann, "I", "Bob");
-    }
-    for (int i = 0; i < 255; i++) {
+    for (int i = 0; i < 255; i++)
         strcat(status, "%3d");
-    }
     strcat(status, "\n");
     raw_window(ann->buddy, 0);
-    for (int i = 0; i < 8; i++) { /* she falls behind */
+    for (int i = 0; i < 8; i++) /* she falls behind */
         SUCCEEDS(raw_ask(cid->buddy, "PSET", status));
-    }
     set_presence(bob, "DND");
     GOT(ann->buddy, "");
     raw_send(ann->buddy, _i == 1 ? "RDEL" : _i == 0 ? "RADD" : "PADD", "ID=101\nLIST=I\nUSER=Bob\n");
-    if (_i == 2) {
+    if (_i == 2)
         raw_send(ann->buddy, "RDEL", "ID=101\nLIST=B\nUSER=Bob\n");
-    }
     world_settle(w);
     raw_window(ann->buddy, SIZE_MAX);
     ck_assert_uint_lt(frames_of(ann->buddy, "PGET", NULL), 9);
@@ -1686,9 +1658,8 @@ END_TEST
 START_TEST(a_letter_comes_at_once_to_who_is_linked)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob");
-    if (_i == 1) {
+    if (_i == 1)
         leave_lobby(bob); /* the buddy link is what counts */
-    }
     w->wall_offset_s += 1000;
     size_t before = w->record_count;
     write_letter(ann, "bOB/cso/nascar-ps2-2004", "hello");
@@ -1712,9 +1683,8 @@ START_TEST(a_letter_keeps_its_type)
     char payload[64];
     for (int i = 0; i < 2 * COUNT(types); i++) {
         (void)snprintf(payload, sizeof payload, "TYPE=%s\nUSER=Bob\nBODY=x\n", types[i / 2]);
-        if (i % 2 == 1) {
+        if (i % 2 == 1)
             link_down(bob);
-        }
         SUCCEEDS(raw_ask(ann->buddy, "SEND", i == 5 ? "USER=Bob\nBODY=x\n" : payload));
         if (i % 2 == 1) {
             restart();
@@ -1731,21 +1701,18 @@ END_TEST
 START_TEST(a_letter_waits_for_the_next_rosters)
 {
     struct person *ann = linked("Ann"), *bob = person("Bob"), *cid = linked("Cid");
-    if (_i % 2 == 1) {
+    if (_i % 2 == 1)
         enter(bob); /* in the lobby, without a link */
-    }
     long long first = now_s();
     write_letter(ann, "bob", "one");
     w->wall_offset_s += 100;
     write_letter(cid, "BOB/cso", "\"two words\"");
     w->wall_offset_s -= 50; /* the clock is set back; the order is that of sending */
     write_letter(ann, "Bob", "three");
-    if (_i >= 2) {
+    if (_i >= 2)
         restart();
-    }
-    if (bob->lobby == NULL) {
+    if (bob->lobby == NULL)
         enter(bob);
-    }
     link_up(bob);
     READS(bob, ""); /* not before the rosters */
     ask_rosters(bob);
@@ -1781,8 +1748,14 @@ START_TEST(a_letter_is_kept_for_its_seconds)
         const char *secs;
         long lives_s;
     } cases[] = {
-        {"60", 60}, {"1", 1}, {"259200", 259200}, {NULL, 259200}, {"2592000", 2592000},
-        {"2592001", 2592000}, {"99999999", 2592000}, {"2147483647", 2592000},
+        {"60", 60},
+        {"1", 1},
+        {"259200", 259200},
+        {NULL, 259200},
+        {"2592000", 2592000},
+        {"2592001", 2592000},
+        {"99999999", 2592000},
+        {"2147483647", 2592000},
     };
     struct person *ann = linked("Ann"), *bob = player_only("Bob"), *cid = player_only("Cid");
     SUCCEEDS(letter(ann, "Bob", "hello", cases[_i].secs));
@@ -1794,14 +1767,12 @@ START_TEST(a_letter_is_kept_for_its_seconds)
     ask_rosters(bob);
     READS(bob, "hello");
     w->wall_offset_s += early + 2;
-    if (_i % 2 == 1) {
+    if (_i % 2 == 1)
         restart();
-    }
-    if (cid->lobby == NULL || raw_closed(cid->lobby)) {
+    if (cid->lobby == NULL || raw_closed(cid->lobby))
         enter(cid);
-    } else {
+    else
         put_on(cid);
-    }
     link_up(cid);
     ask_rosters(cid);
     READS(cid, "");
@@ -1864,18 +1835,16 @@ START_TEST(fifty_letters_are_kept)
         }
         REFUSED(letter(ann, "Bob", "too many", NULL), "full", 0);
         strcpy(all, strstr(expected, "L10"));
-        for (int i = 0; i < 10; i++) {
+        for (int i = 0; i < 10; i++)
             (void)snprintf(all + strlen(all), 16, " M%d", i);
-        }
         strcpy(expected, all);
     }
     link_up(bob);
     ask_rosters(bob);
     READS(bob, expected);
     link_down(bob);
-    for (int i = 0; i < KEPT_LETTERS; i++) { /* read: there is room again */
+    for (int i = 0; i < KEPT_LETTERS; i++) /* read: there is room again */
         write_letter(ann, "Bob", "again");
-    }
     REFUSED(letter(ann, "Bob", "too many", NULL), "full", 0);
     link_up(bob);
     ask_rosters(bob);
@@ -1915,19 +1884,16 @@ START_TEST(long_letters_come_all_and_in_order)
     char body[600];
     for (int i = 0; i < KEPT_LETTERS; i++) {
         (void)snprintf(body, sizeof body, "%02d", i);
-        for (int k = 2; k < 170; k++) { /* three bytes each on the wire */
+        for (int k = 2; k < 170; k++) /* three bytes each on the wire */
             strcat(body, "%3d");
-        }
         SUCCEEDS(letter(ann, "Bob", body, NULL));
     }
     link_up(bob);
-    if (_i == 1) {
+    if (_i == 1)
         raw_window(bob->buddy, 1000);
-    }
     ask_rosters(bob);
-    for (int i = 0; i < 60 && _i == 1; i++) {
+    for (int i = 0; i < 60 && _i == 1; i++)
         raw_window(bob->buddy, 600);
-    }
     raw_window(bob->buddy, SIZE_MAX);
     world_settle(w);
     ck_assert_uint_eq(bob->buddy->count, KEPT_LETTERS + 2);
@@ -1973,9 +1939,8 @@ START_TEST(a_link_lost_while_letters_come_loses_none)
         }
     }
     size_t unread = 0;
-    for (int i = 0; i < COUNT(came); i++) {
+    for (int i = 0; i < COUNT(came); i++)
         unread += !came[i];
-    }
     /* What was written to a link that broke may be lost; what was not is there. */
     ck_assert_uint_lt(unread, COUNT(came));
     ck_assert(came[19]);
@@ -1988,23 +1953,19 @@ START_TEST(a_letter_says_what_was_written)
     char body[1024] = "", wire[1024] = "";
     static const int sizes[] = {1, 63, 255, 256, 600};
     if (_i < COUNT(sizes)) {
-        for (int i = 0; i < sizes[_i]; i++) {
+        for (int i = 0; i < sizes[_i]; i++)
             body[i] = (char)('a' + i % 26);
-        }
         strcpy(wire, body);
     } else { /* every byte but NUL, and what could pass for a tag */
         strcpy(body, "USER=Cid TIME:5\nTYPE=D\n\"quoted\" 'and' 100% ");
         size_t size = strlen(body);
-        for (int i = 1 + (_i - COUNT(sizes)) * 200; i < 256 && size < 255; i++) {
+        for (int i = 1 + (_i - COUNT(sizes)) * 200; i < 256 && size < 255; i++)
             body[size++] = (char)(unsigned char)(i & 0xFF);
-        }
-        for (size_t i = 0; i < size; i++) {
+        for (size_t i = 0; i < size; i++)
             (void)snprintf(wire + 3 * i, 4, "%%%02x", (unsigned)(unsigned char)body[i]);
-        }
     }
-    if (_i % 2 == 1) {
+    if (_i % 2 == 1)
         link_down(bob);
-    }
     write_letter(ann, "Bob", wire);
     if (_i % 2 == 1) {
         restart();
@@ -2065,9 +2026,8 @@ START_TEST(a_letter_is_kept_before_it_is_answered)
     w->hold_records = true;
     say(ann->buddy, "SEND", "TYPE=C\nUSER=Bob\nBODY=hello\nSECS=60\n");
     GOT(ann->buddy, "");
-    if (_i >= 2) { /* the sender does not wait for it */
+    if (_i >= 2) /* the sender does not wait for it */
         link_down(ann);
-    }
     world_release_records(w, _i % 2 == 0);
     w->hold_records = false;
     if (_i < 2) {
@@ -2135,9 +2095,8 @@ END_TEST
 START_TEST(letters_read_while_there_is_no_disk_take_no_room)
 {
     struct person *ann = linked("Ann"), *bob = player_only("Bob");
-    for (int i = 0; i < KEPT_LETTERS; i++) {
+    for (int i = 0; i < KEPT_LETTERS; i++)
         write_letter(ann, "Bob", "old");
-    }
     w->fail_records = true;
     link_up(bob);
     ask_rosters(bob);
@@ -2202,15 +2161,13 @@ START_TEST(a_letter_of_a_deleted_persona_harms_nobody)
     put_on(bob);
     SUCCEEDS(raw_ask(bob->lobby, "dper", "PERS=Ace\n"));
     SUCCEEDS(raw_ask(bob->lobby, "cper", "PERS=Eve\n")); /* may get the same place */
-    if (_i == 1) {
+    if (_i == 1)
         restart();
-    }
     link_up(ann);
     ask_rosters(ann);
     const struct got *g = NULL;
-    if (frames_of(ann->buddy, "RECV", &g) > 0) {
+    if (frames_of(ann->buddy, "RECV", &g) > 0)
         SAYS(g, "USER=Ace\nTYPE=C\nBODY=old\nTIME=*"); /* never somebody else's */
-    }
 }
 END_TEST
 
@@ -2229,9 +2186,8 @@ START_TEST(many_letters_to_a_slow_reader_are_not_lost)
     world_run(w, 1000);
     ck_assert(!raw_closed(ann->buddy));
     ck_assert_uint_eq(frames_of(ann->buddy, "SEND", NULL), 200);
-    for (size_t i = 0; i < ann->buddy->count; i++) {
+    for (size_t i = 0; i < ann->buddy->count; i++)
         sent += got_status(ann->buddy->frames[i]) == 1;
-    }
     ck_assert_uint_gt(sent, 0);
     raw_send(bob->buddy, "RGET", GET_B);
     world_settle(w);
@@ -2257,11 +2213,10 @@ START_TEST(an_ignored_player_is_not_heard)
     go(cid->lobby, "East");
     for (int turn = 0; turn < 3; turn++) { /* not yet, now, no more */
         bool heard = turn != 1;
-        if (turn == 1) {
+        if (turn == 1)
             put_on_list(bob, "I", "Ann");
-        } else if (turn == 2) {
+        else if (turn == 2)
             take_off_list(bob, "I", "Ann");
-        }
         forget_all(w);
         SUCCEEDS(raw_ask(ann->lobby, "mesg", "TEXT=hello\n"));
         SUCCEEDS(raw_ask(ann->lobby, "mesg", "TEXT=psst\nPRIV=Bob\n"));
@@ -2363,9 +2318,8 @@ static const char *found(struct person *p, const char *payload)
         (void)snprintf(names[count++], sizeof names[0], "%.31s", got_text(frame_at(p->buddy, i), "USER"));
     }
     qsort(names, count, sizeof names[0], by_name);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         (void)snprintf(text + strlen(text), 64, "%s%.31s", i == 0 ? "" : " ", names[i]);
-    }
     return text;
 }
 
@@ -2464,15 +2418,36 @@ END_TEST
 /* Each of these gets exactly one answer of its kind, and nothing breaks. */
 START_TEST(no_payload_breaks_a_link)
 {
-    static const char *const kinds_of[] = {"PSET", "RGET", "RADD", "RDEL", "PADD", "PDEL",
-                                           "PGET", "SEND", "USCH", "AUTH"};
+    static const char *const kinds_of[] = {"PSET", "RGET", "RADD", "RDEL", "PADD",
+                                           "PDEL", "PGET", "SEND", "USCH", "AUTH"};
     static const char *const shapes[] = {
-        "", "\n", "=", "=\n=", ":::", "USER", "USER=", "USER==", "USER=\"", "USER='", "USER=\"Bob", "USER=%",
-        "USER=%4", "USER=%zz", "USER=%%", "USER=Bob", " USER=Bob LIST=B ID=x BODY=\"y", "USER:Bob\nLIST:B\n",
-        "USER=Bob\nUSER=Cid\nLIST=I\nLIST=B\nID=1\nID=2\n", "USER=Bob/\nLIST=B\nID=-1\nSECS=-1\nBODY=z\n",
-        "USER=@\nLIST=B\nID=99999999999999999999\n", "user=Bob\nlist=B\nid=5\nbody=b\nsecs=5\nshow=CHAT\n",
-        "USER=Bob\nBODY=x\nTYPE=\nSECS=1\n", "USER=Bob\nBODY=x\nTYPE=\"C\nBODY=y\"\nSECS=1\n",
-        "USER=Bob\x01\nLIST=B\nID=3\n", "\xff\xfe\xfd=\x80\nUSER=\xc3\xa9\n", "LIST=B\nUSER=Bob Cid\nID=3\n",
+        "",
+        "\n",
+        "=",
+        "=\n=",
+        ":::",
+        "USER",
+        "USER=",
+        "USER==",
+        "USER=\"",
+        "USER='",
+        "USER=\"Bob",
+        "USER=%",
+        "USER=%4",
+        "USER=%zz",
+        "USER=%%",
+        "USER=Bob",
+        " USER=Bob LIST=B ID=x BODY=\"y",
+        "USER:Bob\nLIST:B\n",
+        "USER=Bob\nUSER=Cid\nLIST=I\nLIST=B\nID=1\nID=2\n",
+        "USER=Bob/\nLIST=B\nID=-1\nSECS=-1\nBODY=z\n",
+        "USER=@\nLIST=B\nID=99999999999999999999\n",
+        "user=Bob\nlist=B\nid=5\nbody=b\nsecs=5\nshow=CHAT\n",
+        "USER=Bob\nBODY=x\nTYPE=\nSECS=1\n",
+        "USER=Bob\nBODY=x\nTYPE=\"C\nBODY=y\"\nSECS=1\n",
+        "USER=Bob\x01\nLIST=B\nID=3\n",
+        "\xff\xfe\xfd=\x80\nUSER=\xc3\xa9\n",
+        "LIST=B\nUSER=Bob Cid\nID=3\n",
     };
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     const char *kind = kinds_of[_i];
@@ -2516,7 +2491,7 @@ END_TEST
 
 /* What a person is, and what each of the others has been told of it. */
 struct truth {
-    const char *show; /* as PSET said; NULL: whatever, but not DISC */
+    const char *show;      /* as PSET said; NULL: whatever, but not DISC */
     bool races, drives_on; /* drives_on: the lobby link ended as the race began */
     uint64_t since_ms;     /* when it began */
     char told[PEOPLE][8];
@@ -2528,14 +2503,12 @@ static const char *const show_words[] = {"CHAT", "AWAY", "XA", "DND"};
 static void take_presences(int i)
 {
     struct raw *r = people[i].buddy;
-    if (r == NULL) {
+    if (r == NULL)
         return;
-    }
     for (int k = 0; k < PEOPLE; k++) {
         const char *show = shown(r, people[k].name);
-        if (show[0] != '\0') {
+        if (show[0] != '\0')
             (void)snprintf(truths[i].told[k], sizeof truths[i].told[k], "%.7s", show);
-        }
     }
     (void)sees(r);
     raw_forget(r);
@@ -2549,14 +2522,14 @@ static void check_truths(void)
         for (int k = 0; k < PEOPLE && people[i].buddy != NULL; k++) {
             const char *told = truths[i].told[k];
             bool there = people[k].lobby != NULL;
-            if (k == i) {
+            if (k == i)
                 continue;
-            }
             if (there && !truths[k].races && truths[k].show == NULL) {
                 ck_assert_msg(strcmp(told, "DISC") != 0, "%s does not see %s", people[i].name, people[k].name);
             } else {
                 const char *is = there ? truths[k].races ? "PASS" : truths[k].show
-                                       : truths[k].drives_on && people[k].buddy != NULL ? "PASS" : "DISC";
+                                 : truths[k].drives_on && people[k].buddy != NULL ? "PASS"
+                                                                                  : "DISC";
                 ck_assert_msg(strcmp(told, is) == 0, "%s sees %s as %s, who is %s, at %llu ms", people[i].name,
                               people[k].name, told, is, (unsigned long long)w->mono_ms);
             }
@@ -2582,18 +2555,16 @@ static void random_deed(void)
     case 3:
         if (p->buddy == NULL) {
             link_up(p);
-            for (int n = 0; n < PEOPLE; n++) {
+            for (int n = 0; n < PEOPLE; n++)
                 strcpy(t->told[n], "DISC");
-            }
             ask_rosters(p);
             t->show = NULL;
         }
         break;
     case 4:
         if (p->lobby != NULL) {
-            if (t->races && w->mono_ms - t->since_ms > 25000) {
+            if (t->races && w->mono_ms - t->since_ms > 25000)
                 world_run(w, 10000); /* never near the limit of 30 s */
-            }
             t->drives_on = t->races && p->buddy != NULL && w->mono_ms - t->since_ms <= 25000;
             leave_lobby(p);
             t->races = false;
@@ -2615,9 +2586,8 @@ static void random_deed(void)
         }
         break;
     default:
-        if (p->lobby == NULL) {
+        if (p->lobby == NULL)
             break;
-        }
         if (t->races) {
             SUCCEEDS(raw_ask(p->lobby, "chal", "PERS=*\n"));
             t->races = false;
@@ -2636,17 +2606,14 @@ static void random_deed(void)
         }
         break;
     }
-    for (int n = 0; n < PEOPLE; n++) {
-        if (people[n].lobby != NULL) {
+    for (int n = 0; n < PEOPLE; n++)
+        if (people[n].lobby != NULL)
             raw_forget(people[n].lobby);
-        }
-    }
 }
 
 START_TEST(everyone_is_told_the_truth)
 {
-    static const struct world_options options[] = {
-        {.seed = 31}, {.seed = 32, .split = WORLD_RANDOM}};
+    static const struct world_options options[] = {{.seed = 31}, {.seed = 32, .split = WORLD_RANDOM}};
     reopen(&options[_i]);
     memset(truths, 0, sizeof truths);
     for (int i = 0; i < PEOPLE; i++) {
@@ -2697,11 +2664,9 @@ START_TEST(every_letter_comes_once)
         for (int n = 0; n < 4; n++) {
             struct raw *r = people[n].buddy;
             world_settle(w);
-            for (size_t at = 0; r != NULL && at < r->count; at++) {
-                if (strcmp(r->frames[at]->kind, "RECV") == 0) {
+            for (size_t at = 0; r != NULL && at < r->count; at++)
+                if (strcmp(r->frames[at]->kind, "RECV") == 0)
                     ck_assert_int_eq(atoi(got_text(r->frames[at], "BODY")), next[n]++);
-                }
-            }
             if (r != NULL) {
                 raw_forget(r);
                 ck_assert_int_eq(next[n], sent[n]);
@@ -2833,9 +2798,8 @@ START_TEST(a_full_house_of_consoles_sees_itself)
     for (int i = 0; i < COUNT(c); i++) {
         for (int k = 0; k < COUNT(c); k++) {
             (void)snprintf(name, sizeof name, "racer%d", k);
-            if (k != i) {
+            if (k != i)
                 console_add_friend(c[i], name, false);
-            }
         }
     }
     world_settle(w);
@@ -2844,16 +2808,14 @@ START_TEST(a_full_house_of_consoles_sees_itself)
     for (int i = 0; i < COUNT(c); i++) {
         for (int k = 0; k < COUNT(c); k++) {
             (void)snprintf(name, sizeof name, "Racer%d", k);
-            if (k != i && i != 3) {
+            if (k != i && i != 3)
                 ck_assert_str_eq(friend_of(c[i], name), k == 3 ? "DISC" : "CHAT");
-            }
         }
         ck_assert_uint_eq(console_awaits(c[i], CONSOLE_BUDDY), 0);
     }
     world_run(w, 120000); /* pings on every link */
-    for (int i = 0; i < COUNT(c); i++) {
+    for (int i = 0; i < COUNT(c); i++)
         ck_assert(i == 3 || (c[i]->link[CONSOLE_BUDDY].open && c[i]->link[CONSOLE_BUDDY].pings >= 3));
-    }
 }
 END_TEST
 

@@ -55,15 +55,12 @@ static const char *json_value(const char *line, const char *name)
 {
     size_t size = strlen(name);
     for (const char *at = strchr(line, '"'); at != NULL; at = strchr(at + 1, '"')) {
-        if ((at > line && at[-1] == '\\') || strncmp(at + 1, name, size) != 0 ||
-            at[1 + size] != '"') {
+        if ((at > line && at[-1] == '\\') || strncmp(at + 1, name, size) != 0 || at[1 + size] != '"')
             continue;
-        }
         const char *value = at + size + 2;
         value += strspn(value, " \t");
-        if (*value == ':') {
+        if (*value == ':')
             return value + 1 + strspn(value + 1, " \t");
-        }
     }
     return NULL;
 }
@@ -72,13 +69,11 @@ static const char *json_value(const char *line, const char *name)
 static bool json_text(const char *line, const char *name, char *out, size_t size)
 {
     const char *value = json_value(line, name);
-    if (value == NULL || *value != '"') {
+    if (value == NULL || *value != '"')
         return false;
-    }
     size_t length = strcspn(++value, "\"\\");
-    if (value[length] != '"' || length >= size) {
+    if (value[length] != '"' || length >= size)
         return false;
-    }
     memcpy(out, value, length);
     out[length] = '\0';
     return true;
@@ -88,26 +83,20 @@ static bool take_line(struct capture *c, const char *line, bool heard[LINKS])
 {
     char name[32], direction[4], hex[2 * REQUEST_BYTES + 1];
     size_t link = 0;
-    if (!json_text(line, "conn", name, sizeof name) ||
-        !json_text(line, "dir", direction, sizeof direction)) {
+    if (!json_text(line, "conn", name, sizeof name) || !json_text(line, "dir", direction, sizeof direction))
         return false;
-    }
-    while (link < c->links && strcmp(c->link[link], name) != 0) {
+    while (link < c->links && strcmp(c->link[link], name) != 0)
         link++;
-    }
-    if (link == LINKS) {
+    if (link == LINKS)
         return false;
-    }
-    if (link == c->links) {
+    if (link == c->links)
         memcpy(c->link[c->links++], name, sizeof name);
-    }
     if (strcmp(direction, "C") != 0) {
         heard[link] = true;
         return true;
     }
-    if (c->count == FRAMES || !json_text(line, "hex", hex, sizeof hex) || strlen(hex) % 2 != 0) {
+    if (c->count == FRAMES || !json_text(line, "hex", hex, sizeof hex) || strlen(hex) % 2 != 0)
         return false;
-    }
     struct captured *f = &c->frame[c->count++];
     const char *time = json_value(line, "time");
     f->link = link;
@@ -116,10 +105,8 @@ static bool take_line(struct capture *c, const char *line, bool heard[LINKS])
     heard[link] = false;
     for (const char *at = hex; *at != '\0'; at += 2) {
         unsigned byte;
-        if (!isxdigit((unsigned char)at[0]) || !isxdigit((unsigned char)at[1]) ||
-            sscanf(at, "%2x", &byte) != 1) {
+        if (!isxdigit((unsigned char)at[0]) || !isxdigit((unsigned char)at[1]) || sscanf(at, "%2x", &byte) != 1)
             return false;
-        }
         f->bytes[f->size++] = (uint8_t)(byte & 0xFFu);
     }
     memcpy(f->kind, f->bytes, 4);
@@ -136,12 +123,10 @@ static bool read_capture(struct capture *c)
         perror(path);
         return false;
     }
-    while (good && fgets(line, sizeof line, file) != NULL) {
+    while (good && fgets(line, sizeof line, file) != NULL)
         good = line[strspn(line, " \t\r\n")] == '\0' || take_line(c, line, heard);
-    }
-    if (!good) {
+    if (!good)
         (void)fprintf(stderr, "%s: expected a captured frame in: %s\n", path, line);
-    }
     (void)fclose(file);
     return good;
 }
@@ -160,11 +145,9 @@ static uint32_t number_at(const uint8_t *at)
 static const struct captured *captured(int number, const char *kind, size_t nth)
 {
     const struct capture *c = &captures[number];
-    for (size_t i = 0; i < c->count; i++) {
-        if (strcmp(c->frame[i].kind, kind) == 0 && nth-- == 0) {
+    for (size_t i = 0; i < c->count; i++)
+        if (strcmp(c->frame[i].kind, kind) == 0 && nth-- == 0)
             return &c->frame[i];
-        }
-    }
     ck_abort_msg("%s has no such %s", c->name, kind);
     return NULL;
 }
@@ -175,9 +158,8 @@ static const char *kinds_on(const struct capture *c, size_t link, bool with_echo
     char *text = lobby_text();
     for (size_t i = 0; i < c->count; i++) {
         const char *kind = c->frame[i].kind;
-        if (c->frame[i].link == link && (with_echoes || strcmp(kind, "~png") != 0)) {
+        if (c->frame[i].link == link && (with_echoes || strcmp(kind, "~png") != 0))
             strcat(strcat(text, text[0] == '\0' ? "" : " "), kind);
-        }
     }
     return text;
 }
@@ -188,15 +170,13 @@ START_TEST(the_captures_are_whole)
     static const char *const requests[CAPTURES][ALL_LINKS] = {
         {"@dir", "addr skey auth pers sele sele news", "AUTH"},
         {"@dir", "addr skey auth ~png pers sele sele news ~png ~png ~png ~png ~png ~png", "AUTH"},
-        {"@dir", "addr skey auth pers sele sele news move move room snap",
-         "AUTH PSET RGET RGET RADD"},
+        {"@dir", "addr skey auth pers sele sele news move move room snap", "AUTH PSET RGET RGET RADD"},
     };
     for (size_t i = 0; i < CAPTURES; i++) {
         const struct capture *c = &captures[i];
         ck_assert_uint_eq(c->links, ALL_LINKS);
-        for (size_t link = 0; link < ALL_LINKS; link++) {
+        for (size_t link = 0; link < ALL_LINKS; link++)
             ck_assert_str_eq(kinds_on(c, link, true), requests[i][link]);
-        }
         for (size_t at = 0; at < c->count; at++) {
             const struct captured *f = &c->frame[at];
             ck_assert_uint_eq(number_at(f->bytes + 8), f->size);
@@ -227,8 +207,7 @@ enum way { BY_FRAME, BY_SEGMENT, BY_BYTE, BY_CONNECTION, AT_RANDOM };
 
 static struct world *capture_world(uint64_t seed, bool checked)
 {
-    struct world_options options = {.limits = few, .config = "skey = off\n", .seed = seed,
-                                    .no_check = !checked};
+    struct world_options options = {.limits = few, .config = "skey = off\n", .seed = seed, .no_check = !checked};
     return world_new(&options);
 }
 
@@ -236,8 +215,7 @@ static struct raw *link_of(struct replay *r, size_t link)
 {
     if (r->link[link] == NULL) {
         r->link[link] = raw_open(r->w, r->ip);
-        (void)snprintf(r->link[link]->name, sizeof r->link[link]->name, "%s",
-                       r->capture->link[link]);
+        (void)snprintf(r->link[link]->name, sizeof r->link[link]->name, "%s", r->capture->link[link]);
         r->link[link]->keeps_pings = true; /* whatever came back would be seen */
     }
     return r->link[link];
@@ -268,28 +246,24 @@ static uint32_t chance_below(struct replay *r, size_t limit)
  * of the same connection. */
 static void feed_at_random(struct replay *r, const struct captured *f)
 {
-    if (r->held_for != f->link || r->held_bytes + f->size > sizeof r->held) {
+    if (r->held_for != f->link || r->held_bytes + f->size > sizeof r->held)
         feed_held(r, r->held_bytes);
-    }
     r->held_for = f->link;
     memcpy(r->held + r->held_bytes, f->bytes, f->size);
     r->held_bytes += f->size;
-    while (r->held_bytes > 0 && chance_below(r, 4) > 0) {
+    while (r->held_bytes > 0 && chance_below(r, 4) > 0)
         feed_held(r, 1 + chance_below(r, r->held_bytes));
-    }
 }
 
 static void feed_frame(struct replay *r, const struct captured *f, enum way way)
 {
-    if (way >= AT_RANDOM) {
+    if (way >= AT_RANDOM)
         feed_at_random(r, f);
-    } else if (way == BY_BYTE) {
-        for (size_t i = 0; i < f->size; i++) {
+    else if (way == BY_BYTE)
+        for (size_t i = 0; i < f->size; i++)
             feed(r, f->link, f->bytes + i, 1);
-        }
-    } else {
+    else
         feed(r, f->link, f->bytes, f->size);
-    }
 }
 
 /* What stands in for a segment: the frames that the game sent on a connection
@@ -321,9 +295,8 @@ static void feed_connection(struct replay *r, size_t link, size_t end)
             size += f->size;
         }
     }
-    if (size > 0) {
+    if (size > 0)
         feed(r, link, bytes, size);
-    }
 }
 
 /* The first `end` frames of a capture, with no time between them. */
@@ -334,15 +307,12 @@ static void replay_until(struct replay *r, int number, size_t end, enum way way,
     r->w = capture_world(seed, true);
     r->ip = world_fresh_ip(r->w);
     r->chance = (uint64_t)way;
-    for (size_t link = 0; way == BY_CONNECTION && link < ALL_LINKS; link++) {
+    for (size_t link = 0; way == BY_CONNECTION && link < ALL_LINKS; link++)
         feed_connection(r, link, end);
-    }
-    for (size_t i = 0; way == BY_SEGMENT && i < end;) {
+    for (size_t i = 0; way == BY_SEGMENT && i < end;)
         feed_segment(r, &i, end);
-    }
-    for (size_t i = 0; way != BY_CONNECTION && way != BY_SEGMENT && i < end; i++) {
+    for (size_t i = 0; way != BY_CONNECTION && way != BY_SEGMENT && i < end; i++)
         feed_frame(r, &r->capture->frame[i], way);
-    }
     feed_held(r, r->held_bytes);
 }
 
@@ -358,9 +328,8 @@ static bool reads_as_password(const char *auth, const char *mask)
         ck_assert_int_eq(sscanf(value, "%2x", &c), 1);
         unsigned rolled = (c ^ (unsigned char)mask[size % strlen(mask)]) & 0xFFu;
         unsigned letter = ((rolled >> 3 | rolled << 5) & 0xFFu) ^ last;
-        if (letter < 0x20 || letter > 0x7E) {
+        if (letter < 0x20 || letter > 0x7E)
             return false;
-        }
         last = (uint8_t)(c & 0xFFu);
     }
     return size >= 4 && size <= 16;
@@ -407,9 +376,8 @@ static void same_bytes(struct raw *a, struct raw *b)
         const struct got *one = a->frames[i], *other = b->frames[i];
         ck_assert_uint_eq(one->code, other->code);
         ck_assert_uint_eq(one->size, other->size);
-        ck_assert_msg(memcmp(one->payload, other->payload, one->size) == 0,
-                      "%s, frame %zu: %s, not %s", a->name, i, got_payload(other),
-                      got_payload(one));
+        ck_assert_msg(memcmp(one->payload, other->payload, one->size) == 0, "%s, frame %zu: %s, not %s", a->name, i,
+                      got_payload(other), got_payload(one));
     }
 }
 
@@ -442,11 +410,9 @@ static const char *replies_to(struct raw *r)
 {
     char *text = lobby_text();
     world_settle(r->world);
-    for (size_t i = 0; i < r->count; i++) {
-        if (!is_push(r->frames[i])) {
+    for (size_t i = 0; i < r->count; i++)
+        if (!is_push(r->frames[i]))
             strcat(strcat(text, text[0] == '\0' ? "" : " "), r->frames[i]->kind);
-        }
-    }
     return text;
 }
 
@@ -454,9 +420,8 @@ START_TEST(each_captured_request_gets_one_reply_of_its_kind_in_order)
 {
     struct replay r;
     replay(&r, _i, BY_FRAME);
-    for (size_t link = 0; link < ALL_LINKS; link++) {
+    for (size_t link = 0; link < ALL_LINKS; link++)
         ck_assert_str_eq(replies_to(r.link[link]), kinds_on(r.capture, link, false));
-    }
     world_free(r.w);
 }
 END_TEST
@@ -552,9 +517,8 @@ START_TEST(the_captured_first_sele_subscribes_to_the_lists)
     ck_assert_uint_eq(frames_of(lobby, "+usr", NULL), 1);
     ck_assert_str_eq(frame_at(lobby, 0)->kind, "sele");
     ck_assert_str_eq(frame_at(lobby, lobby->count - 1)->kind, "+pop");
-    for (int32_t ident = 0; ident < 4; ident++) {
+    for (int32_t ident = 0; ident < 4; ident++)
         ck_assert_int_eq(got_number(raw_look(lobby, "+rom"), "I"), ident);
-    }
     const struct got *g = raw_look(lobby, "+usr");
     ck_assert_str_eq(got_text(g, "N"), "VTSTech");
     ck_assert_str_eq(got_raw(g, "F"), "U0");
@@ -578,9 +542,8 @@ START_TEST(the_captured_buddy_login_is_refused_and_may_try_again)
     replay(&r, _i, BY_FRAME);
     struct raw *buddy = r.link[BUDDY_LINK];
     REFUSED(raw_look(buddy, "AUTH"), "user", 101);
-    for (const struct got *g; (g = raw_next(buddy)) != NULL;) { /* before a login */
+    for (const struct got *g; (g = raw_next(buddy)) != NULL;) /* before a login */
         REFUSED(g, "sess", 101);
-    }
     all_are_open(&r);
     char again[REQUEST_BYTES];
     const char *first = payload_of(captured(_i, "AUTH", 0));
@@ -602,13 +565,12 @@ START_TEST(a_login_that_cannot_be_read_is_refused_and_all_behind_it_too)
     for (size_t i = 0; i < lobby->count; i++) {
         const struct got *g = lobby->frames[i];
         ck_assert_msg(g->kind[0] != '+', "%s came", g->kind);
-        if (strcmp(g->kind, "auth") == 0) {
+        if (strcmp(g->kind, "auth") == 0)
             REFUSED(g, "pass", 100);
-        } else if (strcmp(g->kind, "addr") == 0 || strcmp(g->kind, "sele") == 0) {
+        else if (strcmp(g->kind, "addr") == 0 || strcmp(g->kind, "sele") == 0)
             SUCCEEDS(g); /* they may come before a login */
-        } else if (strcmp(g->kind, "skey") != 0) {
+        else if (strcmp(g->kind, "skey") != 0)
             REFUSED(g, "sess", 101);
-        }
     }
     all_are_open(&r);
     world_free(r.w);
@@ -628,9 +590,8 @@ START_TEST(a_captured_lobby_connection_lives_as_long_as_it_did)
         int64_t wait_ms = f->time_ms - f[-1].time_ms;
         ck_assert_int_ge(wait_ms, 0);
         world_run(r.w, (uint64_t)wait_ms);
-        if (f->link == LOBBY_LINK) {
+        if (f->link == LOBBY_LINK)
             feed(&r, LOBBY_LINK, f->bytes, f->size);
-        }
     }
     world_run(r.w, 1000);
     ck_assert(!raw_closed(r.link[LOBBY_LINK]));
@@ -681,8 +642,7 @@ static struct raw *buddy_link(struct raw *lobby)
 START_TEST(the_captured_moves_lead_into_the_room_and_back)
 {
     struct raw *lobby = raw_login(w, "VTSTech", "secret");
-    SAYS(send_captured(lobby, ROOMS, "move", 0),
-         "IDENT=1\nCOUNT=1\nNAME=East\nFLAGS=0\nLIDENT=0\nLCOUNT=0\nSTATUS=1");
+    SAYS(send_captured(lobby, ROOMS, "move", 0), "IDENT=1\nCOUNT=1\nNAME=East\nFLAGS=0\nLIDENT=0\nLCOUNT=0\nSTATUS=1");
     const struct got *g = raw_look(lobby, "+who");
     ck_assert_int_eq(got_number(g, "RI"), 1);
     ck_assert_str_eq(got_text(g, "R"), "East");
@@ -770,8 +730,7 @@ START_TEST(the_captured_presence_reaches_a_friend_as_it_was_typed)
     ck_assert_str_eq(got_text(g, "USER"), "VTSTech");
     ck_assert_str_eq(got_text(g, "SHOW"), "CHAT");
     ck_assert_str_eq(got_text(g, "PROD"), "is online");
-    (void)console_read_text(console_find(payload_of(captured(ROOMS, "PSET", 0)), "STAT"), said,
-                            sizeof said);
+    (void)console_read_text(console_find(payload_of(captured(ROOMS, "PSET", 0)), "STAT"), said, sizeof said);
     (void)console_read_text(console_find(got_payload(g), "STAT"), told, sizeof told);
     ck_assert_str_eq(told, said);
 }
@@ -805,11 +764,9 @@ static void aim(struct target *t, int where)
     raw_close(r.link[DIRECTORY_LINK]);
     t->w = r.w;
     t->ip = r.ip;
-    t->raw = where == AT_THE_DOOR ? raw_open(t->w, t->ip)
-                                  : raw_login_from(t->w, t->ip, "VTSTech", "secret");
-    if (where == AMONG_BUDDIES) {
+    t->raw = where == AT_THE_DOOR ? raw_open(t->w, t->ip) : raw_login_from(t->w, t->ip, "VTSTech", "secret");
+    if (where == AMONG_BUDDIES)
         t->raw = buddy_link(t->raw);
-    }
     world_settle(t->w);
     t->w->options.no_check = true; /* hit() does it, once for all its steps */
     t->conn = t->raw->conn;
@@ -843,15 +800,13 @@ static void foresee(struct outcome *o, const uint8_t *bytes, size_t size)
 {
     memset(o, 0, sizeof *o);
     while (size > 0) {
-        for (size_t i = 0; i < 4 && i < size; i++) {
+        for (size_t i = 0; i < 4 && i < size; i++)
             o->closes = o->closes || bytes[i] < 0x21 || bytes[i] > 0x7E;
-        }
         uint32_t length = size < CONSOLE_HEADER_BYTES ? CONSOLE_HEADER_BYTES : number_at(bytes + 8);
         o->closes = o->closes || length < CONSOLE_HEADER_BYTES || length > 2048;
         o->waits = !o->closes && length > size;
-        if (o->closes || o->waits) {
+        if (o->closes || o->waits)
             return;
-        }
         if (memcmp(bytes, "~png", 4) != 0) {
             strcat(o->answers, o->answers[0] == '\0' ? "" : " ");
             strncat(o->answers, (const char *)bytes, 4);
@@ -868,20 +823,15 @@ static bool is_defined(const struct got *g)
         const char *code;
         int32_t status;
     } failures_there_are[] = {
-        {"miss", 0},   {"nrom", 0},   {"dupl", 0},   {"inam", 0},   {"maxp", 0},
-        {"imst", 100}, {"pass", 100}, {"blak", 100}, {"hack", 100}, {"sess", 101},
-        {"user", 101}, {"user", 102}, {"full", 103}, {"time", 104}, {"ingm", 105},
-        {"tokn", 106},
+        {"miss", 0},   {"nrom", 0},   {"dupl", 0},   {"inam", 0},   {"maxp", 0},   {"imst", 100},
+        {"pass", 100}, {"blak", 100}, {"hack", 100}, {"sess", 101}, {"user", 101}, {"user", 102},
+        {"full", 103}, {"time", 104}, {"ingm", 105}, {"tokn", 106},
     };
-    if (g->code == 0 || strncmp(got_code(g), "new", 3) == 0) {
+    if (g->code == 0 || strncmp(got_code(g), "new", 3) == 0)
         return true; /* and STATUS=1, which the world sees to */
-    }
-    for (size_t i = 0; i < LENGTH(failures_there_are); i++) {
-        if (strcmp(got_code(g), failures_there_are[i].code) == 0 &&
-            got_status(g) == failures_there_are[i].status) {
+    for (size_t i = 0; i < LENGTH(failures_there_are); i++)
+        if (strcmp(got_code(g), failures_there_are[i].code) == 0 && got_status(g) == failures_there_are[i].status)
             return true;
-        }
-    }
     return false;
 }
 
@@ -892,14 +842,13 @@ static void hit(struct target *t, const uint8_t *bytes, size_t size, const char 
     foresee(&o, bytes, size);
     (void)snprintf(t->raw->name, sizeof t->raw->name, "%s", damage);
     raw_send_bytes(t->raw, bytes, size);
-    ck_assert_msg(strcmp(replies_to(t->raw), o.answers) == 0, "%s: answered by '%s', not '%s'",
-                  damage, replies_to(t->raw), o.answers);
-    ck_assert_msg(raw_closed(t->raw) == o.closes, "%s: %s", damage,
-                  o.closes ? "not closed" : "closed");
+    ck_assert_msg(strcmp(replies_to(t->raw), o.answers) == 0, "%s: answered by '%s', not '%s'", damage,
+                  replies_to(t->raw), o.answers);
+    ck_assert_msg(raw_closed(t->raw) == o.closes, "%s: %s", damage, o.closes ? "not closed" : "closed");
     for (size_t i = 0; i < t->raw->count; i++) {
         const struct got *g = t->raw->frames[i];
-        ck_assert_msg(is_push(g) || is_defined(g), "%s: %s with %s and %s", damage, g->kind,
-                      got_code(g), got_payload(g));
+        ck_assert_msg(is_push(g) || is_defined(g), "%s: %s with %s and %s", damage, g->kind, got_code(g),
+                      got_payload(g));
     }
     const char *wrong = nascar_check(t->w->state);
     ck_assert_msg(wrong == NULL, "%s: %s", damage, wrong);
@@ -907,8 +856,7 @@ static void hit(struct target *t, const uint8_t *bytes, size_t size, const char 
         size_t before = t->raw->count;
         raw_send(t->raw, "sele", "MESGS=1\n");
         world_settle(t->w);
-        ck_assert_msg(t->raw->count == before + 1 &&
-                          strcmp(t->raw->frames[before]->kind, "sele") == 0,
+        ck_assert_msg(t->raw->count == before + 1 && strcmp(t->raw->frames[before]->kind, "sele") == 0,
                       "%s: no answer after it", damage);
     }
 }
@@ -925,8 +873,7 @@ static void hit_with_all(struct target *t, const struct captured *f)
     for (uint32_t at = 0; at < f->size; at++) {
         const uint8_t was = f->bytes[at], values[] = {0x00, 0xFF, (uint8_t)(was ^ 1u)};
         for (size_t i = 0; i < LENGTH(values); i++) {
-            (void)snprintf(damage, sizeof damage, "%s byte %u = %02x", f->kind, (unsigned)at,
-                           (unsigned)values[i]);
+            (void)snprintf(damage, sizeof damage, "%s byte %u = %02x", f->kind, (unsigned)at, (unsigned)values[i]);
             bytes[at] = values[i];
             hit(t, bytes, f->size, damage);
         }
@@ -940,12 +887,10 @@ static bool is_repeated(const struct captured *f)
     for (size_t i = 0; i < CAPTURES; i++) {
         for (size_t at = 0; at < captures[i].count; at++) {
             const struct captured *other = &captures[i].frame[at];
-            if (other == f) {
+            if (other == f)
                 return false;
-            }
-            if (other->size == f->size && memcmp(other->bytes, f->bytes, f->size) == 0) {
+            if (other->size == f->size && memcmp(other->bytes, f->bytes, f->size) == 0)
                 return true;
-            }
         }
     }
     return false;
@@ -957,11 +902,9 @@ START_TEST(a_damaged_frame_is_answered_or_ends_its_connection)
     int where = _i % PLACES_OF_DAMAGE;
     struct target t;
     aim(&t, where);
-    for (size_t i = 0; i < c->count; i++) {
-        if (!is_repeated(&c->frame[i]) && belongs(c->frame[i].kind, where)) {
+    for (size_t i = 0; i < c->count; i++)
+        if (!is_repeated(&c->frame[i]) && belongs(c->frame[i].kind, where))
             hit_with_all(&t, &c->frame[i]);
-        }
-    }
     free(t.saved);
     world_free(t.w);
 }
@@ -969,29 +912,22 @@ END_TEST
 
 int main(void)
 {
-    for (size_t i = 0; i < CAPTURES; i++) {
-        if (!read_capture(&captures[i])) {
+    for (size_t i = 0; i < CAPTURES; i++)
+        if (!read_capture(&captures[i]))
             return EXIT_FAILURE;
-        }
-    }
     Suite *suite = suite_create("captures of the game");
 
     TCase *replays = tcase_create("replayed");
     tcase_set_timeout(replays, 30);
     tcase_add_test(replays, the_captures_are_whole);
-    tcase_add_loop_test(replays, the_same_bytes_come_back_however_a_capture_is_cut, 0,
-                        CAPTURES * WAYS);
-    tcase_add_loop_test(replays, each_captured_request_gets_one_reply_of_its_kind_in_order, 0,
-                        CAPTURES);
+    tcase_add_loop_test(replays, the_same_bytes_come_back_however_a_capture_is_cut, 0, CAPTURES * WAYS);
+    tcase_add_loop_test(replays, each_captured_request_gets_one_reply_of_its_kind_in_order, 0, CAPTURES);
     tcase_add_test(replays, a_captured_echo_of_a_ping_gets_nothing);
-    tcase_add_loop_test(replays, the_captured_directory_request_is_told_where_the_lobby_is, 0,
-                        CAPTURES);
+    tcase_add_loop_test(replays, the_captured_directory_request_is_told_where_the_lobby_is, 0, CAPTURES);
     tcase_add_loop_test(replays, the_captured_login_gets_in, 0, CAPTURES);
     tcase_add_loop_test(replays, the_captured_first_sele_subscribes_to_the_lists, 0, CAPTURES);
-    tcase_add_loop_test(replays, the_captured_buddy_login_is_refused_and_may_try_again, 0,
-                        CAPTURES);
-    tcase_add_loop_test(replays, a_login_that_cannot_be_read_is_refused_and_all_behind_it_too, 0,
-                        CAPTURES);
+    tcase_add_loop_test(replays, the_captured_buddy_login_is_refused_and_may_try_again, 0, CAPTURES);
+    tcase_add_loop_test(replays, a_login_that_cannot_be_read_is_refused_and_all_behind_it_too, 0, CAPTURES);
     tcase_add_loop_test(replays, a_captured_lobby_connection_lives_as_long_as_it_did, 0, 2);
     suite_add_tcase(suite, replays);
 
@@ -1007,8 +943,7 @@ int main(void)
 
     TCase *damaged = tcase_create("damaged");
     tcase_set_timeout(damaged, 30);
-    tcase_add_loop_test(damaged, a_damaged_frame_is_answered_or_ends_its_connection, 0,
-                        CAPTURES * PLACES_OF_DAMAGE);
+    tcase_add_loop_test(damaged, a_damaged_frame_is_answered_or_ends_its_connection, 0, CAPTURES * PLACES_OF_DAMAGE);
     suite_add_tcase(suite, damaged);
 
     SRunner *runner = srunner_create(suite);

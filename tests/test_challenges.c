@@ -55,9 +55,7 @@ static const char *offer(struct raw *from, const char *to, enum entry entry)
         (void)raw_ask(from, "peek", payload);
         raw_forget(from);
         break;
-    case BY_TOKEN:
-        (void)snprintf(token, 64, "1234_5678_%s_%s", from->name, to);
-        break;
+    case BY_TOKEN: (void)snprintf(token, 64, "1234_5678_%s_%s", from->name, to); break;
     case BY_MESG:
     case ENTRIES:
         send_word(from, to, token);
@@ -87,24 +85,22 @@ static size_t words(struct raw *r, const struct got **last)
     size_t count = 0;
     world_settle(w);
     for (size_t i = 0; i < r->count; i++) {
-        if (strcmp(r->frames[i]->kind, "+msg") == 0 &&
-            (got_flags(r->frames[i], "F") & CONSOLE_FLAG('3')) != 0) {
+        if (strcmp(r->frames[i]->kind, "+msg") == 0 && (got_flags(r->frames[i], "F") & CONSOLE_FLAG('3')) != 0) {
             count++;
-            if (last != NULL) {
+            if (last != NULL)
                 *last = r->frames[i];
-            }
         }
     }
     return count;
 }
 
 /* Exactly one word came, this one from this player, with all its tags. */
-#define TOLD(r, from, text, room)                                                       \
-    do {                                                                                \
-        const struct got *told_word = NULL;                                             \
-        ck_assert_uint_eq(words(r, &told_word), 1);                                     \
-        SAYS(told_word, "F=P3\nN=%s\nFROM=%s\nATTR=3\nRI=%d\nT=%s\nTEXT=%s", (from)->name, \
-             (from)->name, room, text, text);                                           \
+#define TOLD(r, from, text, room) \
+    do { \
+        const struct got *told_word = NULL; \
+        ck_assert_uint_eq(words(r, &told_word), 1); \
+        SAYS(told_word, "F=P3\nN=%s\nFROM=%s\nATTR=3\nRI=%d\nT=%s\nTEXT=%s", (from)->name, (from)->name, room, text, \
+             text); \
     } while (0)
 
 /* What the last +usr of that player said: F as flags; 0 if none came. */
@@ -112,12 +108,10 @@ static uint32_t shown(struct raw *r, const struct raw *of)
 {
     uint32_t flags = 0;
     world_settle(w);
-    for (size_t i = 0; i < r->count; i++) {
+    for (size_t i = 0; i < r->count; i++)
         if (strcmp(r->frames[i]->kind, "+usr") == 0 && got_has(r->frames[i], "N") &&
-            strcmp(got_text(r->frames[i], "N"), of->name) == 0) {
+            strcmp(got_text(r->frames[i], "N"), of->name) == 0)
             flags = got_flags(r->frames[i], "F");
-        }
-    }
     return flags;
 }
 
@@ -176,9 +170,8 @@ static void expect_both_free(void)
     }
     struct raw *free_one[] = {ann, bob};
     for (size_t i = 0; i < 2; i++) {
-        if (raw_closed(free_one[i])) {
+        if (raw_closed(free_one[i]))
             continue;
-        }
         (void)offer(cid, free_one[i]->name, BY_MESG);
         SUCCEEDS(reply_to(cid, "mesg"));
         word(free_one[i], cid, "ACPT");
@@ -217,10 +210,8 @@ START_TEST(a_challenger_from_elsewhere_is_introduced)
     int32_t ident = ident_of(ann);
     const char *token = offer(ann, "Bob", entry);
     GOT(bob, "+usr +msg");
-    SAYS(frame_at(bob, 0), "I=%d\nF=1\nA=%s\nT=%d\nR=*\nN=Ann\nS=*\nX=*", (int)ident,
-         dotted(ann->ip), at == 3 ? 4 : 2);
-    SAYS(frame_at(bob, 1), "F=P3\nN=Ann\nFROM=Ann\nATTR=3\nRI=%d\nT=%s\nTEXT=%s", room, token,
-         token);
+    SAYS(frame_at(bob, 0), "I=%d\nF=1\nA=%s\nT=%d\nR=*\nN=Ann\nS=*\nX=*", (int)ident, dotted(ann->ip), at == 3 ? 4 : 2);
+    SAYS(frame_at(bob, 1), "F=P3\nN=Ann\nFROM=Ann\nATTR=3\nRI=%d\nT=%s\nTEXT=%s", room, token, token);
     GOT(dan, "");
     GOT(cid, rooms[at][0][0] != '\0' ? "+usr" : "");
     forget_all(w);
@@ -257,32 +248,27 @@ START_TEST(a_token_comes_byte_for_byte)
     char token[160], payload[512] = "TEXT=\"";
     size_t size = _i < 3 ? 127 : 94;
     take_places("East", "West");
-    for (size_t i = 0; i < size; i++) { /* every byte that it may have: = : % " and ' among them */
+    for (size_t i = 0; i < size; i++) /* every byte that it may have: = : % " and ' among them */
         token[i] = (char)(_i % 3 == 0 ? 'a' + (int)(i % 26) : 0x21 + (int)((i + 6) % 94));
-    }
     token[size] = '\0';
-    if (_i % 3 == 2) {
+    if (_i % 3 == 2)
         SUCCEEDS(raw_ask(ann, "peek", "NAME=Bob\n"));
-    }
-    for (size_t i = 0; i < size; i++) {
+    for (size_t i = 0; i < size; i++)
         (void)snprintf(payload + strlen(payload), 4, "%%%02x", (unsigned)token[i]);
-    }
     strcat(payload, _i % 3 == 2 ? "\"\n" : "\"\nPRIV=Bob\nATTR=3\n");
     say(ann, _i % 3 == 2 ? "auxi" : "mesg", payload);
     const struct got *g = NULL;
     ck_assert_uint_eq(words(bob, &g), 1);
     ck_assert_str_eq(got_text(g, "T"), token);
     ck_assert_str_eq(got_text(g, "TEXT"), token);
-    if (_i % 3 == 0) { /* the game's own need no escape */
+    if (_i % 3 == 0) /* the game's own need no escape */
         ck_assert_str_eq(got_raw(g, "T"), token);
-    }
 }
 END_TEST
 
 START_TEST(a_bad_token_is_refused)
 {
-    static const char *const bad[] = {"\"a b\"", "%01", "a%09b", "a%0ab", "%7f", "%80", "a%ff",
-                                      "a%20", NULL};
+    static const char *const bad[] = {"\"a b\"", "%01", "a%09b", "a%0ab", "%7f", "%80", "a%ff", "a%20", NULL};
     char payload[512], text[160];
     enum entry entry = (enum entry)(_i % ENTRIES);
     int at = _i / ENTRIES;
@@ -301,8 +287,7 @@ START_TEST(a_bad_token_is_refused)
                        text[0] == '"' ? "\"" : "");
     }
     forget_all(w);
-    (void)snprintf(payload, sizeof payload, "TEXT=%s\n%s", text,
-                   entry == BY_MESG ? "PRIV=Bob\nATTR=3\n" : "");
+    (void)snprintf(payload, sizeof payload, "TEXT=%s\n%s", text, entry == BY_MESG ? "PRIV=Bob\nATTR=3\n" : "");
     say(ann, entry_kind(entry), payload);
     REFUSED(frame_at(ann, 0), "tokn", 106);
     ck_assert_uint_eq(ann->count, 2);
@@ -364,8 +349,8 @@ END_TEST
 
 START_TEST(only_a_token_of_ones_own_challenges)
 {
-    static const char *const texts[] = {"1_2_Cid_Bob", "1_2_AnnBob", "1_2_Ann_Bo", "Ann_Bob_1",
-                                        "Ann_Bob", "1_2_xAnn_Bob", ""};
+    static const char *const texts[] = {
+        "1_2_Cid_Bob", "1_2_AnnBob", "1_2_Ann_Bo", "Ann_Bob_1", "Ann_Bob", "1_2_xAnn_Bob", ""};
     char payload[64];
     take_places("East", "East");
     (void)snprintf(payload, sizeof payload, "TEXT=%s\n", texts[_i]);
@@ -424,23 +409,17 @@ START_TEST(a_busy_target_is_refused)
     take_places("East", "West");
     const char *target = "Bob";
     switch (_i / ENTRIES) {
-    case 0: /* has received an offer */
-        (void)offer(ann, "Bob", BY_MESG);
-        break;
+    case 0: /* has received an offer */ (void)offer(ann, "Bob", BY_MESG); break;
     case 1: /* has made one */
         (void)offer(ann, "Bob", BY_MESG);
         target = "Ann";
         break;
-    case 2: /* has accepted */
-        accept_offer(BY_MESG);
-        break;
+    case 2: /* has accepted */ accept_offer(BY_MESG); break;
     case 3: /* was accepted */
         accept_offer(BY_MESG);
         target = "Ann";
         break;
-    case 4: /* races */
-        race();
-        break;
+    case 4: /* races */ race(); break;
     default: /* and still does, though the other is back */
         race();
         go(ann, "");
@@ -501,9 +480,8 @@ START_TEST(of_crossing_offers_the_first_stands)
 {
     enum entry entry = (enum entry)_i;
     take_places("East", "West");
-    if (entry == BY_PEEK) {
+    if (entry == BY_PEEK)
         SUCCEEDS(raw_ask(bob, "peek", "NAME=Ann\n"));
-    }
     forget_all(w);
     send_word(ann, "Bob", TOKEN); /* both on their way at once */
     raw_send(bob, entry_kind(entry),
@@ -664,9 +642,8 @@ START_TEST(a_challenge_ends_whoever_goes_and_however)
     struct raw *ender = by_challenger ? ann : bob, *other = by_challenger ? bob : ann;
     int ann_ident = (int)ident_of(ann);
     (void)offer(ann, "Bob", (enum entry)(_i % ENTRIES));
-    if (accepted) {
+    if (accepted)
         word(bob, ann, "ACPT");
-    }
     forget_all(w);
     if (strcmp(ending->by, "hang up") == 0) {
         raw_close(ender);
@@ -694,18 +671,15 @@ START_TEST(a_challenge_ends_whoever_goes_and_however)
         ck_assert_uint_eq(shown(bob, bob), accepted ? SHOWN_FREE | SHOWN_OWN : NOT_SHOWN);
         ck_assert_uint_eq(shown(dan, bob), accepted ? SHOWN_FREE : NOT_SHOWN);
     }
-    if (gone && !raw_closed(ender)) {
+    if (gone && !raw_closed(ender))
         ck_assert_uint_eq(shown(ender, ender), SHOWN_FREE | SHOWN_OWN);
-    }
     if (!same_room && !raw_closed(bob) && !(gone && ender == bob)) {
         const struct got *last = NULL; /* the guest goes off the list */
         ck_assert_uint_ge(frames_of(bob, "+usr", &last), 1);
         bool deleted = false;
         for (size_t i = 0; i < bob->count; i++) {
-            deleted = deleted || (strcmp(bob->frames[i]->kind, "+usr") == 0 &&
-                                  !got_has(bob->frames[i], "N") &&
-                                  got_number(bob->frames[i], "I") == ann_ident &&
-                                  got_number(bob->frames[i], "T") == 2);
+            deleted = deleted || (strcmp(bob->frames[i]->kind, "+usr") == 0 && !got_has(bob->frames[i], "N") &&
+                                  got_number(bob->frames[i], "I") == ann_ident && got_number(bob->frames[i], "T") == 2);
         }
         ck_assert_msg(deleted, "Ann stays on Bob's list");
     }
@@ -756,9 +730,8 @@ START_TEST(who_lists_users_meanwhile_keeps_the_challenger)
     ck_assert_ptr_nonnull(view_user(v, "Ann")); /* introduced: it had no list */
     SUCCEEDS(raw_ask(bob, "sele", "USERS=1\n"));
     word(bob, ann, "DECL");
-    for (size_t i = 0; i < bob->count; i++) { /* not even for a moment */
+    for (size_t i = 0; i < bob->count; i++) /* not even for a moment */
         ck_assert(strcmp(bob->frames[i]->kind, "+usr") != 0 || got_has(bob->frames[i], "N"));
-    }
     view_update(v, bob);
     ck_assert_ptr_nonnull(view_user(v, "Ann"));
     ck_assert_uint_eq(view_user(v, "Ann")->flags, SHOWN_FREE);
@@ -843,12 +816,8 @@ START_TEST(back_in_the_lobby_ends_being_busy)
 {
     take_places("East", "West");
     switch (_i) {
-    case 0: /* its own offer */
-        (void)offer(ann, "Bob", BY_MESG);
-        break;
-    default: /* accepted */
-        accept_offer(BY_MESG);
-        break;
+    case 0: /* its own offer */ (void)offer(ann, "Bob", BY_MESG); break;
+    default: /* accepted */ accept_offer(BY_MESG); break;
     }
     struct raw *back = _i < 2 ? ann : bob, *other = _i < 2 ? bob : ann;
     forget_all(w);
@@ -876,9 +845,8 @@ END_TEST
 
 static void put_little(uint8_t *at, uint32_t value)
 {
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 4; i++)
         at[i] = (uint8_t)(value >> (8 * i) & 0xFFu);
-    }
 }
 
 /* The console's structure, by hand from the tags of +ses (5). */
@@ -888,9 +856,8 @@ static void build_race(uint8_t out[272], const struct got *ses)
         const char *tag;
         size_t offset, size;
     } texts[] = {
-        {"NAME", 0x00, 32}, {"SELF", 0x20, 32}, {"HOST", 0x40, 32}, {"OPPO", 0x60, 32},
-        {"P1", 0x80, 16},   {"P2", 0x90, 16},   {"P3", 0xA0, 16},   {"P4", 0xB0, 16},
-        {"AUTH", 0xD0, 64},
+        {"NAME", 0x00, 32}, {"SELF", 0x20, 32}, {"HOST", 0x40, 32}, {"OPPO", 0x60, 32}, {"P1", 0x80, 16},
+        {"P2", 0x90, 16},   {"P3", 0xA0, 16},   {"P4", 0xB0, 16},   {"AUTH", 0xD0, 64},
     };
     memset(out, 0, 272);
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
@@ -905,8 +872,7 @@ static void build_race(uint8_t out[272], const struct got *ses)
 }
 
 /* +ses to one player, with every tag right, and `play` behind it. */
-static const struct got *expect_race(struct raw *self, const struct raw *opponent,
-                                     const struct raw *host)
+static const struct got *expect_race(struct raw *self, const struct raw *opponent, const struct raw *host)
 {
     const struct raw *second = host == self ? opponent : self;
     const struct got *ses = NULL;
@@ -914,9 +880,8 @@ static const struct got *expect_race(struct raw *self, const struct raw *opponen
     size_t at = 0;
     ck_assert_uint_eq(frames_of(self, "+ses", &ses), 1);
     ck_assert_uint_eq(frames_of(self, "play", NULL), 1);
-    while (frame_at(self, at) != ses) {
+    while (frame_at(self, at) != ses)
         at++;
-    }
     const struct got *play = frame_at(self, at + 1);
     ck_assert_str_eq(play->kind, "play");
     ck_assert_uint_eq(play->size, 272); /* and length 284 */
@@ -975,13 +940,12 @@ START_TEST(without_chal_the_race_starts_after_10_s)
     struct raw *host;
     take_places("East", "West");
     accept_offer((enum entry)(_i % ENTRIES));
-    if (_i / ENTRIES == 1) {
+    if (_i / ENTRIES == 1)
         chal(ann, "Bob", 0);
-    } else if (_i / ENTRIES == 2) {
+    else if (_i / ENTRIES == 2)
         chal(bob, "Ann", 0);
-    } else if (_i / ENTRIES == 3) {
+    else if (_i / ENTRIES == 3)
         chal(bob, "Ann", 1); /* only the other said HOST=1 */
-    }
     host = _i / ENTRIES == 3 ? bob : ann;
     forget_all(w);
     world_run(w, 9900);
@@ -1000,8 +964,8 @@ END_TEST
 
 START_TEST(chal_out_of_place_starts_nothing)
 {
-    static const char *const payloads[] = {"PERS=Cid\nHOST=1\n", "PERS=Nobody\nHOST=1\n",
-                                           "PERS=Ann\nHOST=1\n", "HOST=1\n"};
+    static const char *const payloads[] = {"PERS=Cid\nHOST=1\n", "PERS=Nobody\nHOST=1\n", "PERS=Ann\nHOST=1\n",
+                                           "HOST=1\n"};
     take_places("East", "East");
     ck_assert_uint_ne(raw_ask(ann, "chal", "PERS=Bob\nHOST=1\n")->code, 0);
     (void)offer(ann, "Bob", BY_MESG); /* not before ACPT either */
@@ -1013,7 +977,7 @@ START_TEST(chal_out_of_place_starts_nothing)
     ck_assert_uint_ne(reply_to(ann, "chal")->code, 0);
     chal(bob, "Ann", 0);
     ck_assert_uint_eq(frames_of(bob, "+ses", NULL), 0); /* Ann is not ready by that */
-    chal(bob, "Ann", 0); /* nor by Bob's saying it twice */
+    chal(bob, "Ann", 0);                                /* nor by Bob's saying it twice */
     ck_assert_uint_eq(frames_of(bob, "+ses", NULL), 0);
     ck_assert_uint_eq(words(ann, NULL) + words(bob, NULL), 0);
     chal(ann, "Bob", 0);
@@ -1076,8 +1040,8 @@ END_TEST
 START_TEST(racers_are_told_addresses_that_they_can_reach)
 {
     static const struct {
-        uint32_t ann, bob;               /* source addresses */
-        const char *anns, *bobs;         /* what `addr` says */
+        uint32_t ann, bob;       /* source addresses */
+        const char *anns, *bobs; /* what `addr` says */
         const char *config;
         const char *bob_for_ann, *ann_for_bob;
     } cases[] = {
@@ -1089,13 +1053,13 @@ START_TEST(racers_are_told_addresses_that_they_can_reach)
         {0xC6336401u, 0xC6336401u, "192.168.1.5", "192.0.2.100", "", "198.51.100.1", "192.168.1.5"},
         {0xC6336401u, 0xC6336401u, "8.8.8.8", "172.32.0.1", "", "198.51.100.1", "198.51.100.1"},
         /* one at the server's side, one outside */
-        {0xC0A80105u, 0xC6336402u, "192.168.1.5", "10.0.0.7", "public-address = 203.0.113.77\n",
-         "198.51.100.2", "203.0.113.77"},
-        {0x7F000001u, 0xC6336402u, "127.0.0.1", "10.0.0.7", "public-address = 203.0.113.77\n",
-         "198.51.100.2", "203.0.113.77"},
+        {0xC0A80105u, 0xC6336402u, "192.168.1.5", "10.0.0.7", "public-address = 203.0.113.77\n", "198.51.100.2",
+         "203.0.113.77"},
+        {0x7F000001u, 0xC6336402u, "127.0.0.1", "10.0.0.7", "public-address = 203.0.113.77\n", "198.51.100.2",
+         "203.0.113.77"},
         /* both at the server's side */
-        {0xC0A80105u, 0xC0A80106u, "192.168.1.5", "192.168.1.6", "public-address = 203.0.113.77\n",
-         "192.168.1.6", "192.168.1.5"},
+        {0xC0A80105u, 0xC0A80106u, "192.168.1.5", "192.168.1.6", "public-address = 203.0.113.77\n", "192.168.1.6",
+         "192.168.1.5"},
     };
     char payload[64];
     const struct got *g = NULL;
@@ -1179,9 +1143,8 @@ START_TEST(a_race_ends_for_who_comes_back)
     ck_assert_uint_eq(words(other, NULL) + words(back, NULL), 0); /* not for the other */
     ck_assert_uint_eq(shown(back, back), SHOWN_FREE | SHOWN_OWN);
     ck_assert_uint_eq(shown(_i % 2 == 0 ? dan : cid, other), NOT_SHOWN);
-    if (strcmp(ways[_i / 2].kind, "chal") == 0) {
+    if (strcmp(ways[_i / 2].kind, "chal") == 0)
         ck_assert_uint_eq(shown(_i % 2 == 0 ? cid : dan, back), SHOWN_FREE);
-    }
     forget_all(w);
     (void)offer(cid, other->name, BY_MESG);
     REFUSED(reply_to(cid, "mesg"), "ingm", 105);
@@ -1231,7 +1194,7 @@ static struct racer {
     enum phase phase;
     int opponent;
     bool challenger, ready;
-    bool peeked; /* a refused challenge leaves its target selected */
+    bool peeked;       /* a refused challenge leaves its target selected */
     uint64_t since_ms; /* of the offer, the acceptance or the race */
     char heard[8];     /* the word that must have come; empty: none */
     int heard_from;
@@ -1298,9 +1261,8 @@ static void check_racers(int actor, const char *kind, int status)
             ck_assert_str_ne(got_text(g, "N"), r->raw->name); /* never its own */
         }
         r->heard[0] = '\0';
-        if (i == actor && kind[0] != '\0') {
+        if (i == actor && kind[0] != '\0')
             ck_assert_int_eq(got_status(reply_to(r->raw, kind)), status);
-        }
         view_update(r->view, r->raw);
     }
     for (int i = 0; i < RACERS; i++) { /* busy or not, as everyone sees it */
@@ -1310,17 +1272,15 @@ static void check_racers(int actor, const char *kind, int status)
             struct view_user *seen = view_user(racers[k].view, r->raw->name);
             bool guest = racers[k].opponent == i && racers[k].phase != AT_REST && !racers[k].challenger;
             bool same = i == k || (r->view->room == racers[k].view->room && r->view->room != 0);
-            if (same && (seen == NULL ||
-                         seen->flags != ((busy ? SHOWN_BUSY : SHOWN_FREE) | (i == k ? SHOWN_OWN : 0u)))) {
+            if (same &&
+                (seen == NULL || seen->flags != ((busy ? SHOWN_BUSY : SHOWN_FREE) | (i == k ? SHOWN_OWN : 0u)))) {
                 world_fail(w, "racer %d shows racer %d as %x, busy is %d", k, i,
                            seen == NULL ? 0u : (unsigned)seen->flags, (int)busy);
             }
-            if (!same && !guest && seen != NULL) {
+            if (!same && !guest && seen != NULL)
                 world_fail(w, "racer %d still shows racer %d", k, i);
-            }
-            if (!same && guest && racers[k].phase == HAS_RECEIVED && seen == NULL) {
+            if (!same && guest && racers[k].phase == HAS_RECEIVED && seen == NULL)
                 world_fail(w, "racer %d does not know its challenger %d", k, i);
-            }
         }
     }
 }
@@ -1336,12 +1296,10 @@ static void random_offer(int who, int target)
     enum entry entry = (enum entry)world_below(w, ENTRIES);
     bool may = may_challenge(r), retires = r->phase == HAS_OFFERED;
     /* What a refused offer does to an own offer or an old race is nowhere said. */
-    if ((retires || (may && r->phase != AT_REST)) && t->phase != AT_REST) {
+    if ((retires || (may && r->phase != AT_REST)) && t->phase != AT_REST)
         return;
-    }
-    if (entry == BY_TOKEN && r->peeked) {
+    if (entry == BY_TOKEN && r->peeked)
         entry = BY_PEEK;
-    }
     r->peeked = r->peeked || entry == BY_PEEK;
     (void)offer(r->raw, t->raw->name, entry);
     if ((!may && !retires) || t->phase != AT_REST) {
@@ -1374,8 +1332,8 @@ static void random_answer(int who, int target)
     static const char *const answers[] = {"ACPT", "ACPT", "DECL", "BLOC"};
     const char *answer = answers[world_below(w, 4)];
     struct racer *r = &racers[who];
-    bool open = (r->phase == HAS_OFFERED || r->phase == HAS_RECEIVED || r->phase == HAS_ACCEPTED) &&
-                r->opponent == target;
+    bool open =
+        (r->phase == HAS_OFFERED || r->phase == HAS_RECEIVED || r->phase == HAS_ACCEPTED) && r->opponent == target;
     word(r->raw, racers[target].raw, answer);
     if (!open || (answer[0] == 'A' && r->phase != HAS_RECEIVED)) {
         check_racers(who, "mesg", 104);
@@ -1391,9 +1349,8 @@ static void random_chal(int who, int target)
     struct racer *r = &racers[who];
     if (world_below(w, 4) == 0) {
         say(r->raw, "chal", "PERS=*\n");
-        if (r->phase != HAS_RECEIVED) {
+        if (r->phase != HAS_RECEIVED)
             goes(who);
-        }
         check_racers(who, "chal", 1);
         return;
     }
@@ -1404,13 +1361,10 @@ static void random_chal(int who, int target)
     ck_assert((reply_to(r->raw, "chal")->code == 0) == (right || late));
     r->ready = r->ready || right;
     bool starts = right && racers[target].ready;
-    for (int i = 0; i < RACERS; i++) {
-        ck_assert_uint_eq(frames_of(racers[i].raw, "+ses", NULL),
-                          starts && (i == who || i == target));
-    }
-    if (starts) {
+    for (int i = 0; i < RACERS; i++)
+        ck_assert_uint_eq(frames_of(racers[i].raw, "+ses", NULL), starts && (i == who || i == target));
+    if (starts)
         both(who, RACES);
-    }
     check_racers(who, "", 0);
 }
 
@@ -1418,35 +1372,27 @@ static void random_word(void)
 {
     static const char *const rooms[] = {"East", "West", "East", ""};
     int who = (int)world_below(w, RACERS), target = (int)world_below(w, RACERS);
-    if (world_below(w, 2) == 0 && racers[who].phase != AT_REST) {
+    if (world_below(w, 2) == 0 && racers[who].phase != AT_REST)
         target = racers[who].opponent; /* else hardly ever a race */
-    }
     target = target == who ? (who + 1) % RACERS : target;
     switch (world_below(w, 12)) {
     case 0:
     case 1:
-    case 2:
-        random_offer(who, target);
-        break;
+    case 2: random_offer(who, target); break;
     case 3:
     case 4:
     case 5:
-    case 6:
-        random_answer(who, target);
-        break;
+    case 6: random_answer(who, target); break;
     case 7:
     case 8:
-    case 9:
-        random_chal(who, target);
-        break;
+    case 9: random_chal(who, target); break;
     case 10: {
         const char *room = rooms[world_below(w, 4)];
         int32_t before = racers[who].view->room;
         go(racers[who].raw, room);
         const struct got *g = reply_to(racers[who].raw, "move");
-        if (got_number(g, "IDENT") != before || racers[who].phase == RACES) {
+        if (got_number(g, "IDENT") != before || racers[who].phase == RACES)
             goes(who);
-        }
         check_racers(who, "move", 1);
         break;
     }
@@ -1460,8 +1406,10 @@ static void random_word(void)
 
 START_TEST(random_words_keep_to_the_rules)
 {
-    static const struct world_options options[] = {
-        {.seed = 21}, {.seed = 22, .split = WORLD_RANDOM}, {.seed = 23}, {.seed = 24}};
+    static const struct world_options options[] = {{.seed = 21},
+                                                   {.seed = 22, .split = WORLD_RANDOM},
+                                                   {.seed = 23},
+                                                   {.seed = 24}};
     char name[16];
     world_free(w);
     w = world_new(&options[_i]);
@@ -1472,17 +1420,14 @@ START_TEST(random_words_keep_to_the_rules)
         racers[i].view = malloc(sizeof *racers[i].view);
         racers[i].opponent = NOBODY;
     }
-    for (int i = 0; i < RACERS; i++) {
+    for (int i = 0; i < RACERS; i++)
         view_start(racers[i].view, racers[i].raw);
-    }
-    for (int step = 0; step < 700; step++) {
+    for (int step = 0; step < 700; step++)
         random_word();
-    }
     for (int i = 0; i < RACERS; i++) { /* all is over */
         say(racers[i].raw, "chal", "PERS=*\n");
-        if (racers[i].phase != HAS_RECEIVED) {
+        if (racers[i].phase != HAS_RECEIVED)
             goes(i);
-        }
         check_racers(i, "chal", 1);
     }
     world_run(w, 61000);
@@ -1558,8 +1503,7 @@ int main(void)
     tcase_add_loop_test(races, who_drops_the_lobby_after_ses_ends_nothing, 0, 4);
     tcase_add_loop_test(races, a_race_has_no_words, 0, 3);
     tcase_add_loop_test(races, a_race_ends_for_who_comes_back, 0, 10);
-    tcase_add_loop_test(races, a_new_challenge_ends_a_race_after_30_s_but_not_before, 0,
-                        2 * ENTRIES);
+    tcase_add_loop_test(races, a_new_challenge_ends_a_race_after_30_s_but_not_before, 0, 2 * ENTRIES);
     suite_add_tcase(suite, races);
 
     TCase *chance = tcase_create("at random");

@@ -15,11 +15,11 @@
 #define OPEN(r) ck_assert_msg(!raw_closed(r), "line %d: it is closed", __LINE__)
 
 /* Refused, with whatever letters: for what PROTOCOL 6 gives none. */
-#define DENIED(g)                                                      \
-    do {                                                               \
-        const struct got *denied_got = (g);                            \
-        ck_assert_str_ne(got_code(denied_got), "");                    \
-        ck_assert_int_ne(got_status(denied_got), 1);                   \
+#define DENIED(g) \
+    do { \
+        const struct got *denied_got = (g); \
+        ck_assert_str_ne(got_code(denied_got), ""); \
+        ck_assert_int_ne(got_status(denied_got), 1); \
     } while (0)
 
 static struct world *w;
@@ -167,8 +167,8 @@ static bool is_past_date(const char *text)
 {
     int part[6], used = 0;
     int64_t now = (int64_t)(w->mono_ms / 1000) + w->wall_offset_s;
-    return sscanf(text, "%d-%d-%d %d:%d:%d%n", &part[0], &part[1], &part[2], &part[3], &part[4],
-                  &part[5], &used) == 6 &&
+    return sscanf(text, "%d-%d-%d %d:%d:%d%n", &part[0], &part[1], &part[2], &part[3], &part[4], &part[5], &used) ==
+               6 &&
            text[used] == '\0' && part[0] >= 2026 && console_read_epoch(text) <= now;
 }
 
@@ -233,9 +233,8 @@ START_TEST(a_server_that_is_down_says_why)
     static const char hostile[] = "Back at 20:00, \"sharp\" = 100%";
     memset(text, 'x', 255);
     text[255] = '\0';
-    if (_i == 0) {
+    if (_i == 0)
         (void)snprintf(text, sizeof text, "%s", hostile);
-    }
     (void)snprintf(config + 7, sizeof config - 7, "%s\n", text);
     reopen(config);
     struct raw *r = raw_open(w, 0);
@@ -336,8 +335,7 @@ START_TEST(a_first_login_makes_the_account_and_its_persona)
     world_run(w, 3000);
     const struct got *g = raw_auth(ann, "Ann", "secret");
     ck_assert_str_eq(got_code(g), "");
-    SAYS(g, "STATUS=1\nSESS=*\nTOS=1\nNAME=Ann\nADDR=%s\nPERSONAS=Ann\nMAIL=\nSPAM=NN\nLAST=*",
-         dotted(ann->ip));
+    SAYS(g, "STATUS=1\nSESS=*\nTOS=1\nNAME=Ann\nADDR=%s\nPERSONAS=Ann\nMAIL=\nSPAM=NN\nLAST=*", dotted(ann->ip));
     ck_assert_int_ge(got_number(g, "SESS"), 1);
     ck_assert(is_past_date(got_raw(g, "LAST")));
     SUCCEEDS(ask_pers(ann, "Ann"));
@@ -346,8 +344,7 @@ START_TEST(a_first_login_makes_the_account_and_its_persona)
     size_t kept = world_kept(w, "acct");
     ann = raw_open(w, 0);
     g = raw_auth(ann, "Ann", "secret");
-    SAYS(g, "STATUS=1\nSESS=*\nTOS=1\nNAME=Ann\nADDR=%s\nPERSONAS=Ann\nMAIL=\nSPAM=NN\nLAST=*",
-         dotted(ann->ip));
+    SAYS(g, "STATUS=1\nSESS=*\nTOS=1\nNAME=Ann\nADDR=%s\nPERSONAS=Ann\nMAIL=\nSPAM=NN\nLAST=*", dotted(ann->ip));
     ck_assert(is_past_date(got_raw(g, "LAST"))); /* the login before */
     ck_assert_int_eq(console_read_epoch(got_raw(g, "LAST")), WORLD_WALL_S + 3);
     ck_assert_uint_eq(world_kept(w, "acct"), kept);
@@ -518,13 +515,11 @@ START_TEST(a_dead_mask_falls_back_to_the_newest_session_of_the_address)
     static const char *const dead[] = {"MASK=2052765442\n", "MASK=-51813565\n", "MASK=0\n", ""};
     struct raw *r = guest(), *directory = raw_open(w, r->ip);
     char older[64], newer[64];
-    (void)snprintf(older, sizeof older, "%.63s",
-                   got_raw(raw_ask(directory, "@dir", DIR_REQUEST), "MASK"));
+    (void)snprintf(older, sizeof older, "%.63s", got_raw(raw_ask(directory, "@dir", DIR_REQUEST), "MASK"));
     raw_close(directory);
     world_run(w, 2000);
     directory = raw_open(w, r->ip);
-    (void)snprintf(newer, sizeof newer, "%.63s",
-                   got_raw(raw_ask(directory, "@dir", DIR_REQUEST), "MASK"));
+    (void)snprintf(newer, sizeof newer, "%.63s", got_raw(raw_ask(directory, "@dir", DIR_REQUEST), "MASK"));
     (void)raw_ask(raw_open(w, 0), "@dir", DIR_REQUEST); /* another address's is newer still */
     can_log_in("Ann", "secret");
     REFUSED(raw_ask(r, "auth", credentials("Ann", masked(older, "secret"), dead[_i])), "pass", 100);
@@ -677,9 +672,8 @@ END_TEST
 
 static void fail_logins(struct raw *r, const char *name, int times)
 {
-    for (int i = 0; i < times; i++) {
+    for (int i = 0; i < times; i++)
         REFUSED(raw_auth(r, name, "wrong1"), "pass", 100);
-    }
 }
 
 START_TEST(after_five_failures_an_address_has_to_wait)
@@ -690,8 +684,8 @@ START_TEST(after_five_failures_an_address_has_to_wait)
     REFUSED(raw_auth(r, "Ann", "secret"), "hack", 100); /* the right one does not help */
     OPEN(r);
     REFUSED(raw_auth(raw_open(w, r->ip), "Ann", "secret"), "hack", 100); /* nor a new connection */
-    can_log_in("Ann", "secret");  /* elsewhere, nobody is shut out */
-    world_run(w, 60000); /* and here nobody for longer than a minute */
+    can_log_in("Ann", "secret");                                         /* elsewhere, nobody is shut out */
+    world_run(w, 60000);                                                 /* and here nobody for longer than a minute */
     SUCCEEDS(raw_auth(r, "Ann", "secret"));
 }
 END_TEST
@@ -750,8 +744,10 @@ static void set_ban(const char *account, bool banned)
         if (strstr(payload, line) != NULL && ban != NULL) {
             memcpy(bytes, "edit", 4);
             ban[4] = banned ? '1' : '0';
-            struct nascar_event event = {.type = NASCAR_RECORD, .conn = NASCAR_NONE,
-                                         .bytes = bytes, .size = w->records[i].size};
+            struct nascar_event event = {.type = NASCAR_RECORD,
+                                         .conn = NASCAR_NONE,
+                                         .bytes = bytes,
+                                         .size = w->records[i].size};
             (void)world_step(w, &event);
             return;
         }
@@ -807,8 +803,7 @@ END_TEST
 START_TEST(a_sign_up_needs_no_more_than_a_name_and_a_password)
 {
     struct raw *ann = guest();
-    SAYS(raw_ask(ann, "acct", sign_up_tags(ann, "Ann", "secret", "")),
-         "STATUS=1\nNAME=Ann\nPERSONAS=\nAGE=*");
+    SAYS(raw_ask(ann, "acct", sign_up_tags(ann, "Ann", "secret", "")), "STATUS=1\nNAME=Ann\nPERSONAS=\nAGE=*");
     can_log_in("Ann", "secret");
 }
 END_TEST
@@ -862,9 +857,8 @@ static void check_variants(const char *options, const char *kind, struct raw *r,
     (void)snprintf(list, sizeof list, "%s", options);
     for (char *name = list, *next; *name != '\0'; name = next) {
         next = name + strcspn(name, ",");
-        if (*next != '\0') {
+        if (*next != '\0')
             *next++ = '\0';
-        }
         ck_assert_uint_le(strlen(name), most);
         ck_assert_uint_ge(strlen(name), 2);
         if (strcmp(kind, "acct") == 0) {
@@ -930,8 +924,12 @@ static const struct {
     {"a'b", false, false},
     {"a+b", false, false},
     {"a\nb", false, false},
-    {"a\x7f" "b", false, false},
-    {"a\xe9" "b", false, false},
+    {"a\x7f"
+     "b",
+     false, false},
+    {"a\xe9"
+     "b",
+     false, false},
 };
 
 START_TEST(names_have_2_to_16_or_12_letters_digits_and_a_few_signs)
@@ -988,8 +986,13 @@ START_TEST(a_password_has_4_to_16_characters)
         const char *password;
         bool good;
     } tries[] = {
-        {"four", true}, {"sixteen letters!", true}, {"    ", true}, {"~$\"%=:'\\", true},
-        {"abc", false}, {"", false}, {"seventeen letters", false},
+        {"four", true},
+        {"sixteen letters!", true},
+        {"    ", true},
+        {"~$\"%=:'\\", true},
+        {"abc", false},
+        {"", false},
+        {"seventeen letters", false},
         {"thirty characters are too many", false},
     };
     struct raw *r = guest();
@@ -1096,8 +1099,7 @@ START_TEST(of_a_sign_up_and_a_first_login_at_once_one_has_the_name)
     world_settle(w);
     let_go();
     SUCCEEDS(raw_expect(first, _i < 4 ? "acct" : "auth"));
-    REFUSED(raw_expect(second, _i < 4 ? "auth" : "acct"), _i < 4 ? "pass" : "dupl",
-            _i < 4 ? 100 : 0);
+    REFUSED(raw_expect(second, _i < 4 ? "auth" : "acct"), _i < 4 ? "pass" : "dupl", _i < 4 ? 100 : 0);
     ck_assert_str_eq(login_code("Twin", "secret2"), "pass");
     can_log_in("Twin", "secret1");
 }
@@ -1196,9 +1198,8 @@ START_TEST(frames_behind_a_pending_login_wait_for_it)
     GOT(r, "");
     let_go();
     GOT(r, signs_up ? "acct cper pers +who sele onln" : "auth pers +who sele onln");
-    for (size_t i = 0; i < r->count; i++) {
+    for (size_t i = 0; i < r->count; i++)
         ck_assert_str_eq(got_code(r->frames[i]), "");
-    }
 }
 END_TEST
 
@@ -1295,15 +1296,14 @@ START_TEST(what_is_not_kept_has_not_happened)
         struct raw *r = _i < 2 ? guest() : ann;
         const struct got *g;
         w->fail_records = !kept;
-        if (_i == 0) {
+        if (_i == 0)
             g = raw_auth(r, "Bob", "secret");
-        } else if (_i == 1) {
+        else if (_i == 1)
             g = sign_up(r, "Bob", "secret");
-        } else if (_i == 4) {
+        else if (_i == 4)
             g = raw_ask(r, kind, "PASS=secret\nCHNG=other1\nMAIL=new@example.org\n");
-        } else {
+        else
             g = raw_ask(r, kind, _i == 2 ? "PERS=New\n" : "PERS=Old\n");
-        }
         w->fail_records = false;
         if (kept) {
             SUCCEEDS(g);
@@ -1426,9 +1426,8 @@ START_TEST(pers_is_answered_with_a_ticket_then_comes_who)
         ck_assert(is_hex(ticket[i] + 1, 16));
         ck_assert(is_past_date(got_raw(g, "LAST")));
         SAYS(frame_at(ann, 1), "F=U\nN=%s\nRI=0\nRT=1\nR=*\nRF=*", i == 1 ? "Ace" : "Ann");
-        for (int k = 0; k < i; k++) {
+        for (int k = 0; k < i; k++)
             ck_assert_str_ne(ticket[k], ticket[i]);
-        }
     }
     SAYS(raw_ask(ann, "sele", "ROOMS=0 USERS=0 RANKS=0 MESGS=1"), "MORE=0\nSLOTS=4\nSTATUS=1");
 }
@@ -1441,8 +1440,7 @@ static const struct got *short_news(struct raw *r)
     const struct got *g = raw_ask(r, "news", "NAME=0\n");
     ck_assert_str_eq(got_code(g), "new0"); /* which starts the buddy connection */
     ck_assert_uint_le(g->size + 12, 255);
-    ck_assert_ptr_eq(strstr(got_payload(g), "BUDDY_URL=203.0.113.10\nBUDDY_PORT=10899\n"),
-                     got_payload(g)); /* first */
+    ck_assert_ptr_eq(strstr(got_payload(g), "BUDDY_URL=203.0.113.10\nBUDDY_PORT=10899\n"), got_payload(g)); /* first */
     SAYS(g, "BUDDY_URL=203.0.113.10\nBUDDY_PORT=10899\nNEWS0=*\nNEWS1=*\nNEWS2=*\nNEWS3=*\n"
             "COUNT=4\nSTATUS=1");
     return g;
@@ -1484,10 +1482,8 @@ START_TEST(long_news_are_cut_to_255_bytes_but_not_the_buddy_service)
     memset(line, news[_i].letter, (size_t)news[_i].chars);
     line[0] = line[news[_i].chars - 1] = 'n';
     line[news[_i].chars] = '\0';
-    for (int i = 0; i < news[_i].lines; i++) {
-        (void)snprintf(config + strlen(config), sizeof config - strlen(config), "news-line = %s\n",
-                       line);
-    }
+    for (int i = 0; i < news[_i].lines; i++)
+        (void)snprintf(config + strlen(config), sizeof config - strlen(config), "news-line = %s\n", line);
     reopen(config);
     struct raw *ann = member("Ann", "secret");
     const struct got *g = short_news(ann);
@@ -1519,11 +1515,10 @@ START_TEST(a_profile_shows_where_a_player_is)
     ck_assert_uint_eq(console_read_longs(console_find(got_payload(g), "STAT"), longs, 32), 21);
     ck_assert_uint_eq(console_read_longs(console_find(got_payload(g), "INFO"), longs, 32), 2);
     go(bob, "");
-    SAYS(raw_ask(ann, "user", "PERS=Bob\n"),
-         "PERS=Bob\nSTAT=*\nINFO=*\nADDR=%s\nRANK=*\nROOM=Lobby\nTITLE=1\nSTATUS=1", dotted(bob->ip));
+    SAYS(raw_ask(ann, "user", "PERS=Bob\n"), "PERS=Bob\nSTAT=*\nINFO=*\nADDR=%s\nRANK=*\nROOM=Lobby\nTITLE=1\nSTATUS=1",
+         dotted(bob->ip));
     raw_close(bob);
-    SAYS(raw_ask(ann, "user", "PERS=Bob\n"),
-         "PERS=Bob\nSTAT=*\nINFO=*\nADDR=*\nRANK=*\nROOM=\nTITLE=1\nSTATUS=1");
+    SAYS(raw_ask(ann, "user", "PERS=Bob\n"), "PERS=Bob\nSTAT=*\nINFO=*\nADDR=*\nRANK=*\nROOM=\nTITLE=1\nSTATUS=1");
     REFUSED(raw_ask(ann, "user", "PERS=Nobody\n"), "user", 102);
     REFUSED(raw_ask(ann, "user", "PERS=\n"), "user", 102);
 }
@@ -1596,17 +1591,15 @@ START_TEST(a_refused_edit_changes_nothing)
         {"CHNG=other1\nPASS=\n", "", 0},
         {"CHNG=other1\nMAIL=x@y.z\n", "", 0},
     };
-    if (_i >= COUNT(tries)) {
+    if (_i >= COUNT(tries))
         return;
-    }
     can_log_in("Bob", "secret");
     struct raw *ann = member("Ann", "secret");
     const struct got *g = raw_ask(ann, "edit", tries[_i].payload);
-    if (tries[_i].code[0] == '\0') {
+    if (tries[_i].code[0] == '\0')
         DENIED(g);
-    } else {
+    else
         REFUSED(g, tries[_i].code, tries[_i].status);
-    }
     OPEN(ann);
     can_log_in("Bob", "secret");
     ann = raw_open(w, 0);
@@ -1662,15 +1655,9 @@ static struct raw *someone_at(enum place place)
     char payload[256];
     const struct got *g;
     switch (place) {
-    case LOBBY_GUEST:
-        r = guest();
-        break;
-    case LOBBY_MEMBER:
-        r = member("Ann", "secret");
-        break;
-    case LOBBY_PLAYER:
-        r = player(w, "Ann", "");
-        break;
+    case LOBBY_GUEST: r = guest(); break;
+    case LOBBY_MEMBER: r = member("Ann", "secret"); break;
+    case LOBBY_PLAYER: r = player(w, "Ann", ""); break;
     case IN_DIRECTORY:
         r = raw_open(w, 0);
         (void)raw_ask(r, "@dir", DIR_REQUEST);
@@ -1682,15 +1669,12 @@ static struct raw *someone_at(enum place place)
     case IN_BUDDY:
         g = ask_pers(member("Ann", "secret"), "Ann");
         r = raw_open(w, 0);
-        (void)snprintf(payload, sizeof payload, BUDDY_PRODUCT "USER=Ann\nLKEY=%s\n",
-                       got_raw(g, "LKEY"));
+        (void)snprintf(payload, sizeof payload, BUDDY_PRODUCT "USER=Ann\nLKEY=%s\n", got_raw(g, "LKEY"));
         SUCCEEDS(raw_ask(r, "AUTH", payload));
         break;
     case FRESH:
     case PLACES:
-    default:
-        r = raw_open(w, 0);
-        break;
+    default: r = raw_open(w, 0); break;
     }
     r->keeps_pings = true;
     raw_forget(r);
@@ -1740,11 +1724,9 @@ static const struct {
 
 static bool is_known(const char *kind)
 {
-    for (size_t i = 0; i < w->log_count; i++) {
-        if (strstr(w->log[i], "event=unknown_kind") != NULL && strstr(w->log[i], kind) != NULL) {
+    for (size_t i = 0; i < w->log_count; i++)
+        if (strstr(w->log[i], "event=unknown_kind") != NULL && strstr(w->log[i], kind) != NULL)
             return false;
-        }
-    }
     return true;
 }
 
@@ -1758,16 +1740,15 @@ START_TEST(each_kind_is_heard_where_it_belongs_and_refused_with_101_elsewhere)
         char heard = commands_heard[_i].heard[place];
         say(r, kind, commands_heard[_i].payload);
         const struct got *g = raw_look(r, kind);
-        if (!is_known(kind)) {
+        if (!is_known(kind))
             return; /* a part of the protocol that this version does not speak */
-        }
         if (heard == '+') {
             ck_assert_msg((g != NULL) == answered, "%s at %d", kind, place);
             ck_assert_msg(g == NULL || strcmp(got_code(g), "sess") != 0, "%s at %d", kind, place);
         } else if (heard == '.') {
             ck_assert_msg(g != NULL, "%s at %d", kind, place);
-            ck_assert_msg(strcmp(got_code(g), "sess") == 0 && got_status(g) == 101,
-                          "%s at %d: %s, %d", kind, place, got_code(g), (int)got_status(g));
+            ck_assert_msg(strcmp(got_code(g), "sess") == 0 && got_status(g) == 101, "%s at %d: %s, %d", kind, place,
+                          got_code(g), (int)got_status(g));
             OPEN(r);
             ck_assert_uint_eq(w->record_count, kept);
         }
@@ -1817,9 +1798,8 @@ START_TEST(ten_unknown_kinds_close_the_connection)
         REFUSED(g, "miss", 0);
         SAYS(g, "STATUS=0");
         OPEN(r);
-        if (_i > 0 && _i < IN_DIRECTORY) { /* what is known in between changes nothing */
+        if (_i > 0 && _i < IN_DIRECTORY) /* what is known in between changes nothing */
             SUCCEEDS(raw_ask(r, "sele", "MESGS=1\n"));
-        }
     }
     raw_forget(r);
     raw_send(r, "last", "");
@@ -1834,9 +1814,8 @@ END_TEST
 static size_t log_lines(const char *part)
 {
     size_t lines = 0;
-    for (size_t i = 0; i < w->log_count; i++) {
+    for (size_t i = 0; i < w->log_count; i++)
         lines += strstr(w->log[i], part) != NULL;
-    }
     return lines;
 }
 
@@ -1860,23 +1839,21 @@ START_TEST(a_broken_frame_closes_with_one_line_in_the_log)
         {{'s', 0x7F, 'l', 'e', 0, 0, 0, 0, 0, 0, 0, 12}, true},
         {{0x80, 'e', 'l', 'e', 0, 0, 0, 0, 0, 0, 0, 12}, true},
         {{0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0, 0, 0, 0, 12}, true},
-        {{'s', 'e', 'l', 'e', 0, 0, 0, 0, 0, 0, 0, 12}, false}, /* no payload */
-        {{'s', 'e', 'l', 'e', 0, 0, 0, 0, 0, 0, 8, 0}, false}, /* 2 KiB */
+        {{'s', 'e', 'l', 'e', 0, 0, 0, 0, 0, 0, 0, 12}, false},             /* no payload */
+        {{'s', 'e', 'l', 'e', 0, 0, 0, 0, 0, 0, 8, 0}, false},              /* 2 KiB */
         {{'s', 'e', 'l', 'e', 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 12}, false}, /* any code */
     };
     static const enum place places[] = {FRESH, LOBBY_GUEST, LOBBY_PLAYER, IN_DIRECTORY, IN_BUDDY};
-    if (_i >= COUNT(heads)) {
+    if (_i >= COUNT(heads))
         return;
-    }
     for (int k = 0; k < COUNT(places); k++) {
         uint8_t rest[2048 - 12] = {0};
         struct raw *r = someone_at(places[k]);
         size_t before = log_lines("broken_frame");
         raw_send(r, "sele", "MESGS=1\n"); /* what came before is answered */
         raw_send_bytes(r, heads[_i].bytes, 12);
-        if (heads[_i].bytes[10] == 8 && heads[_i].bytes[11] == 0) {
+        if (heads[_i].bytes[10] == 8 && heads[_i].bytes[11] == 0)
             raw_send_bytes(r, rest, sizeof rest);
-        }
         raw_send(r, "sele", "MESGS=1\n"); /* what comes behind only after a whole one */
         world_settle(w);
         if (heads[_i].broken) {
@@ -1937,9 +1914,8 @@ START_TEST(an_address_tries_only_so_many_logins_in_ten_minutes)
 {
     reopen("logins-per-address = 4\n");
     uint32_t ip = world_fresh_ip(w);
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 4; i++)
         SUCCEEDS(raw_auth(raw_open(w, ip), "Ann", "secret"));
-    }
     REFUSED(raw_auth(raw_open(w, ip), "Ann", "secret"), "hack", 100);
     can_log_in("Ann", "secret");
     world_run(w, 605000);
@@ -2046,9 +2022,8 @@ START_TEST(pings_are_spread_with_at_most_two_batches_a_second)
         uint32_t at_once = 0;
         world_run(w, STEP_MS);
         for (int i = 0; i < CROWD; i++) {
-            if (r[i]->count == 0) {
+            if (r[i]->count == 0)
                 continue;
-            }
             ck_assert_uint_eq(r[i]->count, 1);
             ck_assert_uint_ge(w->mono_ms - last[i], last[i] == 0 ? 0 : period_ms - 1000);
             ck_assert_uint_le(w->mono_ms - last[i], period_ms + 1000);
@@ -2070,9 +2045,8 @@ START_TEST(pings_are_spread_with_at_most_two_batches_a_second)
     ck_assert_uint_ge(pings, 3 * CROWD);
     ck_assert_uint_le(pings, 4 * CROWD + CROWD / 10);
     ck_assert_uint_ge(batches, period_ms / 1000);
-    for (int i = 0; i < CROWD; i++) {
+    for (int i = 0; i < CROWD; i++)
         OPEN(r[i]);
-    }
 }
 END_TEST
 
@@ -2232,13 +2206,11 @@ START_TEST(the_default_rate_is_one)
     world_free(w);
     struct world_options options = {.config = ""};
     w = world_new(&options);
-    struct nascar_event event = {.type = NASCAR_CONFIG, .conn = NASCAR_NONE,
-                                 .bytes = (const uint8_t *)"", .size = 0};
+    struct nascar_event event = {.type = NASCAR_CONFIG, .conn = NASCAR_NONE, .bytes = (const uint8_t *)"", .size = 0};
     (void)world_step(w, &event); /* all keys as they are by default */
     struct raw *r = player(w, "Ann", "");
-    for (int i = 0; i < 200; i++) {
+    for (int i = 0; i < 200; i++)
         raw_send(r, "onln", "PERS=Ann\n");
-    }
     world_settle(w);
     ck_assert_uint_lt(frames_of(r, "onln", NULL), 200);
     world_run(w, 30000);
@@ -2251,10 +2223,17 @@ START_TEST(a_persons_pace_is_never_slowed)
     static const struct {
         const char *kind, *payload;
     } things[] = {
-        {"move", "NAME=East\nPASS=\n"}, {"mesg", "TEXT=hello\n"}, {"mesg", "TEXT=again\n"},
-        {"user", "PERS=Bob\n"},         {"peek", "NAME=West\n"},  {"auxi", "TEXT=racing\n"},
-        {"mesg", "TEXT=psst\nPRIV=Bob\n"}, {"news", "NAME=1\n"},  {"move", "NAME=\nPASS=\n"},
-        {"room", "NAME=C.Ann\nPASS=\nDESC=None\nMAX=50\n"}, {"onln", "PERS=Bob\n"},
+        {"move", "NAME=East\nPASS=\n"},
+        {"mesg", "TEXT=hello\n"},
+        {"mesg", "TEXT=again\n"},
+        {"user", "PERS=Bob\n"},
+        {"peek", "NAME=West\n"},
+        {"auxi", "TEXT=racing\n"},
+        {"mesg", "TEXT=psst\nPRIV=Bob\n"},
+        {"news", "NAME=1\n"},
+        {"move", "NAME=\nPASS=\n"},
+        {"room", "NAME=C.Ann\nPASS=\nDESC=None\nMAX=50\n"},
+        {"onln", "PERS=Bob\n"},
         {"mesg", "TEXT=last\n"},
     };
     reopen("rate = 10\n");
@@ -2267,8 +2246,7 @@ START_TEST(a_persons_pace_is_never_slowed)
         raw_forget(ann);
         raw_forget(bob);
         raw_send(ann, kind, things[i % COUNT(things)].payload);
-        ck_assert_msg(raw_look(ann, kind) != NULL, "%s waits at %llu", kind,
-                      (unsigned long long)w->mono_ms);
+        ck_assert_msg(raw_look(ann, kind) != NULL, "%s waits at %llu", kind, (unsigned long long)w->mono_ms);
         world_run(w, 500);
     }
 }
@@ -2319,8 +2297,7 @@ static struct raw *buddy_of(struct raw *lobby, const char *persona)
 static const struct got *change_list(struct raw *buddy, const char *kind, const char *list, const char *user)
 {
     char payload[128];
-    (void)snprintf(payload, sizeof payload, "LRSC=cso\nID=101\nLIST=%s\nPRES=Y\nUSER=%s\nGROUP=\n",
-                   list, user);
+    (void)snprintf(payload, sizeof payload, "LRSC=cso\nID=101\nLIST=%s\nPRES=Y\nUSER=%s\nGROUP=\n", list, user);
     return raw_ask(buddy, kind, payload);
 }
 
@@ -2352,9 +2329,8 @@ static const char *roster(struct raw *buddy, const char *list)
     ck_assert_uint_eq(frames_of(buddy, "ROST", NULL), count);
     ck_assert_int_eq(got_number(g, "SIZE"), (int32_t)count);
     qsort(name, count, sizeof name[0], by_name);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         (void)snprintf(text + strlen(text), 64, "%s%.31s", i == 0 ? "" : " ", name[i]);
-    }
     raw_forget(buddy);
     return text;
 }
@@ -2481,10 +2457,8 @@ START_TEST(both_lists_come_one_after_the_other)
     char told[64] = "";
     for (size_t i = 0; i < ann->count; i++) {
         const struct got *g = ann->frames[i];
-        if (strcmp(g->kind, "PGET") != 0) { /* of buddies who are online */
-            (void)snprintf(told + strlen(told), sizeof told - strlen(told), "%s%d ", g->kind,
-                           (int)got_number(g, "ID"));
-        }
+        if (strcmp(g->kind, "PGET") != 0) /* of buddies who are online */
+            (void)snprintf(told + strlen(told), sizeof told - strlen(told), "%s%d ", g->kind, (int)got_number(g, "ID"));
     }
     ck_assert_str_eq(told, "RGET1 ROST1 ROST1 RGET2 ROST2 ");
     ck_assert_str_eq(roster(ann, "B"), "Bob Cid");
@@ -2625,9 +2599,8 @@ START_TEST(an_ignored_player_is_not_heard)
     go(ann, "East");
     go(bob, "East");
     for (int ignored = 0; ignored < 3; ignored++) { /* not yet, now, no more */
-        if (ignored > 0) {
+        if (ignored > 0)
             SUCCEEDS(change_list(lists, ignored == 1 ? "RADD" : "RDEL", "I", "Ann"));
-        }
         forget_all(w);
         SUCCEEDS(raw_ask(ann, "mesg", "TEXT=hello\n"));
         SUCCEEDS(raw_ask(ann, "mesg", "TEXT=psst\nPRIV=Bob\n"));
@@ -2682,9 +2655,8 @@ static bool holds(const void *bytes, size_t size, const char *text)
     size_t n = strlen(text);
     const char *at = bytes, *end = at + size;
     while ((size_t)(end - at) >= n && (at = memchr(at, text[0], (size_t)(end - at) - n + 1)) != NULL) {
-        if (memcmp(at, text, n) == 0) {
+        if (memcmp(at, text, n) == 0)
             return true;
-        }
         at++;
     }
     return false;
@@ -2697,14 +2669,11 @@ static void is_unsaid(const char *secret)
     for (size_t at = 0; at + 5 <= strlen(secret); at++) {
         char part[6] = "";
         memcpy(part, secret + at, 5);
-        if (strcspn(part, escaped) < 5) {
+        if (strcspn(part, escaped) < 5)
             continue;
-        }
         ck_assert_msg(!world_logged(w, part), "%s is in the log", part);
-        for (size_t i = 0; i < w->record_count; i++) {
-            ck_assert_msg(!holds(w->records[i].bytes, w->records[i].size, part),
-                          "%s is in a record", part);
-        }
+        for (size_t i = 0; i < w->record_count; i++)
+            ck_assert_msg(!holds(w->records[i].bytes, w->records[i].size, part), "%s is in a record", part);
     }
     for (size_t i = 0; i < w->raw_count; i++) {
         for (size_t k = 0; k < w->raws[i]->count; k++) {
@@ -2721,8 +2690,7 @@ static void say_password(const char *kind, const char *name, const char *word, i
 {
     struct raw *r = guest(), *directory = raw_open(w, r->ip);
     const char *mask = got_raw(raw_ask(directory, "@dir", DIR_REQUEST), "MASK");
-    (void)snprintf(said, 64, "%.63s",
-                   form == 0 ? enciphered(r, word) : form == 1 ? masked(mask, word) : word);
+    (void)snprintf(said, 64, "%.63s", form == 0 ? enciphered(r, word) : form == 1 ? masked(mask, word) : word);
     raw_send(r, "edit", credentials(name, said, "")); /* not in this state */
     raw_send(r, "xxxx", credentials(name, said, ""));
     raw_send(r, kind, credentials(name, said, "TOS=1\n"));
@@ -2733,8 +2701,7 @@ static void say_password(const char *kind, const char *name, const char *word, i
 
 START_TEST(no_password_is_written_or_logged_anywhere)
 {
-    static const char *const modes[] = {"accounts = open\n", "accounts = register\n",
-                                        "accounts = closed\n"};
+    static const char *const modes[] = {"accounts = open\n", "accounts = register\n", "accounts = closed\n"};
     static const char *const guests[] = {"Ann", "Bob", "bad name!", "East", "Nobody", "Cid"};
     static const char *const words[] = {"Zebra#right1", "Quokka#wrong", "Vicuna#newer", "Xylo#edited"};
     enum { SAID = 3 * 6 * 2 * 3 };
@@ -2743,12 +2710,9 @@ START_TEST(no_password_is_written_or_logged_anywhere)
     for (int mode = 0; mode < 3; mode++) {
         world_configure(w, modes[mode]);
         for (int i = 0; i < COUNT(guests); i++) { /* successes and failures */
-            for (int word = 0; word < 2; word++) {
-                for (int form = 0; form < 3; form++) {
-                    say_password(i % 2 == 0 ? "auth" : "acct", guests[i], words[word], form,
-                                 said[count++]);
-                }
-            }
+            for (int word = 0; word < 2; word++)
+                for (int form = 0; form < 3; form++)
+                    say_password(i % 2 == 0 ? "auth" : "acct", guests[i], words[word], form, said[count++]);
         }
     }
     ck_assert_uint_eq(count, SAID);
@@ -2762,12 +2726,10 @@ START_TEST(no_password_is_written_or_logged_anywhere)
     can_log_in("Dan", words[2]);
     ck_assert_uint_ge(w->log_count, 100);
     ck_assert_uint_ge(w->record_count, 4);
-    for (int i = 0; i < COUNT(words); i++) {
+    for (int i = 0; i < COUNT(words); i++)
         is_unsaid(words[i]);
-    }
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         is_unsaid(said[i] + 1); /* without its ~ or $ */
-    }
 }
 END_TEST
 
@@ -2796,14 +2758,12 @@ START_TEST(a_log_line_is_one_line_whatever_is_said)
 {
     static const char *const hostile[] = {"a\nevent=login", "b\"\x1b[2J\\", "c\xff\x7f\t\r"};
     struct raw *r = guest();
-    for (int i = 0; i < COUNT(hostile); i++) {
+    for (int i = 0; i < COUNT(hostile); i++)
         DENIED(raw_ask(r, "auth", credentials(hostile[i], enciphered(r, "secret"), "")));
-    }
     ck_assert(world_logged(w, "login_refused"));
     for (size_t i = 0; i < w->log_count; i++) {
-        for (const char *at = w->log[i]; *at != '\0'; at++) {
+        for (const char *at = w->log[i]; *at != '\0'; at++)
             ck_assert((uint8_t)*at >= 0x20 && (uint8_t)*at <= 0x7E);
-        }
         ck_assert_ptr_null(strstr(w->log[i], "\nevent"));
     }
 }

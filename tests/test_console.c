@@ -20,10 +20,9 @@ static size_t from_hex(const char *hex, uint8_t *out, size_t size)
 {
     size_t length = 0;
     unsigned value;
-    while (length < size && sscanf(hex + 2 * length, "%2x", &value) == 1 &&
-           hex[2 * length] != '"' && hex[2 * length] != '\t' && hex[2 * length] != '\0') {
+    while (length < size && sscanf(hex + 2 * length, "%2x", &value) == 1 && hex[2 * length] != '"' &&
+           hex[2 * length] != '\t' && hex[2 * length] != '\0')
         out[length++] = (uint8_t)value;
-    }
     return length;
 }
 
@@ -58,8 +57,8 @@ static size_t read_capture(const char *name, struct captured *frames, size_t roo
 
 /* ---- Hands -------------------------------------------------------------- */
 
-static void give_bytes(struct console *c, enum console_link link, const char *kind,
-                       uint32_t code, const void *payload, size_t size)
+static void give_bytes(struct console *c, enum console_link link, const char *kind, uint32_t code, const void *payload,
+                       size_t size)
 {
     uint8_t frame[8192];
     size_t bytes = console_frame(frame, sizeof frame, kind, code, payload, size);
@@ -83,9 +82,8 @@ static const char *taken(struct console *c, enum console_link link)
 {
     static char text[1100];
     uint8_t head[12];
-    if (console_take(c, link, head, sizeof head) < sizeof head) {
+    if (console_take(c, link, head, sizeof head) < sizeof head)
         return "";
-    }
     size_t size = ((size_t)head[10] << 8 | head[11]) - 12;
     uint8_t payload[1024];
     ck_assert_uint_eq(console_take(c, link, payload, size), size);
@@ -134,18 +132,15 @@ static struct console *inside(const char *name)
     return c;
 }
 
-static void give_user(struct console *c, int ident, const char *name, const char *flags,
-                      int population)
+static void give_user(struct console *c, int ident, const char *name, const char *flags, int population)
 {
     char payload[256];
-    (void)snprintf(payload, sizeof payload,
-                   "I=%d\nF=%s\nA=198.51.100.7\nT=%d\nR=1\nN=%s\nS=\nX=\n", ident, flags,
+    (void)snprintf(payload, sizeof payload, "I=%d\nF=%s\nA=198.51.100.7\nT=%d\nR=1\nN=%s\nS=\nX=\n", ident, flags,
                    population, name);
     give(c, "+usr", payload);
 }
 
-#define ASSERT_MISLED(c, part)                                                       \
-    ck_assert_msg(strstr((c)->misled, part) != NULL, "misled says: %s", (c)->misled)
+#define ASSERT_MISLED(c, part) ck_assert_msg(strstr((c)->misled, part) != NULL, "misled says: %s", (c)->misled)
 
 /* ---- Reading ------------------------------------------------------------ */
 
@@ -362,16 +357,12 @@ START_TEST(passwords_are_encoded_as_in_the_vectors)
             masked++;
         } else {
             char letters[CONSOLE_CIPHER_BYTES + 2] = "~";
-            if (cipher_bytes != CONSOLE_CIPHER_BYTES) {
+            if (cipher_bytes != CONSOLE_CIPHER_BYTES)
                 continue; /* a later game's, only for decoding */
-            }
-            if (strstr(note, "since boot") == NULL || strstr(note, "#1") != NULL ||
-                strstr(note, "first") != NULL) {
+            if (strstr(note, "since boot") == NULL || strstr(note, "#1") != NULL || strstr(note, "first") != NULL)
                 pad.started = false;
-            }
             console_encode(&pad, key, key_bytes, password, letters + 1);
-            ck_assert_msg(memcmp(letters + 1, cipher, cipher_bytes) == 0, "vector %.3s: %s",
-                          line, letters);
+            ck_assert_msg(memcmp(letters + 1, cipher, cipher_bytes) == 0, "vector %.3s: %s", line, letters);
             console_put_text(&tags, "PASS", letters);
             encoded++;
         }
@@ -396,9 +387,8 @@ static void assert_sent(struct console *c, enum console_link link, const struct 
         ck_assert_mem_eq(bytes + 12, f->bytes + 12, sizeof "ADDR=192.0.2.100\nPORT=" - 1);
         return;
     }
-    ck_assert_msg(size == f->size && memcmp(bytes, f->bytes, size) == 0,
-                  "the capture has %s, the model says %.*s", (const char *)f->bytes + 12,
-                  size > 12 ? (int)(size - 12) : 0, (const char *)bytes + 12);
+    ck_assert_msg(size == f->size && memcmp(bytes, f->bytes, size) == 0, "the capture has %s, the model says %.*s",
+                  (const char *)f->bytes + 12, size > 12 ? (int)(size - 12) : 0, (const char *)bytes + 12);
 }
 
 static enum console_link link_of(uint16_t port)
@@ -416,23 +406,20 @@ static void follow(struct console *c, const struct captured *frames, size_t coun
         uint32_t address;
         uint16_t port;
         if (!open[link]) {
-            ck_assert_msg(console_wants(c, link, &address, &port), "no wish for port %u",
-                          (unsigned)f->port);
+            ck_assert_msg(console_wants(c, link, &address, &port), "no wish for port %u", (unsigned)f->port);
             ck_assert(link == CONSOLE_DIRECTORY || (address == 0xC0A8027Bu && port == f->port));
             console_link_opened(c, link);
             open[link] = true;
         }
         if (f->dir == 'S') {
             console_feed(c, link, f->bytes, f->size);
-            if (console_hangs_up(c, link)) {
+            if (console_hangs_up(c, link))
                 console_link_closed(c, link);
-            }
             continue;
         }
         if (memcmp(f->bytes, "move", 4) == 0) {
             char room[32];
-            (void)console_read_text(console_find((const char *)f->bytes + 12, "NAME"), room,
-                                    sizeof room);
+            (void)console_read_text(console_find((const char *)f->bytes + 12, "NAME"), room, sizeof room);
             console_move(c, room, "");
         } else if (memcmp(f->bytes, "room", 4) == 0) {
             console_create_room(c, "C.Test", "", "None", 50);
@@ -471,9 +458,8 @@ START_TEST(pings_are_echoed_as_in_the_capture)
     for (size_t i = 0; i < count; i++) {
         const struct captured *f = &frames[i];
         uint8_t echo[512];
-        if (memcmp(f->bytes, "~png", 4) != 0) {
+        if (memcmp(f->bytes, "~png", 4) != 0)
             continue;
-        }
         if (f->dir == 'S') {
             console_feed(c, CONSOLE_LOBBY, f->bytes, f->size);
             continue;
@@ -497,8 +483,7 @@ END_TEST
 
 START_TEST(the_second_password_form_is_used_without_a_session_key)
 {
-    static const char *const keys[] = {"SKEY=0\n", "STATUS=1\n",
-                                       "SKEY=$000102030405060708090a0b0c0d0e0f\n"};
+    static const char *const keys[] = {"SKEY=0\n", "STATUS=1\n", "SKEY=$000102030405060708090a0b0c0d0e0f\n"};
     struct console *c = console_new(1);
     console_login(c, "VTSTech", "AAAA", "VTSTech");
     console_link_opened(c, CONSOLE_DIRECTORY);
@@ -742,9 +727,8 @@ END_TEST
 
 /* ---- Challenges --------------------------------------------------------- */
 
-static const char session_for_ann[] =
-    "NAME=Ann.77\nSELF=Ann\nHOST=Ann\nOPPO=Bob\nP1=Ann\nP2=Bob\nADDR=198.51.100.7\n"
-    "FROM=198.51.100.6\nSEED=-77\nWHEN=2026-01-28 11:07:46\nAUTH=abcdef\n";
+static const char session_for_ann[] = "NAME=Ann.77\nSELF=Ann\nHOST=Ann\nOPPO=Bob\nP1=Ann\nP2=Bob\nADDR=198.51.100.7\n"
+                                      "FROM=198.51.100.6\nSEED=-77\nWHEN=2026-01-28 11:07:46\nAUTH=abcdef\n";
 
 START_TEST(an_offer_accepted_starts_the_race)
 {
@@ -874,9 +858,8 @@ START_TEST(a_harmful_push_misleads)
         {"\xFF\xFF\xFF\xFF", "x\n", "FFFFFFFF"},
         {"+msg", "", "without N"},
     };
-    if ((size_t)_i >= sizeof harms / sizeof harms[0]) {
+    if ((size_t)_i >= sizeof harms / sizeof harms[0])
         return;
-    }
     struct console *c = inside("Ann");
     give(c, harms[_i].kind, harms[_i].payload);
     ASSERT_MISLED(c, harms[_i].part);
@@ -1021,9 +1004,8 @@ START_TEST(bytes_may_come_one_by_one)
     size_t size = console_frame(frames, sizeof frames, "+msg", 0, "N=Bob\nT=one\n", 13);
     size += console_frame(frames + size, sizeof frames - size, "+msg", 0, "N=Bob\nT=two\n", 13);
     console_feed(c, CONSOLE_LOBBY, frames, size);
-    for (size_t i = 0; i < size; i++) {
+    for (size_t i = 0; i < size; i++)
         console_feed(c, CONSOLE_LOBBY, frames + i, 1);
-    }
     ck_assert_uint_eq(console_saw(c, "Bob", "one"), 2);
     ck_assert_uint_eq(console_saw(c, "Bob", "two"), 2);
     ck_assert_str_eq(c->misled, "");
@@ -1037,9 +1019,8 @@ START_TEST(the_roster_is_counted)
     const char rget1[] = "ID=1\nSIZE=1\nSTATUS=1\n", rget2[] = "ID=2\nSIZE=0\nSTATUS=1\n";
     const char rost[] = "ID=1\nUSER=Bob\nGROUP=\n", pget[] = "USER=Bob\nSHOW=CHAT\n";
     console_link_opened(c, CONSOLE_BUDDY);
-    ck_assert_str_eq(taken(c, CONSOLE_BUDDY),
-                     "AUTH PROD=NASCAR\nVERS=XXX\nPRES=NASCAR2004\n"
-                     "USER=Ann/cso/nascar-ps2-2004\nLKEY=$0123456789abcdef\n");
+    ck_assert_str_eq(taken(c, CONSOLE_BUDDY), "AUTH PROD=NASCAR\nVERS=XXX\nPRES=NASCAR2004\n"
+                                              "USER=Ann/cso/nascar-ps2-2004\nLKEY=$0123456789abcdef\n");
     give_bytes(c, CONSOLE_BUDDY, "AUTH", 0, "NAME=Ann\n", 10);
     give_bytes(c, CONSOLE_BUDDY, "PSET", 0, "STATUS=1\n", 10);
     give_bytes(c, CONSOLE_BUDDY, "RGET", 0, rget1, sizeof rget1);

@@ -92,9 +92,8 @@ static void fill_records(uint32_t left)
 static void fill_outbox(struct raw *r, uint32_t bytes)
 {
     raw_window(r, 0);
-    for (int i = 0; i < 100 && outbox_free(conn_at(w->state, r->conn)) >= bytes; i++) {
+    for (int i = 0; i < 100 && outbox_free(conn_at(w->state, r->conn)) >= bytes; i++)
         say(r, "news", "NAME=0\n");
-    }
     ck_assert_uint_lt(outbox_free(conn_at(w->state, r->conn)), bytes);
     ck_assert_uint_ge(outbox_free(conn_at(w->state, r->conn)), REPLY_BYTES);
 }
@@ -217,8 +216,8 @@ START_TEST(events_that_make_no_sense_change_nothing)
     uint32_t nobody = w->connection_count - 1, size = 1;
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
     uint32_t pairs = pair_waiter(w->state, 0), reports = report_waiter(w->state, 0);
-    static const enum nascar_event_type types[] = {NASCAR_BYTES, NASCAR_CLOSED, NASCAR_DRAINED, NASCAR_RECORD,
-                                                   NASCAR_VERDICT, (enum nascar_event_type)99};
+    static const enum nascar_event_type types[] = {NASCAR_BYTES,  NASCAR_CLOSED,  NASCAR_DRAINED,
+                                                   NASCAR_RECORD, NASCAR_VERDICT, (enum nascar_event_type)99};
     ck_assert_ptr_null(nascar_outbox(w->state, nobody, &size));
     ck_assert_uint_eq(size, 0);
     ck_assert(!nascar_closing(w->state, nobody));
@@ -365,7 +364,7 @@ START_TEST(without_a_hash_there_is_no_account_and_no_new_password)
     console_mask(got_text(g, "MASK"), "secret", letters, sizeof letters);
     (void)snprintf(payload, sizeof payload, "NAME=Ann\nMASK=%d\nPASS=%s\n", got_number(g, "SESS"), letters);
     struct raw *bob = player(w, "Bob", "");
-    struct raw *operator = raw_operator(w);
+    struct raw *operator= raw_operator(w);
     w->hold_verdicts = true;
     raw_send(r, "acct", payload);
     world_settle(w);
@@ -445,9 +444,8 @@ START_TEST(a_login_without_a_slot_for_its_hash_goes_on_when_there_is_one)
     size_t size = console_frame(frame, sizeof frame, "edit", 0, "PASS=secret\nMAIL=a\n", 20);
     no_chance(); /* that is, enough: none is asked for in these steps */
     w->hold_verdicts = true;
-    for (uint32_t i = 0; i < RECORDS; i++) {
+    for (uint32_t i = 0; i < RECORDS; i++)
         w->state->job[i].conn = NASCAR_NONE;
-    }
     w->state->job_count = RECORDS;
     event(NASCAR_BYTES, r->conn, 0, frame, (uint32_t)size);
     ck_assert(conn_at(w->state, r->conn)->stalled);
@@ -470,8 +468,10 @@ START_TEST(small_refusals)
     const struct got *g = raw_ask(ann, "room", "NAME=Mine\nPASS=12345678901234567\n");
     REFUSED(g, failures[BAD_NAME].code, failures[BAD_NAME].status);
     ck_assert(got_has(g, "IDENT"));
-    REFUSED(raw_ask(ann, "rank", "AUTH=g0000000000000000000000000000000\n"), failures[NO_SESSION].code, failures[NO_SESSION].status);
-    REFUSED(raw_ask(ann, "rank", "AUTH=0g000000000000000000000000000000\n"), failures[NO_SESSION].code, failures[NO_SESSION].status);
+    REFUSED(raw_ask(ann, "rank", "AUTH=g0000000000000000000000000000000\n"), failures[NO_SESSION].code,
+            failures[NO_SESSION].status);
+    REFUSED(raw_ask(ann, "rank", "AUTH=0g000000000000000000000000000000\n"), failures[NO_SESSION].code,
+            failures[NO_SESSION].status);
     send_word(ann, "Bob", "token");
     world_settle(w);
     raw_forget(ann);
@@ -534,9 +534,8 @@ START_TEST(rooms_without_a_number_or_a_name_are_left_out)
     int next = 0;
     for (int turn = 0; turn < 33; turn++) {
         size_t size = 0;
-        for (int i = 0; i < 32; i++) {
+        for (int i = 0; i < 32; i++)
             size += (size_t)snprintf(config + size, sizeof config - size, "room = R%d: x: 2\n", next++);
-        }
         world_configure(w, config);
         world_settle(w);
         raw_forget(ann);
@@ -599,9 +598,8 @@ START_TEST(what_finds_no_room_in_an_outbox_closes_it)
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
     size_t size = console_frame(frame, sizeof frame, "news", 0, frame, 0);
     raw_window(ann, 0);
-    for (int i = 0; i < 800; i++) {
+    for (int i = 0; i < 800; i++)
         conn_write(w->state, ann->conn, frame, (uint32_t)size);
-    }
     raw_forget(bob);
     event(NASCAR_CLOCK, NASCAR_NONE, 0, "", 0);
     world_settle(w);
@@ -671,9 +669,8 @@ START_TEST(who_logs_out_behind_missed_lines_is_not_told_of_them)
     raw_send(bob, "auth", "NAME=Eve\nPASS=~no\n");
     world_settle(w);
     raw_forget(bob);
-    if (_i == 1) { /* the persona is off, the player stays */
+    if (_i == 1) /* the persona is off, the player stays */
         ck_assert_uint_eq(conn_at(w->state, bob->conn)->player, NONE);
-    }
     raw_window(bob, SIZE_MAX);
     world_settle(w);
     world_release_verdicts(w);
@@ -870,7 +867,8 @@ START_TEST(a_leaderboard_that_grows_shorter_ends)
         (void)snprintf(name, sizeof name, "Q%02d", i);
         keep_account(name, payload);
         for (int k = 0; k < 4; k++) {
-            (void)snprintf(payload, sizeof payload, k == 0 ? "P1=1,1,0,0,1500,0,1\nPERS=Q%02d\n" : "P1=1,1,0,0,1500,0,1\nPERS=Q%02d_%d\n", i, k);
+            (void)snprintf(payload, sizeof payload,
+                           k == 0 ? "P1=1,1,0,0,1500,0,1\nPERS=Q%02d\n" : "P1=1,1,0,0,1500,0,1\nPERS=Q%02d_%d\n", i, k);
             keep("stat", payload);
         }
     }
@@ -1010,7 +1008,8 @@ START_TEST(a_ticket_for_the_buddy_service_ends_in_its_last_second)
     hash_ticket(ticket, hash);
     write_hex(text, hash, sizeof hash);
     for (uint32_t left = 0; left < 2; left++) {
-        (void)snprintf(payload, sizeof payload, "PERS=Ann\nHASH=%s\nWHEN=%u\n", text, (uint32_t)w->state->wall_s + left);
+        (void)snprintf(payload, sizeof payload, "PERS=Ann\nHASH=%s\nWHEN=%u\n", text,
+                       (uint32_t)w->state->wall_s + left);
         keep("tick", payload);
         const struct got *g = raw_ask(raw_open(w, 0), "AUTH", "USER=Ann\nLKEY=$7469636b65740000\n");
         ck_assert_str_eq(got_code(g), left ? "" : failures[BAD_TICKET].code);
@@ -1099,7 +1098,8 @@ END_TEST
 START_TEST(who_lists_all_players_however_many)
 {
     char name[24];
-    struct raw *gone = player(w, "Gone", ""), *first = player(w, "First", "East"), *second = player(w, "Second", "East");
+    struct raw *gone = player(w, "Gone", ""), *first = player(w, "First", "East"),
+               *second = player(w, "Second", "East");
     for (int i = 0; i < 56; i++) {
         (void)snprintf(name, sizeof name, "Player%06d", i);
         (void)deaf_player(w, name);
@@ -1109,7 +1109,7 @@ START_TEST(who_lists_all_players_however_many)
     world_settle(w);
     send_word(first, second->name, "token");
     world_settle(w);
-    struct raw *operator = raw_operator(w);
+    struct raw *operator= raw_operator(w);
     raw_send(operator, "cwho", "");
     raw_send(operator, "csta", ""); /* waits for the end of the list */
     world_settle(w);
@@ -1117,7 +1117,8 @@ START_TEST(who_lists_all_players_however_many)
     bool without = false, east = false;
     for (const struct got *g; (g = raw_next(operator)) != NULL && strcmp(g->kind, "line") == 0; lines++) {
         busy += strcmp(got_text(g, "busy"), "yes") == 0;
-        without = without || (strcmp(got_text(g, "account"), "Maskless") == 0 && !*got_text(g, "persona") && !*got_text(g, "room"));
+        without = without || (strcmp(got_text(g, "account"), "Maskless") == 0 && !*got_text(g, "persona") &&
+                              !*got_text(g, "room"));
         east = east || strcmp(got_text(g, "room"), "East") == 0;
     }
     ck_assert_uint_eq(lines, 59);
@@ -1137,7 +1138,7 @@ START_TEST(an_operator_is_told_why_there_is_no_account)
                  {"NAME=Ann\nPASS=x\n", "expected a password"},
                  {"NAME=Ann\nPASS=12345678901234567\n", "expected a password"}};
     reopen(&few, NULL);
-    struct raw *operator = raw_operator(w);
+    struct raw *operator= raw_operator(w);
     for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++) {
         const struct got *g = raw_ask(operator, "cpwd", asked[i].request);
         ck_assert_str_ne(got_code(g), "");
@@ -1166,36 +1167,52 @@ START_TEST(a_record_that_cannot_be_is_passed_over)
     static const struct {
         const char *kind, *payload;
     } bad[] = {
-        {"acct", "NAME=!\nHASH=x\n"}, {"acct", "NAME=Eve\n"}, {"acct", "NAME=Eve\nHASH=\n"}, {"acct", "NAME=Ann\nHASH=x\n"},
+        {"acct", "NAME=!\nHASH=x\n"},
+        {"acct", "NAME=Eve\n"},
+        {"acct", "NAME=Eve\nHASH=\n"},
+        {"acct", "NAME=Ann\nHASH=x\n"},
         {"acct", "NAME=Eve\nHASH=0123456789012345678901234567890123456789012345678901234567890123456789"
                  "01234567890123456789012345\n"},
-        {"edit", "NAME=Eve\nHASH=x\n"}, {"edit", "NAME=Ann\nHASH=\n"}, {"seen", "NAME=Eve\nLAST=5\n"},
-        {"cper", "NAME=Eve\nPERS=Eva\n"}, {"cper", "NAME=Ann\nPERS=!\n"}, {"cper", "NAME=Ann\nPERS=Ann\n"},
-        {"cper", "NAME=Four\nPERS=Fifth\n"}, {"dper", "PERS=Eve\n"},
-        {"rost", "PERS=Ann\nUSER=Ann\nLIST=B\n"}, {"rost", "PERS=Eve\nUSER=Ann\nLIST=B\n"},
-        {"rost", "PERS=Ann\nUSER=Eve\nLIST=B\n"}, {"rost", "PERS=Ann\nUSER=Four\nLIST=\n"},
+        {"edit", "NAME=Eve\nHASH=x\n"},
+        {"edit", "NAME=Ann\nHASH=\n"},
+        {"seen", "NAME=Eve\nLAST=5\n"},
+        {"cper", "NAME=Eve\nPERS=Eva\n"},
+        {"cper", "NAME=Ann\nPERS=!\n"},
+        {"cper", "NAME=Ann\nPERS=Ann\n"},
+        {"cper", "NAME=Four\nPERS=Fifth\n"},
+        {"dper", "PERS=Eve\n"},
+        {"rost", "PERS=Ann\nUSER=Ann\nLIST=B\n"},
+        {"rost", "PERS=Eve\nUSER=Ann\nLIST=B\n"},
+        {"rost", "PERS=Ann\nUSER=Eve\nLIST=B\n"},
+        {"rost", "PERS=Ann\nUSER=Four\nLIST=\n"},
         {"tick", "PERS=Eve\nHASH=00112233445566778899aabbccddeeff\nWHEN=1767300000\n"},
-        {"tick", "PERS=Ann\nHASH=no\nWHEN=1767300000\n"}, {"tick", "PERS=Ann\nHASH=00112233445566778899aabbccddeeff\nWHEN=0\n"},
-        {"mesg", "PERS=Eve\nID=1\nWHEN=1767300000\nBODY=x\n"}, {"dmsg", "PERS=Eve\nID=1\n"}, {"dmsg", "PERS=Ann\nID=77\n"},
-        {"race", "AUTH=xyz\nHOST=Ann\n"}, {"race", ""}, {"rank", "AUTH=xyz\nHOST=Ann\nP1=1,1,0,0,1500,0,1\n"},
+        {"tick", "PERS=Ann\nHASH=no\nWHEN=1767300000\n"},
+        {"tick", "PERS=Ann\nHASH=00112233445566778899aabbccddeeff\nWHEN=0\n"},
+        {"mesg", "PERS=Eve\nID=1\nWHEN=1767300000\nBODY=x\n"},
+        {"dmsg", "PERS=Eve\nID=1\n"},
+        {"dmsg", "PERS=Ann\nID=77\n"},
+        {"race", "AUTH=xyz\nHOST=Ann\n"},
+        {"race", ""},
+        {"rank", "AUTH=xyz\nHOST=Ann\nP1=1,1,0,0,1500,0,1\n"},
         {"rank", "AUTH=00000000000000000000000000000000\nHOST=Ann\nP1=1,1,0,0\n"},
         {"rank", "AUTH=00000000000000000000000000000000\nHOST=Eve\nP1=1,1,0,0,1500,0,1\n"},
-        {"stat", "PERS=Ann\nP1=1,x\n"}, {"stat", "PERS=Ann\n"},
-        {"stat", "PERS=Ann\nP1=" ONES_40 ONES_40 "\n"}, {"line", "ID=1\nINDEX=0\nTEXT=x\n"}, {"what", "PERS=Ann\n"},
+        {"stat", "PERS=Ann\nP1=1,x\n"},
+        {"stat", "PERS=Ann\n"},
+        {"stat", "PERS=Ann\nP1=" ONES_40 ONES_40 "\n"},
+        {"line", "ID=1\nINDEX=0\nTEXT=x\n"},
+        {"what", "PERS=Ann\n"},
     };
     keep_account("Ann", "Ann,averyverylongname");
     keep_account("Four", "Four,Four1,Four2,Four3");
     size_t before[8], count = w->state->personas.live;
     static const char *const kinds[] = {"acct", "rost", "tick", "mesg", "race", "stat", "rept", "line"};
     ck_assert_uint_eq(count, 5);
-    for (int k = 0; k < 8; k++) {
+    for (int k = 0; k < 8; k++)
         before[k] = kept(kinds[k], "");
-    }
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         keep(bad[i].kind, bad[i].payload);
-        for (int k = 0; k < 8; k++) {
+        for (int k = 0; k < 8; k++)
             ck_assert_msg(kept(kinds[k], "") == before[k], "%s %s made a %s", bad[i].kind, bad[i].payload, kinds[k]);
-        }
         ck_assert_uint_eq(w->state->personas.live, count);
     }
     uint8_t bytes[64];
@@ -1215,7 +1232,8 @@ START_TEST(kept_messages_come_once_in_order_and_as_many_as_fit)
     keep_account("Ann", "Ann");
     keep_account("Bob", "Bob");
     for (uint32_t i = 60; i > 5; i--) { /* 55, of which the last 5 are too many */
-        (void)snprintf(payload, sizeof payload, "PERS=Ann\nUSER=Bob\nID=%u\nTIME=1\nWHEN=1767300000\nBODY=b%u.\n", i, i);
+        (void)snprintf(payload, sizeof payload, "PERS=Ann\nUSER=Bob\nID=%u\nTIME=1\nWHEN=1767300000\nBODY=b%u.\n", i,
+                       i);
         keep("mesg", payload);
         keep("mesg", payload);
     }
@@ -1335,57 +1353,57 @@ int main(void)
         const TTest *tests[20];
         int loop[20];
     } cases[] = {
-        {"parts", {readers_take_what_is_at_the_edge, a_configuration_leaves_out_what_it_cannot_read, limits_have_ranges,
-                   nothing_begins_before_there_is_entropy_enough, events_that_make_no_sense_change_nothing,
-                   a_flood_behind_a_broken_frame_is_not_looked_at,
-                   nothing_that_is_sent_ends_the_quotes_of_a_log_line}, {0}},
+        {"parts",
+         {readers_take_what_is_at_the_edge, a_configuration_leaves_out_what_it_cannot_read, limits_have_ranges,
+          nothing_begins_before_there_is_entropy_enough, events_that_make_no_sense_change_nothing,
+          a_flood_behind_a_broken_frame_is_not_looked_at, nothing_that_is_sent_ends_the_quotes_of_a_log_line},
+         {0}},
         {"chance", {a_session_number_is_never_0_nor_given_twice, a_race_has_a_seed_other_than_0}, {0}},
-        {"logging in", {a_mask_that_is_gone_when_the_verdict_comes_is_a_wrong_password,
-                        a_masked_password_that_is_too_long_is_wrong,
-                        who_waits_for_an_account_that_did_not_come_about_is_told,
-                        without_a_hash_there_is_no_account_and_no_new_password, of_99_taken_variants_none_is_offered,
-                        sign_ups_and_new_passwords_count_as_logins,
-                        a_login_without_a_slot_for_its_hash_goes_on_when_there_is_one}, {0, 0, 2}},
-        {"the lobby", {small_refusals, a_long_room_name_is_found, each_console_is_told_the_address_that_it_reached,
-                       each_console_is_told_the_address_at_which_it_reaches_a_player,
-                       rooms_without_a_number_or_a_name_are_left_out, a_room_is_not_called_as_a_persona_is,
-                       no_room_is_made_while_nobody_could_enter_it,
-                       the_last_one_out_of_a_room_ends_it_whoever_else_goes, what_finds_no_room_in_an_outbox_closes_it,
-                       ranks_asked_for_twice_before_they_come_come_once,
-                       who_makes_a_room_with_many_rooms_to_hear_of_gets_in,
-                       only_the_slow_are_let_go_for_room_in_a_table}, {0}},
-        {"slow readers", {who_logs_out_behind_missed_lines_is_not_told_of_them,
-                          a_slow_player_without_a_persona_is_not_told_what_it_missed,
-                          who_is_far_behind_cannot_be_challenged, a_challenge_waits_for_who_is_about_to_read,
-                          a_verdict_for_who_is_being_closed_is_late}, {2, 0, 0, 2}},
-        {"results and reports", {a_race_counts_though_one_of_the_two_is_deleted,
-                                 a_ticket_of_a_race_is_good_for_a_day_and_not_a_second_more,
-                                 a_race_starts_in_the_next_step_if_there_is_no_slot_for_its_ticket,
-                                 a_race_of_half_a_minute_makes_way_for_a_new_challenge,
-                                 a_challenge_under_a_new_configuration_may_end_before_older_ones,
-                                 a_leaderboard_that_grows_shorter_ends,
-                                 a_report_has_what_was_said_where_its_subject_has_spoken,
-                                 a_report_is_a_draft_until_it_is_kept, a_report_goes_on_when_there_are_slots_again,
-                                 reports_and_their_lines_are_so_many}, {2}},
-        {"buddies and messages", {one_watches_25_and_may_ask_again_for_each,
-                                  a_friend_who_is_deleted_while_it_is_added_is_none,
-                                  a_ticket_for_the_buddy_service_ends_in_its_last_second,
-                                  what_a_roster_does_not_take_is_not_written_either, kept_messages_wait_for_slots,
-                                  an_expired_message_between_others_makes_room}, {0, 2}},
+        {"logging in",
+         {a_mask_that_is_gone_when_the_verdict_comes_is_a_wrong_password, a_masked_password_that_is_too_long_is_wrong,
+          who_waits_for_an_account_that_did_not_come_about_is_told,
+          without_a_hash_there_is_no_account_and_no_new_password, of_99_taken_variants_none_is_offered,
+          sign_ups_and_new_passwords_count_as_logins, a_login_without_a_slot_for_its_hash_goes_on_when_there_is_one},
+         {0, 0, 2}},
+        {"the lobby",
+         {small_refusals, a_long_room_name_is_found, each_console_is_told_the_address_that_it_reached,
+          each_console_is_told_the_address_at_which_it_reaches_a_player, rooms_without_a_number_or_a_name_are_left_out,
+          a_room_is_not_called_as_a_persona_is, no_room_is_made_while_nobody_could_enter_it,
+          the_last_one_out_of_a_room_ends_it_whoever_else_goes, what_finds_no_room_in_an_outbox_closes_it,
+          ranks_asked_for_twice_before_they_come_come_once, who_makes_a_room_with_many_rooms_to_hear_of_gets_in,
+          only_the_slow_are_let_go_for_room_in_a_table},
+         {0}},
+        {"slow readers",
+         {who_logs_out_behind_missed_lines_is_not_told_of_them,
+          a_slow_player_without_a_persona_is_not_told_what_it_missed, who_is_far_behind_cannot_be_challenged,
+          a_challenge_waits_for_who_is_about_to_read, a_verdict_for_who_is_being_closed_is_late},
+         {2, 0, 0, 2}},
+        {"results and reports",
+         {a_race_counts_though_one_of_the_two_is_deleted, a_ticket_of_a_race_is_good_for_a_day_and_not_a_second_more,
+          a_race_starts_in_the_next_step_if_there_is_no_slot_for_its_ticket,
+          a_race_of_half_a_minute_makes_way_for_a_new_challenge,
+          a_challenge_under_a_new_configuration_may_end_before_older_ones, a_leaderboard_that_grows_shorter_ends,
+          a_report_has_what_was_said_where_its_subject_has_spoken, a_report_is_a_draft_until_it_is_kept,
+          a_report_goes_on_when_there_are_slots_again, reports_and_their_lines_are_so_many},
+         {2}},
+        {"buddies and messages",
+         {one_watches_25_and_may_ask_again_for_each, a_friend_who_is_deleted_while_it_is_added_is_none,
+          a_ticket_for_the_buddy_service_ends_in_its_last_second, what_a_roster_does_not_take_is_not_written_either,
+          kept_messages_wait_for_slots, an_expired_message_between_others_makes_room},
+         {0, 2}},
         {"the operator", {who_lists_all_players_however_many, an_operator_is_told_why_there_is_no_account}, {0}},
-        {"records that nobody has written", {a_record_that_cannot_be_is_passed_over,
-                                             kept_messages_come_once_in_order_and_as_many_as_fit,
-                                             a_roster_takes_25_from_the_journal_and_all_what_the_table_holds,
-                                             open_races_are_so_many_and_expired_ones_make_room,
-                                             full_messages_make_room_by_what_has_expired}, {0}},
+        {"records that nobody has written",
+         {a_record_that_cannot_be_is_passed_over, kept_messages_come_once_in_order_and_as_many_as_fit,
+          a_roster_takes_25_from_the_journal_and_all_what_the_table_holds,
+          open_races_are_so_many_and_expired_ones_make_room, full_messages_make_room_by_what_has_expired},
+         {0}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         TCase *tcase = tcase_create(cases[i].name);
         tcase_set_timeout(tcase, 60);
         tcase_add_checked_fixture(tcase, open_world, close_world);
-        for (size_t k = 0; k < 20 && cases[i].tests[k] != NULL; k++) {
+        for (size_t k = 0; k < 20 && cases[i].tests[k] != NULL; k++)
             tcase_add_loop_test(tcase, cases[i].tests[k], 0, cases[i].loop[k] == 0 ? 1 : cases[i].loop[k]);
-        }
         suite_add_tcase(suite, tcase);
     }
     SRunner *runner = srunner_create(suite);

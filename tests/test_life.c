@@ -26,8 +26,8 @@ struct guest {
     size_t place; /* NOWHERE: not logged in */
     enum console_challenge duel;
     size_t opponent;
-    bool offered; /* the duel is this one's own offer */
-    bool busy;    /* shown as F=1 */
+    bool offered;  /* the duel is this one's own offer */
+    bool busy;     /* shown as F=1 */
     int32_t ident; /* what the server calls it; 0: not seen yet */
 };
 
@@ -41,11 +41,10 @@ struct place {
 };
 
 /* An assertion whose failure tells the seed. */
-#define EXPECT(t, condition)                                                         \
-    do {                                                                             \
-        if (!(condition)) {                                                          \
-            world_fail((t)->world, "line %d: %s", __LINE__, #condition);             \
-        }                                                                            \
+#define EXPECT(t, condition) \
+    do { \
+        if (!(condition)) \
+            world_fail((t)->world, "line %d: %s", __LINE__, #condition); \
     } while (0)
 
 struct truth {
@@ -55,8 +54,7 @@ struct truth {
     struct place place[PLACES];
 };
 
-static size_t add_place(struct truth *t, const char *name, const char *about,
-                        const char *password, int32_t limit)
+static size_t add_place(struct truth *t, const char *name, const char *about, const char *password, int32_t limit)
 {
     size_t free_place = 0;
     while (t->place[free_place].there) {
@@ -116,20 +114,17 @@ static size_t guest_arrives(struct truth *t, const char *name)
 
 static size_t place_named(const struct truth *t, const char *name)
 {
-    for (size_t i = 0; i < PLACES; i++) {
-        if (t->place[i].there && strcmp(t->place[i].name, name) == 0) {
+    for (size_t i = 0; i < PLACES; i++)
+        if (t->place[i].there && strcmp(t->place[i].name, name) == 0)
             return i;
-        }
-    }
     return NOWHERE;
 }
 
 static void truth_ends(struct truth *t, struct guest *g)
 {
     struct guest *other = &t->guest[g->opponent];
-    if (g->duel == CONSOLE_IDLE) {
+    if (g->duel == CONSOLE_IDLE)
         return;
-    }
     if (g->duel != CONSOLE_RACING) { /* a race goes on for the other */
         other->duel = CONSOLE_IDLE;
         other->busy = false;
@@ -142,26 +137,22 @@ static void leave_place(struct truth *t, struct guest *g)
 {
     struct place *old = &t->place[g->place];
     old->guests--;
-    if (old->guests == 0 && !old->lasting) {
+    if (old->guests == 0 && !old->lasting)
         old->there = false;
-    }
 }
 
 /* The guest is somewhere else now: challenges end with that. */
 static void truth_moves(struct truth *t, size_t who, size_t place)
 {
     struct guest *g = &t->guest[who];
-    if (place == g->place) {
+    if (place == g->place)
         return;
-    }
     truth_ends(t, g);
-    if (g->place != NOWHERE) {
+    if (g->place != NOWHERE)
         leave_place(t, g);
-    }
     g->place = place;
-    if (place != NOWHERE) {
+    if (place != NOWHERE)
         t->place[place].guests++;
-    }
 }
 
 static void truth_offers(struct truth *t, size_t who, size_t target)
@@ -185,12 +176,10 @@ static void truth_pairs(struct truth *t, size_t who, enum console_challenge duel
 
 /* ---- Comparing ---------------------------------------------------------- */
 
-#define SAME(g, what, expected, format)                                              \
-    do {                                                                             \
-        if ((what) != (expected)) {                                                  \
-            world_fail(t->world, "%s: " #what " is " format ", not " format,         \
-                       (g)->name, what, expected);                                   \
-        }                                                                            \
+#define SAME(g, what, expected, format) \
+    do { \
+        if ((what) != (expected)) \
+            world_fail(t->world, "%s: " #what " is " format ", not " format, (g)->name, what, expected); \
     } while (0)
 
 static void compare_rooms(struct truth *t, const struct guest *g)
@@ -199,14 +188,12 @@ static void compare_rooms(struct truth *t, const struct guest *g)
     size_t there = 0;
     for (size_t i = 0; i < PLACES; i++) {
         struct place *place = &t->place[i];
-        if (!place->there) {
+        if (!place->there)
             continue;
-        }
         there++;
         const struct console_room *room = console_room_named(c, place->name);
-        if (room == NULL) {
+        if (room == NULL)
             world_fail(t->world, "%s does not see room %s", g->name, place->name);
-        }
         if (place->ident == 0 && i != HUB) {
             place->ident = room->ident;
             EXPECT(t, room->ident > 1000);
@@ -218,9 +205,8 @@ static void compare_rooms(struct truth *t, const struct guest *g)
         SAME(g, strcmp(room->name, place->name), 0, "%d");
         SAME(g, strcmp(room->about, place->about), 0, "%d");
         /* +pop reaches neither the hub's count nor the own room's (3.3). */
-        if (i != HUB && i != g->place) {
+        if (i != HUB && i != g->place)
             SAME(g, room->population, (int32_t)place->guests, "%d");
-        }
     }
     SAME(g, c->rooms.count, there, "%zu");
 }
@@ -237,26 +223,19 @@ static void compare_users(struct truth *t, const struct guest *g)
         bool guest_record = (g->duel != CONSOLE_IDLE && g->opponent == i) ||
                             (other->duel == CONSOLE_OFFERED && &t->guest[other->opponent] == g);
         const struct console_user *user = console_user(c, other->name);
-        if (user == NULL && (same_room || (guest_record && g->duel == CONSOLE_RECEIVED))) {
+        if (user == NULL && (same_room || (guest_record && g->duel == CONSOLE_RECEIVED)))
             world_fail(t->world, "%s does not see %s", g->name, other->name);
-        }
-        if (user == NULL) {
+        if (user == NULL)
             continue;
-        }
         listed++;
-        if (!same_room && !guest_record) {
+        if (!same_room && !guest_record)
             world_fail(t->world, "%s still sees %s", g->name, other->name);
-        }
-        if (other->ident == 0) {
+        if (other->ident == 0)
             other->ident = user->ident;
-        }
         SAME(g, user->ident, other->ident, "%d");
         SAME(g, user->address, other->ip, "%x");
-        if (same_room) {
-            SAME(g, user->flags,
-                 CONSOLE_FLAG(other->busy ? '1' : '0') | (other == g ? CONSOLE_FLAG('U') : 0u),
-                 "%x");
-        }
+        if (same_room)
+            SAME(g, user->flags, CONSOLE_FLAG(other->busy ? '1' : '0') | (other == g ? CONSOLE_FLAG('U') : 0u), "%x");
     }
     SAME(g, c->users.count, listed, "%zu");
 }
@@ -308,8 +287,7 @@ static void guest_goes(struct truth *t, size_t who, const char *room)
     truth_moves(t, who, place);
 }
 
-static void guest_creates(struct truth *t, size_t who, const char *name, const char *password,
-                   int32_t limit)
+static void guest_creates(struct truth *t, size_t who, const char *name, const char *password, int32_t limit)
 {
     console_create_room(console_of(t, who), name, password, "None", limit);
     truth_moves(t, who, add_place(t, name, "None", password, limit));
@@ -338,21 +316,19 @@ static void guest_answers(struct truth *t, size_t who, const char *text)
 {
     struct guest *g = &t->guest[who];
     console_answer(g->console, text);
-    if (strcmp(text, "ACPT") != 0) {
+    if (strcmp(text, "ACPT") != 0)
         truth_ends(t, g);
-    } else if (g->console->habits.slow_chal || t->guest[g->opponent].console->habits.slow_chal) {
+    else if (g->console->habits.slow_chal || t->guest[g->opponent].console->habits.slow_chal)
         truth_pairs(t, who, CONSOLE_ACCEPTED);
-    } else {
+    else
         truth_pairs(t, who, CONSOLE_RACING);
-    }
 }
 
 static const char *code_text(uint32_t code)
 {
     static char text[5];
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 4; i++)
         text[i] = (char)(unsigned char)(code >> (24 - 8 * i) & 0xFFu);
-    }
     return code == 0 ? "" : text;
 }
 
@@ -561,8 +537,8 @@ START_TEST(a_move_shows_everyone_the_truth)
 {
     struct truth t;
     open_split(&t, _i);
-    size_t mover = guest_arrives(&t, "Mover"), there = guest_arrives(&t, "There"),
-           behind = guest_arrives(&t, "Behind"), bystander = guest_arrives(&t, "Bystander");
+    size_t mover = guest_arrives(&t, "Mover"), there = guest_arrives(&t, "There"), behind = guest_arrives(&t, "Behind"),
+           bystander = guest_arrives(&t, "Bystander");
     guest_goes(&t, there, "East");
     quiet(&t);
     guest_goes(&t, behind, "West");
@@ -614,8 +590,7 @@ START_TEST(a_move_to_the_same_room_changes_nothing)
     guest_goes(&t, ann, "East");
     quiet(&t);
     ck_assert_str_eq(last_code(&t, ann, "move"), "");
-    ck_assert_ptr_eq(console_find(console_reply(console_of(&t, ann), "move")->payload, "LIDENT"),
-                     NULL);
+    ck_assert_ptr_eq(console_find(console_reply(console_of(&t, ann), "move")->payload, "LIDENT"), NULL);
     close_world(&t);
 }
 END_TEST
@@ -624,8 +599,7 @@ START_TEST(a_failed_move_leaves_everyone_where_they_are)
 {
     struct truth t;
     open_world(&t, NULL);
-    size_t ann = guest_arrives(&t, "Ann"), bob = guest_arrives(&t, "Bob"),
-           cid = guest_arrives(&t, "Cid");
+    size_t ann = guest_arrives(&t, "Ann"), bob = guest_arrives(&t, "Bob"), cid = guest_arrives(&t, "Cid");
     guest_goes(&t, bob, "East");
     guest_creates(&t, ann, "C.Secret", "sesame", 2);
     quiet(&t);
@@ -651,8 +625,7 @@ START_TEST(a_created_room_comes_locked_and_goes_with_its_last_player)
 {
     struct truth t;
     open_split(&t, _i);
-    size_t ann = guest_arrives(&t, "Ann"), bob = guest_arrives(&t, "Bob"),
-           cid = guest_arrives(&t, "Cid");
+    size_t ann = guest_arrives(&t, "Ann"), bob = guest_arrives(&t, "Bob"), cid = guest_arrives(&t, "Cid");
     guest_goes(&t, cid, "West");
     guest_creates(&t, ann, "C.Test", "sesame", 50);
     quiet(&t);
@@ -692,12 +665,10 @@ END_TEST
 
 START_TEST(room_chat_reaches_the_room_and_its_sender)
 {
-    static const char *const lines[] = {"hello there", "a=b:c \"quoted\" 100%", "'lead",
-                                        "it is N=mallory F:B T=x"};
+    static const char *const lines[] = {"hello there", "a=b:c \"quoted\" 100%", "'lead", "it is N=mallory F:B T=x"};
     struct truth t;
     open_split(&t, _i);
-    size_t ann = guest_arrives(&t, "Ann"), bob = guest_arrives(&t, "Bob"),
-           cid = guest_arrives(&t, "Cid");
+    size_t ann = guest_arrives(&t, "Ann"), bob = guest_arrives(&t, "Bob"), cid = guest_arrives(&t, "Cid");
     guest_goes(&t, ann, "East");
     guest_goes(&t, bob, "East");
     guest_goes(&t, cid, "West");
@@ -712,9 +683,8 @@ START_TEST(room_chat_reaches_the_room_and_its_sender)
         ck_assert_uint_eq(console_saw(console_of(&t, bob), "Bob", lines[i]), 1);
     }
     ck_assert_uint_eq(console_of(&t, cid)->chat.count, 0);
-    for (size_t i = 0; i < console_of(&t, bob)->chat.count; i++) {
+    for (size_t i = 0; i < console_of(&t, bob)->chat.count; i++)
         ck_assert_uint_eq(console_of(&t, bob)->chat.at[i].flags, 0);
-    }
     close_world(&t);
 }
 END_TEST
@@ -723,8 +693,7 @@ START_TEST(a_private_word_reaches_its_recipient_only)
 {
     struct truth t;
     open_split(&t, _i);
-    size_t ann = guest_arrives(&t, "Ann"), bob = guest_arrives(&t, "Bob"),
-           cid = guest_arrives(&t, "Cid");
+    size_t ann = guest_arrives(&t, "Ann"), bob = guest_arrives(&t, "Bob"), cid = guest_arrives(&t, "Cid");
     guest_goes(&t, ann, "East");
     guest_goes(&t, cid, "East");
     quiet(&t);
@@ -773,9 +742,8 @@ static void open_rivals(struct truth *t, int split)
     (void)guest_arrives(t, "Bob");
     (void)guest_arrives(t, "Watcher");
     (void)guest_arrives(t, "Hubber");
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 3; i++)
         guest_goes(t, i, "East");
-    }
     quiet(t);
 }
 enum { ANN, BOB, WATCHER, HUBBER };
@@ -794,9 +762,9 @@ static void compare_race(struct truth *t, size_t who, size_t other)
     EXPECT(t, memcmp(a->race + 0x80, b->race + 0x80, 0x40) == 0); /* P1-P4 */
     EXPECT(t, memcmp(a->race + 0xC0, b->race + 0xC4, 4) == 0);    /* ADDR, FROM */
     EXPECT(t, memcmp(a->race + 0xC4, b->race + 0xC0, 4) == 0);
-    EXPECT(t, memcmp(a->race + 0xC8, b->race + 0xC8, 8) == 0);    /* SEED, WHEN */
-    uint32_t address = (uint32_t)a->race[0xC0] | (uint32_t)a->race[0xC1] << 8 |
-                       (uint32_t)a->race[0xC2] << 16 | (uint32_t)a->race[0xC3] << 24;
+    EXPECT(t, memcmp(a->race + 0xC8, b->race + 0xC8, 8) == 0); /* SEED, WHEN */
+    uint32_t address = (uint32_t)a->race[0xC0] | (uint32_t)a->race[0xC1] << 8 | (uint32_t)a->race[0xC2] << 16 |
+                       (uint32_t)a->race[0xC3] << 24;
     EXPECT(t, address == t->guest[other].ip);
 }
 
@@ -887,18 +855,10 @@ START_TEST(a_challenge_ends_when_either_goes)
         quiet(&t);
     }
     switch (_i / 2 % 4) {
-    case 0:
-        guest_goes(&t, goes, "West");
-        break;
-    case 1:
-        guest_goes(&t, goes, "");
-        break;
-    case 2:
-        guest_creates(&t, goes, "C.Test", "", 10);
-        break;
-    default:
-        guest_leaves(&t, goes);
-        break;
+    case 0: guest_goes(&t, goes, "West"); break;
+    case 1: guest_goes(&t, goes, ""); break;
+    case 2: guest_creates(&t, goes, "C.Test", "", 10); break;
+    default: guest_leaves(&t, goes); break;
     }
     quiet(&t);
     if (t.guest[goes].place == NOWHERE) {
@@ -998,8 +958,7 @@ START_TEST(of_two_crossing_offers_one_stands)
     world_settle(t.world);
     world_all_well(t.world);
     /* Whose offer came first waits; the other console was told DECL. */
-    ck_assert_int_eq((ann->challenge == CONSOLE_OFFERED) + (bob->challenge == CONSOLE_OFFERED),
-                     1);
+    ck_assert_int_eq((ann->challenge == CONSOLE_OFFERED) + (bob->challenge == CONSOLE_OFFERED), 1);
     ck_assert_uint_eq(ann->crossed + bob->crossed, 1);
     world_run(t.world, 62000);
     quiet(&t);
@@ -1050,9 +1009,8 @@ static void guest_wanders(struct truth *t, size_t who, bool anywhere)
     }
     const char *name = place == HUB ? "" : p->name;
     bool stays = place == t->guest[who].place || p->guests >= (size_t)p->limit;
-    if (stays && t->guest[who].duel == CONSOLE_RACING) {
+    if (stays && t->guest[who].duel == CONSOLE_RACING)
         return; /* whether that ends the race is open */
-    }
     if (place != t->guest[who].place && place != HUB && p->guests >= (size_t)p->limit) {
         console_move(console_of(t, who), name, p->password); /* full: nothing changes */
         return;
@@ -1065,22 +1023,18 @@ static void guest_duels(struct truth *t, size_t who, size_t target)
     struct guest *g = &t->guest[who], *other = &t->guest[target];
     switch (g->duel) {
     case CONSOLE_IDLE:
-        if (who == target) {
+        if (who == target)
             return;
-        }
-        if (is_in(t, target) && other->duel == CONSOLE_IDLE) {
+        if (is_in(t, target) && other->duel == CONSOLE_IDLE)
             guest_offers(t, who, target);
-        } else { /* busy or away: refused, and a DECL tells the console */
+        else /* busy or away: refused, and a DECL tells the console */
             (void)console_challenge_player(g->console, other->name, NULL);
-        }
         break;
     case CONSOLE_OFFERED:
         console_cancel(g->console);
         truth_ends(t, g);
         break;
-    case CONSOLE_RECEIVED:
-        guest_answers(t, who, world_below(t->world, 3) > 0 ? "ACPT" : "DECL");
-        break;
+    case CONSOLE_RECEIVED: guest_answers(t, who, world_below(t->world, 3) > 0 ? "ACPT" : "DECL"); break;
     case CONSOLE_ACCEPTED:
         console_cancel(g->console);
         truth_ends(t, g);
@@ -1096,11 +1050,10 @@ static void guest_talks(struct truth *t, size_t who, size_t target, unsigned num
 {
     char line[64];
     (void)snprintf(line, sizeof line, "line %u, it says F:P N=x", number);
-    if (world_below(t->world, 2) == 0) {
+    if (world_below(t->world, 2) == 0)
         console_chat(console_of(t, who), line);
-    } else {
+    else
         console_tell(console_of(t, who), t->guest[target].name, line);
-    }
 }
 
 /* One thing that one guest does; `free_hand` when nobody else acts meanwhile. */
@@ -1114,9 +1067,9 @@ static void guest_acts(struct truth *t, size_t who, bool free_hand, unsigned num
         return;
     }
     switch (world_below(t->world, 12)) {
-    case 0: case 1: case 2:
-        guest_wanders(t, who, free_hand);
-        break;
+    case 0:
+    case 1:
+    case 2: guest_wanders(t, who, free_hand); break;
     case 3:
         if (free_hand && place_named(t, "C.Last") == NOWHERE && world_below(t->world, 2) == 0) {
             guest_creates(t, who, "C.Last", "sesame", 3);
@@ -1125,24 +1078,22 @@ static void guest_acts(struct truth *t, size_t who, bool free_hand, unsigned num
             guest_creates(t, who, name, world_below(t->world, 2) == 0 ? "open" : "", 10);
         }
         break;
-    case 4: case 5: case 6: case 7:
-        if (free_hand) {
+    case 4:
+    case 5:
+    case 6:
+    case 7:
+        if (free_hand)
             guest_duels(t, who, any_guest(t));
-        }
         break;
-    case 8: case 9:
-        guest_talks(t, who, any_guest(t), number);
-        break;
-    case 10:
-        console_look(g->console, t->guest[any_guest(t)].name);
-        break;
+    case 8:
+    case 9: guest_talks(t, who, any_guest(t), number); break;
+    case 10: console_look(g->console, t->guest[any_guest(t)].name); break;
     default:
         if (world_below(t->world, 3) == 0) {
             guest_leaves(t, who);
         } else if (world_below(t->world, 3) == 0) {
-            for (size_t i = 0; i < CONSOLE_LINKS; i++) {
+            for (size_t i = 0; i < CONSOLE_LINKS; i++)
                 world_cut(t->world, g->console, (enum console_link)i);
-            }
             truth_moves(t, who, NOWHERE);
         }
         break;
@@ -1153,13 +1104,11 @@ static void guest_acts(struct truth *t, size_t who, bool free_hand, unsigned num
 static void let_time_pass(struct truth *t)
 {
     world_run(t->world, 62000);
-    for (size_t i = 0; i < t->guests; i++) {
-        if (t->guest[i].duel == CONSOLE_OFFERED) {
+    for (size_t i = 0; i < t->guests; i++)
+        if (t->guest[i].duel == CONSOLE_OFFERED)
             truth_ends(t, &t->guest[i]);
-        } else if (t->guest[i].duel == CONSOLE_ACCEPTED) {
+        else if (t->guest[i].duel == CONSOLE_ACCEPTED)
             truth_pairs(t, i, CONSOLE_RACING);
-        }
-    }
 }
 
 static void compare_races(struct truth *t)
@@ -1167,9 +1116,8 @@ static void compare_races(struct truth *t)
     for (size_t i = 0; i < t->guests; i++) {
         const struct guest *g = &t->guest[i];
         if (g->duel == CONSOLE_RACING && t->guest[g->opponent].duel == CONSOLE_RACING &&
-            t->guest[g->opponent].opponent == i) {
+            t->guest[g->opponent].opponent == i)
             compare_race(t, i, g->opponent);
-        }
     }
 }
 
@@ -1179,8 +1127,7 @@ static void open_crowd(struct truth *t, int number, size_t guests)
     const char *given = getenv("LIFE_SEED");
     uint64_t seed = given != NULL ? strtoull(given, NULL, 10) : 1;
     seed += (uint64_t)(unsigned)number;
-    struct world_options options = {.seed = seed,
-                                    .split = seed % 2 == 0 ? WORLD_WHOLE : WORLD_RANDOM};
+    struct world_options options = {.seed = seed, .split = seed % 2 == 0 ? WORLD_WHOLE : WORLD_RANDOM};
     open_world(t, &options);
     for (unsigned i = 0; i < guests; i++) {
         char name[13];
@@ -1197,9 +1144,8 @@ static size_t likely_guest(struct truth *t)
     size_t who = any_guest(t);
     for (size_t i = 0; i < t->guests && world_below(t->world, 8) > 0; i++) {
         who = (who + 1) % t->guests;
-        if (t->guest[who].duel != CONSOLE_IDLE) {
+        if (t->guest[who].duel != CONSOLE_IDLE)
             return who;
-        }
     }
     return any_guest(t);
 }
@@ -1215,9 +1161,8 @@ START_TEST(fifty_consoles_agree_with_the_truth)
             guest_acts(&t, likely_guest(&t), true, number);
         } else { /* many at once, none of them in another's way */
             size_t first = any_guest(&t), count = 2 + world_below(t.world, 20);
-            for (size_t i = 0; i < count; i++) {
+            for (size_t i = 0; i < count; i++)
                 guest_acts(&t, (first + i) % t.guests, false, number);
-            }
         }
         quiet(&t);
         compare_races(&t);
@@ -1235,11 +1180,9 @@ static void learn_truth(struct truth *t)
 {
     const struct console *any = NULL;
     memset(t->place, 0, sizeof t->place);
-    for (size_t i = 0; i < t->guests; i++) {
-        if (console_of(t, i)->stage == CONSOLE_INSIDE) {
+    for (size_t i = 0; i < t->guests; i++)
+        if (console_of(t, i)->stage == CONSOLE_INSIDE)
             any = console_of(t, i);
-        }
-    }
     for (size_t i = 0; any != NULL && i < any->rooms.count; i++) {
         const struct console_room *room = &any->rooms.at[i];
         struct place *place = &t->place[i];
@@ -1264,15 +1207,12 @@ static void learn_truth(struct truth *t)
                 t->place[k].guests++;
             }
         }
-        for (size_t k = 0; k < t->guests; k++) {
-            if (strcmp(t->guest[k].name, c->opponent) == 0) {
+        for (size_t k = 0; k < t->guests; k++)
+            if (strcmp(t->guest[k].name, c->opponent) == 0)
                 g->opponent = k;
-            }
-        }
     }
-    for (size_t i = 0; i < PLACES; i++) {
+    for (size_t i = 0; i < PLACES; i++)
         EXPECT(t, t->place[i].ident < 1000 || t->place[i].guests > 0);
-    }
 }
 
 /* Who waits for an answer, waits for someone; an offer alone may meet a
@@ -1282,11 +1222,10 @@ static void compare_pairs(struct truth *t)
     for (size_t i = 0; i < t->guests; i++) {
         const struct guest *g = &t->guest[i], *other = &t->guest[g->opponent];
         bool paired = other->opponent == i;
-        if (g->duel == CONSOLE_RECEIVED) {
+        if (g->duel == CONSOLE_RECEIVED)
             EXPECT(t, paired && other->duel == CONSOLE_OFFERED);
-        } else if (g->duel == CONSOLE_ACCEPTED) {
+        else if (g->duel == CONSOLE_ACCEPTED)
             EXPECT(t, paired && other->duel == CONSOLE_ACCEPTED);
-        }
     }
 }
 
@@ -1303,50 +1242,47 @@ static void guest_rushes(struct truth *t, size_t who, unsigned number)
         console_login(c, g->name, "secret", g->name);
         return;
     }
-    if (c->challenge == CONSOLE_RECEIVED && console_awaits(c, CONSOLE_LOBBY) == 0 &&
-        world_below(t->world, 4) > 0) {
+    if (c->challenge == CONSOLE_RECEIVED && console_awaits(c, CONSOLE_LOBBY) == 0 && world_below(t->world, 4) > 0) {
         console_answer(c, world_below(t->world, 4) > 0 ? "ACPT" : "DECL");
         return;
     }
     uint32_t choice = world_below(t->world, 12);
     /* A request to move that fails ends a race, which the console would not know. */
     bool walks = c->challenge == CONSOLE_IDLE || c->challenge == CONSOLE_RECEIVED;
-    if (c->stage != CONSOLE_INSIDE || (console_awaits(c, CONSOLE_LOBBY) > 0 && choice < 8)) {
+    if (c->stage != CONSOLE_INSIDE || (console_awaits(c, CONSOLE_LOBBY) > 0 && choice < 8))
         choice = c->stage != CONSOLE_INSIDE ? 11 : 9 + choice % 3;
-    }
     switch (choice) {
-    case 0: case 1:
-        if (walks) {
+    case 0:
+    case 1:
+        if (walks)
             console_move(c, name, "");
-        }
         break;
-    case 2: case 3:
-        if (walks && name[0] == 'C') {
+    case 2:
+    case 3:
+        if (walks && name[0] == 'C')
             console_create_room(c, name, "", "None", 4);
-        }
         break;
-    case 4: case 5: case 6: case 7:
+    case 4:
+    case 5:
+    case 6:
+    case 7:
         /* When two offer to each other at once and one thinks better of it, its DECL
          * looks like the answer to the other's offer; no server can mend that. */
-        if (target != who && (!console_of(t, target)->challenger ||
-                              strcmp(console_of(t, target)->opponent, g->name) != 0)) {
+        if (target != who &&
+            (!console_of(t, target)->challenger || strcmp(console_of(t, target)->opponent, g->name) != 0))
             (void)console_challenge_player(c, t->guest[target].name, NULL);
-        }
         break;
     case 8:
-        if (c->challenge == CONSOLE_RACING) {
+        if (c->challenge == CONSOLE_RACING)
             console_back_in_lobby(c);
-        } else if (c->challenge != CONSOLE_ACCEPTED || c->habits.slow_chal) {
+        else if (c->challenge != CONSOLE_ACCEPTED || c->habits.slow_chal)
             console_cancel(c);
-        }
         break;
-    case 9: case 10:
-        guest_talks(t, who, target, number);
-        break;
+    case 9:
+    case 10: guest_talks(t, who, target, number); break;
     default:
-        if (world_below(t->world, 4) == 0) {
+        if (world_below(t->world, 4) == 0)
             console_leave(c);
-        }
         break;
     }
 }
@@ -1356,20 +1292,16 @@ START_TEST(a_crowd_at_once_sees_one_truth)
     struct truth t;
     open_crowd(&t, _i, 12);
     for (unsigned number = 0; number < 60; number++) {
-        for (size_t i = 0; i < t.guests; i++) { /* some do not read for a while */
-            if (world_below(t.world, 4) == 0) {
+        for (size_t i = 0; i < t.guests; i++) /* some do not read for a while */
+            if (world_below(t.world, 4) == 0)
                 world_window(t.world, console_of(&t, i), world_below(t.world, 1500));
-            }
-        }
         for (size_t i = 0; i < 2 * t.guests; i++) {
             guest_rushes(&t, any_guest(&t), number);
-            if (world_below(t.world, 6) == 0) {
+            if (world_below(t.world, 6) == 0)
                 world_settle(t.world);
-            }
         }
-        for (size_t i = 0; i < t.guests; i++) {
+        for (size_t i = 0; i < t.guests; i++)
             world_window(t.world, console_of(&t, i), SIZE_MAX);
-        }
         learn_truth(&t);
         compare_all(&t);
         compare_pairs(&t);
@@ -1378,9 +1310,8 @@ START_TEST(a_crowd_at_once_sees_one_truth)
             world_run(t.world, 62000);
             learn_truth(&t);
             compare_all(&t);
-            for (size_t i = 0; i < t.guests; i++) {
+            for (size_t i = 0; i < t.guests; i++)
                 EXPECT(&t, t.guest[i].duel == CONSOLE_IDLE || t.guest[i].duel == CONSOLE_RACING);
-            }
         }
     }
     world_free(t.world);

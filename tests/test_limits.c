@@ -22,7 +22,7 @@ static uint32_t size_of(uint32_t full, uint32_t small)
  * there. Everyone's password is in the first form under an empty key, so that
  * one encoding is good for all (PROTOCOL 4). */
 
-#define IDENTS 1100u /* more than there are personas */
+#define IDENTS 1100u     /* more than there are personas */
 #define RUNNING_MS 1000u /* when a crowd's clock starts */
 
 struct reader {
@@ -32,11 +32,11 @@ struct reader {
     bool named;    /* ... and there is something */
     size_t window; /* bytes that it still reads; SIZE_MAX: all */
     uint64_t bytes_read;
-    uint64_t stream;     /* hash of all that it read, while the crowd is watched */
-    uint32_t lines;      /* of chat */
+    uint64_t stream; /* hash of all that it read, while the crowd is watched */
+    uint32_t lines;  /* of chat */
     uint64_t line_hash;
-    uint32_t missed;     /* lines that it was told it missed */
-    uint32_t notices;    /* ... and how often */
+    uint32_t missed;  /* lines that it was told it missed */
+    uint32_t notices; /* ... and how often */
     uint32_t user_rows, room_rows, pings, replies, presences;
     int32_t room, population;
     char reply_kind[5], reply_code[5], reply[512]; /* the last one */
@@ -62,7 +62,7 @@ struct crowd {
     uint64_t now_ms;
     int64_t wall_s; /* at 0 ms */
     uint64_t entropy, chance;
-    bool dry;                                 /* gives no entropy */
+    bool dry;                                  /* gives no entropy */
     bool leave_jobs, leave_records, leave_log; /* takes none of these */
     bool watched, checked;
     uint8_t poison; /* what the stack is full of when a step starts; 0: as it is */
@@ -86,9 +86,8 @@ static uint64_t hash_on(uint64_t hash, const void *bytes, size_t size)
         memcpy(&word, at, 8);
         hash = rotate(hash ^ word, 23) * UINT64_C(0x100000001B3);
     }
-    for (size_t i = 0; i < size; i++) {
+    for (size_t i = 0; i < size; i++)
         hash = (hash ^ at[i]) * UINT64_C(0x100000001B3);
-    }
     return hash;
 }
 
@@ -108,9 +107,8 @@ static uint32_t crowd_below(struct crowd *c, uint32_t limit)
 static void __attribute__((noinline)) fill_stack(uint8_t value)
 {
     volatile uint8_t stack[8192];
-    for (size_t i = 0; i < sizeof stack; i++) {
+    for (size_t i = 0; i < sizeof stack; i++)
         stack[i] = value;
-    }
 }
 
 static void crowd_take(struct crowd *c)
@@ -150,10 +148,11 @@ static void crowd_take(struct crowd *c)
 static void crowd_entropy(struct crowd *c)
 {
     uint8_t bytes[NASCAR_ENTROPY_BYTES];
-    for (size_t i = 0; i < sizeof bytes; i++) {
+    for (size_t i = 0; i < sizeof bytes; i++)
         bytes[i] = (uint8_t)(next_random(&c->entropy) >> 56);
-    }
-    struct nascar_event event = {.type = NASCAR_ENTROPY, .conn = NASCAR_NONE, .bytes = bytes,
+    struct nascar_event event = {.type = NASCAR_ENTROPY,
+                                 .conn = NASCAR_NONE,
+                                 .bytes = bytes,
                                  .size = nascar_entropy_wanted(c->s),
                                  .mono_ms = c->now_ms,
                                  .wall_s = c->wall_s + (int64_t)(c->now_ms / 1000)};
@@ -165,15 +164,13 @@ static void crowd_entropy(struct crowd *c)
 static bool crowd_step(struct crowd *c, const struct nascar_event *event)
 {
     struct nascar_event timed = *event;
-    if (!c->dry && nascar_entropy_wanted(c->s) > NASCAR_ENTROPY_BYTES / 2) {
+    if (!c->dry && nascar_entropy_wanted(c->s) > NASCAR_ENTROPY_BYTES / 2)
         crowd_entropy(c);
-    }
     timed.mono_ms = c->now_ms;
     timed.wall_s = c->wall_s + (int64_t)(c->now_ms / 1000);
     c->steps += event->conn != c->apart;
-    if (c->poison != 0) {
+    if (c->poison != 0)
         fill_stack(c->poison);
-    }
     bool done = nascar_step(c->s, &timed);
     crowd_take(c);
     if (c->checked) {
@@ -190,8 +187,11 @@ static void crowd_answer(struct crowd *c)
     while (c->answer_count > 0) {
         struct crowd_record r = c->answers[0];
         struct nascar_event event = {.type = r.is_job ? NASCAR_VERDICT : NASCAR_RECORD,
-                                     .conn = r.conn, .ticket = r.ticket, .bytes = r.bytes,
-                                     .size = r.size, .accepted = r.is_job && r.accepted};
+                                     .conn = r.conn,
+                                     .ticket = r.ticket,
+                                     .bytes = r.bytes,
+                                     .size = r.size,
+                                     .accepted = r.is_job && r.accepted};
         if (r.is_job) {
             event.bytes = (const uint8_t *)"$h$";
             event.size = r.fresh ? 3 : 0;
@@ -222,8 +222,10 @@ static void crowd_configure(struct crowd *c, const char *config)
                         "rate = 0\nper-address = 100000\nlogins-per-address = 1000000\n"
                         "accounts-per-address = 1000000\nidle-s = 86400\n%s",
                         config);
-    struct nascar_event event = {.type = NASCAR_CONFIG, .conn = NASCAR_NONE,
-                                 .bytes = (const uint8_t *)text, .size = (uint32_t)size};
+    struct nascar_event event = {.type = NASCAR_CONFIG,
+                                 .conn = NASCAR_NONE,
+                                 .bytes = (const uint8_t *)text,
+                                 .size = (uint32_t)size};
     ck_assert_int_lt(size, (int)sizeof text);
     ck_assert(crowd_event(c, &event));
 }
@@ -261,9 +263,8 @@ static struct crowd *crowd_new(const struct nascar_limits *limits, const char *c
 
 static void crowd_free(struct crowd *c)
 {
-    for (uint32_t i = 0; i < c->count; i++) {
+    for (uint32_t i = 0; i < c->count; i++)
         free(c->reader[i].in);
-    }
     free(c->reader);
     free(c->answers);
     free(c->arena);
@@ -282,9 +283,8 @@ static struct crowd *crowd_copy(const struct crowd *c)
     memcpy(copy->reader, c->reader, c->count * sizeof *c->reader);
     copy->answers = zeroes(4 * RECORDS + 1, sizeof *c->answers);
     ck_assert_uint_eq(c->answer_count, 0);
-    for (uint32_t i = 0; i < c->count; i++) {
+    for (uint32_t i = 0; i < c->count; i++)
         ck_assert_ptr_null(c->reader[i].in);
-    }
     return copy;
 }
 
@@ -305,9 +305,8 @@ static int32_t number_in(const uint8_t *payload, uint32_t size, const char *key)
 static void take_user(struct reader *r, const uint8_t *payload, uint32_t size)
 {
     uint32_t ident = (uint32_t)number_in(payload, size, "I");
-    if (ident >= IDENTS) {
+    if (ident >= IDENTS)
         ck_abort_msg("+usr I=%lu", (unsigned long)ident);
-    }
     r->user_rows++;
     r->rows[ident]++;
     r->listed[ident] = find_tag(payload, size, "N") != NOT_THERE;
@@ -336,9 +335,8 @@ static void take_frame(struct reader *r, const uint8_t *frame, uint32_t size)
         take_message(r, payload, n);
     } else if (memcmp(frame, "+who", 4) == 0) {
         int32_t room = number_in(payload, n, "RI");
-        if (room != r->room) {
+        if (room != r->room)
             memset(r->listed, 0, sizeof r->listed);
-        }
         r->room = room;
         r->population = number_in(payload, n, "RT");
     } else if (memcmp(frame, "+rom", 4) == 0) {
@@ -360,9 +358,8 @@ static void take_frame(struct reader *r, const uint8_t *frame, uint32_t size)
 static void crowd_read(struct crowd *c, struct reader *r, const uint8_t *bytes, size_t size)
 {
     r->bytes_read += size;
-    if (c->watched) {
+    if (c->watched)
         r->stream = hash_on(r->stream, bytes, size);
-    }
     while (size > 0) {
         if (r->part_bytes == 0 && size >= HEADER_BYTES && load_be32(bytes + 8) <= size) {
             uint32_t whole = load_be32(bytes + 8); /* as nearly always */
@@ -377,9 +374,8 @@ static void crowd_read(struct crowd *c, struct reader *r, const uint8_t *bytes, 
             take_frame(r, r->part, r->part_bytes);
             r->part_bytes = 0;
         }
-        if (r->part_bytes == sizeof r->part) {
+        if (r->part_bytes == sizeof r->part)
             ck_abort_msg("a frame is too long");
-        }
     }
 }
 
@@ -400,18 +396,15 @@ static void crowd_drain(struct crowd *c, uint32_t conn)
     uint32_t size = 0;
     const uint8_t *bytes = nascar_outbox(c->s, conn, &size);
     size_t read = r->window < size ? r->window : size;
-    if (r->window != SIZE_MAX) {
+    if (r->window != SIZE_MAX)
         r->window -= read;
-    }
     r->stalled = read < size;
     crowd_read(c, r, bytes, read);
     struct nascar_event event = {.type = NASCAR_DRAINED, .conn = conn, .size = (uint32_t)read};
-    if (!crowd_event(c, &event)) {
+    if (!crowd_event(c, &event))
         ck_abort_msg("DRAINED is refused");
-    }
-    if (nascar_closing(c->s, conn)) {
+    if (nascar_closing(c->s, conn))
         crowd_close(c, conn);
-    }
 }
 
 static bool crowd_feed(struct crowd *c, uint32_t conn)
@@ -419,17 +412,13 @@ static bool crowd_feed(struct crowd *c, uint32_t conn)
     struct reader *r = &c->reader[conn];
     size_t room = nascar_inbox_room(c->s, conn);
     room = room < r->in_bytes ? room : r->in_bytes;
-    if (room == 0) {
+    if (room == 0)
         return false;
-    }
-    struct nascar_event event = {.type = NASCAR_BYTES, .conn = conn, .bytes = r->in,
-                                 .size = (uint32_t)room};
-    if (!crowd_event(c, &event)) {
+    struct nascar_event event = {.type = NASCAR_BYTES, .conn = conn, .bytes = r->in, .size = (uint32_t)room};
+    if (!crowd_event(c, &event))
         return false;
-    }
-    if (r->in == NULL) {
+    if (r->in == NULL)
         return true; /* closed meanwhile */
-    }
     r->in_bytes -= room;
     memmove(r->in, r->in + room, r->in_bytes);
     if (r->in_bytes == 0) {
@@ -500,8 +489,7 @@ static void crowd_hold(struct crowd *c, uint32_t conn, bool held)
 
 static uint32_t crowd_open_from(struct crowd *c, uint32_t conn, uint32_t peer)
 {
-    struct nascar_event event = {.type = NASCAR_OPENED, .conn = conn, .peer = peer,
-                                 .local = WORLD_SERVER_IP};
+    struct nascar_event event = {.type = NASCAR_OPENED, .conn = conn, .peer = peer, .local = WORLD_SERVER_IP};
     struct reader *r = &c->reader[conn];
     free(r->in);
     memset(r, 0, sizeof *r);
@@ -556,11 +544,11 @@ static const char *crowd_ask(struct crowd *c, uint32_t conn, const char *kind, c
     return r->replies > before && strcmp(r->reply_kind, kind) == 0 ? r->reply_code : NULL;
 }
 
-#define ANSWER(c, conn, kind, payload, code)                                   \
-    do {                                                                       \
-        const char *answer_code = crowd_ask(c, conn, kind, payload);           \
-        ck_assert_ptr_nonnull(answer_code);                                    \
-        ck_assert_str_eq(answer_code, code);                                   \
+#define ANSWER(c, conn, kind, payload, code) \
+    do { \
+        const char *answer_code = crowd_ask(c, conn, kind, payload); \
+        ck_assert_ptr_nonnull(answer_code); \
+        ck_assert_str_eq(answer_code, code); \
     } while (0)
 
 static int32_t reply_number(const struct crowd *c, uint32_t conn, const char *key)
@@ -582,9 +570,8 @@ static void say_login(struct crowd *c, uint32_t conn, uint32_t who, const char *
     crowd_say(c, conn, "pers", "PERS=Racer%u\n", (unsigned)who);
     crowd_say(c, conn, "sele", "ROOMS=1 USERS=1 RANKS=1 MESGS=1");
     crowd_say(c, conn, "sele", "RANKS=50\n");
-    if (room[0] != '\0') {
+    if (room[0] != '\0')
         crowd_say(c, conn, "move", "NAME=%s\nPASS=\n", room);
-    }
 }
 
 static void crowd_login(struct crowd *c, uint32_t conn, uint32_t who, const char *room)
@@ -620,17 +607,13 @@ static void lists_are_true(const struct crowd *c, uint32_t conn)
     const struct room *room = room_at(s, p->room);
     memset(there, 0, sizeof there);
     there[p->persona + 1] = 1;
-    for (uint32_t i = room->members; i != NONE && p->room != HUB; i = player_at(s, i)->room_next) {
+    for (uint32_t i = room->members; i != NONE && p->room != HUB; i = player_at(s, i)->room_next)
         there[player_at(s, i)->persona + 1] = 1;
-    }
     ck_assert_int_eq(r->room, (int32_t)room->ident);
     ck_assert_int_eq(r->population, (int32_t)room->count);
-    for (uint32_t i = 0; i < IDENTS; i++) {
-        if (there[i] != r->listed[i]) {
-            ck_abort_msg("connection %u: %u is %slisted", (unsigned)conn, (unsigned)i,
-                         r->listed[i] ? "" : "not ");
-        }
-    }
+    for (uint32_t i = 0; i < IDENTS; i++)
+        if (there[i] != r->listed[i])
+            ck_abort_msg("connection %u: %u is %slisted", (unsigned)conn, (unsigned)i, r->listed[i] ? "" : "not ");
 }
 
 /* ---- A thousand in one room (DESIGN 4) ------------------------------------ */
@@ -667,8 +650,8 @@ static void chatter(struct crowd *c, uint32_t second)
 {
     for (uint32_t i = 0; i < 3; i++) {
         for (uint32_t k = 0; k < (i == 0 ? 12u : 1u); k++) {
-            crowd_say(c, i * 7, "mesg", "TEXT=line %u of %u in second %u, %0100d\n", (unsigned)k,
-                      (unsigned)i, (unsigned)second, 0);
+            crowd_say(c, i * 7, "mesg", "TEXT=line %u of %u in second %u, %0100d\n", (unsigned)k, (unsigned)i,
+                      (unsigned)second, 0);
         }
     }
 }
@@ -699,9 +682,8 @@ START_TEST(a_reader_of_one_byte_a_second_slows_nobody)
     ck_assert_uint_eq(even->steps, slow->steps);
     for (uint32_t i = 0; i < big_count; i++) {
         const struct reader *a = &even->reader[i], *b = &slow->reader[i];
-        if (i == SLOW) {
+        if (i == SLOW)
             continue;
-        }
         ck_assert_uint_eq(a->lines, 14 * CHAT_SECONDS);
         ck_assert_uint_eq(b->lines, 14 * CHAT_SECONDS);
         ck_assert_uint_eq(a->line_hash, b->line_hash);
@@ -753,9 +735,8 @@ START_TEST(who_is_behind_gets_everyones_latest_state_once)
         for (uint32_t i = 10; i < 10 + movers; i++) {
             crowd_say(c, i, "auxi", "TEXT=state %u of %u\n", (unsigned)round, (unsigned)i);
             crowd_say(c, i, "move", "NAME=\nPASS=\n");
-            if (round < 2 || i % 2 == 0) {
+            if (round < 2 || i % 2 == 0)
                 crowd_say(c, i, "move", "NAME=Big\nPASS=\n");
-            }
         }
         crowd_settle(c);
     }
@@ -774,9 +755,8 @@ START_TEST(who_is_behind_gets_everyones_latest_state_once)
     must_hold(c);
     ck_assert_uint_ge(r->user_rows, 1);
     ck_assert_uint_le(r->user_rows, movers + 1); /* and its own */
-    for (uint32_t i = 0; i < IDENTS; i++) {
+    for (uint32_t i = 0; i < IDENTS; i++)
         ck_assert_uint_le(r->rows[i], 1);
-    }
     crowd_free(c);
 }
 END_TEST
@@ -786,10 +766,8 @@ START_TEST(a_burst_of_64_lines_reaches_a_hundred_readers_whole)
 {
     uint32_t readers = size_of(100, 20), senders = _i < 2 ? 1 : 8;
     struct crowd *c = crowd_in_one_room(readers + senders);
-    for (uint32_t k = 0; k < 64 * senders; k++) {
-        crowd_say(c, readers + k % senders, "mesg", "TEXT=%u %0*d\n", (unsigned)k,
-                  _i % 2 == 0 ? 1 : 240, 7);
-    }
+    for (uint32_t k = 0; k < 64 * senders; k++)
+        crowd_say(c, readers + k % senders, "mesg", "TEXT=%u %0*d\n", (unsigned)k, _i % 2 == 0 ? 1 : 240, 7);
     crowd_settle(c);
     for (uint32_t i = 0; i < readers + senders; i++) {
         ck_assert(c->reader[i].open);
@@ -825,9 +803,8 @@ START_TEST(a_number_out_of_range_is_nobody)
 {
     struct crowd *c = crowd_new(&tiny, "");
     ck_assert_uint_eq(c->count, 2 * 4 + 64 + NASCAR_CONTROL_CONNECTIONS);
-    for (uint32_t i = 0; i < c->count; i++) {
+    for (uint32_t i = 0; i < c->count; i++)
         (void)crowd_open(c, i);
-    }
     crowd_settle(c);
     ck_assert_uint_eq(c->s->conn_count, c->count);
     crowd_clock(c); /* frees what was taken */
@@ -835,17 +812,20 @@ START_TEST(a_number_out_of_range_is_nobody)
     const uint32_t numbers[] = {c->count, c->count + 1, UINT32_MAX - 1, UINT32_MAX, 3};
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         for (int type = NASCAR_OPENED; type <= NASCAR_VERDICT; type++) {
-            struct nascar_event event = {.type = (enum nascar_event_type)type, .conn = numbers[i],
-                                         .peer = 1, .local = 2, .ticket = 3, .accepted = true,
-                                         .bytes = (const uint8_t *)"0123456789ab", .size = 12};
+            struct nascar_event event = {.type = (enum nascar_event_type)type,
+                                         .conn = numbers[i],
+                                         .peer = 1,
+                                         .local = 2,
+                                         .ticket = 3,
+                                         .accepted = true,
+                                         .bytes = (const uint8_t *)"0123456789ab",
+                                         .size = 12};
             if (type == NASCAR_CLOCK || type == NASCAR_ENTROPY || type == NASCAR_CONFIG ||
-                (numbers[i] == 3 && type != NASCAR_OPENED && type != NASCAR_VERDICT)) {
+                (numbers[i] == 3 && type != NASCAR_OPENED && type != NASCAR_VERDICT))
                 continue;
-            }
             c->dry = true;
             ck_assert(crowd_event(c, &event));
-            ck_assert_msg(is_unchanged(c, before), "event %d on %lu", type,
-                          (unsigned long)numbers[i]);
+            ck_assert_msg(is_unchanged(c, before), "event %d on %lu", type, (unsigned long)numbers[i]);
         }
         uint32_t size = 1;
         if (numbers[i] >= c->count) {
@@ -923,8 +903,7 @@ START_TEST(input_behind_a_waiting_verdict_has_one_inbox)
         ck_assert_uint_eq(c->reader[0].in_bytes, 0);
         ck_assert_uint_eq(c->reader[0].replies, 0);
         if (over) {
-            struct nascar_event event = {.type = NASCAR_BYTES, .conn = 0,
-                                         .bytes = (const uint8_t *)"x", .size = 1};
+            struct nascar_event event = {.type = NASCAR_BYTES, .conn = 0, .bytes = (const uint8_t *)"x", .size = 1};
             ck_assert(crowd_event(c, &event));
             crowd_settle(c);
             ck_assert(!c->reader[0].open);
@@ -953,12 +932,10 @@ START_TEST(requests_of_who_does_not_read_wait_in_its_inbox)
     crowd_login(c, 1, 1, "East");
     uint32_t before = c->reader[0].replies;
     crowd_hold(c, 0, _i == 0);
-    if (_i != 0) {
+    if (_i != 0)
         crowd_window(c, 0, 0);
-    }
-    for (uint32_t i = 0; i < 200; i++) {
+    for (uint32_t i = 0; i < 200; i++)
         crowd_say(c, 0, "user", "PERS=Racer%u\n", (unsigned)(i % 2));
-    }
     crowd_settle(c);
     uint32_t queued = 0;
     (void)nascar_outbox(c->s, 0, &queued);
@@ -967,7 +944,7 @@ START_TEST(requests_of_who_does_not_read_wait_in_its_inbox)
     ck_assert_uint_lt(nascar_inbox_room(c->s, 0), 40); /* no whole request more */
     ck_assert(!nascar_closing(c->s, 0));
     ANSWER(c, 1, "onln", "PERS=Racer0\n", ""); /* nobody else waits */
-    if (_i == 2) { /* never: it is closed after 30 s, with all that is in its boxes */
+    if (_i == 2) {                             /* never: it is closed after 30 s, with all that is in its boxes */
         crowd_run(c, 31000);
         ck_assert(!c->reader[0].open);
         ck_assert_uint_eq(c->s->inboxes.live + c->s->outboxes.live, 0);
@@ -991,9 +968,8 @@ START_TEST(a_full_server_says_so_at_the_directory_and_at_auth)
 {
     struct crowd *c = crowd_new(&tiny, "");
     c->checked = true;
-    for (uint32_t i = 0; i < 4; i++) {
+    for (uint32_t i = 0; i < 4; i++)
         crowd_login(c, i, i, "");
-    }
     (void)crowd_open(c, 4);
     ANSWER(c, 4, "@dir", "PROD=NASCAR-PS2-2004\n", "");
     ck_assert_ptr_nonnull(strstr(c->reader[4].reply, "ADDR=0.0.0.0\nPORT=0\n"));
@@ -1003,7 +979,7 @@ START_TEST(a_full_server_says_so_at_the_directory_and_at_auth)
     crowd_settle(c);
     ck_assert_str_eq(c->reader[5].reply_code, "full");
     ck_assert_int_eq(reply_number(c, 5, "STATUS"), 0);
-    ck_assert(c->reader[5].open); /* for another try */
+    ck_assert(c->reader[5].open);              /* for another try */
     ck_assert_uint_eq(c->s->accounts.live, 5); /* and the account is there */
     (void)crowd_open(c, 6);
     say_auth(c, 6, 2); /* who takes its own place needs none */
@@ -1032,11 +1008,10 @@ START_TEST(the_last_account_is_given_once)
     crowd_login(c, 1, 1, "");
     for (uint32_t i = 2; i < 4; i++) {
         (void)crowd_open(c, i);
-        if (_i == 0) {
+        if (_i == 0)
             say_auth(c, i, i);
-        } else {
+        else
             crowd_say(c, i, "acct", "NAME=Racer%u\nPASS=\"%s\"\n", (unsigned)i, c->password);
-        }
     }
     c->leave_records = true;
     crowd_settle(c);
@@ -1074,9 +1049,8 @@ START_TEST(every_account_may_have_four_personas_at_once)
             ANSWER(c, 0, "cper", name, "");
         }
         ANSWER(c, 0, "cper", "PERS=Fifth\n", "maxp");
-        if (i + 1 < tiny.accounts) {
+        if (i + 1 < tiny.accounts)
             crowd_close(c, 0);
-        }
     }
     ck_assert_uint_eq(c->s->personas.live, 4 * tiny.accounts);
     ANSWER(c, 0, "dper", "PERS=Alt15-1\n", "");
@@ -1094,9 +1068,8 @@ START_TEST(rooms_are_free_again_when_all_know_that_they_went)
     struct crowd *c = crowd_new(&few, "");
     char payload[64];
     c->checked = true;
-    for (uint32_t i = 0; i < 6; i++) {
+    for (uint32_t i = 0; i < 6; i++)
         crowd_login(c, i, i, "");
-    }
     for (uint32_t i = 0; i < 4; i++) { /* the hub and three are there */
         (void)snprintf(payload, sizeof payload, "NAME=C.%u\nPASS=\nDESC=None\nMAX=50\n", i);
         ANSWER(c, i, "room", payload, "");
@@ -1130,9 +1103,8 @@ START_TEST(a_room_takes_as_many_as_its_limit)
     }
     crowd_settle(c);
     ANSWER(c, 51, "room", "NAME=C.Few\nPASS=\nDESC=None\nMAX=2\n", "");
-    for (uint32_t i = 0; i < 50; i++) {
+    for (uint32_t i = 0; i < 50; i++)
         ANSWER(c, i, "move", "NAME=East\nPASS=\n", "");
-    }
     ANSWER(c, 50, "move", "NAME=East\nPASS=\n", "full");
     ck_assert_int_eq(reply_number(c, 50, "STATUS"), 103);
     ck_assert_int_eq(reply_number(c, 50, "IDENT"), 0);
@@ -1143,11 +1115,9 @@ START_TEST(a_room_takes_as_many_as_its_limit)
     crowd_close(c, 3);
     ANSWER(c, 50, "move", "NAME=East\nPASS=\n", "");
     ANSWER(c, 0, "move", "NAME=C.Few\nPASS=\n", "");
-    for (uint32_t i = 0; i < 52; i++) {
-        if (i != 3) {
+    for (uint32_t i = 0; i < 52; i++)
+        if (i != 3)
             lists_are_true(c, i);
-        }
-    }
     must_hold(c);
     crowd_free(c);
 }
@@ -1190,8 +1160,7 @@ static void crowd_buddy(struct crowd *c, uint32_t conn, uint32_t lobby, uint32_t
     ck_assert_ptr_nonnull(at);
     (void)snprintf(ticket, sizeof ticket, "%.17s", at + 5);
     (void)crowd_open(c, conn);
-    (void)snprintf(payload, sizeof payload, "USER=Racer%u/cso/nascar-ps2-2004\nLKEY=%s\n",
-                   (unsigned)who, ticket);
+    (void)snprintf(payload, sizeof payload, "USER=Racer%u/cso/nascar-ps2-2004\nLKEY=%s\n", (unsigned)who, ticket);
     ANSWER(c, conn, "AUTH", payload, "");
 }
 
@@ -1217,14 +1186,12 @@ START_TEST(a_roster_holds_25_and_all_rosters_what_the_table_holds)
         crowd_login(c, i, i, "");
         crowd_buddy(c, 2 + i, i, i);
     }
-    for (uint32_t i = 2; i < 27; i++) {
+    for (uint32_t i = 2; i < 27; i++)
         ck_assert_str_eq(crowd_roster(c, 2, "RADD", i), "");
-    }
     ck_assert_str_eq(crowd_roster(c, 2, "RADD", 27), "full");
     ck_assert_str_eq(crowd_roster(c, 2, "RADD", 26), ""); /* it is there */
-    for (uint32_t i = 2; i < 7; i++) {
+    for (uint32_t i = 2; i < 7; i++)
         ck_assert_str_eq(crowd_roster(c, 3, "RADD", i), "");
-    }
     ck_assert_uint_eq(c->s->edges.live, 30);
     ck_assert_str_eq(crowd_roster(c, 3, "RADD", 7), "full");
     ck_assert_int_eq(reply_number(c, 3, "ID"), 1);
@@ -1258,24 +1225,20 @@ START_TEST(every_player_may_be_in_a_challenge_at_once)
     struct nascar_limits limits = {count, count, 8, 16, 64, 64};
     struct crowd *c = crowd_new(&limits, "");
     c->checked = true;
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count; i++)
         crowd_login(c, i, i, "West");
-    }
-    for (uint32_t i = 0; i < count; i += 2) {
+    for (uint32_t i = 0; i < count; i += 2)
         challenge(c, i, i + 1, "token");
-    }
     ck_assert_uint_eq(c->s->pairs.live, count / 2);
     if (_i == 0) { /* they expire together, */
         crowd_run(c, 60000);
     } else { /* race together and go together, */
-        for (uint32_t i = 0; i < count; i += 2) {
+        for (uint32_t i = 0; i < count; i += 2)
             challenge(c, i + 1, i, "ACPT");
-        }
         crowd_run(c, 10000);
         ck_assert_uint_eq(c->s->pairs.live, count / 2);
-        for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t i = 0; i < count; i++)
             ANSWER(c, i, "chal", "PERS=*\n", "");
-        }
     }
     ck_assert_uint_eq(c->s->pairs.live, 0);
     ck_assert_uint_eq(c->s->pairs.high, count / 2);
@@ -1287,9 +1250,8 @@ START_TEST(every_player_may_be_in_a_challenge_at_once)
         ANSWER(c, i + 1, "chal", "PERS=*\n", "");
     }
     ck_assert_uint_eq(c->s->pairs.live, count - 1);
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count; i++)
         crowd_close(c, i);
-    }
     ck_assert_uint_eq(c->s->pairs.live, 0);
     crowd_free(c);
 }
@@ -1304,14 +1266,12 @@ START_TEST(leavers_are_kept_for_readers_as_far_as_the_table_goes)
     bool slow = _i == 0, refused = false;
     uint32_t most = 0, who = 3;
     c->checked = true;
-    for (uint32_t i = 0; i < 3; i++) {
+    for (uint32_t i = 0; i < 3; i++)
         crowd_login(c, i, i, "East");
-    }
-    if (slow) {
+    if (slow)
         crowd_window(c, 0, 0);
-    } else {
+    else
         crowd_hold(c, 0, true);
-    }
     for (; who < 120 && !refused; who++) { /* each for a moment */
         crowd_login(c, 3, who, "");
         const char *code = crowd_ask(c, 3, "move", "NAME=East\nPASS=\n");
@@ -1412,9 +1372,8 @@ START_TEST(who_guesses_passwords_waits_and_nobody_else_does)
     wrong[0] = '~';
     console_encode(&pad, no_key, sizeof no_key, "guessed", wrong + 1);
     ck_assert_str_eq(auth_from(c, other, 0, c->password), "");
-    for (uint32_t i = 0; i < FREE_FAILURES; i++) {
+    for (uint32_t i = 0; i < FREE_FAILURES; i++)
         ck_assert_str_eq(auth_from(c, home, 0, wrong), "pass");
-    }
     for (uint32_t i = 0; i < 8; i++) { /* 1, 2, 4 ... s, at most a minute */
         uint64_t wait_ms = i < 6 ? UINT64_C(1000) << i : 60000;
         ck_assert_str_eq(auth_from(c, home, 0, c->password), "hack");
@@ -1488,9 +1447,8 @@ START_TEST(input_over_the_rate_waits_and_nothing_is_lost)
     crowd_login(c, 1, 1, "East");
     crowd_run(c, 10000); /* the bucket is full */
     uint32_t before = c->reader[0].replies;
-    for (uint32_t i = 0; i < 200; i++) {
+    for (uint32_t i = 0; i < 200; i++)
         crowd_say(c, 0, "onln", "PERS=Racer%u\n", (unsigned)(i % 2));
-    }
     crowd_settle(c);
     ck_assert_uint_eq(c->reader[0].replies - before, 60); /* what six seconds give */
     ck_assert_uint_lt(nascar_inbox_room(c->s, 0), 30);
@@ -1562,28 +1520,24 @@ START_TEST(jobs_and_records_that_are_not_taken_make_others_wait)
     for (uint32_t i = 0; i < 100; i++) {
         (void)crowd_open(c, i);
         say_login(c, i, i, "");
-        if (jobs && i == 0) {
+        if (jobs && i == 0)
             c->leave_jobs = true;
-        }
     }
     if (!jobs) {
         crowd_settle(c);
         c->leave_records = true;
-        for (uint32_t i = 0; i < 100; i++) {
+        for (uint32_t i = 0; i < 100; i++)
             crowd_say(c, i, "edit", "MAIL=%u@example.org\n", (unsigned)i);
-        }
     }
     crowd_settle(c);
     ck_assert_uint_eq(jobs ? c->s->job_count : c->s->record_count, RECORDS);
     uint32_t waiting = 0;
-    for (uint32_t i = 0; i < 100; i++) {
+    for (uint32_t i = 0; i < 100; i++)
         waiting += conn_at(c->s, i)->stalled;
-    }
     ck_assert_uint_eq(waiting, 100 - RECORDS);
     void *before = remember(c);
     for (int type = NASCAR_RECORD; type <= NASCAR_VERDICT; type++) {
-        struct nascar_event event = {.type = (enum nascar_event_type)type, .conn = 0,
-                                     .ticket = 1, .accepted = true};
+        struct nascar_event event = {.type = (enum nascar_event_type)type, .conn = 0, .ticket = 1, .accepted = true};
         c->dry = true;
         ck_assert(!crowd_step(c, &event));
         ck_assert(is_unchanged(c, before));
@@ -1628,22 +1582,21 @@ START_TEST(without_entropy_no_step_begins_and_nothing_changes)
     ck_assert_uint_eq(nascar_entropy_wanted(c->s), NASCAR_ENTROPY_BYTES);
     /* A state that is new, and one whose pool has run dry. */
     running->dry = true;
-    for (uint32_t i = 0; i < 100; i++) {
+    for (uint32_t i = 0; i < 100; i++)
         crowd_say(running, 0, "skey", "SKEY=$%02x\n", (unsigned)i);
-    }
     uint32_t before = running->reader[0].replies;
     while (running->s->entropy_size >= STEP_ENTROPY) {
         struct reader *r = &running->reader[0];
         uint32_t room = nascar_inbox_room(running->s, 0);
-        struct nascar_event event = {.type = NASCAR_BYTES, .conn = 0, .bytes = r->in,
-                                     .size = room < (uint32_t)r->in_bytes ? room
-                                                                          : (uint32_t)r->in_bytes};
+        struct nascar_event event = {.type = NASCAR_BYTES,
+                                     .conn = 0,
+                                     .bytes = r->in,
+                                     .size = room < (uint32_t)r->in_bytes ? room : (uint32_t)r->in_bytes};
         ck_assert(crowd_step(running, &event));
         r->in_bytes -= event.size;
         memmove(r->in, r->in + event.size, r->in_bytes);
-        if (running->s->entropy_size >= STEP_ENTROPY) {
+        if (running->s->entropy_size >= STEP_ENTROPY)
             crowd_settle(running);
-        }
         must_hold(running);
     }
     struct crowd *const both[] = {c, running};
@@ -1653,8 +1606,11 @@ START_TEST(without_entropy_no_step_begins_and_nothing_changes)
             for (uint32_t conn = 0; conn < 3; conn++) {
                 struct nascar_event event = {.type = (enum nascar_event_type)type,
                                              .conn = conn == 2 ? NASCAR_NONE : conn,
-                                             .mono_ms = 1u << 30, .wall_s = WORLD_WALL_S,
-                                             .bytes = bytes, .size = 12, .ticket = 1};
+                                             .mono_ms = 1u << 30,
+                                             .wall_s = WORLD_WALL_S,
+                                             .bytes = bytes,
+                                             .size = 12,
+                                             .ticket = 1};
                 if (type != NASCAR_ENTROPY) {
                     ck_assert(!nascar_step(both[i]->s, &event));
                     ck_assert(is_unchanged(both[i], copy));
@@ -1685,48 +1641,43 @@ END_TEST
 
 static const struct pool *pool_of(const struct nascar *s, uint32_t i)
 {
-    const struct pool *const pools[POOLS] = {
-        &s->conns, &s->inboxes, &s->outboxes, &s->accounts, &s->personas, &s->edges,
-        &s->players, &s->presences, &s->rooms, &s->pairs, &s->addresses, &s->directory,
-        &s->buddies, &s->watches, &s->messages, &s->races, &s->reports, &s->report_lines};
+    const struct pool *const pools[POOLS] = {&s->conns,     &s->inboxes,   &s->outboxes,    &s->accounts, &s->personas,
+                                             &s->edges,     &s->players,   &s->presences,   &s->rooms,    &s->pairs,
+                                             &s->addresses, &s->directory, &s->buddies,     &s->watches,  &s->messages,
+                                             &s->races,     &s->reports,   &s->report_lines};
     return pools[i];
 }
 
 static void must_be_zero(const struct crowd *c, size_t from, size_t size, const char *what)
 {
     const uint8_t *at = (const uint8_t *)c->arena + from;
-    for (size_t i = 0; i < size; i++) {
-        if (at[i] != 0) {
+    for (size_t i = 0; i < size; i++)
+        if (at[i] != 0)
             ck_abort_msg("%s: byte %zu of %zu is touched", what, i, size);
-        }
-    }
 }
 
 static void unused_memory_is_untouched(const struct crowd *c)
 {
     const struct nascar *s = c->s;
-    static const char *const names[POOLS] = {
-        "conns", "inboxes", "outboxes", "accounts", "personas", "edges",
-        "players", "presences", "rooms", "pairs", "addresses", "directory",
-        "buddies", "watches", "messages", "races", "reports", "report lines"};
+    static const char *const names[POOLS] = {"conns",     "inboxes",   "outboxes",    "accounts", "personas",
+                                             "edges",     "players",   "presences",   "rooms",    "pairs",
+                                             "addresses", "directory", "buddies",     "watches",  "messages",
+                                             "races",     "reports",   "report lines"};
     for (uint32_t i = 0; i < POOLS; i++) {
         const struct pool *p = pool_of(s, i);
-        must_be_zero(c, p->offset + (size_t)p->high * p->stride,
-                     (size_t)(p->capacity - p->high) * p->stride, names[i]);
+        must_be_zero(c, p->offset + (size_t)p->high * p->stride, (size_t)(p->capacity - p->high) * p->stride, names[i]);
     }
     const struct {
         const struct index *index;
         const struct pool *pool;
-    } tables[] = {{&s->account_names, &s->accounts}, {&s->persona_names, &s->personas},
+    } tables[] = {{&s->account_names, &s->accounts},    {&s->persona_names, &s->personas},
                   {&s->persona_prefixes, &s->personas}, {&s->race_tickets, &s->races},
-                  {&s->room_names, &s->rooms},
-                  {&s->presence_pairs, &s->presences},
-                  {&s->address_numbers, &s->addresses},
-                  {&s->session_numbers, &s->directory}, {&s->session_peers, &s->directory}};
+                  {&s->room_names, &s->rooms},          {&s->presence_pairs, &s->presences},
+                  {&s->address_numbers, &s->addresses}, {&s->session_numbers, &s->directory},
+                  {&s->session_peers, &s->directory}};
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
         must_be_zero(c, tables[i].index->chains + (size_t)tables[i].pool->high * sizeof(uint32_t),
-                     (size_t)(tables[i].pool->capacity - tables[i].pool->high) * sizeof(uint32_t),
-                     "a chain");
+                     (size_t)(tables[i].pool->capacity - tables[i].pool->high) * sizeof(uint32_t), "a chain");
     }
     const struct {
         size_t from, to;
@@ -1742,8 +1693,7 @@ static void unused_memory_is_untouched(const struct crowd *c)
                  (size_t)(s->rooms.capacity - s->rooms.high) * 2 * sizeof(struct node), "a room's node");
     size_t presences = s->nodes + (size_t)s->rooms.capacity * 2 * sizeof(struct node);
     must_be_zero(c, presences + (size_t)s->presences.high * sizeof(struct node),
-                 (size_t)(s->presences.capacity - s->presences.high) * sizeof(struct node),
-                 "a presence's node");
+                 (size_t)(s->presences.capacity - s->presences.high) * sizeof(struct node), "a presence's node");
 }
 
 START_TEST(a_new_state_touches_nothing_but_its_head)
@@ -1755,11 +1705,9 @@ START_TEST(a_new_state_touches_nothing_but_its_head)
     c->s = nascar_init(c->arena, c->arena_bytes, &normal);
     size_t step = size_of(1, 64); /* valgrind would take its time */
     const uint8_t *at = c->arena;
-    for (size_t i = sizeof *c->s; i < c->arena_bytes; i += step) {
-        if (at[i] != 0) {
+    for (size_t i = sizeof *c->s; i < c->arena_bytes; i += step)
+        if (at[i] != 0)
             ck_abort_msg("byte %zu of %zu is touched", i, c->arena_bytes);
-        }
-    }
     free(c->arena);
     free(c);
 }
@@ -1786,34 +1734,19 @@ static void churn_once(struct crowd *c)
         c->reader[who].in_bytes = 0;
         crowd_close(c, who);
         break;
-    case 2:
-        crowd_say(c, who, "room", "NAME=%s\nPASS=\nDESC=None\nMAX=50\n",
-                  places[4 + crowd_below(c, 2)]);
-        break;
-    case 3:
-        crowd_say(c, who, "mesg", "TEXT=%u says hello\n", (unsigned)who);
-        break;
-    case 4:
-        crowd_say(c, who, "auxi", "TEXT=%u\n", (unsigned)crowd_below(c, 1000));
-        break;
-    case 5:
-        crowd_say(c, who, "mesg", "PRIV=Racer%u\nTEXT=token\nATTR=3\n", (unsigned)other);
-        break;
-    case 6:
-        crowd_say(c, who, "mesg", "PRIV=Racer%u\nTEXT=ACPT\nATTR=3\n", (unsigned)other);
-        break;
-    case 7:
-        crowd_say(c, who, "pers", "PERS=Racer%u\n", (unsigned)who);
-        break;
+    case 2: crowd_say(c, who, "room", "NAME=%s\nPASS=\nDESC=None\nMAX=50\n", places[4 + crowd_below(c, 2)]); break;
+    case 3: crowd_say(c, who, "mesg", "TEXT=%u says hello\n", (unsigned)who); break;
+    case 4: crowd_say(c, who, "auxi", "TEXT=%u\n", (unsigned)crowd_below(c, 1000)); break;
+    case 5: crowd_say(c, who, "mesg", "PRIV=Racer%u\nTEXT=token\nATTR=3\n", (unsigned)other); break;
+    case 6: crowd_say(c, who, "mesg", "PRIV=Racer%u\nTEXT=ACPT\nATTR=3\n", (unsigned)other); break;
+    case 7: crowd_say(c, who, "pers", "PERS=Racer%u\n", (unsigned)who); break;
     case 8:
         (void)crowd_open_from(c, CHURNERS, WORLD_FIRST_IP + who);
         crowd_say(c, CHURNERS, "@dir", "PROD=NASCAR-PS2-2004\n");
         crowd_settle(c);
         crowd_close(c, CHURNERS);
         break;
-    default:
-        crowd_say(c, who, "move", "NAME=%s\nPASS=\n", places[crowd_below(c, 6)]);
-        break;
+    default: crowd_say(c, who, "move", "NAME=%s\nPASS=\n", places[crowd_below(c, 6)]); break;
     }
 }
 
@@ -1823,21 +1756,16 @@ static void churn_round(struct crowd *c, uint64_t seed, uint32_t ops)
     c->chance = seed;
     for (uint32_t i = 0; i < ops; i++) {
         churn_once(c);
-        if (i % 3 == 0) {
+        if (i % 3 == 0)
             crowd_settle(c);
-        }
-        if (i % 16 == 0) {
+        if (i % 16 == 0)
             crowd_run(c, 700);
-        }
-        if (i % 50 == 0) {
+        if (i % 50 == 0)
             must_hold(c);
-        }
     }
-    for (uint32_t i = 0; i < CHURNERS; i++) {
-        if (c->reader[i].open) {
+    for (uint32_t i = 0; i < CHURNERS; i++)
+        if (c->reader[i].open)
             crowd_close(c, i);
-        }
-    }
     crowd_settle(c);
     crowd_run(c, 3600000); /* till all is forgotten */
 }
@@ -1850,9 +1778,8 @@ START_TEST(memory_stays_where_one_round_of_life_left_it)
     for (uint32_t round = 0; round < rounds; round++) {
         churn_round(c, 7, CHURN_OPS);
         must_hold(c);
-        if (round == 0 || round + 1 == rounds) {
+        if (round == 0 || round + 1 == rounds)
             unused_memory_is_untouched(c);
-        }
         for (uint32_t i = 0; i < POOLS; i++) {
             const struct pool *p = pool_of(c->s, i);
             if (round == 0) {
@@ -1860,14 +1787,14 @@ START_TEST(memory_stays_where_one_round_of_life_left_it)
                 live[i] = p->live;
             }
             ck_assert_msg(p->high == high[i] && p->live == live[i],
-                          "round %u: pool %u has %u live, %u used; after the first it was %u, %u",
-                          (unsigned)round, (unsigned)i, (unsigned)p->live, (unsigned)p->high,
-                          (unsigned)live[i], (unsigned)high[i]);
+                          "round %u: pool %u has %u live, %u used; after the first it was %u, %u", (unsigned)round,
+                          (unsigned)i, (unsigned)p->live, (unsigned)p->high, (unsigned)live[i], (unsigned)high[i]);
         }
     }
     const struct nascar *s = c->s;
-    ck_assert_uint_eq(s->inboxes.live + s->outboxes.live + s->players.live + s->presences.live +
-                          s->pairs.live + s->addresses.live + s->directory.live + s->conn_count, 0);
+    ck_assert_uint_eq(s->inboxes.live + s->outboxes.live + s->players.live + s->presences.live + s->pairs.live +
+                          s->addresses.live + s->directory.live + s->conn_count,
+                      0);
     ck_assert_uint_eq(s->rooms.live, 4);
     ck_assert_uint_eq(s->wheel_count, 0);
     ck_assert_uint_gt(s->presences.high, 10); /* there was life */
@@ -1897,9 +1824,8 @@ START_TEST(the_same_events_end_in_the_same_bytes)
         churn_round(a, 100 * (uint64_t)_i + round, CHURN_OPS);
         churn_round(b, 100 * (uint64_t)_i + round, CHURN_OPS);
         ck_assert(is_same_state(a, b));
-        for (uint32_t i = 0; i < a->count; i++) {
+        for (uint32_t i = 0; i < a->count; i++)
             ck_assert_uint_eq(a->reader[i].stream, b->reader[i].stream);
-        }
     }
     ck_assert_uint_eq(a->steps, b->steps);
     ck_assert_uint_gt(a->steps, 500);
@@ -1930,9 +1856,8 @@ START_TEST(a_copy_of_the_arena_is_a_working_snapshot)
     crowd_run(c, 100000);
     must_hold(b);
     ck_assert(is_same_state(b, c));
-    for (uint32_t i = 0; i < b->count; i++) {
+    for (uint32_t i = 0; i < b->count; i++)
         ck_assert_uint_eq(b->reader[i].stream, c->reader[i].stream);
-    }
     crowd_free(a);
     crowd_free(b);
     crowd_free(c);
@@ -1944,9 +1869,8 @@ END_TEST
 START_TEST(a_clock_that_goes_back_is_ignored)
 {
     struct crowd *c = crowd_new(&middle, "");
-    for (uint32_t i = 0; i < 8; i++) {
+    for (uint32_t i = 0; i < 8; i++)
         crowd_login(c, i, i, i % 2 == 0 ? "East" : "");
-    }
     challenge(c, 0, 2, "token");
     crowd_run(c, 12345);
     crowd_clock(c);
@@ -1955,7 +1879,8 @@ START_TEST(a_clock_that_goes_back_is_ignored)
     uint64_t deadline = nascar_deadline_ms(c->s);
     const uint64_t times[] = {0, 1, c->now_ms - 1, c->now_ms / 2};
     for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
-        struct nascar_event event = {.type = NASCAR_CLOCK, .conn = NASCAR_NONE,
+        struct nascar_event event = {.type = NASCAR_CLOCK,
+                                     .conn = NASCAR_NONE,
                                      .mono_ms = times[i],
                                      .wall_s = c->wall_s + (int64_t)(c->now_ms / 1000)};
         ck_assert(nascar_step(c->s, &event));
@@ -1971,9 +1896,8 @@ START_TEST(a_leap_of_hours_closes_once_what_is_due)
 {
     struct crowd *c = crowd_new(&middle, _i == 0 ? "idle-s = 60\n" : "");
     const uint64_t leaps[] = {UINT64_C(18000000), UINT64_C(18000000), UINT64_C(1) << 50, UINT64_MAX};
-    for (uint32_t i = 0; i < 4; i++) {
+    for (uint32_t i = 0; i < 4; i++)
         crowd_login(c, i, i, "East");
-    }
     crowd_buddy(c, 4, 0, 0);
     challenge(c, 1, 2, "token");
     (void)crowd_open(c, 5); /* says nothing */
@@ -1984,16 +1908,14 @@ START_TEST(a_leap_of_hours_closes_once_what_is_due)
     (void)crowd_open(c, 8);
     ANSWER(c, 8, "AUTH", "USER=Racer0\nLKEY=$0\n", "user");
     crowd_window(c, 3, 0);
-    for (uint32_t i = 0; i < 40; i++) {
+    for (uint32_t i = 0; i < 40; i++)
         crowd_say(c, 1, "mesg", "TEXT=%0200u\n", (unsigned)i);
-    }
     crowd_settle(c);
     ck_assert(conn_at(c->s, 3)->slow);
     uint32_t open = c->s->conn_count, closes = c->closes, pings = 0, left = 0;
     ck_assert_uint_eq(open, 9);
-    for (uint32_t i = 0; i < c->count; i++) {
+    for (uint32_t i = 0; i < c->count; i++)
         pings += c->reader[i].pings;
-    }
     uint64_t steps = c->steps;
     c->now_ms = leaps[_i] == UINT64_MAX ? UINT64_MAX : c->now_ms + leaps[_i];
     crowd_clock(c);
@@ -2004,9 +1926,8 @@ START_TEST(a_leap_of_hours_closes_once_what_is_due)
     ck_assert_uint_eq(c->s->conn_count, open - expected);
     ck_assert_uint_le(c->steps - steps, 1 + 4 * (uint64_t)open);
     ck_assert_uint_eq(c->s->pairs.live, 0);
-    for (uint32_t i = 0; i < c->count; i++) {
+    for (uint32_t i = 0; i < c->count; i++)
         left += c->reader[i].pings;
-    }
     ck_assert_uint_le(left - pings, open - expected); /* not one for each half minute */
     ck_assert_uint_gt(nascar_deadline_ms(c->s), c->s->now_ms);
     must_hold(c);
@@ -2029,10 +1950,14 @@ START_TEST(dates_stay_within_1970_to_2099)
         int64_t wall_s;
         const char *date;
     } times[] = {
-        {-1, "LAST=1970-01-01 00:00:00"},        {0, "LAST=1970-01-01 00:00:00"},
-        {INT64_MIN, "LAST=1970-01-01 00:00:00"}, {WORLD_WALL_S, "LAST=2026-01-01 00:00:00"},
-        {4102444799, "LAST=2099-12-31 23:59:59"}, {4102444800, "LAST=2099-12-31 23:59:59"},
-        {INT64_MAX - 1, "LAST=2099-12-31 23:59:59"}, {INT64_MAX, "LAST=2099-12-31 23:59:59"},
+        {-1, "LAST=1970-01-01 00:00:00"},
+        {0, "LAST=1970-01-01 00:00:00"},
+        {INT64_MIN, "LAST=1970-01-01 00:00:00"},
+        {WORLD_WALL_S, "LAST=2026-01-01 00:00:00"},
+        {4102444799, "LAST=2099-12-31 23:59:59"},
+        {4102444800, "LAST=2099-12-31 23:59:59"},
+        {INT64_MAX - 1, "LAST=2099-12-31 23:59:59"},
+        {INT64_MAX, "LAST=2099-12-31 23:59:59"},
     };
     struct crowd *c = crowd_new(&middle, "");
     c->checked = true;

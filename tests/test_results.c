@@ -118,9 +118,8 @@ enum { RACES, WINS, LOSSES, DISCONNECTS, RATING, LED, BEST, FIGURES };
 static const char *hex_of(const int32_t figures[FIGURES])
 {
     char *text = page();
-    for (int i = 0; i < FIGURES; i++) {
+    for (int i = 0; i < FIGURES; i++)
         (void)snprintf(text + strlen(text), 16, "%s%lx", i == 0 ? "" : ",", (unsigned long)figures[i]);
-    }
     return text;
 }
 
@@ -134,9 +133,8 @@ static void figures_of(struct raw *asker, const char *name, int32_t out[FIGURES]
     SUCCEEDS(g);
     ck_assert_uint_eq(console_read_longs(console_find(got_payload(g), "STAT"), longs, 21), 21);
     ck_assert_uint_eq(console_read_longs(console_find(got_payload(g), "INFO"), info, 2), 2);
-    for (int i = FIGURES; i < 21; i++) {
+    for (int i = FIGURES; i < 21; i++)
         ck_assert_int_eq(longs[i], 0);
-    }
     memcpy(out, longs, FIGURES * sizeof out[0]);
 }
 
@@ -154,9 +152,8 @@ static void has_not_raced(const char *name)
     int32_t is[FIGURES];
     char payload[64];
     figures_of(cid, name, is);
-    for (int i = 0; i < FIGURES; i++) {
+    for (int i = 0; i < FIGURES; i++)
         ck_assert(i == RATING || is[i] == 0);
-    }
     ck_assert(is[RATING] == 0 || is[RATING] == 1500);
     (void)snprintf(payload, sizeof payload, "PERS=%s\n", name);
     ck_assert_int_eq(got_number(raw_ask(cid, "user", payload), "RANK"), 0);
@@ -207,17 +204,15 @@ START_TEST(each_racer_reports_once)
     for (int i = 0; i < 2; i++) {
         REFUSED(report(ann, auth, ""), "sess", 101);
         REFUSED(report(ann, auth, "FINISPOS0=2\nFINISPOS1=1\n"), "sess", 101);
-        if (_i == 1) {
+        if (_i == 1)
             come_back();
-        }
     }
     SUCCEEDS(report(bob, auth, ""));
     for (int i = 0; i < 2; i++) {
         REFUSED(report(bob, auth, ""), "sess", 101);
         REFUSED(report(ann, auth, ""), "sess", 101);
-        if (_i == 1) {
+        if (_i == 1)
             come_back();
-        }
     }
     check_figures("Ann", 1, 1, 0, 0, 1516, 7, 1);
     check_figures("Bob", 1, 0, 1, 0, 1484, 3, 2);
@@ -291,27 +286,22 @@ START_TEST(a_race_is_reported_after_new_logins_and_restarts)
         world_run(w, 20 * 60000);
         take_places("");
         break;
-    case 1: /* the server went */
-        come_back();
-        break;
+    case 1: /* the server went */ come_back(); break;
     case 2: /* twice, and one had reported */
         SUCCEEDS(report(ann, auth, ""));
         come_back();
         REFUSED(report(ann, auth, ""), "sess", 101);
         come_back();
         break;
-    case 3: /* they log in elsewhere, the old links standing */
-        take_places("");
-        break;
+    case 3: /* they log in elsewhere, the old links standing */ take_places(""); break;
     default: /* they have raced again meanwhile */
         back(ann, bob);
         SUCCEEDS(report(bob, race(bob, ann, false), ""));
         come_back();
         break;
     }
-    if (_i != 2) {
+    if (_i != 2)
         SUCCEEDS(report(ann, auth, ""));
-    }
     SUCCEEDS(report(bob, auth, ""));
     REFUSED(report(ann, auth, ""), "sess", 101);
     REFUSED(report(bob, auth, ""), "sess", 101);
@@ -333,14 +323,12 @@ START_TEST(a_ticket_is_good_for_24_hours)
     back(ann, bob);
     (void)snprintf(other, sizeof other, "%s", race(ann, bob, false));
     w->wall_offset_s += DAY_S - 5;
-    if (_i == 1) {
+    if (_i == 1)
         come_back();
-    }
     SUCCEEDS(report(ann, auth, ""));
     w->wall_offset_s += 10;
-    if (_i == 1) {
+    if (_i == 1)
         come_back();
-    }
     REFUSED(report(bob, auth, ""), "sess", 101);
     REFUSED(report(ann, other, ""), "sess", 101);
     kept_compact(w);
@@ -488,11 +476,10 @@ static const struct {
     const char *key;
     long low, high;
 } numbers[] = {
-    {"STARTPOS0", 0, 64}, {"STARTPOS1", 0, 64}, {"FINISPOS0", 1, 64}, {"FINISPOS1", 1, 64},
-    {"LAPSCOMP0", 0, 1000}, {"LAPSCOMP1", 0, 1000}, {"LAPSLED0", 0, 1000}, {"LAPSLED1", 0, 1000},
-    {"DISCTIME0", -1, 86400000}, {"DISCTIME1", -1, 86400000}, {"DISQTIME0", -1, 86400000},
-    {"DISQTIME1", -1, 86400000}, {"RACETIME", -1, 86400000}, {"SET_TRACKID", 0, 255}, {"SET_NUMAI", 0, 64},
-    {"SET_RACELEN", 0, 1000},
+    {"STARTPOS0", 0, 64},        {"STARTPOS1", 0, 64},        {"FINISPOS0", 1, 64},        {"FINISPOS1", 1, 64},
+    {"LAPSCOMP0", 0, 1000},      {"LAPSCOMP1", 0, 1000},      {"LAPSLED0", 0, 1000},       {"LAPSLED1", 0, 1000},
+    {"DISCTIME0", -1, 86400000}, {"DISCTIME1", -1, 86400000}, {"DISQTIME0", -1, 86400000}, {"DISQTIME1", -1, 86400000},
+    {"RACETIME", -1, 86400000},  {"SET_TRACKID", 0, 255},     {"SET_NUMAI", 0, 64},        {"SET_RACELEN", 0, 1000},
 };
 
 /* One number as it is given, the others far from it. */
@@ -513,9 +500,33 @@ static const struct got *report_long(struct raw *r, const char *auth, const char
 START_TEST(every_number_is_held_to_its_bounds)
 {
     static const char *const junk[] = {
-        "", "x", "1x", "x1", "-", "+", "--1", "+-1", "-+1", "1-", "1.5", "1.0", "1e1", "0x1", "1,2", "1 2", "1:2", "$1",
-        "99999999999999999999", "-99999999999999999999", "4294967297", "-4294967295", "18446744073709551617",
-        "9223372036854775809", "2147483648", "-2147483649", "0000000000000000000099999999",
+        "",
+        "x",
+        "1x",
+        "x1",
+        "-",
+        "+",
+        "--1",
+        "+-1",
+        "-+1",
+        "1-",
+        "1.5",
+        "1.0",
+        "1e1",
+        "0x1",
+        "1,2",
+        "1 2",
+        "1:2",
+        "$1",
+        "99999999999999999999",
+        "-99999999999999999999",
+        "4294967297",
+        "-4294967295",
+        "18446744073709551617",
+        "9223372036854775809",
+        "2147483648",
+        "-2147483649",
+        "0000000000000000000099999999",
     };
     const char *key = numbers[_i].key;
     take_places("");
@@ -661,9 +672,12 @@ START_TEST(figures_add_up)
         const char *tags;
         int32_t led, best; /* Ann's, after it */
     } races[] = {
-        {"FINISPOS0=5\nFINISPOS1=9\nLAPSLED0=10\n", 10, 5}, {"FINISPOS0=7\nFINISPOS1=6\nLAPSLED0=0\n", 10, 5},
-        {"FINISPOS0=3\nFINISPOS1=2\nLAPSLED0=1000\n", 1010, 3}, {"FINISPOS0=0\nFINISPOS1=2\nDISCTIME0=1\nLAPSLED0=5\n", 1015, 3},
-        {"FINISPOS0=64\nFINISPOS1=63\nLAPSLED0=1\n", 1016, 3}, {"FINISPOS0=1\nFINISPOS1=63\nLAPSLED0=1\n", 1017, 1},
+        {"FINISPOS0=5\nFINISPOS1=9\nLAPSLED0=10\n", 10, 5},
+        {"FINISPOS0=7\nFINISPOS1=6\nLAPSLED0=0\n", 10, 5},
+        {"FINISPOS0=3\nFINISPOS1=2\nLAPSLED0=1000\n", 1010, 3},
+        {"FINISPOS0=0\nFINISPOS1=2\nDISCTIME0=1\nLAPSLED0=5\n", 1015, 3},
+        {"FINISPOS0=64\nFINISPOS1=63\nLAPSLED0=1\n", 1016, 3},
+        {"FINISPOS0=1\nFINISPOS1=63\nLAPSLED0=1\n", 1017, 1},
         {"FINISPOS0=2\nFINISPOS1=1\nLAPSLED0=1\n", 1018, 1},
     };
     int32_t is[FIGURES], again[FIGURES];
@@ -706,8 +720,8 @@ START_TEST(ratings_are_elo)
         for (int side = 0; side < 2; side++) {
             double won = host_wins == (side == 0) ? 1.0 : 0.0;
             double wanted = old[side][RATING] + 32.0 * (won - expectation(old[side][RATING], old[1 - side][RATING]));
-            ck_assert_msg(fabs(new[side][RATING] - wanted) <= 0.5 + 1e-9, "race %d: %ld and %ld become %ld, not %.3f", i,
-                          (long)old[side][RATING], (long)old[1 - side][RATING], (long)new[side][RATING], wanted);
+            ck_assert_msg(fabs(new[side][RATING] - wanted) <= 0.5 + 1e-9, "race %d: %ld and %ld become %ld, not %.3f",
+                          i, (long)old[side][RATING], (long)old[1 - side][RATING], (long)new[side][RATING], wanted);
         }
     }
 }
@@ -738,7 +752,7 @@ struct racer {
 static struct racer racers[RACERS];
 
 static void add_result(struct racer *r, const struct racer *other, int32_t rating, bool wins, bool loses, bool lost,
-                         int32_t led, int32_t place)
+                       int32_t led, int32_t place)
 {
     (void)other;
     r->figures[RACES]++;
@@ -747,9 +761,8 @@ static void add_result(struct racer *r, const struct racer *other, int32_t ratin
     r->figures[DISCONNECTS] += lost;
     r->figures[RATING] = rating;
     r->figures[LED] += led;
-    if (place > 0 && (r->figures[BEST] == 0 || place < r->figures[BEST])) {
+    if (place > 0 && (r->figures[BEST] == 0 || place < r->figures[BEST]))
         r->figures[BEST] = place;
-    }
 }
 
 /* Exactly as it should be told: by rating, and ties by name. */
@@ -757,9 +770,8 @@ static void check_board(struct raw *r)
 {
     int order[RACERS], count = 0;
     for (int i = 0; i < RACERS; i++) {
-        if (racers[i].figures[RACES] == 0) {
+        if (racers[i].figures[RACES] == 0)
             continue;
-        }
         int at = count++;
         while (at > 0 && racers[order[at - 1]].figures[RATING] < racers[i].figures[RATING]) {
             order[at] = order[at - 1];
@@ -807,13 +819,12 @@ START_TEST(all_figures_are_as_reported)
                        (long)out[0], (long)out[1]);
         (void)snprintf(other, sizeof other, "FINISPOS0=%ld\nFINISPOS1=%ld\n", (long)place[1], (long)place[0]);
         bool target_hosts = world_below(w, 2) == 0;
-        const char *auth = race(target_hosts ? side[1]->raw : side[0]->raw, target_hosts ? side[0]->raw : side[1]->raw,
-                                target_hosts);
+        const char *auth =
+            race(target_hosts ? side[1]->raw : side[0]->raw, target_hosts ? side[0]->raw : side[1]->raw, target_hosts);
         int first = (int)world_below(w, 2);
         SUCCEEDS(report(side[first]->raw, auth, tags));
-        if (world_below(w, 2) == 0) {
+        if (world_below(w, 2) == 0)
             SUCCEEDS(report(side[1 - first]->raw, auth, world_below(w, 2) == 0 ? tags : other));
-        }
         bool gone[2] = {lost[0] > 0 || out[0] > 0, lost[1] > 0 || out[1] > 0};
         int winner = gone[0] && gone[1] ? -1 : gone[0] ? 1 : gone[1] ? 0 : place[0] < place[1] ? 0 : 1;
         for (int s = 0; s < 2; s++) {
@@ -821,9 +832,8 @@ START_TEST(all_figures_are_as_reported)
             double change = 32.0 * (won - expectation(own, side[1 - s]->figures[RATING]));
             rating[s] = side[s]->figures[RATING] + (winner < 0 ? 0 : (int32_t)lround(change));
         }
-        for (int s = 0; s < 2; s++) {
+        for (int s = 0; s < 2; s++)
             add_result(side[s], side[1 - s], rating[s], winner == s, winner == 1 - s, lost[s] > 0, led[s], place[s]);
-        }
         back(side[0]->raw, side[1]->raw);
         check_board(racers[world_below(w, RACERS)].raw);
         if (turn % 20 == 19) {
@@ -940,9 +950,14 @@ END_TEST
 
 START_TEST(strange_numbers_in_a_request_for_the_leaderboard)
 {
-    static const char *const bad[] = {"INDEX=-1\nCHAN=1\n", "RANGE=-1\nCHAN=1\n", "RANGE=0\nCHAN=1\n", "INDEX=x\nRANGE=y\nCHAN=z\n",
-                                      "INDEX=4294967295\nRANGE=4294967295\nCHAN=4294967295\n", "RANGE=99999999999999\n",
-                                      "INDEX=2147483647\nRANGE=2147483647\n", "INDEX=-2147483648\nRANGE=5\n"};
+    static const char *const bad[] = {"INDEX=-1\nCHAN=1\n",
+                                      "RANGE=-1\nCHAN=1\n",
+                                      "RANGE=0\nCHAN=1\n",
+                                      "INDEX=x\nRANGE=y\nCHAN=z\n",
+                                      "INDEX=4294967295\nRANGE=4294967295\nCHAN=4294967295\n",
+                                      "RANGE=99999999999999\n",
+                                      "INDEX=2147483647\nRANGE=2147483647\n",
+                                      "INDEX=-2147483648\nRANGE=5\n"};
     small_board();
     raw_forget(cid);
     say(cid, "snap", bad[_i]);
@@ -950,9 +965,8 @@ START_TEST(strange_numbers_in_a_request_for_the_leaderboard)
     ck_assert_str_eq(g->kind, "snap");
     ck_assert((g->code == 0) == (got_status(g) == 1));
     ck_assert_uint_le(frames_of(cid, "+snp", NULL), 4);
-    if (g->code == 0) {
+    if (g->code == 0)
         ck_assert_int_eq(got_number(g, "SEQN"), (int32_t)cid->count - 1);
-    }
 }
 END_TEST
 
@@ -1034,14 +1048,12 @@ START_TEST(a_long_leaderboard_comes_in_parts_of_100)
     raw_send(cid, "snap", "INDEX=0\nCHAN=1\nRANGE=100\n");
     raw_send(cid, "snap", "INDEX=100\nCHAN=2\nRANGE=100\n"); /* the next one waits for the rows of the last */
     world_settle(w);
-    for (int i = 0; i < 40; i++) {
+    for (int i = 0; i < 40; i++)
         raw_window(cid, 100);
-    }
     raw_window(cid, SIZE_MAX);
     ck_assert_uint_eq(cid->count, 122);
-    for (int i = 0; i < 120; i++) {
+    for (int i = 0; i < 120; i++)
         ck_assert_str_eq(got_text(frame_at(cid, (size_t)i + (i < 100 ? 1 : 2)), "N"), name_of_place(i + 1));
-    }
     ck_assert_int_eq(got_number(frame_at(cid, 101), "CHAN"), 2);
 }
 END_TEST
@@ -1066,7 +1078,8 @@ START_TEST(no_place_is_over_13_bits)
                        "CREATED=1\nLAST=1\nBAN=0\nNAME=R%d\nHASH=x\nPERSONAS=R%d,R%d_1,R%d_2,R%d_3\n", i, i, i, i, i);
         keep("acct", payload);
         for (int k = 0; k < 4; k++) {
-            (void)snprintf(payload, sizeof payload, k == 0 ? "P1=1,1,0,0,%d,0,1\nPERS=R%d\n" : "P1=1,1,0,0,%d,0,1\nPERS=R%d_%d\n",
+            (void)snprintf(payload, sizeof payload,
+                           k == 0 ? "P1=1,1,0,0,%d,0,1\nPERS=R%d\n" : "P1=1,1,0,0,%d,0,1\nPERS=R%d_%d\n",
                            k == 0 && i == 0 ? 8191 : 1500, i, k);
             keep("stat", payload);
         }
@@ -1075,9 +1088,8 @@ START_TEST(no_place_is_over_13_bits)
     raw_forget(ann);
     say(ann, "snap", "INDEX=8180\nCHAN=1\nRANGE=100\n");
     ck_assert_uint_ge(ann->count, 12);
-    for (size_t i = 1; i < ann->count; i++) {
+    for (size_t i = 1; i < ann->count; i++)
         ck_assert_int_lt(got_number(frame_at(ann, i), "R"), 8192);
-    }
     const struct got *g = raw_ask(ann, "user", "PERS=R999_3\n"); /* the last one */
     SUCCEEDS(g);
     ck_assert_int_eq(got_number(g, "RANK"), 0);
@@ -1147,7 +1159,8 @@ START_TEST(a_profile_shows_rank_and_figures)
     for (int i = 0; i < 2; i++) {
         const struct got *g = raw_ask(cid, "user", "PERS=bob\n");
         ck_assert_str_eq(got_code(g), "");
-        SAYS(g, "STAT=1,0,1,0,5cc,3,2,0,0,0,0,0,0,0,0,0,0,0,0,0,0\nINFO=0,0\nADDR=*\nRANK=4\nTITLE=1\nPERS=Bob\nROOM=*\nSTATUS=1");
+        SAYS(g, "STAT=1,0,1,0,5cc,3,2,0,0,0,0,0,0,0,0,0,0,0,0,0,0\nINFO=0,0\nADDR=*\nRANK=4\nTITLE=1\nPERS=Bob\nROOM=*"
+                "\nSTATUS=1");
         ck_assert_int_eq(got_number(raw_ask(cid, "user", "PERS=Ann\n"), "RANK"), 1);
         ck_assert_int_eq(got_number(raw_ask(cid, "user", "PERS=Cid\n"), "RANK"), 2);
         ck_assert_int_eq(got_number(raw_ask(cid, "user", "PERS=Dan\n"), "RANK"), 3);
@@ -1268,9 +1281,8 @@ START_TEST(a_result_is_answered_when_it_is_kept)
     say(ann, "rank", payload);
     GOT(ann, "");
     GOT(cid, "");
-    if (!stay) { /* nobody waits for it */
+    if (!stay) /* nobody waits for it */
         raw_close(ann);
-    }
     world_release_records(w, kept);
     w->hold_records = false;
     world_settle(w);
@@ -1318,9 +1330,8 @@ START_TEST(results_that_come_at_once_count_all)
         say(all[i], "rank", payload[i]);
         GOT(all[i], "");
     }
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 8; i++)
         world_release_records(w, _i == 0 || i > 0);
-    }
     w->hold_records = false;
     world_settle(w);
     size_t refused = 0;
@@ -1361,17 +1372,10 @@ START_TEST(a_race_waits_until_its_ticket_is_kept)
     GOT(ann, "");
     SUCCEEDS(raw_ask(ann, "mesg", "TEXT=hello\n")); /* neither waits for it */
     switch (_i) {
-    case 0:
-        break;
-    case 1: /* one goes meanwhile */
-        raw_close(ann);
-        break;
-    case 2:
-        say(bob, "mesg", "PRIV=Ann\nTEXT=DECL\nATTR=3\n");
-        break;
-    default:
-        say(ann, "chal", "PERS=*\n");
-        break;
+    case 0: break;
+    case 1: /* one goes meanwhile */ raw_close(ann); break;
+    case 2: say(bob, "mesg", "PRIV=Ann\nTEXT=DECL\nATTR=3\n"); break;
+    default: say(ann, "chal", "PERS=*\n"); break;
     }
     forget_all(w);
     world_release_records(w, true);
@@ -1388,14 +1392,12 @@ START_TEST(a_race_waits_until_its_ticket_is_kept)
     } else {
         ck_assert(raw_closed(ann) || of_ann == of_bob); /* nobody races alone with one who is there */
     }
-    if (!raw_closed(ann)) {
+    if (!raw_closed(ann))
         say(ann, "chal", "PERS=*\n");
-    }
     say(bob, "chal", "PERS=*\n");
     forget_all(w);
-    if (raw_closed(ann)) {
+    if (raw_closed(ann))
         ann = player(w, "Ann", "East");
-    }
     SUCCEEDS(report(bob, race(ann, bob, false), "")); /* and all goes on */
 }
 END_TEST
@@ -1452,7 +1454,8 @@ static const struct got *abuse(struct raw *r, const char *name)
     return raw_ask(r, "rept", payload);
 }
 
-#define KEPT(text) ck_assert_msg(kept_count(w, "line", text) == 1, "%s is kept %zu times", text, kept_count(w, "line", text))
+#define KEPT(text) \
+    ck_assert_msg(kept_count(w, "line", text) == 1, "%s is kept %zu times", text, kept_count(w, "line", text))
 #define NOT_KEPT_LINE(text) ck_assert_msg(kept_count(w, "line", text) == 0, "%s is kept", text)
 
 START_TEST(a_report_is_kept_for_the_operator)
@@ -1482,8 +1485,13 @@ START_TEST(a_bad_report_is_refused)
         const char *tags, *code;
         int32_t status;
     } bad[] = {
-        {"PERS=Nobody\n", "user", 102}, {"PERS=Ann\n", "user", 102}, {"PERS=aNN\n", "user", 102},
-        {"PERS=East\n", "user", 102}, {"PERS=a.b\n", "user", 102}, {"PERS=\n", NULL, 0}, {"", NULL, 0},
+        {"PERS=Nobody\n", "user", 102},
+        {"PERS=Ann\n", "user", 102},
+        {"PERS=aNN\n", "user", 102},
+        {"PERS=East\n", "user", 102},
+        {"PERS=a.b\n", "user", 102},
+        {"PERS=\n", NULL, 0},
+        {"", NULL, 0},
         {"PERS=bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\n", "user", 102},
     };
     take_places("");
@@ -1540,9 +1548,9 @@ START_TEST(a_report_holds_what_was_said_between_and_around_the_two)
         size_t last = 0;
         for (int k = 0; k < COUNT(order); k++) {
             size_t at = 0;
-            while (at < w->record_count && strstr((char *)w->records[at].bytes + CONSOLE_HEADER_BYTES, order[k]) == NULL) {
+            while (at < w->record_count &&
+                   strstr((char *)w->records[at].bytes + CONSOLE_HEADER_BYTES, order[k]) == NULL)
                 at++;
-            }
             ck_assert_uint_lt(at, w->record_count);
             ck_assert_uint_gt(at, last);
             last = at;
@@ -1668,9 +1676,8 @@ END_TEST
 START_TEST(one_persona_reports_16_times)
 {
     take_places("");
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i < 16; i++)
         SUCCEEDS(abuse(ann, i % 2 == 0 ? "Bob" : "Cid"));
-    }
     REFUSED(abuse(ann, "Bob"), "full", 0);
     SUCCEEDS(abuse(bob, "Ann")); /* others may */
     come_back();
@@ -1744,9 +1751,8 @@ START_TEST(who_reports_and_hangs_up_has_reported)
     w->hold_records = true;
     say(ann, "rept", "PERS=Bob\n");
     raw_close(ann);
-    if (_i == 1) {
+    if (_i == 1)
         raw_close(bob);
-    }
     world_release_records(w, true);
     w->hold_records = false;
     world_run(w, 1000);
@@ -1763,10 +1769,26 @@ START_TEST(no_payload_breaks_a_link)
 {
     static const char *const kinds_of[] = {"rank", "snap", "rept", "user", "onln"};
     static const char *const shapes[] = {
-        "", "\n", "=", "=\n=", ":::", "AUTH", "AUTH=", "AUTH=\"", "AUTH=%", "AUTH=%zz\nFINISPOS0=\"1", "PERS=\"Bob",
-        "PERS='", "PERS:Bob\nFIND:Bob\n", "PERS==\nFIND==\n", "pers=Cid\nfind=Cid\nauth=x\nfinispos0=1\nfinispos1=2\n",
-        "FINISPOS0=1\nFINISPOS0=2\nFINISPOS1=1\nAUTH=0\n", "\xff\xfe=\x80\nPERS=\xc3\xa9\n", "FIND=\x01\nPERS=\x01\n",
-        "INDEX=\nRANGE=\nCHAN=\nFIND=\n", "CHAN=99999999999999999999\nINDEX=99999999999999999999\n",
+        "",
+        "\n",
+        "=",
+        "=\n=",
+        ":::",
+        "AUTH",
+        "AUTH=",
+        "AUTH=\"",
+        "AUTH=%",
+        "AUTH=%zz\nFINISPOS0=\"1",
+        "PERS=\"Bob",
+        "PERS='",
+        "PERS:Bob\nFIND:Bob\n",
+        "PERS==\nFIND==\n",
+        "pers=Cid\nfind=Cid\nauth=x\nfinispos0=1\nfinispos1=2\n",
+        "FINISPOS0=1\nFINISPOS0=2\nFINISPOS1=1\nAUTH=0\n",
+        "\xff\xfe=\x80\nPERS=\xc3\xa9\n",
+        "FIND=\x01\nPERS=\x01\n",
+        "INDEX=\nRANGE=\nCHAN=\nFIND=\n",
+        "CHAN=99999999999999999999\nINDEX=99999999999999999999\n",
     };
     char *longest = lobby_text();
     take_places("East");
@@ -1796,9 +1818,16 @@ END_TEST
 START_TEST(two_consoles_race_and_report)
 {
     static const enum world_split splits[] = {WORLD_WHOLE, WORLD_RANDOM};
-    static const struct console_result result = {
-        .start = {2, 1}, .finish = {1, 4}, .laps = {25, 25}, .led = {20, 5}, .disconnected = {0, -1},
-        .disqualified = {-1, 0}, .race_time = 1234567, .track = 12, .cars = 41, .length = 25};
+    static const struct console_result result = {.start = {2, 1},
+                                                 .finish = {1, 4},
+                                                 .laps = {25, 25},
+                                                 .led = {20, 5},
+                                                 .disconnected = {0, -1},
+                                                 .disqualified = {-1, 0},
+                                                 .race_time = 1234567,
+                                                 .track = 12,
+                                                 .cars = 41,
+                                                 .length = 25};
     world_free(w);
     struct world_options options = {.split = splits[_i], .seed = 9};
     w = world_new(&options);

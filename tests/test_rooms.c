@@ -22,8 +22,7 @@ static void open_world(void)
 
 static void open_large_world(void)
 {
-    static const struct world_options large = {
-        .limits = {128, 256, 160, 64, 1024, 64}, .no_check = true};
+    static const struct world_options large = {.limits = {128, 256, 160, 64, 1024, 64}, .no_check = true};
     w = world_new(&large);
 }
 
@@ -39,19 +38,16 @@ static int32_t told_population(struct raw *r, int32_t ident)
     int32_t told = -1;
     world_settle(w);
     for (size_t i = 0; i < r->count; i++) {
-        if (strcmp(r->frames[i]->kind, "+pop") != 0) {
+        if (strcmp(r->frames[i]->kind, "+pop") != 0)
             continue;
-        }
         for (const char *at = got_raw(r->frames[i], "Z"); *at != '\0'; at += *at == ' ') {
             int room = -1, population = -1, used = 0;
             ck_assert_int_eq(sscanf(at, "%d:%d%n", &room, &population, &used), 2);
             at += used;
-            if (room == 0) {
+            if (room == 0)
                 ck_assert_str_eq(at, ""); /* whoever reads on stops there (3.3) */
-            }
-            if (room == ident) {
+            if (room == ident)
                 told = population;
-            }
         }
     }
     return told;
@@ -82,8 +78,7 @@ START_TEST(the_hub_and_three_rooms_are_there)
     SAYS(row_of(ann, HUB_IDENT), "I=0\nN=Lobby\nH=\"Main Lobby Hub\"\nA=203.0.113.10\nT=1\nL=100\nF=0");
     SAYS(row_of(ann, EAST), "I=1\nN=East\nH=\"East Coast Racers\"\nA=203.0.113.10\nT=0\nL=50\nF=0");
     SAYS(row_of(ann, WEST), "I=2\nN=West\nH=\"West Coast Racers\"\nA=203.0.113.10\nT=0\nL=50\nF=0");
-    SAYS(row_of(ann, BEGINNER),
-         "I=3\nN=Beginner\nH=\"New Drivers Welcome\"\nA=203.0.113.10\nT=0\nL=50\nF=0");
+    SAYS(row_of(ann, BEGINNER), "I=3\nN=Beginner\nH=\"New Drivers Welcome\"\nA=203.0.113.10\nT=0\nL=50\nF=0");
     SAYS(frame_at(ann, 5), "Z=1:0 2:0 3:0 0:1");
 }
 END_TEST
@@ -125,8 +120,8 @@ START_TEST(a_room_line_says_what_is_wrong_with_it)
     };
     char why[128];
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
-        ck_assert_msg(nascar_config_check("room", lines[i].value, why, sizeof why) == lines[i].good,
-                      "room = %s", lines[i].value);
+        ck_assert_msg(nascar_config_check("room", lines[i].value, why, sizeof why) == lines[i].good, "room = %s",
+                      lines[i].value);
         ck_assert((why[0] == '\0') == lines[i].good);
     }
 }
@@ -221,9 +216,8 @@ START_TEST(a_selection_before_pers_is_noted)
         SUCCEEDS(raw_ask(r, "sele", "ROOMS=1 USERS=1 RANKS=1 MESGS=1"));
     }
     SUCCEEDS(raw_auth(r, "Ann", "secret"));
-    if (_i == 1) {
+    if (_i == 1)
         SUCCEEDS(raw_ask(r, "sele", "ROOMS=1 USERS=1 RANKS=1 MESGS=1"));
-    }
     raw_forget(r);
     say(r, "pers", "PERS=Ann\n");
     GOT(r, "pers +who +rom +rom +rom +rom +usr +rnk +pop");
@@ -245,9 +239,8 @@ START_TEST(the_consoles_two_selections_show_all_lists_and_the_top_50)
     ck_assert_uint_ge(frames_of(ann, "+pop", &pop), 1);
     /* The second reply, then the ranking it asks for, then +pop. */
     size_t at = 0;
-    while (frame_at(ann, at) != reply) {
+    while (frame_at(ann, at) != reply)
         at++;
-    }
     ck_assert_str_eq(frame_at(ann, at + 1)->kind, "+rnk");
     ck_assert_ptr_eq(frame_at(ann, at + 2), pop);
     ck_assert_uint_eq(ann->count, at + 3);
@@ -293,13 +286,10 @@ START_TEST(a_move_from_the_hub_tells_everyone_in_order)
     GOT(ann, "move +who +usr +usr +pop");
     SAYS(frame_at(ann, 0), "IDENT=1\nCOUNT=2\nNAME=East\nFLAGS=0\nLIDENT=0\nLCOUNT=1\nSTATUS=1");
     SAYS(frame_at(ann, 1), "F=U\nN=Ann\nRI=1\nRT=2\nR=East\nRF=0");
-    SAYS(frame_at(ann, 2), "I=%d\nF=0\nA=%s\nT=2\nR=*\nN=Bob\nS=*\nX=*", (int)bob_ident,
-         dotted(bob->ip));
-    SAYS(frame_at(ann, 3), "I=%d\nF=U0\nA=%s\nT=2\nR=*\nN=Ann\nS=*\nX=*", (int)ann_ident,
-         dotted(ann->ip));
+    SAYS(frame_at(ann, 2), "I=%d\nF=0\nA=%s\nT=2\nR=*\nN=Bob\nS=*\nX=*", (int)bob_ident, dotted(bob->ip));
+    SAYS(frame_at(ann, 3), "I=%d\nF=U0\nA=%s\nT=2\nR=*\nN=Ann\nS=*\nX=*", (int)ann_ident, dotted(ann->ip));
     GOT(bob, "+usr +pop");
-    SAYS(frame_at(bob, 0), "I=%d\nF=0\nA=%s\nT=2\nR=*\nN=Ann\nS=*\nX=*", (int)ann_ident,
-         dotted(ann->ip));
+    SAYS(frame_at(bob, 0), "I=%d\nF=0\nA=%s\nT=2\nR=*\nN=Ann\nS=*\nX=*", (int)ann_ident, dotted(ann->ip));
     GOT(cid, "+pop");
     SAYS(frame_at(cid, 0), "Z=1:2 0:1");
     GOT(dan, "+pop");
@@ -320,9 +310,8 @@ START_TEST(a_move_between_rooms_tells_everyone_in_order)
     GOT(ann, "move +who +usr +usr +usr +pop");
     SAYS(frame_at(ann, 0), "IDENT=2\nCOUNT=3\nNAME=West\nFLAGS=0\nLIDENT=1\nLCOUNT=1\nSTATUS=1");
     SAYS(frame_at(ann, 1), "F=U\nN=Ann\nRI=2\nRT=3\nR=West\nRF=0");
-    for (size_t i = 2; i < 4; i++) {
+    for (size_t i = 2; i < 4; i++)
         SAYS(frame_at(ann, i), "I=*\nF=0\nA=*\nT=3\nR=*\nN=*\nS=*\nX=*");
-    }
     SAYS(frame_at(ann, 4), "I=%d\nF=U0\nA=*\nT=3\nR=*\nN=Ann\nS=*\nX=*", (int)ann_ident);
     GOT(left, "+usr +pop");
     SAYS(frame_at(left, 0), "I=%d\nT=1", (int)ann_ident); /* no N: delete */
@@ -365,8 +354,8 @@ START_TEST(a_move_to_where_one_is_changes_nothing)
     forget_all(w);
     say(ann, "move", _i == 0 ? "NAME=East\nPASS=\n" : _i == 1 ? "NAME=\nPASS=\n" : "NAME=Lobby\n");
     GOT(ann, "move");
-    SAYS(frame_at(ann, 0), "IDENT=%d\nCOUNT=%d\nNAME=%s\nFLAGS=0\nSTATUS=1", _i == 0 ? EAST : 0,
-         _i == 0 ? 2 : 1, _i == 0 ? "East" : "Lobby");
+    SAYS(frame_at(ann, 0), "IDENT=%d\nCOUNT=%d\nNAME=%s\nFLAGS=0\nSTATUS=1", _i == 0 ? EAST : 0, _i == 0 ? 2 : 1,
+         _i == 0 ? "East" : "Lobby");
     GOT(bob, "");
 }
 END_TEST
@@ -396,9 +385,8 @@ START_TEST(a_failed_move_or_creation_says_where_one_still_is)
     int at = _i / 2;
     struct raw *ann = player(w, "Ann", _i % 2 == 0 ? "" : "West"), *bob = player(w, "Bob", "");
     struct raw *cid = player(w, "Cid", ""), *dan = player(w, "Dan", "");
-    if (at >= (int)(sizeof tries / sizeof tries[0])) {
+    if (at >= (int)(sizeof tries / sizeof tries[0]))
         return;
-    }
     SUCCEEDS(raw_ask(bob, "room", "NAME=C.Lock\nPASS=key\nDESC=None\nMAX=50\n"));
     SUCCEEDS(raw_ask(cid, "room", "NAME=C.Two\nPASS=\nDESC=None\nMAX=2\n"));
     go(dan, "C.Two");
@@ -588,38 +576,28 @@ START_TEST(a_created_room_vanishes_with_its_last_player)
     say(bob, "peek", "NAME=C.Test\n"); /* its maker has left, Cid has not */
     SUCCEEDS(frame_at(bob, 0));
     go(ann, "C.Test");
-    if (_i == 0) {
+    if (_i == 0)
         go(cid, "East");
-    } else {
+    else
         raw_close(cid);
-    }
     forget_all(w);
     switch (_i) {
-    case 0:
-        say(ann, "move", "NAME=\nPASS=\n");
-        break;
-    case 1:
-        say(ann, "move", "NAME=East\nPASS=\n");
-        break;
-    case 2:
-        say(ann, "room", "NAME=C.More\nPASS=\nDESC=None\nMAX=50\n");
-        break;
-    default:
-        raw_close(ann);
-        break;
+    case 0: say(ann, "move", "NAME=\nPASS=\n"); break;
+    case 1: say(ann, "move", "NAME=East\nPASS=\n"); break;
+    case 2: say(ann, "room", "NAME=C.More\nPASS=\nDESC=None\nMAX=50\n"); break;
+    default: raw_close(ann); break;
     }
     SAYS(row_of(bob, 1001), "I=1001"); /* no N: delete */
     ck_assert_int_eq(told_population(bob, 1001), -1);
     ck_assert_uint_eq(frames_of(bob, "+pop", NULL), _i < 3); /* 3: nothing else has changed */
-    if (_i < 3) { /* the one who left is told after its reply */
+    if (_i < 3) {                                            /* the one who left is told after its reply */
         const char *told = kinds(ann);
         const char *reply = strstr(told, _i == 2 ? "room" : "move");
         SAYS(row_of(ann, 1001), "I=1001");
         ck_assert_ptr_nonnull(reply);
         size_t at = 0;
-        while (frame_at(ann, at) != row_of(ann, 1001)) {
+        while (frame_at(ann, at) != row_of(ann, 1001))
             at++;
-        }
         ck_assert_uint_gt(at, (size_t)(reply - told) / 5);
         ck_assert_int_eq(told_population(ann, 1001), -1);
         const struct got *answer = raw_expect(ann, _i == 2 ? "room" : "move");
@@ -650,8 +628,7 @@ START_TEST(a_password_makes_a_room_private)
     REFUSED(frame_at(bob, 0), "pass", 100);
     raw_forget(bob);
     say(bob, "move", "NAME=C.Mine\nPASS=\"my key\"\n");
-    SAYS(frame_at(bob, 0),
-         "IDENT=1001\nCOUNT=2\nNAME=C.Mine\nFLAGS=P\nLIDENT=0\nLCOUNT=0\nSTATUS=1");
+    SAYS(frame_at(bob, 0), "IDENT=1001\nCOUNT=2\nNAME=C.Mine\nFLAGS=P\nLIDENT=0\nLCOUNT=0\nSTATUS=1");
     SAYS(frame_at(bob, 1), "F=U\nN=Bob\nRI=1001\nRT=2\nR=C.Mine\nRF=P");
 }
 END_TEST
@@ -661,13 +638,12 @@ START_TEST(the_limit_of_a_created_room_is_held_to_2_to_100)
     static const struct {
         const char *max;
         int32_t limit;
-    } limits[] = {{"-5", 2}, {"0", 2}, {"1", 2}, {"2", 2}, {"3", 3}, {"99", 99}, {"100", 100},
-                  {"101", 100}, {"2147483647", 100}};
+    } limits[] = {{"-5", 2},  {"0", 2},     {"1", 2},     {"2", 2},           {"3", 3},
+                  {"99", 99}, {"100", 100}, {"101", 100}, {"2147483647", 100}};
     struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "");
     struct raw *cid = player(w, "Cid", "");
     char payload[128];
-    (void)snprintf(payload, sizeof payload, "NAME=C.Test\nPASS=\nDESC=None\nMAX=%s\n",
-                   limits[_i].max);
+    (void)snprintf(payload, sizeof payload, "NAME=C.Test\nPASS=\nDESC=None\nMAX=%s\n", limits[_i].max);
     raw_forget(bob);
     say(ann, "room", payload);
     ck_assert_int_eq(got_number(row_of(bob, 1001), "L"), limits[_i].limit);
@@ -709,8 +685,8 @@ END_TEST
 
 START_TEST(names_and_descriptions_forge_nothing)
 {
-    static const char *const texts[] = {"C. N=x", "C. F=P", "C.F:B T=9", "C.\"q\" I=7", "C.%41%%",
-                                        "C.'a' N:b", "C.a=b:c=d", "C.I=5 L=1 A=1.2.3.4"};
+    static const char *const texts[] = {"C. N=x",  "C. F=P",    "C.F:B T=9", "C.\"q\" I=7",
+                                        "C.%41%%", "C.'a' N:b", "C.a=b:c=d", "C.I=5 L=1 A=1.2.3.4"};
     struct console *ann = world_player(w, "Ann"), *bob = world_player(w, "Bob");
     console_create_room(ann, texts[_i], "", texts[_i], 50);
     world_settle(w);
@@ -761,9 +737,8 @@ START_TEST(a_long_list_of_populations_is_split)
     view_update(v, seer);
     say(seer, "sele", "RANKS=1\n"); /* pushes +pop with everything */
     ck_assert_uint_ge(frames_of(seer, "+pop", NULL), 1);
-    for (int i = 0; i < 100; i += 2) {
+    for (int i = 0; i < 100; i += 2)
         ck_assert_int_eq(told_population(seer, 1001 + i), 2);
-    }
     SUCCEEDS(raw_ask(r[1], "move", "NAME=\nPASS=\n"));
     view_update(v, seer);
     ck_assert_uint_eq(v->room_count, 54);
@@ -805,8 +780,7 @@ END_TEST
 
 START_TEST(a_private_line_reaches_its_recipient_only)
 {
-    static const char *const payloads[] = {"TEXT=psst\nPRIV=Bob\n", "N=Bob\nTEXT=psst\n",
-                                           "PRIV=bOB\nTEXT=psst\n"};
+    static const char *const payloads[] = {"TEXT=psst\nPRIV=Bob\n", "N=Bob\nTEXT=psst\n", "PRIV=bOB\nTEXT=psst\n"};
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "West");
     struct raw *cid = player(w, "Cid", "East"), *dan = player(w, "Dan", "West");
     forget_all(w);
@@ -825,10 +799,22 @@ START_TEST(nobody_forges_letters_that_mean_something)
     static const struct {
         const char *sent, *room, *private_line;
     } letters[] = {
-        {"", "", "P"},      {"A", "A", "PA"},     {"B", "", "P"},      {"P", "", "P"},
-        {"U", "", "P"},     {"0", "", "P"},       {"BPU", "", "P"},    {"BPU0", "", "P"},
-        {"A0", "A0", "PA0"}, {"1", "1", "P1"},    {"CZ@2", "CZ@2", "PCZ@2"}, {"BAU1P", "A1", "PA1"},
-        {"0B3", "", NULL},  {"3", "", NULL},      {"A3", "A", NULL},   {"65536", "", "P"},
+        {"", "", "P"},
+        {"A", "A", "PA"},
+        {"B", "", "P"},
+        {"P", "", "P"},
+        {"U", "", "P"},
+        {"0", "", "P"},
+        {"BPU", "", "P"},
+        {"BPU0", "", "P"},
+        {"A0", "A0", "PA0"},
+        {"1", "1", "P1"},
+        {"CZ@2", "CZ@2", "PCZ@2"},
+        {"BAU1P", "A1", "PA1"},
+        {"0B3", "", NULL},
+        {"3", "", NULL},
+        {"A3", "A", NULL},
+        {"65536", "", "P"},
     };
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
     char payload[128];
@@ -841,9 +827,8 @@ START_TEST(nobody_forges_letters_that_mean_something)
     ck_assert_uint_eq(got_flags(g, "F"), console_read_flags(letters[_i].room));
     ck_assert_int_eq(got_number(g, "ATTR"), 0);
     ck_assert_str_eq(got_text(g, "T"), "hi");
-    if (letters[_i].private_line == NULL) {
+    if (letters[_i].private_line == NULL)
         return; /* 3 with a recipient is a challenge */
-    }
     forget_all(w);
     (void)snprintf(payload, sizeof payload, "TEXT=hi\nPRIV=Bob\nATTR=%s\n", letters[_i].sent);
     say(ann, "mesg", payload);
@@ -856,8 +841,7 @@ END_TEST
 
 START_TEST(a_line_to_nobody_or_to_oneself_is_refused)
 {
-    static const char *const names[] = {"Ann", "ann", "Nobody", "Gone", "East",
-                                        "a-name-of-more-than-thirty-one-bytes"};
+    static const char *const names[] = {"Ann", "ann", "Nobody", "Gone", "East", "a-name-of-more-than-thirty-one-bytes"};
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
     struct raw *gone = player(w, "Gone", "East");
     char payload[128];
@@ -876,13 +860,11 @@ START_TEST(a_line_may_have_255_characters)
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
     char text[400], payload[1400] = "TEXT=\"";
     size_t size = _i == 2 ? 300 : 255;
-    for (size_t i = 0; i < size; i++) { /* 1: each of them escaped, both ways */
+    for (size_t i = 0; i < size; i++) /* 1: each of them escaped, both ways */
         text[i] = (char)(unsigned char)(_i == 1 ? 0x80u + i % 0x80u : 'a' + i % 26);
-    }
     text[size] = '\0';
-    for (size_t i = 0; i < size; i++) {
+    for (size_t i = 0; i < size; i++)
         (void)snprintf(payload + strlen(payload), 4, "%%%02x", (unsigned)(unsigned char)text[i]);
-    }
     strcat(payload, "\"\n");
     forget_all(w);
     say(ann, "mesg", payload);
@@ -907,14 +889,37 @@ START_TEST(chat_without_text_is_refused)
 END_TEST
 
 static const char *const hostile[] = {
-    " N=x",           "hi N=Server F=B",  "F:B",          "F:B N:Server T:gotcha",
-    "a T=b",          " TEXT=b FROM=c",   "\"quoted\"",   "\" N=x",
-    "'quoted'",       "' N=x",            "it's",         "100%",
-    "%",              "%%",               "%41",          "%00",
-    "%0aN=x",         "line\nN=x\nF=B",   "tab\tF=B",     "\nF=B\n",
-    "\xe9\xff\x80",   "\x7f\x01\x1f",     "=",            ":",
-    "hi F:B",         "hi F:P3 N:Server", "a RI:7",
-    "RI=7 ATTR=3",    "~",                "a  b   c ",    " ",
+    " N=x",
+    "hi N=Server F=B",
+    "F:B",
+    "F:B N:Server T:gotcha",
+    "a T=b",
+    " TEXT=b FROM=c",
+    "\"quoted\"",
+    "\" N=x",
+    "'quoted'",
+    "' N=x",
+    "it's",
+    "100%",
+    "%",
+    "%%",
+    "%41",
+    "%00",
+    "%0aN=x",
+    "line\nN=x\nF=B",
+    "tab\tF=B",
+    "\nF=B\n",
+    "\xe9\xff\x80",
+    "\x7f\x01\x1f",
+    "=",
+    ":",
+    "hi F:B",
+    "hi F:P3 N:Server",
+    "a RI:7",
+    "RI=7 ATTR=3",
+    "~",
+    "a  b   c ",
+    " ",
 };
 
 START_TEST(hostile_chat_is_shown_as_typed)
@@ -1005,9 +1010,8 @@ static int lines_in_order(struct raw *r, const char *sender, int first)
     for (size_t i = 0; i < r->count; i++) {
         const struct got *g = r->frames[i];
         int number = -1;
-        if (strcmp(g->kind, "+msg") != 0 || strcmp(got_text(g, "N"), sender) != 0) {
+        if (strcmp(g->kind, "+msg") != 0 || strcmp(got_text(g, "N"), sender) != 0)
             continue;
-        }
         ck_assert_int_eq(sscanf(got_text(g, "T"), "line %d", &number), 1);
         ck_assert_int_eq(number, next);
         next++;
@@ -1089,9 +1093,8 @@ static int missed_lines(struct raw *r)
     world_settle(w);
     for (size_t i = 0; i < r->count; i++) {
         const struct got *g = r->frames[i];
-        if (strcmp(g->kind, "+msg") != 0 || got_flags(g, "F") != CONSOLE_FLAG('B')) {
+        if (strcmp(g->kind, "+msg") != 0 || got_flags(g, "F") != CONSOLE_FLAG('B'))
             continue;
-        }
         const char *digits = strpbrk(got_text(g, "T"), "0123456789");
         ck_assert_ptr_nonnull(digits);
         missed += (int)strtol(digits, NULL, 10);
@@ -1285,17 +1288,14 @@ static void move_at_random(struct racer *racer, int number)
         raw_send(racer->raw, "move", payload);
         break;
     case 4:
-        (void)snprintf(payload, sizeof payload, "NAME=C.%d\nPASS=\nDESC=None\nMAX=%u\n", number,
-                       2 + world_below(w, 4));
+        (void)snprintf(payload, sizeof payload, "NAME=C.%d\nPASS=\nDESC=None\nMAX=%u\n", number, 2 + world_below(w, 4));
         raw_send(racer->raw, "room", payload);
         break;
     case 5:
         (void)snprintf(payload, sizeof payload, "TEXT=x%u\n", world_below(w, 100));
         raw_send(racer->raw, "auxi", payload);
         break;
-    case 6:
-        send_lines(racer->raw, 0, (int)world_below(w, 4));
-        break;
+    case 6: send_lines(racer->raw, 0, (int)world_below(w, 4)); break;
     default:
         raw_send(racer->raw, "sele", "ROOMS=1 USERS=1 RANKS=50 MESGS=1"); /* changes nothing */
         break;
@@ -1311,51 +1311,46 @@ static void compare_views(struct racer *racers)
         for (int k = 0; k < RACERS; k++) {
             const struct view *other = racers[k].view;
             struct view_room *room = view_room(v, other->room);
-            if (room == NULL) {
+            if (room == NULL)
                 world_fail(w, "racer %d does not see room %d", i, (int)other->room);
-            }
             there += other->room == v->room;
             in_hub += other->room == HUB_IDENT;
             bool listed = view_user(v, racers[k].raw->name) != NULL;
             bool should = i == k || (other->room == v->room && v->room != HUB_IDENT);
-            if (listed != should) {
+            if (listed != should)
                 world_fail(w, "racer %d %s racer %d", i, listed ? "still sees" : "misses", k);
-            }
         }
         for (size_t k = 0; k < v->room_count; k++) {
             struct view_room *room = &v->rooms[k];
             int32_t count = 0;
-            for (int m = 0; m < RACERS; m++) {
+            for (int m = 0; m < RACERS; m++)
                 count += racers[m].view->room == room->ident;
-            }
-            if (room->ident > BEGINNER && count == 0) {
+            if (room->ident > BEGINNER && count == 0)
                 world_fail(w, "racer %d still sees room %d", i, (int)room->ident);
-            }
             if (room->ident != HUB_IDENT && room->ident != v->room && room->population != count) {
-                world_fail(w, "racer %d thinks %d are in room %d, not %d", i,
-                           (int)room->population, (int)room->ident, (int)count);
+                world_fail(w, "racer %d thinks %d are in room %d, not %d", i, (int)room->population, (int)room->ident,
+                           (int)count);
             }
         }
-        if (v->population != there && v->room != HUB_IDENT) {
-            world_fail(w, "racer %d thinks that it is one of %d, not %d", i, (int)v->population,
-                       (int)there);
-        }
+        if (v->population != there && v->room != HUB_IDENT)
+            world_fail(w, "racer %d thinks that it is one of %d, not %d", i, (int)v->population, (int)there);
         ck_assert_int_eq(v->hub, in_hub);
         for (int k = 0; k < RACERS; k++) { /* the same X and F everywhere */
             struct view_user *mine = view_user(v, racers[k].raw->name);
             struct view_user *own = view_user(racers[k].view, racers[k].raw->name);
-            if (mine != NULL && (strcmp(mine->extra, own->extra) != 0 ||
-                                 mine->flags != (i == k ? own->flags : CONSOLE_FLAG('0')))) {
+            if (mine != NULL &&
+                (strcmp(mine->extra, own->extra) != 0 || mine->flags != (i == k ? own->flags : CONSOLE_FLAG('0'))))
                 world_fail(w, "racer %d has an old record of racer %d", i, k);
-            }
         }
     }
 }
 
 START_TEST(random_movers_with_random_windows_end_with_true_lists)
 {
-    static const struct world_options options[] = {
-        {.seed = 11}, {.seed = 12, .split = WORLD_RANDOM}, {.seed = 13}, {.seed = 14}};
+    static const struct world_options options[] = {{.seed = 11},
+                                                   {.seed = 12, .split = WORLD_RANDOM},
+                                                   {.seed = 13},
+                                                   {.seed = 14}};
     struct racer racers[RACERS];
     char name[16];
     world_free(w);
@@ -1365,23 +1360,19 @@ START_TEST(random_movers_with_random_windows_end_with_true_lists)
         racers[i].raw = player(w, name, "");
         racers[i].view = malloc(sizeof *racers[i].view);
     }
-    for (int i = 0; i < RACERS; i++) {
+    for (int i = 0; i < RACERS; i++)
         view_start(racers[i].view, racers[i].raw);
-    }
     for (int round = 0; round < 4; round++) {
         for (int step = 0; step < 120; step++) {
             int i = (int)world_below(w, RACERS);
-            if (world_below(w, 3) == 0) {
+            if (world_below(w, 3) == 0)
                 raw_window(racers[i].raw, world_below(w, 2) == 0 ? SIZE_MAX : world_below(w, 1500));
-            }
             move_at_random(&racers[i], i);
-            if (world_below(w, 4) > 0) {
+            if (world_below(w, 4) > 0)
                 world_settle(w);
-            }
         }
-        for (int i = 0; i < RACERS; i++) {
+        for (int i = 0; i < RACERS; i++)
             raw_window(racers[i].raw, SIZE_MAX);
-        }
         world_settle(w);
         for (int i = 0; i < RACERS; i++) {
             ck_assert(!raw_closed(racers[i].raw));
@@ -1392,15 +1383,13 @@ START_TEST(random_movers_with_random_windows_end_with_true_lists)
             raw_close(racers[0].raw);
             racers[0].raw = player(w, "Newcomer", "");
             view_start(racers[0].view, racers[0].raw);
-            for (int i = 1; i < RACERS; i++) {
+            for (int i = 1; i < RACERS; i++)
                 view_update(racers[i].view, racers[i].raw);
-            }
             compare_views(racers);
         }
     }
-    for (int i = 0; i < RACERS; i++) {
+    for (int i = 0; i < RACERS; i++)
         free(racers[i].view);
-    }
 }
 END_TEST
 

@@ -66,12 +66,11 @@ START_TEST(a_reset_closes_its_connection_and_no_other)
     }
     settle_machine(m);
     ck_assert_uint_eq(m->shell.open, 9);
-    for (int i = 0; i < 9; i++) {
+    for (int i = 0; i < 9; i++)
         if (i == _i || i == 8 - _i)
             p[i]->reset = true;
         else
             peer_send(p[i], "skey", "SKEY=$00\n");
-    }
     settle_machine(m);
     for (int i = 0; i < 9; i++) {
         bool gone = i == _i || i == 8 - _i;
@@ -493,7 +492,10 @@ END_TEST
 
 START_TEST(the_operator_sets_a_password_that_is_not_written_down)
 {
-    static const struct { const char *text; const char *recorded; } asked[] = {
+    static const struct {
+        const char *text;
+        const char *recorded;
+    } asked[] = {
         {"NAME=Alice\nPASS=secret12\n", "NAME=Alice\nPASS=" STAND_IN "\n"},
         {"NAME=Alice\nPASS=\"se cret\"\n", "NAME=Alice\nPASS=" STAND_IN "\n"},
         {"NAME=Alice\nPASS=sec\n", "NAME=Alice\nPASS=" STAND_IN_BAD "\n"},
@@ -838,7 +840,8 @@ START_TEST(options_have_the_last_word_over_the_file)
 {
     struct options o;
     char path[64];
-    write_text(temporary(path), "# a comment\n\n  max-clients = 5 \nhash-cost=6\r\nskey = off\nlobby-port\t=\t7\nroom = South");
+    write_text(temporary(path),
+               "# a comment\n\n  max-clients = 5 \nhash-cost=6\r\nskey = off\nlobby-port\t=\t7\nroom = South");
     const char *arguments[] = {"--max-clients", "9", "--config", path, "--skey", "on", "--bind=192.0.2.7", NULL};
     ck_assert(read_options(&o, (char **)(uintptr_t)arguments));
     ck_assert_uint_eq(o.max_clients, 9);
@@ -891,7 +894,8 @@ static const struct {
     {"room = North: cold: 1\n", ":1: room: expected"},
     {"news = /nowhere/news\n", ":1: news: /nowhere/news: No such file or directory"},
     {HUNDRED HUNDRED " = 1\n", ":1: "},
-    {"#" HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED "\n", ":1: expected at most 1022 characters"},
+    {"#" HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED "\n",
+     ":1: expected at most 1022 characters"},
 };
 
 START_TEST(files_are_refused_with_the_line_and_what_was_expected)
@@ -945,7 +949,7 @@ START_TEST(settings_are_bcrypts_own)
     ck_assert(system_hash("open wheel", setting, again, sizeof again));
     ck_assert_str_eq(first, again);
     ck_assert_uint_eq(strlen(first), 60);
-    ck_assert(strncmp(first, setting, 29) == 0); /* crypt took each letter of the salt as it was */
+    ck_assert(strncmp(first, setting, 29) == 0);                      /* crypt took each letter of the salt as it was */
     ck_assert(system_hash("open wheel", first, again, sizeof again)); /* a hash is a setting */
     ck_assert_str_eq(first, again);
     ck_assert(system_hash("open wheels", setting, other, sizeof other));
@@ -971,9 +975,25 @@ START_TEST(the_default_cost_is_10)
 END_TEST
 
 static const char *const bad_settings[] = {
-    "", "ab", "*0", "*1", "$1$saltsalt", "$5$saltsalt", "$6$saltsalt$", "$y$j9T$saltsalt", "$2$10$......................",
-    "$2x$04$......................", "_J9..rasm", "$2b$", "$2b$04$", "$2b$04$short", "$2b$99$......................",
-    "$2b$03$......................", "$2b$04-......................", "plain text", "$2B$04$......................",
+    "",
+    "ab",
+    "*0",
+    "*1",
+    "$1$saltsalt",
+    "$5$saltsalt",
+    "$6$saltsalt$",
+    "$y$j9T$saltsalt",
+    "$2$10$......................",
+    "$2x$04$......................",
+    "_J9..rasm",
+    "$2b$",
+    "$2b$04$",
+    "$2b$04$short",
+    "$2b$99$......................",
+    "$2b$03$......................",
+    "$2b$04-......................",
+    "plain text",
+    "$2B$04$......................",
 };
 
 START_TEST(other_settings_give_no_hash)

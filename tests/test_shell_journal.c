@@ -12,8 +12,8 @@
 /* RFC 3720 B.4, and the usual nine digits. */
 START_TEST(the_checksum_is_crc32c)
 {
-    static const uint8_t pdu[48] = {0x01, 0xc0, [16] = 0x14, [22] = 0x04, [27] = 0x14, [31] = 0x18, [32] = 0x28,
-                                    [40] = 0x02};
+    static const uint8_t pdu[48] = {
+        0x01, 0xc0, [16] = 0x14, [22] = 0x04, [27] = 0x14, [31] = 0x18, [32] = 0x28, [40] = 0x02};
     uint8_t zeros[32] = {0}, ones[32], up[32], down[32];
     for (size_t i = 0; i < 32; i++) {
         ones[i] = 0xff;
@@ -62,8 +62,9 @@ static void made_record(struct made *j, const char *kind, const char *text)
 static void made_account(struct made *j, const char *name)
 {
     char text[256];
-    (void)snprintf(text, sizeof text, "CREATED=1700000000\nLAST=0\nBAN=0\nNAME=%s\nHASH=$2b$04$x\nMAIL=\nSPAM=NN\nPERSONAS=%s\n",
-                   name, name);
+    (void)snprintf(text, sizeof text,
+                   "CREATED=1700000000\nLAST=0\nBAN=0\nNAME=%s\nHASH=$2b$04$x\nMAIL=\nSPAM=NN\nPERSONAS=%s\n", name,
+                   name);
     made_record(j, "acct", text);
 }
 
@@ -235,9 +236,11 @@ static const struct {
     const char *head; /* kind and text */
     enum journal_end end;
 } heads[] = {
-    {"nsrjFORMAT=1\n", JOURNAL_WHOLE}, {"nsrjFORMAT=0\n", JOURNAL_WHOLE}, {"nsrjFORMAT=2\n", JOURNAL_NEWER},
-    {"nsrjFORMAT=4000000000\nFEATURE=x\n", JOURNAL_NEWER}, {"nsrjFORM=1\n", JOURNAL_HEADLESS}, {"nsrj", JOURNAL_HEADLESS},
-    {"btchFORMAT=1\n", JOURNAL_HEADLESS}, {"NSR2FORMAT=1\n", JOURNAL_HEADLESS}, {"nsrjBY=me\nFORMAT=1\n", JOURNAL_WHOLE},
+    {"nsrjFORMAT=1\n", JOURNAL_WHOLE},        {"nsrjFORMAT=0\n", JOURNAL_WHOLE},
+    {"nsrjFORMAT=2\n", JOURNAL_NEWER},        {"nsrjFORMAT=4000000000\nFEATURE=x\n", JOURNAL_NEWER},
+    {"nsrjFORM=1\n", JOURNAL_HEADLESS},       {"nsrj", JOURNAL_HEADLESS},
+    {"btchFORMAT=1\n", JOURNAL_HEADLESS},     {"NSR2FORMAT=1\n", JOURNAL_HEADLESS},
+    {"nsrjBY=me\nFORMAT=1\n", JOURNAL_WHOLE},
 };
 
 START_TEST(the_header_says_what_it_is)
@@ -332,13 +335,15 @@ static void expect_same_kept(const struct nascar *a, const struct nascar *b)
     while (one[i] && one[i] == two[i])
         i++;
     if (one[i] != two[i])
-        ck_abort_msg("kept:\n%.300s\nand after a restart:\n%.300s", one + (i > 80 ? i - 80 : 0), two + (i > 80 ? i - 80 : 0));
+        ck_abort_msg("kept:\n%.300s\nand after a restart:\n%.300s", one + (i > 80 ? i - 80 : 0),
+                     two + (i > 80 ? i - 80 : 0));
     free(one);
     free(two);
 }
 
-#define USUAL ARGUMENTS("--hash-cost", "4", "--idle-s", "1000", "--login-s", "1000", "--per-address", "1000", \
-                        "--logins-per-address", "1000", "--accounts-per-address", "1000")
+#define USUAL \
+    ARGUMENTS("--hash-cost", "4", "--idle-s", "1000", "--login-s", "1000", "--per-address", "1000", \
+              "--logins-per-address", "1000", "--accounts-per-address", "1000")
 
 static struct machine *restart(struct disk *d)
 {
@@ -534,7 +539,8 @@ START_TEST(dates_go_on_from_what_is_kept)
     ck_assert(machine_start(m, USUAL));
     settle_machine(m);
     ck_assert_int_lt(m->shell.wall_s, then_s);
-    ck_assert_int_ge(m->shell.state->wall_s, account_at(m->shell.state, find_account(m->shell.state, "Alice"))->created_s);
+    ck_assert_int_ge(m->shell.state->wall_s,
+                     account_at(m->shell.state, find_account(m->shell.state, "Alice"))->created_s);
     machine_free(m);
     disk_free(&d);
 }
@@ -577,7 +583,8 @@ START_TEST(limits_are_raised_to_what_is_kept)
     }
     made_batch(j);
     for (int i = 0; i < 900; i++) {
-        (void)snprintf(text, sizeof text, "PERS=driver%d\nUSER=driver%d\nLIST=B\n", i % 100, (i % 100 + 1 + i / 100) % 100);
+        (void)snprintf(text, sizeof text, "PERS=driver%d\nUSER=driver%d\nLIST=B\n", i % 100,
+                       (i % 100 + 1 + i / 100) % 100);
         made_record(j, "rost", text);
     }
     made_batch(j);
@@ -679,7 +686,8 @@ START_TEST(a_torn_tail_is_cut_with_a_word_and_the_journal_goes_on)
     struct machine *m = restart(&d);
     char part[96];
     log_flush(&m->shell);
-    (void)snprintf(part, sizeof part, "level=warn event=journal_cut bytes=%zu offset=%zu\n", j->end[4] - j->end[3] - 1, j->end[3]);
+    (void)snprintf(part, sizeof part, "level=warn event=journal_cut bytes=%zu offset=%zu\n", j->end[4] - j->end[3] - 1,
+                   j->end[3]);
     ck_assert(in_log(m, part));
     struct peer *p = sign_up(m, "Alice");
     settle_machine(m);
@@ -917,7 +925,7 @@ START_TEST(after_a_power_cut_at_any_call_all_acknowledged_is_there)
     memset(&d, 0, sizeof d);
     struct machine *m = restart(&d);
     watched_count = 0;
-    stride = _i == 0 ? 1 : 61; /* at each byte, or at a few of each batch */
+    stride = _i == 0 ? 1 : 61;                                 /* at each byte, or at a few of each batch */
     d.fail_from = _i > 0 ? d.calls + 1 + (unsigned)_i % 3 : 0; /* and calls that fail before it */
     d.fail_until = d.fail_from + 1;
     d.also_fails = d.fail_from + (unsigned)_i / 3;
@@ -996,7 +1004,9 @@ START_TEST(compaction_runs_in_slices_beside_what_happens)
             p[signed_up++] = sign_up(m, name);
         }
         if (turns % 7 == 0)
-            hand_out(m, "rost", turns % 2 ? "PERS=driver7\nUSER=driver940\nLIST=B\n" : "PERS=driver7\nUSER=driver940\nLIST=\n", turns % 3 == 0);
+            hand_out(m, "rost",
+                     turns % 2 ? "PERS=driver7\nUSER=driver940\nLIST=B\n" : "PERS=driver7\nUSER=driver940\nLIST=\n",
+                     turns % 3 == 0);
         if (turns == 20)
             hand_out(m, "dper", "PERS=driver944\n", false);
         const struct nascar_cursor *cursor = &m->shell.compaction.cursor;
@@ -1022,7 +1032,9 @@ START_TEST(compaction_runs_in_slices_beside_what_happens)
     const char *line = m->log ? strstr(m->log, "event=compacted bytes=") : NULL;
     unsigned long bytes = 0, old = 0, ms = 0, longest = 99;
     ck_assert_ptr_nonnull(line);
-    ck_assert_int_eq(sscanf(line, "event=compacted bytes=%lu was=%lu ms=%lu longest_turn_ms=%lu", &bytes, &old, &ms, &longest), 4);
+    ck_assert_int_eq(sscanf(line, "event=compacted bytes=%lu was=%lu ms=%lu longest_turn_ms=%lu", &bytes, &old, &ms,
+                            &longest),
+                     4);
     ck_assert_uint_lt(bytes, was);
     ck_assert_uint_ge(old, was);
     ck_assert_uint_le(longest, 10);
@@ -1050,18 +1062,16 @@ START_TEST(a_failing_compaction_is_dropped_and_tried_again)
     d.fail_from = d.calls + (unsigned)_i + 1;
     d.fail_until = d.fail_from + 1;
     struct peer *p = sign_up(m, "Alice");
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < 100; i++)
         EXPECT(shell_turn(&m->shell, m->now_ms));
-    }
     turn(m, m->now_ms);
     struct machine *again = restart(&d);
     expect_same_kept(m->shell.state, again->shell.state);
     machine_free(again);
     m->tick_us = 0;
     run_machine(m, 62000);
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < 100; i++)
         EXPECT(shell_turn(&m->shell, m->now_ms + 10));
-    }
     turn(m, m->now_ms);
     log_flush(&m->shell);
     ck_assert_uint_eq(count_log(m, "event=compacted"), 1);

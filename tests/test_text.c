@@ -56,9 +56,8 @@ static const char *text_at(const char *payload, const char *key)
 {
     static char text[256];
     uint32_t at = find(payload, key);
-    if (at == NOT_THERE) {
+    if (at == NOT_THERE)
         return "(none)";
-    }
     (void)read_string(bytes_of(payload), size_of(payload), at, text, sizeof text);
     return text;
 }
@@ -192,13 +191,12 @@ START_TEST(the_server_finds_what_a_console_finds)
     for (int round = 0; round < 5000; round++) {
         char payload[24];
         uint32_t n = below(&seed, sizeof payload);
-        for (uint32_t i = 0; i < n; i++) {
+        for (uint32_t i = 0; i < n; i++)
             payload[i] = letters[below(&seed, sizeof letters - 1)];
-        }
         payload[n] = '\0';
         for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++) {
-            EXPECT(find(payload, keys[k]) == console_finds(payload, keys[k]), "seed %d, round %d: %s in \"%s\"",
-                   _i + 1, round, keys[k], payload);
+            EXPECT(find(payload, keys[k]) == console_finds(payload, keys[k]), "seed %d, round %d: %s in \"%s\"", _i + 1,
+                   round, keys[k], payload);
         }
     }
 }
@@ -215,7 +213,9 @@ static const struct {
     {"\n", ""},
     {"two words\nN=x", "two words"}, /* spaces belong to an unquoted value */
     {"a\tb", "a"},                   /* up to a byte below 0x20 */
-    {"a\x1f" "b", "a"},
+    {"a\x1f"
+     "b",
+     "a"},
     {"\"two words\"\n", "two words"},
     {"'two words'\n", "two words"},
     {"\"it's\"", "it's"},
@@ -262,9 +262,8 @@ START_TEST(the_server_reads_strings_as_a_console_does)
     for (int round = 0; round < 5000; round++) {
         char written[16], server[16], console[16];
         uint32_t n = below(&seed, sizeof written), room = 1 + below(&seed, sizeof server);
-        for (uint32_t i = 0; i < n; i++) {
+        for (uint32_t i = 0; i < n; i++)
             written[i] = letters[below(&seed, sizeof letters - 1)];
-        }
         written[n] = '\0';
         uint32_t at = written[0] == ' ' ? 1 : 0; /* find_tag() skips it, there the reader does */
         uint32_t length = read_string(bytes_of(written), n, at, server, room);
@@ -311,10 +310,26 @@ static const struct {
     const char *written;
     uint32_t read;
 } numbers[] = {
-    {"0", 0}, {"1", 1}, {"+7", 7}, {"-1", UINT32_MAX}, {"007", 7}, {"", 0}, {"-", 0}, {"+", 0}, {"x", 0},
-    {"12ab", 12}, {"12 34", 12}, {"12\n", 12}, {"--5", 0}, {"2147483647", 2147483647u},
-    {"-2147483648", 2147483648u}, {"4294967295", UINT32_MAX}, {"4294967296", 0}, {"4294967297", 1},
-    {"-4294967297", UINT32_MAX}, {"99999999999999999999", 1661992959u},
+    {"0", 0},
+    {"1", 1},
+    {"+7", 7},
+    {"-1", UINT32_MAX},
+    {"007", 7},
+    {"", 0},
+    {"-", 0},
+    {"+", 0},
+    {"x", 0},
+    {"12ab", 12},
+    {"12 34", 12},
+    {"12\n", 12},
+    {"--5", 0},
+    {"2147483647", 2147483647u},
+    {"-2147483648", 2147483648u},
+    {"4294967295", UINT32_MAX},
+    {"4294967296", 0},
+    {"4294967297", 1},
+    {"-4294967297", UINT32_MAX},
+    {"99999999999999999999", 1661992959u},
 };
 
 START_TEST(numbers_wrap_at_32_bits)
@@ -411,13 +426,30 @@ START_TEST(flags_are_letters)
         const char *written;
         uint32_t read;
     } cases[] = {
-        {"@", 1}, {"A", 2}, {"Z", 1u << 26}, {"B", 4}, {"P", 0x10000}, {"U", 0x200000}, {"3", 1u << 30},
-        {"0", 1u << 27}, {"1", 1u << 28}, {"65536", 0}, {"", 0}, {"P3", 0x10000u | 1u << 30}, {"4", 0},
-        {"a", 0}, {"PxB", 0x10000}, {"P\nB", 0x10000}, {"U0", 0x200000u | 1u << 27}, {"BB", 4}, {"[", 0}, {"?", 0},
+        {"@", 1},
+        {"A", 2},
+        {"Z", 1u << 26},
+        {"B", 4},
+        {"P", 0x10000},
+        {"U", 0x200000},
+        {"3", 1u << 30},
+        {"0", 1u << 27},
+        {"1", 1u << 28},
+        {"65536", 0},
+        {"", 0},
+        {"P3", 0x10000u | 1u << 30},
+        {"4", 0},
+        {"a", 0},
+        {"PxB", 0x10000},
+        {"P\nB", 0x10000},
+        {"U0", 0x200000u | 1u << 27},
+        {"BB", 4},
+        {"[", 0},
+        {"?", 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        ck_assert_msg(read_flags(bytes_of(cases[i].written), size_of(cases[i].written), 0) == cases[i].read,
-                      "flags %s", cases[i].written);
+        ck_assert_msg(read_flags(bytes_of(cases[i].written), size_of(cases[i].written), 0) == cases[i].read, "flags %s",
+                      cases[i].written);
         ck_assert_uint_eq(console_read_flags(cases[i].written), cases[i].read);
     }
     ck_assert_uint_eq(FLAG_B, 4);
@@ -475,17 +507,10 @@ START_TEST(a_date_is_held_to_what_the_console_reads)
         int64_t wall_s;
         const char *text;
     } cases[] = {
-        {0, "1970-01-01 00:00:00"},
-        {-1, "1970-01-01 00:00:00"},
-        {INT64_MIN, "1970-01-01 00:00:00"},
-        {951782399, "2000-02-28 23:59:59"},
-        {951782400, "2000-02-29 00:00:00"},
-        {951868800, "2000-03-01 00:00:00"},
-        {1767225600, "2026-01-01 00:00:00"},
-        {2147483648, "2038-01-19 03:14:08"},
-        {4102444799, "2099-12-31 23:59:59"},
-        {4102444800, "2099-12-31 23:59:59"},
-        {INT64_MAX, "2099-12-31 23:59:59"},
+        {0, "1970-01-01 00:00:00"},          {-1, "1970-01-01 00:00:00"},         {INT64_MIN, "1970-01-01 00:00:00"},
+        {951782399, "2000-02-28 23:59:59"},  {951782400, "2000-02-29 00:00:00"},  {951868800, "2000-03-01 00:00:00"},
+        {1767225600, "2026-01-01 00:00:00"}, {2147483648, "2038-01-19 03:14:08"}, {4102444799, "2099-12-31 23:59:59"},
+        {4102444800, "2099-12-31 23:59:59"}, {INT64_MAX, "2099-12-31 23:59:59"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char text[20];
@@ -572,8 +597,7 @@ START_TEST(escapes_are_as_the_protocol_writes_them)
     put_text(&f, tag_H, "two words");
     put_text(&f, tag_X, "");
     frame_end(&f);
-    ck_assert_str_eq(payload_of(&f),
-                     "TEXT=a%3d%22b%22%3a50%25%0a%7f%e2\nN=%27x'\nH=\"two words\"\nX=\n");
+    ck_assert_str_eq(payload_of(&f), "TEXT=a%3d%22b%22%3a50%25%0a%7f%e2\nN=%27x'\nH=\"two words\"\nX=\n");
 }
 END_TEST
 
@@ -587,17 +611,15 @@ START_TEST(no_text_of_a_player_passes_for_a_tag)
         struct outgoing f;
         for (int k = 0; k < 3; k++) {
             uint32_t n = below(&seed, sizeof text[k]);
-            for (uint32_t i = 0; i < n; i++) {
+            for (uint32_t i = 0; i < n; i++)
                 text[k][i] = letters[below(&seed, sizeof letters - 1)];
-            }
             text[k][n] = '\0';
         }
         frame_begin(&f, "test", "");
         put_number(&f, tag_I, -5);
         put_raw(&f, tag_F, "P3");
-        for (int k = 0; k < 3; k++) {
+        for (int k = 0; k < 3; k++)
             put_text(&f, tags[k], text[k]);
-        }
         frame_end(&f);
         const char *payload = payload_of(&f);
         for (uint32_t t = 0; t < TAG_COUNT; t++) {
@@ -625,9 +647,8 @@ START_TEST(what_a_console_writes_is_read_as_it_was_typed)
         struct console_tags tags = {.size = 0};
         char text[40];
         uint32_t n = below(&seed, sizeof text);
-        for (uint32_t i = 0; i < n; i++) {
+        for (uint32_t i = 0; i < n; i++)
             text[i] = (char)(unsigned char)(1 + below(&seed, 255));
-        }
         text[n] = '\0';
         console_put_text(&tags, "NAME", "Bob");
         console_put_text(&tags, "TEXT", text);
@@ -654,9 +675,9 @@ START_TEST(a_frame_is_12_to_2048_bytes_long)
         uint32_t length;
         bool good;
     } cases[] = {
-        {0, false}, {1, false}, {11, false}, {12, true}, {13, true}, {45, true}, {2047, true}, {2048, true},
-        {2049, false}, {4096, false}, {65536, false}, {0x7fffffffu, false}, {0x80000000u, false},
-        {0x8000000cu, false}, {UINT32_MAX, false},
+        {0, false},     {1, false},           {11, false},          {12, true},           {13, true},
+        {45, true},     {2047, true},         {2048, true},         {2049, false},        {4096, false},
+        {65536, false}, {0x7fffffffu, false}, {0x80000000u, false}, {0x8000000cu, false}, {UINT32_MAX, false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         uint8_t bytes[INBOX_BYTES + 16] = {0};
@@ -791,13 +812,11 @@ static bool read_vector(int number, struct vector *v)
     FILE *file = fopen("tests/data/ssc2.tsv", "r");
     ck_assert_msg(file != NULL, "tests/data/ssc2.tsv is not there: run from the project's root");
     bool there = true;
-    for (int i = -1; i <= number && there; i++) {
+    for (int i = -1; i <= number && there; i++)
         there = fgets(v->line, sizeof v->line, file) != NULL;
-    }
     (void)fclose(file);
-    if (!there) {
+    if (!there)
         return false;
-    }
     char *at = v->line;
     at[strcspn(at, "\n")] = '\0';
     for (size_t i = 0; i < 11; i++) {
@@ -860,12 +879,10 @@ START_TEST(what_a_console_encodes_is_decoded)
         char typed[SSC2_CHARS + 1], letters[CONSOLE_CIPHER_BYTES + 1], hex[2 * SSC2_CHARS + 2], mask[33];
         char password[SSC2_CHARS + 1];
         uint32_t n = below(&seed, SSC2_CHARS + 1);
-        for (size_t i = 0; i < sizeof key; i++) {
+        for (size_t i = 0; i < sizeof key; i++)
             key[i] = (uint8_t)chance(&seed);
-        }
-        for (uint32_t i = 0; i < n; i++) {
+        for (uint32_t i = 0; i < n; i++)
             typed[i] = (char)(0x20 + below(&seed, 0x5f));
-        }
         typed[n] = '\0';
         console_encode(&pad, key, sizeof key, typed, letters);
         ck_assert_uint_eq(strlen(letters), CONSOLE_CIPHER_BYTES);
@@ -885,8 +902,16 @@ START_TEST(a_broken_ciphertext_is_no_password)
     static const uint8_t key[16] = {1, 2, 3};
     char password[SSC2_CHARS + 1], text[80];
     /* bytes outside 0x20..0x7F */
-    ck_assert_uint_eq(ssc2_decode(key, 16, "\x1f" "abcdefghijklmnopqrstuvwxyz0123", password), NOT_THERE);
-    ck_assert_uint_eq(ssc2_decode(key, 16, "\x80" "abcdefghijklmnopqrstuvwxyz0123", password), NOT_THERE);
+    ck_assert_uint_eq(ssc2_decode(key, 16,
+                                  "\x1f"
+                                  "abcdefghijklmnopqrstuvwxyz0123",
+                                  password),
+                      NOT_THERE);
+    ck_assert_uint_eq(ssc2_decode(key, 16,
+                                  "\x80"
+                                  "abcdefghijklmnopqrstuvwxyz0123",
+                                  password),
+                      NOT_THERE);
     ck_assert_uint_eq(ssc2_decode(key, 16, "\n", password), NOT_THERE);
     /* short: what is there, and no byte past it */
     memset(password, '#', sizeof password);
@@ -916,13 +941,13 @@ END_TEST
 
 /* ---- Addresses of players (PROTOCOL 8) ---------------------------------- */
 
-#define HOME_A 0xC6336401u     /* 198.51.100.1 */
-#define HOME_B 0xCB007107u     /* 203.0.113.7 */
-#define SERVER 0xC0A80105u     /* 192.168.1.5: the server in its own network */
-#define PUBLIC 0x08080404u     /* 8.8.4.4: what is configured */
-#define LAN_A 0xC0A80114u      /* 192.168.1.20 */
+#define HOME_A 0xC6336401u /* 198.51.100.1 */
+#define HOME_B 0xCB007107u /* 203.0.113.7 */
+#define SERVER 0xC0A80105u /* 192.168.1.5: the server in its own network */
+#define PUBLIC 0x08080404u /* 8.8.4.4: what is configured */
+#define LAN_A 0xC0A80114u  /* 192.168.1.20 */
 #define LAN_B 0xC0A80115u
-#define EMULATOR 0xC0000264u   /* 192.0.2.100 */
+#define EMULATOR 0xC0000264u /* 192.0.2.100 */
 #define LOCALHOST 0x7F000001u
 
 static const struct {
@@ -1155,9 +1180,8 @@ START_TEST(every_key_of_the_core_is_checked_here)
 {
     for (size_t i = 0; i < SETTINGS; i++) {
         bool seen = false;
-        for (size_t k = 0; k < sizeof configured / sizeof configured[0]; k++) {
+        for (size_t k = 0; k < sizeof configured / sizeof configured[0]; k++)
             seen = seen || strcmp(configured[k].key, settings[i].key) == 0;
-        }
         ck_assert_msg(seen, "%s", settings[i].key);
     }
 }
@@ -1189,9 +1213,8 @@ START_TEST(a_line_that_passes_its_check_is_in_the_configuration)
         memcpy(text, "news-line = ", 12);
         memset(text + 12, 'x', n);
         text[12 + n] = '\0';
-        if (!nascar_config_check("news-line", text + 12, why, sizeof why)) {
+        if (!nascar_config_check("news-line", text + 12, why, sizeof why))
             continue;
-        }
         config_read(&config, bytes_of(text), size_of(text));
         ck_assert_msg(strlen(config.news) == n + 1, "a line of %lu characters is left out", (unsigned long)n);
     }
@@ -1262,9 +1285,8 @@ START_TEST(there_are_at_most_32_configured_rooms)
 {
     static struct config config;
     char text[64 * 20] = "";
-    for (int i = 0; i < 40; i++) {
+    for (int i = 0; i < 40; i++)
         (void)snprintf(text + strlen(text), sizeof text - strlen(text), "room = Room%d\n", i);
-    }
     config_read(&config, bytes_of(text), size_of(text));
     ck_assert_uint_eq(config.room_count, CONFIG_ROOMS);
     ck_assert_str_eq(config.room[31].name, "Room31");
@@ -1285,13 +1307,11 @@ START_TEST(siphash_is_siphash_2_4)
         {6, UINT64_C(0xcbc9466e58fee3ce)}, {7, UINT64_C(0xab0200f58b01d137)}, {15, UINT64_C(0xa129ca6149be45e5)},
     };
     uint8_t key[16], data[16];
-    for (uint8_t i = 0; i < 16; i++) {
+    for (uint8_t i = 0; i < 16; i++)
         key[i] = data[i] = i;
-    }
     const uint64_t words[2] = {load_le64(key), load_le64(key + 8)};
-    for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++) {
+    for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++)
         ck_assert_msg(siphash(words, data, vectors[i].size) == vectors[i].hash, "%zu bytes", vectors[i].size);
-    }
 }
 END_TEST
 
@@ -1327,9 +1347,8 @@ START_TEST(sha256_is_sha_256)
     };
     uint8_t data[55], sum[32];
     char hex[65];
-    for (size_t i = 0; i < sizeof data; i++) {
+    for (size_t i = 0; i < sizeof data; i++)
         data[i] = (uint8_t)i;
-    }
     for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++) {
         sha256(data, vectors[i].size, sum);
         write_hex(hex, sum, sizeof sum);
@@ -1366,8 +1385,7 @@ static uint32_t counted_rank(const struct ranking *r, uint32_t i)
     uint32_t place = 1;
     for (uint32_t k = 0; k < RANKED; k++) {
         const struct figures *f = &r->figures[k];
-        place += f->races > 0 &&
-                 (f->rating > r->figures[i].rating || (f->rating == r->figures[i].rating && k < i));
+        place += f->races > 0 && (f->rating > r->figures[i].rating || (f->rating == r->figures[i].rating && k < i));
     }
     return r->figures[i].races > 0 ? place : 0;
 }
@@ -1379,9 +1397,8 @@ static void ranks_are_right(const struct ranking *r)
         uint32_t place = counted_rank(r, i);
         ck_assert_uint_eq(rank_of(r->state, i), place);
         ranked += place > 0;
-        if (place > 0) {
+        if (place > 0)
             ck_assert_uint_eq(persona_at_rank(r->state, place), i);
-        }
     }
     ck_assert_uint_eq(persona_at_rank(r->state, 0), NONE);
     ck_assert_uint_eq(persona_at_rank(r->state, ranked + 1), NONE);
@@ -1401,9 +1418,8 @@ START_TEST(a_rank_is_the_number_of_better_ones_and_one)
         r.figures[i].races = (chance >> 30) > 0; /* now and then one goes */
         r.figures[i].rating = (uint16_t)((chance >> 8) % spread);
         set_figures(r.state, i, &r.figures[i]);
-        if (round % 20 == 0) {
+        if (round % 20 == 0)
             ranks_are_right(&r);
-        }
     }
     ranks_are_right(&r);
     free(r.state);
@@ -1424,9 +1440,8 @@ START_TEST(the_tree_of_ranks_stays_shallow)
     ranks_are_right(&r);
     for (uint32_t i = 0; i < RANKED; i++) {
         uint32_t depth = 0;
-        for (uint32_t at = r.state->ranked; at != i; depth++) {
+        for (uint32_t at = r.state->ranked; at != i; depth++)
             at = at < i ? persona_at(r.state, at)->right : persona_at(r.state, at)->left;
-        }
         ck_assert_uint_lt(depth, 30);
     }
     free(r.state);
@@ -1471,9 +1486,8 @@ static struct presence *entry_at(const struct lists *l, uint32_t presence)
 
 static void add_entry(struct lists *l)
 {
-    if (pool_full(&l->state->presences)) {
+    if (pool_full(&l->state->presences))
         return; /* of tombstones */
-    }
     uint32_t number = l->entries++;
     ck_assert_uint_lt(number, ENTRIES);
     uint32_t i = presence_take(l->state, 1, number);
@@ -1518,18 +1532,16 @@ static uint32_t tell(struct lists *l, struct watcher *to, uint32_t most)
 static void expect_truth(const struct lists *l, const struct watcher *who)
 {
     for (uint32_t i = 0; i < l->entries; i++) {
-        EXPECT(who->knows[i] == l->version[i], "watcher %ld: entry %lu is %lu, known as %lu",
-               (long)(who - l->watcher), (unsigned long)i, (unsigned long)l->version[i],
-               (unsigned long)who->knows[i]);
+        EXPECT(who->knows[i] == l->version[i], "watcher %ld: entry %lu is %lu, known as %lu", (long)(who - l->watcher),
+               (unsigned long)i, (unsigned long)l->version[i], (unsigned long)who->knows[i]);
     }
 }
 
 static uint32_t watchers_on(const struct lists *l)
 {
     uint32_t count = 0;
-    for (size_t i = 0; i < WATCHERS; i++) {
+    for (size_t i = 0; i < WATCHERS; i++)
         count += l->watcher[i].sub.on;
-    }
     return count;
 }
 
@@ -1539,41 +1551,34 @@ static void random_act(struct lists *l, uint64_t *seed)
     switch (below(seed, 12)) {
     case 0:
     case 1:
-        if (l->live_count < AT_ONCE) {
+        if (l->live_count < AT_ONCE)
             add_entry(l);
-        }
         break;
     case 2:
     case 3:
-        if (l->live_count > 0) {
+        if (l->live_count > 0)
             remove_entry(l, below(seed, l->live_count));
-        }
         break;
     case 4:
     case 5:
     case 6:
-        if (l->live_count > 0) {
+        if (l->live_count > 0)
             change_entry(l, below(seed, l->live_count));
-        }
         break;
     case 7: /* a console that subscribes again starts with an empty list */
         memset(who->knows, 0, sizeof who->knows);
         subscribe(l->state, &l->feed, &who->sub);
         break;
     case 8:
-        if (below(seed, 3) == 0) {
+        if (below(seed, 3) == 0)
             unsubscribe(l->state, &l->feed, &who->sub);
-        }
         break;
     case 9:
         (void)tell(l, who, UINT32_MAX);
-        if (who->sub.on) {
+        if (who->sub.on)
             expect_truth(l, who);
-        }
         break;
-    default: /* its outbox takes no more */
-        (void)tell(l, who, 1 + below(seed, 3));
-        break;
+    default: /* its outbox takes no more */ (void)tell(l, who, 1 + below(seed, 3)); break;
     }
 }
 
@@ -1588,9 +1593,8 @@ START_TEST(who_follows_a_list_ends_with_the_truth)
             const char *broken = check_feed(l.state, &l.feed, watchers_on(&l));
             EXPECT(broken == NULL, "seed %d: %s", _i + 1, broken);
         }
-        if (round % 3 != 0) {
+        if (round % 3 != 0)
             continue;
-        }
         for (size_t i = 0; i < WATCHERS; i++) {
             if (l.watcher[i].sub.on) {
                 (void)tell(&l, &l.watcher[i], UINT32_MAX);
@@ -1611,13 +1615,11 @@ START_TEST(tombstones_of_one_who_goes_are_freed)
     lists_open(&l);
     subscribe(l.state, &l.feed, &l.watcher[0].sub);
     subscribe(l.state, &l.feed, &l.watcher[1].sub);
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 8; i++)
         add_entry(&l);
-    }
     (void)tell(&l, &l.watcher[0], UINT32_MAX);
-    while (l.live_count > 2) {
+    while (l.live_count > 2)
         remove_entry(&l, 0);
-    }
     ck_assert_uint_eq(l.state->presences.live, 8);
     (void)tell(&l, &l.watcher[0], 3);
     unsubscribe(l.state, &l.feed, &l.watcher[1].sub); /* has been told nothing */
@@ -1635,13 +1637,11 @@ START_TEST(a_newcomer_is_not_told_of_those_who_left_before)
     static struct lists l;
     lists_open(&l);
     subscribe(l.state, &l.feed, &l.watcher[0].sub);
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 6; i++)
         add_entry(&l);
-    }
     (void)tell(&l, &l.watcher[0], UINT32_MAX);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++)
         remove_entry(&l, 0);
-    }
     subscribe(l.state, &l.feed, &l.watcher[1].sub);
     ck_assert_uint_eq(tell(&l, &l.watcher[1], UINT32_MAX), 3);
     expect_truth(&l, &l.watcher[1]);

@@ -45,9 +45,8 @@ static void put_bytes(const void *bytes, size_t size)
     if (heard->room - heard->size < size) {
         heard->room = (heard->room + size) * 2;
         heard->text = realloc(heard->text, heard->room);
-        if (heard->text == NULL) {
+        if (heard->text == NULL)
             abort();
-        }
     }
     memcpy(heard->text + heard->size, bytes, size);
     heard->size += size;
@@ -56,7 +55,8 @@ static void put_bytes(const void *bytes, size_t size)
 #if defined(__GNUC__)
 __attribute__((format(printf, 1, 2)))
 #endif
-static void put(const char *format, ...)
+static void
+put(const char *format, ...)
 {
     char text[512];
     va_list arguments;
@@ -72,13 +72,11 @@ static void put_escaped(const char *what, uint32_t conn, const void *bytes, size
 {
     const uint8_t *at = bytes;
     put("%s %lu ", what, (unsigned long)conn);
-    for (size_t i = 0; i < size; i++) {
-        if (at[i] >= 0x20 && at[i] <= 0x7E && at[i] != '\\') {
+    for (size_t i = 0; i < size; i++)
+        if (at[i] >= 0x20 && at[i] <= 0x7E && at[i] != '\\')
             put_bytes(at + i, 1);
-        } else {
+        else
             put("\\%02x", (unsigned)at[i]);
-        }
-    }
     put_bytes("\n", 1);
 }
 
@@ -86,9 +84,8 @@ bool nascar_step(struct nascar *state, const struct nascar_event *event)
 {
     struct nascar_event moved = *event;
     uint8_t *memory = malloc(event->size + misaligned_by + 1); /* no more than that: sanitizers watch its end */
-    if (memory == NULL) {
+    if (memory == NULL)
         abort();
-    }
     if (event->type == NASCAR_DRAINED) {
         uint32_t size = 0;
         const uint8_t *bytes = nascar_outbox(state, event->conn, &size);
@@ -108,9 +105,8 @@ bool nascar_step(struct nascar *state, const struct nascar_event *event)
 bool nascar_next_record(struct nascar *state, struct nascar_record *record)
 {
     bool found = core_next_record(state, record);
-    if (found) {
+    if (found)
         put_escaped("record", record->conn, record->bytes, record->size);
-    }
     return found;
 }
 
@@ -129,9 +125,8 @@ bool nascar_next_hash_job(struct nascar *state, struct nascar_hash_job *job)
 bool nascar_next_log(struct nascar *state, struct nascar_log *log)
 {
     bool found = core_next_log(state, log);
-    if (found) {
+    if (found)
         put("log %d %s\n", (int)log->level, log->text);
-    }
     return found;
 }
 
@@ -139,8 +134,7 @@ bool nascar_next_log(struct nascar *state, struct nascar_log *log)
 
 static void race(struct world *w, struct console *a, struct console *b, const char *persona)
 {
-    static const struct console_result result = {{3, 1}, {1, 2}, {20, 20}, {15, 5}, {0, 0},
-                                                 {0, 1}, 123456, 7,        43,      20};
+    static const struct console_result result = {{3, 1}, {1, 2}, {20, 20}, {15, 5}, {0, 0}, {0, 1}, 123456, 7, 43, 20};
     ck_assert(console_challenge_player(a, persona, NULL));
     world_settle(w);
     console_answer(b, "ACPT");
@@ -280,16 +274,14 @@ START_TEST(the_transcript_is_left_for_comparison)
 {
     const char *name = getenv("TRANSCRIPT");
     struct transcript all = {NULL, 0, 0};
-    for (int split = 0; split < SPLITS; split++) {
+    for (int split = 0; split < SPLITS; split++)
         live(&all, 0, (enum world_split)split);
-    }
     /* It holds what it is for. */
     static const char *const parts[] = {"play\\00\\00\\00\\00", "+ses", "+msg", "ROST", "record ", "salt ", "log "};
     put_bytes("", 1);
     all.size--;
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         ck_assert_msg(strstr(all.text, parts[i]) != NULL, "no %s", parts[i]);
-    }
     if (name != NULL) {
         FILE *file = fopen(name, "wb");
         ck_assert_ptr_nonnull(file);

@@ -52,29 +52,25 @@ void world_fail(const struct world *w, const char *format, ...)
 
 static void *must(void *memory)
 {
-    if (memory == NULL) {
+    if (memory == NULL)
         abort();
-    }
     return memory;
 }
 
 static void *grow(void *at, size_t count, size_t *room, size_t size)
 {
-    if (count < *room) {
+    if (count < *room)
         return at;
-    }
     *room = *room == 0 ? 16 : *room * 2;
     return must(realloc(at, *room * size));
 }
 
 static void append(uint8_t **at, size_t *count, size_t *room, const void *bytes, size_t size)
 {
-    if (size == 0) {
+    if (size == 0)
         return;
-    }
-    while (*room - *count < size) {
+    while (*room - *count < size)
         *at = grow(*at, *room, room, 1);
-    }
     memcpy(*at + *count, bytes, size);
     *count += size;
 }
@@ -106,12 +102,9 @@ uint32_t world_below(struct world *w, uint32_t limit)
 static size_t chunk(struct world *w, size_t size)
 {
     switch (w->options.split) {
-    case WORLD_WHOLE:
-        break;
-    case WORLD_BYTES:
-        return 1;
-    case WORLD_RANDOM:
-        return 1 + (size_t)(world_random(w) % size);
+    case WORLD_WHOLE: break;
+    case WORLD_BYTES: return 1;
+    case WORLD_RANDOM: return 1 + (size_t)(world_random(w) % size);
     }
     return size;
 }
@@ -131,10 +124,8 @@ static bool step(struct world *w, const struct nascar_event *event)
     w->steps++;
     bool done = nascar_step(w->state, &timed);
     const char *wrong = w->options.no_check ? NULL : nascar_check(w->state);
-    if (wrong != NULL) {
-        world_fail(w, "nascar_check after event %d on %lu: %s", (int)event->type,
-                   (unsigned long)event->conn, wrong);
-    }
+    if (wrong != NULL)
+        world_fail(w, "nascar_check after event %d on %lu: %s", (int)event->type, (unsigned long)event->conn, wrong);
     return done;
 }
 
@@ -150,8 +141,7 @@ static void collect(struct world *w)
         w->log[w->log_count++] = memcpy(must(malloc(size)), log.text, size);
     }
     while (nascar_next_record(w->state, &record)) {
-        w->held_records = grow(w->held_records, w->held_record_count, &w->held_record_room,
-                               sizeof *w->held_records);
+        w->held_records = grow(w->held_records, w->held_record_count, &w->held_record_room, sizeof *w->held_records);
         struct held_record *held = &w->held_records[w->held_record_count++];
         held->conn = record.conn;
         held->ticket = record.ticket;
@@ -160,8 +150,7 @@ static void collect(struct world *w)
         memcpy(held->record.bytes, record.bytes, record.size);
     }
     while (nascar_next_hash_job(w->state, &job)) {
-        w->held_jobs =
-            grow(w->held_jobs, w->held_job_count, &w->held_job_room, sizeof *w->held_jobs);
+        w->held_jobs = grow(w->held_jobs, w->held_job_count, &w->held_job_room, sizeof *w->held_jobs);
         w->held_jobs[w->held_job_count++].job = job;
         w->hash_jobs++;
     }
@@ -174,24 +163,20 @@ static bool step_once(struct world *w, const struct nascar_event *event)
     for (int try = 0; try < 2; try++) {
         if (wanted > NASCAR_ENTROPY_BYTES / 2 || try > 0) {
             uint8_t bytes[NASCAR_ENTROPY_BYTES];
-            for (size_t i = 0; i < sizeof bytes; i++) {
+            for (size_t i = 0; i < sizeof bytes; i++)
                 bytes[i] = (uint8_t)(splitmix(&w->entropy) & 0xFFu);
-            }
-            struct nascar_event entropy = {.type = NASCAR_ENTROPY, .conn = NASCAR_NONE,
-                                           .bytes = bytes, .size = wanted};
+            struct nascar_event entropy = {.type = NASCAR_ENTROPY, .conn = NASCAR_NONE, .bytes = bytes, .size = wanted};
             (void)step(w, &entropy);
             collect(w);
         }
         done = step(w, event);
         collect(w);
-        if (done) {
+        if (done)
             break;
-        }
         wanted = nascar_entropy_wanted(w->state);
     }
-    if (!done) {
+    if (!done)
         world_fail(w, "nascar_step refuses event %d with a full entropy pool", (int)event->type);
-    }
     return done;
 }
 
@@ -200,32 +185,30 @@ static bool step_once(struct world *w, const struct nascar_event *event)
 static void return_record(struct world *w, struct held_record *held, bool kept)
 {
     struct nascar_event event = {.type = kept ? NASCAR_RECORD : NASCAR_RECORD_FAILED,
-                                 .conn = held->conn, .ticket = held->ticket,
-                                 .bytes = held->record.bytes, .size = held->record.size};
+                                 .conn = held->conn,
+                                 .ticket = held->ticket,
+                                 .bytes = held->record.bytes,
+                                 .size = held->record.size};
     if (kept) {
         w->records = grow(w->records, w->record_count, &w->record_room, sizeof *w->records);
         w->records[w->record_count++] = held->record;
     }
     (void)step_once(w, &event);
-    if (!kept) {
+    if (!kept)
         free(held->record.bytes);
-    }
 }
 
 /* Fast, salted, and of no use for anything but tests. */
 static void fake_hash(const uint8_t salt[16], const char *password, char out[64])
 {
     uint64_t hash = UINT64_C(0xCBF29CE484222325);
-    for (size_t i = 0; i < 16; i++) {
+    for (size_t i = 0; i < 16; i++)
         hash = (hash ^ salt[i]) * UINT64_C(0x100000001B3);
-    }
-    for (const char *at = password; *at != '\0'; at++) {
+    for (const char *at = password; *at != '\0'; at++)
         hash = (hash ^ (uint8_t)*at) * UINT64_C(0x100000001B3);
-    }
     memcpy(out, "$f$", 3);
-    for (size_t i = 0; i < 16; i++) {
+    for (size_t i = 0; i < 16; i++)
         (void)snprintf(out + 3 + 2 * i, 3, "%02x", (unsigned)salt[i]);
-    }
     (void)snprintf(out + 35, 20, "$%016llx", (unsigned long long)hash);
 }
 
@@ -245,13 +228,10 @@ static bool hash_matches(const char *stored, const char *password)
 static void answer_job(struct world *w, const struct nascar_hash_job *job)
 {
     char fresh[64];
-    struct nascar_event event = {.type = NASCAR_VERDICT, .conn = job->conn,
-                                 .ticket = job->ticket};
+    struct nascar_event event = {.type = NASCAR_VERDICT, .conn = job->conn, .ticket = job->ticket};
     if (memchr(job->password, '\0', sizeof job->password) == NULL ||
-        memchr(job->fresh, '\0', sizeof job->fresh) == NULL ||
-        memchr(job->stored, '\0', sizeof job->stored) == NULL) {
+        memchr(job->fresh, '\0', sizeof job->fresh) == NULL || memchr(job->stored, '\0', sizeof job->stored) == NULL)
         world_fail(w, "a hash job's text has no end");
-    }
     event.accepted = job->stored[0] == '\0' || hash_matches(job->stored, job->password);
     if (event.accepted && job->fresh[0] != '\0') {
         fake_hash(job->salt, job->fresh, fresh);
@@ -269,8 +249,7 @@ static bool answer_all(struct world *w)
         if (w->held_record_count > 0 && !w->hold_records) {
             struct held_record held = w->held_records[0];
             w->held_record_count--;
-            memmove(w->held_records, w->held_records + 1,
-                    w->held_record_count * sizeof *w->held_records);
+            memmove(w->held_records, w->held_records + 1, w->held_record_count * sizeof *w->held_records);
             return_record(w, &held, !w->fail_records);
         } else if (w->held_job_count > 0 && !w->hold_verdicts) {
             struct nascar_hash_job job = w->held_jobs[0].job;
@@ -315,18 +294,15 @@ bool world_step(struct world *w, const struct nascar_event *event)
 
 static const char *who(const struct world_connection *connection)
 {
-    if (connection->console != NULL) {
+    if (connection->console != NULL)
         return connection->console->name;
-    }
-    return connection->raw != NULL && connection->raw->name[0] != '\0' ? connection->raw->name
-                                                                       : "a raw client";
+    return connection->raw != NULL && connection->raw->name[0] != '\0' ? connection->raw->name : "a raw client";
 }
 
 /* What every frame must keep to, whoever reads it: the code is the error
  * channel of the console and STATUS that of [spec], and both say the same
  * (PROTOCOL 1, 6, 10). */
-static void check_frame(struct world *w, const struct world_connection *connection,
-                        const uint8_t *frame, size_t size)
+static void check_frame(struct world *w, const struct world_connection *connection, const uint8_t *frame, size_t size)
 {
     static const char *const without_status[] = {"@dir", "skey", "ROST", "PGET", "RECV", "USER",
                                                  "USCH", "PING", "~png", "play", "line"};
@@ -336,58 +312,48 @@ static void check_frame(struct world *w, const struct world_connection *connecti
     uint32_t code = word_at(frame + 4);
     memcpy(kind, frame, 4);
     for (size_t i = 0; i < 8; i++) {
-        if (i < 4 ? frame[i] < 0x21 || frame[i] > 0x7E
-                  : code != 0 && (frame[i] < 0x30 || frame[i] > 0x7E)) {
-            world_fail(w, "%s got kind or code %08lx %08lx", who(connection),
-                       (unsigned long)word_at(frame), (unsigned long)code);
+        if (i < 4 ? frame[i] < 0x21 || frame[i] > 0x7E : code != 0 && (frame[i] < 0x30 || frame[i] > 0x7E)) {
+            world_fail(w, "%s got kind or code %08lx %08lx", who(connection), (unsigned long)word_at(frame),
+                       (unsigned long)code);
         }
     }
-    if (strcmp(kind, "play") == 0) {
+    if (strcmp(kind, "play") == 0)
         return;
-    }
-    if (payload_bytes > 0 && (payload_bytes < 2 || payload[payload_bytes - 1] != '\0' ||
-                              payload[payload_bytes - 2] != '\n')) {
+    if (payload_bytes > 0 &&
+        (payload_bytes < 2 || payload[payload_bytes - 1] != '\0' || payload[payload_bytes - 2] != '\n'))
         world_fail(w, "%s got %s without its last newline and NUL", who(connection), kind);
-    }
     bool success = code == 0 || (code >> 8) == 0x6E6577u; /* new0 + n */
     if (kind[0] == '+') {
-        if (code != 0) {
+        if (code != 0)
             world_fail(w, "%s got %s with a code", who(connection), kind);
-        }
         return;
     }
-    for (size_t i = 0; i < sizeof without_status / sizeof without_status[0]; i++) {
-        if (strcmp(kind, without_status[i]) == 0) {
+    for (size_t i = 0; i < sizeof without_status / sizeof without_status[0]; i++)
+        if (strcmp(kind, without_status[i]) == 0)
             return;
-        }
-    }
-    if (code == 0x6E657731u) { /* new1 is plain text */
+    if (code == 0x6E657731u) /* new1 is plain text */
         return;
-    }
     const char *status = payload_bytes > 0 ? console_find(payload, "STATUS") : NULL;
     if (status == NULL || (console_read_number(status) == 1) != success) {
-        world_fail(w, "%s got %s with code %08lx and STATUS %.4s", who(connection), kind,
-                   (unsigned long)code, status == NULL ? "none" : status);
+        world_fail(w, "%s got %s with code %08lx and STATUS %.4s", who(connection), kind, (unsigned long)code,
+                   status == NULL ? "none" : status);
     }
 }
 
 /* WORLD_TRACE in the environment: what goes over each connection. */
-static void trace(const struct world *w, const struct world_connection *connection,
-                  const char *direction, const uint8_t *bytes, size_t size)
+static void trace(const struct world *w, const struct world_connection *connection, const char *direction,
+                  const uint8_t *bytes, size_t size)
 {
-    if (getenv("WORLD_TRACE") == NULL) {
+    if (getenv("WORLD_TRACE") == NULL)
         return;
-    }
     fprintf(stderr, "%llu %s %s ", (unsigned long long)w->mono_ms, who(connection), direction);
-    for (size_t i = 0; i < size; i++) {
-        if (bytes[i] >= 0x20 && bytes[i] <= 0x7E) {
+    for (size_t i = 0; i < size; i++)
+        if (bytes[i] >= 0x20 && bytes[i] <= 0x7E)
             fputc(bytes[i], stderr);
-        } else if (bytes[i] == '\n') {
+        else if (bytes[i] == '\n')
             fputc('|', stderr);
-        } else if (bytes[i] != 0) {
+        else if (bytes[i] != 0)
             fputc('.', stderr);
-        }
-    }
     fputc('\n', stderr);
 }
 
@@ -399,8 +365,7 @@ static void raw_frame(struct raw *r, const uint8_t *frame, size_t size)
     g->size = (uint32_t)(size - CONSOLE_HEADER_BYTES);
     if ((strcmp(g->kind, "~png") == 0 || strcmp(g->kind, "PING") == 0) && !r->keeps_pings) {
         free(g);
-        raw_send_frame(r, (const char *)frame, 0x10, frame + CONSOLE_HEADER_BYTES,
-                       size - CONSOLE_HEADER_BYTES);
+        raw_send_frame(r, (const char *)frame, 0x10, frame + CONSOLE_HEADER_BYTES, size - CONSOLE_HEADER_BYTES);
         return;
     }
     g->payload = must(calloc(1, g->size + 1u));
@@ -409,23 +374,19 @@ static void raw_frame(struct raw *r, const uint8_t *frame, size_t size)
     r->frames[r->count++] = g;
 }
 
-static void deliver(struct world *w, struct world_connection *connection, const uint8_t *bytes,
-                    size_t size)
+static void deliver(struct world *w, struct world_connection *connection, const uint8_t *bytes, size_t size)
 {
     append(&connection->in, &connection->in_bytes, &connection->in_room, bytes, size);
     while (connection->in_bytes >= CONSOLE_HEADER_BYTES) {
         uint32_t length = word_at(connection->in + 8);
-        if (length < CONSOLE_HEADER_BYTES || length > CONSOLE_FRAME_BYTES) {
+        if (length < CONSOLE_HEADER_BYTES || length > CONSOLE_FRAME_BYTES)
             world_fail(w, "%s got a frame of length %lu", who(connection), (unsigned long)length);
-        }
-        if (connection->in_bytes < length) {
+        if (connection->in_bytes < length)
             break;
-        }
         trace(w, connection, "<-", connection->in, length);
         check_frame(w, connection, connection->in, length);
-        if (connection->raw != NULL) {
+        if (connection->raw != NULL)
             raw_frame(connection->raw, connection->in, length);
-        }
         drop(connection->in, &connection->in_bytes, length);
     }
     struct console *c = connection->console;
@@ -433,9 +394,8 @@ static void deliver(struct world *w, struct world_connection *connection, const 
         size_t part = chunk(w, size - at);
         console_feed(c, connection->link, bytes + at, part);
         at += part;
-        if (c->misled[0] != '\0' && !w->free_run) {
+        if (c->misled[0] != '\0' && !w->free_run)
             world_fail(w, "%s is misled: %s", who(connection), c->misled);
-        }
     }
 }
 
@@ -445,8 +405,7 @@ static uint32_t open_connection(struct world *w, uint32_t ip, enum nascar_event_
 {
     for (uint32_t conn = 0; conn < w->connection_count; conn++) {
         if (!w->connections[conn].open) {
-            struct nascar_event event = {.type = type, .conn = conn, .peer = ip,
-                                         .local = w->server_ip};
+            struct nascar_event event = {.type = type, .conn = conn, .peer = ip, .local = w->server_ip};
             w->connections[conn].open = true;
             w->connections[conn].stalled = false;
             w->connections[conn].window = SIZE_MAX;
@@ -466,9 +425,8 @@ static void close_connection(struct world *w, uint32_t conn, bool tell_core)
     struct world_connection *connection = &w->connections[conn];
     struct nascar_event event = {.type = NASCAR_CLOSED, .conn = conn};
     connection->open = false;
-    if (connection->raw != NULL) {
+    if (connection->raw != NULL)
         connection->raw->conn = NASCAR_NONE;
-    }
     for (size_t i = 0; connection->console != NULL && i < w->console_count; i++) {
         if (w->consoles[i].console == connection->console) {
             w->consoles[i].conn[connection->link] = NASCAR_NONE;
@@ -477,9 +435,8 @@ static void close_connection(struct world *w, uint32_t conn, bool tell_core)
     }
     connection->raw = NULL;
     connection->console = NULL;
-    if (tell_core) {
+    if (tell_core)
         (void)world_step(w, &event);
-    }
 }
 
 static void drain(struct world *w, uint32_t conn)
@@ -492,18 +449,15 @@ static void drain(struct world *w, uint32_t conn)
         read = connection->window < read ? connection->window : read;
         connection->window -= read;
     }
-    if (connection->raw != NULL) {
+    if (connection->raw != NULL)
         connection->raw->bytes_read += read;
-    }
     connection->stalled = read < size;
-    if (read > 0) {
+    if (read > 0)
         deliver(w, connection, bytes, read);
-    }
     struct nascar_event event = {.type = NASCAR_DRAINED, .conn = conn, .size = (uint32_t)read};
     (void)world_step(w, &event);
-    if (connection->open && nascar_closing(w->state, conn)) {
+    if (connection->open && nascar_closing(w->state, conn))
         close_connection(w, conn, true);
-    }
 }
 
 static bool drain_all(struct world *w)
@@ -511,12 +465,10 @@ static bool drain_all(struct world *w)
     bool moved = false;
     for (;;) {
         uint32_t conn = nascar_next_output(w->state);
-        if (conn == NASCAR_NONE) {
+        if (conn == NASCAR_NONE)
             break;
-        }
-        if (conn >= w->connection_count || !w->connections[conn].open) {
+        if (conn >= w->connection_count || !w->connections[conn].open)
             world_fail(w, "nascar_next_output names %lu, which is not open", (unsigned long)conn);
-        }
         drain(w, conn);
         moved = true;
     }
@@ -532,8 +484,7 @@ static bool drain_all(struct world *w)
 
 static bool send_bytes(struct world *w, uint32_t conn, const uint8_t *bytes, size_t size)
 {
-    struct nascar_event event = {.type = NASCAR_BYTES, .conn = conn, .bytes = bytes,
-                                 .size = (uint32_t)size};
+    struct nascar_event event = {.type = NASCAR_BYTES, .conn = conn, .bytes = bytes, .size = (uint32_t)size};
     trace(w, &w->connections[conn], "->", bytes, size);
     return world_step(w, &event);
 }
@@ -541,9 +492,8 @@ static bool send_bytes(struct world *w, uint32_t conn, const uint8_t *bytes, siz
 static bool pump_raw(struct world *w, struct raw *r)
 {
     bool moved = false;
-    if (r->conn == NASCAR_NONE) {
+    if (r->conn == NASCAR_NONE)
         return false;
-    }
     uint32_t room = nascar_inbox_room(w->state, r->conn);
     if (r->out_bytes > 0 && room > 0) {
         uint8_t bytes[4096];
@@ -571,21 +521,18 @@ static bool pump_console(struct world *w, size_t index)
         uint32_t address;
         uint16_t port;
         if (*conn == NASCAR_NONE && console_wants(c, link, &address, &port)) {
-            if (link != CONSOLE_DIRECTORY && port == 0 && !c->direct) {
+            if (link != CONSOLE_DIRECTORY && port == 0 && !c->direct)
                 world_fail(w, "%s is sent to port 0", c->name);
-            }
             *conn = open_connection(w, w->consoles[index].ip, NASCAR_OPENED);
-            if (*conn == NASCAR_NONE) {
+            if (*conn == NASCAR_NONE)
                 world_fail(w, "the core has no connection left for %s", c->name);
-            }
             w->connections[*conn].console = c;
             w->connections[*conn].link = link;
             console_link_opened(c, link);
             moved = true;
         }
-        if (*conn == NASCAR_NONE) {
+        if (*conn == NASCAR_NONE)
             continue;
-        }
         uint32_t room = nascar_inbox_room(w->state, *conn);
         size_t waiting = console_waiting(c, link);
         if (waiting > 0 && room > 0) {
@@ -618,17 +565,14 @@ void world_settle(struct world *w)
 {
     bool moved = true;
     for (uint32_t turn = 0; moved; turn++) {
-        if (turn == RESTLESS) {
+        if (turn == RESTLESS)
             world_fail(w, "the world does not settle");
-        }
         moved = answer_all(w);
         moved = drain_all(w) || moved;
-        for (size_t i = 0; i < w->raw_count; i++) {
+        for (size_t i = 0; i < w->raw_count; i++)
             moved = pump_raw(w, w->raws[i]) || moved;
-        }
-        for (size_t i = 0; i < w->console_count; i++) {
+        for (size_t i = 0; i < w->console_count; i++)
             moved = pump_console(w, i) || moved;
-        }
         if (!moved && nascar_deadline_ms(w->state) <= w->mono_ms) {
             clock_step(w);
             moved = true;
@@ -653,9 +597,8 @@ void world_run(struct world *w, uint64_t ms)
         for (size_t i = 0; i < w->console_count; i++) {
             struct console *c = w->consoles[i].console;
             console_tick(c, w->mono_ms);
-            if (c->misled[0] != '\0' && !w->free_run) {
+            if (c->misled[0] != '\0' && !w->free_run)
                 world_fail(w, "%s is misled: %s", c->name, c->misled);
-            }
         }
         world_settle(w);
     }
@@ -665,7 +608,8 @@ void world_run(struct world *w, uint64_t ms)
 
 static void send_config(struct world *w)
 {
-    struct nascar_event event = {.type = NASCAR_CONFIG, .conn = NASCAR_NONE,
+    struct nascar_event event = {.type = NASCAR_CONFIG,
+                                 .conn = NASCAR_NONE,
                                  .bytes = (const uint8_t *)w->config,
                                  .size = (uint32_t)strlen(w->config)};
     (void)world_step(w, &event);
@@ -678,26 +622,25 @@ void world_configure(struct world *w, const char *config)
     w->config = must(malloc(sizeof own + strlen(config)));
     memcpy(w->config, own, sizeof own - 1);
     memcpy(w->config + sizeof own - 1, config, strlen(config) + 1);
-    if (w->state != NULL) {
+    if (w->state != NULL)
         send_config(w);
-    }
 }
 
 static void boot(struct world *w)
 {
     w->arena = must(calloc(1, w->arena_bytes));
     w->state = nascar_init(w->arena, w->arena_bytes, &w->options.limits);
-    if (w->state == NULL) {
+    if (w->state == NULL)
         world_fail(w, "nascar_init gives nothing");
-    }
     send_config(w);
     for (size_t i = 0; i < w->record_count; i++) {
-        struct nascar_event event = {.type = NASCAR_RECORD, .conn = NASCAR_NONE,
-                                     .bytes = w->records[i].bytes, .size = w->records[i].size};
+        struct nascar_event event = {.type = NASCAR_RECORD,
+                                     .conn = NASCAR_NONE,
+                                     .bytes = w->records[i].bytes,
+                                     .size = w->records[i].size};
         (void)step_once(w, &event);
-        if (w->held_record_count > 0) {
+        if (w->held_record_count > 0)
             world_fail(w, "replaying record %zu makes a record", i);
-        }
     }
 }
 
@@ -705,15 +648,12 @@ struct world *world_new(const struct world_options *options)
 {
     static const struct nascar_limits small = {64, 256, 32, 64, 1024, 64};
     struct world *w = must(calloc(1, sizeof *w));
-    if (options != NULL) {
+    if (options != NULL)
         w->options = *options;
-    }
-    if (w->options.limits.clients == 0) {
+    if (w->options.limits.clients == 0)
         w->options.limits = small;
-    }
-    if (w->options.seed == 0) {
+    if (w->options.seed == 0)
         w->options.seed = 1;
-    }
     w->chance = w->options.seed;
     w->entropy = ~w->options.seed;
     w->wall_offset_s = WORLD_WALL_S;
@@ -721,9 +661,8 @@ struct world *world_new(const struct world_options *options)
     w->next_ip = WORLD_FIRST_IP;
     w->arena_bytes = nascar_arena_size(&w->options.limits);
     w->connection_count = nascar_connections(&w->options.limits);
-    if (w->arena_bytes == 0 || w->connection_count == 0) {
+    if (w->arena_bytes == 0 || w->connection_count == 0)
         world_fail(w, "the limits are refused");
-    }
     w->connections = must(calloc(w->connection_count, sizeof *w->connections));
     world_configure(w, w->options.config == NULL ? "" : w->options.config);
     boot(w);
@@ -738,19 +677,16 @@ struct world *world_with(const char *config)
 
 static void drop_held(struct world *w)
 {
-    for (size_t i = 0; i < w->held_record_count; i++) {
+    for (size_t i = 0; i < w->held_record_count; i++)
         free(w->held_records[i].record.bytes);
-    }
     w->held_record_count = w->held_job_count = 0;
 }
 
 void world_restart(struct world *w)
 {
-    for (uint32_t conn = 0; conn < w->connection_count; conn++) {
-        if (w->connections[conn].open) {
+    for (uint32_t conn = 0; conn < w->connection_count; conn++)
+        if (w->connections[conn].open)
             close_connection(w, conn, false);
-        }
-    }
     drop_held(w);
     free(w->arena);
     boot(w);
@@ -759,24 +695,20 @@ void world_restart(struct world *w)
 void world_free(struct world *w)
 {
     drop_held(w);
-    for (size_t i = 0; i < w->console_count; i++) {
+    for (size_t i = 0; i < w->console_count; i++)
         console_free(w->consoles[i].console);
-    }
     for (size_t i = 0; i < w->raw_count; i++) {
         raw_forget(w->raws[i]);
         free(w->raws[i]->frames);
         free(w->raws[i]->out);
         free(w->raws[i]);
     }
-    for (uint32_t conn = 0; conn < w->connection_count; conn++) {
+    for (uint32_t conn = 0; conn < w->connection_count; conn++)
         free(w->connections[conn].in);
-    }
-    for (size_t i = 0; i < w->record_count; i++) {
+    for (size_t i = 0; i < w->record_count; i++)
         free(w->records[i].bytes);
-    }
-    for (size_t i = 0; i < w->log_count; i++) {
+    for (size_t i = 0; i < w->log_count; i++)
         free(w->log[i]);
-    }
     free(w->consoles);
     free(w->raws);
     free(w->connections);
@@ -792,19 +724,16 @@ void world_free(struct world *w)
 size_t world_kept(const struct world *w, const char *kind)
 {
     size_t count = 0;
-    for (size_t i = 0; i < w->record_count; i++) {
+    for (size_t i = 0; i < w->record_count; i++)
         count += memcmp(w->records[i].bytes, kind, 4) == 0;
-    }
     return count;
 }
 
 bool world_logged(const struct world *w, const char *part)
 {
-    for (size_t i = 0; i < w->log_count; i++) {
-        if (strstr(w->log[i], part) != NULL) {
+    for (size_t i = 0; i < w->log_count; i++)
+        if (strstr(w->log[i], part) != NULL)
             return true;
-        }
-    }
     return false;
 }
 
@@ -821,9 +750,8 @@ struct console *world_console(struct world *w, uint32_t ip)
     struct world_console *place = &w->consoles[w->console_count++];
     place->console = console_new((uint32_t)world_random(w));
     place->ip = ip == 0 ? world_fresh_ip(w) : ip;
-    for (size_t i = 0; i < CONSOLE_LINKS; i++) {
+    for (size_t i = 0; i < CONSOLE_LINKS; i++)
         place->conn[i] = NASCAR_NONE;
-    }
     console_tick(place->console, w->mono_ms);
     return place->console;
 }
@@ -833,9 +761,8 @@ struct console *world_player(struct world *w, const char *name)
     struct console *c = world_console(w, 0);
     console_login(c, name, "secret", name);
     world_settle(w);
-    for (int i = 0; i < 20 && c->stage != CONSOLE_INSIDE; i++) {
+    for (int i = 0; i < 20 && c->stage != CONSOLE_INSIDE; i++)
         world_run(w, 100);
-    }
     if (c->stage != CONSOLE_INSIDE) {
         world_fail(w, "%s does not get in: stage %d, refused %08lx by %s", name, (int)c->stage,
                    (unsigned long)c->refused, c->refused_kind);
@@ -845,21 +772,17 @@ struct console *world_player(struct world *w, const char *name)
 
 void world_cut(struct world *w, struct console *c, enum console_link link)
 {
-    for (size_t i = 0; i < w->console_count; i++) {
-        if (w->consoles[i].console == c && w->consoles[i].conn[link] != NASCAR_NONE) {
+    for (size_t i = 0; i < w->console_count; i++)
+        if (w->consoles[i].console == c && w->consoles[i].conn[link] != NASCAR_NONE)
             close_connection(w, w->consoles[i].conn[link], true);
-        }
-    }
     world_settle(w);
 }
 
 void world_window(struct world *w, struct console *c, size_t bytes)
 {
-    for (size_t i = 0; i < w->console_count; i++) {
-        if (w->consoles[i].console == c && w->consoles[i].conn[CONSOLE_LOBBY] != NASCAR_NONE) {
+    for (size_t i = 0; i < w->console_count; i++)
+        if (w->consoles[i].console == c && w->consoles[i].conn[CONSOLE_LOBBY] != NASCAR_NONE)
             w->connections[w->consoles[i].conn[CONSOLE_LOBBY]].window = bytes;
-        }
-    }
     world_settle(w);
 }
 
@@ -867,9 +790,8 @@ void world_all_well(struct world *w)
 {
     for (size_t i = 0; i < w->console_count; i++) {
         const struct console *c = w->consoles[i].console;
-        if (c->misled[0] != '\0') {
+        if (c->misled[0] != '\0')
             world_fail(w, "%s is misled: %s", c->name, c->misled);
-        }
     }
 }
 
@@ -883,9 +805,8 @@ static struct raw *raw_open_as(struct world *w, uint32_t ip, enum nascar_event_t
     w->raws = grow(w->raws, w->raw_count, &w->raw_room, sizeof *w->raws);
     w->raws[w->raw_count++] = r;
     r->conn = open_connection(w, r->ip, type);
-    if (r->conn != NASCAR_NONE) {
+    if (r->conn != NASCAR_NONE)
         w->connections[r->conn].raw = r;
-    }
     world_settle(w);
     return r;
 }
@@ -916,15 +837,13 @@ void raw_send_bytes(struct raw *r, const void *bytes, size_t size)
     append(&r->out, &r->out_bytes, &r->out_room, bytes, size);
 }
 
-void raw_send_frame(struct raw *r, const char *kind, uint32_t code, const void *payload,
-                    size_t size)
+void raw_send_frame(struct raw *r, const char *kind, uint32_t code, const void *payload, size_t size)
 {
     uint8_t head[CONSOLE_HEADER_BYTES];
     (void)console_frame(head, sizeof head, kind, code, NULL, 0);
     uint32_t length = (uint32_t)(sizeof head + size);
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 4; i++)
         head[8 + i] = (uint8_t)(length >> (24 - 8 * i) & 0xFFu);
-    }
     raw_send_bytes(r, head, sizeof head);
     raw_send_bytes(r, payload, size);
 }
@@ -966,15 +885,11 @@ const struct got *raw_expect(struct raw *r, const char *kind)
     }
     if (g == NULL) {
         char unread[256] = "";
-        for (size_t i = 0; i < r->count; i++) {
-            if (!r->frames[i]->read && strlen(unread) + 6 < sizeof unread) {
+        for (size_t i = 0; i < r->count; i++)
+            if (!r->frames[i]->read && strlen(unread) + 6 < sizeof unread)
                 strcat(strcat(unread, " "), r->frames[i]->kind);
-            }
-        }
-        world_fail(r->world, "%s got no %s; unread:%s%s",
-                   r->name[0] != '\0' ? r->name : "a raw client", kind,
-                   unread[0] != '\0' ? unread : " nothing",
-                   raw_closed(r) ? " (and it is closed)" : "");
+        world_fail(r->world, "%s got no %s; unread:%s%s", r->name[0] != '\0' ? r->name : "a raw client", kind,
+                   unread[0] != '\0' ? unread : " nothing", raw_closed(r) ? " (and it is closed)" : "");
     }
     return g;
 }
@@ -989,9 +904,8 @@ size_t raw_count(struct raw *r, const char *kind)
 {
     size_t count = 0;
     world_settle(r->world);
-    for (size_t i = 0; i < r->count; i++) {
+    for (size_t i = 0; i < r->count; i++)
         count += !r->frames[i]->read && (kind == NULL || strcmp(r->frames[i]->kind, kind) == 0);
-    }
     return count;
 }
 
@@ -1006,9 +920,8 @@ void raw_forget(struct raw *r)
 
 void raw_window(struct raw *r, size_t bytes)
 {
-    if (r->conn != NASCAR_NONE) {
+    if (r->conn != NASCAR_NONE)
         r->world->connections[r->conn].window = bytes;
-    }
     world_settle(r->world);
 }
 
@@ -1029,8 +942,7 @@ static char *ring(void)
 const char *got_text(const struct got *g, const char *key)
 {
     char *text = ring();
-    (void)console_read_text(console_find((const char *)g->payload, key), text,
-                            CONSOLE_FRAME_BYTES);
+    (void)console_read_text(console_find((const char *)g->payload, key), text, CONSOLE_FRAME_BYTES);
     return text;
 }
 
@@ -1107,9 +1019,8 @@ const struct got *raw_auth(struct raw *r, const char *name, const char *password
     }
     console_put_raw(&tags, "MID", "$00041f82bee5");
     console_put_raw(&tags, "PROD", "NASCAR-PS2-2004");
-    if (session != 0) {
+    if (session != 0)
         console_put_number(&tags, "MASK", session);
-    }
     return raw_ask(r, "auth", tags.text);
 }
 
@@ -1119,14 +1030,12 @@ struct raw *raw_login_from(struct world *w, uint32_t ip, const char *name, const
     struct raw *r = raw_open(w, ip);
     (void)snprintf(r->name, sizeof r->name, "%s", name);
     const struct got *g = raw_auth(r, name, password);
-    if (g->code != 0) {
+    if (g->code != 0)
         world_fail(w, "auth of %s: %s", name, got_code(g));
-    }
     console_put_text(&tags, "PERS", name);
     g = raw_ask(r, "pers", tags.text);
-    if (g->code != 0) {
+    if (g->code != 0)
         world_fail(w, "pers of %s: %s", name, got_code(g));
-    }
     (void)raw_expect(r, "+who");
     raw_send(r, "sele", "ROOMS=1 USERS=1 RANKS=1 MESGS=1");
     raw_send(r, "sele", "RANKS=50\n");

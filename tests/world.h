@@ -78,7 +78,7 @@ struct world {
 /* A small server (64 clients, 256 accounts, 32 rooms) with NULL options. */
 struct world *world_new(const struct world_options *options);
 struct world *world_with(const char *config); /* the same, with these lines */
-void world_free(struct world *w); /* with its consoles and raw clients */
+void world_free(struct world *w);             /* with its consoles and raw clients */
 
 /* Moves everything that can move without time passing. */
 void world_settle(struct world *w);
@@ -147,13 +147,12 @@ struct raw {
 /* Connects; ip 0: an address of its own. A refused connection is there, closed. */
 struct raw *raw_open(struct world *w, uint32_t ip);
 struct raw *raw_operator(struct world *w); /* NASCAR_CONTROL */
-void raw_close(struct raw *r);          /* hangs up; r stays valid until world_free() */
-bool raw_closed(const struct raw *r);   /* either side hung up */
+void raw_close(struct raw *r);             /* hangs up; r stays valid until world_free() */
+bool raw_closed(const struct raw *r);      /* either side hung up */
 
 /* A frame with code 0: the text and its NUL. Does not wait for an answer. */
 void raw_send(struct raw *r, const char *kind, const char *payload);
-void raw_send_frame(struct raw *r, const char *kind, uint32_t code, const void *payload,
-                    size_t size);
+void raw_send_frame(struct raw *r, const char *kind, uint32_t code, const void *payload, size_t size);
 void raw_send_bytes(struct raw *r, const void *bytes, size_t size);
 
 /* The first unread frame of that kind; it is then read. Runs the world until
