@@ -4142,9 +4142,16 @@ static void challenge_answer(struct nascar *s, uint32_t player, uint32_t other, 
 
 struct command;
 
+/* What a frame asks for, and who asks: all that a handler needs is reached
+ * from here. The bytes stay in the inbox until the request is done. */
 struct request {
-    const struct command *command;
-    const char *kind;
+    struct nascar *s;
+    uint32_t c;                    /* the connection that it came on, ... */
+    struct conn *conn;             /* ... and its state */
+    uint32_t player;               /* who plays there, NONE before the login, ... */
+    struct player *p;              /* ... and its state, or NULL */
+    const struct command *command; /* NULL: an unknown kind */
+    char kind[5];
     const uint8_t *payload;
     uint32_t size;
 };
@@ -4181,23 +4188,34 @@ static void get_name(const struct request *q, enum tag tag, char out[ANY_NAME_CH
         out[0] = 0;
 }
 
-/* Starts the reply to a request, to be followed by its tags and send_frame.
- * On a failure the code and STATUS both say so. */
-static void reply_begin(struct nascar *s, const struct request *q, enum failure failure)
+/* Starts the reply to a request: the caller adds tags to what is returned, and
+ * ends it by send_back(). On a failure the code and STATUS both say so. */
+static struct outgoing *reply_begin(const struct request *q, enum failure failure)
 {
-    frame_begin(&s->frame, q->kind, failures[failure].code);
-    put_number(&s->frame, tag_STATUS, failures[failure].status);
+    struct outgoing *f = &q->s->frame;
+    frame_begin(f, q->kind, failures[failure].code);
+    put_number(f, tag_STATUS, failures[failure].status);
+    return f;
 }
 
-static void reply(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
+/* Ends the frame that is being written and sends it to whoever asked. */
+static void send_back(const struct request *q)
 {
-    reply_begin(s, q, failure);
-    send_frame(s, c);
+    send_frame(q->s, q->c);
 }
 
-static struct player *conn_player(const struct nascar *s, uint32_t c)
+/* The whole reply, when there is nothing to add. */
+static void reply(const struct request *q, enum failure failure)
 {
-    return player_at(s, conn_at(s, c)->player);
+    (void)reply_begin(q, failure);
+    send_back(q);
+}
+
+/* Says who plays on the request's connection by now. */
+static void request_player(struct request *q)
+{
+    q->player = q->conn->player;
+    q->p = q->player == NONE ? NULL : player_at(q->s, q->player);
 }
 
 /* ---- Commands: the directory (PROTOCOL 3.1) ------------------------------ */
@@ -4261,31 +4279,31 @@ static const struct directory_session *session_add(struct nascar *s, uint32_t pe
     return session;
 }
 
-static enum failure do_directory(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_directory(struct request *q)
 {
-    struct conn *conn = conn_at(s, c);
+    struct nascar *s = q->s;
     const char *down = s->config.down;
     if (!down[0] && pool_full(&s->players))
         down = "The server is full. Please try again later.";
-    conn->state = CONN_DIRECTORY;
-    timer_start(s, conn_timer(c, T_PHASE), Q_LINGER);
+    q->conn->state = CONN_DIRECTORY;
+    timer_start(s, conn_timer(q->c, T_PHASE), Q_LINGER);
     if (down[0]) {
         frame_begin(&s->frame, q->kind, "");
         put_raw(&s->frame, tag_ADDR, "0.0.0.0");
         put_raw(&s->frame, tag_PORT, "0");
         put_text(&s->frame, tag_DOWN, down);
-        send_frame(s, c);
+        send_back(q);
         return OK;
     }
-    const struct directory_session *session = session_add(s, conn->peer);
+    const struct directory_session *session = session_add(s, q->conn->peer);
     frame_begin(&s->frame, q->kind, "");
-    put_address(&s->frame, tag_ADDR, server_address(s, c));
+    put_address(&s->frame, tag_ADDR, server_address(s, q->c));
     put_number(&s->frame, tag_PORT, s->config.lobby_port);
     put_number(&s->frame, tag_SESS, session->sess);
     put_raw(&s->frame, tag_MASK, session->mask);
     if (s->config.directory_direct)
         put_raw(&s->frame, tag_DIRECT, "1");
-    send_frame(s, c);
+    send_back(q);
     return OK;
 }
 
@@ -4324,69 +4342,67 @@ static void ping_stop(struct nascar *s, uint32_t c)
     s->wheel_count--;
 }
 
-static enum failure do_ping(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_ping(struct request *q)
 {
-    struct conn *conn = conn_at(s, c);
-    (void)q;
-    if (conn->ping_sent_ms != 0) /* never answered: it is an echo */
-        conn->round_trip_ms = (uint32_t)(s->now_ms - conn->ping_sent_ms);
-    conn->ping_sent_ms = 0;
+    if (q->conn->ping_sent_ms != 0) /* never answered: it is an echo */
+        q->conn->round_trip_ms = (uint32_t)(q->s->now_ms - q->conn->ping_sent_ms);
+    q->conn->ping_sent_ms = 0;
     return OK;
 }
 
-static enum failure do_addr(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_addr(struct request *q)
 {
-    struct conn *conn = conn_at(s, c);
     uint32_t at = find_tag(q->payload, q->size, tag_names[tag_ADDR]);
-    if (at == NOT_THERE || !read_address(q->payload, q->size, at, &conn->reported))
+    if (at == NOT_THERE || !read_address(q->payload, q->size, at, &q->conn->reported))
         return MISSING;
-    ping_start(s, c);
-    reply(s, c, q, OK);
+    ping_start(q->s, q->c);
+    reply(q, OK);
     return OK;
 }
 
-static enum failure do_skey(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_skey(struct request *q)
 {
-    struct conn *conn = conn_at(s, c);
-    char text[2 + 2 * sizeof conn->skey] = "$";
-    uint32_t i = find_session_of_peer(s, conn->peer);
-    conn->sess = i != NONE ? session_at(s, i)->sess : 0;
-    reply_begin(s, q, OK);
+    struct nascar *s = q->s;
+    char text[2 + 2 * sizeof q->conn->skey] = "$";
+    uint32_t i = find_session_of_peer(s, q->conn->peer);
+    q->conn->sess = i != NONE ? session_at(s, i)->sess : 0;
+    struct outgoing *f = reply_begin(q, OK);
     if (s->config.skey) {
-        draw(s, conn->skey, sizeof conn->skey);
-        if (conn->skey[0] == 0) /* the console would use the mask form */
-            conn->skey[0] = 1;
-        write_hex(text + 1, conn->skey, sizeof conn->skey);
-        put_raw(&s->frame, tag_SKEY, text);
+        draw(s, q->conn->skey, sizeof q->conn->skey);
+        if (q->conn->skey[0] == 0) /* the console would use the mask form */
+            q->conn->skey[0] = 1;
+        write_hex(text + 1, q->conn->skey, sizeof q->conn->skey);
+        put_raw(f, tag_SKEY, text);
     } else {
-        put_raw(&s->frame, tag_SKEY, "0");
+        put_raw(f, tag_SKEY, "0");
     }
-    send_frame(s, c);
+    send_back(q);
     return OK;
 }
 
 /* The directory session that a MASK tag names; without one (a sign-up has none)
  * the one that the console came with. If it is gone, the newest of the peer's. */
-static uint32_t request_session(const struct nascar *s, uint32_t c, const struct request *q)
+static uint32_t request_session(const struct request *q)
 {
-    uint32_t i = find_session(s, get_number(q, tag_MASK, conn_at(s, c)->sess));
-    return i != NONE ? i : find_session_of_peer(s, conn_at(s, c)->peer);
+    const struct nascar *s = q->s;
+    uint32_t i = find_session(s, get_number(q, tag_MASK, q->conn->sess));
+    return i != NONE ? i : find_session_of_peer(s, q->conn->peer);
 }
 
 /* PROTOCOL 4: which form it is shows in the first character. */
-static enum failure get_password(const struct nascar *s, uint32_t c, const struct request *q, char out[SSC2_CHARS + 1])
+static enum failure get_password(const struct request *q, char out[SSC2_CHARS + 1])
 {
     char text[2 * SSC2_CHARS + 4];
     uint32_t size = get_text(q, tag_PASS, text, sizeof text), length = NOT_THERE;
     if (size == 0)
         return MISSING;
     if (text[0] == '~') {
-        length = ssc2_decode(conn_at(s, c)->skey, sizeof conn_at(s, c)->skey, text + 1, out);
+        length = ssc2_decode(q->conn->skey, sizeof q->conn->skey, text + 1, out);
     } else if (text[0] == '$' && size < sizeof text) {
-        uint32_t i = request_session(s, c, q);
+        uint32_t i = request_session(q);
         if (i == NONE)
             return NO_SESSION;
-        length = mask_decode(session_at(s, i)->mask, text + 1, out);
+        length = mask_decode(session_at(q->s, i)->mask, text + 1, out);
     }
     wipe(text, sizeof text);
     if (length == NOT_THERE)
@@ -4396,9 +4412,10 @@ static enum failure get_password(const struct nascar *s, uint32_t c, const struc
 
 /* What an address did lately, with what is too old forgotten. The entry is kept
  * for ten minutes from now. */
-static struct address *address_used(struct nascar *s, uint32_t c)
+static struct address *address_used(const struct request *q)
 {
-    uint32_t i = conn_at(s, c)->address;
+    struct nascar *s = q->s;
+    uint32_t i = q->conn->address;
     struct address *a = address_at(s, i);
     if (s->now_ms - a->failed_at_ms >= ADDRESS_MS)
         a->failed = 0;
@@ -4412,9 +4429,10 @@ static struct address *address_used(struct nascar *s, uint32_t c)
 
 /* PROTOCOL 6, "too many tries": after some failures an address waits, longer
  * each time, at most a minute; friends behind one address are not shut out. */
-static bool may_try_password(struct nascar *s, uint32_t c)
+static bool may_try_password(const struct request *q)
 {
-    struct address *a = address_used(s, c);
+    struct nascar *s = q->s;
+    struct address *a = address_used(q);
     if (a->failed >= FREE_FAILURES) {
         uint64_t wait_ms = UINT64_C(1000) << min_u32(a->failed - FREE_FAILURES, 6);
         if (s->now_ms < a->failed_at_ms + (wait_ms < 60000 ? wait_ms : 60000))
@@ -4426,10 +4444,11 @@ static bool may_try_password(struct nascar *s, uint32_t c)
     return true;
 }
 
-static enum failure password_failed(struct nascar *s, uint32_t c, const char *name, enum failure failure)
+static enum failure password_failed(const struct request *q, const char *name, enum failure failure)
 {
-    struct address *a = address_used(s, c);
-    uint32_t line = log_conn(s, NASCAR_LOG_WARN, "login_refused", c);
+    struct nascar *s = q->s;
+    struct address *a = address_used(q);
+    uint32_t line = log_conn(s, NASCAR_LOG_WARN, "login_refused", q->c);
     log_text(s, "name", name);
     log_text(s, "reason", failures[failure].code);
     log_end(s, line);
@@ -4486,17 +4505,17 @@ static void get_account_fields(const struct request *q, struct account *a)
 }
 
 /* Hands out the record of a new account; connection c waits for it. */
-static enum failure create_account(struct nascar *s, uint32_t c, const struct request *q, const char *name,
-                                   const char *hash, bool with_persona)
+static enum failure create_account(struct request *q, const char *name, const char *hash, bool with_persona)
 {
+    struct nascar *s = q->s;
     struct account a;
     char persona[PERSONA_CHARS + 1];
-    struct address *address = address_used(s, c);
+    struct address *address = address_used(q);
     if (!hash[0])
         return NOT_KEPT;
     if (pool_full(&s->accounts))
         return SERVER_FULL;
-    if (conn_at(s, c)->state != CONN_CONTROL && address->created++ >= s->config.accounts_per_address)
+    if (q->conn->state != CONN_CONTROL && address->created++ >= s->config.accounts_per_address)
         return TOO_MANY_TRIES;
     memset(&a, 0, sizeof a);
     copy_text(a.name, sizeof a.name, name);
@@ -4508,7 +4527,7 @@ static enum failure create_account(struct nascar *s, uint32_t c, const struct re
     copy_text(persona, sizeof persona, name);
     if (with_persona && is_name_free(s, persona))
         put_text(&s->frame, tag_PERSONAS, persona);
-    send_record(s, c);
+    send_record(s, q->c);
     return OK;
 }
 
@@ -4524,26 +4543,30 @@ static void put_personas(const struct nascar *s, struct outgoing *f, const struc
 }
 
 /* A new `auth` or `acct` on a connection: whoever was logged in on it is out. */
-static void log_out(struct nascar *s, uint32_t c)
+static void log_out(struct request *q)
 {
-    if (conn_at(s, c)->player == NONE)
+    struct nascar *s = q->s;
+    if (q->player == NONE)
         return;
-    log_end(s, log_conn(s, NASCAR_LOG_INFO, "logout", c));
-    player_remove(s, conn_at(s, c)->player);
-    conn_at(s, c)->state = CONN_LOBBY;
-    timer_start(s, conn_timer(c, T_PHASE), Q_LOGIN);
+    log_end(s, log_conn(s, NASCAR_LOG_INFO, "logout", q->c));
+    player_remove(s, q->player);
+    request_player(q);
+    q->conn->state = CONN_LOBBY;
+    timer_start(s, conn_timer(q->c, T_PHASE), Q_LOGIN);
 }
 
 /* The password was right, or the account is new: the connection is its. */
-static enum failure log_in(struct nascar *s, uint32_t c, uint32_t account)
+static enum failure log_in(struct request *q, uint32_t account)
 {
+    struct nascar *s = q->s;
     if (account_at(s, account)->banned)
         return BANNED;
-    if (!player_add(s, c, account))
+    if (!player_add(s, q->c, account))
         return SERVER_FULL;
-    timer_stop(s, conn_timer(c, T_PHASE));
-    ping_start(s, c); /* it may have left out `addr` */
-    log_end(s, log_conn(s, NASCAR_LOG_INFO, "login", c));
+    request_player(q);
+    timer_stop(s, conn_timer(q->c, T_PHASE));
+    ping_start(s, q->c); /* it may have left out `addr` */
+    log_end(s, log_conn(s, NASCAR_LOG_INFO, "login", q->c));
     frame_begin(&s->frame, "seen", "");
     put_number(&s->frame, tag_LAST, s->wall_s);
     put_text(&s->frame, tag_NAME, account_at(s, account)->name);
@@ -4551,86 +4574,89 @@ static enum failure log_in(struct nascar *s, uint32_t c, uint32_t account)
     return OK;
 }
 
-static enum failure finish_auth(struct nascar *s, uint32_t c, const struct request *q, uint32_t account)
+static enum failure finish_auth(struct request *q, uint32_t account)
 {
+    struct nascar *s = q->s;
     const struct account *a = account_at(s, account);
-    enum failure failure = log_in(s, c, account);
+    enum failure failure = log_in(q, account);
     if (failure)
         return failure;
     uint32_t i = find_session(s, get_number(q, tag_MASK, 0));
     uint32_t sess = i != NONE ? session_at(s, i)->sess : fresh_session_number(s);
-    reply_begin(s, q, OK);
-    put_number(&s->frame, tag_SESS, sess);
-    put_raw(&s->frame, tag_TOS, "1");
-    put_address(&s->frame, tag_ADDR, conn_at(s, c)->peer);
-    put_date(&s->frame, tag_LAST, conn_player(s, c)->last_login_s);
-    put_text(&s->frame, tag_SPAM, a->spam);
-    put_text(&s->frame, tag_NAME, a->name);
-    put_personas(s, &s->frame, a);
-    put_text(&s->frame, tag_MAIL, a->mail);
-    send_frame(s, c);
+    struct outgoing *f = reply_begin(q, OK);
+    put_number(f, tag_SESS, sess);
+    put_raw(f, tag_TOS, "1");
+    put_address(f, tag_ADDR, q->conn->peer);
+    put_date(f, tag_LAST, q->p->last_login_s);
+    put_text(f, tag_SPAM, a->spam);
+    put_text(f, tag_NAME, a->name);
+    put_personas(s, f, a);
+    put_text(f, tag_MAIL, a->mail);
+    send_back(q);
     return OK;
 }
 
 /* Every try costs one hash, so that an unknown name takes as long as a wrong
  * password: nobody learns names by the clock. */
-static enum failure do_auth(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_auth(struct request *q)
 {
+    struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1], password[SSC2_CHARS + 1];
-    log_out(s, c);
+    log_out(q);
     get_name(q, tag_NAME, name);
     if (!name[0])
         return MISSING;
-    if (!may_try_password(s, c))
+    if (!may_try_password(q))
         return TOO_MANY_TRIES;
-    enum failure failure = get_password(s, c, q, password);
+    enum failure failure = get_password(q, password);
     if (failure == WRONG_PASSWORD)
-        return password_failed(s, c, name, failure);
+        return password_failed(q, name, failure);
     if (failure)
         return failure;
     uint32_t account = find_account(s, name);
-    conn_at(s, c)->checking = account;
+    q->conn->checking = account;
     if (account != NONE)
-        send_hash_job(s, c, password, account_at(s, account)->hash, "");
+        send_hash_job(s, q->c, password, account_at(s, account)->hash, "");
     else
-        send_hash_job(s, c, "", "", password);
+        send_hash_job(s, q->c, "", "", password);
     wipe(password, sizeof password);
     return OK;
 }
 
-static enum failure verdict_auth(struct nascar *s, uint32_t c, const struct request *q, bool accepted, const char *hash)
+static enum failure verdict_auth(struct request *q, bool accepted, const char *hash)
 {
+    struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1], password[SSC2_CHARS + 1];
-    uint32_t checked = conn_at(s, c)->checking;
+    uint32_t checked = q->conn->checking;
     get_name(q, tag_NAME, name);
     if (checked != NONE)
-        return accepted ? finish_auth(s, c, q, checked) : password_failed(s, c, name, WRONG_PASSWORD);
+        return accepted ? finish_auth(q, checked) : password_failed(q, name, WRONG_PASSWORD);
     if (find_account(s, name) != NONE) /* made meanwhile: now there is a password to check */
-        return do_auth(s, c, q);
+        return do_auth(q);
     if (s->config.accounts != ACCOUNTS_OPEN || !valid_name(name, ACCOUNT_CHARS) || find_room(s, name) != NONE)
-        return password_failed(s, c, name, NO_ACCOUNT);
-    bool valid = get_password(s, c, q, password) == OK && valid_password(password);
+        return password_failed(q, name, NO_ACCOUNT);
+    bool valid = get_password(q, password) == OK && valid_password(password);
     wipe(password, sizeof password);
     if (!valid)
-        return password_failed(s, c, name, WRONG_PASSWORD);
-    return create_account(s, c, q, name, hash, true);
+        return password_failed(q, name, WRONG_PASSWORD);
+    return create_account(q, name, hash, true);
 }
 
-static enum failure applied_auth(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
+static enum failure applied_auth(struct request *q, enum failure failure)
 {
     char name[ANY_NAME_CHARS + 1];
     if (failure == TAKEN)
-        return do_auth(s, c, q);
+        return do_auth(q);
     if (failure)
         return failure;
     get_name(q, tag_NAME, name);
-    uint32_t account = find_account(s, name);
-    return account == NONE ? NOT_KEPT : finish_auth(s, c, q, account);
+    uint32_t account = find_account(q->s, name);
+    return account == NONE ? NOT_KEPT : finish_auth(q, account);
 }
 
 /* `dupl`, with free variants of the name when ALTS asks for some. */
-static enum failure refuse_taken(struct nascar *s, uint32_t c, const struct request *q, const char *name,
-                                 uint32_t max_chars, bool is_free(const struct nascar *, const char *))
+static enum failure refuse_taken(struct request *q, const char *name, uint32_t max_chars,
+                                 bool is_free(const struct nascar *, const char *))
 {
     char list[4 * (ACCOUNT_CHARS + 1) + 1] = "", variant[ACCOUNT_CHARS + 1], digits[24];
     uint32_t wanted = min_u32(get_number(q, tag_ALTS, 0), 4);
@@ -4638,16 +4664,16 @@ static enum failure refuse_taken(struct nascar *s, uint32_t c, const struct requ
         write_number(digits, i);
         copy_text(variant, min_u32(max_chars + 1 - (uint32_t)strlen(digits), sizeof variant), name);
         append_text(variant, sizeof variant, digits);
-        if (!is_free(s, variant))
+        if (!is_free(q->s, variant))
             continue;
         append_text(list, sizeof list, list[0] ? "," : "");
         append_text(list, sizeof list, variant);
         wanted--;
     }
-    reply_begin(s, q, TAKEN);
+    struct outgoing *f = reply_begin(q, TAKEN);
     if (list[0])
-        put_text(&s->frame, tag_OPTS, list);
-    send_frame(s, c);
+        put_text(f, tag_OPTS, list);
+    send_back(q);
     return OK;
 }
 
@@ -4656,63 +4682,66 @@ static bool is_account_free(const struct nascar *s, const char *name)
     return find_account(s, name) == NONE && find_room(s, name) == NONE;
 }
 
-static enum failure do_acct(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_acct(struct request *q)
 {
+    struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1], password[SSC2_CHARS + 1];
-    log_out(s, c);
+    log_out(q);
     if (s->config.accounts == ACCOUNTS_CLOSED || !has_tag(q, tag_NAME))
         return MISSING;
     get_name(q, tag_NAME, name);
     if (!valid_name(name, ACCOUNT_CHARS))
         return BAD_NAME;
-    enum failure failure = get_password(s, c, q, password);
+    enum failure failure = get_password(q, password);
     if (failure)
         return failure;
     if (!valid_password(password))
         return BAD_NAME;
     if (!is_account_free(s, name))
-        return refuse_taken(s, c, q, name, ACCOUNT_CHARS, is_account_free);
+        return refuse_taken(q, name, ACCOUNT_CHARS, is_account_free);
     if (pool_full(&s->accounts))
         return SERVER_FULL;
-    if (!may_try_password(s, c)) /* none to try, but a hash to make all the same */
+    if (!may_try_password(q)) /* none to try, but a hash to make all the same */
         return TOO_MANY_TRIES;
-    send_hash_job(s, c, "", "", password);
+    send_hash_job(s, q->c, "", "", password);
     wipe(password, sizeof password);
     return OK;
 }
 
-static enum failure verdict_acct(struct nascar *s, uint32_t c, const struct request *q, bool accepted, const char *hash)
+static enum failure verdict_acct(struct request *q, bool accepted, const char *hash)
 {
     char name[ANY_NAME_CHARS + 1];
     get_name(q, tag_NAME, name);
-    return create_account(s, c, q, name, accepted ? hash : "", false);
+    return create_account(q, name, accepted ? hash : "", false);
 }
 
-static enum failure applied_acct(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
+static enum failure applied_acct(struct request *q, enum failure failure)
 {
+    struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1], born[16];
     get_name(q, tag_NAME, name);
     if (failure == TAKEN)
-        return refuse_taken(s, c, q, name, ACCOUNT_CHARS, is_account_free);
+        return refuse_taken(q, name, ACCOUNT_CHARS, is_account_free);
     uint32_t account = find_account(s, name);
     if (failure == OK)
-        failure = account == NONE ? NOT_KEPT : log_in(s, c, account);
+        failure = account == NONE ? NOT_KEPT : log_in(q, account);
     if (failure)
         return failure;
     (void)get_text(q, tag_BORN, born, sizeof born);
     int32_t age = age_at(born, s->wall_s);
-    reply_begin(s, q, OK);
-    put_number(&s->frame, tag_AGE, age >= 0 ? age : (int32_t)min_u32(get_number(q, tag_MINAGE, 18), 150));
-    put_text(&s->frame, tag_NAME, account_at(s, account)->name);
-    put_text(&s->frame, tag_PERSONAS, "");
-    send_frame(s, c);
+    struct outgoing *f = reply_begin(q, OK);
+    put_number(f, tag_AGE, age >= 0 ? age : (int32_t)min_u32(get_number(q, tag_MINAGE, 18), 150));
+    put_text(f, tag_NAME, account_at(s, account)->name);
+    put_text(f, tag_PERSONAS, "");
+    send_back(q);
     return OK;
 }
 
 /* CHNG needs the present password; other fields do not, as the player is in. */
-static enum failure do_edit(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_edit(struct request *q)
 {
-    const struct account *a = account_at(s, player_at(s, conn_at(s, c)->player)->account);
+    struct nascar *s = q->s;
+    const struct account *a = account_at(s, q->p->account);
     char name[ANY_NAME_CHARS + 1], password[SSC2_CHARS + 1], fresh[SSC2_CHARS + 1];
     get_name(q, tag_NAME, name);
     if (has_tag(q, tag_NAME) && !same_name(name, a->name))
@@ -4724,38 +4753,39 @@ static enum failure do_edit(struct nascar *s, uint32_t c, const struct request *
     if (chars > PASSWORD_CHARS || (fresh_chars > 0 && chars == 0))
         return WRONG_PASSWORD;
     if (chars > 0) {
-        if (!may_try_password(s, c))
+        if (!may_try_password(q))
             return TOO_MANY_TRIES;
-        send_hash_job(s, c, password, a->hash, fresh);
+        send_hash_job(s, q->c, password, a->hash, fresh);
         return OK;
     }
     struct account changed = *a;
     get_account_fields(q, &changed);
     write_edit(&s->frame, &changed, q, "");
-    send_record(s, c);
+    send_record(s, q->c);
     return OK;
 }
 
-static enum failure verdict_edit(struct nascar *s, uint32_t c, const struct request *q, bool accepted, const char *hash)
+static enum failure verdict_edit(struct request *q, bool accepted, const char *hash)
 {
-    struct account changed = *account_at(s, player_at(s, conn_at(s, c)->player)->account);
+    struct nascar *s = q->s;
+    struct account changed = *account_at(s, q->p->account);
     char fresh[SSC2_CHARS + 1];
     if (!accepted)
-        return password_failed(s, c, changed.name, WRONG_PASSWORD);
+        return password_failed(q, changed.name, WRONG_PASSWORD);
     bool renew = get_text(q, tag_CHNG, fresh, sizeof fresh) > 0;
     wipe(fresh, sizeof fresh);
     if (renew && !hash[0])
         return NOT_KEPT;
     get_account_fields(q, &changed);
     write_edit(&s->frame, &changed, q, renew ? hash : "");
-    send_record(s, c);
+    send_record(s, q->c);
     return OK;
 }
 
-static enum failure applied_plain(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
+static enum failure applied_plain(struct request *q, enum failure failure)
 {
     if (failure == OK)
-        reply(s, c, q, OK);
+        reply(q, OK);
     return failure;
 }
 
@@ -4768,9 +4798,10 @@ static void write_persona_record(struct outgoing *f, const char *kind, const cha
     put_text(f, tag_NAME, account);
 }
 
-static enum failure do_cper(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_cper(struct request *q)
 {
-    const struct account *a = account_at(s, conn_player(s, c)->account);
+    struct nascar *s = q->s;
+    const struct account *a = account_at(s, q->p->account);
     char name[ANY_NAME_CHARS + 1];
     if (!has_tag(q, tag_PERS))
         return MISSING;
@@ -4780,59 +4811,60 @@ static enum failure do_cper(struct nascar *s, uint32_t c, const struct request *
     if (a->persona[PERSONAS_PER_ACCOUNT - 1] != NONE)
         return TOO_MANY_PERSONAS;
     if (!is_name_free(s, name))
-        return refuse_taken(s, c, q, name, PERSONA_CHARS, is_name_free);
+        return refuse_taken(q, name, PERSONA_CHARS, is_name_free);
     write_persona_record(&s->frame, "cper", name, a->name);
-    send_record(s, c);
+    send_record(s, q->c);
     return OK;
 }
 
-static enum failure applied_cper(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
+static enum failure applied_cper(struct request *q, enum failure failure)
 {
     char name[ANY_NAME_CHARS + 1];
     get_name(q, tag_PERS, name);
     if (failure == TAKEN)
-        return refuse_taken(s, c, q, name, PERSONA_CHARS, is_name_free);
+        return refuse_taken(q, name, PERSONA_CHARS, is_name_free);
     if (failure)
         return failure;
-    reply_begin(s, q, OK);
-    put_text(&s->frame, tag_PERS, name);
-    send_frame(s, c);
+    struct outgoing *f = reply_begin(q, OK);
+    put_text(f, tag_PERS, name);
+    send_back(q);
     return OK;
 }
 
 /* The persona that PERS names, if it is this account's; else NONE. */
-static uint32_t own_persona(const struct nascar *s, uint32_t c, const struct request *q)
+static uint32_t own_persona(const struct request *q)
 {
+    const struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1];
     get_name(q, tag_PERS, name);
     uint32_t persona = find_persona(s, name);
-    return persona != NONE && persona_at(s, persona)->account == conn_player(s, c)->account ? persona : NONE;
+    return persona != NONE && persona_at(s, persona)->account == q->p->account ? persona : NONE;
 }
 
-static enum failure do_dper(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_dper(struct request *q)
 {
+    struct nascar *s = q->s;
     if (!has_tag(q, tag_PERS))
         return MISSING;
-    uint32_t persona = own_persona(s, c, q);
+    uint32_t persona = own_persona(q);
     if (persona == NONE)
         return NO_ACCOUNT;
     if (is_online(s, persona)) /* it is the one being played */
         return MISSING;
-    write_persona_record(&s->frame, "dper", persona_at(s, persona)->name,
-                         account_at(s, conn_player(s, c)->account)->name);
-    send_record(s, c);
+    write_persona_record(&s->frame, "dper", persona_at(s, persona)->name, account_at(s, q->p->account)->name);
+    send_record(s, q->c);
     return OK;
 }
 
-static enum failure applied_dper(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
+static enum failure applied_dper(struct request *q, enum failure failure)
 {
     char name[ANY_NAME_CHARS + 1];
     if (failure)
         return failure;
     get_name(q, tag_PERS, name);
-    reply_begin(s, q, OK);
-    put_text(&s->frame, tag_PERS, name);
-    send_frame(s, c);
+    struct outgoing *f = reply_begin(q, OK);
+    put_text(f, tag_PERS, name);
+    send_back(q);
     return OK;
 }
 
@@ -4855,76 +4887,76 @@ static void hash_ticket(const uint8_t ticket[8], uint8_t out[16])
 }
 
 /* A new ticket for the buddy service is kept first. */
-static enum failure do_pers(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_pers(struct request *q)
 {
-    struct conn *conn = conn_at(s, c);
+    struct nascar *s = q->s;
     uint8_t hash[16];
     if (!has_tag(q, tag_PERS))
         return MISSING;
-    uint32_t number = own_persona(s, c, q);
+    uint32_t number = own_persona(q);
     if (number == NONE)
         return NO_ACCOUNT;
-    draw(s, conn->lkey, sizeof conn->lkey);
-    hash_ticket(conn->lkey, hash);
+    draw(s, q->conn->lkey, sizeof q->conn->lkey);
+    hash_ticket(q->conn->lkey, hash);
     write_ticket_record(&s->frame, persona_at(s, number)->name, hash, s->wall_s + TICKET_S);
-    send_record(s, c);
+    send_record(s, q->c);
     return OK;
 }
 
 /* A ticket that could not be kept is good as long as the server runs: nobody
  * is kept out by a full disk. */
-static enum failure applied_pers(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
+static enum failure applied_pers(struct request *q, enum failure failure)
 {
-    uint32_t number = own_persona(s, c, q), player = conn_at(s, c)->player;
+    struct nascar *s = q->s;
+    uint32_t number = own_persona(q), player = q->player;
     if (number == NONE)
         return NO_ACCOUNT;
     struct persona *persona = persona_at(s, number);
-    struct conn *conn = conn_at(s, c);
-    char ticket[2 + 2 * sizeof conn->lkey] = "$";
+    char ticket[2 + 2 * sizeof q->conn->lkey] = "$";
     if (failure) {
-        hash_ticket(conn->lkey, persona->ticket_hash);
+        hash_ticket(q->conn->lkey, persona->ticket_hash);
         persona->ticket_until_s = s->wall_s + TICKET_S;
     }
     uint32_t old = player_at(s, player)->persona;
     bool again = old != NONE, from_hub = again && player_at(s, player)->room == HUB;
     persona_off(s, player);
     persona_on(s, player, number);
-    write_hex(ticket + 1, conn->lkey, sizeof conn->lkey);
-    wipe(conn->lkey, sizeof conn->lkey);
-    reply_begin(s, q, OK);
-    put_raw(&s->frame, tag_LKEY, ticket);
-    put_date(&s->frame, tag_LAST, player_at(s, player)->last_login_s);
-    put_text(&s->frame, tag_PERS, persona->name);
-    send_frame(s, c);
+    write_hex(ticket + 1, q->conn->lkey, sizeof q->conn->lkey);
+    wipe(q->conn->lkey, sizeof q->conn->lkey);
+    struct outgoing *f = reply_begin(q, OK);
+    put_raw(f, tag_LKEY, ticket);
+    put_date(f, tag_LAST, player_at(s, player)->last_login_s);
+    put_text(f, tag_PERS, persona->name);
+    send_back(q);
     if (again) /* from a room, whose name the console shows, back to the hub */
         send_who(s, player, room_at(s, HUB)->name, room_flags(room_at(s, HUB)));
     else
-        send_who(s, player, "0", "1");                             /* [spec], to the letter: the first one */
-    if (from_hub && old != number && conn_at(s, c)->wants.users) { /* its list is not cleared then */
+        send_who(s, player, "0", "1");                       /* [spec], to the letter: the first one */
+    if (from_hub && old != number && q->conn->wants.users) { /* its list is not cleared then */
         write_user_gone(&s->frame, old, room_at(s, HUB)->count);
-        send_frame(s, c);
+        send_back(q);
     }
-    log_end(s, log_conn(s, NASCAR_LOG_INFO, "enter", c));
+    log_end(s, log_conn(s, NASCAR_LOG_INFO, "enter", q->c));
     return OK;
 }
 
 /* ---- Commands: what the lobby shows (PROTOCOL 3.2) ----------------------- */
 
-static enum failure do_sele(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_sele(struct request *q)
 {
-    struct conn *conn = conn_at(s, c);
-    struct wants old = conn->wants, *now = &conn->wants;
+    struct nascar *s = q->s;
+    struct wants old = q->conn->wants, *now = &q->conn->wants;
     now->rooms = get_number(q, tag_ROOMS, old.rooms);
     now->users = get_number(q, tag_USERS, old.users);
     now->ranks = get_number(q, tag_RANKS, old.ranks);
     now->mesgs = get_number(q, tag_MESGS, old.mesgs);
-    reply_begin(s, q, OK);
-    put_raw(&s->frame, tag_MORE, "0");
-    put_raw(&s->frame, tag_SLOTS, "4");
-    send_frame(s, c);
-    if (conn->state != CONN_PERSONA)
+    struct outgoing *f = reply_begin(q, OK);
+    put_raw(f, tag_MORE, "0");
+    put_raw(f, tag_SLOTS, "4");
+    send_back(q);
+    if (q->conn->state != CONN_PERSONA)
         return OK;
-    struct player *p = player_at(s, conn->player);
+    struct player *p = q->p;
     if (!now->rooms)
         unsubscribe(s, &s->room_feed, &p->rooms);
     if (!now->users) {
@@ -4934,10 +4966,10 @@ static enum failure do_sele(struct nascar *s, uint32_t c, const struct request *
         follow_users(s, p);
     }
     if (!now->rooms && !now->users && !now->ranks)
-        lobby_unsubscribe(s, conn->player);
-    start_lists(s, conn->player, now->rooms && !old.rooms, now->users && !old.users,
+        lobby_unsubscribe(s, q->player);
+    start_lists(s, q->player, now->rooms && !old.rooms, now->users && !old.users,
                 now->ranks && now->ranks != old.ranks);
-    mark_behind(s, conn->player);
+    mark_behind(s, q->player);
     return OK;
 }
 
@@ -4957,13 +4989,14 @@ static void news_line(const struct config *config, uint32_t line, char *out, siz
 }
 
 /* The address of the buddy service, and four lines of news in what is left. */
-static void news_short(struct nascar *s, uint32_t c, const struct request *q)
+static void news_short(struct request *q)
 {
+    struct nascar *s = q->s;
     static const enum tag tags[4] = {tag_NEWS0, tag_NEWS1, tag_NEWS2, tag_NEWS3};
     struct outgoing *f = &s->frame;
     char line[NEWS_REPLY_BYTES + 1];
     frame_begin(f, q->kind, "new0");
-    put_address(f, tag_BUDDY_URL, server_address(s, c));
+    put_address(f, tag_BUDDY_URL, server_address(s, q->c));
     put_number(f, tag_BUDDY_PORT, s->config.buddy_port);
     put_raw(f, tag_COUNT, "4");
     put_number(f, tag_STATUS, failures[OK].status);
@@ -4977,28 +5010,30 @@ static void news_short(struct nascar *s, uint32_t c, const struct request *q)
             put_text(f, tags[i], line);
         } while (f->size + rest > NEWS_REPLY_BYTES);
     }
-    send_frame(s, c);
+    send_back(q);
 }
 
-static enum failure do_news(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_news(struct request *q)
 {
+    struct nascar *s = q->s;
     uint32_t number = get_number(q, tag_NAME, 0);
     char code[5] = "new0";
     if (number > 9)
         return MISSING;
     if (number == 0) {
-        news_short(s, c, q);
+        news_short(q);
         return OK;
     }
     code[3] = (char)('0' + number);
     frame_begin(&s->frame, q->kind, code);
     put_chars(&s->frame, s->config.news[0] ? s->config.news : "No news.\n");
-    send_frame(s, c);
+    send_back(q);
     return OK;
 }
 
-static enum failure do_user(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_user(struct request *q)
 {
+    struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1], standing[LEADERBOARD_CHARS + 32];
     get_name(q, tag_PERS, name);
     if (!has_tag(q, tag_PERS))
@@ -5007,39 +5042,40 @@ static enum failure do_user(struct nascar *s, uint32_t c, const struct request *
     if (persona == NONE)
         return NO_USER;
     uint32_t player = persona_at(s, persona)->player;
-    reply_begin(s, q, OK);
+    struct outgoing *f = reply_begin(q, OK);
     /* 21 longs; what the console calls them is unknown: ours come first [own]. */
     write_figures(standing, sizeof standing, &persona_at(s, persona)->figures, true);
     append_text(standing, sizeof standing, ",0,0,0,0,0,0,0,0,0,0,0,0,0,0");
-    put_raw(&s->frame, tag_STAT, standing);
-    put_raw(&s->frame, tag_INFO, "0,0");
-    put_address(&s->frame, tag_ADDR, player == NONE ? 0 : address_for(s, c, player_at(s, player)));
-    put_number(&s->frame, tag_RANK, shown_rank(s, persona));
-    put_raw(&s->frame, tag_TITLE, "1");
-    put_text(&s->frame, tag_PERS, persona_at(s, persona)->name);
-    put_text(&s->frame, tag_ROOM, player == NONE ? "" : room_at(s, player_at(s, player)->room)->name);
-    send_frame(s, c);
+    put_raw(f, tag_STAT, standing);
+    put_raw(f, tag_INFO, "0,0");
+    put_address(f, tag_ADDR, player == NONE ? 0 : address_for(s, q->c, player_at(s, player)));
+    put_number(f, tag_RANK, shown_rank(s, persona));
+    put_raw(f, tag_TITLE, "1");
+    put_text(f, tag_PERS, persona_at(s, persona)->name);
+    put_text(f, tag_ROOM, player == NONE ? "" : room_at(s, player_at(s, player)->room)->name);
+    send_back(q);
     return OK;
 }
 
 /* A reply without N is dropped by the console, so a failure has it too. */
-static enum failure do_onln(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_onln(struct request *q)
 {
+    struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1], standing[LEADERBOARD_CHARS + 1] = "";
     if (!has_tag(q, tag_PERS))
         return MISSING;
     get_name(q, tag_PERS, name);
     uint32_t player = find_online(s, name), persona = player == NONE ? NONE : player_at(s, player)->persona;
     const char *shown = player == NONE ? name : player_name(s, player);
-    reply_begin(s, q, player == NONE ? NO_USER : OK);
+    struct outgoing *f = reply_begin(q, player == NONE ? NO_USER : OK);
     if (player != NONE)
         write_standing(s, persona, standing);
-    put_number(&s->frame, tag_R, player == NONE ? 0 : shown_rank(s, persona));
-    put_number(&s->frame, tag_P, standing[0] ? persona_at(s, persona)->figures.rating : 0);
-    put_raw(&s->frame, tag_S, standing);
-    put_text(&s->frame, tag_N, shown);
-    put_text(&s->frame, tag_PERS, shown);
-    send_frame(s, c);
+    put_number(f, tag_R, player == NONE ? 0 : shown_rank(s, persona));
+    put_number(f, tag_P, standing[0] ? persona_at(s, persona)->figures.rating : 0);
+    put_raw(f, tag_S, standing);
+    put_text(f, tag_N, shown);
+    put_text(f, tag_PERS, shown);
+    send_back(q);
     return OK;
 }
 
@@ -5058,69 +5094,69 @@ static void drop_laggards(struct nascar *s, uint32_t c)
 }
 
 /* On a failure IDENT must still be there, or the console drops to room 0. */
-static enum failure refuse_move(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
+static enum failure refuse_move(struct request *q, enum failure failure)
 {
-    reply_begin(s, q, failure);
-    put_number(&s->frame, tag_IDENT, room_at(s, conn_player(s, c)->room)->ident);
-    send_frame(s, c);
+    struct outgoing *f = reply_begin(q, failure);
+    put_number(f, tag_IDENT, room_at(q->s, q->p->room)->ident);
+    send_back(q);
     return OK;
 }
 
-static void put_room(struct nascar *s, const struct room *room)
+static void put_room(struct outgoing *f, const struct room *room)
 {
-    put_number(&s->frame, tag_IDENT, room->ident);
-    put_number(&s->frame, tag_COUNT, room->count);
-    put_raw(&s->frame, tag_FLAGS, room_flags(room));
-    put_text(&s->frame, tag_NAME, room->name);
+    put_number(f, tag_IDENT, room->ident);
+    put_number(f, tag_COUNT, room->count);
+    put_raw(f, tag_FLAGS, room_flags(room));
+    put_text(f, tag_NAME, room->name);
 }
 
 /* Moves a player, answers, and says who is there; the others, and the counts,
  * follow as their lists are brought up to date. */
-static void enter_room(struct nascar *s, uint32_t c, const struct request *q, uint32_t r)
+static void enter_room(struct request *q, uint32_t r)
 {
-    uint32_t player = conn_at(s, c)->player;
-    struct player *p = player_at(s, player);
+    struct nascar *s = q->s;
+    struct player *p = q->p;
     const struct room *room = room_at(s, r);
     uint32_t old_ident = room_at(s, p->room)->ident, old_count = room_at(s, p->room)->count - 1;
-    challenge_leave(s, player);
-    room_leave(s, player);
-    room_enter(s, player, r);
+    challenge_leave(s, q->player);
+    room_leave(s, q->player);
+    room_enter(s, q->player, r);
     p->peeked[0] = 0;
-    reply_begin(s, q, OK);
-    put_number(&s->frame, tag_LIDENT, old_ident);
-    put_number(&s->frame, tag_LCOUNT, old_count);
-    put_room(s, room);
-    send_frame(s, c);
-    send_who(s, player, room->name, room_flags(room));
-    uint32_t line = log_conn(s, NASCAR_LOG_INFO, "move", c);
+    struct outgoing *f = reply_begin(q, OK);
+    put_number(f, tag_LIDENT, old_ident);
+    put_number(f, tag_LCOUNT, old_count);
+    put_room(f, room);
+    send_back(q);
+    send_who(s, q->player, room->name, room_flags(room));
+    uint32_t line = log_conn(s, NASCAR_LOG_INFO, "move", q->c);
     log_text(s, "room", room->name);
     log_end(s, line);
 }
 
-static enum failure do_move(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_move(struct request *q)
 {
+    struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1], password[PASSWORD_CHARS + 1];
-    struct player *p = conn_player(s, c);
+    struct player *p = q->p;
     if (pool_full(&s->presences))
-        drop_laggards(s, c);
+        drop_laggards(s, q->c);
     uint32_t chars = get_text(q, tag_NAME, name, sizeof name);
     uint32_t r = chars == 0 ? HUB : chars > ANY_NAME_CHARS ? NONE : find_room(s, name);
-    race_leave(s, conn_at(s, c)->player);
+    race_leave(s, q->player);
     if (r == NONE)
-        return refuse_move(s, c, q, NO_ROOM);
+        return refuse_move(q, NO_ROOM);
     const struct room *room = room_at(s, r);
     if (r == p->room) {
-        reply_begin(s, q, OK);
-        put_room(s, room);
-        send_frame(s, c);
+        put_room(reply_begin(q, OK), room);
+        send_back(q);
         return OK;
     }
     (void)get_text(q, tag_PASS, password, sizeof password);
     if (room->password[0] && strcmp(password, room->password) != 0)
-        return refuse_move(s, c, q, WRONG_PASSWORD);
+        return refuse_move(q, WRONG_PASSWORD);
     if (r != HUB && (room->count >= room->limit || pool_full(&s->presences)))
-        return refuse_move(s, c, q, ROOM_FULL);
-    enter_room(s, c, q, r);
+        return refuse_move(q, ROOM_FULL);
+    enter_room(q, r);
     return OK;
 }
 
@@ -5133,79 +5169,79 @@ static bool is_room_kept(const struct nascar *s)
     return false;
 }
 
-static enum failure do_room(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_room(struct request *q)
 {
+    struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1], description[DESCRIPTION_CHARS + 1], password[PASSWORD_CHARS + 1];
-    uint32_t player = conn_at(s, c)->player;
-    struct player *p = player_at(s, player);
+    struct player *p = q->p;
     uint32_t chars = get_text(q, tag_NAME, name, sizeof name);
-    race_leave(s, player);
+    race_leave(s, q->player);
     if (chars == 0)
-        return refuse_move(s, c, q, MISSING);
+        return refuse_move(q, MISSING);
     if (chars > ANY_NAME_CHARS || !valid_room_name(name) ||
         get_text(q, tag_PASS, password, sizeof password) > PASSWORD_CHARS)
-        return refuse_move(s, c, q, BAD_NAME);
+        return refuse_move(q, BAD_NAME);
     if (!is_name_free(s, name))
-        return refuse_move(s, c, q, TAKEN);
+        return refuse_move(q, TAKEN);
     if (pool_full(&s->presences) || (pool_full(&s->rooms) && is_room_kept(s)))
-        drop_laggards(s, c);
+        drop_laggards(s, q->c);
     if (pool_full(&s->rooms) || pool_full(&s->presences))
-        return refuse_move(s, c, q, ROOM_FULL);
+        return refuse_move(q, ROOM_FULL);
     (void)get_text(q, tag_DESC, description, sizeof description);
     int32_t max = to_signed(get_number(q, tag_MAX, 50));
     uint32_t limit = max < 2 ? 2 : min_u32((uint32_t)max, 100);
     uint32_t r = room_create(s, name, description, password, limit, s->next_created_room++);
     room_at(s, r)->created = true;
     /* Its maker, too, is told of it before the reply that names it. */
-    while (outbox_free(conn_at(s, c)) >= REPLY_BYTES && send_room_row(s, p))
+    while (outbox_free(q->conn) >= REPLY_BYTES && send_room_row(s, p))
         continue;
-    enter_room(s, c, q, r);
+    enter_room(q, r);
     return OK;
 }
 
-static enum failure do_peek(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_peek(struct request *q)
 {
+    struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1];
-    struct player *p = conn_player(s, c);
+    struct player *p = q->p;
     if (!has_tag(q, tag_NAME))
         return MISSING;
     get_name(q, tag_NAME, name);
     p->peeked[0] = 0; /* whoever it was before: this one may not be there */
     uint32_t r = find_room(s, name);
     if (r != NONE) {
-        reply_begin(s, q, OK);
-        put_number(&s->frame, tag_COUNT, room_at(s, r)->count);
-        put_text(&s->frame, tag_NAME, room_at(s, r)->name);
-        send_frame(s, c);
+        struct outgoing *f = reply_begin(q, OK);
+        put_number(f, tag_COUNT, room_at(s, r)->count);
+        put_text(f, tag_NAME, room_at(s, r)->name);
+        send_back(q);
         return OK;
     }
     uint32_t player = find_online(s, name);
     if (player == NONE)
         return NO_USER;
     copy_text(p->peeked, sizeof p->peeked, player_name(s, player));
-    reply_begin(s, q, OK);
-    put_text(&s->frame, tag_NAME, player_name(s, player));
-    send_frame(s, c);
+    struct outgoing *f = reply_begin(q, OK);
+    put_text(f, tag_NAME, player_name(s, player));
+    send_back(q);
     return OK;
 }
 
 /* ---- Commands: chat and challenges (PROTOCOL 3.4, 5) --------------------- */
 
 /* The reply to `mesg` or `auxi`: TEXT comes back only in the latter's. */
-static void reply_text(struct nascar *s, uint32_t c, const struct request *q, const char *text)
+static void reply_text(struct request *q, const char *text)
 {
-    reply_begin(s, q, OK);
+    struct outgoing *f = reply_begin(q, OK);
     if (memcmp(q->kind, "auxi", 4) == 0)
-        put_text(&s->frame, tag_TEXT, text);
-    send_frame(s, c);
+        put_text(f, tag_TEXT, text);
+    send_back(q);
 }
 
 /* The console ignores the code of this reply and stays pending: DECL frees it. */
-static enum failure refuse_challenge(struct nascar *s, uint32_t c, const struct request *q, const char *target,
-                                     enum failure failure)
+static enum failure refuse_challenge(struct request *q, const char *target, enum failure failure)
 {
-    reply(s, c, q, failure);
-    send_challenge(s, conn_at(s, c)->player, target, "DECL");
+    reply(q, failure);
+    send_challenge(q->s, q->player, target, "DECL");
     return OK;
 }
 
@@ -5221,32 +5257,32 @@ static bool must_stall(const struct nascar *s, uint32_t player, uint32_t target)
 
 /* A word of a challenge to `name`, by `mesg ... ATTR=3` or by `auxi`: an
  * answer, or else a token. `size` is the text's length before any cut. */
-static enum failure challenge_message(struct nascar *s, uint32_t c, const struct request *q, const char *name,
-                                      const char *text, uint32_t size)
+static enum failure challenge_message(struct request *q, const char *name, const char *text, uint32_t size)
 {
-    uint32_t player = conn_at(s, c)->player, target = find_online(s, name);
-    if (target == player)
-        return refuse_challenge(s, c, q, name, NO_USER);
+    struct nascar *s = q->s;
+    uint32_t target = find_online(s, name);
+    if (target == q->player)
+        return refuse_challenge(q, name, NO_USER);
     if (is_answer(text)) {
-        enum failure failure = challenge_answer_check(s, player, target, text);
+        enum failure failure = challenge_answer_check(s, q->player, target, text);
         if (failure == OK && !valid_token(text, size))
             failure = BAD_TOKEN;
         if (failure == OK) {
-            reply_text(s, c, q, text);
-            challenge_answer(s, player, target, text);
+            reply_text(q, text);
+            challenge_answer(s, q->player, target, text);
         }
         return failure;
     }
-    if (must_stall(s, player, target))
+    if (must_stall(s, q->player, target))
         return STALL;
-    enum failure failure = valid_token(text, size) ? challenge_check(s, player, target) : BAD_TOKEN;
+    enum failure failure = valid_token(text, size) ? challenge_check(s, q->player, target) : BAD_TOKEN;
     if (failure)
-        return refuse_challenge(s, c, q, target == NONE ? name : player_name(s, target), failure);
-    reply_text(s, c, q, text);
-    if (ignores(s, player_at(s, target)->persona, player_at(s, player)->persona))
-        send_challenge(s, player, player_name(s, target), "BLOC");
+        return refuse_challenge(q, target == NONE ? name : player_name(s, target), failure);
+    reply_text(q, text);
+    if (ignores(s, player_at(s, target)->persona, q->p->persona))
+        send_challenge(s, q->player, player_name(s, target), "BLOC");
     else
-        challenge_offer(s, player, target, text);
+        challenge_offer(s, q->player, target, text);
     return OK;
 }
 
@@ -5263,15 +5299,15 @@ static void note_line(struct nascar *s, const char *from, const char *to, const 
 }
 
 /* Room chat, to everyone in the room, the sender too. */
-static enum failure say_in_room(struct nascar *s, uint32_t c, const struct request *q, const char *flags,
-                                const char *text)
+static enum failure say_in_room(struct request *q, const char *flags, const char *text)
 {
-    struct player *p = conn_player(s, c);
+    struct nascar *s = q->s;
+    struct player *p = q->p;
     const struct room *room = room_at(s, p->room);
     bool shunned = player_persona(s, p)->ignored_by > 0;
     if (room->crowded > 0)
         return STALL;
-    reply(s, c, q, OK);
+    reply(q, OK);
     note_line(s, player_persona(s, p)->name, "", room->name, text);
     write_message(s, flags, player_persona(s, p)->name, 0, room->ident, text);
     for (uint32_t i = room->members; i != NONE; i = player_at(s, i)->room_next)
@@ -5280,13 +5316,13 @@ static enum failure say_in_room(struct nascar *s, uint32_t c, const struct reque
     return OK;
 }
 
-static enum failure say_in_private(struct nascar *s, uint32_t c, const struct request *q, uint32_t target,
-                                   const char *flags, const char *text)
+static enum failure say_in_private(struct request *q, uint32_t target, const char *flags, const char *text)
 {
-    struct player *p = conn_player(s, c), *to = player_at(s, target);
+    struct nascar *s = q->s;
+    struct player *p = q->p, *to = player_at(s, target);
     if (conn_at(s, to->conn)->crowded)
         return STALL;
-    reply(s, c, q, OK);
+    reply(q, OK);
     note_line(s, player_persona(s, p)->name, player_persona(s, to)->name, "", text);
     if (ignores(s, to->persona, p->persona))
         return OK;
@@ -5295,7 +5331,7 @@ static enum failure say_in_private(struct nascar *s, uint32_t c, const struct re
     return OK;
 }
 
-static enum failure do_mesg(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_mesg(struct request *q)
 {
     char text[CHAT_CHARS + 1], name[ANY_NAME_CHARS + 1], letters[32];
     enum tag to = has_tag(q, tag_PRIV) ? tag_PRIV : tag_N;
@@ -5304,7 +5340,7 @@ static enum failure do_mesg(struct nascar *s, uint32_t c, const struct request *
     bool challenge = (flags & FLAG_3) != 0, private = get_text(q, to, name, sizeof name) > 0;
     get_name(q, to, name);
     if (private && challenge)
-        return challenge_message(s, c, q, name, text, size);
+        return challenge_message(q, name, text, size);
     if (size == 0)
         return MISSING;
     /* Nobody forges an announcement, a private line or an own record. */
@@ -5313,16 +5349,16 @@ static enum failure do_mesg(struct nascar *s, uint32_t c, const struct request *
         flags = 0;
     if (!private) {
         write_flags(letters, flags);
-        return say_in_room(s, c, q, letters, text);
+        return say_in_room(q, letters, text);
     }
-    uint32_t target = find_online(s, name);
-    if (target == NONE || target == conn_at(s, c)->player)
+    uint32_t target = find_online(q->s, name);
+    if (target == NONE || target == q->player)
         return NO_USER;
     letters[0] = 'P';
     char rest[32];
     write_flags(rest, flags);
     copy_text(letters + 1, sizeof letters - 1, rest);
-    return say_in_private(s, c, q, target, letters, text);
+    return say_in_private(q, target, letters, text);
 }
 
 /* The online persona B of a text that ends in _<A>_<B>, A being `name`; NONE
@@ -5344,49 +5380,50 @@ static uint32_t target_of_token(const struct nascar *s, const char *text, const 
     return NONE;
 }
 
-static enum failure do_auxi(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_auxi(struct request *q)
 {
+    struct nascar *s = q->s;
     char text[CHAT_CHARS + 1];
-    uint32_t player = conn_at(s, c)->player, target = NONE;
-    struct player *p = player_at(s, player);
+    uint32_t target = NONE;
+    struct player *p = q->p;
     if (!has_tag(q, tag_TEXT))
         return MISSING;
     uint32_t size = get_text(q, tag_TEXT, text, sizeof text);
     if (size > 0 && p->peeked[0])
         target = find_online(s, p->peeked);
     if (size > 0 && target == NONE)
-        target = target_of_token(s, text, player_name(s, player));
-    if (target != NONE && target != player) {
-        enum failure failure = challenge_message(s, c, q, player_name(s, target), text, size);
+        target = target_of_token(s, text, player_name(s, q->player));
+    if (target != NONE && target != q->player) {
+        enum failure failure = challenge_message(q, player_name(s, target), text, size);
         if (p->pair != NONE && pair_at(s, p->pair)->player[1] == target)
             p->peeked[0] = 0; /* it has challenged: the next one is the player's own X again */
         return failure;
     }
     copy_text(p->text, sizeof p->text, text);
-    reply_text(s, c, q, p->text);
-    user_changed(s, player);
+    reply_text(q, p->text);
+    user_changed(s, q->player);
     return OK;
 }
 
 /* `chal PERS=*`: I can be challenged, or I am back. Else: ready to race. */
-static enum failure do_chal(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_chal(struct request *q)
 {
+    struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1];
-    uint32_t player = conn_at(s, c)->player;
-    struct player *p = player_at(s, player);
+    struct player *p = q->p;
     if (!has_tag(q, tag_PERS))
         return MISSING;
     get_name(q, tag_PERS, name);
     if (strcmp(name, "*") == 0) {
-        reply_begin(s, q, OK);
-        put_raw(&s->frame, tag_MODE, "chal");
-        send_frame(s, c);
-        race_leave(s, player);
+        struct outgoing *f = reply_begin(q, OK);
+        put_raw(f, tag_MODE, "chal");
+        send_back(q);
+        race_leave(s, q->player);
         if (player_busy(s, p))
-            challenge_leave(s, player);
+            challenge_leave(s, q->player);
         return OK;
     }
-    if (conn_at(s, c)->state != CONN_PERSONA)
+    if (q->conn->state != CONN_PERSONA)
         return NO_SESSION;
     uint32_t other = find_online(s, name);
     if (other == NONE)
@@ -5397,9 +5434,9 @@ static enum failure do_chal(struct nascar *s, uint32_t c, const struct request *
     struct pair *pair = pair_at(s, p->pair);
     pair->ready[p->side] = true;
     pair->hosts[p->side] = get_number(q, tag_HOST, 0) == 1;
-    reply_begin(s, q, OK);
-    put_raw(&s->frame, tag_MODE, "play");
-    send_frame(s, c);
+    struct outgoing *f = reply_begin(q, OK);
+    put_raw(f, tag_MODE, "play");
+    send_back(q);
     if (pair->state == PAIR_ACCEPTED && !pair->starting && pair->ready[0] && pair->ready[1])
         race_prepare(s, p->pair); /* else it has begun without */
     return OK;
@@ -5520,12 +5557,13 @@ static void put_figures(struct outgoing *f, enum tag tag, const struct figures *
 /* Whoever has the ticket of a race that it was in says how it ended. The first
  * report counts, the other one is compared. Figures are kept as they have come
  * to be, so a persona's next result waits until its last one is kept. */
-static enum failure do_rank(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_rank(struct request *q)
 {
+    struct nascar *s = q->s;
     char ticket[64];
     uint8_t bytes[16];
     struct result result;
-    uint32_t player = conn_at(s, c)->player, persona = player_at(s, player)->persona;
+    uint32_t persona = q->p->persona;
     uint32_t chars = get_text(q, tag_AUTH, ticket, sizeof ticket);
     if (chars == 0)
         return MISSING;
@@ -5568,37 +5606,38 @@ static enum failure do_rank(struct nascar *s, uint32_t c, const struct request *
                              first               ? "result"
                              : sum == race->told ? "result_confirmed"
                                                  : "result_differs",
-                             c);
+                             q->c);
     log_text(s, "host", racer[0] ? racer[0]->name : "");
     log_text(s, "guest", racer[1] ? racer[1]->name : "");
     log_number(s, "host_finish", result.finish[0]);
     log_number(s, "guest_finish", result.finish[1]);
     log_end(s, line);
-    send_record(s, c);
+    send_record(s, q->c);
     return OK;
 }
 
-static enum failure applied_rank(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
+static enum failure applied_rank(struct request *q, enum failure failure)
 {
+    struct nascar *s = q->s;
     char ticket[64];
     uint8_t bytes[16];
-    uint32_t player = conn_at(s, c)->player;
-    const struct player *p = player_at(s, player);
+    const struct player *p = q->p;
     if (failure)
         return failure;
-    reply(s, c, q, OK);
+    reply(q, OK);
     /* Back from that race, or from one before the present one? */
     (void)get_text(q, tag_AUTH, ticket, sizeof ticket);
     (void)read_ticket(ticket, bytes, sizeof bytes); /* do_rank has read it */
     if (p->pair != NONE && memcmp(bytes, pair_at(s, p->pair)->ticket, sizeof bytes) == 0)
-        race_leave(s, player);
+        race_leave(s, q->player);
     return OK;
 }
 
 /* The leaderboard: the reply, then its rows as the outbox drains. */
-static enum failure do_snap(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_snap(struct request *q)
 {
-    struct player *p = conn_player(s, c);
+    struct nascar *s = q->s;
+    struct player *p = q->p;
     char name[ANY_NAME_CHARS + 1];
     uint32_t index = get_number(q, tag_INDEX, get_number(q, tag_START, 0)), range = get_number(q, tag_RANGE, 10);
     if (p->rows_left > 0)
@@ -5613,14 +5652,14 @@ static enum failure do_snap(struct nascar *s, uint32_t c, const struct request *
     uint32_t rest = start < all ? all - start : 0;
     p->rows_next = start + 1;
     p->rows_left = min_u32(rest, min_u32(to_signed(range) < 0 ? 0 : range, ROWS_ASKED));
-    reply_begin(s, q, OK);
-    put_number(&s->frame, tag_CHAN, to_signed(get_number(q, tag_CHAN, 0)));
-    put_number(&s->frame, tag_INDEX, to_signed(index));
-    put_number(&s->frame, tag_RANGE, to_signed(range));
-    put_number(&s->frame, tag_START, to_signed(start));
-    put_number(&s->frame, tag_SEQN, p->rows_left);
-    send_frame(s, c);
-    mark_behind(s, conn_at(s, c)->player);
+    struct outgoing *f = reply_begin(q, OK);
+    put_number(f, tag_CHAN, to_signed(get_number(q, tag_CHAN, 0)));
+    put_number(f, tag_INDEX, to_signed(index));
+    put_number(f, tag_RANGE, to_signed(range));
+    put_number(f, tag_START, to_signed(start));
+    put_number(f, tag_SEQN, p->rows_left);
+    send_back(q);
+    mark_behind(s, q->player);
     return OK;
 }
 
@@ -5654,10 +5693,11 @@ static void send_report_record(struct nascar *s, uint32_t i)
 }
 
 /* An abuse report, with what the server saw of the two, for the operator. */
-static enum failure do_rept(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_rept(struct request *q)
 {
+    struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1];
-    const struct player *p = conn_player(s, c);
+    const struct player *p = q->p;
     uint32_t own = 0;
     struct report report;
     if (!has_tag(q, tag_PERS))
@@ -5679,9 +5719,9 @@ static enum failure do_rept(struct nascar *s, uint32_t c, const struct request *
     report.lines = NONE;
     report.draft = true;
     report.chat_end = s->chat_count;
-    report.conn = c;
-    conn_wait(s, c, WAIT_RECORD);
-    report.conn_ticket = conn_at(s, c)->ticket;
+    report.conn = q->c;
+    conn_wait(s, q->c, WAIT_RECORD);
+    report.conn_ticket = q->conn->ticket;
     uint32_t i = pool_take(s, &s->reports);
     report.link = LIVE;
     *report_at(s, i) = report;
@@ -5744,12 +5784,13 @@ static bool report_lines(struct nascar *s, uint32_t i)
     return lines > 0;
 }
 
-static enum failure applied_rept(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
+static enum failure applied_rept(struct request *q, enum failure failure)
 {
+    struct nascar *s = q->s;
     if (failure)
         return failure;
-    log_end(s, log_conn(s, NASCAR_LOG_WARN, "report", c));
-    reply(s, c, q, OK);
+    log_end(s, log_conn(s, NASCAR_LOG_WARN, "report", q->c));
+    reply(q, OK);
     return OK;
 }
 
@@ -5765,15 +5806,15 @@ static void get_user(const struct request *q, char out[ANY_NAME_CHARS + 1])
 }
 
 /* A buddy connection shows the ticket that `pers` gave, with or without its $. */
-static enum failure do_buddy_auth(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_buddy_auth(struct request *q)
 {
-    struct conn *conn = conn_at(s, c);
+    struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1], text[32];
     uint8_t ticket[8], hash[16];
-    if (conn->state == CONN_NEW) {
-        conn->state = CONN_BUDDY_NEW;
-        timer_start(s, conn_timer(c, T_PHASE), Q_BUDDY_LOGIN);
-        timer_start(s, conn_timer(c, T_IDLE), Q_IDLE);
+    if (q->conn->state == CONN_NEW) {
+        q->conn->state = CONN_BUDDY_NEW;
+        timer_start(s, conn_timer(q->c, T_PHASE), Q_BUDDY_LOGIN);
+        timer_start(s, conn_timer(q->c, T_IDLE), Q_IDLE);
     }
     get_user(q, name);
     (void)get_text(q, tag_LKEY, text, sizeof text);
@@ -5784,25 +5825,26 @@ static enum failure do_buddy_auth(struct nascar *s, uint32_t c, const struct req
     hash_ticket(ticket, hash);
     if (!equal_secret(persona->ticket_hash, hash, sizeof hash) || persona->ticket_until_s <= s->wall_s)
         return BAD_TICKET;
-    conn->state = CONN_BUDDY;
-    buddy_add(s, c, number);
-    timer_stop(s, conn_timer(c, T_PHASE));
-    ping_start(s, c);
-    reply_begin(s, q, OK);
-    put_text(&s->frame, tag_NAME, persona->name);
-    send_frame(s, c);
+    q->conn->state = CONN_BUDDY;
+    buddy_add(s, q->c, number);
+    timer_stop(s, conn_timer(q->c, T_PHASE));
+    ping_start(s, q->c);
+    struct outgoing *f = reply_begin(q, OK);
+    put_text(f, tag_NAME, persona->name);
+    send_back(q);
     return OK;
 }
 
-static struct buddy *conn_buddy(const struct nascar *s, uint32_t c)
+static struct buddy *asking_buddy(const struct request *q)
 {
-    return buddy_at(s, conn_at(s, c)->buddy);
+    return buddy_at(q->s, q->conn->buddy);
 }
 
 /* What the console says of its player; its friends are told. */
-static enum failure do_presence(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_presence(struct request *q)
 {
-    struct buddy *b = conn_buddy(s, c);
+    struct nascar *s = q->s;
+    struct buddy *b = asking_buddy(q);
     char show[8];
     (void)get_text(q, tag_SHOW, show, sizeof show);
     int word = word_index("DISC CHAT AWAY XA DND PASS", show[0] ? show : "CHAT");
@@ -5812,48 +5854,50 @@ static enum failure do_presence(struct nascar *s, uint32_t c, const struct reque
     (void)get_text(q, tag_PROD, b->product, sizeof b->product);
     (void)get_text(q, tag_STAT, b->status, sizeof b->status);
     presence_changed(s, b->persona);
-    reply(s, c, q, OK);
+    reply(q, OK);
     return OK;
 }
 
 /* The persona that USER names, or NONE. */
-static uint32_t get_persona(const struct nascar *s, const struct request *q)
+static uint32_t get_persona(const struct request *q)
 {
     char name[ANY_NAME_CHARS + 1];
     get_user(q, name);
-    return find_persona(s, name);
+    return find_persona(q->s, name);
 }
 
-static enum failure do_watch(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_watch(struct request *q)
 {
-    uint32_t persona = get_persona(s, q), buddy = conn_at(s, c)->buddy;
+    struct nascar *s = q->s;
+    uint32_t persona = get_persona(q), buddy = q->conn->buddy;
     if (persona == NONE)
         return NO_USER;
     uint32_t i = find_watch(s, buddy, persona);
     if (buddy_at(s, buddy)->asked == WATCHES_ASKED && (i == NONE || !(watch_at(s, i)->why & WATCH_ASKED)))
         return ROSTER_FULL;
     watch_due(s, watch_add(s, buddy, persona, WATCH_ASKED));
-    reply(s, c, q, OK);
+    reply(q, OK);
     return OK;
 }
 
-static enum failure do_unwatch(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_unwatch(struct request *q)
 {
-    uint32_t persona = get_persona(s, q);
+    uint32_t persona = get_persona(q);
     if (persona != NONE)
-        watch_drop(s, conn_at(s, c)->buddy, persona, WATCH_ASKED);
-    reply(s, c, q, OK);
+        watch_drop(q->s, q->conn->buddy, persona, WATCH_ASKED);
+    reply(q, OK);
     return OK;
 }
 
 /* The answer is the push itself. */
-static enum failure do_ask_presence(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_ask_presence(struct request *q)
 {
-    uint32_t persona = get_persona(s, q);
+    struct nascar *s = q->s;
+    uint32_t persona = get_persona(q);
     if (persona == NONE)
         return NO_USER;
     write_presence(s, &s->frame, persona);
-    send_frame(s, c);
+    send_back(q);
     return OK;
 }
 
@@ -5866,40 +5910,41 @@ static uint32_t get_list(const struct request *q)
 }
 
 /* SIZE says how many ROST follow; 0 is what ends an empty roster. */
-static enum failure do_roster(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_roster(struct request *q)
 {
-    struct buddy *b = conn_buddy(s, c);
+    struct nascar *s = q->s;
+    struct buddy *b = asking_buddy(q);
     uint32_t owner = b->persona, list = get_list(q), id = get_number(q, tag_ID, 0), rows = 0;
     if (!list)
         return MISSING;
     for (uint32_t i = persona_at(s, owner)->edges; i != NONE; i = edge_at(s, i)->next)
         rows += (edge_at(s, i)->other_and_lists & list) != 0;
-    reply_begin(s, q, OK);
-    put_number(&s->frame, tag_ID, id);
-    put_number(&s->frame, tag_SIZE, rows);
-    send_frame(s, c);
+    struct outgoing *f = reply_begin(q, OK);
+    put_number(f, tag_ID, id);
+    put_number(f, tag_SIZE, rows);
+    send_back(q);
     for (uint32_t i = persona_at(s, owner)->edges; i != NONE; i = edge_at(s, i)->next) {
         if (!(edge_at(s, i)->other_and_lists & list))
             continue;
         frame_begin(&s->frame, "ROST", "");
-        put_number(&s->frame, tag_ID, id);
-        put_text(&s->frame, tag_USER, persona_at(s, edge_at(s, i)->other_and_lists >> 2)->name);
-        put_text(&s->frame, tag_GROUP, "");
-        send_frame(s, c);
+        put_number(f, tag_ID, id);
+        put_text(f, tag_USER, persona_at(s, edge_at(s, i)->other_and_lists >> 2)->name);
+        put_text(f, tag_GROUP, "");
+        send_back(q);
     }
     for (uint32_t i = b->watches; list == LIST_BUDDY && i != NONE; i = watch_at(s, i)->next_own)
         if ((watch_at(s, i)->why & WATCH_ROSTER) && presence_of(s, watch_at(s, i)->persona) != SHOW_DISC)
             watch_at(s, i)->due = true;
     b->delivers = true;
-    buddy_behind(s, conn_at(s, c)->buddy);
+    buddy_behind(s, q->conn->buddy);
     return OK;
 }
 
-static enum failure answer_roster(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
+static enum failure answer_roster(struct request *q, enum failure failure)
 {
-    reply_begin(s, q, failure);
-    put_number(&s->frame, tag_ID, get_number(q, tag_ID, 0));
-    send_frame(s, c);
+    struct outgoing *f = reply_begin(q, failure);
+    put_number(f, tag_ID, get_number(q, tag_ID, 0));
+    send_back(q);
     return OK;
 }
 
@@ -5915,47 +5960,49 @@ static void write_roster_record(struct outgoing *f, const char *owner, const cha
 }
 
 /* RADD and RDEL: what the lists of one persona will say about another. */
-static enum failure change_roster(struct nascar *s, uint32_t c, const struct request *q, bool add)
+static enum failure change_roster(struct request *q, bool add)
 {
-    uint32_t owner = conn_buddy(s, c)->persona, list = get_list(q), other = get_persona(s, q);
+    struct nascar *s = q->s;
+    uint32_t owner = asking_buddy(q)->persona, list = get_list(q), other = get_persona(q);
     if (!list)
-        return answer_roster(s, c, q, MISSING);
+        return answer_roster(q, MISSING);
     if (!add && other == NONE) /* deleted meanwhile: gone from the roster, too */
-        return answer_roster(s, c, q, OK);
+        return answer_roster(q, OK);
     if (other == NONE || other == owner)
-        return answer_roster(s, c, q, NO_USER);
+        return answer_roster(q, NO_USER);
     uint32_t edge = find_edge(s, owner, other);
     if (add && edge == NONE && (persona_at(s, owner)->edge_count == ROSTER_PER_PERSONA || pool_full(&s->edges)))
-        return answer_roster(s, c, q, ROSTER_FULL);
+        return answer_roster(q, ROSTER_FULL);
     uint32_t lists = edge == NONE ? 0 : edge_at(s, edge)->other_and_lists & 3;
     lists = add ? lists | list : lists & ~list;
     write_roster_record(&s->frame, persona_at(s, owner)->name, persona_at(s, other)->name, lists);
-    send_record(s, c);
+    send_record(s, q->c);
     return OK;
 }
 
-static enum failure do_roster_add(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_roster_add(struct request *q)
 {
-    return change_roster(s, c, q, true);
+    return change_roster(q, true);
 }
 
-static enum failure do_roster_delete(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_roster_delete(struct request *q)
 {
-    return change_roster(s, c, q, false);
+    return change_roster(q, false);
 }
 
-static enum failure applied_roster(struct nascar *s, uint32_t c, const struct request *q, enum failure failure)
+static enum failure applied_roster(struct request *q, enum failure failure)
 {
+    struct nascar *s = q->s;
     if (failure)
-        return answer_roster(s, c, q, failure);
-    uint32_t other = get_persona(s, q);
+        return answer_roster(q, failure);
+    uint32_t other = get_persona(q);
     bool added = other != NONE && memcmp(q->kind, "RADD", 4) == 0;
-    reply_begin(s, q, OK);
-    put_number(&s->frame, tag_ID, get_number(q, tag_ID, 0));
+    struct outgoing *f = reply_begin(q, OK);
+    put_number(f, tag_ID, get_number(q, tag_ID, 0));
     if (added)
-        put_text(&s->frame, tag_FUSR, persona_at(s, other)->name);
-    send_frame(s, c);
-    uint32_t i = added ? find_watch(s, conn_at(s, c)->buddy, other) : NONE;
+        put_text(f, tag_FUSR, persona_at(s, other)->name);
+    send_back(q);
+    uint32_t i = added ? find_watch(s, q->conn->buddy, other) : NONE;
     if (i != NONE && get_list(q) == LIST_BUDDY)
         watch_due(s, i);
     return OK;
@@ -6071,9 +6118,10 @@ static void drop_expired(struct nascar *s, uint32_t persona)
 }
 
 /* To whoever is there at once; else it is kept for SECS. */
-static enum failure do_send(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_send(struct request *q)
 {
-    uint32_t from = conn_buddy(s, c)->persona, to = get_persona(s, q);
+    struct nascar *s = q->s;
+    uint32_t from = asking_buddy(q)->persona, to = get_persona(q);
     struct message m;
     memset(&m, 0, sizeof m);
     (void)get_text(q, tag_TYPE, m.type, sizeof m.type);
@@ -6082,7 +6130,7 @@ static enum failure do_send(struct nascar *s, uint32_t c, const struct request *
     if (to == NONE || to == from)
         return NO_USER;
     if (ignores(s, to, from)) {
-        reply(s, c, q, OK);
+        reply(q, OK);
         return OK;
     }
     copy_text(m.from, sizeof m.from, persona_at(s, from)->name);
@@ -6090,7 +6138,7 @@ static enum failure do_send(struct nascar *s, uint32_t c, const struct request *
     m.sent_s = s->wall_s;
     uint32_t buddy = persona_at(s, to)->buddy;
     if (buddy != NONE && outbox_free(conn_at(s, buddy_at(s, buddy)->conn)) >= REPLY_BYTES + CHAT_BYTES) {
-        reply(s, c, q, OK);
+        reply(q, OK);
         write_recv(&s->frame, m.from, m.type, m.sent_s, m.body);
         send_frame(s, buddy_at(s, buddy)->conn);
         return OK;
@@ -6106,13 +6154,14 @@ static enum failure do_send(struct nascar *s, uint32_t c, const struct request *
     m.id = ++s->next_message;
     m.until_s = m.sent_s + (seconds < MESSAGE_MAX_S ? seconds : MESSAGE_MAX_S);
     write_message_record(&s->frame, &m, persona_at(s, to)->name);
-    send_record(s, c);
+    send_record(s, q->c);
     return OK;
 }
 
 /* Personas whose names begin with some letters. */
-static enum failure do_search(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_search(struct request *q)
 {
+    struct nascar *s = q->s;
     char prefix[ANY_NAME_CHARS + 1];
     uint32_t found[SEARCH_ROWS], count = 0;
     get_user(q, prefix);
@@ -6128,21 +6177,21 @@ static enum failure do_search(struct nascar *s, uint32_t c, const struct request
         if (same_name(name, prefix))
             found[count++] = i;
     }
-    reply_begin(s, q, OK);
-    put_number(&s->frame, tag_SIZE, count);
-    send_frame(s, c);
+    struct outgoing *f = reply_begin(q, OK);
+    put_number(f, tag_SIZE, count);
+    send_back(q);
     for (uint32_t k = 0; k < count; k++) {
         frame_begin(&s->frame, "USER", "");
-        put_text(&s->frame, tag_USER, persona_at(s, found[k])->name);
-        send_frame(s, c);
+        put_text(f, tag_USER, persona_at(s, found[k])->name);
+        send_back(q);
     }
     return OK;
 }
 
-static enum failure do_goodbye(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_goodbye(struct request *q)
 {
-    reply(s, c, q, OK);
-    conn_doom(s, c, "goodbye");
+    reply(q, OK);
+    conn_doom(q->s, q->c, "goodbye");
     return OK;
 }
 
@@ -6165,26 +6214,26 @@ static void send_figure(struct nascar *s, uint32_t c, const char *name, uint32_t
     send_frame(s, c);
 }
 
-static enum failure do_control_stats(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_control_stats(struct request *q)
 {
-    send_figure(s, c, "players", s->players.live);
-    send_figure(s, c, "connections", s->conn_count);
-    send_figure(s, c, "rooms", s->rooms.live);
-    send_figure(s, c, "challenges_and_races", s->pairs.live);
-    send_figure(s, c, "accounts", s->accounts.live);
-    send_figure(s, c, "personas", s->personas.live);
-    send_figure(s, c, "roster_entries", s->edges.live);
-    reply(s, c, q, OK);
+    struct nascar *s = q->s;
+    send_figure(s, q->c, "players", s->players.live);
+    send_figure(s, q->c, "connections", s->conn_count);
+    send_figure(s, q->c, "rooms", s->rooms.live);
+    send_figure(s, q->c, "challenges_and_races", s->pairs.live);
+    send_figure(s, q->c, "accounts", s->accounts.live);
+    send_figure(s, q->c, "personas", s->personas.live);
+    send_figure(s, q->c, "roster_entries", s->edges.live);
+    reply(q, OK);
     return OK;
 }
 
 /* Who is on: a line for each player, as many at a time as the outbox takes. */
-static enum failure do_control_who(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_control_who(struct request *q)
 {
-    (void)q;
-    conn_at(s, c)->listed = 0;
-    conn_at(s, c)->behind = true;
-    mark_ready(s, c);
+    q->conn->listed = 0;
+    q->conn->behind = true;
+    mark_ready(q->s, q->c);
     return OK;
 }
 
@@ -6215,51 +6264,51 @@ static void pump_control(struct nascar *s, uint32_t c)
     send_frame(s, c);
 }
 
-static enum failure refuse_control(struct nascar *s, uint32_t c, const struct request *q, enum failure failure,
-                                   const char *why)
+static enum failure refuse_control(struct request *q, enum failure failure, const char *why)
 {
-    reply_begin(s, q, failure);
-    put_text(&s->frame, tag_TEXT, why);
-    send_frame(s, c);
+    struct outgoing *f = reply_begin(q, failure);
+    put_text(f, tag_TEXT, why);
+    send_back(q);
     return OK;
 }
 
 /* A new password for an account, or an account with its first persona. */
-static enum failure do_control_password(struct nascar *s, uint32_t c, const struct request *q)
+static enum failure do_control_password(struct request *q)
 {
+    struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1], password[PASSWORD_CHARS + 1];
     get_name(q, tag_NAME, name);
     if (!valid_name(name, ACCOUNT_CHARS))
-        return refuse_control(s, c, q, BAD_NAME, "expected a name of 2 to 16 letters, digits and _-{}[]");
+        return refuse_control(q, BAD_NAME, "expected a name of 2 to 16 letters, digits and _-{}[]");
     if (find_room(s, name) != NONE)
-        return refuse_control(s, c, q, TAKEN, "there is a room of that name");
+        return refuse_control(q, TAKEN, "there is a room of that name");
     if (get_text(q, tag_PASS, password, sizeof password) > PASSWORD_CHARS || !valid_password(password))
-        return refuse_control(s, c, q, BAD_NAME, "expected a password of 4 to 16 characters");
-    send_hash_job(s, c, "", "", password);
+        return refuse_control(q, BAD_NAME, "expected a password of 4 to 16 characters");
+    send_hash_job(s, q->c, "", "", password);
     wipe(password, sizeof password);
     return OK;
 }
 
-static enum failure verdict_control_password(struct nascar *s, uint32_t c, const struct request *q, bool accepted,
-                                             const char *hash)
+static enum failure verdict_control_password(struct request *q, bool accepted, const char *hash)
 {
+    struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1];
     get_name(q, tag_NAME, name);
     uint32_t account = find_account(s, name);
     if (!accepted || !hash[0])
-        return refuse_control(s, c, q, NOT_KEPT, "the password could not be hashed");
+        return refuse_control(q, NOT_KEPT, "the password could not be hashed");
     if (account == NONE)
-        return create_account(s, c, q, name, hash, true);
+        return create_account(q, name, hash, true);
     write_edit(&s->frame, account_at(s, account), q, hash);
-    send_record(s, c);
+    send_record(s, q->c);
     return OK;
 }
 
-static enum failure applied_control_password(struct nascar *s, uint32_t c, const struct request *q,
-                                             enum failure failure)
+static enum failure applied_control_password(struct request *q, enum failure failure)
 {
+    struct nascar *s = q->s;
     if (failure)
-        return refuse_control(s, c, q, failure,
+        return refuse_control(q, failure,
                               failure == SERVER_FULL ? "there are as many accounts as max-accounts allows"
                                                      : "it could not be kept on disk");
     char name[ANY_NAME_CHARS + 1];
@@ -6267,7 +6316,7 @@ static enum failure applied_control_password(struct nascar *s, uint32_t c, const
     uint32_t line = log_begin(s, NASCAR_LOG_INFO, "password_set");
     log_text(s, "name", name);
     log_end(s, line);
-    reply(s, c, q, OK);
+    reply(q, OK);
     return OK;
 }
 
@@ -6288,9 +6337,9 @@ struct command {
     char kind[5];
     uint32_t states;
     uint32_t cost; /* tokens of the connection's bucket */
-    enum failure (*start)(struct nascar *, uint32_t, const struct request *);
-    enum failure (*verdict)(struct nascar *, uint32_t, const struct request *, bool, const char *);
-    enum failure (*applied)(struct nascar *, uint32_t, const struct request *, enum failure);
+    enum failure (*start)(struct request *);
+    enum failure (*verdict)(struct request *, bool, const char *);
+    enum failure (*applied)(struct request *, enum failure);
 };
 
 /* clang-format off */
@@ -6372,17 +6421,16 @@ static void refill_bucket(const struct nascar *s, struct conn *conn)
         conn->tokens_milli = full;
 }
 
-static void refuse_unknown(struct nascar *s, uint32_t c, const struct request *q)
+static void refuse_unknown(struct request *q)
 {
-    struct conn *conn = conn_at(s, c);
-    if (conn->unknown_kinds == 0) { /* once: a flood of them is none in the log */
-        uint32_t line = log_conn(s, NASCAR_LOG_WARN, "unknown_kind", c);
-        log_text(s, "kind", q->kind);
-        log_end(s, line);
+    if (q->conn->unknown_kinds == 0) { /* once: a flood of them is none in the log */
+        uint32_t line = log_conn(q->s, NASCAR_LOG_WARN, "unknown_kind", q->c);
+        log_text(q->s, "kind", q->kind);
+        log_end(q->s, line);
     }
-    reply(s, c, q, MISSING);
-    if (++conn->unknown_kinds >= UNKNOWN_KINDS)
-        conn_doom(s, c, "unknown kinds");
+    reply(q, MISSING);
+    if (++q->conn->unknown_kinds >= UNKNOWN_KINDS)
+        conn_doom(q->s, q->c, "unknown kinds");
 }
 
 /* The first whole frame decides which service the connection wants; what is
@@ -6394,36 +6442,36 @@ static void become_lobby(struct nascar *s, uint32_t c)
     timer_start(s, conn_timer(c, T_IDLE), Q_IDLE);
 }
 
-/* Handles the frame at the start of the inbox. Returns false if it has to wait. */
-static bool dispatch(struct nascar *s, uint32_t c, const struct request *q)
+/* Handles one request. Returns false if it has to wait. */
+static bool dispatch(struct request *q)
 {
     const struct command *command = q->command;
-    struct conn *conn = conn_at(s, c);
     enum failure failure;
     bool other_service = command && (command->states & FIRST) && !(command->states & IN(CONN_LOBBY));
-    if (conn->state == CONN_NEW && !other_service)
-        become_lobby(s, c);
+    if (q->conn->state == CONN_NEW && !other_service)
+        become_lobby(q->s, q->c);
     if (!command) {
-        refuse_unknown(s, c, q);
+        refuse_unknown(q);
         return true;
     }
-    failure = (command->states & IN(conn->state)) ? command->start(s, c, q) : NO_SESSION;
+    failure = (command->states & IN(q->conn->state)) ? command->start(q) : NO_SESSION;
     if (failure == STALL)
         return false;
     if (failure)
-        reply(s, c, q, failure);
+        reply(q, failure);
     return true;
 }
 
-/* The request in the inbox; its bytes stay where they are until consume(). */
-static struct request inbox_request(const struct nascar *s, uint32_t c, struct frame *frame, char kind[5])
+/* The request that stands first in the inbox, of which `frame` is the frame. */
+static struct request inbox_request(struct nascar *s, uint32_t c, const struct frame *frame)
 {
-    const struct inbox *box = inbox_at(s, conn_at(s, c)->inbox);
-    (void)read_frame(box->bytes, conn_at(s, c)->in_size, frame);
-    memcpy(kind, frame->kind, 4);
-    kind[4] = 0;
-    struct request q = {find_command(frame->kind), kind, box->bytes + HEADER_BYTES,
-                        payload_size(box->bytes + HEADER_BYTES, frame->size - HEADER_BYTES)};
+    struct conn *conn = conn_at(s, c);
+    const struct inbox *box = inbox_at(s, conn->inbox);
+    struct request q = {.s = s, .c = c, .conn = conn, .command = find_command(frame->kind)};
+    memcpy(q.kind, frame->kind, 4);
+    q.payload = box->bytes + HEADER_BYTES;
+    q.size = payload_size(q.payload, frame->size - HEADER_BYTES);
+    request_player(&q);
     return q;
 }
 
@@ -6458,7 +6506,6 @@ static void conn_run(struct nascar *s, uint32_t c)
     struct conn *conn = conn_at(s, c);
     while (!conn->closing && conn->wait == WAIT_NONE && conn->inbox != NONE) {
         struct frame frame;
-        char kind[5];
         const struct inbox *box = inbox_at(s, conn->inbox);
         /* What came before this request is told before its answer; but of two
          * RGETs in one segment both are answered before what they bring. */
@@ -6476,7 +6523,7 @@ static void conn_run(struct nascar *s, uint32_t c)
             mark_stalled(s, c);
             return;
         }
-        struct request q = inbox_request(s, c, &frame, kind);
+        struct request q = inbox_request(s, c, &frame);
         uint64_t price = price_milli(s, q.command ? q.command->cost : UNKNOWN_COST);
         refill_bucket(s, conn);
         if (conn->tokens_milli < price) {
@@ -6485,7 +6532,7 @@ static void conn_run(struct nascar *s, uint32_t c)
         }
         if (conn->state == CONN_NEW)
             timer_stop(s, conn_timer(c, T_PHASE));
-        bool done = dispatch(s, c, &q);
+        bool done = dispatch(&q);
         settle(s);
         if (!done) {
             mark_stalled(s, c);
@@ -6511,8 +6558,7 @@ static void retry_stalled(struct nascar *s)
     } while (c != last);
 }
 
-/* The answer to what a connection waits for: its command goes on, and then
- * the frames behind it. */
+/* Is this event what the connection waits for? */
 static bool is_awaited(const struct nascar *s, const struct nascar_event *e, enum wait wait)
 {
     if (e->conn >= s->conns.capacity)
@@ -6521,15 +6567,24 @@ static bool is_awaited(const struct nascar *s, const struct nascar_event *e, enu
     return conn->state != CONN_FREE && !conn->closing && conn->wait == wait && conn->ticket == e->ticket;
 }
 
-static void resume(struct nascar *s, uint32_t c, const struct request *q, const struct frame *frame,
-                   enum failure failure)
+/* The request that a connection waited with, which stands in its inbox still. */
+static struct request resume_begin(struct nascar *s, uint32_t c, struct frame *frame)
+{
+    const struct conn *conn = conn_at(s, c);
+    conn_wait_over(s, c);
+    (void)read_frame(inbox_at(s, conn->inbox)->bytes, conn->in_size, frame);
+    return inbox_request(s, c, frame);
+}
+
+/* Its command has gone on, and may wait again; else the frames behind it follow. */
+static void resume_end(struct request *q, const struct frame *frame, enum failure failure)
 {
     if (failure)
-        reply(s, c, q, failure);
-    settle(s);
-    if (conn_at(s, c)->wait == WAIT_NONE)
-        consume(s, c, frame->size);
-    conn_run(s, c);
+        reply(q, failure);
+    settle(q->s);
+    if (q->conn->wait == WAIT_NONE)
+        consume(q->s, q->c, frame->size);
+    conn_run(q->s, q->c);
 }
 
 /* ---- Durable records ------------------------------------------------------ */
@@ -6998,15 +7053,13 @@ static const struct {
     {"rank", apply_rank}, {"stat", apply_stat}, {"rept", apply_rept}, {"line", apply_line},
 };
 
-static bool read_record(const uint8_t *bytes, uint32_t size, char kind[5], struct request *q)
+static bool read_record(const uint8_t *bytes, uint32_t size, struct request *q)
 {
     struct frame frame;
     if (read_frame(bytes, size, &frame) != FRAME_WHOLE || frame.size != size)
         return false;
-    memcpy(kind, frame.kind, 4);
-    kind[4] = 0;
-    q->command = NULL;
-    q->kind = kind;
+    memset(q, 0, sizeof *q);
+    memcpy(q->kind, frame.kind, 4);
     q->payload = bytes + HEADER_BYTES;
     q->size = payload_size(q->payload, size - HEADER_BYTES);
     return true;
@@ -7015,11 +7068,10 @@ static bool read_record(const uint8_t *bytes, uint32_t size, char kind[5], struc
 static enum failure apply_record(struct nascar *s, const uint8_t *bytes, uint32_t size)
 {
     struct request q;
-    char kind[5];
-    if (!read_record(bytes, size, kind, &q))
+    if (!read_record(bytes, size, &q))
         return MISSING;
     for (size_t i = 0; i < sizeof records / sizeof records[0]; i++)
-        if (memcmp(records[i].kind, kind, 4) == 0)
+        if (memcmp(records[i].kind, q.kind, 4) == 0)
             return records[i].apply(s, &q);
     return MISSING;
 }
@@ -7029,12 +7081,11 @@ static enum failure apply_record(struct nascar *s, const uint8_t *bytes, uint32_
 static void record_failed(struct nascar *s, const uint8_t *bytes, uint32_t size)
 {
     struct request q;
-    char kind[5];
-    if (!read_record(bytes, size, kind, &q))
+    if (!read_record(bytes, size, &q))
         return;
-    if (strcmp(kind, "dmsg") == 0)
+    if (strcmp(q.kind, "dmsg") == 0)
         (void)apply_dmsg(s, &q);
-    if (strcmp(kind, "rank") != 0)
+    if (strcmp(q.kind, "rank") != 0)
         return;
     for (int side = 0; side < 2; side++) {
         uint32_t persona = record_persona(s, &q, side == 0 ? tag_HOST : tag_OPPO);
@@ -7275,7 +7326,7 @@ static void caught_up(struct nascar *s, uint32_t c)
     char text[80];
     conn->slow = false;
     timer_stop(s, conn_timer(c, T_SLOW));
-    if (conn->missed_lines == 0 || conn->player == NONE || conn_player(s, c)->room == NONE)
+    if (conn->missed_lines == 0 || conn->player == NONE || player_at(s, conn->player)->room == NONE)
         return;
     uint32_t line = log_conn(s, NASCAR_LOG_WARN, "slow_reader", c);
     log_number(s, "missed_lines", conn->missed_lines);
@@ -7283,7 +7334,7 @@ static void caught_up(struct nascar *s, uint32_t c)
     write_number(text, conn->missed_lines);
     append_text(text, sizeof text, conn->missed_lines == 1 ? " line of chat was missed" : " lines of chat were missed");
     conn->missed_lines = 0;
-    write_message(s, "B", "Server", 0, room_at(s, conn_player(s, c)->room)->ident, text);
+    write_message(s, "B", "Server", 0, room_at(s, player_at(s, conn->player)->room)->ident, text);
     conn_write(s, c, s->frame.bytes, s->frame.size);
 }
 
@@ -7505,31 +7556,28 @@ static void report_record_came(struct nascar *s, const struct nascar_event *e, e
 static void record_came(struct nascar *s, const struct nascar_event *e, enum failure failure)
 {
     struct frame frame;
-    char kind[5];
     if (e->conn != NONE && e->conn >= report_waiter(s, 0))
         report_record_came(s, e, failure);
     else if (e->conn != NONE && e->conn >= pair_waiter(s, 0))
         race_record_came(s, e);
     if (!is_awaited(s, e, WAIT_RECORD))
         return;
-    conn_wait_over(s, e->conn);
-    struct request q = inbox_request(s, e->conn, &frame, kind);
-    resume(s, e->conn, &q, &frame, q.command->applied(s, e->conn, &q, failure));
+    struct request q = resume_begin(s, e->conn, &frame);
+    resume_end(&q, &frame, q.command->applied(&q, failure));
 }
 
 static void verdict_came(struct nascar *s, const struct nascar_event *e)
 {
     struct frame frame;
-    char kind[5], hash[HASH_CHARS + 1];
+    char hash[HASH_CHARS + 1];
     uint32_t size = min_u32(e->size, HASH_CHARS);
     if (!is_awaited(s, e, WAIT_VERDICT))
         return;
     if (size > 0)
         memcpy(hash, e->bytes, size);
     hash[size] = 0;
-    conn_wait_over(s, e->conn);
-    struct request q = inbox_request(s, e->conn, &frame, kind);
-    resume(s, e->conn, &q, &frame, q.command->verdict(s, e->conn, &q, e->accepted, hash));
+    struct request q = resume_begin(s, e->conn, &frame);
+    resume_end(&q, &frame, q.command->verdict(&q, e->accepted, hash));
 }
 
 /* One event on one connection that is there. */
@@ -8822,17 +8870,16 @@ static void mask_encode(const char *mask, const char *password, char out[2 * SSC
 }
 
 /* For a transformed password: one that the core takes the same way. */
-static void stand_in_transformed(const struct nascar *s, uint32_t c, const struct request *q,
-                                 char out[2 * SSC2_CHARS + 2])
+static void stand_in_transformed(const struct request *q, char out[2 * SSC2_CHARS + 2])
 {
     char text[2 * SSC2_CHARS + 4], password[SSC2_CHARS + 1];
     uint32_t size = get_text(q, tag_PASS, text, sizeof text);
-    enum failure failure = get_password(s, c, q, password);
+    enum failure failure = get_password(q, password);
     const char *plain = failure == OK && valid_password(password) ? STAND_IN : STAND_IN_BAD;
     if (text[0] == '~' && failure == OK)
-        ssc2_encode(conn_at(s, c)->skey, sizeof conn_at(s, c)->skey, plain, out);
+        ssc2_encode(q->conn->skey, sizeof q->conn->skey, plain, out);
     else if (text[0] == '$' && failure == OK)
-        mask_encode(session_at(s, request_session(s, c, q))->mask, plain, out);
+        mask_encode(session_at(q->s, request_session(q))->mask, plain, out);
     else if (text[0] == '$' && size < sizeof text)
         copy_text(out, 3, "$!");
     else
@@ -8893,20 +8940,21 @@ static void replace_value(struct outgoing *f, enum tag tag, const char *value)
 
 /* Puts a frame into `f` as it may be recorded: the same to the core, without
  * what a player wants to keep secret. */
-static void scrub_frame(const struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size, struct outgoing *f)
+static void scrub_frame(struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size, struct outgoing *f)
 {
-    char kind[5] = "", transformed[2 * SSC2_CHARS + 2];
+    char transformed[2 * SSC2_CHARS + 2];
     memcpy(f->bytes, bytes, size);
     f->size = size;
-    memcpy(kind, bytes, 4);
-    struct request q = {NULL, kind, bytes + HEADER_BYTES, payload_size(bytes + HEADER_BYTES, size - HEADER_BYTES)};
-    if (strcmp(kind, "auth") == 0 || strcmp(kind, "acct") == 0) {
-        stand_in_transformed(s, c, &q, transformed);
+    struct request q = {.s = s, .c = c, .conn = conn_at(s, c), .payload = bytes + HEADER_BYTES};
+    memcpy(q.kind, bytes, 4);
+    q.size = payload_size(q.payload, size - HEADER_BYTES);
+    if (strcmp(q.kind, "auth") == 0 || strcmp(q.kind, "acct") == 0) {
+        stand_in_transformed(&q, transformed);
         replace_value(f, tag_PASS, transformed);
-    } else if (strcmp(kind, "edit") == 0) {
+    } else if (strcmp(q.kind, "edit") == 0) {
         replace_value(f, tag_CHNG, stand_in_plain(s, &q, tag_CHNG));
         replace_value(f, tag_PASS, stand_in_plain(s, &q, tag_PASS));
-    } else if (strcmp(kind, "room") == 0 || strcmp(kind, "move") == 0 || strcmp(kind, "cpwd") == 0) {
+    } else if (strcmp(q.kind, "room") == 0 || strcmp(q.kind, "move") == 0 || strcmp(q.kind, "cpwd") == 0) {
         replace_value(f, tag_PASS, stand_in_plain(s, &q, tag_PASS));
     }
 }
@@ -10693,7 +10741,8 @@ static int control_connect(const char *folder)
  * status to exit with. */
 static bool control_answer(const uint8_t *bytes, uint32_t size, int *status)
 {
-    struct request q = {NULL, "", bytes + HEADER_BYTES, payload_size(bytes + HEADER_BYTES, size - HEADER_BYTES)};
+    struct request q = {.payload = bytes + HEADER_BYTES,
+                        .size = payload_size(bytes + HEADER_BYTES, size - HEADER_BYTES)};
     char text[512];
     if (memcmp(bytes, "line", 4) == 0) {
         for (uint32_t i = 0; i < q.size; i++)

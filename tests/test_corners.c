@@ -825,7 +825,8 @@ START_TEST(a_race_of_half_a_minute_makes_way_for_a_new_challenge)
     (void)player(w, "Cid", "East");
     get_ready(ann, bob);
     forget_all(w);
-    uint64_t started_ms = pair_at(w->state, conn_player(w->state, ann->conn)->pair)->started_ms;
+    uint32_t player = conn_at(w->state, ann->conn)->player;
+    uint64_t started_ms = pair_at(w->state, player_at(w->state, player)->pair)->started_ms;
     w->mono_ms = started_ms + 29999;
     send_word(ann, "Cid", "token");
     world_settle(w);
@@ -877,8 +878,8 @@ START_TEST(a_leaderboard_that_grows_shorter_ends)
     raw_send(ann, "snap", "INDEX=0\nRANGE=100\n");
     raw_send(ann, "snap", "INDEX=98\nRANGE=10\n");
     world_settle(w);
-    ck_assert_uint_lt(conn_player(w->state, ann->conn)->rows_left, 100);
-    ck_assert_uint_gt(conn_player(w->state, ann->conn)->rows_left, 1);
+    ck_assert_uint_lt(player_at(w->state, conn_at(w->state, ann->conn)->player)->rows_left, 100);
+    ck_assert_uint_gt(player_at(w->state, conn_at(w->state, ann->conn)->player)->rows_left, 1);
     keep("dper", "PERS=Q24_3\nNAME=Q24\n");
     raw_window(ann, SIZE_MAX);
     world_settle(w);

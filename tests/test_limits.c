@@ -603,7 +603,7 @@ static void lists_are_true(const struct crowd *c, uint32_t conn)
     static uint8_t there[IDENTS];
     const struct reader *r = &c->reader[conn];
     const struct nascar *s = c->s;
-    const struct player *p = conn_player(s, conn);
+    const struct player *p = player_at(s, conn_at(s, conn)->player);
     const struct room *room = room_at(s, p->room);
     memset(there, 0, sizeof there);
     there[p->persona + 1] = 1;
