@@ -388,6 +388,18 @@ static void write_hex(char *out, const uint8_t *bytes, size_t size)
     *out = 0;
 }
 
+/* Reads as many bytes as 2 * size hex digits; false if there is anything else. */
+static bool read_hex(const char *hex, uint8_t *out, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        int high = hex_value((uint8_t)hex[2 * i]), low = high < 0 ? -1 : hex_value((uint8_t)hex[2 * i + 1]);
+        if (low < 0)
+            return false;
+        out[i] = (uint8_t)(high << 4 | low);
+    }
+    return hex[2 * size] == 0;
+}
+
 /* Names differ neither by case nor in their order. */
 static int compare_names(const char *a, const char *b)
 {
@@ -601,6 +613,7 @@ static bool read_address(const uint8_t *payload, uint32_t size, uint32_t at, uin
 }
 
 #define FLAG_B (1u << 2)
+#define FLAG_I (1u << 9)
 #define FLAG_P (1u << 16)
 #define FLAG_U (1u << 21)
 #define FLAG_0 (1u << 27)
@@ -2553,45 +2566,6 @@ static uint32_t report_waiter(const struct nascar *s, uint32_t report)
     return s->conns.capacity + s->pairs.capacity + report;
 }
 
-/* Hands out the frame that is being written as a durable record. Whoever
- * writes one has made sure of a slot. */
-static void queue_record(struct nascar *s, uint32_t who, uint32_t ticket, bool lazy)
-{
-    assert(s->record_count < RECORDS);
-    struct record_slot *slot = &s->record[s->record_count++];
-    frame_end(&s->frame);
-    assert(s->frame.size <= RECORD_BYTES);
-    slot->conn = who;
-    slot->ticket = ticket;
-    slot->lazy = lazy;
-    slot->size = s->frame.size;
-    memcpy(slot->bytes, s->frame.bytes, s->frame.size);
-}
-
-/* The same, and connection c waits for it: frames start only when there is a
- * slot for this one. */
-static void send_record(struct nascar *s, uint32_t c)
-{
-    conn_wait(s, c, WAIT_RECORD);
-    queue_record(s, c, conn_at(s, c)->ticket, false);
-}
-
-/* Asks for a comparison with `stored` (none if empty) and a fresh hash (none
- * if `fresh` is empty); connection c waits for the verdict. */
-static void send_hash_job(struct nascar *s, uint32_t c, const char *password, const char *stored, const char *fresh)
-{
-    assert(s->job_count < RECORDS);
-    struct nascar_hash_job *job = &s->job[s->job_count++];
-    conn_wait(s, c, WAIT_VERDICT);
-    memset(job, 0, sizeof *job);
-    job->conn = c;
-    job->ticket = conn_at(s, c)->ticket;
-    copy_text(job->password, sizeof job->password, password);
-    copy_text(job->stored, sizeof job->stored, stored);
-    copy_text(job->fresh, sizeof job->fresh, fresh);
-    draw(s, job->salt, sizeof job->salt);
-}
-
 bool nascar_next_record(struct nascar *s, struct nascar_record *record)
 {
     if (s->record_taken == s->record_count)
@@ -2784,6 +2758,8 @@ static void relist(struct subscription *sub)
 
 #define FIRST_RATING 1500u
 #define LAST_RATING 8191u /* the console's leaderboard has 13 bits */
+#define MAX_PLACE 64
+#define FIGURES_CHARS 77u /* seven numbers in decimal, and commas */
 #define ELO_K UINT64_C(32)
 
 /* Whoever has raced is in a search tree, best rating first and then by name,
@@ -2947,6 +2923,29 @@ static void write_figures(char *out, size_t out_bytes, const struct figures *f, 
         append_text(out, out_bytes, i > 0 ? "," : "");
         append_text(out, out_bytes, number);
     }
+}
+
+/* Reads figures as records have them. More than the longest that are written
+ * were cut, and are none. */
+static bool read_figures(const char *text, struct figures *f)
+{
+    uint32_t values[7], at = 0, size = (uint32_t)strlen(text);
+    if (size > FIGURES_CHARS)
+        return false;
+    for (int i = 0; i < 7; i++) {
+        if (at >= size || !is_digit((uint8_t)text[at]))
+            return false;
+        values[i] = read_number((const uint8_t *)text, size, at);
+        at += (uint32_t)strcspn(text + at, ",") + 1;
+    }
+    *f = (struct figures){values[0],
+                          values[1],
+                          values[2],
+                          values[3],
+                          values[5],
+                          (uint16_t)min_u32(values[4], LAST_RATING),
+                          (uint16_t)min_u32(values[6], MAX_PLACE)};
+    return true;
 }
 
 /* R of a persona: the console's has 13 bits, and 0 is none. */
@@ -3807,6 +3806,907 @@ static bool player_add(struct nascar *s, uint32_t c, uint32_t account)
     return true;
 }
 
+/* ---- Kept things: what records make and take away ------------------------- */
+
+static enum failure add_persona(struct nascar *s, uint32_t account, const char *name)
+{
+    struct account *a = account_at(s, account);
+    uint32_t slot = 0;
+    if (!valid_name(name, PERSONA_CHARS))
+        return BAD_NAME;
+    while (slot < PERSONAS_PER_ACCOUNT && a->persona[slot] != NONE)
+        slot++;
+    if (slot == PERSONAS_PER_ACCOUNT)
+        return TOO_MANY_PERSONAS;
+    if (find_persona(s, name) != NONE)
+        return TAKEN;
+    uint32_t i = pool_take(s, &s->personas); /* four for each account: never fails */
+    struct persona *persona = persona_at(s, i);
+    persona->account = account;
+    persona->player = persona->buddy = persona->edges = persona->watchers = persona->messages = NONE;
+    copy_text(persona->name, sizeof persona->name, name);
+    index_add(s, &s->persona_names, hash_name(s, name), i);
+    index_add(s, &s->persona_prefixes, hash_prefix(s, name), i);
+    a->persona[slot] = i;
+    return OK;
+}
+
+/* The names of an account's personas, with commas between them. */
+static void write_personas(const struct nascar *s, const struct account *a, char out[PERSONA_LIST_CHARS + 1])
+{
+    out[0] = 0;
+    for (uint32_t i = 0; i < PERSONAS_PER_ACCOUNT && a->persona[i] != NONE; i++) {
+        append_text(out, PERSONA_LIST_CHARS + 1, i > 0 ? "," : "");
+        append_text(out, PERSONA_LIST_CHARS + 1, persona_at(s, a->persona[i])->name);
+    }
+}
+
+/* Puts one persona on another's lists, and off those not named. */
+static enum failure set_lists(struct nascar *s, uint32_t owner, uint32_t other, uint32_t lists)
+{
+    struct persona *p = persona_at(s, owner);
+    uint32_t i = find_edge(s, owner, other);
+    if (!lists && i == NONE)
+        return OK;
+    if (i == NONE) {
+        if (p->edge_count == ROSTER_PER_PERSONA || pool_full(&s->edges))
+            return ROSTER_FULL;
+        i = pool_take(s, &s->edges);
+        edge_at(s, i)->owner = owner;
+        edge_at(s, i)->other_and_lists = other << 2;
+        edge_at(s, i)->next = p->edges;
+        p->edges = i;
+        p->edge_count++;
+    }
+    struct edge *edge = edge_at(s, i);
+    uint32_t changed = lists ^ (edge->other_and_lists & 3);
+    edge->other_and_lists = other << 2 | lists;
+    if (changed & LIST_IGNORE)
+        persona_at(s, other)->ignored_by += lists & LIST_IGNORE ? 1u : 0u - 1u;
+    if ((changed & LIST_BUDDY) && p->buddy != NONE) {
+        if (lists & LIST_BUDDY)
+            (void)watch_add(s, p->buddy, other, WATCH_ROSTER);
+        else
+            watch_drop(s, p->buddy, other, WATCH_ROSTER);
+    }
+    if (lists)
+        return OK;
+    uint32_t *link = &p->edges;
+    while (*link != i)
+        link = &edge_at(s, *link)->next;
+    *link = edge->next;
+    p->edge_count--;
+    pool_give(s, &s->edges, i);
+    return OK;
+}
+
+/* Rare, and the one walk over a whole table: whoever had the persona on a
+ * roster has it no more. */
+static void remove_from_rosters(struct nascar *s, uint32_t persona)
+{
+    uint32_t i;
+    while ((i = persona_at(s, persona)->edges) != NONE)
+        (void)set_lists(s, persona, edge_at(s, i)->other_and_lists >> 2, 0);
+    for (i = 0; i < s->edges.high; i++)
+        if (edge_at(s, i)->link == LIVE && edge_at(s, i)->other_and_lists >> 2 == persona)
+            (void)set_lists(s, edge_at(s, i)->owner, persona, 0);
+}
+
+static void message_remove(struct nascar *s, uint32_t i)
+{
+    struct persona *p = persona_at(s, message_at(s, i)->to);
+    uint32_t *link = &p->messages;
+    while (*link != i)
+        link = &message_at(s, *link)->next;
+    *link = message_at(s, i)->next;
+    p->message_count--;
+    pool_give(s, &s->messages, i);
+}
+
+/* Says whose an open race is. */
+static void race_sides(struct nascar *s, uint32_t i, uint32_t host, uint32_t opponent)
+{
+    const uint32_t sides[2] = {host, opponent};
+    for (uint32_t side = 0; side < 2; side++) {
+        uint32_t *persona = &race_at(s, i)->persona[side];
+        if (*persona != NONE)
+            persona_at(s, *persona)->race_count--;
+        *persona = sides[side];
+        if (*persona != NONE)
+            persona_at(s, *persona)->race_count++;
+    }
+}
+
+static void race_remove(struct nascar *s, uint32_t i)
+{
+    race_sides(s, i, NONE, NONE);
+    index_remove(s, &s->race_tickets, siphash(s->hash_key, race_at(s, i)->ticket, 16), i);
+    pool_give(s, &s->races, i);
+}
+
+/* Whoever races and never reports loses its oldest tickets. */
+static void race_remove_oldest(struct nascar *s, uint32_t persona)
+{
+    uint32_t oldest = NONE;
+    for (uint32_t i = 0; i < s->races.high; i++) {
+        const struct open_race *race = race_at(s, i);
+        if (race->link == LIVE && (race->persona[0] == persona || race->persona[1] == persona) &&
+            (oldest == NONE || race->number < race_at(s, oldest)->number))
+            oldest = i;
+    }
+    race_remove(s, oldest);
+}
+
+/* Makes room in a full table by what has expired; not all the time. */
+static void sweep_expired(struct nascar *s)
+{
+    if (s->swept_ms != 0 && s->now_ms < s->swept_ms + SWEEP_MS)
+        return;
+    s->swept_ms = s->now_ms;
+    for (uint32_t i = 0; i < s->messages.high; i++)
+        if (message_at(s, i)->link == LIVE && message_at(s, i)->until_s <= s->wall_s)
+            message_remove(s, i);
+    for (uint32_t i = 0; i < s->races.high; i++)
+        if (race_at(s, i)->link == LIVE && race_at(s, i)->when_s + RACE_S <= s->wall_s)
+            race_remove(s, i);
+}
+
+/* A persona's expired messages make room for new ones. */
+static void drop_expired(struct nascar *s, uint32_t persona)
+{
+    for (uint32_t i = persona_at(s, persona)->messages, next; i != NONE; i = next) {
+        next = message_at(s, i)->next;
+        if (message_at(s, i)->until_s <= s->wall_s)
+            message_remove(s, i);
+    }
+}
+
+/* Takes a persona away, and all that is said of it anywhere. */
+static void remove_persona(struct nascar *s, uint32_t i)
+{
+    struct persona *persona = persona_at(s, i);
+    struct account *a = account_at(s, persona->account);
+    uint32_t slot = 0;
+    if (persona->player != NONE) { /* put on while the record was on its way */
+        conn_doom(s, player_at(s, persona->player)->conn, "persona deleted");
+        player_remove(s, persona->player);
+    }
+    while (a->persona[slot] != i)
+        slot++;
+    for (; slot + 1 < PERSONAS_PER_ACCOUNT; slot++)
+        a->persona[slot] = a->persona[slot + 1];
+    a->persona[slot] = NONE;
+    remove_from_rosters(s, i);
+    if (persona->buddy != NONE) {
+        conn_doom(s, buddy_at(s, persona->buddy)->conn, "persona deleted");
+        buddy_remove(s, persona->buddy);
+    }
+    while (persona->watchers != NONE)
+        watch_drop(s, watch_at(s, persona->watchers)->buddy, i, WATCH_ROSTER | WATCH_ASKED);
+    while (persona->messages != NONE)
+        message_remove(s, persona->messages);
+    for (uint32_t k = 0; k < s->races.high; k++)
+        for (uint32_t side = 0; side < 2; side++)
+            if (race_at(s, k)->link == LIVE && race_at(s, k)->persona[side] == i)
+                race_sides(s, k, side == 0 ? NONE : race_at(s, k)->persona[0],
+                           side == 1 ? NONE : race_at(s, k)->persona[1]);
+    if (is_ranked(s, i))
+        rank_remove(s, i);
+    index_remove(s, &s->persona_names, hash_name(s, persona->name), i);
+    index_remove(s, &s->persona_prefixes, hash_prefix(s, persona->name), i);
+    pool_give(s, &s->personas, i);
+}
+
+static uint32_t find_report(const struct nascar *s, uint32_t id)
+{
+    for (uint32_t i = 0; i < s->reports.high; i++)
+        if (report_at(s, i)->link == LIVE && report_at(s, i)->id == id)
+            return i;
+    return NONE;
+}
+
+/* ---- Durable records: what they say, and what they change ----------------- */
+
+/* What is to survive a restart is changed in one way only. A handler fills a
+ * `struct record` and hands it to send_record, which makes a frame of it. The
+ * shell keeps the frame on the disk and gives it back; then apply_record makes
+ * the change. At the next start the journal gives the same frames again, and
+ * the same functions make the same changes.
+ *
+ * All that there is to know about a kind of record is in its row of durables[].
+ * A new kind takes a name in `enum record_kind`, its fields in `struct record`,
+ * the functions that apply it and that fill it for compaction, its row, and a
+ * name for each tag that is new, too.
+ *
+ * The order of the kinds is the one in which compaction writes them: names come
+ * first, then what refers to them. So a change that is kept while the tables are
+ * gone through finds what it changes, or the table tells of it later. */
+/* clang-format off */
+enum record_kind {
+    RECORD_ACCT, RECORD_EDIT, RECORD_SEEN, RECORD_CPER, RECORD_DPER, RECORD_TICK, RECORD_STAT, RECORD_ROST, RECORD_RACE,
+    RECORD_RANK, RECORD_MESG, RECORD_DMSG, RECORD_REPT, RECORD_LINE, RECORD_KINDS
+};
+/* clang-format on */
+
+/* What a record says. An account or a persona that is there stands here as its
+ * number in its pool, and in the frame by its name; if nothing has that name,
+ * its number is NONE. Texts are cut to what fits. A name that is new, a hash, a
+ * ticket and figures have a byte more than the longest of their kind: what is
+ * too long is then seen to be, and is not taken for something else. */
+struct record {
+    enum record_kind kind;
+    union {
+        struct { /* an account is there, with these personas */
+            int64_t created_s, last_login_s;
+            uint32_t banned;
+            bool has_personas;
+            char name[ACCOUNT_CHARS + 2];
+            char hash[HASH_CHARS + 2];
+            char mail[MAIL_CHARS + 1], spam[3];
+            char personas[PERSONA_LIST_CHARS + 1];
+        } acct;
+        struct { /* an account has changed, as far as is said here: another change may be on its way to the disk */
+            uint32_t account, banned;
+            bool has_hash, has_mail, has_spam, has_banned;
+            char hash[HASH_CHARS + 2];
+            char mail[MAIL_CHARS + 1], spam[3];
+        } edit;
+        struct { /* somebody has logged in */
+            uint32_t account;
+            int64_t last_login_s;
+        } seen;
+        struct { /* a new persona */
+            uint32_t account;
+            char persona[PERSONA_CHARS + 2];
+        } cper;
+        struct { /* a persona is gone */
+            uint32_t persona, account;
+        } dper;
+        struct { /* a ticket for the buddy service, of which no more than a hash is kept */
+            uint32_t persona;
+            int64_t until_s;
+            char hash[33];
+        } tick;
+        struct { /* what a persona's races have come to */
+            uint32_t persona;
+            char figures[FIGURES_CHARS + 2];
+        } stat;
+        struct { /* the lists of one persona that hold another one now; none: it is off the roster */
+            uint32_t owner, other, lists;
+        } rost;
+        struct { /* the ticket of a race, and who has reported what */
+            uint32_t persona[2], reported, told;
+            int64_t when_s;
+            char ticket[34];
+        } race;
+        struct { /* a result: who has reported, and what the first report has made of both */
+            uint32_t persona[2], reported, told;
+            bool counts[2];
+            char ticket[34];
+            char figures[2][FIGURES_CHARS + 2];
+        } rank;
+        struct { /* a message for somebody who is offline */
+            uint32_t to, id;
+            int64_t sent_s, until_s;
+            char type[5];
+            char from[PERSONA_CHARS + 1];
+            char body[CHAT_CHARS + 1];
+        } mesg;
+        struct { /* a message is gone, having been told */
+            uint32_t to, id;
+        } dmsg;
+        struct { /* an abuse report */
+            uint32_t id;
+            int64_t at_s;
+            char by[PERSONA_CHARS + 1], about[PERSONA_CHARS + 1];
+        } rept;
+        struct { /* ... and a line of it */
+            uint32_t report, index;
+            struct chat_line said;
+        } line;
+    };
+};
+
+/* Here is what each kind changes, and nowhere else. All is checked again: of two
+ * sign-ups for one name in one turn the second finds it taken. The functions
+ * fill_... are for compaction: they say the same of what is there now, or return
+ * false where an item need not be kept. */
+
+/* Dates never go back behind the newest that is kept. */
+static void note_date(struct nascar *s, int64_t date_s)
+{
+    if (date_s > s->newest_record_s)
+        s->newest_record_s = date_s;
+}
+
+/* An account without a hash would take any password. */
+static bool valid_hash(const char *hash)
+{
+    return hash[0] && strlen(hash) <= HASH_CHARS;
+}
+
+static enum failure apply_acct(struct nascar *s, const struct record *r)
+{
+    char persona[PERSONA_CHARS + 2];
+    if (!valid_name(r->acct.name, ACCOUNT_CHARS))
+        return BAD_NAME;
+    if (!valid_hash(r->acct.hash))
+        return MISSING;
+    if (find_account(s, r->acct.name) != NONE)
+        return TAKEN;
+    uint32_t i = pool_take(s, &s->accounts);
+    if (i == NONE)
+        return SERVER_FULL;
+    struct account *a = account_at(s, i);
+    copy_text(a->name, sizeof a->name, r->acct.name);
+    copy_text(a->hash, sizeof a->hash, r->acct.hash);
+    copy_text(a->mail, sizeof a->mail, r->acct.mail);
+    copy_text(a->spam, sizeof a->spam, r->acct.spam);
+    a->banned = r->acct.banned != 0;
+    a->created_s = r->acct.created_s;
+    note_date(s, a->created_s);
+    a->last_login_s = r->acct.last_login_s;
+    note_date(s, a->last_login_s);
+    a->player = NONE;
+    for (uint32_t k = 0; k < PERSONAS_PER_ACCOUNT; k++)
+        a->persona[k] = NONE;
+    index_add(s, &s->account_names, hash_name(s, a->name), i);
+    for (const char *p = r->acct.personas; *p; p += *p == ',') {
+        size_t n = strcspn(p, ",");
+        copy_text(persona, n < sizeof persona ? n + 1 : sizeof persona, p);
+        (void)add_persona(s, i, persona); /* taken meanwhile: the game asks for one */
+        p += n;
+    }
+    return OK;
+}
+
+static bool fill_acct(const struct nascar *s, uint32_t i, struct record *r)
+{
+    const struct account *a = account_at(s, i);
+    r->acct.created_s = a->created_s;
+    r->acct.last_login_s = a->last_login_s;
+    r->acct.banned = a->banned;
+    copy_text(r->acct.name, sizeof r->acct.name, a->name);
+    copy_text(r->acct.hash, sizeof r->acct.hash, a->hash);
+    copy_text(r->acct.mail, sizeof r->acct.mail, a->mail);
+    copy_text(r->acct.spam, sizeof r->acct.spam, a->spam);
+    r->acct.has_personas = true;
+    write_personas(s, a, r->acct.personas);
+    return true;
+}
+
+static enum failure apply_edit(struct nascar *s, const struct record *r)
+{
+    if (r->edit.account == NONE)
+        return NO_ACCOUNT;
+    if (r->edit.has_hash && !valid_hash(r->edit.hash))
+        return MISSING;
+    struct account *a = account_at(s, r->edit.account);
+    if (r->edit.has_hash)
+        copy_text(a->hash, sizeof a->hash, r->edit.hash);
+    if (r->edit.has_mail)
+        copy_text(a->mail, sizeof a->mail, r->edit.mail);
+    if (r->edit.has_spam)
+        copy_text(a->spam, sizeof a->spam, r->edit.spam);
+    if (r->edit.has_banned)
+        a->banned = r->edit.banned != 0;
+    return OK;
+}
+
+static enum failure apply_seen(struct nascar *s, const struct record *r)
+{
+    if (r->seen.account == NONE)
+        return NO_ACCOUNT;
+    account_at(s, r->seen.account)->last_login_s = r->seen.last_login_s;
+    note_date(s, r->seen.last_login_s);
+    return OK;
+}
+
+static enum failure apply_cper(struct nascar *s, const struct record *r)
+{
+    return r->cper.account == NONE ? NO_ACCOUNT : add_persona(s, r->cper.account, r->cper.persona);
+}
+
+static enum failure apply_dper(struct nascar *s, const struct record *r)
+{
+    if (r->dper.persona == NONE)
+        return NO_ACCOUNT;
+    remove_persona(s, r->dper.persona);
+    return OK;
+}
+
+static enum failure apply_tick(struct nascar *s, const struct record *r)
+{
+    if (r->tick.persona == NONE)
+        return NO_USER;
+    struct persona *p = persona_at(s, r->tick.persona);
+    p->ticket_until_s = read_hex(r->tick.hash, p->ticket_hash, sizeof p->ticket_hash) ? r->tick.until_s : 0;
+    if (p->ticket_until_s > 0)
+        note_date(s, p->ticket_until_s - TICKET_S);
+    return OK;
+}
+
+static bool fill_tick(const struct nascar *s, uint32_t i, struct record *r)
+{
+    const struct persona *p = persona_at(s, i);
+    r->tick.persona = i;
+    r->tick.until_s = p->ticket_until_s;
+    write_hex(r->tick.hash, p->ticket_hash, sizeof p->ticket_hash);
+    return p->ticket_until_s > s->wall_s;
+}
+
+/* A persona's figures have come to be these, if both are right. */
+static void apply_figures(struct nascar *s, uint32_t persona, const char *text)
+{
+    struct figures figures;
+    if (persona == NONE || !read_figures(text, &figures))
+        return;
+    set_figures(s, persona, &figures);
+    persona_at(s, persona)->pending = false;
+    s->retry = true;
+    if (persona_at(s, persona)->player != NONE)
+        user_changed(s, persona_at(s, persona)->player);
+}
+
+static enum failure apply_stat(struct nascar *s, const struct record *r)
+{
+    apply_figures(s, r->stat.persona, r->stat.figures);
+    return OK;
+}
+
+static bool fill_stat(const struct nascar *s, uint32_t i, struct record *r)
+{
+    if (!is_ranked(s, i))
+        return false;
+    r->stat.persona = i;
+    write_figures(r->stat.figures, sizeof r->stat.figures, &persona_at(s, i)->figures, false);
+    return true;
+}
+
+static enum failure apply_rost(struct nascar *s, const struct record *r)
+{
+    if (r->rost.owner == NONE || r->rost.other == NONE || r->rost.owner == r->rost.other)
+        return NO_USER;
+    return set_lists(s, r->rost.owner, r->rost.other, r->rost.lists);
+}
+
+static bool fill_rost(const struct nascar *s, uint32_t i, struct record *r)
+{
+    const struct edge *edge = edge_at(s, i);
+    r->rost.owner = edge->owner;
+    r->rost.other = edge->other_and_lists >> 2;
+    r->rost.lists = edge->other_and_lists & 3;
+    return true;
+}
+
+static enum failure apply_race(struct nascar *s, const struct record *r)
+{
+    uint8_t ticket[16];
+    if (!read_hex(r->race.ticket, ticket, sizeof ticket))
+        return MISSING;
+    uint32_t i = find_race(s, ticket);
+    if (i == NONE && pool_full(&s->races))
+        sweep_expired(s);
+    if (i == NONE) {
+        i = pool_take(s, &s->races);
+        if (i == NONE)
+            return SERVER_FULL;
+        memcpy(race_at(s, i)->ticket, ticket, sizeof ticket);
+        race_at(s, i)->persona[0] = race_at(s, i)->persona[1] = NONE;
+        race_at(s, i)->number = s->next_race++;
+        index_add(s, &s->race_tickets, siphash(s->hash_key, ticket, sizeof ticket), i);
+    }
+    struct open_race *race = race_at(s, i);
+    race_sides(s, i, r->race.persona[0], r->race.persona[1]);
+    race->when_s = r->race.when_s;
+    race->reported = r->race.reported & 3;
+    race->told = r->race.told;
+    note_date(s, race->when_s);
+    for (uint32_t side = 0; side < 2; side++)
+        if (race->persona[side] != NONE && persona_at(s, race->persona[side])->race_count > RACES_PER_PERSONA)
+            race_remove_oldest(s, race->persona[side]);
+    return OK;
+}
+
+static bool fill_race(const struct nascar *s, uint32_t i, struct record *r)
+{
+    const struct open_race *race = race_at(s, i);
+    r->race.persona[0] = race->persona[0];
+    r->race.persona[1] = race->persona[1];
+    r->race.reported = race->reported;
+    r->race.told = race->told;
+    r->race.when_s = race->when_s;
+    write_hex(r->race.ticket, race->ticket, sizeof race->ticket);
+    return race->when_s + RACE_S > s->wall_s;
+}
+
+/* The figures count even where the race is not known any more. */
+static enum failure apply_rank(struct nascar *s, const struct record *r)
+{
+    uint8_t ticket[16];
+    if (!read_hex(r->rank.ticket, ticket, sizeof ticket))
+        return MISSING;
+    apply_figures(s, r->rank.persona[0], r->rank.figures[0]);
+    apply_figures(s, r->rank.persona[1], r->rank.figures[1]);
+    uint32_t i = find_race(s, ticket);
+    if (i == NONE)
+        return OK;
+    race_at(s, i)->reported |= r->rank.reported & 3;
+    race_at(s, i)->told = r->rank.told;
+    if (race_at(s, i)->reported == 3)
+        race_remove(s, i);
+    return OK;
+}
+
+/* Figures that could not be kept make way for the next result. */
+static enum failure rank_failed(struct nascar *s, const struct record *r)
+{
+    for (uint32_t side = 0; side < 2; side++)
+        if (r->rank.persona[side] != NONE)
+            persona_at(s, r->rank.persona[side])->pending = false;
+    s->retry = true;
+    return OK;
+}
+
+static enum failure apply_mesg(struct nascar *s, const struct record *r)
+{
+    uint32_t id = r->mesg.id;
+    if (id > s->next_message)
+        s->next_message = id;
+    if (r->mesg.to == NONE)
+        return NO_USER;
+    struct persona *p = persona_at(s, r->mesg.to);
+    uint32_t *link = &p->messages;
+    while (*link != NONE && message_at(s, *link)->id < id)
+        link = &message_at(s, *link)->next;
+    if (*link != NONE && message_at(s, *link)->id == id)
+        return OK; /* it is here */
+    if (p->message_count >= MESSAGES_PER_PERSONA || pool_full(&s->messages))
+        return SERVER_FULL;
+    uint32_t i = pool_take(s, &s->messages);
+    struct message *m = message_at(s, i);
+    m->to = r->mesg.to;
+    m->next = *link;
+    m->id = id;
+    m->sent_s = r->mesg.sent_s;
+    m->until_s = r->mesg.until_s;
+    copy_text(m->type, sizeof m->type, r->mesg.type);
+    copy_text(m->from, sizeof m->from, r->mesg.from);
+    copy_text(m->body, sizeof m->body, r->mesg.body);
+    note_date(s, m->sent_s);
+    *link = i;
+    p->message_count++;
+    if (p->buddy != NONE) { /* come back meanwhile */
+        buddy_at(s, p->buddy)->delivers = true;
+        buddy_behind(s, p->buddy);
+    }
+    return OK;
+}
+
+static bool fill_mesg(const struct nascar *s, uint32_t i, struct record *r)
+{
+    const struct message *m = message_at(s, i);
+    r->mesg.to = m->to;
+    r->mesg.id = m->id;
+    r->mesg.sent_s = m->sent_s;
+    r->mesg.until_s = m->until_s;
+    copy_text(r->mesg.type, sizeof r->mesg.type, m->type);
+    copy_text(r->mesg.from, sizeof r->mesg.from, m->from);
+    copy_text(r->mesg.body, sizeof r->mesg.body, m->body);
+    return !m->over && m->until_s > s->wall_s;
+}
+
+static enum failure apply_dmsg(struct nascar *s, const struct record *r)
+{
+    uint32_t i = r->dmsg.to == NONE ? NONE : persona_at(s, r->dmsg.to)->messages;
+    while (i != NONE && message_at(s, i)->id != r->dmsg.id)
+        i = message_at(s, i)->next;
+    if (i != NONE)
+        message_remove(s, i);
+    return OK;
+}
+
+static enum failure apply_rept(struct nascar *s, const struct record *r)
+{
+    uint32_t id = r->rept.id, i = find_report(s, id);
+    if (id > s->next_report)
+        s->next_report = id;
+    if (i == NONE) {
+        i = pool_take(s, &s->reports);
+        if (i == NONE)
+            return SERVER_FULL;
+        report_at(s, i)->lines = NONE;
+    }
+    struct report *report = report_at(s, i);
+    report->draft = false;
+    report->id = id;
+    report->at_s = r->rept.at_s;
+    copy_text(report->by, sizeof report->by, r->rept.by);
+    copy_text(report->about, sizeof report->about, r->rept.about);
+    note_date(s, report->at_s);
+    return OK;
+}
+
+static bool fill_rept(const struct nascar *s, uint32_t i, struct record *r)
+{
+    const struct report *report = report_at(s, i);
+    r->rept.id = report->id;
+    r->rept.at_s = report->at_s;
+    copy_text(r->rept.by, sizeof r->rept.by, report->by);
+    copy_text(r->rept.about, sizeof r->rept.about, report->about);
+    return !report->draft;
+}
+
+static enum failure apply_line(struct nascar *s, const struct record *r)
+{
+    if (r->line.report == NONE)
+        return NO_USER;
+    uint32_t *link = &report_at(s, r->line.report)->lines;
+    while (*link != NONE && report_line_at(s, *link)->index < r->line.index)
+        link = &report_line_at(s, *link)->next;
+    if (*link != NONE && report_line_at(s, *link)->index == r->line.index)
+        return OK; /* it is here */
+    uint32_t i = pool_take(s, &s->report_lines);
+    if (i == NONE)
+        return SERVER_FULL;
+    struct report_line *line = report_line_at(s, i);
+    line->report = r->line.report;
+    line->index = r->line.index;
+    line->next = *link;
+    line->line = r->line.said;
+    *link = i;
+    return OK;
+}
+
+static bool fill_line(const struct nascar *s, uint32_t i, struct record *r)
+{
+    const struct report_line *line = report_line_at(s, i);
+    r->line.report = line->report;
+    r->line.index = line->index;
+    r->line.said = line->line;
+    return true;
+}
+
+/* ---- The table of durable records ----------------------------------------- */
+
+/* How the value of a tag stands in a frame, and what it is in `struct record`. */
+enum field_type {
+    FIELD_END,     /* there are no more fields */
+    FIELD_TEXT,    /* char[]: text that a person wrote, escaped */
+    FIELD_SECRET,  /* the same, and shown in no dump and no recording */
+    FIELD_RAW,     /* char[]: hex and figures, which need no escapes */
+    FIELD_NUMBER,  /* uint32_t */
+    FIELD_DATE,    /* int64_t: seconds since 1970 */
+    FIELD_LISTS,   /* uint32_t: LIST_BUDDY and LIST_IGNORE, in letters */
+    FIELD_ACCOUNT, /* uint32_t: the number of an account, by its name */
+    FIELD_PERSONA, /* uint32_t: the number of a persona, by its name; NONE is written as "" */
+    FIELD_REPORT   /* uint32_t: the number of a report, by its ID */
+};
+
+struct field {
+    uint8_t tag, type;
+    uint16_t offset, size; /* in struct record */
+    uint16_t given;        /* where the bool is that says whether the tag is there; 0: it always is */
+};
+
+static_assert(TAG_COUNT <= 256 && sizeof(struct record) <= UINT16_MAX, "struct field is wide enough");
+
+/* The row of a kind. `apply` makes the change; `failed`, if there is one, what
+ * is to change although the record could not be kept. Compaction goes through
+ * `pool` (in struct nascar) and writes a record for each item, unless `fill`
+ * returns false; a kind without `fill` says nothing that others do not say. Each
+ * record takes one of `limit` (in struct nascar_limits), unless that is 0. */
+struct durable {
+    char kind[5];
+    enum failure (*apply)(struct nascar *, const struct record *);
+    enum failure (*failed)(struct nascar *, const struct record *);
+    bool (*fill)(const struct nascar *, uint32_t, struct record *);
+    size_t pool, limit;
+    bool lazy;              /* not worth a write of its own: see nascar_next_record */
+    struct field fields[9]; /* in the order of the frame, and then FIELD_END */
+};
+
+/* clang-format off */
+static const struct durable durables[RECORD_KINDS] = {
+#define MEMBER(member) offsetof(struct record, member), sizeof(((struct record *)NULL)->member)
+#define FIELD(tag, type, member) {tag_##tag, FIELD_##type, MEMBER(member), 0}
+#define OPTIONAL(tag, type, member, given) {tag_##tag, FIELD_##type, MEMBER(member), offsetof(struct record, given)}
+#define POOL(pool) offsetof(struct nascar, pool)
+#define LIMIT(limit) offsetof(struct nascar_limits, limit)
+    [RECORD_ACCT] = {"acct", apply_acct, .fill = fill_acct, .pool = POOL(accounts), .limit = LIMIT(accounts),
+     .fields = {
+        FIELD(CREATED, DATE, acct.created_s), FIELD(LAST, DATE, acct.last_login_s), FIELD(BAN, NUMBER, acct.banned),
+        FIELD(NAME, TEXT, acct.name), FIELD(HASH, SECRET, acct.hash), FIELD(MAIL, TEXT, acct.mail),
+        FIELD(SPAM, TEXT, acct.spam), OPTIONAL(PERSONAS, TEXT, acct.personas, acct.has_personas)}},
+    [RECORD_EDIT] = {"edit", apply_edit, .fields = {
+        FIELD(NAME, ACCOUNT, edit.account), OPTIONAL(HASH, SECRET, edit.hash, edit.has_hash),
+        OPTIONAL(MAIL, TEXT, edit.mail, edit.has_mail), OPTIONAL(SPAM, TEXT, edit.spam, edit.has_spam),
+        OPTIONAL(BAN, NUMBER, edit.banned, edit.has_banned)}},
+    [RECORD_SEEN] = {"seen", apply_seen, .lazy = true, .fields = {
+        FIELD(LAST, DATE, seen.last_login_s), FIELD(NAME, ACCOUNT, seen.account)}},
+    [RECORD_CPER] = {"cper", apply_cper, .fields = {
+        FIELD(PERS, TEXT, cper.persona), FIELD(NAME, ACCOUNT, cper.account)}},
+    [RECORD_DPER] = {"dper", apply_dper, .fields = {
+        FIELD(PERS, PERSONA, dper.persona), FIELD(NAME, ACCOUNT, dper.account)}},
+    [RECORD_TICK] = {"tick", apply_tick, .fill = fill_tick, .pool = POOL(personas), .fields = {
+        FIELD(HASH, RAW, tick.hash), FIELD(WHEN, DATE, tick.until_s), FIELD(PERS, PERSONA, tick.persona)}},
+    [RECORD_STAT] = {"stat", apply_stat, .fill = fill_stat, .pool = POOL(personas), .fields = {
+        FIELD(P1, RAW, stat.figures), FIELD(PERS, PERSONA, stat.persona)}},
+    [RECORD_ROST] = {"rost", apply_rost, .fill = fill_rost, .pool = POOL(edges), .limit = LIMIT(roster_edges),
+     .fields = {
+        FIELD(LIST, LISTS, rost.lists), FIELD(PERS, PERSONA, rost.owner), FIELD(USER, PERSONA, rost.other)}},
+    [RECORD_RACE] = {"race", apply_race, .fill = fill_race, .pool = POOL(races), .fields = {
+        FIELD(AUTH, RAW, race.ticket), FIELD(WHEN, DATE, race.when_s), FIELD(FLAGS, NUMBER, race.reported),
+        FIELD(SEQN, NUMBER, race.told), FIELD(HOST, PERSONA, race.persona[0]), FIELD(OPPO, PERSONA, race.persona[1])}},
+    [RECORD_RANK] = {"rank", apply_rank, .failed = rank_failed, .fields = {
+        FIELD(AUTH, RAW, rank.ticket), FIELD(FLAGS, NUMBER, rank.reported), FIELD(SEQN, NUMBER, rank.told),
+        OPTIONAL(P1, RAW, rank.figures[0], rank.counts[0]), OPTIONAL(HOST, PERSONA, rank.persona[0], rank.counts[0]),
+        OPTIONAL(P2, RAW, rank.figures[1], rank.counts[1]), OPTIONAL(OPPO, PERSONA, rank.persona[1], rank.counts[1])}},
+    [RECORD_MESG] = {"mesg", apply_mesg, .fill = fill_mesg, .pool = POOL(messages), .limit = LIMIT(messages),
+     .fields = {
+        FIELD(ID, NUMBER, mesg.id), FIELD(TIME, DATE, mesg.sent_s), FIELD(WHEN, DATE, mesg.until_s),
+        FIELD(TYPE, TEXT, mesg.type), FIELD(PERS, PERSONA, mesg.to), FIELD(USER, TEXT, mesg.from),
+        FIELD(BODY, TEXT, mesg.body)}},
+    [RECORD_DMSG] = {"dmsg", apply_dmsg, .failed = apply_dmsg, .fields = { /* told is told */
+        FIELD(ID, NUMBER, dmsg.id), FIELD(PERS, PERSONA, dmsg.to)}},
+    [RECORD_REPT] = {"rept", apply_rept, .fill = fill_rept, .pool = POOL(reports), .fields = {
+        FIELD(ID, NUMBER, rept.id), FIELD(TIME, DATE, rept.at_s), FIELD(NAME, TEXT, rept.by),
+        FIELD(PERS, TEXT, rept.about)}},
+    [RECORD_LINE] = {"line", apply_line, .fill = fill_line, .pool = POOL(report_lines), .fields = {
+        FIELD(ID, REPORT, line.report), FIELD(INDEX, NUMBER, line.index), FIELD(TIME, DATE, line.said.at_s),
+        FIELD(NAME, TEXT, line.said.from), FIELD(PERS, TEXT, line.said.to), FIELD(ROOM, TEXT, line.said.room),
+        FIELD(TEXT, TEXT, line.said.text)}},
+#undef MEMBER
+#undef FIELD
+#undef OPTIONAL
+#undef POOL
+#undef LIMIT
+};
+/* clang-format on */
+
+/* The row of a kind, or NULL. */
+static const struct durable *find_durable(const uint8_t kind[4])
+{
+    for (size_t i = 0; i < RECORD_KINDS; i++)
+        if (memcmp(durables[i].kind, kind, 4) == 0)
+            return &durables[i];
+    return NULL;
+}
+
+/* Makes the frame of a record. */
+static void encode_record(const struct nascar *s, const struct record *record, struct outgoing *f)
+{
+    const struct durable *durable = &durables[record->kind];
+    const uint8_t *bytes = (const uint8_t *)record;
+    frame_begin(f, durable->kind, "");
+    for (const struct field *field = durable->fields; field->type != FIELD_END; field++) {
+        const void *value = bytes + field->offset;
+        const uint32_t *number = value; /* if it is one */
+        char letters[3] = "";
+        if (field->given && !bytes[field->given])
+            continue;
+        switch (field->type) {
+        case FIELD_TEXT:
+        case FIELD_SECRET: put_text(f, field->tag, value); break;
+        case FIELD_RAW: put_raw(f, field->tag, value); break;
+        case FIELD_NUMBER: put_number(f, field->tag, *number); break;
+        case FIELD_DATE: put_number(f, field->tag, *(const int64_t *)value); break;
+        case FIELD_LISTS:
+            append_text(letters, sizeof letters, *number & LIST_BUDDY ? "B" : "");
+            append_text(letters, sizeof letters, *number & LIST_IGNORE ? "I" : "");
+            put_raw(f, field->tag, letters);
+            break;
+        case FIELD_ACCOUNT: put_text(f, field->tag, account_at(s, *number)->name); break;
+        case FIELD_PERSONA: put_text(f, field->tag, *number == NONE ? "" : persona_at(s, *number)->name); break;
+        default: put_number(f, field->tag, report_at(s, *number)->id); break; /* FIELD_REPORT */
+        }
+    }
+    frame_end(f);
+    assert(f->size <= RECORD_BYTES);
+}
+
+/* Reads what a frame says; false if it is no record. A tag that is not there
+ * reads as an empty text, as 0, or as NONE. */
+static bool decode_record(const struct nascar *s, const uint8_t *bytes, uint32_t size, struct record *record)
+{
+    struct frame frame;
+    if (read_frame(bytes, size, &frame) != FRAME_WHOLE || frame.size != size)
+        return false;
+    const struct durable *durable = find_durable(frame.kind);
+    if (!durable)
+        return false;
+    const uint8_t *payload = bytes + HEADER_BYTES;
+    size = payload_size(payload, size - HEADER_BYTES);
+    memset(record, 0, sizeof *record);
+    record->kind = (enum record_kind)(durable - durables);
+    for (const struct field *field = durable->fields; field->type != FIELD_END; field++) {
+        uint32_t at = find_tag(payload, size, tag_names[field->tag]);
+        void *value = (uint8_t *)record + field->offset;
+        uint32_t *number = value; /* if it is one */
+        char name[ANY_NAME_CHARS + 1];
+        if (field->given && at != NOT_THERE)
+            *((bool *)record + field->given) = true;
+        switch (field->type) {
+        case FIELD_TEXT:
+        case FIELD_SECRET:
+        case FIELD_RAW: (void)read_string(payload, size, at, value, field->size); break;
+        case FIELD_NUMBER: *number = read_number(payload, size, at); break;
+        case FIELD_DATE: *(int64_t *)value = read_number(payload, size, at); break;
+        case FIELD_LISTS:
+            *number = read_flags(payload, size, at) & FLAG_B ? LIST_BUDDY : 0;
+            *number |= read_flags(payload, size, at) & FLAG_I ? LIST_IGNORE : 0;
+            break;
+        case FIELD_ACCOUNT:
+        case FIELD_PERSONA:
+            (void)read_string(payload, size, at, name, sizeof name);
+            *number = field->type == FIELD_ACCOUNT ? find_account(s, name) : find_persona(s, name);
+            break;
+        default: *number = find_report(s, read_number(payload, size, at)); break; /* FIELD_REPORT */
+        }
+    }
+    return true;
+}
+
+/* Hands out a durable record. Whoever makes one has seen to it that there is
+ * a slot. `who` is told by `ticket` when it is kept, or that it is not. */
+static void queue_record(struct nascar *s, uint32_t who, uint32_t ticket, const struct record *record)
+{
+    assert(s->record_count < RECORDS);
+    struct record_slot *slot = &s->record[s->record_count++];
+    encode_record(s, record, &s->frame);
+    slot->conn = who;
+    slot->ticket = ticket;
+    slot->lazy = durables[record->kind].lazy;
+    slot->size = s->frame.size;
+    memcpy(slot->bytes, s->frame.bytes, s->frame.size);
+}
+
+/* Makes the change that a record says, now or at the next start. */
+static enum failure apply_record(struct nascar *s, const uint8_t *bytes, uint32_t size)
+{
+    struct record record;
+    return decode_record(s, bytes, size, &record) ? durables[record.kind].apply(s, &record) : MISSING;
+}
+
+static void record_failed(struct nascar *s, const uint8_t *bytes, uint32_t size)
+{
+    struct record record;
+    if (decode_record(s, bytes, size, &record) && durables[record.kind].failed)
+        (void)durables[record.kind].failed(s, &record);
+}
+
+#define KEPT_LOOKS 64u /* items that one call goes through at most */
+
+bool nascar_next_kept(const struct nascar *s, struct nascar_cursor *cursor, struct nascar_record *record)
+{
+    struct record r;
+    struct outgoing f;
+    uint32_t looked_at = 0;
+    memset(record, 0, sizeof *record);
+    record->conn = NONE;
+    for (; cursor->table < RECORD_KINDS; cursor->table++, cursor->item = 0) {
+        const struct durable *durable = &durables[cursor->table];
+        const struct pool *pool = (const void *)((const uint8_t *)s + durable->pool);
+        while (durable->fill && cursor->item < pool->high) {
+            uint32_t i = cursor->item++;
+            if (++looked_at > KEPT_LOOKS) { /* what need not be kept takes time, too */
+                cursor->item--;
+                return true;
+            }
+            memset(&r, 0, sizeof r);
+            r.kind = (enum record_kind)cursor->table;
+            if (!is_live(s, pool, i) || !durable->fill(s, i, &r))
+                continue;
+            encode_record(s, &r, &f);
+            memcpy(cursor->bytes, f.bytes, f.size);
+            record->size = f.size;
+            record->bytes = cursor->bytes;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- Messages (PROTOCOL 3.4) --------------------------------------------- */
 
 /* `+msg`: the console shows N and T. flags "" means no F at all. */
@@ -3989,34 +4889,21 @@ static void write_ses(struct outgoing *f, const struct race *race)
     put_text(f, tag_P4, "");
 }
 
-/* The ticket of a race, and who has reported what. */
-static void write_race_record(struct outgoing *f, const char *ticket, int64_t when_s, const char *host,
-                              const char *opponent, uint32_t reported, uint32_t told)
-{
-    frame_begin(f, "race", "");
-    put_raw(f, tag_AUTH, ticket);
-    put_number(f, tag_WHEN, when_s);
-    put_number(f, tag_FLAGS, reported);
-    put_number(f, tag_SEQN, told);
-    put_text(f, tag_HOST, host);
-    put_text(f, tag_OPPO, opponent);
-}
-
 /* Both are ready, or time is up: the ticket for the results becomes durable
  * before anybody is told of it. The challenger hosts, unless only the other
  * said so. */
 static void race_prepare(struct nascar *s, uint32_t number)
 {
     struct pair *pair = pair_at(s, number);
-    char ticket[2 * sizeof pair->ticket + 1];
     uint32_t host = pair->hosts[1] && !pair->hosts[0] ? 1 : 0;
+    struct record r = {.kind = RECORD_RACE, .race.when_s = s->wall_s};
     timer_stop(s, s->pair_timers + number);
     pair->starting = true;
     pair->waits_for = ++s->next_ticket;
-    write_hex(ticket, pair->ticket, sizeof pair->ticket);
-    write_race_record(&s->frame, ticket, s->wall_s, player_name(s, pair->player[host]),
-                      player_name(s, pair->player[1 - host]), 0, 0);
-    queue_record(s, pair_waiter(s, number), pair->waits_for, false);
+    r.race.persona[0] = player_at(s, pair->player[host])->persona;
+    r.race.persona[1] = player_at(s, pair->player[1 - host])->persona;
+    write_hex(r.race.ticket, pair->ticket, sizeof pair->ticket);
+    queue_record(s, pair_waiter(s, number), pair->waits_for, &r);
 }
 
 /* `+ses` and `play` to both, with one seed. */
@@ -4209,6 +5096,31 @@ static void reply(const struct request *q, enum failure failure)
 {
     (void)reply_begin(q, failure);
     send_back(q);
+}
+
+/* Hands out a record, and the request waits until it is kept: a request is begun
+ * only when there is a slot for its record. */
+static void send_record(const struct request *q, const struct record *record)
+{
+    conn_wait(q->s, q->c, WAIT_RECORD);
+    queue_record(q->s, q->c, q->conn->ticket, record);
+}
+
+/* Asks for a comparison with `stored` (none if empty) and a fresh hash (none
+ * if `fresh` is empty); the request waits for the verdict. */
+static void send_hash_job(const struct request *q, const char *password, const char *stored, const char *fresh)
+{
+    struct nascar *s = q->s;
+    assert(s->job_count < RECORDS);
+    struct nascar_hash_job *job = &s->job[s->job_count++];
+    conn_wait(s, q->c, WAIT_VERDICT);
+    memset(job, 0, sizeof *job);
+    job->conn = q->c;
+    job->ticket = q->conn->ticket;
+    copy_text(job->password, sizeof job->password, password);
+    copy_text(job->stored, sizeof job->stored, stored);
+    copy_text(job->fresh, sizeof job->fresh, fresh);
+    draw(s, job->salt, sizeof job->salt);
 }
 
 /* Says who plays on the request's connection by now. */
@@ -4462,53 +5374,24 @@ static bool is_name_free(const struct nascar *s, const char *name)
     return find_persona(s, name) == NONE && find_room(s, name) == NONE;
 }
 
-/* An account as a record. */
-static void write_account(struct outgoing *f, const struct account *a)
+/* What a request changes of an account, and nothing else; connection c waits. */
+static void send_edit(const struct request *q, uint32_t account, const char *hash)
 {
-    frame_begin(f, "acct", "");
-    put_number(f, tag_CREATED, a->created_s);
-    put_number(f, tag_LAST, a->last_login_s);
-    put_number(f, tag_BAN, a->banned);
-    put_text(f, tag_NAME, a->name);
-    put_text(f, tag_HASH, a->hash);
-    put_text(f, tag_MAIL, a->mail);
-    put_text(f, tag_SPAM, a->spam);
-}
-
-/* What a request changes of an account, and nothing else: another change of it
- * may be on its way to the disk. */
-static void write_edit(struct outgoing *f, const struct account *a, const struct request *q, const char *hash)
-{
-    frame_begin(f, "edit", "");
-    put_text(f, tag_NAME, a->name);
-    if (hash[0])
-        put_text(f, tag_HASH, hash);
-    if (has_tag(q, tag_MAIL))
-        put_text(f, tag_MAIL, a->mail);
-    if (has_tag(q, tag_SPAM))
-        put_text(f, tag_SPAM, a->spam);
-}
-
-/* Reads a text that stays as it is if it is not there. */
-static void get_change(const struct request *q, enum tag tag, char *out, uint32_t out_bytes)
-{
-    uint32_t at = find_tag(q->payload, q->size, tag_names[tag]);
-    if (at != NOT_THERE)
-        (void)read_string(q->payload, q->size, at, out, out_bytes);
-}
-
-/* Takes what a sign-up or an edit says about an account. */
-static void get_account_fields(const struct request *q, struct account *a)
-{
-    get_change(q, tag_MAIL, a->mail, sizeof a->mail);
-    get_change(q, tag_SPAM, a->spam, sizeof a->spam);
+    struct record r = {.kind = RECORD_EDIT, .edit.account = account};
+    r.edit.has_hash = hash[0] != 0;
+    r.edit.has_mail = has_tag(q, tag_MAIL);
+    r.edit.has_spam = has_tag(q, tag_SPAM);
+    copy_text(r.edit.hash, sizeof r.edit.hash, hash);
+    (void)get_text(q, tag_MAIL, r.edit.mail, sizeof r.edit.mail);
+    (void)get_text(q, tag_SPAM, r.edit.spam, sizeof r.edit.spam);
+    send_record(q, &r);
 }
 
 /* Hands out the record of a new account; connection c waits for it. */
 static enum failure create_account(struct request *q, const char *name, const char *hash, bool with_persona)
 {
     struct nascar *s = q->s;
-    struct account a;
+    struct record r = {.kind = RECORD_ACCT, .acct = {.created_s = s->wall_s, .spam = "NN"}};
     char persona[PERSONA_CHARS + 1];
     struct address *address = address_used(q);
     if (!hash[0])
@@ -4517,29 +5400,16 @@ static enum failure create_account(struct request *q, const char *name, const ch
         return SERVER_FULL;
     if (q->conn->state != CONN_CONTROL && address->created++ >= s->config.accounts_per_address)
         return TOO_MANY_TRIES;
-    memset(&a, 0, sizeof a);
-    copy_text(a.name, sizeof a.name, name);
-    copy_text(a.hash, sizeof a.hash, hash);
-    copy_text(a.spam, sizeof a.spam, "NN");
-    a.created_s = s->wall_s;
-    get_account_fields(q, &a);
-    write_account(&s->frame, &a);
+    copy_text(r.acct.name, sizeof r.acct.name, name);
+    copy_text(r.acct.hash, sizeof r.acct.hash, hash);
+    (void)get_text(q, tag_MAIL, r.acct.mail, sizeof r.acct.mail);
+    if (has_tag(q, tag_SPAM))
+        (void)get_text(q, tag_SPAM, r.acct.spam, sizeof r.acct.spam);
     copy_text(persona, sizeof persona, name);
-    if (with_persona && is_name_free(s, persona))
-        put_text(&s->frame, tag_PERSONAS, persona);
-    send_record(s, q->c);
+    r.acct.has_personas = with_persona && is_name_free(s, persona);
+    copy_text(r.acct.personas, sizeof r.acct.personas, persona);
+    send_record(q, &r);
     return OK;
-}
-
-static void put_personas(const struct nascar *s, struct outgoing *f, const struct account *a)
-{
-    char list[PERSONA_LIST_CHARS + 1] = "";
-    for (uint32_t i = 0; i < PERSONAS_PER_ACCOUNT && a->persona[i] != NONE; i++) {
-        if (i > 0)
-            append_text(list, sizeof list, ",");
-        append_text(list, sizeof list, persona_at(s, a->persona[i])->name);
-    }
-    put_text(f, tag_PERSONAS, list);
 }
 
 /* A new `auth` or `acct` on a connection: whoever was logged in on it is out. */
@@ -4567,10 +5437,7 @@ static enum failure log_in(struct request *q, uint32_t account)
     timer_stop(s, conn_timer(q->c, T_PHASE));
     ping_start(s, q->c); /* it may have left out `addr` */
     log_end(s, log_conn(s, NASCAR_LOG_INFO, "login", q->c));
-    frame_begin(&s->frame, "seen", "");
-    put_number(&s->frame, tag_LAST, s->wall_s);
-    put_text(&s->frame, tag_NAME, account_at(s, account)->name);
-    queue_record(s, NONE, 0, true);
+    queue_record(s, NONE, 0, &(struct record){.kind = RECORD_SEEN, .seen = {account, s->wall_s}});
     return OK;
 }
 
@@ -4578,6 +5445,7 @@ static enum failure finish_auth(struct request *q, uint32_t account)
 {
     struct nascar *s = q->s;
     const struct account *a = account_at(s, account);
+    char personas[PERSONA_LIST_CHARS + 1];
     enum failure failure = log_in(q, account);
     if (failure)
         return failure;
@@ -4590,7 +5458,8 @@ static enum failure finish_auth(struct request *q, uint32_t account)
     put_date(f, tag_LAST, q->p->last_login_s);
     put_text(f, tag_SPAM, a->spam);
     put_text(f, tag_NAME, a->name);
-    put_personas(s, f, a);
+    write_personas(s, a, personas);
+    put_text(f, tag_PERSONAS, personas);
     put_text(f, tag_MAIL, a->mail);
     send_back(q);
     return OK;
@@ -4616,9 +5485,9 @@ static enum failure do_auth(struct request *q)
     uint32_t account = find_account(s, name);
     q->conn->checking = account;
     if (account != NONE)
-        send_hash_job(s, q->c, password, account_at(s, account)->hash, "");
+        send_hash_job(q, password, account_at(s, account)->hash, "");
     else
-        send_hash_job(s, q->c, "", "", password);
+        send_hash_job(q, "", "", password);
     wipe(password, sizeof password);
     return OK;
 }
@@ -4703,7 +5572,7 @@ static enum failure do_acct(struct request *q)
         return SERVER_FULL;
     if (!may_try_password(q)) /* none to try, but a hash to make all the same */
         return TOO_MANY_TRIES;
-    send_hash_job(s, q->c, "", "", password);
+    send_hash_job(q, "", "", password);
     wipe(password, sizeof password);
     return OK;
 }
@@ -4755,30 +5624,23 @@ static enum failure do_edit(struct request *q)
     if (chars > 0) {
         if (!may_try_password(q))
             return TOO_MANY_TRIES;
-        send_hash_job(s, q->c, password, a->hash, fresh);
+        send_hash_job(q, password, a->hash, fresh);
         return OK;
     }
-    struct account changed = *a;
-    get_account_fields(q, &changed);
-    write_edit(&s->frame, &changed, q, "");
-    send_record(s, q->c);
+    send_edit(q, q->p->account, "");
     return OK;
 }
 
 static enum failure verdict_edit(struct request *q, bool accepted, const char *hash)
 {
-    struct nascar *s = q->s;
-    struct account changed = *account_at(s, q->p->account);
     char fresh[SSC2_CHARS + 1];
     if (!accepted)
-        return password_failed(q, changed.name, WRONG_PASSWORD);
+        return password_failed(q, account_at(q->s, q->p->account)->name, WRONG_PASSWORD);
     bool renew = get_text(q, tag_CHNG, fresh, sizeof fresh) > 0;
     wipe(fresh, sizeof fresh);
     if (renew && !hash[0])
         return NOT_KEPT;
-    get_account_fields(q, &changed);
-    write_edit(&s->frame, &changed, q, renew ? hash : "");
-    send_record(s, q->c);
+    send_edit(q, q->p->account, renew ? hash : "");
     return OK;
 }
 
@@ -4790,13 +5652,6 @@ static enum failure applied_plain(struct request *q, enum failure failure)
 }
 
 /* ---- Commands: personas (PROTOCOL 3.2) ----------------------------------- */
-
-static void write_persona_record(struct outgoing *f, const char *kind, const char *persona, const char *account)
-{
-    frame_begin(f, kind, "");
-    put_text(f, tag_PERS, persona);
-    put_text(f, tag_NAME, account);
-}
 
 static enum failure do_cper(struct request *q)
 {
@@ -4812,8 +5667,9 @@ static enum failure do_cper(struct request *q)
         return TOO_MANY_PERSONAS;
     if (!is_name_free(s, name))
         return refuse_taken(q, name, PERSONA_CHARS, is_name_free);
-    write_persona_record(&s->frame, "cper", name, a->name);
-    send_record(s, q->c);
+    struct record r = {.kind = RECORD_CPER, .cper.account = q->p->account};
+    copy_text(r.cper.persona, sizeof r.cper.persona, name);
+    send_record(q, &r);
     return OK;
 }
 
@@ -4851,8 +5707,7 @@ static enum failure do_dper(struct request *q)
         return NO_ACCOUNT;
     if (is_online(s, persona)) /* it is the one being played */
         return MISSING;
-    write_persona_record(&s->frame, "dper", persona_at(s, persona)->name, account_at(s, q->p->account)->name);
-    send_record(s, q->c);
+    send_record(q, &(struct record){.kind = RECORD_DPER, .dper = {persona, q->p->account}});
     return OK;
 }
 
@@ -4868,17 +5723,6 @@ static enum failure applied_dper(struct request *q, enum failure failure)
     return OK;
 }
 
-/* The hash of a buddy ticket is all that is kept of it. */
-static void write_ticket_record(struct outgoing *f, const char *persona, const uint8_t hash[16], int64_t until_s)
-{
-    char text[33];
-    write_hex(text, hash, 16);
-    frame_begin(f, "tick", "");
-    put_raw(f, tag_HASH, text);
-    put_number(f, tag_WHEN, until_s);
-    put_text(f, tag_PERS, persona);
-}
-
 static void hash_ticket(const uint8_t ticket[8], uint8_t out[16])
 {
     uint8_t hash[32];
@@ -4890,6 +5734,7 @@ static void hash_ticket(const uint8_t ticket[8], uint8_t out[16])
 static enum failure do_pers(struct request *q)
 {
     struct nascar *s = q->s;
+    struct record r = {.kind = RECORD_TICK, .tick.until_s = s->wall_s + TICKET_S};
     uint8_t hash[16];
     if (!has_tag(q, tag_PERS))
         return MISSING;
@@ -4898,8 +5743,9 @@ static enum failure do_pers(struct request *q)
         return NO_ACCOUNT;
     draw(s, q->conn->lkey, sizeof q->conn->lkey);
     hash_ticket(q->conn->lkey, hash);
-    write_ticket_record(&s->frame, persona_at(s, number)->name, hash, s->wall_s + TICKET_S);
-    send_record(s, q->c);
+    write_hex(r.tick.hash, hash, sizeof hash);
+    r.tick.persona = number;
+    send_record(q, &r);
     return OK;
 }
 
@@ -5449,7 +6295,6 @@ struct result {
     int32_t start[2], finish[2], laps[2], led[2], disconnected[2], disqualified[2];
 };
 
-#define MAX_PLACE 64
 #define MAX_LAPS 1000
 #define MAX_TIME 86400000 /* a day in ms */
 
@@ -5536,24 +6381,6 @@ static uint32_t result_sum(const struct result *r)
     return sum;
 }
 
-static bool read_ticket(const char *hex, uint8_t *out, size_t size)
-{
-    for (size_t i = 0; i < size; i++) {
-        int high = hex_value((uint8_t)hex[2 * i]), low = high < 0 ? -1 : hex_value((uint8_t)hex[2 * i + 1]);
-        if (low < 0)
-            return false;
-        out[i] = (uint8_t)(high << 4 | low);
-    }
-    return hex[2 * size] == 0;
-}
-
-static void put_figures(struct outgoing *f, enum tag tag, const struct figures *figures)
-{
-    char text[7 * 11 + 1];
-    write_figures(text, sizeof text, figures, false);
-    put_raw(f, tag, text);
-}
-
 /* Whoever has the ticket of a race that it was in says how it ended. The first
  * report counts, the other one is compared. Figures are kept as they have come
  * to be, so a persona's next result waits until its last one is kept. */
@@ -5567,7 +6394,7 @@ static enum failure do_rank(struct request *q)
     uint32_t chars = get_text(q, tag_AUTH, ticket, sizeof ticket);
     if (chars == 0)
         return MISSING;
-    uint32_t i = read_ticket(ticket, bytes, sizeof bytes) ? find_race(s, bytes) : NONE;
+    uint32_t i = read_hex(ticket, bytes, sizeof bytes) ? find_race(s, bytes) : NONE;
     if (i == NONE || race_at(s, i)->when_s + RACE_S <= s->wall_s)
         return NO_SESSION;
     const struct open_race *race = race_at(s, i);
@@ -5584,11 +6411,10 @@ static enum failure do_rank(struct request *q)
     bool first = race->reported == 0, pending = (racer[0] && racer[0]->pending) || (racer[1] && racer[1]->pending);
     if (pending)
         return STALL;
-    frame_begin(&s->frame, "rank", "");
-    write_hex(ticket, race->ticket, sizeof race->ticket);
-    put_raw(&s->frame, tag_AUTH, ticket);
-    put_number(&s->frame, tag_FLAGS, race->reported | 1u << side);
-    put_number(&s->frame, tag_SEQN, first ? sum : race->told);
+    struct record r = {.kind = RECORD_RANK};
+    write_hex(r.rank.ticket, race->ticket, sizeof race->ticket);
+    r.rank.reported = race->reported | 1u << side;
+    r.rank.told = first ? sum : race->told;
     struct figures figures[2] = {{.rating = FIRST_RATING}, {.rating = FIRST_RATING}};
     for (uint32_t k = 0; k < 2; k++)
         if (racer[k] && racer[k]->figures.races > 0)
@@ -5599,8 +6425,9 @@ static enum failure do_rank(struct request *q)
         if (!racer[k])
             continue;
         racer[k]->pending = true;
-        put_figures(&s->frame, k == 0 ? tag_P1 : tag_P2, &figures[k]);
-        put_text(&s->frame, k == 0 ? tag_HOST : tag_OPPO, racer[k]->name);
+        r.rank.counts[k] = true;
+        r.rank.persona[k] = race->persona[k];
+        write_figures(r.rank.figures[k], sizeof r.rank.figures[k], &figures[k], false);
     }
     uint32_t line = log_conn(s, first || sum == race->told ? NASCAR_LOG_INFO : NASCAR_LOG_WARN,
                              first               ? "result"
@@ -5612,7 +6439,7 @@ static enum failure do_rank(struct request *q)
     log_number(s, "host_finish", result.finish[0]);
     log_number(s, "guest_finish", result.finish[1]);
     log_end(s, line);
-    send_record(s, q->c);
+    send_record(q, &r);
     return OK;
 }
 
@@ -5627,7 +6454,7 @@ static enum failure applied_rank(struct request *q, enum failure failure)
     reply(q, OK);
     /* Back from that race, or from one before the present one? */
     (void)get_text(q, tag_AUTH, ticket, sizeof ticket);
-    (void)read_ticket(ticket, bytes, sizeof bytes); /* do_rank has read it */
+    (void)read_hex(ticket, bytes, sizeof bytes); /* do_rank has read it */
     if (p->pair != NONE && memcmp(bytes, pair_at(s, p->pair)->ticket, sizeof bytes) == 0)
         race_leave(s, q->player);
     return OK;
@@ -5663,33 +6490,12 @@ static enum failure do_snap(struct request *q)
     return OK;
 }
 
-static void write_report_record(struct outgoing *f, const struct report *r)
-{
-    frame_begin(f, "rept", "");
-    put_number(f, tag_ID, r->id);
-    put_number(f, tag_TIME, r->at_s);
-    put_text(f, tag_NAME, r->by);
-    put_text(f, tag_PERS, r->about);
-}
-
-static void write_line_record(struct outgoing *f, uint32_t id, uint32_t index, const struct chat_line *line)
-{
-    frame_begin(f, "line", "");
-    put_number(f, tag_ID, id);
-    put_number(f, tag_INDEX, index);
-    put_number(f, tag_TIME, line->at_s);
-    put_text(f, tag_NAME, line->from);
-    put_text(f, tag_PERS, line->to);
-    put_text(f, tag_ROOM, line->room);
-    put_text(f, tag_TEXT, line->text);
-}
-
-/* Hands out the record being written; the report goes on when it is back,
- * whether or not its author is still there. */
-static void send_report_record(struct nascar *s, uint32_t i)
+/* Hands out a record of a report, which goes on when it is back, whether or not
+ * its author is still there. */
+static void send_report_record(struct nascar *s, uint32_t i, const struct record *record)
 {
     report_at(s, i)->waits_for = ++s->next_ticket;
-    queue_record(s, report_waiter(s, i), report_at(s, i)->waits_for, false);
+    queue_record(s, report_waiter(s, i), report_at(s, i)->waits_for, record);
 }
 
 /* An abuse report, with what the server saw of the two, for the operator. */
@@ -5725,17 +6531,10 @@ static enum failure do_rept(struct request *q)
     uint32_t i = pool_take(s, &s->reports);
     report.link = LIVE;
     *report_at(s, i) = report;
-    write_report_record(&s->frame, &report);
-    send_report_record(s, i);
+    struct record r = {.kind = RECORD_REPT};
+    (void)fill_rept(s, i, &r);
+    send_report_record(s, i, &r);
     return OK;
-}
-
-static uint32_t find_report(const struct nascar *s, uint32_t id)
-{
-    for (uint32_t i = 0; i < s->reports.high; i++)
-        if (report_at(s, i)->link == LIVE && report_at(s, i)->id == id)
-            return i;
-    return NONE;
 }
 
 /* Is the persona of this name in the room of that one? */
@@ -5769,6 +6568,7 @@ static bool report_lines(struct nascar *s, uint32_t i)
     struct report *r = report_at(s, i);
     uint64_t oldest = s->chat_count > CHAT_LINES ? s->chat_count - CHAT_LINES : 0;
     uint32_t lines = 0;
+    struct record record = {.kind = RECORD_LINE, .line.report = i};
     if (r->chat_next < oldest)
         r->chat_next = oldest;
     while (r->chat_next < r->chat_end && lines < REPORT_LINES_A_STEP && s->record_count + (lines > 0) < RECORDS) {
@@ -5776,11 +6576,12 @@ static bool report_lines(struct nascar *s, uint32_t i)
         if (!belongs_to(s, r, line))
             continue;
         if (lines++ > 0) /* the report waits for the last one */
-            queue_record(s, NONE, 0, false);
-        write_line_record(&s->frame, r->id, r->written++, line);
+            queue_record(s, NONE, 0, &record);
+        record.line.index = r->written++;
+        record.line.said = *line;
     }
     if (lines > 0)
-        send_report_record(s, i);
+        send_report_record(s, i, &record);
     return lines > 0;
 }
 
@@ -5819,7 +6620,7 @@ static enum failure do_buddy_auth(struct request *q)
     get_user(q, name);
     (void)get_text(q, tag_LKEY, text, sizeof text);
     uint32_t number = find_persona(s, name);
-    if (number == NONE || !read_ticket(text[0] == '$' ? text + 1 : text, ticket, sizeof ticket))
+    if (number == NONE || !read_hex(text[0] == '$' ? text + 1 : text, ticket, sizeof ticket))
         return BAD_TICKET;
     const struct persona *persona = persona_at(s, number);
     hash_ticket(ticket, hash);
@@ -5948,17 +6749,6 @@ static enum failure answer_roster(struct request *q, enum failure failure)
     return OK;
 }
 
-static void write_roster_record(struct outgoing *f, const char *owner, const char *other, uint32_t lists)
-{
-    char letters[3] = "";
-    append_text(letters, sizeof letters, lists & LIST_BUDDY ? "B" : "");
-    append_text(letters, sizeof letters, lists & LIST_IGNORE ? "I" : "");
-    frame_begin(f, "rost", "");
-    put_raw(f, tag_LIST, letters);
-    put_text(f, tag_PERS, owner);
-    put_text(f, tag_USER, other);
-}
-
 /* RADD and RDEL: what the lists of one persona will say about another. */
 static enum failure change_roster(struct request *q, bool add)
 {
@@ -5975,8 +6765,7 @@ static enum failure change_roster(struct request *q, bool add)
         return answer_roster(q, ROSTER_FULL);
     uint32_t lists = edge == NONE ? 0 : edge_at(s, edge)->other_and_lists & 3;
     lists = add ? lists | list : lists & ~list;
-    write_roster_record(&s->frame, persona_at(s, owner)->name, persona_at(s, other)->name, lists);
-    send_record(s, q->c);
+    send_record(q, &(struct record){.kind = RECORD_ROST, .rost = {owner, other, lists}});
     return OK;
 }
 
@@ -6019,18 +6808,6 @@ static void write_recv(struct outgoing *f, const char *from, const char *type, i
     put_text(f, tag_BODY, body);
 }
 
-static void write_message_record(struct outgoing *f, const struct message *m, const char *to)
-{
-    frame_begin(f, "mesg", "");
-    put_number(f, tag_ID, m->id);
-    put_number(f, tag_TIME, m->sent_s);
-    put_number(f, tag_WHEN, m->until_s);
-    put_text(f, tag_TYPE, m->type);
-    put_text(f, tag_PERS, to);
-    put_text(f, tag_USER, m->from);
-    put_text(f, tag_BODY, m->body);
-}
-
 /* A message is gone when it has been written to its reader, not before. It may
  * come twice if the link breaks or the power fails in that moment, but it is not
  * lost. */
@@ -6054,67 +6831,8 @@ static bool send_kept_message(struct nascar *s, uint32_t buddy)
         return true;
     }
     m->told = m->over = true;
-    frame_begin(&s->frame, "dmsg", "");
-    put_number(&s->frame, tag_ID, m->id);
-    put_text(&s->frame, tag_PERS, persona_at(s, b->persona)->name);
-    queue_record(s, NONE, 0, false);
+    queue_record(s, NONE, 0, &(struct record){.kind = RECORD_DMSG, .dmsg = {b->persona, m->id}});
     return true;
-}
-
-/* Says whose an open race is. */
-static void race_sides(struct nascar *s, uint32_t i, uint32_t host, uint32_t opponent)
-{
-    const uint32_t sides[2] = {host, opponent};
-    for (uint32_t side = 0; side < 2; side++) {
-        uint32_t *persona = &race_at(s, i)->persona[side];
-        if (*persona != NONE)
-            persona_at(s, *persona)->race_count--;
-        *persona = sides[side];
-        if (*persona != NONE)
-            persona_at(s, *persona)->race_count++;
-    }
-}
-
-static void message_remove(struct nascar *s, uint32_t i)
-{
-    struct persona *p = persona_at(s, message_at(s, i)->to);
-    uint32_t *link = &p->messages;
-    while (*link != i)
-        link = &message_at(s, *link)->next;
-    *link = message_at(s, i)->next;
-    p->message_count--;
-    pool_give(s, &s->messages, i);
-}
-
-static void race_remove(struct nascar *s, uint32_t i)
-{
-    race_sides(s, i, NONE, NONE);
-    index_remove(s, &s->race_tickets, siphash(s->hash_key, race_at(s, i)->ticket, 16), i);
-    pool_give(s, &s->races, i);
-}
-
-/* Makes room in a full table by what has expired; not all the time. */
-static void sweep_expired(struct nascar *s)
-{
-    if (s->swept_ms != 0 && s->now_ms < s->swept_ms + SWEEP_MS)
-        return;
-    s->swept_ms = s->now_ms;
-    for (uint32_t i = 0; i < s->messages.high; i++)
-        if (message_at(s, i)->link == LIVE && message_at(s, i)->until_s <= s->wall_s)
-            message_remove(s, i);
-    for (uint32_t i = 0; i < s->races.high; i++)
-        if (race_at(s, i)->link == LIVE && race_at(s, i)->when_s + RACE_S <= s->wall_s)
-            race_remove(s, i);
-}
-
-/* A persona's expired messages make room for new ones. */
-static void drop_expired(struct nascar *s, uint32_t persona)
-{
-    for (uint32_t i = persona_at(s, persona)->messages, next; i != NONE; i = next) {
-        next = message_at(s, i)->next;
-        if (message_at(s, i)->until_s <= s->wall_s)
-            message_remove(s, i);
-    }
 }
 
 /* To whoever is there at once; else it is kept for SECS. */
@@ -6122,10 +6840,9 @@ static enum failure do_send(struct request *q)
 {
     struct nascar *s = q->s;
     uint32_t from = asking_buddy(q)->persona, to = get_persona(q);
-    struct message m;
-    memset(&m, 0, sizeof m);
-    (void)get_text(q, tag_TYPE, m.type, sizeof m.type);
-    if (get_text(q, tag_BODY, m.body, sizeof m.body) == 0)
+    struct record r = {.kind = RECORD_MESG, .mesg = {.to = to, .sent_s = s->wall_s}};
+    (void)get_text(q, tag_TYPE, r.mesg.type, sizeof r.mesg.type);
+    if (get_text(q, tag_BODY, r.mesg.body, sizeof r.mesg.body) == 0)
         return MISSING;
     if (to == NONE || to == from)
         return NO_USER;
@@ -6133,13 +6850,13 @@ static enum failure do_send(struct request *q)
         reply(q, OK);
         return OK;
     }
-    copy_text(m.from, sizeof m.from, persona_at(s, from)->name);
-    copy_text(m.type, sizeof m.type, m.type[0] ? m.type : "C");
-    m.sent_s = s->wall_s;
+    copy_text(r.mesg.from, sizeof r.mesg.from, persona_at(s, from)->name);
+    if (!r.mesg.type[0])
+        copy_text(r.mesg.type, sizeof r.mesg.type, "C");
     uint32_t buddy = persona_at(s, to)->buddy;
     if (buddy != NONE && outbox_free(conn_at(s, buddy_at(s, buddy)->conn)) >= REPLY_BYTES + CHAT_BYTES) {
         reply(q, OK);
-        write_recv(&s->frame, m.from, m.type, m.sent_s, m.body);
+        write_recv(&s->frame, r.mesg.from, r.mesg.type, r.mesg.sent_s, r.mesg.body);
         send_frame(s, buddy_at(s, buddy)->conn);
         return OK;
     }
@@ -6151,10 +6868,9 @@ static enum failure do_send(struct request *q)
         sweep_expired(s);
     if (persona_at(s, to)->message_count >= MESSAGES_PER_PERSONA || pool_full(&s->messages))
         return SERVER_FULL;
-    m.id = ++s->next_message;
-    m.until_s = m.sent_s + (seconds < MESSAGE_MAX_S ? seconds : MESSAGE_MAX_S);
-    write_message_record(&s->frame, &m, persona_at(s, to)->name);
-    send_record(s, q->c);
+    r.mesg.id = ++s->next_message;
+    r.mesg.until_s = r.mesg.sent_s + (seconds < MESSAGE_MAX_S ? seconds : MESSAGE_MAX_S);
+    send_record(q, &r);
     return OK;
 }
 
@@ -6284,7 +7000,7 @@ static enum failure do_control_password(struct request *q)
         return refuse_control(q, TAKEN, "there is a room of that name");
     if (get_text(q, tag_PASS, password, sizeof password) > PASSWORD_CHARS || !valid_password(password))
         return refuse_control(q, BAD_NAME, "expected a password of 4 to 16 characters");
-    send_hash_job(s, q->c, "", "", password);
+    send_hash_job(q, "", "", password);
     wipe(password, sizeof password);
     return OK;
 }
@@ -6299,8 +7015,7 @@ static enum failure verdict_control_password(struct request *q, bool accepted, c
         return refuse_control(q, NOT_KEPT, "the password could not be hashed");
     if (account == NONE)
         return create_account(q, name, hash, true);
-    write_edit(&s->frame, account_at(s, account), q, hash);
-    send_record(s, q->c);
+    send_edit(q, account, hash);
     return OK;
 }
 
@@ -6585,629 +7300,6 @@ static void resume_end(struct request *q, const struct frame *frame, enum failur
     if (q->conn->wait == WAIT_NONE)
         consume(q->s, q->c, frame->size);
     conn_run(q->s, q->c);
-}
-
-/* ---- Durable records ------------------------------------------------------ */
-
-/* What a record changes is changed here and nowhere else, whether it comes
- * back from the disk or from the journal at the start. All is checked again:
- * of two sign-ups for one name in one turn the second finds it taken. */
-
-static enum failure add_persona(struct nascar *s, uint32_t account, const char *name)
-{
-    struct account *a = account_at(s, account);
-    uint32_t slot = 0;
-    if (!valid_name(name, PERSONA_CHARS))
-        return BAD_NAME;
-    while (slot < PERSONAS_PER_ACCOUNT && a->persona[slot] != NONE)
-        slot++;
-    if (slot == PERSONAS_PER_ACCOUNT)
-        return TOO_MANY_PERSONAS;
-    if (find_persona(s, name) != NONE)
-        return TAKEN;
-    uint32_t i = pool_take(s, &s->personas); /* four for each account: never fails */
-    struct persona *persona = persona_at(s, i);
-    persona->account = account;
-    persona->player = persona->buddy = persona->edges = persona->watchers = persona->messages = NONE;
-    copy_text(persona->name, sizeof persona->name, name);
-    index_add(s, &s->persona_names, hash_name(s, name), i);
-    index_add(s, &s->persona_prefixes, hash_prefix(s, name), i);
-    a->persona[slot] = i;
-    return OK;
-}
-
-/* Dates never go back behind the newest that is kept. */
-static void note_date(struct nascar *s, int64_t date_s)
-{
-    if (date_s > s->newest_record_s)
-        s->newest_record_s = date_s;
-}
-
-/* An account without a hash would take any password. */
-static bool get_hash(const struct request *q, char hash[HASH_CHARS + 1])
-{
-    uint32_t size = get_text(q, tag_HASH, hash, HASH_CHARS + 1);
-    return size > 0 && size <= HASH_CHARS;
-}
-
-static enum failure apply_acct(struct nascar *s, const struct request *q)
-{
-    char name[ANY_NAME_CHARS + 1], hash[HASH_CHARS + 1];
-    char list[PERSONA_LIST_CHARS + 1], persona[PERSONA_CHARS + 2];
-    get_name(q, tag_NAME, name);
-    if (!valid_name(name, ACCOUNT_CHARS))
-        return BAD_NAME;
-    if (!get_hash(q, hash))
-        return MISSING;
-    if (find_account(s, name) != NONE)
-        return TAKEN;
-    uint32_t i = pool_take(s, &s->accounts);
-    if (i == NONE)
-        return SERVER_FULL;
-    struct account *a = account_at(s, i);
-    copy_text(a->name, sizeof a->name, name);
-    copy_text(a->hash, sizeof a->hash, hash);
-    get_account_fields(q, a);
-    a->banned = get_number(q, tag_BAN, 0) != 0;
-    a->created_s = get_number(q, tag_CREATED, 0);
-    note_date(s, a->created_s);
-    a->last_login_s = get_number(q, tag_LAST, 0);
-    note_date(s, a->last_login_s);
-    a->player = NONE;
-    for (uint32_t k = 0; k < PERSONAS_PER_ACCOUNT; k++)
-        a->persona[k] = NONE;
-    index_add(s, &s->account_names, hash_name(s, name), i);
-    (void)get_text(q, tag_PERSONAS, list, sizeof list);
-    for (const char *p = list; *p; p += *p == ',') {
-        size_t n = strcspn(p, ",");
-        copy_text(persona, n < sizeof persona ? n + 1 : sizeof persona, p);
-        (void)add_persona(s, i, persona); /* taken meanwhile: the game asks for one */
-        p += n;
-    }
-    return OK;
-}
-
-static enum failure apply_edit(struct nascar *s, const struct request *q)
-{
-    char name[ANY_NAME_CHARS + 1], hash[HASH_CHARS + 1];
-    get_name(q, tag_NAME, name);
-    uint32_t i = find_account(s, name);
-    if (i == NONE)
-        return NO_ACCOUNT;
-    struct account *a = account_at(s, i);
-    if (has_tag(q, tag_HASH)) { /* else it stays */
-        if (!get_hash(q, hash))
-            return MISSING;
-        copy_text(a->hash, sizeof a->hash, hash);
-    }
-    get_account_fields(q, a);
-    a->banned = get_number(q, tag_BAN, a->banned) != 0;
-    return OK;
-}
-
-static enum failure apply_cper(struct nascar *s, const struct request *q)
-{
-    char name[ANY_NAME_CHARS + 1], account[ANY_NAME_CHARS + 1];
-    get_name(q, tag_PERS, name);
-    get_name(q, tag_NAME, account);
-    uint32_t i = find_account(s, account);
-    return i == NONE ? NO_ACCOUNT : add_persona(s, i, name);
-}
-
-/* Puts one persona on another's lists, and off those not named. */
-static enum failure set_lists(struct nascar *s, uint32_t owner, uint32_t other, uint32_t lists)
-{
-    struct persona *p = persona_at(s, owner);
-    uint32_t i = find_edge(s, owner, other);
-    if (!lists && i == NONE)
-        return OK;
-    if (i == NONE) {
-        if (p->edge_count == ROSTER_PER_PERSONA || pool_full(&s->edges))
-            return ROSTER_FULL;
-        i = pool_take(s, &s->edges);
-        edge_at(s, i)->owner = owner;
-        edge_at(s, i)->other_and_lists = other << 2;
-        edge_at(s, i)->next = p->edges;
-        p->edges = i;
-        p->edge_count++;
-    }
-    struct edge *edge = edge_at(s, i);
-    uint32_t changed = lists ^ (edge->other_and_lists & 3);
-    edge->other_and_lists = other << 2 | lists;
-    if (changed & LIST_IGNORE)
-        persona_at(s, other)->ignored_by += lists & LIST_IGNORE ? 1u : 0u - 1u;
-    if ((changed & LIST_BUDDY) && p->buddy != NONE) {
-        if (lists & LIST_BUDDY)
-            (void)watch_add(s, p->buddy, other, WATCH_ROSTER);
-        else
-            watch_drop(s, p->buddy, other, WATCH_ROSTER);
-    }
-    if (lists)
-        return OK;
-    uint32_t *link = &p->edges;
-    while (*link != i)
-        link = &edge_at(s, *link)->next;
-    *link = edge->next;
-    p->edge_count--;
-    pool_give(s, &s->edges, i);
-    return OK;
-}
-
-/* Rare, and the one walk over a whole table: whoever had the persona on a
- * roster has it no more. */
-static void remove_from_rosters(struct nascar *s, uint32_t persona)
-{
-    uint32_t i;
-    while ((i = persona_at(s, persona)->edges) != NONE)
-        (void)set_lists(s, persona, edge_at(s, i)->other_and_lists >> 2, 0);
-    for (i = 0; i < s->edges.high; i++)
-        if (edge_at(s, i)->link == LIVE && edge_at(s, i)->other_and_lists >> 2 == persona)
-            (void)set_lists(s, edge_at(s, i)->owner, persona, 0);
-}
-
-static enum failure apply_dper(struct nascar *s, const struct request *q)
-{
-    char name[ANY_NAME_CHARS + 1];
-    get_name(q, tag_PERS, name);
-    uint32_t i = find_persona(s, name), slot = 0;
-    if (i == NONE)
-        return NO_ACCOUNT;
-    struct persona *persona = persona_at(s, i);
-    struct account *a = account_at(s, persona->account);
-    if (persona->player != NONE) { /* put on while the record was on its way */
-        conn_doom(s, player_at(s, persona->player)->conn, "persona deleted");
-        player_remove(s, persona->player);
-    }
-    while (a->persona[slot] != i)
-        slot++;
-    for (; slot + 1 < PERSONAS_PER_ACCOUNT; slot++)
-        a->persona[slot] = a->persona[slot + 1];
-    a->persona[slot] = NONE;
-    remove_from_rosters(s, i);
-    if (persona->buddy != NONE) {
-        conn_doom(s, buddy_at(s, persona->buddy)->conn, "persona deleted");
-        buddy_remove(s, persona->buddy);
-    }
-    while (persona->watchers != NONE)
-        watch_drop(s, watch_at(s, persona->watchers)->buddy, i, WATCH_ROSTER | WATCH_ASKED);
-    while (persona->messages != NONE)
-        message_remove(s, persona->messages);
-    for (uint32_t k = 0; k < s->races.high; k++)
-        for (uint32_t side = 0; side < 2; side++)
-            if (race_at(s, k)->link == LIVE && race_at(s, k)->persona[side] == i)
-                race_sides(s, k, side == 0 ? NONE : race_at(s, k)->persona[0],
-                           side == 1 ? NONE : race_at(s, k)->persona[1]);
-    if (is_ranked(s, i))
-        rank_remove(s, i);
-    index_remove(s, &s->persona_names, hash_name(s, persona->name), i);
-    index_remove(s, &s->persona_prefixes, hash_prefix(s, persona->name), i);
-    pool_give(s, &s->personas, i);
-    return OK;
-}
-
-/* LIST says which lists of PERS hold USER now; none: it is off the roster. */
-static enum failure apply_rost(struct nascar *s, const struct request *q)
-{
-    char name[ANY_NAME_CHARS + 1];
-    uint32_t flags = get_flags(q, tag_LIST), lists = 0;
-    get_name(q, tag_PERS, name);
-    uint32_t owner = find_persona(s, name);
-    get_name(q, tag_USER, name);
-    uint32_t other = find_persona(s, name);
-    if (owner == NONE || other == NONE || owner == other)
-        return NO_USER;
-    if (flags & FLAG_B)
-        lists |= LIST_BUDDY;
-    if (flags & 1u << ('I' - '@'))
-        lists |= LIST_IGNORE;
-    return set_lists(s, owner, other, lists);
-}
-
-static uint32_t record_persona(const struct nascar *s, const struct request *q, enum tag tag)
-{
-    char name[ANY_NAME_CHARS + 1];
-    get_name(q, tag, name);
-    return find_persona(s, name);
-}
-
-static enum failure apply_seen(struct nascar *s, const struct request *q)
-{
-    char name[ANY_NAME_CHARS + 1];
-    get_name(q, tag_NAME, name);
-    uint32_t i = find_account(s, name);
-    if (i == NONE)
-        return NO_ACCOUNT;
-    account_at(s, i)->last_login_s = get_number(q, tag_LAST, 0);
-    note_date(s, account_at(s, i)->last_login_s);
-    return OK;
-}
-
-static enum failure apply_tick(struct nascar *s, const struct request *q)
-{
-    char hash[33];
-    uint32_t i = record_persona(s, q, tag_PERS);
-    if (i == NONE)
-        return NO_USER;
-    struct persona *p = persona_at(s, i);
-    (void)get_text(q, tag_HASH, hash, sizeof hash);
-    p->ticket_until_s = 0;
-    if (read_ticket(hash, p->ticket_hash, sizeof p->ticket_hash))
-        p->ticket_until_s = get_number(q, tag_WHEN, 0);
-    if (p->ticket_until_s > 0)
-        note_date(s, p->ticket_until_s - TICKET_S);
-    return OK;
-}
-
-static enum failure apply_mesg(struct nascar *s, const struct request *q)
-{
-    uint32_t to = record_persona(s, q, tag_PERS), id = get_number(q, tag_ID, 0);
-    if (id > s->next_message)
-        s->next_message = id;
-    if (to == NONE)
-        return NO_USER;
-    struct persona *p = persona_at(s, to);
-    uint32_t *link = &p->messages;
-    while (*link != NONE && message_at(s, *link)->id < id)
-        link = &message_at(s, *link)->next;
-    if (*link != NONE && message_at(s, *link)->id == id)
-        return OK; /* it is here */
-    if (p->message_count >= MESSAGES_PER_PERSONA || pool_full(&s->messages))
-        return SERVER_FULL;
-    uint32_t i = pool_take(s, &s->messages);
-    struct message *m = message_at(s, i);
-    m->to = to;
-    m->next = *link;
-    m->id = id;
-    m->sent_s = get_number(q, tag_TIME, 0);
-    m->until_s = get_number(q, tag_WHEN, 0);
-    (void)get_text(q, tag_TYPE, m->type, sizeof m->type);
-    (void)get_text(q, tag_USER, m->from, sizeof m->from);
-    (void)get_text(q, tag_BODY, m->body, sizeof m->body);
-    note_date(s, m->sent_s);
-    *link = i;
-    p->message_count++;
-    if (p->buddy != NONE) { /* come back meanwhile */
-        buddy_at(s, p->buddy)->delivers = true;
-        buddy_behind(s, p->buddy);
-    }
-    return OK;
-}
-
-/* One message is gone, having been told. */
-static enum failure apply_dmsg(struct nascar *s, const struct request *q)
-{
-    uint32_t persona = record_persona(s, q, tag_PERS), id = get_number(q, tag_ID, 0);
-    uint32_t i = persona == NONE ? NONE : persona_at(s, persona)->messages;
-    while (i != NONE && message_at(s, i)->id != id)
-        i = message_at(s, i)->next;
-    if (i != NONE)
-        message_remove(s, i);
-    return OK;
-}
-
-static bool get_ticket(const struct request *q, uint8_t ticket[16])
-{
-    char text[64];
-    (void)get_text(q, tag_AUTH, text, sizeof text);
-    return read_ticket(text, ticket, 16);
-}
-
-/* Whoever races and never reports loses its oldest tickets. */
-static void race_remove_oldest(struct nascar *s, uint32_t persona)
-{
-    uint32_t oldest = NONE;
-    for (uint32_t i = 0; i < s->races.high; i++) {
-        const struct open_race *race = race_at(s, i);
-        if (race->link == LIVE && (race->persona[0] == persona || race->persona[1] == persona) &&
-            (oldest == NONE || race->number < race_at(s, oldest)->number))
-            oldest = i;
-    }
-    race_remove(s, oldest);
-}
-
-static enum failure apply_race(struct nascar *s, const struct request *q)
-{
-    uint8_t ticket[16];
-    if (!get_ticket(q, ticket))
-        return MISSING;
-    uint32_t i = find_race(s, ticket);
-    if (i == NONE && pool_full(&s->races))
-        sweep_expired(s);
-    if (i == NONE) {
-        i = pool_take(s, &s->races);
-        if (i == NONE)
-            return SERVER_FULL;
-        memcpy(race_at(s, i)->ticket, ticket, sizeof ticket);
-        race_at(s, i)->persona[0] = race_at(s, i)->persona[1] = NONE;
-        race_at(s, i)->number = s->next_race++;
-        index_add(s, &s->race_tickets, siphash(s->hash_key, ticket, sizeof ticket), i);
-    }
-    struct open_race *race = race_at(s, i);
-    race_sides(s, i, record_persona(s, q, tag_HOST), record_persona(s, q, tag_OPPO));
-    race->when_s = get_number(q, tag_WHEN, 0);
-    race->reported = get_number(q, tag_FLAGS, 0) & 3;
-    race->told = get_number(q, tag_SEQN, 0);
-    note_date(s, race->when_s);
-    for (uint32_t side = 0; side < 2; side++)
-        if (race->persona[side] != NONE && persona_at(s, race->persona[side])->race_count > RACES_PER_PERSONA)
-            race_remove_oldest(s, race->persona[side]);
-    return OK;
-}
-
-/* Seven numbers, as write_figures() writes them. */
-static bool get_figures(const struct request *q, enum tag tag, struct figures *f)
-{
-    char text[7 * 11 + 1];
-    uint32_t values[7], at = 0, size = get_text(q, tag, text, sizeof text);
-    if (size >= sizeof text) /* cut: no figures that were written */
-        return false;
-    for (int i = 0; i < 7; i++) {
-        if (at >= size || !is_digit((uint8_t)text[at]))
-            return false;
-        values[i] = read_number((const uint8_t *)text, size, at);
-        at += (uint32_t)strcspn(text + at, ",") + 1;
-    }
-    *f = (struct figures){values[0],
-                          values[1],
-                          values[2],
-                          values[3],
-                          values[5],
-                          (uint16_t)min_u32(values[4], LAST_RATING),
-                          (uint16_t)min_u32(values[6], MAX_PLACE)};
-    return true;
-}
-
-/* The figures of the persona that `who` names, if they are there. */
-static void apply_figures(struct nascar *s, const struct request *q, enum tag who, enum tag tag)
-{
-    struct figures figures;
-    uint32_t persona = record_persona(s, q, who);
-    if (persona == NONE || !get_figures(q, tag, &figures))
-        return;
-    set_figures(s, persona, &figures);
-    persona_at(s, persona)->pending = false;
-    s->retry = true;
-    if (persona_at(s, persona)->player != NONE)
-        user_changed(s, persona_at(s, persona)->player);
-}
-
-/* A result: who has reported, and what the first report has made of both. The
- * figures count even where the race is not known any more. */
-static enum failure apply_rank(struct nascar *s, const struct request *q)
-{
-    uint8_t ticket[16];
-    if (!get_ticket(q, ticket))
-        return MISSING;
-    apply_figures(s, q, tag_HOST, tag_P1);
-    apply_figures(s, q, tag_OPPO, tag_P2);
-    uint32_t i = find_race(s, ticket);
-    if (i == NONE)
-        return OK;
-    race_at(s, i)->reported |= get_number(q, tag_FLAGS, 0) & 3;
-    race_at(s, i)->told = get_number(q, tag_SEQN, 0);
-    if (race_at(s, i)->reported == 3)
-        race_remove(s, i);
-    return OK;
-}
-
-static enum failure apply_stat(struct nascar *s, const struct request *q)
-{
-    apply_figures(s, q, tag_PERS, tag_P1);
-    return OK;
-}
-
-static enum failure apply_rept(struct nascar *s, const struct request *q)
-{
-    uint32_t id = get_number(q, tag_ID, 0), i = find_report(s, id);
-    if (id > s->next_report)
-        s->next_report = id;
-    if (i == NONE) {
-        i = pool_take(s, &s->reports);
-        if (i == NONE)
-            return SERVER_FULL;
-        report_at(s, i)->lines = NONE;
-    }
-    struct report *r = report_at(s, i);
-    r->draft = false;
-    r->id = id;
-    r->at_s = get_number(q, tag_TIME, 0);
-    (void)get_text(q, tag_NAME, r->by, sizeof r->by);
-    (void)get_text(q, tag_PERS, r->about, sizeof r->about);
-    note_date(s, r->at_s);
-    return OK;
-}
-
-static enum failure apply_line(struct nascar *s, const struct request *q)
-{
-    uint32_t r = find_report(s, get_number(q, tag_ID, 0)), index = get_number(q, tag_INDEX, 0);
-    if (r == NONE)
-        return NO_USER;
-    uint32_t *link = &report_at(s, r)->lines;
-    while (*link != NONE && report_line_at(s, *link)->index < index)
-        link = &report_line_at(s, *link)->next;
-    if (*link != NONE && report_line_at(s, *link)->index == index)
-        return OK; /* it is here */
-    uint32_t i = pool_take(s, &s->report_lines);
-    if (i == NONE)
-        return SERVER_FULL;
-    struct report_line *entry = report_line_at(s, i);
-    struct chat_line *line = &entry->line;
-    entry->report = r;
-    entry->index = index;
-    entry->next = *link;
-    *link = i;
-    line->at_s = get_number(q, tag_TIME, 0);
-    (void)get_text(q, tag_NAME, line->from, sizeof line->from);
-    (void)get_text(q, tag_PERS, line->to, sizeof line->to);
-    (void)get_text(q, tag_ROOM, line->room, sizeof line->room);
-    (void)get_text(q, tag_TEXT, line->text, sizeof line->text);
-    return OK;
-}
-
-static const struct {
-    char kind[5];
-    enum failure (*apply)(struct nascar *, const struct request *);
-} records[] = {
-    {"acct", apply_acct}, {"edit", apply_edit}, {"seen", apply_seen}, {"cper", apply_cper}, {"dper", apply_dper},
-    {"rost", apply_rost}, {"tick", apply_tick}, {"mesg", apply_mesg}, {"dmsg", apply_dmsg}, {"race", apply_race},
-    {"rank", apply_rank}, {"stat", apply_stat}, {"rept", apply_rept}, {"line", apply_line},
-};
-
-static bool read_record(const uint8_t *bytes, uint32_t size, struct request *q)
-{
-    struct frame frame;
-    if (read_frame(bytes, size, &frame) != FRAME_WHOLE || frame.size != size)
-        return false;
-    memset(q, 0, sizeof *q);
-    memcpy(q->kind, frame.kind, 4);
-    q->payload = bytes + HEADER_BYTES;
-    q->size = payload_size(q->payload, size - HEADER_BYTES);
-    return true;
-}
-
-static enum failure apply_record(struct nascar *s, const uint8_t *bytes, uint32_t size)
-{
-    struct request q;
-    if (!read_record(bytes, size, &q))
-        return MISSING;
-    for (size_t i = 0; i < sizeof records / sizeof records[0]; i++)
-        if (memcmp(records[i].kind, q.kind, 4) == 0)
-            return records[i].apply(s, &q);
-    return MISSING;
-}
-
-/* Figures that could not be kept make way for the next result; a message that
- * was told is gone all the same, as far as its place here goes. */
-static void record_failed(struct nascar *s, const uint8_t *bytes, uint32_t size)
-{
-    struct request q;
-    if (!read_record(bytes, size, &q))
-        return;
-    if (strcmp(q.kind, "dmsg") == 0)
-        (void)apply_dmsg(s, &q);
-    if (strcmp(q.kind, "rank") != 0)
-        return;
-    for (int side = 0; side < 2; side++) {
-        uint32_t persona = record_persona(s, &q, side == 0 ? tag_HOST : tag_OPPO);
-        if (persona != NONE)
-            persona_at(s, persona)->pending = false;
-    }
-    s->retry = true;
-}
-
-/* ---- The whole of it, as records ------------------------------------------ */
-
-#define KEPT_LOOKS 64u /* items that one call goes through at most */
-
-/* One record for each thing that is kept; false if this one need not be. */
-
-static bool write_kept_account(const struct nascar *s, uint32_t i, struct outgoing *f)
-{
-    write_account(f, account_at(s, i));
-    put_personas(s, f, account_at(s, i));
-    return true;
-}
-
-static bool write_kept_ticket(const struct nascar *s, uint32_t i, struct outgoing *f)
-{
-    const struct persona *p = persona_at(s, i);
-    if (p->ticket_until_s <= s->wall_s)
-        return false;
-    write_ticket_record(f, p->name, p->ticket_hash, p->ticket_until_s);
-    return true;
-}
-
-static bool write_kept_figures(const struct nascar *s, uint32_t i, struct outgoing *f)
-{
-    if (!is_ranked(s, i))
-        return false;
-    frame_begin(f, "stat", "");
-    put_figures(f, tag_P1, &persona_at(s, i)->figures);
-    put_text(f, tag_PERS, persona_at(s, i)->name);
-    return true;
-}
-
-static bool write_kept_edge(const struct nascar *s, uint32_t i, struct outgoing *f)
-{
-    const struct edge *edge = edge_at(s, i);
-    write_roster_record(f, persona_at(s, edge->owner)->name, persona_at(s, edge->other_and_lists >> 2)->name,
-                        edge->other_and_lists & 3);
-    return true;
-}
-
-static bool write_kept_race(const struct nascar *s, uint32_t i, struct outgoing *f)
-{
-    const struct open_race *race = race_at(s, i);
-    const char *name[2] = {"", ""};
-    char ticket[33];
-    if (race->when_s + RACE_S <= s->wall_s)
-        return false;
-    for (uint32_t side = 0; side < 2; side++)
-        if (race->persona[side] != NONE)
-            name[side] = persona_at(s, race->persona[side])->name;
-    write_hex(ticket, race->ticket, sizeof race->ticket);
-    write_race_record(f, ticket, race->when_s, name[0], name[1], race->reported, race->told);
-    return true;
-}
-
-static bool write_kept_message(const struct nascar *s, uint32_t i, struct outgoing *f)
-{
-    const struct message *m = message_at(s, i);
-    if (m->over || m->until_s <= s->wall_s)
-        return false;
-    write_message_record(f, m, persona_at(s, m->to)->name);
-    return true;
-}
-
-static bool write_kept_report(const struct nascar *s, uint32_t i, struct outgoing *f)
-{
-    if (report_at(s, i)->draft)
-        return false;
-    write_report_record(f, report_at(s, i));
-    return true;
-}
-
-static bool write_kept_line(const struct nascar *s, uint32_t i, struct outgoing *f)
-{
-    const struct report_line *line = report_line_at(s, i);
-    write_line_record(f, report_at(s, line->report)->id, line->index, &line->line);
-    return true;
-}
-
-/* Names come first, then what refers to them: a change that is kept while the
- * tables are gone through finds what it changes, or is told by the table later. */
-bool nascar_next_kept(const struct nascar *s, struct nascar_cursor *cursor, struct nascar_record *record)
-{
-    const struct {
-        const struct pool *pool;
-        bool (*write)(const struct nascar *, uint32_t, struct outgoing *);
-    } tables[] = {{&s->accounts, write_kept_account}, {&s->personas, write_kept_ticket},
-                  {&s->personas, write_kept_figures}, {&s->edges, write_kept_edge},
-                  {&s->races, write_kept_race},       {&s->messages, write_kept_message},
-                  {&s->reports, write_kept_report},   {&s->report_lines, write_kept_line}};
-    struct outgoing f;
-    uint32_t looked_at = 0;
-    memset(record, 0, sizeof *record);
-    record->conn = NONE;
-    for (; cursor->table < sizeof tables / sizeof tables[0]; cursor->table++, cursor->item = 0) {
-        const struct pool *pool = tables[cursor->table].pool;
-        while (cursor->item < pool->high) {
-            uint32_t i = cursor->item++;
-            if (++looked_at > KEPT_LOOKS) { /* what need not be kept takes time, too */
-                cursor->item--;
-                return true;
-            }
-            if (!is_live(s, pool, i) || !tables[cursor->table].write(s, i, &f))
-                continue;
-            frame_end(&f);
-            assert(f.size <= RECORD_BYTES);
-            memcpy(cursor->bytes, f.bytes, f.size);
-            record->size = f.size;
-            record->bytes = cursor->bytes;
-            return true;
-        }
-    }
-    return false;
 }
 
 /* ---- Events --------------------------------------------------------------- */
@@ -8962,10 +9054,12 @@ static void scrub_frame(struct nascar *s, uint32_t c, const uint8_t *bytes, uint
 /* The same for a durable record: an account's hash stays secret. */
 static void scrub_record(const uint8_t *bytes, uint32_t size, struct outgoing *f)
 {
+    const struct durable *durable = size >= HEADER_BYTES ? find_durable(bytes) : NULL;
     f->size = min_u32(size, sizeof f->bytes);
     memcpy(f->bytes, bytes, f->size);
-    if (f->size >= HEADER_BYTES && (memcmp(bytes, "acct", 4) == 0 || memcmp(bytes, "edit", 4) == 0))
-        replace_value(f, tag_HASH, "*");
+    for (const struct field *field = durable ? durable->fields : NULL; field && field->type != FIELD_END; field++)
+        if (field->type == FIELD_SECRET)
+            replace_value(f, field->tag, "*");
 }
 
 /* ---- Options ----------------------------------------------------------------- */
@@ -9312,9 +9406,7 @@ struct shell {
     bool journal_lost;   /* the last one has failed */
     uint64_t live_bytes; /* the journal's size when it was last compacted */
     struct batch batch;
-    struct {
-        uint32_t accounts, roster, messages;
-    } kept; /* records of the journal, at least */
+    struct nascar_limits kept; /* what the journal's records take, at most */
     struct helper helper;
     struct nascar_limits limits;
     struct partial *partial; /* of each connection; NULL: not recording */
@@ -9823,9 +9915,9 @@ static bool journal_find(struct shell *sh, struct journal_reader *r)
     journal_open(r, bytes, size);
     while (journal_next(r, &frames)) {
         while (take_record(&frames, &record)) {
-            sh->kept.accounts += memcmp(record.bytes, "acct", 4) == 0;
-            sh->kept.roster += memcmp(record.bytes, "rost", 4) == 0;
-            sh->kept.messages += memcmp(record.bytes, "mesg", 4) == 0;
+            const struct durable *durable = find_durable(record.bytes);
+            if (durable && durable->limit)
+                ++*(uint32_t *)(void *)((uint8_t *)&sh->kept + durable->limit);
         }
     }
     r->checked = r->at;
@@ -10406,7 +10498,7 @@ static void raise_limits(struct shell *sh, struct nascar_limits *limits)
 {
     char text[96];
     raise_limit(&limits->accounts, sh->kept.accounts, 1u << 20);
-    raise_limit(&limits->roster_edges, sh->kept.roster, 1u << 26);
+    raise_limit(&limits->roster_edges, sh->kept.roster_edges, 1u << 26);
     raise_limit(&limits->messages, sh->kept.messages, 1u << 20);
     (void)snprintf(text, sizeof text, "event=accounts_over_limit max_accounts=%u room_for=%u", sh->options.max_accounts,
                    limits->accounts);

@@ -55,8 +55,8 @@ int main(int argc, char **argv)
     }
     for (size_t i = 0; i < COMMANDS && !journal; i++)
         empty_frame(commands[i].kind);
-    for (size_t i = 0; i < sizeof records / sizeof records[0] && !frame; i++)
-        empty_frame(records[i].kind);
+    for (size_t i = 0; i < RECORD_KINDS && !frame; i++)
+        empty_frame(durables[i].kind);
     for (uint32_t t = 0; t < TAG_COUNT; t++)
         key(tag_names[t], "=");
     for (size_t i = 0; i < SETTINGS && script; i++)

@@ -554,7 +554,7 @@ static void ticket_acknowledged(struct kept_persona *p, uint32_t i, const struct
     char text[40];
     uint32_t there = find_persona(server(), name_of(i));
     (void)console_read_text(console_find(payload, "LKEY"), text, sizeof text);
-    EXPECT(text[0] == '$' && read_ticket(text + 1, ticket, sizeof ticket));
+    EXPECT(text[0] == '$' && read_hex(text + 1, ticket, sizeof ticket));
     p->tickets -= p->tickets > 0;
     /* On a failing disk it need not be kept. */
     p->ticket_known = sim.troubles == q->troubles && there != NONE && sim.machine->shell.journal.fd >= 0;
@@ -728,7 +728,7 @@ static void on_race_told(const char *payload)
     char ticket[40];
     uint8_t bytes[16];
     (void)console_read_text(console_find(payload, "AUTH"), ticket, sizeof ticket);
-    EXPECT(read_ticket(ticket, bytes, sizeof bytes));
+    EXPECT(read_hex(ticket, bytes, sizeof bytes));
     if (race_with(ticket) != NONE || sim.races == RACES)
         return;
     uint32_t there = find_race(server(), bytes);
@@ -927,7 +927,7 @@ static void compare_races(void)
         for (int k = 0; k < 2; k++) /* the oldest make way */
             if (r->persona[k] != NONE && ++open[r->persona[k]] > RACES_PER_PERSONA - 2)
                 r->excused = true;
-        EXPECT(read_ticket(r->ticket, bytes, sizeof bytes));
+        EXPECT(read_hex(r->ticket, bytes, sizeof bytes));
         bool there = find_race(s, bytes) != NONE;
         if (!there && r->asked < 2 && !r->excused && r->when_s + RACE_S > sim.latest_s)
             FAIL("the race %s is lost", r->ticket);
