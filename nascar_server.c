@@ -1519,7 +1519,7 @@ struct conn {
     uint32_t next_ready, next_stalled, next_doomed;
     uint32_t wheel_slot, wheel_prev, wheel_next; /* pings; slot NONE: not pinged */
     uint32_t sess;     /* of the peer's newest directory session when it asked for its key; 0: none */
-    uint32_t ticket;   /* of the verdict or record it waits for */
+    uint32_t receipt;  /* of the verdict or record it waits for */
     uint32_t checking; /* the account whose password is being compared */
     uint32_t player;
     uint32_t buddy;  /* in buddies: whose link this is */
@@ -1652,7 +1652,7 @@ struct report {
     uint32_t lines;               /* the first of them */
     uint32_t written;             /* how many have been on their way to the disk */
     uint32_t waits_for;           /* the record that it goes on with, ... */
-    uint32_t conn, conn_ticket;   /* ... and who is told of its end */
+    uint32_t conn, conn_receipt;  /* ... and who is told of its end */
     bool draft;                   /* not on the disk yet */
     uint64_t chat_next, chat_end; /* while it is written: lines of chat to look at */
     int64_t at_s;
@@ -1754,7 +1754,7 @@ struct row {
 };
 
 struct record_slot {
-    uint32_t conn, ticket, size;
+    uint32_t conn, receipt, size;
     bool lazy;
     uint8_t bytes[RECORD_BYTES];
 };
@@ -1773,7 +1773,7 @@ struct nascar {
     int64_t wall_s;
     int64_t newest_record_s; /* a router boots in 1970: dates never go back behind this */
     uint64_t seq;            /* of the newest change in any feed */
-    uint32_t next_ticket, next_room, next_created_room, next_message, next_report, next_race;
+    uint32_t next_receipt, next_room, next_created_room, next_message, next_report, next_race;
     uint32_t ranked;   /* the root of the tree of ranks */
     uint64_t swept_ms; /* when expired races and messages were last searched for */
     uint64_t chat_count;
@@ -2526,7 +2526,7 @@ static void conn_wait(struct nascar *s, uint32_t c, enum wait wait)
 {
     struct conn *conn = conn_at(s, c);
     conn->wait = (uint8_t)wait;
-    conn->ticket = ++s->next_ticket;
+    conn->receipt = ++s->next_receipt;
     conn->wait_since_ms = s->now_ms;
     timer_pause(s, conn_timer(c, T_PHASE));
     timer_pause(s, conn_timer(c, T_IDLE));
@@ -2555,14 +2555,14 @@ static uint32_t report_waiter(const struct nascar *s, uint32_t report)
 
 /* Hands out the frame that is being written as a durable record. Whoever
  * writes one has made sure of a slot. */
-static void queue_record(struct nascar *s, uint32_t who, uint32_t ticket, bool lazy)
+static void queue_record(struct nascar *s, uint32_t who, uint32_t receipt, bool lazy)
 {
     assert(s->record_count < RECORDS);
     struct record_slot *slot = &s->record[s->record_count++];
     frame_end(&s->frame);
     assert(s->frame.size <= RECORD_BYTES);
     slot->conn = who;
-    slot->ticket = ticket;
+    slot->receipt = receipt;
     slot->lazy = lazy;
     slot->size = s->frame.size;
     memcpy(slot->bytes, s->frame.bytes, s->frame.size);
@@ -2573,7 +2573,7 @@ static void queue_record(struct nascar *s, uint32_t who, uint32_t ticket, bool l
 static void send_record(struct nascar *s, uint32_t c)
 {
     conn_wait(s, c, WAIT_RECORD);
-    queue_record(s, c, conn_at(s, c)->ticket, false);
+    queue_record(s, c, conn_at(s, c)->receipt, false);
 }
 
 /* Asks for a comparison with `stored` (none if empty) and a fresh hash (none
@@ -2585,7 +2585,7 @@ static void send_hash_job(struct nascar *s, uint32_t c, const char *password, co
     conn_wait(s, c, WAIT_VERDICT);
     memset(job, 0, sizeof *job);
     job->conn = c;
-    job->ticket = conn_at(s, c)->ticket;
+    job->receipt = conn_at(s, c)->receipt;
     copy_text(job->password, sizeof job->password, password);
     copy_text(job->stored, sizeof job->stored, stored);
     copy_text(job->fresh, sizeof job->fresh, fresh);
@@ -2598,7 +2598,7 @@ bool nascar_next_record(struct nascar *s, struct nascar_record *record)
         return false;
     const struct record_slot *slot = &s->record[s->record_taken++];
     record->conn = slot->conn;
-    record->ticket = slot->ticket;
+    record->receipt = slot->receipt;
     record->size = slot->size;
     record->lazy = slot->lazy;
     record->bytes = slot->bytes;
@@ -4012,7 +4012,7 @@ static void race_prepare(struct nascar *s, uint32_t number)
     uint32_t host = pair->hosts[1] && !pair->hosts[0] ? 1 : 0;
     timer_stop(s, s->pair_timers + number);
     pair->starting = true;
-    pair->waits_for = ++s->next_ticket;
+    pair->waits_for = ++s->next_receipt;
     write_hex(ticket, pair->ticket, sizeof pair->ticket);
     write_race_record(&s->frame, ticket, s->wall_s, player_name(s, pair->player[host]),
                       player_name(s, pair->player[1 - host]), 0, 0);
@@ -5649,7 +5649,7 @@ static void write_line_record(struct outgoing *f, uint32_t id, uint32_t index, c
  * whether or not its author is still there. */
 static void send_report_record(struct nascar *s, uint32_t i)
 {
-    report_at(s, i)->waits_for = ++s->next_ticket;
+    report_at(s, i)->waits_for = ++s->next_receipt;
     queue_record(s, report_waiter(s, i), report_at(s, i)->waits_for, false);
 }
 
@@ -5681,7 +5681,7 @@ static enum failure do_rept(struct nascar *s, uint32_t c, const struct request *
     report.chat_end = s->chat_count;
     report.conn = c;
     conn_wait(s, c, WAIT_RECORD);
-    report.conn_ticket = conn_at(s, c)->ticket;
+    report.conn_receipt = conn_at(s, c)->receipt;
     uint32_t i = pool_take(s, &s->reports);
     report.link = LIVE;
     *report_at(s, i) = report;
@@ -6518,7 +6518,7 @@ static bool is_awaited(const struct nascar *s, const struct nascar_event *e, enu
     if (e->conn >= s->conns.capacity)
         return false;
     const struct conn *conn = conn_at(s, e->conn);
-    return conn->state != CONN_FREE && !conn->closing && conn->wait == wait && conn->ticket == e->ticket;
+    return conn->state != CONN_FREE && !conn->closing && conn->wait == wait && conn->receipt == e->receipt;
 }
 
 static void resume(struct nascar *s, uint32_t c, const struct request *q, const struct frame *frame,
@@ -7477,7 +7477,7 @@ static void race_record_came(struct nascar *s, const struct nascar_event *e)
 {
     uint32_t number = e->conn - pair_waiter(s, 0);
     if (number >= s->pairs.high || pair_at(s, number)->link != LIVE || !pair_at(s, number)->starting ||
-        pair_at(s, number)->waits_for != e->ticket)
+        pair_at(s, number)->waits_for != e->receipt)
         return;
     if (e->type == NASCAR_RECORD_FAILED)
         (void)apply_record(s, e->bytes, e->size);
@@ -7489,10 +7489,10 @@ static void record_came(struct nascar *s, const struct nascar_event *e, enum fai
 static void report_record_came(struct nascar *s, const struct nascar_event *e, enum failure failure)
 {
     uint32_t i = e->conn - report_waiter(s, 0);
-    if (i >= s->reports.high || report_at(s, i)->link != LIVE || report_at(s, i)->waits_for != e->ticket)
+    if (i >= s->reports.high || report_at(s, i)->link != LIVE || report_at(s, i)->waits_for != e->receipt)
         return;
     struct report *r = report_at(s, i);
-    struct nascar_event told = {.type = e->type, .conn = r->conn, .ticket = r->conn_ticket};
+    struct nascar_event told = {.type = e->type, .conn = r->conn, .receipt = r->conn_receipt};
     if (!failure && report_lines(s, i))
         return;
     r->waits_for = 0;
@@ -8687,7 +8687,7 @@ static uint32_t script_write_head(uint8_t out[SCRIPT_HEAD_BYTES], uint32_t type,
         /* fall through */
     case NASCAR_RECORD:
     case NASCAR_RECORD_FAILED:
-        store_be32(numbers, e->ticket);
+        store_be32(numbers, e->receipt);
         count += 4;
         break;
     default: break;
@@ -8714,7 +8714,7 @@ static void script_read_numbers(struct nascar_event *e)
     e->size -= count;
     e->peer = load_be32(numbers);
     e->local = load_be32(numbers + 4);
-    e->ticket = load_be32(numbers);
+    e->receipt = load_be32(numbers);
     e->accepted = numbers[4] & 1;
     if (e->type == NASCAR_DRAINED)
         e->size = load_be32(numbers);
@@ -9481,7 +9481,7 @@ static void keep_record(struct shell *sh, const struct nascar_record *record)
         sh->lazy_due_ms = sh->now_ms + LAZY_MS;
     struct record_slot *slot = queue_add(&sh->records);
     slot->conn = record->conn;
-    slot->ticket = record->ticket;
+    slot->receipt = record->receipt;
     slot->lazy = record->lazy;
     slot->size = record->size;
     memcpy(slot->bytes, record->bytes, record->size);
@@ -9620,7 +9620,7 @@ static void journal_commit(struct shell *sh)
         sh->urgent -= !record.lazy;
         struct nascar_event event = {.type = kept ? NASCAR_RECORD : NASCAR_RECORD_FAILED,
                                      .conn = record.conn,
-                                     .ticket = record.ticket,
+                                     .receipt = record.receipt,
                                      .bytes = record.bytes,
                                      .size = record.size};
         shell_step(sh, &event);
@@ -9868,7 +9868,7 @@ static void helper_verdict(struct shell *sh, const struct hash_answer *answer)
     const struct nascar_hash_job *job = &h->job[0].question.job;
     struct nascar_event event = {.type = NASCAR_VERDICT,
                                  .conn = job->conn,
-                                 .ticket = job->ticket,
+                                 .receipt = job->receipt,
                                  .accepted = answer->accepted,
                                  .bytes = (const uint8_t *)answer->fresh,
                                  .size = (uint32_t)strlen(answer->fresh)};
@@ -9914,7 +9914,7 @@ static void helper_fill(struct shell *sh)
     struct helper *h = &sh->helper;
     struct nascar_hash_job job;
     while (h->jobs < HELPER_JOBS && queue_take(&sh->jobs, &job)) {
-        struct nascar_event event = {.conn = job.conn, .ticket = job.ticket};
+        struct nascar_event event = {.conn = job.conn, .receipt = job.receipt};
         if (is_awaited(sh->state, &event, WAIT_VERDICT)) {
             memset(&h->job[h->jobs], 0, sizeof h->job[0]);
             h->job[h->jobs].question.number = h->next_number++;

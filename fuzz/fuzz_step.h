@@ -74,7 +74,7 @@ static void take_records(void)
         DEMAND(read_frame(record.bytes, record.size, &frame) == FRAME_WHOLE && frame.size == record.size);
         DEMAND(record.size <= RECORD_BYTES);
         slot->conn = record.conn;
-        slot->ticket = record.ticket;
+        slot->receipt = record.receipt;
         slot->lazy = record.lazy;
         slot->size = record.size;
         memcpy(slot->bytes, record.bytes, record.size);
@@ -158,7 +158,7 @@ static bool answer_record(struct nascar_event *e)
         return false;
     const struct record_slot *slot = &core.record[core.record_first % WAITING];
     e->conn = slot->conn;
-    e->ticket = slot->ticket;
+    e->receipt = slot->receipt;
     e->bytes = slot->bytes;
     e->size = slot->size;
     if (step(e)) {
@@ -172,15 +172,15 @@ static const char some_hash[] = "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad
 
 static bool answer_job(struct nascar_event *e)
 {
-    uint32_t which = e->ticket;
+    uint32_t which = e->receipt;
     if (core.job_count == 0)
         return false;
     for (uint32_t i = 0; i < core.job_count; i++)
-        if (core.job[(core.job_first + i) % WAITING].ticket == e->ticket)
+        if (core.job[(core.job_first + i) % WAITING].receipt == e->receipt)
             which = i;
     struct nascar_hash_job *job = &core.job[(core.job_first + which % core.job_count) % WAITING];
     e->conn = job->conn;
-    e->ticket = job->ticket;
+    e->receipt = job->receipt;
     if (e->size == 0 && e->accepted && job->fresh[0]) {
         e->bytes = (const uint8_t *)some_hash;
         e->size = sizeof some_hash - 1;

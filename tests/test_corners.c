@@ -31,19 +31,19 @@ static void reopen(const struct nascar_limits *limits, const char *config)
     w = world_new(&options);
 }
 
-static void event(enum nascar_event_type type, uint32_t conn, uint32_t ticket, const void *bytes, uint32_t size)
+static void event(enum nascar_event_type type, uint32_t conn, uint32_t receipt, const void *bytes, uint32_t size)
 {
-    struct nascar_event e = {.type = type, .conn = conn, .ticket = ticket, .bytes = bytes, .size = size};
+    struct nascar_event e = {.type = type, .conn = conn, .receipt = receipt, .bytes = bytes, .size = size};
     (void)world_step(w, &e);
 }
 
-static void record_event(enum nascar_event_type type, uint32_t conn, uint32_t ticket, const char *kind,
+static void record_event(enum nascar_event_type type, uint32_t conn, uint32_t receipt, const char *kind,
                          const char *payload)
 {
     uint8_t bytes[NASCAR_RECORD_BYTES];
     size_t size = console_frame(bytes, sizeof bytes, kind, 0, payload, strlen(payload) + 1);
     ck_assert_uint_gt(size, 0);
-    event(type, conn, ticket, bytes, (uint32_t)size);
+    event(type, conn, receipt, bytes, (uint32_t)size);
 }
 
 /* One kept record more, as if it came from the journal. */
@@ -67,9 +67,9 @@ static void keep_account(const char *name, const char *personas)
     keep("acct", payload);
 }
 
-static uint32_t ticket_of(const struct raw *r)
+static uint32_t receipt_of(const struct raw *r)
 {
-    return conn_at(w->state, r->conn)->ticket;
+    return conn_at(w->state, r->conn)->receipt;
 }
 
 /* The entropy that the next steps draw is all zero. */
@@ -349,7 +349,7 @@ START_TEST(who_waits_for_an_account_that_did_not_come_about_is_told)
     raw_send(r, kinds[_i], payload);
     world_settle(w);
     keep_account("Other", "");
-    record_event(NASCAR_RECORD, r->conn, ticket_of(r), "seen", "NAME=Other\nLAST=1\n");
+    record_event(NASCAR_RECORD, r->conn, receipt_of(r), "seen", "NAME=Other\nLAST=1\n");
     world_settle(w);
     ck_assert_str_eq(got_code(raw_expect(r, kinds[_i])), failures[NOT_KEPT].code);
     ck_assert_uint_eq(find_account(w->state, "Ann"), NONE);
@@ -368,24 +368,24 @@ START_TEST(without_a_hash_there_is_no_account_and_no_new_password)
     w->hold_verdicts = true;
     raw_send(r, "acct", payload);
     world_settle(w);
-    event(NASCAR_VERDICT, r->conn, ticket_of(r) + 1, "", 0); /* another's */
+    event(NASCAR_VERDICT, r->conn, receipt_of(r) + 1, "", 0); /* another's */
     world_settle(w);
     ck_assert_ptr_null(raw_look(r, "acct"));
-    event(NASCAR_VERDICT, r->conn, ticket_of(r), "", 0);
+    event(NASCAR_VERDICT, r->conn, receipt_of(r), "", 0);
     ck_assert_str_eq(got_code(raw_expect(r, "acct")), failures[NOT_KEPT].code);
     ck_assert_uint_eq(find_account(w->state, "Ann"), NONE);
     struct nascar_event yes = {.type = NASCAR_VERDICT, .accepted = true, .bytes = (const uint8_t *)""};
     raw_send(bob, "edit", "NAME=Bob\nPASS=secret\nCHNG=another\n");
     world_settle(w);
     yes.conn = bob->conn;
-    yes.ticket = ticket_of(bob);
+    yes.receipt = receipt_of(bob);
     (void)world_step(w, &yes);
     ck_assert_str_eq(got_code(raw_expect(bob, "edit")), failures[NOT_KEPT].code);
     for (int i = 0; i < 2; i++) {
         raw_send(operator, "cpwd", "NAME=Cid\nPASS=secret\n");
         world_settle(w);
         yes.conn = operator->conn;
-        yes.ticket = ticket_of(operator);
+        yes.receipt = receipt_of(operator);
         yes.accepted = i == 0;
         (void)world_step(w, &yes);
         ck_assert_str_eq(got_code(raw_expect(operator, "cpwd")), failures[NOT_KEPT].code);
@@ -751,10 +751,10 @@ START_TEST(a_verdict_for_who_is_being_closed_is_late)
     w->hold_verdicts = true;
     raw_send(ann, "edit", "PASS=secret\nCHNG=another\n");
     world_settle(w);
-    uint32_t ticket = ticket_of(ann), conn = ann->conn;
+    uint32_t receipt = receipt_of(ann), conn = ann->conn;
     conn_doom(w->state, conn, "test");
     event(NASCAR_CLOCK, NASCAR_NONE, 0, "", 0);
-    event(NASCAR_VERDICT, conn, ticket, "", 0);
+    event(NASCAR_VERDICT, conn, receipt, "", 0);
     event(NASCAR_DRAINED, conn, 0, "", 0);
     w->hold_verdicts = false;
     world_settle(w);
@@ -1047,7 +1047,7 @@ START_TEST(a_friend_who_is_deleted_while_it_is_added_is_none)
         world_release_records(w, true);
         REFUSED(raw_expect(buddy, "RADD"), failures[NO_USER].code, failures[NO_USER].status);
     } else { /* what came back is another's */
-        record_event(NASCAR_RECORD, buddy->conn, ticket_of(buddy), "seen", "NAME=Ann\nLAST=1\n");
+        record_event(NASCAR_RECORD, buddy->conn, receipt_of(buddy), "seen", "NAME=Ann\nLAST=1\n");
         const struct got *g = raw_expect(buddy, "RADD");
         SUCCEEDS(g);
         ck_assert(!got_has(g, "FUSR"));
