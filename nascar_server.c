@@ -42,7 +42,7 @@
 
 /* Ours. */
 #define MAIL_CHARS 63u
-#define HASH_CHARS 95u                                   /* bcrypt has 60, sha512crypt up to 123 is not used */
+#define HASH_CHARS (NASCAR_HASH_BYTES - 1)               /* bcrypt has 60, sha512crypt up to 123 is not used */
 #define ANY_NAME_CHARS 31u                               /* longest name looked up: a room's */
 #define NEWS_CHARS (NEWS_REPLY_BYTES - HEADER_BYTES - 1) /* the news screen, with the ends of its lines */
 #define CONFIG_ROOMS 32u
@@ -1532,7 +1532,7 @@ struct conn {
     uint32_t next_ready, next_stalled, next_doomed;
     uint32_t wheel_slot, wheel_prev, wheel_next; /* pings; slot NONE: not pinged */
     uint32_t sess;     /* of the peer's newest directory session when it asked for its key; 0: none */
-    uint32_t ticket;   /* of the verdict or record it waits for */
+    uint32_t receipt;  /* of the verdict or record it waits for */
     uint32_t checking; /* the account whose password is being compared */
     uint32_t player;
     uint32_t buddy;  /* in buddies: whose link this is */
@@ -1665,7 +1665,7 @@ struct report {
     uint32_t lines;               /* the first of them */
     uint32_t written;             /* how many have been on their way to the disk */
     uint32_t waits_for;           /* the record that it goes on with, ... */
-    uint32_t conn, conn_ticket;   /* ... and who is told of its end */
+    uint32_t conn, conn_receipt;  /* ... and who is told of its end */
     bool draft;                   /* not on the disk yet */
     uint64_t chat_next, chat_end; /* while it is written: lines of chat to look at */
     int64_t at_s;
@@ -1767,7 +1767,7 @@ struct row {
 };
 
 struct record_slot {
-    uint32_t conn, ticket, size;
+    uint32_t conn, receipt, size;
     bool lazy;
     uint8_t bytes[RECORD_BYTES];
 };
@@ -1776,8 +1776,9 @@ struct nascar {
     struct nascar_limits limits;
     struct config config;
     size_t arena_bytes;
-    bool keyed; /* hash_key is drawn, the hub is there */
-    bool retry; /* what a stalled connection waits for may be there */
+    bool keyed;   /* hash_key is drawn, the hub is there */
+    bool retry;   /* what a stalled connection waits for may be there */
+    bool replays; /* its events are a recording's, which has no passwords (see REDACTED) */
     uint64_t hash_key[2];
     uint32_t entropy_size;
     uint8_t entropy[NASCAR_ENTROPY_BYTES];
@@ -1786,7 +1787,7 @@ struct nascar {
     int64_t wall_s;
     int64_t newest_record_s; /* a router boots in 1970: dates never go back behind this */
     uint64_t seq;            /* of the newest change in any feed */
-    uint32_t next_ticket, next_room, next_created_room, next_message, next_report, next_race;
+    uint32_t next_receipt, next_room, next_created_room, next_message, next_report, next_race;
     uint32_t ranked;   /* the root of the tree of ranks */
     uint64_t swept_ms; /* when expired races and messages were last searched for */
     uint64_t chat_count;
@@ -2539,7 +2540,7 @@ static void conn_wait(struct nascar *s, uint32_t c, enum wait wait)
 {
     struct conn *conn = conn_at(s, c);
     conn->wait = (uint8_t)wait;
-    conn->ticket = ++s->next_ticket;
+    conn->receipt = ++s->next_receipt;
     conn->wait_since_ms = s->now_ms;
     timer_pause(s, conn_timer(c, T_PHASE));
     timer_pause(s, conn_timer(c, T_IDLE));
@@ -2572,7 +2573,7 @@ bool nascar_next_record(struct nascar *s, struct nascar_record *record)
         return false;
     const struct record_slot *slot = &s->record[s->record_taken++];
     record->conn = slot->conn;
-    record->ticket = slot->ticket;
+    record->receipt = slot->receipt;
     record->size = slot->size;
     record->lazy = slot->lazy;
     record->bytes = slot->bytes;
@@ -4119,10 +4120,17 @@ static void note_date(struct nascar *s, int64_t date_s)
         s->newest_record_s = date_s;
 }
 
-/* An account without a hash would take any password. */
-static bool valid_hash(const char *hash)
+/* A hash is kept as it came or not at all: whoever got one that was cut could
+ * never log in again, and an account without one would take any password. It is
+ * one word of printable ASCII. */
+static bool valid_hash(const uint8_t *bytes, size_t size)
 {
-    return hash[0] && strlen(hash) <= HASH_CHARS;
+    if (size == 0 || size > HASH_CHARS)
+        return false;
+    for (size_t i = 0; i < size; i++)
+        if (bytes[i] <= ' ' || bytes[i] > '~')
+            return false;
+    return true;
 }
 
 static enum failure apply_acct(struct nascar *s, const struct record *r)
@@ -4130,7 +4138,7 @@ static enum failure apply_acct(struct nascar *s, const struct record *r)
     char persona[PERSONA_CHARS + 2];
     if (!valid_name(r->acct.name, ACCOUNT_CHARS))
         return BAD_NAME;
-    if (!valid_hash(r->acct.hash))
+    if (!valid_hash((const uint8_t *)r->acct.hash, strlen(r->acct.hash)))
         return MISSING;
     if (find_account(s, r->acct.name) != NONE)
         return TAKEN;
@@ -4179,7 +4187,7 @@ static enum failure apply_edit(struct nascar *s, const struct record *r)
 {
     if (r->edit.account == NONE)
         return NO_ACCOUNT;
-    if (r->edit.has_hash && !valid_hash(r->edit.hash))
+    if (r->edit.has_hash && !valid_hash((const uint8_t *)r->edit.hash, strlen(r->edit.hash)))
         return MISSING;
     struct account *a = account_at(s, r->edit.account);
     if (r->edit.has_hash)
@@ -4648,14 +4656,14 @@ static bool decode_record(const struct nascar *s, const uint8_t *bytes, uint32_t
 }
 
 /* Hands out a durable record. Whoever makes one has seen to it that there is
- * a slot. `who` is told by `ticket` when it is kept, or that it is not. */
-static void queue_record(struct nascar *s, uint32_t who, uint32_t ticket, const struct record *record)
+ * a slot. `who` is told by `receipt` when it is kept, or that it is not. */
+static void queue_record(struct nascar *s, uint32_t who, uint32_t receipt, const struct record *record)
 {
     assert(s->record_count < RECORDS);
     struct record_slot *slot = &s->record[s->record_count++];
     encode_record(s, record, &s->frame);
     slot->conn = who;
-    slot->ticket = ticket;
+    slot->receipt = receipt;
     slot->lazy = durables[record->kind].lazy;
     slot->size = s->frame.size;
     memcpy(slot->bytes, s->frame.bytes, s->frame.size);
@@ -4899,7 +4907,7 @@ static void race_prepare(struct nascar *s, uint32_t number)
     struct record r = {.kind = RECORD_RACE, .race.when_s = s->wall_s};
     timer_stop(s, s->pair_timers + number);
     pair->starting = true;
-    pair->waits_for = ++s->next_ticket;
+    pair->waits_for = ++s->next_receipt;
     r.race.persona[0] = player_at(s, pair->player[host])->persona;
     r.race.persona[1] = player_at(s, pair->player[1 - host])->persona;
     write_hex(r.race.ticket, pair->ticket, sizeof pair->ticket);
@@ -5103,7 +5111,7 @@ static void reply(const struct request *q, enum failure failure)
 static void send_record(const struct request *q, const struct record *record)
 {
     conn_wait(q->s, q->c, WAIT_RECORD);
-    queue_record(q->s, q->c, q->conn->ticket, record);
+    queue_record(q->s, q->c, q->conn->receipt, record);
 }
 
 /* Asks for a comparison with `stored` (none if empty) and a fresh hash (none
@@ -5116,7 +5124,7 @@ static void send_hash_job(const struct request *q, const char *password, const c
     conn_wait(s, q->c, WAIT_VERDICT);
     memset(job, 0, sizeof *job);
     job->conn = q->c;
-    job->ticket = q->conn->ticket;
+    job->receipt = q->conn->receipt;
     copy_text(job->password, sizeof job->password, password);
     copy_text(job->stored, sizeof job->stored, stored);
     copy_text(job->fresh, sizeof job->fresh, fresh);
@@ -5301,6 +5309,10 @@ static uint32_t request_session(const struct request *q)
     return i != NONE ? i : find_session_of_peer(s, q->conn->peer);
 }
 
+/* What a recording has in place of a password that would be valid, behind the
+ * character that says which form it had. Only a replay takes it for one. */
+#define REDACTED "good"
+
 /* PROTOCOL 4: which form it is shows in the first character. */
 static enum failure get_password(const struct request *q, char out[SSC2_CHARS + 1])
 {
@@ -5315,6 +5327,10 @@ static enum failure get_password(const struct request *q, char out[SSC2_CHARS + 
         if (i == NONE)
             return NO_SESSION;
         length = mask_decode(session_at(q->s, i)->mask, text + 1, out);
+    }
+    if (q->s->replays && strcmp(text + 1, REDACTED) == 0) {
+        length = sizeof REDACTED - 1;
+        memcpy(out, REDACTED, sizeof REDACTED);
     }
     wipe(text, sizeof text);
     if (length == NOT_THERE)
@@ -6494,7 +6510,7 @@ static enum failure do_snap(struct request *q)
  * its author is still there. */
 static void send_report_record(struct nascar *s, uint32_t i, const struct record *record)
 {
-    report_at(s, i)->waits_for = ++s->next_ticket;
+    report_at(s, i)->waits_for = ++s->next_receipt;
     queue_record(s, report_waiter(s, i), report_at(s, i)->waits_for, record);
 }
 
@@ -6527,7 +6543,7 @@ static enum failure do_rept(struct request *q)
     report.chat_end = s->chat_count;
     report.conn = q->c;
     conn_wait(s, q->c, WAIT_RECORD);
-    report.conn_ticket = q->conn->ticket;
+    report.conn_receipt = q->conn->receipt;
     uint32_t i = pool_take(s, &s->reports);
     report.link = LIVE;
     *report_at(s, i) = report;
@@ -7279,7 +7295,7 @@ static bool is_awaited(const struct nascar *s, const struct nascar_event *e, enu
     if (e->conn >= s->conns.capacity)
         return false;
     const struct conn *conn = conn_at(s, e->conn);
-    return conn->state != CONN_FREE && !conn->closing && conn->wait == wait && conn->ticket == e->ticket;
+    return conn->state != CONN_FREE && !conn->closing && conn->wait == wait && conn->receipt == e->receipt;
 }
 
 /* The request that a connection waited with, which stands in its inbox still. */
@@ -7620,7 +7636,7 @@ static void race_record_came(struct nascar *s, const struct nascar_event *e)
 {
     uint32_t number = e->conn - pair_waiter(s, 0);
     if (number >= s->pairs.high || pair_at(s, number)->link != LIVE || !pair_at(s, number)->starting ||
-        pair_at(s, number)->waits_for != e->ticket)
+        pair_at(s, number)->waits_for != e->receipt)
         return;
     if (e->type == NASCAR_RECORD_FAILED)
         (void)apply_record(s, e->bytes, e->size);
@@ -7632,10 +7648,10 @@ static void record_came(struct nascar *s, const struct nascar_event *e, enum fai
 static void report_record_came(struct nascar *s, const struct nascar_event *e, enum failure failure)
 {
     uint32_t i = e->conn - report_waiter(s, 0);
-    if (i >= s->reports.high || report_at(s, i)->link != LIVE || report_at(s, i)->waits_for != e->ticket)
+    if (i >= s->reports.high || report_at(s, i)->link != LIVE || report_at(s, i)->waits_for != e->receipt)
         return;
     struct report *r = report_at(s, i);
-    struct nascar_event told = {.type = e->type, .conn = r->conn, .ticket = r->conn_ticket};
+    struct nascar_event told = {.type = e->type, .conn = r->conn, .receipt = r->conn_receipt};
     if (!failure && report_lines(s, i))
         return;
     r->waits_for = 0;
@@ -7661,13 +7677,11 @@ static void record_came(struct nascar *s, const struct nascar_event *e, enum fai
 static void verdict_came(struct nascar *s, const struct nascar_event *e)
 {
     struct frame frame;
-    char hash[HASH_CHARS + 1];
-    uint32_t size = min_u32(e->size, HASH_CHARS);
+    char hash[HASH_CHARS + 1] = ""; /* "": there is none */
     if (!is_awaited(s, e, WAIT_VERDICT))
         return;
-    if (size > 0)
-        memcpy(hash, e->bytes, size);
-    hash[size] = 0;
+    if (valid_hash(e->bytes, e->size))
+        memcpy(hash, e->bytes, e->size);
     struct request q = resume_begin(s, e->conn, &frame);
     resume_end(&q, &frame, q.command->verdict(&q, e->accepted, hash));
 }
@@ -8827,7 +8841,7 @@ static uint32_t script_write_head(uint8_t out[SCRIPT_HEAD_BYTES], uint32_t type,
         /* fall through */
     case NASCAR_RECORD:
     case NASCAR_RECORD_FAILED:
-        store_be32(numbers, e->ticket);
+        store_be32(numbers, e->receipt);
         count += 4;
         break;
     default: break;
@@ -8854,7 +8868,7 @@ static void script_read_numbers(struct nascar_event *e)
     e->size -= count;
     e->peer = load_be32(numbers);
     e->local = load_be32(numbers + 4);
-    e->ticket = load_be32(numbers);
+    e->receipt = load_be32(numbers);
     e->accepted = numbers[4] & 1;
     if (e->type == NASCAR_DRAINED)
         e->size = load_be32(numbers);
@@ -8925,105 +8939,75 @@ static uint64_t output_hash_value(const struct output_hash *hash)
     return hash->written ^ rotate(hash->records, 21) ^ rotate(hash->log, 42);
 }
 
-/* ---- Stand-ins: no password in a recording ----------------------------------- */
+/* ---- No password in a recording ------------------------------------------- */
 
-#define STAND_IN "stand-in" /* for a password that could be one */
-#define STAND_IN_BAD "x"    /* ... that is too short */
-#define STAND_IN_LONG "too-long-a-stand-in"
+/* What stands in a recording in place of a password is one of these words. It
+ * gets the same answers and tells nothing more: neither how long the password
+ * was, nor in what it was like another. No word is longer than what it replaces. */
+#define SOME_PASSWORD "x"                 /* ... of a room, or to be compared; as a new one it is too short */
+#define WRONG_ROOM_PASSWORD "y"           /* another than the room's, which a recording knows as SOME_PASSWORD */
+#define LONG_PASSWORD "seventeen-letters" /* more than PASSWORD_CHARS */
+#define NO_FORM "!"                       /* in auth and acct: what cannot be read */
 
-static void ssc2_encode(const uint8_t *key, uint32_t key_size, const char *password, char out[SSC2_CHARS + 2])
+static_assert(sizeof REDACTED - 1 == 4, "the shortest password that is valid");
+static_assert(sizeof LONG_PASSWORD - 1 == PASSWORD_CHARS + 1, "the shortest that is too long");
+
+/* For the transformed password of `auth` and `acct`. Its first character stays:
+ * a `$` needs a directory session, in a replay, too. Nothing behind it is a
+ * password that can be read, under any key, but is not valid. */
+static const char *redact_transformed(const struct request *q)
 {
-    struct ssc2 x;
-    uint8_t run = 0;
-    size_t length = strlen(password);
-    ssc2_init(&x);
-    ssc2_absorb(&x, key, key_size, 16);
-    *out++ = '~';
-    for (size_t i = 0; i < SSC2_CHARS; i++) {
-        uint8_t p = i < length ? (uint8_t)password[i] : 0x7f;
-        run ^= ssc2_next(&x);
-        *out++ = (char)(0x20 + (p - 0x20 + run % 96) % 96);
-    }
-    *out = 0;
-}
-
-static void mask_encode(const char *mask, const char *password, char out[2 * SSC2_CHARS + 2])
-{
-    size_t mask_size = strlen(mask);
-    uint8_t last = 0;
-    *out++ = '$';
-    for (size_t i = 0; password[i]; i++) {
-        uint8_t v = (uint8_t)((uint8_t)password[i] ^ last);
-        last = (uint8_t)((uint8_t)(v << 3 | v >> 5) ^ (uint8_t)mask[i % mask_size]);
-        write_hex(out, &last, 1);
-        out += 2;
-    }
-    *out = 0;
-}
-
-/* For a transformed password: one that the core takes the same way. */
-static void stand_in_transformed(const struct request *q, char out[2 * SSC2_CHARS + 2])
-{
-    char text[2 * SSC2_CHARS + 4], password[SSC2_CHARS + 1];
-    uint32_t size = get_text(q, tag_PASS, text, sizeof text);
+    char first[2], password[SSC2_CHARS + 1] = "";
+    if (get_text(q, tag_PASS, first, sizeof first) == 0)
+        return "";
     enum failure failure = get_password(q, password);
-    const char *plain = failure == OK && valid_password(password) ? STAND_IN : STAND_IN_BAD;
-    if (text[0] == '~' && failure == OK)
-        ssc2_encode(q->conn->skey, sizeof q->conn->skey, plain, out);
-    else if (text[0] == '$' && failure == OK)
-        mask_encode(session_at(q->s, request_session(q))->mask, plain, out);
-    else if (text[0] == '$' && size < sizeof text)
-        copy_text(out, 3, "$!");
-    else
-        copy_text(out, 2, size > 0 ? "!" : "");
-    wipe(text, sizeof text);
+    bool valid = failure == OK && valid_password(password);
     wipe(password, sizeof password);
+    if (failure == WRONG_PASSWORD)
+        return NO_FORM;
+    if (first[0] == '~')
+        return valid ? "~" REDACTED : "~";
+    return valid ? "$" REDACTED : "$";
 }
 
-/* For a plain password of `edit`, `room`, `move` or `cpwd`. */
-static const char *stand_in_plain(const struct nascar *s, const struct request *q, enum tag tag)
+/* For a plain password: of `edit`, `room`, `move` or `cpwd`, or where none
+ * should be. */
+static const char *redact_plain(const struct request *q, enum tag tag)
 {
     char text[PASSWORD_CHARS + 1], name[ANY_NAME_CHARS + 1];
     uint32_t size = get_text(q, tag, text, sizeof text);
-    const char *stand_in = size > PASSWORD_CHARS ? STAND_IN_LONG : size > 0 ? STAND_IN : "";
-    bool becomes_one = tag == tag_CHNG || memcmp(q->kind, "cpwd", 4) == 0;
-    if (becomes_one && size > 0 && size <= PASSWORD_CHARS && !valid_password(text))
-        stand_in = STAND_IN_BAD;
-    if (memcmp(q->kind, "move", 4) == 0) {
+    const char *word = size > PASSWORD_CHARS ? LONG_PASSWORD : size > 0 ? SOME_PASSWORD : "";
+    if (tag == tag_CHNG || strcmp(q->kind, "cpwd") == 0) { /* a new one */
+        word = size == 0 ? "" : size <= PASSWORD_CHARS && valid_password(text) ? REDACTED : SOME_PASSWORD;
+    } else if (strcmp(q->kind, "move") == 0 && size > 0) {
         get_name(q, tag_NAME, name);
-        uint32_t r = find_room(s, name);
-        if (r != NONE && strcmp(text, room_at(s, r)->password) != 0)
-            stand_in = STAND_IN_BAD;
+        uint32_t r = find_room(q->s, name);
+        word = r != NONE && strcmp(text, room_at(q->s, r)->password) != 0 ? WRONG_ROOM_PASSWORD : SOME_PASSWORD;
     }
     wipe(text, sizeof text);
-    return stand_in;
+    return word;
 }
 
 /* Replaces the value of `tag` where it stands in the frame that `f` holds, the
- * first time with `value`, further ones (which no reader finds) with nothing. */
+ * first time with `value`, further ones (which no reader finds) with nothing.
+ * Quotes go, too, as they tell of a space in it; but if more than an end of line
+ * follows them they stay, so that it is read as before. */
 static void replace_value(struct outgoing *f, enum tag tag, const char *value)
 {
-    uint32_t from = HEADER_BYTES;
-    for (;;) {
-        uint32_t at = find_tag(f->bytes + from, f->size - from, tag_names[tag]);
-        if (at == NOT_THERE)
-            break;
+    uint32_t from = HEADER_BYTES, at;
+    while ((at = find_tag(f->bytes + from, f->size - from, tag_names[tag])) != NOT_THERE) {
         uint32_t start = from + at, end = start;
-        uint8_t quote = start < f->size && (f->bytes[start] == '"' || f->bytes[start] == '\'') ? f->bytes[start] : 0;
-        end += quote != 0;
+        uint8_t quote = start < f->size && (f->bytes[start] == '"' || f->bytes[start] == '\'') ? f->bytes[end++] : 0;
         while (end < f->size && f->bytes[end] != 0 && (quote ? f->bytes[end] != quote : f->bytes[end] >= 0x20))
             end++;
-        end += quote != 0 && end < f->size;
-        struct outgoing text; /* "TAG=value\n", escaped */
-        text.size = 0;
-        put_text(&text, tag, value);
-        const uint8_t *escaped = text.bytes + strlen(tag_names[tag]) + 1;
-        uint32_t size = text.size - (uint32_t)strlen(tag_names[tag]) - 2;
-        if (f->size - (end - start) + size > sizeof f->bytes)
-            size = 0;
+        if (quote && end + 1 < f->size && f->bytes[end + 1] >= 0x20)
+            start++;
+        else if (quote && end < f->size && f->bytes[end] != 0)
+            end++;
+        uint32_t size = min_u32((uint32_t)strlen(value), end - start);
+        memcpy(f->bytes + start, value, size);
         memmove(f->bytes + start + size, f->bytes + end, f->size - end);
-        memcpy(f->bytes + start, escaped, size);
-        f->size = f->size - (end - start) + size;
+        f->size -= end - start - size;
         from = start + size;
         value = "";
     }
@@ -9031,24 +9015,24 @@ static void replace_value(struct outgoing *f, enum tag tag, const char *value)
 }
 
 /* Puts a frame into `f` as it may be recorded: the same to the core, without
- * what a player wants to keep secret. */
+ * passwords. A tag called so is taken for one in any kind of frame, known or
+ * not, but for those in which players talk: what they say is no secret. */
 static void scrub_frame(struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size, struct outgoing *f)
 {
-    char transformed[2 * SSC2_CHARS + 2];
-    memcpy(f->bytes, bytes, size);
-    f->size = size;
+    static const char talk[] = "mesg auxi SEND PSET";
     struct request q = {.s = s, .c = c, .conn = conn_at(s, c), .payload = bytes + HEADER_BYTES};
     memcpy(q.kind, bytes, 4);
     q.size = payload_size(q.payload, size - HEADER_BYTES);
-    if (strcmp(q.kind, "auth") == 0 || strcmp(q.kind, "acct") == 0) {
-        stand_in_transformed(&q, transformed);
-        replace_value(f, tag_PASS, transformed);
-    } else if (strcmp(q.kind, "edit") == 0) {
-        replace_value(f, tag_CHNG, stand_in_plain(s, &q, tag_CHNG));
-        replace_value(f, tag_PASS, stand_in_plain(s, &q, tag_PASS));
-    } else if (strcmp(q.kind, "room") == 0 || strcmp(q.kind, "move") == 0 || strcmp(q.kind, "cpwd") == 0) {
-        replace_value(f, tag_PASS, stand_in_plain(s, &q, tag_PASS));
-    }
+    f->size = HEADER_BYTES + q.size; /* nobody reads what stands behind the payload's NUL */
+    memcpy(f->bytes, bytes, f->size);
+    if (f->size < size)
+        f->bytes[f->size++] = 0;
+    store_be32(f->bytes + 8, f->size);
+    if (word_index(talk, q.kind) >= 0)
+        return;
+    bool transformed = strcmp(q.kind, "auth") == 0 || strcmp(q.kind, "acct") == 0;
+    replace_value(f, tag_CHNG, redact_plain(&q, tag_CHNG));
+    replace_value(f, tag_PASS, transformed ? redact_transformed(&q) : redact_plain(&q, tag_PASS));
 }
 
 /* The same for a durable record: an account's hash stays secret. */
@@ -9621,7 +9605,7 @@ static void keep_record(struct shell *sh, const struct nascar_record *record)
         sh->lazy_due_ms = sh->now_ms + LAZY_MS;
     struct record_slot *slot = queue_add(&sh->records);
     slot->conn = record->conn;
-    slot->ticket = record->ticket;
+    slot->receipt = record->receipt;
     slot->lazy = record->lazy;
     slot->size = record->size;
     memcpy(slot->bytes, record->bytes, record->size);
@@ -9760,7 +9744,7 @@ static void journal_commit(struct shell *sh)
         sh->urgent -= !record.lazy;
         struct nascar_event event = {.type = kept ? NASCAR_RECORD : NASCAR_RECORD_FAILED,
                                      .conn = record.conn,
-                                     .ticket = record.ticket,
+                                     .receipt = record.receipt,
                                      .bytes = record.bytes,
                                      .size = record.size};
         shell_step(sh, &event);
@@ -10008,7 +9992,7 @@ static void helper_verdict(struct shell *sh, const struct hash_answer *answer)
     const struct nascar_hash_job *job = &h->job[0].question.job;
     struct nascar_event event = {.type = NASCAR_VERDICT,
                                  .conn = job->conn,
-                                 .ticket = job->ticket,
+                                 .receipt = job->receipt,
                                  .accepted = answer->accepted,
                                  .bytes = (const uint8_t *)answer->fresh,
                                  .size = (uint32_t)strlen(answer->fresh)};
@@ -10054,7 +10038,7 @@ static void helper_fill(struct shell *sh)
     struct helper *h = &sh->helper;
     struct nascar_hash_job job;
     while (h->jobs < HELPER_JOBS && queue_take(&sh->jobs, &job)) {
-        struct nascar_event event = {.conn = job.conn, .ticket = job.ticket};
+        struct nascar_event event = {.conn = job.conn, .receipt = job.receipt};
         if (is_awaited(sh->state, &event, WAIT_VERDICT)) {
             memset(&h->job[h->jobs], 0, sizeof h->job[0]);
             h->job[h->jobs].question.number = h->next_number++;
@@ -10957,6 +10941,7 @@ static const char *replay_bytes(const uint8_t *bytes, size_t size, unsigned long
     if (!arena)
         return "its limits are none that a server can have, or there is no memory for them";
     struct nascar *state = nascar_init(arena, arena_bytes, &limits);
+    state->replays = true;
     while (!broken && script_next(&script, &e, &checkpoint)) {
         if (!checkpoint) {
             replay_step(state, &e, &hash);

@@ -74,9 +74,9 @@ enum nascar_event_type {
     NASCAR_CLOCK,         /* time passed; deadlines that are due happen now */
     NASCAR_ENTROPY,       /* bytes, size: unpredictable bytes for the pool */
     NASCAR_CONFIG,        /* bytes, size: the whole configuration, as lines */
-    NASCAR_RECORD,        /* conn, ticket, bytes, size: a record is durable */
-    NASCAR_RECORD_FAILED, /* conn, ticket, bytes, size: it could not be kept */
-    NASCAR_VERDICT        /* conn, ticket, accepted, bytes, size: a hash job's
+    NASCAR_RECORD,        /* conn, receipt, bytes, size: a record is durable */
+    NASCAR_RECORD_FAILED, /* conn, receipt, bytes, size: it could not be kept */
+    NASCAR_VERDICT        /* conn, receipt, accepted, bytes, size: a hash job's
                              answer; bytes are the fresh hash, if one was asked */
 };
 
@@ -87,14 +87,14 @@ struct nascar_event {
     int64_t wall_s;       /* seconds since 1970 UTC, for dates */
     const uint8_t *bytes; /* not kept after the call */
     uint32_t size;
-    uint32_t peer;   /* OPENED: source address, 192.0.2.1 = 0xC0000201 */
-    uint32_t local;  /* OPENED: the address it reached us at */
-    uint32_t ticket; /* RECORD*, VERDICT: from the record or job */
-    bool accepted;   /* VERDICT: the password was right */
+    uint32_t peer;    /* OPENED: source address, 192.0.2.1 = 0xC0000201 */
+    uint32_t local;   /* OPENED: the address it reached us at */
+    uint32_t receipt; /* RECORD*, VERDICT: from the record or job */
+    bool accepted;    /* VERDICT: the password was right */
 };
 
 /* The only transition. Any event in any state has a defined result: what makes
- * no sense (a number out of range, a stale ticket) changes nothing.
+ * no sense (a number out of range, a stale receipt) changes nothing.
  * Returns false, with nothing changed, only if the entropy pool is too low for
  * a step to start (send NASCAR_ENTROPY, then the event again), or if a verdict
  * or record finds no room behind records and jobs that were never taken. */
@@ -128,7 +128,7 @@ const uint8_t *nascar_outbox(const struct nascar *state, uint32_t conn, uint32_t
 bool nascar_closing(const struct nascar *state, uint32_t conn);
 
 /* A durable change: one frame (PROTOCOL section 1), at most
- * NASCAR_RECORD_BYTES. Keep it, then give the same bytes, conn and ticket back
+ * NASCAR_RECORD_BYTES. Keep it, then give the same bytes, conn and receipt back
  * as NASCAR_RECORD, or as NASCAR_RECORD_FAILED if it cannot be kept; at the next
  * start give all that were kept, in that order and with conn NASCAR_NONE, before
  * the first connection. A record that is `lazy` is not worth an effort of its
@@ -137,7 +137,7 @@ bool nascar_closing(const struct nascar *state, uint32_t conn);
 #define NASCAR_RECORD_BYTES 1152u
 struct nascar_record {
     uint32_t conn; /* who waits: a connection, or another number of the core's */
-    uint32_t ticket;
+    uint32_t receipt;
     uint32_t size;
     bool lazy;
     const uint8_t *bytes;
@@ -159,12 +159,13 @@ bool nascar_next_kept(const struct nascar *state, struct nascar_cursor *cursor, 
  * if `stored` is empty or is a hash of `password`; and if it is, and `fresh` is
  * not empty, bytes are the hash of `fresh` with `salt`. Nothing else may keep
  * these strings. */
+#define NASCAR_HASH_BYTES 96u
 struct nascar_hash_job {
     uint32_t conn;
-    uint32_t ticket;
+    uint32_t receipt;
     char password[32];
     char fresh[32];
-    char stored[96];
+    char stored[NASCAR_HASH_BYTES];
     uint8_t salt[16];
 };
 bool nascar_next_hash_job(struct nascar *state, struct nascar_hash_job *job);

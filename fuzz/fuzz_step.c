@@ -5,8 +5,8 @@
  * script says otherwise, so that the order is the input's choice:
  *   RECORD, RECORD_FAILED on a connection   the oldest record that waits is kept,
  *                                           or is not; without one, as it stands
- *   VERDICT                                 answers the job of that ticket, else
- *                                           the (ticket mod n)-th that waits
+ *   VERDICT                                 answers the job of that receipt, else
+ *                                           the (receipt mod n)-th that waits
  *   a checkpoint's first byte               enum mood, from here on
  * All else is taken as it stands: DRAINED drains, CONFIG configures, RECORD on no
  * connection is the journal's. The header's first number chooses the scene that

@@ -74,7 +74,7 @@ static void take_records(void)
         DEMAND(read_frame(record.bytes, record.size, &frame) == FRAME_WHOLE && frame.size == record.size);
         DEMAND(record.size <= RECORD_BYTES);
         slot->conn = record.conn;
-        slot->ticket = record.ticket;
+        slot->receipt = record.receipt;
         slot->lazy = record.lazy;
         slot->size = record.size;
         memcpy(slot->bytes, record.bytes, record.size);
@@ -158,7 +158,7 @@ static bool answer_record(struct nascar_event *e)
         return false;
     const struct record_slot *slot = &core.record[core.record_first % WAITING];
     e->conn = slot->conn;
-    e->ticket = slot->ticket;
+    e->receipt = slot->receipt;
     e->bytes = slot->bytes;
     e->size = slot->size;
     if (step(e)) {
@@ -172,15 +172,15 @@ static const char some_hash[] = "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad
 
 static bool answer_job(struct nascar_event *e)
 {
-    uint32_t which = e->ticket;
+    uint32_t which = e->receipt;
     if (core.job_count == 0)
         return false;
     for (uint32_t i = 0; i < core.job_count; i++)
-        if (core.job[(core.job_first + i) % WAITING].ticket == e->ticket)
+        if (core.job[(core.job_first + i) % WAITING].receipt == e->receipt)
             which = i;
     struct nascar_hash_job *job = &core.job[(core.job_first + which % core.job_count) % WAITING];
     e->conn = job->conn;
-    e->ticket = job->ticket;
+    e->receipt = job->receipt;
     if (e->size == 0 && e->accepted && job->fresh[0]) {
         e->bytes = (const uint8_t *)some_hash;
         e->size = sizeof some_hash - 1;
@@ -287,17 +287,10 @@ static void open_conn(uint32_t c, uint32_t peer)
 /* Player p on connection p, and its buddy link on PLAYERS + p. */
 static void log_in_player(uint32_t p)
 {
-    char text[256], password[SSC2_CHARS + 2];
-    static const uint8_t no_key[16];
+    char text[256];
     open_conn(p, 0xC6336401u + p / 2);
     say(p, "addr", "ADDR=10.0.0.7\n");
-    ssc2_encode(no_key, sizeof no_key, "secret", password);
-    struct outgoing f; /* for its escapes */
-    frame_begin(&f, "auth", "");
-    put_text(&f, tag_NAME, player_names[p]);
-    put_text(&f, tag_PASS, password);
-    frame_end(&f);
-    copy_text(text, sizeof text, (const char *)f.bytes + HEADER_BYTES);
+    (void)snprintf(text, sizeof text, "NAME=%s\nPASS=~" REDACTED "\n", player_names[p]);
     say(p, "auth", text);
     drain_all();
     (void)snprintf(text, sizeof text, "PERS=%s\n", player_names[p]);
@@ -407,6 +400,7 @@ static void blank_state(struct nascar *s)
                                   &s->reports,   &s->report_lines};
     memset(s, 0, core.arena_bytes);
     DEMAND(nascar_init(s, core.arena_bytes, &small_limits) == s);
+    s->replays = true; /* a script has no passwords that would be valid under these keys */
     /* What an item was before it is taken must not matter. */
     for (size_t i = 0; i < sizeof pools / sizeof pools[0]; i++)
         memset(in_arena(s, pools[i]->offset, 0, 1), 0x55, (size_t)pools[i]->capacity * pools[i]->stride);

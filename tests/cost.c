@@ -91,7 +91,7 @@ static void work(void)
             uint8_t bytes[4096];
             struct nascar_event event = {.type = NASCAR_RECORD,
                                          .conn = record.conn,
-                                         .ticket = record.ticket,
+                                         .receipt = record.receipt,
                                          .bytes = bytes,
                                          .size = record.size};
             memcpy(bytes, record.bytes, record.size);
@@ -99,7 +99,7 @@ static void work(void)
         } else if (nascar_next_hash_job(state, &job)) {
             struct nascar_event event = {.type = NASCAR_VERDICT,
                                          .conn = job.conn,
-                                         .ticket = job.ticket,
+                                         .receipt = job.receipt,
                                          .accepted = true,
                                          .bytes = (const uint8_t *)"*",
                                          .size = job.fresh[0] != '\0'};

@@ -31,19 +31,19 @@ static void reopen(const struct nascar_limits *limits, const char *config)
     w = world_new(&options);
 }
 
-static void event(enum nascar_event_type type, uint32_t conn, uint32_t ticket, const void *bytes, uint32_t size)
+static void event(enum nascar_event_type type, uint32_t conn, uint32_t receipt, const void *bytes, uint32_t size)
 {
-    struct nascar_event e = {.type = type, .conn = conn, .ticket = ticket, .bytes = bytes, .size = size};
+    struct nascar_event e = {.type = type, .conn = conn, .receipt = receipt, .bytes = bytes, .size = size};
     (void)world_step(w, &e);
 }
 
-static void record_event(enum nascar_event_type type, uint32_t conn, uint32_t ticket, const char *kind,
+static void record_event(enum nascar_event_type type, uint32_t conn, uint32_t receipt, const char *kind,
                          const char *payload)
 {
     uint8_t bytes[NASCAR_RECORD_BYTES];
     size_t size = console_frame(bytes, sizeof bytes, kind, 0, payload, strlen(payload) + 1);
     ck_assert_uint_gt(size, 0);
-    event(type, conn, ticket, bytes, (uint32_t)size);
+    event(type, conn, receipt, bytes, (uint32_t)size);
 }
 
 /* One kept record more, as if it came from the journal. */
@@ -67,9 +67,9 @@ static void keep_account(const char *name, const char *personas)
     keep("acct", payload);
 }
 
-static uint32_t ticket_of(const struct raw *r)
+static uint32_t receipt_of(const struct raw *r)
 {
-    return conn_at(w->state, r->conn)->ticket;
+    return conn_at(w->state, r->conn)->receipt;
 }
 
 /* The entropy that the next steps draw is all zero. */
@@ -349,13 +349,38 @@ START_TEST(who_waits_for_an_account_that_did_not_come_about_is_told)
     raw_send(r, kinds[_i], payload);
     world_settle(w);
     keep_account("Other", "");
-    record_event(NASCAR_RECORD, r->conn, ticket_of(r), "seen", "NAME=Other\nLAST=1\n");
+    record_event(NASCAR_RECORD, r->conn, receipt_of(r), "seen", "NAME=Other\nLAST=1\n");
     world_settle(w);
     ck_assert_str_eq(got_code(raw_expect(r, kinds[_i])), failures[NOT_KEPT].code);
     ck_assert_uint_eq(find_account(w->state, "Ann"), NONE);
 }
 END_TEST
 
+static const struct {
+    const char *bytes;
+    uint32_t size;
+} no_hashes[] = {
+#define HASH(text) \
+    { \
+        text, sizeof text - 1 \
+    }
+    HASH(""),
+    HASH("ninety-six......................................................................................"),
+    HASH("more-than-that............................................................................................."),
+    HASH("$2b$10$N9qo8uLOickgx2ZMRZoMye\0IjZAgcfl7p92ldGxad68LJZdL17lhWy"),
+    HASH("$2b$10$\n"),
+    HASH("two words"),
+    HASH("$2b$10$\xe9"),
+    HASH("\x7f"),
+#undef HASH
+};
+
+static_assert(
+    sizeof "ninety-six......................................................................................" ==
+        NASCAR_HASH_BYTES + 1,
+    "one character too many");
+
+/* Neither without a hash, nor with one that could not be kept as it is. */
 START_TEST(without_a_hash_there_is_no_account_and_no_new_password)
 {
     char payload[128], letters[80];
@@ -365,33 +390,93 @@ START_TEST(without_a_hash_there_is_no_account_and_no_new_password)
     (void)snprintf(payload, sizeof payload, "NAME=Ann\nMASK=%d\nPASS=%s\n", got_number(g, "SESS"), letters);
     struct raw *bob = player(w, "Bob", "");
     struct raw *operator= raw_operator(w);
+    struct nascar_event verdict = {.type = NASCAR_VERDICT,
+                                   .bytes = (const uint8_t *)no_hashes[_i].bytes,
+                                   .size = no_hashes[_i].size};
     w->hold_verdicts = true;
     raw_send(r, "acct", payload);
     world_settle(w);
-    event(NASCAR_VERDICT, r->conn, ticket_of(r) + 1, "", 0); /* another's */
+    event(NASCAR_VERDICT, r->conn, receipt_of(r) + 1, "", 0); /* another's */
     world_settle(w);
     ck_assert_ptr_null(raw_look(r, "acct"));
-    event(NASCAR_VERDICT, r->conn, ticket_of(r), "", 0);
-    ck_assert_str_eq(got_code(raw_expect(r, "acct")), failures[NOT_KEPT].code);
-    ck_assert_uint_eq(find_account(w->state, "Ann"), NONE);
-    struct nascar_event yes = {.type = NASCAR_VERDICT, .accepted = true, .bytes = (const uint8_t *)""};
+    for (int i = 0; i < 3; i++) {
+        const char *kind = i == 2 ? "auth" : "acct"; /* a first login, too, makes an account */
+        if (i > 0)
+            raw_send(r, kind, payload);
+        world_settle(w);
+        verdict.conn = r->conn;
+        verdict.receipt = receipt_of(r);
+        verdict.accepted = i > 0;
+        (void)world_step(w, &verdict);
+        ck_assert_str_eq(got_code(raw_expect(r, kind)), failures[NOT_KEPT].code);
+        ck_assert_uint_eq(find_account(w->state, "Ann"), NONE);
+    }
     raw_send(bob, "edit", "NAME=Bob\nPASS=secret\nCHNG=another\n");
     world_settle(w);
-    yes.conn = bob->conn;
-    yes.ticket = ticket_of(bob);
-    (void)world_step(w, &yes);
+    verdict.conn = bob->conn;
+    verdict.receipt = receipt_of(bob);
+    (void)world_step(w, &verdict);
     ck_assert_str_eq(got_code(raw_expect(bob, "edit")), failures[NOT_KEPT].code);
-    for (int i = 0; i < 2; i++) {
-        raw_send(operator, "cpwd", "NAME=Cid\nPASS=secret\n");
+    for (int i = 0; i < 4; i++) { /* for an account that is there, and for one that is not */
+        raw_send(operator, "cpwd", i < 2 ? "NAME=Cid\nPASS=secret\n" : "NAME=Bob\nPASS=secret\n");
         world_settle(w);
-        yes.conn = operator->conn;
-        yes.ticket = ticket_of(operator);
-        yes.accepted = i == 0;
-        (void)world_step(w, &yes);
+        verdict.conn = operator->conn;
+        verdict.receipt = receipt_of(operator);
+        verdict.accepted = i % 2 == 0;
+        (void)world_step(w, &verdict);
         ck_assert_str_eq(got_code(raw_expect(operator, "cpwd")), failures[NOT_KEPT].code);
     }
+    ck_assert_uint_eq(find_account(w->state, "Cid"), NONE);
     w->hold_verdicts = false;
     SUCCEEDS(raw_auth(raw_open(w, 0), "Bob", "secret"));
+}
+END_TEST
+
+START_TEST(the_longest_hash_is_kept_whole)
+{
+    char hash[NASCAR_HASH_BYTES];
+    struct raw *operator= raw_operator(w);
+    for (uint32_t i = 0; i < sizeof hash; i++)
+        hash[i] = (char)(0x21 + i % 94); /* each character that there may be */
+    hash[sizeof hash - 1] = '\0';
+    w->hold_verdicts = true;
+    raw_send(operator, "cpwd", "NAME=Ann\nPASS=secret\n");
+    world_settle(w);
+    struct nascar_event verdict = {.type = NASCAR_VERDICT,
+                                   .conn = operator->conn,
+                                   .receipt = receipt_of(operator),
+                                   .accepted = true,
+                                   .bytes = (const uint8_t *)hash,
+                                   .size = sizeof hash - 1};
+    (void)world_step(w, &verdict);
+    SUCCEEDS(raw_expect(operator, "cpwd"));
+    world_restart(w);
+    ck_assert_str_eq(account_at(w->state, find_account(w->state, "Ann"))->hash, hash);
+}
+END_TEST
+
+/* A word in place of a password. To a live server it is one more cipher text, or
+ * no hex digits; to a replay it is a password, if it has a session where one is needed. */
+START_TEST(only_a_replay_takes_a_word_for_any_password)
+{
+    char password[SSC2_CHARS + 1];
+    struct request cipher = {NULL, "auth", (const uint8_t *)"PASS=~" REDACTED, 6 + sizeof REDACTED - 1};
+    struct request masked = {NULL, "auth", (const uint8_t *)"PASS=$" REDACTED, 6 + sizeof REDACTED - 1};
+    struct raw *r = raw_open(w, 0);
+    for (int i = 0; i < 2; i++) {
+        w->state->replays = i == 1;
+        ck_assert_int_eq(get_password(w->state, r->conn, &masked, password), NO_SESSION);
+    }
+    (void)raw_ask(raw_open(w, r->ip), "@dir", "PROD=x\n");
+    ck_assert_int_eq(get_password(w->state, r->conn, &masked, password), OK);
+    ck_assert_str_eq(password, REDACTED);
+    w->state->replays = false;
+    ck_assert_int_eq(get_password(w->state, r->conn, &masked, password), WRONG_PASSWORD);
+    ck_assert_int_eq(get_password(w->state, r->conn, &cipher, password), OK);
+    ck_assert_str_ne(password, REDACTED);
+    w->state->replays = true;
+    ck_assert_int_eq(get_password(w->state, r->conn, &cipher, password), OK);
+    ck_assert_str_eq(password, REDACTED);
 }
 END_TEST
 
@@ -751,10 +836,10 @@ START_TEST(a_verdict_for_who_is_being_closed_is_late)
     w->hold_verdicts = true;
     raw_send(ann, "edit", "PASS=secret\nCHNG=another\n");
     world_settle(w);
-    uint32_t ticket = ticket_of(ann), conn = ann->conn;
+    uint32_t receipt = receipt_of(ann), conn = ann->conn;
     conn_doom(w->state, conn, "test");
     event(NASCAR_CLOCK, NASCAR_NONE, 0, "", 0);
-    event(NASCAR_VERDICT, conn, ticket, "", 0);
+    event(NASCAR_VERDICT, conn, receipt, "", 0);
     event(NASCAR_DRAINED, conn, 0, "", 0);
     w->hold_verdicts = false;
     world_settle(w);
@@ -1048,7 +1133,7 @@ START_TEST(a_friend_who_is_deleted_while_it_is_added_is_none)
         world_release_records(w, true);
         REFUSED(raw_expect(buddy, "RADD"), failures[NO_USER].code, failures[NO_USER].status);
     } else { /* what came back is another's */
-        record_event(NASCAR_RECORD, buddy->conn, ticket_of(buddy), "seen", "NAME=Ann\nLAST=1\n");
+        record_event(NASCAR_RECORD, buddy->conn, receipt_of(buddy), "seen", "NAME=Ann\nLAST=1\n");
         const struct got *g = raw_expect(buddy, "RADD");
         SUCCEEDS(g);
         ck_assert(!got_has(g, "FUSR"));
@@ -1363,9 +1448,10 @@ int main(void)
         {"logging in",
          {a_mask_that_is_gone_when_the_verdict_comes_is_a_wrong_password, a_masked_password_that_is_too_long_is_wrong,
           who_waits_for_an_account_that_did_not_come_about_is_told,
-          without_a_hash_there_is_no_account_and_no_new_password, of_99_taken_variants_none_is_offered,
+          without_a_hash_there_is_no_account_and_no_new_password, the_longest_hash_is_kept_whole,
+          only_a_replay_takes_a_word_for_any_password, of_99_taken_variants_none_is_offered,
           sign_ups_and_new_passwords_count_as_logins, a_login_without_a_slot_for_its_hash_goes_on_when_there_is_one},
-         {0, 0, 2}},
+         {0, 0, 2, sizeof no_hashes / sizeof no_hashes[0]}},
         {"the lobby",
          {small_refusals, a_long_room_name_is_found, each_console_is_told_the_address_that_it_reached,
           each_console_is_told_the_address_at_which_it_reaches_a_player, rooms_without_a_number_or_a_name_are_left_out,

@@ -49,7 +49,7 @@ struct reader {
 };
 
 struct crowd_record {
-    uint32_t conn, ticket, size;
+    uint32_t conn, receipt, size;
     bool is_job, accepted, fresh;
     uint8_t bytes[RECORD_BYTES];
 };
@@ -129,7 +129,7 @@ static void crowd_take(struct crowd *c)
         ck_assert_uint_le(c->answer_count, 4 * RECORDS);
         r->is_job = false;
         r->conn = record.conn;
-        r->ticket = record.ticket;
+        r->receipt = record.receipt;
         r->size = record.size;
         memcpy(r->bytes, record.bytes, record.size);
         c->output = hash_on(c->output, record.bytes, record.size);
@@ -139,7 +139,7 @@ static void crowd_take(struct crowd *c)
         ck_assert_uint_le(c->answer_count, 4 * RECORDS);
         r->is_job = true;
         r->conn = job.conn;
-        r->ticket = job.ticket;
+        r->receipt = job.receipt;
         r->accepted = job.stored[0] == '\0' || strcmp(job.password, "secret") == 0;
         r->fresh = job.fresh[0] != '\0';
     }
@@ -188,7 +188,7 @@ static void crowd_answer(struct crowd *c)
         struct crowd_record r = c->answers[0];
         struct nascar_event event = {.type = r.is_job ? NASCAR_VERDICT : NASCAR_RECORD,
                                      .conn = r.conn,
-                                     .ticket = r.ticket,
+                                     .receipt = r.receipt,
                                      .bytes = r.bytes,
                                      .size = r.size,
                                      .accepted = r.is_job && r.accepted};
@@ -816,7 +816,7 @@ START_TEST(a_number_out_of_range_is_nobody)
                                          .conn = numbers[i],
                                          .peer = 1,
                                          .local = 2,
-                                         .ticket = 3,
+                                         .receipt = 3,
                                          .accepted = true,
                                          .bytes = (const uint8_t *)"0123456789ab",
                                          .size = 12};
@@ -1537,7 +1537,7 @@ START_TEST(jobs_and_records_that_are_not_taken_make_others_wait)
     ck_assert_uint_eq(waiting, 100 - RECORDS);
     void *before = remember(c);
     for (int type = NASCAR_RECORD; type <= NASCAR_VERDICT; type++) {
-        struct nascar_event event = {.type = (enum nascar_event_type)type, .conn = 0, .ticket = 1, .accepted = true};
+        struct nascar_event event = {.type = (enum nascar_event_type)type, .conn = 0, .receipt = 1, .accepted = true};
         c->dry = true;
         ck_assert(!crowd_step(c, &event));
         ck_assert(is_unchanged(c, before));
@@ -1549,7 +1549,7 @@ START_TEST(jobs_and_records_that_are_not_taken_make_others_wait)
         struct nascar_hash_job job;
         ck_assert(nascar_next_hash_job(c->s, &job));
         c->answers[c->answer_count++] = (struct crowd_record){
-            .is_job = true, .conn = job.conn, .ticket = job.ticket, .accepted = true, .fresh = true};
+            .is_job = true, .conn = job.conn, .receipt = job.receipt, .accepted = true, .fresh = true};
     }
     {
         struct nascar_event event = {.type = NASCAR_CLOCK, .conn = NASCAR_NONE};
@@ -1610,7 +1610,7 @@ START_TEST(without_entropy_no_step_begins_and_nothing_changes)
                                              .wall_s = WORLD_WALL_S,
                                              .bytes = bytes,
                                              .size = 12,
-                                             .ticket = 1};
+                                             .receipt = 1};
                 if (type != NASCAR_ENTROPY) {
                     ck_assert(!nascar_step(both[i]->s, &event));
                     ck_assert(is_unchanged(both[i], copy));

@@ -30,7 +30,7 @@ struct world_console {
 };
 
 struct held_record {
-    uint32_t conn, ticket;
+    uint32_t conn, receipt;
     struct world_record record;
 };
 
@@ -144,7 +144,7 @@ static void collect(struct world *w)
         w->held_records = grow(w->held_records, w->held_record_count, &w->held_record_room, sizeof *w->held_records);
         struct held_record *held = &w->held_records[w->held_record_count++];
         held->conn = record.conn;
-        held->ticket = record.ticket;
+        held->receipt = record.receipt;
         held->record.size = record.size;
         held->record.bytes = must(malloc(record.size + 1u));
         memcpy(held->record.bytes, record.bytes, record.size);
@@ -186,7 +186,7 @@ static void return_record(struct world *w, struct held_record *held, bool kept)
 {
     struct nascar_event event = {.type = kept ? NASCAR_RECORD : NASCAR_RECORD_FAILED,
                                  .conn = held->conn,
-                                 .ticket = held->ticket,
+                                 .receipt = held->receipt,
                                  .bytes = held->record.bytes,
                                  .size = held->record.size};
     if (kept) {
@@ -228,7 +228,7 @@ static bool hash_matches(const char *stored, const char *password)
 static void answer_job(struct world *w, const struct nascar_hash_job *job)
 {
     char fresh[64];
-    struct nascar_event event = {.type = NASCAR_VERDICT, .conn = job->conn, .ticket = job->ticket};
+    struct nascar_event event = {.type = NASCAR_VERDICT, .conn = job->conn, .receipt = job->receipt};
     if (memchr(job->password, '\0', sizeof job->password) == NULL ||
         memchr(job->fresh, '\0', sizeof job->fresh) == NULL || memchr(job->stored, '\0', sizeof job->stored) == NULL)
         world_fail(w, "a hash job's text has no end");
