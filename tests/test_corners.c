@@ -82,10 +82,8 @@ static void no_chance(void)
 /* All slots for records but `left` are taken, by some that say nothing new. */
 static void fill_records(uint32_t left)
 {
-    while (w->state->record_count < RECORDS - left) {
-        frame_begin(&w->state->frame, "seen", "");
-        queue_record(w->state, NONE, 0, true);
-    }
+    while (w->state->record_count < RECORDS - left)
+        queue_record(w->state, NONE, 0, &(struct record){.kind = RECORD_STAT, .stat.persona = NONE});
 }
 
 /* Its outbox, of which it reads nothing, takes less than `bytes` more. */
