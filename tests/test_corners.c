@@ -458,22 +458,24 @@ END_TEST
 START_TEST(only_a_replay_takes_a_word_for_any_password)
 {
     char password[SSC2_CHARS + 1];
-    struct request cipher = {NULL, "auth", (const uint8_t *)"PASS=~" REDACTED, 6 + sizeof REDACTED - 1};
-    struct request masked = {NULL, "auth", (const uint8_t *)"PASS=$" REDACTED, 6 + sizeof REDACTED - 1};
     struct raw *r = raw_open(w, 0);
+    struct request cipher = {.s = w->state, .c = r->conn, .conn = conn_at(w->state, r->conn)}, masked = cipher;
+    cipher.payload = (const uint8_t *)"PASS=~" REDACTED;
+    masked.payload = (const uint8_t *)"PASS=$" REDACTED;
+    cipher.size = masked.size = 6 + sizeof REDACTED - 1;
     for (int i = 0; i < 2; i++) {
         w->state->replays = i == 1;
-        ck_assert_int_eq(get_password(w->state, r->conn, &masked, password), NO_SESSION);
+        ck_assert_int_eq(get_password(&masked, password), NO_SESSION);
     }
     (void)raw_ask(raw_open(w, r->ip), "@dir", "PROD=x\n");
-    ck_assert_int_eq(get_password(w->state, r->conn, &masked, password), OK);
+    ck_assert_int_eq(get_password(&masked, password), OK);
     ck_assert_str_eq(password, REDACTED);
     w->state->replays = false;
-    ck_assert_int_eq(get_password(w->state, r->conn, &masked, password), WRONG_PASSWORD);
-    ck_assert_int_eq(get_password(w->state, r->conn, &cipher, password), OK);
+    ck_assert_int_eq(get_password(&masked, password), WRONG_PASSWORD);
+    ck_assert_int_eq(get_password(&cipher, password), OK);
     ck_assert_str_ne(password, REDACTED);
     w->state->replays = true;
-    ck_assert_int_eq(get_password(w->state, r->conn, &cipher, password), OK);
+    ck_assert_int_eq(get_password(&cipher, password), OK);
     ck_assert_str_eq(password, REDACTED);
 }
 END_TEST

@@ -200,7 +200,7 @@ START_TEST(a_room_with_a_password_runs_again)
         send_secret(m, host, "room", name, "PASS", passwords[i], "DESC=\"a room\"\nMAX=5\n");
         for (size_t k = 0; k < COUNT(passwords); k++) {
             send_secret(m, guest, "move", name, "PASS", passwords[k], "");
-            in += conn_player(m->shell.state, conn_of(m, guest))->room != HUB;
+            in += player_at(m->shell.state, conn_at(m->shell.state, conn_of(m, guest))->player)->room != HUB;
             send_secret(m, guest, "move", "NAME=\n", "PASS", passwords[k], "");
         }
         /* The core looks at the first 16 characters. */
