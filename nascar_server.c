@@ -1426,21 +1426,16 @@ struct index {
     uint32_t mask;
 };
 
-/* A list of items, in an order. Each item has links for each list that it can
- * be in; these hold item number + 1, too, so that zero memory is an empty list,
- * and an item with zero links is in none. The first item's `prev` is the last. */
+/* A list of items, in an order that somebody gave them. For each kind of list an
+ * item has links, in an array beside the items. They hold item number + 1, too,
+ * so that zero memory is an empty list, and an item whose links are zero is in
+ * none. The first item's `prev` is the last one. */
 struct list {
     uint32_t first;
 };
 
 struct links {
     uint32_t prev, next;
-};
-
-/* Where the links of all lists of one sort are: in these items, at this offset. */
-struct links_table {
-    size_t offset;
-    uint32_t stride, count;
 };
 
 /* Deadlines. One queue for each length of time, so that a new deadline is the
@@ -1464,7 +1459,6 @@ enum queue {
 
 struct timer {
     uint64_t due_ms;
-    struct links in_queue;
     uint16_t queue;
     uint16_t paused; /* the queue it goes back to */
 };
@@ -1477,7 +1471,6 @@ enum conn_timer { T_PHASE, T_IDLE, T_THROTTLE, T_SLOW, T_PING, CONN_TIMERS };
  * stays as a tombstone until each subscription of that time has passed it. */
 struct node {
     uint64_t seq;
-    struct links in_feed;
     uint32_t waiting; /* tombstone: subscriptions still to pass it */
     bool tombstone;
 };
@@ -1485,6 +1478,7 @@ struct node {
 struct feed {
     struct list entries;
     uint32_t subscribers;
+    uint64_t newest; /* of its changes: whoever was told of this one knows all */
 };
 
 /* How far one console has been told of one feed. */
@@ -1527,12 +1521,9 @@ struct conn {
     uint32_t inbox, outbox; /* blocks, while there is something in them */
     uint32_t in_size;
     uint32_t out_start, out_end;
-    struct links ready;   /* it has output, or is to be closed */
-    struct links stalled; /* its next frame waits */
-    struct links doomed;  /* it is to be taken out of the game */
-    uint32_t sess;        /* of the peer's newest directory session when it asked for its key; 0: none */
-    uint32_t ticket;      /* of the verdict or record it waits for */
-    uint32_t checking;    /* the account whose password is being compared */
+    uint32_t sess;     /* of the peer's newest directory session when it asked for its key; 0: none */
+    uint32_t ticket;   /* of the verdict or record it waits for */
+    uint32_t checking; /* the account whose password is being compared */
     uint32_t player;
     uint32_t buddy;  /* in buddies: whose link this is */
     uint8_t lkey[8]; /* the ticket that it is about to get */
@@ -1620,7 +1611,6 @@ struct buddy {
 struct watch {
     uint32_t link;
     uint32_t buddy, persona;
-    struct links of_persona, of_buddy;
     uint32_t why;
     bool due; /* a PGET is */
 };
@@ -1629,7 +1619,6 @@ struct watch {
 struct message {
     uint32_t link;
     uint32_t to; /* a persona, and its other messages */
-    struct links to_persona;
     uint32_t id;
     int64_t sent_s, until_s;
     bool told; /* its RECV is in the outbox */
@@ -1674,7 +1663,6 @@ struct report {
 struct report_line {
     uint32_t link;
     uint32_t report, index;
-    struct links in_report;
     struct chat_line line;
 };
 
@@ -1690,9 +1678,7 @@ struct player {
     uint32_t link;
     uint32_t account, persona, conn;
     uint32_t room;
-    struct links in_room;
     uint32_t presence;               /* its entry in the room's list; none in the hub */
-    struct links in_lobby;           /* subscribers of rooms and populations */
     uint32_t pair, side;             /* its challenge or race */
     bool self_due;                   /* its own record is to be sent */
     bool ranks_due;                  /* the ranking is to be cleared, ... */
@@ -1716,7 +1702,6 @@ struct room {
     uint32_t limit, count;
     struct list members; /* players */
     uint32_t crowded;    /* members whose outbox has no room for one more line */
-    struct links dirty;  /* its members are to be told */
     bool created, gone;
     struct feed users;
     char name[ROOM_CHARS + 1];
@@ -1812,25 +1797,24 @@ struct record_slot {
     INDEX(session_numbers, directory, t->directory.capacity) \
     INDEX(session_peers, directory, t->directory.capacity)
 
-/* Every sort of list: its name, the table and the type of the items in it, and
- * which of their members are its links. */
+/* Every kind of list: its name, and the table whose items are in such lists. */
 #define LIST_KINDS(KIND) \
-    KIND(TIMER_QUEUE, timers, struct timer, in_queue) \
-    KIND(FEED_ENTRIES, nodes, struct node, in_feed) \
-    KIND(READY_CONNS, conns, struct conn, ready) \
-    KIND(STALLED_CONNS, conns, struct conn, stalled) \
-    KIND(DOOMED_CONNS, conns, struct conn, doomed) \
-    KIND(ROOM_MEMBERS, players, struct player, in_room) \
-    KIND(LOBBY_READERS, players, struct player, in_lobby) \
-    KIND(DIRTY_ROOMS, rooms, struct room, dirty) \
-    KIND(PERSONA_WATCHERS, watches, struct watch, of_persona) \
-    KIND(BUDDY_WATCHES, watches, struct watch, of_buddy) \
-    KIND(PERSONA_MESSAGES, messages, struct message, to_persona) \
-    KIND(LINES_OF_REPORT, report_lines, struct report_line, in_report)
+    KIND(TIMER_QUEUE, timers) \
+    KIND(FEED_ENTRIES, nodes) \
+    KIND(READY_CONNS, conns) /* they have output, or are to be closed */ \
+    KIND(STALLED_CONNS, conns) /* their next frame waits */ \
+    KIND(DOOMED_CONNS, conns) /* they are to be taken out of the game */ \
+    KIND(ROOM_MEMBERS, players) \
+    KIND(LOBBY_READERS, players) /* subscribers of rooms and populations */ \
+    KIND(DIRTY_ROOMS, rooms) /* their members are to be told */ \
+    KIND(PERSONA_WATCHERS, watches) \
+    KIND(BUDDY_WATCHES, watches) \
+    KIND(PERSONA_MESSAGES, messages) \
+    KIND(LINES_OF_REPORT, report_lines)
 
 #define POOL_MEMBER(name, type, at, capacity) struct pool name;
 #define INDEX_MEMBER(name, pool, buckets) struct index name;
-#define LIST_KIND_NAME(name, table, type, member) name,
+#define LIST_KIND_NAME(name, table) name,
 enum list_kind { LIST_KINDS(LIST_KIND_NAME) LIST_KIND_COUNT };
 /* clang-format on */
 
@@ -1844,7 +1828,7 @@ enum list_kind { LIST_KINDS(LIST_KIND_NAME) LIST_KIND_COUNT };
     uint32_t pair_timers, directory_timers, address_timers; \
     POOLS(POOL_MEMBER) \
     INDEXES(INDEX_MEMBER) \
-    struct links_table links[LIST_KIND_COUNT];
+    size_t links[LIST_KIND_COUNT];
 
 struct tables {
     TABLES
@@ -1965,8 +1949,7 @@ static size_t lay_out(struct tables *t, const struct nascar_limits *limits)
     t->address_timers = t->directory_timers + t->directory.capacity;
     place_pool(&t->timers, &at, t->address_timers + t->addresses.capacity, sizeof(struct timer));
     place_pool(&t->nodes, &at, 2ull * t->rooms.capacity + t->presences.capacity, sizeof(struct node));
-#define PLACE(name, table, type, member) \
-    t->links[name] = (struct links_table){t->table.offset + offsetof(type, member), sizeof(type), t->table.capacity};
+#define PLACE(name, table) t->links[name] = place(&at, t->table.capacity, sizeof(struct links));
     LIST_KINDS(PLACE)
 #undef PLACE
     return at <= SIZE_MAX / 2 ? (size_t)at : 0; /* never: not where tests run, with 64 bits */
@@ -1997,8 +1980,9 @@ static inline bool is_live(const struct nascar *s, const struct pool *pool, uint
 
 static inline void *live_item(const struct nascar *s, const struct pool *pool, uint32_t i)
 {
-    assert(is_live(s, pool, i));
-    return in_arena(s, pool->offset, i, pool->stride);
+    uint32_t *link = in_arena(s, pool->offset, i, pool->stride);
+    assert(i < pool->high && *link == LIVE);
+    return link;
 }
 
 /* account_at(s, i) and so on: item i, which is live. */
@@ -2024,7 +2008,6 @@ static inline struct timer *timer_at(const struct nascar *s, uint32_t i)
 
 static inline struct node *node_at(const struct nascar *s, uint32_t i)
 {
-    assert(i < s->nodes.capacity);
     return in_arena(s, s->nodes.offset, i, sizeof(struct node));
 }
 
@@ -2073,9 +2056,7 @@ static uint32_t live_from(const struct nascar *s, const struct pool *pool, uint3
 
 static inline struct links *links_at(const struct nascar *s, enum list_kind kind, uint32_t i)
 {
-    const struct links_table *table = &s->links[kind];
-    assert(i < table->count);
-    return in_arena(s, table->offset, i, table->stride);
+    return in_arena(s, s->links[kind], i, sizeof(struct links));
 }
 
 /* Is item i in a list of this sort? */
@@ -2110,7 +2091,7 @@ static inline uint32_t list_prev(const struct nascar *s, enum list_kind kind, co
 static void list_insert(struct nascar *s, enum list_kind kind, struct list *list, uint32_t after, uint32_t i)
 {
     struct links *links = links_at(s, kind, i);
-    assert(links->prev == 0);
+    assert(i != NONE && links->prev == 0);
     uint32_t *from = after == NONE ? &list->first : &links_at(s, kind, after)->next;
     links->prev = (after == NONE ? list_last(s, kind, list) : after) + 1;
     links->next = *from;
@@ -2585,7 +2566,10 @@ static void outbox_release(struct nascar *s, struct conn *conn)
 
 uint32_t nascar_next_output(struct nascar *s)
 {
-    return list_take_first(s, READY_CONNS, &s->ready);
+    uint32_t c = list_take_first(s, READY_CONNS, &s->ready);
+    while (c != NONE && conn_at(s, c)->state == CONN_FREE)
+        c = list_take_first(s, READY_CONNS, &s->ready);
+    return c;
 }
 
 const uint8_t *nascar_outbox(const struct nascar *s, uint32_t c, uint32_t *size)
@@ -2752,7 +2736,7 @@ static void feed_touch(struct nascar *s, struct feed *feed, uint32_t i)
     if (in_list(s, FEED_ENTRIES, i))
         feed_unlink(s, feed, i);
     list_append(s, FEED_ENTRIES, &feed->entries, i);
-    node_at(s, i)->seq = ++s->seq;
+    node_at(s, i)->seq = feed->newest = ++s->seq;
 }
 
 /* Frees what a node belonged to. */
@@ -2792,8 +2776,10 @@ static void feed_bury(struct nascar *s, struct feed *feed, uint32_t i)
 /* The first entry that the subscription has not been told of, or NONE. */
 static uint32_t feed_next(const struct nascar *s, const struct feed *feed, const struct subscription *sub)
 {
+    if (!sub->on || feed->newest <= sub->cursor)
+        return NONE;
     uint32_t i = list_last(s, FEED_ENTRIES, &feed->entries);
-    if (!sub->on || i == NONE || node_at(s, i)->seq <= sub->cursor)
+    if (i == NONE || node_at(s, i)->seq <= sub->cursor) /* the newest has gone without a trace */
         return NONE;
     if (sub->cursor == 0) {
         i = list_first(&feed->entries);
@@ -7212,6 +7198,14 @@ static uint32_t address_for_conn(struct nascar *s, uint32_t ipv4)
     return i;
 }
 
+/* Empties a connection. It may stay in the lists of those with output and of those
+ * who wait, which pass it by in their time. */
+static void conn_reset(struct conn *conn)
+{
+    memset(conn, 0, sizeof *conn);
+    conn->inbox = conn->outbox = conn->player = conn->buddy = conn->checking = NONE;
+}
+
 static void conn_opened(struct nascar *s, const struct nascar_event *e)
 {
     uint32_t c = e->conn;
@@ -7220,7 +7214,7 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
         return;
     if (c >= s->conns.high)
         s->conns.high = c + 1;
-    conn->inbox = conn->outbox = conn->player = conn->buddy = conn->checking = NONE;
+    conn_reset(conn);
     conn->state = CONN_NEW;
     conn->peer = e->peer;
     conn->local = e->local;
@@ -7321,11 +7315,7 @@ static void conn_closed(struct nascar *s, uint32_t c)
     outbox_release(s, conn);
     address_at(s, conn->address)->connections--;
     address_release(s, conn->address);
-    if (in_list(s, READY_CONNS, c))
-        list_remove(s, READY_CONNS, &s->ready, c);
-    if (is_stalled(s, c))
-        list_remove(s, STALLED_CONNS, &s->stalled, c);
-    memset(conn, 0, sizeof *conn);
+    conn_reset(conn);
     s->conn_count--;
 }
 
@@ -7354,20 +7344,29 @@ static uint64_t next_ping_ms(const struct nascar *s)
     return due_ms > s->ping_batch_ms ? due_ms : s->ping_batch_ms;
 }
 
-/* Pings whose turn has come. A clock that leapt costs each of them one ping, and
- * they keep their distances. */
+/* Pings those whose turn has come. A clock that leapt costs each of them one
+ * ping, and they keep their distances. */
 static void send_pings(struct nascar *s)
 {
+    uint64_t late_ms = s->now_ms - s->ping_beat_ms, period_ms = PING_SLOTS * beat_ms(s);
+    bool leapt = late_ms >= period_ms;
+    uint64_t again_ms = leapt ? late_ms + 1 : period_ms;
     if (s->now_ms < next_ping_ms(s))
         return;
-    uint32_t i = list_first(&s->queue[Q_PING]);
-    uint64_t first_ms = timer_at(s, i)->due_ms, late_ms = s->now_ms - first_ms;
-    uint64_t period_ms = PING_SLOTS * beat_ms(s), again_ms = late_ms < period_ms ? period_ms : late_ms + 1;
-    s->ping_beat_ms = first_ms + (late_ms / beat_ms(s) + 1) * beat_ms(s);
+    s->ping_beat_ms += leapt ? again_ms : (late_ms / beat_ms(s) + 1) * beat_ms(s);
     s->ping_batch_ms = s->now_ms + PING_BATCH_MS;
-    for (; timer_at(s, i)->due_ms <= s->now_ms; i = list_first(&s->queue[Q_PING])) {
+    for (uint32_t i; timer_at(s, i = list_first(&s->queue[Q_PING]))->due_ms <= s->now_ms;) {
         timer_start_at(s, i, Q_PING, timer_at(s, i)->due_ms + again_ms);
         send_ping(s, i / CONN_TIMERS);
+    }
+}
+
+/* A new configuration may have another rhythm: each keeps its place in it. */
+static void retime_pings(struct nascar *s, uint64_t old_beat_ms)
+{
+    for (uint32_t i = list_first(&s->queue[Q_PING]); i != NONE; i = list_next(s, TIMER_QUEUE, i)) {
+        uint64_t beats = (timer_at(s, i)->due_ms - s->ping_beat_ms) / old_beat_ms;
+        timer_at(s, i)->due_ms = s->ping_beat_ms + beats * beat_ms(s);
     }
 }
 
@@ -7461,6 +7460,14 @@ static void entropy_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
     s->hash_key[1] = load_le64(key + 8);
     wipe(key, sizeof key);
     (void)room_create(s, "Lobby", "Main Lobby Hub", "", 100, s->next_room++); /* PROTOCOL 3.3 */
+}
+
+static void config_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
+{
+    uint64_t old_beat_ms = beat_ms(s);
+    config_read(&s->config, bytes, size);
+    retime_pings(s, old_beat_ms);
+    apply_rooms(s);
 }
 
 /* A race that waits for its ticket starts now. If that could not be kept it
@@ -7560,10 +7567,7 @@ bool nascar_step(struct nascar *s, const struct nascar_event *e)
     case NASCAR_CLOSED: conn_event(s, e); break;
     case NASCAR_CLOCK: clock_passed(s); break;
     case NASCAR_ENTROPY: entropy_came(s, e->bytes, e->size); break;
-    case NASCAR_CONFIG:
-        config_read(&s->config, e->bytes, e->size);
-        apply_rooms(s);
-        break;
+    case NASCAR_CONFIG: config_came(s, e->bytes, e->size); break;
     case NASCAR_RECORD: record_came(s, e, apply_record(s, e->bytes, e->size)); break;
     case NASCAR_RECORD_FAILED:
         record_failed(s, e->bytes, e->size);
@@ -7628,9 +7632,9 @@ static const char *check_list(const struct nascar *s, enum list_kind kind, const
 {
     uint32_t prev = NONE;
     for (uint32_t i = list_first(list); i != NONE; prev = i, i = list_next(s, kind, i)) {
-        HOLDS(i < s->links[kind].count && in_list(s, kind, i), "a list holds what does not know of it");
-        HOLDS(list_prev(s, kind, list, i) == prev, "a list does not go back as it goes on");
-        HOLDS(++*count <= s->links[kind].count, "a list goes in a circle");
+        HOLDS(in_list(s, kind, i), "a list holds what does not know of it");
+        HOLDS(list_prev(s, kind, list, i) == prev, "a list does not go back as it goes on"); /* nor in a circle */
+        ++*count;
     }
     HOLDS(list_last(s, kind, list) == prev, "a list does not end at its end");
     return NULL;
@@ -7687,7 +7691,7 @@ static const char *check_lists(const struct nascar *s)
     HOLDS(count[FEED_ENTRIES] == count_listed(s, FEED_ENTRIES, 0, 2 * s->rooms.high) +
                                      count_listed(s, FEED_ENTRIES, presence_node(s, 0), s->presences.high),
           "a list's entry says that it is linked and is not");
-#define CHECK(kind, table, type, member) \
+#define CHECK(kind, table) \
     HOLDS(kind == TIMER_QUEUE || kind == FEED_ENTRIES || count[kind] == count_listed(s, kind, 0, s->table.high), \
           "an item says that it is in a list and is not");
     LIST_KINDS(CHECK)
@@ -7704,6 +7708,7 @@ static const char *check_timers(const struct nascar *s)
             const struct timer *t = timer_at(s, i);
             HOLDS(t->queue == queue, "a timer stands in another's queue");
             HOLDS(due_ms <= t->due_ms, "a queue of timers is out of order");
+            HOLDS(queue != Q_PING || t->due_ms >= s->ping_beat_ms, "a ping is behind the rhythm");
             due_ms = t->due_ms;
         }
     }
