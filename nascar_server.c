@@ -2776,20 +2776,18 @@ static void feed_bury(struct nascar *s, struct feed *feed, uint32_t i)
 /* The first entry that the subscription has not been told of, or NONE. */
 static uint32_t feed_next(const struct nascar *s, const struct feed *feed, const struct subscription *sub)
 {
+    uint32_t i = NONE;
     if (!sub->on || feed->newest <= sub->cursor)
         return NONE;
-    uint32_t i = list_last(s, FEED_ENTRIES, &feed->entries);
-    if (i == NONE || node_at(s, i)->seq <= sub->cursor) /* the newest has gone without a trace */
-        return NONE;
-    if (sub->cursor == 0) {
+    if (sub->cursor == 0)
         i = list_first(&feed->entries);
-    } else if (in_list(s, FEED_ENTRIES, sub->at) && node_at(s, sub->at)->seq == sub->cursor) {
+    else if (node_at(s, sub->at)->seq == sub->cursor)
         i = list_next(s, FEED_ENTRIES, sub->at);
-    } else {
-        uint32_t prev;
-        while ((prev = list_prev(s, FEED_ENTRIES, &feed->entries, i)) != NONE && node_at(s, prev)->seq > sub->cursor)
-            i = prev;
-    }
+    else /* that entry has changed since, or is gone */
+        for (uint32_t newer = list_last(s, FEED_ENTRIES, &feed->entries);
+             newer != NONE && node_at(s, newer)->seq > sub->cursor;
+             newer = list_prev(s, FEED_ENTRIES, &feed->entries, newer))
+            i = newer;
     while (i != NONE && node_at(s, i)->tombstone && node_at(s, i)->seq <= sub->since)
         i = list_next(s, FEED_ENTRIES, i);
     return i;
@@ -3500,25 +3498,23 @@ static void buddy_remove(struct nascar *s, uint32_t buddy);
 static void settle(struct nascar *s)
 {
     for (;;) {
-        uint32_t c = list_take_first(s, DOOMED_CONNS, &s->doomed);
-        if (c != NONE) {
+        if (list_first(&s->doomed) != NONE) {
+            uint32_t c = list_take_first(s, DOOMED_CONNS, &s->doomed);
             if (conn_at(s, c)->player != NONE)
                 player_remove(s, conn_at(s, c)->player);
             if (conn_at(s, c)->buddy != NONE)
                 buddy_remove(s, conn_at(s, c)->buddy);
-            continue;
-        }
-        uint32_t r = list_take_first(s, DIRTY_ROOMS, &s->dirty_rooms);
-        if (r != NONE) {
+        } else if (list_first(&s->dirty_rooms) != NONE) {
+            uint32_t r = list_take_first(s, DIRTY_ROOMS, &s->dirty_rooms);
             for (uint32_t p = list_first(&room_at(s, r)->members); p != NONE; p = list_next(s, ROOM_MEMBERS, p))
                 mark_behind(s, p);
-            continue;
-        }
-        if (!s->lobby_dirty)
+        } else if (s->lobby_dirty) {
+            s->lobby_dirty = false;
+            for (uint32_t p = list_first(&s->lobby_readers); p != NONE; p = list_next(s, LOBBY_READERS, p))
+                mark_behind(s, p);
+        } else {
             return;
-        s->lobby_dirty = false;
-        for (uint32_t p = list_first(&s->lobby_readers); p != NONE; p = list_next(s, LOBBY_READERS, p))
-            mark_behind(s, p);
+        }
     }
 }
 

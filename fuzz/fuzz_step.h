@@ -483,6 +483,9 @@ static void restore_state(const struct nascar *scene)
 #define RESTORE(name, pool, buckets) restore_index(scene, &s->name, MARK(pool));
     INDEXES(RESTORE)
 #undef RESTORE
+#define RESTORE(name, table) restore(scene, s->links[name], s->table.capacity * sizeof(struct links));
+    LIST_KINDS(RESTORE)
+#undef RESTORE
     const size_t timers = s->timers.offset, nodes = s->nodes.offset;
     restore(scene, timers, MARK(conns) * CONN_TIMERS * sizeof(struct timer));
     restore(scene, timers + s->pair_timers * sizeof(struct timer), MARK(pairs) * sizeof(struct timer));

@@ -1668,6 +1668,11 @@ static void unused_memory_is_untouched(const struct crowd *c)
     must_be_zero(c, s->index.chains + (size_t)s->pool.high * sizeof(uint32_t), \
                  (size_t)(s->pool.capacity - s->pool.high) * sizeof(uint32_t), "a chain of " #index);
     INDEXES(CHAINS)
+#define LINKS(kind, table) \
+    if (kind != TIMER_QUEUE && kind != FEED_ENTRIES) \
+        must_be_zero(c, s->links[kind] + s->table.high * sizeof(struct links), \
+                     (size_t)(s->table.capacity - s->table.high) * sizeof(struct links), "links of " #kind);
+    LIST_KINDS(LINKS)
     const struct {
         size_t from, to;
     } timers[] = {{(size_t)s->conns.high * CONN_TIMERS, s->pair_timers},
