@@ -1439,8 +1439,20 @@ struct index {
     uint32_t mask;
 };
 
+/* A list of items, in an order that somebody gave them. For each kind of list an
+ * item has links, in an array beside the items. They hold item number + 1, too,
+ * so that zero memory is an empty list, and an item whose links are zero is in
+ * none. The first item's `prev` is the last one. */
+struct list {
+    uint32_t first;
+};
+
+struct links {
+    uint32_t prev, next;
+};
+
 /* Deadlines. One queue for each length of time, so that a new deadline is the
- * last of its queue; a timer's number tells whose it is (timer_base). */
+ * last of its queue; a timer's number tells whose it is (struct tables). */
 enum queue {
     Q_NONE,
     Q_FIRST_FRAME,
@@ -1454,36 +1466,32 @@ enum queue {
     Q_RACE_START,
     Q_DIRECTORY,
     Q_ADDRESS,
+    Q_PING,
     QUEUES
 };
 
 struct timer {
     uint64_t due_ms;
-    uint32_t prev, next;
     uint16_t queue;
     uint16_t paused; /* the queue it goes back to */
 };
 
-/* A connection has these four timers. */
-enum conn_timer { T_PHASE, T_IDLE, T_THROTTLE, T_SLOW, CONN_TIMERS };
-
-struct queue_ends {
-    uint32_t head, tail;
-};
+/* A connection has these timers. */
+enum conn_timer { T_PHASE, T_IDLE, T_THROTTLE, T_SLOW, T_PING, CONN_TIMERS };
 
 /* A feed is what a console sees as a list: its entries in the order of their
  * last change. `seq` is unique in the whole state. An entry that goes away
  * stays as a tombstone until each subscription of that time has passed it. */
 struct node {
     uint64_t seq;
-    uint32_t prev, next;
     uint32_t waiting; /* tombstone: subscriptions still to pass it */
-    uint8_t linked, tombstone;
+    bool tombstone;
 };
 
 struct feed {
-    uint32_t head, tail;
+    struct list entries;
     uint32_t subscribers;
+    uint64_t newest; /* of its changes: whoever was told of this one knows all */
 };
 
 /* How far one console has been told of one feed. */
@@ -1516,12 +1524,9 @@ struct wants {
 struct conn {
     uint8_t state, wait;
     bool closing; /* no input any more; flush, close */
-    bool ready;   /* in the queue of outputs */
     bool slow;    /* its last write did not complete */
     bool behind;  /* its lists have news, made into rows when its outbox is drained */
     bool crowded; /* keeps up, but has no room for one more chat line */
-    bool stalled; /* in the queue of those whose next frame waits */
-    bool doomed;  /* in the queue of those to take out of the game */
     uint8_t unknown_kinds;
     uint32_t peer, local, reported;
     uint32_t address; /* in addresses */
@@ -1529,8 +1534,6 @@ struct conn {
     uint32_t inbox, outbox; /* blocks, while there is something in them */
     uint32_t in_size;
     uint32_t out_start, out_end;
-    uint32_t next_ready, next_stalled, next_doomed;
-    uint32_t wheel_slot, wheel_prev, wheel_next; /* pings; slot NONE: not pinged */
     uint32_t sess;     /* of the peer's newest directory session when it asked for its key; 0: none */
     uint32_t receipt;  /* of the verdict or record it waits for */
     uint32_t checking; /* the account whose password is being compared */
@@ -1580,8 +1583,8 @@ struct persona {
     uint32_t buddy;              /* its buddy link, in buddies */
     uint32_t edges;              /* first of its roster */
     uint32_t ignored_by;         /* how many have it on their ignore list */
-    uint32_t watchers;           /* first of those who are told of its presence */
-    uint32_t messages;           /* first of those kept for it, the oldest */
+    struct list watchers;        /* those who are told of its presence */
+    struct list messages;        /* those kept for it, the oldest first */
     uint32_t left, right, below; /* in the tree of ranks; below: how many, with itself */
     struct figures figures;
     uint8_t ticket_hash[16]; /* of LKEY */
@@ -1605,11 +1608,11 @@ static const char *const show_names[SHOWS] = {"DISC", "CHAT", "AWAY", "XA", "DND
 struct buddy {
     uint32_t link;
     uint32_t conn, persona;
-    uint32_t watches; /* whom it is told of */
-    uint32_t asked;   /* those of them that PADD asked for */
-    uint32_t show;    /* what PSET said: enum show, and two texts */
-    bool delivers;    /* messages that were kept come next */
-    uint32_t telling; /* so many bytes are still to be written until one of them is told */
+    struct list watches; /* whom it is told of */
+    uint32_t asked;      /* those of them that PADD asked for */
+    uint32_t show;       /* what PSET said: enum show, and two texts */
+    bool delivers;       /* messages that were kept come next */
+    uint32_t telling;    /* so many bytes are still to be written until one of them is told */
     char product[PRODUCT_CHARS + 1];
     char status[CHAT_CHARS + 1];
 };
@@ -1621,8 +1624,6 @@ struct buddy {
 struct watch {
     uint32_t link;
     uint32_t buddy, persona;
-    uint32_t prev, next; /* of the persona */
-    uint32_t next_own;   /* of the link */
     uint32_t why;
     bool due; /* a PGET is */
 };
@@ -1630,7 +1631,7 @@ struct watch {
 /* A message for somebody who was offline. */
 struct message {
     uint32_t link;
-    uint32_t to, next; /* a persona, and its next message */
+    uint32_t to; /* a persona, and its other messages */
     uint32_t id;
     int64_t sent_s, until_s;
     bool told; /* its RECV is in the outbox */
@@ -1662,7 +1663,7 @@ struct chat_line {
 struct report {
     uint32_t link;
     uint32_t id;
-    uint32_t lines;               /* the first of them */
+    struct list lines;
     uint32_t written;             /* how many have been on their way to the disk */
     uint32_t waits_for;           /* the record that it goes on with, ... */
     uint32_t conn, conn_receipt;  /* ... and who is told of its end */
@@ -1674,7 +1675,7 @@ struct report {
 
 struct report_line {
     uint32_t link;
-    uint32_t report, index, next;
+    uint32_t report, index;
     struct chat_line line;
 };
 
@@ -1689,9 +1690,8 @@ struct edge {
 struct player {
     uint32_t link;
     uint32_t account, persona, conn;
-    uint32_t room, room_prev, room_next;
+    uint32_t room;
     uint32_t presence;               /* its entry in the room's list; none in the hub */
-    uint32_t lobby_prev, lobby_next; /* subscribers of rooms and populations */
     uint32_t pair, side;             /* its challenge or race */
     bool self_due;                   /* its own record is to be sent */
     bool ranks_due;                  /* the ranking is to be cleared, ... */
@@ -1713,10 +1713,9 @@ struct room {
     uint32_t link;
     uint32_t ident;
     uint32_t limit, count;
-    uint32_t members; /* first player */
-    uint32_t crowded; /* members whose outbox has no room for one more line */
-    uint32_t next_dirty;
-    bool created, gone, dirty;
+    struct list members; /* players */
+    uint32_t crowded;    /* members whose outbox has no room for one more line */
+    bool created, gone;
     struct feed users;
     char name[ROOM_CHARS + 1];
     char description[DESCRIPTION_CHARS + 1];
@@ -1772,6 +1771,82 @@ struct record_slot {
     uint8_t bytes[RECORD_BYTES];
 };
 
+/* Every pool, once: its name, what its items are, the accessor of one of them,
+ * and how many there are at most. */
+/* clang-format off */
+#define POOLS(POOL) \
+    POOL(inboxes, struct inbox, inbox_at, conns) \
+    POOL(outboxes, struct outbox, outbox_at, conns) \
+    POOL(accounts, struct account, account_at, limits->accounts) \
+    POOL(personas, struct persona, persona_at, limits->accounts * PERSONAS_PER_ACCOUNT) \
+    POOL(edges, struct edge, edge_at, limits->roster_edges) \
+    POOL(players, struct player, player_at, clients) \
+    /* Each player has one, the rest is for tombstones; entering a room is \
+     * refused while a slow reader, closed within 30 s, keeps all of those. */ \
+    POOL(presences, struct presence, presence_at, clients * 4 + PRESENCES_SPARE) \
+    POOL(rooms, struct room, room_at, limits->rooms) \
+    POOL(pairs, struct pair, pair_at, clients) \
+    /* Each connection has one; some more remember who was here. */ \
+    POOL(addresses, struct address, address_at, conns + ADDRESSES_KEPT) \
+    POOL(directory, struct directory_session, session_at, limits->directory_sessions) \
+    POOL(buddies, struct buddy, buddy_at, conns) \
+    POOL(watches, struct watch, watch_at, conns * (ROSTER_PER_PERSONA + WATCHES_ASKED)) \
+    POOL(messages, struct message, message_at, limits->messages) \
+    POOL(races, struct open_race, race_at, clients * RACES_PER_CLIENT) \
+    POOL(reports, struct report, report_at, REPORTS) \
+    POOL(report_lines, struct report_line, report_line_at, REPORT_LINES)
+
+/* Every look-up table: its name, the pool whose items it finds, and for how many
+ * it has buckets. */
+#define INDEXES(INDEX) \
+    INDEX(account_names, accounts, t->accounts.capacity) \
+    /* Few accounts have four personas: fewer buckets, which are all in use. */ \
+    INDEX(persona_names, personas, t->accounts.capacity) \
+    INDEX(persona_prefixes, personas, min_u32(t->accounts.capacity, 1024)) \
+    INDEX(race_tickets, races, t->races.capacity) \
+    INDEX(room_names, rooms, t->rooms.capacity) \
+    INDEX(presence_pairs, presences, t->presences.capacity) \
+    INDEX(address_numbers, addresses, t->addresses.capacity) \
+    INDEX(session_numbers, directory, t->directory.capacity) \
+    INDEX(session_peers, directory, t->directory.capacity)
+
+/* Every kind of list: its name, and the table whose items are in such lists. */
+#define LIST_KINDS(KIND) \
+    KIND(TIMER_QUEUE, timers) \
+    KIND(FEED_ENTRIES, nodes) \
+    KIND(READY_CONNS, conns) /* they have output, or are to be closed */ \
+    KIND(STALLED_CONNS, conns) /* their next frame waits */ \
+    KIND(DOOMED_CONNS, conns) /* they are to be taken out of the game */ \
+    KIND(ROOM_MEMBERS, players) \
+    KIND(LOBBY_READERS, players) /* subscribers of rooms and populations */ \
+    KIND(DIRTY_ROOMS, rooms) /* their members are to be told */ \
+    KIND(PERSONA_WATCHERS, watches) \
+    KIND(BUDDY_WATCHES, watches) \
+    KIND(PERSONA_MESSAGES, messages) \
+    KIND(LINES_OF_REPORT, report_lines)
+
+#define POOL_MEMBER(name, type, at, capacity) struct pool name;
+#define INDEX_MEMBER(name, pool, buckets) struct index name;
+#define LIST_KIND_NAME(name, table) name,
+enum list_kind { LIST_KINDS(LIST_KIND_NAME) LIST_KIND_COUNT };
+/* clang-format on */
+
+/* What lies behind struct nascar in the arena, and where: the limits say. The
+ * items of three tables are not taken from a pool, but have their numbers from
+ * elsewhere: connections from the shell; timers and nodes from what they belong
+ * to. First come the timers of connections, then of pairs, and so on; a room has
+ * two nodes (list, population), a presence one. */
+#define TABLES \
+    struct pool conns, timers, nodes; \
+    uint32_t pair_timers, directory_timers, address_timers; \
+    POOLS(POOL_MEMBER) \
+    INDEXES(INDEX_MEMBER) \
+    size_t links[LIST_KIND_COUNT];
+
+struct tables {
+    TABLES
+};
+
 struct nascar {
     struct nascar_limits limits;
     struct config config;
@@ -1793,24 +1868,23 @@ struct nascar {
     uint64_t chat_count;
     struct chat_line chat[CHAT_LINES];
 
-    struct pool conns, inboxes, outboxes, accounts, personas, edges, players, presences, rooms, pairs, addresses,
-        directory, buddies, watches, messages, races, reports, report_lines;
-    struct index account_names, persona_names, persona_prefixes, race_tickets, room_names, presence_pairs,
-        address_numbers, session_numbers, session_peers;
-    size_t timers, nodes;
-    uint32_t timer_count, pair_timers, directory_timers, address_timers;
+    union { /* each has its short name: s->accounts is s->tables.accounts */
+        struct tables tables;
+        struct {
+            TABLES
+        };
+    };
 
-    struct queue_ends queue[QUEUES];
-    struct queue_ends ready, stalled, doomed;
-    uint32_t dirty_rooms;
+    struct list queue[QUEUES];
+    struct list ready, stalled, doomed;
+    struct list dirty_rooms;
     bool lobby_dirty;
-    uint32_t lobby_players; /* first subscriber of rooms and populations */
+    struct list lobby_readers; /* subscribers of rooms and populations */
     struct feed room_feed, population_feed;
     uint32_t conn_count;
 
-    uint32_t wheel[PING_SLOTS];
-    uint32_t wheel_at, wheel_next_slot, wheel_count;
-    uint64_t wheel_due_ms, wheel_batch_ms;
+    uint32_t ping_places;                 /* how many have got a place in the rhythm of pings */
+    uint64_t ping_beat_ms, ping_batch_ms; /* its first beat after the last batch; the earliest next batch */
 
     struct row user_row, room_row, population_row;
     struct outgoing frame;     /* the one being written */
@@ -1845,11 +1919,11 @@ static size_t place(uint64_t *at, uint64_t count, uint64_t stride)
     return (size_t)offset;
 }
 
-static void place_pool(struct pool *pool, uint64_t *at, uint32_t capacity, size_t stride)
+static void place_pool(struct pool *pool, uint64_t *at, uint64_t capacity, size_t stride)
 {
     pool->offset = place(at, capacity, stride);
     pool->stride = (uint32_t)stride;
-    pool->capacity = capacity;
+    pool->capacity = (uint32_t)capacity;
     pool->cleared = (uint32_t)stride;
     pool->free = NONE;
 }
@@ -1866,62 +1940,39 @@ static void place_index(struct index *index, uint64_t *at, uint32_t capacity, ui
 
 /* Lays the arena out; returns its size, 0 if a limit is out of range or the
  * machine cannot address it. */
-static size_t lay_out(struct nascar *s, const struct nascar_limits *limits)
+static size_t lay_out(struct tables *t, const struct nascar_limits *limits)
 {
-    uint64_t at = sizeof *s;
+    uint64_t at = sizeof(struct nascar);
+    memset(t, 0, sizeof *t);
     if (!in_range(limits->clients, 1, 65536) || !in_range(limits->accounts, 1, 1048576) ||
         !in_range(limits->rooms, 8, 4096) || !in_range(limits->directory_sessions, 1, 65536) ||
         !in_range(limits->roster_edges, 1, 1u << 26) || !in_range(limits->messages, 1, 1u << 20))
         return 0;
     uint32_t conns = nascar_connections(limits), clients = limits->clients;
-    place_pool(&s->conns, &at, conns, sizeof(struct conn));
-    place_pool(&s->inboxes, &at, conns, sizeof(struct inbox));
-    place_pool(&s->outboxes, &at, conns, sizeof(struct outbox));
+    place_pool(&t->conns, &at, conns, sizeof(struct conn));
+#define PLACE(name, type, at_number, capacity) place_pool(&t->name, &at, capacity, sizeof(type));
+    POOLS(PLACE)
+#undef PLACE
     /* A connection knows how much of its boxes is filled. */
-    s->inboxes.cleared = s->outboxes.cleared = sizeof(uint32_t);
-    place_pool(&s->accounts, &at, limits->accounts, sizeof(struct account));
-    place_pool(&s->personas, &at, limits->accounts * PERSONAS_PER_ACCOUNT, sizeof(struct persona));
-    place_pool(&s->edges, &at, limits->roster_edges, sizeof(struct edge));
-    place_pool(&s->players, &at, clients, sizeof(struct player));
-    /* Each player has one, the rest is for tombstones; entering a room is
-     * refused while a slow reader, closed within 30 s, keeps all of those. */
-    place_pool(&s->presences, &at, clients * 4 + PRESENCES_SPARE, sizeof(struct presence));
-    place_pool(&s->rooms, &at, limits->rooms, sizeof(struct room));
-    place_pool(&s->pairs, &at, clients, sizeof(struct pair));
-    /* Each connection has one; some more remember who was here. */
-    place_pool(&s->addresses, &at, conns + ADDRESSES_KEPT, sizeof(struct address));
-    place_pool(&s->directory, &at, limits->directory_sessions, sizeof(struct directory_session));
-    place_pool(&s->buddies, &at, conns, sizeof(struct buddy));
-    place_pool(&s->watches, &at, conns * (ROSTER_PER_PERSONA + WATCHES_ASKED), sizeof(struct watch));
-    place_pool(&s->messages, &at, limits->messages, sizeof(struct message));
-    place_pool(&s->races, &at, clients * RACES_PER_CLIENT, sizeof(struct open_race));
-    place_pool(&s->reports, &at, REPORTS, sizeof(struct report));
-    place_pool(&s->report_lines, &at, REPORT_LINES, sizeof(struct report_line));
-    place_index(&s->account_names, &at, s->accounts.capacity, s->accounts.capacity);
-    /* Few accounts have four personas: fewer buckets, which are all in use. */
-    place_index(&s->persona_names, &at, s->personas.capacity, s->accounts.capacity);
-    place_index(&s->persona_prefixes, &at, s->personas.capacity, min_u32(s->accounts.capacity, 1024));
-    place_index(&s->race_tickets, &at, s->races.capacity, s->races.capacity);
-    place_index(&s->room_names, &at, s->rooms.capacity, s->rooms.capacity);
-    place_index(&s->presence_pairs, &at, s->presences.capacity, s->presences.capacity);
-    place_index(&s->address_numbers, &at, s->addresses.capacity, s->addresses.capacity);
-    place_index(&s->session_numbers, &at, s->directory.capacity, s->directory.capacity);
-    place_index(&s->session_peers, &at, s->directory.capacity, s->directory.capacity);
-    s->pair_timers = conns * CONN_TIMERS;
-    s->directory_timers = s->pair_timers + s->pairs.capacity;
-    s->address_timers = s->directory_timers + s->directory.capacity;
-    s->timer_count = s->address_timers + s->addresses.capacity;
-    s->timers = place(&at, s->timer_count, sizeof(struct timer));
-    /* A room has two nodes (list, population), a presence one. */
-    s->nodes = place(&at, 2ull * s->rooms.capacity + s->presences.capacity, sizeof(struct node));
+    t->inboxes.cleared = t->outboxes.cleared = sizeof(uint32_t);
+#define PLACE(name, pool, buckets) place_index(&t->name, &at, t->pool.capacity, buckets);
+    INDEXES(PLACE)
+#undef PLACE
+    t->pair_timers = conns * CONN_TIMERS;
+    t->directory_timers = t->pair_timers + t->pairs.capacity;
+    t->address_timers = t->directory_timers + t->directory.capacity;
+    place_pool(&t->timers, &at, t->address_timers + t->addresses.capacity, sizeof(struct timer));
+    place_pool(&t->nodes, &at, 2ull * t->rooms.capacity + t->presences.capacity, sizeof(struct node));
+#define PLACE(name, table) t->links[name] = place(&at, t->table.capacity, sizeof(struct links));
+    LIST_KINDS(PLACE)
+#undef PLACE
     return at <= SIZE_MAX / 2 ? (size_t)at : 0; /* never: not where tests run, with 64 bits */
 }
 
 size_t nascar_arena_size(const struct nascar_limits *limits)
 {
-    struct nascar s;
-    memset(&s, 0, sizeof s);
-    return lay_out(&s, limits);
+    struct tables tables;
+    return lay_out(&tables, limits);
 }
 
 static inline void *in_arena(const struct nascar *s, size_t offset, size_t index, size_t stride)
@@ -1929,47 +1980,49 @@ static inline void *in_arena(const struct nascar *s, size_t offset, size_t index
     return (void *)((uintptr_t)s + offset + index * stride);
 }
 
-static inline void *item(const struct nascar *s, const struct pool *pool, uint32_t i)
+/* The link of an item, which is its first word, whether or not it is live. */
+static inline uint32_t *link_at(const struct nascar *s, const struct pool *pool, uint32_t i)
 {
     assert(i < pool->high);
     return in_arena(s, pool->offset, i, pool->stride);
 }
 
-/* Connections are numbered by the shell, so their pool has no free list. */
+static inline bool is_live(const struct nascar *s, const struct pool *pool, uint32_t i)
+{
+    return i < pool->high && *link_at(s, pool, i) == LIVE;
+}
+
+static inline void *live_item(const struct nascar *s, const struct pool *pool, uint32_t i)
+{
+    uint32_t *link = in_arena(s, pool->offset, i, pool->stride);
+    assert(i < pool->high && *link == LIVE);
+    return link;
+}
+
+/* account_at(s, i) and so on: item i, which is live. */
+#define ACCESSOR(name, type, at, capacity) \
+    static inline type *at(const struct nascar *s, uint32_t i) \
+    { \
+        return live_item(s, &s->name, i); \
+    }
+POOLS(ACCESSOR)
+#undef ACCESSOR
+
 static inline struct conn *conn_at(const struct nascar *s, uint32_t i)
 {
     assert(i < s->conns.capacity);
     return in_arena(s, s->conns.offset, i, sizeof(struct conn));
 }
 
-#define ITEM(type, name, pool) \
-    static inline struct type *name(const struct nascar *s, uint32_t i) \
-    { \
-        return item(s, &s->pool, i); \
-    }
-ITEM(inbox, inbox_at, inboxes)
-ITEM(outbox, outbox_at, outboxes)
-ITEM(account, account_at, accounts)
-ITEM(persona, persona_at, personas)
-ITEM(edge, edge_at, edges)
-ITEM(player, player_at, players)
-ITEM(presence, presence_at, presences)
-ITEM(room, room_at, rooms)
-ITEM(pair, pair_at, pairs)
-ITEM(address, address_at, addresses)
-ITEM(directory_session, session_at, directory)
-ITEM(buddy, buddy_at, buddies)
-ITEM(watch, watch_at, watches)
-ITEM(message, message_at, messages)
-ITEM(open_race, race_at, races)
-ITEM(report, report_at, reports)
-ITEM(report_line, report_line_at, report_lines)
-#undef ITEM
-
 static inline struct timer *timer_at(const struct nascar *s, uint32_t i)
 {
-    assert(i < s->timer_count);
-    return in_arena(s, s->timers, i, sizeof(struct timer));
+    assert(i < s->timers.capacity);
+    return in_arena(s, s->timers.offset, i, sizeof(struct timer));
+}
+
+static inline struct node *node_at(const struct nascar *s, uint32_t i)
+{
+    return in_arena(s, s->nodes.offset, i, sizeof(struct node));
 }
 
 /* Returns the number of an item, zeroed as far as its pool says, or NONE if the
@@ -1981,7 +2034,7 @@ static uint32_t pool_take(struct nascar *s, struct pool *pool)
         return NONE;
     if (i == NONE)
         i = pool->high++;
-    uint32_t *link = item(s, pool, i);
+    uint32_t *link = link_at(s, pool, i);
     if (i == pool->free)
         pool->free = *link;
     memset(link, 0, pool->cleared);
@@ -1992,21 +2045,102 @@ static uint32_t pool_take(struct nascar *s, struct pool *pool)
 
 static void pool_give(struct nascar *s, struct pool *pool, uint32_t i)
 {
-    uint32_t *link = item(s, pool, i);
+    uint32_t *link = link_at(s, pool, i);
     assert(*link == LIVE);
     *link = pool->free;
     pool->free = i;
     pool->live--;
 }
 
-static inline bool is_live(const struct nascar *s, const struct pool *pool, uint32_t i)
-{
-    return i < pool->high && *(uint32_t *)item(s, pool, i) == LIVE;
-}
-
 static bool pool_full(const struct pool *pool)
 {
     return pool->live == pool->capacity;
+}
+
+/* The first live item that has this number or a higher one, or NONE. A walk over
+ * a pool: for (i = live_from(s, pool, 0); i != NONE; i = live_from(s, pool, i + 1)) */
+static uint32_t live_from(const struct nascar *s, const struct pool *pool, uint32_t i)
+{
+    while (i < pool->high && *link_at(s, pool, i) != LIVE)
+        i++;
+    return i < pool->high ? i : NONE;
+}
+
+/* ---- Lists ---------------------------------------------------------------- */
+
+static inline struct links *links_at(const struct nascar *s, enum list_kind kind, uint32_t i)
+{
+    return in_arena(s, s->links[kind], i, sizeof(struct links));
+}
+
+/* Is item i in a list of this sort? */
+static inline bool in_list(const struct nascar *s, enum list_kind kind, uint32_t i)
+{
+    return links_at(s, kind, i)->prev != 0;
+}
+
+/* Each of these four is NONE if there is no such item. */
+
+static inline uint32_t list_first(const struct list *list)
+{
+    return list->first - 1;
+}
+
+static inline uint32_t list_last(const struct nascar *s, enum list_kind kind, const struct list *list)
+{
+    return list->first == 0 ? NONE : links_at(s, kind, list->first - 1)->prev - 1;
+}
+
+static inline uint32_t list_next(const struct nascar *s, enum list_kind kind, uint32_t i)
+{
+    return links_at(s, kind, i)->next - 1;
+}
+
+static inline uint32_t list_prev(const struct nascar *s, enum list_kind kind, const struct list *list, uint32_t i)
+{
+    return list->first == i + 1 ? NONE : links_at(s, kind, i)->prev - 1;
+}
+
+/* Puts item i behind `after`, or first if that is NONE. */
+static void list_insert(struct nascar *s, enum list_kind kind, struct list *list, uint32_t after, uint32_t i)
+{
+    struct links *links = links_at(s, kind, i);
+    assert(i != NONE && links->prev == 0);
+    uint32_t *from = after == NONE ? &list->first : &links_at(s, kind, after)->next;
+    links->prev = (after == NONE ? list_last(s, kind, list) : after) + 1;
+    links->next = *from;
+    *from = i + 1;
+    /* Whoever follows comes behind i now; if nobody does, i is the last. */
+    links_at(s, kind, (links->next != 0 ? links->next : list->first) - 1)->prev = i + 1;
+}
+
+static void list_append(struct nascar *s, enum list_kind kind, struct list *list, uint32_t i)
+{
+    list_insert(s, kind, list, list_last(s, kind, list), i);
+}
+
+static void list_remove(struct nascar *s, enum list_kind kind, struct list *list, uint32_t i)
+{
+    struct links *links = links_at(s, kind, i);
+    assert(links->prev != 0);
+    if (list->first == i + 1)
+        list->first = links->next;
+    else
+        links_at(s, kind, links->prev - 1)->next = links->next;
+    /* Whoever follows comes behind the one before; if nobody does, that is the last. */
+    uint32_t behind = links->next != 0 ? links->next : list->first;
+    if (behind != 0)
+        links_at(s, kind, behind - 1)->prev = links->prev;
+    links->prev = links->next = 0;
+}
+
+/* Takes the first item off, and returns it; NONE if there is none. */
+static uint32_t list_take_first(struct nascar *s, enum list_kind kind, struct list *list)
+{
+    uint32_t i = list_first(list);
+    if (i != NONE)
+        list_remove(s, kind, list, i);
+    return i;
 }
 
 /* ---- Look-up ------------------------------------------------------------ */
@@ -2067,28 +2201,27 @@ static uint64_t hash_numbers(const struct nascar *s, uint32_t a, uint32_t b)
     return siphash(s->hash_key, bytes, sizeof bytes);
 }
 
+/* The body of a search: returns the newest item i of a bucket for which it
+ * matches, or NONE. */
+#define FIND(index, hash, matches) \
+    uint32_t i = index_first(s, index, hash); \
+    while (i != NONE && !(matches)) \
+        i = index_next(s, index, i); \
+    return i
+
 static uint32_t find_account(const struct nascar *s, const char *name)
 {
-    uint32_t i = index_first(s, &s->account_names, hash_name(s, name));
-    while (i != NONE && !same_name(account_at(s, i)->name, name))
-        i = index_next(s, &s->account_names, i);
-    return i;
+    FIND(&s->account_names, hash_name(s, name), same_name(account_at(s, i)->name, name));
 }
 
 static uint32_t find_persona(const struct nascar *s, const char *name)
 {
-    uint32_t i = index_first(s, &s->persona_names, hash_name(s, name));
-    while (i != NONE && !same_name(persona_at(s, i)->name, name))
-        i = index_next(s, &s->persona_names, i);
-    return i;
+    FIND(&s->persona_names, hash_name(s, name), same_name(persona_at(s, i)->name, name));
 }
 
 static uint32_t find_room(const struct nascar *s, const char *name)
 {
-    uint32_t i = index_first(s, &s->room_names, hash_name(s, name));
-    while (i != NONE && !same_name(room_at(s, i)->name, name))
-        i = index_next(s, &s->room_names, i);
-    return i;
+    FIND(&s->room_names, hash_name(s, name), same_name(room_at(s, i)->name, name));
 }
 
 /* A roster is short: no look-up table, which would be as large as the entries. */
@@ -2102,10 +2235,7 @@ static uint32_t find_edge(const struct nascar *s, uint32_t owner, uint32_t other
 
 static uint32_t find_race(const struct nascar *s, const uint8_t ticket[16])
 {
-    uint32_t i = index_first(s, &s->race_tickets, siphash(s->hash_key, ticket, 16));
-    while (i != NONE && !equal_secret(race_at(s, i)->ticket, ticket, 16))
-        i = index_next(s, &s->race_tickets, i);
-    return i;
+    FIND(&s->race_tickets, siphash(s->hash_key, ticket, 16), equal_secret(race_at(s, i)->ticket, ticket, 16));
 }
 
 /* Personas by the first two characters of their names, for USCH. */
@@ -2118,35 +2248,24 @@ static uint64_t hash_prefix(const struct nascar *s, const char *name)
 /* A persona's presence in a room: its player's, or the tombstone of a former one. */
 static uint32_t find_presence(const struct nascar *s, uint32_t room, uint32_t persona)
 {
-    uint32_t i = index_first(s, &s->presence_pairs, hash_numbers(s, room, persona));
-    while (i != NONE && (presence_at(s, i)->room != room || presence_at(s, i)->persona != persona))
-        i = index_next(s, &s->presence_pairs, i);
-    return i;
+    FIND(&s->presence_pairs, hash_numbers(s, room, persona),
+         presence_at(s, i)->room == room && presence_at(s, i)->persona == persona);
 }
 
 static uint32_t find_address(const struct nascar *s, uint32_t ipv4)
 {
-    uint32_t i = index_first(s, &s->address_numbers, hash_numbers(s, ipv4, 0));
-    while (i != NONE && address_at(s, i)->ipv4 != ipv4)
-        i = index_next(s, &s->address_numbers, i);
-    return i;
+    FIND(&s->address_numbers, hash_numbers(s, ipv4, 0), address_at(s, i)->ipv4 == ipv4);
 }
 
 static uint32_t find_session(const struct nascar *s, uint32_t sess)
 {
-    uint32_t i = index_first(s, &s->session_numbers, hash_numbers(s, sess, 0));
-    while (i != NONE && session_at(s, i)->sess != sess)
-        i = index_next(s, &s->session_numbers, i);
-    return i;
+    FIND(&s->session_numbers, hash_numbers(s, sess, 0), session_at(s, i)->sess == sess);
 }
 
 /* The newest of that peer: buckets hold the newest first. */
 static uint32_t find_session_of_peer(const struct nascar *s, uint32_t peer)
 {
-    uint32_t i = index_first(s, &s->session_peers, hash_numbers(s, peer, 0));
-    while (i != NONE && session_at(s, i)->peer != peer)
-        i = index_next(s, &s->session_peers, i);
-    return i;
+    FIND(&s->session_peers, hash_numbers(s, peer, 0), session_at(s, i)->peer == peer);
 }
 
 /* ---- Entropy ------------------------------------------------------------ */
@@ -2178,42 +2297,25 @@ static void timer_stop(struct nascar *s, uint32_t i)
 {
     struct timer *t = timer_at(s, i);
     t->paused = Q_NONE;
-    if (t->queue == Q_NONE)
-        return;
-    struct queue_ends *q = &s->queue[t->queue];
-    if (t->prev != NONE)
-        timer_at(s, t->prev)->next = t->next;
-    else
-        q->head = t->next;
-    if (t->next != NONE)
-        timer_at(s, t->next)->prev = t->prev;
-    else
-        q->tail = t->prev;
+    if (t->queue != Q_NONE)
+        list_remove(s, TIMER_QUEUE, &s->queue[t->queue], i);
     t->queue = Q_NONE;
 }
 
 /* A queue is kept in order of time. As all of its timers are equally long, the
- * new one is the last, but for a wait that stood still or a new configuration. */
+ * new one is the last, but for a wait that stood still, a first ping or a new
+ * configuration. */
 static void timer_start_at(struct nascar *s, uint32_t i, enum queue queue, uint64_t due_ms)
 {
     struct timer *t = timer_at(s, i);
-    struct queue_ends *q = &s->queue[queue];
+    struct list *list = &s->queue[queue];
     timer_stop(s, i);
-    uint32_t after = q->tail;
+    uint32_t after = list_last(s, TIMER_QUEUE, list);
     while (after != NONE && timer_at(s, after)->due_ms > due_ms)
-        after = timer_at(s, after)->prev;
+        after = list_prev(s, TIMER_QUEUE, list, after);
     t->queue = (uint16_t)queue;
     t->due_ms = due_ms;
-    t->prev = after;
-    t->next = after == NONE ? q->head : timer_at(s, after)->next;
-    if (t->next != NONE)
-        timer_at(s, t->next)->prev = i;
-    else
-        q->tail = i;
-    if (after != NONE)
-        timer_at(s, after)->next = i;
-    else
-        q->head = i;
+    list_insert(s, TIMER_QUEUE, list, after, i);
 }
 
 static uint32_t queue_ms(const struct nascar *s, enum queue queue)
@@ -2231,6 +2333,7 @@ static uint32_t queue_ms(const struct nascar *s, enum queue queue)
     case Q_DIRECTORY: return DIRECTORY_MS;
     case Q_ADDRESS: return ADDRESS_MS;
     case Q_NONE: /* never: timers are not started there */
+    case Q_PING: /* nor there without a time */
     case QUEUES: break;
     }
     assert(false);
@@ -2372,44 +2475,21 @@ static uint32_t log_conn(struct nascar *s, enum nascar_log_level level, const ch
 
 /* ---- Connections: queues ------------------------------------------------ */
 
-/* Three queues of connections, each threaded through a word of its own:
- * those with output, those whose next frame waits, those to take out. */
-static void enqueue(struct nascar *s, struct queue_ends *q, uint32_t c, size_t link)
-{
-    uint32_t *next = (uint32_t *)(void *)((char *)conn_at(s, c) + link);
-    *next = NONE;
-    if (q->tail == NONE)
-        q->head = c;
-    else
-        *(uint32_t *)(void *)((char *)conn_at(s, q->tail) + link) = c;
-    q->tail = c;
-}
-
-static uint32_t dequeue(struct nascar *s, struct queue_ends *q, size_t link)
-{
-    uint32_t c = q->head;
-    if (c == NONE)
-        return NONE;
-    q->head = *(uint32_t *)(void *)((char *)conn_at(s, c) + link);
-    if (q->head == NONE)
-        q->tail = NONE;
-    return c;
-}
-
 static void mark_ready(struct nascar *s, uint32_t c)
 {
-    struct conn *conn = conn_at(s, c);
-    if (!conn->ready)
-        enqueue(s, &s->ready, c, offsetof(struct conn, next_ready));
-    conn->ready = true;
+    if (!in_list(s, READY_CONNS, c))
+        list_append(s, READY_CONNS, &s->ready, c);
+}
+
+static bool is_stalled(const struct nascar *s, uint32_t c)
+{
+    return in_list(s, STALLED_CONNS, c);
 }
 
 static void mark_stalled(struct nascar *s, uint32_t c)
 {
-    struct conn *conn = conn_at(s, c);
-    if (!conn->stalled) /* never: who waits in that queue does not run */
-        enqueue(s, &s->stalled, c, offsetof(struct conn, next_stalled));
-    conn->stalled = true;
+    if (!is_stalled(s, c)) /* never: who waits in that queue does not run */
+        list_append(s, STALLED_CONNS, &s->stalled, c);
 }
 
 /* ---- Outboxes ----------------------------------------------------------- */
@@ -2451,8 +2531,7 @@ static void conn_doom(struct nascar *s, uint32_t c, const char *reason)
         log_end(s, line);
     }
     conn->closing = true;
-    conn->doomed = true;
-    enqueue(s, &s->doomed, c, offsetof(struct conn, next_doomed));
+    list_append(s, DOOMED_CONNS, &s->doomed, c);
     count_crowded(s, c);
     mark_ready(s, c);
 }
@@ -2501,12 +2580,9 @@ static void outbox_release(struct nascar *s, struct conn *conn)
 
 uint32_t nascar_next_output(struct nascar *s)
 {
-    uint32_t c;
-    do {
-        c = dequeue(s, &s->ready, offsetof(struct conn, next_ready));
-        if (c != NONE)
-            conn_at(s, c)->ready = false;
-    } while (c != NONE && conn_at(s, c)->state == CONN_FREE);
+    uint32_t c = list_take_first(s, READY_CONNS, &s->ready);
+    while (c != NONE && conn_at(s, c)->state == CONN_FREE)
+        c = list_take_first(s, READY_CONNS, &s->ready);
     return c;
 }
 
@@ -2607,10 +2683,6 @@ static void free_taken(struct nascar *s)
 /* ---- Feeds: lists that each console follows at its own pace -------------- */
 
 /* Nodes: a room's entry in the list of rooms, its population, a presence. */
-static inline struct node *node_at(const struct nascar *s, uint32_t i)
-{
-    return in_arena(s, s->nodes, i, sizeof(struct node));
-}
 
 static uint32_t room_node(uint32_t room)
 {
@@ -2629,34 +2701,17 @@ static uint32_t presence_node(const struct nascar *s, uint32_t presence)
 
 static void feed_unlink(struct nascar *s, struct feed *feed, uint32_t i)
 {
-    struct node *node = node_at(s, i);
-    assert(node->linked);
-    if (node->prev != NONE)
-        node_at(s, node->prev)->next = node->next;
-    else
-        feed->head = node->next;
-    if (node->next != NONE)
-        node_at(s, node->next)->prev = node->prev;
-    else
-        feed->tail = node->prev;
-    memset(node, 0, sizeof *node);
+    list_remove(s, FEED_ENTRIES, &feed->entries, i);
+    memset(node_at(s, i), 0, sizeof(struct node));
 }
 
 /* Makes an entry the newest of its feed, whether it is new or changed. */
 static void feed_touch(struct nascar *s, struct feed *feed, uint32_t i)
 {
-    struct node *node = node_at(s, i);
-    if (node->linked)
+    if (in_list(s, FEED_ENTRIES, i))
         feed_unlink(s, feed, i);
-    node->linked = 1;
-    node->seq = ++s->seq;
-    node->prev = feed->tail;
-    node->next = NONE;
-    if (feed->tail != NONE)
-        node_at(s, feed->tail)->next = i;
-    else
-        feed->head = i;
-    feed->tail = i;
+    list_append(s, FEED_ENTRIES, &feed->entries, i);
+    node_at(s, i)->seq = feed->newest = ++s->seq;
 }
 
 /* Frees what a node belonged to. */
@@ -2689,26 +2744,27 @@ static void feed_bury(struct nascar *s, struct feed *feed, uint32_t i)
         node_free(s, feed, i);
         return;
     }
-    node_at(s, i)->tombstone = 1;
+    node_at(s, i)->tombstone = true;
     node_at(s, i)->waiting = feed->subscribers;
 }
 
 /* The first entry that the subscription has not been told of, or NONE. */
 static uint32_t feed_next(const struct nascar *s, const struct feed *feed, const struct subscription *sub)
 {
-    uint32_t i = feed->tail;
-    if (!sub->on || i == NONE || node_at(s, i)->seq <= sub->cursor)
+    uint32_t i = NONE;
+    if (!sub->on || feed->newest <= sub->cursor)
         return NONE;
-    if (sub->cursor == 0) {
-        i = feed->head;
-    } else if (node_at(s, sub->at)->linked && node_at(s, sub->at)->seq == sub->cursor) {
-        i = node_at(s, sub->at)->next;
-    } else {
-        while (node_at(s, i)->prev != NONE && node_at(s, node_at(s, i)->prev)->seq > sub->cursor)
-            i = node_at(s, i)->prev;
-    }
+    if (sub->cursor == 0)
+        i = list_first(&feed->entries);
+    else if (node_at(s, sub->at)->seq == sub->cursor)
+        i = list_next(s, FEED_ENTRIES, sub->at);
+    else /* that entry has changed since, or is gone */
+        for (uint32_t newer = list_last(s, FEED_ENTRIES, &feed->entries);
+             newer != NONE && node_at(s, newer)->seq > sub->cursor;
+             newer = list_prev(s, FEED_ENTRIES, &feed->entries, newer))
+            i = newer;
     while (i != NONE && node_at(s, i)->tombstone && node_at(s, i)->seq <= sub->since)
-        i = node_at(s, i)->next;
+        i = list_next(s, FEED_ENTRIES, i);
     return i;
 }
 
@@ -2726,8 +2782,8 @@ static void unsubscribe(struct nascar *s, struct feed *feed, struct subscription
     if (!sub->on)
         return;
     uint64_t passed = sub->cursor > sub->since ? sub->cursor : sub->since;
-    for (uint32_t i = feed->tail; i != NONE && node_at(s, i)->seq > passed;) {
-        uint32_t prev = node_at(s, i)->prev;
+    for (uint32_t i = list_last(s, FEED_ENTRIES, &feed->entries); i != NONE && node_at(s, i)->seq > passed;) {
+        uint32_t prev = list_prev(s, FEED_ENTRIES, &feed->entries, i);
         if (node_at(s, i)->tombstone)
             tombstone_passed(s, feed, i);
         i = prev;
@@ -3139,14 +3195,15 @@ static bool send_user_row(struct nascar *s, uint32_t player)
 static bool send_population_row(struct nascar *s, struct player *p)
 {
     struct row *row = &s->population_row;
-    uint64_t newest = node_at(s, s->population_feed.tail)->seq; /* the hub is always there */
+    uint32_t last = list_last(s, FEED_ENTRIES, &s->population_feed.entries); /* the hub is always there */
+    uint64_t newest = node_at(s, last)->seq;
     uint32_t i = feed_next(s, &s->population_feed, &p->populations);
     if (i == NONE)
         return false;
     uint64_t from = p->populations.cursor;
     if (row->size > 0 && row->from == from && row->to == newest) {
         p->populations.cursor = newest;
-        p->populations.at = s->population_feed.tail;
+        p->populations.at = last;
         conn_write(s, p->conn, row->bytes, row->size);
         return true;
     }
@@ -3271,12 +3328,8 @@ static void pump(struct nascar *s, uint32_t c)
 
 static void room_dirty(struct nascar *s, uint32_t r)
 {
-    struct room *room = room_at(s, r);
-    if (room->dirty)
-        return;
-    room->dirty = true;
-    room->next_dirty = s->dirty_rooms;
-    s->dirty_rooms = r;
+    if (!in_list(s, DIRTY_ROOMS, r))
+        list_insert(s, DIRTY_ROOMS, &s->dirty_rooms, NONE, r);
 }
 
 static void population_changed(struct nascar *s, uint32_t r)
@@ -3295,8 +3348,6 @@ static uint32_t room_create(struct nascar *s, const char *name, const char *desc
     struct room *room = room_at(s, r);
     room->ident = ident;
     room->limit = limit;
-    room->members = NONE;
-    room->users.head = room->users.tail = NONE;
     copy_text(room->name, sizeof room->name, name);
     copy_text(room->description, sizeof room->description, description);
     copy_text(room->password, sizeof room->password, password);
@@ -3310,14 +3361,9 @@ static uint32_t room_create(struct nascar *s, const char *name, const char *desc
 static void room_delete(struct nascar *s, uint32_t r)
 {
     struct room *room = room_at(s, r);
-    uint32_t *link = &s->dirty_rooms;
-    assert(room->created && room->count == 0 && room->users.head == NONE);
-    assert(room->dirty); /* somebody has just left it */
+    assert(room->created && room->count == 0 && list_first(&room->users.entries) == NONE);
     index_remove(s, &s->room_names, hash_name(s, room->name), r);
-    while (*link != r)
-        link = &room_at(s, *link)->next_dirty;
-    *link = room->next_dirty;
-    room->dirty = false;
+    list_remove(s, DIRTY_ROOMS, &s->dirty_rooms, r); /* somebody has just left it */
     room->gone = true;
     feed_unlink(s, &s->population_feed, population_node(r));
     s->population_row.size = 0; /* a +pop with this room in it may be of its last moment */
@@ -3396,11 +3442,7 @@ static void room_enter(struct nascar *s, uint32_t player, uint32_t r)
     struct player *p = player_at(s, player);
     struct room *room = room_at(s, r);
     p->room = r;
-    p->room_prev = NONE;
-    p->room_next = room->members;
-    if (room->members != NONE)
-        player_at(s, room->members)->room_prev = player;
-    room->members = player;
+    list_insert(s, ROOM_MEMBERS, &room->members, NONE, player);
     room->count++;
     p->presence = NONE;
     if (r != HUB) {
@@ -3428,12 +3470,7 @@ static void room_leave(struct nascar *s, uint32_t player)
         conn->crowded = false;
         s->retry = true;
     }
-    if (p->room_prev != NONE)
-        player_at(s, p->room_prev)->room_next = p->room_next;
-    else
-        room->members = p->room_next;
-    if (p->room_next != NONE)
-        player_at(s, p->room_next)->room_prev = p->room_prev;
+    list_remove(s, ROOM_MEMBERS, &room->members, player);
     room->count--;
     unsubscribe(s, &room->users, &p->users);
     p->self_due = false;
@@ -3461,28 +3498,23 @@ static void buddy_remove(struct nascar *s, uint32_t buddy);
 static void settle(struct nascar *s)
 {
     for (;;) {
-        uint32_t c = dequeue(s, &s->doomed, offsetof(struct conn, next_doomed));
-        if (c != NONE) {
-            conn_at(s, c)->doomed = false;
+        if (list_first(&s->doomed) != NONE) {
+            uint32_t c = list_take_first(s, DOOMED_CONNS, &s->doomed);
             if (conn_at(s, c)->player != NONE)
                 player_remove(s, conn_at(s, c)->player);
             if (conn_at(s, c)->buddy != NONE)
                 buddy_remove(s, conn_at(s, c)->buddy);
-            continue;
-        }
-        if (s->dirty_rooms != NONE) {
-            struct room *room = room_at(s, s->dirty_rooms);
-            s->dirty_rooms = room->next_dirty;
-            room->dirty = false;
-            for (uint32_t p = room->members; p != NONE; p = player_at(s, p)->room_next)
+        } else if (list_first(&s->dirty_rooms) != NONE) {
+            uint32_t r = list_take_first(s, DIRTY_ROOMS, &s->dirty_rooms);
+            for (uint32_t p = list_first(&room_at(s, r)->members); p != NONE; p = list_next(s, ROOM_MEMBERS, p))
                 mark_behind(s, p);
-            continue;
-        }
-        if (!s->lobby_dirty)
+        } else if (s->lobby_dirty) {
+            s->lobby_dirty = false;
+            for (uint32_t p = list_first(&s->lobby_readers); p != NONE; p = list_next(s, LOBBY_READERS, p))
+                mark_behind(s, p);
+        } else {
             return;
-        s->lobby_dirty = false;
-        for (uint32_t p = s->lobby_players; p != NONE; p = player_at(s, p)->lobby_next)
-            mark_behind(s, p);
+        }
     }
 }
 
@@ -3520,16 +3552,16 @@ static void watch_due(struct nascar *s, uint32_t i)
 /* Whoever watches is told of what it has come to when its outbox drains. */
 static void presence_changed(struct nascar *s, uint32_t persona)
 {
-    for (uint32_t i = persona_at(s, persona)->watchers; i != NONE; i = watch_at(s, i)->next)
+    for (uint32_t i = list_first(&persona_at(s, persona)->watchers); i != NONE; i = list_next(s, PERSONA_WATCHERS, i))
         watch_due(s, i);
 }
 
 /* The watch of a link on a persona, or NONE. */
 static uint32_t find_watch(const struct nascar *s, uint32_t buddy, uint32_t persona)
 {
-    uint32_t i = buddy_at(s, buddy)->watches;
+    uint32_t i = list_first(&buddy_at(s, buddy)->watches);
     while (i != NONE && watch_at(s, i)->persona != persona)
-        i = watch_at(s, i)->next_own;
+        i = list_next(s, BUDDY_WATCHES, i);
     return i;
 }
 
@@ -3545,13 +3577,8 @@ static uint32_t watch_add(struct nascar *s, uint32_t buddy, uint32_t persona, ui
         struct watch *w = watch_at(s, i);
         w->buddy = buddy;
         w->persona = persona;
-        w->prev = NONE;
-        w->next = p->watchers;
-        if (p->watchers != NONE)
-            watch_at(s, p->watchers)->prev = i;
-        p->watchers = i;
-        w->next_own = b->watches;
-        b->watches = i;
+        list_insert(s, PERSONA_WATCHERS, &p->watchers, NONE, i);
+        list_insert(s, BUDDY_WATCHES, &b->watches, NONE, i);
     }
     b->asked += why == WATCH_ASKED && !(watch_at(s, i)->why & WATCH_ASKED);
     watch_at(s, i)->why |= why;
@@ -3561,7 +3588,7 @@ static uint32_t watch_add(struct nascar *s, uint32_t buddy, uint32_t persona, ui
 static void watch_drop(struct nascar *s, uint32_t buddy, uint32_t persona, uint32_t why)
 {
     struct buddy *b = buddy_at(s, buddy);
-    uint32_t i = find_watch(s, buddy, persona), *link = &b->watches;
+    uint32_t i = find_watch(s, buddy, persona);
     if (i == NONE)
         return;
     struct watch *w = watch_at(s, i);
@@ -3569,15 +3596,8 @@ static void watch_drop(struct nascar *s, uint32_t buddy, uint32_t persona, uint3
     w->why &= ~why;
     if (w->why)
         return;
-    if (w->prev != NONE)
-        watch_at(s, w->prev)->next = w->next;
-    else
-        persona_at(s, persona)->watchers = w->next;
-    if (w->next != NONE)
-        watch_at(s, w->next)->prev = w->prev;
-    while (*link != i)
-        link = &watch_at(s, *link)->next_own;
-    *link = w->next_own;
+    list_remove(s, PERSONA_WATCHERS, &persona_at(s, persona)->watchers, i);
+    list_remove(s, BUDDY_WATCHES, &b->watches, i);
     pool_give(s, &s->watches, i);
 }
 
@@ -3586,9 +3606,9 @@ static void buddy_remove(struct nascar *s, uint32_t buddy)
     struct buddy *b = buddy_at(s, buddy);
     struct persona *p = persona_at(s, b->persona);
     uint32_t persona = b->persona;
-    while (b->watches != NONE)
-        watch_drop(s, buddy, watch_at(s, b->watches)->persona, WATCH_ROSTER | WATCH_ASKED);
-    for (uint32_t i = p->messages; i != NONE; i = message_at(s, i)->next)
+    for (uint32_t i; (i = list_first(&b->watches)) != NONE;)
+        watch_drop(s, buddy, watch_at(s, i)->persona, WATCH_ROSTER | WATCH_ASKED);
+    for (uint32_t i = list_first(&p->messages); i != NONE; i = list_next(s, PERSONA_MESSAGES, i))
         message_at(s, i)->told = message_at(s, i)->over; /* the next link is told what this one was not */
     enum show old = presence_of(s, persona);
     conn_at(s, b->conn)->buddy = NONE;
@@ -3612,7 +3632,6 @@ static void buddy_add(struct nascar *s, uint32_t c, uint32_t persona)
     struct buddy *b = buddy_at(s, buddy);
     b->conn = c;
     b->persona = persona;
-    b->watches = NONE;
     b->show = SHOW_CHAT;
     p->buddy = buddy;
     p->absent = absent;
@@ -3644,7 +3663,7 @@ static void pump_buddy(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
     struct buddy *b = buddy_at(s, conn->buddy);
-    for (uint32_t i = b->watches; i != NONE; i = watch_at(s, i)->next_own) {
+    for (uint32_t i = list_first(&b->watches); i != NONE; i = list_next(s, BUDDY_WATCHES, i)) {
         if (!watch_at(s, i)->due)
             continue;
         if (outbox_free(conn) < REPLY_BYTES + CHAT_BYTES)
@@ -3690,13 +3709,8 @@ static bool ignores(const struct nascar *s, uint32_t persona, uint32_t other)
 static void lobby_subscribe(struct nascar *s, uint32_t player)
 {
     struct player *p = player_at(s, player);
-    if (!p->populations.on) {
-        p->lobby_prev = NONE;
-        p->lobby_next = s->lobby_players;
-        if (s->lobby_players != NONE)
-            player_at(s, s->lobby_players)->lobby_prev = player;
-        s->lobby_players = player;
-    }
+    if (!p->populations.on)
+        list_insert(s, LOBBY_READERS, &s->lobby_readers, NONE, player);
     subscribe(s, &s->population_feed, &p->populations);
 }
 
@@ -3705,12 +3719,7 @@ static void lobby_unsubscribe(struct nascar *s, uint32_t player)
     struct player *p = player_at(s, player);
     if (!p->populations.on)
         return;
-    if (p->lobby_prev != NONE)
-        player_at(s, p->lobby_prev)->lobby_next = p->lobby_next;
-    else
-        s->lobby_players = p->lobby_next;
-    if (p->lobby_next != NONE)
-        player_at(s, p->lobby_next)->lobby_prev = p->lobby_prev;
+    list_remove(s, LOBBY_READERS, &s->lobby_readers, player);
     unsubscribe(s, &s->population_feed, &p->populations);
 }
 
@@ -3824,7 +3833,7 @@ static enum failure add_persona(struct nascar *s, uint32_t account, const char *
     uint32_t i = pool_take(s, &s->personas); /* four for each account: never fails */
     struct persona *persona = persona_at(s, i);
     persona->account = account;
-    persona->player = persona->buddy = persona->edges = persona->watchers = persona->messages = NONE;
+    persona->player = persona->buddy = persona->edges = NONE;
     copy_text(persona->name, sizeof persona->name, name);
     index_add(s, &s->persona_names, hash_name(s, name), i);
     index_add(s, &s->persona_prefixes, hash_prefix(s, name), i);
@@ -3888,18 +3897,15 @@ static void remove_from_rosters(struct nascar *s, uint32_t persona)
     uint32_t i;
     while ((i = persona_at(s, persona)->edges) != NONE)
         (void)set_lists(s, persona, edge_at(s, i)->other_and_lists >> 2, 0);
-    for (i = 0; i < s->edges.high; i++)
-        if (edge_at(s, i)->link == LIVE && edge_at(s, i)->other_and_lists >> 2 == persona)
+    for (i = live_from(s, &s->edges, 0); i != NONE; i = live_from(s, &s->edges, i + 1))
+        if (edge_at(s, i)->other_and_lists >> 2 == persona)
             (void)set_lists(s, edge_at(s, i)->owner, persona, 0);
 }
 
 static void message_remove(struct nascar *s, uint32_t i)
 {
     struct persona *p = persona_at(s, message_at(s, i)->to);
-    uint32_t *link = &p->messages;
-    while (*link != i)
-        link = &message_at(s, *link)->next;
-    *link = message_at(s, i)->next;
+    list_remove(s, PERSONA_MESSAGES, &p->messages, i);
     p->message_count--;
     pool_give(s, &s->messages, i);
 }
@@ -3929,9 +3935,9 @@ static void race_remove(struct nascar *s, uint32_t i)
 static void race_remove_oldest(struct nascar *s, uint32_t persona)
 {
     uint32_t oldest = NONE;
-    for (uint32_t i = 0; i < s->races.high; i++) {
+    for (uint32_t i = live_from(s, &s->races, 0); i != NONE; i = live_from(s, &s->races, i + 1)) {
         const struct open_race *race = race_at(s, i);
-        if (race->link == LIVE && (race->persona[0] == persona || race->persona[1] == persona) &&
+        if ((race->persona[0] == persona || race->persona[1] == persona) &&
             (oldest == NONE || race->number < race_at(s, oldest)->number))
             oldest = i;
     }
@@ -3944,19 +3950,19 @@ static void sweep_expired(struct nascar *s)
     if (s->swept_ms != 0 && s->now_ms < s->swept_ms + SWEEP_MS)
         return;
     s->swept_ms = s->now_ms;
-    for (uint32_t i = 0; i < s->messages.high; i++)
-        if (message_at(s, i)->link == LIVE && message_at(s, i)->until_s <= s->wall_s)
+    for (uint32_t i = live_from(s, &s->messages, 0); i != NONE; i = live_from(s, &s->messages, i + 1))
+        if (message_at(s, i)->until_s <= s->wall_s)
             message_remove(s, i);
-    for (uint32_t i = 0; i < s->races.high; i++)
-        if (race_at(s, i)->link == LIVE && race_at(s, i)->when_s + RACE_S <= s->wall_s)
+    for (uint32_t i = live_from(s, &s->races, 0); i != NONE; i = live_from(s, &s->races, i + 1))
+        if (race_at(s, i)->when_s + RACE_S <= s->wall_s)
             race_remove(s, i);
 }
 
 /* A persona's expired messages make room for new ones. */
 static void drop_expired(struct nascar *s, uint32_t persona)
 {
-    for (uint32_t i = persona_at(s, persona)->messages, next; i != NONE; i = next) {
-        next = message_at(s, i)->next;
+    for (uint32_t i = list_first(&persona_at(s, persona)->messages), next; i != NONE; i = next) {
+        next = list_next(s, PERSONA_MESSAGES, i);
         if (message_at(s, i)->until_s <= s->wall_s)
             message_remove(s, i);
     }
@@ -3982,13 +3988,13 @@ static void remove_persona(struct nascar *s, uint32_t i)
         conn_doom(s, buddy_at(s, persona->buddy)->conn, "persona deleted");
         buddy_remove(s, persona->buddy);
     }
-    while (persona->watchers != NONE)
-        watch_drop(s, watch_at(s, persona->watchers)->buddy, i, WATCH_ROSTER | WATCH_ASKED);
-    while (persona->messages != NONE)
-        message_remove(s, persona->messages);
-    for (uint32_t k = 0; k < s->races.high; k++)
+    for (uint32_t w; (w = list_first(&persona->watchers)) != NONE;)
+        watch_drop(s, watch_at(s, w)->buddy, i, WATCH_ROSTER | WATCH_ASKED);
+    for (uint32_t m; (m = list_first(&persona->messages)) != NONE;)
+        message_remove(s, m);
+    for (uint32_t k = live_from(s, &s->races, 0); k != NONE; k = live_from(s, &s->races, k + 1))
         for (uint32_t side = 0; side < 2; side++)
-            if (race_at(s, k)->link == LIVE && race_at(s, k)->persona[side] == i)
+            if (race_at(s, k)->persona[side] == i)
                 race_sides(s, k, side == 0 ? NONE : race_at(s, k)->persona[0],
                            side == 1 ? NONE : race_at(s, k)->persona[1]);
     if (is_ranked(s, i))
@@ -4000,10 +4006,10 @@ static void remove_persona(struct nascar *s, uint32_t i)
 
 static uint32_t find_report(const struct nascar *s, uint32_t id)
 {
-    for (uint32_t i = 0; i < s->reports.high; i++)
-        if (report_at(s, i)->link == LIVE && report_at(s, i)->id == id)
-            return i;
-    return NONE;
+    uint32_t i = live_from(s, &s->reports, 0);
+    while (i != NONE && report_at(s, i)->id != id)
+        i = live_from(s, &s->reports, i + 1);
+    return i;
 }
 
 /* ---- Durable records: what they say, and what they change ----------------- */
@@ -4364,17 +4370,16 @@ static enum failure apply_mesg(struct nascar *s, const struct record *r)
     if (r->mesg.to == NONE)
         return NO_USER;
     struct persona *p = persona_at(s, r->mesg.to);
-    uint32_t *link = &p->messages;
-    while (*link != NONE && message_at(s, *link)->id < id)
-        link = &message_at(s, *link)->next;
-    if (*link != NONE && message_at(s, *link)->id == id)
+    uint32_t after = list_last(s, PERSONA_MESSAGES, &p->messages);
+    while (after != NONE && message_at(s, after)->id > id)
+        after = list_prev(s, PERSONA_MESSAGES, &p->messages, after);
+    if (after != NONE && message_at(s, after)->id == id)
         return OK; /* it is here */
     if (p->message_count >= MESSAGES_PER_PERSONA || pool_full(&s->messages))
         return SERVER_FULL;
     uint32_t i = pool_take(s, &s->messages);
     struct message *m = message_at(s, i);
     m->to = r->mesg.to;
-    m->next = *link;
     m->id = id;
     m->sent_s = r->mesg.sent_s;
     m->until_s = r->mesg.until_s;
@@ -4382,7 +4387,7 @@ static enum failure apply_mesg(struct nascar *s, const struct record *r)
     copy_text(m->from, sizeof m->from, r->mesg.from);
     copy_text(m->body, sizeof m->body, r->mesg.body);
     note_date(s, m->sent_s);
-    *link = i;
+    list_insert(s, PERSONA_MESSAGES, &p->messages, after, i);
     p->message_count++;
     if (p->buddy != NONE) { /* come back meanwhile */
         buddy_at(s, p->buddy)->delivers = true;
@@ -4406,9 +4411,9 @@ static bool fill_mesg(const struct nascar *s, uint32_t i, struct record *r)
 
 static enum failure apply_dmsg(struct nascar *s, const struct record *r)
 {
-    uint32_t i = r->dmsg.to == NONE ? NONE : persona_at(s, r->dmsg.to)->messages;
+    uint32_t i = r->dmsg.to == NONE ? NONE : list_first(&persona_at(s, r->dmsg.to)->messages);
     while (i != NONE && message_at(s, i)->id != r->dmsg.id)
-        i = message_at(s, i)->next;
+        i = list_next(s, PERSONA_MESSAGES, i);
     if (i != NONE)
         message_remove(s, i);
     return OK;
@@ -4423,7 +4428,6 @@ static enum failure apply_rept(struct nascar *s, const struct record *r)
         i = pool_take(s, &s->reports);
         if (i == NONE)
             return SERVER_FULL;
-        report_at(s, i)->lines = NONE;
     }
     struct report *report = report_at(s, i);
     report->draft = false;
@@ -4449,10 +4453,11 @@ static enum failure apply_line(struct nascar *s, const struct record *r)
 {
     if (r->line.report == NONE)
         return NO_USER;
-    uint32_t *link = &report_at(s, r->line.report)->lines;
-    while (*link != NONE && report_line_at(s, *link)->index < r->line.index)
-        link = &report_line_at(s, *link)->next;
-    if (*link != NONE && report_line_at(s, *link)->index == r->line.index)
+    struct list *lines = &report_at(s, r->line.report)->lines;
+    uint32_t after = list_last(s, LINES_OF_REPORT, lines);
+    while (after != NONE && report_line_at(s, after)->index > r->line.index)
+        after = list_prev(s, LINES_OF_REPORT, lines, after);
+    if (after != NONE && report_line_at(s, after)->index == r->line.index)
         return OK; /* it is here */
     uint32_t i = pool_take(s, &s->report_lines);
     if (i == NONE)
@@ -4460,9 +4465,8 @@ static enum failure apply_line(struct nascar *s, const struct record *r)
     struct report_line *line = report_line_at(s, i);
     line->report = r->line.report;
     line->index = r->line.index;
-    line->next = *link;
     line->line = r->line.said;
-    *link = i;
+    list_insert(s, LINES_OF_REPORT, lines, after, i);
     return OK;
 }
 
@@ -5181,7 +5185,7 @@ static const struct directory_session *session_add(struct nascar *s, uint32_t pe
     if (surplus != NONE)
         session_remove(s, surplus);
     if (pool_full(&s->directory))
-        session_remove(s, s->queue[Q_DIRECTORY].head - s->directory_timers);
+        session_remove(s, list_first(&s->queue[Q_DIRECTORY]) - s->directory_timers);
     uint32_t sess = fresh_session_number(s), i = find_session(s, sess);
     if (i != NONE)
         session_remove(s, i);
@@ -5229,37 +5233,23 @@ static enum failure do_directory(struct request *q)
 
 /* ---- Commands: accounts (PROTOCOL 3.2, 4, 6) ----------------------------- */
 
-/* Pings go round a wheel: each connection has a slot, a period is once round. */
-static void ping_start(struct nascar *s, uint32_t c)
+/* How long it is from one beat of pings to the next: a period has so many. */
+static uint64_t beat_ms(const struct nascar *s)
 {
-    struct conn *conn = conn_at(s, c);
-    if (conn->wheel_slot != NONE)
-        return;
-    if (s->wheel_count++ == 0)
-        s->wheel_due_ms = s->wheel_batch_ms = s->now_ms;
-    /* The slot behind the hand is the farthest from its first ping. */
-    uint32_t slot = (s->wheel_at + PING_SLOTS - 1 - s->wheel_next_slot++ % (PING_SLOTS / 2)) % PING_SLOTS;
-    conn->wheel_slot = slot;
-    conn->wheel_prev = NONE;
-    conn->wheel_next = s->wheel[slot];
-    if (conn->wheel_next != NONE)
-        conn_at(s, conn->wheel_next)->wheel_prev = c;
-    s->wheel[slot] = c;
+    return s->config.ping_ms / PING_SLOTS;
 }
 
-static void ping_stop(struct nascar *s, uint32_t c)
+/* From here on a connection is pinged once in a period. Whoever comes gets a
+ * place in the second half of one, the next a beat earlier, and the places go
+ * round: so those who come together are not pinged together. */
+static void ping_start(struct nascar *s, uint32_t c)
 {
-    struct conn *conn = conn_at(s, c);
-    if (conn->wheel_slot == NONE)
+    if (timer_at(s, conn_timer(c, T_PING))->queue != Q_NONE)
         return;
-    if (conn->wheel_prev != NONE)
-        conn_at(s, conn->wheel_prev)->wheel_next = conn->wheel_next;
-    else
-        s->wheel[conn->wheel_slot] = conn->wheel_next;
-    if (conn->wheel_next != NONE)
-        conn_at(s, conn->wheel_next)->wheel_prev = conn->wheel_prev;
-    conn->wheel_slot = NONE;
-    s->wheel_count--;
+    if (list_first(&s->queue[Q_PING]) == NONE)
+        s->ping_beat_ms = s->ping_batch_ms = s->now_ms;
+    uint32_t beats = PING_SLOTS - 1 - s->ping_places++ % (PING_SLOTS / 2);
+    timer_start_at(s, conn_timer(c, T_PING), Q_PING, s->ping_beat_ms + beats * beat_ms(s));
 }
 
 static enum failure do_ping(struct request *q)
@@ -5947,9 +5937,9 @@ static enum failure do_onln(struct request *q)
  * fills a table, those readers are let go: no reader keeps others out. */
 static void drop_laggards(struct nascar *s, uint32_t c)
 {
-    for (uint32_t i = 0; i < s->players.high; i++) {
+    for (uint32_t i = live_from(s, &s->players, 0); i != NONE; i = live_from(s, &s->players, i + 1)) {
         uint32_t other = player_at(s, i)->conn;
-        if (player_at(s, i)->link == LIVE && other != c && conn_at(s, other)->slow)
+        if (other != c && conn_at(s, other)->slow)
             conn_doom(s, other, "too far behind");
     }
     settle(s);
@@ -6025,7 +6015,7 @@ static enum failure do_move(struct request *q)
 /* Is there a room that is gone, but not all have been told? */
 static bool is_room_kept(const struct nascar *s)
 {
-    for (uint32_t i = s->room_feed.head; i != NONE; i = node_at(s, i)->next)
+    for (uint32_t i = list_first(&s->room_feed.entries); i != NONE; i = list_next(s, FEED_ENTRIES, i))
         if (node_at(s, i)->tombstone)
             return true;
     return false;
@@ -6172,7 +6162,7 @@ static enum failure say_in_room(struct request *q, const char *flags, const char
     reply(q, OK);
     note_line(s, player_persona(s, p)->name, "", room->name, text);
     write_message(s, flags, player_persona(s, p)->name, 0, room->ident, text);
-    for (uint32_t i = room->members; i != NONE; i = player_at(s, i)->room_next)
+    for (uint32_t i = list_first(&room->members); i != NONE; i = list_next(s, ROOM_MEMBERS, i))
         if (!shunned || !ignores(s, player_at(s, i)->persona, p->persona))
             deliver_line(s, i);
     return OK;
@@ -6531,14 +6521,13 @@ static enum failure do_rept(struct request *q)
     memset(&report, 0, sizeof report);
     copy_text(report.by, sizeof report.by, player_persona(s, p)->name);
     copy_text(report.about, sizeof report.about, persona_at(s, persona)->name);
-    for (uint32_t i = 0; i < s->reports.high; i++)
-        own += report_at(s, i)->link == LIVE && same_name(report_at(s, i)->by, report.by);
+    for (uint32_t i = live_from(s, &s->reports, 0); i != NONE; i = live_from(s, &s->reports, i + 1))
+        own += same_name(report_at(s, i)->by, report.by);
     if (pool_full(&s->reports) || own >= REPORTS_PER_PERSONA ||
         s->report_lines.capacity - s->report_lines.live < CHAT_LINES)
         return SERVER_FULL;
     report.id = ++s->next_report;
     report.at_s = s->wall_s;
-    report.lines = NONE;
     report.draft = true;
     report.chat_end = s->chat_count;
     report.conn = q->c;
@@ -6749,7 +6738,7 @@ static enum failure do_roster(struct request *q)
         put_text(f, tag_GROUP, "");
         send_back(q);
     }
-    for (uint32_t i = b->watches; list == LIST_BUDDY && i != NONE; i = watch_at(s, i)->next_own)
+    for (uint32_t i = list_first(&b->watches); list == LIST_BUDDY && i != NONE; i = list_next(s, BUDDY_WATCHES, i))
         if ((watch_at(s, i)->why & WATCH_ROSTER) && presence_of(s, watch_at(s, i)->persona) != SHOW_DISC)
             watch_at(s, i)->due = true;
     b->delivers = true;
@@ -6831,9 +6820,9 @@ static bool send_kept_message(struct nascar *s, uint32_t buddy)
 {
     struct buddy *b = buddy_at(s, buddy);
     const struct conn *conn = conn_at(s, b->conn);
-    uint32_t i = persona_at(s, b->persona)->messages;
+    uint32_t i = list_first(&persona_at(s, b->persona)->messages);
     while (i != NONE && message_at(s, i)->over)
-        i = message_at(s, i)->next;
+        i = list_next(s, PERSONA_MESSAGES, i);
     if (i == NONE)
         return false;
     struct message *m = message_at(s, i);
@@ -6985,9 +6974,10 @@ static void send_who_line(struct nascar *s, uint32_t c, const struct player *p)
 static void pump_control(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
-    for (; conn->listed < s->players.high && outbox_free(conn) >= REPLY_BYTES; conn->listed++)
-        if (player_at(s, conn->listed)->link == LIVE)
-            send_who_line(s, c, player_at(s, conn->listed));
+    for (uint32_t i; outbox_free(conn) >= REPLY_BYTES && (i = live_from(s, &s->players, conn->listed)) != NONE;) {
+        send_who_line(s, c, player_at(s, i));
+        conn->listed = i + 1;
+    }
     if (outbox_free(conn) < REPLY_BYTES)
         return; /* the rest, and the end, when it has drained */
     conn->behind = false;
@@ -7278,13 +7268,12 @@ static void conn_run(struct nascar *s, uint32_t c)
 /* Those whose frame had to wait try again, once each. */
 static void retry_stalled(struct nascar *s)
 {
-    uint32_t last = s->stalled.tail, c;
+    uint32_t last = list_last(s, STALLED_CONNS, &s->stalled), c;
     s->retry = false;
     if (last == NONE)
         return;
     do {
-        c = dequeue(s, &s->stalled, offsetof(struct conn, next_stalled));
-        conn_at(s, c)->stalled = false;
+        c = list_take_first(s, STALLED_CONNS, &s->stalled);
         conn_run(s, c);
     } while (c != last);
 }
@@ -7358,22 +7347,18 @@ static uint32_t address_for_conn(struct nascar *s, uint32_t ipv4)
 {
     uint32_t i = address_take(s, ipv4);
     while (i == NONE) { /* there are more entries than connections: one is not in use */
-        address_forget(s, s->queue[Q_ADDRESS].head - s->address_timers);
+        address_forget(s, list_first(&s->queue[Q_ADDRESS]) - s->address_timers);
         i = address_take(s, ipv4);
     }
     return i;
 }
 
-/* Empties a connection, but for its place in the queues of outputs and of
- * those who wait: these are threaded through it and pass it by in their time. */
+/* Empties a connection. It may stay in the lists of those with output and of those
+ * who wait, which pass it by in their time. */
 static void conn_reset(struct conn *conn)
 {
-    struct conn empty = {.ready = conn->ready,
-                         .stalled = conn->stalled,
-                         .next_ready = conn->next_ready,
-                         .next_stalled = conn->next_stalled};
-    memcpy(conn, &empty, sizeof *conn);
-    conn->inbox = conn->outbox = conn->player = conn->buddy = conn->wheel_slot = conn->checking = NONE;
+    memset(conn, 0, sizeof *conn);
+    conn->inbox = conn->outbox = conn->player = conn->buddy = conn->checking = NONE;
 }
 
 static void conn_opened(struct nascar *s, const struct nascar_event *e)
@@ -7422,7 +7407,7 @@ static void conn_bytes(struct nascar *s, uint32_t c, const uint8_t *bytes, uint3
         conn->in_size += n;
         bytes += n;
         size -= n;
-        if (!conn->stalled)
+        if (!is_stalled(s, c))
             conn_run(s, c);
     }
 }
@@ -7465,7 +7450,7 @@ static void conn_drained(struct nascar *s, uint32_t c, uint32_t size)
     count_crowded(s, c);
     if (conn->state != CONN_BUDDY)
         pump(s, c);
-    if (!conn->stalled)
+    if (!is_stalled(s, c))
         conn_run(s, c);
     if (conn->state == CONN_BUDDY)
         pump(s, c);
@@ -7478,7 +7463,6 @@ static void conn_closed(struct nascar *s, uint32_t c)
     settle(s);
     for (enum conn_timer which = T_PHASE; which < CONN_TIMERS; which++)
         timer_stop(s, conn_timer(c, which));
-    ping_stop(s, c);
     if (conn->inbox != NONE) {
         wipe(inbox_at(s, conn->inbox)->bytes, conn->in_size);
         pool_give(s, &s->inboxes, conn->inbox);
@@ -7505,32 +7489,40 @@ static void send_ping(struct nascar *s, uint32_t c)
     send_frame(s, c);
 }
 
-/* When the hand of the wheel comes to the next slot with somebody in it, not
- * before the next batch. */
+/* When the next batch of pings is due: two in a second are the most. */
 static uint64_t next_ping_ms(const struct nascar *s)
 {
-    if (s->wheel_count == 0)
+    uint32_t i = list_first(&s->queue[Q_PING]);
+    if (i == NONE)
         return UINT64_MAX;
-    uint64_t due_ms = s->wheel_due_ms;
-    for (uint32_t i = 0; s->wheel[(s->wheel_at + i) % PING_SLOTS] == NONE; i++)
-        due_ms += s->config.ping_ms / PING_SLOTS;
-    return due_ms > s->wheel_batch_ms ? due_ms : s->wheel_batch_ms;
+    uint64_t due_ms = timer_at(s, i)->due_ms;
+    return due_ms > s->ping_batch_ms ? due_ms : s->ping_batch_ms;
 }
 
-/* Moves the hand to where it belongs now; a clock that leapt costs one round. */
-static void turn_wheel(struct nascar *s)
+/* Pings those whose turn has come. A clock that leapt costs each of them one
+ * ping, and they keep their distances. */
+static void send_pings(struct nascar *s)
 {
-    if (s->wheel_count == 0 || s->now_ms < s->wheel_batch_ms || s->now_ms < next_ping_ms(s))
+    uint64_t late_ms = s->now_ms - s->ping_beat_ms, period_ms = PING_SLOTS * beat_ms(s);
+    bool leapt = late_ms >= period_ms;
+    uint64_t again_ms = leapt ? late_ms + 1 : period_ms;
+    if (s->now_ms < next_ping_ms(s))
         return;
-    s->wheel_batch_ms = s->now_ms + PING_BATCH_MS;
-    for (uint32_t turned = 0; turned < PING_SLOTS && s->wheel_due_ms <= s->now_ms; turned++) {
-        for (uint32_t c = s->wheel[s->wheel_at]; c != NONE; c = conn_at(s, c)->wheel_next)
-            send_ping(s, c);
-        s->wheel_at = (s->wheel_at + 1) % PING_SLOTS;
-        s->wheel_due_ms += s->config.ping_ms / PING_SLOTS;
+    s->ping_beat_ms += leapt ? again_ms : (late_ms / beat_ms(s) + 1) * beat_ms(s);
+    s->ping_batch_ms = s->now_ms + PING_BATCH_MS;
+    for (uint32_t i; timer_at(s, i = list_first(&s->queue[Q_PING]))->due_ms <= s->now_ms;) {
+        timer_start_at(s, i, Q_PING, timer_at(s, i)->due_ms + again_ms);
+        send_ping(s, i / CONN_TIMERS);
     }
-    if (s->wheel_due_ms <= s->now_ms)
-        s->wheel_due_ms = s->now_ms + 1;
+}
+
+/* A new configuration may have another rhythm: each keeps its place in it. */
+static void retime_pings(struct nascar *s, uint64_t old_beat_ms)
+{
+    for (uint32_t i = list_first(&s->queue[Q_PING]); i != NONE; i = list_next(s, TIMER_QUEUE, i)) {
+        uint64_t beats = (timer_at(s, i)->due_ms - s->ping_beat_ms) / old_beat_ms;
+        timer_at(s, i)->due_ms = s->ping_beat_ms + beats * beat_ms(s);
+    }
 }
 
 static void timer_fired(struct nascar *s, uint32_t i, enum queue queue)
@@ -7544,7 +7536,7 @@ static void timer_fired(struct nascar *s, uint32_t i, enum queue queue)
     case Q_IDLE: conn_doom(s, c, "silent"); break;
     case Q_SLOW: conn_doom(s, c, "stuck"); break;
     case Q_THROTTLE:
-        if (!conn_at(s, c)->stalled)
+        if (!is_stalled(s, c))
             conn_run(s, c);
         break;
     case Q_CHALLENGE: challenge_expire(s, i - s->pair_timers); break;
@@ -7557,6 +7549,7 @@ static void timer_fired(struct nascar *s, uint32_t i, enum queue queue)
     case Q_DIRECTORY: session_remove(s, i - s->directory_timers); break;
     case Q_ADDRESS: address_forget(s, i - s->address_timers); break;
     case Q_NONE: /* never: nothing is due there */
+    case Q_PING: /* and these come in batches */
     case QUEUES: assert(false); break;
     }
     settle(s);
@@ -7564,22 +7557,22 @@ static void timer_fired(struct nascar *s, uint32_t i, enum queue queue)
 
 static void clock_passed(struct nascar *s)
 {
-    for (uint32_t queue = Q_NONE + 1; queue < QUEUES; queue++) {
+    for (uint32_t queue = Q_NONE + 1; queue < Q_PING; queue++) {
         uint32_t i;
-        while ((i = s->queue[queue].head) != NONE && timer_at(s, i)->due_ms <= s->now_ms) {
+        while ((i = list_first(&s->queue[queue])) != NONE && timer_at(s, i)->due_ms <= s->now_ms) {
             timer_stop(s, i);
             timer_fired(s, i, (enum queue)queue);
         }
     }
-    turn_wheel(s);
+    send_pings(s);
     settle(s);
 }
 
 uint64_t nascar_deadline_ms(const struct nascar *s)
 {
     uint64_t due_ms = next_ping_ms(s);
-    for (uint32_t queue = Q_NONE + 1; queue < QUEUES; queue++) {
-        uint32_t i = s->queue[queue].head;
+    for (uint32_t queue = Q_NONE + 1; queue < Q_PING; queue++) {
+        uint32_t i = list_first(&s->queue[queue]);
         if (i != NONE && timer_at(s, i)->due_ms < due_ms)
             due_ms = timer_at(s, i)->due_ms;
     }
@@ -7595,17 +7588,11 @@ struct nascar *nascar_init(void *arena, size_t arena_bytes, const struct nascar_
     if (needed == 0 || arena_bytes < needed)
         return NULL;
     assert((uintptr_t)arena % sizeof(uint64_t) == 0);
-    (void)lay_out(s, limits);
+    (void)lay_out(&s->tables, limits);
     s->limits = *limits;
     s->arena_bytes = needed;
     config_read(&s->config, NULL, 0);
-    for (uint32_t i = 0; i < QUEUES; i++)
-        s->queue[i].head = s->queue[i].tail = NONE;
-    s->ready.head = s->ready.tail = s->stalled.head = s->stalled.tail = s->doomed.head = s->doomed.tail = NONE;
-    s->room_feed.head = s->room_feed.tail = s->population_feed.head = s->population_feed.tail = NONE;
-    s->dirty_rooms = s->lobby_players = s->ranked = NONE;
-    for (uint32_t i = 0; i < PING_SLOTS; i++)
-        s->wheel[i] = NONE;
+    s->ranked = NONE;
     s->next_created_room = FIRST_CREATED_ROOM;
     return s;
 }
@@ -7630,13 +7617,20 @@ static void entropy_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
     (void)room_create(s, "Lobby", "Main Lobby Hub", "", 100, s->next_room++); /* PROTOCOL 3.3 */
 }
 
+static void config_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
+{
+    uint64_t old_beat_ms = beat_ms(s);
+    config_read(&s->config, bytes, size);
+    retime_pings(s, old_beat_ms);
+    apply_rooms(s);
+}
+
 /* A race that waits for its ticket starts now. If that could not be kept it
  * is good as long as the server runs: better than no race. */
 static void race_record_came(struct nascar *s, const struct nascar_event *e)
 {
     uint32_t number = e->conn - pair_waiter(s, 0);
-    if (number >= s->pairs.high || pair_at(s, number)->link != LIVE || !pair_at(s, number)->starting ||
-        pair_at(s, number)->waits_for != e->receipt)
+    if (!is_live(s, &s->pairs, number) || !pair_at(s, number)->starting || pair_at(s, number)->waits_for != e->receipt)
         return;
     if (e->type == NASCAR_RECORD_FAILED)
         (void)apply_record(s, e->bytes, e->size);
@@ -7648,7 +7642,7 @@ static void record_came(struct nascar *s, const struct nascar_event *e, enum fai
 static void report_record_came(struct nascar *s, const struct nascar_event *e, enum failure failure)
 {
     uint32_t i = e->conn - report_waiter(s, 0);
-    if (i >= s->reports.high || report_at(s, i)->link != LIVE || report_at(s, i)->waits_for != e->receipt)
+    if (!is_live(s, &s->reports, i) || report_at(s, i)->waits_for != e->receipt)
         return;
     struct report *r = report_at(s, i);
     struct nascar_event told = {.type = e->type, .conn = r->conn, .receipt = r->conn_receipt};
@@ -7723,10 +7717,7 @@ bool nascar_step(struct nascar *s, const struct nascar_event *e)
     case NASCAR_CLOSED: conn_event(s, e); break;
     case NASCAR_CLOCK: clock_passed(s); break;
     case NASCAR_ENTROPY: entropy_came(s, e->bytes, e->size); break;
-    case NASCAR_CONFIG:
-        config_read(&s->config, e->bytes, e->size);
-        apply_rooms(s);
-        break;
+    case NASCAR_CONFIG: config_came(s, e->bytes, e->size); break;
     case NASCAR_RECORD: record_came(s, e, apply_record(s, e->bytes, e->size)); break;
     case NASCAR_RECORD_FAILED:
         record_failed(s, e->bytes, e->size);
@@ -7753,10 +7744,10 @@ static const char *check_pool(const struct nascar *s, const struct pool *pool)
 {
     uint32_t live = 0, free = 0;
     HOLDS(pool->high <= pool->capacity, "a pool's mark is past its end");
-    for (uint32_t i = 0; i < pool->high; i++)
-        live += *(uint32_t *)item(s, pool, i) == LIVE;
-    for (uint32_t i = pool->free; i != NONE; i = *(uint32_t *)item(s, pool, i)) {
-        HOLDS(i < pool->high && *(uint32_t *)item(s, pool, i) != LIVE, "a free list holds a live item");
+    for (uint32_t i = live_from(s, pool, 0); i != NONE; i = live_from(s, pool, i + 1))
+        live++;
+    for (uint32_t i = pool->free; i != NONE; i = *link_at(s, pool, i)) {
+        HOLDS(i < pool->high && !is_live(s, pool, i), "a free list holds a live item");
         HOLDS(++free <= pool->high, "a free list goes in a circle");
     }
     HOLDS(live == pool->live, "a pool's count is not its recount");
@@ -7764,10 +7755,18 @@ static const char *check_pool(const struct nascar *s, const struct pool *pool)
     return NULL;
 }
 
-static const char *check_index(const struct nascar *s, const struct index *index, const struct pool *pool,
-                               uint32_t expected)
+/* A room that is gone stays until all know it, but it is found no more. */
+static uint32_t rooms_gone(const struct nascar *s)
 {
-    uint32_t entries = 0;
+    uint32_t gone = 0;
+    for (uint32_t r = live_from(s, &s->rooms, 0); r != NONE; r = live_from(s, &s->rooms, r + 1))
+        gone += room_at(s, r)->gone;
+    return gone;
+}
+
+static const char *check_index(const struct nascar *s, const struct index *index, const struct pool *pool)
+{
+    uint32_t entries = 0, expected = pool->live - (index == &s->room_names ? rooms_gone(s) : 0);
     for (uint64_t bucket = 0; bucket <= index->mask; bucket++) {
         for (uint32_t i = index_first(s, index, bucket); i != NONE; i = index_next(s, index, i)) {
             HOLDS(is_live(s, pool, i), "a look-up table holds a free item");
@@ -7778,55 +7777,98 @@ static const char *check_index(const struct nascar *s, const struct index *index
     return NULL;
 }
 
-/* How many of a pool's timers say that they are queued. Those of what was never
- * in use have never been touched. */
-static uint32_t timers_queued(const struct nascar *s, uint32_t first, uint32_t count)
+/* Counts the items of a list into *count, which has those of others of its sort. */
+static const char *check_list(const struct nascar *s, enum list_kind kind, const struct list *list, uint32_t *count)
 {
-    uint32_t queued = 0;
+    uint32_t prev = NONE;
+    for (uint32_t i = list_first(list); i != NONE; prev = i, i = list_next(s, kind, i)) {
+        HOLDS(in_list(s, kind, i), "a list holds what does not know of it");
+        HOLDS(list_prev(s, kind, list, i) == prev, "a list does not go back as it goes on"); /* nor in a circle */
+        ++*count;
+    }
+    HOLDS(list_last(s, kind, list) == prev, "a list does not end at its end");
+    return NULL;
+}
+
+/* How many of these items say that they are in a list. */
+static uint32_t count_listed(const struct nascar *s, enum list_kind kind, uint32_t first, uint32_t count)
+{
+    uint32_t listed = 0;
     for (uint32_t i = first; i < first + count; i++)
-        queued += timer_at(s, i)->queue != Q_NONE;
-    return queued;
+        listed += in_list(s, kind, i);
+    return listed;
+}
+
+/* Every list: whoever is in it knows, and nobody else says so. */
+static const char *check_lists(const struct nascar *s)
+{
+    uint32_t count[LIST_KIND_COUNT] = {0};
+    const char *broken;
+#define CHECK(kind, list) \
+    broken = check_list(s, kind, list, &count[kind]); \
+    HOLDS(!broken, broken)
+    for (uint32_t queue = 0; queue < QUEUES; queue++) {
+        CHECK(TIMER_QUEUE, &s->queue[queue]);
+    }
+    CHECK(FEED_ENTRIES, &s->room_feed.entries);
+    CHECK(FEED_ENTRIES, &s->population_feed.entries);
+    CHECK(READY_CONNS, &s->ready);
+    CHECK(STALLED_CONNS, &s->stalled);
+    CHECK(DOOMED_CONNS, &s->doomed);
+    CHECK(LOBBY_READERS, &s->lobby_readers);
+    CHECK(DIRTY_ROOMS, &s->dirty_rooms);
+    for (uint32_t i = live_from(s, &s->rooms, 0); i != NONE; i = live_from(s, &s->rooms, i + 1)) {
+        CHECK(FEED_ENTRIES, &room_at(s, i)->users.entries);
+        CHECK(ROOM_MEMBERS, &room_at(s, i)->members);
+    }
+    for (uint32_t i = live_from(s, &s->personas, 0); i != NONE; i = live_from(s, &s->personas, i + 1)) {
+        CHECK(PERSONA_WATCHERS, &persona_at(s, i)->watchers);
+        CHECK(PERSONA_MESSAGES, &persona_at(s, i)->messages);
+    }
+    for (uint32_t i = live_from(s, &s->buddies, 0); i != NONE; i = live_from(s, &s->buddies, i + 1)) {
+        CHECK(BUDDY_WATCHES, &buddy_at(s, i)->watches);
+    }
+    for (uint32_t i = live_from(s, &s->reports, 0); i != NONE; i = live_from(s, &s->reports, i + 1)) {
+        CHECK(LINES_OF_REPORT, &report_at(s, i)->lines);
+    }
+#undef CHECK
+    /* Timers and nodes of what was never in use have never been touched. */
+    HOLDS(count[TIMER_QUEUE] == count_listed(s, TIMER_QUEUE, 0, s->conns.high * CONN_TIMERS) +
+                                    count_listed(s, TIMER_QUEUE, s->pair_timers, s->pairs.high) +
+                                    count_listed(s, TIMER_QUEUE, s->directory_timers, s->directory.high) +
+                                    count_listed(s, TIMER_QUEUE, s->address_timers, s->addresses.high),
+          "a timer says that it is queued and is not");
+    HOLDS(count[FEED_ENTRIES] == count_listed(s, FEED_ENTRIES, 0, 2 * s->rooms.high) +
+                                     count_listed(s, FEED_ENTRIES, presence_node(s, 0), s->presences.high),
+          "a list's entry says that it is linked and is not");
+#define CHECK(kind, table) \
+    HOLDS(kind == TIMER_QUEUE || kind == FEED_ENTRIES || count[kind] == count_listed(s, kind, 0, s->table.high), \
+          "an item says that it is in a list and is not");
+    LIST_KINDS(CHECK)
+#undef CHECK
+    return NULL;
 }
 
 static const char *check_timers(const struct nascar *s)
 {
-    uint32_t queued = 0;
-    for (uint32_t queue = Q_NONE + 1; queue < QUEUES; queue++) {
-        uint32_t prev = NONE;
-        for (uint32_t i = s->queue[queue].head; i != NONE; i = timer_at(s, i)->next) {
+    for (uint32_t queue = Q_NONE; queue < QUEUES; queue++) {
+        uint64_t due_ms = 0;
+        HOLDS(queue != Q_NONE || list_first(&s->queue[queue]) == NONE, "a timer stands in no queue");
+        for (uint32_t i = list_first(&s->queue[queue]); i != NONE; i = list_next(s, TIMER_QUEUE, i)) {
             const struct timer *t = timer_at(s, i);
-            HOLDS(t->queue == queue && t->prev == prev, "a timer stands in another's queue");
-            HOLDS(prev == NONE || timer_at(s, prev)->due_ms <= t->due_ms, "a queue of timers is out of order");
-            HOLDS(++queued <= s->timer_count, "a queue of timers goes in a circle");
-            prev = i;
+            HOLDS(t->queue == queue, "a timer stands in another's queue");
+            HOLDS(due_ms <= t->due_ms, "a queue of timers is out of order");
+            HOLDS(queue != Q_PING || t->due_ms >= s->ping_beat_ms, "a ping is behind the rhythm");
+            due_ms = t->due_ms;
         }
-        HOLDS(s->queue[queue].tail == prev, "a queue of timers does not end at its end");
     }
-    uint32_t marked = timers_queued(s, 0, s->conns.high * CONN_TIMERS) +
-                      timers_queued(s, s->pair_timers, s->pairs.high) +
-                      timers_queued(s, s->directory_timers, s->directory.high) +
-                      timers_queued(s, s->address_timers, s->addresses.high);
-    HOLDS(queued == marked, "a timer says that it is queued and is not");
     return NULL;
-}
-
-/* How many connections are in a queue; UINT32_MAX if it is broken. */
-static uint32_t queue_length(const struct nascar *s, const struct queue_ends *q, size_t link)
-{
-    uint32_t n = 0, last = NONE;
-    for (uint32_t c = q->head; c != NONE; c = *(uint32_t *)(void *)((char *)conn_at(s, c) + link)) {
-        last = c;
-        if (++n > s->conns.capacity) /* never: a fault of the server */
-            return UINT32_MAX;
-    }
-    return last == q->tail ? n : UINT32_MAX; /* never: a fault of the server */
 }
 
 static const char *check_conn(const struct nascar *s, uint32_t c)
 {
     const struct conn *conn = conn_at(s, c);
     bool in_room = false;
-    HOLDS(!conn->doomed, "a connection is still to be taken out");
     HOLDS((conn->inbox == NONE) == (conn->in_size == 0), "an inbox is kept for nothing");
     HOLDS(conn->inbox == NONE || is_live(s, &s->inboxes, conn->inbox), "a connection's inbox is free");
     HOLDS(conn->in_size <= INBOX_BYTES, "an inbox holds more than its size");
@@ -7854,48 +7896,34 @@ static const char *check_conn(const struct nascar *s, uint32_t c)
 
 static const char *check_conns(const struct nascar *s)
 {
-    uint32_t count = 0, inboxes = 0, outboxes = 0, ready = 0, stalled = 0, pinged = 0;
+    uint32_t count = 0, inboxes = 0, outboxes = 0;
     for (uint32_t c = 0; c < s->conns.high; c++) {
         const struct conn *conn = conn_at(s, c);
-        ready += conn->ready;
-        stalled += conn->stalled;
         if (conn->state == CONN_FREE)
             continue;
         count++;
         inboxes += conn->inbox != NONE;
         outboxes += conn->outbox != NONE;
-        pinged += conn->wheel_slot != NONE;
         const char *broken = check_conn(s, c);
         HOLDS(!broken, broken);
     }
     HOLDS(count == s->conn_count, "the count of connections is not its recount");
     HOLDS(inboxes == s->inboxes.live && outboxes == s->outboxes.live, "a box is nobody's");
-    HOLDS(queue_length(s, &s->ready, offsetof(struct conn, next_ready)) == ready, "the queue of outputs is broken");
-    HOLDS(queue_length(s, &s->stalled, offsetof(struct conn, next_stalled)) == stalled,
-          "the queue of those who wait is broken");
-    for (uint32_t slot = 0; slot < PING_SLOTS; slot++) {
-        for (uint32_t c = s->wheel[slot], prev = NONE; c != NONE; prev = c, c = conn_at(s, c)->wheel_next) {
-            HOLDS(conn_at(s, c)->wheel_slot == slot && conn_at(s, c)->wheel_prev == prev, "the wheel is broken");
-            HOLDS(pinged-- > 0, "the wheel holds too many");
-        }
-    }
-    HOLDS(pinged == 0, "the wheel holds too few");
-    HOLDS(s->doomed.head == NONE && s->dirty_rooms == NONE && !s->lobby_dirty, "a step left something unsettled");
+    HOLDS(list_first(&s->doomed) == NONE && list_first(&s->dirty_rooms) == NONE && !s->lobby_dirty,
+          "a step left something unsettled");
     return NULL;
 }
 
 static const char *check_feed(const struct nascar *s, const struct feed *feed, uint32_t subscribers)
 {
-    uint32_t prev = NONE;
+    uint64_t seq = 0;
     HOLDS(feed->subscribers == subscribers, "a list's count of subscribers is not its recount");
-    for (uint32_t i = feed->head; i != NONE; prev = i, i = node_at(s, i)->next) {
+    for (uint32_t i = list_first(&feed->entries); i != NONE; i = list_next(s, FEED_ENTRIES, i)) {
         const struct node *node = node_at(s, i);
-        HOLDS(node->linked && node->prev == prev, "a list's entry is not linked");
-        HOLDS(node->seq <= s->seq && (prev == NONE || node_at(s, prev)->seq < node->seq),
-              "a list is not in the order of its changes");
+        HOLDS(seq < node->seq && node->seq <= s->seq, "a list is not in the order of its changes");
         HOLDS(!node->tombstone || (node->waiting > 0 && node->waiting <= subscribers), "a tombstone waits for nobody");
+        seq = node->seq;
     }
-    HOLDS(feed->tail == prev, "a list does not end at its end");
     return NULL;
 }
 
@@ -7908,11 +7936,11 @@ static bool waits_for(const struct nascar *s, uint32_t i, const struct subscript
 static const char *check_room(const struct nascar *s, uint32_t r)
 {
     const struct room *room = room_at(s, r);
-    uint32_t count = 0, crowded = 0, subscribers = 0, prev = NONE;
-    for (uint32_t p = room->members; p != NONE; prev = p, p = player_at(s, p)->room_next) {
+    uint32_t count = 0, crowded = 0, subscribers = 0;
+    for (uint32_t p = list_first(&room->members); p != NONE; p = list_next(s, ROOM_MEMBERS, p)) {
         const struct player *player = player_at(s, p);
-        HOLDS(player->room == r && player->room_prev == prev, "a room's member is elsewhere");
-        HOLDS(++count <= s->players.live, "a room's members go in a circle");
+        HOLDS(player->room == r, "a room's member is elsewhere");
+        count++;
         crowded += conn_at(s, player->conn)->crowded;
         subscribers += player->users.on;
         HOLDS((player->presence == NONE) == (r == HUB), "a player is not listed in its room");
@@ -7920,18 +7948,18 @@ static const char *check_room(const struct nascar *s, uint32_t r)
     HOLDS(count == room->count && crowded == room->crowded, "a room's counts are not their recounts");
     const char *broken = check_feed(s, &room->users, subscribers);
     HOLDS(!broken, broken);
-    for (uint32_t i = room->users.head; i != NONE; i = node_at(s, i)->next) {
+    for (uint32_t i = list_first(&room->users.entries); i != NONE; i = list_next(s, FEED_ENTRIES, i)) {
         const struct presence *presence = presence_at(s, i - 2 * s->rooms.capacity);
         uint32_t waiting = 0;
         HOLDS(presence->room == r, "a list holds another room's user");
         HOLDS((presence->player == NONE) == node_at(s, i)->tombstone, "a leaver is listed");
-        for (uint32_t p = room->members; p != NONE; p = player_at(s, p)->room_next)
+        for (uint32_t p = list_first(&room->members); p != NONE; p = list_next(s, ROOM_MEMBERS, p))
             waiting += waits_for(s, i, &player_at(s, p)->users);
         HOLDS(waiting == node_at(s, i)->waiting || !node_at(s, i)->tombstone, "a leaver waits for the wrong number");
     }
-    HOLDS(node_at(s, room_node(r))->linked, "a room is not in the list of rooms");
+    HOLDS(in_list(s, FEED_ENTRIES, room_node(r)), "a room is not in the list of rooms");
     HOLDS(node_at(s, room_node(r))->tombstone == room->gone, "a room that is gone is listed");
-    HOLDS(node_at(s, population_node(r))->linked == !room->gone, "a room's population is not listed");
+    HOLDS(in_list(s, FEED_ENTRIES, population_node(r)) == !room->gone, "a room's population is not listed");
     HOLDS(!room->gone || count == 0, "a room that is gone has members");
     HOLDS(!room->created || count > 0 || room->gone, "an empty created room stays");
     HOLDS(room->gone || find_room(s, room->name) == r, "a room is not found by its name");
@@ -7940,40 +7968,28 @@ static const char *check_room(const struct nascar *s, uint32_t r)
 
 static const char *check_rooms(const struct nascar *s)
 {
-    uint32_t members = 0, gone = 0, playing = 0, followers = 0, lobby = 0, prev = NONE;
-    for (uint32_t r = 0; r < s->rooms.high; r++) {
-        if (!is_live(s, &s->rooms, r))
-            continue;
+    uint32_t members = 0, playing = 0, followers = 0;
+    for (uint32_t r = live_from(s, &s->rooms, 0); r != NONE; r = live_from(s, &s->rooms, r + 1)) {
         members += room_at(s, r)->count;
-        gone += room_at(s, r)->gone;
         const char *broken = check_room(s, r);
         HOLDS(!broken, broken);
     }
-    for (uint32_t p = 0; p < s->players.high; p++) {
-        if (!is_live(s, &s->players, p))
-            continue;
+    for (uint32_t p = live_from(s, &s->players, 0); p != NONE; p = live_from(s, &s->players, p + 1)) {
         playing += player_at(s, p)->persona != NONE;
         followers += player_at(s, p)->rooms.on;
-        lobby += player_at(s, p)->populations.on;
+        HOLDS(in_list(s, LOBBY_READERS, p) == player_at(s, p)->populations.on,
+              "a subscriber is not in the list of them");
     }
     HOLDS(members == playing, "a player is in no room, or in two");
-    for (uint32_t p = s->lobby_players; p != NONE; prev = p, p = player_at(s, p)->lobby_next)
-        HOLDS(player_at(s, p)->lobby_prev == prev && player_at(s, p)->populations.on && lobby-- > 0,
-              "the list of subscribers is broken");
-    HOLDS(lobby == 0, "a subscriber is not in the list of them");
     const char *broken = check_feed(s, &s->room_feed, followers);
     HOLDS(!broken, broken);
-    broken = check_feed(s, &s->population_feed, s->population_feed.subscribers);
-    HOLDS(!broken, broken);
-    return check_index(s, &s->room_names, &s->rooms, s->rooms.live - gone);
+    return check_feed(s, &s->population_feed, s->population_feed.subscribers);
 }
 
 static const char *check_players(const struct nascar *s)
 {
     uint32_t sides = 0, paired = 0;
-    for (uint32_t i = 0; i < s->players.high; i++) {
-        if (!is_live(s, &s->players, i))
-            continue;
+    for (uint32_t i = live_from(s, &s->players, 0); i != NONE; i = live_from(s, &s->players, i + 1)) {
         const struct player *p = player_at(s, i);
         HOLDS(conn_at(s, p->conn)->player == i, "a player's connection is another's");
         HOLDS(account_at(s, p->account)->player == i, "a player's account is another's");
@@ -7987,9 +8003,7 @@ static const char *check_players(const struct nascar *s)
         HOLDS(is_live(s, &s->pairs, p->pair) && pair_at(s, p->pair)->player[p->side] == i,
               "a player is not in its own pair");
     }
-    for (uint32_t i = 0; i < s->pairs.high; i++) {
-        if (!is_live(s, &s->pairs, i))
-            continue;
+    for (uint32_t i = live_from(s, &s->pairs, 0); i != NONE; i = live_from(s, &s->pairs, i + 1)) {
         const struct pair *pair = pair_at(s, i);
         uint32_t here = (pair->player[0] != NONE ? 1u : 0u) + (pair->player[1] != NONE ? 1u : 0u);
         sides += here;
@@ -8007,20 +8021,19 @@ static const char *check_persona(const struct nascar *s, uint32_t i)
 {
     const struct persona *p = persona_at(s, i);
     uint32_t messages = 0, prev = NONE, ignoring = 0;
-    for (uint32_t w = p->watchers; w != NONE; prev = w, w = watch_at(s, w)->next)
-        HOLDS(is_live(s, &s->watches, w) && watch_at(s, w)->persona == i && watch_at(s, w)->prev == prev &&
-                  watch_at(s, w)->why != 0 && find_watch(s, watch_at(s, w)->buddy, i) == w,
+    for (uint32_t w = list_first(&p->watchers); w != NONE; w = list_next(s, PERSONA_WATCHERS, w))
+        HOLDS(is_live(s, &s->watches, w) && watch_at(s, w)->persona == i && watch_at(s, w)->why != 0 &&
+                  find_watch(s, watch_at(s, w)->buddy, i) == w,
               "a persona's watcher is another's");
-    prev = NONE;
-    for (uint32_t m = p->messages; m != NONE; prev = m, m = message_at(s, m)->next) {
+    for (uint32_t m = list_first(&p->messages); m != NONE; prev = m, m = list_next(s, PERSONA_MESSAGES, m)) {
         HOLDS(is_live(s, &s->messages, m) && message_at(s, m)->to == i, "a message is for another");
         HOLDS(prev == NONE || message_at(s, prev)->id < message_at(s, m)->id, "messages are out of order");
         HOLDS(++messages <= MESSAGES_PER_PERSONA, "a persona has too many messages");
     }
     HOLDS(messages == p->message_count, "a count of messages is not its recount");
-    for (uint32_t e = 0; p->ignored_by > 0 && e < s->edges.high; e++)
-        ignoring += edge_at(s, e)->link == LIVE && edge_at(s, e)->other_and_lists >> 2 == i &&
-                    (edge_at(s, e)->other_and_lists & LIST_IGNORE) != 0;
+    for (uint32_t e = p->ignored_by > 0 ? live_from(s, &s->edges, 0) : NONE; e != NONE;
+         e = live_from(s, &s->edges, e + 1))
+        ignoring += edge_at(s, e)->other_and_lists >> 2 == i && (edge_at(s, e)->other_and_lists & LIST_IGNORE) != 0;
     HOLDS(ignoring == p->ignored_by, "a count of those who ignore a persona is not its recount");
     if (!is_ranked(s, i))
         return NULL;
@@ -8033,7 +8046,7 @@ static const char *check_persona(const struct nascar *s, uint32_t i)
 static const char *check_accounts(const struct nascar *s)
 {
     uint32_t named = 0, edges = 0, messages = 0, ranked = 0, racing = 0;
-    for (uint32_t i = 0; i < s->accounts.high; i++) {
+    for (uint32_t i = live_from(s, &s->accounts, 0); i != NONE; i = live_from(s, &s->accounts, i + 1)) {
         const struct account *a = account_at(s, i);
         HOLDS(find_account(s, a->name) == i, "an account is not found by its name");
         HOLDS(a->player == NONE || player_at(s, a->player)->account == i, "an account's player is another's");
@@ -8046,9 +8059,7 @@ static const char *check_accounts(const struct nascar *s)
         }
     }
     HOLDS(named == s->personas.live, "a persona is nobody's");
-    for (uint32_t i = 0; i < s->personas.high; i++) {
-        if (!is_live(s, &s->personas, i))
-            continue;
+    for (uint32_t i = live_from(s, &s->personas, 0); i != NONE; i = live_from(s, &s->personas, i + 1)) {
         const struct persona *p = persona_at(s, i);
         uint32_t count = 0;
         HOLDS(find_persona(s, p->name) == i, "a persona is not found by its name");
@@ -8074,9 +8085,9 @@ static const char *check_accounts(const struct nascar *s)
         racing += p->race_count;
         ranked += is_ranked(s, i);
     }
-    for (uint32_t i = 0; i < s->races.high; i++)
+    for (uint32_t i = live_from(s, &s->races, 0); i != NONE; i = live_from(s, &s->races, i + 1))
         for (uint32_t side = 0; side < 2; side++)
-            racing -= is_live(s, &s->races, i) && race_at(s, i)->persona[side] != NONE;
+            racing -= race_at(s, i)->persona[side] != NONE;
     HOLDS(racing == 0, "counts of open races are not their recounts");
     HOLDS(messages == s->messages.live, "a message is for nobody");
     HOLDS(ranked == tree_size(s, s->ranked), "somebody has raced and has no rank, or the other way");
@@ -8087,9 +8098,7 @@ static const char *check_accounts(const struct nascar *s)
 static const char *check_addresses(const struct nascar *s)
 {
     uint32_t connections = 0;
-    for (uint32_t i = 0; i < s->addresses.high; i++) {
-        if (!is_live(s, &s->addresses, i))
-            continue;
+    for (uint32_t i = live_from(s, &s->addresses, 0); i != NONE; i = live_from(s, &s->addresses, i + 1)) {
         connections += address_at(s, i)->connections;
         HOLDS(find_address(s, address_at(s, i)->ipv4) == i, "an address is not found");
         HOLDS(address_at(s, i)->failed + address_at(s, i)->logins + address_at(s, i)->created == 0 ||
@@ -8097,24 +8106,21 @@ static const char *check_addresses(const struct nascar *s)
               "what an address did is never forgotten");
     }
     HOLDS(connections == s->conn_count, "a connection is of no address");
-    for (uint32_t i = 0; i < s->directory.high; i++)
-        HOLDS(!is_live(s, &s->directory, i) || find_session(s, session_at(s, i)->sess) == i,
-              "a directory session is not found");
+    for (uint32_t i = live_from(s, &s->directory, 0); i != NONE; i = live_from(s, &s->directory, i + 1))
+        HOLDS(find_session(s, session_at(s, i)->sess) == i, "a directory session is not found");
     return NULL;
 }
 
 static const char *check_kept(const struct nascar *s)
 {
     uint32_t watches = 0, lines = 0;
-    for (uint32_t i = 0; i < s->buddies.high; i++) {
-        if (!is_live(s, &s->buddies, i))
-            continue;
+    for (uint32_t i = live_from(s, &s->buddies, 0); i != NONE; i = live_from(s, &s->buddies, i + 1)) {
         const struct buddy *b = buddy_at(s, i);
         uint32_t asked = 0, due = 0;
         HOLDS(conn_at(s, b->conn)->buddy == i && persona_at(s, b->persona)->buddy == i, "a buddy link is half");
-        for (uint32_t w = b->watches; w != NONE; w = watch_at(s, w)->next_own) {
+        for (uint32_t w = list_first(&b->watches); w != NONE; w = list_next(s, BUDDY_WATCHES, w)) {
             HOLDS(is_live(s, &s->watches, w) && watch_at(s, w)->buddy == i, "a buddy link watches for another");
-            HOLDS(++watches <= s->watches.live, "a buddy link's watches go in a circle");
+            watches++;
             asked += (watch_at(s, w)->why & WATCH_ASKED) != 0;
             due += watch_at(s, w)->due;
         }
@@ -8122,12 +8128,11 @@ static const char *check_kept(const struct nascar *s)
         HOLDS(due == 0 || conn_at(s, b->conn)->behind || conn_at(s, b->conn)->closing, "news wait for nothing");
     }
     HOLDS(watches == s->watches.live, "a watch is nobody's");
-    for (uint32_t i = 0; i < s->races.high; i++)
-        HOLDS(!is_live(s, &s->races, i) || (find_race(s, race_at(s, i)->ticket) == i && race_at(s, i)->reported < 3),
+    for (uint32_t i = live_from(s, &s->races, 0); i != NONE; i = live_from(s, &s->races, i + 1))
+        HOLDS(find_race(s, race_at(s, i)->ticket) == i && race_at(s, i)->reported < 3,
               "a race is not found by its ticket");
-    for (uint32_t i = 0; i < s->reports.high; i++)
-        for (uint32_t k = is_live(s, &s->reports, i) ? report_at(s, i)->lines : NONE; k != NONE;
-             k = report_line_at(s, k)->next, lines++)
+    for (uint32_t i = live_from(s, &s->reports, 0); i != NONE; i = live_from(s, &s->reports, i + 1))
+        for (uint32_t k = list_first(&report_at(s, i)->lines); k != NONE; k = list_next(s, LINES_OF_REPORT, k), lines++)
             HOLDS(is_live(s, &s->report_lines, k) && report_line_at(s, k)->report == i,
                   "a report holds another's line");
     HOLDS(lines == s->report_lines.live, "a line is of no report");
@@ -8136,30 +8141,23 @@ static const char *check_kept(const struct nascar *s)
 
 const char *nascar_check(const struct nascar *s)
 {
-    const struct pool *pools[] = {&s->inboxes,   &s->outboxes,    &s->accounts, &s->personas, &s->edges,
-                                  &s->players,   &s->presences,   &s->rooms,    &s->pairs,    &s->addresses,
-                                  &s->directory, &s->buddies,     &s->watches,  &s->messages, &s->races,
-                                  &s->reports,   &s->report_lines};
-    const struct {
-        const struct index *index;
-        const struct pool *pool;
-    } tables[] = {{&s->account_names, &s->accounts},    {&s->persona_names, &s->personas},
-                  {&s->persona_prefixes, &s->personas}, {&s->presence_pairs, &s->presences},
-                  {&s->race_tickets, &s->races},        {&s->address_numbers, &s->addresses},
-                  {&s->session_numbers, &s->directory}, {&s->session_peers, &s->directory}};
-    const char *(*const checks[])(const struct nascar *) = {check_timers,   check_conns,     check_rooms, check_players,
-                                                            check_accounts, check_addresses, check_kept};
+    const char *(*const checks[])(const struct nascar *) = {check_lists,   check_timers,   check_conns,     check_rooms,
+                                                            check_players, check_accounts, check_addresses, check_kept};
     const char *broken = NULL;
     HOLDS(s->entropy_size <= NASCAR_ENTROPY_BYTES, "there is more entropy than fits");
     HOLDS(s->record_taken <= s->record_count && s->record_count <= RECORDS, "records are counted wrongly");
     HOLDS(s->job_taken <= s->job_count && s->job_count <= RECORDS, "hash jobs are counted wrongly");
     HOLDS(s->log_taken <= s->log_size && s->log_size <= LOG_BYTES, "log lines are counted wrongly");
-    for (size_t i = 0; !broken && i < sizeof pools / sizeof pools[0]; i++) { /* never: a fault of the server */
-        broken = check_pool(s, pools[i]);
-    }
-    for (size_t i = 0; !broken && i < sizeof tables / sizeof tables[0]; i++) { /* never: a fault of the server */
-        broken = check_index(s, tables[i].index, tables[i].pool, tables[i].pool->live);
-    }
+#define CHECK(name, type, at, capacity) \
+    broken = check_pool(s, &s->name); \
+    HOLDS(!broken, broken);
+    POOLS(CHECK)
+#undef CHECK
+#define CHECK(name, pool, buckets) \
+    broken = check_index(s, &s->name, &s->pool); \
+    HOLDS(!broken, broken);
+    INDEXES(CHECK)
+#undef CHECK
     for (size_t i = 0; !broken && i < sizeof checks / sizeof checks[0]; i++) { /* never: a fault of the server */
         broken = checks[i](s);
     }

@@ -394,16 +394,13 @@ static void scene_race(void)
 
 static void blank_state(struct nascar *s)
 {
-    struct pool *const pools[] = {&s->inboxes,   &s->outboxes,    &s->accounts, &s->personas, &s->edges,
-                                  &s->players,   &s->presences,   &s->rooms,    &s->pairs,    &s->addresses,
-                                  &s->directory, &s->buddies,     &s->watches,  &s->messages, &s->races,
-                                  &s->reports,   &s->report_lines};
     memset(s, 0, core.arena_bytes);
     DEMAND(nascar_init(s, core.arena_bytes, &small_limits) == s);
     s->replays = true; /* a script has no passwords that would be valid under these keys */
     /* What an item was before it is taken must not matter. */
-    for (size_t i = 0; i < sizeof pools / sizeof pools[0]; i++)
-        memset(in_arena(s, pools[i]->offset, 0, 1), 0x55, (size_t)pools[i]->capacity * pools[i]->stride);
+#define USED(name, type, at, most) memset(in_arena(s, s->name.offset, 0, 1), 0x55, s->name.capacity * sizeof(type));
+    POOLS(USED)
+#undef USED
 }
 
 static void forget_waiting(void)
@@ -458,58 +455,38 @@ static void restore_index(const struct nascar *scene, const struct index *index,
 static void restore_state(const struct nascar *scene)
 {
     struct nascar *s = core.state;
-    struct nascar was; /* only its pools are copied */
-    const size_t pools = offsetof(struct nascar, conns);
-    memcpy((char *)&was + pools, (char *)s + pools, offsetof(struct nascar, queue) - pools);
+    const struct tables was = s->tables;
+    const size_t tables = offsetof(struct nascar, tables);
     uint32_t lines = (uint32_t)(s->chat_count < CHAT_LINES ? s->chat_count : CHAT_LINES);
     uint32_t lines_then = (uint32_t)(scene->chat_count < CHAT_LINES ? scene->chat_count : CHAT_LINES);
     uint32_t slots = larger(core.records_used, core.scene_records), jobs = larger(core.jobs_used, core.scene_jobs);
     restore(scene, 0, offsetof(struct nascar, chat));
     restore(scene, offsetof(struct nascar, chat), larger(lines, lines_then) * sizeof s->chat[0]);
-    restore(scene, pools, offsetof(struct nascar, record) - pools);
+    restore(scene, tables, offsetof(struct nascar, record) - tables);
     restore(scene, offsetof(struct nascar, record), slots * sizeof s->record[0]);
     restore(scene, offsetof(struct nascar, job_count),
             offsetof(struct nascar, job) - offsetof(struct nascar, job_count));
     restore(scene, offsetof(struct nascar, job), jobs * sizeof s->job[0]);
     restore(scene, offsetof(struct nascar, log_size), offsetof(struct nascar, log) - offsetof(struct nascar, log_size));
     restore(scene, offsetof(struct nascar, log), larger(core.log_used, core.scene_log));
-#define POOL(pool) restore_pool(scene, &was.pool, &scene->pool)
-    POOL(conns);
-    POOL(inboxes);
-    POOL(outboxes);
-    POOL(accounts);
-    POOL(personas);
-    POOL(edges);
-    POOL(players);
-    POOL(presences);
-    POOL(rooms);
-    POOL(pairs);
-    POOL(addresses);
-    POOL(directory);
-    POOL(buddies);
-    POOL(watches);
-    POOL(messages);
-    POOL(races);
-    POOL(reports);
-    POOL(report_lines);
-#undef POOL
+#define RESTORE(name, type, at, capacity) restore_pool(scene, &was.name, &scene->name);
+    RESTORE(conns, struct conn, conn_at, )
+    POOLS(RESTORE)
+#undef RESTORE
 #define MARK(pool) larger(was.pool.high, scene->pool.high)
-    restore_index(scene, &s->account_names, MARK(accounts));
-    restore_index(scene, &s->persona_names, MARK(personas));
-    restore_index(scene, &s->persona_prefixes, MARK(personas));
-    restore_index(scene, &s->race_tickets, MARK(races));
-    restore_index(scene, &s->room_names, MARK(rooms));
-    restore_index(scene, &s->presence_pairs, MARK(presences));
-    restore_index(scene, &s->address_numbers, MARK(addresses));
-    restore_index(scene, &s->session_numbers, MARK(directory));
-    restore_index(scene, &s->session_peers, MARK(directory));
-    restore(scene, s->timers, MARK(conns) * CONN_TIMERS * sizeof(struct timer));
-    restore(scene, s->timers + s->pair_timers * sizeof(struct timer), MARK(pairs) * sizeof(struct timer));
-    restore(scene, s->timers + s->directory_timers * sizeof(struct timer), MARK(directory) * sizeof(struct timer));
-    restore(scene, s->timers + s->address_timers * sizeof(struct timer), MARK(addresses) * sizeof(struct timer));
-    restore(scene, s->nodes, 2 * (size_t)MARK(rooms) * sizeof(struct node));
-    restore(scene, s->nodes + 2 * (size_t)s->rooms.capacity * sizeof(struct node),
-            MARK(presences) * sizeof(struct node));
+#define RESTORE(name, pool, buckets) restore_index(scene, &s->name, MARK(pool));
+    INDEXES(RESTORE)
+#undef RESTORE
+#define RESTORE(name, table) restore(scene, s->links[name], s->table.capacity * sizeof(struct links));
+    LIST_KINDS(RESTORE)
+#undef RESTORE
+    const size_t timers = s->timers.offset, nodes = s->nodes.offset;
+    restore(scene, timers, MARK(conns) * CONN_TIMERS * sizeof(struct timer));
+    restore(scene, timers + s->pair_timers * sizeof(struct timer), MARK(pairs) * sizeof(struct timer));
+    restore(scene, timers + s->directory_timers * sizeof(struct timer), MARK(directory) * sizeof(struct timer));
+    restore(scene, timers + s->address_timers * sizeof(struct timer), MARK(addresses) * sizeof(struct timer));
+    restore(scene, nodes, 2 * (size_t)MARK(rooms) * sizeof(struct node));
+    restore(scene, nodes + 2 * (size_t)s->rooms.capacity * sizeof(struct node), MARK(presences) * sizeof(struct node));
 #undef MARK
     core.records_used = core.jobs_used = core.log_used = 0;
 }

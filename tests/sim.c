@@ -516,8 +516,8 @@ static bool letter_is_there(uint32_t i)
     const struct nascar *s = server();
     char body[16];
     (void)snprintf(body, sizeof body, "L%u", i);
-    for (uint32_t k = 0; k < s->messages.high; k++)
-        if (message_at(s, k)->link == LIVE && strcmp(message_at(s, k)->body, body) == 0)
+    for (uint32_t k = live_from(s, &s->messages, 0); k != NONE; k = live_from(s, &s->messages, k + 1))
+        if (strcmp(message_at(s, k)->body, body) == 0)
             return true;
     return false;
 }
@@ -903,9 +903,9 @@ static void compare_letters(void)
     const struct nascar *s = server();
     uint8_t there[LETTERS / 8];
     memset(there, 0, sizeof there);
-    for (uint32_t k = 0; k < s->messages.high; k++) {
+    for (uint32_t k = live_from(s, &s->messages, 0); k != NONE; k = live_from(s, &s->messages, k + 1)) {
         const struct message *m = message_at(s, k);
-        uint32_t i = m->link == LIVE && m->body[0] == 'L' ? (uint32_t)strtoul(m->body + 1, NULL, 10) : NONE;
+        uint32_t i = m->body[0] == 'L' ? (uint32_t)strtoul(m->body + 1, NULL, 10) : NONE;
         if (i < sim.letters)
             there[i / 8] = (uint8_t)(there[i / 8] | 1u << i % 8);
     }
@@ -933,8 +933,8 @@ static void compare_races(void)
             FAIL("the race %s is lost", r->ticket);
         r->excused = r->excused || !there;
     }
-    for (uint32_t k = 0; k < s->reports.high; k++) {
-        uint32_t by = report_at(s, k)->link == LIVE ? number_of(report_at(s, k)->by) : NONE;
+    for (uint32_t k = live_from(s, &s->reports, 0); k != NONE; k = live_from(s, &s->reports, k + 1)) {
+        uint32_t by = number_of(report_at(s, k)->by);
         if (by != NONE)
             reports[by]++;
     }
@@ -1633,9 +1633,9 @@ static void compare_room_list(const struct console *c, const struct player *p)
 {
     const struct nascar *s = server();
     size_t rooms = 0;
-    for (uint32_t i = 0; i < s->rooms.high; i++) {
+    for (uint32_t i = live_from(s, &s->rooms, 0); i != NONE; i = live_from(s, &s->rooms, i + 1)) {
         const struct room *room = room_at(s, i);
-        if (room->link != LIVE || room->gone)
+        if (room->gone)
             continue;
         rooms++;
         const struct console_room *seen = console_room(c, (int32_t)room->ident);
@@ -1656,9 +1656,9 @@ static void compare_user_list(const struct console *c, const struct player *p)
     const struct nascar *s = server();
     const struct room *room = room_at(s, p->room);
     size_t users = 0;
-    for (uint32_t i = 0; i < s->players.high; i++) {
+    for (uint32_t i = live_from(s, &s->players, 0); i != NONE; i = live_from(s, &s->players, i + 1)) {
         const struct player *other = player_at(s, i);
-        if (other->link != LIVE || other->persona == NONE)
+        if (other->persona == NONE)
             continue;
         const char *name = persona_at(s, other->persona)->name;
         bool own = other == p, listed = own || (other->room == p->room && p->room != HUB);

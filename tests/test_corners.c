@@ -533,9 +533,9 @@ START_TEST(a_login_without_a_slot_for_its_hash_goes_on_when_there_is_one)
         w->state->job[i].conn = NASCAR_NONE;
     w->state->job_count = RECORDS;
     event(NASCAR_BYTES, r->conn, 0, frame, (uint32_t)size);
-    ck_assert(conn_at(w->state, r->conn)->stalled);
+    ck_assert(is_stalled(w->state, r->conn));
     event(NASCAR_CLOCK, NASCAR_NONE, 0, "", 0);
-    ck_assert(!conn_at(w->state, r->conn)->stalled);
+    ck_assert(!is_stalled(w->state, r->conn));
     world_release_verdicts(w);
     SUCCEEDS(raw_expect(r, "edit"));
 }
@@ -815,12 +815,12 @@ START_TEST(a_challenge_waits_for_who_is_about_to_read)
     size_t size = console_frame(frame, sizeof frame, "mesg", 0, payload, strlen(payload) + 1);
     event(NASCAR_BYTES, ann->conn, 0, frame, (uint32_t)size - 1);
     event(NASCAR_BYTES, ann->conn, 0, frame + size - 1, 1);
-    ck_assert(conn_at(w->state, ann->conn)->stalled);
+    ck_assert(is_stalled(w->state, ann->conn));
     event(NASCAR_BYTES, ann->conn, 0, frame, 12); /* more may come meanwhile */
     timer_start(w->state, conn_timer(ann->conn, T_THROTTLE), Q_THROTTLE);
     w->mono_ms += THROTTLE_MS;
     event(NASCAR_CLOCK, NASCAR_NONE, 0, "", 0); /* ... or the time to try again */
-    ck_assert(conn_at(w->state, ann->conn)->stalled);
+    ck_assert(is_stalled(w->state, ann->conn));
     event(NASCAR_BYTES, ann->conn, 0, frame + 12, (uint32_t)size - 12);
     event(NASCAR_DRAINED, ann->conn, 0, "", 0);
     world_settle(w);
@@ -1049,7 +1049,7 @@ START_TEST(reports_and_their_lines_are_so_many)
     ck_assert_uint_eq(kept("line", "again"), 0);
     keep("line", "ID=7\nINDEX=3\nTEXT=third\n"); /* one too many */
     ck_assert_uint_eq(kept("line", ""), 2);
-    uint32_t first = report_at(w->state, find_report(w->state, 7))->lines;
+    uint32_t first = list_first(&report_at(w->state, find_report(w->state, 7))->lines);
     ck_assert_str_eq(report_line_at(w->state, first)->line.text, "second");
     for (uint32_t i = 100; i < 100 + REPORTS; i++) {
         (void)snprintf(payload, sizeof payload, "ID=%u\nTIME=1\nNAME=Ann\nPERS=Bob\n", i);

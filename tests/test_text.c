@@ -1476,7 +1476,6 @@ static void lists_open(struct lists *l)
     memset(l, 0, sizeof *l);
     l->state = nascar_init(arena, size, &limits);
     ck_assert_ptr_eq(l->state, arena);
-    l->feed.head = l->feed.tail = NONE;
 }
 
 static struct presence *entry_at(const struct lists *l, uint32_t presence)
