@@ -1763,8 +1763,9 @@ struct nascar {
     struct nascar_limits limits;
     struct config config;
     size_t arena_bytes;
-    bool keyed; /* hash_key is drawn, the hub is there */
-    bool retry; /* what a stalled connection waits for may be there */
+    bool keyed;   /* hash_key is drawn, the hub is there */
+    bool retry;   /* what a stalled connection waits for may be there */
+    bool replays; /* its events are a recording's, which has no passwords (see REDACTED) */
     uint64_t hash_key[2];
     uint32_t entropy_size;
     uint8_t entropy[NASCAR_ENTROPY_BYTES];
@@ -4373,6 +4374,10 @@ static uint32_t request_session(const struct nascar *s, uint32_t c, const struct
     return i != NONE ? i : find_session_of_peer(s, conn_at(s, c)->peer);
 }
 
+/* What a recording has in place of a password that would be valid, behind the
+ * character that says which form it had. Only a replay takes it for one. */
+#define REDACTED "good"
+
 /* PROTOCOL 4: which form it is shows in the first character. */
 static enum failure get_password(const struct nascar *s, uint32_t c, const struct request *q, char out[SSC2_CHARS + 1])
 {
@@ -4387,6 +4392,10 @@ static enum failure get_password(const struct nascar *s, uint32_t c, const struc
         if (i == NONE)
             return NO_SESSION;
         length = mask_decode(session_at(s, i)->mask, text + 1, out);
+    }
+    if (s->replays && strcmp(text + 1, REDACTED) == 0) {
+        length = sizeof REDACTED - 1;
+        memcpy(out, REDACTED, sizeof REDACTED);
     }
     wipe(text, sizeof text);
     if (length == NOT_THERE)
@@ -8785,106 +8794,75 @@ static uint64_t output_hash_value(const struct output_hash *hash)
     return hash->written ^ rotate(hash->records, 21) ^ rotate(hash->log, 42);
 }
 
-/* ---- Stand-ins: no password in a recording ----------------------------------- */
+/* ---- No password in a recording ------------------------------------------- */
 
-#define STAND_IN "stand-in" /* for a password that could be one */
-#define STAND_IN_BAD "x"    /* ... that is too short */
-#define STAND_IN_LONG "too-long-a-stand-in"
+/* What stands in a recording in place of a password is one of these words. It
+ * gets the same answers and tells nothing more: neither how long the password
+ * was, nor in what it was like another. No word is longer than what it replaces. */
+#define SOME_PASSWORD "x"                 /* ... of a room, or to be compared; as a new one it is too short */
+#define WRONG_ROOM_PASSWORD "y"           /* another than the room's, which a recording knows as SOME_PASSWORD */
+#define LONG_PASSWORD "seventeen-letters" /* more than PASSWORD_CHARS */
+#define NO_FORM "!"                       /* in auth and acct: what cannot be read */
 
-static void ssc2_encode(const uint8_t *key, uint32_t key_size, const char *password, char out[SSC2_CHARS + 2])
+static_assert(sizeof REDACTED - 1 == 4, "the shortest password that is valid");
+static_assert(sizeof LONG_PASSWORD - 1 == PASSWORD_CHARS + 1, "the shortest that is too long");
+
+/* For the transformed password of `auth` and `acct`. Its first character stays:
+ * a `$` needs a directory session, in a replay, too. Nothing behind it is a
+ * password that can be read, under any key, but is not valid. */
+static const char *redact_transformed(const struct nascar *s, uint32_t c, const struct request *q)
 {
-    struct ssc2 x;
-    uint8_t run = 0;
-    size_t length = strlen(password);
-    ssc2_init(&x);
-    ssc2_absorb(&x, key, key_size, 16);
-    *out++ = '~';
-    for (size_t i = 0; i < SSC2_CHARS; i++) {
-        uint8_t p = i < length ? (uint8_t)password[i] : 0x7f;
-        run ^= ssc2_next(&x);
-        *out++ = (char)(0x20 + (p - 0x20 + run % 96) % 96);
-    }
-    *out = 0;
-}
-
-static void mask_encode(const char *mask, const char *password, char out[2 * SSC2_CHARS + 2])
-{
-    size_t mask_size = strlen(mask);
-    uint8_t last = 0;
-    *out++ = '$';
-    for (size_t i = 0; password[i]; i++) {
-        uint8_t v = (uint8_t)((uint8_t)password[i] ^ last);
-        last = (uint8_t)((uint8_t)(v << 3 | v >> 5) ^ (uint8_t)mask[i % mask_size]);
-        write_hex(out, &last, 1);
-        out += 2;
-    }
-    *out = 0;
-}
-
-/* For a transformed password: one that the core takes the same way. */
-static void stand_in_transformed(const struct nascar *s, uint32_t c, const struct request *q,
-                                 char out[2 * SSC2_CHARS + 2])
-{
-    char text[2 * SSC2_CHARS + 4], password[SSC2_CHARS + 1];
-    uint32_t size = get_text(q, tag_PASS, text, sizeof text);
+    char first[2], password[SSC2_CHARS + 1] = "";
+    if (get_text(q, tag_PASS, first, sizeof first) == 0)
+        return "";
     enum failure failure = get_password(s, c, q, password);
-    const char *plain = failure == OK && valid_password(password) ? STAND_IN : STAND_IN_BAD;
-    if (text[0] == '~' && failure == OK)
-        ssc2_encode(conn_at(s, c)->skey, sizeof conn_at(s, c)->skey, plain, out);
-    else if (text[0] == '$' && failure == OK)
-        mask_encode(session_at(s, request_session(s, c, q))->mask, plain, out);
-    else if (text[0] == '$' && size < sizeof text)
-        copy_text(out, 3, "$!");
-    else
-        copy_text(out, 2, size > 0 ? "!" : "");
-    wipe(text, sizeof text);
+    bool valid = failure == OK && valid_password(password);
     wipe(password, sizeof password);
+    if (failure == WRONG_PASSWORD)
+        return NO_FORM;
+    if (first[0] == '~')
+        return valid ? "~" REDACTED : "~";
+    return valid ? "$" REDACTED : "$";
 }
 
-/* For a plain password of `edit`, `room`, `move` or `cpwd`. */
-static const char *stand_in_plain(const struct nascar *s, const struct request *q, enum tag tag)
+/* For a plain password: of `edit`, `room`, `move` or `cpwd`, or where none
+ * should be. */
+static const char *redact_plain(const struct nascar *s, const struct request *q, enum tag tag)
 {
     char text[PASSWORD_CHARS + 1], name[ANY_NAME_CHARS + 1];
     uint32_t size = get_text(q, tag, text, sizeof text);
-    const char *stand_in = size > PASSWORD_CHARS ? STAND_IN_LONG : size > 0 ? STAND_IN : "";
-    bool becomes_one = tag == tag_CHNG || memcmp(q->kind, "cpwd", 4) == 0;
-    if (becomes_one && size > 0 && size <= PASSWORD_CHARS && !valid_password(text))
-        stand_in = STAND_IN_BAD;
-    if (memcmp(q->kind, "move", 4) == 0) {
+    const char *word = size > PASSWORD_CHARS ? LONG_PASSWORD : size > 0 ? SOME_PASSWORD : "";
+    if (tag == tag_CHNG || strcmp(q->kind, "cpwd") == 0) { /* a new one */
+        word = size == 0 ? "" : size <= PASSWORD_CHARS && valid_password(text) ? REDACTED : SOME_PASSWORD;
+    } else if (strcmp(q->kind, "move") == 0 && size > 0) {
         get_name(q, tag_NAME, name);
         uint32_t r = find_room(s, name);
-        if (r != NONE && strcmp(text, room_at(s, r)->password) != 0)
-            stand_in = STAND_IN_BAD;
+        word = r != NONE && strcmp(text, room_at(s, r)->password) != 0 ? WRONG_ROOM_PASSWORD : SOME_PASSWORD;
     }
     wipe(text, sizeof text);
-    return stand_in;
+    return word;
 }
 
 /* Replaces the value of `tag` where it stands in the frame that `f` holds, the
- * first time with `value`, further ones (which no reader finds) with nothing. */
+ * first time with `value`, further ones (which no reader finds) with nothing.
+ * Quotes go, too, as they tell of a space in it; but if more than an end of line
+ * follows them they stay, so that it is read as before. */
 static void replace_value(struct outgoing *f, enum tag tag, const char *value)
 {
-    uint32_t from = HEADER_BYTES;
-    for (;;) {
-        uint32_t at = find_tag(f->bytes + from, f->size - from, tag_names[tag]);
-        if (at == NOT_THERE)
-            break;
+    uint32_t from = HEADER_BYTES, at;
+    while ((at = find_tag(f->bytes + from, f->size - from, tag_names[tag])) != NOT_THERE) {
         uint32_t start = from + at, end = start;
-        uint8_t quote = start < f->size && (f->bytes[start] == '"' || f->bytes[start] == '\'') ? f->bytes[start] : 0;
-        end += quote != 0;
+        uint8_t quote = start < f->size && (f->bytes[start] == '"' || f->bytes[start] == '\'') ? f->bytes[end++] : 0;
         while (end < f->size && f->bytes[end] != 0 && (quote ? f->bytes[end] != quote : f->bytes[end] >= 0x20))
             end++;
-        end += quote != 0 && end < f->size;
-        struct outgoing text; /* "TAG=value\n", escaped */
-        text.size = 0;
-        put_text(&text, tag, value);
-        const uint8_t *escaped = text.bytes + strlen(tag_names[tag]) + 1;
-        uint32_t size = text.size - (uint32_t)strlen(tag_names[tag]) - 2;
-        if (f->size - (end - start) + size > sizeof f->bytes)
-            size = 0;
+        if (quote && end + 1 < f->size && f->bytes[end + 1] >= 0x20)
+            start++;
+        else if (quote && end < f->size && f->bytes[end] != 0)
+            end++;
+        uint32_t size = min_u32((uint32_t)strlen(value), end - start);
+        memcpy(f->bytes + start, value, size);
         memmove(f->bytes + start + size, f->bytes + end, f->size - end);
-        memcpy(f->bytes + start, escaped, size);
-        f->size = f->size - (end - start) + size;
+        f->size -= end - start - size;
         from = start + size;
         value = "";
     }
@@ -8892,23 +8870,24 @@ static void replace_value(struct outgoing *f, enum tag tag, const char *value)
 }
 
 /* Puts a frame into `f` as it may be recorded: the same to the core, without
- * what a player wants to keep secret. */
+ * passwords. A tag called so is taken for one in any kind of frame, known or
+ * not, but for those in which players talk: what they say is no secret. */
 static void scrub_frame(const struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size, struct outgoing *f)
 {
-    char kind[5] = "", transformed[2 * SSC2_CHARS + 2];
-    memcpy(f->bytes, bytes, size);
-    f->size = size;
+    static const char talk[] = "mesg auxi SEND PSET";
+    char kind[5] = "";
     memcpy(kind, bytes, 4);
     struct request q = {NULL, kind, bytes + HEADER_BYTES, payload_size(bytes + HEADER_BYTES, size - HEADER_BYTES)};
-    if (strcmp(kind, "auth") == 0 || strcmp(kind, "acct") == 0) {
-        stand_in_transformed(s, c, &q, transformed);
-        replace_value(f, tag_PASS, transformed);
-    } else if (strcmp(kind, "edit") == 0) {
-        replace_value(f, tag_CHNG, stand_in_plain(s, &q, tag_CHNG));
-        replace_value(f, tag_PASS, stand_in_plain(s, &q, tag_PASS));
-    } else if (strcmp(kind, "room") == 0 || strcmp(kind, "move") == 0 || strcmp(kind, "cpwd") == 0) {
-        replace_value(f, tag_PASS, stand_in_plain(s, &q, tag_PASS));
-    }
+    f->size = HEADER_BYTES + q.size; /* nobody reads what stands behind the payload's NUL */
+    memcpy(f->bytes, bytes, f->size);
+    if (f->size < size)
+        f->bytes[f->size++] = 0;
+    store_be32(f->bytes + 8, f->size);
+    if (word_index(talk, kind) >= 0)
+        return;
+    bool transformed = strcmp(kind, "auth") == 0 || strcmp(kind, "acct") == 0;
+    replace_value(f, tag_CHNG, redact_plain(s, &q, tag_CHNG));
+    replace_value(f, tag_PASS, transformed ? redact_transformed(s, c, &q) : redact_plain(s, &q, tag_PASS));
 }
 
 /* The same for a durable record: an account's hash stays secret. */
@@ -10816,6 +10795,7 @@ static const char *replay_bytes(const uint8_t *bytes, size_t size, unsigned long
     if (!arena)
         return "its limits are none that a server can have, or there is no memory for them";
     struct nascar *state = nascar_init(arena, arena_bytes, &limits);
+    state->replays = true;
     while (!broken && script_next(&script, &e, &checkpoint)) {
         if (!checkpoint) {
             replay_step(state, &e, &hash);

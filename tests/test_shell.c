@@ -490,54 +490,6 @@ START_TEST(the_operator_gets_in_when_all_other_places_are_taken)
 }
 END_TEST
 
-START_TEST(the_operator_sets_a_password_that_is_not_written_down)
-{
-    static const struct {
-        const char *text;
-        const char *recorded;
-    } asked[] = {
-        {"NAME=Alice\nPASS=secret12\n", "NAME=Alice\nPASS=" STAND_IN "\n"},
-        {"NAME=Alice\nPASS=\"se cret\"\n", "NAME=Alice\nPASS=" STAND_IN "\n"},
-        {"NAME=Alice\nPASS=sec\n", "NAME=Alice\nPASS=" STAND_IN_BAD "\n"},
-        {"NAME=Alice\nPASS=secret secret secret\n", "NAME=Alice\nPASS=" STAND_IN_LONG "\n"},
-        {"NAME=Alice\nPASS=\n", "NAME=Alice\nPASS=\n"},
-    };
-    struct machine *m = MACHINE("--hash-cost", "4");
-    uint8_t frame[CONSOLE_REQUEST_BYTES];
-    struct outgoing f;
-    for (size_t i = 0; i < COUNT(asked); i++) {
-        struct peer *p = peer_new(m);
-        p->control = true;
-        peer_send(p, "cpwd", asked[i].text);
-        settle_machine(m);
-        ck_assert_uint_eq(peer_got(p, "cpwd"), 1);
-        size_t size = console_frame(frame, sizeof frame, "cpwd", 0, asked[i].text, strlen(asked[i].text) + 1);
-        scrub_frame(m->shell.state, 0, frame, (uint32_t)size, &f);
-        ck_assert_str_eq((const char *)f.bytes + HEADER_BYTES, asked[i].recorded);
-        peer_send_bytes(p, f.bytes, f.size); /* it is answered in the same way */
-        settle_machine(m);
-        ck_assert_uint_eq(peer_got(p, "cpwd"), 2);
-        ck_assert_int_eq(memcmp(p->out, p->out + p->out_bytes / 2, p->out_bytes / 2), 0);
-        p->hung_up = true;
-    }
-    ck_assert_uint_ne(find_account(m->shell.state, "Alice"), NONE);
-    machine_free(m);
-}
-END_TEST
-
-START_TEST(a_change_of_password_is_not_written_down)
-{
-    static const char asked[] = "PASS=\"old one\"\nCHNG=\"new one\"\nMAIL=a@b.c\n";
-    struct machine *m = MACHINE("--hash-cost", "4");
-    uint8_t frame[CONSOLE_REQUEST_BYTES];
-    struct outgoing f;
-    size_t size = console_frame(frame, sizeof frame, "edit", 0, asked, sizeof asked);
-    scrub_frame(m->shell.state, 0, frame, (uint32_t)size, &f);
-    ck_assert_str_eq((const char *)f.bytes + HEADER_BYTES, "PASS=" STAND_IN "\nCHNG=" STAND_IN "\nMAIL=a@b.c\n");
-    machine_free(m);
-}
-END_TEST
-
 /* In a process of its own: it is to die. */
 START_TEST(without_entropy_the_server_aborts)
 {
@@ -1124,8 +1076,6 @@ int main(void)
     tcase_add_test(loop, a_helper_that_cannot_start_is_tried_once_a_second);
     tcase_add_test(loop, sixty_at_once_all_get_in);
     tcase_add_test(loop, the_operator_gets_in_when_all_other_places_are_taken);
-    tcase_add_test(loop, the_operator_sets_a_password_that_is_not_written_down);
-    tcase_add_test(loop, a_change_of_password_is_not_written_down);
     tcase_add_test(loop, without_entropy_the_server_aborts);
     tcase_add_test(loop, poll_waits_for_the_next_deadline_and_no_shorter);
     tcase_add_test(loop, a_long_wait_is_cut_to_a_minute);

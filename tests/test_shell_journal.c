@@ -356,9 +356,10 @@ static struct machine *restart(struct disk *d)
 static struct peer *sign_up(struct machine *m, const char *name)
 {
     struct peer *p = peer_new(m);
-    char password[40];
     static const uint8_t no_key[16] = {0};
-    ssc2_encode(no_key, sizeof no_key, "secret", password);
+    struct console_pad pad = {.started = false};
+    char password[CONSOLE_CIPHER_BYTES + 2] = "~";
+    console_encode(&pad, no_key, sizeof no_key, "secret", password + 1);
     struct outgoing f;
     frame_begin(&f, "acct", "");
     put_raw(&f, tag_NAME, name);
