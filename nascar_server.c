@@ -42,7 +42,7 @@
 
 /* Ours. */
 #define MAIL_CHARS 63u
-#define HASH_CHARS 95u                                   /* bcrypt has 60, sha512crypt up to 123 is not used */
+#define HASH_CHARS (NASCAR_HASH_BYTES - 1)               /* bcrypt has 60, sha512crypt up to 123 is not used */
 #define ANY_NAME_CHARS 31u                               /* longest name looked up: a room's */
 #define NEWS_CHARS (NEWS_REPLY_BYTES - HEADER_BYTES - 1) /* the news screen, with the ends of its lines */
 #define CONFIG_ROOMS 32u
@@ -7526,16 +7526,26 @@ static void record_came(struct nascar *s, const struct nascar_event *e, enum fai
     resume(s, e->conn, &q, &frame, q.command->applied(s, e->conn, &q, failure));
 }
 
+/* A hash is kept as it came or not at all: whoever got one that was cut could
+ * never log in again. It is one word of printable ASCII. */
+static bool valid_hash(const uint8_t *bytes, uint32_t size)
+{
+    if (size == 0 || size > HASH_CHARS)
+        return false;
+    for (uint32_t i = 0; i < size; i++)
+        if (bytes[i] <= ' ' || bytes[i] > '~')
+            return false;
+    return true;
+}
+
 static void verdict_came(struct nascar *s, const struct nascar_event *e)
 {
     struct frame frame;
-    char kind[5], hash[HASH_CHARS + 1];
-    uint32_t size = min_u32(e->size, HASH_CHARS);
+    char kind[5], hash[HASH_CHARS + 1] = ""; /* "": there is none */
     if (!is_awaited(s, e, WAIT_VERDICT))
         return;
-    if (size > 0)
-        memcpy(hash, e->bytes, size);
-    hash[size] = 0;
+    if (valid_hash(e->bytes, e->size))
+        memcpy(hash, e->bytes, e->size);
     conn_wait_over(s, e->conn);
     struct request q = inbox_request(s, e->conn, &frame, kind);
     resume(s, e->conn, &q, &frame, q.command->verdict(s, e->conn, &q, e->accepted, hash));

@@ -159,12 +159,13 @@ bool nascar_next_kept(const struct nascar *state, struct nascar_cursor *cursor, 
  * if `stored` is empty or is a hash of `password`; and if it is, and `fresh` is
  * not empty, bytes are the hash of `fresh` with `salt`. Nothing else may keep
  * these strings. */
+#define NASCAR_HASH_BYTES 96u
 struct nascar_hash_job {
     uint32_t conn;
     uint32_t receipt;
     char password[32];
     char fresh[32];
-    char stored[96];
+    char stored[NASCAR_HASH_BYTES];
     uint8_t salt[16];
 };
 bool nascar_next_hash_job(struct nascar *state, struct nascar_hash_job *job);

@@ -356,6 +356,31 @@ START_TEST(who_waits_for_an_account_that_did_not_come_about_is_told)
 }
 END_TEST
 
+static const struct {
+    const char *bytes;
+    uint32_t size;
+} no_hashes[] = {
+#define HASH(text) \
+    { \
+        text, sizeof text - 1 \
+    }
+    HASH(""),
+    HASH("ninety-six......................................................................................"),
+    HASH("more-than-that............................................................................................."),
+    HASH("$2b$10$N9qo8uLOickgx2ZMRZoMye\0IjZAgcfl7p92ldGxad68LJZdL17lhWy"),
+    HASH("$2b$10$\n"),
+    HASH("two words"),
+    HASH("$2b$10$\xe9"),
+    HASH("\x7f"),
+#undef HASH
+};
+
+static_assert(
+    sizeof "ninety-six......................................................................................" ==
+        NASCAR_HASH_BYTES + 1,
+    "one character too many");
+
+/* Neither without a hash, nor with one that could not be kept as it is. */
 START_TEST(without_a_hash_there_is_no_account_and_no_new_password)
 {
     char payload[128], letters[80];
@@ -365,33 +390,93 @@ START_TEST(without_a_hash_there_is_no_account_and_no_new_password)
     (void)snprintf(payload, sizeof payload, "NAME=Ann\nMASK=%d\nPASS=%s\n", got_number(g, "SESS"), letters);
     struct raw *bob = player(w, "Bob", "");
     struct raw *operator= raw_operator(w);
+    struct nascar_event verdict = {.type = NASCAR_VERDICT,
+                                   .bytes = (const uint8_t *)no_hashes[_i].bytes,
+                                   .size = no_hashes[_i].size};
     w->hold_verdicts = true;
     raw_send(r, "acct", payload);
     world_settle(w);
     event(NASCAR_VERDICT, r->conn, receipt_of(r) + 1, "", 0); /* another's */
     world_settle(w);
     ck_assert_ptr_null(raw_look(r, "acct"));
-    event(NASCAR_VERDICT, r->conn, receipt_of(r), "", 0);
-    ck_assert_str_eq(got_code(raw_expect(r, "acct")), failures[NOT_KEPT].code);
-    ck_assert_uint_eq(find_account(w->state, "Ann"), NONE);
-    struct nascar_event yes = {.type = NASCAR_VERDICT, .accepted = true, .bytes = (const uint8_t *)""};
+    for (int i = 0; i < 3; i++) {
+        const char *kind = i == 2 ? "auth" : "acct"; /* a first login, too, makes an account */
+        if (i > 0)
+            raw_send(r, kind, payload);
+        world_settle(w);
+        verdict.conn = r->conn;
+        verdict.receipt = receipt_of(r);
+        verdict.accepted = i > 0;
+        (void)world_step(w, &verdict);
+        ck_assert_str_eq(got_code(raw_expect(r, kind)), failures[NOT_KEPT].code);
+        ck_assert_uint_eq(find_account(w->state, "Ann"), NONE);
+    }
     raw_send(bob, "edit", "NAME=Bob\nPASS=secret\nCHNG=another\n");
     world_settle(w);
-    yes.conn = bob->conn;
-    yes.receipt = receipt_of(bob);
-    (void)world_step(w, &yes);
+    verdict.conn = bob->conn;
+    verdict.receipt = receipt_of(bob);
+    (void)world_step(w, &verdict);
     ck_assert_str_eq(got_code(raw_expect(bob, "edit")), failures[NOT_KEPT].code);
-    for (int i = 0; i < 2; i++) {
-        raw_send(operator, "cpwd", "NAME=Cid\nPASS=secret\n");
+    for (int i = 0; i < 4; i++) { /* for an account that is there, and for one that is not */
+        raw_send(operator, "cpwd", i < 2 ? "NAME=Cid\nPASS=secret\n" : "NAME=Bob\nPASS=secret\n");
         world_settle(w);
-        yes.conn = operator->conn;
-        yes.receipt = receipt_of(operator);
-        yes.accepted = i == 0;
-        (void)world_step(w, &yes);
+        verdict.conn = operator->conn;
+        verdict.receipt = receipt_of(operator);
+        verdict.accepted = i % 2 == 0;
+        (void)world_step(w, &verdict);
         ck_assert_str_eq(got_code(raw_expect(operator, "cpwd")), failures[NOT_KEPT].code);
     }
+    ck_assert_uint_eq(find_account(w->state, "Cid"), NONE);
     w->hold_verdicts = false;
     SUCCEEDS(raw_auth(raw_open(w, 0), "Bob", "secret"));
+}
+END_TEST
+
+START_TEST(the_longest_hash_is_kept_whole)
+{
+    char hash[NASCAR_HASH_BYTES];
+    struct raw *operator= raw_operator(w);
+    for (uint32_t i = 0; i < sizeof hash; i++)
+        hash[i] = (char)(0x21 + i % 94); /* each character that there may be */
+    hash[sizeof hash - 1] = '\0';
+    w->hold_verdicts = true;
+    raw_send(operator, "cpwd", "NAME=Ann\nPASS=secret\n");
+    world_settle(w);
+    struct nascar_event verdict = {.type = NASCAR_VERDICT,
+                                   .conn = operator->conn,
+                                   .receipt = receipt_of(operator),
+                                   .accepted = true,
+                                   .bytes = (const uint8_t *)hash,
+                                   .size = sizeof hash - 1};
+    (void)world_step(w, &verdict);
+    SUCCEEDS(raw_expect(operator, "cpwd"));
+    world_restart(w);
+    ck_assert_str_eq(account_at(w->state, find_account(w->state, "Ann"))->hash, hash);
+}
+END_TEST
+
+/* A word in place of a password. To a live server it is one more cipher text, or
+ * no hex digits; to a replay it is a password, if it has a session where one is needed. */
+START_TEST(only_a_replay_takes_a_word_for_any_password)
+{
+    char password[SSC2_CHARS + 1];
+    struct request cipher = {NULL, "auth", (const uint8_t *)"PASS=~" REDACTED, 6 + sizeof REDACTED - 1};
+    struct request masked = {NULL, "auth", (const uint8_t *)"PASS=$" REDACTED, 6 + sizeof REDACTED - 1};
+    struct raw *r = raw_open(w, 0);
+    for (int i = 0; i < 2; i++) {
+        w->state->replays = i == 1;
+        ck_assert_int_eq(get_password(w->state, r->conn, &masked, password), NO_SESSION);
+    }
+    (void)raw_ask(raw_open(w, r->ip), "@dir", "PROD=x\n");
+    ck_assert_int_eq(get_password(w->state, r->conn, &masked, password), OK);
+    ck_assert_str_eq(password, REDACTED);
+    w->state->replays = false;
+    ck_assert_int_eq(get_password(w->state, r->conn, &masked, password), WRONG_PASSWORD);
+    ck_assert_int_eq(get_password(w->state, r->conn, &cipher, password), OK);
+    ck_assert_str_ne(password, REDACTED);
+    w->state->replays = true;
+    ck_assert_int_eq(get_password(w->state, r->conn, &cipher, password), OK);
+    ck_assert_str_eq(password, REDACTED);
 }
 END_TEST
 
@@ -1362,9 +1447,10 @@ int main(void)
         {"logging in",
          {a_mask_that_is_gone_when_the_verdict_comes_is_a_wrong_password, a_masked_password_that_is_too_long_is_wrong,
           who_waits_for_an_account_that_did_not_come_about_is_told,
-          without_a_hash_there_is_no_account_and_no_new_password, of_99_taken_variants_none_is_offered,
+          without_a_hash_there_is_no_account_and_no_new_password, the_longest_hash_is_kept_whole,
+          only_a_replay_takes_a_word_for_any_password, of_99_taken_variants_none_is_offered,
           sign_ups_and_new_passwords_count_as_logins, a_login_without_a_slot_for_its_hash_goes_on_when_there_is_one},
-         {0, 0, 2}},
+         {0, 0, 2, sizeof no_hashes / sizeof no_hashes[0]}},
         {"the lobby",
          {small_refusals, a_long_room_name_is_found, each_console_is_told_the_address_that_it_reached,
           each_console_is_told_the_address_at_which_it_reaches_a_player, rooms_without_a_number_or_a_name_are_left_out,
