@@ -7442,7 +7442,7 @@ struct nascar *nascar_init(void *arena, size_t arena_bytes, const struct nascar_
 {
     struct nascar *s = arena;
     size_t needed = nascar_arena_size(limits);
-    if (needed == 0 || arena_bytes < needed)
+    if (!arena || needed == 0 || arena_bytes < needed)
         return NULL;
     assert((uintptr_t)arena % sizeof(uint64_t) == 0);
     (void)lay_out(s, limits);
