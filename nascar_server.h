@@ -38,8 +38,8 @@
  *   _bytes in bytes. Connections are numbered by you, from 0 to
  *   nascar_connections() - 1. IPv4 addresses and ports are numbers of the machine's
  *   own byte order: 192.0.2.1 is 0xC0000201 everywhere.
- * - Faults. A broken invariant ends the program by assert(), in release builds,
- *   too, unless you compile with NDEBUG. No input leads there.
+ * - Faults. A broken invariant ends the program by assert(), also where NDEBUG is
+ *   defined. No event leads there.
  * - Compilers. C11, or C++ for this header alone.
  *
  * SPDX-License-Identifier: MIT */
