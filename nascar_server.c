@@ -5299,8 +5299,8 @@ static uint32_t request_session(const struct request *q)
     return i != NONE ? i : find_session_of_peer(s, q->conn->peer);
 }
 
-/* What a recording has in place of a password that would be valid, behind the
- * character that says which form it had. Only a replay takes it for one. */
+/* What stands in a recording where a valid password stood, behind the character
+ * that says which form it had. Only the core of a replay takes it for a password. */
 #define REDACTED "good"
 
 /* PROTOCOL 4: which form it is shows in the first character. */
@@ -5319,6 +5319,10 @@ static enum failure get_password(const struct request *q, char out[SSC2_CHARS + 
         length = mask_decode(session_at(q->s, i)->mask, text + 1, out);
     }
     if (q->s->replays && strcmp(text + 1, REDACTED) == 0) {
+        length = sizeof REDACTED - 1;
+        memcpy(out, REDACTED, sizeof REDACTED);
+    }
+    if (s->replays && strcmp(text + 1, REDACTED) == 0) {
         length = sizeof REDACTED - 1;
         memcpy(out, REDACTED, sizeof REDACTED);
     }
@@ -7585,7 +7589,7 @@ struct nascar *nascar_init(void *arena, size_t arena_bytes, const struct nascar_
 {
     struct nascar *s = arena;
     size_t needed = nascar_arena_size(limits);
-    if (needed == 0 || arena_bytes < needed)
+    if (!arena || needed == 0 || arena_bytes < needed)
         return NULL;
     assert((uintptr_t)arena % sizeof(uint64_t) == 0);
     (void)lay_out(&s->tables, limits);
@@ -7666,6 +7670,18 @@ static void record_came(struct nascar *s, const struct nascar_event *e, enum fai
         return;
     struct request q = resume_begin(s, e->conn, &frame);
     resume_end(&q, &frame, q.command->applied(&q, failure));
+}
+
+/* A hash is kept as it came or not at all: whoever got one that was cut could
+ * never log in again. It is one word of printable ASCII. */
+static bool valid_hash(const uint8_t *bytes, uint32_t size)
+{
+    if (size == 0 || size > HASH_CHARS)
+        return false;
+    for (uint32_t i = 0; i < size; i++)
+        if (bytes[i] <= ' ' || bytes[i] > '~')
+            return false;
+    return true;
 }
 
 static void verdict_came(struct nascar *s, const struct nascar_event *e)
@@ -8939,20 +8955,21 @@ static uint64_t output_hash_value(const struct output_hash *hash)
 
 /* ---- No password in a recording ------------------------------------------- */
 
-/* What stands in a recording in place of a password is one of these words. It
- * gets the same answers and tells nothing more: neither how long the password
- * was, nor in what it was like another. No word is longer than what it replaces. */
-#define SOME_PASSWORD "x"                 /* ... of a room, or to be compared; as a new one it is too short */
-#define WRONG_ROOM_PASSWORD "y"           /* another than the room's, which a recording knows as SOME_PASSWORD */
+/* Where a password stood, a recording has one of these words, or REDACTED. The
+ * core gives the same answers to it, and it tells nothing that these do not: not
+ * how long the password was. No word is longer than what it stands for, so that a
+ * frame never grows. */
+#define SOME_PASSWORD "x"                 /* one of up to PASSWORD_CHARS; a new one that is not valid */
+#define WRONG_ROOM_PASSWORD "y"           /* not the room's: that is SOME_PASSWORD in a recording */
 #define LONG_PASSWORD "seventeen-letters" /* more than PASSWORD_CHARS */
-#define NO_FORM "!"                       /* in auth and acct: what cannot be read */
+#define NO_FORM "!"                       /* in auth and acct: it cannot be decoded */
 
 static_assert(sizeof REDACTED - 1 == 4, "the shortest password that is valid");
 static_assert(sizeof LONG_PASSWORD - 1 == PASSWORD_CHARS + 1, "the shortest that is too long");
 
-/* For the transformed password of `auth` and `acct`. Its first character stays:
- * a `$` needs a directory session, in a replay, too. Nothing behind it is a
- * password that can be read, under any key, but is not valid. */
+/* The word for the transformed password of `auth` and `acct`. Its first character
+ * stays, as a `$` needs a directory session in the replay, too. If nothing follows
+ * it the password is empty under every key: it can be decoded, and is not valid. */
 static const char *redact_transformed(const struct request *q)
 {
     char first[2], password[SSC2_CHARS + 1] = "";
@@ -8968,8 +8985,8 @@ static const char *redact_transformed(const struct request *q)
     return valid ? "$" REDACTED : "$";
 }
 
-/* For a plain password: of `edit`, `room`, `move` or `cpwd`, or where none
- * should be. */
+/* The word for a plain password: of `edit`, `room`, `move` or `cpwd`, or in a
+ * frame that should have none. */
 static const char *redact_plain(const struct request *q, enum tag tag)
 {
     char text[PASSWORD_CHARS + 1], name[ANY_NAME_CHARS + 1];
@@ -8986,10 +9003,10 @@ static const char *redact_plain(const struct request *q, enum tag tag)
     return word;
 }
 
-/* Replaces the value of `tag` where it stands in the frame that `f` holds, the
- * first time with `value`, further ones (which no reader finds) with nothing.
- * Quotes go, too, as they tell of a space in it; but if more than an end of line
- * follows them they stay, so that it is read as before. */
+/* Replaces the value of `tag` wherever it stands in the frame that `f` holds: the
+ * first one by `value`, all others, which no reader finds, by nothing. Quotes go
+ * with the value, as they tell that it has a space; only if something follows
+ * them in their line they stay, or it would be read as part of the value. */
 static void replace_value(struct outgoing *f, enum tag tag, const char *value)
 {
     uint32_t from = HEADER_BYTES, at;
@@ -9012,9 +9029,10 @@ static void replace_value(struct outgoing *f, enum tag tag, const char *value)
     store_be32(f->bytes + 8, f->size);
 }
 
-/* Puts a frame into `f` as it may be recorded: the same to the core, without
- * passwords. A tag called so is taken for one in any kind of frame, known or
- * not, but for those in which players talk: what they say is no secret. */
+/* Puts a frame into `f` as it may be recorded: without passwords, but the core
+ * answers it in the same way. A tag that is called PASS or CHNG has one in every
+ * kind of frame, as a client may have made a mistake, apart from those in which
+ * players talk: what they say is not secret, and others hear it word for word. */
 static void scrub_frame(struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size, struct outgoing *f)
 {
     static const char talk[] = "mesg auxi SEND PSET";

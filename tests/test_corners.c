@@ -187,6 +187,7 @@ START_TEST(limits_have_ranges)
         }
     }
     ck_assert_ptr_null(nascar_init(w->arena, w->arena_bytes - 1, &w->options.limits));
+    ck_assert_ptr_null(nascar_init(NULL, w->arena_bytes, &w->options.limits)); /* calloc() has failed */
 }
 END_TEST
 
