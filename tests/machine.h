@@ -701,6 +701,7 @@ static inline bool machine_start(struct machine *m, const char *const *arguments
     m->shell.polled[SIGNALS].events = POLLIN;
     for (uint32_t i = FIRST_LISTENER; i < FIRST_SOCKET; i++)
         m->shell.polled[i].fd = LISTENER_FD + (int)i;
+    want_ports(&m->shell);
     shell_configure(&m->shell);
     return true;
 }

@@ -719,7 +719,7 @@ START_TEST(a_reload_reaches_those_online_or_changes_nothing)
     char path[64];
     write_text(temporary(path), "room = East: one: 50\nlog-level = info\n");
     struct machine *m = MACHINE("--config", path, "--hash-cost", "4", "--lobby-port", "0");
-    m->shell.options.port[1] = 11001; /* which was free */
+    m->shell.port[1] = 11001; /* which was free */
     shell_configure(&m->shell);
     struct seat seat = seat_new(m, "Alice");
     settle_seats(m, &seat, 1);
@@ -731,7 +731,7 @@ START_TEST(a_reload_reaches_those_online_or_changes_nothing)
     ck_assert(in_log(m, "level=info event=reloaded"));
     ck_assert_ptr_nonnull(console_room_named(seat.console, "Night"));
     ck_assert_str_eq(console_room_named(seat.console, "East")->about, "two");
-    ck_assert_uint_eq(m->shell.options.port[1], 11001); /* what is open stays */
+    ck_assert_uint_eq(m->shell.port[1], 11001); /* what is open stays */
 
     write_text(path, "room = Dawn: early: 20\nlog-level = loud\n");
     signal_machine(m, SIGHUP);
@@ -846,12 +846,12 @@ START_TEST(options_have_the_last_word_over_the_file)
     ck_assert(read_options(&o, (char **)(uintptr_t)arguments));
     ck_assert_uint_eq(o.max_clients, 9);
     ck_assert_uint_eq(o.hash_cost, 6);
-    ck_assert_uint_eq(o.port[1], 7);
-    ck_assert_uint_eq(o.port[0], 10600);
-    ck_assert_uint_eq(o.port[2], 10899);
+    ck_assert_uint_eq(o.config.lobby_port, 7);
+    ck_assert_uint_eq(o.directory_port, 10600);
+    ck_assert_uint_eq(o.config.buddy_port, 10899);
     ck_assert_uint_eq(o.max_accounts, 16384);
     ck_assert_uint_eq(o.bind_address, 0xC0000207);
-    ck_assert_uint_eq(o.checked.skey, 1);
+    ck_assert_uint_eq(o.config.skey, 1);
     struct config config;
     config_read(&config, (const uint8_t *)o.core, (uint32_t)strlen(o.core));
     ck_assert_uint_eq(config.skey, 1);
@@ -1023,17 +1023,17 @@ START_TEST(real_sockets_say_who_is_there_and_end_without_a_reset)
     char bytes[64];
     options_defaults(&o);
     o.bind_address = 0x7F000001;
-    o.port[1] = 0;
-    int listener = open_listener(&o, 1);
+    uint32_t port = 0;
+    int listener = open_listener(&o, 1, &port);
     ck_assert_int_ge(listener, 0);
-    ck_assert_uint_ne(o.port[1], 0);
+    ck_assert_uint_ne(port, 0);
     ck_assert_int_eq(system_accept(NULL, listener, &peer, &local), -1);
     ck_assert(errno == EAGAIN || errno == EWOULDBLOCK);
 
     int client = socket(AF_INET, SOCK_STREAM, 0);
     own.sin_addr.s_addr = htonl(0x7F000005);
     to.sin_addr.s_addr = htonl(0x7F000001);
-    to.sin_port = htons((uint16_t)o.port[1]);
+    to.sin_port = htons((uint16_t)port);
     ck_assert_int_eq(bind(client, (const struct sockaddr *)&own, size), 0);
     ck_assert_int_eq(connect(client, (const struct sockaddr *)&to, sizeof to), 0);
     int fd = system_accept(NULL, listener, &peer, &local);
