@@ -8358,18 +8358,19 @@ static void write_setting(char out[32], uint32_t cost, const uint8_t salt[16])
 }
 
 /* Compares with the hash that is stored, and makes a fresh one. */
-static void answer_question(const struct hash_question *q, struct hash_answer *answer, hash_function *hash)
+static void answer_question(const struct hash_question *question, struct hash_answer *answer, hash_function *hash)
 {
+    const struct nascar_hash_job *job = &question->job;
     char made[HASH_CHARS + 1], setting[32];
-    size_t n = strlen(q->job.stored);
+    size_t n = strlen(job->stored);
     memset(answer, 0, sizeof *answer);
-    answer->number = q->number;
-    answer->accepted = n == 0 || (hash(q->job.password, q->job.stored, made, sizeof made) && strlen(made) == n &&
-                                  equal_secret((const uint8_t *)made, (const uint8_t *)q->job.stored, n));
-    if (!answer->accepted || !q->job.fresh[0])
+    answer->number = question->number;
+    answer->accepted = n == 0 || (hash(job->password, job->stored, made, sizeof made) && strlen(made) == n &&
+                                  equal_secret((const uint8_t *)made, (const uint8_t *)job->stored, n));
+    if (!answer->accepted || !job->fresh[0])
         return;
-    write_setting(setting, q->cost, q->job.salt);
-    if (!hash(q->job.fresh, setting, answer->fresh, sizeof answer->fresh))
+    write_setting(setting, question->cost, job->salt);
+    if (!hash(job->fresh, setting, answer->fresh, sizeof answer->fresh))
         answer->fresh[0] = 0;
 }
 
@@ -9172,10 +9173,17 @@ static void print_help(void)
 #define COMPACT_RETRY_MS 60000u    /* the old journal is sound, so there is time */
 #define RECOVER_RETRY_MS 5000u     /* there is none, and nothing can be kept */
 
-/* Items in the order they came: a buffer that grows, and how far it is done. */
-struct queue_of {
-    size_t stride, count, done, room;
-    void *items;
+/* What comes at the end and goes off the front: it grows as it must, and no copy
+ * of what went stays behind, as that may hold passwords. */
+struct buffer {
+    uint8_t *bytes;
+    size_t size, room;
+};
+
+/* Who waits for a record that is to be kept. */
+struct waiter {
+    uint32_t conn, ticket;
+    bool lazy; /* nobody does */
 };
 
 /* Input of a connection that is no whole frame yet, while recording. */
@@ -9235,16 +9243,17 @@ struct shell {
     uint64_t accept_again_ms;
     uint64_t now_ms;
     int64_t wall_s;
-    char **arguments;              /* for the configuration to be read again */
-    struct queue_of records, jobs; /* what the steps have asked for */
-    uint32_t urgent;               /* records among them that are not lazy */
-    uint64_t lazy_due_ms;          /* when the others have waited long enough */
-    int folder;                    /* of the data; locked */
+    char **arguments;      /* for the configuration to be read again */
+    struct buffer jobs;    /* struct nascar_hash_job: those that the helper has not got yet */
+    struct buffer records; /* not kept yet, as a batch has them, behind room for its head */
+    struct buffer waiters; /* struct waiter: one for each of them */
+    uint32_t urgent;       /* records among them that are not lazy */
+    uint64_t lazy_due_ms;  /* when the others have waited long enough; 0: there is none */
+    int folder;            /* of the data; locked */
     struct journal journal;
     struct compaction compaction;
     bool journal_lost;   /* the last one has failed */
     uint64_t live_bytes; /* the journal's size when it was last compacted */
-    struct batch batch;
     struct {
         uint32_t accounts, roster, messages;
     } kept; /* records of the journal, at least */
@@ -9412,60 +9421,47 @@ static void feed_entropy(struct shell *sh)
     wipe(bytes, sizeof bytes);
 }
 
-static void *queue_add(struct queue_of *q)
+/* Makes room for so many more bytes at its end, which are to be filled. */
+static void *buffer_add(struct buffer *b, size_t size)
 {
-    if (q->count == q->room && q->done > q->room / 2) { /* the front is free again */
-        q->count -= q->done;
-        memmove(q->items, (char *)q->items + q->done * q->stride, q->count * q->stride);
-        wipe((char *)q->items + q->count * q->stride, q->done * q->stride);
-        q->done = 0;
-    }
-    if (q->count == q->room) {
-        size_t room = q->room ? 2 * q->room : 16;
-        void *items = malloc(room * q->stride);
-        if (!items)
-            abort();        /* what a player is about to be told has nowhere to go */
-        if (q->count > 0) { /* not realloc: it would leave passwords behind */
-            memcpy(items, q->items, q->count * q->stride);
-            wipe(q->items, q->count * q->stride);
+    if (size > b->room - b->size) {
+        size_t room = 2 * (b->room + size);
+        uint8_t *bytes = malloc(room);
+        if (!bytes)
+            abort();       /* what a player is about to be told has nowhere to go */
+        if (b->size > 0) { /* not realloc: it would leave passwords behind */
+            memcpy(bytes, b->bytes, b->size);
+            wipe(b->bytes, b->size);
         }
-        free(q->items);
-        q->items = items;
-        q->room = room;
+        free(b->bytes);
+        b->bytes = bytes;
+        b->room = room;
     }
-    return (char *)q->items + q->count++ * q->stride;
+    b->size += size;
+    return b->bytes + b->size - size;
 }
 
-/* Takes the next item out of the queue; false if there is none. */
-static bool queue_take(struct queue_of *q, void *item)
+/* Takes so many bytes off its front. */
+static void buffer_cut(struct buffer *b, size_t size)
 {
-    if (q->done == q->count) {
-        q->done = q->count = 0;
-        return false;
-    }
-    void *next = (char *)q->items + q->done++ * q->stride;
-    memcpy(item, next, q->stride);
-    wipe(next, q->stride);
-    return true;
-}
-
-static bool queue_is_empty(const struct queue_of *q)
-{
-    return q->done == q->count;
+    if (size == 0)
+        return;
+    b->size -= size;
+    memmove(b->bytes, b->bytes + size, b->size);
+    wipe(b->bytes + b->size, size);
 }
 
 static void keep_record(struct shell *sh, const struct nascar_record *record)
 {
     if (is_recording(sh))
         hash_record(&sh->put_out, record->bytes, record->size);
-    if (queue_is_empty(&sh->records))
+    if (sh->lazy_due_ms == 0)
         sh->lazy_due_ms = sh->now_ms + LAZY_MS;
-    struct record_slot *slot = queue_add(&sh->records);
-    slot->conn = record->conn;
-    slot->ticket = record->ticket;
-    slot->lazy = record->lazy;
-    slot->size = record->size;
-    memcpy(slot->bytes, record->bytes, record->size);
+    if (sh->records.size == 0)
+        (void)buffer_add(&sh->records, BATCH_HEAD_BYTES);
+    memcpy(buffer_add(&sh->records, record->size), record->bytes, record->size);
+    *(struct waiter *)buffer_add(&sh->waiters, sizeof(struct waiter)) =
+        (struct waiter){record->conn, record->ticket, record->lazy};
     sh->urgent += !record->lazy;
 }
 
@@ -9488,7 +9484,7 @@ static void shell_step(struct shell *sh, const struct nascar_event *event)
     while (nascar_next_record(sh->state, &record))
         keep_record(sh, &record);
     while (nascar_next_hash_job(sh->state, &job)) {
-        *(struct nascar_hash_job *)queue_add(&sh->jobs) = job;
+        *(struct nascar_hash_job *)buffer_add(&sh->jobs, sizeof job) = job;
         wipe(&job, sizeof job);
     }
 }
@@ -9565,52 +9561,67 @@ static bool compaction_write(struct shell *sh, bool end)
 
 /* Keeps the batch, in both files while there are two: behind what the fresh one
  * has of the state so far. One that may be torn must be the last of its file. */
-static bool journal_keep(struct shell *sh, bool urgent)
+static bool journal_keep(struct shell *sh, struct batch *batch, bool urgent)
 {
     struct compaction *x = &sh->compaction;
     uint64_t end = sh->journal.size;
     if (sh->journal.fd < 0)
         return false;
-    if (!journal_sync(sh, &sh->journal) || !journal_append(sh, &sh->journal, &sh->batch) ||
+    if (!journal_sync(sh, &sh->journal) || !journal_append(sh, &sh->journal, batch) ||
         (urgent && !journal_sync(sh, &sh->journal))) {
         journal_failed(sh, end);
         return false;
     }
-    if (x->file.fd >= 0 && !(compaction_write(sh, false) && journal_append(sh, &x->file, &sh->batch)))
+    if (x->file.fd >= 0 && !(compaction_write(sh, false) && journal_append(sh, &x->file, batch)))
         compaction_failed(sh);
     return true;
 }
 
-/* Keeps what is due, and gives it back to the core. What comes of that waits
- * for the next turn. */
-static void journal_commit(struct shell *sh)
+/* As many of the records as a batch takes, where they stand. */
+static struct batch first_batch(const struct shell *sh)
 {
-    struct record_slot record;
-    if (queue_is_empty(&sh->records) || (sh->urgent == 0 && !sh->stopping && sh->now_ms < sh->lazy_due_ms))
-        return;
-    bool urgent = sh->urgent > 0;
-    batch_begin(&sh->batch);
-    for (size_t i = sh->records.done; i < sh->records.count; i++) {
-        const struct record_slot *slot = (const struct record_slot *)sh->records.items + i;
-        if (!batch_add(&sh->batch, slot->bytes, slot->size))
+    struct batch batch = {.size = BATCH_HEAD_BYTES, .records = 0, .bytes = sh->records.bytes};
+    while (batch.size < sh->records.size) {
+        uint32_t size = load_be32(batch.bytes + batch.size + 8);
+        if (size > BATCH_BYTES - batch.size)
             break;
+        batch.size += size;
+        batch.records++;
     }
-    bool kept = journal_keep(sh, urgent);
-    shell_time(sh); /* it took a while */
-    for (uint32_t left = sh->batch.records; left > 0 && queue_take(&sh->records, &record); left--) {
-        sh->urgent -= !record.lazy;
-        struct nascar_event event = {.type = kept ? NASCAR_RECORD : NASCAR_RECORD_FAILED,
-                                     .conn = record.conn,
-                                     .ticket = record.ticket,
-                                     .bytes = record.bytes,
-                                     .size = record.size};
-        shell_step(sh, &event);
-    }
+    return batch;
 }
 
 static uint64_t commit_due_ms(const struct shell *sh)
 {
-    return sh->urgent > 0 ? 0 : queue_is_empty(&sh->records) ? UINT64_MAX : sh->lazy_due_ms;
+    return sh->urgent > 0 ? 0 : sh->lazy_due_ms > 0 ? sh->lazy_due_ms : UINT64_MAX;
+}
+
+/* Keeps what is due, and gives it back to the core. What comes of that is added
+ * behind it, which may move it all, and waits for the next turn. */
+static void journal_commit(struct shell *sh)
+{
+    if (sh->waiters.size == 0 || (commit_due_ms(sh) > sh->now_ms && !sh->stopping))
+        return;
+    struct batch batch = first_batch(sh);
+    size_t waiter_bytes = batch.records * sizeof(struct waiter);
+    bool kept = journal_keep(sh, &batch, sh->urgent > 0);
+    shell_time(sh); /* it took a while */
+    if (waiter_bytes == sh->waiters.size)
+        sh->lazy_due_ms = 0;
+    for (uint32_t i = 0, at = BATCH_HEAD_BYTES; at < batch.size; i++) {
+        const struct waiter *waiter = (const struct waiter *)(void *)sh->waiters.bytes + i;
+        struct nascar_event event = {.type = kept ? NASCAR_RECORD : NASCAR_RECORD_FAILED,
+                                     .conn = waiter->conn,
+                                     .ticket = waiter->ticket,
+                                     .bytes = sh->records.bytes + at,
+                                     .size = load_be32(sh->records.bytes + at + 8)};
+        at += event.size;
+        sh->urgent -= !waiter->lazy;
+        shell_step(sh, &event);
+    }
+    buffer_cut(&sh->waiters, waiter_bytes);
+    buffer_cut(&sh->records, batch.size - BATCH_HEAD_BYTES);
+    wipe(sh->records.bytes, BATCH_HEAD_BYTES); /* the end of the last one that went stood there */
 }
 
 /* ---- Compaction ------------------------------------------------------------------- */
@@ -9742,9 +9753,8 @@ static bool journal_find(struct shell *sh, struct journal_reader *r)
     memset(r, 0, sizeof *r);
     journal_path(sh->options.data, path);
     sh->compaction.file.fd = -1;
-    sh->batch.bytes = reserve(BATCH_BYTES);
     sh->compaction.batch.bytes = reserve(BATCH_BYTES);
-    if (!sh->batch.bytes || !sh->compaction.batch.bytes)
+    if (!sh->compaction.batch.bytes)
         return complain("", "", "no memory");
     sh->sys->remove(sh->world, sh->folder, "journal.new");
     sh->journal.fd = sh->sys->open(sh->world, sh->folder, "journal", false);
@@ -9818,7 +9828,7 @@ static bool journal_load(struct shell *sh, struct journal_reader *r)
 /* What still waits is kept, and nothing is left that says a server runs. */
 static void journal_end(struct shell *sh)
 {
-    for (int i = 0; i < 100 && !queue_is_empty(&sh->records); i++)
+    for (int i = 0; i < 100 && sh->waiters.size > 0; i++)
         journal_commit(sh);
     if (sh->journal.fd >= 0 && !journal_sync(sh, &sh->journal))
         journal_failed(sh, sh->journal.size);
@@ -9893,17 +9903,18 @@ static void helper_read(struct shell *sh)
 static void helper_fill(struct shell *sh)
 {
     struct helper *h = &sh->helper;
-    struct nascar_hash_job job;
-    while (h->jobs < HELPER_JOBS && queue_take(&sh->jobs, &job)) {
-        struct nascar_event event = {.conn = job.conn, .ticket = job.ticket};
+    size_t taken = 0;
+    for (; h->jobs < HELPER_JOBS && taken < sh->jobs.size; taken += sizeof(struct nascar_hash_job)) {
+        const struct nascar_hash_job *job = (const void *)(sh->jobs.bytes + taken);
+        struct nascar_event event = {.conn = job->conn, .ticket = job->ticket};
         if (is_awaited(sh->state, &event, WAIT_VERDICT)) {
             memset(&h->job[h->jobs], 0, sizeof h->job[0]);
             h->job[h->jobs].question.number = h->next_number++;
             h->job[h->jobs].question.cost = sh->options.hash_cost;
-            h->job[h->jobs++].question.job = job;
+            h->job[h->jobs++].question.job = *job;
         }
-        wipe(&job, sizeof job);
     }
+    buffer_cut(&sh->jobs, taken);
 }
 
 static void helper_work(struct shell *sh)
@@ -9913,8 +9924,8 @@ static void helper_work(struct shell *sh)
         helper_start(sh);
     helper_fill(sh);
     for (uint32_t i = 0; i < h->jobs && h->fd >= 0; i++) {
-        const struct hash_question *q = &h->job[i].question;
-        if (!h->job[i].sent && sh->sys->write(sh->world, h->fd, q, sizeof *q) != sizeof *q)
+        const struct hash_question *question = &h->job[i].question;
+        if (!h->job[i].sent && sh->sys->write(sh->world, h->fd, question, sizeof *question) != sizeof *question)
             return; /* its end shows when it is read */
         h->job[i].sent = true;
     }
@@ -10505,8 +10516,6 @@ static int serve(char **arguments)
         return 1;
     sh->sys = &system_calls;
     sh->arguments = arguments;
-    sh->records.stride = sizeof(struct record_slot);
-    sh->jobs.stride = sizeof(struct nascar_hash_job);
     if (!read_options(&sh->options, arguments))
         return 2;
     int status = serve_start(sh);

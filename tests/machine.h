@@ -635,7 +635,6 @@ static inline void machine_free(struct machine *m)
     disk_free(&m->own_disk);
     if (sh->state)
         (void)munmap(sh->state, nascar_arena_size(&sh->limits));
-    (void)munmap(sh->batch.bytes, BATCH_BYTES);
     (void)munmap(sh->compaction.batch.bytes, BATCH_BYTES);
     if (sh->numbers.free) { /* the last of them */
         (void)munmap(sh->polled, (FIRST_SOCKET + sh->conns) * sizeof *sh->polled);
@@ -653,8 +652,9 @@ static inline void machine_free(struct machine *m)
     }
     (void)close(m->signals[0]);
     (void)close(m->signals[1]);
-    free(m->shell.records.items);
-    free(m->shell.jobs.items);
+    free(m->shell.records.bytes);
+    free(m->shell.waiters.bytes);
+    free(m->shell.jobs.bytes);
     free(m->log);
     free(m);
 }
@@ -681,8 +681,6 @@ static inline bool machine_start(struct machine *m, const char *const *arguments
     m->shell.sys = &fake_calls;
     m->shell.world = m;
     m->shell.folder = 7;
-    m->shell.records.stride = sizeof(struct record_slot);
-    m->shell.jobs.stride = sizeof(struct nascar_hash_job);
     m->shell.arguments = (char **)(uintptr_t)arguments;
     EXPECT(read_options(&m->shell.options, m->shell.arguments));
     shell_time(&m->shell);
@@ -751,10 +749,14 @@ static inline void check_shell(const struct machine *m)
         EXPECT(sh->place_of[sh->numbers.free[i]] == NONE);
     for (uint32_t i = 0; i < sh->control_numbers.count; i++)
         EXPECT(sh->place_of[sh->control_numbers.free[i]] == NONE);
-    size_t urgent = 0;
-    for (size_t i = sh->records.done; i < sh->records.count; i++)
-        urgent += !((const struct record_slot *)sh->records.items)[i].lazy;
+    size_t urgent = 0, count = 0;
+    for (size_t i = 0; i < sh->waiters.size / sizeof(struct waiter); i++)
+        urgent += !((const struct waiter *)(const void *)sh->waiters.bytes)[i].lazy;
     EXPECT(sh->urgent == urgent);
+    for (size_t at = BATCH_HEAD_BYTES; at < sh->records.size; at += load_be32(sh->records.bytes + at + 8))
+        count++;
+    EXPECT(sh->waiters.size == count * sizeof(struct waiter));
+    EXPECT((sh->lazy_due_ms > 0) == (count > 0));
     for (size_t i = 0; i < m->peers; i++)
         open += m->peer[i].accepted && !m->peer[i].closed;
     EXPECT(open == sh->open);
