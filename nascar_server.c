@@ -8107,9 +8107,11 @@ const char *nascar_check(const struct nascar *s)
 /* ---- The operating system, as a table --------------------------------------- */
 
 /* All that the loop asks of the system, so that a simulator can stand in its
- * place. Each is as the call of that name: -1 and errno on failure. */
+ * place; but for memory, and for the files that a reload reads. Each is as the
+ * call of that name: -1 and errno on failure. */
 struct nascar_sys {
     int (*poll)(void *world, struct pollfd *fds, uint32_t count, int timeout_ms);
+    uint32_t (*signal)(void *world, int fd); /* the number of one that has come; 0: none has */
     int (*accept)(void *world, int listener, uint32_t *peer, uint32_t *local);
     ssize_t (*read)(void *world, int fd, void *bytes, size_t size);
     ssize_t (*write)(void *world, int fd, const void *bytes, size_t size);
@@ -8142,6 +8144,13 @@ static int system_poll(void *world, struct pollfd *fds, uint32_t count, int time
 {
     (void)world;
     return poll(fds, count, timeout_ms);
+}
+
+static uint32_t system_signal(void *world, int fd)
+{
+    struct signalfd_siginfo info;
+    (void)world;
+    return read(fd, &info, sizeof info) == sizeof info ? info.ssi_signo : 0;
 }
 
 /* 0 for what is no IPv4 socket: the operator's. */
@@ -8431,9 +8440,9 @@ static int system_helper(void *world)
 }
 
 static const struct nascar_sys system_calls = {
-    system_poll,    system_accept,  system_read,        system_write,  system_close,  system_log,    system_append,
-    system_entropy, system_mono_ms, system_wall_s,      system_open,   system_load,   system_unload, system_truncate,
-    system_sync,    system_rename,  system_sync_folder, system_remove, system_helper,
+    system_poll,     system_signal,  system_accept,  system_read,        system_write,  system_close,  system_log,
+    system_append,   system_entropy, system_mono_ms, system_wall_s,      system_open,   system_load,   system_unload,
+    system_truncate, system_sync,    system_rename,  system_sync_folder, system_remove, system_helper,
 };
 
 /* ---- The journal's bytes (DESIGN 5) --------------------------------------------- */
@@ -10196,12 +10205,10 @@ static void shell_reload(struct shell *sh)
 /* SIGHUP reads the configuration again, SIGTERM and SIGINT end the loop. */
 static void shell_signal(struct shell *sh)
 {
-    struct signalfd_siginfo info;
-    if (!(sh->polled[SIGNALS].revents & POLLIN) || read(sh->polled[SIGNALS].fd, &info, sizeof info) != sizeof info)
-        return;
-    if (info.ssi_signo == SIGHUP)
+    uint32_t number = sh->sys->signal(sh->world, sh->polled[SIGNALS].fd);
+    if (number == SIGHUP)
         shell_reload(sh);
-    else
+    else if (number != 0)
         sh->stopping = true;
 }
 
@@ -10225,7 +10232,8 @@ static bool shell_turn(struct shell *sh, uint64_t until_ms)
     }
     if (n == 0)
         return true;
-    shell_signal(sh);
+    if (sh->polled[SIGNALS].revents != 0)
+        shell_signal(sh);
     if (sh->polled[HELPER].revents != 0)
         helper_read(sh);
     /* From the end: whoever closes is replaced by one that has been served. */

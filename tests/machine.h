@@ -34,6 +34,7 @@
 #define LISTENER_FD 50
 #define HELPER_FD 80
 #define RECORD_FD 81
+#define SIGNALS_FD 82
 #define DISK_FD 2000
 #define INODES 256
 #define START_MS 1000
@@ -118,7 +119,7 @@ struct machine {
     int timeout_ms;                           /* the last poll's */
     bool listening;                           /* the last poll's */
 
-    int signals[2]; /* a pipe in place of the signalfd */
+    uint32_t signals[8]; /* that have come, the oldest first */
     unsigned signals_due;
     void (*at_poll)(struct machine *);
     void (*at_read)(struct machine *, struct peer *, const uint8_t *bytes, size_t size);
@@ -442,8 +443,8 @@ static inline int fake_poll(void *world, struct pollfd *fds, uint32_t count, int
     for (uint32_t i = 0; i < count; i++) {
         short seen = 0;
         if (i == SIGNALS) {
+            EXPECT(fds[i].fd == SIGNALS_FD);
             seen = m->signals_due > 0 ? POLLIN : 0;
-            m->signals_due -= seen != 0;
         } else if (i == HELPER) {
             EXPECT(fds[i].fd == (m->helper.running ? HELPER_FD : -1));
             seen = helper_speaks(m) ? POLLIN : 0;
@@ -468,6 +469,15 @@ static inline int fake_poll(void *world, struct pollfd *fds, uint32_t count, int
     if (ready == 0 && timeout_ms > 0)
         m->now_ms += (uint64_t)timeout_ms;
     return ready;
+}
+
+static inline uint32_t fake_signal(void *world, int fd)
+{
+    struct machine *m = world;
+    EXPECT(fd == SIGNALS_FD && m->signals_due > 0);
+    uint32_t number = m->signals[0];
+    memmove(m->signals, m->signals + 1, --m->signals_due * sizeof m->signals[0]);
+    return number;
 }
 
 static inline int fake_accept(void *world, int listener, uint32_t *from, uint32_t *to)
@@ -602,6 +612,7 @@ static inline int64_t fake_wall_s(void *world)
 
 static const struct nascar_sys fake_calls = {
     .poll = fake_poll,
+    .signal = fake_signal,
     .accept = fake_accept,
     .read = fake_read,
     .write = fake_write,
@@ -650,8 +661,6 @@ static inline void machine_free(struct machine *m)
         free(m->peer[i].in);
         free(m->peer[i].out);
     }
-    (void)close(m->signals[0]);
-    (void)close(m->signals[1]);
     free(m->shell.records.bytes);
     free(m->shell.waiters.bytes);
     free(m->shell.jobs.bytes);
@@ -670,7 +679,6 @@ static inline struct machine *machine_make(struct disk *disk)
         m->disk->inode[i].opened = false;
     m->now_ms = START_MS;
     m->chance = 2004;
-    EXPECT(pipe(m->signals) == 0);
     return m;
 }
 
@@ -695,7 +703,7 @@ static inline bool machine_start(struct machine *m, const char *const *arguments
     feed_entropy(&m->shell);
     if (!journal_load(&m->shell, &reader))
         return false;
-    m->shell.polled[SIGNALS].fd = m->signals[0];
+    m->shell.polled[SIGNALS].fd = SIGNALS_FD;
     m->shell.polled[SIGNALS].events = POLLIN;
     for (uint32_t i = FIRST_LISTENER; i < FIRST_SOCKET; i++)
         m->shell.polled[i].fd = LISTENER_FD + (int)i;
@@ -811,11 +819,8 @@ static inline size_t count_log(const struct machine *m, const char *part)
 
 static inline void signal_machine(struct machine *m, uint32_t number)
 {
-    struct signalfd_siginfo info;
-    memset(&info, 0, sizeof info);
-    info.ssi_signo = number;
-    EXPECT(write(m->signals[1], &info, sizeof info) == sizeof info);
-    m->signals_due++;
+    EXPECT(m->signals_due < COUNT(m->signals));
+    m->signals[m->signals_due++] = number;
 }
 
 /* ---- Who connects ----------------------------------------------------------- */
