@@ -9995,6 +9995,43 @@ static void shell_close(struct shell *sh, uint32_t c)
     shell_step(sh, &event);
 }
 
+/* Four bytes of a header in quotes: what is no plain character, or would end
+ * them, as \xNN. */
+static void write_quoted(char out[20], const uint8_t bytes[4])
+{
+    *out++ = '"';
+    for (int i = 0; i < 4; i++)
+        if (bytes[i] < 0x20 || bytes[i] > 0x7e || bytes[i] == '"' || bytes[i] == '\\')
+            out += snprintf(out, 5, "\\x%02x", (unsigned)bytes[i]);
+        else
+            *out++ = (char)bytes[i];
+    *out++ = '"';
+    *out = 0;
+}
+
+/* At level debug, a line for each frame that a call has read or written whole,
+ * with its code if that is not 0; never its payload, as passwords are in some.
+ * What a call has only a part of is told as so many bytes. */
+static void log_frames(struct shell *sh, uint32_t c, const char *way, const uint8_t *bytes, size_t size)
+{
+    char text[128], kind[20], code[20];
+    struct frame frame;
+    if (sh->options.log_level < NASCAR_LOG_DEBUG)
+        return;
+    for (; size > 0 && read_frame(bytes, (uint32_t)size, &frame) == FRAME_WHOLE; size -= frame.size) {
+        write_quoted(kind, frame.kind);
+        write_quoted(code, bytes + 4);
+        bool plain = load_be32(bytes + 4) == 0;
+        (void)snprintf(text, sizeof text, "event=frame conn=%u way=%s kind=%s%s%s bytes=%u", c, way, kind,
+                       plain ? "" : " code=", plain ? "" : code, frame.size);
+        shell_log(sh, NASCAR_LOG_DEBUG, text);
+        bytes += frame.size;
+    }
+    (void)snprintf(text, sizeof text, "event=frame_part conn=%u way=%s bytes=%u", c, way, (uint32_t)size);
+    if (size > 0)
+        shell_log(sh, NASCAR_LOG_DEBUG, text);
+}
+
 /* While recording the core gets whole frames, so that what must not be written
  * down can be found in them. Broken input ends the connection by its header. */
 static void shell_whole_frames(struct shell *sh, uint32_t c)
@@ -10050,6 +10087,7 @@ static bool shell_write_some(struct shell *sh, uint32_t c)
             return false;
         }
         n = n < 0 ? 0 : n;
+        log_frames(sh, c, "out", bytes, (size_t)n);
     }
     if (nascar_closing(sh->state, c)) {
         shell_close(sh, c);
@@ -10112,6 +10150,7 @@ static void shell_read(struct shell *sh, uint32_t c)
         shell_close(sh, c);
         return;
     }
+    log_frames(sh, c, "in", bytes, (size_t)n);
     if (is_recording(sh)) {
         memcpy(sh->partial[c].bytes + sh->partial[c].size, bytes, (size_t)n);
         sh->partial[c].size += (uint32_t)n;

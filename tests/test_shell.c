@@ -770,6 +770,51 @@ START_TEST(a_log_line_is_one_line_however_long)
 }
 END_TEST
 
+/* What makes it through is told by its header, whoever made that up. */
+START_TEST(level_debug_tells_each_frame_and_no_payload)
+{
+    static const uint8_t strange[] = {'a', '"', '\\', '~', 0, 'x', '"', 0x7f, 0, 0, 0, 13, 0};
+    struct machine *m = MACHINE("--log-level", "debug", "--hash-cost", "4");
+    struct peer *p = peer_new(m);
+    peer_send(p, "skey", "SKEY=$00\n");
+    peer_send(p, "auth", login_request);
+    settle_machine(m);
+    ck_assert_uint_eq(count_log(m, "level=debug event=frame conn=0 way=in kind=\"skey\" bytes=22\n"), 1);
+    ck_assert_uint_eq(count_log(m, "level=debug event=frame conn=0 way=out kind=\"skey\" bytes="), 1);
+    ck_assert_uint_eq(count_log(m, "level=debug event=frame conn=0 way=in kind=\"auth\" bytes=42\n"), 1);
+    ck_assert_uint_eq(count_log(m, "level=debug event=frame conn=0 way=out kind=\"auth\""), 1);
+    ck_assert(!in_log(m, "PASS") && !in_log(m, "no key"));
+    peer_send_bytes(p, strange, sizeof strange);
+    settle_machine(m);
+    ck_assert_uint_eq(count_log(m, " way=in kind=\"a\\x22\\x5c~\" code=\"\\x00x\\x22\\x7f\" bytes=13\n"), 1);
+    ck_assert(!in_log(m, "event=frame_part"));
+    m->read_bytes = 5; /* of a frame in three parts, none is whole */
+    peer_send(p, "~png", "");
+    settle_machine(m);
+    ck_assert_uint_eq(count_log(m, "event=frame_part conn=0 way=in bytes=5\n"), 2);
+    ck_assert_uint_eq(count_log(m, "event=frame_part conn=0 way=in bytes=3\n"), 1);
+    peer_send_bytes(p, "\x01\n\x1b[", 4);
+    settle_machine(m);
+    ck_assert(p->closed);
+    ck_assert_uint_eq(count_log(m, "event=frame_part conn=0 way=in bytes=4\n"), 1);
+    for (size_t i = 0; i < m->log_bytes; i++)
+        EXPECT(m->log[i] == '\n' || (m->log[i] >= 0x20 && m->log[i] <= 0x7e));
+    machine_free(m);
+}
+END_TEST
+
+START_TEST(level_info_tells_no_frame)
+{
+    struct machine *m = MACHINE("--log-level", "info");
+    struct peer *p = peer_new(m);
+    peer_send(p, "skey", "SKEY=$00\n");
+    settle_machine(m);
+    ck_assert_uint_eq(peer_got(p, "skey"), 1);
+    ck_assert(!in_log(m, "event=frame"));
+    machine_free(m);
+}
+END_TEST
+
 /* ---- Options ------------------------------------------------------------------------ */
 
 #define HUNDRED "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
@@ -1138,6 +1183,8 @@ int main(void)
     tcase_add_test(signals, a_stopping_server_takes_nobody_in);
     tcase_add_test(signals, a_reload_reaches_those_online_or_changes_nothing);
     tcase_add_test(signals, a_log_line_is_one_line_however_long);
+    tcase_add_test(signals, level_debug_tells_each_frame_and_no_payload);
+    tcase_add_test(signals, level_info_tells_no_frame);
     suite_add_tcase(suite, signals);
 
     TCase *options = tcase_create("options");
