@@ -9460,13 +9460,14 @@ static void buffer_cut(struct buffer *b, size_t size)
     wipe(b->bytes + b->size, size);
 }
 
+/* Takes a record off the core, to be kept with the next batch. */
 static void keep_record(struct shell *sh, const struct nascar_record *record)
 {
     if (is_recording(sh))
         hash_record(&sh->put_out, record->bytes, record->size);
     if (sh->lazy_due_ms == 0)
         sh->lazy_due_ms = sh->now_ms + LAZY_MS;
-    if (sh->records.size == 0)
+    if (sh->records.size == 0) /* the first of all */
         (void)buffer_add(&sh->records, BATCH_HEAD_BYTES);
     memcpy(buffer_add(&sh->records, record->size), record->bytes, record->size);
     *(struct waiter *)buffer_add(&sh->waiters, sizeof(struct waiter)) =
@@ -9586,7 +9587,7 @@ static bool journal_keep(struct shell *sh, struct batch *batch, bool urgent)
     return true;
 }
 
-/* As many of the records as a batch takes, where they stand. */
+/* The next batch: as many of the records as it takes, where they stand. */
 static struct batch first_batch(const struct shell *sh)
 {
     struct batch batch = {.size = BATCH_HEAD_BYTES, .records = 0, .bytes = sh->records.bytes};
@@ -9605,8 +9606,9 @@ static uint64_t commit_due_ms(const struct shell *sh)
     return sh->urgent > 0 ? 0 : sh->lazy_due_ms > 0 ? sh->lazy_due_ms : UINT64_MAX;
 }
 
-/* Keeps what is due, and gives it back to the core. What comes of that is added
- * behind it, which may move it all, and waits for the next turn. */
+/* Keeps what is due, and gives it back to the core. The records that come of
+ * that are added behind it and wait for the next turn. The buffers may move when
+ * that happens, but only when the step is done with its own record. */
 static void journal_commit(struct shell *sh)
 {
     if (sh->waiters.size == 0 || (commit_due_ms(sh) > sh->now_ms && !sh->stopping))
@@ -10326,6 +10328,7 @@ static int shell_loop(struct shell *sh)
 
 /* ---- Start ------------------------------------------------------------------------- */
 
+/* The ports that are asked for; those that are 0 are set when they are open. */
 static void want_ports(struct shell *sh)
 {
     sh->port[0] = sh->options.directory_port;
