@@ -1147,52 +1147,104 @@ struct config {
     char news[NEWS_CHARS + 1]; /* lines, each ended by \n */
 };
 
-enum setting_type { SET_NUMBER, SET_SECONDS, SET_ADDRESS, SET_WORD, SET_ROOM, SET_NEWS, SET_DOWN };
+#define DATA_FOLDER "nascar-data"
+#define CONFIG_BYTES 16384u /* of lines that the shell hands to the core, its rooms apart */
+#define LINE_CHARS 1022u    /* of a configuration or news file, and of a path in it */
 
-/* Every key of the core: how its value reads, and where it goes. */
+/* What the shell is told, the keys that it hands on to the core included. */
+struct options {
+    uint32_t bind_address;
+    uint32_t directory_port; /* the other two are in `config` */
+    uint32_t max_clients, max_accounts;
+    uint32_t hash_cost;
+    uint32_t log_level;
+    const char *config_file;
+    char news_file[LINE_CHARS + 1], record_file[LINE_CHARS + 1], data[LINE_CHARS + 1];
+    char news_where[512];     /* who named the news file, for the error if it cannot be read */
+    struct config config;     /* what the core's keys came to, so that their errors are told at the start */
+    char core[CONFIG_BYTES];  /* the core's keys, as lines */
+    char rooms[CONFIG_BYTES]; /* its rooms: those of the command line replace the file's */
+    bool rooms_typed;         /* on the command line */
+};
+
+enum setting_type {
+    SET_NUMBER,
+    SET_PORT, /* 0 takes any free one: the core is told which one that came to be */
+    SET_SECONDS,
+    SET_ADDRESS,
+    SET_WORD,
+    SET_ROOM,
+    SET_NEWS_LINE,
+    SET_DOWN,
+    SET_FOLDER,
+    SET_FILE,
+    SET_NEWS_FILE,  /* each of its lines is a news line */
+    SET_CONFIG_FILE /* lines `key = value`; only on the command line */
+};
+
+/* Every key, in the order of --help: how its value reads, and where it goes.
+ * The shell's keys are unknown to the core. */
 static const struct setting {
     const char *key;
     enum setting_type type;
+    bool of_shell; /* its field is in struct options, else in struct config */
     size_t offset;
     uint32_t min, max;
-    const char *words; /* SET_WORD: the values 0, 1, ... */
-    const char *fallback;
-    const char *help;
+    const char *words;    /* SET_WORD: the values 0, 1, ... */
+    const char *fallback; /* what it is when nobody sets it; NULL: empty, or 0 */
+    const char *help;     /* for printf, with the fallback as %s; NULL: not shown */
 } settings[] = {
-#define AT(field) offsetof(struct config, field)
-    {"public-address", SET_ADDRESS, AT(public_address), 0, 0, NULL, NULL,
+#define CORE(field) false, offsetof(struct config, field)
+#define SHELL(field) true, offsetof(struct options, field)
+    {"config", SET_CONFIG_FILE, SHELL(config_file), 0, 0, NULL, NULL,
+     "read `key = value` lines from this file; options come after it"},
+    {"data", SET_FOLDER, SHELL(data), 0, 0, NULL, DATA_FOLDER,
+     "the folder where all is kept (./%s); made if it is missing"},
+    {"bind", SET_ADDRESS, SHELL(bind_address), 0, 0, NULL, NULL, "listen on this address only"},
+    {"directory-port", SET_PORT, SHELL(directory_port), 0, 65535, NULL, "10600", "%s; 0 takes any free port"},
+    {"lobby-port", SET_PORT, CORE(lobby_port), 0, 65535, NULL, "11000", "%s; 0 takes any free port"},
+    {"buddy-port", SET_PORT, CORE(buddy_port), 0, 65535, NULL, "10899", "%s; 0 takes any free port"},
+    {"max-clients", SET_NUMBER, SHELL(max_clients), 1, 65536, NULL, "1024", "players logged in at once"},
+    {"max-accounts", SET_NUMBER, SHELL(max_accounts), 1, 1048576, NULL, "16384", "accounts in all"},
+    {"hash-cost", SET_NUMBER, SHELL(hash_cost), 4, 15, NULL, "10",
+     "each step more doubles the time that a password takes"},
+    {"news", SET_NEWS_FILE, SHELL(news_file), 0, 0, NULL, NULL, "show the lines of this file as the news"},
+    {"record", SET_FILE, SHELL(record_file), 0, 0, NULL, NULL,
+     "write all that happens to this file, for `nascar_server replay`"},
+    {"log-level", SET_WORD, SHELL(log_level), 0, 0, "error warn info debug", "info", "error, warn, info or debug"},
+    {"public-address", SET_ADDRESS, CORE(public_address), 0, 0, NULL, NULL,
      "what consoles are told to connect to; by default, the address they reached"},
-    {"lobby-port", SET_NUMBER, AT(lobby_port), 0, 65535, NULL, "11000", NULL},
-    {"buddy-port", SET_NUMBER, AT(buddy_port), 0, 65535, NULL, "10899", NULL},
-    {"accounts", SET_WORD, AT(accounts), 0, 0, "open register closed", "open",
-     "open: a first login makes the account; register: only a sign-up; closed: only ctl passwd"},
-    {"skey", SET_WORD, AT(skey), 0, 0, "off on", "on", "off: passwords in the console's second form"},
-    {"directory-direct", SET_WORD, AT(directory_direct), 0, 0, "no yes", "no",
-     "yes: send DIRECT, for clients other than the console"},
-    {"ping-s", SET_SECONDS, AT(ping_ms), 1, 3600, NULL, "30", "seconds between two pings"},
-    {"idle-s", SET_SECONDS, AT(idle_ms), 1, 86400, NULL, "60", "a console silent for so long is dropped"},
-    {"login-s", SET_SECONDS, AT(login_ms), 1, 86400, NULL, "900", "so long may a lobby connection take to log in"},
-    {"challenge-s", SET_SECONDS, AT(challenge_ms), 1, 3600, NULL, "60", "so long is a challenge open"},
-    {"race-start-s", SET_SECONDS, AT(race_start_ms), 1, 3600, NULL, "10",
-     "a race starts so long after it was accepted, ready or not"},
-    {"first-frame-s", SET_SECONDS, AT(first_frame_ms), 1, 3600, NULL, "10",
-     "a connection says what it wants within this time"},
-    {"linger-s", SET_SECONDS, AT(linger_ms), 1, 3600, NULL, "5",
-     "a directory connection is closed so long after its answer"},
-    {"buddy-login-s", SET_SECONDS, AT(buddy_login_ms), 1, 3600, NULL, "30",
-     "so long may a buddy connection take to log in"},
-    {"rate", SET_NUMBER, AT(rate), 0, 1000000, NULL, "10",
-     "requests a second that a connection may send, on average; 0: no limit"},
-    {"per-address", SET_NUMBER, AT(per_address), 1, 1000000, NULL, "64", "connections from one address"},
-    {"logins-per-address", SET_NUMBER, AT(logins_per_address), 1, 1000000, NULL, "300",
-     "tries to log in from one address in ten minutes"},
-    {"accounts-per-address", SET_NUMBER, AT(accounts_per_address), 1, 1000000, NULL, "50",
-     "new accounts from one address in ten minutes"},
-    {"room", SET_ROOM, AT(room), 0, 0, NULL, NULL, "a room in place of the three default ones; repeat for more"},
-    {"news-line", SET_NEWS, AT(news), 0, 0, NULL, NULL, NULL},
-    {"down", SET_DOWN, AT(down), 0, 0, NULL, NULL,
+    {"accounts", SET_WORD, CORE(accounts), 0, 0, "open register closed", "open",
+     "open: a first login makes the account; register: only a sign-up; closed: only ctl passwd (%s)"},
+    {"skey", SET_WORD, CORE(skey), 0, 0, "off on", "on", "off: passwords in the console's second form (%s)"},
+    {"directory-direct", SET_WORD, CORE(directory_direct), 0, 0, "no yes", "no",
+     "yes: send DIRECT, for clients other than the console (%s)"},
+    {"ping-s", SET_SECONDS, CORE(ping_ms), 1, 3600, NULL, "30", "seconds between two pings (%s)"},
+    {"idle-s", SET_SECONDS, CORE(idle_ms), 1, 86400, NULL, "60", "a console silent for so long is dropped (%s)"},
+    {"login-s", SET_SECONDS, CORE(login_ms), 1, 86400, NULL, "900",
+     "so long may a lobby connection take to log in (%s)"},
+    {"challenge-s", SET_SECONDS, CORE(challenge_ms), 1, 3600, NULL, "60", "so long is a challenge open (%s)"},
+    {"race-start-s", SET_SECONDS, CORE(race_start_ms), 1, 3600, NULL, "10",
+     "a race starts so long after it was accepted, ready or not (%s)"},
+    {"first-frame-s", SET_SECONDS, CORE(first_frame_ms), 1, 3600, NULL, "10",
+     "a connection says what it wants within this time (%s)"},
+    {"linger-s", SET_SECONDS, CORE(linger_ms), 1, 3600, NULL, "5",
+     "a directory connection is closed so long after its answer (%s)"},
+    {"buddy-login-s", SET_SECONDS, CORE(buddy_login_ms), 1, 3600, NULL, "30",
+     "so long may a buddy connection take to log in (%s)"},
+    {"rate", SET_NUMBER, CORE(rate), 0, 1000000, NULL, "10",
+     "requests a second that a connection may send, on average; 0: no limit (%s)"},
+    {"per-address", SET_NUMBER, CORE(per_address), 1, 1000000, NULL, "64", "connections from one address (%s)"},
+    {"logins-per-address", SET_NUMBER, CORE(logins_per_address), 1, 1000000, NULL, "300",
+     "tries to log in from one address in ten minutes (%s)"},
+    {"accounts-per-address", SET_NUMBER, CORE(accounts_per_address), 1, 1000000, NULL, "50",
+     "new accounts from one address in ten minutes (%s)"},
+    {"room", SET_ROOM, CORE(room), 0, 0, NULL, NULL, "a room in place of the three default ones; repeat for more"},
+    {"news-line", SET_NEWS_LINE, CORE(news), 0, 0, NULL, NULL, NULL},
+    {"down", SET_DOWN, CORE(down), 0, 0, NULL, NULL,
      "tell consoles at the directory that the service is down, with this text"},
-#undef AT
+#undef CORE
+#undef SHELL
 };
 
 #define SETTINGS (sizeof settings / sizeof settings[0])
@@ -1280,26 +1332,38 @@ static bool parse_room(const char *text, struct config_room *room)
     return true;
 }
 
-/* Sets one value. Returns what was expected, in words, or NULL if it was that. */
-static const char *config_set(struct config *config, const struct setting *setting, const char *value)
+static const struct setting *find_setting(const char *key)
 {
-    uint32_t *field = (uint32_t *)(void *)((char *)config + setting->offset);
+    for (size_t i = 0; i < SETTINGS; i++)
+        if (strcmp(settings[i].key, key) == 0)
+            return &settings[i];
+    return NULL;
+}
+
+/* Sets one value in the struct that holds its field. Returns what was expected,
+ * in words, or NULL if it was that. */
+static const char *set_value(void *fields, const struct setting *setting, const char *value)
+{
+    struct config *config = fields; /* if it is the core's */
+    void *field = (char *)fields + setting->offset;
+    uint32_t *number = field;
     size_t used, n = strlen(value);
     struct config_room room;
     int word;
     switch (setting->type) { /* never: a setting has a type */
-    case SET_NUMBER: return parse_number(value, setting->min, setting->max, field) ? NULL : "a number";
+    case SET_NUMBER:
+    case SET_PORT: return parse_number(value, setting->min, setting->max, number) ? NULL : "a number";
     case SET_SECONDS:
-        if (!parse_number(value, setting->min, setting->max, field))
+        if (!parse_number(value, setting->min, setting->max, number))
             return "seconds";
-        *field *= 1000;
+        *number *= 1000;
         return NULL;
-    case SET_ADDRESS: return parse_address(value, field) ? NULL : "an IPv4 address, as 192.0.2.1";
+    case SET_ADDRESS: return parse_address(value, number) ? NULL : "an IPv4 address, as 192.0.2.1";
     case SET_WORD:
         word = word_index(setting->words, value);
         if (word < 0)
             return "one of:";
-        *field = (uint32_t)word;
+        *number = (uint32_t)word;
         return NULL;
     case SET_ROOM:
         if (!parse_room(value, &room))
@@ -1311,7 +1375,7 @@ static const char *config_set(struct config *config, const struct setting *setti
             return "at most 32 rooms, and none called Lobby";
         config->room[config->room_count++] = room;
         return NULL;
-    case SET_NEWS:
+    case SET_NEWS_LINE:
         used = strlen(config->news);
         if (used + n + 1 > NEWS_CHARS)
             return "at most 242 characters of news in all, an end of line being one";
@@ -1324,52 +1388,15 @@ static const char *config_set(struct config *config, const struct setting *setti
             return "at most 255 characters";
         copy_text(config->down, sizeof config->down, value);
         return NULL;
+    case SET_FOLDER:
+        if (n == 0)
+            return "the name of a folder";
+        /* fall through */
+    case SET_FILE:
+    case SET_NEWS_FILE: copy_text(field, LINE_CHARS + 1, value); return NULL;
+    case SET_CONFIG_FILE: *(const char **)field = value; return NULL;
     }
-    return "a key of the core"; /* never: see above */
-}
-
-static const struct setting *find_setting(const char *key)
-{
-    for (size_t i = 0; i < SETTINGS; i++)
-        if (strcmp(settings[i].key, key) == 0)
-            return &settings[i];
-    return NULL;
-}
-
-static void config_defaults(struct config *config)
-{
-    memset(config, 0, sizeof *config);
-    for (size_t i = 0; i < SETTINGS; i++)
-        if (settings[i].fallback)
-            (void)config_set(config, &settings[i], settings[i].fallback);
-}
-
-/* Reads a whole configuration: lines `key = value`. What is not given has its
- * default; a line that cannot be read is left out (the shell has checked them). */
-static void config_read(struct config *config, const uint8_t *bytes, uint32_t size)
-{
-    char line[512], key[64];
-    config_defaults(config);
-    for (uint32_t at = 0; at < size;) {
-        uint32_t n = 0;
-        while (at + n < size && bytes[at + n] != '\n' && bytes[at + n] != 0)
-            n++;
-        const char *equals = memchr(bytes + at, '=', n);
-        if (equals) {
-            size_t key_chars = (size_t)(equals - (const char *)(bytes + at));
-            if (copy_trimmed(key, sizeof key, (const char *)(bytes + at), key_chars) &&
-                copy_trimmed(line, sizeof line, equals + 1, n - key_chars - 1)) {
-                const struct setting *setting = find_setting(key);
-                if (setting)
-                    (void)config_set(config, setting, line);
-            }
-        }
-        at += n + 1;
-    }
-    if (config->room_count == 0) {
-        memcpy(config->room, default_rooms, sizeof default_rooms);
-        config->room_count = sizeof default_rooms / sizeof default_rooms[0];
-    }
+    return "a key of the table"; /* never: see above */
 }
 
 /* Appends as much as fits. */
@@ -1380,27 +1407,20 @@ static void append_text(char *out, size_t out_bytes, const char *text)
         copy_text(out + n, out_bytes - n, text);
 }
 
-/* Sets one value by its key; false, with what was expected in `why`, if it cannot be. */
-static bool config_change(struct config *config, const char *key, const char *value, char *why, size_t why_bytes)
+/* The same; returns false, with what was expected added to `why`, if it cannot be set. */
+static bool change_setting(void *fields, const struct setting *setting, const char *value, char *why, size_t why_bytes)
 {
     char number[24];
-    const struct setting *setting = find_setting(key);
-    if (why_bytes > 0)
-        why[0] = 0;
-    if (!setting) {
-        append_text(why, why_bytes, "unknown key");
-        return false;
-    }
-    const char *expected = config_set(config, setting, value);
+    const char *expected = set_value(fields, setting, value);
     if (!expected)
         return true;
     append_text(why, why_bytes, "expected ");
     append_text(why, why_bytes, expected);
-    if (setting->type == SET_WORD) {
+    if (setting->words) {
         append_text(why, why_bytes, " ");
         append_text(why, why_bytes, setting->words);
     }
-    if (setting->type == SET_NUMBER || setting->type == SET_SECONDS) {
+    if (setting->max > 0) {
         append_text(why, why_bytes, " from ");
         write_number(number, setting->min);
         append_text(why, why_bytes, number);
@@ -1414,8 +1434,51 @@ static bool config_change(struct config *config, const char *key, const char *va
 bool nascar_config_check(const char *key, const char *value, char *why, size_t why_bytes)
 {
     struct config config;
+    const struct setting *setting = find_setting(key);
     memset(&config, 0, sizeof config);
-    return config_change(&config, key, value, why, why_bytes);
+    if (why_bytes > 0)
+        why[0] = 0;
+    if (setting && !setting->of_shell)
+        return change_setting(&config, setting, value, why, why_bytes);
+    append_text(why, why_bytes, "unknown key");
+    return false;
+}
+
+/* Gives the shell's fields, or the core's, their defaults. */
+static void set_defaults(void *fields, bool of_shell)
+{
+    for (size_t i = 0; i < SETTINGS; i++)
+        if (settings[i].of_shell == of_shell && settings[i].fallback)
+            (void)set_value(fields, &settings[i], settings[i].fallback);
+}
+
+/* Reads a whole configuration: lines `key = value`. What is not given has its
+ * default; a line that cannot be read is left out (the shell has checked them). */
+static void config_read(struct config *config, const uint8_t *bytes, uint32_t size)
+{
+    char line[512], key[64];
+    memset(config, 0, sizeof *config);
+    set_defaults(config, false);
+    for (uint32_t at = 0; at < size;) {
+        uint32_t n = 0;
+        while (at + n < size && bytes[at + n] != '\n' && bytes[at + n] != 0)
+            n++;
+        const char *equals = memchr(bytes + at, '=', n);
+        if (equals) {
+            size_t key_chars = (size_t)(equals - (const char *)(bytes + at));
+            if (copy_trimmed(key, sizeof key, (const char *)(bytes + at), key_chars) &&
+                copy_trimmed(line, sizeof line, equals + 1, n - key_chars - 1)) {
+                const struct setting *setting = find_setting(key);
+                if (setting && !setting->of_shell)
+                    (void)set_value(config, setting, line);
+            }
+        }
+        at += n + 1;
+    }
+    if (config->room_count == 0) {
+        memcpy(config->room, default_rooms, sizeof default_rooms);
+        config->room_count = sizeof default_rooms / sizeof default_rooms[0];
+    }
 }
 
 /* ---- State -------------------------------------------------------------- */
@@ -5322,7 +5385,7 @@ static enum failure get_password(const struct request *q, char out[SSC2_CHARS + 
         length = sizeof REDACTED - 1;
         memcpy(out, REDACTED, sizeof REDACTED);
     }
-    if (s->replays && strcmp(text + 1, REDACTED) == 0) {
+    if (q->s->replays && strcmp(text + 1, REDACTED) == 0) {
         length = sizeof REDACTED - 1;
         memcpy(out, REDACTED, sizeof REDACTED);
     }
@@ -7672,18 +7735,6 @@ static void record_came(struct nascar *s, const struct nascar_event *e, enum fai
     resume_end(&q, &frame, q.command->applied(&q, failure));
 }
 
-/* A hash is kept as it came or not at all: whoever got one that was cut could
- * never log in again. It is one word of printable ASCII. */
-static bool valid_hash(const uint8_t *bytes, uint32_t size)
-{
-    if (size == 0 || size > HASH_CHARS)
-        return false;
-    for (uint32_t i = 0; i < size; i++)
-        if (bytes[i] <= ' ' || bytes[i] > '~')
-            return false;
-    return true;
-}
-
 static void verdict_came(struct nascar *s, const struct nascar_event *e)
 {
     struct frame frame;
@@ -8212,9 +8263,11 @@ const char *nascar_check(const struct nascar *s)
 /* ---- The operating system, as a table --------------------------------------- */
 
 /* All that the loop asks of the system, so that a simulator can stand in its
- * place. Each is as the call of that name: -1 and errno on failure. */
+ * place; but for memory, and for the files that a reload reads. Each is as the
+ * call of that name: -1 and errno on failure. */
 struct nascar_sys {
     int (*poll)(void *world, struct pollfd *fds, uint32_t count, int timeout_ms);
+    uint32_t (*signal)(void *world, int fd); /* the number of one that has come; 0: none has */
     int (*accept)(void *world, int listener, uint32_t *peer, uint32_t *local);
     ssize_t (*read)(void *world, int fd, void *bytes, size_t size);
     ssize_t (*write)(void *world, int fd, const void *bytes, size_t size);
@@ -8247,6 +8300,13 @@ static int system_poll(void *world, struct pollfd *fds, uint32_t count, int time
 {
     (void)world;
     return poll(fds, count, timeout_ms);
+}
+
+static uint32_t system_signal(void *world, int fd)
+{
+    struct signalfd_siginfo info;
+    (void)world;
+    return read(fd, &info, sizeof info) == sizeof info ? info.ssi_signo : 0;
 }
 
 /* 0 for what is no IPv4 socket: the operator's. */
@@ -8463,18 +8523,19 @@ static void write_setting(char out[32], uint32_t cost, const uint8_t salt[16])
 }
 
 /* Compares with the hash that is stored, and makes a fresh one. */
-static void answer_question(const struct hash_question *q, struct hash_answer *answer, hash_function *hash)
+static void answer_question(const struct hash_question *question, struct hash_answer *answer, hash_function *hash)
 {
+    const struct nascar_hash_job *job = &question->job;
     char made[HASH_CHARS + 1], setting[32];
-    size_t n = strlen(q->job.stored);
+    size_t n = strlen(job->stored);
     memset(answer, 0, sizeof *answer);
-    answer->number = q->number;
-    answer->accepted = n == 0 || (hash(q->job.password, q->job.stored, made, sizeof made) && strlen(made) == n &&
-                                  equal_secret((const uint8_t *)made, (const uint8_t *)q->job.stored, n));
-    if (!answer->accepted || !q->job.fresh[0])
+    answer->number = question->number;
+    answer->accepted = n == 0 || (hash(job->password, job->stored, made, sizeof made) && strlen(made) == n &&
+                                  equal_secret((const uint8_t *)made, (const uint8_t *)job->stored, n));
+    if (!answer->accepted || !job->fresh[0])
         return;
-    write_setting(setting, q->cost, q->job.salt);
-    if (!hash(q->job.fresh, setting, answer->fresh, sizeof answer->fresh))
+    write_setting(setting, question->cost, job->salt);
+    if (!hash(job->fresh, setting, answer->fresh, sizeof answer->fresh))
         answer->fresh[0] = 0;
 }
 
@@ -8535,9 +8596,9 @@ static int system_helper(void *world)
 }
 
 static const struct nascar_sys system_calls = {
-    system_poll,    system_accept,  system_read,        system_write,  system_close,  system_log,    system_append,
-    system_entropy, system_mono_ms, system_wall_s,      system_open,   system_load,   system_unload, system_truncate,
-    system_sync,    system_rename,  system_sync_folder, system_remove, system_helper,
+    system_poll,     system_signal,  system_accept,  system_read,        system_write,  system_close,  system_log,
+    system_append,   system_entropy, system_mono_ms, system_wall_s,      system_open,   system_load,   system_unload,
+    system_truncate, system_sync,    system_rename,  system_sync_folder, system_remove, system_helper,
 };
 
 /* ---- The journal's bytes (DESIGN 5) --------------------------------------------- */
@@ -9064,66 +9125,11 @@ static void scrub_record(const uint8_t *bytes, uint32_t size, struct outgoing *f
 
 /* ---- Options ----------------------------------------------------------------- */
 
-#define CONFIG_BYTES 16384u
-#define LINE_CHARS 1022u /* of a configuration or news file */
-
-struct options {
-    uint32_t bind_address;
-    uint32_t port[3]; /* directory, lobby, buddy */
-    uint32_t max_clients, max_accounts;
-    uint32_t hash_cost;
-    uint32_t log_level;
-    const char *config_file;
-    char news_file[LINE_CHARS + 1], record_file[LINE_CHARS + 1], data[LINE_CHARS + 1];
-    char news_where[512];     /* who named it, for the error */
-    struct config checked;    /* what the core's keys came to, for their errors */
-    char core[CONFIG_BYTES];  /* the core's keys as they were given */
-    char rooms[CONFIG_BYTES]; /* its rooms: those of the command line replace the file's */
-    bool rooms_typed;
-};
-
-static const char *const port_names[3] = {"directory", "lobby", "buddy"};
-
-/* The shell's own keys; the core's are in `settings`. */
-static const struct option {
-    const char *key;
-    enum { OPTION_NUMBER, OPTION_ADDRESS, OPTION_LEVEL, OPTION_FILE, OPTION_PATH } type;
-    size_t offset;
-    uint32_t min, max;
-    const char *help;
-} options_table[] = {
-#define AT(field) offsetof(struct options, field)
-    {"config", OPTION_FILE, AT(config_file), 0, 0, "read `key = value` lines from this file; options come after it"},
-    {"data", OPTION_PATH, AT(data), 0, 0, "the folder where all is kept (./nascar-data); made if it is missing"},
-    {"bind", OPTION_ADDRESS, AT(bind_address), 0, 0, "listen on this address only"},
-    {"directory-port", OPTION_NUMBER, AT(port[0]), 0, 65535, "10600; 0 takes any free port"},
-    {"lobby-port", OPTION_NUMBER, AT(port[1]), 0, 65535, "11000; 0 takes any free port"},
-    {"buddy-port", OPTION_NUMBER, AT(port[2]), 0, 65535, "10899; 0 takes any free port"},
-    {"max-clients", OPTION_NUMBER, AT(max_clients), 1, 65536, "players logged in at once"},
-    {"max-accounts", OPTION_NUMBER, AT(max_accounts), 1, 1048576, "accounts in all"},
-    {"hash-cost", OPTION_NUMBER, AT(hash_cost), 4, 15, "each step more doubles the time that a password takes"},
-    {"news", OPTION_PATH, AT(news_file), 0, 0, "show the lines of this file as the news"},
-    {"record", OPTION_PATH, AT(record_file), 0, 0, "write all that happens to this file, for `nascar_server replay`"},
-    {"log-level", OPTION_LEVEL, AT(log_level), 0, 0, "error, warn, info or debug"},
-#undef AT
-};
-
-#define OPTIONS (sizeof options_table / sizeof options_table[0])
-
-static const char log_levels[] = "error warn info debug";
-
 static void options_defaults(struct options *o)
 {
     memset(o, 0, sizeof *o);
-    o->port[0] = 10600;
-    o->port[1] = 11000;
-    o->port[2] = 10899;
-    o->max_clients = 1024;
-    o->max_accounts = 16384;
-    o->hash_cost = 10;
-    o->log_level = NASCAR_LOG_INFO;
-    copy_text(o->data, sizeof o->data, "nascar-data");
-    config_defaults(&o->checked);
+    set_defaults(o, true);
+    set_defaults(&o->config, false);
 }
 
 /* One line on standard error; what is wrong and what was expected. */
@@ -9140,30 +9146,45 @@ static bool complain(const char *where, const char *key, const char *format, ...
 
 #define COMMAND_LINE "--" /* where an option stands, so that it is shown as it was typed */
 
-/* Sets a key of the core: checked now, handed over as text later. */
-static bool set_core(struct options *o, const char *where, const char *key, const char *value)
+/* Keeps a key of the core as a line, which the core gets later. */
+static bool hand_on(struct options *o, const char *where, const struct setting *setting, const char *value)
 {
-    char why[256], *text = o->core;
-    if (strpbrk(value, "\r\n"))
-        return complain(where, key, "expected a value in one line");
-    if (strcmp(key, "room") == 0) {
-        text = o->rooms;
-        if (strcmp(where, COMMAND_LINE) == 0 && !o->rooms_typed) {
-            o->rooms_typed = true;
-            o->checked.room_count = 0;
-            text[0] = 0;
-        }
-    }
-    if (!config_change(&o->checked, key, value, why, sizeof why))
-        return strcmp(why, "unknown key") == 0 ? complain(where, key, "unknown option; --help lists them")
-                                               : complain(where, key, "%s, not '%s'", why, value);
-    if (strlen(text) + strlen(key) + strlen(value) + 8 > CONFIG_BYTES)
-        return complain(where, key, "the configuration is longer than %u bytes", CONFIG_BYTES);
-    append_text(text, CONFIG_BYTES, key);
+    char *text = setting->type == SET_ROOM ? o->rooms : o->core;
+    if (strlen(text) + strlen(setting->key) + strlen(value) + 8 > CONFIG_BYTES)
+        return complain(where, setting->key, "the configuration is longer than %u bytes", CONFIG_BYTES);
+    append_text(text, CONFIG_BYTES, setting->key);
     append_text(text, CONFIG_BYTES, " = ");
     append_text(text, CONFIG_BYTES, value);
     append_text(text, CONFIG_BYTES, "\n");
     return true;
+}
+
+/* Sets one option. `where` is COMMAND_LINE or "FILE:LINE: ". A key of the core is
+ * checked here and handed on as it was given; its ports are not, as the core is
+ * to know those that are open in the end. */
+static bool set_option(struct options *o, const char *where, const char *key, const char *value)
+{
+    const struct setting *setting = find_setting(key);
+    bool handed_on = !setting || (!setting->of_shell && setting->type != SET_PORT);
+    bool typed = strcmp(where, COMMAND_LINE) == 0;
+    char why[256] = "";
+    if (handed_on && strpbrk(value, "\r\n"))
+        return complain(where, key, "expected a value in one line");
+    if (!setting)
+        return complain(where, key, "unknown option; --help lists them");
+    if (setting->type == SET_CONFIG_FILE && !typed)
+        return complain(where, key, "only on the command line");
+    if (setting->type == SET_ROOM && typed && !o->rooms_typed) {
+        o->rooms_typed = true;
+        o->config.room_count = 0;
+        o->rooms[0] = 0;
+    }
+    if (!change_setting(setting->of_shell ? (void *)o : &o->config, setting, value, why, sizeof why))
+        return setting->type == SET_FOLDER ? complain(where, key, "%s", why) /* it is empty */
+                                           : complain(where, key, "%s, not '%s'", why, value);
+    if (setting->type == SET_NEWS_FILE) /* the last one counts: it is read when all is known */
+        copy_text(o->news_where, sizeof o->news_where, where);
+    return !handed_on || hand_on(o, where, setting, value);
 }
 
 /* Gives each line of a file, without its end, to `take`, and where it stands
@@ -9194,48 +9215,7 @@ static bool read_lines(struct options *o, const char *where, const char *key, co
 
 static bool take_news_line(struct options *o, const char *place, const char *line)
 {
-    return set_core(o, place, "news-line", line);
-}
-
-/* Sets one option. `where` is COMMAND_LINE or "FILE:LINE: ". */
-static bool set_option(struct options *o, const char *where, const char *key, const char *value)
-{
-    const struct option *option = NULL;
-    for (size_t i = 0; i < OPTIONS; i++)
-        if (strcmp(options_table[i].key, key) == 0)
-            option = &options_table[i];
-    if (!option)
-        return set_core(o, where, key, value);
-    uint32_t *field = (uint32_t *)(void *)((char *)o + option->offset);
-    int word;
-    switch (option->type) {
-    case OPTION_NUMBER:
-        if (parse_number(value, option->min, option->max, field))
-            return true;
-        return complain(where, key, "expected a number from %u to %u, not '%s'", option->min, option->max, value);
-    case OPTION_ADDRESS:
-        if (parse_address(value, field))
-            return true;
-        return complain(where, key, "expected an IPv4 address, as 192.0.2.1, not '%s'", value);
-    case OPTION_LEVEL:
-        word = word_index(log_levels, value);
-        if (word < 0)
-            return complain(where, key, "expected one of: %s, not '%s'", log_levels, value);
-        *field = (uint32_t)word;
-        return true;
-    case OPTION_PATH: /* the last one counts: it is opened when all is known */
-        if (option->offset == offsetof(struct options, data) && !value[0])
-            return complain(where, key, "expected the name of a folder");
-        copy_text((char *)o + option->offset, sizeof o->news_file, value);
-        if (option->offset == offsetof(struct options, news_file))
-            copy_text(o->news_where, sizeof o->news_where, where);
-        return true;
-    case OPTION_FILE:
-        if (strcmp(where, COMMAND_LINE) != 0)
-            return complain(where, key, "only on the command line");
-        return true; /* it was read before the other options */
-    }
-    return false;
+    return set_option(o, place, "news-line", line);
 }
 
 static bool take_config_line(struct options *o, const char *place, const char *line)
@@ -9276,15 +9256,16 @@ static bool read_options(struct options *o, char **arguments)
     for (int i = 0; arguments[i]; i++) {
         if (!split_argument(arguments, &i, key, &value))
             return false;
-        if (strcmp(key, "config") == 0)
-            o->config_file = value;
+        const struct setting *setting = find_setting(key);
+        if (setting && setting->type == SET_CONFIG_FILE)
+            (void)set_value(o, setting, value);
     }
     if (o->config_file && !read_lines(o, COMMAND_LINE, "config", o->config_file, take_config_line))
         return false;
     for (int i = 0; arguments[i]; i++)
         if (!split_argument(arguments, &i, key, &value) || !set_option(o, COMMAND_LINE, key, value))
             return false;
-    if (o->checked.ping_ms >= o->checked.idle_ms)
+    if (o->config.ping_ms >= o->config.idle_ms)
         return complain("", "", "expected a ping-s below idle-s: a console is heard when it answers pings");
     return !o->news_file[0] || read_lines(o, o->news_where, "news", o->news_file, take_news_line);
 }
@@ -9297,14 +9278,11 @@ static void print_help(void)
                  "       nascar_server replay FILE    run a recording again and compare\n"
                  "The online service of NASCAR Thunder 2004 for the PlayStation 2. No option is needed.\n\n"
                  "options, each also a line `key = value` in the file of --config:\n");
-    for (size_t i = 0; i < OPTIONS; i++)
-        (void)printf("  --%-17s %s\n", options_table[i].key, options_table[i].help);
     for (size_t i = 0; i < SETTINGS; i++) {
         if (!settings[i].help)
             continue;
-        (void)printf("  --%-17s %s", settings[i].key, settings[i].help);
-        if (settings[i].fallback)
-            (void)printf(" (%s)", settings[i].fallback);
+        (void)printf("  --%-17s ", settings[i].key);
+        (void)printf(settings[i].help, settings[i].fallback);
         (void)printf("\n");
     }
     (void)printf("  --%-17s\n  --%-17s\n", "version", "help");
@@ -9334,10 +9312,17 @@ static void print_help(void)
 #define COMPACT_RETRY_MS 60000u    /* the old journal is sound, so there is time */
 #define RECOVER_RETRY_MS 5000u     /* there is none, and nothing can be kept */
 
-/* Items in the order they came: a buffer that grows, and how far it is done. */
-struct queue_of {
-    size_t stride, count, done, room;
-    void *items;
+/* What comes at the end and goes off the front: it grows as it must, and no copy
+ * of what went stays behind, as that may hold passwords. */
+struct buffer {
+    uint8_t *bytes;
+    size_t size, room;
+};
+
+/* Who waits for a record that is to be kept. */
+struct waiter {
+    uint32_t conn, receipt;
+    bool lazy; /* nobody does */
 };
 
 /* Input of a connection that is no whole frame yet, while recording. */
@@ -9392,20 +9377,22 @@ struct shell {
     uint32_t *place_of;                      /* connection -> its place, NONE when free */
     struct numbers numbers, control_numbers; /* players', the operator's */
     uint32_t open, paused;                   /* connections; those of them that are not read now */
+    uint32_t port[LISTENERS];                /* that are open; those in the options may be 0 */
     bool accept_paused, stopping;
     uint64_t accept_again_ms;
     uint64_t now_ms;
     int64_t wall_s;
-    char **arguments;              /* for the configuration to be read again */
-    struct queue_of records, jobs; /* what the steps have asked for */
-    uint32_t urgent;               /* records among them that are not lazy */
-    uint64_t lazy_due_ms;          /* when the others have waited long enough */
-    int folder;                    /* of the data; locked */
+    char **arguments;      /* for the configuration to be read again */
+    struct buffer jobs;    /* struct nascar_hash_job: those that the helper has not got yet */
+    struct buffer records; /* not kept yet, as a batch has them, behind room for its head */
+    struct buffer waiters; /* struct waiter: one for each of them */
+    uint32_t urgent;       /* records among them that are not lazy */
+    uint64_t lazy_due_ms;  /* when the others have waited long enough; 0: there is none */
+    int folder;            /* of the data; locked */
     struct journal journal;
     struct compaction compaction;
-    bool journal_lost;   /* the last one has failed */
-    uint64_t live_bytes; /* the journal's size when it was last compacted */
-    struct batch batch;
+    bool journal_lost;         /* the last one has failed */
+    uint64_t live_bytes;       /* the journal's size when it was last compacted */
     struct nascar_limits kept; /* what the journal's records take, at most */
     struct helper helper;
     struct nascar_limits limits;
@@ -9571,60 +9558,48 @@ static void feed_entropy(struct shell *sh)
     wipe(bytes, sizeof bytes);
 }
 
-static void *queue_add(struct queue_of *q)
+/* Makes room for so many more bytes at its end, which are to be filled. */
+static void *buffer_add(struct buffer *b, size_t size)
 {
-    if (q->count == q->room && q->done > q->room / 2) { /* the front is free again */
-        q->count -= q->done;
-        memmove(q->items, (char *)q->items + q->done * q->stride, q->count * q->stride);
-        wipe((char *)q->items + q->count * q->stride, q->done * q->stride);
-        q->done = 0;
-    }
-    if (q->count == q->room) {
-        size_t room = q->room ? 2 * q->room : 16;
-        void *items = malloc(room * q->stride);
-        if (!items)
-            abort();        /* what a player is about to be told has nowhere to go */
-        if (q->count > 0) { /* not realloc: it would leave passwords behind */
-            memcpy(items, q->items, q->count * q->stride);
-            wipe(q->items, q->count * q->stride);
+    if (size > b->room - b->size) {
+        size_t room = 2 * (b->room + size);
+        uint8_t *bytes = malloc(room);
+        if (!bytes)
+            abort();       /* what a player is about to be told has nowhere to go */
+        if (b->size > 0) { /* not realloc: it would leave passwords behind */
+            memcpy(bytes, b->bytes, b->size);
+            wipe(b->bytes, b->size);
         }
-        free(q->items);
-        q->items = items;
-        q->room = room;
+        free(b->bytes);
+        b->bytes = bytes;
+        b->room = room;
     }
-    return (char *)q->items + q->count++ * q->stride;
+    b->size += size;
+    return b->bytes + b->size - size;
 }
 
-/* Takes the next item out of the queue; false if there is none. */
-static bool queue_take(struct queue_of *q, void *item)
+/* Takes so many bytes off its front. */
+static void buffer_cut(struct buffer *b, size_t size)
 {
-    if (q->done == q->count) {
-        q->done = q->count = 0;
-        return false;
-    }
-    void *next = (char *)q->items + q->done++ * q->stride;
-    memcpy(item, next, q->stride);
-    wipe(next, q->stride);
-    return true;
+    if (size == 0)
+        return;
+    b->size -= size;
+    memmove(b->bytes, b->bytes + size, b->size);
+    wipe(b->bytes + b->size, size);
 }
 
-static bool queue_is_empty(const struct queue_of *q)
-{
-    return q->done == q->count;
-}
-
+/* Takes a record off the core, to be kept with the next batch. */
 static void keep_record(struct shell *sh, const struct nascar_record *record)
 {
     if (is_recording(sh))
         hash_record(&sh->put_out, record->bytes, record->size);
-    if (queue_is_empty(&sh->records))
+    if (sh->lazy_due_ms == 0)
         sh->lazy_due_ms = sh->now_ms + LAZY_MS;
-    struct record_slot *slot = queue_add(&sh->records);
-    slot->conn = record->conn;
-    slot->receipt = record->receipt;
-    slot->lazy = record->lazy;
-    slot->size = record->size;
-    memcpy(slot->bytes, record->bytes, record->size);
+    if (sh->records.size == 0) /* the first of all */
+        (void)buffer_add(&sh->records, BATCH_HEAD_BYTES);
+    memcpy(buffer_add(&sh->records, record->size), record->bytes, record->size);
+    *(struct waiter *)buffer_add(&sh->waiters, sizeof(struct waiter)) =
+        (struct waiter){record->conn, record->receipt, record->lazy};
     sh->urgent += !record->lazy;
 }
 
@@ -9647,7 +9622,7 @@ static void shell_step(struct shell *sh, const struct nascar_event *event)
     while (nascar_next_record(sh->state, &record))
         keep_record(sh, &record);
     while (nascar_next_hash_job(sh->state, &job)) {
-        *(struct nascar_hash_job *)queue_add(&sh->jobs) = job;
+        *(struct nascar_hash_job *)buffer_add(&sh->jobs, sizeof job) = job;
         wipe(&job, sizeof job);
     }
 }
@@ -9724,52 +9699,68 @@ static bool compaction_write(struct shell *sh, bool end)
 
 /* Keeps the batch, in both files while there are two: behind what the fresh one
  * has of the state so far. One that may be torn must be the last of its file. */
-static bool journal_keep(struct shell *sh, bool urgent)
+static bool journal_keep(struct shell *sh, struct batch *batch, bool urgent)
 {
     struct compaction *x = &sh->compaction;
     uint64_t end = sh->journal.size;
     if (sh->journal.fd < 0)
         return false;
-    if (!journal_sync(sh, &sh->journal) || !journal_append(sh, &sh->journal, &sh->batch) ||
+    if (!journal_sync(sh, &sh->journal) || !journal_append(sh, &sh->journal, batch) ||
         (urgent && !journal_sync(sh, &sh->journal))) {
         journal_failed(sh, end);
         return false;
     }
-    if (x->file.fd >= 0 && !(compaction_write(sh, false) && journal_append(sh, &x->file, &sh->batch)))
+    if (x->file.fd >= 0 && !(compaction_write(sh, false) && journal_append(sh, &x->file, batch)))
         compaction_failed(sh);
     return true;
 }
 
-/* Keeps what is due, and gives it back to the core. What comes of that waits
- * for the next turn. */
-static void journal_commit(struct shell *sh)
+/* The next batch: as many of the records as it takes, where they stand. */
+static struct batch first_batch(const struct shell *sh)
 {
-    struct record_slot record;
-    if (queue_is_empty(&sh->records) || (sh->urgent == 0 && !sh->stopping && sh->now_ms < sh->lazy_due_ms))
-        return;
-    bool urgent = sh->urgent > 0;
-    batch_begin(&sh->batch);
-    for (size_t i = sh->records.done; i < sh->records.count; i++) {
-        const struct record_slot *slot = (const struct record_slot *)sh->records.items + i;
-        if (!batch_add(&sh->batch, slot->bytes, slot->size))
+    struct batch batch = {.size = BATCH_HEAD_BYTES, .records = 0, .bytes = sh->records.bytes};
+    while (batch.size < sh->records.size) {
+        uint32_t size = load_be32(batch.bytes + batch.size + 8);
+        if (size > BATCH_BYTES - batch.size)
             break;
+        batch.size += size;
+        batch.records++;
     }
-    bool kept = journal_keep(sh, urgent);
-    shell_time(sh); /* it took a while */
-    for (uint32_t left = sh->batch.records; left > 0 && queue_take(&sh->records, &record); left--) {
-        sh->urgent -= !record.lazy;
-        struct nascar_event event = {.type = kept ? NASCAR_RECORD : NASCAR_RECORD_FAILED,
-                                     .conn = record.conn,
-                                     .receipt = record.receipt,
-                                     .bytes = record.bytes,
-                                     .size = record.size};
-        shell_step(sh, &event);
-    }
+    return batch;
 }
 
 static uint64_t commit_due_ms(const struct shell *sh)
 {
-    return sh->urgent > 0 ? 0 : queue_is_empty(&sh->records) ? UINT64_MAX : sh->lazy_due_ms;
+    return sh->urgent > 0 ? 0 : sh->lazy_due_ms > 0 ? sh->lazy_due_ms : UINT64_MAX;
+}
+
+/* Keeps what is due, and gives it back to the core. The records that come of
+ * that are added behind it and wait for the next turn. The buffers may move when
+ * that happens, but only when the step is done with its own record. */
+static void journal_commit(struct shell *sh)
+{
+    if (sh->waiters.size == 0 || (commit_due_ms(sh) > sh->now_ms && !sh->stopping))
+        return;
+    struct batch batch = first_batch(sh);
+    size_t waiter_bytes = batch.records * sizeof(struct waiter);
+    bool kept = journal_keep(sh, &batch, sh->urgent > 0);
+    shell_time(sh); /* it took a while */
+    if (waiter_bytes == sh->waiters.size)
+        sh->lazy_due_ms = 0;
+    for (uint32_t i = 0, at = BATCH_HEAD_BYTES; at < batch.size; i++) {
+        const struct waiter *waiter = (const struct waiter *)(void *)sh->waiters.bytes + i;
+        struct nascar_event event = {.type = kept ? NASCAR_RECORD : NASCAR_RECORD_FAILED,
+                                     .conn = waiter->conn,
+                                     .receipt = waiter->receipt,
+                                     .bytes = sh->records.bytes + at,
+                                     .size = load_be32(sh->records.bytes + at + 8)};
+        at += event.size;
+        sh->urgent -= !waiter->lazy;
+        shell_step(sh, &event);
+    }
+    buffer_cut(&sh->waiters, waiter_bytes);
+    buffer_cut(&sh->records, batch.size - BATCH_HEAD_BYTES);
+    wipe(sh->records.bytes, BATCH_HEAD_BYTES); /* the end of the last one that went stood there */
 }
 
 /* ---- Compaction ------------------------------------------------------------------- */
@@ -9901,9 +9892,8 @@ static bool journal_find(struct shell *sh, struct journal_reader *r)
     memset(r, 0, sizeof *r);
     journal_path(sh->options.data, path);
     sh->compaction.file.fd = -1;
-    sh->batch.bytes = reserve(BATCH_BYTES);
     sh->compaction.batch.bytes = reserve(BATCH_BYTES);
-    if (!sh->batch.bytes || !sh->compaction.batch.bytes)
+    if (!sh->compaction.batch.bytes)
         return complain("", "", "no memory");
     sh->sys->remove(sh->world, sh->folder, "journal.new");
     sh->journal.fd = sh->sys->open(sh->world, sh->folder, "journal", false);
@@ -9977,7 +9967,7 @@ static bool journal_load(struct shell *sh, struct journal_reader *r)
 /* What still waits is kept, and nothing is left that says a server runs. */
 static void journal_end(struct shell *sh)
 {
-    for (int i = 0; i < 100 && !queue_is_empty(&sh->records); i++)
+    for (int i = 0; i < 100 && sh->waiters.size > 0; i++)
         journal_commit(sh);
     if (sh->journal.fd >= 0 && !journal_sync(sh, &sh->journal))
         journal_failed(sh, sh->journal.size);
@@ -10052,17 +10042,18 @@ static void helper_read(struct shell *sh)
 static void helper_fill(struct shell *sh)
 {
     struct helper *h = &sh->helper;
-    struct nascar_hash_job job;
-    while (h->jobs < HELPER_JOBS && queue_take(&sh->jobs, &job)) {
-        struct nascar_event event = {.conn = job.conn, .receipt = job.receipt};
+    size_t taken = 0;
+    for (; h->jobs < HELPER_JOBS && taken < sh->jobs.size; taken += sizeof(struct nascar_hash_job)) {
+        const struct nascar_hash_job *job = (const void *)(sh->jobs.bytes + taken);
+        struct nascar_event event = {.conn = job->conn, .receipt = job->receipt};
         if (is_awaited(sh->state, &event, WAIT_VERDICT)) {
             memset(&h->job[h->jobs], 0, sizeof h->job[0]);
             h->job[h->jobs].question.number = h->next_number++;
             h->job[h->jobs].question.cost = sh->options.hash_cost;
-            h->job[h->jobs++].question.job = job;
+            h->job[h->jobs++].question.job = *job;
         }
-        wipe(&job, sizeof job);
     }
+    buffer_cut(&sh->jobs, taken);
 }
 
 static void helper_work(struct shell *sh)
@@ -10072,8 +10063,8 @@ static void helper_work(struct shell *sh)
         helper_start(sh);
     helper_fill(sh);
     for (uint32_t i = 0; i < h->jobs && h->fd >= 0; i++) {
-        const struct hash_question *q = &h->job[i].question;
-        if (!h->job[i].sent && sh->sys->write(sh->world, h->fd, q, sizeof *q) != sizeof *q)
+        const struct hash_question *question = &h->job[i].question;
+        if (!h->job[i].sent && sh->sys->write(sh->world, h->fd, question, sizeof *question) != sizeof *question)
             return; /* its end shows when it is read */
         h->job[i].sent = true;
     }
@@ -10134,6 +10125,43 @@ static void shell_close(struct shell *sh, uint32_t c)
     shell_step(sh, &event);
 }
 
+/* Four bytes of a header in quotes: what is no plain character, or would end
+ * them, as \xNN. */
+static void write_quoted(char out[20], const uint8_t bytes[4])
+{
+    *out++ = '"';
+    for (int i = 0; i < 4; i++)
+        if (bytes[i] < 0x20 || bytes[i] > 0x7e || bytes[i] == '"' || bytes[i] == '\\')
+            out += snprintf(out, 5, "\\x%02x", (unsigned)bytes[i]);
+        else
+            *out++ = (char)bytes[i];
+    *out++ = '"';
+    *out = 0;
+}
+
+/* At level debug, a line for each frame that a call has read or written whole,
+ * with its code if that is not 0; never its payload, as passwords are in some.
+ * What a call has only a part of is told as so many bytes. */
+static void log_frames(struct shell *sh, uint32_t c, const char *way, const uint8_t *bytes, size_t size)
+{
+    char text[128], kind[20], code[20];
+    struct frame frame;
+    if (sh->options.log_level < NASCAR_LOG_DEBUG)
+        return;
+    for (; size > 0 && read_frame(bytes, (uint32_t)size, &frame) == FRAME_WHOLE; size -= frame.size) {
+        write_quoted(kind, frame.kind);
+        write_quoted(code, bytes + 4);
+        bool plain = load_be32(bytes + 4) == 0;
+        (void)snprintf(text, sizeof text, "event=frame conn=%u way=%s kind=%s%s%s bytes=%u", c, way, kind,
+                       plain ? "" : " code=", plain ? "" : code, frame.size);
+        shell_log(sh, NASCAR_LOG_DEBUG, text);
+        bytes += frame.size;
+    }
+    (void)snprintf(text, sizeof text, "event=frame_part conn=%u way=%s bytes=%u", c, way, (uint32_t)size);
+    if (size > 0)
+        shell_log(sh, NASCAR_LOG_DEBUG, text);
+}
+
 /* While recording the core gets whole frames, so that what must not be written
  * down can be found in them. Broken input ends the connection by its header. */
 static void shell_whole_frames(struct shell *sh, uint32_t c)
@@ -10189,6 +10217,7 @@ static bool shell_write_some(struct shell *sh, uint32_t c)
             return false;
         }
         n = n < 0 ? 0 : n;
+        log_frames(sh, c, "out", bytes, (size_t)n);
     }
     if (nascar_closing(sh->state, c)) {
         shell_close(sh, c);
@@ -10251,6 +10280,7 @@ static void shell_read(struct shell *sh, uint32_t c)
         shell_close(sh, c);
         return;
     }
+    log_frames(sh, c, "in", bytes, (size_t)n);
     if (is_recording(sh)) {
         memcpy(sh->partial[c].bytes + sh->partial[c].size, bytes, (size_t)n);
         sh->partial[c].size += (uint32_t)n;
@@ -10319,7 +10349,7 @@ static void shell_configure(struct shell *sh)
 {
     char text[2 * CONFIG_BYTES + 64];
     int n = snprintf(text, sizeof text, "%s%slobby-port = %u\nbuddy-port = %u\n", sh->options.core, sh->options.rooms,
-                     sh->options.port[1], sh->options.port[2]);
+                     sh->port[1], sh->port[2]);
     struct nascar_event event = {.type = NASCAR_CONFIG,
                                  .conn = NONE,
                                  .bytes = (const uint8_t *)text,
@@ -10332,7 +10362,6 @@ static void shell_reload(struct shell *sh)
 {
     struct options *fresh = malloc(sizeof *fresh);
     if (fresh && read_options(fresh, sh->arguments)) {
-        memcpy(fresh->port, sh->options.port, sizeof fresh->port);
         sh->options = *fresh;
         shell_configure(sh);
         shell_log(sh, NASCAR_LOG_INFO, "event=reloaded");
@@ -10345,12 +10374,10 @@ static void shell_reload(struct shell *sh)
 /* SIGHUP reads the configuration again, SIGTERM and SIGINT end the loop. */
 static void shell_signal(struct shell *sh)
 {
-    struct signalfd_siginfo info;
-    if (!(sh->polled[SIGNALS].revents & POLLIN) || read(sh->polled[SIGNALS].fd, &info, sizeof info) != sizeof info)
-        return;
-    if (info.ssi_signo == SIGHUP)
+    uint32_t number = sh->sys->signal(sh->world, sh->polled[SIGNALS].fd);
+    if (number == SIGHUP)
         shell_reload(sh);
-    else
+    else if (number != 0)
         sh->stopping = true;
 }
 
@@ -10374,7 +10401,8 @@ static bool shell_turn(struct shell *sh, uint64_t until_ms)
     }
     if (n == 0)
         return true;
-    shell_signal(sh);
+    if (sh->polled[SIGNALS].revents != 0)
+        shell_signal(sh);
     if (sh->polled[HELPER].revents != 0)
         helper_read(sh);
     /* From the end: whoever closes is replaced by one that has been served. */
@@ -10428,34 +10456,39 @@ static int shell_loop(struct shell *sh)
 
 /* ---- Start ------------------------------------------------------------------------- */
 
-static void explain_listen(const struct options *o, uint32_t which)
+/* The ports that are asked for; those that are 0 are set when they are open. */
+static void want_ports(struct shell *sh)
 {
-    char address[16];
-    write_address(address, o->bind_address);
-    (void)complain("", "", "%s port %u on %s: %s", port_names[which], o->port[which], address, strerror(errno));
+    sh->port[0] = sh->options.directory_port;
+    sh->port[1] = sh->options.config.lobby_port;
+    sh->port[2] = sh->options.config.buddy_port;
 }
 
-/* Opens one listener; its port becomes the one that it has. -1 and a line on
- * standard error if it cannot be. */
-static int open_listener(struct options *o, uint32_t which)
+static const char *const port_names[LISTENERS] = {"directory", "lobby", "buddy"};
+
+/* Opens one listener on the port that is wanted, and sets it to the one that it
+ * has. -1 and a line on standard error if it cannot be. */
+static int open_listener(const struct options *o, uint32_t which, uint32_t *port)
 {
     struct sockaddr_in address;
     socklen_t size = sizeof address;
+    char text[16];
     int on = 1;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     memset(&address, 0, sizeof address);
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(o->bind_address);
-    address.sin_port = htons((uint16_t)o->port[which]);
+    address.sin_port = htons((uint16_t)*port);
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
         bind(fd, (const struct sockaddr *)&address, size) != 0 || listen(fd, 512) != 0 ||
         getsockname(fd, (struct sockaddr *)&address, &size) != 0) {
-        explain_listen(o, which);
+        write_address(text, o->bind_address);
+        (void)complain("", "", "%s port %u on %s: %s", port_names[which], *port, text, strerror(errno));
         if (fd >= 0)
             (void)close(fd);
         return -1;
     }
-    o->port[which] = ntohs(address.sin_port);
+    *port = ntohs(address.sin_port);
     return fd;
 }
 
@@ -10544,7 +10577,7 @@ static void announce(const struct shell *sh)
     write_address(address, sh->options.bind_address);
     (void)printf("ready");
     for (uint32_t i = 0; i < LISTENERS; i++)
-        (void)printf(" %s=%s:%u", port_names[i], address, sh->options.port[i]);
+        (void)printf(" %s=%s:%u", port_names[i], address, sh->port[i]);
     (void)printf("\n");
     (void)fflush(stdout);
 }
@@ -10643,8 +10676,9 @@ static int serve_start(struct shell *sh)
     feed_entropy(sh);
     if (!journal_load(sh, &reader))
         return 1;
+    want_ports(sh);
     for (uint32_t i = 0; i < LISTENERS; i++) {
-        sh->polled[FIRST_LISTENER + i].fd = open_listener(&sh->options, i);
+        sh->polled[FIRST_LISTENER + i].fd = open_listener(&sh->options, i, &sh->port[i]);
         if (sh->polled[FIRST_LISTENER + i].fd < 0)
             return 1;
     }
@@ -10660,8 +10694,6 @@ static int serve(char **arguments)
         return 1;
     sh->sys = &system_calls;
     sh->arguments = arguments;
-    sh->records.stride = sizeof(struct record_slot);
-    sh->jobs.stride = sizeof(struct nascar_hash_job);
     if (!read_options(&sh->options, arguments))
         return 2;
     int status = serve_start(sh);
@@ -10883,7 +10915,7 @@ static int control_usage(const char *why, const char *word)
 
 static int control(char **arguments)
 {
-    const char *folder = "nascar-data", *value = NULL;
+    const char *folder = DATA_FOLDER, *value = NULL;
     char key[64], password[128];
     struct outgoing request;
     int i = 0;
@@ -11014,7 +11046,7 @@ int main(int argc, char **argv)
     }
     if (*arguments && strcmp(*arguments, "dump") == 0) {
         if (!arguments[1] || (!arguments[2] && strncmp(arguments[1], "-", 1) != 0))
-            return dump(arguments[1] ? arguments[1] : "nascar-data");
+            return dump(arguments[1] ? arguments[1] : DATA_FOLDER);
         (void)complain("", "dump", "expected one folder");
         return 2;
     }

@@ -60,7 +60,8 @@ int main(int argc, char **argv)
     for (uint32_t t = 0; t < TAG_COUNT; t++)
         key(tag_names[t], "=");
     for (size_t i = 0; i < SETTINGS && script; i++)
-        key(settings[i].key, " = ");
+        if (!settings[i].of_shell)
+            key(settings[i].key, " = ");
     for (uint32_t i = 0; i < SHOWS && script; i++)
         key(show_names[i], "");
     for (uint32_t p = 0; p < PLAYERS && script; p++)

@@ -34,6 +34,7 @@
 #define LISTENER_FD 50
 #define HELPER_FD 80
 #define RECORD_FD 81
+#define SIGNALS_FD 82
 #define DISK_FD 2000
 #define INODES 256
 #define START_MS 1000
@@ -118,7 +119,7 @@ struct machine {
     int timeout_ms;                           /* the last poll's */
     bool listening;                           /* the last poll's */
 
-    int signals[2]; /* a pipe in place of the signalfd */
+    uint32_t signals[8]; /* that have come, the oldest first */
     unsigned signals_due;
     void (*at_poll)(struct machine *);
     void (*at_read)(struct machine *, struct peer *, const uint8_t *bytes, size_t size);
@@ -442,8 +443,8 @@ static inline int fake_poll(void *world, struct pollfd *fds, uint32_t count, int
     for (uint32_t i = 0; i < count; i++) {
         short seen = 0;
         if (i == SIGNALS) {
+            EXPECT(fds[i].fd == SIGNALS_FD);
             seen = m->signals_due > 0 ? POLLIN : 0;
-            m->signals_due -= seen != 0;
         } else if (i == HELPER) {
             EXPECT(fds[i].fd == (m->helper.running ? HELPER_FD : -1));
             seen = helper_speaks(m) ? POLLIN : 0;
@@ -468,6 +469,15 @@ static inline int fake_poll(void *world, struct pollfd *fds, uint32_t count, int
     if (ready == 0 && timeout_ms > 0)
         m->now_ms += (uint64_t)timeout_ms;
     return ready;
+}
+
+static inline uint32_t fake_signal(void *world, int fd)
+{
+    struct machine *m = world;
+    EXPECT(fd == SIGNALS_FD && m->signals_due > 0);
+    uint32_t number = m->signals[0];
+    memmove(m->signals, m->signals + 1, --m->signals_due * sizeof m->signals[0]);
+    return number;
 }
 
 static inline int fake_accept(void *world, int listener, uint32_t *from, uint32_t *to)
@@ -602,6 +612,7 @@ static inline int64_t fake_wall_s(void *world)
 
 static const struct nascar_sys fake_calls = {
     .poll = fake_poll,
+    .signal = fake_signal,
     .accept = fake_accept,
     .read = fake_read,
     .write = fake_write,
@@ -635,7 +646,6 @@ static inline void machine_free(struct machine *m)
     disk_free(&m->own_disk);
     if (sh->state)
         (void)munmap(sh->state, nascar_arena_size(&sh->limits));
-    (void)munmap(sh->batch.bytes, BATCH_BYTES);
     (void)munmap(sh->compaction.batch.bytes, BATCH_BYTES);
     if (sh->numbers.free) { /* the last of them */
         (void)munmap(sh->polled, (FIRST_SOCKET + sh->conns) * sizeof *sh->polled);
@@ -651,10 +661,9 @@ static inline void machine_free(struct machine *m)
         free(m->peer[i].in);
         free(m->peer[i].out);
     }
-    (void)close(m->signals[0]);
-    (void)close(m->signals[1]);
-    free(m->shell.records.items);
-    free(m->shell.jobs.items);
+    free(m->shell.records.bytes);
+    free(m->shell.waiters.bytes);
+    free(m->shell.jobs.bytes);
     free(m->log);
     free(m);
 }
@@ -670,7 +679,6 @@ static inline struct machine *machine_make(struct disk *disk)
         m->disk->inode[i].opened = false;
     m->now_ms = START_MS;
     m->chance = 2004;
-    EXPECT(pipe(m->signals) == 0);
     return m;
 }
 
@@ -681,8 +689,6 @@ static inline bool machine_start(struct machine *m, const char *const *arguments
     m->shell.sys = &fake_calls;
     m->shell.world = m;
     m->shell.folder = 7;
-    m->shell.records.stride = sizeof(struct record_slot);
-    m->shell.jobs.stride = sizeof(struct nascar_hash_job);
     m->shell.arguments = (char **)(uintptr_t)arguments;
     EXPECT(read_options(&m->shell.options, m->shell.arguments));
     shell_time(&m->shell);
@@ -697,10 +703,11 @@ static inline bool machine_start(struct machine *m, const char *const *arguments
     feed_entropy(&m->shell);
     if (!journal_load(&m->shell, &reader))
         return false;
-    m->shell.polled[SIGNALS].fd = m->signals[0];
+    m->shell.polled[SIGNALS].fd = SIGNALS_FD;
     m->shell.polled[SIGNALS].events = POLLIN;
     for (uint32_t i = FIRST_LISTENER; i < FIRST_SOCKET; i++)
         m->shell.polled[i].fd = LISTENER_FD + (int)i;
+    want_ports(&m->shell);
     shell_configure(&m->shell);
     return true;
 }
@@ -750,10 +757,14 @@ static inline void check_shell(const struct machine *m)
         EXPECT(sh->place_of[sh->numbers.free[i]] == NONE);
     for (uint32_t i = 0; i < sh->control_numbers.count; i++)
         EXPECT(sh->place_of[sh->control_numbers.free[i]] == NONE);
-    size_t urgent = 0;
-    for (size_t i = sh->records.done; i < sh->records.count; i++)
-        urgent += !((const struct record_slot *)sh->records.items)[i].lazy;
+    size_t urgent = 0, count = 0;
+    for (size_t i = 0; i < sh->waiters.size / sizeof(struct waiter); i++)
+        urgent += !((const struct waiter *)(const void *)sh->waiters.bytes)[i].lazy;
     EXPECT(sh->urgent == urgent);
+    for (size_t at = BATCH_HEAD_BYTES; at < sh->records.size; at += load_be32(sh->records.bytes + at + 8))
+        count++;
+    EXPECT(sh->waiters.size == count * sizeof(struct waiter));
+    EXPECT((sh->lazy_due_ms > 0) == (count > 0));
     for (size_t i = 0; i < m->peers; i++)
         open += m->peer[i].accepted && !m->peer[i].closed;
     EXPECT(open == sh->open);
@@ -808,11 +819,8 @@ static inline size_t count_log(const struct machine *m, const char *part)
 
 static inline void signal_machine(struct machine *m, uint32_t number)
 {
-    struct signalfd_siginfo info;
-    memset(&info, 0, sizeof info);
-    info.ssi_signo = number;
-    EXPECT(write(m->signals[1], &info, sizeof info) == sizeof info);
-    m->signals_due++;
+    EXPECT(m->signals_due < COUNT(m->signals));
+    m->signals[m->signals_due++] = number;
 }
 
 /* ---- Who connects ----------------------------------------------------------- */

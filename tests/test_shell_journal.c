@@ -480,7 +480,22 @@ START_TEST(a_lazy_record_waits_for_others_or_a_minute)
     settle_machine(m);
     ck_assert_str_eq(m->disk->trace, "ASAS"); /* what may be torn is the last of its file */
     ck_assert_uint_ne(find_account(m->shell.state, "Bob"), NONE);
-    ck_assert(queue_is_empty(&m->shell.records));
+    ck_assert_uint_eq(m->shell.waiters.size, 0);
+    machine_free(m);
+}
+END_TEST
+
+/* A record may hold the hash of a password. */
+START_TEST(what_is_kept_is_wiped_from_memory)
+{
+    struct machine *m = machine_on(NULL, USUAL);
+    settle_machine(m);
+    hand_out(m, "acct", "NAME=Bob\nHASH=$2b$04$x\n", false);
+    size_t size = m->shell.records.size;
+    settle_machine(m);
+    ck_assert_uint_eq(m->shell.records.size, BATCH_HEAD_BYTES);
+    for (size_t i = 0; i < size; i++)
+        EXPECT(m->shell.records.bytes[i] == 0);
     machine_free(m);
 }
 END_TEST
@@ -556,7 +571,7 @@ START_TEST(more_than_a_batch_takes_more_turns)
     d.trace[0] = 0;
     settle_machine(m);
     ck_assert_str_eq(d.trace, "ASASAS");
-    ck_assert(queue_is_empty(&m->shell.records));
+    ck_assert_uint_eq(m->shell.waiters.size, 0);
     struct journal_reader r; /* all of them, in their order */
     struct span batch, record;
     int n = 0;
@@ -1139,6 +1154,7 @@ int main(void)
     tcase_add_test(turns, an_answer_leaves_when_its_record_is_on_the_disk);
     tcase_add_test(turns, a_turn_has_one_append_and_one_sync);
     tcase_add_test(turns, a_lazy_record_waits_for_others_or_a_minute);
+    tcase_add_test(turns, what_is_kept_is_wiped_from_memory);
     tcase_add_test(turns, a_stop_keeps_the_lazy_ones_too);
     tcase_add_test(turns, a_stop_answers_all_who_wait);
     tcase_add_test(turns, dates_go_on_from_what_is_kept);
