@@ -7344,16 +7344,18 @@ static uint64_t next_ping_ms(const struct nascar *s)
  * ping, and they keep their distances. */
 static void send_pings(struct nascar *s)
 {
+    if (s->now_ms < next_ping_ms(s))
+        return;
     uint64_t late_ms = s->now_ms - s->ping_beat_ms, period_ms = PING_SLOTS * beat_ms(s);
     bool leapt = late_ms >= period_ms;
     uint64_t again_ms = leapt ? late_ms + 1 : period_ms;
-    if (s->now_ms < next_ping_ms(s))
-        return;
     s->ping_beat_ms += leapt ? again_ms : (late_ms / beat_ms(s) + 1) * beat_ms(s);
     s->ping_batch_ms = s->now_ms + PING_BATCH_MS;
-    for (uint32_t i; timer_at(s, i = list_first(&s->queue[Q_PING]))->due_ms <= s->now_ms;) {
+    uint32_t i = list_first(&s->queue[Q_PING]);
+    while (timer_at(s, i)->due_ms <= s->now_ms) {
         timer_start_at(s, i, Q_PING, timer_at(s, i)->due_ms + again_ms);
         send_ping(s, i / CONN_TIMERS);
+        i = list_first(&s->queue[Q_PING]);
     }
 }
 
