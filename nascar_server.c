@@ -91,7 +91,7 @@
 #define LOG_BYTES 16384u
 
 static_assert(NEWS_CHARS == 242, "as config_set says");
-static_assert(PING_SLOTS >= 2, "a wheel has two halves");
+static_assert(PING_SLOTS >= 2, "a period has two halves");
 static_assert(OUTBOX_BYTES >= REPLY_BYTES + CHAT_BYTES + ROW_BYTES, "an empty outbox takes chat and rows");
 static_assert(REPLY_BYTES >= FRAME_OUT_BYTES + 1024, "a reply, and what follows it");
 static_assert(CHAT_BYTES >= HEADER_BYTES + 6 * CHAT_CHARS + 200, "an escaped byte takes three");
@@ -2044,7 +2044,7 @@ static inline void *in_arena(const struct nascar *s, size_t offset, size_t index
 }
 
 /* The link of an item, which is its first word, whether or not it is live. */
-static inline uint32_t *link_at(const struct nascar *s, const struct pool *pool, uint32_t i)
+static inline uint32_t *pool_link_at(const struct nascar *s, const struct pool *pool, uint32_t i)
 {
     assert(i < pool->high);
     return in_arena(s, pool->offset, i, pool->stride);
@@ -2052,7 +2052,7 @@ static inline uint32_t *link_at(const struct nascar *s, const struct pool *pool,
 
 static inline bool is_live(const struct nascar *s, const struct pool *pool, uint32_t i)
 {
-    return i < pool->high && *link_at(s, pool, i) == LIVE;
+    return i < pool->high && *pool_link_at(s, pool, i) == LIVE;
 }
 
 static inline void *live_item(const struct nascar *s, const struct pool *pool, uint32_t i)
@@ -2097,7 +2097,7 @@ static uint32_t pool_take(struct nascar *s, struct pool *pool)
         return NONE;
     if (i == NONE)
         i = pool->high++;
-    uint32_t *link = link_at(s, pool, i);
+    uint32_t *link = pool_link_at(s, pool, i);
     if (i == pool->free)
         pool->free = *link;
     memset(link, 0, pool->cleared);
@@ -2108,7 +2108,7 @@ static uint32_t pool_take(struct nascar *s, struct pool *pool)
 
 static void pool_give(struct nascar *s, struct pool *pool, uint32_t i)
 {
-    uint32_t *link = link_at(s, pool, i);
+    uint32_t *link = pool_link_at(s, pool, i);
     assert(*link == LIVE);
     *link = pool->free;
     pool->free = i;
@@ -2124,7 +2124,7 @@ static bool pool_full(const struct pool *pool)
  * a pool: for (i = live_from(s, pool, 0); i != NONE; i = live_from(s, pool, i + 1)) */
 static uint32_t live_from(const struct nascar *s, const struct pool *pool, uint32_t i)
 {
-    while (i < pool->high && *link_at(s, pool, i) != LIVE)
+    while (i < pool->high && *pool_link_at(s, pool, i) != LIVE)
         i++;
     return i < pool->high ? i : NONE;
 }
@@ -7570,16 +7570,18 @@ static uint64_t next_ping_ms(const struct nascar *s)
  * ping, and they keep their distances. */
 static void send_pings(struct nascar *s)
 {
+    if (s->now_ms < next_ping_ms(s))
+        return;
     uint64_t late_ms = s->now_ms - s->ping_beat_ms, period_ms = PING_SLOTS * beat_ms(s);
     bool leapt = late_ms >= period_ms;
     uint64_t again_ms = leapt ? late_ms + 1 : period_ms;
-    if (s->now_ms < next_ping_ms(s))
-        return;
     s->ping_beat_ms += leapt ? again_ms : (late_ms / beat_ms(s) + 1) * beat_ms(s);
     s->ping_batch_ms = s->now_ms + PING_BATCH_MS;
-    for (uint32_t i; timer_at(s, i = list_first(&s->queue[Q_PING]))->due_ms <= s->now_ms;) {
+    uint32_t i = list_first(&s->queue[Q_PING]);
+    while (timer_at(s, i)->due_ms <= s->now_ms) {
         timer_start_at(s, i, Q_PING, timer_at(s, i)->due_ms + again_ms);
         send_ping(s, i / CONN_TIMERS);
+        i = list_first(&s->queue[Q_PING]);
     }
 }
 
@@ -7813,7 +7815,7 @@ static const char *check_pool(const struct nascar *s, const struct pool *pool)
     HOLDS(pool->high <= pool->capacity, "a pool's mark is past its end");
     for (uint32_t i = live_from(s, pool, 0); i != NONE; i = live_from(s, pool, i + 1))
         live++;
-    for (uint32_t i = pool->free; i != NONE; i = *link_at(s, pool, i)) {
+    for (uint32_t i = pool->free; i != NONE; i = *pool_link_at(s, pool, i)) {
         HOLDS(i < pool->high && !is_live(s, pool, i), "a free list holds a live item");
         HOLDS(++free <= pool->high, "a free list goes in a circle");
     }
@@ -7866,53 +7868,66 @@ static uint32_t count_listed(const struct nascar *s, enum list_kind kind, uint32
     return listed;
 }
 
+struct tally {
+    uint32_t count[LIST_KIND_COUNT];
+    const char *broken;
+};
+
+static void tally_list(const struct nascar *s, enum list_kind kind, const struct list *list, struct tally *tally)
+{
+    const char *broken = check_list(s, kind, list, &tally->count[kind]);
+    if (broken) /* never: a fault of the server */
+        tally->broken = broken;
+}
+
+static void tally_lists(const struct nascar *s, struct tally *tally)
+{
+    for (uint32_t queue = Q_NONE; queue < QUEUES; queue++)
+        tally_list(s, TIMER_QUEUE, &s->queue[queue], tally);
+    tally_list(s, FEED_ENTRIES, &s->room_feed.entries, tally);
+    tally_list(s, FEED_ENTRIES, &s->population_feed.entries, tally);
+    tally_list(s, READY_CONNS, &s->ready, tally);
+    tally_list(s, STALLED_CONNS, &s->stalled, tally);
+    tally_list(s, DOOMED_CONNS, &s->doomed, tally);
+    tally_list(s, LOBBY_READERS, &s->lobby_readers, tally);
+    tally_list(s, DIRTY_ROOMS, &s->dirty_rooms, tally);
+    for (uint32_t i = live_from(s, &s->rooms, 0); i != NONE; i = live_from(s, &s->rooms, i + 1)) {
+        tally_list(s, FEED_ENTRIES, &room_at(s, i)->users.entries, tally);
+        tally_list(s, ROOM_MEMBERS, &room_at(s, i)->members, tally);
+    }
+    for (uint32_t i = live_from(s, &s->personas, 0); i != NONE; i = live_from(s, &s->personas, i + 1)) {
+        tally_list(s, PERSONA_WATCHERS, &persona_at(s, i)->watchers, tally);
+        tally_list(s, PERSONA_MESSAGES, &persona_at(s, i)->messages, tally);
+    }
+    for (uint32_t i = live_from(s, &s->buddies, 0); i != NONE; i = live_from(s, &s->buddies, i + 1))
+        tally_list(s, BUDDY_WATCHES, &buddy_at(s, i)->watches, tally);
+    for (uint32_t i = live_from(s, &s->reports, 0); i != NONE; i = live_from(s, &s->reports, i + 1))
+        tally_list(s, LINES_OF_REPORT, &report_at(s, i)->lines, tally);
+}
+
 /* Every list: whoever is in it knows, and nobody else says so. */
 static const char *check_lists(const struct nascar *s)
 {
-    uint32_t count[LIST_KIND_COUNT] = {0};
-    const char *broken;
-#define CHECK(kind, list) \
-    broken = check_list(s, kind, list, &count[kind]); \
-    HOLDS(!broken, broken)
-    for (uint32_t queue = 0; queue < QUEUES; queue++) {
-        CHECK(TIMER_QUEUE, &s->queue[queue]);
+#define MARK(kind, table) s->table.high,
+    const uint32_t marks[] = {LIST_KINDS(MARK)};
+#undef MARK
+    struct tally tally = {{0}, NULL};
+    tally_lists(s, &tally);
+    HOLDS(!tally.broken, tally.broken);
+    for (uint32_t kind = 0; kind < LIST_KIND_COUNT; kind++) {
+        uint32_t listed = count_listed(s, (enum list_kind)kind, 0, marks[kind]);
+        /* Timers and nodes have no mark of their own. Those of what was never in use
+         * have never been touched. */
+        if (kind == TIMER_QUEUE)
+            listed = count_listed(s, TIMER_QUEUE, 0, s->conns.high * CONN_TIMERS) +
+                     count_listed(s, TIMER_QUEUE, s->pair_timers, s->pairs.high) +
+                     count_listed(s, TIMER_QUEUE, s->directory_timers, s->directory.high) +
+                     count_listed(s, TIMER_QUEUE, s->address_timers, s->addresses.high);
+        if (kind == FEED_ENTRIES)
+            listed = count_listed(s, FEED_ENTRIES, 0, 2 * s->rooms.high) +
+                     count_listed(s, FEED_ENTRIES, presence_node(s, 0), s->presences.high);
+        HOLDS(listed == tally.count[kind], "an item says that it is in a list and is not");
     }
-    CHECK(FEED_ENTRIES, &s->room_feed.entries);
-    CHECK(FEED_ENTRIES, &s->population_feed.entries);
-    CHECK(READY_CONNS, &s->ready);
-    CHECK(STALLED_CONNS, &s->stalled);
-    CHECK(DOOMED_CONNS, &s->doomed);
-    CHECK(LOBBY_READERS, &s->lobby_readers);
-    CHECK(DIRTY_ROOMS, &s->dirty_rooms);
-    for (uint32_t i = live_from(s, &s->rooms, 0); i != NONE; i = live_from(s, &s->rooms, i + 1)) {
-        CHECK(FEED_ENTRIES, &room_at(s, i)->users.entries);
-        CHECK(ROOM_MEMBERS, &room_at(s, i)->members);
-    }
-    for (uint32_t i = live_from(s, &s->personas, 0); i != NONE; i = live_from(s, &s->personas, i + 1)) {
-        CHECK(PERSONA_WATCHERS, &persona_at(s, i)->watchers);
-        CHECK(PERSONA_MESSAGES, &persona_at(s, i)->messages);
-    }
-    for (uint32_t i = live_from(s, &s->buddies, 0); i != NONE; i = live_from(s, &s->buddies, i + 1)) {
-        CHECK(BUDDY_WATCHES, &buddy_at(s, i)->watches);
-    }
-    for (uint32_t i = live_from(s, &s->reports, 0); i != NONE; i = live_from(s, &s->reports, i + 1)) {
-        CHECK(LINES_OF_REPORT, &report_at(s, i)->lines);
-    }
-#undef CHECK
-    /* Timers and nodes of what was never in use have never been touched. */
-    HOLDS(count[TIMER_QUEUE] == count_listed(s, TIMER_QUEUE, 0, s->conns.high * CONN_TIMERS) +
-                                    count_listed(s, TIMER_QUEUE, s->pair_timers, s->pairs.high) +
-                                    count_listed(s, TIMER_QUEUE, s->directory_timers, s->directory.high) +
-                                    count_listed(s, TIMER_QUEUE, s->address_timers, s->addresses.high),
-          "a timer says that it is queued and is not");
-    HOLDS(count[FEED_ENTRIES] == count_listed(s, FEED_ENTRIES, 0, 2 * s->rooms.high) +
-                                     count_listed(s, FEED_ENTRIES, presence_node(s, 0), s->presences.high),
-          "a list's entry says that it is linked and is not");
-#define CHECK(kind, table) \
-    HOLDS(kind == TIMER_QUEUE || kind == FEED_ENTRIES || count[kind] == count_listed(s, kind, 0, s->table.high), \
-          "an item says that it is in a list and is not");
-    LIST_KINDS(CHECK)
-#undef CHECK
     return NULL;
 }
 
@@ -8208,6 +8223,13 @@ static const char *check_kept(const struct nascar *s)
 
 const char *nascar_check(const struct nascar *s)
 {
+#define POOL_POINTER(name, type, at, capacity) &s->name,
+#define INDEX_POINTERS(name, pool, buckets) {&s->name, &s->pool},
+    const struct pool *pools[] = {POOLS(POOL_POINTER)};
+    const struct {
+        const struct index *index;
+        const struct pool *pool;
+    } indexes[] = {INDEXES(INDEX_POINTERS)};
     const char *(*const checks[])(const struct nascar *) = {check_lists,   check_timers,   check_conns,     check_rooms,
                                                             check_players, check_accounts, check_addresses, check_kept};
     const char *broken = NULL;
@@ -8215,16 +8237,12 @@ const char *nascar_check(const struct nascar *s)
     HOLDS(s->record_taken <= s->record_count && s->record_count <= RECORDS, "records are counted wrongly");
     HOLDS(s->job_taken <= s->job_count && s->job_count <= RECORDS, "hash jobs are counted wrongly");
     HOLDS(s->log_taken <= s->log_size && s->log_size <= LOG_BYTES, "log lines are counted wrongly");
-#define CHECK(name, type, at, capacity) \
-    broken = check_pool(s, &s->name); \
-    HOLDS(!broken, broken);
-    POOLS(CHECK)
-#undef CHECK
-#define CHECK(name, pool, buckets) \
-    broken = check_index(s, &s->name, &s->pool); \
-    HOLDS(!broken, broken);
-    INDEXES(CHECK)
-#undef CHECK
+    for (size_t i = 0; !broken && i < sizeof pools / sizeof pools[0]; i++) { /* never: a fault of the server */
+        broken = check_pool(s, pools[i]);
+    }
+    for (size_t i = 0; !broken && i < sizeof indexes / sizeof indexes[0]; i++) { /* never: a fault of the server */
+        broken = check_index(s, indexes[i].index, indexes[i].pool);
+    }
     for (size_t i = 0; !broken && i < sizeof checks / sizeof checks[0]; i++) { /* never: a fault of the server */
         broken = checks[i](s);
     }

@@ -3,10 +3,14 @@
  * again, memory stays where it was, and the same events end in the same bytes.
  *
  * SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE 1 /* MAP_ANONYMOUS */
 #include "../nascar_server.c"
 
 #include "world.h"
 #include "lobby.h"
+
+#include <sys/mman.h>
+#include <ucontext.h>
 
 /* Under valgrind, which runs the suites with CK_FORK=no, the crowds are smaller. */
 static uint32_t size_of(uint32_t full, uint32_t small)
@@ -65,8 +69,9 @@ struct crowd {
     bool dry;                                  /* gives no entropy */
     bool leave_jobs, leave_records, leave_log; /* takes none of these */
     bool watched, checked;
-    uint8_t poison; /* what the stack is full of when a step starts; 0: as it is */
-    uint32_t apart; /* steps on this connection are not counted */
+    uint8_t poison;     /* what the stack is full of when a step starts; 0: as it is */
+    size_t stack_bytes; /* steps are taken on a stack of this size; 0: on ours */
+    uint32_t apart;     /* steps on this connection are not counted */
     uint64_t steps;
     uint64_t output; /* hash of all that the core left */
     uint32_t log_lines, lines_lost, closes;
@@ -89,6 +94,59 @@ static uint64_t hash_on(uint64_t hash, const void *bytes, size_t size)
     for (size_t i = 0; i < size; i++)
         hash = (hash ^ at[i]) * UINT64_C(0x100000001B3);
     return hash;
+}
+
+/* A call of the core on a stack of its own, with nothing below it: who needs
+ * more of it crashes. Sanitizers' frames are larger than the core's. */
+#if defined(__SANITIZE_ADDRESS__)
+#define FRAME_FACTOR 8u
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define FRAME_FACTOR 8u
+#endif
+#endif
+#ifndef FRAME_FACTOR
+#define FRAME_FACTOR 1u
+#endif
+#define GUARD_BYTES 65536u /* a page, whatever its size */
+
+static struct {
+    ucontext_t caller, callee;
+    struct nascar *state;
+    void *arena;
+    size_t arena_bytes;
+    const struct nascar_limits *limits;
+    const struct nascar_event *event;
+    bool done;
+} small;
+
+static void small_init(void)
+{
+    small.arena_bytes = nascar_arena_size(small.limits);
+    small.state = nascar_init(small.arena, small.arena_bytes, small.limits);
+}
+
+static void small_step(void)
+{
+    small.done = nascar_step(small.state, small.event);
+}
+
+static void call_on_a_stack_of(size_t bytes, void (*call)(void))
+{
+    static uint8_t *memory;
+    static size_t there;
+    bytes *= FRAME_FACTOR;
+    if (there != bytes) {
+        memory = mmap(NULL, GUARD_BYTES + bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        ck_assert(memory != MAP_FAILED && mprotect(memory, GUARD_BYTES, PROT_NONE) == 0);
+        there = bytes;
+    }
+    ck_assert_int_eq(getcontext(&small.callee), 0);
+    small.callee.uc_stack.ss_sp = memory + GUARD_BYTES;
+    small.callee.uc_stack.ss_size = bytes;
+    small.callee.uc_link = &small.caller;
+    makecontext(&small.callee, call, 0);
+    ck_assert_int_eq(swapcontext(&small.caller, &small.callee), 0);
 }
 
 static uint64_t next_random(uint64_t *state)
@@ -171,7 +229,13 @@ static bool crowd_step(struct crowd *c, const struct nascar_event *event)
     c->steps += event->conn != c->apart;
     if (c->poison != 0)
         fill_stack(c->poison);
-    bool done = nascar_step(c->s, &timed);
+    small.state = c->s;
+    small.event = &timed;
+    if (c->stack_bytes != 0)
+        call_on_a_stack_of(c->stack_bytes, small_step);
+    else
+        small_step();
+    bool done = small.done;
     crowd_take(c);
     if (c->checked) {
         const char *wrong = nascar_check(c->s);
@@ -1707,6 +1771,21 @@ START_TEST(a_new_state_touches_nothing_but_its_head)
 }
 END_TEST
 
+START_TEST(a_state_is_made_with_4_kib_of_stack)
+{
+    static const struct nascar_limits normal = NASCAR_LIMITS_DEFAULT;
+    small.limits = &normal;
+    small.arena = zeroes(1, nascar_arena_size(&normal));
+    small_init(); /* the loader finds the C library's functions on our stack */
+    memset(small.arena, 0, sizeof *small.state);
+    small.state = NULL;
+    call_on_a_stack_of(4096, small_init);
+    ck_assert(small.state == small.arena);
+    ck_assert_ptr_null(nascar_check(small.state));
+    free(small.arena);
+}
+END_TEST
+
 #define CHURNERS 24u
 #define CHURN_OPS 250u /* logins, logouts, moves, rooms, words in a round */
 
@@ -1794,6 +1873,17 @@ START_TEST(memory_stays_where_one_round_of_life_left_it)
     ck_assert_uint_gt(s->rooms.high, 5);
     ck_assert_uint_gt(s->pairs.high, 1);
     ck_assert(nascar_deadline_ms(s) == UINT64_MAX);
+    crowd_free(c);
+}
+END_TEST
+
+START_TEST(the_core_lives_with_16_kib_of_stack)
+{
+    static const struct nascar_limits roomy = {64, 64, 32, 128, 256, 64};
+    struct crowd *c = crowd_new(&roomy, "");
+    c->stack_bytes = 16384;
+    churn_round(c, 7, CHURN_OPS);
+    must_hold(c);
     crowd_free(c);
 }
 END_TEST
@@ -2030,6 +2120,8 @@ int main(void)
     TCase *memory = tcase_create("memory and determinism");
     tcase_set_timeout(memory, 120);
     tcase_add_test(memory, a_new_state_touches_nothing_but_its_head);
+    tcase_add_test(memory, a_state_is_made_with_4_kib_of_stack);
+    tcase_add_test(memory, the_core_lives_with_16_kib_of_stack);
     tcase_add_test(memory, memory_stays_where_one_round_of_life_left_it);
     tcase_add_loop_test(memory, the_same_events_end_in_the_same_bytes, 1, 4);
     tcase_add_test(memory, a_copy_of_the_arena_is_a_working_snapshot);
