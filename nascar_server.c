@@ -20,6 +20,9 @@
 #include <assert.h>
 #include <string.h>
 
+/* A comment that begins with "never:" says why no test can reach what stands
+ * there. `make coverage` leaves it out. */
+
 /* ---- Limits ------------------------------------------------------------- */
 
 /* PROTOCOL 1 and 2: what the console keeps, in bytes without the NUL. */
@@ -40,40 +43,40 @@
 #define SEARCH_ROWS 20u
 #define LEADERBOARD_CHARS 64u /* S: seven numbers in hex */
 
-/* Ours. */
+/* Limits of our own. */
 #define MAIL_CHARS 63u
-#define HASH_CHARS (NASCAR_HASH_BYTES - 1)               /* bcrypt has 60, sha512crypt up to 123 is not used */
-#define ANY_NAME_CHARS 31u                               /* longest name looked up: a room's */
-#define NEWS_CHARS (NEWS_REPLY_BYTES - HEADER_BYTES - 1) /* the news screen, with the ends of its lines */
+#define HASH_CHARS (NASCAR_HASH_BYTES - 1)               /* a bcrypt hash has 60 characters */
+#define ANY_NAME_CHARS 31u                               /* the longest name that is ever looked up: a room's */
+#define NEWS_CHARS (NEWS_REPLY_BYTES - HEADER_BYTES - 1) /* of the news screen, ends of lines included */
 #define CONFIG_ROOMS 32u
 #define PRODUCT_CHARS 63u /* PSET PROD; its STAT is cut to CHAT_CHARS */
-#define WATCHES_ASKED 25u /* PADDs of a buddy link */
-#define ROWS_ASKED 100u   /* most rows of a leaderboard at once */
+#define WATCHES_ASKED 25u /* whom one buddy link may watch by PADD */
+#define ROWS_ASKED 100u   /* the most rows of a leaderboard that one request gets */
 #define REPORTS_PER_PERSONA 16u
 #define REPORT_LINES_A_STEP 32u
 #define UNKNOWN_KINDS 10u /* PROTOCOL 6: ten unknown kinds close */
 
-/* Sizes of tables that no option changes; whoever compiles this may. */
+/* Sizes of tables that no option sets. Whoever compiles this can, by -D. */
 #ifndef CHAT_LINES
-#define CHAT_LINES 200u /* PROTOCOL 5: kept for an abuse report */
+#define CHAT_LINES 200u /* PROTOCOL 5: lines of recent chat, kept in case that somebody reports abuse */
 #endif
 #ifndef REPORTS
 #define REPORTS 256u
 #endif
 #ifndef REPORT_LINES
-#define REPORT_LINES 8192u /* of all reports */
+#define REPORT_LINES 8192u /* lines of chat in all reports together */
 #endif
 #ifndef RACES_PER_CLIENT
-#define RACES_PER_CLIENT 16u /* open tickets: a day of racing */
+#define RACES_PER_CLIENT 16u /* tickets of races that not both have reported: a day of racing */
 #endif
 #ifndef ADDRESSES_KEPT
-#define ADDRESSES_KEPT 1024u /* without a connection, for what they did lately */
+#define ADDRESSES_KEPT 1024u /* remembered for what they did lately, beside those that are connected */
 #endif
 #ifndef CONNECTIONS_SPARE
-#define CONNECTIONS_SPARE 64u /* for those who come and go */
+#define CONNECTIONS_SPARE 64u /* beside two for each client: for those who come and go */
 #endif
 #ifndef PRESENCES_SPARE
-#define PRESENCES_SPARE 64u /* for those who have left a room and are not told yet */
+#define PRESENCES_SPARE 64u /* for those who have left a room while somebody is still to be told */
 #endif
 #ifndef PING_SLOTS
 #define PING_SLOTS 60u /* PROTOCOL 7: pings are spread over the period */
@@ -82,12 +85,12 @@
 #define HEADER_BYTES 12u
 #define INBOX_BYTES 2048u     /* PROTOCOL 1: one frame of up to 2 KiB */
 #define FRAME_OUT_BYTES 2048u /* PROTOCOL 1: under 4 KiB */
-#define OUTBOX_BYTES 8188u    /* with its link, two pages */
+#define OUTBOX_BYTES 8188u    /* two pages of memory, its link included */
 #define REPLY_BYTES 3072u     /* most that one request writes to its sender's own outbox */
 #define CHAT_BYTES 1792u      /* the largest +msg: N, FROM, T and TEXT with every byte escaped */
 #define ROW_BYTES 768u        /* the largest generated row: a full +pop */
 #define RECORD_BYTES NASCAR_RECORD_BYTES
-#define RECORDS 64u /* a step may leave, and hash jobs likewise */
+#define RECORDS 64u /* that a step may leave; and as many hash jobs */
 #define LOG_BYTES 16384u
 
 static_assert(NEWS_CHARS == 242, "as config_set says");
@@ -98,25 +101,26 @@ static_assert(CHAT_BYTES >= HEADER_BYTES + 6 * CHAT_CHARS + 200, "an escaped byt
 static_assert(ROW_BYTES >= HEADER_BYTES + POP_CHARS + 8, "+pop fits a row");
 static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a row");
 
-/* A step starts only with this much entropy: the most that one frame draws
- * (@dir: four tries for SESS, and MASK; ACPT: SEED and AUTH), and the key. */
+/* A step starts only with this much entropy in the pool: the most that one
+ * frame draws (@dir: four tries for SESS, and MASK), and the key of the look-up
+ * tables. */
 #define STEP_ENTROPY 64u
 
-#define PING_BATCH_MS 500u    /* at most two batches a second */
-#define THROTTLE_MS 250u      /* how often input over its rate is tried again */
-#define SLOW_MS 30000u        /* a reader stuck for so long is closed */
-#define SESSIONS_PER_PEER 64u /* more than one household's consoles */
+#define PING_BATCH_MS 500u    /* pings go out in at most two batches a second */
+#define THROTTLE_MS 250u      /* how often a connection that is over its rate is looked at again */
+#define SLOW_MS 30000u        /* a reader that is stuck for so long is closed */
+#define SESSIONS_PER_PEER 64u /* more than the consoles of one household need */
 #define DIRECTORY_MS 1800000u /* PROTOCOL 3.1: SESS and MASK are kept 30 minutes */
-#define ADDRESS_MS 600000u    /* so long is remembered what an address did; its limits are for this time */
-#define FREE_FAILURES 5u      /* so many before an address has to wait */
+#define ADDRESS_MS 600000u    /* what an address did is remembered for so long, and its limits are for as long */
+#define FREE_FAILURES 5u      /* wrong passwords that are free before an address has to wait */
 #define REMATCH_MS 30000u     /* PROTOCOL 5: a new challenge ends a race after 30 s */
 #define TICKET_S 43200        /* PROTOCOL 9: LKEY lives 12 hours */
 #define RACE_S 86400          /* PROTOCOL 5: AUTH lives 24 hours */
-#define MESSAGE_S 259200      /* PROTOCOL 9: SECS as the console sends it */
+#define MESSAGE_S 259200      /* PROTOCOL 9: the SECS that the console sends */
 #define MESSAGE_MAX_S 2592000 /* 30 days */
-#define SWEEP_MS 60000u       /* a full table is searched for what has expired so often at most */
-#define RACES_PER_PERSONA 32u /* ... and nobody takes all of them */
-#define BURST_MS 6000u        /* the token bucket holds what its rate gives in this time */
+#define SWEEP_MS 60000u       /* a full table is searched for what has expired no more often than this */
+#define RACES_PER_PERSONA 32u /* open ones, so that nobody takes all the places */
+#define BURST_MS 6000u        /* a token bucket holds what its rate gives in this time */
 
 #define FIRST_CREATED_ROOM 1001u /* PROTOCOL 3.3 */
 
@@ -151,11 +155,11 @@ static const char *const tag_names[TAG_COUNT] = {
 #undef X
 };
 
-/* PROTOCOL 6: what a request can fail with: the letters of the header's code
- * word, which the console tests, and STATUS for clients that read the body. */
+/* PROTOCOL 6: what a request can fail with. The letters go into the header's
+ * code word, which the console tests; STATUS is for clients that read the body. */
 enum failure {
     OK,
-    MISSING, /* malformed or missing tags, state not allowed */
+    MISSING, /* tags are missing or malformed, or the state does not allow it */
     NO_ACCOUNT,
     WRONG_PASSWORD,
     BANNED,
@@ -171,9 +175,9 @@ enum failure {
     BAD_NAME,
     TOO_MANY_PERSONAS,
     ROSTER_FULL,
-    BAD_TICKET,  /* buddy AUTH, PROTOCOL 9 */
-    SERVER_FULL, /* a table of ours */
-    NOT_KEPT,    /* the record could not be made durable */
+    BAD_TICKET,  /* PROTOCOL 9: in AUTH, on a buddy link */
+    SERVER_FULL, /* a table of this server has no room */
+    NOT_KEPT,    /* the change could not be written to the disk */
     FAILURE_COUNT
 };
 
@@ -239,13 +243,14 @@ static inline uint64_t load_le64(const uint8_t *p)
            (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 | (uint64_t)p[7] << 56;
 }
 
-/* Two's complement without implementation-defined conversion. */
+/* Reads the bits as two's complement. A cast does the same on most compilers,
+ * but C does not promise it. */
 static int32_t to_signed(uint32_t v)
 {
     return v <= INT32_MAX ? (int32_t)v : (int32_t)(v - 0x80000000u) + INT32_MIN;
 }
 
-/* Clears what held a password; the compiler may not leave it out. */
+/* Clears memory that held a password, in a way that the compiler may not leave out. */
 static void wipe(void *memory, size_t size)
 {
     volatile uint8_t *p = memory;
@@ -253,7 +258,8 @@ static void wipe(void *memory, size_t size)
         *p++ = 0;
 }
 
-/* Takes the same time wherever the difference is. */
+/* Compares in the same time wherever the difference is, so that nobody learns a
+ * secret byte by byte. */
 static bool equal_secret(const uint8_t *a, const uint8_t *b, size_t size)
 {
     uint8_t difference = 0;
@@ -267,7 +273,8 @@ static inline uint64_t rotate(uint64_t v, unsigned bits)
     return v << bits | v >> (64 - bits);
 }
 
-/* SipHash-2-4, so that nobody who chooses names chooses collisions. */
+/* SipHash-2-4, under a key that nobody knows: whoever chooses names cannot
+ * choose names that collide. */
 static uint64_t siphash(const uint64_t key[2], const uint8_t *data, size_t size)
 {
     uint64_t a = key[0] ^ 0x736f6d6570736575u, b = key[1] ^ 0x646f72616e646f6du, c = key[0] ^ 0x6c7967656e657261u,
@@ -276,7 +283,7 @@ static uint64_t siphash(const uint64_t key[2], const uint8_t *data, size_t size)
     size_t whole = size - size % 8;
     for (size_t i = whole; i < size; i++)
         last |= (uint64_t)data[i] << 8 * (i - whole);
-    for (size_t i = 0; i <= whole + 8; i += 8) { /* the words, the last of them, and the end */
+    for (size_t i = 0; i <= whole + 8; i += 8) { /* whole words, then what is left, then the end */
         bool ends = i > whole;
         uint64_t m = i < whole ? load_le64(data + i) : ends ? 0 : last;
         d ^= m;
@@ -299,8 +306,8 @@ static uint32_t rotate_right(uint32_t v, unsigned bits)
     return v >> bits | v << (32 - bits);
 }
 
-/* SHA-256 of a short message, at most 55 bytes: so the journal holds no ticket
- * that anybody could use (FIPS 180-4). */
+/* SHA-256 (FIPS 180-4) of at most 55 bytes, which fit in one block. The journal
+ * has hashes of tickets only, so nobody who reads it gets in. */
 static void sha256(const uint8_t *message, size_t size, uint8_t out[32])
 {
     /* clang-format off */
@@ -344,7 +351,7 @@ static void sha256(const uint8_t *message, size_t size, uint8_t out[32])
 
 /* ---- Characters and names ----------------------------------------------- */
 
-/* Not <ctype.h>: the same in every locale, and any byte is allowed. */
+/* Not from <ctype.h>: these are the same in every locale and take any byte. */
 /*@ logic integer lowered(integer c) = 'A' <= c <= 'Z' ? c + 32 : c; */
 /*@ assigns \nothing;
     ensures \result == lowered(c); */
@@ -400,7 +407,8 @@ static bool read_hex(const char *hex, uint8_t *out, size_t size)
     return hex[2 * size] == 0;
 }
 
-/* Names differ neither by case nor in their order. */
+/* Compares two names without regard to case: 0 if they are the same, else which
+ * one comes first, as strcmp() says it. */
 static int compare_names(const char *a, const char *b)
 {
     while (*a && lower((uint8_t)*a) == lower((uint8_t)*b))
@@ -413,7 +421,7 @@ static bool same_name(const char *a, const char *b)
     return compare_names(a, b) == 0;
 }
 
-/* Copies as much as fits, always with a NUL. */
+/* Copies as much as fits, and always a NUL. */
 static void copy_text(char *out, size_t out_bytes, const char *text)
 {
     size_t n = strlen(text);
@@ -423,8 +431,8 @@ static void copy_text(char *out, size_t out_bytes, const char *text)
     out[n] = 0;
 }
 
-/* PROTOCOL 6: accounts and personas, 2..max of letters, digits and _-{}[].
- * The console's roster cuts at @ and / and skips a name with a dot. */
+/* PROTOCOL 6: accounts and personas have names of 2..max letters, digits and
+ * _-{}[]. The console's roster cuts a name at @ or /, and skips one with a dot. */
 static bool valid_name(const char *name, size_t max)
 {
     size_t n = 0;
@@ -436,7 +444,8 @@ static bool valid_name(const char *name, size_t max)
     return n >= 2 && n <= max;
 }
 
-/* Rooms: printable, no space at either end, no control byte to confuse a log. */
+/* Room names are printable, as they stand in logs, and neither begin nor end
+ * with a space. */
 static bool valid_room_name(const char *name)
 {
     size_t n = strlen(name);
@@ -460,7 +469,8 @@ static bool valid_password(const char *password)
     return true;
 }
 
-/* PROTOCOL 5: 1..127 bytes of 0x21..0x7E. `size` is the length before any cut. */
+/* PROTOCOL 5: a token has 1..127 bytes of 0x21..0x7E. `size` is its length
+ * before any cut. */
 static bool valid_token(const char *text, uint32_t size)
 {
     if (size < 1 || size > TOKEN_CHARS || strlen(text) != size)
@@ -473,12 +483,14 @@ static bool valid_token(const char *text, uint32_t size)
 
 /* ---- Tags: reading (PROTOCOL 2) ----------------------------------------- */
 
-/* A payload is bytes and a size; a value is its offset. NOT_THERE: no such tag. */
+/* A payload is given as bytes and their number, a value in it as its offset.
+ * NOT_THERE: the payload has no such tag. */
 #define NOT_THERE UINT32_MAX
 
-/* Finds a tag as the console does: at each `=` or `:` the key is matched
- * backwards, any case; before it stands the start or a byte below 0x21. The
- * first match wins. Returns the offset of the value, past one leading space. */
+/* Finds a tag as the console does: it looks for a `=` or `:` and matches the
+ * key backwards from there, in any case. The key begins the payload, or a byte
+ * below 0x21 stands before it. The first match wins. Returns the offset of the
+ * value, past one leading space. */
 /*@ predicate payload(uint8_t *bytes, integer size) = size < NOT_THERE && \valid_read(bytes + (0 .. size - 1)); */
 /*@ predicate tag_at(uint8_t *payload, char *key, integer n, integer end) =
         (payload[end] == '=' || payload[end] == ':') && (end == n || payload[end - n - 1] < 0x21) &&
@@ -519,9 +531,10 @@ static uint32_t find_tag(const uint8_t *payload, uint32_t size, const char *key)
     return NOT_THERE;
 }
 
-/* Reads a string: an optional quote opens and the same closes it, else it runs
- * to a byte below 0x20; %% is %, %xx a byte. A NUL ends it, escaped or not.
- * Stores at most out_bytes - 1 bytes and a NUL; returns the length before the cut. */
+/* Reads a string. An optional quote opens it and the same one closes it;
+ * without a quote it runs to a byte below 0x20. %% is %, and %xx a byte. A NUL
+ * ends it, escaped or not. Stores at most out_bytes - 1 bytes and a NUL;
+ * returns the length that it has without the cut. */
 /*@ requires payload(payload, size) && \valid(out + (0 .. out_bytes - 1));
     requires \separated(payload + (0 .. size - 1), out + (0 .. out_bytes - 1));
     assigns out[0 .. out_bytes - 1];
@@ -582,7 +595,8 @@ static uint32_t read_number(const uint8_t *payload, uint32_t size, uint32_t at)
     return negative ? 0 - value : value;
 }
 
-/* Reads a dotted quad, and nothing else, up to a byte below 0x21. */
+/* Reads a dotted quad, which must end there or at a byte below 0x21; false if
+ * it is anything else. */
 /*@ requires payload(payload, size) && \valid(address);
     requires \separated(payload + (0 .. size - 1), address);
     assigns *address;
@@ -658,9 +672,9 @@ struct date {
     int32_t year, month, day;
 };
 
-/* The civil date of a day counted from 1970-01-01, any that int32_t holds
- * within some thousand years of it. Years begin in March here, so that the
- * leap day is the last. */
+/* The date of a day that is counted from 1970-01-01, for some thousand years
+ * before and after. Years begin in March here, so that the leap day is the last
+ * of its year. */
 static struct date date_of_day(int64_t days)
 {
     int64_t z = days + 719468;
@@ -709,8 +723,8 @@ static void write_date(char out[20], int64_t wall_s)
     *out = 0;
 }
 
-/* Whole years from a date of birth (Y-M-D with any separator, or YYYYMMDD) to
- * now; -1 if it is not one. */
+/* Whole years from a date of birth (Y-M-D with any separator, or YYYYMMDD)
+ * until now; -1 if the text is no such date. */
 static int32_t age_at(const char *born, int64_t wall_s)
 {
     uint32_t part[3] = {0};
@@ -740,8 +754,9 @@ struct frame {
 
 enum frame_state { FRAME_WHOLE, FRAME_PART, FRAME_BROKEN };
 
-/* Looks at what a stream begins with. FRAME_BROKEN: no kind of four printable
- * characters, or a length below 12 or above the limit; told as early as it can be. */
+/* Looks at the frame that a stream of bytes begins with. FRAME_BROKEN: its kind
+ * is not four printable characters, or its length is below 12 or above our
+ * limit. This is said as soon as the bytes that have come show it. */
 /*@ requires \valid_read(bytes + (0 .. size - 1)) && \valid(frame);
     requires \separated(bytes + (0 .. size - 1), frame);
     assigns *frame;
@@ -767,7 +782,7 @@ static enum frame_state read_frame(const uint8_t *bytes, uint32_t size, struct f
     return size >= frame->size ? FRAME_WHOLE : FRAME_PART;
 }
 
-/* The payload's text ends at its first NUL, or where the frame ends. */
+/* The size of a payload's text, which ends at the first NUL or where the frame ends. */
 /*@ requires payload(payload, size);
     assigns \nothing;
     ensures \result <= size && (\result < size ==> payload[\result] == 0);
@@ -800,7 +815,8 @@ static void frame_begin(struct outgoing *f, const char *kind, const char *code)
     f->size = HEADER_BYTES;
 }
 
-/* The limits on every text that goes into a frame keep it within its size. */
+/* There is room: every text that goes into a frame has a limit, and the frame
+ * is made for these. */
 static void put_byte(struct outgoing *f, uint8_t c)
 {
     assert(f->size < FRAME_OUT_BYTES);
@@ -824,7 +840,7 @@ static void put_key(struct outgoing *f, enum tag tag)
     put_name(f, tag_names[tag]);
 }
 
-/* A value that its reader does not unescape: digits, letters, dates, hex. */
+/* Writes a value whose reader undoes no escapes: digits, letters, dates, hex. */
 static void put_raw(struct outgoing *f, enum tag tag, const char *value)
 {
     put_key(f, tag);
@@ -837,8 +853,8 @@ static bool needs_escape(uint8_t c, bool first)
     return c < 0x20 || c > 0x7e || c == '=' || c == '"' || c == ':' || c == '%' || (first && c == '\'');
 }
 
-/* Text from a person: escaped so that it can never pass for a tag, and quoted
- * when it contains a space. */
+/* Writes a text that came from a person. It is escaped, so that it can never
+ * pass for a tag, and quoted if it contains a space. */
 static void put_quoted(struct outgoing *f, const char *text)
 {
     bool quoted = strchr(text, ' ') != NULL;
@@ -916,7 +932,7 @@ static void put_date(struct outgoing *f, enum tag tag, int64_t wall_s)
     put_raw(f, tag, text);
 }
 
-/* Ends a frame: the NUL, and the length. */
+/* Ends a frame: writes the NUL behind its tags, and its length. */
 static void frame_end(struct outgoing *f)
 {
     if (f->size > HEADER_BYTES)
@@ -1000,8 +1016,9 @@ static uint8_t ssc2_next(struct ssc2 *x)
 
 #define SSC2_CHARS 30u
 
-/* Undoes the first form; text is what follows the one leading `~`. Returns the
- * password's length, or NOT_THERE for a byte outside 0x20..0x7F. */
+/* Undoes the first form of a password, SSC2; text is what follows the one
+ * leading `~`. Returns the password's length, or NOT_THERE for a byte outside
+ * 0x20..0x7F. */
 /*@ requires \valid_read(key + (0 .. key_size - 1)) && valid_read_string(text) && \valid(out + (0 .. SSC2_CHARS));
     requires \separated(text + (0 .. strlen(text)), out + (0 .. SSC2_CHARS));
     assigns out[0 .. SSC2_CHARS];
@@ -1023,7 +1040,7 @@ static uint32_t ssc2_decode(const uint8_t *key, uint32_t key_size, const char *t
         uint8_t c = (uint8_t)text[n];
         if (c < 0x20 || c > 0x7f)
             return NOT_THERE;
-        run ^= ssc2_next(&x); /* it accumulates */
+        run ^= ssc2_next(&x); /* PROTOCOL 4: run accumulates */
         uint8_t p = (uint8_t)(0x20 + (c - 0x20 + 96 - run % 96) % 96);
         if (p == 0x7f)
             break;
@@ -1033,7 +1050,7 @@ static uint32_t ssc2_decode(const uint8_t *key, uint32_t key_size, const char *t
     return n;
 }
 
-/* The mask repeats; an empty one is "GS". */
+/* A byte of the mask, which repeats; an empty mask is "GS". */
 /*@ requires \valid_read(mask + (0 .. mask_size - 1));
     assigns \nothing; */
 static uint8_t mask_byte(const char *mask, size_t mask_size, uint32_t i)
@@ -1041,8 +1058,9 @@ static uint8_t mask_byte(const char *mask, size_t mask_size, uint32_t i)
     return (uint8_t)(mask_size > 0 ? mask[i % mask_size] : i % 2 ? 'S' : 'G');
 }
 
-/* Undoes the second form; text is what follows the `$`. Returns the length, or
- * NOT_THERE if it is not pairs of hex digits, is too long, or holds a NUL. */
+/* Undoes the second form, the mask; text is what follows the `$`. Returns the
+ * password's length, or NOT_THERE if it is not pairs of hex digits, is too
+ * long, or holds a NUL. */
 /*@ requires valid_read_string(mask) && valid_read_string(text) && \valid(out + (0 .. SSC2_CHARS));
     requires \separated(text + (0 .. strlen(text)), out + (0 .. SSC2_CHARS));
     requires \separated(mask + (0 .. strlen(mask)), out + (0 .. SSC2_CHARS));
@@ -1087,8 +1105,8 @@ static bool is_loopback(uint32_t address)
     return in_network(address, 0x7f000000u, 8);
 }
 
-/* Private in the sense of "not reachable from the internet": RFC 1918, the
- * carriers' shared range, link-local. */
+/* "Private" is what cannot be reached from the internet: RFC 1918, the range
+ * that carriers share, link-local. */
 static bool is_private(uint32_t address)
 {
     return in_network(address, 0x0a000000u, 8) || in_network(address, 0xac100000u, 12) ||
@@ -1101,10 +1119,10 @@ static bool is_local(uint32_t address)
     return is_private(address) || is_loopback(address);
 }
 
-/* Where one end of a race is, as the server sees it. */
+/* Where a player is, as the server sees it. */
 struct endpoint {
     uint32_t source;   /* its lobby connection's source address */
-    uint32_t reported; /* what its `addr` said; 0 if nothing */
+    uint32_t reported; /* what its `addr` request said; 0 if it has sent none */
     uint32_t reached;  /* the server's address that it connected to */
 };
 
@@ -1114,11 +1132,11 @@ static uint32_t visible_address(struct endpoint viewer, struct endpoint player, 
 {
     bool same = viewer.source == player.source;
     if (same && !is_local(player.source) && is_private(player.reported))
-        return player.reported; /* both behind one public address: their own network's */
+        return player.reported; /* both are behind one router, and meet inside */
     if (!same && is_local(player.source) && !is_local(viewer.source) && public_address != 0)
-        return public_address; /* a player at the server's side, seen from outside */
+        return public_address; /* the player is on the server's side of the router, the viewer is not */
     if (is_loopback(player.source) && !is_loopback(viewer.source))
-        return viewer.reached; /* [own] a player on the server's machine is where the server is */
+        return viewer.reached; /* [own] the player is on the server's own machine: he is where the server is */
     return player.source;
 }
 
@@ -1163,7 +1181,7 @@ struct options {
     char news_where[512];     /* who named the news file, for the error if it cannot be read */
     struct config config;     /* what the core's keys came to, so that their errors are told at the start */
     char core[CONFIG_BYTES];  /* the core's keys, as lines */
-    char rooms[CONFIG_BYTES]; /* its rooms: those of the command line replace the file's */
+    char rooms[CONFIG_BYTES]; /* its rooms; those of the command line replace the file's */
     bool rooms_typed;         /* on the command line */
 };
 
@@ -1309,7 +1327,7 @@ static bool parse_room(const char *text, struct config_room *room)
     const char *part[3] = {text, NULL, NULL};
     size_t size[3] = {strlen(text), 0, 0};
     char limit[16];
-    memset(room, 0, sizeof *room); /* no stray byte in the arena */
+    memset(room, 0, sizeof *room); /* its padding, too: equal states have equal bytes */
     if (size[0] >= 2 && text[0] == '"' && text[size[0] - 1] == '"') {
         part[0]++;
         size[0] -= 2;
@@ -1350,7 +1368,7 @@ static const char *set_value(void *fields, const struct setting *setting, const 
     size_t used, n = strlen(value);
     struct config_room room;
     int word;
-    switch (setting->type) { /* never: a setting has a type */
+    switch (setting->type) { /* never: the cases are all types */
     case SET_NUMBER:
     case SET_PORT: return parse_number(value, setting->min, setting->max, number) ? NULL : "a number";
     case SET_SECONDS:
@@ -1396,7 +1414,7 @@ static const char *set_value(void *fields, const struct setting *setting, const 
     case SET_NEWS_FILE: copy_text(field, LINE_CHARS + 1, value); return NULL;
     case SET_CONFIG_FILE: *(const char **)field = value; return NULL;
     }
-    return "a key of the table"; /* never: see above */
+    return "a key of the table"; /* never: no case leads here */
 }
 
 /* Appends as much as fits. */
@@ -1452,8 +1470,9 @@ static void set_defaults(void *fields, bool of_shell)
             (void)set_value(fields, &settings[i], settings[i].fallback);
 }
 
-/* Reads a whole configuration: lines `key = value`. What is not given has its
- * default; a line that cannot be read is left out (the shell has checked them). */
+/* Reads a whole configuration, as lines of `key = value`. A key that is not
+ * given has its default. A line that cannot be read is skipped; the shell has
+ * refused such lines before. */
 static void config_read(struct config *config, const uint8_t *bytes, uint32_t size)
 {
     char line[512], key[64];
@@ -1484,19 +1503,20 @@ static void config_read(struct config *config, const uint8_t *bytes, uint32_t si
 /* ---- State -------------------------------------------------------------- */
 
 #define NONE NASCAR_NONE
-#define LIVE (UINT32_MAX - 1) /* the link of a pool item that is in use */
+#define LIVE (UINT32_MAX - 1) /* the link of an item that is in use */
 
-/* A table of items with a high-water mark and a free list threaded through
- * their first word. What lies above the mark has never been touched. */
+/* A pool: a table of items of one kind. Those that are free form a list through
+ * their first word, the link. Items from `high` on have never been in use, and
+ * their memory has never been touched. */
 struct pool {
     size_t offset;
     uint32_t stride, capacity;
-    uint32_t cleared; /* bytes of an item that are zeroed when it is taken */
+    uint32_t cleared; /* so many bytes of an item are zeroed when it is taken */
     uint32_t high, free, live;
 };
 
-/* Chained hash table over the items of one pool: buckets and chains hold item
- * number + 1, so that zero memory is an empty table. */
+/* A hash table over the items of one pool. Buckets and chains hold an item's
+ * number + 1, so that zeroed memory is an empty table. */
 struct index {
     size_t buckets, chains;
     uint32_t mask;
@@ -1536,18 +1556,19 @@ enum queue {
 struct timer {
     uint64_t due_ms;
     uint16_t queue;
-    uint16_t paused; /* the queue it goes back to */
+    uint16_t paused; /* while it is paused: the queue that it goes back to */
 };
 
 /* A connection has these timers. */
 enum conn_timer { T_PHASE, T_IDLE, T_THROTTLE, T_SLOW, T_PING, CONN_TIMERS };
 
-/* A feed is what a console sees as a list: its entries in the order of their
- * last change. `seq` is unique in the whole state. An entry that goes away
- * stays as a tombstone until each subscription of that time has passed it. */
+/* A feed is a list that consoles follow: its entries stand in the order of
+ * their last change. `seq` numbers the changes in the whole state. An entry
+ * that goes away stays as a tombstone until each subscription of that time has
+ * passed it. */
 struct node {
     uint64_t seq;
-    uint32_t waiting; /* tombstone: subscriptions still to pass it */
+    uint32_t waiting; /* of a tombstone: how many subscriptions are still to pass it */
     bool tombstone;
 };
 
@@ -1559,22 +1580,22 @@ struct feed {
 
 /* How far one console has been told of one feed. */
 struct subscription {
-    uint64_t cursor; /* the last change told */
-    uint64_t since;  /* tombstones up to this one are none of ours */
-    uint32_t at;     /* the node of cursor, if it still has that seq */
+    uint64_t cursor; /* seq of the last change that it was told */
+    uint64_t since;  /* seq when it began: older tombstones do not wait for it */
+    uint32_t at;     /* the node that had the seq of cursor, if it still has it */
     uint32_t on;
 };
 
 enum conn_state {
     CONN_FREE,
-    CONN_NEW, /* no frame yet: any service */
+    CONN_NEW, /* no frame yet: it may want any service */
     CONN_DIRECTORY,
     CONN_LOBBY,     /* no login yet */
     CONN_ACCOUNT,   /* after auth or acct */
     CONN_PERSONA,   /* after pers */
     CONN_BUDDY_NEW, /* no AUTH yet */
     CONN_BUDDY,
-    CONN_CONTROL /* the operator's */
+    CONN_CONTROL /* the operator's connection */
 };
 
 enum wait { WAIT_NONE, WAIT_VERDICT, WAIT_RECORD };
@@ -1586,24 +1607,24 @@ struct wants {
 
 struct conn {
     uint8_t state, wait;
-    bool closing; /* no input any more; flush, close */
-    bool slow;    /* its last write did not complete */
-    bool behind;  /* its lists have news, made into rows when its outbox is drained */
-    bool crowded; /* keeps up, but has no room for one more chat line */
+    bool closing; /* no more input is taken; what is left is written, then it is closed */
+    bool slow;    /* its last write was not complete */
+    bool behind;  /* its lists have news, which become rows when its outbox is drained */
+    bool crowded; /* it reads, but has no room for one more line of chat */
     uint8_t unknown_kinds;
     uint32_t peer, local, reported;
-    uint32_t address; /* in addresses */
+    uint32_t address; /* its entry in addresses */
     struct wants wants;
-    uint32_t inbox, outbox; /* blocks, while there is something in them */
+    uint32_t inbox, outbox; /* from their pools, while there is something in them; else NONE */
     uint32_t in_size;
     uint32_t out_start, out_end;
-    uint32_t sess;     /* of the peer's newest directory session when it asked for its key; 0: none */
-    uint32_t receipt;  /* of the verdict or record it waits for */
+    uint32_t sess;     /* of its address's newest directory session, when it sent `skey`; 0: none */
+    uint32_t receipt;  /* of the verdict or record that it waits for */
     uint32_t checking; /* the account whose password is being compared */
     uint32_t player;
-    uint32_t buddy;  /* in buddies: whose link this is */
-    uint8_t lkey[8]; /* the ticket that it is about to get */
-    uint32_t listed; /* control: the next player of the list being told */
+    uint32_t buddy;  /* its entry in buddies, if it is a buddy link */
+    uint8_t lkey[8]; /* the buddy ticket that it gets when a record of that is kept */
+    uint32_t listed; /* for the operator's `who`: the next player to be listed */
     uint32_t missed_lines;
     uint32_t ping_ref, round_trip_ms;
     uint64_t wait_since_ms, ping_sent_ms;
@@ -1624,7 +1645,7 @@ struct outbox {
 struct account {
     uint32_t link;
     uint32_t player;
-    uint32_t persona[PERSONAS_PER_ACCOUNT]; /* in the order they were made, then NONE */
+    uint32_t persona[PERSONAS_PER_ACCOUNT]; /* in the order they were made; NONE behind the last */
     int64_t created_s, last_login_s;
     char name[ACCOUNT_CHARS + 1];
     char spam[3];
@@ -1633,7 +1654,7 @@ struct account {
     bool banned;
 };
 
-/* What races have come to (PROTOCOL 5). */
+/* What a persona's races add up to (PROTOCOL 5). */
 struct figures {
     uint32_t races, wins, losses, disconnects, laps_led;
     uint16_t rating, best_finish;
@@ -1643,18 +1664,18 @@ struct persona {
     uint32_t link;
     uint32_t account;
     uint32_t player;
-    uint32_t buddy;              /* its buddy link, in buddies */
-    uint32_t edges;              /* first of its roster */
-    uint32_t ignored_by;         /* how many have it on their ignore list */
+    uint32_t buddy;              /* its buddy link, in buddies; NONE: it has none */
+    uint32_t edges;              /* first entry of its roster */
+    uint32_t ignored_by;         /* how many personas have it on their ignore list */
     struct list watchers;        /* those who are told of its presence */
     struct list messages;        /* those kept for it, the oldest first */
-    uint32_t left, right, below; /* in the tree of ranks; below: how many, with itself */
+    uint32_t left, right, below; /* in the tree of ranks; below: how many are there, itself included */
     struct figures figures;
     uint8_t ticket_hash[16]; /* of LKEY */
     char name[PERSONA_CHARS + 1];
     uint8_t edge_count, message_count, race_count;
-    bool absent;  /* it races, and has left the lobby for that */
-    bool pending; /* figures of it are on their way to the disk */
+    bool absent;  /* it has left the lobby in order to race */
+    bool pending; /* new figures of it are on their way to the disk */
     int64_t ticket_until_s;
 };
 
@@ -1663,7 +1684,7 @@ static_assert(sizeof(struct persona) <= 112, "128 bytes with its places in the t
 #define LIST_BUDDY 1u
 #define LIST_IGNORE 2u
 
-/* What a buddy link shows of its persona (PROTOCOL 9). */
+/* What friends are shown of a persona (PROTOCOL 9). */
 enum show { SHOW_DISC, SHOW_CHAT, SHOW_AWAY, SHOW_XA, SHOW_DND, SHOW_PASS, SHOWS };
 
 static const char *const show_names[SHOWS] = {"DISC", "CHAT", "AWAY", "XA", "DND", "PASS"};
@@ -1671,11 +1692,11 @@ static const char *const show_names[SHOWS] = {"DISC", "CHAT", "AWAY", "XA", "DND
 struct buddy {
     uint32_t link;
     uint32_t conn, persona;
-    struct list watches; /* whom it is told of */
-    uint32_t asked;      /* those of them that PADD asked for */
-    uint32_t show;       /* what PSET said: enum show, and two texts */
-    bool delivers;       /* messages that were kept come next */
-    uint32_t telling;    /* so many bytes are still to be written until one of them is told */
+    struct list watches; /* first of its watches */
+    uint32_t asked;      /* how many of these PADD has asked for */
+    uint32_t show;       /* what its last PSET said: an enum show, and the two texts */
+    bool delivers;       /* kept messages are to be delivered */
+    uint32_t telling;    /* bytes still to be written until the last of them is delivered */
     char product[PRODUCT_CHARS + 1];
     char status[CHAT_CHARS + 1];
 };
@@ -1683,39 +1704,39 @@ struct buddy {
 #define WATCH_ROSTER 1u
 #define WATCH_ASKED 2u
 
-/* One buddy link is told of one persona's presence. */
+/* A watch: one buddy link is told of one persona's presence. */
 struct watch {
     uint32_t link;
     uint32_t buddy, persona;
     uint32_t why;
-    bool due; /* a PGET is */
+    bool due; /* a PGET is to be sent */
 };
 
-/* A message for somebody who was offline. */
+/* A message that is kept for somebody who was offline. */
 struct message {
     uint32_t link;
     uint32_t to; /* a persona, and its other messages */
     uint32_t id;
     int64_t sent_s, until_s;
     bool told; /* its RECV is in the outbox */
-    bool over; /* ... and written; the record that ends it is on its way */
+    bool over; /* ... and has been written; the record of that is on its way */
     char type[5];
     char from[PERSONA_CHARS + 1];
     char body[CHAT_CHARS + 1];
 };
 
-/* The ticket of a race whose results are not all in. */
+/* An open race: its ticket is good, as not both have reported yet. */
 struct open_race {
     uint32_t link;
-    uint32_t persona[2]; /* the host first; NONE: deleted */
-    uint32_t reported;   /* a bit for each who has */
-    uint32_t told;       /* a sum over what the first one said */
-    uint32_t number;     /* in the order they came */
+    uint32_t persona[2]; /* the host first; NONE: it has been deleted */
+    uint32_t reported;   /* a bit for each side that has */
+    uint32_t told;       /* a checksum of what the first report said */
+    uint32_t number;     /* open races are numbered in the order they came */
     int64_t when_s;
     uint8_t ticket[16]; /* AUTH */
 };
 
-/* A line of chat that the server saw; no room: a private one. */
+/* A line of chat that the server saw. Without a room it was a private one. */
 struct chat_line {
     int64_t at_s;
     char from[PERSONA_CHARS + 1], to[PERSONA_CHARS + 1];
@@ -1727,11 +1748,11 @@ struct report {
     uint32_t link;
     uint32_t id;
     struct list lines;
-    uint32_t written;             /* how many have been on their way to the disk */
-    uint32_t waits_for;           /* the record that it goes on with, ... */
-    uint32_t conn, conn_receipt;  /* ... and who is told of its end */
-    bool draft;                   /* not on the disk yet */
-    uint64_t chat_next, chat_end; /* while it is written: lines of chat to look at */
+    uint32_t written;             /* how many lines have been sent to the disk */
+    uint32_t waits_for;           /* the record that it waits for, ... */
+    uint32_t conn, conn_receipt;  /* ... and the request that is answered in the end */
+    bool draft;                   /* its first record is not on the disk yet */
+    uint64_t chat_next, chat_end; /* while it is written: which lines of chat are to be looked at */
     int64_t at_s;
     char by[PERSONA_CHARS + 1], about[PERSONA_CHARS + 1];
 };
@@ -1742,11 +1763,12 @@ struct report_line {
     struct chat_line line;
 };
 
-/* One persona on another's roster. 16 bytes, so the lists share a word. */
+/* One persona is on another's roster. This has 16 bytes, so the lists share a
+ * word with a number. */
 struct edge {
-    uint32_t link; /* LIVE or the free list */
+    uint32_t link; /* LIVE, or the next free one */
     uint32_t owner;
-    uint32_t next;            /* in the owner's roster */
+    uint32_t next;            /* the next entry of the owner's roster */
     uint32_t other_and_lists; /* other << 2 | lists */
 };
 
@@ -1754,16 +1776,16 @@ struct player {
     uint32_t link;
     uint32_t account, persona, conn;
     uint32_t room;
-    uint32_t presence;               /* its entry in the room's list; none in the hub */
-    uint32_t pair, side;             /* its challenge or race */
+    uint32_t presence;               /* its entry in the list of the room's users; none in the hub */
+    uint32_t pair, side;             /* its challenge or race, and its side of it */
     bool self_due;                   /* its own record is to be sent */
-    bool ranks_due;                  /* the ranking is to be cleared, ... */
-    uint32_t ranks_next, ranks_left; /* ... and these places of it told */
-    uint32_t rows_next, rows_left;   /* of the leaderboard, by `snap` */
+    bool ranks_due;                  /* the ranking is to be sent anew: cleared, ... */
+    uint32_t ranks_next, ranks_left; /* ... and then these places */
+    uint32_t rows_next, rows_left;   /* rows of the leaderboard that `snap` asked for */
     struct subscription rooms, populations, users;
-    int64_t last_login_s;           /* the one before this */
-    char peeked[PERSONA_CHARS + 1]; /* by `peek`: whom the next `auxi` challenges */
-    char text[TOKEN_CHARS + 1];     /* X, by `auxi` */
+    int64_t last_login_s;           /* the login before this one */
+    char peeked[PERSONA_CHARS + 1]; /* selected by `peek`: whom the next `auxi` challenges */
+    char text[TOKEN_CHARS + 1];     /* X, set by `auxi` */
 };
 
 struct presence {
@@ -1777,7 +1799,7 @@ struct room {
     uint32_t ident;
     uint32_t limit, count;
     struct list members; /* players */
-    uint32_t crowded;    /* members whose outbox has no room for one more line */
+    uint32_t crowded;    /* members who read, but have no room for one more line of chat */
     bool created, gone;
     struct feed users;
     char name[ROOM_CHARS + 1];
@@ -1789,17 +1811,18 @@ struct room {
 
 enum pair_state { PAIR_OFFERED, PAIR_ACCEPTED, PAIR_RACING };
 
-/* A challenge, from the offer on, and the race it becomes. Side 0 challenged. */
+/* A challenge, from the offer on, and then the race that it becomes. Side 0 is
+ * the challenger. */
 struct pair {
     uint32_t link;
     uint32_t state;
-    uint32_t player[2]; /* NONE: has left the race */
+    uint32_t player[2]; /* NONE: this one has left the race */
     uint32_t seed;
     uint64_t started_ms;
-    bool guest;    /* side 1 was shown a challenger who is not on its list */
-    bool ready[2]; /* has sent `chal` */
+    bool guest;    /* side 1 was shown side 0 for this challenge only */
+    bool ready[2]; /* this side has sent `chal` */
     bool hosts[2]; /* ... with HOST=1 */
-    bool starting; /* waits for the record of its ticket */
+    bool starting; /* it waits for the record of its ticket */
     uint32_t waits_for;
     uint8_t ticket[16]; /* AUTH */
 };
@@ -1809,8 +1832,8 @@ struct address {
     uint32_t link;
     uint32_t ipv4;
     uint32_t connections;
-    uint32_t failed;          /* passwords, until ten minutes pass without one */
-    uint32_t logins, created; /* tries and new accounts, since window_ms */
+    uint32_t failed;          /* wrong passwords, forgotten after ten minutes without one */
+    uint32_t logins, created; /* tries to log in, and new accounts, since window_ms */
     uint64_t failed_at_ms, window_ms;
 };
 
@@ -1820,7 +1843,7 @@ struct directory_session {
     char mask[33];
 };
 
-/* The last row encoded for many, and what it depends on. */
+/* The last row that was encoded for many readers, and what it depends on. */
 struct row {
     uint64_t from, to;
     uint32_t count, address;
@@ -1849,7 +1872,7 @@ struct record_slot {
     POOL(presences, struct presence, presence_at, clients * 4 + PRESENCES_SPARE) \
     POOL(rooms, struct room, room_at, limits->rooms) \
     POOL(pairs, struct pair, pair_at, clients) \
-    /* Each connection has one; some more remember who was here. */ \
+    /* One for each connection, and some more for addresses that were here lately. */ \
     POOL(addresses, struct address, address_at, conns + ADDRESSES_KEPT) \
     POOL(directory, struct directory_session, session_at, limits->directory_sessions) \
     POOL(buddies, struct buddy, buddy_at, conns) \
@@ -1863,7 +1886,7 @@ struct record_slot {
  * it has buckets. */
 #define INDEXES(INDEX) \
     INDEX(account_names, accounts, t->accounts.capacity) \
-    /* Few accounts have four personas: fewer buckets, which are all in use. */ \
+    /* Few accounts have four personas, so there are as many buckets as accounts. */ \
     INDEX(persona_names, personas, t->accounts.capacity) \
     INDEX(persona_prefixes, personas, min_u32(t->accounts.capacity, 1024)) \
     INDEX(race_tickets, races, t->races.capacity) \
@@ -1881,7 +1904,7 @@ struct record_slot {
     KIND(STALLED_CONNS, conns) /* their next frame waits */ \
     KIND(DOOMED_CONNS, conns) /* they are to be taken out of the game */ \
     KIND(ROOM_MEMBERS, players) \
-    KIND(LOBBY_READERS, players) /* subscribers of rooms and populations */ \
+    KIND(LOBBY_READERS, players) /* in the list of those who follow rooms or populations */ \
     KIND(DIRTY_ROOMS, rooms) /* their members are to be told */ \
     KIND(PERSONA_WATCHERS, watches) \
     KIND(BUDDY_WATCHES, watches) \
@@ -1914,8 +1937,8 @@ struct nascar {
     struct nascar_limits limits;
     struct config config;
     size_t arena_bytes;
-    bool keyed;   /* hash_key is drawn, the hub is there */
-    bool retry;   /* what a stalled connection waits for may be there */
+    bool keyed;   /* hash_key has been drawn, and the hub is there */
+    bool retry;   /* those who have stalled are to try again */
     bool replays; /* its events are a recording's, which has no passwords (see REDACTED) */
     uint64_t hash_key[2];
     uint32_t entropy_size;
@@ -1923,7 +1946,7 @@ struct nascar {
 
     uint64_t now_ms;
     int64_t wall_s;
-    int64_t newest_record_s; /* a router boots in 1970: dates never go back behind this */
+    int64_t newest_record_s; /* dates never go back behind this: a router boots in 1970 */
     uint64_t seq;            /* of the newest change in any feed */
     uint32_t next_receipt, next_room, next_created_room, next_message, next_report, next_race;
     uint32_t ranked;   /* the root of the tree of ranks */
@@ -1942,7 +1965,7 @@ struct nascar {
     struct list ready, stalled, doomed;
     struct list dirty_rooms;
     bool lobby_dirty;
-    struct list lobby_readers; /* subscribers of rooms and populations */
+    struct list lobby_readers; /* in the list of those who follow rooms or populations */
     struct feed room_feed, population_feed;
     uint32_t conn_count;
 
@@ -1950,8 +1973,8 @@ struct nascar {
     uint64_t ping_beat_ms, ping_batch_ms; /* its first beat after the last batch; the earliest next batch */
 
     struct row user_row, room_row, population_row;
-    struct outgoing frame;     /* the one being written */
-    struct outgoing row_frame; /* the same for rows, which may be made between two others */
+    struct outgoing frame;     /* the frame that is being written */
+    struct outgoing row_frame; /* the same for rows, which are made while another frame is at work */
 
     uint32_t record_count, record_taken;
     struct record_slot record[RECORDS];
@@ -1973,8 +1996,8 @@ static bool in_range(uint32_t value, uint32_t min, uint32_t max)
     return value >= min && value <= max;
 }
 
-/* Places count items and returns where; *at moves behind them. 64 bits, so
- * that no product of limits overflows on a 32-bit machine. */
+/* Finds a place for `count` items and returns its offset; *at moves behind it.
+ * In 64 bits, so that no product of limits overflows on a 32-bit machine. */
 static size_t place(uint64_t *at, uint64_t count, uint64_t stride)
 {
     uint64_t offset = (*at + 15) / 16 * 16;
@@ -2001,8 +2024,8 @@ static void place_index(struct index *index, uint64_t *at, uint32_t capacity, ui
     index->mask = buckets - 1;
 }
 
-/* Lays the arena out; returns its size, 0 if a limit is out of range or the
- * machine cannot address it. */
+/* Decides where everything stands in the arena. Returns its size, or 0 if a
+ * limit is out of range or the machine cannot address so much. */
 static size_t lay_out(struct tables *t, const struct nascar_limits *limits)
 {
     uint64_t at = sizeof(struct nascar);
@@ -2016,7 +2039,7 @@ static size_t lay_out(struct tables *t, const struct nascar_limits *limits)
 #define PLACE(name, type, at_number, capacity) place_pool(&t->name, &at, capacity, sizeof(type));
     POOLS(PLACE)
 #undef PLACE
-    /* A connection knows how much of its boxes is filled. */
+    /* Boxes are not zeroed: their connection knows how much of them is filled. */
     t->inboxes.cleared = t->outboxes.cleared = sizeof(uint32_t);
 #define PLACE(name, pool, buckets) place_index(&t->name, &at, t->pool.capacity, buckets);
     INDEXES(PLACE)
@@ -2029,7 +2052,7 @@ static size_t lay_out(struct tables *t, const struct nascar_limits *limits)
 #define PLACE(name, table) t->links[name] = place(&at, t->table.capacity, sizeof(struct links));
     LIST_KINDS(PLACE)
 #undef PLACE
-    return at <= SIZE_MAX / 2 ? (size_t)at : 0; /* never: not where tests run, with 64 bits */
+    return at <= SIZE_MAX / 2 ? (size_t)at : 0; /* never: tests run with 64 bits, which address any arena */
 }
 
 size_t nascar_arena_size(const struct nascar_limits *limits)
@@ -2088,8 +2111,8 @@ static inline struct node *node_at(const struct nascar *s, uint32_t i)
     return in_arena(s, s->nodes.offset, i, sizeof(struct node));
 }
 
-/* Returns the number of an item, zeroed as far as its pool says, or NONE if the
- * pool is full. */
+/* Takes an item out of a pool and returns its number, or NONE if the pool is
+ * full. The item is zeroed as far as its pool says. */
 static uint32_t pool_take(struct nascar *s, struct pool *pool)
 {
     uint32_t i = pool->free;
@@ -2287,7 +2310,8 @@ static uint32_t find_room(const struct nascar *s, const char *name)
     FIND(&s->room_names, hash_name(s, name), same_name(room_at(s, i)->name, name));
 }
 
-/* A roster is short: no look-up table, which would be as large as the entries. */
+/* A roster is short, so it is walked: a look-up table would be as large as the
+ * entries. */
 static uint32_t find_edge(const struct nascar *s, uint32_t owner, uint32_t other)
 {
     uint32_t i = persona_at(s, owner)->edges;
@@ -2301,14 +2325,15 @@ static uint32_t find_race(const struct nascar *s, const uint8_t ticket[16])
     FIND(&s->race_tickets, siphash(s->hash_key, ticket, 16), equal_secret(race_at(s, i)->ticket, ticket, 16));
 }
 
-/* Personas by the first two characters of their names, for USCH. */
+/* Personas are found by the first two characters of their names, too, for USCH. */
 static uint64_t hash_prefix(const struct nascar *s, const char *name)
 {
     assert(name[0] && name[1]);
     return hash_numbers(s, lower((uint8_t)name[0]), lower((uint8_t)name[1]));
 }
 
-/* A persona's presence in a room: its player's, or the tombstone of a former one. */
+/* A persona's entry in a room's list: of the player who is there, or the
+ * tombstone of one who was. */
 static uint32_t find_presence(const struct nascar *s, uint32_t room, uint32_t persona)
 {
     FIND(&s->presence_pairs, hash_numbers(s, room, persona),
@@ -2325,7 +2350,7 @@ static uint32_t find_session(const struct nascar *s, uint32_t sess)
     FIND(&s->session_numbers, hash_numbers(s, sess, 0), session_at(s, i)->sess == sess);
 }
 
-/* The newest of that peer: buckets hold the newest first. */
+/* The newest session of that peer: a bucket has its newest entry first. */
 static uint32_t find_session_of_peer(const struct nascar *s, uint32_t peer)
 {
     FIND(&s->session_peers, hash_numbers(s, peer, 0), session_at(s, i)->peer == peer);
@@ -2338,7 +2363,7 @@ uint32_t nascar_entropy_wanted(const struct nascar *s)
     return NASCAR_ENTROPY_BYTES - s->entropy_size;
 }
 
-/* Takes unpredictable bytes out of the pool: each is used once. */
+/* Takes unpredictable bytes out of the pool. No byte is ever used twice. */
 static void draw(struct nascar *s, uint8_t *out, uint32_t size)
 {
     assert(size <= s->entropy_size);
@@ -2383,7 +2408,7 @@ static void timer_start_at(struct nascar *s, uint32_t i, enum queue queue, uint6
 
 static uint32_t queue_ms(const struct nascar *s, enum queue queue)
 {
-    switch (queue) { /* never: it is one of these */
+    switch (queue) { /* never: the cases are all queues */
     case Q_FIRST_FRAME: return s->config.first_frame_ms;
     case Q_LINGER: return s->config.linger_ms;
     case Q_BUDDY_LOGIN: return s->config.buddy_login_ms;
@@ -2395,12 +2420,12 @@ static uint32_t queue_ms(const struct nascar *s, enum queue queue)
     case Q_RACE_START: return s->config.race_start_ms;
     case Q_DIRECTORY: return DIRECTORY_MS;
     case Q_ADDRESS: return ADDRESS_MS;
-    case Q_NONE: /* never: timers are not started there */
+    case Q_NONE: /* never: no timer is started in these */
     case Q_PING: /* nor there without a time */
     case QUEUES: break;
     }
     assert(false);
-    return 0; /* never: see above */
+    return 0; /* never: no case leads here */
 }
 
 static void timer_start(struct nascar *s, uint32_t i, enum queue queue)
@@ -2408,7 +2433,8 @@ static void timer_start(struct nascar *s, uint32_t i, enum queue queue)
     timer_start_at(s, i, queue, s->now_ms + queue_ms(s, queue));
 }
 
-/* A timer stands still, and goes on later with what it had left. */
+/* Stops a timer for a while; timer_resume() lets it go on with the time that it
+ * had left. */
 static void timer_pause(struct nascar *s, uint32_t i)
 {
     uint16_t queue = timer_at(s, i)->queue;
@@ -2430,13 +2456,13 @@ static uint32_t conn_timer(uint32_t c, enum conn_timer which)
 
 /* ---- Log ---------------------------------------------------------------- */
 
-/* A line is begun, gets its key=value pairs, and is ended. It is built at the
- * end of the log buffer: level, text, NUL. */
+/* A log line is begun, gets its key=value pairs, and is ended. It is built in
+ * place, at the end of the log buffer: a byte for its level, the text, a NUL. */
 static void log_byte(struct nascar *s, char c)
 {
     if (s->log_size < LOG_BYTES)
         s->log[s->log_size] = c;
-    s->log_size++; /* past the end: log_end takes the line back */
+    s->log_size++; /* past the end, too: then log_end() takes the line back */
 }
 
 static void log_chars(struct nascar *s, const char *text)
@@ -2455,8 +2481,8 @@ static void log_number(struct nascar *s, const char *key, int64_t value)
     log_chars(s, text);
 }
 
-/* Quoted, and every byte that could end the line, the quotes or a terminal's
- * patience is \xNN. */
+/* Writes a value in quotes. A byte that could end the line or the quotes, or
+ * that a terminal would act on, becomes \xNN. */
 static void log_text(struct nascar *s, const char *key, const char *value)
 {
     log_byte(s, ' ');
@@ -2485,7 +2511,7 @@ static void log_address(struct nascar *s, const char *key, uint32_t address)
     log_chars(s, text);
 }
 
-/* Returns where the line starts, for log_end. */
+/* Begins a line, and returns where it starts, for log_end(). */
 static uint32_t log_begin(struct nascar *s, enum nascar_log_level level, const char *name)
 {
     uint32_t start = s->log_size;
@@ -2518,7 +2544,7 @@ bool nascar_next_log(struct nascar *s, struct nascar_log *log)
     return true;
 }
 
-/* The start of a line about one connection. */
+/* Begins a line about one connection, and says who is on it. */
 static uint32_t log_conn(struct nascar *s, enum nascar_log_level level, const char *name, uint32_t c)
 {
     const struct conn *conn = conn_at(s, c);
@@ -2551,7 +2577,7 @@ static bool is_stalled(const struct nascar *s, uint32_t c)
 
 static void mark_stalled(struct nascar *s, uint32_t c)
 {
-    if (!is_stalled(s, c)) /* never: who waits in that queue does not run */
+    if (!is_stalled(s, c)) /* never: a connection in that queue is not run */
         list_append(s, STALLED_CONNS, &s->stalled, c);
 }
 
@@ -2562,8 +2588,8 @@ static uint32_t outbox_free(const struct conn *conn)
     return OUTBOX_BYTES - (conn->out_end - conn->out_start);
 }
 
-/* Keeps the count of a room's members who could not take one more chat line,
- * though they do read. While it is not 0, who talks there waits. */
+/* Keeps count of a room's members who read, but have no room for one more line
+ * of chat. While there are any, whoever talks in that room has to wait. */
 static void count_crowded(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
@@ -2578,9 +2604,9 @@ static void count_crowded(struct nascar *s, uint32_t c)
         s->retry = true;
 }
 
-/* Ends a connection: no input from now on, what is in its outbox is flushed.
- * Its player leaves the game when the present frame is done (settle), so that
- * nobody walks a list that changes under his feet. */
+/* Ends a connection: no more input is taken, and what is in its outbox is still
+ * written. Its player leaves the game in settle(), when the present frame is
+ * done, so that no list changes under those who are walking it. */
 static void conn_doom(struct nascar *s, uint32_t c, const char *reason)
 {
     struct conn *conn = conn_at(s, c);
@@ -2599,8 +2625,8 @@ static void conn_doom(struct nascar *s, uint32_t c, const char *reason)
     mark_ready(s, c);
 }
 
-/* Queues one whole frame. A connection that has no room for it has left its
- * answers unread for many requests of others: it is closed. */
+/* Queues one whole frame. If there is no room for it, the reader has left its
+ * answers unread while others asked for much: it is closed. */
 static void conn_write(struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size)
 {
     struct conn *conn = conn_at(s, c);
@@ -2611,7 +2637,7 @@ static void conn_write(struct nascar *s, uint32_t c, const uint8_t *bytes, uint3
         return;
     }
     if (conn->outbox == NONE) {
-        conn->outbox = pool_take(s, &s->outboxes); /* one for each connection: never fails */
+        conn->outbox = pool_take(s, &s->outboxes); /* there is one for each connection, so this cannot fail */
         conn->out_start = conn->out_end = 0;
     }
     struct outbox *box = outbox_at(s, conn->outbox);
@@ -2673,8 +2699,8 @@ uint32_t nascar_inbox_room(const struct nascar *s, uint32_t c)
 
 /* ---- Records and hash jobs ---------------------------------------------- */
 
-/* The connection waits, its deadlines stand still, and its frame stays in the
- * inbox: when the answer comes the command goes on with it. */
+/* Makes a connection wait. Its deadlines stand still, and its request stays in
+ * the inbox: when the answer comes, the command goes on with it. */
 static void conn_wait(struct nascar *s, uint32_t c, enum wait wait)
 {
     struct conn *conn = conn_at(s, c);
@@ -2694,8 +2720,8 @@ static void conn_wait_over(struct nascar *s, uint32_t c)
     timer_resume(s, conn_timer(c, T_IDLE), waited_ms);
 }
 
-/* The numbers of those who wait for a record: connections, then challenges
- * that become races, then reports. */
+/* Those who can wait for a record have numbers in one row: connections first,
+ * then challenges that become races, then reports. */
 static uint32_t pair_waiter(const struct nascar *s, uint32_t pair)
 {
     return s->conns.capacity + pair;
@@ -2728,11 +2754,11 @@ bool nascar_next_hash_job(struct nascar *s, struct nascar_hash_job *job)
     return true;
 }
 
-/* Frees what the shell has taken since the last step. */
+/* Frees what the caller has taken since the last step. */
 static void free_taken(struct nascar *s)
 {
     if (s->record_taken == s->record_count) {
-        s->retry = s->record_count == RECORDS; /* nothing is left of the last step */
+        s->retry = s->record_count == RECORDS; /* it was false: the last step left it so */
         s->record_taken = s->record_count = 0;
     }
     if (s->job_taken == s->job_count) {
@@ -2745,7 +2771,8 @@ static void free_taken(struct nascar *s)
 
 /* ---- Feeds: lists that each console follows at its own pace -------------- */
 
-/* Nodes: a room's entry in the list of rooms, its population, a presence. */
+/* Nodes are numbered in one row: two for each room (in the list of rooms, and
+ * for its population), then one for each presence. */
 
 static uint32_t room_node(uint32_t room)
 {
@@ -2777,7 +2804,8 @@ static void feed_touch(struct nascar *s, struct feed *feed, uint32_t i)
     node_at(s, i)->seq = feed->newest = ++s->seq;
 }
 
-/* Frees what a node belonged to. */
+/* Nobody needs this node any more: frees it, and the room or presence that it
+ * stood for. */
 static void node_free(struct nascar *s, struct feed *feed, uint32_t i)
 {
     feed_unlink(s, feed, i);
@@ -2799,7 +2827,7 @@ static void tombstone_passed(struct nascar *s, struct feed *feed, uint32_t i)
         node_free(s, feed, i);
 }
 
-/* Turns an entry into a tombstone, or frees it if nobody follows the feed. */
+/* Turns an entry into a tombstone. If nobody follows the feed, it is freed at once. */
 static void feed_bury(struct nascar *s, struct feed *feed, uint32_t i)
 {
     feed_touch(s, feed, i);
@@ -2831,7 +2859,7 @@ static uint32_t feed_next(const struct nascar *s, const struct feed *feed, const
     return i;
 }
 
-/* The subscription has been told of entry i. */
+/* Notes that the subscription has been told of entry i. */
 static void feed_advance(struct nascar *s, struct feed *feed, struct subscription *sub, uint32_t i)
 {
     sub->cursor = node_at(s, i)->seq;
@@ -2855,7 +2883,7 @@ static void unsubscribe(struct nascar *s, struct feed *feed, struct subscription
     memset(sub, 0, sizeof *sub);
 }
 
-/* Starts, or starts again, with the whole list. */
+/* Begins a subscription, or begins it again: the whole list will be told. */
 static void subscribe(struct nascar *s, struct feed *feed, struct subscription *sub)
 {
     unsubscribe(s, feed, sub);
@@ -2865,8 +2893,8 @@ static void subscribe(struct nascar *s, struct feed *feed, struct subscription *
     feed->subscribers++;
 }
 
-/* The whole list once more, without missing the end of an entry that the
- * console was told of. */
+/* Has the whole list told once more. Tombstones of what the console has been
+ * told before still wait for it. */
 static void relist(struct subscription *sub)
 {
     sub->since = sub->cursor > sub->since ? sub->cursor : sub->since;
@@ -2877,14 +2905,14 @@ static void relist(struct subscription *sub)
 /* ---- Figures and ranks (PROTOCOL 5) ---------------------------------------- */
 
 #define FIRST_RATING 1500u
-#define LAST_RATING 8191u /* the console's leaderboard has 13 bits */
+#define LAST_RATING 8191u /* R and P of the console's leaderboard have 13 bits */
 #define MAX_PLACE 64
 #define FIGURES_CHARS 77u /* seven numbers in decimal, and commas */
 #define ELO_K UINT64_C(32)
 
-/* Whoever has raced is in a search tree, best rating first and then by name,
- * balanced by chance (a treap): a place's persona and a persona's place are
- * found in a few steps. */
+/* Everybody who has raced is in a search tree, the best rating first, equal
+ * ones by name. It is a treap: chance keeps it balanced, so that a place's
+ * persona and a persona's place are found in a few steps. */
 static bool ranks_before(const struct nascar *s, uint32_t a, uint32_t b)
 {
     uint32_t x = persona_at(s, a)->figures.rating, y = persona_at(s, b)->figures.rating;
@@ -2909,7 +2937,7 @@ static void tree_count(const struct nascar *s, uint32_t i)
     p->below = tree_size(s, p->left) + tree_size(s, p->right) + 1;
 }
 
-/* Cuts a tree into those who rank before persona i, and the others. */
+/* Cuts a tree in two: those who rank before persona i, and the others. */
 static void tree_split(const struct nascar *s, uint32_t root, uint32_t i, uint32_t *before, uint32_t *after)
 {
     if (root == NONE) {
@@ -2967,7 +2995,7 @@ static void rank_remove(struct nascar *s, uint32_t persona)
     *link = tree_join(s, persona_at(s, persona)->left, persona_at(s, persona)->right);
 }
 
-/* The place of a persona, the best being 1; 0 for who has not raced. */
+/* The place of a persona, 1 for the best; 0 if it has not raced. */
 static uint32_t rank_of(const struct nascar *s, uint32_t persona)
 {
     uint32_t place = 0, i = s->ranked;
@@ -2982,7 +3010,7 @@ static uint32_t rank_of(const struct nascar *s, uint32_t persona)
     return place + tree_size(s, persona_at(s, i)->left) + 1;
 }
 
-/* Who is at a place; NONE past the last. */
+/* The persona at a place; NONE behind the last one. */
 static uint32_t persona_at_rank(const struct nascar *s, uint32_t place)
 {
     uint32_t i = s->ranked;
@@ -3007,12 +3035,12 @@ static void set_figures(struct nascar *s, uint32_t persona, const struct figures
         rank_add(s, persona);
 }
 
-/* The points that go from the loser to the winner: K / (1 + 10 ^ (ahead / 400)),
- * rounded, `ahead` being what the winner had more. In whole numbers, the same
- * on every machine. */
+/* How many points go from the loser to the winner: K / (1 + 10 ^ (ahead /
+ * 400)), rounded. `ahead` is how many more the winner had. In whole numbers, so
+ * that it is the same on every machine. */
 static uint32_t elo_points(uint32_t winner, uint32_t loser)
 {
-    /* 10 ^ (2 ^ k / 400), as all powers here with 24 bits of fraction */
+    /* 10 ^ (2 ^ k / 400); all powers here have 24 bits of fraction */
     static const uint32_t steps[10] = {16874072, 16971487, 17168008, 17567902, 18395852,
                                        20170650, 24250455, 35052572, 73235204, 319683260};
     const uint64_t one = 1u << 24;
@@ -3025,7 +3053,8 @@ static uint32_t elo_points(uint32_t winner, uint32_t loser)
     return (uint32_t)((2 * ELO_K * share + one + power) / (2 * (one + power)));
 }
 
-/* Figures as the console has them, hexadecimal, or as records have them. */
+/* Writes figures in hex, as the console has them, or in decimal, as records
+ * have them. */
 static void write_figures(char *out, size_t out_bytes, const struct figures *f, bool hex)
 {
     const uint32_t values[7] = {f->races, f->wins, f->losses, f->disconnects, f->rating, f->laps_led, f->best_finish};
@@ -3068,14 +3097,14 @@ static bool read_figures(const char *text, struct figures *f)
     return true;
 }
 
-/* R of a persona: the console's has 13 bits, and 0 is none. */
+/* R of a persona. The console has 13 bits for it, and 0 means no rank. */
 static uint32_t shown_rank(const struct nascar *s, uint32_t persona)
 {
     uint32_t rank = rank_of(s, persona);
     return rank <= LAST_RATING ? rank : 0;
 }
 
-/* S of a persona: "" for who has not raced. */
+/* S of a persona: its figures, or "" if it has not raced. */
 static void write_standing(const struct nascar *s, uint32_t persona, char out[LEADERBOARD_CHARS + 1])
 {
     out[0] = 0;
@@ -3095,7 +3124,8 @@ static const char *player_name(const struct nascar *s, uint32_t player)
     return player_persona(s, player_at(s, player))->name;
 }
 
-/* PROTOCOL 5: a challenger is busy from its offer on, who is challenged from ACPT on. */
+/* PROTOCOL 5: a challenger is busy from the offer on, the challenged player
+ * from ACPT on. */
 static bool player_busy(const struct nascar *s, const struct player *p)
 {
     return p->pair != NONE && (p->side == 0 || pair_at(s, p->pair)->state != PAIR_OFFERED);
@@ -3107,13 +3137,14 @@ static struct endpoint endpoint_of(const struct conn *conn)
     return end;
 }
 
-/* The address of a player for the console at connection `viewer`. */
+/* The address at which the console of connection `viewer` reaches a player. */
 static uint32_t address_for(const struct nascar *s, uint32_t viewer, const struct player *p)
 {
     return visible_address(endpoint_of(conn_at(s, viewer)), endpoint_of(conn_at(s, p->conn)), s->config.public_address);
 }
 
-/* PROTOCOL 3.1: the address that the console reached, unless one is configured. */
+/* PROTOCOL 3.1: the public address if one is configured, else the one that the
+ * console reached. */
 static uint32_t server_address(const struct nascar *s, uint32_t c)
 {
     return s->config.public_address ? s->config.public_address : conn_at(s, c)->local;
@@ -3124,8 +3155,9 @@ static const char *room_flags(const struct room *room)
     return room->password[0] ? "P" : "0";
 }
 
-/* `+usr` of a player. PROTOCOL 3.3: T is the receiver's room population, in
- * deletes too; U only on one's own record. I is a number for each persona. */
+/* Writes the `+usr` of a player. PROTOCOL 3.3: T is the population of the
+ * receiver's room, in deletes, too; U stands only in one's own record. I is a
+ * number for each persona. */
 static void write_user(struct nascar *s, struct outgoing *f, const struct player *p, uint32_t address,
                        uint32_t population, bool own)
 {
@@ -3164,7 +3196,7 @@ static void write_room(struct outgoing *f, const struct room *room, uint32_t add
     put_text(f, tag_H, room->description);
 }
 
-/* `+who` tells a console about itself; `name` is R. */
+/* Tells a console where it is itself, by `+who`. `name` becomes R. */
 static void send_who(struct nascar *s, uint32_t player, const char *name, const char *flags)
 {
     const struct player *p = player_at(s, player);
@@ -3179,7 +3211,8 @@ static void send_who(struct nascar *s, uint32_t player, const char *name, const 
     send_frame(s, p->conn);
 }
 
-/* Ends the row being written and keeps it for the next console. */
+/* Ends the row that is being written and keeps it, as the next reader may get
+ * the same one. */
 static void keep_row(struct nascar *s, struct row *row)
 {
     frame_end(&s->row_frame);
@@ -3188,14 +3221,14 @@ static void keep_row(struct nascar *s, struct row *row)
     memcpy(row->bytes, s->row_frame.bytes, s->row_frame.size);
 }
 
-/* Ends the row being written, which is for one console only. */
+/* Ends the row that is being written and sends it to one reader only. */
 static void send_row(struct nascar *s, uint32_t c)
 {
     frame_end(&s->row_frame);
     conn_write(s, c, s->row_frame.bytes, s->row_frame.size);
 }
 
-/* One row of the list of rooms; false if the console knows them all. */
+/* Sends one row of the list of rooms; false if the console knows them all. */
 static bool send_room_row(struct nascar *s, struct player *p)
 {
     uint32_t i = feed_next(s, &s->room_feed, &p->rooms);
@@ -3217,7 +3250,8 @@ static bool send_room_row(struct nascar *s, struct player *p)
     return true;
 }
 
-/* One row of the room's users, the console's own last; false if it knows them all. */
+/* Sends one row of the room's users, the player's own last; false if the
+ * console knows them all. */
 static bool send_user_row(struct nascar *s, uint32_t player)
 {
     struct player *p = player_at(s, player);
@@ -3253,8 +3287,8 @@ static bool send_user_row(struct nascar *s, uint32_t player)
     return true;
 }
 
-/* One `+pop` with all that fits; false if the console knows them all. Room 0
- * goes last, as a console stops reading there. */
+/* Sends one `+pop` with as much as fits; false if the console knows it all.
+ * Room 0 goes last, as a console stops reading there. */
 static bool send_population_row(struct nascar *s, struct player *p)
 {
     struct row *row = &s->population_row;
@@ -3285,7 +3319,7 @@ static bool send_population_row(struct nascar *s, struct player *p)
             if (text[0])
                 append_text(text, sizeof text, " ");
             append_text(text, sizeof text, entry);
-            more = strlen(text) + 48 < POP_CHARS; /* one more, and the hub */
+            more = strlen(text) + 48 < POP_CHARS; /* room for one more, and the hub */
         }
         feed_advance(s, &s->population_feed, &p->populations, i);
     }
@@ -3303,7 +3337,7 @@ static bool send_population_row(struct nascar *s, struct player *p)
     return true;
 }
 
-/* The ranking: cleared, then its rows; false if all is told. */
+/* Sends one row of the ranking, after clearing it; false if it is all told. */
 static bool send_rank_row(struct nascar *s, struct player *p)
 {
     char standing[LEADERBOARD_CHARS + 1];
@@ -3331,7 +3365,7 @@ static bool send_rank_row(struct nascar *s, struct player *p)
     return true;
 }
 
-/* One row of the leaderboard that `snap` asked for; false if all is told. */
+/* Sends one row of the leaderboard that `snap` asked for; false if it is all told. */
 static bool send_leaderboard_row(struct nascar *s, struct player *p)
 {
     char standing[LEADERBOARD_CHARS + 1];
@@ -3339,9 +3373,9 @@ static bool send_leaderboard_row(struct nascar *s, struct player *p)
         return false;
     uint32_t persona = persona_at_rank(s, p->rows_next);
     if (--p->rows_left == 0)
-        s->retry = true; /* the next one may wait for this one's end */
+        s->retry = true; /* the next `snap` may be waiting for this */
     if (persona == NONE)
-        return true; /* it has grown shorter meanwhile */
+        return true; /* the list has grown shorter meanwhile */
     write_standing(s, persona, standing);
     frame_begin(&s->row_frame, "+snp", "");
     put_number(&s->row_frame, tag_R, p->rows_next++);
@@ -3352,8 +3386,9 @@ static bool send_leaderboard_row(struct nascar *s, struct player *p)
     return true;
 }
 
-/* A player's lists have news: rows are made when the outbox is drained, so that
- * news for a thousand does not wait in a thousand outboxes. */
+/* Notes that a player's lists have news. Rows are made only when the outbox is
+ * drained, so that news for a thousand players need not stand in a thousand
+ * outboxes. */
 static void mark_behind(struct nascar *s, uint32_t player)
 {
     uint32_t c = player_at(s, player)->conn;
@@ -3361,11 +3396,11 @@ static void mark_behind(struct nascar *s, uint32_t player)
     mark_ready(s, c);
 }
 
-/* Makes rows of what the console has not been told yet, as far as replies keep
- * their room in the outbox; goes on when it has drained. */
 static void pump_control(struct nascar *s, uint32_t c);
 static void pump_buddy(struct nascar *s, uint32_t c);
 
+/* Makes rows of what a console has not been told yet, as long as replies keep
+ * their room in the outbox. It goes on when the outbox has drained. */
 static void pump(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
@@ -3401,7 +3436,7 @@ static void population_changed(struct nascar *s, uint32_t r)
     s->lobby_dirty = true;
 }
 
-/* Returns the new room, or NONE if there are too many. */
+/* Makes a room. Returns its number, or NONE if there are too many. */
 static uint32_t room_create(struct nascar *s, const char *name, const char *description, const char *password,
                             uint32_t limit, uint32_t ident)
 {
@@ -3420,22 +3455,24 @@ static uint32_t room_create(struct nascar *s, const char *name, const char *desc
     return r;
 }
 
-/* A created room that is empty vanishes; its slot is free when all know it. */
+/* A created room vanishes when it is empty. Its place is free again when
+ * everybody has been told. */
 static void room_delete(struct nascar *s, uint32_t r)
 {
     struct room *room = room_at(s, r);
     assert(room->created && room->count == 0 && list_first(&room->users.entries) == NONE);
     index_remove(s, &s->room_names, hash_name(s, room->name), r);
-    list_remove(s, DIRTY_ROOMS, &s->dirty_rooms, r); /* somebody has just left it */
+    list_remove(s, DIRTY_ROOMS, &s->dirty_rooms, r); /* as somebody has just left it */
     room->gone = true;
     feed_unlink(s, &s->population_feed, population_node(r));
-    s->population_row.size = 0; /* a +pop with this room in it may be of its last moment */
+    s->population_row.size = 0; /* the last +pop that was encoded may have this room in it */
     feed_bury(s, &s->room_feed, room_node(r));
     s->lobby_dirty = true;
 }
 
-/* The rooms of the configuration: new ones appear, others take its text. A
- * room that it no longer names stays until the next start. */
+/* Makes the rooms of the configuration: new ones appear, and those that are
+ * there already take over its texts. A room that is not in it any more stays
+ * until the next start. */
 static void apply_rooms(struct nascar *s)
 {
     for (uint32_t i = 0; i < s->config.room_count; i++) {
@@ -3453,7 +3490,7 @@ static void apply_rooms(struct nascar *s)
             continue;
         }
         struct room *room = room_at(s, r);
-        room->created = false; /* a player's room of that name stays from now on, open to all */
+        room->created = false; /* a player's room of that name is a configured one from now on: it stays, open to all */
         room->password[0] = 0;
         copy_text(room->description, sizeof room->description, wanted->description);
         room->limit = wanted->limit;
@@ -3462,7 +3499,8 @@ static void apply_rooms(struct nascar *s)
     s->lobby_dirty = true;
 }
 
-/* A player's record has changed: its room is told, and its own console. */
+/* What the lists say of a player has changed: those in its room are told, and
+ * its own console. */
 static void user_changed(struct nascar *s, uint32_t player)
 {
     struct player *p = player_at(s, player);
@@ -3475,8 +3513,8 @@ static void user_changed(struct nascar *s, uint32_t player)
     room_dirty(s, p->room);
 }
 
-/* Subscribes to the users of the room that the player is in. In the hub
- * nobody is listed but oneself (PROTOCOL 3.3). */
+/* Subscribes to the users of the player's room. There is nothing to follow in
+ * the hub, where nobody is listed but oneself (PROTOCOL 3.3). */
 static void follow_users(struct nascar *s, struct player *p)
 {
     if (p->room != HUB)
@@ -3484,8 +3522,9 @@ static void follow_users(struct nascar *s, struct player *p)
     p->self_due = true;
 }
 
-/* A tombstone of the same persona comes to life again, so that a reader who is
- * behind is told its latest state once, however often it came and went. */
+/* Takes a presence for a persona in a room. If its tombstone is still there,
+ * that comes to life again: so a reader who is behind is told the latest state
+ * once, however often the persona came and went. */
 static uint32_t presence_take(struct nascar *s, uint32_t room, uint32_t persona)
 {
     uint32_t i = find_presence(s, room, persona);
@@ -3499,7 +3538,7 @@ static uint32_t presence_take(struct nascar *s, uint32_t room, uint32_t persona)
     return i;
 }
 
-/* Puts a player into a room; the caller has made sure of a free presence. */
+/* Puts a player into a room. The caller has made sure that a presence is free. */
 static void room_enter(struct nascar *s, uint32_t player, uint32_t r)
 {
     struct player *p = player_at(s, player);
@@ -3521,7 +3560,7 @@ static void room_enter(struct nascar *s, uint32_t player, uint32_t r)
     count_crowded(s, p->conn);
 }
 
-/* Takes a player out of its room; a created room that is empty then goes. */
+/* Takes a player out of its room. A created room that is now empty goes, too. */
 static void room_leave(struct nascar *s, uint32_t player)
 {
     struct player *p = player_at(s, player);
@@ -3551,13 +3590,14 @@ static void room_leave(struct nascar *s, uint32_t player)
         population_changed(s, r);
 }
 
-/* ---- Settling: everybody is to be told ----------------------------------------- */
+/* ---- Settling: what a frame leaves to be done ---------------------------------- */
 
 static void player_remove(struct nascar *s, uint32_t player);
 static void buddy_remove(struct nascar *s, uint32_t buddy);
 
-/* Called after each frame and deadline: takes out those whose connection has
- * ended and marks whose lists have news, until nothing is left to do. */
+/* Called after each frame and each deadline. Takes out the players whose
+ * connection has ended, and marks the connections whose lists have news, until
+ * nothing is left to do. */
 static void settle(struct nascar *s)
 {
     for (;;) {
@@ -3581,14 +3621,15 @@ static void settle(struct nascar *s)
     }
 }
 
-/* ---- Presence: who is told that whom is here (PROTOCOL 9) ------------------ */
+/* ---- Presence: who is told about whom (PROTOCOL 9) ------------------------- */
 
 static bool is_racing(const struct nascar *s, const struct player *p)
 {
     return p->pair != NONE && pair_at(s, p->pair)->state == PAIR_RACING;
 }
 
-/* Presence follows the lobby; what the console says of itself comes by PSET. */
+/* What a persona's friends see. The lobby knows whether it is there and whether
+ * it races; the rest is what its console said by PSET. */
 static enum show presence_of(const struct nascar *s, uint32_t persona)
 {
     const struct persona *p = persona_at(s, persona);
@@ -3612,14 +3653,15 @@ static void watch_due(struct nascar *s, uint32_t i)
     buddy_behind(s, watch_at(s, i)->buddy);
 }
 
-/* Whoever watches is told of what it has come to when its outbox drains. */
+/* Everybody who watches the persona is told of its latest presence when their
+ * outbox drains. */
 static void presence_changed(struct nascar *s, uint32_t persona)
 {
     for (uint32_t i = list_first(&persona_at(s, persona)->watchers); i != NONE; i = list_next(s, PERSONA_WATCHERS, i))
         watch_due(s, i);
 }
 
-/* The watch of a link on a persona, or NONE. */
+/* A link's watch on a persona, or NONE. */
 static uint32_t find_watch(const struct nascar *s, uint32_t buddy, uint32_t persona)
 {
     uint32_t i = list_first(&buddy_at(s, buddy)->watches);
@@ -3628,7 +3670,8 @@ static uint32_t find_watch(const struct nascar *s, uint32_t buddy, uint32_t pers
     return i;
 }
 
-/* Returns the watch; there is one for each entry of a roster and each PADD. */
+/* Has a link watch a persona, for one reason more. There is a watch for each
+ * entry of a roster and each PADD, so this cannot fail. Returns the watch. */
 static uint32_t watch_add(struct nascar *s, uint32_t buddy, uint32_t persona, uint32_t why)
 {
     struct buddy *b = buddy_at(s, buddy);
@@ -3672,7 +3715,7 @@ static void buddy_remove(struct nascar *s, uint32_t buddy)
     for (uint32_t i; (i = list_first(&b->watches)) != NONE;)
         watch_drop(s, buddy, watch_at(s, i)->persona, WATCH_ROSTER | WATCH_ASKED);
     for (uint32_t i = list_first(&p->messages); i != NONE; i = list_next(s, PERSONA_MESSAGES, i))
-        message_at(s, i)->told = message_at(s, i)->over; /* the next link is told what this one was not */
+        message_at(s, i)->told = message_at(s, i)->over; /* the next link gets what this one did not */
     enum show old = presence_of(s, persona);
     conn_at(s, b->conn)->buddy = NONE;
     p->buddy = NONE;
@@ -3691,7 +3734,7 @@ static void buddy_add(struct nascar *s, uint32_t c, uint32_t persona)
         conn_doom(s, buddy_at(s, p->buddy)->conn, "buddy link elsewhere");
         buddy_remove(s, p->buddy);
     }
-    uint32_t buddy = pool_take(s, &s->buddies); /* one for each connection: never fails */
+    uint32_t buddy = pool_take(s, &s->buddies); /* there is one for each connection, so this cannot fail */
     struct buddy *b = buddy_at(s, buddy);
     b->conn = c;
     b->persona = persona;
@@ -3704,7 +3747,7 @@ static void buddy_add(struct nascar *s, uint32_t c, uint32_t persona)
             (void)watch_add(s, buddy, edge_at(s, i)->other_and_lists >> 2, WATCH_ROSTER);
 }
 
-/* `PGET`: SHOW first, as the texts are a player's. */
+/* Writes a `PGET`. SHOW comes first, as the texts come from a player. */
 static void write_presence(const struct nascar *s, struct outgoing *f, uint32_t persona)
 {
     const struct persona *p = persona_at(s, persona);
@@ -3717,11 +3760,11 @@ static void write_presence(const struct nascar *s, struct outgoing *f, uint32_t 
     put_text(f, tag_STAT, b ? b->status : "");
 }
 
-/* What was said to a persona while it was away. */
+/* Sends the next of the messages that were kept for a persona while it was away. */
 static bool send_kept_message(struct nascar *s, uint32_t buddy);
 
-/* Presences that have changed, then messages. A link that is behind gets each
- * persona's latest state once. */
+/* Sends presences that have changed, then kept messages. A link that is behind
+ * gets each persona's latest state once. */
 static void pump_buddy(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
@@ -3738,7 +3781,7 @@ static void pump_buddy(struct nascar *s, uint32_t c)
     while (b->delivers) {
         if (b->telling > 0 || outbox_free(conn) < REPLY_BYTES + CHAT_BYTES)
             return;
-        if (s->record_count == RECORDS) { /* each ends with a record of its own */
+        if (s->record_count == RECORDS) { /* each message ends with a record of its own, which needs a slot */
             mark_ready(s, c);
             return;
         }
@@ -3754,7 +3797,7 @@ static bool is_online(const struct nascar *s, uint32_t persona)
     return persona_at(s, persona)->player != NONE;
 }
 
-/* The player who wears this persona, by name; NONE if there is none. */
+/* The player who is online as the persona of this name; NONE if nobody is. */
 static uint32_t find_online(const struct nascar *s, const char *name)
 {
     uint32_t persona = find_persona(s, name);
@@ -3786,7 +3829,8 @@ static void lobby_unsubscribe(struct nascar *s, uint32_t player)
     unsubscribe(s, &s->population_feed, &p->populations);
 }
 
-/* Starts lists anew; `+pop` follows them, as it does the list of users. */
+/* Starts the given lists anew, and that of populations with them: `+pop` comes
+ * after the others. */
 static void start_lists(struct nascar *s, uint32_t player, bool rooms, bool users, bool ranks)
 {
     struct player *p = player_at(s, player);
@@ -3802,7 +3846,7 @@ static void start_lists(struct nascar *s, uint32_t player, bool rooms, bool user
 static void challenge_leave(struct nascar *s, uint32_t player);
 static void race_leave(struct nascar *s, uint32_t player);
 
-/* Takes off the persona: out of the room, and what it was playing. */
+/* Takes its persona off a player: out of the room, and out of what it was playing. */
 static void persona_off(struct nascar *s, uint32_t player)
 {
     struct player *p = player_at(s, player);
@@ -3822,7 +3866,8 @@ static void persona_off(struct nascar *s, uint32_t player)
     presence_changed(s, persona);
 }
 
-/* Puts a persona on: into the hub, and what `sele` asked for is sent. */
+/* Puts a persona on a player: it comes into the hub, and gets the lists that
+ * `sele` asked for. */
 static void persona_on(struct nascar *s, uint32_t player, uint32_t persona)
 {
     struct player *p = player_at(s, player);
@@ -3853,8 +3898,9 @@ static void player_remove(struct nascar *s, uint32_t player)
     s->retry = true;
 }
 
-/* Makes connection c the one player of an account. An older connection of it
- * is closed (PROTOCOL 6). Returns false if there is no room for a player. */
+/* Makes connection c the one player of an account; an older connection of it is
+ * closed (PROTOCOL 6). Returns false if there are as many players as there may
+ * be. */
 static bool player_add(struct nascar *s, uint32_t c, uint32_t account)
 {
     uint32_t older = account_at(s, account)->player;
@@ -3893,7 +3939,7 @@ static enum failure add_persona(struct nascar *s, uint32_t account, const char *
         return TOO_MANY_PERSONAS;
     if (find_persona(s, name) != NONE)
         return TAKEN;
-    uint32_t i = pool_take(s, &s->personas); /* four for each account: never fails */
+    uint32_t i = pool_take(s, &s->personas); /* there are four for each account, so this cannot fail */
     struct persona *persona = persona_at(s, i);
     persona->account = account;
     persona->player = persona->buddy = persona->edges = NONE;
@@ -3914,7 +3960,8 @@ static void write_personas(const struct nascar *s, const struct account *a, char
     }
 }
 
-/* Puts one persona on another's lists, and off those not named. */
+/* Puts one persona on the given lists of another, and takes it off those that
+ * are not given. */
 static enum failure set_lists(struct nascar *s, uint32_t owner, uint32_t other, uint32_t lists)
 {
     struct persona *p = persona_at(s, owner);
@@ -3953,8 +4000,8 @@ static enum failure set_lists(struct nascar *s, uint32_t owner, uint32_t other, 
     return OK;
 }
 
-/* Rare, and the one walk over a whole table: whoever had the persona on a
- * roster has it no more. */
+/* Deleting is rare, and so this may walk over a whole table: whoever had the
+ * persona on a roster has it there no longer. */
 static void remove_from_rosters(struct nascar *s, uint32_t persona)
 {
     uint32_t i;
@@ -3973,7 +4020,8 @@ static void message_remove(struct nascar *s, uint32_t i)
     pool_give(s, &s->messages, i);
 }
 
-/* Says whose an open race is. */
+/* Sets the two personas of an open race, NONE for nobody, and keeps count of
+ * each one's open races. */
 static void race_sides(struct nascar *s, uint32_t i, uint32_t host, uint32_t opponent)
 {
     const uint32_t sides[2] = {host, opponent};
@@ -3994,7 +4042,8 @@ static void race_remove(struct nascar *s, uint32_t i)
     pool_give(s, &s->races, i);
 }
 
-/* Whoever races and never reports loses its oldest tickets. */
+/* A persona that races and never reports loses its oldest ticket when it has
+ * too many. */
 static void race_remove_oldest(struct nascar *s, uint32_t persona)
 {
     uint32_t oldest = NONE;
@@ -4007,7 +4056,7 @@ static void race_remove_oldest(struct nascar *s, uint32_t persona)
     race_remove(s, oldest);
 }
 
-/* Makes room in a full table by what has expired; not all the time. */
+/* Frees what has expired, for a full table, but not more often than once a minute. */
 static void sweep_expired(struct nascar *s)
 {
     if (s->swept_ms != 0 && s->now_ms < s->swept_ms + SWEEP_MS)
@@ -4021,7 +4070,7 @@ static void sweep_expired(struct nascar *s)
             race_remove(s, i);
 }
 
-/* A persona's expired messages make room for new ones. */
+/* Frees a persona's expired messages, so that new ones find room. */
 static void drop_expired(struct nascar *s, uint32_t persona)
 {
     for (uint32_t i = list_first(&persona_at(s, persona)->messages), next; i != NONE; i = next) {
@@ -4037,7 +4086,7 @@ static void remove_persona(struct nascar *s, uint32_t i)
     struct persona *persona = persona_at(s, i);
     struct account *a = account_at(s, persona->account);
     uint32_t slot = 0;
-    if (persona->player != NONE) { /* put on while the record was on its way */
+    if (persona->player != NONE) { /* it was put on while the record was on its way */
         conn_doom(s, player_at(s, persona->player)->conn, "persona deleted");
         player_remove(s, persona->player);
     }
@@ -4182,7 +4231,7 @@ struct record {
  * fill_... are for compaction: they say the same of what is there now, or return
  * false where an item need not be kept. */
 
-/* Dates never go back behind the newest that is kept. */
+/* No date goes back behind the newest one that is kept. */
 static void note_date(struct nascar *s, int64_t date_s)
 {
     if (date_s > s->newest_record_s)
@@ -4231,7 +4280,7 @@ static enum failure apply_acct(struct nascar *s, const struct record *r)
     for (const char *p = r->acct.personas; *p; p += *p == ',') {
         size_t n = strcspn(p, ",");
         copy_text(persona, n < sizeof persona ? n + 1 : sizeof persona, p);
-        (void)add_persona(s, i, persona); /* taken meanwhile: the game asks for one */
+        (void)add_persona(s, i, persona); /* if it was taken meanwhile, the game asks for one */
         p += n;
     }
     return OK;
@@ -4437,7 +4486,7 @@ static enum failure apply_mesg(struct nascar *s, const struct record *r)
     while (after != NONE && message_at(s, after)->id > id)
         after = list_prev(s, PERSONA_MESSAGES, &p->messages, after);
     if (after != NONE && message_at(s, after)->id == id)
-        return OK; /* it is here */
+        return OK; /* it is here already */
     if (p->message_count >= MESSAGES_PER_PERSONA || pool_full(&s->messages))
         return SERVER_FULL;
     uint32_t i = pool_take(s, &s->messages);
@@ -4452,7 +4501,7 @@ static enum failure apply_mesg(struct nascar *s, const struct record *r)
     note_date(s, m->sent_s);
     list_insert(s, PERSONA_MESSAGES, &p->messages, after, i);
     p->message_count++;
-    if (p->buddy != NONE) { /* come back meanwhile */
+    if (p->buddy != NONE) { /* it has come back meanwhile */
         buddy_at(s, p->buddy)->delivers = true;
         buddy_behind(s, p->buddy);
     }
@@ -4521,7 +4570,7 @@ static enum failure apply_line(struct nascar *s, const struct record *r)
     while (after != NONE && report_line_at(s, after)->index > r->line.index)
         after = list_prev(s, LINES_OF_REPORT, lines, after);
     if (after != NONE && report_line_at(s, after)->index == r->line.index)
-        return OK; /* it is here */
+        return OK; /* it is here already */
     uint32_t i = pool_take(s, &s->report_lines);
     if (i == NONE)
         return SERVER_FULL;
@@ -4750,7 +4799,7 @@ static void record_failed(struct nascar *s, const uint8_t *bytes, uint32_t size)
         (void)durables[record.kind].failed(s, &record);
 }
 
-#define KEPT_LOOKS 64u /* items that one call goes through at most */
+#define KEPT_LOOKS 64u /* how many items one call looks at, at most */
 
 bool nascar_next_kept(const struct nascar *s, struct nascar_cursor *cursor, struct nascar_record *record)
 {
@@ -4764,7 +4813,7 @@ bool nascar_next_kept(const struct nascar *s, struct nascar_cursor *cursor, stru
         const struct pool *pool = (const void *)((const uint8_t *)s + durable->pool);
         while (durable->fill && cursor->item < pool->high) {
             uint32_t i = cursor->item++;
-            if (++looked_at > KEPT_LOOKS) { /* what need not be kept takes time, too */
+            if (++looked_at > KEPT_LOOKS) { /* going past items that need not be kept takes time, too */
                 cursor->item--;
                 return true;
             }
@@ -4784,7 +4833,8 @@ bool nascar_next_kept(const struct nascar *s, struct nascar_cursor *cursor, stru
 
 /* ---- Messages (PROTOCOL 3.4) --------------------------------------------- */
 
-/* `+msg`: the console shows N and T. flags "" means no F at all. */
+/* Writes a `+msg`, of which the console shows N and T. If `flags` is empty
+ * there is no F at all. */
 static void write_message(struct nascar *s, const char *flags, const char *from, int attr, uint32_t room,
                           const char *text)
 {
@@ -4800,11 +4850,12 @@ static void write_message(struct nascar *s, const char *flags, const char *from,
     frame_end(&s->frame);
 }
 
-/* Gives the written line to one reader; a slow one misses it, counted. */
+/* Gives the line that has been written to one reader. A slow reader misses it,
+ * and that is counted. */
 static void deliver_line(struct nascar *s, uint32_t player)
 {
     uint32_t c = player_at(s, player)->conn;
-    pump(s, c); /* whoever speaks is listed first */
+    pump(s, c); /* so that the speaker is in the reader's list first */
     if (conn_at(s, c)->slow)
         conn_at(s, c)->missed_lines++;
     else
@@ -4813,7 +4864,7 @@ static void deliver_line(struct nascar *s, uint32_t player)
 
 /* ---- Challenges and races (PROTOCOL 5) ----------------------------------- */
 
-/* A word of a challenge, to one player's console. */
+/* Sends a word of a challenge (a token, ACPT, DECL or BLOC) to one player's console. */
 static void send_challenge(struct nascar *s, uint32_t to, const char *from, const char *text)
 {
     const struct player *p = player_at(s, to);
@@ -4828,8 +4879,8 @@ static bool is_listed(const struct player *p, const struct player *other)
     return p->users.on && p->room == other->room;
 }
 
-/* The target's console answers BLOC by itself unless it knows the challenger:
- * told of it here, ahead of the room's list if that is behind. */
+/* Makes the challenger known to the target's console, which would otherwise
+ * answer BLOC by itself. This goes ahead of the room's list if that is behind. */
 static void introduce(struct nascar *s, struct pair *pair)
 {
     const struct player *challenger = player_at(s, pair->player[0]), *target = player_at(s, pair->player[1]);
@@ -4843,8 +4894,8 @@ static void introduce(struct nascar *s, struct pair *pair)
     pair->guest = !listed;
 }
 
-/* Takes a challenger who was shown as a guest off the target's list, unless it
- * is listed there by now. */
+/* Takes a challenger who was shown for the challenge only off the target's list
+ * again, unless it is listed there by now. */
 static void dismiss_guest(struct nascar *s, struct pair *pair)
 {
     const struct player *challenger = player_at(s, pair->player[0]), *target = player_at(s, pair->player[1]);
@@ -4855,7 +4906,7 @@ static void dismiss_guest(struct nascar *s, struct pair *pair)
     send_frame(s, target->conn);
 }
 
-/* One player is in the pair no more; the last one out frees it. */
+/* Takes one player out of its challenge or race. The last one out frees it. */
 static void pair_leave(struct nascar *s, uint32_t player)
 {
     struct player *p = player_at(s, player);
@@ -4884,7 +4935,7 @@ static void challenge_end(struct nascar *s, uint32_t pair)
     pair_leave(s, target);
 }
 
-/* A player leaves its challenge: the other's console is told DECL from it. */
+/* A player leaves its challenge, and the other's console is told DECL in its name. */
 static void challenge_leave(struct nascar *s, uint32_t player)
 {
     struct player *p = player_at(s, player);
@@ -4895,7 +4946,7 @@ static void challenge_leave(struct nascar *s, uint32_t player)
     challenge_end(s, p->pair);
 }
 
-/* A player is back from its race; the race lives on without it. */
+/* A player is back from its race. The race lives on without it. */
 static void race_leave(struct nascar *s, uint32_t player)
 {
     const struct player *p = player_at(s, player);
@@ -4903,7 +4954,7 @@ static void race_leave(struct nascar *s, uint32_t player)
         pair_leave(s, player);
 }
 
-/* Nobody answered in time: both consoles get DECL from the other. */
+/* Nobody has answered in time: both consoles get DECL from the other. */
 static void challenge_expire(struct nascar *s, uint32_t number)
 {
     const struct pair *pair = pair_at(s, number);
@@ -4918,7 +4969,8 @@ static void copy_field(uint8_t *out, size_t size, const char *text)
     copy_text((char *)out, size, text);
 }
 
-/* The console's structure of a race: 272 bytes, little-endian. */
+/* The structure that the console has for a race: 272 bytes, little-endian
+ * (PROTOCOL 5). */
 #define PLAY_BYTES 272u
 
 struct race {
@@ -4964,9 +5016,9 @@ static void write_ses(struct outgoing *f, const struct race *race)
     put_text(f, tag_P4, "");
 }
 
-/* Both are ready, or time is up: the ticket for the results becomes durable
- * before anybody is told of it. The challenger hosts, unless only the other
- * said so. */
+/* Both are ready, or time is up. The ticket for the results has to be on the
+ * disk before anybody is told of it. The challenger hosts, unless only the
+ * other one has offered to. */
 static void race_prepare(struct nascar *s, uint32_t number)
 {
     struct pair *pair = pair_at(s, number);
@@ -4981,7 +5033,7 @@ static void race_prepare(struct nascar *s, uint32_t number)
     queue_record(s, pair_waiter(s, number), pair->waits_for, &r);
 }
 
-/* `+ses` and `play` to both, with one seed. */
+/* Sends `+ses` and `play` to both, with one seed. */
 static void race_start(struct nascar *s, uint32_t number)
 {
     struct pair *pair = pair_at(s, number);
@@ -5024,10 +5076,10 @@ static void race_start(struct nascar *s, uint32_t number)
     log_end(s, line);
 }
 
-/* Offers a challenge, after the reply has been sent. */
+/* Makes a challenge and offers it to the target. The challenger has had its reply. */
 static void challenge_offer(struct nascar *s, uint32_t challenger, uint32_t target, const char *token)
 {
-    uint32_t number = pool_take(s, &s->pairs); /* one for each client: never fails */
+    uint32_t number = pool_take(s, &s->pairs); /* there is one for each client, so this cannot fail */
     assert(number != NONE);
     struct pair *pair = pair_at(s, number);
     pair->player[0] = challenger;
@@ -5046,8 +5098,8 @@ static void challenge_offer(struct nascar *s, uint32_t challenger, uint32_t targ
     send_challenge(s, target, player_name(s, challenger), token);
 }
 
-/* May `player` challenge `target` now? Its own open offer and a race that it
- * has plainly left are given up for the new one. */
+/* May `player` challenge `target` now? Its own open offer makes way for the new
+ * one, and so does a race that it has plainly left. */
 static enum failure challenge_check(struct nascar *s, uint32_t player, uint32_t target)
 {
     struct player *p = player_at(s, player);
@@ -5067,13 +5119,14 @@ static enum failure challenge_check(struct nascar *s, uint32_t player, uint32_t 
     return unreachable || player_at(s, target)->pair != NONE ? BUSY : OK;
 }
 
-/* ACPT, DECL or BLOC: its first four letters count. */
+/* Is this ACPT, DECL or BLOC? The first four letters count. */
 static bool is_answer(const char *text)
 {
     return strncmp(text, "ACPT", 4) == 0 || strncmp(text, "DECL", 4) == 0 || strncmp(text, "BLOC", 4) == 0;
 }
 
-/* An answer is relayed as it is. ACPT comes once, and from the challenged. */
+/* May this answer be given now? ACPT is given once, and by the challenged
+ * player. What may be given is relayed as it is. */
 static enum failure challenge_answer_check(const struct nascar *s, uint32_t player, uint32_t other, const char *text)
 {
     const struct player *p = player_at(s, player);
@@ -5123,7 +5176,7 @@ static bool has_tag(const struct request *q, enum tag tag)
     return find_tag(q->payload, q->size, tag_names[tag]) != NOT_THERE;
 }
 
-/* Reads a text, "" if it is not there; returns its length before any cut. */
+/* Reads a text, or "" if the tag is not there. Returns its length before any cut. */
 static uint32_t get_text(const struct request *q, enum tag tag, char *out, uint32_t out_bytes)
 {
     uint32_t at = find_tag(q->payload, q->size, tag_names[tag]);
@@ -5143,7 +5196,8 @@ static uint32_t get_flags(const struct request *q, enum tag tag)
     return at == NOT_THERE ? 0 : read_flags(q->payload, q->size, at);
 }
 
-/* A name longer than any that exists is read as "", which none is. */
+/* Reads a name. One that is longer than any name can be is read as "", which
+ * nobody has. */
 static void get_name(const struct request *q, enum tag tag, char out[ANY_NAME_CHARS + 1])
 {
     if (get_text(q, tag, out, ANY_NAME_CHARS + 1) > ANY_NAME_CHARS)
@@ -5207,9 +5261,10 @@ static void request_player(struct request *q)
 
 /* ---- Commands: the directory (PROTOCOL 3.1) ------------------------------ */
 
-/* A handler reads tags, checks, changes state, queues output. It returns OK if
- * the request is answered or waits, a failure to be answered, or STALL: not
- * now, the same frame again when somebody has read. */
+/* A handler reads tags, checks, changes state and queues output. It returns OK
+ * if the request has been answered or waits for something; a failure, which is
+ * then answered; or STALL if it cannot be done now: the same frame is tried
+ * again when somebody has read. */
 #define STALL FAILURE_COUNT
 
 static void session_remove(struct nascar *s, uint32_t i)
@@ -5221,7 +5276,7 @@ static void session_remove(struct nascar *s, uint32_t i)
     pool_give(s, &s->directory, i);
 }
 
-/* A SESS of 1..2147483647 that no live session has. */
+/* Draws a SESS of 1..2147483647 that no live session has. */
 static uint32_t fresh_session_number(struct nascar *s)
 {
     uint32_t sess = 0;
@@ -5230,7 +5285,7 @@ static uint32_t fresh_session_number(struct nascar *s)
     return sess == 0 ? 1 : sess;
 }
 
-/* The oldest session of a peer that has as many as it may, else NONE. */
+/* The oldest session of a peer that has as many as one may have, else NONE. */
 static uint32_t surplus_session(const struct nascar *s, uint32_t peer)
 {
     uint32_t count = 0, i = find_session_of_peer(s, peer);
@@ -5240,8 +5295,8 @@ static uint32_t surplus_session(const struct nascar *s, uint32_t peer)
     return NONE;
 }
 
-/* Remembers a session for 30 minutes; the peer's oldest, or the oldest of all,
- * makes room for it. */
+/* Adds a session, to be remembered for 30 minutes. The peer's oldest, or the
+ * oldest of all, makes room for it if there is none. */
 static const struct directory_session *session_add(struct nascar *s, uint32_t peer)
 {
     uint32_t surplus = surplus_session(s, peer);
@@ -5317,7 +5372,7 @@ static void ping_start(struct nascar *s, uint32_t c)
 
 static enum failure do_ping(struct request *q)
 {
-    if (q->conn->ping_sent_ms != 0) /* never answered: it is an echo */
+    if (q->conn->ping_sent_ms != 0) /* an echo, which is not answered itself */
         q->conn->round_trip_ms = (uint32_t)(q->s->now_ms - q->conn->ping_sent_ms);
     q->conn->ping_sent_ms = 0;
     return OK;
@@ -5342,7 +5397,7 @@ static enum failure do_skey(struct request *q)
     struct outgoing *f = reply_begin(q, OK);
     if (s->config.skey) {
         draw(s, q->conn->skey, sizeof q->conn->skey);
-        if (q->conn->skey[0] == 0) /* the console would use the mask form */
+        if (q->conn->skey[0] == 0) /* a first 0 would make the console use the mask form */
             q->conn->skey[0] = 1;
         write_hex(text + 1, q->conn->skey, sizeof q->conn->skey);
         put_raw(f, tag_SKEY, text);
@@ -5353,8 +5408,9 @@ static enum failure do_skey(struct request *q)
     return OK;
 }
 
-/* The directory session that a MASK tag names; without one (a sign-up has none)
- * the one that the console came with. If it is gone, the newest of the peer's. */
+/* The directory session that the MASK tag names. A sign-up has no such tag:
+ * then the newest that its address had at `skey`. If it is gone, the newest
+ * that the address has now. */
 static uint32_t request_session(const struct request *q)
 {
     const struct nascar *s = q->s;
@@ -5366,7 +5422,7 @@ static uint32_t request_session(const struct request *q)
  * that says which form it had. Only the core of a replay takes it for a password. */
 #define REDACTED "good"
 
-/* PROTOCOL 4: which form it is shows in the first character. */
+/* PROTOCOL 4: the first character tells which form it is. */
 static enum failure get_password(const struct request *q, char out[SSC2_CHARS + 1])
 {
     char text[2 * SSC2_CHARS + 4];
@@ -5395,8 +5451,8 @@ static enum failure get_password(const struct request *q, char out[SSC2_CHARS + 
     return OK;
 }
 
-/* What an address did lately, with what is too old forgotten. The entry is kept
- * for ten minutes from now. */
+/* What an address did lately. What is too old is forgotten here, and the entry
+ * is kept for ten minutes from now. */
 static struct address *address_used(const struct request *q)
 {
     struct nascar *s = q->s;
@@ -5412,8 +5468,9 @@ static struct address *address_used(const struct request *q)
     return a;
 }
 
-/* PROTOCOL 6, "too many tries": after some failures an address waits, longer
- * each time, at most a minute; friends behind one address are not shut out. */
+/* PROTOCOL 6, "too many tries": after some wrong passwords an address has to
+ * wait, longer each time, but at most a minute, so that friends behind the same
+ * address are not shut out. */
 static bool may_try_password(const struct request *q)
 {
     struct nascar *s = q->s;
@@ -5460,7 +5517,7 @@ static void send_edit(const struct request *q, uint32_t account, const char *has
     send_record(q, &r);
 }
 
-/* Hands out the record of a new account; connection c waits for it. */
+/* Hands out the record of a new account. Connection c waits for it. */
 static enum failure create_account(struct request *q, const char *name, const char *hash, bool with_persona)
 {
     struct nascar *s = q->s;
@@ -5485,7 +5542,8 @@ static enum failure create_account(struct request *q, const char *name, const ch
     return OK;
 }
 
-/* A new `auth` or `acct` on a connection: whoever was logged in on it is out. */
+/* A new `auth` or `acct` has come: whoever was logged in on this connection is
+ * logged out. */
 static void log_out(struct request *q)
 {
     struct nascar *s = q->s;
@@ -5498,7 +5556,7 @@ static void log_out(struct request *q)
     timer_start(s, conn_timer(q->c, T_PHASE), Q_LOGIN);
 }
 
-/* The password was right, or the account is new: the connection is its. */
+/* The password was right, or the account is new: it is logged in on this connection. */
 static enum failure log_in(struct request *q, uint32_t account)
 {
     struct nascar *s = q->s;
@@ -5508,7 +5566,7 @@ static enum failure log_in(struct request *q, uint32_t account)
         return SERVER_FULL;
     request_player(q);
     timer_stop(s, conn_timer(q->c, T_PHASE));
-    ping_start(s, q->c); /* it may have left out `addr` */
+    ping_start(s, q->c); /* in case that it has left out `addr` */
     log_end(s, log_conn(s, NASCAR_LOG_INFO, "login", q->c));
     queue_record(s, NONE, 0, &(struct record){.kind = RECORD_SEEN, .seen = {account, s->wall_s}});
     return OK;
@@ -5539,7 +5597,7 @@ static enum failure finish_auth(struct request *q, uint32_t account)
 }
 
 /* Every try costs one hash, so that an unknown name takes as long as a wrong
- * password: nobody learns names by the clock. */
+ * password, and nobody finds out names by the clock. */
 static enum failure do_auth(struct request *q)
 {
     struct nascar *s = q->s;
@@ -5573,7 +5631,7 @@ static enum failure verdict_auth(struct request *q, bool accepted, const char *h
     get_name(q, tag_NAME, name);
     if (checked != NONE)
         return accepted ? finish_auth(q, checked) : password_failed(q, name, WRONG_PASSWORD);
-    if (find_account(s, name) != NONE) /* made meanwhile: now there is a password to check */
+    if (find_account(s, name) != NONE) /* it was made meanwhile, so now there is a password to check */
         return do_auth(q);
     if (s->config.accounts != ACCOUNTS_OPEN || !valid_name(name, ACCOUNT_CHARS) || find_room(s, name) != NONE)
         return password_failed(q, name, NO_ACCOUNT);
@@ -5596,7 +5654,7 @@ static enum failure applied_auth(struct request *q, enum failure failure)
     return account == NONE ? NOT_KEPT : finish_auth(q, account);
 }
 
-/* `dupl`, with free variants of the name when ALTS asks for some. */
+/* Answers `dupl`, with free variants of the name if ALTS asks for some. */
 static enum failure refuse_taken(struct request *q, const char *name, uint32_t max_chars,
                                  bool is_free(const struct nascar *, const char *))
 {
@@ -5643,7 +5701,7 @@ static enum failure do_acct(struct request *q)
         return refuse_taken(q, name, ACCOUNT_CHARS, is_account_free);
     if (pool_full(&s->accounts))
         return SERVER_FULL;
-    if (!may_try_password(q)) /* none to try, but a hash to make all the same */
+    if (!may_try_password(q)) /* there is no password to try, but a hash to make */
         return TOO_MANY_TRIES;
     send_hash_job(q, "", "", password);
     wipe(password, sizeof password);
@@ -5679,7 +5737,7 @@ static enum failure applied_acct(struct request *q, enum failure failure)
     return OK;
 }
 
-/* CHNG needs the present password; other fields do not, as the player is in. */
+/* CHNG needs the present password. Other fields do not, as the player is logged in. */
 static enum failure do_edit(struct request *q)
 {
     struct nascar *s = q->s;
@@ -5778,7 +5836,7 @@ static enum failure do_dper(struct request *q)
     uint32_t persona = own_persona(q);
     if (persona == NONE)
         return NO_ACCOUNT;
-    if (is_online(s, persona)) /* it is the one being played */
+    if (is_online(s, persona)) /* somebody is playing as it */
         return MISSING;
     send_record(q, &(struct record){.kind = RECORD_DPER, .dper = {persona, q->p->account}});
     return OK;
@@ -5803,7 +5861,7 @@ static void hash_ticket(const uint8_t ticket[8], uint8_t out[16])
     memcpy(out, hash, 16);
 }
 
-/* A new ticket for the buddy service is kept first. */
+/* A new ticket for the buddy service is kept first; the rest follows when it is. */
 static enum failure do_pers(struct request *q)
 {
     struct nascar *s = q->s;
@@ -5822,8 +5880,8 @@ static enum failure do_pers(struct request *q)
     return OK;
 }
 
-/* A ticket that could not be kept is good as long as the server runs: nobody
- * is kept out by a full disk. */
+/* If the ticket could not be kept, it is good for as long as the server runs,
+ * so that a full disk locks nobody out. */
 static enum failure applied_pers(struct request *q, enum failure failure)
 {
     struct nascar *s = q->s;
@@ -5847,11 +5905,11 @@ static enum failure applied_pers(struct request *q, enum failure failure)
     put_date(f, tag_LAST, player_at(s, player)->last_login_s);
     put_text(f, tag_PERS, persona->name);
     send_back(q);
-    if (again) /* from a room, whose name the console shows, back to the hub */
+    if (again) /* it was in a room, maybe, whose name the console shows: now it is back in the hub */
         send_who(s, player, room_at(s, HUB)->name, room_flags(room_at(s, HUB)));
     else
-        send_who(s, player, "0", "1");                       /* [spec], to the letter: the first one */
-    if (from_hub && old != number && q->conn->wants.users) { /* its list is not cleared then */
+        send_who(s, player, "0", "1");                       /* [spec], to the letter, the first time */
+    if (from_hub && old != number && q->conn->wants.users) { /* the console does not clear its list then */
         write_user_gone(&s->frame, old, room_at(s, HUB)->count);
         send_back(q);
     }
@@ -5892,7 +5950,8 @@ static enum failure do_sele(struct request *q)
     return OK;
 }
 
-/* Line number `line` of the news, cut to max characters; "" past the last. */
+/* Copies line number `line` of the news, cut to max characters; "" behind the
+ * last one. */
 static void news_line(const struct config *config, uint32_t line, char *out, size_t max)
 {
     const char *p = config->news;
@@ -5907,7 +5966,8 @@ static void news_line(const struct config *config, uint32_t line, char *out, siz
     out[n] = 0;
 }
 
-/* The address of the buddy service, and four lines of news in what is left. */
+/* Sends the address of the buddy service, and four lines of news in what is
+ * left of the frame. */
 static void news_short(struct request *q)
 {
     struct nascar *s = q->s;
@@ -5920,9 +5980,9 @@ static void news_short(struct request *q)
     put_raw(f, tag_COUNT, "4");
     put_number(f, tag_STATUS, failures[OK].status);
     for (uint32_t i = 0; i < 4; i++) {
-        uint32_t start = f->size, rest = 7 * (3 - i) + 1; /* "NEWSn=\n" of the others, and the NUL */
+        uint32_t start = f->size, rest = 7 * (3 - i) + 1; /* "NEWSn=\n" of each line to come, and the NUL */
         size_t max = NEWS_REPLY_BYTES;
-        do { /* escapes make a line longer: cut until it fits */
+        do { /* escapes make a line longer, so it is cut until it fits */
             news_line(&s->config, i, line, max);
             max = strlen(line) - (line[0] != 0);
             f->size = start;
@@ -5962,7 +6022,8 @@ static enum failure do_user(struct request *q)
         return NO_USER;
     uint32_t player = persona_at(s, persona)->player;
     struct outgoing *f = reply_begin(q, OK);
-    /* 21 longs; what the console calls them is unknown: ours come first [own]. */
+    /* 21 numbers. What they mean to the console is not known: our figures come
+     * first [own]. */
     write_figures(standing, sizeof standing, &persona_at(s, persona)->figures, true);
     append_text(standing, sizeof standing, ",0,0,0,0,0,0,0,0,0,0,0,0,0,0");
     put_raw(f, tag_STAT, standing);
@@ -5976,7 +6037,7 @@ static enum failure do_user(struct request *q)
     return OK;
 }
 
-/* A reply without N is dropped by the console, so a failure has it too. */
+/* The console drops a reply without N, so a failure has one, too. */
 static enum failure do_onln(struct request *q)
 {
     struct nascar *s = q->s;
@@ -6000,8 +6061,9 @@ static enum failure do_onln(struct request *q)
 
 /* ---- Commands: rooms (PROTOCOL 3.3) -------------------------------------- */
 
-/* Rooms and users that are gone are kept for readers who are behind. When that
- * fills a table, those readers are let go: no reader keeps others out. */
+/* Rooms and users that are gone stay in their tables for readers who are
+ * behind. When a table is full of them, those readers are closed: nobody who
+ * does not read keeps others out. */
 static void drop_laggards(struct nascar *s, uint32_t c)
 {
     for (uint32_t i = live_from(s, &s->players, 0); i != NONE; i = live_from(s, &s->players, i + 1)) {
@@ -6029,8 +6091,8 @@ static void put_room(struct outgoing *f, const struct room *room)
     put_text(f, tag_NAME, room->name);
 }
 
-/* Moves a player, answers, and says who is there; the others, and the counts,
- * follow as their lists are brought up to date. */
+/* Moves a player, answers, and tells it where it is. The lists, its own and
+ * those of others, follow as outboxes drain. */
 static void enter_room(struct request *q, uint32_t r)
 {
     struct nascar *s = q->s;
@@ -6079,7 +6141,7 @@ static enum failure do_move(struct request *q)
     return OK;
 }
 
-/* Is there a room that is gone, but not all have been told? */
+/* Is there a room that is gone, but of which not everybody has been told? */
 static bool is_room_kept(const struct nascar *s)
 {
     for (uint32_t i = list_first(&s->room_feed.entries); i != NONE; i = list_next(s, FEED_ENTRIES, i))
@@ -6111,7 +6173,7 @@ static enum failure do_room(struct request *q)
     uint32_t limit = max < 2 ? 2 : min_u32((uint32_t)max, 100);
     uint32_t r = room_create(s, name, description, password, limit, s->next_created_room++);
     room_at(s, r)->created = true;
-    /* Its maker, too, is told of it before the reply that names it. */
+    /* Its maker is told of the room, too, before the reply that names it. */
     while (outbox_free(q->conn) >= REPLY_BYTES && send_room_row(s, p))
         continue;
     enter_room(q, r);
@@ -6126,7 +6188,7 @@ static enum failure do_peek(struct request *q)
     if (!has_tag(q, tag_NAME))
         return MISSING;
     get_name(q, tag_NAME, name);
-    p->peeked[0] = 0; /* whoever it was before: this one may not be there */
+    p->peeked[0] = 0; /* whoever was selected before; this one may not be there */
     uint32_t r = find_room(s, name);
     if (r != NONE) {
         struct outgoing *f = reply_begin(q, OK);
@@ -6147,7 +6209,7 @@ static enum failure do_peek(struct request *q)
 
 /* ---- Commands: chat and challenges (PROTOCOL 3.4, 5) --------------------- */
 
-/* The reply to `mesg` or `auxi`: TEXT comes back only in the latter's. */
+/* Replies to a `mesg` or an `auxi`. TEXT comes back only to the latter. */
 static void reply_text(struct request *q, const char *text)
 {
     struct outgoing *f = reply_begin(q, OK);
@@ -6156,7 +6218,8 @@ static void reply_text(struct request *q, const char *text)
     send_back(q);
 }
 
-/* The console ignores the code of this reply and stays pending: DECL frees it. */
+/* Refuses a challenge. The console ignores the code of this reply and goes on
+ * waiting; DECL frees it. */
 static enum failure refuse_challenge(struct request *q, const char *target, enum failure failure)
 {
     reply(q, failure);
@@ -6164,8 +6227,9 @@ static enum failure refuse_challenge(struct request *q, const char *target, enum
     return OK;
 }
 
-/* Would a challenge come faster than its target, or the one it takes back,
- * reads? Then it waits, like chat: nobody is talked off the server. */
+/* Would this challenge send more to its target, or to the one whose offer it
+ * takes back, than they read? Then it has to wait, as chat has: nobody can be
+ * talked off the server. */
 static bool must_stall(const struct nascar *s, uint32_t player, uint32_t target)
 {
     const struct player *p = player_at(s, player);
@@ -6174,8 +6238,9 @@ static bool must_stall(const struct nascar *s, uint32_t player, uint32_t target)
            (other != NONE && conn_at(s, player_at(s, other)->conn)->crowded);
 }
 
-/* A word of a challenge to `name`, by `mesg ... ATTR=3` or by `auxi`: an
- * answer, or else a token. `size` is the text's length before any cut. */
+/* Handles a word of a challenge to `name`, which came by `mesg ... ATTR=3` or
+ * by `auxi`: an answer, or else a token. `size` is the length of the text
+ * before any cut. */
 static enum failure challenge_message(struct request *q, const char *name, const char *text, uint32_t size)
 {
     struct nascar *s = q->s;
@@ -6205,7 +6270,8 @@ static enum failure challenge_message(struct request *q, const char *name, const
     return OK;
 }
 
-/* Keeps a line for those who report abuse; `to` "": said in a room. */
+/* Keeps a line of chat, in case that somebody reports abuse. If `to` is "", it
+ * was said in a room. */
 static void note_line(struct nascar *s, const char *from, const char *to, const char *room, const char *text)
 {
     struct chat_line *line = &s->chat[s->chat_count++ % CHAT_LINES];
@@ -6217,7 +6283,7 @@ static void note_line(struct nascar *s, const char *from, const char *to, const 
     copy_text(line->text, sizeof line->text, text);
 }
 
-/* Room chat, to everyone in the room, the sender too. */
+/* Says a line to everyone in the room, the sender, too. */
 static enum failure say_in_room(struct request *q, const char *flags, const char *text)
 {
     struct nascar *s = q->s;
@@ -6262,7 +6328,7 @@ static enum failure do_mesg(struct request *q)
         return challenge_message(q, name, text, size);
     if (size == 0)
         return MISSING;
-    /* Nobody forges an announcement, a private line or an own record. */
+    /* Nobody may forge an announcement, a private line or an own record. */
     flags &= ~(FLAG_B | FLAG_P | FLAG_U | FLAG_3);
     if (flags == FLAG_0)
         flags = 0;
@@ -6280,8 +6346,8 @@ static enum failure do_mesg(struct request *q)
     return say_in_private(q, target, letters, text);
 }
 
-/* The online persona B of a text that ends in _<A>_<B>, A being `name`; NONE
- * if there is none. Names may hold an underscore themselves. */
+/* The persona B of a text that ends in _<A>_<B>, if A is `name` and B is
+ * online; else NONE. Names may have underscores of their own. */
 static uint32_t target_of_token(const struct nascar *s, const char *text, const char *name)
 {
     size_t n = strlen(text), m = strlen(name);
@@ -6315,7 +6381,7 @@ static enum failure do_auxi(struct request *q)
     if (target != NONE && target != q->player) {
         enum failure failure = challenge_message(q, player_name(s, target), text, size);
         if (p->pair != NONE && pair_at(s, p->pair)->player[1] == target)
-            p->peeked[0] = 0; /* it has challenged: the next one is the player's own X again */
+            p->peeked[0] = 0; /* it has challenged by it: the next text is the player's own X again */
         return failure;
     }
     copy_text(p->text, sizeof p->text, text);
@@ -6324,7 +6390,8 @@ static enum failure do_auxi(struct request *q)
     return OK;
 }
 
-/* `chal PERS=*`: I can be challenged, or I am back. Else: ready to race. */
+/* `chal PERS=*` says: I can be challenged, or: I am back. Otherwise it says: I
+ * am ready to race. */
 static enum failure do_chal(struct request *q)
 {
     struct nascar *s = q->s;
@@ -6357,13 +6424,13 @@ static enum failure do_chal(struct request *q)
     put_raw(f, tag_MODE, "play");
     send_back(q);
     if (pair->state == PAIR_ACCEPTED && !pair->starting && pair->ready[0] && pair->ready[1])
-        race_prepare(s, p->pair); /* else it has begun without */
+        race_prepare(s, p->pair); /* else the race has begun without it */
     return OK;
 }
 
 /* ---- Commands: results (PROTOCOL 5) --------------------------------------- */
 
-/* What a `rank` says of its race: the numbers of both sides, 0 the host's. */
+/* What a `rank` says of its race: the numbers of both sides, the host's first. */
 struct result {
     int32_t start[2], finish[2], laps[2], led[2], disconnected[2], disqualified[2];
 };
@@ -6371,7 +6438,7 @@ struct result {
 #define MAX_LAPS 1000
 #define MAX_TIME 86400000 /* a day in ms */
 
-/* A number that must be one, within its range; 0 if it is not there. */
+/* Reads a number that must be one, within its range; 0 if the tag is not there. */
 static bool get_ranged(const struct request *q, enum tag tag, int32_t min, int32_t max, int32_t *value)
 {
     char text[16];
@@ -6397,7 +6464,7 @@ static bool get_result(const struct request *q, struct result *r)
                 get_ranged(q, tag_SET_NUMAI, 0, MAX_PLACE, &other) &&
                 get_ranged(q, tag_SET_RACELEN, 0, MAX_LAPS, &other);
     for (uint32_t side = 0; side < 2; side++) {
-        /* each pair of tags stands side by side in the list of all tags */
+        /* the two tags of a pair are neighbours in the list of all tags */
         good = good && get_ranged(q, tag_STARTPOS0 + side, 0, MAX_PLACE, &r->start[side]) &&
                get_ranged(q, tag_FINISPOS0 + side, 0, MAX_PLACE, &r->finish[side]) &&
                get_ranged(q, tag_LAPSCOMP0 + side, 0, MAX_LAPS, &r->laps[side]) &&
@@ -6410,7 +6477,7 @@ static bool get_result(const struct request *q, struct result *r)
     return good && (r->finish[0] != r->finish[1] || r->finish[0] == 0);
 }
 
-/* The side that won; 2 if nobody did. */
+/* Which side has won; 2 if neither. */
 static uint32_t winner_of(const struct result *r)
 {
     bool out[2];
@@ -6421,7 +6488,7 @@ static uint32_t winner_of(const struct result *r)
     return r->finish[1] < r->finish[0];
 }
 
-/* What a race makes of the figures of both, the host's first. */
+/* Adds a race to the figures of both, the host's first. */
 static void count_result(struct figures figures[2], const struct result *r)
 {
     uint32_t winner = winner_of(r);
@@ -6443,20 +6510,21 @@ static void count_result(struct figures figures[2], const struct result *r)
     figures[1 - winner].rating = (uint16_t)(lost - min_u32(points, lost));
 }
 
-/* A sum over a result, to see whether two are the same. */
+/* A checksum of a result, to see whether two reports agree. */
 static uint32_t result_sum(const struct result *r)
 {
     const int32_t *const parts[] = {r->start, r->finish, r->laps, r->led, r->disconnected, r->disqualified};
-    uint32_t sum = 2166136261u; /* FNV-1a, by numbers */
+    uint32_t sum = 2166136261u; /* FNV-1a, a number at a time */
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         for (uint32_t side = 0; side < 2; side++)
             sum = (sum ^ (uint32_t)parts[i][side]) * 16777619u;
     return sum;
 }
 
-/* Whoever has the ticket of a race that it was in says how it ended. The first
- * report counts, the other one is compared. Figures are kept as they have come
- * to be, so a persona's next result waits until its last one is kept. */
+/* Whoever was in a race reports by its ticket how it ended. The first report
+ * counts, and the other one is compared with it. The record has the figures as
+ * they are after this race, so a result waits while figures of either racer are
+ * still on their way to the disk. */
 static enum failure do_rank(struct request *q)
 {
     struct nascar *s = q->s;
@@ -6525,9 +6593,9 @@ static enum failure applied_rank(struct request *q, enum failure failure)
     if (failure)
         return failure;
     reply(q, OK);
-    /* Back from that race, or from one before the present one? */
+    /* Is the player back from the present race, or has it reported an earlier one? */
     (void)get_text(q, tag_AUTH, ticket, sizeof ticket);
-    (void)read_hex(ticket, bytes, sizeof bytes); /* do_rank has read it */
+    (void)read_hex(ticket, bytes, sizeof bytes); /* do_rank() has checked it */
     if (p->pair != NONE && memcmp(bytes, pair_at(s, p->pair)->ticket, sizeof bytes) == 0)
         race_leave(s, q->player);
     return OK;
@@ -6541,11 +6609,11 @@ static enum failure do_snap(struct request *q)
     char name[ANY_NAME_CHARS + 1];
     uint32_t index = get_number(q, tag_INDEX, get_number(q, tag_START, 0)), range = get_number(q, tag_RANGE, 10);
     if (p->rows_left > 0)
-        return STALL; /* those of the last one are not all told */
+        return STALL; /* rows of the one before are still to be sent */
     uint32_t start = index, find = get_text(q, tag_FIND, name, sizeof name);
     get_name(q, tag_FIND, name);
     uint32_t all = min_u32(tree_size(s, s->ranked), LAST_RATING); /* ranks have 13 bits, too */
-    if (find > 0) { /* who has not raced has no row: not a failure, the game asks for its own */
+    if (find > 0) { /* who has not raced has no row, which is no failure: the game asks for its own */
         uint32_t persona = find_persona(s, name);
         start = persona == NONE || !is_ranked(s, persona) ? all : rank_of(s, persona) - 1;
     }
@@ -6571,7 +6639,7 @@ static void send_report_record(struct nascar *s, uint32_t i, const struct record
     queue_record(s, report_waiter(s, i), report_at(s, i)->waits_for, record);
 }
 
-/* An abuse report, with what the server saw of the two, for the operator. */
+/* An abuse report. It is kept for the operator, with what the server saw of the two. */
 static enum failure do_rept(struct request *q)
 {
     struct nascar *s = q->s;
@@ -6616,8 +6684,9 @@ static bool is_in_room(const struct nascar *s, const char *name, const char *roo
     return player != NONE && strcmp(room_at(s, player_at(s, player)->room)->name, room) == 0;
 }
 
-/* Does a line belong to a report? A private one if it went between the two; one
- * said in a room if one of the two said it, is there, or has spoken there. */
+/* Does a line of chat belong to a report? A private one does if it went between
+ * the two; one said in a room does if one of the two said it, is there, or has
+ * spoken there. */
 static bool belongs_to(const struct nascar *s, const struct report *r, const struct chat_line *line)
 {
     bool by_one = same_name(line->from, r->by) || same_name(line->from, r->about);
@@ -6633,8 +6702,8 @@ static bool belongs_to(const struct nascar *s, const struct report *r, const str
     return by_one;
 }
 
-/* Writes the next lines of a report, as many at a time as leave slots for
- * others; false if there are no more. */
+/* Writes the next lines of a report, but leaves slots for the records of
+ * others. False if there are no more lines. */
 static bool report_lines(struct nascar *s, uint32_t i)
 {
     struct report *r = report_at(s, i);
@@ -6647,7 +6716,7 @@ static bool report_lines(struct nascar *s, uint32_t i)
         const struct chat_line *line = &s->chat[r->chat_next++ % CHAT_LINES];
         if (!belongs_to(s, r, line))
             continue;
-        if (lines++ > 0) /* the report waits for the last one */
+        if (lines++ > 0) /* the report waits for the last of them only */
             queue_record(s, NONE, 0, &record);
         record.line.index = r->written++;
         record.line.said = *line;
@@ -6669,7 +6738,7 @@ static enum failure applied_rept(struct request *q, enum failure failure)
 
 /* ---- Commands: buddies (PROTOCOL 9) --------------------------------------- */
 
-/* The persona of USER=<persona>/cso/<product>: what stands before / or @. */
+/* Reads the persona of USER=<persona>/cso/<product>: what stands before / or @. */
 static void get_user(const struct request *q, char out[ANY_NAME_CHARS + 1])
 {
     char user[128];
@@ -6713,7 +6782,7 @@ static struct buddy *asking_buddy(const struct request *q)
     return buddy_at(q->s, q->conn->buddy);
 }
 
-/* What the console says of its player; its friends are told. */
+/* Takes what a console says of its player; friends are told. */
 static enum failure do_presence(struct request *q)
 {
     struct nascar *s = q->s;
@@ -6762,7 +6831,7 @@ static enum failure do_unwatch(struct request *q)
     return OK;
 }
 
-/* The answer is the push itself. */
+/* The PGET that is pushed is the answer. */
 static enum failure do_ask_presence(struct request *q)
 {
     struct nascar *s = q->s;
@@ -6782,7 +6851,7 @@ static uint32_t get_list(const struct request *q)
     return strcmp(list, "B") == 0 ? LIST_BUDDY : strcmp(list, "I") == 0 ? LIST_IGNORE : 0;
 }
 
-/* SIZE says how many ROST follow; 0 is what ends an empty roster. */
+/* SIZE says how many ROST follow. A console takes 0 as the end of an empty roster. */
 static enum failure do_roster(struct request *q)
 {
     struct nascar *s = q->s;
@@ -6821,14 +6890,15 @@ static enum failure answer_roster(struct request *q, enum failure failure)
     return OK;
 }
 
-/* RADD and RDEL: what the lists of one persona will say about another. */
+/* RADD and RDEL: hands out a record that says on which lists of one persona
+ * another one is from now on. */
 static enum failure change_roster(struct request *q, bool add)
 {
     struct nascar *s = q->s;
     uint32_t owner = asking_buddy(q)->persona, list = get_list(q), other = get_persona(q);
     if (!list)
         return answer_roster(q, MISSING);
-    if (!add && other == NONE) /* deleted meanwhile: gone from the roster, too */
+    if (!add && other == NONE) /* it has been deleted, and so is off the roster, too */
         return answer_roster(q, OK);
     if (other == NONE || other == owner)
         return answer_roster(q, NO_USER);
@@ -6880,9 +6950,9 @@ static void write_recv(struct outgoing *f, const char *from, const char *type, i
     put_text(f, tag_BODY, body);
 }
 
-/* A message is gone when it has been written to its reader, not before. It may
- * come twice if the link breaks or the power fails in that moment, but it is not
- * lost. */
+/* Sends the next kept message, or ends one that has been written. A message is
+ * gone when it has been written to its reader, not before: it may come twice,
+ * if the link breaks or the power fails in that moment, but it is not lost. */
 static bool send_kept_message(struct nascar *s, uint32_t buddy)
 {
     struct buddy *b = buddy_at(s, buddy);
@@ -6907,7 +6977,8 @@ static bool send_kept_message(struct nascar *s, uint32_t buddy)
     return true;
 }
 
-/* To whoever is there at once; else it is kept for SECS. */
+/* SEND: a message goes to a recipient who is there at once; else it is kept for
+ * SECS. */
 static enum failure do_send(struct request *q)
 {
     struct nascar *s = q->s;
@@ -6946,7 +7017,7 @@ static enum failure do_send(struct request *q)
     return OK;
 }
 
-/* Personas whose names begin with some letters. */
+/* USCH: lists the personas whose names begin with some letters. */
 static enum failure do_search(struct request *q)
 {
     struct nascar *s = q->s;
@@ -6985,8 +7056,8 @@ static enum failure do_goodbye(struct request *q)
 
 /* ---- Commands: the operator's (NASCAR_CONTROL) ------------------------------ */
 
-/* Answers are any number of `line` frames, each key=value texts, and then a
- * frame of the request's kind. */
+/* The answer to an operator's command is any number of `line` frames, each with
+ * key=value texts, and then a frame of the command's kind. */
 static void put_field(struct nascar *s, const char *name, const char *text)
 {
     put_name(&s->frame, name);
@@ -7016,7 +7087,7 @@ static enum failure do_control_stats(struct request *q)
     return OK;
 }
 
-/* Who is on: a line for each player, as many at a time as the outbox takes. */
+/* `who`: a line for each player, as many at a time as the outbox takes. */
 static enum failure do_control_who(struct request *q)
 {
     q->conn->listed = 0;
@@ -7046,7 +7117,7 @@ static void pump_control(struct nascar *s, uint32_t c)
         conn->listed = i + 1;
     }
     if (outbox_free(conn) < REPLY_BYTES)
-        return; /* the rest, and the end, when it has drained */
+        return; /* the rest follows when it has drained */
     conn->behind = false;
     frame_begin(&s->frame, "cwho", "");
     put_number(&s->frame, tag_STATUS, failures[OK].status);
@@ -7061,7 +7132,8 @@ static enum failure refuse_control(struct request *q, enum failure failure, cons
     return OK;
 }
 
-/* A new password for an account, or an account with its first persona. */
+/* `passwd`: a new password for an account. If there is no such account, it is
+ * made, with its first persona. */
 static enum failure do_control_password(struct request *q)
 {
     struct nascar *s = q->s;
@@ -7110,7 +7182,7 @@ static enum failure applied_control_password(struct request *q, enum failure fai
 
 /* ---- The table of commands ----------------------------------------------- */
 
-/* A set of states, for the rows below (PROTOCOL 3.2: who may send what). */
+/* Sets of states, for the rows below (PROTOCOL 3.2 says who may send what). */
 #define IN(state) (1u << (state))
 #define FIRST IN(CONN_NEW)
 #define LOGGED_IN (IN(CONN_ACCOUNT) | IN(CONN_PERSONA))
@@ -7119,12 +7191,12 @@ static enum failure applied_control_password(struct request *q, enum failure fai
 #define BUDDY IN(CONN_BUDDY)
 #define CONTROL IN(CONN_CONTROL)
 
-/* `start` gets the request; `verdict` goes on when its hash job is answered,
- * `applied` when its record has been. */
+/* `start` gets the request; `verdict` goes on with it when its hash job has
+ * been answered, and `applied` when its record has come back. */
 struct command {
     char kind[5];
     uint32_t states;
-    uint32_t cost; /* tokens of the connection's bucket */
+    uint32_t cost; /* tokens that it takes from the connection's bucket */
     enum failure (*start)(struct request *);
     enum failure (*verdict)(struct request *, bool, const char *);
     enum failure (*applied)(struct request *, enum failure);
@@ -7188,13 +7260,14 @@ static const struct command *find_command(const uint8_t kind[4])
 
 /* ---- Input: from bytes to commands --------------------------------------- */
 
-/* What a full bucket holds, in thousandths of a token. */
+/* How much a full bucket holds, in thousandths of a token. */
 static uint64_t bucket_milli(const struct nascar *s)
 {
     return (uint64_t)s->config.rate * BURST_MS;
 }
 
-/* What a command costs, in thousandths; never more than a second's rate. */
+/* What a command costs, in thousandths of a token; never more than what comes
+ * in within a second. */
 static uint64_t price_milli(const struct nascar *s, uint32_t cost)
 {
     return min_u32(cost, s->config.rate) * UINT64_C(1000);
@@ -7211,7 +7284,7 @@ static void refill_bucket(const struct nascar *s, struct conn *conn)
 
 static void refuse_unknown(struct request *q)
 {
-    if (q->conn->unknown_kinds == 0) { /* once: a flood of them is none in the log */
+    if (q->conn->unknown_kinds == 0) { /* once only, so that nobody floods the log */
         uint32_t line = log_conn(q->s, NASCAR_LOG_WARN, "unknown_kind", q->c);
         log_text(q->s, "kind", q->kind);
         log_end(q->s, line);
@@ -7221,8 +7294,8 @@ static void refuse_unknown(struct request *q)
         conn_doom(q->s, q->c, "unknown kinds");
 }
 
-/* The first whole frame decides which service the connection wants; what is
- * neither the directory's nor the buddies' is the lobby's. */
+/* The first whole frame decides which service a connection wants. What is
+ * neither the directory's nor the buddy service's is the lobby's. */
 static void become_lobby(struct nascar *s, uint32_t c)
 {
     conn_at(s, c)->state = CONN_LOBBY;
@@ -7263,7 +7336,7 @@ static struct request inbox_request(struct nascar *s, uint32_t c, const struct f
     return q;
 }
 
-/* Drops the first frame of the inbox; it may have held a password. */
+/* Drops the first frame of the inbox, and wipes it, as it may have held a password. */
 static void consume(struct nascar *s, uint32_t c, uint32_t size)
 {
     struct conn *conn = conn_at(s, c);
@@ -7288,15 +7361,16 @@ static void log_broken(struct nascar *s, uint32_t c, const uint8_t *bytes, uint3
     log_end(s, line);
 }
 
-/* Handles the frames of a connection until there is none, or it must wait. */
+/* Handles the frames of a connection until there is none, or one has to wait. */
 static void conn_run(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
     while (!conn->closing && conn->wait == WAIT_NONE && conn->inbox != NONE) {
         struct frame frame;
         const struct inbox *box = inbox_at(s, conn->inbox);
-        /* What came before this request is told before its answer; but of two
-         * RGETs in one segment both are answered before what they bring. */
+        /* A console is told what happened before its request, and then its
+         * answer. On a buddy link it is the other way round: of two RGETs in
+         * one segment, both are answered before what they bring. */
         if (conn->state != CONN_BUDDY)
             pump(s, c);
         enum frame_state state = read_frame(box->bytes, conn->in_size, &frame);
@@ -7306,7 +7380,7 @@ static void conn_run(struct nascar *s, uint32_t c)
             settle(s);
         }
         if (state != FRAME_WHOLE || outbox_free(conn) < REPLY_BYTES)
-            return; /* goes on with more input, or when its outbox has drained */
+            return; /* it goes on with more input, or when the outbox has drained */
         if (s->entropy_size < STEP_ENTROPY || s->record_count == RECORDS || s->job_count == RECORDS) {
             mark_stalled(s, c);
             return;
@@ -7332,7 +7406,7 @@ static void conn_run(struct nascar *s, uint32_t c)
     }
 }
 
-/* Those whose frame had to wait try again, once each. */
+/* Everybody whose frame had to wait tries again, once. */
 static void retry_stalled(struct nascar *s)
 {
     uint32_t last = list_last(s, STALLED_CONNS, &s->stalled), c;
@@ -7376,7 +7450,7 @@ static void resume_end(struct request *q, const struct frame *frame, enum failur
 
 /* ---- Events --------------------------------------------------------------- */
 
-/* The entry of an address, made if need be; NONE if there are too many. */
+/* The entry of an address, made if there is none; NONE if there are too many. */
 static uint32_t address_take(struct nascar *s, uint32_t ipv4)
 {
     uint32_t i = find_address(s, ipv4);
@@ -7391,7 +7465,7 @@ static uint32_t address_take(struct nascar *s, uint32_t ipv4)
     return i;
 }
 
-/* An entry without connections or a memory is not kept. */
+/* Frees an entry that has no connection and nothing to remember. */
 static void address_release(struct nascar *s, uint32_t i)
 {
     const struct address *a = address_at(s, i);
@@ -7409,11 +7483,12 @@ static void address_forget(struct nascar *s, uint32_t i)
     address_release(s, i);
 }
 
-/* Addresses that were here make room for one that is. */
+/* The entry for a connection's address. One that is only remembered makes room
+ * for it. */
 static uint32_t address_for_conn(struct nascar *s, uint32_t ipv4)
 {
     uint32_t i = address_take(s, ipv4);
-    while (i == NONE) { /* there are more entries than connections: one is not in use */
+    while (i == NONE) { /* there are more entries than connections, so one of them is not in use */
         address_forget(s, list_first(&s->queue[Q_ADDRESS]) - s->address_timers);
         i = address_take(s, ipv4);
     }
@@ -7460,7 +7535,7 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
 static void conn_bytes(struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size)
 {
     struct conn *conn = conn_at(s, c);
-    if (timer_at(s, conn_timer(c, T_IDLE))->queue != Q_NONE) /* not while it waits */
+    if (timer_at(s, conn_timer(c, T_IDLE))->queue != Q_NONE) /* not while it waits, when this deadline stands still */
         timer_start(s, conn_timer(c, T_IDLE), Q_IDLE);
     while (size > 0 && !conn->closing) {
         uint32_t n = min_u32(size, INBOX_BYTES - conn->in_size);
@@ -7469,7 +7544,7 @@ static void conn_bytes(struct nascar *s, uint32_t c, const uint8_t *bytes, uint3
             return;
         }
         if (conn->inbox == NONE)
-            conn->inbox = pool_take(s, &s->inboxes); /* one for each connection: never fails */
+            conn->inbox = pool_take(s, &s->inboxes); /* there is one for each connection, so this cannot fail */
         memcpy(inbox_at(s, conn->inbox)->bytes + conn->in_size, bytes, n);
         conn->in_size += n;
         bytes += n;
@@ -7479,7 +7554,7 @@ static void conn_bytes(struct nascar *s, uint32_t c, const uint8_t *bytes, uint3
     }
 }
 
-/* A slow reader that has caught up is told what it missed. */
+/* A slow reader has caught up, and is told how much chat it missed. */
 static void caught_up(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
@@ -7546,7 +7621,8 @@ static void conn_closed(struct nascar *s, uint32_t c)
 static void send_ping(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
-    /* A reader that is behind is pinged when it has caught up: it has bytes to read. */
+    /* A reader that is behind has bytes to read, and is pinged again when it
+     * has caught up. */
     if (conn->closing || outbox_free(conn) < REPLY_BYTES)
         return;
     frame_begin(&s->frame, conn->state == CONN_BUDDY ? "PING" : "~png", "");
@@ -7597,7 +7673,7 @@ static void retime_pings(struct nascar *s, uint64_t old_beat_ms)
 static void timer_fired(struct nascar *s, uint32_t i, enum queue queue)
 {
     uint32_t c = i / CONN_TIMERS;
-    switch (queue) { /* never: it is one of these */
+    switch (queue) { /* never: the cases are all queues */
     case Q_FIRST_FRAME: conn_doom(s, c, "no frame in time"); break;
     case Q_LINGER: conn_doom(s, c, "directory done"); break;
     case Q_BUDDY_LOGIN: conn_doom(s, c, "no buddy login in time"); break;
@@ -7612,12 +7688,12 @@ static void timer_fired(struct nascar *s, uint32_t i, enum queue queue)
     case Q_RACE_START:
         if (s->record_count < RECORDS)
             race_prepare(s, i - s->pair_timers);
-        else /* in the next step */
+        else /* there is no slot for the record: try again in the next step */
             timer_start_at(s, i, Q_RACE_START, s->now_ms + 1);
         break;
     case Q_DIRECTORY: session_remove(s, i - s->directory_timers); break;
     case Q_ADDRESS: address_forget(s, i - s->address_timers); break;
-    case Q_NONE: /* never: nothing is due there */
+    case Q_NONE: /* never: no timer is due in these */
     case Q_PING: /* and these come in batches */
     case QUEUES: assert(false); break;
     }
@@ -7666,8 +7742,8 @@ struct nascar *nascar_init(void *arena, size_t arena_bytes, const struct nascar_
     return s;
 }
 
-/* Entropy goes into the pool as far as it fits. The first of it becomes the
- * key of the look-up tables, and then there can be a hub. */
+/* Entropy goes into the pool as far as it fits. The first of it becomes the key
+ * of the look-up tables, and only then can there be a room: the hub. */
 static void entropy_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
 {
     uint32_t n = min_u32(size, nascar_entropy_wanted(s));
@@ -7694,8 +7770,9 @@ static void config_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
     apply_rooms(s);
 }
 
-/* A race that waits for its ticket starts now. If that could not be kept it
- * is good as long as the server runs: better than no race. */
+/* The record of a race's ticket has come back, and the race starts. If it could
+ * not be kept, the ticket is good for as long as the server runs, which is
+ * better than no race. */
 static void race_record_came(struct nascar *s, const struct nascar_event *e)
 {
     uint32_t number = e->conn - pair_waiter(s, 0);
@@ -7723,7 +7800,7 @@ static void report_record_came(struct nascar *s, const struct nascar_event *e, e
     record_came(s, &told, failure);
 }
 
-/* Whoever waits for a record goes on. */
+/* A record has come back, kept or not: whoever waits for it goes on. */
 static void record_came(struct nascar *s, const struct nascar_event *e, enum failure failure)
 {
     struct frame frame;
@@ -7749,7 +7826,7 @@ static void verdict_came(struct nascar *s, const struct nascar_event *e)
     resume_end(&q, &frame, q.command->verdict(&q, e->accepted, hash));
 }
 
-/* One event on one connection that is there. */
+/* Gives an event to its connection, if that is there. */
 static void conn_event(struct nascar *s, const struct nascar_event *e)
 {
     if (e->conn >= s->conns.capacity)
@@ -7802,7 +7879,7 @@ bool nascar_step(struct nascar *s, const struct nascar_event *e)
 
 /* ---- Invariants ------------------------------------------------------------ */
 
-/* Each returns what does not hold, or NULL. */
+/* Each check returns NULL, or what does not hold. */
 #define HOLDS(condition, text) \
     do { \
         if (!(condition)) \
@@ -7876,7 +7953,7 @@ struct tally {
 static void tally_list(const struct nascar *s, enum list_kind kind, const struct list *list, struct tally *tally)
 {
     const char *broken = check_list(s, kind, list, &tally->count[kind]);
-    if (broken) /* never: a fault of the server */
+    if (broken) /* never: only if the server is wrong */
         tally->broken = broken;
 }
 
@@ -8237,13 +8314,14 @@ const char *nascar_check(const struct nascar *s)
     HOLDS(s->record_taken <= s->record_count && s->record_count <= RECORDS, "records are counted wrongly");
     HOLDS(s->job_taken <= s->job_count && s->job_count <= RECORDS, "hash jobs are counted wrongly");
     HOLDS(s->log_taken <= s->log_size && s->log_size <= LOG_BYTES, "log lines are counted wrongly");
-    for (size_t i = 0; !broken && i < sizeof pools / sizeof pools[0]; i++) { /* never: a fault of the server */
+    for (size_t i = 0; !broken && i < sizeof pools / sizeof pools[0]; i++) { /* never: only if the server is wrong */
         broken = check_pool(s, pools[i]);
     }
-    for (size_t i = 0; !broken && i < sizeof indexes / sizeof indexes[0]; i++) { /* never: a fault of the server */
+    for (size_t i = 0; !broken && i < sizeof indexes / sizeof indexes[0];
+         i++) { /* never: only if the server is wrong */
         broken = check_index(s, indexes[i].index, indexes[i].pool);
     }
-    for (size_t i = 0; !broken && i < sizeof checks / sizeof checks[0]; i++) { /* never: a fault of the server */
+    for (size_t i = 0; !broken && i < sizeof checks / sizeof checks[0]; i++) { /* never: only if the server is wrong */
         broken = checks[i](s);
     }
     return broken;
@@ -8289,25 +8367,26 @@ struct nascar_sys {
     int (*accept)(void *world, int listener, uint32_t *peer, uint32_t *local);
     ssize_t (*read)(void *world, int fd, void *bytes, size_t size);
     ssize_t (*write)(void *world, int fd, const void *bytes, size_t size);
-    void (*close)(void *world, int fd); /* with a FIN, not a reset, if it can be had */
+    void (*close)(void *world, int fd); /* with a FIN and not a reset, if possible */
     void (*log)(void *world, const char *text, size_t size);
-    bool (*append)(void *world, int fd, const void *bytes, size_t size); /* all of it, or false */
+    bool (*append)(void *world, int fd, const void *bytes, size_t size); /* all of it, or it returns false */
     bool (*entropy)(void *world, void *bytes, size_t size);
     uint64_t (*mono_ms)(void *world);
     int64_t (*wall_s)(void *world);
     /* Files of the data folder, by their names in it. */
-    int (*open)(void *world, int folder, const char *name, bool fresh); /* to append; fresh: made anew, empty */
-    uint8_t *(*load)(void *world, int fd, size_t *size);                /* all of it; NULL: it cannot be read */
+    int (*open)(void *world, int folder, const char *name, bool fresh); /* to append to; fresh: made anew, empty */
+    uint8_t *(*load)(void *world, int fd, size_t *size);                /* the whole file; NULL: it cannot be read */
     void (*unload)(void *world, uint8_t *bytes, size_t size);
     bool (*truncate)(void *world, int fd, uint64_t size);
     bool (*sync)(void *world, int fd);
     bool (*rename)(void *world, int folder, const char *from, const char *to);
     bool (*sync_folder)(void *world, int folder);
     void (*remove)(void *world, int folder, const char *name);
-    int (*helper)(void *world); /* starts the hashing helper: a socket to it */
+    int (*helper)(void *world); /* starts the hashing helper, and returns a socket to it */
 };
 
-/* Memory that costs nothing until it is used. NULL if there is no room for it. */
+/* Reserves memory that costs nothing until it is used. NULL if there is no room
+ * for it. */
 static void *reserve(size_t size)
 {
     void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -8327,7 +8406,7 @@ static uint32_t system_signal(void *world, int fd)
     return read(fd, &info, sizeof info) == sizeof info ? info.ssi_signo : 0;
 }
 
-/* 0 for what is no IPv4 socket: the operator's. */
+/* The address of an IPv4 socket; 0 for the operator's, which is none. */
 static uint32_t socket_ipv4(const struct sockaddr_in *address)
 {
     return address->sin_family == AF_INET ? ntohl(address->sin_addr.s_addr) : 0;
@@ -8363,8 +8442,8 @@ static ssize_t system_write(void *world, int fd, const void *bytes, size_t size)
     return send(fd, bytes, size, MSG_NOSIGNAL);
 }
 
-/* Unread input would turn the close into a reset, which can take our last
- * answer away from the console: some of it is read first. */
+/* Input that is left unread would turn the close into a reset, and that can
+ * take our last answer away from the console. So some of it is read first. */
 static void system_close(void *world, int fd)
 {
     char waste[4096];
@@ -8436,7 +8515,8 @@ static int system_open(void *world, int folder, const char *name, bool fresh)
     return openat(folder, name, O_RDWR | O_APPEND | O_CLOEXEC | (fresh ? O_CREAT | O_TRUNC : 0), 0600);
 }
 
-/* Reads, and does not map: a failing disk is an error then, and no signal. */
+/* Reads the file and does not map it: so a failing disk is an error and not a
+ * signal. */
 static uint8_t *system_load(void *world, int fd, size_t *size)
 {
     struct stat status;
@@ -8447,7 +8527,7 @@ static uint8_t *system_load(void *world, int fd, size_t *size)
         errno = EFBIG;
         return NULL;
     }
-    size_t room = (size_t)status.st_size + 1, done = 0; /* one more, as an empty file is none to mmap */
+    size_t room = (size_t)status.st_size + 1, done = 0; /* not 0 for an empty file, as mmap() refuses that */
     uint8_t *bytes = reserve(room);
     while (bytes && done < room - 1) {
         ssize_t n = pread(fd, bytes + done, room - 1 - done, (off_t)done);
@@ -8485,7 +8565,7 @@ static bool system_rename(void *world, int folder, const char *from, const char 
     return renameat(folder, from, folder, to) == 0;
 }
 
-/* EINVAL: a file system whose folders need none. */
+/* EINVAL: this file system's folders need no sync. */
 static bool system_sync_folder(void *world, int folder)
 {
     (void)world;
@@ -8500,7 +8580,7 @@ static void system_remove(void *world, int folder, const char *name)
 
 /* ---- The hashing helper: a process of its own, as one hash takes so long ------- */
 
-/* What goes to it and comes back, a message each. */
+/* What goes to the helper and what comes back, each as one message. */
 struct hash_question {
     uint32_t number, cost;
     struct nascar_hash_job job;
@@ -8514,7 +8594,8 @@ struct hash_answer {
 
 typedef bool hash_function(const char *password, const char *setting, char *out, size_t out_bytes);
 
-/* A trap: crypt falls back to DES for a setting that it does not know. */
+/* crypt_r() has a trap: for a setting that it does not know it falls back to
+ * DES. So the hash has to begin as the setting does. */
 static bool system_hash(const char *password, const char *setting, char *out, size_t out_bytes)
 {
     struct crypt_data data;
@@ -8527,7 +8608,7 @@ static bool system_hash(const char *password, const char *setting, char *out, si
     return good;
 }
 
-/* bcrypt's own alphabet and order of bits, for the salt in a setting. */
+/* Writes a setting for bcrypt; the salt is in its own alphabet and order of bits. */
 static void write_setting(char out[32], uint32_t cost, const uint8_t salt[16])
 {
     static const char digits[] = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
@@ -8540,7 +8621,8 @@ static void write_setting(char out[32], uint32_t cost, const uint8_t salt[16])
     *p = 0;
 }
 
-/* Compares with the hash that is stored, and makes a fresh one. */
+/* Compares a password with the stored hash, and makes a fresh one if that is
+ * asked for. */
 static void answer_question(const struct hash_question *question, struct hash_answer *answer, hash_function *hash)
 {
     const struct nascar_hash_job *job = &question->job;
@@ -8557,8 +8639,8 @@ static void answer_question(const struct hash_question *question, struct hash_an
         answer->fresh[0] = 0;
 }
 
-/* Keeps nothing of the server's: its end must be all that ends us, and no port
- * or lock may outlive it because of us. */
+/* The helper lets go of all that is the server's. It is to end only when the
+ * server does, and no port or lock may stay taken because of it. */
 static void helper_isolate(int fd)
 {
     sigset_t none;
@@ -8595,7 +8677,8 @@ _Noreturn static void helper_run(int fd)
     _exit(0);
 }
 
-/* It ends when our end of the socket does, even by SIGKILL. */
+/* Starts the helper and returns our end of its socket. It ends when our end is
+ * closed, even by SIGKILL. */
 static int system_helper(void *world)
 {
     int pair[2];
@@ -8621,10 +8704,10 @@ static const struct nascar_sys system_calls = {
 
 /* ---- The journal's bytes (DESIGN 5) --------------------------------------------- */
 
-/* A header, and a batch for each sync: frames whose code word is a CRC-32C over
- * all the rest of them. A batch holds its number, one more than the last one's,
- * and records, which are frames themselves; one without any says that all before
- * it is a compacted state. */
+/* A journal is a header, and a batch for each sync. These are frames whose code
+ * word is a CRC-32C over all the rest of them. A batch holds its number, one
+ * more than that of the batch before, and records, which are frames themselves.
+ * A batch without records says that all before it is a compacted state. */
 #define JOURNAL_FORMAT 1u
 #define BATCH_BYTES 262144u /* the most that a batch takes */
 #define BATCH_HEAD_BYTES (HEADER_BYTES + 8)
@@ -8640,8 +8723,9 @@ static void store_be64(uint8_t *p, uint64_t v)
     store_be32(p + 4, (uint32_t)v);
 }
 
-/* Goes on with a CRC-32C; the first one is 0. Four bytes a turn: row k is what
- * the k-th half byte of the word comes to when all four have passed. */
+/* Continues a CRC-32C, which begins with 0. It takes four bytes a turn: row k
+ * says what the k-th half byte of the word has become when all four have
+ * passed. */
 static uint32_t crc32c(uint32_t crc, const uint8_t *bytes, size_t size)
 {
     /* clang-format off */
@@ -8672,7 +8756,7 @@ static uint32_t crc32c(uint32_t crc, const uint8_t *bytes, size_t size)
         crc = table[0][word & 15] ^ table[1][word >> 4 & 15] ^ table[2][word >> 8 & 15] ^ table[3][word >> 12 & 15] ^
               table[4][word >> 16 & 15] ^ table[5][word >> 20 & 15] ^ table[6][word >> 24 & 15] ^ table[7][word >> 28];
     }
-    for (; i < size; i++) { /* the last byte of a word has only its own way to go */
+    for (; i < size; i++) { /* a byte on its own needs only the last two rows */
         uint32_t byte = (crc ^ bytes[i]) & 255;
         crc = crc >> 8 ^ table[6][byte & 15] ^ table[7][byte >> 4];
     }
@@ -8702,7 +8786,7 @@ static uint32_t write_journal_head(uint8_t out[64], uint32_t format)
 /* A batch that is being made. */
 struct batch {
     uint32_t size, records;
-    uint8_t *bytes; /* BATCH_BYTES */
+    uint8_t *bytes; /* of BATCH_BYTES */
 };
 
 static void batch_begin(struct batch *b)
@@ -8711,7 +8795,7 @@ static void batch_begin(struct batch *b)
     b->records = 0;
 }
 
-/* False if it is full. */
+/* Adds a record; false if the batch is full. */
 static bool batch_add(struct batch *b, const uint8_t *record, uint32_t size)
 {
     if (size > BATCH_BYTES - b->size)
@@ -8735,7 +8819,8 @@ struct span {
     size_t size;
 };
 
-/* Takes the next frame off the front; false at the end, or if it is none. */
+/* Takes the next frame off the front; false at the end, or if what is there is
+ * no frame. */
 static bool take_record(struct span *frames, struct span *record)
 {
     struct frame frame;
@@ -8748,7 +8833,7 @@ static bool take_record(struct span *frames, struct span *record)
     return true;
 }
 
-/* The size of the sound batch that begins here, and its number; 0: none does. */
+/* If a sound batch begins here, returns its size, and its number in *number; else 0. */
 static uint32_t sound_batch(const uint8_t *p, size_t size, uint64_t *number)
 {
     struct span frames, record;
@@ -8767,7 +8852,7 @@ static uint32_t sound_batch(const uint8_t *p, size_t size, uint64_t *number)
 
 enum journal_end {
     JOURNAL_WHOLE,
-    JOURNAL_TORN,    /* what follows `at` was never written out: cut it */
+    JOURNAL_TORN,    /* what follows `at` was not written to its end: cut it off */
     JOURNAL_DAMAGED, /* a later batch stands behind it: what is between is lost */
     JOURNAL_HEADLESS,
     JOURNAL_NEWER /* a format that only a later version knows */
@@ -8776,7 +8861,7 @@ enum journal_end {
 struct journal_reader {
     const uint8_t *bytes;
     size_t size, at;  /* all that stands before `at` is sound */
-    size_t checked;   /* ... and before this it has been seen to be */
+    size_t checked;   /* ... before this it has been checked already */
     size_t compacted; /* ... and up to here it is a compacted state */
     uint64_t number;  /* of the last batch */
     uint32_t format;
@@ -8784,7 +8869,8 @@ struct journal_reader {
     size_t later; /* JOURNAL_DAMAGED: where a later batch begins */
 };
 
-/* Any bytes are a journal, sound up to some point; `end` says how it ends there. */
+/* Begins to read a journal. Any bytes are one, sound up to some point; `end`
+ * says how it ends there. */
 static void journal_open(struct journal_reader *r, const uint8_t *bytes, size_t size)
 {
     struct frame head;
@@ -8804,7 +8890,7 @@ static void journal_open(struct journal_reader *r, const uint8_t *bytes, size_t 
     r->at = head.size;
 }
 
-/* What is not sound is torn, if nothing later stands behind it. */
+/* What is not sound is a torn end, unless a later batch stands behind it. */
 static void journal_look_behind(struct journal_reader *r)
 {
     uint64_t number;
@@ -8818,7 +8904,7 @@ static void journal_look_behind(struct journal_reader *r)
     }
 }
 
-/* The records of the next batch; false at the end of what is sound. */
+/* Gives the records of the next batch; false at the end of what is sound. */
 static bool journal_next(struct journal_reader *r, struct span *frames)
 {
     uint64_t number = r->number + 1;
@@ -8841,11 +8927,12 @@ static bool journal_next(struct journal_reader *r, struct span *frames)
 
 /* ---- Event scripts: recordings and what is replayed (DESIGN 6) -------------- */
 
-/* A script is a header (magic, limits as varints) and events: type, connection
- * + 1 as a varint (0: none), milliseconds since the last one, length, bytes.
- * Any bytes are a script: what is cut off or out of range has a meaning too. */
-#define SCRIPT_WALL 11u       /* the wall clock is now: 8 bytes */
-#define SCRIPT_CHECKPOINT 12u /* all that was put out so far: 8 bytes */
+/* A script is a header (magic, limits as varints) and events: the type; the
+ * connection + 1 as a varint, 0 for none; milliseconds since the last event;
+ * the number of bytes; the bytes. Any bytes are a script: what is cut off or
+ * out of range has a meaning, too. */
+#define SCRIPT_WALL 11u       /* no event: sets the wall clock, in 8 bytes */
+#define SCRIPT_CHECKPOINT 12u /* no event: what all the output so far hashes to, in 8 bytes */
 #define SCRIPT_TYPES 13u
 #define SCRIPT_HEAD_BYTES 32u /* the most that stands before an event's bytes */
 
@@ -8881,7 +8968,7 @@ static uint64_t read_varint(struct script *x)
     return value;
 }
 
-/* Starts a script; without a header the limits stay as they are. */
+/* Begins to read a script. Without a header the limits stay as they are. */
 static void script_open(struct script *x, const uint8_t *bytes, size_t size, struct nascar_limits *limits)
 {
     memset(x, 0, sizeof *x);
@@ -8911,8 +8998,8 @@ static uint32_t script_write_header(uint8_t out[64], const struct nascar_limits 
     return n;
 }
 
-/* Writes what stands before an event's bytes, their length included; the
- * numbers that an event carries are the first of its bytes. */
+/* Writes what stands before an event's bytes, their number included. The
+ * numbers that an event carries count as the first of its bytes. */
 static uint32_t script_write_head(uint8_t out[SCRIPT_HEAD_BYTES], uint32_t type, const struct nascar_event *e,
                                   uint64_t step_ms)
 {
@@ -8947,7 +9034,7 @@ static uint32_t script_write_head(uint8_t out[SCRIPT_HEAD_BYTES], uint32_t type,
     return n + count;
 }
 
-/* Takes the numbers off the front of an event's bytes; missing ones are 0. */
+/* Takes the numbers off the front of an event's bytes; those that are missing are 0. */
 static void script_read_numbers(struct nascar_event *e)
 {
     uint8_t numbers[9] = {0};
@@ -9013,7 +9100,7 @@ static void hash_bytes(uint64_t *hash, const void *bytes, size_t size)
         *hash = (*hash ^ p[i]) * UINT64_C(0x100000001b3); /* FNV-1a */
 }
 
-/* Before a step: what it takes off an outbox has been put out. */
+/* Called before a step: what the event takes off an outbox has been put out. */
 static void hash_written(struct output_hash *hash, const struct nascar *s, const struct nascar_event *e)
 {
     uint8_t number[4];
@@ -9130,7 +9217,7 @@ static void scrub_frame(struct nascar *s, uint32_t c, const uint8_t *bytes, uint
     replace_value(f, tag_PASS, transformed ? redact_transformed(&q) : redact_plain(&q, tag_PASS));
 }
 
-/* The same for a durable record: an account's hash stays secret. */
+/* The same for a durable record: the hash of an account stays secret. */
 static void scrub_record(const uint8_t *bytes, uint32_t size, struct outgoing *f)
 {
     const struct durable *durable = size >= HEADER_BYTES ? find_durable(bytes) : NULL;
@@ -9150,7 +9237,8 @@ static void options_defaults(struct options *o)
     set_defaults(&o->config, false);
 }
 
-/* One line on standard error; what is wrong and what was expected. */
+/* Prints one line on standard error: what is wrong, and what was expected.
+ * Returns false. */
 static bool complain(const char *where, const char *key, const char *format, ...)
 {
     va_list arguments;
@@ -9162,7 +9250,7 @@ static bool complain(const char *where, const char *key, const char *format, ...
     return false;
 }
 
-#define COMMAND_LINE "--" /* where an option stands, so that it is shown as it was typed */
+#define COMMAND_LINE "--" /* the `where` of options that were typed; errors show it in front of the name */
 
 /* Keeps a key of the core as a line, which the core gets later. */
 static bool hand_on(struct options *o, const char *where, const struct setting *setting, const char *value)
@@ -9205,9 +9293,9 @@ static bool set_option(struct options *o, const char *where, const char *key, co
     return !handed_on || hand_on(o, where, setting, value);
 }
 
-/* Gives each line of a file, without its end, to `take`, and where it stands
- * as "FILE:LINE: "; until one is refused. `where` and `key` name the file's own
- * option if it cannot be read. */
+/* Gives each line of a file to `take`, without its end and with its place as
+ * "FILE:LINE: ", until one is refused. If the file cannot be read, the error
+ * names the option that named it: `where` and `key`. */
 static bool read_lines(struct options *o, const char *where, const char *key, const char *path,
                        bool take(struct options *, const char *, const char *))
 {
@@ -9248,7 +9336,7 @@ static bool take_config_line(struct options *o, const char *place, const char *l
     return set_option(o, place, key, value);
 }
 
-/* The value of an option at argument *i: `--key value` or `--key=value`. */
+/* Takes the option at argument *i apart: `--key value` or `--key=value`. */
 static bool split_argument(char **arguments, int *i, char key[64], const char **value)
 {
     const char *text = arguments[*i];
@@ -9265,7 +9353,8 @@ static bool split_argument(char **arguments, int *i, char key[64], const char **
     return true;
 }
 
-/* Reads the file of --config first, then every option, which so has the last word. */
+/* Reads the file of --config first and then the options, so that these have the
+ * last word. */
 static bool read_options(struct options *o, char **arguments)
 {
     char key[64];
@@ -9309,7 +9398,8 @@ static void print_help(void)
 /* ---- The shell's state --------------------------------------------------------- */
 
 #define LISTENERS 3u
-/* The poll set: signals, the helper, listeners, the operator's, connections. */
+/* The poll set has, in this order: signals, the helper, the listeners, the
+ * operator's listener, connections. */
 #define SIGNALS 0u
 #define HELPER 1u
 #define FIRST_LISTENER 2u
@@ -9317,18 +9407,18 @@ static void print_help(void)
 #define FIRST_SOCKET (CONTROL_LISTENER + 1u)
 #define ACCEPTS_PER_TURN 64u
 #define OUTPUT_BATCH 64u
-#define ACCEPT_PAUSE_MS 1000u /* after EMFILE and the like */
-#define STOP_MS 2000u         /* to flush outboxes at the end */
+#define ACCEPT_PAUSE_MS 1000u /* before the next accept, after EMFILE and the like */
+#define STOP_MS 2000u         /* in which outboxes are flushed at the end */
 #define LOG_BATCH_BYTES 8192u
-#define LAZY_MS 60000u             /* so long may a lazy record wait for others */
-#define HELPER_JOBS 4u             /* that the helper is given at once, so that it never waits */
-#define HELPER_PAUSE_MS 1000u      /* between two starts of it */
-#define HELPER_DEATHS 2u           /* of which a job is taken to be the cause */
-#define COMPACT_BYTES 1048576u     /* a smaller journal is left alone */
-#define COMPACT_SLICE_MS 5u        /* a slice ends after that; its last write comes on top */
-#define COMPACT_BATCH_BYTES 65536u /* of a batch in a slice: a write of milliseconds */
-#define COMPACT_RETRY_MS 60000u    /* the old journal is sound, so there is time */
-#define RECOVER_RETRY_MS 5000u     /* there is none, and nothing can be kept */
+#define LAZY_MS 60000u             /* that a lazy record may wait for others */
+#define HELPER_JOBS 4u             /* that the helper is given at once, so that it always has one */
+#define HELPER_PAUSE_MS 1000u      /* between two starts of the helper */
+#define HELPER_DEATHS 2u           /* of the helper, after which the job it was at is given up */
+#define COMPACT_BYTES 1048576u     /* a smaller journal is not compacted */
+#define COMPACT_SLICE_MS 5u        /* a slice of work ends after this; its last write comes on top */
+#define COMPACT_BATCH_BYTES 65536u /* after which a batch is written: that takes milliseconds */
+#define COMPACT_RETRY_MS 60000u    /* before another try: the old journal is sound, so there is time */
+#define RECOVER_RETRY_MS 5000u     /* ... if there is no journal, and nothing can be kept */
 
 /* What comes at the end and goes off the front: it grows as it must, and no copy
  * of what went stays behind, as that may hold passwords. */
@@ -9343,32 +9433,32 @@ struct waiter {
     bool lazy; /* nobody does */
 };
 
-/* Input of a connection that is no whole frame yet, while recording. */
+/* While recording: input of a connection that is no whole frame yet. */
 struct partial {
     uint32_t size;
     uint8_t bytes[INBOX_BYTES];
 };
 
-/* A journal that is written to. */
+/* A journal file that is being written. */
 struct journal {
     int fd;          /* -1: there is none, or it has failed */
     uint64_t size;   /* where its last sound batch ends */
     uint64_t number; /* of that batch */
-    bool unsynced;   /* it may be torn yet */
+    bool unsynced;   /* its end may not be on the disk yet */
 };
 
-/* A fresh journal that is to replace it. */
+/* Compaction: a fresh journal that is to replace the present one. */
 struct compaction {
     struct journal file; /* fd -1: none is being made */
     struct nascar_cursor cursor;
     struct batch batch;
     uint64_t began_ms, longest_ms, again_ms;
-    bool failing; /* it has been said */
+    bool failing; /* the log has said so */
 };
 
-/* What the helper works on, the first one now. */
+/* The hashing helper, and its jobs; the first one is the one at work. */
 struct helper {
-    int fd; /* -1: it is not there */
+    int fd; /* -1: it does not run */
     struct {
         struct hash_question question;
         bool sent;
@@ -9379,7 +9469,7 @@ struct helper {
     bool failing;
 };
 
-/* Connection numbers that are free: a stack. */
+/* A stack of connection numbers that are free. */
 struct numbers {
     uint32_t *free, count;
 };
@@ -9389,32 +9479,32 @@ struct shell {
     void *world;
     struct options options;
     struct nascar *state;
-    uint32_t conns;                          /* numbers that the core has */
-    struct pollfd *polled;                   /* FIRST_SOCKET + those open */
+    uint32_t conns;                          /* how many connection numbers there are */
+    struct pollfd *polled;                   /* FIRST_SOCKET, and those that are open */
     uint32_t *number_of;                     /* place in polled, less FIRST_SOCKET -> connection */
     uint32_t *place_of;                      /* connection -> its place, NONE when free */
-    struct numbers numbers, control_numbers; /* players', the operator's */
-    uint32_t open, paused;                   /* connections; those of them that are not read now */
+    struct numbers numbers, control_numbers; /* for players, and for the operator */
+    uint32_t open, paused;                   /* how many connections are open, and are not read from now */
     uint32_t port[LISTENERS];                /* that are open; those in the options may be 0 */
     bool accept_paused, stopping;
     uint64_t accept_again_ms;
     uint64_t now_ms;
     int64_t wall_s;
-    char **arguments;      /* for the configuration to be read again */
+    char **arguments;      /* of the command line, to be read again at SIGHUP */
     struct buffer jobs;    /* struct nascar_hash_job: those that the helper has not got yet */
     struct buffer records; /* not kept yet, as a batch has them, behind room for its head */
     struct buffer waiters; /* struct waiter: one for each of them */
-    uint32_t urgent;       /* records among them that are not lazy */
+    uint32_t urgent;       /* how many of the records are not lazy */
     uint64_t lazy_due_ms;  /* when the others have waited long enough; 0: there is none */
-    int folder;            /* of the data; locked */
+    int folder;            /* of the data, which it locks */
     struct journal journal;
     struct compaction compaction;
-    bool journal_lost;         /* the last one has failed */
+    bool journal_lost;         /* it has failed, and no other has taken its place yet */
     uint64_t live_bytes;       /* the journal's size when it was last compacted */
     struct nascar_limits kept; /* what the journal's records take, at most */
     struct helper helper;
     struct nascar_limits limits;
-    struct partial *partial; /* of each connection; NULL: not recording */
+    struct partial *partial; /* of each connection; NULL: nothing is recorded */
     int record_fd;
     uint64_t recorded_ms, recorded_events;
     int64_t recorded_wall_s;
@@ -9435,7 +9525,7 @@ static void log_flush(struct shell *sh)
     sh->log_size = 0;
 }
 
-/* One line: time, level, and the key=value pairs of `text`. */
+/* Logs one line: the time, the level, and the key=value pairs of `text`. */
 static void shell_log(struct shell *sh, enum nascar_log_level level, const char *text)
 {
     static const char *const names[] = {"error", "warn", "info", "debug"};
@@ -9484,7 +9574,7 @@ static void record_numbers(struct shell *sh, uint32_t type, uint64_t mono_ms, ui
     record_write(sh, type, &e);
 }
 
-/* Writes an event before it is taken, without what must stay secret. */
+/* Writes an event down before the core takes it, without what must stay secret. */
 static void record_event(struct shell *sh, const struct nascar_event *e)
 {
     struct outgoing scrubbed;
@@ -9527,7 +9617,8 @@ static bool record_begin(struct shell *sh)
     return sh->partial && sh->sys->append(sh->world, sh->record_fd, header, script_write_header(header, &sh->limits));
 }
 
-/* The recording of an earlier run is kept as FILE.old. */
+/* Opens the recording, if there is to be one. That of an earlier run is kept as
+ * FILE.old. */
 static bool record_open(struct shell *sh)
 {
     const char *path = sh->options.record_file;
@@ -9543,7 +9634,7 @@ static bool record_open(struct shell *sh)
     return true;
 }
 
-/* The last checkpoint holds all that was put out. */
+/* Ends the recording. Its last checkpoint holds all that was put out. */
 static void record_close(struct shell *sh)
 {
     if (!is_recording(sh) || sh->record_fd < 0)
@@ -9561,7 +9652,7 @@ static void core_step(struct shell *sh, const struct nascar_event *event)
     (void)nascar_step(sh->state, event);
 }
 
-/* Tops the pool up. Without entropy nothing that follows can be trusted. */
+/* Fills the pool up. Without entropy nothing that follows could be trusted. */
 static void feed_entropy(struct shell *sh)
 {
     uint8_t bytes[NASCAR_ENTROPY_BYTES];
@@ -9583,8 +9674,8 @@ static void *buffer_add(struct buffer *b, size_t size)
         size_t room = 2 * (b->room + size);
         uint8_t *bytes = malloc(room);
         if (!bytes)
-            abort();       /* what a player is about to be told has nowhere to go */
-        if (b->size > 0) { /* not realloc: it would leave passwords behind */
+            abort();       /* there is nowhere to keep what a player is about to be told */
+        if (b->size > 0) { /* no realloc(), which would leave passwords behind */
             memcpy(bytes, b->bytes, b->size);
             wipe(b->bytes, b->size);
         }
@@ -9621,7 +9712,8 @@ static void keep_record(struct shell *sh, const struct nascar_record *record)
     sh->urgent += !record->lazy;
 }
 
-/* One event, and its log lines; records and hash jobs are kept for the turn. */
+/* Takes one step and logs its lines. Records and hash jobs are kept for the end
+ * of the turn. */
 static void shell_step(struct shell *sh, const struct nascar_event *event)
 {
     struct nascar_event stamped = *event;
@@ -9647,10 +9739,10 @@ static void shell_step(struct shell *sh, const struct nascar_event *event)
 
 /* ---- The journal ----------------------------------------------------------------- */
 
-/* Records are kept in the turn after they came: one batch, one sync, and then
- * each goes back to the core, which acts on it. Whatever fails ends the file
- * for good, as a second try could report success and have lost the data; a
- * fresh one takes its place as soon as it can be made. */
+/* Records are written in the turn after they came: one batch, one sync, and
+ * then each goes back to the core, which acts on it. Whatever fails, that file
+ * is not written to again, as a second try could report success and have lost
+ * the data. A fresh one takes its place as soon as it can be made. */
 
 static void journal_close(struct shell *sh, struct journal *j)
 {
@@ -9678,7 +9770,7 @@ static bool journal_append(struct shell *sh, struct journal *j, struct batch *ba
     return true;
 }
 
-/* What was not kept is cut off, as far as that is possible. */
+/* The journal has failed. What was not kept is cut off, as far as that is possible. */
 static void journal_failed(struct shell *sh, uint64_t end)
 {
     char text[160];
@@ -9688,10 +9780,10 @@ static void journal_failed(struct shell *sh, uint64_t end)
     (void)sh->sys->truncate(sh->world, sh->journal.fd, end);
     journal_close(sh, &sh->journal);
     sh->journal_lost = true;
-    sh->compaction.again_ms = sh->compaction.began_ms + RECOVER_RETRY_MS; /* not again and again on a full disk */
+    sh->compaction.again_ms = sh->compaction.began_ms + RECOVER_RETRY_MS; /* a full disk is not tried again and again */
 }
 
-/* A fresh journal could not be made; another try comes later. */
+/* A fresh journal could not be made. Another try comes later. */
 static void compaction_failed(struct shell *sh)
 {
     struct compaction *x = &sh->compaction;
@@ -9705,7 +9797,8 @@ static void compaction_failed(struct shell *sh)
     x->again_ms = sh->now_ms + (sh->journal.fd >= 0 ? COMPACT_RETRY_MS : RECOVER_RETRY_MS);
 }
 
-/* `end`: it marks the end of the state, too. */
+/* Writes what is in the batch, and if `end` is set, the mark that the state
+ * ends there. */
 static bool compaction_write(struct shell *sh, bool end)
 {
     struct compaction *x = &sh->compaction;
@@ -9715,8 +9808,9 @@ static bool compaction_write(struct shell *sh, bool end)
     return !end || journal_append(sh, &x->file, &x->batch);
 }
 
-/* Keeps the batch, in both files while there are two: behind what the fresh one
- * has of the state so far. One that may be torn must be the last of its file. */
+/* Writes the batch to the journal, and to a fresh one that is being made,
+ * behind what that has of the state so far. A batch that may be torn must be
+ * the last of its file, so what came before it is synced first. */
 static bool journal_keep(struct shell *sh, struct batch *batch, bool urgent)
 {
     struct compaction *x = &sh->compaction;
@@ -9762,7 +9856,7 @@ static void journal_commit(struct shell *sh)
     struct batch batch = first_batch(sh);
     size_t waiter_bytes = batch.records * sizeof(struct waiter);
     bool kept = journal_keep(sh, &batch, sh->urgent > 0);
-    shell_time(sh); /* it took a while */
+    shell_time(sh); /* that took a while */
     if (waiter_bytes == sh->waiters.size)
         sh->lazy_due_ms = 0;
     for (uint32_t i = 0, at = BATCH_HEAD_BYTES; at < batch.size; i++) {
@@ -9800,8 +9894,9 @@ static void compaction_begin(struct shell *sh)
         compaction_failed(sh);
 }
 
-/* All is in it: from here on it is the journal. Until its name is on the disk
- * it is not to be relied on, and the old one is not the journal any more. */
+/* The fresh journal is complete, and takes the old one's place. Until its name
+ * is on the disk it is not to be relied on; and the old one is no longer the
+ * journal, either. */
 static void compaction_finish(struct shell *sh)
 {
     struct compaction *x = &sh->compaction;
@@ -9828,7 +9923,7 @@ static void compaction_finish(struct shell *sh)
                    (unsigned long long)sh->journal.size, (unsigned long long)was,
                    (unsigned long long)(now_ms - x->began_ms), (unsigned long long)x->longest_ms,
                    (unsigned long long)(now_ms - before_ms));
-    if (was > 0) /* else it is the first one */
+    if (was > 0) /* else there was none before */
         shell_log(sh, NASCAR_LOG_INFO, text);
     if (sh->journal_lost)
         shell_log(sh, NASCAR_LOG_INFO, "event=journal_recovered");
@@ -9844,7 +9939,7 @@ static void compaction_slice(struct shell *sh)
     bool more = true;
     for (uint32_t n = 1; more && spent_ms < COMPACT_SLICE_MS; n++) {
         more = nascar_next_kept(sh->state, &x->cursor, &record);
-        if (more && record.size > 0) /* else it has looked at enough that is not kept */
+        if (more && record.size > 0) /* else it has only looked at what is not kept */
             (void)batch_add(&x->batch, record.bytes, record.size);
         if (x->batch.size >= COMPACT_BATCH_BYTES && !compaction_write(sh, false)) {
             compaction_failed(sh);
@@ -9878,7 +9973,7 @@ static void compaction_work(struct shell *sh)
 
 /* ---- Loading the journal ------------------------------------------------------------ */
 
-/* Says why a journal is not to be started from, and what to do. */
+/* Says why the server does not start from this journal, and what to do. */
 static bool journal_refuse(const char *path, const struct journal_reader *r)
 {
     unsigned long long at = r->at, later = r->later;
@@ -9901,7 +9996,7 @@ static void journal_path(const char *folder, char out[LINE_CHARS + 16])
 }
 
 /* Reads the journal, sees how much of it is sound, and counts what must find
- * room. There may be none yet: then nothing is sound. */
+ * room. That there is none yet is no error. */
 static bool journal_find(struct shell *sh, struct journal_reader *r)
 {
     char path[LINE_CHARS + 16];
@@ -9932,7 +10027,7 @@ static bool journal_find(struct shell *sh, struct journal_reader *r)
     return r->end == JOURNAL_WHOLE || r->end == JOURNAL_TORN || journal_refuse(path, r);
 }
 
-/* Gives all its records to the core. */
+/* Gives all records of the journal to the core. */
 static void journal_replay(struct shell *sh, struct journal_reader *r)
 {
     struct span frames, record;
@@ -9949,11 +10044,11 @@ static void journal_replay(struct shell *sh, struct journal_reader *r)
     }
     sh->journal.size = r->at;
     sh->journal.number = r->number;
-    sh->journal.unsynced = true; /* who knows what the last run came to: its name may be new, too */
+    sh->journal.unsynced = true; /* nobody knows how the last run ended; the file's name may be new, too */
 }
 
-/* Makes the state what it was, and the journal one that can be written to. A
- * first one, or one of an older format, is written anew. */
+/* Brings back the state that was kept, and leaves a journal that can be written
+ * to. If there is none yet, or it has an older format, a new one is written. */
 static bool journal_load(struct shell *sh, struct journal_reader *r)
 {
     char text[128];
@@ -9982,7 +10077,7 @@ static bool journal_load(struct shell *sh, struct journal_reader *r)
     return true;
 }
 
-/* What still waits is kept, and nothing is left that says a server runs. */
+/* Keeps what still waits, and removes what would say that a server runs. */
 static void journal_end(struct shell *sh)
 {
     for (int i = 0; i < 100 && sh->waiters.size > 0; i++)
@@ -10009,7 +10104,7 @@ static void helper_start(struct shell *sh)
     h->failing = h->fd < 0;
 }
 
-/* The first job is answered; the next ones move up. */
+/* Gives the core the verdict on the first job; the others move up. */
 static void helper_verdict(struct shell *sh, const struct hash_answer *answer)
 {
     struct helper *h = &sh->helper;
@@ -10026,7 +10121,8 @@ static void helper_verdict(struct shell *sh, const struct hash_answer *answer)
     shell_step(sh, &event);
 }
 
-/* The next one gets its jobs, unless the first is what it dies of. */
+/* The helper has died. The next one gets its jobs, except for the first if the
+ * helper seems to die of that. */
 static void helper_died(struct shell *sh)
 {
     struct helper *h = &sh->helper;
@@ -10040,7 +10136,7 @@ static void helper_died(struct shell *sh)
         helper_verdict(sh, &no);
 }
 
-/* Takes the answers that are there. */
+/* Reads the answers that are there. */
 static void helper_read(struct shell *sh)
 {
     struct helper *h = &sh->helper;
@@ -10056,7 +10152,8 @@ static void helper_read(struct shell *sh)
         helper_died(sh);
 }
 
-/* Takes jobs from the queue; whoever has hung up meanwhile is not hashed for. */
+/* Takes jobs from the queue. For somebody who has hung up meanwhile, nothing is
+ * hashed. */
 static void helper_fill(struct shell *sh)
 {
     struct helper *h = &sh->helper;
@@ -10083,7 +10180,7 @@ static void helper_work(struct shell *sh)
     for (uint32_t i = 0; i < h->jobs && h->fd >= 0; i++) {
         const struct hash_question *question = &h->job[i].question;
         if (!h->job[i].sent && sh->sys->write(sh->world, h->fd, question, sizeof *question) != sizeof *question)
-            return; /* its end shows when it is read */
+            return; /* if it has died, reading from it shows that */
         h->job[i].sent = true;
     }
 }
@@ -10100,7 +10197,8 @@ static struct pollfd *polled_conn(const struct shell *sh, uint32_t c)
     return &sh->polled[FIRST_SOCKET + sh->place_of[c]];
 }
 
-/* The last numbers are the operator's, who gets in when all others are taken. */
+/* The last few numbers are the operator's, who so gets in when all the others
+ * are taken. */
 static struct numbers *numbers_of(struct shell *sh, bool control)
 {
     return control ? &sh->control_numbers : &sh->numbers;
@@ -10123,7 +10221,7 @@ static void shell_open(struct shell *sh, int fd, bool control, uint32_t peer, ui
     shell_step(sh, &event);
 }
 
-/* The last connection takes the place of the one that goes. */
+/* Closes a connection. The last one in the poll set takes its place there. */
 static void shell_close(struct shell *sh, uint32_t c)
 {
     struct pollfd *polled = polled_conn(sh, c);
@@ -10180,8 +10278,9 @@ static void log_frames(struct shell *sh, uint32_t c, const char *way, const uint
         shell_log(sh, NASCAR_LOG_DEBUG, text);
 }
 
-/* While recording the core gets whole frames, so that what must not be written
- * down can be found in them. Broken input ends the connection by its header. */
+/* While recording, the core gets whole frames only, so that what must not be
+ * written down can be found in them. Of broken input it gets a header, which
+ * ends the connection. */
 static void shell_whole_frames(struct shell *sh, uint32_t c)
 {
     struct partial *partial = &sh->partial[c];
@@ -10205,7 +10304,7 @@ static uint32_t input_room(const struct shell *sh, uint32_t c)
     return is_recording(sh) && room > 0 ? INBOX_BYTES - sh->partial[c].size : room;
 }
 
-/* Reads from a connection only what can be taken. */
+/* Has a connection polled for input only while that can be taken. */
 static void shell_read_wanted(struct shell *sh, uint32_t c)
 {
     struct pollfd *polled = polled_conn(sh, c);
@@ -10218,8 +10317,8 @@ static void shell_read_wanted(struct shell *sh, uint32_t c)
     sh->paused += wanted ? 0u - 1u : 1u;
 }
 
-/* Writes once what the outbox has; returns false if it is closed by now, or
- * cannot be written to at present. */
+/* Writes what is in the outbox, once. Returns false if the connection is closed
+ * now, or cannot be written to at present. */
 static bool shell_write_some(struct shell *sh, uint32_t c)
 {
     struct pollfd *polled = polled_conn(sh, c);
@@ -10248,7 +10347,8 @@ static bool shell_write_some(struct shell *sh, uint32_t c)
     return whole;
 }
 
-/* Writes, and reports it, which may make more, until there is none. */
+/* Writes, and reports that to the core, which may put out more, until nothing
+ * is left. */
 static void shell_write(struct shell *sh, uint32_t c)
 {
     uint32_t size;
@@ -10256,8 +10356,8 @@ static void shell_write(struct shell *sh, uint32_t c)
         continue;
 }
 
-/* Writes until nobody has anything more to say, or cannot be written to.
- * Returns whether anybody had. */
+/* Writes until nobody has anything more, or nobody can be written to. Returns
+ * whether there was anything. */
 static bool shell_output(struct shell *sh)
 {
     uint32_t c;
@@ -10268,8 +10368,8 @@ static bool shell_output(struct shell *sh)
     return any;
 }
 
-/* Keeps what is to be kept, and then writes until there is nothing left to say.
- * Whoever waited for a reader in this turn goes on in it, too. */
+/* Keeps the records that are due, and then writes until nothing is left.
+ * Whoever had to wait for a reader in this turn goes on in it, too. */
 static void shell_flush(struct shell *sh)
 {
     journal_commit(sh);
@@ -10283,7 +10383,7 @@ static void shell_read(struct shell *sh, uint32_t c)
     uint8_t bytes[INBOX_BYTES];
     struct pollfd *polled = polled_conn(sh, c);
     uint32_t room = input_room(sh, c);
-    if (room == 0) { /* it has hung up, and we would not read to see it */
+    if (room == 0) { /* we would not read from it, and so not notice that it has hung up */
         if (polled->revents & (POLLHUP | POLLERR))
             shell_close(sh, c);
         return;
@@ -10350,7 +10450,7 @@ static int shell_timeout(const struct shell *sh, uint64_t until_ms)
     return due_ms - sh->now_ms > 60000 ? 60000 : (int)(due_ms - sh->now_ms);
 }
 
-/* Listeners are polled while a connection can be taken. */
+/* Has listeners polled while another connection can be taken. */
 static void shell_listen_wanted(struct shell *sh)
 {
     if (sh->accept_paused && sh->now_ms >= sh->accept_again_ms)
@@ -10362,7 +10462,7 @@ static void shell_listen_wanted(struct shell *sh)
     sh->polled[HELPER].events = POLLIN;
 }
 
-/* The core's part of the options, with the ports as they came to be. */
+/* Gives the core its part of the options, with the ports that were opened. */
 static void shell_configure(struct shell *sh)
 {
     char text[2 * CONFIG_BYTES + 64];
@@ -10375,7 +10475,8 @@ static void shell_configure(struct shell *sh)
     shell_step(sh, &event);
 }
 
-/* SIGHUP: what can change while it runs does; ports and sizes stay. */
+/* SIGHUP reads the options again. What can change while the server runs does;
+ * ports and sizes stay. */
 static void shell_reload(struct shell *sh)
 {
     struct options *fresh = malloc(sizeof *fresh);
@@ -10389,7 +10490,7 @@ static void shell_reload(struct shell *sh)
     free(fresh);
 }
 
-/* SIGHUP reads the configuration again, SIGTERM and SIGINT end the loop. */
+/* Takes a signal: SIGHUP reads the options again, SIGTERM and SIGINT end the loop. */
 static void shell_signal(struct shell *sh)
 {
     uint32_t number = sh->sys->signal(sh->world, sh->polled[SIGNALS].fd);
@@ -10399,8 +10500,8 @@ static void shell_signal(struct shell *sh)
         sh->stopping = true;
 }
 
-/* One turn: write all that came of the last one, wait, read all that is ready.
- * Returns false if polling fails, which it does not. */
+/* One turn: writes all that came of the last one, waits, and reads all that is
+ * ready. Returns false if poll() fails, which is not expected. */
 static bool shell_turn(struct shell *sh, uint64_t until_ms)
 {
     shell_flush(sh);
@@ -10423,7 +10524,8 @@ static bool shell_turn(struct shell *sh, uint64_t until_ms)
         shell_signal(sh);
     if (sh->polled[HELPER].revents != 0)
         helper_read(sh);
-    /* From the end: whoever closes is replaced by one that has been served. */
+    /* From the end: a connection that closes is replaced by the last one, which
+     * has been served then. */
     for (uint32_t place = sh->open; place-- > 0;) {
         if (place >= sh->open)
             continue;
@@ -10433,7 +10535,7 @@ static bool shell_turn(struct shell *sh, uint64_t until_ms)
             shell_write(sh, c);
         if ((revents & (POLLIN | POLLHUP | POLLERR)) && sh->place_of[c] == place)
             shell_read(sh, c);
-        if (place % OUTPUT_BATCH == 0) /* so that few outboxes are in use at once */
+        if (place % OUTPUT_BATCH == 0) /* so that only few outboxes are in use at once */
             (void)shell_output(sh);
     }
     for (uint32_t i = FIRST_LISTENER; i < FIRST_SOCKET; i++)
@@ -10510,7 +10612,7 @@ static int open_listener(const struct options *o, uint32_t which, uint32_t *port
     return fd;
 }
 
-/* Signals arrive as bytes to read; SIGPIPE does not arrive at all. */
+/* Has signals arrive as bytes to read. SIGPIPE does not arrive at all. */
 static int open_signals(void)
 {
     sigset_t set;
@@ -10520,12 +10622,12 @@ static int open_signals(void)
     (void)sigaddset(&set, SIGHUP);
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
-    (void)signal(SIGXFSZ, SIG_IGN); /* a file that grows no more is an error of its write */
-    (void)signal(SIGCHLD, SIG_IGN); /* the helper leaves no zombie */
+    (void)signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is then an error of write() */
+    (void)signal(SIGCHLD, SIG_IGN); /* so the helper leaves no zombie */
     return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
-/* Each connection takes a file: asks for as many as the limits allow. */
+/* Each connection needs a file descriptor: asks for as many as the limits allow. */
 static void raise_file_limit(struct shell *sh)
 {
     struct rlimit limit;
@@ -10544,7 +10646,8 @@ static void raise_limit(uint32_t *limit, uint32_t kept, uint32_t most)
         *limit = min_u32(kept, most);
 }
 
-/* Nothing that is kept is dropped because an option was lowered. */
+/* Raises the limits to what the journal has, so that nothing is dropped because
+ * an option was lowered. */
 static void raise_limits(struct shell *sh, struct nascar_limits *limits)
 {
     char text[96];
@@ -10557,7 +10660,7 @@ static void raise_limits(struct shell *sh, struct nascar_limits *limits)
         shell_log(sh, NASCAR_LOG_WARN, text);
 }
 
-/* Makes the state and the tables for as many connections as it has. */
+/* Makes the state, and the shell's tables for as many connections as it has. */
 static bool make_state(struct shell *sh)
 {
     struct nascar_limits limits = NASCAR_LIMITS_DEFAULT;
@@ -10600,7 +10703,7 @@ static void announce(const struct shell *sh)
     (void)fflush(stdout);
 }
 
-/* Who holds the folder, as its file says. */
+/* Says which process holds the folder, as the file in it has it. */
 static void explain_lock(const struct shell *sh, int error)
 {
     char pid[16] = "?";
@@ -10617,7 +10720,7 @@ static void explain_lock(const struct shell *sh, int error)
         (void)complain(COMMAND_LINE, "data", "%s: it cannot be locked: %s", sh->options.data, strerror(error));
 }
 
-/* The folder is ours as long as it is open. */
+/* Opens the data folder and locks it. It is ours as long as it is open. */
 static bool open_data(struct shell *sh)
 {
     const char *path = sh->options.data;
@@ -10643,8 +10746,9 @@ static bool open_data(struct shell *sh)
 
 static const struct sockaddr_un control_address = {.sun_family = AF_UNIX, .sun_path = "control"};
 
-/* By its name in the folder, as a socket's path must be short. Without it the
- * server runs on: some file systems have no sockets. */
+/* Opens the operator's socket, by its name inside the folder, as the path of a
+ * socket must be short. Without it the server runs on: some file systems have
+ * no sockets. */
 static int open_control(struct shell *sh)
 {
     int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -10671,8 +10775,9 @@ static int open_control(struct shell *sh)
     return fd;
 }
 
-/* Up to the loop: the helper before there is anything that it should not have,
- * then what is kept, and then whoever wants to connect. */
+/* Everything up to the loop. The helper starts first, while there is nothing
+ * yet that it must not have; then comes what is kept, and then whoever wants to
+ * connect. */
 static int serve_start(struct shell *sh)
 {
     struct journal_reader reader;
@@ -10716,7 +10821,7 @@ static int serve(char **arguments)
         return 2;
     int status = serve_start(sh);
     if (status == 0) {
-        log_flush(sh); /* what the start had to say comes first */
+        log_flush(sh); /* what was logged at the start comes first */
         announce(sh);
         status = shell_loop(sh);
     }
@@ -10724,7 +10829,7 @@ static int serve(char **arguments)
     return status;
 }
 
-/* Reads a whole file; NULL and a line on standard error if it cannot be. */
+/* Reads a whole file. If that cannot be done: NULL, and a line on standard error. */
 static uint8_t *read_file(const char *path, size_t *size)
 {
     uint8_t *bytes = NULL;
@@ -10754,7 +10859,8 @@ static uint8_t *read_file(const char *path, size_t *size)
 
 /* ---- Dump: what is kept, as text -------------------------------------------------------- */
 
-/* One line: the kind and the tags, with all that is no plain character escaped. */
+/* Prints a record as one line: its kind and its tags, with every other byte
+ * than plain characters escaped. */
 static void dump_record(const struct span *record)
 {
     struct outgoing f;
@@ -10815,10 +10921,10 @@ static const struct {
 
 static void on_interrupt(int number)
 {
-    (void)number; /* the read ends, and the terminal is put right */
+    (void)number; /* it only ends the read, so that the terminal is put right */
 }
 
-/* One line of standard input; false at its end, or if it is too long. */
+/* Reads one line of standard input, cut if it is too long; false if there is none. */
 static bool read_secret(char *out, size_t out_bytes)
 {
     size_t n = 0;
@@ -10830,7 +10936,7 @@ static bool read_secret(char *out, size_t out_bytes)
     return c == '\n' || n > 0;
 }
 
-/* From the terminal, unseen. */
+/* Asks for a secret. On a terminal, what is typed is not shown. */
 static bool ask_secret(const char *prompt, char *out, size_t out_bytes)
 {
     struct termios shown, hidden;
@@ -10862,7 +10968,8 @@ static bool ask_password(char *out, size_t out_bytes)
     return same || complain("ctl ", "passwd", "the two are not the same; nothing has changed");
 }
 
-/* -1 and a line if nobody answers there. */
+/* Connects to the server that runs on a folder. If none answers: -1, and a line
+ * on standard error. */
 static int control_connect(const char *folder)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -10879,8 +10986,8 @@ static int control_connect(const char *folder)
     return -1;
 }
 
-/* A frame of the answer, as one line; true if it is the last one, and then the
- * status to exit with. */
+/* Prints one frame of the answer as a line. Returns true if it is the last one;
+ * then *status is the exit status. */
 static bool control_answer(const uint8_t *bytes, uint32_t size, int *status)
 {
     struct request q = {.payload = bytes + HEADER_BYTES,
@@ -10901,7 +11008,7 @@ static bool control_answer(const uint8_t *bytes, uint32_t size, int *status)
     return true;
 }
 
-/* Sends a request and prints what comes. */
+/* Sends a request and prints the answer. */
 static int control_talk(int fd, const struct outgoing *request)
 {
     uint8_t bytes[INBOX_BYTES];
@@ -10975,7 +11082,7 @@ static int control(char **arguments)
 
 /* ---- Replay ------------------------------------------------------------------------ */
 
-/* One event, and all that it put out into the hash. */
+/* Takes one step, and adds all that it put out to the hash. */
 static void replay_step(struct nascar *state, const struct nascar_event *e, struct output_hash *hash)
 {
     struct nascar_log log;
@@ -10991,8 +11098,8 @@ static void replay_step(struct nascar *state, const struct nascar_event *e, stru
         continue; /* its verdict is in the recording */
 }
 
-/* Runs a recording again. Returns what broke, or NULL if each checkpoint was met
- * and every invariant held there. */
+/* Runs a recording again. Returns NULL if each checkpoint was met and every
+ * invariant held there, else what broke. */
 static const char *replay_bytes(const uint8_t *bytes, size_t size, unsigned long *events, unsigned long *checkpoints)
 {
     struct nascar_limits limits = NASCAR_LIMITS_DEFAULT;
@@ -11024,7 +11131,7 @@ static const char *replay_bytes(const uint8_t *bytes, size_t size, unsigned long
     return broken;
 }
 
-/* Status 0 if it ran as recorded, 1 if not. */
+/* Returns the exit status: 0 if it ran as recorded, 1 if not. */
 static int replay(const char *path)
 {
     unsigned long events = 0, checkpoints = 0;

@@ -65,8 +65,8 @@ extern "C" {
  * memory: what is not used is not touched. */
 struct nascar_limits {
     uint32_t clients;            /* players logged in at once, 1..65536 */
-    uint32_t accounts;           /* 1..1048576; four personas each */
-    uint32_t rooms;              /* with the hub, 8..4096 */
+    uint32_t accounts;           /* in all, 1..1048576; each has up to four personas */
+    uint32_t rooms;              /* the hub included, 8..4096 */
     uint32_t directory_sessions; /* remembered 30 minutes, 1..65536 */
     uint32_t roster_edges;       /* buddies and ignored players in all, 1..2^26 */
     uint32_t messages;           /* kept for players who are offline, in all, 1..2^20 */
