@@ -18,7 +18,7 @@ PROGRAMS = cost durable embed hostile live load sim
 HELPERS  = $(filter-out $(SUITES) $(PROGRAMS),$(basename $(notdir $(wildcard tests/*.c))))
 
 # Those that include the server.
-INSIDE = $(basename $(notdir $(shell grep -l '^\#include "../nascar_server.c"' tests/*.c)))
+INSIDE := $(basename $(notdir $(shell grep -l '^.include "../nascar_server.c"' tests/*.c)))
 
 TEST_RULES  = Makefile tests/tests.mk
 TEST_FLAGS  = $(STD) $(WARN) -Werror $(OPTIMISE) -g -fno-omit-frame-pointer
