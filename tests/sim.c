@@ -14,6 +14,7 @@
  * recording of each life of a server; the fuzzers begin with those.
  *
  * SPDX-License-Identifier: MIT */
+#define main nascar_main
 #include "../nascar_server.c"
 #undef main
 

@@ -2,8 +2,6 @@
  * messages to those who are there and to those who are not.
  *
  * SPDX-License-Identifier: MIT */
-#include "../nascar_server.c"
-
 #include "world.h"
 #include "lobby.h"
 #include "kept.h"

@@ -2,8 +2,6 @@
  * told of it, every way it ends, and what both consoles get to race with.
  *
  * SPDX-License-Identifier: MIT */
-#include "../nascar_server.c"
-
 #include "world.h"
 #include "lobby.h"
 

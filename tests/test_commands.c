@@ -4,8 +4,6 @@
  * 7, 9). Rooms, chat and challenges have suites of their own.
  *
  * SPDX-License-Identifier: MIT */
-#include "../nascar_server.c"
-
 #include "world.h"
 #include "lobby.h"
 

@@ -4,6 +4,7 @@
  * hands on the state, where the way to it would be thousands of steps long.
  *
  * SPDX-License-Identifier: MIT */
+#define NASCAR_NO_SHELL
 #include "../nascar_server.c"
 
 #include "world.h"

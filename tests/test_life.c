@@ -3,8 +3,6 @@
  * a model of the truth that the test keeps by itself (PROTOCOL 3.3, 5).
  *
  * SPDX-License-Identifier: MIT */
-#include "../nascar_server.c"
-
 #include "world.h"
 
 #include <check.h>

@@ -4,6 +4,7 @@
  *
  * SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE 1 /* MAP_ANONYMOUS */
+#define NASCAR_NO_SHELL
 #include "../nascar_server.c"
 
 #include "world.h"
@@ -164,9 +165,9 @@ static uint32_t crowd_below(struct crowd *c, uint32_t limit)
 /* Whatever a step reads without having written it is not the same twice. */
 static void __attribute__((noinline)) fill_stack(uint8_t value)
 {
-    volatile uint8_t stack[8192];
-    for (size_t i = 0; i < sizeof stack; i++)
-        stack[i] = value;
+    volatile uint64_t stack[1024];
+    for (size_t i = 0; i < sizeof stack / sizeof stack[0]; i++)
+        stack[i] = value * UINT64_C(0x0101010101010101);
 }
 
 static void crowd_take(struct crowd *c)

@@ -3,8 +3,6 @@
  * chat, and slows nobody.
  *
  * SPDX-License-Identifier: MIT */
-#include "../nascar_server.c"
-
 #include "world.h"
 #include "lobby.h"
 

@@ -3,6 +3,7 @@
  * few calls that it really makes.
  *
  * SPDX-License-Identifier: MIT */
+#define main nascar_main
 #include "../nascar_server.c"
 #undef main
 

@@ -2,6 +2,7 @@
  * writes, syncs and only then acts; failing and dying disks; compaction.
  *
  * SPDX-License-Identifier: MIT */
+#define main nascar_main
 #include "../nascar_server.c"
 #undef main
 

@@ -4,11 +4,13 @@
  * own reader (console.h) has the last word.
  *
  * SPDX-License-Identifier: MIT */
+#define NASCAR_NO_SHELL
 #include "../nascar_server.c"
 
 #include "console.h"
 
 #include <check.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -1451,6 +1453,22 @@ START_TEST(the_tree_of_ranks_stays_shallow)
 }
 END_TEST
 
+/* ---- Ratings -------------------------------------------------------------- */
+
+START_TEST(elo_points_are_rounded_right)
+{
+    for (uint32_t ahead = 0; ahead <= 8191; ahead++) { /* 13 bits are all that there is */
+        for (int way = 0; way < 2; way++) {
+            uint32_t winner = way == 0 ? ahead : 0, loser = way == 0 ? 0 : ahead;
+            double expected = 1.0 / (1.0 + pow(10.0, ((double)loser - winner) / 400.0));
+            double wanted = 32.0 * (1.0 - expected);
+            ck_assert_msg(fabs(elo_points(winner, loser) - wanted) <= 0.5 + 1e-4, "%u beats %u: %u points, not %.4f",
+                          (unsigned)winner, (unsigned)loser, (unsigned)elo_points(winner, loser), wanted);
+        }
+    }
+}
+END_TEST
+
 /* ---- Lists that consoles follow ------------------------------------------ */
 
 #define WATCHERS 5
@@ -1752,6 +1770,7 @@ static void add_lists(Suite *suite)
     tcase_add_test(lists, sha256_is_sha_256);
     tcase_add_loop_test(lists, a_rank_is_the_number_of_better_ones_and_one, 0, 3);
     tcase_add_test(lists, the_tree_of_ranks_stays_shallow);
+    tcase_add_test(lists, elo_points_are_rounded_right);
     tcase_add_test(lists, secrets_are_compared_as_a_whole);
     tcase_add_loop_test(lists, who_follows_a_list_ends_with_the_truth, 0, 12);
     tcase_add_test(lists, tombstones_of_one_who_goes_are_freed);
