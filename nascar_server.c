@@ -75,8 +75,8 @@
 #ifndef CONNECTIONS_SPARE
 #define CONNECTIONS_SPARE 64u /* beside two for each client: for those who come and go */
 #endif
-#ifndef PRESENCES_SPARE
-#define PRESENCES_SPARE 64u /* for those who have left a room while somebody is still to be told */
+#ifndef OCCUPANTS_SPARE
+#define OCCUPANTS_SPARE 64u /* for those who have left a room while somebody is still to be told */
 #endif
 #ifndef PING_SLOTS
 #define PING_SLOTS 60u /* PROTOCOL 7: pings are spread over the period */
@@ -114,7 +114,7 @@ static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a ro
 #define ADDRESS_MS 600000u    /* what an address did is remembered for so long, and its limits are for as long */
 #define FREE_FAILURES 5u      /* wrong passwords that are free before an address has to wait */
 #define REMATCH_MS 30000u     /* PROTOCOL 5: a new challenge ends a race after 30 s */
-#define TICKET_S 43200        /* PROTOCOL 9: LKEY lives 12 hours */
+#define LKEY_S 43200        /* PROTOCOL 9: LKEY lives 12 hours */
 #define RACE_S 86400          /* PROTOCOL 5: AUTH lives 24 hours */
 #define MESSAGE_S 259200      /* PROTOCOL 9: the SECS that the console sends */
 #define MESSAGE_MAX_S 2592000 /* 30 days */
@@ -175,7 +175,7 @@ enum failure {
     BAD_NAME,
     TOO_MANY_PERSONAS,
     ROSTER_FULL,
-    BAD_TICKET,  /* PROTOCOL 9: in AUTH, on a buddy link */
+    BAD_LKEY,  /* PROTOCOL 9: in AUTH, on a buddy link */
     SERVER_FULL, /* a table of this server has no room */
     NOT_KEPT,    /* the change could not be written to the disk */
     FAILURE_COUNT
@@ -202,7 +202,7 @@ static const struct {
     [BAD_NAME] = {"inam", 0},
     [TOO_MANY_PERSONAS] = {"maxp", 0},
     [ROSTER_FULL] = {"full", 0},
-    [BAD_TICKET] = {"user", 101},
+    [BAD_LKEY] = {"user", 101},
     [SERVER_FULL] = {"full", 0},
     [NOT_KEPT] = {"fail", 0},
 };
@@ -1059,7 +1059,7 @@ static uint8_t mask_byte(const char *mask, size_t mask_size, uint32_t i)
 }
 
 /* Undoes the second form, the mask; text is what follows the `$`. Returns the
- * password's length, or NOT_THERE if it is not pairs of hex digits, is too
+ * password's length, or NOT_THERE if it is not matches of hex digits, is too
  * long, or holds a NUL. */
 /*@ requires valid_read_string(mask) && valid_read_string(text) && \valid(out + (0 .. SSC2_CHARS));
     requires \separated(text + (0 .. strlen(text)), out + (0 .. SSC2_CHARS));
@@ -1671,12 +1671,12 @@ struct persona {
     struct list messages;        /* those kept for it, the oldest first */
     uint32_t left, right, below; /* in the tree of ranks; below: how many are there, itself included */
     struct figures figures;
-    uint8_t ticket_hash[16]; /* of LKEY */
+    uint8_t lkey_hash[16]; /* of LKEY */
     char name[PERSONA_CHARS + 1];
     uint8_t edge_count, message_count, race_count;
     bool absent;  /* it has left the lobby in order to race */
     bool pending; /* new figures of it are on their way to the disk */
-    int64_t ticket_until_s;
+    int64_t lkey_until_s;
 };
 
 static_assert(sizeof(struct persona) <= 112, "128 bytes with its places in the tables");
@@ -1726,7 +1726,7 @@ struct message {
 };
 
 /* An open race: its ticket is good, as not both have reported yet. */
-struct open_race {
+struct race_ticket {
     uint32_t link;
     uint32_t persona[2]; /* the host first; NONE: it has been deleted */
     uint32_t reported;   /* a bit for each side that has */
@@ -1749,7 +1749,7 @@ struct report {
     uint32_t id;
     struct list lines;
     uint32_t written;             /* how many lines have been sent to the disk */
-    uint32_t waits_for;           /* the record that it waits for, ... */
+    uint32_t receipt;           /* the record that it waits for, ... */
     uint32_t conn, conn_receipt;  /* ... and the request that is answered in the end */
     bool draft;                   /* its first record is not on the disk yet */
     uint64_t chat_next, chat_end; /* while it is written: which lines of chat are to be looked at */
@@ -1776,9 +1776,9 @@ struct player {
     uint32_t link;
     uint32_t account, persona, conn;
     uint32_t room;
-    uint32_t presence;               /* its entry in the list of the room's users; none in the hub */
-    uint32_t pair, side;             /* its challenge or race, and its side of it */
-    bool self_due;                   /* its own record is to be sent */
+    uint32_t occupant;               /* its entry in the list of the room's users; none in the hub */
+    uint32_t match, side;             /* its challenge or race, and its side of it */
+    bool own_row_due;                   /* its own record is to be sent */
     bool ranks_due;                  /* the ranking is to be sent anew: cleared, ... */
     uint32_t ranks_next, ranks_left; /* ... and then these places */
     uint32_t rows_next, rows_left;   /* rows of the leaderboard that `snap` asked for */
@@ -1788,7 +1788,7 @@ struct player {
     char text[TOKEN_CHARS + 1];     /* X, set by `auxi` */
 };
 
-struct presence {
+struct occupant {
     uint32_t link;
     uint32_t room, persona;
     uint32_t player; /* NONE: a tombstone */
@@ -1809,11 +1809,11 @@ struct room {
 
 #define HUB 0u
 
-enum pair_state { PAIR_OFFERED, PAIR_ACCEPTED, PAIR_RACING };
+enum match_state { MATCH_OFFERED, MATCH_ACCEPTED, MATCH_RACING };
 
 /* A challenge, from the offer on, and then the race that it becomes. Side 0 is
  * the challenger. */
-struct pair {
+struct match {
     uint32_t link;
     uint32_t state;
     uint32_t player[2]; /* NONE: this one has left the race */
@@ -1823,7 +1823,7 @@ struct pair {
     bool ready[2]; /* this side has sent `chal` */
     bool hosts[2]; /* ... with HOST=1 */
     bool starting; /* it waits for the record of its ticket */
-    uint32_t waits_for;
+    uint32_t receipt;
     uint8_t ticket[16]; /* AUTH */
 };
 
@@ -1869,16 +1869,16 @@ struct record_slot {
     POOL(players, struct player, player_at, clients) \
     /* Each player has one, the rest is for tombstones; entering a room is \
      * refused while a slow reader, closed within 30 s, keeps all of those. */ \
-    POOL(presences, struct presence, presence_at, clients * 4 + PRESENCES_SPARE) \
+    POOL(occupants, struct occupant, occupant_at, clients * 4 + OCCUPANTS_SPARE) \
     POOL(rooms, struct room, room_at, limits->rooms) \
-    POOL(pairs, struct pair, pair_at, clients) \
+    POOL(matches, struct match, match_at, clients) \
     /* One for each connection, and some more for addresses that were here lately. */ \
     POOL(addresses, struct address, address_at, conns + ADDRESSES_KEPT) \
     POOL(directory, struct directory_session, session_at, limits->directory_sessions) \
     POOL(buddies, struct buddy, buddy_at, conns) \
     POOL(watches, struct watch, watch_at, conns * (ROSTER_PER_PERSONA + WATCHES_ASKED)) \
     POOL(messages, struct message, message_at, limits->messages) \
-    POOL(races, struct open_race, race_at, clients * RACES_PER_CLIENT) \
+    POOL(races, struct race_ticket, race_at, clients * RACES_PER_CLIENT) \
     POOL(reports, struct report, report_at, REPORTS) \
     POOL(report_lines, struct report_line, report_line_at, REPORT_LINES)
 
@@ -1891,7 +1891,7 @@ struct record_slot {
     INDEX(persona_prefixes, personas, min_u32(t->accounts.capacity, 1024)) \
     INDEX(race_tickets, races, t->races.capacity) \
     INDEX(room_names, rooms, t->rooms.capacity) \
-    INDEX(presence_pairs, presences, t->presences.capacity) \
+    INDEX(occupant_keys, occupants, t->occupants.capacity) \
     INDEX(address_numbers, addresses, t->addresses.capacity) \
     INDEX(session_numbers, directory, t->directory.capacity) \
     INDEX(session_peers, directory, t->directory.capacity)
@@ -1920,11 +1920,11 @@ enum list_kind { LIST_KINDS(LIST_KIND_NAME) LIST_KIND_COUNT };
 /* What lies behind struct nascar in the arena, and where: the limits say. The
  * items of three tables are not taken from a pool, but have their numbers from
  * elsewhere: connections from the shell; timers and nodes from what they belong
- * to. First come the timers of connections, then of pairs, and so on; a room has
- * two nodes (list, population), a presence one. */
+ * to. First come the timers of connections, then of matches, and so on; a room has
+ * two nodes (list, population), an occupant one. */
 #define TABLES \
     struct pool conns, timers, nodes; \
-    uint32_t pair_timers, directory_timers, address_timers; \
+    uint32_t match_timers, directory_timers, address_timers; \
     POOLS(POOL_MEMBER) \
     INDEXES(INDEX_MEMBER) \
     size_t links[LIST_KIND_COUNT];
@@ -2044,11 +2044,11 @@ static size_t lay_out(struct tables *t, const struct nascar_limits *limits)
 #define PLACE(name, pool, buckets) place_index(&t->name, &at, t->pool.capacity, buckets);
     INDEXES(PLACE)
 #undef PLACE
-    t->pair_timers = conns * CONN_TIMERS;
-    t->directory_timers = t->pair_timers + t->pairs.capacity;
+    t->match_timers = conns * CONN_TIMERS;
+    t->directory_timers = t->match_timers + t->matches.capacity;
     t->address_timers = t->directory_timers + t->directory.capacity;
     place_pool(&t->timers, &at, t->address_timers + t->addresses.capacity, sizeof(struct timer));
-    place_pool(&t->nodes, &at, 2ull * t->rooms.capacity + t->presences.capacity, sizeof(struct node));
+    place_pool(&t->nodes, &at, 2ull * t->rooms.capacity + t->occupants.capacity, sizeof(struct node));
 #define PLACE(name, table) t->links[name] = place(&at, t->table.capacity, sizeof(struct links));
     LIST_KINDS(PLACE)
 #undef PLACE
@@ -2334,10 +2334,10 @@ static uint64_t hash_prefix(const struct nascar *s, const char *name)
 
 /* A persona's entry in a room's list: of the player who is there, or the
  * tombstone of one who was. */
-static uint32_t find_presence(const struct nascar *s, uint32_t room, uint32_t persona)
+static uint32_t find_occupant(const struct nascar *s, uint32_t room, uint32_t persona)
 {
-    FIND(&s->presence_pairs, hash_numbers(s, room, persona),
-         presence_at(s, i)->room == room && presence_at(s, i)->persona == persona);
+    FIND(&s->occupant_keys, hash_numbers(s, room, persona),
+         occupant_at(s, i)->room == room && occupant_at(s, i)->persona == persona);
 }
 
 static uint32_t find_address(const struct nascar *s, uint32_t ipv4)
@@ -2456,7 +2456,7 @@ static uint32_t conn_timer(uint32_t c, enum conn_timer which)
 
 /* ---- Log ---------------------------------------------------------------- */
 
-/* A log line is begun, gets its key=value pairs, and is ended. It is built in
+/* A log line is begun, gets its key=value matches, and is ended. It is built in
  * place, at the end of the log buffer: a byte for its level, the text, a NUL. */
 static void log_byte(struct nascar *s, char c)
 {
@@ -2722,14 +2722,14 @@ static void conn_wait_over(struct nascar *s, uint32_t c)
 
 /* Those who can wait for a record have numbers in one row: connections first,
  * then challenges that become races, then reports. */
-static uint32_t pair_waiter(const struct nascar *s, uint32_t pair)
+static uint32_t match_waiter(const struct nascar *s, uint32_t match)
 {
-    return s->conns.capacity + pair;
+    return s->conns.capacity + match;
 }
 
 static uint32_t report_waiter(const struct nascar *s, uint32_t report)
 {
-    return s->conns.capacity + s->pairs.capacity + report;
+    return s->conns.capacity + s->matches.capacity + report;
 }
 
 bool nascar_next_record(struct nascar *s, struct nascar_record *record)
@@ -2772,7 +2772,7 @@ static void free_taken(struct nascar *s)
 /* ---- Feeds: lists that each console follows at its own pace -------------- */
 
 /* Nodes are numbered in one row: two for each room (in the list of rooms, and
- * for its population), then one for each presence. */
+ * for its population), then one for each occupant. */
 
 static uint32_t room_node(uint32_t room)
 {
@@ -2784,9 +2784,9 @@ static uint32_t population_node(uint32_t room)
     return 2 * room + 1;
 }
 
-static uint32_t presence_node(const struct nascar *s, uint32_t presence)
+static uint32_t occupant_node(const struct nascar *s, uint32_t occupant)
 {
-    return 2 * s->rooms.capacity + presence;
+    return 2 * s->rooms.capacity + occupant;
 }
 
 static void feed_unlink(struct nascar *s, struct feed *feed, uint32_t i)
@@ -2804,7 +2804,7 @@ static void feed_touch(struct nascar *s, struct feed *feed, uint32_t i)
     node_at(s, i)->seq = feed->newest = ++s->seq;
 }
 
-/* Nobody needs this node any more: frees it, and the room or presence that it
+/* Nobody needs this node any more: frees it, and the room or occupant that it
  * stood for. */
 static void node_free(struct nascar *s, struct feed *feed, uint32_t i)
 {
@@ -2814,9 +2814,9 @@ static void node_free(struct nascar *s, struct feed *feed, uint32_t i)
         return;
     }
     i -= 2 * s->rooms.capacity;
-    const struct presence *presence = presence_at(s, i);
-    index_remove(s, &s->presence_pairs, hash_numbers(s, presence->room, presence->persona), i);
-    pool_give(s, &s->presences, i);
+    const struct occupant *occupant = occupant_at(s, i);
+    index_remove(s, &s->occupant_keys, hash_numbers(s, occupant->room, occupant->persona), i);
+    pool_give(s, &s->occupants, i);
 }
 
 static void tombstone_passed(struct nascar *s, struct feed *feed, uint32_t i)
@@ -3128,7 +3128,7 @@ static const char *player_name(const struct nascar *s, uint32_t player)
  * from ACPT on. */
 static bool player_busy(const struct nascar *s, const struct player *p)
 {
-    return p->pair != NONE && (p->side == 0 || pair_at(s, p->pair)->state != PAIR_OFFERED);
+    return p->match != NONE && (p->side == 0 || match_at(s, p->match)->state != MATCH_OFFERED);
 }
 
 static struct endpoint endpoint_of(const struct conn *conn)
@@ -3258,24 +3258,24 @@ static bool send_user_row(struct nascar *s, uint32_t player)
     struct room *room = room_at(s, p->room);
     uint32_t i = feed_next(s, &room->users, &p->users);
     if (i == NONE) {
-        if (!p->self_due)
+        if (!p->own_row_due)
             return false;
-        p->self_due = false;
+        p->own_row_due = false;
         write_user(s, &s->row_frame, p, conn_at(s, p->conn)->peer, room->count, true);
         send_row(s, p->conn);
         return true;
     }
-    const struct presence *presence = presence_at(s, i - 2 * s->rooms.capacity);
+    const struct occupant *occupant = occupant_at(s, i - 2 * s->rooms.capacity);
     uint64_t seq = node_at(s, i)->seq;
     struct row *row = &s->user_row;
-    if (presence->player != player) {
-        bool gone = presence->player == NONE;
-        uint32_t address = gone ? 0 : address_for(s, p->conn, player_at(s, presence->player));
+    if (occupant->player != player) {
+        bool gone = occupant->player == NONE;
+        uint32_t address = gone ? 0 : address_for(s, p->conn, player_at(s, occupant->player));
         if (row->to != seq || row->count != room->count || row->address != address) {
             if (gone)
-                write_user_gone(&s->row_frame, presence->persona, room->count);
+                write_user_gone(&s->row_frame, occupant->persona, room->count);
             else
-                write_user(s, &s->row_frame, player_at(s, presence->player), address, room->count, false);
+                write_user(s, &s->row_frame, player_at(s, occupant->player), address, room->count, false);
             keep_row(s, row);
             row->to = seq;
             row->count = room->count;
@@ -3504,12 +3504,12 @@ static void apply_rooms(struct nascar *s)
 static void user_changed(struct nascar *s, uint32_t player)
 {
     struct player *p = player_at(s, player);
-    p->self_due = p->self_due || conn_at(s, p->conn)->wants.users != 0;
-    if (p->presence == NONE) {
+    p->own_row_due = p->own_row_due || conn_at(s, p->conn)->wants.users != 0;
+    if (p->occupant == NONE) {
         mark_behind(s, player); /* in the hub there is nobody else to tell */
         return;
     }
-    feed_touch(s, &room_at(s, p->room)->users, presence_node(s, p->presence));
+    feed_touch(s, &room_at(s, p->room)->users, occupant_node(s, p->occupant));
     room_dirty(s, p->room);
 }
 
@@ -3519,38 +3519,38 @@ static void follow_users(struct nascar *s, struct player *p)
 {
     if (p->room != HUB)
         subscribe(s, &room_at(s, p->room)->users, &p->users);
-    p->self_due = true;
+    p->own_row_due = true;
 }
 
-/* Takes a presence for a persona in a room. If its tombstone is still there,
+/* Makes a persona an occupant of a room. If its tombstone is still there,
  * that comes to life again: so a reader who is behind is told the latest state
  * once, however often the persona came and went. */
-static uint32_t presence_take(struct nascar *s, uint32_t room, uint32_t persona)
+static uint32_t occupant_take(struct nascar *s, uint32_t room, uint32_t persona)
 {
-    uint32_t i = find_presence(s, room, persona);
+    uint32_t i = find_occupant(s, room, persona);
     if (i != NONE)
         return i;
-    i = pool_take(s, &s->presences);
+    i = pool_take(s, &s->occupants);
     assert(i != NONE);
-    presence_at(s, i)->room = room;
-    presence_at(s, i)->persona = persona;
-    index_add(s, &s->presence_pairs, hash_numbers(s, room, persona), i);
+    occupant_at(s, i)->room = room;
+    occupant_at(s, i)->persona = persona;
+    index_add(s, &s->occupant_keys, hash_numbers(s, room, persona), i);
     return i;
 }
 
-/* Puts a player into a room. The caller has made sure that a presence is free. */
-static void room_enter(struct nascar *s, uint32_t player, uint32_t r)
+/* Puts a player into a room. The caller has made sure that an occupant's place is free. */
+static void room_join(struct nascar *s, uint32_t player, uint32_t r)
 {
     struct player *p = player_at(s, player);
     struct room *room = room_at(s, r);
     p->room = r;
     list_insert(s, ROOM_MEMBERS, &room->members, NONE, player);
     room->count++;
-    p->presence = NONE;
+    p->occupant = NONE;
     if (r != HUB) {
-        p->presence = presence_take(s, r, p->persona);
-        presence_at(s, p->presence)->player = player;
-        feed_touch(s, &room->users, presence_node(s, p->presence));
+        p->occupant = occupant_take(s, r, p->persona);
+        occupant_at(s, p->occupant)->player = player;
+        feed_touch(s, &room->users, occupant_node(s, p->occupant));
     }
     if (conn_at(s, p->conn)->wants.users)
         follow_users(s, p);
@@ -3575,12 +3575,12 @@ static void room_leave(struct nascar *s, uint32_t player)
     list_remove(s, ROOM_MEMBERS, &room->members, player);
     room->count--;
     unsubscribe(s, &room->users, &p->users);
-    p->self_due = false;
-    if (p->presence != NONE) {
-        presence_at(s, p->presence)->player = NONE;
-        feed_bury(s, &room->users, presence_node(s, p->presence));
+    p->own_row_due = false;
+    if (p->occupant != NONE) {
+        occupant_at(s, p->occupant)->player = NONE;
+        feed_bury(s, &room->users, occupant_node(s, p->occupant));
     }
-    p->presence = NONE;
+    p->occupant = NONE;
     p->room = NONE;
     if (r != HUB)
         room_dirty(s, r);
@@ -3625,7 +3625,7 @@ static void settle(struct nascar *s)
 
 static bool is_racing(const struct nascar *s, const struct player *p)
 {
-    return p->pair != NONE && pair_at(s, p->pair)->state == PAIR_RACING;
+    return p->match != NONE && match_at(s, p->match)->state == MATCH_RACING;
 }
 
 /* What a persona's friends see. The lobby knows whether it is there and whether
@@ -3763,7 +3763,7 @@ static void write_presence(const struct nascar *s, struct outgoing *f, uint32_t 
 /* Sends the next of the messages that were kept for a persona while it was away. */
 static bool send_kept_message(struct nascar *s, uint32_t buddy);
 
-/* Sends presences that have changed, then kept messages. A link that is behind
+/* Sends occupants that have changed, then kept messages. A link that is behind
  * gets each persona's latest state once. */
 static void pump_buddy(struct nascar *s, uint32_t c)
 {
@@ -3876,7 +3876,7 @@ static void persona_on(struct nascar *s, uint32_t player, uint32_t persona)
     persona_at(s, persona)->absent = false;
     conn_at(s, p->conn)->state = CONN_PERSONA;
     presence_changed(s, persona);
-    room_enter(s, player, HUB);
+    room_join(s, player, HUB);
     const struct wants *wants = &conn_at(s, p->conn)->wants;
     start_lists(s, player, wants->rooms, wants->users, wants->ranks);
 }
@@ -3885,7 +3885,7 @@ static void player_remove(struct nascar *s, uint32_t player)
 {
     struct player *p = player_at(s, player);
     uint32_t persona = p->persona;
-    bool just_racing = is_racing(s, p) && s->now_ms < pair_at(s, p->pair)->started_ms + REMATCH_MS;
+    bool just_racing = is_racing(s, p) && s->now_ms < match_at(s, p->match)->started_ms + REMATCH_MS;
     persona_off(s, player);
     /* PROTOCOL 5: consoles may leave the lobby for the time of a race. */
     if (just_racing && persona_at(s, persona)->buddy != NONE)
@@ -3916,7 +3916,7 @@ static bool player_add(struct nascar *s, uint32_t c, uint32_t account)
     struct player *p = player_at(s, player);
     p->account = account;
     p->conn = c;
-    p->persona = p->room = p->presence = p->pair = NONE;
+    p->persona = p->room = p->occupant = p->match = NONE;
     struct account *a = account_at(s, account);
     p->last_login_s = a->last_login_s ? a->last_login_s : a->created_s;
     a->player = player;
@@ -4048,7 +4048,7 @@ static void race_remove_oldest(struct nascar *s, uint32_t persona)
 {
     uint32_t oldest = NONE;
     for (uint32_t i = live_from(s, &s->races, 0); i != NONE; i = live_from(s, &s->races, i + 1)) {
-        const struct open_race *race = race_at(s, i);
+        const struct race_ticket *race = race_at(s, i);
         if ((race->persona[0] == persona || race->persona[1] == persona) &&
             (oldest == NONE || race->number < race_at(s, oldest)->number))
             oldest = i;
@@ -4346,9 +4346,9 @@ static enum failure apply_tick(struct nascar *s, const struct record *r)
     if (r->tick.persona == NONE)
         return NO_USER;
     struct persona *p = persona_at(s, r->tick.persona);
-    p->ticket_until_s = read_hex(r->tick.hash, p->ticket_hash, sizeof p->ticket_hash) ? r->tick.until_s : 0;
-    if (p->ticket_until_s > 0)
-        note_date(s, p->ticket_until_s - TICKET_S);
+    p->lkey_until_s = read_hex(r->tick.hash, p->lkey_hash, sizeof p->lkey_hash) ? r->tick.until_s : 0;
+    if (p->lkey_until_s > 0)
+        note_date(s, p->lkey_until_s - LKEY_S);
     return OK;
 }
 
@@ -4356,9 +4356,9 @@ static bool fill_tick(const struct nascar *s, uint32_t i, struct record *r)
 {
     const struct persona *p = persona_at(s, i);
     r->tick.persona = i;
-    r->tick.until_s = p->ticket_until_s;
-    write_hex(r->tick.hash, p->ticket_hash, sizeof p->ticket_hash);
-    return p->ticket_until_s > s->wall_s;
+    r->tick.until_s = p->lkey_until_s;
+    write_hex(r->tick.hash, p->lkey_hash, sizeof p->lkey_hash);
+    return p->lkey_until_s > s->wall_s;
 }
 
 /* A persona's figures have come to be these, if both are right. */
@@ -4422,7 +4422,7 @@ static enum failure apply_race(struct nascar *s, const struct record *r)
         race_at(s, i)->number = s->next_race++;
         index_add(s, &s->race_tickets, siphash(s->hash_key, ticket, sizeof ticket), i);
     }
-    struct open_race *race = race_at(s, i);
+    struct race_ticket *race = race_at(s, i);
     race_sides(s, i, r->race.persona[0], r->race.persona[1]);
     race->when_s = r->race.when_s;
     race->reported = r->race.reported & 3;
@@ -4436,7 +4436,7 @@ static enum failure apply_race(struct nascar *s, const struct record *r)
 
 static bool fill_race(const struct nascar *s, uint32_t i, struct record *r)
 {
-    const struct open_race *race = race_at(s, i);
+    const struct race_ticket *race = race_at(s, i);
     r->race.persona[0] = race->persona[0];
     r->race.persona[1] = race->persona[1];
     r->race.reported = race->reported;
@@ -4835,7 +4835,7 @@ bool nascar_next_kept(const struct nascar *s, struct nascar_cursor *cursor, stru
 
 /* Writes a `+msg`, of which the console shows N and T. If `flags` is empty
  * there is no F at all. */
-static void write_message(struct nascar *s, const char *flags, const char *from, int attr, uint32_t room,
+static void write_msg(struct nascar *s, const char *flags, const char *from, int attr, uint32_t room,
                           const char *text)
 {
     frame_begin(&s->frame, "+msg", "");
@@ -4865,11 +4865,11 @@ static void deliver_line(struct nascar *s, uint32_t player)
 /* ---- Challenges and races (PROTOCOL 5) ----------------------------------- */
 
 /* Sends a word of a challenge (a token, ACPT, DECL or BLOC) to one player's console. */
-static void send_challenge(struct nascar *s, uint32_t to, const char *from, const char *text)
+static void send_challenge_word(struct nascar *s, uint32_t to, const char *from, const char *text)
 {
     const struct player *p = player_at(s, to);
     pump(s, p->conn);
-    write_message(s, "P3", from, 3, room_at(s, p->room)->ident, text);
+    write_msg(s, "P3", from, 3, room_at(s, p->room)->ident, text);
     conn_write(s, p->conn, s->frame.bytes, s->frame.size);
 }
 
@@ -4881,25 +4881,25 @@ static bool is_listed(const struct player *p, const struct player *other)
 
 /* Makes the challenger known to the target's console, which would otherwise
  * answer BLOC by itself. This goes ahead of the room's list if that is behind. */
-static void introduce(struct nascar *s, struct pair *pair)
+static void introduce(struct nascar *s, struct match *match)
 {
-    const struct player *challenger = player_at(s, pair->player[0]), *target = player_at(s, pair->player[1]);
+    const struct player *challenger = player_at(s, match->player[0]), *target = player_at(s, match->player[1]);
     bool listed = is_listed(target, challenger);
     pump(s, target->conn);
-    if (listed && node_at(s, presence_node(s, challenger->presence))->seq <= target->users.cursor)
+    if (listed && node_at(s, occupant_node(s, challenger->occupant))->seq <= target->users.cursor)
         return;
     write_user(s, &s->frame, challenger, address_for(s, target->conn, challenger), room_at(s, target->room)->count,
                false);
     send_frame(s, target->conn);
-    pair->guest = !listed;
+    match->guest = !listed;
 }
 
 /* Takes a challenger who was shown for the challenge only off the target's list
  * again, unless it is listed there by now. */
-static void dismiss_guest(struct nascar *s, struct pair *pair)
+static void dismiss_guest(struct nascar *s, struct match *match)
 {
-    const struct player *challenger = player_at(s, pair->player[0]), *target = player_at(s, pair->player[1]);
-    pair->guest = false;
+    const struct player *challenger = player_at(s, match->player[0]), *target = player_at(s, match->player[1]);
+    match->guest = false;
     if (is_listed(target, challenger))
         return;
     write_user_gone(&s->frame, challenger->persona, room_at(s, target->room)->count);
@@ -4907,60 +4907,60 @@ static void dismiss_guest(struct nascar *s, struct pair *pair)
 }
 
 /* Takes one player out of its challenge or race. The last one out frees it. */
-static void pair_leave(struct nascar *s, uint32_t player)
+static void match_leave(struct nascar *s, uint32_t player)
 {
     struct player *p = player_at(s, player);
-    uint32_t number = p->pair;
-    struct pair *pair = pair_at(s, number);
+    uint32_t number = p->match;
+    struct match *match = match_at(s, number);
     bool was_busy = player_busy(s, p), was_racing = is_racing(s, p);
-    if (pair->guest)
-        dismiss_guest(s, pair);
-    pair->player[p->side] = NONE;
-    p->pair = NONE;
+    if (match->guest)
+        dismiss_guest(s, match);
+    match->player[p->side] = NONE;
+    p->match = NONE;
     if (was_busy)
         user_changed(s, player);
     if (was_racing)
         presence_changed(s, p->persona);
-    if (pair->player[0] == NONE && pair->player[1] == NONE) {
-        timer_stop(s, s->pair_timers + number);
-        pool_give(s, &s->pairs, number);
+    if (match->player[0] == NONE && match->player[1] == NONE) {
+        timer_stop(s, s->match_timers + number);
+        pool_give(s, &s->matches, number);
     }
 }
 
 /* Ends a challenge that has not become a race. */
-static void challenge_end(struct nascar *s, uint32_t pair)
+static void challenge_end(struct nascar *s, uint32_t match)
 {
-    uint32_t challenger = pair_at(s, pair)->player[0], target = pair_at(s, pair)->player[1];
-    pair_leave(s, challenger);
-    pair_leave(s, target);
+    uint32_t challenger = match_at(s, match)->player[0], target = match_at(s, match)->player[1];
+    match_leave(s, challenger);
+    match_leave(s, target);
 }
 
 /* A player leaves its challenge, and the other's console is told DECL in its name. */
 static void challenge_leave(struct nascar *s, uint32_t player)
 {
     struct player *p = player_at(s, player);
-    if (p->pair == NONE || pair_at(s, p->pair)->state == PAIR_RACING)
+    if (p->match == NONE || match_at(s, p->match)->state == MATCH_RACING)
         return;
-    uint32_t other = pair_at(s, p->pair)->player[1 - p->side];
-    send_challenge(s, other, player_name(s, player), "DECL");
-    challenge_end(s, p->pair);
+    uint32_t other = match_at(s, p->match)->player[1 - p->side];
+    send_challenge_word(s, other, player_name(s, player), "DECL");
+    challenge_end(s, p->match);
 }
 
 /* A player is back from its race. The race lives on without it. */
 static void race_leave(struct nascar *s, uint32_t player)
 {
     const struct player *p = player_at(s, player);
-    if (p->pair != NONE && pair_at(s, p->pair)->state == PAIR_RACING)
-        pair_leave(s, player);
+    if (p->match != NONE && match_at(s, p->match)->state == MATCH_RACING)
+        match_leave(s, player);
 }
 
 /* Nobody has answered in time: both consoles get DECL from the other. */
 static void challenge_expire(struct nascar *s, uint32_t number)
 {
-    const struct pair *pair = pair_at(s, number);
-    uint32_t challenger = pair->player[0], target = pair->player[1];
-    send_challenge(s, challenger, player_name(s, target), "DECL");
-    send_challenge(s, target, player_name(s, challenger), "DECL");
+    const struct match *match = match_at(s, number);
+    uint32_t challenger = match->player[0], target = match->player[1];
+    send_challenge_word(s, challenger, player_name(s, target), "DECL");
+    send_challenge_word(s, target, player_name(s, challenger), "DECL");
     challenge_end(s, number);
 }
 
@@ -5021,38 +5021,38 @@ static void write_ses(struct outgoing *f, const struct race *race)
  * other one has offered to. */
 static void race_prepare(struct nascar *s, uint32_t number)
 {
-    struct pair *pair = pair_at(s, number);
-    uint32_t host = pair->hosts[1] && !pair->hosts[0] ? 1 : 0;
+    struct match *match = match_at(s, number);
+    uint32_t host = match->hosts[1] && !match->hosts[0] ? 1 : 0;
     struct record r = {.kind = RECORD_RACE, .race.when_s = s->wall_s};
-    timer_stop(s, s->pair_timers + number);
-    pair->starting = true;
-    pair->waits_for = ++s->next_receipt;
-    r.race.persona[0] = player_at(s, pair->player[host])->persona;
-    r.race.persona[1] = player_at(s, pair->player[1 - host])->persona;
-    write_hex(r.race.ticket, pair->ticket, sizeof pair->ticket);
-    queue_record(s, pair_waiter(s, number), pair->waits_for, &r);
+    timer_stop(s, s->match_timers + number);
+    match->starting = true;
+    match->receipt = ++s->next_receipt;
+    r.race.persona[0] = player_at(s, match->player[host])->persona;
+    r.race.persona[1] = player_at(s, match->player[1 - host])->persona;
+    write_hex(r.race.ticket, match->ticket, sizeof match->ticket);
+    queue_record(s, match_waiter(s, number), match->receipt, &r);
 }
 
 /* Sends `+ses` and `play` to both, with one seed. */
 static void race_start(struct nascar *s, uint32_t number)
 {
-    struct pair *pair = pair_at(s, number);
-    uint32_t host = pair->hosts[1] && !pair->hosts[0] ? 1 : 0;
+    struct match *match = match_at(s, number);
+    uint32_t host = match->hosts[1] && !match->hosts[0] ? 1 : 0;
     struct race race;
-    char seed[24], ticket[2 * sizeof pair->ticket + 1];
+    char seed[24], ticket[2 * sizeof match->ticket + 1];
     memset(&race, 0, sizeof race);
-    write_hex(ticket, pair->ticket, sizeof pair->ticket);
-    race.host = player_name(s, pair->player[host]);
-    race.second = player_name(s, pair->player[1 - host]);
-    race.seed = pair->seed;
+    write_hex(ticket, match->ticket, sizeof match->ticket);
+    race.host = player_name(s, match->player[host]);
+    race.second = player_name(s, match->player[1 - host]);
+    race.seed = match->seed;
     race.when_s = s->wall_s;
     race.ticket = ticket;
-    write_number(seed, to_signed(pair->seed));
+    write_number(seed, to_signed(match->seed));
     copy_text(race.name, sizeof race.name, race.host);
     append_text(race.name, sizeof race.name, ".");
     append_text(race.name, sizeof race.name, seed);
     for (uint32_t side = 0; side < 2; side++) {
-        const struct player *p = player_at(s, pair->player[side]), *other = player_at(s, pair->player[1 - side]);
+        const struct player *p = player_at(s, match->player[side]), *other = player_at(s, match->player[1 - side]);
         race.self = player_persona(s, p)->name;
         race.opponent = player_persona(s, other)->name;
         race.address = address_for(s, p->conn, other);
@@ -5065,11 +5065,11 @@ static void race_start(struct nascar *s, uint32_t number)
         store_be32(s->frame.bytes + 8, s->frame.size);
         conn_write(s, p->conn, s->frame.bytes, s->frame.size);
     }
-    pair->starting = false;
-    pair->state = PAIR_RACING;
-    pair->started_ms = s->now_ms;
+    match->starting = false;
+    match->state = MATCH_RACING;
+    match->started_ms = s->now_ms;
     for (uint32_t side = 0; side < 2; side++)
-        presence_changed(s, player_at(s, pair->player[side])->persona);
+        presence_changed(s, player_at(s, match->player[side])->persona);
     uint32_t line = log_begin(s, NASCAR_LOG_INFO, "race");
     log_text(s, "host", race.host);
     log_text(s, "guest", race.second);
@@ -5079,23 +5079,23 @@ static void race_start(struct nascar *s, uint32_t number)
 /* Makes a challenge and offers it to the target. The challenger has had its reply. */
 static void challenge_offer(struct nascar *s, uint32_t challenger, uint32_t target, const char *token)
 {
-    uint32_t number = pool_take(s, &s->pairs); /* there is one for each client, so this cannot fail */
+    uint32_t number = pool_take(s, &s->matches); /* there is one for each client, so this cannot fail */
     assert(number != NONE);
-    struct pair *pair = pair_at(s, number);
-    pair->player[0] = challenger;
-    pair->player[1] = target;
-    draw(s, pair->ticket, sizeof pair->ticket);
-    pair->seed = draw_u32(s);
-    if (pair->seed == 0)
-        pair->seed = 1;
+    struct match *match = match_at(s, number);
+    match->player[0] = challenger;
+    match->player[1] = target;
+    draw(s, match->ticket, sizeof match->ticket);
+    match->seed = draw_u32(s);
+    if (match->seed == 0)
+        match->seed = 1;
     for (uint32_t side = 0; side < 2; side++) {
-        player_at(s, pair->player[side])->pair = number;
-        player_at(s, pair->player[side])->side = side;
+        player_at(s, match->player[side])->match = number;
+        player_at(s, match->player[side])->side = side;
     }
-    timer_start(s, s->pair_timers + number, Q_CHALLENGE);
+    timer_start(s, s->match_timers + number, Q_CHALLENGE);
     user_changed(s, challenger);
-    introduce(s, pair);
-    send_challenge(s, target, player_name(s, challenger), token);
+    introduce(s, match);
+    send_challenge_word(s, target, player_name(s, challenger), token);
 }
 
 /* May `player` challenge `target` now? Its own open offer makes way for the new
@@ -5103,11 +5103,11 @@ static void challenge_offer(struct nascar *s, uint32_t challenger, uint32_t targ
 static enum failure challenge_check(struct nascar *s, uint32_t player, uint32_t target)
 {
     struct player *p = player_at(s, player);
-    if (p->pair != NONE) {
-        const struct pair *pair = pair_at(s, p->pair);
-        if (pair->state == PAIR_RACING && s->now_ms >= pair->started_ms + REMATCH_MS)
+    if (p->match != NONE) {
+        const struct match *match = match_at(s, p->match);
+        if (match->state == MATCH_RACING && s->now_ms >= match->started_ms + REMATCH_MS)
             race_leave(s, player);
-        else if (pair->state == PAIR_OFFERED && p->side == 0)
+        else if (match->state == MATCH_OFFERED && p->side == 0)
             challenge_leave(s, player);
         else
             return BUSY;
@@ -5116,7 +5116,7 @@ static enum failure challenge_check(struct nascar *s, uint32_t player, uint32_t 
         return NO_USER;
     const struct conn *conn = conn_at(s, player_at(s, target)->conn);
     bool unreachable = conn->slow && outbox_free(conn) < REPLY_BYTES + CHAT_BYTES;
-    return unreachable || player_at(s, target)->pair != NONE ? BUSY : OK;
+    return unreachable || player_at(s, target)->match != NONE ? BUSY : OK;
 }
 
 /* Is this ACPT, DECL or BLOC? The first four letters count. */
@@ -5130,26 +5130,26 @@ static bool is_answer(const char *text)
 static enum failure challenge_answer_check(const struct nascar *s, uint32_t player, uint32_t other, const char *text)
 {
     const struct player *p = player_at(s, player);
-    if (other == NONE || p->pair == NONE)
+    if (other == NONE || p->match == NONE)
         return EXPIRED;
-    const struct pair *pair = pair_at(s, p->pair);
-    if (pair->player[1 - p->side] != other || pair->state == PAIR_RACING)
+    const struct match *match = match_at(s, p->match);
+    if (match->player[1 - p->side] != other || match->state == MATCH_RACING)
         return EXPIRED;
-    if (text[0] == 'A' && (p->side == 0 || pair->state != PAIR_OFFERED))
+    if (text[0] == 'A' && (p->side == 0 || match->state != MATCH_OFFERED))
         return EXPIRED;
     return OK;
 }
 
 static void challenge_answer(struct nascar *s, uint32_t player, uint32_t other, const char *text)
 {
-    uint32_t number = player_at(s, player)->pair;
-    send_challenge(s, other, player_name(s, player), text);
+    uint32_t number = player_at(s, player)->match;
+    send_challenge_word(s, other, player_name(s, player), text);
     if (text[0] != 'A') {
         challenge_end(s, number);
         return;
     }
-    pair_at(s, number)->state = PAIR_ACCEPTED;
-    timer_start(s, s->pair_timers + number, Q_RACE_START);
+    match_at(s, number)->state = MATCH_ACCEPTED;
+    timer_start(s, s->match_timers + number, Q_RACE_START);
     user_changed(s, player);
 }
 
@@ -5544,7 +5544,7 @@ static enum failure create_account(struct request *q, const char *name, const ch
 
 /* A new `auth` or `acct` has come: whoever was logged in on this connection is
  * logged out. */
-static void log_out(struct request *q)
+static void player_logout(struct request *q)
 {
     struct nascar *s = q->s;
     if (q->player == NONE)
@@ -5557,7 +5557,7 @@ static void log_out(struct request *q)
 }
 
 /* The password was right, or the account is new: it is logged in on this connection. */
-static enum failure log_in(struct request *q, uint32_t account)
+static enum failure player_login(struct request *q, uint32_t account)
 {
     struct nascar *s = q->s;
     if (account_at(s, account)->banned)
@@ -5577,7 +5577,7 @@ static enum failure finish_auth(struct request *q, uint32_t account)
     struct nascar *s = q->s;
     const struct account *a = account_at(s, account);
     char personas[PERSONA_LIST_CHARS + 1];
-    enum failure failure = log_in(q, account);
+    enum failure failure = player_login(q, account);
     if (failure)
         return failure;
     uint32_t i = find_session(s, get_number(q, tag_MASK, 0));
@@ -5602,7 +5602,7 @@ static enum failure do_auth(struct request *q)
 {
     struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1], password[SSC2_CHARS + 1];
-    log_out(q);
+    player_logout(q);
     get_name(q, tag_NAME, name);
     if (!name[0])
         return MISSING;
@@ -5642,7 +5642,7 @@ static enum failure verdict_auth(struct request *q, bool accepted, const char *h
     return create_account(q, name, hash, true);
 }
 
-static enum failure applied_auth(struct request *q, enum failure failure)
+static enum failure kept_auth(struct request *q, enum failure failure)
 {
     char name[ANY_NAME_CHARS + 1];
     if (failure == TAKEN)
@@ -5686,7 +5686,7 @@ static enum failure do_acct(struct request *q)
 {
     struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1], password[SSC2_CHARS + 1];
-    log_out(q);
+    player_logout(q);
     if (s->config.accounts == ACCOUNTS_CLOSED || !has_tag(q, tag_NAME))
         return MISSING;
     get_name(q, tag_NAME, name);
@@ -5715,7 +5715,7 @@ static enum failure verdict_acct(struct request *q, bool accepted, const char *h
     return create_account(q, name, accepted ? hash : "", false);
 }
 
-static enum failure applied_acct(struct request *q, enum failure failure)
+static enum failure kept_acct(struct request *q, enum failure failure)
 {
     struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1], born[16];
@@ -5724,7 +5724,7 @@ static enum failure applied_acct(struct request *q, enum failure failure)
         return refuse_taken(q, name, ACCOUNT_CHARS, is_account_free);
     uint32_t account = find_account(s, name);
     if (failure == OK)
-        failure = account == NONE ? NOT_KEPT : log_in(q, account);
+        failure = account == NONE ? NOT_KEPT : player_login(q, account);
     if (failure)
         return failure;
     (void)get_text(q, tag_BORN, born, sizeof born);
@@ -5775,7 +5775,7 @@ static enum failure verdict_edit(struct request *q, bool accepted, const char *h
     return OK;
 }
 
-static enum failure applied_plain(struct request *q, enum failure failure)
+static enum failure kept_plain(struct request *q, enum failure failure)
 {
     if (failure == OK)
         reply(q, OK);
@@ -5804,7 +5804,7 @@ static enum failure do_cper(struct request *q)
     return OK;
 }
 
-static enum failure applied_cper(struct request *q, enum failure failure)
+static enum failure kept_cper(struct request *q, enum failure failure)
 {
     char name[ANY_NAME_CHARS + 1];
     get_name(q, tag_PERS, name);
@@ -5842,7 +5842,7 @@ static enum failure do_dper(struct request *q)
     return OK;
 }
 
-static enum failure applied_dper(struct request *q, enum failure failure)
+static enum failure kept_dper(struct request *q, enum failure failure)
 {
     char name[ANY_NAME_CHARS + 1];
     if (failure)
@@ -5854,7 +5854,7 @@ static enum failure applied_dper(struct request *q, enum failure failure)
     return OK;
 }
 
-static void hash_ticket(const uint8_t ticket[8], uint8_t out[16])
+static void hash_lkey(const uint8_t ticket[8], uint8_t out[16])
 {
     uint8_t hash[32];
     sha256(ticket, 8, hash);
@@ -5865,7 +5865,7 @@ static void hash_ticket(const uint8_t ticket[8], uint8_t out[16])
 static enum failure do_pers(struct request *q)
 {
     struct nascar *s = q->s;
-    struct record r = {.kind = RECORD_TICK, .tick.until_s = s->wall_s + TICKET_S};
+    struct record r = {.kind = RECORD_TICK, .tick.until_s = s->wall_s + LKEY_S};
     uint8_t hash[16];
     if (!has_tag(q, tag_PERS))
         return MISSING;
@@ -5873,7 +5873,7 @@ static enum failure do_pers(struct request *q)
     if (number == NONE)
         return NO_ACCOUNT;
     draw(s, q->conn->lkey, sizeof q->conn->lkey);
-    hash_ticket(q->conn->lkey, hash);
+    hash_lkey(q->conn->lkey, hash);
     write_hex(r.tick.hash, hash, sizeof hash);
     r.tick.persona = number;
     send_record(q, &r);
@@ -5882,7 +5882,7 @@ static enum failure do_pers(struct request *q)
 
 /* If the ticket could not be kept, it is good for as long as the server runs,
  * so that a full disk locks nobody out. */
-static enum failure applied_pers(struct request *q, enum failure failure)
+static enum failure kept_pers(struct request *q, enum failure failure)
 {
     struct nascar *s = q->s;
     uint32_t number = own_persona(q), player = q->player;
@@ -5891,8 +5891,8 @@ static enum failure applied_pers(struct request *q, enum failure failure)
     struct persona *persona = persona_at(s, number);
     char ticket[2 + 2 * sizeof q->conn->lkey] = "$";
     if (failure) {
-        hash_ticket(q->conn->lkey, persona->ticket_hash);
-        persona->ticket_until_s = s->wall_s + TICKET_S;
+        hash_lkey(q->conn->lkey, persona->lkey_hash);
+        persona->lkey_until_s = s->wall_s + LKEY_S;
     }
     uint32_t old = player_at(s, player)->persona;
     bool again = old != NONE, from_hub = again && player_at(s, player)->room == HUB;
@@ -5938,7 +5938,7 @@ static enum failure do_sele(struct request *q)
         unsubscribe(s, &s->room_feed, &p->rooms);
     if (!now->users) {
         unsubscribe(s, &room_at(s, p->room)->users, &p->users);
-        p->self_due = false;
+        p->own_row_due = false;
     } else if (!old.users) {
         follow_users(s, p);
     }
@@ -6093,7 +6093,7 @@ static void put_room(struct outgoing *f, const struct room *room)
 
 /* Moves a player, answers, and tells it where it is. The lists, its own and
  * those of others, follow as outboxes drain. */
-static void enter_room(struct request *q, uint32_t r)
+static void move_and_answer(struct request *q, uint32_t r)
 {
     struct nascar *s = q->s;
     struct player *p = q->p;
@@ -6101,7 +6101,7 @@ static void enter_room(struct request *q, uint32_t r)
     uint32_t old_ident = room_at(s, p->room)->ident, old_count = room_at(s, p->room)->count - 1;
     challenge_leave(s, q->player);
     room_leave(s, q->player);
-    room_enter(s, q->player, r);
+    room_join(s, q->player, r);
     p->peeked[0] = 0;
     struct outgoing *f = reply_begin(q, OK);
     put_number(f, tag_LIDENT, old_ident);
@@ -6119,7 +6119,7 @@ static enum failure do_move(struct request *q)
     struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1], password[PASSWORD_CHARS + 1];
     struct player *p = q->p;
-    if (pool_full(&s->presences))
+    if (pool_full(&s->occupants))
         drop_laggards(s, q->c);
     uint32_t chars = get_text(q, tag_NAME, name, sizeof name);
     uint32_t r = chars == 0 ? HUB : chars > ANY_NAME_CHARS ? NONE : find_room(s, name);
@@ -6135,14 +6135,14 @@ static enum failure do_move(struct request *q)
     (void)get_text(q, tag_PASS, password, sizeof password);
     if (room->password[0] && strcmp(password, room->password) != 0)
         return refuse_move(q, WRONG_PASSWORD);
-    if (r != HUB && (room->count >= room->limit || pool_full(&s->presences)))
+    if (r != HUB && (room->count >= room->limit || pool_full(&s->occupants)))
         return refuse_move(q, ROOM_FULL);
-    enter_room(q, r);
+    move_and_answer(q, r);
     return OK;
 }
 
 /* Is there a room that is gone, but of which not everybody has been told? */
-static bool is_room_kept(const struct nascar *s)
+static bool is_room_lingering(const struct nascar *s)
 {
     for (uint32_t i = list_first(&s->room_feed.entries); i != NONE; i = list_next(s, FEED_ENTRIES, i))
         if (node_at(s, i)->tombstone)
@@ -6164,9 +6164,9 @@ static enum failure do_room(struct request *q)
         return refuse_move(q, BAD_NAME);
     if (!is_name_free(s, name))
         return refuse_move(q, TAKEN);
-    if (pool_full(&s->presences) || (pool_full(&s->rooms) && is_room_kept(s)))
+    if (pool_full(&s->occupants) || (pool_full(&s->rooms) && is_room_lingering(s)))
         drop_laggards(s, q->c);
-    if (pool_full(&s->rooms) || pool_full(&s->presences))
+    if (pool_full(&s->rooms) || pool_full(&s->occupants))
         return refuse_move(q, ROOM_FULL);
     (void)get_text(q, tag_DESC, description, sizeof description);
     int32_t max = to_signed(get_number(q, tag_MAX, 50));
@@ -6176,7 +6176,7 @@ static enum failure do_room(struct request *q)
     /* Its maker is told of the room, too, before the reply that names it. */
     while (outbox_free(q->conn) >= REPLY_BYTES && send_room_row(s, p))
         continue;
-    enter_room(q, r);
+    move_and_answer(q, r);
     return OK;
 }
 
@@ -6223,7 +6223,7 @@ static void reply_text(struct request *q, const char *text)
 static enum failure refuse_challenge(struct request *q, const char *target, enum failure failure)
 {
     reply(q, failure);
-    send_challenge(q->s, q->player, target, "DECL");
+    send_challenge_word(q->s, q->player, target, "DECL");
     return OK;
 }
 
@@ -6233,7 +6233,7 @@ static enum failure refuse_challenge(struct request *q, const char *target, enum
 static bool must_stall(const struct nascar *s, uint32_t player, uint32_t target)
 {
     const struct player *p = player_at(s, player);
-    uint32_t other = p->pair == NONE ? NONE : pair_at(s, p->pair)->player[1 - p->side];
+    uint32_t other = p->match == NONE ? NONE : match_at(s, p->match)->player[1 - p->side];
     return (target != NONE && conn_at(s, player_at(s, target)->conn)->crowded) ||
            (other != NONE && conn_at(s, player_at(s, other)->conn)->crowded);
 }
@@ -6241,7 +6241,7 @@ static bool must_stall(const struct nascar *s, uint32_t player, uint32_t target)
 /* Handles a word of a challenge to `name`, which came by `mesg ... ATTR=3` or
  * by `auxi`: an answer, or else a token. `size` is the length of the text
  * before any cut. */
-static enum failure challenge_message(struct request *q, const char *name, const char *text, uint32_t size)
+static enum failure challenge_word(struct request *q, const char *name, const char *text, uint32_t size)
 {
     struct nascar *s = q->s;
     uint32_t target = find_online(s, name);
@@ -6264,7 +6264,7 @@ static enum failure challenge_message(struct request *q, const char *name, const
         return refuse_challenge(q, target == NONE ? name : player_name(s, target), failure);
     reply_text(q, text);
     if (ignores(s, player_at(s, target)->persona, q->p->persona))
-        send_challenge(s, q->player, player_name(s, target), "BLOC");
+        send_challenge_word(s, q->player, player_name(s, target), "BLOC");
     else
         challenge_offer(s, q->player, target, text);
     return OK;
@@ -6294,7 +6294,7 @@ static enum failure say_in_room(struct request *q, const char *flags, const char
         return STALL;
     reply(q, OK);
     note_line(s, player_persona(s, p)->name, "", room->name, text);
-    write_message(s, flags, player_persona(s, p)->name, 0, room->ident, text);
+    write_msg(s, flags, player_persona(s, p)->name, 0, room->ident, text);
     for (uint32_t i = list_first(&room->members); i != NONE; i = list_next(s, ROOM_MEMBERS, i))
         if (!shunned || !ignores(s, player_at(s, i)->persona, p->persona))
             deliver_line(s, i);
@@ -6311,7 +6311,7 @@ static enum failure say_in_private(struct request *q, uint32_t target, const cha
     note_line(s, player_persona(s, p)->name, player_persona(s, to)->name, "", text);
     if (ignores(s, to->persona, p->persona))
         return OK;
-    write_message(s, flags, player_persona(s, p)->name, 0, room_at(s, to->room)->ident, text);
+    write_msg(s, flags, player_persona(s, p)->name, 0, room_at(s, to->room)->ident, text);
     deliver_line(s, target);
     return OK;
 }
@@ -6325,7 +6325,7 @@ static enum failure do_mesg(struct request *q)
     bool challenge = (flags & FLAG_3) != 0, private = get_text(q, to, name, sizeof name) > 0;
     get_name(q, to, name);
     if (private && challenge)
-        return challenge_message(q, name, text, size);
+        return challenge_word(q, name, text, size);
     if (size == 0)
         return MISSING;
     /* Nobody may forge an announcement, a private line or an own record. */
@@ -6379,8 +6379,8 @@ static enum failure do_auxi(struct request *q)
     if (size > 0 && target == NONE)
         target = target_of_token(s, text, player_name(s, q->player));
     if (target != NONE && target != q->player) {
-        enum failure failure = challenge_message(q, player_name(s, target), text, size);
-        if (p->pair != NONE && pair_at(s, p->pair)->player[1] == target)
+        enum failure failure = challenge_word(q, player_name(s, target), text, size);
+        if (p->match != NONE && match_at(s, p->match)->player[1] == target)
             p->peeked[0] = 0; /* it has challenged by it: the next text is the player's own X again */
         return failure;
     }
@@ -6414,17 +6414,17 @@ static enum failure do_chal(struct request *q)
     uint32_t other = find_online(s, name);
     if (other == NONE)
         return NO_USER;
-    if (p->pair == NONE || pair_at(s, p->pair)->state == PAIR_OFFERED ||
-        pair_at(s, p->pair)->player[1 - p->side] != other)
+    if (p->match == NONE || match_at(s, p->match)->state == MATCH_OFFERED ||
+        match_at(s, p->match)->player[1 - p->side] != other)
         return EXPIRED;
-    struct pair *pair = pair_at(s, p->pair);
-    pair->ready[p->side] = true;
-    pair->hosts[p->side] = get_number(q, tag_HOST, 0) == 1;
+    struct match *match = match_at(s, p->match);
+    match->ready[p->side] = true;
+    match->hosts[p->side] = get_number(q, tag_HOST, 0) == 1;
     struct outgoing *f = reply_begin(q, OK);
     put_raw(f, tag_MODE, "play");
     send_back(q);
-    if (pair->state == PAIR_ACCEPTED && !pair->starting && pair->ready[0] && pair->ready[1])
-        race_prepare(s, p->pair); /* else the race has begun without it */
+    if (match->state == MATCH_ACCEPTED && !match->starting && match->ready[0] && match->ready[1])
+        race_prepare(s, p->match); /* else the race has begun without it */
     return OK;
 }
 
@@ -6538,7 +6538,7 @@ static enum failure do_rank(struct request *q)
     uint32_t i = read_hex(ticket, bytes, sizeof bytes) ? find_race(s, bytes) : NONE;
     if (i == NONE || race_at(s, i)->when_s + RACE_S <= s->wall_s)
         return NO_SESSION;
-    const struct open_race *race = race_at(s, i);
+    const struct race_ticket *race = race_at(s, i);
     uint32_t side = race->persona[0] == persona ? 0 : 1;
     if (race->persona[side] != persona || race->reported & 1u << side)
         return NO_SESSION;
@@ -6584,7 +6584,7 @@ static enum failure do_rank(struct request *q)
     return OK;
 }
 
-static enum failure applied_rank(struct request *q, enum failure failure)
+static enum failure kept_rank(struct request *q, enum failure failure)
 {
     struct nascar *s = q->s;
     char ticket[64];
@@ -6596,7 +6596,7 @@ static enum failure applied_rank(struct request *q, enum failure failure)
     /* Is the player back from the present race, or has it reported an earlier one? */
     (void)get_text(q, tag_AUTH, ticket, sizeof ticket);
     (void)read_hex(ticket, bytes, sizeof bytes); /* do_rank() has checked it */
-    if (p->pair != NONE && memcmp(bytes, pair_at(s, p->pair)->ticket, sizeof bytes) == 0)
+    if (p->match != NONE && memcmp(bytes, match_at(s, p->match)->ticket, sizeof bytes) == 0)
         race_leave(s, q->player);
     return OK;
 }
@@ -6635,8 +6635,8 @@ static enum failure do_snap(struct request *q)
  * its author is still there. */
 static void send_report_record(struct nascar *s, uint32_t i, const struct record *record)
 {
-    report_at(s, i)->waits_for = ++s->next_receipt;
-    queue_record(s, report_waiter(s, i), report_at(s, i)->waits_for, record);
+    report_at(s, i)->receipt = ++s->next_receipt;
+    queue_record(s, report_waiter(s, i), report_at(s, i)->receipt, record);
 }
 
 /* An abuse report. It is kept for the operator, with what the server saw of the two. */
@@ -6704,7 +6704,7 @@ static bool belongs_to(const struct nascar *s, const struct report *r, const str
 
 /* Writes the next lines of a report, but leaves slots for the records of
  * others. False if there are no more lines. */
-static bool report_lines(struct nascar *s, uint32_t i)
+static bool write_report_lines(struct nascar *s, uint32_t i)
 {
     struct report *r = report_at(s, i);
     uint64_t oldest = s->chat_count > CHAT_LINES ? s->chat_count - CHAT_LINES : 0;
@@ -6726,7 +6726,7 @@ static bool report_lines(struct nascar *s, uint32_t i)
     return lines > 0;
 }
 
-static enum failure applied_rept(struct request *q, enum failure failure)
+static enum failure kept_rept(struct request *q, enum failure failure)
 {
     struct nascar *s = q->s;
     if (failure)
@@ -6762,11 +6762,11 @@ static enum failure do_buddy_auth(struct request *q)
     (void)get_text(q, tag_LKEY, text, sizeof text);
     uint32_t number = find_persona(s, name);
     if (number == NONE || !read_hex(text[0] == '$' ? text + 1 : text, ticket, sizeof ticket))
-        return BAD_TICKET;
+        return BAD_LKEY;
     const struct persona *persona = persona_at(s, number);
-    hash_ticket(ticket, hash);
-    if (!equal_secret(persona->ticket_hash, hash, sizeof hash) || persona->ticket_until_s <= s->wall_s)
-        return BAD_TICKET;
+    hash_lkey(ticket, hash);
+    if (!equal_secret(persona->lkey_hash, hash, sizeof hash) || persona->lkey_until_s <= s->wall_s)
+        return BAD_LKEY;
     q->conn->state = CONN_BUDDY;
     buddy_add(s, q->c, number);
     timer_stop(s, conn_timer(q->c, T_PHASE));
@@ -6921,7 +6921,7 @@ static enum failure do_roster_delete(struct request *q)
     return change_roster(q, false);
 }
 
-static enum failure applied_roster(struct request *q, enum failure failure)
+static enum failure kept_roster(struct request *q, enum failure failure)
 {
     struct nascar *s = q->s;
     if (failure)
@@ -7079,7 +7079,7 @@ static enum failure do_control_stats(struct request *q)
     send_figure(s, q->c, "players", s->players.live);
     send_figure(s, q->c, "connections", s->conn_count);
     send_figure(s, q->c, "rooms", s->rooms.live);
-    send_figure(s, q->c, "challenges_and_races", s->pairs.live);
+    send_figure(s, q->c, "challenges_and_races", s->matches.live);
     send_figure(s, q->c, "accounts", s->accounts.live);
     send_figure(s, q->c, "personas", s->personas.live);
     send_figure(s, q->c, "roster_entries", s->edges.live);
@@ -7164,7 +7164,7 @@ static enum failure verdict_control_password(struct request *q, bool accepted, c
     return OK;
 }
 
-static enum failure applied_control_password(struct request *q, enum failure failure)
+static enum failure kept_control_password(struct request *q, enum failure failure)
 {
     struct nascar *s = q->s;
     if (failure)
@@ -7192,30 +7192,30 @@ static enum failure applied_control_password(struct request *q, enum failure fai
 #define CONTROL IN(CONN_CONTROL)
 
 /* `start` gets the request; `verdict` goes on with it when its hash job has
- * been answered, and `applied` when its record has come back. */
+ * been answered, and `kept` when its record has come back. */
 struct command {
     char kind[5];
     uint32_t states;
     uint32_t cost; /* tokens that it takes from the connection's bucket */
     enum failure (*start)(struct request *);
     enum failure (*verdict)(struct request *, bool, const char *);
-    enum failure (*applied)(struct request *, enum failure);
+    enum failure (*kept)(struct request *, enum failure);
 };
 
 /* clang-format off */
 static const struct command commands[] = {
-    /* kind   states                              cost  start             verdict       applied */
+    /* kind   states                              cost  start             verdict       kept */
     {"@dir", FIRST | IN(CONN_DIRECTORY),           4, do_directory,     NULL,         NULL},
     {"addr", LOBBY,                                1, do_addr,          NULL,         NULL},
     {"skey", LOBBY,                                1, do_skey,          NULL,         NULL},
     {"~png", LOBBY,                                1, do_ping,          NULL,         NULL},
     {"sele", LOBBY,                                2, do_sele,          NULL,         NULL},
-    {"auth", LOBBY,                                5, do_auth,          verdict_auth, applied_auth},
-    {"acct", LOBBY,                               10, do_acct,          verdict_acct, applied_acct},
-    {"edit", LOGGED_IN,                            5, do_edit,          verdict_edit, applied_plain},
-    {"cper", LOGGED_IN,                            5, do_cper,          NULL,         applied_cper},
-    {"dper", LOGGED_IN,                            5, do_dper,          NULL,         applied_dper},
-    {"pers", LOGGED_IN,                            2, do_pers,          NULL,         applied_pers},
+    {"auth", LOBBY,                                5, do_auth,          verdict_auth, kept_auth},
+    {"acct", LOBBY,                               10, do_acct,          verdict_acct, kept_acct},
+    {"edit", LOGGED_IN,                            5, do_edit,          verdict_edit, kept_plain},
+    {"cper", LOGGED_IN,                            5, do_cper,          NULL,         kept_cper},
+    {"dper", LOGGED_IN,                            5, do_dper,          NULL,         kept_dper},
+    {"pers", LOGGED_IN,                            2, do_pers,          NULL,         kept_pers},
     {"news", LOGGED_IN,                            1, do_news,          NULL,         NULL},
     {"chal", LOGGED_IN,                            1, do_chal,          NULL,         NULL},
     {"user", PLAYING,                              1, do_user,          NULL,         NULL},
@@ -7225,25 +7225,25 @@ static const struct command commands[] = {
     {"peek", PLAYING,                              1, do_peek,          NULL,         NULL},
     {"mesg", PLAYING,                              2, do_mesg,          NULL,         NULL},
     {"auxi", PLAYING,                              2, do_auxi,          NULL,         NULL},
-    {"rank", PLAYING,                              2, do_rank,          NULL,         applied_rank},
+    {"rank", PLAYING,                              2, do_rank,          NULL,         kept_rank},
     {"snap", PLAYING,                              2, do_snap,          NULL,         NULL},
-    {"rept", PLAYING,                             10, do_rept,          NULL,         applied_rept},
+    {"rept", PLAYING,                             10, do_rept,          NULL,         kept_rept},
     {"AUTH", FIRST | IN(CONN_BUDDY_NEW),           5, do_buddy_auth,    NULL,         NULL},
     {"PSET", BUDDY,                                1, do_presence,      NULL,         NULL},
     {"RGET", BUDDY,                                2, do_roster,        NULL,         NULL},
-    {"RADD", BUDDY,                                2, do_roster_add,    NULL,         applied_roster},
-    {"RDEL", BUDDY,                                2, do_roster_delete, NULL,         applied_roster},
+    {"RADD", BUDDY,                                2, do_roster_add,    NULL,         kept_roster},
+    {"RDEL", BUDDY,                                2, do_roster_delete, NULL,         kept_roster},
     {"PADD", BUDDY,                                1, do_watch,         NULL,         NULL},
     {"PDEL", BUDDY,                                1, do_unwatch,       NULL,         NULL},
     {"PGET", BUDDY,                                1, do_ask_presence,  NULL,         NULL},
-    {"SEND", BUDDY,                                2, do_send,          NULL,         applied_plain},
+    {"SEND", BUDDY,                                2, do_send,          NULL,         kept_plain},
     {"USCH", BUDDY,                                5, do_search,        NULL,         NULL},
     {"PING", BUDDY | IN(CONN_BUDDY_NEW),           1, do_ping,          NULL,         NULL},
     {"DISC", BUDDY | IN(CONN_BUDDY_NEW),           1, do_goodbye,       NULL,         NULL},
     {"cwho", CONTROL,                              0, do_control_who,   NULL,         NULL},
     {"csta", CONTROL,                              0, do_control_stats, NULL,         NULL},
     {"cpwd", CONTROL,                              0, do_control_password, verdict_control_password,
-     applied_control_password},
+     kept_control_password},
 };
 /* clang-format on */
 
@@ -7324,7 +7324,7 @@ static bool dispatch(struct request *q)
 }
 
 /* The request that stands first in the inbox, of which `frame` is the frame. */
-static struct request inbox_request(struct nascar *s, uint32_t c, const struct frame *frame)
+static struct request request_read(struct nascar *s, uint32_t c, const struct frame *frame)
 {
     struct conn *conn = conn_at(s, c);
     const struct inbox *box = inbox_at(s, conn->inbox);
@@ -7385,7 +7385,7 @@ static void conn_run(struct nascar *s, uint32_t c)
             mark_stalled(s, c);
             return;
         }
-        struct request q = inbox_request(s, c, &frame);
+        struct request q = request_read(s, c, &frame);
         uint64_t price = price_milli(s, q.command ? q.command->cost : UNKNOWN_COST);
         refill_bucket(s, conn);
         if (conn->tokens_milli < price) {
@@ -7429,16 +7429,16 @@ static bool is_awaited(const struct nascar *s, const struct nascar_event *e, enu
 }
 
 /* The request that a connection waited with, which stands in its inbox still. */
-static struct request resume_begin(struct nascar *s, uint32_t c, struct frame *frame)
+static struct request request_resume(struct nascar *s, uint32_t c, struct frame *frame)
 {
     const struct conn *conn = conn_at(s, c);
     conn_wait_over(s, c);
     (void)read_frame(inbox_at(s, conn->inbox)->bytes, conn->in_size, frame);
-    return inbox_request(s, c, frame);
+    return request_read(s, c, frame);
 }
 
 /* Its command has gone on, and may wait again; else the frames behind it follow. */
-static void resume_end(struct request *q, const struct frame *frame, enum failure failure)
+static void request_finish(struct request *q, const struct frame *frame, enum failure failure)
 {
     if (failure)
         reply(q, failure);
@@ -7569,7 +7569,7 @@ static void caught_up(struct nascar *s, uint32_t c)
     write_number(text, conn->missed_lines);
     append_text(text, sizeof text, conn->missed_lines == 1 ? " line of chat was missed" : " lines of chat were missed");
     conn->missed_lines = 0;
-    write_message(s, "B", "Server", 0, room_at(s, player_at(s, conn->player)->room)->ident, text);
+    write_msg(s, "B", "Server", 0, room_at(s, player_at(s, conn->player)->room)->ident, text);
     conn_write(s, c, s->frame.bytes, s->frame.size);
 }
 
@@ -7684,10 +7684,10 @@ static void timer_fired(struct nascar *s, uint32_t i, enum queue queue)
         if (!is_stalled(s, c))
             conn_run(s, c);
         break;
-    case Q_CHALLENGE: challenge_expire(s, i - s->pair_timers); break;
+    case Q_CHALLENGE: challenge_expire(s, i - s->match_timers); break;
     case Q_RACE_START:
         if (s->record_count < RECORDS)
-            race_prepare(s, i - s->pair_timers);
+            race_prepare(s, i - s->match_timers);
         else /* there is no slot for the record: try again in the next step */
             timer_start_at(s, i, Q_RACE_START, s->now_ms + 1);
         break;
@@ -7775,8 +7775,8 @@ static void config_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
  * better than no race. */
 static void race_record_came(struct nascar *s, const struct nascar_event *e)
 {
-    uint32_t number = e->conn - pair_waiter(s, 0);
-    if (!is_live(s, &s->pairs, number) || !pair_at(s, number)->starting || pair_at(s, number)->waits_for != e->receipt)
+    uint32_t number = e->conn - match_waiter(s, 0);
+    if (!is_live(s, &s->matches, number) || !match_at(s, number)->starting || match_at(s, number)->receipt != e->receipt)
         return;
     if (e->type == NASCAR_RECORD_FAILED)
         (void)apply_record(s, e->bytes, e->size);
@@ -7788,13 +7788,13 @@ static void record_came(struct nascar *s, const struct nascar_event *e, enum fai
 static void report_record_came(struct nascar *s, const struct nascar_event *e, enum failure failure)
 {
     uint32_t i = e->conn - report_waiter(s, 0);
-    if (!is_live(s, &s->reports, i) || report_at(s, i)->waits_for != e->receipt)
+    if (!is_live(s, &s->reports, i) || report_at(s, i)->receipt != e->receipt)
         return;
     struct report *r = report_at(s, i);
     struct nascar_event told = {.type = e->type, .conn = r->conn, .receipt = r->conn_receipt};
-    if (!failure && report_lines(s, i))
+    if (!failure && write_report_lines(s, i))
         return;
-    r->waits_for = 0;
+    r->receipt = 0;
     if (r->draft)
         pool_give(s, &s->reports, i);
     record_came(s, &told, failure);
@@ -7806,12 +7806,12 @@ static void record_came(struct nascar *s, const struct nascar_event *e, enum fai
     struct frame frame;
     if (e->conn != NONE && e->conn >= report_waiter(s, 0))
         report_record_came(s, e, failure);
-    else if (e->conn != NONE && e->conn >= pair_waiter(s, 0))
+    else if (e->conn != NONE && e->conn >= match_waiter(s, 0))
         race_record_came(s, e);
     if (!is_awaited(s, e, WAIT_RECORD))
         return;
-    struct request q = resume_begin(s, e->conn, &frame);
-    resume_end(&q, &frame, q.command->applied(&q, failure));
+    struct request q = request_resume(s, e->conn, &frame);
+    request_finish(&q, &frame, q.command->kept(&q, failure));
 }
 
 static void verdict_came(struct nascar *s, const struct nascar_event *e)
@@ -7822,8 +7822,8 @@ static void verdict_came(struct nascar *s, const struct nascar_event *e)
         return;
     if (valid_hash(e->bytes, e->size))
         memcpy(hash, e->bytes, e->size);
-    struct request q = resume_begin(s, e->conn, &frame);
-    resume_end(&q, &frame, q.command->verdict(&q, e->accepted, hash));
+    struct request q = request_resume(s, e->conn, &frame);
+    request_finish(&q, &frame, q.command->verdict(&q, e->accepted, hash));
 }
 
 /* Gives an event to its connection, if that is there. */
@@ -7997,12 +7997,12 @@ static const char *check_lists(const struct nascar *s)
          * have never been touched. */
         if (kind == TIMER_QUEUE)
             listed = count_listed(s, TIMER_QUEUE, 0, s->conns.high * CONN_TIMERS) +
-                     count_listed(s, TIMER_QUEUE, s->pair_timers, s->pairs.high) +
+                     count_listed(s, TIMER_QUEUE, s->match_timers, s->matches.high) +
                      count_listed(s, TIMER_QUEUE, s->directory_timers, s->directory.high) +
                      count_listed(s, TIMER_QUEUE, s->address_timers, s->addresses.high);
         if (kind == FEED_ENTRIES)
             listed = count_listed(s, FEED_ENTRIES, 0, 2 * s->rooms.high) +
-                     count_listed(s, FEED_ENTRIES, presence_node(s, 0), s->presences.high);
+                     count_listed(s, FEED_ENTRIES, occupant_node(s, 0), s->occupants.high);
         HOLDS(listed == tally.count[kind], "an item says that it is in a list and is not");
     }
     return NULL;
@@ -8087,7 +8087,7 @@ static const char *check_feed(const struct nascar *s, const struct feed *feed, u
 }
 
 /* Does this tombstone still wait for the subscription? */
-static bool waits_for(const struct nascar *s, uint32_t i, const struct subscription *sub)
+static bool tombstone_awaits(const struct nascar *s, uint32_t i, const struct subscription *sub)
 {
     return sub->on && node_at(s, i)->seq > sub->since && node_at(s, i)->seq > sub->cursor;
 }
@@ -8102,18 +8102,18 @@ static const char *check_room(const struct nascar *s, uint32_t r)
         count++;
         crowded += conn_at(s, player->conn)->crowded;
         subscribers += player->users.on;
-        HOLDS((player->presence == NONE) == (r == HUB), "a player is not listed in its room");
+        HOLDS((player->occupant == NONE) == (r == HUB), "a player is not listed in its room");
     }
     HOLDS(count == room->count && crowded == room->crowded, "a room's counts are not their recounts");
     const char *broken = check_feed(s, &room->users, subscribers);
     HOLDS(!broken, broken);
     for (uint32_t i = list_first(&room->users.entries); i != NONE; i = list_next(s, FEED_ENTRIES, i)) {
-        const struct presence *presence = presence_at(s, i - 2 * s->rooms.capacity);
+        const struct occupant *occupant = occupant_at(s, i - 2 * s->rooms.capacity);
         uint32_t waiting = 0;
-        HOLDS(presence->room == r, "a list holds another room's user");
-        HOLDS((presence->player == NONE) == node_at(s, i)->tombstone, "a leaver is listed");
+        HOLDS(occupant->room == r, "a list holds another room's user");
+        HOLDS((occupant->player == NONE) == node_at(s, i)->tombstone, "a leaver is listed");
         for (uint32_t p = list_first(&room->members); p != NONE; p = list_next(s, ROOM_MEMBERS, p))
-            waiting += waits_for(s, i, &player_at(s, p)->users);
+            waiting += tombstone_awaits(s, i, &player_at(s, p)->users);
         HOLDS(waiting == node_at(s, i)->waiting || !node_at(s, i)->tombstone, "a leaver waits for the wrong number");
     }
     HOLDS(in_list(s, FEED_ENTRIES, room_node(r)), "a room is not in the list of rooms");
@@ -8155,24 +8155,24 @@ static const char *check_players(const struct nascar *s)
         HOLDS(p->persona == NONE || player_persona(s, p)->player == i, "a player's persona is another's");
         HOLDS(p->persona == NONE || player_persona(s, p)->account == p->account, "a player wears a strange persona");
         HOLDS((p->persona == NONE) == (p->room == NONE), "a player without a persona is in a room");
-        HOLDS(p->presence == NONE || presence_at(s, p->presence)->player == i, "a player's presence is another's");
-        if (p->pair == NONE)
+        HOLDS(p->occupant == NONE || occupant_at(s, p->occupant)->player == i, "a player's entry in its room is another's");
+        if (p->match == NONE)
             continue;
         paired++;
-        HOLDS(is_live(s, &s->pairs, p->pair) && pair_at(s, p->pair)->player[p->side] == i,
-              "a player is not in its own pair");
+        HOLDS(is_live(s, &s->matches, p->match) && match_at(s, p->match)->player[p->side] == i,
+              "a player is not in its own match");
     }
-    for (uint32_t i = live_from(s, &s->pairs, 0); i != NONE; i = live_from(s, &s->pairs, i + 1)) {
-        const struct pair *pair = pair_at(s, i);
-        uint32_t here = (pair->player[0] != NONE ? 1u : 0u) + (pair->player[1] != NONE ? 1u : 0u);
+    for (uint32_t i = live_from(s, &s->matches, 0); i != NONE; i = live_from(s, &s->matches, i + 1)) {
+        const struct match *match = match_at(s, i);
+        uint32_t here = (match->player[0] != NONE ? 1u : 0u) + (match->player[1] != NONE ? 1u : 0u);
         sides += here;
-        HOLDS(here == 2 || (here == 1 && pair->state == PAIR_RACING), "a challenge lacks a player");
-        HOLDS(pair->seed != 0, "a race has no seed");
-        HOLDS((timer_at(s, s->pair_timers + i)->queue == Q_NONE) == (pair->starting || pair->state == PAIR_RACING),
+        HOLDS(here == 2 || (here == 1 && match->state == MATCH_RACING), "a challenge lacks a player");
+        HOLDS(match->seed != 0, "a race has no seed");
+        HOLDS((timer_at(s, s->match_timers + i)->queue == Q_NONE) == (match->starting || match->state == MATCH_RACING),
               "a challenge has no deadline");
-        HOLDS(!pair->starting || pair->state == PAIR_ACCEPTED, "a race starts that nobody has accepted");
+        HOLDS(!match->starting || match->state == MATCH_ACCEPTED, "a race starts that nobody has accepted");
     }
-    HOLDS(sides == paired, "a pair's player does not know of it");
+    HOLDS(sides == paired, "a match's player does not know of it");
     return NULL;
 }
 
@@ -9525,7 +9525,7 @@ static void log_flush(struct shell *sh)
     sh->log_size = 0;
 }
 
-/* Logs one line: the time, the level, and the key=value pairs of `text`. */
+/* Logs one line: the time, the level, and the key=value matches of `text`. */
 static void shell_log(struct shell *sh, enum nascar_log_level level, const char *text)
 {
     static const char *const names[] = {"error", "warn", "info", "debug"};
@@ -9552,7 +9552,7 @@ static bool is_recording(const struct shell *sh)
     return sh->partial != NULL;
 }
 
-static void record_write(struct shell *sh, uint32_t type, const struct nascar_event *e)
+static void recording_write(struct shell *sh, uint32_t type, const struct nascar_event *e)
 {
     uint8_t head[SCRIPT_HEAD_BYTES];
     uint32_t n = script_write_head(head, type, e, e->mono_ms - sh->recorded_ms);
@@ -9566,23 +9566,23 @@ static void record_write(struct shell *sh, uint32_t type, const struct nascar_ev
     }
 }
 
-static void record_numbers(struct shell *sh, uint32_t type, uint64_t mono_ms, uint64_t value)
+static void recording_numbers(struct shell *sh, uint32_t type, uint64_t mono_ms, uint64_t value)
 {
     uint8_t bytes[8];
     store_be64(bytes, value);
     struct nascar_event e = {.conn = NONE, .mono_ms = mono_ms, .bytes = bytes, .size = sizeof bytes};
-    record_write(sh, type, &e);
+    recording_write(sh, type, &e);
 }
 
 /* Writes an event down before the core takes it, without what must stay secret. */
-static void record_event(struct shell *sh, const struct nascar_event *e)
+static void recording_event(struct shell *sh, const struct nascar_event *e)
 {
     struct outgoing scrubbed;
     struct nascar_event copy = *e;
     if (++sh->recorded_events % CHECKPOINT_EVENTS == 0)
-        record_numbers(sh, SCRIPT_CHECKPOINT, e->mono_ms, output_hash_value(&sh->put_out));
+        recording_numbers(sh, SCRIPT_CHECKPOINT, e->mono_ms, output_hash_value(&sh->put_out));
     if (e->wall_s != sh->recorded_wall_s)
-        record_numbers(sh, SCRIPT_WALL, e->mono_ms, (uint64_t)e->wall_s);
+        recording_numbers(sh, SCRIPT_WALL, e->mono_ms, (uint64_t)e->wall_s);
     sh->recorded_wall_s = e->wall_s;
     scrubbed.size = 0;
     if (e->type == NASCAR_BYTES && e->size >= HEADER_BYTES && load_be32(e->bytes + 8) == e->size)
@@ -9597,7 +9597,7 @@ static void record_event(struct shell *sh, const struct nascar_event *e)
         copy.bytes = (const uint8_t *)"*";
         copy.size = 1;
     }
-    record_write(sh, e->type, &copy);
+    recording_write(sh, e->type, &copy);
     hash_written(&sh->put_out, sh->state, e);
 }
 
@@ -9609,7 +9609,7 @@ static void hash_record(struct output_hash *hash, const uint8_t *bytes, uint32_t
 }
 
 /* Starts a recording in record_fd. */
-static bool record_begin(struct shell *sh)
+static bool recording_begin(struct shell *sh)
 {
     uint8_t header[64];
     sh->recorded_ms = 0;
@@ -9619,7 +9619,7 @@ static bool record_begin(struct shell *sh)
 
 /* Opens the recording, if there is to be one. That of an earlier run is kept as
  * FILE.old. */
-static bool record_open(struct shell *sh)
+static bool recording_open(struct shell *sh)
 {
     const char *path = sh->options.record_file;
     char old[LINE_CHARS + 8];
@@ -9629,17 +9629,17 @@ static bool record_open(struct shell *sh)
     (void)snprintf(old, sizeof old, "%s.old", path);
     (void)rename(path, old);
     sh->record_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (sh->record_fd < 0 || !record_begin(sh))
+    if (sh->record_fd < 0 || !recording_begin(sh))
         return complain(COMMAND_LINE, "record", "%s: %s", path, strerror(errno));
     return true;
 }
 
 /* Ends the recording. Its last checkpoint holds all that was put out. */
-static void record_close(struct shell *sh)
+static void recording_close(struct shell *sh)
 {
     if (!is_recording(sh) || sh->record_fd < 0)
         return;
-    record_numbers(sh, SCRIPT_CHECKPOINT, sh->now_ms, output_hash_value(&sh->put_out));
+    recording_numbers(sh, SCRIPT_CHECKPOINT, sh->now_ms, output_hash_value(&sh->put_out));
     sh->sys->close(sh->world, sh->record_fd);
 }
 
@@ -9648,7 +9648,7 @@ static void record_close(struct shell *sh)
 static void core_step(struct shell *sh, const struct nascar_event *event)
 {
     if (is_recording(sh) && sh->record_fd >= 0)
-        record_event(sh, event);
+        recording_event(sh, event);
     (void)nascar_step(sh->state, event);
 }
 
@@ -10570,7 +10570,7 @@ static int shell_loop(struct shell *sh)
     journal_end(sh);
     shell_log(sh, NASCAR_LOG_INFO, text);
     log_flush(sh);
-    record_close(sh);
+    recording_close(sh);
     return 0;
 }
 
@@ -10794,7 +10794,7 @@ static int serve_start(struct shell *sh)
     raise_file_limit(sh);
     sh->polled[SIGNALS].fd = signals;
     sh->polled[SIGNALS].events = POLLIN;
-    if (!record_open(sh))
+    if (!recording_open(sh))
         return 1;
     feed_entropy(sh);
     if (!journal_load(sh, &reader))
