@@ -4044,11 +4044,12 @@ enum record_kind {
 };
 /* clang-format on */
 
-/* What a record says. An account or a persona that is there stands here as its
- * number in its pool, and in the frame by its name; if nothing has that name,
- * its number is NONE. Texts are cut to what fits. A name that is new, a hash, a
- * ticket and figures have a byte more than the longest of their kind: what is
- * too long is then seen to be, and is not taken for something else. */
+/* What a record says. An account, a persona, and the report of a line stand here
+ * as their numbers in their pools, and in the frame by name or ID: so they are
+ * found. If there is none of that name, the number is NONE. Texts are cut to what
+ * fits. A new name, a hash, a ticket and figures have room for a byte more than
+ * the longest that there are: if it is used, then what came is none of these, and
+ * it must not be cut to something that is one. */
 struct record {
     enum record_kind kind;
     union {
@@ -4101,32 +4102,19 @@ struct record {
             char ticket[34];
             char figures[2][FIGURES_CHARS + 2];
         } rank;
-        struct { /* a message for somebody who is offline */
-            uint32_t to, id;
-            int64_t sent_s, until_s;
-            char type[5];
-            char from[PERSONA_CHARS + 1];
-            char body[CHAT_CHARS + 1];
-        } mesg;
-        struct { /* a message is gone, having been told */
+        struct message mesg; /* a message for somebody who is offline */
+        struct {             /* a message is gone, having been told */
             uint32_t to, id;
         } dmsg;
-        struct { /* an abuse report */
-            uint32_t id;
-            int64_t at_s;
-            char by[PERSONA_CHARS + 1], about[PERSONA_CHARS + 1];
-        } rept;
-        struct { /* ... and a line of it */
-            uint32_t report, index;
-            struct chat_line said;
-        } line;
+        struct report rept;      /* an abuse report */
+        struct report_line line; /* ... and a line of it */
     };
 };
 
-/* Here is what each kind changes, and nowhere else. All is checked again: of two
- * sign-ups for one name in one turn the second finds it taken. The functions
- * fill_... are for compaction: they say the same of what is there now, or return
- * false where an item need not be kept. */
+/* What a record changes is changed here and nowhere else. All is checked again:
+ * of two sign-ups for one name in one turn the second finds it taken. What is
+ * called fill_... is for compaction: it fills the record that says the same as
+ * what is there now, or returns false if that need not be kept. */
 
 /* Dates never go back behind the newest that is kept. */
 static void note_date(struct nascar *s, int64_t date_s)
@@ -4401,15 +4389,8 @@ static enum failure apply_mesg(struct nascar *s, const struct record *r)
 
 static bool fill_mesg(const struct nascar *s, uint32_t i, struct record *r)
 {
-    const struct message *m = message_at(s, i);
-    r->mesg.to = m->to;
-    r->mesg.id = m->id;
-    r->mesg.sent_s = m->sent_s;
-    r->mesg.until_s = m->until_s;
-    copy_text(r->mesg.type, sizeof r->mesg.type, m->type);
-    copy_text(r->mesg.from, sizeof r->mesg.from, m->from);
-    copy_text(r->mesg.body, sizeof r->mesg.body, m->body);
-    return !m->over && m->until_s > s->wall_s;
+    r->mesg = *message_at(s, i);
+    return !r->mesg.over && r->mesg.until_s > s->wall_s;
 }
 
 static enum failure apply_dmsg(struct nascar *s, const struct record *r)
@@ -4445,12 +4426,8 @@ static enum failure apply_rept(struct nascar *s, const struct record *r)
 
 static bool fill_rept(const struct nascar *s, uint32_t i, struct record *r)
 {
-    const struct report *report = report_at(s, i);
-    r->rept.id = report->id;
-    r->rept.at_s = report->at_s;
-    copy_text(r->rept.by, sizeof r->rept.by, report->by);
-    copy_text(r->rept.about, sizeof r->rept.about, report->about);
-    return !report->draft;
+    r->rept = *report_at(s, i);
+    return !r->rept.draft;
 }
 
 static enum failure apply_line(struct nascar *s, const struct record *r)
@@ -4469,17 +4446,14 @@ static enum failure apply_line(struct nascar *s, const struct record *r)
     line->report = r->line.report;
     line->index = r->line.index;
     line->next = *link;
-    line->line = r->line.said;
+    line->line = r->line.line;
     *link = i;
     return OK;
 }
 
 static bool fill_line(const struct nascar *s, uint32_t i, struct record *r)
 {
-    const struct report_line *line = report_line_at(s, i);
-    r->line.report = line->report;
-    r->line.index = line->index;
-    r->line.said = line->line;
+    r->line = *report_line_at(s, i);
     return true;
 }
 
@@ -4563,15 +4537,15 @@ static const struct durable durables[RECORD_KINDS] = {
         FIELD(ID, NUMBER, mesg.id), FIELD(TIME, DATE, mesg.sent_s), FIELD(WHEN, DATE, mesg.until_s),
         FIELD(TYPE, TEXT, mesg.type), FIELD(PERS, PERSONA, mesg.to), FIELD(USER, TEXT, mesg.from),
         FIELD(BODY, TEXT, mesg.body)}},
-    [RECORD_DMSG] = {"dmsg", apply_dmsg, .failed = apply_dmsg, .fields = { /* told is told */
+    [RECORD_DMSG] = {"dmsg", apply_dmsg, .failed = apply_dmsg, .fields = { /* what was told goes, kept or not */
         FIELD(ID, NUMBER, dmsg.id), FIELD(PERS, PERSONA, dmsg.to)}},
     [RECORD_REPT] = {"rept", apply_rept, .fill = fill_rept, .pool = POOL(reports), .fields = {
         FIELD(ID, NUMBER, rept.id), FIELD(TIME, DATE, rept.at_s), FIELD(NAME, TEXT, rept.by),
         FIELD(PERS, TEXT, rept.about)}},
     [RECORD_LINE] = {"line", apply_line, .fill = fill_line, .pool = POOL(report_lines), .fields = {
-        FIELD(ID, REPORT, line.report), FIELD(INDEX, NUMBER, line.index), FIELD(TIME, DATE, line.said.at_s),
-        FIELD(NAME, TEXT, line.said.from), FIELD(PERS, TEXT, line.said.to), FIELD(ROOM, TEXT, line.said.room),
-        FIELD(TEXT, TEXT, line.said.text)}},
+        FIELD(ID, REPORT, line.report), FIELD(INDEX, NUMBER, line.index), FIELD(TIME, DATE, line.line.at_s),
+        FIELD(NAME, TEXT, line.line.from), FIELD(PERS, TEXT, line.line.to), FIELD(ROOM, TEXT, line.line.room),
+        FIELD(TEXT, TEXT, line.line.text)}},
 #undef MEMBER
 #undef FIELD
 #undef OPTIONAL
@@ -4692,6 +4666,7 @@ static enum failure apply_record(struct nascar *s, const uint8_t *bytes, uint32_
     return decode_record(s, bytes, size, &record) ? durables[record.kind].apply(s, &record) : MISSING;
 }
 
+/* The shell could not keep a record: most are as if they had never been. */
 static void record_failed(struct nascar *s, const uint8_t *bytes, uint32_t size)
 {
     struct record record;
@@ -4701,6 +4676,7 @@ static void record_failed(struct nascar *s, const uint8_t *bytes, uint32_t size)
 
 #define KEPT_LOOKS 64u /* items that one call goes through at most */
 
+/* Goes through all pools that have something to keep, a record at a time. */
 bool nascar_next_kept(const struct nascar *s, struct nascar_cursor *cursor, struct nascar_record *record)
 {
     struct record r;
@@ -6492,9 +6468,7 @@ static enum failure do_rept(struct nascar *s, uint32_t c, const struct request *
     uint32_t i = pool_take(s, &s->reports);
     report.link = LIVE;
     *report_at(s, i) = report;
-    struct record r = {.kind = RECORD_REPT};
-    (void)fill_rept(s, i, &r);
-    send_report_record(s, i, &r);
+    send_report_record(s, i, &(struct record){.kind = RECORD_REPT, .rept = report});
     return OK;
 }
 
@@ -6539,7 +6513,7 @@ static bool report_lines(struct nascar *s, uint32_t i)
         if (lines++ > 0) /* the report waits for the last one */
             queue_record(s, NONE, 0, &record);
         record.line.index = r->written++;
-        record.line.said = *line;
+        record.line.line = *line;
     }
     if (lines > 0)
         send_report_record(s, i, &record);
