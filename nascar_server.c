@@ -114,7 +114,7 @@ static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a ro
 #define ADDRESS_MS 600000u    /* what an address did is remembered for so long, and its limits are for as long */
 #define FREE_FAILURES 5u      /* wrong passwords that are free before an address has to wait */
 #define REMATCH_MS 30000u     /* PROTOCOL 5: a new challenge ends a race after 30 s */
-#define LKEY_S 43200        /* PROTOCOL 9: LKEY lives 12 hours */
+#define LKEY_S 43200          /* PROTOCOL 9: LKEY lives 12 hours */
 #define RACE_S 86400          /* PROTOCOL 5: AUTH lives 24 hours */
 #define MESSAGE_S 259200      /* PROTOCOL 9: the SECS that the console sends */
 #define MESSAGE_MAX_S 2592000 /* 30 days */
@@ -175,7 +175,7 @@ enum failure {
     BAD_NAME,
     TOO_MANY_PERSONAS,
     ROSTER_FULL,
-    BAD_LKEY,  /* PROTOCOL 9: in AUTH, on a buddy link */
+    BAD_LKEY,    /* PROTOCOL 9: in AUTH, on a buddy link */
     SERVER_FULL, /* a table of this server has no room */
     NOT_KEPT,    /* the change could not be written to the disk */
     FAILURE_COUNT
@@ -1730,7 +1730,7 @@ struct race_ticket {
     uint32_t link;
     uint32_t persona[2]; /* the host first; NONE: it has been deleted */
     uint32_t reported;   /* a bit for each side that has */
-    uint32_t told;       /* a checksum of what the first report said */
+    uint32_t first_sum;  /* a checksum of what the first report said */
     uint32_t number;     /* open races are numbered in the order they came */
     int64_t when_s;
     uint8_t ticket[16]; /* AUTH */
@@ -1749,7 +1749,7 @@ struct report {
     uint32_t id;
     struct list lines;
     uint32_t written;             /* how many lines have been sent to the disk */
-    uint32_t receipt;           /* the record that it waits for, ... */
+    uint32_t receipt;             /* the record that it waits for, ... */
     uint32_t conn, conn_receipt;  /* ... and the request that is answered in the end */
     bool draft;                   /* its first record is not on the disk yet */
     uint64_t chat_next, chat_end; /* while it is written: which lines of chat are to be looked at */
@@ -1777,8 +1777,8 @@ struct player {
     uint32_t account, persona, conn;
     uint32_t room;
     uint32_t occupant;               /* its entry in the list of the room's users; none in the hub */
-    uint32_t match, side;             /* its challenge or race, and its side of it */
-    bool own_row_due;                   /* its own record is to be sent */
+    uint32_t match, side;            /* its challenge or race, and its side of it */
+    bool own_row_due;                /* its own record is to be sent */
     bool ranks_due;                  /* the ranking is to be sent anew: cleared, ... */
     uint32_t ranks_next, ranks_left; /* ... and then these places */
     uint32_t rows_next, rows_left;   /* rows of the leaderboard that `snap` asked for */
@@ -4147,11 +4147,12 @@ enum record_kind {
 };
 /* clang-format on */
 
-/* What a record says. An account or a persona that is there stands here as its
- * number in its pool, and in the frame by its name; if nothing has that name,
- * its number is NONE. Texts are cut to what fits. A name that is new, a hash, a
- * ticket and figures have a byte more than the longest of their kind: what is
- * too long is then seen to be, and is not taken for something else. */
+/* What a record says. An account, a persona, and the report of a line stand here
+ * as their numbers in their pools, and in the frame by name or ID: so they are
+ * found. If there is none of that name, the number is NONE. Texts are cut to what
+ * fits. A new name, a hash, a ticket and figures have room for a byte more than
+ * the longest that there are: if it is used, then what came is none of these, and
+ * it must not be cut to something that is one. */
 struct record {
     enum record_kind kind;
     union {
@@ -4194,42 +4195,29 @@ struct record {
             uint32_t owner, other, lists;
         } rost;
         struct { /* the ticket of a race, and who has reported what */
-            uint32_t persona[2], reported, told;
+            uint32_t persona[2], reported, first_sum;
             int64_t when_s;
             char ticket[34];
         } race;
         struct { /* a result: who has reported, and what the first report has made of both */
-            uint32_t persona[2], reported, told;
+            uint32_t persona[2], reported, first_sum;
             bool counts[2];
             char ticket[34];
             char figures[2][FIGURES_CHARS + 2];
         } rank;
-        struct { /* a message for somebody who is offline */
-            uint32_t to, id;
-            int64_t sent_s, until_s;
-            char type[5];
-            char from[PERSONA_CHARS + 1];
-            char body[CHAT_CHARS + 1];
-        } mesg;
-        struct { /* a message is gone, having been told */
+        struct message mesg; /* a message for somebody who is offline */
+        struct {             /* a message is gone, having been told */
             uint32_t to, id;
         } dmsg;
-        struct { /* an abuse report */
-            uint32_t id;
-            int64_t at_s;
-            char by[PERSONA_CHARS + 1], about[PERSONA_CHARS + 1];
-        } rept;
-        struct { /* ... and a line of it */
-            uint32_t report, index;
-            struct chat_line said;
-        } line;
+        struct report rept;      /* an abuse report */
+        struct report_line line; /* ... and a line of it */
     };
 };
 
-/* Here is what each kind changes, and nowhere else. All is checked again: of two
- * sign-ups for one name in one turn the second finds it taken. The functions
- * fill_... are for compaction: they say the same of what is there now, or return
- * false where an item need not be kept. */
+/* What a record changes is changed here and nowhere else. All is checked again:
+ * of two sign-ups for one name in one turn the second finds it taken. What is
+ * called fill_... is for compaction: it fills the record that says the same as
+ * what is there now, or returns false if that need not be kept. */
 
 /* No date goes back behind the newest one that is kept. */
 static void note_date(struct nascar *s, int64_t date_s)
@@ -4426,7 +4414,7 @@ static enum failure apply_race(struct nascar *s, const struct record *r)
     race_sides(s, i, r->race.persona[0], r->race.persona[1]);
     race->when_s = r->race.when_s;
     race->reported = r->race.reported & 3;
-    race->told = r->race.told;
+    race->first_sum = r->race.first_sum;
     note_date(s, race->when_s);
     for (uint32_t side = 0; side < 2; side++)
         if (race->persona[side] != NONE && persona_at(s, race->persona[side])->race_count > RACES_PER_PERSONA)
@@ -4440,7 +4428,7 @@ static bool fill_race(const struct nascar *s, uint32_t i, struct record *r)
     r->race.persona[0] = race->persona[0];
     r->race.persona[1] = race->persona[1];
     r->race.reported = race->reported;
-    r->race.told = race->told;
+    r->race.first_sum = race->first_sum;
     r->race.when_s = race->when_s;
     write_hex(r->race.ticket, race->ticket, sizeof race->ticket);
     return race->when_s + RACE_S > s->wall_s;
@@ -4458,7 +4446,7 @@ static enum failure apply_rank(struct nascar *s, const struct record *r)
     if (i == NONE)
         return OK;
     race_at(s, i)->reported |= r->rank.reported & 3;
-    race_at(s, i)->told = r->rank.told;
+    race_at(s, i)->first_sum = r->rank.first_sum;
     if (race_at(s, i)->reported == 3)
         race_remove(s, i);
     return OK;
@@ -4510,15 +4498,8 @@ static enum failure apply_mesg(struct nascar *s, const struct record *r)
 
 static bool fill_mesg(const struct nascar *s, uint32_t i, struct record *r)
 {
-    const struct message *m = message_at(s, i);
-    r->mesg.to = m->to;
-    r->mesg.id = m->id;
-    r->mesg.sent_s = m->sent_s;
-    r->mesg.until_s = m->until_s;
-    copy_text(r->mesg.type, sizeof r->mesg.type, m->type);
-    copy_text(r->mesg.from, sizeof r->mesg.from, m->from);
-    copy_text(r->mesg.body, sizeof r->mesg.body, m->body);
-    return !m->over && m->until_s > s->wall_s;
+    r->mesg = *message_at(s, i);
+    return !r->mesg.over && r->mesg.until_s > s->wall_s;
 }
 
 static enum failure apply_dmsg(struct nascar *s, const struct record *r)
@@ -4553,12 +4534,8 @@ static enum failure apply_rept(struct nascar *s, const struct record *r)
 
 static bool fill_rept(const struct nascar *s, uint32_t i, struct record *r)
 {
-    const struct report *report = report_at(s, i);
-    r->rept.id = report->id;
-    r->rept.at_s = report->at_s;
-    copy_text(r->rept.by, sizeof r->rept.by, report->by);
-    copy_text(r->rept.about, sizeof r->rept.about, report->about);
-    return !report->draft;
+    r->rept = *report_at(s, i);
+    return !r->rept.draft;
 }
 
 static enum failure apply_line(struct nascar *s, const struct record *r)
@@ -4577,17 +4554,14 @@ static enum failure apply_line(struct nascar *s, const struct record *r)
     struct report_line *line = report_line_at(s, i);
     line->report = r->line.report;
     line->index = r->line.index;
-    line->line = r->line.said;
+    line->line = r->line.line;
     list_insert(s, LINES_OF_REPORT, lines, after, i);
     return OK;
 }
 
 static bool fill_line(const struct nascar *s, uint32_t i, struct record *r)
 {
-    const struct report_line *line = report_line_at(s, i);
-    r->line.report = line->report;
-    r->line.index = line->index;
-    r->line.said = line->line;
+    r->line = *report_line_at(s, i);
     return true;
 }
 
@@ -4661,9 +4635,9 @@ static const struct durable durables[RECORD_KINDS] = {
         FIELD(LIST, LISTS, rost.lists), FIELD(PERS, PERSONA, rost.owner), FIELD(USER, PERSONA, rost.other)}},
     [RECORD_RACE] = {"race", apply_race, .fill = fill_race, .pool = POOL(races), .fields = {
         FIELD(AUTH, RAW, race.ticket), FIELD(WHEN, DATE, race.when_s), FIELD(FLAGS, NUMBER, race.reported),
-        FIELD(SEQN, NUMBER, race.told), FIELD(HOST, PERSONA, race.persona[0]), FIELD(OPPO, PERSONA, race.persona[1])}},
+        FIELD(SEQN, NUMBER, race.first_sum), FIELD(HOST, PERSONA, race.persona[0]), FIELD(OPPO, PERSONA, race.persona[1])}},
     [RECORD_RANK] = {"rank", apply_rank, .failed = rank_failed, .fields = {
-        FIELD(AUTH, RAW, rank.ticket), FIELD(FLAGS, NUMBER, rank.reported), FIELD(SEQN, NUMBER, rank.told),
+        FIELD(AUTH, RAW, rank.ticket), FIELD(FLAGS, NUMBER, rank.reported), FIELD(SEQN, NUMBER, rank.first_sum),
         OPTIONAL(P1, RAW, rank.figures[0], rank.counts[0]), OPTIONAL(HOST, PERSONA, rank.persona[0], rank.counts[0]),
         OPTIONAL(P2, RAW, rank.figures[1], rank.counts[1]), OPTIONAL(OPPO, PERSONA, rank.persona[1], rank.counts[1])}},
     [RECORD_MESG] = {"mesg", apply_mesg, .fill = fill_mesg, .pool = POOL(messages), .limit = LIMIT(messages),
@@ -4671,15 +4645,15 @@ static const struct durable durables[RECORD_KINDS] = {
         FIELD(ID, NUMBER, mesg.id), FIELD(TIME, DATE, mesg.sent_s), FIELD(WHEN, DATE, mesg.until_s),
         FIELD(TYPE, TEXT, mesg.type), FIELD(PERS, PERSONA, mesg.to), FIELD(USER, TEXT, mesg.from),
         FIELD(BODY, TEXT, mesg.body)}},
-    [RECORD_DMSG] = {"dmsg", apply_dmsg, .failed = apply_dmsg, .fields = { /* told is told */
+    [RECORD_DMSG] = {"dmsg", apply_dmsg, .failed = apply_dmsg, .fields = { /* what was told goes, kept or not */
         FIELD(ID, NUMBER, dmsg.id), FIELD(PERS, PERSONA, dmsg.to)}},
     [RECORD_REPT] = {"rept", apply_rept, .fill = fill_rept, .pool = POOL(reports), .fields = {
         FIELD(ID, NUMBER, rept.id), FIELD(TIME, DATE, rept.at_s), FIELD(NAME, TEXT, rept.by),
         FIELD(PERS, TEXT, rept.about)}},
     [RECORD_LINE] = {"line", apply_line, .fill = fill_line, .pool = POOL(report_lines), .fields = {
-        FIELD(ID, REPORT, line.report), FIELD(INDEX, NUMBER, line.index), FIELD(TIME, DATE, line.said.at_s),
-        FIELD(NAME, TEXT, line.said.from), FIELD(PERS, TEXT, line.said.to), FIELD(ROOM, TEXT, line.said.room),
-        FIELD(TEXT, TEXT, line.said.text)}},
+        FIELD(ID, REPORT, line.report), FIELD(INDEX, NUMBER, line.index), FIELD(TIME, DATE, line.line.at_s),
+        FIELD(NAME, TEXT, line.line.from), FIELD(PERS, TEXT, line.line.to), FIELD(ROOM, TEXT, line.line.room),
+        FIELD(TEXT, TEXT, line.line.text)}},
 #undef MEMBER
 #undef FIELD
 #undef OPTIONAL
@@ -4792,6 +4766,7 @@ static enum failure apply_record(struct nascar *s, const uint8_t *bytes, uint32_
     return decode_record(s, bytes, size, &record) ? durables[record.kind].apply(s, &record) : MISSING;
 }
 
+/* The shell could not keep a record: most are as if they had never been. */
 static void record_failed(struct nascar *s, const uint8_t *bytes, uint32_t size)
 {
     struct record record;
@@ -4801,6 +4776,7 @@ static void record_failed(struct nascar *s, const uint8_t *bytes, uint32_t size)
 
 #define KEPT_LOOKS 64u /* how many items one call looks at, at most */
 
+/* Goes through all pools that have something to keep, a record at a time. */
 bool nascar_next_kept(const struct nascar *s, struct nascar_cursor *cursor, struct nascar_record *record)
 {
     struct record r;
@@ -4835,8 +4811,7 @@ bool nascar_next_kept(const struct nascar *s, struct nascar_cursor *cursor, stru
 
 /* Writes a `+msg`, of which the console shows N and T. If `flags` is empty
  * there is no F at all. */
-static void write_msg(struct nascar *s, const char *flags, const char *from, int attr, uint32_t room,
-                          const char *text)
+static void write_msg(struct nascar *s, const char *flags, const char *from, int attr, uint32_t room, const char *text)
 {
     frame_begin(&s->frame, "+msg", "");
     if (flags[0])
@@ -4973,7 +4948,7 @@ static void copy_field(uint8_t *out, size_t size, const char *text)
  * (PROTOCOL 5). */
 #define PLAY_BYTES 272u
 
-struct race {
+struct ses {
     char name[32];
     const char *self, *host, *opponent, *second;
     uint32_t address, from;
@@ -4982,36 +4957,36 @@ struct race {
     const char *ticket;
 };
 
-static void write_play(uint8_t out[PLAY_BYTES], const struct race *race)
+static void write_play(uint8_t out[PLAY_BYTES], const struct ses *ses)
 {
     memset(out, 0, PLAY_BYTES);
-    copy_field(out + 0x00, 32, race->name);
-    copy_field(out + 0x20, 32, race->self);
-    copy_field(out + 0x40, 32, race->host);
-    copy_field(out + 0x60, 32, race->opponent);
-    copy_field(out + 0x80, 16, race->host);
-    copy_field(out + 0x90, 16, race->second);
-    store_le32(out + 0xc0, race->address);
-    store_le32(out + 0xc4, race->from);
-    store_le32(out + 0xc8, race->seed);
-    store_le32(out + 0xcc, (uint32_t)race->when_s);
-    copy_field(out + 0xd0, 64, race->ticket);
+    copy_field(out + 0x00, 32, ses->name);
+    copy_field(out + 0x20, 32, ses->self);
+    copy_field(out + 0x40, 32, ses->host);
+    copy_field(out + 0x60, 32, ses->opponent);
+    copy_field(out + 0x80, 16, ses->host);
+    copy_field(out + 0x90, 16, ses->second);
+    store_le32(out + 0xc0, ses->address);
+    store_le32(out + 0xc4, ses->from);
+    store_le32(out + 0xc8, ses->seed);
+    store_le32(out + 0xcc, (uint32_t)ses->when_s);
+    copy_field(out + 0xd0, 64, ses->ticket);
 }
 
-static void write_ses(struct outgoing *f, const struct race *race)
+static void write_ses(struct outgoing *f, const struct ses *ses)
 {
     frame_begin(f, "+ses", "");
-    put_address(f, tag_ADDR, race->address);
-    put_address(f, tag_FROM, race->from);
-    put_number(f, tag_SEED, to_signed(race->seed));
-    put_date(f, tag_WHEN, race->when_s);
-    put_raw(f, tag_AUTH, race->ticket);
-    put_text(f, tag_NAME, race->name);
-    put_text(f, tag_SELF, race->self);
-    put_text(f, tag_HOST, race->host);
-    put_text(f, tag_OPPO, race->opponent);
-    put_text(f, tag_P1, race->host);
-    put_text(f, tag_P2, race->second);
+    put_address(f, tag_ADDR, ses->address);
+    put_address(f, tag_FROM, ses->from);
+    put_number(f, tag_SEED, to_signed(ses->seed));
+    put_date(f, tag_WHEN, ses->when_s);
+    put_raw(f, tag_AUTH, ses->ticket);
+    put_text(f, tag_NAME, ses->name);
+    put_text(f, tag_SELF, ses->self);
+    put_text(f, tag_HOST, ses->host);
+    put_text(f, tag_OPPO, ses->opponent);
+    put_text(f, tag_P1, ses->host);
+    put_text(f, tag_P2, ses->second);
     put_text(f, tag_P3, "");
     put_text(f, tag_P4, "");
 }
@@ -5038,29 +5013,29 @@ static void race_start(struct nascar *s, uint32_t number)
 {
     struct match *match = match_at(s, number);
     uint32_t host = match->hosts[1] && !match->hosts[0] ? 1 : 0;
-    struct race race;
+    struct ses ses;
     char seed[24], ticket[2 * sizeof match->ticket + 1];
-    memset(&race, 0, sizeof race);
+    memset(&ses, 0, sizeof ses);
     write_hex(ticket, match->ticket, sizeof match->ticket);
-    race.host = player_name(s, match->player[host]);
-    race.second = player_name(s, match->player[1 - host]);
-    race.seed = match->seed;
-    race.when_s = s->wall_s;
-    race.ticket = ticket;
+    ses.host = player_name(s, match->player[host]);
+    ses.second = player_name(s, match->player[1 - host]);
+    ses.seed = match->seed;
+    ses.when_s = s->wall_s;
+    ses.ticket = ticket;
     write_number(seed, to_signed(match->seed));
-    copy_text(race.name, sizeof race.name, race.host);
-    append_text(race.name, sizeof race.name, ".");
-    append_text(race.name, sizeof race.name, seed);
+    copy_text(ses.name, sizeof ses.name, ses.host);
+    append_text(ses.name, sizeof ses.name, ".");
+    append_text(ses.name, sizeof ses.name, seed);
     for (uint32_t side = 0; side < 2; side++) {
         const struct player *p = player_at(s, match->player[side]), *other = player_at(s, match->player[1 - side]);
-        race.self = player_persona(s, p)->name;
-        race.opponent = player_persona(s, other)->name;
-        race.address = address_for(s, p->conn, other);
-        race.from = conn_at(s, p->conn)->peer;
-        write_ses(&s->frame, &race);
+        ses.self = player_persona(s, p)->name;
+        ses.opponent = player_persona(s, other)->name;
+        ses.address = address_for(s, p->conn, other);
+        ses.from = conn_at(s, p->conn)->peer;
+        write_ses(&s->frame, &ses);
         send_frame(s, p->conn);
         frame_begin(&s->frame, "play", "");
-        write_play(s->frame.bytes + HEADER_BYTES, &race);
+        write_play(s->frame.bytes + HEADER_BYTES, &ses);
         s->frame.size = HEADER_BYTES + PLAY_BYTES;
         store_be32(s->frame.bytes + 8, s->frame.size);
         conn_write(s, p->conn, s->frame.bytes, s->frame.size);
@@ -5071,8 +5046,8 @@ static void race_start(struct nascar *s, uint32_t number)
     for (uint32_t side = 0; side < 2; side++)
         presence_changed(s, player_at(s, match->player[side])->persona);
     uint32_t line = log_begin(s, NASCAR_LOG_INFO, "race");
-    log_text(s, "host", race.host);
-    log_text(s, "guest", race.second);
+    log_text(s, "host", ses.host);
+    log_text(s, "guest", ses.second);
     log_end(s, line);
 }
 
@@ -6555,7 +6530,7 @@ static enum failure do_rank(struct request *q)
     struct record r = {.kind = RECORD_RANK};
     write_hex(r.rank.ticket, race->ticket, sizeof race->ticket);
     r.rank.reported = race->reported | 1u << side;
-    r.rank.told = first ? sum : race->told;
+    r.rank.first_sum = first ? sum : race->first_sum;
     struct figures figures[2] = {{.rating = FIRST_RATING}, {.rating = FIRST_RATING}};
     for (uint32_t k = 0; k < 2; k++)
         if (racer[k] && racer[k]->figures.races > 0)
@@ -6570,10 +6545,10 @@ static enum failure do_rank(struct request *q)
         r.rank.persona[k] = race->persona[k];
         write_figures(r.rank.figures[k], sizeof r.rank.figures[k], &figures[k], false);
     }
-    uint32_t line = log_conn(s, first || sum == race->told ? NASCAR_LOG_INFO : NASCAR_LOG_WARN,
-                             first               ? "result"
-                             : sum == race->told ? "result_confirmed"
-                                                 : "result_differs",
+    uint32_t line = log_conn(s, first || sum == race->first_sum ? NASCAR_LOG_INFO : NASCAR_LOG_WARN,
+                             first                    ? "result"
+                             : sum == race->first_sum ? "result_confirmed"
+                                                      : "result_differs",
                              q->c);
     log_text(s, "host", racer[0] ? racer[0]->name : "");
     log_text(s, "guest", racer[1] ? racer[1]->name : "");
@@ -6671,9 +6646,7 @@ static enum failure do_rept(struct request *q)
     uint32_t i = pool_take(s, &s->reports);
     report.link = LIVE;
     *report_at(s, i) = report;
-    struct record r = {.kind = RECORD_REPT};
-    (void)fill_rept(s, i, &r);
-    send_report_record(s, i, &r);
+    send_report_record(s, i, &(struct record){.kind = RECORD_REPT, .rept = report});
     return OK;
 }
 
@@ -6719,7 +6692,7 @@ static bool write_report_lines(struct nascar *s, uint32_t i)
         if (lines++ > 0) /* the report waits for the last of them only */
             queue_record(s, NONE, 0, &record);
         record.line.index = r->written++;
-        record.line.said = *line;
+        record.line.line = *line;
     }
     if (lines > 0)
         send_report_record(s, i, &record);
@@ -7776,7 +7749,8 @@ static void config_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
 static void race_record_came(struct nascar *s, const struct nascar_event *e)
 {
     uint32_t number = e->conn - match_waiter(s, 0);
-    if (!is_live(s, &s->matches, number) || !match_at(s, number)->starting || match_at(s, number)->receipt != e->receipt)
+    if (!is_live(s, &s->matches, number) || !match_at(s, number)->starting ||
+        match_at(s, number)->receipt != e->receipt)
         return;
     if (e->type == NASCAR_RECORD_FAILED)
         (void)apply_record(s, e->bytes, e->size);
@@ -8155,7 +8129,8 @@ static const char *check_players(const struct nascar *s)
         HOLDS(p->persona == NONE || player_persona(s, p)->player == i, "a player's persona is another's");
         HOLDS(p->persona == NONE || player_persona(s, p)->account == p->account, "a player wears a strange persona");
         HOLDS((p->persona == NONE) == (p->room == NONE), "a player without a persona is in a room");
-        HOLDS(p->occupant == NONE || occupant_at(s, p->occupant)->player == i, "a player's entry in its room is another's");
+        HOLDS(p->occupant == NONE || occupant_at(s, p->occupant)->player == i,
+              "a player's entry in its room is another's");
         if (p->match == NONE)
             continue;
         paired++;
