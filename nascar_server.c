@@ -1,13 +1,71 @@
 /* nascar_server: the online service of NASCAR Thunder 2004 (PlayStation 2).
  *
- * One file in two halves. The core, first, is a deterministic state machine:
- * no system call, no clock, no randomness, no allocation, no variable outside
- * the caller's arena. The shell, below the double line, is everything that
- * touches the operating system; NASCAR_NO_SHELL leaves it out.
+ * One file in two halves. The core, first, is a deterministic state machine: it
+ * makes no system call, reads no clock, draws no randomness, allocates nothing,
+ * and has no variable outside the arena that its caller gives it. The shell, below
+ * the double line, is all that touches the operating system; NASCAR_NO_SHELL
+ * leaves it out. contrib/DESIGN.md says why it is made like this.
  *
- * To see the whole machine start at nascar_step() and at the table of commands
- * above it. "PROTOCOL n" in a comment names the section of the protocol
- * reference that a fact comes from.
+ * "PROTOCOL n" in a comment is a section of contrib/PROTOCOL.md, where each fact
+ * about the console comes from; "DESIGN n" is one of contrib/DESIGN.md.
+ *
+ * Each chapter uses what stands above it, so a request is read from the bottom
+ * up: begin at nascar_step() in chapter 8, go up to the table of commands at the
+ * end of chapter 7, and from a row of it to its handler.
+ *
+ *   1. Words         limits and times; the tags of the protocol; what can fail
+ *   2. Text          bytes, names, tags, dates, frames, passwords, addresses
+ *   3. The state     configuration; what is remembered; pools, lists, look-up,
+ *                    timers, the log
+ *   4. Telling       outboxes; lists that each console follows at its own pace;
+ *                    ranks; the rows of those lists
+ *   5. People        rooms, who is told about whom, players
+ *   6. Kept things   the kinds of durable records, in one table
+ *   7. Requests      challenges and races; a handler for each command; their table
+ *   8. The machine   from bytes to commands; events; time; nascar_step(); and
+ *                    nascar_check(), which says what always holds
+ *   9. The shell     system calls, the hashing helper, the journal, recordings,
+ *                    options, the loop, the start, and the other subcommands
+ *
+ * THE LIFE OF A REQUEST. A player types a line of chat, and a `mesg` arrives:
+ *
+ *   shell_turn() polls; shell_read() takes what has come, and shell_step() hands
+ *   it to nascar_step() as NASCAR_BYTES. conn_bytes() puts it into the inbox, and
+ *   conn_run() goes on while a whole frame stands there: it sees that there is
+ *   room for an answer, takes the price off the sender's tokens, and makes a
+ *   struct request by request_read(). dispatch() finds do_mesg() in the table and
+ *   sees that it is allowed now. say_in_room() answers by reply(), writes one
+ *   `+msg` by write_msg(), and deliver_line() copies it into the outbox of each
+ *   member of the room. If one of them keeps up, but has no room for the line, the
+ *   handler returns STALL, and the same frame is tried again when he has read.
+ *   consume() takes the frame out of the inbox. At the start of its next turn the
+ *   shell asks nascar_next_output() who has something to read, sends the outbox,
+ *   and reports NASCAR_DRAINED; conn_drained() then makes the rows of lists that
+ *   this console has not been told yet, by pump().
+ *
+ * An `auth` waits twice, and what its console has sent behind it waits, too:
+ *
+ *   do_auth() asks for a comparison by send_hash_job(); conn_wait() stops the
+ *   deadlines and gives the wait a number, its receipt. The shell's helper, a
+ *   process of its own, takes its time. verdict_came() has the request, which
+ *   still stands in the inbox, go on in verdict_auth(). If the name is new,
+ *   create_account() fills a struct record, and the request waits again, by
+ *   send_record(). The shell's journal_commit() writes and syncs all records of
+ *   the turn at once, and gives each back as NASCAR_RECORD. Only now record_came()
+ *   makes the change, by apply_record(), whose row in durables[] leads to
+ *   apply_acct(); kept_auth() logs the player in and answers, and request_finish()
+ *   goes on with the `pers` behind it. At the next start the journal gives the
+ *   same record, and apply_acct() makes the same account.
+ *
+ * NAMES. What acts on a thing begins with the thing: room_join(), timer_start().
+ * Otherwise the verb comes first, and always means the same: find_ looks a number
+ * up, or returns NONE; get_ reads a tag of a request, read_ reads text or bytes;
+ * put_ adds a tag to a frame, write_ makes a whole text or frame, send_ also
+ * queues it; apply_ makes the change that a record says; check_ is for
+ * nascar_check(). A handler is do_x(), and if it waits it goes on as verdict_x()
+ * or kept_x(). In the core s is the state, c a connection, q a request, i an
+ * item of a pool. Numbers of items are never pointers, so a copy of the arena is
+ * a snapshot.
  *
  * SPDX-License-Identifier: MIT */
 #ifndef NASCAR_NO_SHELL
@@ -23,7 +81,9 @@
 /* A comment that begins with "never:" says why no test can reach what stands
  * there. `make coverage` leaves it out. */
 
-/* ---- Limits ------------------------------------------------------------- */
+/* ==== 1. Words ============================================================ */
+
+/* ---- Limits -------------------------------------------------------------- */
 
 /* PROTOCOL 1 and 2: what the console keeps, in bytes without the NUL. */
 #define ACCOUNT_CHARS 16u
@@ -124,7 +184,7 @@ static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a ro
 
 #define FIRST_CREATED_ROOM 1001u /* PROTOCOL 3.3 */
 
-/* ---- Protocol vocabulary ------------------------------------------------ */
+/* ---- Protocol vocabulary ------------------------------------------------- */
 
 /* Every tag that the server reads or writes; tag_names[tag_X] is "X". */
 /* clang-format off */
@@ -207,7 +267,9 @@ static const struct {
     [NOT_KEPT] = {"fail", 0},
 };
 
-/* ---- Bytes -------------------------------------------------------------- */
+/* ==== 2. Text ============================================================= */
+
+/* ---- Bytes --------------------------------------------------------------- */
 
 static uint32_t min_u32(uint32_t a, uint32_t b)
 {
@@ -349,7 +411,7 @@ static void sha256(const uint8_t *message, size_t size, uint8_t out[32])
         store_be32(out + (ptrdiff_t)4 * i, h[i] + v[i]);
 }
 
-/* ---- Characters and names ----------------------------------------------- */
+/* ---- Characters and names ------------------------------------------------ */
 
 /* Not from <ctype.h>: these are the same in every locale and take any byte. */
 /*@ logic integer lowered(integer c) = 'A' <= c <= 'Z' ? c + 32 : c; */
@@ -481,7 +543,7 @@ static bool valid_token(const char *text, uint32_t size)
     return true;
 }
 
-/* ---- Tags: reading (PROTOCOL 2) ----------------------------------------- */
+/* ---- Tags: reading (PROTOCOL 2) ------------------------------------------ */
 
 /* A payload is given as bytes and their number, a value in it as its offset.
  * NOT_THERE: the payload has no such tag. */
@@ -666,7 +728,7 @@ static void write_flags(char out[32], uint32_t flags)
     *out = 0;
 }
 
-/* ---- Dates -------------------------------------------------------------- */
+/* ---- Dates --------------------------------------------------------------- */
 
 struct date {
     int32_t year, month, day;
@@ -745,7 +807,7 @@ static int32_t age_at(const char *born, int64_t wall_s)
     return age >= 0 && age <= 150 ? age : -1;
 }
 
-/* ---- Frames: reading (PROTOCOL 1) --------------------------------------- */
+/* ---- Frames: reading (PROTOCOL 1) ---------------------------------------- */
 
 struct frame {
     uint8_t kind[4];
@@ -798,7 +860,7 @@ static uint32_t payload_size(const uint8_t *payload, uint32_t size)
     return n;
 }
 
-/* ---- Frames: writing (PROTOCOL 1, 2) ------------------------------------ */
+/* ---- Frames: writing (PROTOCOL 1, 2) ------------------------------------- */
 
 struct outgoing {
     uint32_t size;
@@ -940,7 +1002,7 @@ static void frame_end(struct outgoing *f)
     store_be32(f->bytes + 8, f->size);
 }
 
-/* ---- Passwords on the wire (PROTOCOL 4) --------------------------------- */
+/* ---- Passwords on the wire (PROTOCOL 4) ---------------------------------- */
 
 struct ssc2 {
     uint32_t table[256]; /* reflected CRC-32 */
@@ -1093,7 +1155,7 @@ static uint32_t mask_decode(const char *mask, const char *text, char out[SSC2_CH
     return (uint32_t)n;
 }
 
-/* ---- Addresses (PROTOCOL 8) --------------------------------------------- */
+/* ---- Addresses (PROTOCOL 8) ---------------------------------------------- */
 
 static bool in_network(uint32_t address, uint32_t network, unsigned bits)
 {
@@ -1140,7 +1202,9 @@ static uint32_t visible_address(struct endpoint viewer, struct endpoint player, 
     return player.source;
 }
 
-/* ---- Configuration ------------------------------------------------------ */
+/* ==== 3. The state ======================================================== */
+
+/* ---- Configuration ------------------------------------------------------- */
 
 enum account_mode { ACCOUNTS_OPEN, ACCOUNTS_REGISTER, ACCOUNTS_CLOSED };
 
@@ -1500,7 +1564,7 @@ static void config_read(struct config *config, const uint8_t *bytes, uint32_t si
     }
 }
 
-/* ---- State -------------------------------------------------------------- */
+/* ---- State --------------------------------------------------------------- */
 
 #define NONE NASCAR_NONE
 #define LIVE (UINT32_MAX - 1) /* the link of an item that is in use */
@@ -1984,7 +2048,7 @@ struct nascar {
     char log[LOG_BYTES];
 };
 
-/* ---- Arena -------------------------------------------------------------- */
+/* ---- Arena --------------------------------------------------------------- */
 
 uint32_t nascar_connections(const struct nascar_limits *limits)
 {
@@ -2143,8 +2207,7 @@ static bool pool_full(const struct pool *pool)
     return pool->live == pool->capacity;
 }
 
-/* The first live item that has this number or a higher one, or NONE. A walk over
- * a pool: for (i = live_from(s, pool, 0); i != NONE; i = live_from(s, pool, i + 1)) */
+/* The first live item that has this number or a higher one, or NONE. */
 static uint32_t live_from(const struct nascar *s, const struct pool *pool, uint32_t i)
 {
     while (i < pool->high && *pool_link_at(s, pool, i) != LIVE)
@@ -2152,7 +2215,11 @@ static uint32_t live_from(const struct nascar *s, const struct pool *pool, uint3
     return i < pool->high ? i : NONE;
 }
 
-/* ---- Lists ---------------------------------------------------------------- */
+/* A walk over what a pool of s has: EACH_LIVE(i, players) for each player i. The
+ * body may give back the item that it looks at. */
+#define EACH_LIVE(i, pool) for (uint32_t i = live_from(s, &s->pool, 0); i != NONE; i = live_from(s, &s->pool, i + 1))
+
+/* ---- Lists --------------------------------------------------------------- */
 
 static inline struct links *links_at(const struct nascar *s, enum list_kind kind, uint32_t i)
 {
@@ -2229,7 +2296,7 @@ static uint32_t list_take_first(struct nascar *s, enum list_kind kind, struct li
     return i;
 }
 
-/* ---- Look-up ------------------------------------------------------------ */
+/* ---- Look-up ------------------------------------------------------------- */
 
 static inline uint32_t *bucket_at(const struct nascar *s, const struct index *index, uint64_t hash)
 {
@@ -2356,7 +2423,7 @@ static uint32_t find_session_of_peer(const struct nascar *s, uint32_t peer)
     FIND(&s->session_peers, hash_numbers(s, peer, 0), session_at(s, i)->peer == peer);
 }
 
-/* ---- Entropy ------------------------------------------------------------ */
+/* ---- Entropy ------------------------------------------------------------- */
 
 uint32_t nascar_entropy_wanted(const struct nascar *s)
 {
@@ -2379,7 +2446,7 @@ static uint32_t draw_u32(struct nascar *s)
     return load_be32(bytes);
 }
 
-/* ---- Timers ------------------------------------------------------------- */
+/* ---- Timers -------------------------------------------------------------- */
 
 static void timer_stop(struct nascar *s, uint32_t i)
 {
@@ -2454,7 +2521,7 @@ static uint32_t conn_timer(uint32_t c, enum conn_timer which)
     return c * CONN_TIMERS + which;
 }
 
-/* ---- Log ---------------------------------------------------------------- */
+/* ---- Log ----------------------------------------------------------------- */
 
 /* A log line is begun, gets its key=value matches, and is ended. It is built in
  * place, at the end of the log buffer: a byte for its level, the text, a NUL. */
@@ -2562,7 +2629,9 @@ static uint32_t log_conn(struct nascar *s, enum nascar_log_level level, const ch
     return start;
 }
 
-/* ---- Connections: queues ------------------------------------------------ */
+/* ==== 4. Telling ========================================================== */
+
+/* ---- Connections: queues ------------------------------------------------- */
 
 static void mark_ready(struct nascar *s, uint32_t c)
 {
@@ -2581,7 +2650,7 @@ static void mark_stalled(struct nascar *s, uint32_t c)
         list_append(s, STALLED_CONNS, &s->stalled, c);
 }
 
-/* ---- Outboxes ----------------------------------------------------------- */
+/* ---- Outboxes ------------------------------------------------------------ */
 
 static uint32_t outbox_free(const struct conn *conn)
 {
@@ -2697,7 +2766,7 @@ uint32_t nascar_inbox_room(const struct nascar *s, uint32_t c)
     return INBOX_BYTES - conn_at(s, c)->in_size;
 }
 
-/* ---- Records and hash jobs ---------------------------------------------- */
+/* ---- Records and hash jobs ----------------------------------------------- */
 
 /* Makes a connection wait. Its deadlines stand still, and its request stays in
  * the inbox: when the answer comes, the command goes on with it. */
@@ -2902,7 +2971,7 @@ static void relist(struct subscription *sub)
     sub->at = NONE;
 }
 
-/* ---- Figures and ranks (PROTOCOL 5) ---------------------------------------- */
+/* ---- Figures and ranks (PROTOCOL 5) -------------------------------------- */
 
 #define FIRST_RATING 1500u
 #define LAST_RATING 8191u /* R and P of the console's leaderboard have 13 bits */
@@ -3422,7 +3491,9 @@ static void pump(struct nascar *s, uint32_t c)
     }
 }
 
-/* ---- Rooms -------------------------------------------------------------- */
+/* ==== 5. People =========================================================== */
+
+/* ---- Rooms --------------------------------------------------------------- */
 
 static void room_dirty(struct nascar *s, uint32_t r)
 {
@@ -3590,7 +3661,7 @@ static void room_leave(struct nascar *s, uint32_t player)
         population_changed(s, r);
 }
 
-/* ---- Settling: what a frame leaves to be done ---------------------------------- */
+/* ---- Settling: what a frame leaves to be done ---------------------------- */
 
 static void player_remove(struct nascar *s, uint32_t player);
 static void buddy_remove(struct nascar *s, uint32_t buddy);
@@ -3621,7 +3692,7 @@ static void settle(struct nascar *s)
     }
 }
 
-/* ---- Presence: who is told about whom (PROTOCOL 9) ------------------------- */
+/* ---- Presence: who is told about whom (PROTOCOL 9) ----------------------- */
 
 static bool is_racing(const struct nascar *s, const struct player *p)
 {
@@ -3790,7 +3861,7 @@ static void pump_buddy(struct nascar *s, uint32_t c)
     conn->behind = false;
 }
 
-/* ---- Players ------------------------------------------------------------ */
+/* ---- Players ------------------------------------------------------------- */
 
 static bool is_online(const struct nascar *s, uint32_t persona)
 {
@@ -3925,7 +3996,9 @@ static bool player_add(struct nascar *s, uint32_t c, uint32_t account)
     return true;
 }
 
-/* ---- Kept things: what records make and take away ------------------------- */
+/* ==== 6. Kept things ====================================================== */
+
+/* ---- Kept things: what records make and take away ------------------------ */
 
 static enum failure add_persona(struct nascar *s, uint32_t account, const char *name)
 {
@@ -4047,7 +4120,7 @@ static void race_remove(struct nascar *s, uint32_t i)
 static void race_remove_oldest(struct nascar *s, uint32_t persona)
 {
     uint32_t oldest = NONE;
-    for (uint32_t i = live_from(s, &s->races, 0); i != NONE; i = live_from(s, &s->races, i + 1)) {
+    EACH_LIVE (i, races) {
         const struct race_ticket *race = race_at(s, i);
         if ((race->persona[0] == persona || race->persona[1] == persona) &&
             (oldest == NONE || race->number < race_at(s, oldest)->number))
@@ -4062,10 +4135,10 @@ static void sweep_expired(struct nascar *s)
     if (s->swept_ms != 0 && s->now_ms < s->swept_ms + SWEEP_MS)
         return;
     s->swept_ms = s->now_ms;
-    for (uint32_t i = live_from(s, &s->messages, 0); i != NONE; i = live_from(s, &s->messages, i + 1))
+    EACH_LIVE (i, messages)
         if (message_at(s, i)->until_s <= s->wall_s)
             message_remove(s, i);
-    for (uint32_t i = live_from(s, &s->races, 0); i != NONE; i = live_from(s, &s->races, i + 1))
+    EACH_LIVE (i, races)
         if (race_at(s, i)->when_s + RACE_S <= s->wall_s)
             race_remove(s, i);
 }
@@ -4104,7 +4177,7 @@ static void remove_persona(struct nascar *s, uint32_t i)
         watch_drop(s, watch_at(s, w)->buddy, i, WATCH_ROSTER | WATCH_ASKED);
     for (uint32_t m; (m = list_first(&persona->messages)) != NONE;)
         message_remove(s, m);
-    for (uint32_t k = live_from(s, &s->races, 0); k != NONE; k = live_from(s, &s->races, k + 1))
+    EACH_LIVE (k, races)
         for (uint32_t side = 0; side < 2; side++)
             if (race_at(s, k)->persona[side] == i)
                 race_sides(s, k, side == 0 ? NONE : race_at(s, k)->persona[0],
@@ -4124,7 +4197,7 @@ static uint32_t find_report(const struct nascar *s, uint32_t id)
     return i;
 }
 
-/* ---- Durable records: what they say, and what they change ----------------- */
+/* ---- Durable records: what they say, and what they change ---------------- */
 
 /* What is to survive a restart is changed in one way only. A handler fills a
  * `struct record` and hands it to send_record, which makes a frame of it. The
@@ -4565,7 +4638,7 @@ static bool fill_line(const struct nascar *s, uint32_t i, struct record *r)
     return true;
 }
 
-/* ---- The table of durable records ----------------------------------------- */
+/* ---- The table of durable records ---------------------------------------- */
 
 /* How the value of a tag stands in a frame, and what it is in `struct record`. */
 enum field_type {
@@ -4807,7 +4880,9 @@ bool nascar_next_kept(const struct nascar *s, struct nascar_cursor *cursor, stru
     return false;
 }
 
-/* ---- Messages (PROTOCOL 3.4) --------------------------------------------- */
+/* ==== 7. Requests ========================================================= */
+
+/* ---- Chat (PROTOCOL 3.4) ------------------------------------------------- */
 
 /* Writes a `+msg`, of which the console shows N and T. If `flags` is empty
  * there is no F at all. */
@@ -6041,7 +6116,7 @@ static enum failure do_onln(struct request *q)
  * does not read keeps others out. */
 static void drop_laggards(struct nascar *s, uint32_t c)
 {
-    for (uint32_t i = live_from(s, &s->players, 0); i != NONE; i = live_from(s, &s->players, i + 1)) {
+    EACH_LIVE (i, players) {
         uint32_t other = player_at(s, i)->conn;
         if (other != c && conn_at(s, other)->slow)
             conn_doom(s, other, "too far behind");
@@ -6403,7 +6478,7 @@ static enum failure do_chal(struct request *q)
     return OK;
 }
 
-/* ---- Commands: results (PROTOCOL 5) --------------------------------------- */
+/* ---- Commands: results (PROTOCOL 5) -------------------------------------- */
 
 /* What a `rank` says of its race: the numbers of both sides, the host's first. */
 struct result {
@@ -6631,7 +6706,7 @@ static enum failure do_rept(struct request *q)
     memset(&report, 0, sizeof report);
     copy_text(report.by, sizeof report.by, player_persona(s, p)->name);
     copy_text(report.about, sizeof report.about, persona_at(s, persona)->name);
-    for (uint32_t i = live_from(s, &s->reports, 0); i != NONE; i = live_from(s, &s->reports, i + 1))
+    EACH_LIVE (i, reports)
         own += same_name(report_at(s, i)->by, report.by);
     if (pool_full(&s->reports) || own >= REPORTS_PER_PERSONA ||
         s->report_lines.capacity - s->report_lines.live < CHAT_LINES)
@@ -6709,7 +6784,7 @@ static enum failure kept_rept(struct request *q, enum failure failure)
     return OK;
 }
 
-/* ---- Commands: buddies (PROTOCOL 9) --------------------------------------- */
+/* ---- Commands: buddies (PROTOCOL 9) -------------------------------------- */
 
 /* Reads the persona of USER=<persona>/cso/<product>: what stands before / or @. */
 static void get_user(const struct request *q, char out[ANY_NAME_CHARS + 1])
@@ -6912,7 +6987,7 @@ static enum failure kept_roster(struct request *q, enum failure failure)
     return OK;
 }
 
-/* ---- Commands: messages (PROTOCOL 9) --------------------------------------- */
+/* ---- Commands: messages (PROTOCOL 9) ------------------------------------- */
 
 static void write_recv(struct outgoing *f, const char *from, const char *type, int64_t sent_s, const char *body)
 {
@@ -7027,7 +7102,7 @@ static enum failure do_goodbye(struct request *q)
     return OK;
 }
 
-/* ---- Commands: the operator's (NASCAR_CONTROL) ------------------------------ */
+/* ---- Commands: the operator's (NASCAR_CONTROL) --------------------------- */
 
 /* The answer to an operator's command is any number of `line` frames, each with
  * key=value texts, and then a frame of the command's kind. */
@@ -7231,6 +7306,8 @@ static const struct command *find_command(const uint8_t kind[4])
     return NULL;
 }
 
+/* ==== 8. The machine ====================================================== */
+
 /* ---- Input: from bytes to commands --------------------------------------- */
 
 /* How much a full bucket holds, in thousandths of a token. */
@@ -7421,7 +7498,7 @@ static void request_finish(struct request *q, const struct frame *frame, enum fa
     conn_run(q->s, q->c);
 }
 
-/* ---- Events --------------------------------------------------------------- */
+/* ---- Events -------------------------------------------------------------- */
 
 /* The entry of an address, made if there is none; NONE if there are too many. */
 static uint32_t address_take(struct nascar *s, uint32_t ipv4)
@@ -7589,7 +7666,7 @@ static void conn_closed(struct nascar *s, uint32_t c)
     s->conn_count--;
 }
 
-/* ---- Time ----------------------------------------------------------------- */
+/* ---- Time ---------------------------------------------------------------- */
 
 static void send_ping(struct nascar *s, uint32_t c)
 {
@@ -7697,7 +7774,7 @@ uint64_t nascar_deadline_ms(const struct nascar *s)
     return due_ms;
 }
 
-/* ---- The machine ----------------------------------------------------------- */
+/* ---- The machine --------------------------------------------------------- */
 
 struct nascar *nascar_init(void *arena, size_t arena_bytes, const struct nascar_limits *limits)
 {
@@ -7851,7 +7928,7 @@ bool nascar_step(struct nascar *s, const struct nascar_event *e)
     return true;
 }
 
-/* ---- Invariants ------------------------------------------------------------ */
+/* ---- Invariants ---------------------------------------------------------- */
 
 /* Each check returns NULL, or what does not hold. */
 #define HOLDS(condition, text) \
@@ -7879,7 +7956,7 @@ static const char *check_pool(const struct nascar *s, const struct pool *pool)
 static uint32_t rooms_gone(const struct nascar *s)
 {
     uint32_t gone = 0;
-    for (uint32_t r = live_from(s, &s->rooms, 0); r != NONE; r = live_from(s, &s->rooms, r + 1))
+    EACH_LIVE (r, rooms)
         gone += room_at(s, r)->gone;
     return gone;
 }
@@ -7942,17 +8019,17 @@ static void tally_lists(const struct nascar *s, struct tally *tally)
     tally_list(s, DOOMED_CONNS, &s->doomed, tally);
     tally_list(s, LOBBY_READERS, &s->lobby_readers, tally);
     tally_list(s, DIRTY_ROOMS, &s->dirty_rooms, tally);
-    for (uint32_t i = live_from(s, &s->rooms, 0); i != NONE; i = live_from(s, &s->rooms, i + 1)) {
+    EACH_LIVE (i, rooms) {
         tally_list(s, FEED_ENTRIES, &room_at(s, i)->users.entries, tally);
         tally_list(s, ROOM_MEMBERS, &room_at(s, i)->members, tally);
     }
-    for (uint32_t i = live_from(s, &s->personas, 0); i != NONE; i = live_from(s, &s->personas, i + 1)) {
+    EACH_LIVE (i, personas) {
         tally_list(s, PERSONA_WATCHERS, &persona_at(s, i)->watchers, tally);
         tally_list(s, PERSONA_MESSAGES, &persona_at(s, i)->messages, tally);
     }
-    for (uint32_t i = live_from(s, &s->buddies, 0); i != NONE; i = live_from(s, &s->buddies, i + 1))
+    EACH_LIVE (i, buddies)
         tally_list(s, BUDDY_WATCHES, &buddy_at(s, i)->watches, tally);
-    for (uint32_t i = live_from(s, &s->reports, 0); i != NONE; i = live_from(s, &s->reports, i + 1))
+    EACH_LIVE (i, reports)
         tally_list(s, LINES_OF_REPORT, &report_at(s, i)->lines, tally);
 }
 
@@ -8102,12 +8179,12 @@ static const char *check_room(const struct nascar *s, uint32_t r)
 static const char *check_rooms(const struct nascar *s)
 {
     uint32_t members = 0, playing = 0, followers = 0;
-    for (uint32_t r = live_from(s, &s->rooms, 0); r != NONE; r = live_from(s, &s->rooms, r + 1)) {
+    EACH_LIVE (r, rooms) {
         members += room_at(s, r)->count;
         const char *broken = check_room(s, r);
         HOLDS(!broken, broken);
     }
-    for (uint32_t p = live_from(s, &s->players, 0); p != NONE; p = live_from(s, &s->players, p + 1)) {
+    EACH_LIVE (p, players) {
         playing += player_at(s, p)->persona != NONE;
         followers += player_at(s, p)->rooms.on;
         HOLDS(in_list(s, LOBBY_READERS, p) == player_at(s, p)->populations.on,
@@ -8122,7 +8199,7 @@ static const char *check_rooms(const struct nascar *s)
 static const char *check_players(const struct nascar *s)
 {
     uint32_t sides = 0, paired = 0;
-    for (uint32_t i = live_from(s, &s->players, 0); i != NONE; i = live_from(s, &s->players, i + 1)) {
+    EACH_LIVE (i, players) {
         const struct player *p = player_at(s, i);
         HOLDS(conn_at(s, p->conn)->player == i, "a player's connection is another's");
         HOLDS(account_at(s, p->account)->player == i, "a player's account is another's");
@@ -8137,7 +8214,7 @@ static const char *check_players(const struct nascar *s)
         HOLDS(is_live(s, &s->matches, p->match) && match_at(s, p->match)->player[p->side] == i,
               "a player is not in its own match");
     }
-    for (uint32_t i = live_from(s, &s->matches, 0); i != NONE; i = live_from(s, &s->matches, i + 1)) {
+    EACH_LIVE (i, matches) {
         const struct match *match = match_at(s, i);
         uint32_t here = (match->player[0] != NONE ? 1u : 0u) + (match->player[1] != NONE ? 1u : 0u);
         sides += here;
@@ -8180,7 +8257,7 @@ static const char *check_persona(const struct nascar *s, uint32_t i)
 static const char *check_accounts(const struct nascar *s)
 {
     uint32_t named = 0, edges = 0, messages = 0, ranked = 0, racing = 0;
-    for (uint32_t i = live_from(s, &s->accounts, 0); i != NONE; i = live_from(s, &s->accounts, i + 1)) {
+    EACH_LIVE (i, accounts) {
         const struct account *a = account_at(s, i);
         HOLDS(find_account(s, a->name) == i, "an account is not found by its name");
         HOLDS(a->player == NONE || player_at(s, a->player)->account == i, "an account's player is another's");
@@ -8193,7 +8270,7 @@ static const char *check_accounts(const struct nascar *s)
         }
     }
     HOLDS(named == s->personas.live, "a persona is nobody's");
-    for (uint32_t i = live_from(s, &s->personas, 0); i != NONE; i = live_from(s, &s->personas, i + 1)) {
+    EACH_LIVE (i, personas) {
         const struct persona *p = persona_at(s, i);
         uint32_t count = 0;
         HOLDS(find_persona(s, p->name) == i, "a persona is not found by its name");
@@ -8219,7 +8296,7 @@ static const char *check_accounts(const struct nascar *s)
         racing += p->race_count;
         ranked += is_ranked(s, i);
     }
-    for (uint32_t i = live_from(s, &s->races, 0); i != NONE; i = live_from(s, &s->races, i + 1))
+    EACH_LIVE (i, races)
         for (uint32_t side = 0; side < 2; side++)
             racing -= race_at(s, i)->persona[side] != NONE;
     HOLDS(racing == 0, "counts of open races are not their recounts");
@@ -8232,7 +8309,7 @@ static const char *check_accounts(const struct nascar *s)
 static const char *check_addresses(const struct nascar *s)
 {
     uint32_t connections = 0;
-    for (uint32_t i = live_from(s, &s->addresses, 0); i != NONE; i = live_from(s, &s->addresses, i + 1)) {
+    EACH_LIVE (i, addresses) {
         connections += address_at(s, i)->connections;
         HOLDS(find_address(s, address_at(s, i)->ipv4) == i, "an address is not found");
         HOLDS(address_at(s, i)->failed + address_at(s, i)->logins + address_at(s, i)->created == 0 ||
@@ -8240,7 +8317,7 @@ static const char *check_addresses(const struct nascar *s)
               "what an address did is never forgotten");
     }
     HOLDS(connections == s->conn_count, "a connection is of no address");
-    for (uint32_t i = live_from(s, &s->directory, 0); i != NONE; i = live_from(s, &s->directory, i + 1))
+    EACH_LIVE (i, directory)
         HOLDS(find_session(s, session_at(s, i)->sess) == i, "a directory session is not found");
     return NULL;
 }
@@ -8248,7 +8325,7 @@ static const char *check_addresses(const struct nascar *s)
 static const char *check_kept(const struct nascar *s)
 {
     uint32_t watches = 0, lines = 0;
-    for (uint32_t i = live_from(s, &s->buddies, 0); i != NONE; i = live_from(s, &s->buddies, i + 1)) {
+    EACH_LIVE (i, buddies) {
         const struct buddy *b = buddy_at(s, i);
         uint32_t asked = 0, due = 0;
         HOLDS(conn_at(s, b->conn)->buddy == i && persona_at(s, b->persona)->buddy == i, "a buddy link is half");
@@ -8262,10 +8339,10 @@ static const char *check_kept(const struct nascar *s)
         HOLDS(due == 0 || conn_at(s, b->conn)->behind || conn_at(s, b->conn)->closing, "news wait for nothing");
     }
     HOLDS(watches == s->watches.live, "a watch is nobody's");
-    for (uint32_t i = live_from(s, &s->races, 0); i != NONE; i = live_from(s, &s->races, i + 1))
+    EACH_LIVE (i, races)
         HOLDS(find_race(s, race_at(s, i)->ticket) == i && race_at(s, i)->reported < 3,
               "a race is not found by its ticket");
-    for (uint32_t i = live_from(s, &s->reports, 0); i != NONE; i = live_from(s, &s->reports, i + 1))
+    EACH_LIVE (i, reports)
         for (uint32_t k = list_first(&report_at(s, i)->lines); k != NONE; k = list_next(s, LINES_OF_REPORT, k), lines++)
             HOLDS(is_live(s, &s->report_lines, k) && report_line_at(s, k)->report == i,
                   "a report holds another's line");
@@ -8303,7 +8380,7 @@ const char *nascar_check(const struct nascar *s)
 }
 
 /* ============================================================================
- * The shell: everything below touches the operating system.
+ * 9. The shell: everything below touches the operating system.
  * ========================================================================== */
 #ifndef NASCAR_NO_SHELL
 
@@ -8331,7 +8408,7 @@ const char *nascar_check(const struct nascar *s)
 #include <time.h>
 #include <unistd.h>
 
-/* ---- The operating system, as a table --------------------------------------- */
+/* ---- The operating system, as a table ------------------------------------ */
 
 /* All that the loop asks of the system, so that a simulator can stand in its
  * place; but for memory, and for the files that a reload reads. Each is as the
@@ -8482,7 +8559,7 @@ static int64_t system_wall_s(void *world)
     return now.tv_sec;
 }
 
-/* ---- Files of the data folder -------------------------------------------------- */
+/* ---- Files of the data folder -------------------------------------------- */
 
 static int system_open(void *world, int folder, const char *name, bool fresh)
 {
@@ -8553,7 +8630,7 @@ static void system_remove(void *world, int folder, const char *name)
     (void)unlinkat(folder, name, 0);
 }
 
-/* ---- The hashing helper: a process of its own, as one hash takes so long ------- */
+/* ---- The hashing helper: a process of its own, as one hash takes so long --- */
 
 /* What goes to the helper and what comes back, each as one message. */
 struct hash_question {
@@ -8677,7 +8754,7 @@ static const struct nascar_sys system_calls = {
     system_truncate, system_sync,    system_rename,  system_sync_folder, system_remove, system_helper,
 };
 
-/* ---- The journal's bytes (DESIGN 5) --------------------------------------------- */
+/* ---- The journal's bytes (DESIGN 5) -------------------------------------- */
 
 /* A journal is a header, and a batch for each sync. These are frames whose code
  * word is a CRC-32C over all the rest of them. A batch holds its number, one
@@ -8900,7 +8977,7 @@ static bool journal_next(struct journal_reader *r, struct span *frames)
     return true;
 }
 
-/* ---- Event scripts: recordings and what is replayed (DESIGN 6) -------------- */
+/* ---- Event scripts: recordings and what is replayed (DESIGN 6) ----------- */
 
 /* A script is a header (magic, limits as varints) and events: the type; the
  * connection + 1 as a varint, 0 for none; milliseconds since the last event;
@@ -9094,7 +9171,7 @@ static uint64_t output_hash_value(const struct output_hash *hash)
     return hash->written ^ rotate(hash->records, 21) ^ rotate(hash->log, 42);
 }
 
-/* ---- No password in a recording ------------------------------------------- */
+/* ---- No password in a recording ------------------------------------------ */
 
 /* Where a password stood, a recording has one of these words, or REDACTED. The
  * core gives the same answers to it, and it tells nothing that these do not: not
@@ -9203,7 +9280,7 @@ static void scrub_record(const uint8_t *bytes, uint32_t size, struct outgoing *f
             replace_value(f, field->tag, "*");
 }
 
-/* ---- Options ----------------------------------------------------------------- */
+/* ---- Options ------------------------------------------------------------- */
 
 static void options_defaults(struct options *o)
 {
@@ -9370,7 +9447,7 @@ static void print_help(void)
     (void)printf("  --%-17s\n  --%-17s\n", "version", "help");
 }
 
-/* ---- The shell's state --------------------------------------------------------- */
+/* ---- The shell's state --------------------------------------------------- */
 
 #define LISTENERS 3u
 /* The poll set has, in this order: signals, the helper, the listeners, the
@@ -9518,7 +9595,7 @@ static void shell_log(struct shell *sh, enum nascar_log_level level, const char 
     sh->log_size += (uint32_t)size;
 }
 
-/* ---- Recording ------------------------------------------------------------------- */
+/* ---- Recording ----------------------------------------------------------- */
 
 #define CHECKPOINT_EVENTS 1000u
 
@@ -9618,7 +9695,7 @@ static void recording_close(struct shell *sh)
     sh->sys->close(sh->world, sh->record_fd);
 }
 
-/* ---- Steps ----------------------------------------------------------------------- */
+/* ---- Steps --------------------------------------------------------------- */
 
 static void core_step(struct shell *sh, const struct nascar_event *event)
 {
@@ -9712,7 +9789,7 @@ static void shell_step(struct shell *sh, const struct nascar_event *event)
     }
 }
 
-/* ---- The journal ----------------------------------------------------------------- */
+/* ---- The journal --------------------------------------------------------- */
 
 /* Records are written in the turn after they came: one batch, one sync, and
  * then each goes back to the core, which acts on it. Whatever fails, that file
@@ -9850,7 +9927,7 @@ static void journal_commit(struct shell *sh)
     wipe(sh->records.bytes, BATCH_HEAD_BYTES); /* the end of the last one that went stood there */
 }
 
-/* ---- Compaction ------------------------------------------------------------------- */
+/* ---- Compaction ---------------------------------------------------------- */
 
 static void compaction_begin(struct shell *sh)
 {
@@ -9946,7 +10023,7 @@ static void compaction_work(struct shell *sh)
         compaction_slice(sh);
 }
 
-/* ---- Loading the journal ------------------------------------------------------------ */
+/* ---- Loading the journal ------------------------------------------------- */
 
 /* Says why the server does not start from this journal, and what to do. */
 static bool journal_refuse(const char *path, const struct journal_reader *r)
@@ -10067,7 +10144,7 @@ static void journal_end(struct shell *sh)
     sh->sys->remove(sh->world, sh->folder, "pid");
 }
 
-/* ---- The hashing helper -------------------------------------------------------------- */
+/* ---- The hashing helper -------------------------------------------------- */
 
 static void helper_start(struct shell *sh)
 {
@@ -10165,7 +10242,7 @@ static uint64_t helper_due_ms(const struct shell *sh)
     return sh->helper.fd < 0 ? sh->helper.again_ms : UINT64_MAX;
 }
 
-/* ---- Connections --------------------------------------------------------------- */
+/* ---- Connections --------------------------------------------------------- */
 
 static struct pollfd *polled_conn(const struct shell *sh, uint32_t c)
 {
@@ -10408,7 +10485,7 @@ static void shell_accept(struct shell *sh, int listener, bool control)
     }
 }
 
-/* ---- The loop -------------------------------------------------------------------- */
+/* ---- The loop ------------------------------------------------------------ */
 
 /* Milliseconds until the next deadline, at most a minute, as poll takes them. */
 static int shell_timeout(const struct shell *sh, uint64_t until_ms)
@@ -10549,7 +10626,7 @@ static int shell_loop(struct shell *sh)
     return 0;
 }
 
-/* ---- Start ------------------------------------------------------------------------- */
+/* ---- Start --------------------------------------------------------------- */
 
 /* The ports that are asked for; those that are 0 are set when they are open. */
 static void want_ports(struct shell *sh)
@@ -10832,7 +10909,7 @@ static uint8_t *read_file(const char *path, size_t *size)
     return bytes;
 }
 
-/* ---- Dump: what is kept, as text -------------------------------------------------------- */
+/* ---- Dump: what is kept, as text ----------------------------------------- */
 
 /* Prints a record as one line: its kind and its tags, with every other byte
  * than plain characters escaped. */
@@ -10884,7 +10961,7 @@ static int dump(const char *folder)
     return good ? 0 : 1;
 }
 
-/* ---- Control: asking the server that runs ------------------------------------------------ */
+/* ---- Control: asking the server that runs -------------------------------- */
 
 static const struct {
     const char *name;
@@ -11055,7 +11132,7 @@ static int control(char **arguments)
     return status;
 }
 
-/* ---- Replay ------------------------------------------------------------------------ */
+/* ---- Replay -------------------------------------------------------------- */
 
 /* Takes one step, and adds all that it put out to the hash. */
 static void replay_step(struct nascar *state, const struct nascar_event *e, struct output_hash *hash)
