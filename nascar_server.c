@@ -4077,10 +4077,9 @@ static enum failure set_lists(struct nascar *s, uint32_t owner, uint32_t other, 
  * persona on a roster has it there no longer. */
 static void remove_from_rosters(struct nascar *s, uint32_t persona)
 {
-    uint32_t i;
-    while ((i = persona_at(s, persona)->edges) != NONE)
+    for (uint32_t i; (i = persona_at(s, persona)->edges) != NONE;)
         (void)set_lists(s, persona, edge_at(s, i)->other_and_lists >> 2, 0);
-    for (i = live_from(s, &s->edges, 0); i != NONE; i = live_from(s, &s->edges, i + 1))
+    EACH_LIVE(i, edges)
         if (edge_at(s, i)->other_and_lists >> 2 == persona)
             (void)set_lists(s, edge_at(s, i)->owner, persona, 0);
 }
@@ -4120,7 +4119,7 @@ static void race_remove(struct nascar *s, uint32_t i)
 static void race_remove_oldest(struct nascar *s, uint32_t persona)
 {
     uint32_t oldest = NONE;
-    EACH_LIVE (i, races) {
+    EACH_LIVE(i, races) {
         const struct race_ticket *race = race_at(s, i);
         if ((race->persona[0] == persona || race->persona[1] == persona) &&
             (oldest == NONE || race->number < race_at(s, oldest)->number))
@@ -4135,10 +4134,10 @@ static void sweep_expired(struct nascar *s)
     if (s->swept_ms != 0 && s->now_ms < s->swept_ms + SWEEP_MS)
         return;
     s->swept_ms = s->now_ms;
-    EACH_LIVE (i, messages)
+    EACH_LIVE(i, messages)
         if (message_at(s, i)->until_s <= s->wall_s)
             message_remove(s, i);
-    EACH_LIVE (i, races)
+    EACH_LIVE(i, races)
         if (race_at(s, i)->when_s + RACE_S <= s->wall_s)
             race_remove(s, i);
 }
@@ -4177,7 +4176,7 @@ static void remove_persona(struct nascar *s, uint32_t i)
         watch_drop(s, watch_at(s, w)->buddy, i, WATCH_ROSTER | WATCH_ASKED);
     for (uint32_t m; (m = list_first(&persona->messages)) != NONE;)
         message_remove(s, m);
-    EACH_LIVE (k, races)
+    EACH_LIVE(k, races)
         for (uint32_t side = 0; side < 2; side++)
             if (race_at(s, k)->persona[side] == i)
                 race_sides(s, k, side == 0 ? NONE : race_at(s, k)->persona[0],
@@ -4708,7 +4707,8 @@ static const struct durable durables[RECORD_KINDS] = {
         FIELD(LIST, LISTS, rost.lists), FIELD(PERS, PERSONA, rost.owner), FIELD(USER, PERSONA, rost.other)}},
     [RECORD_RACE] = {"race", apply_race, .fill = fill_race, .pool = POOL(races), .fields = {
         FIELD(AUTH, RAW, race.ticket), FIELD(WHEN, DATE, race.when_s), FIELD(FLAGS, NUMBER, race.reported),
-        FIELD(SEQN, NUMBER, race.first_sum), FIELD(HOST, PERSONA, race.persona[0]), FIELD(OPPO, PERSONA, race.persona[1])}},
+        FIELD(SEQN, NUMBER, race.first_sum), FIELD(HOST, PERSONA, race.persona[0]),
+        FIELD(OPPO, PERSONA, race.persona[1])}},
     [RECORD_RANK] = {"rank", apply_rank, .failed = rank_failed, .fields = {
         FIELD(AUTH, RAW, rank.ticket), FIELD(FLAGS, NUMBER, rank.reported), FIELD(SEQN, NUMBER, rank.first_sum),
         OPTIONAL(P1, RAW, rank.figures[0], rank.counts[0]), OPTIONAL(HOST, PERSONA, rank.persona[0], rank.counts[0]),
@@ -6116,7 +6116,7 @@ static enum failure do_onln(struct request *q)
  * does not read keeps others out. */
 static void drop_laggards(struct nascar *s, uint32_t c)
 {
-    EACH_LIVE (i, players) {
+    EACH_LIVE(i, players) {
         uint32_t other = player_at(s, i)->conn;
         if (other != c && conn_at(s, other)->slow)
             conn_doom(s, other, "too far behind");
@@ -6706,7 +6706,7 @@ static enum failure do_rept(struct request *q)
     memset(&report, 0, sizeof report);
     copy_text(report.by, sizeof report.by, player_persona(s, p)->name);
     copy_text(report.about, sizeof report.about, persona_at(s, persona)->name);
-    EACH_LIVE (i, reports)
+    EACH_LIVE(i, reports)
         own += same_name(report_at(s, i)->by, report.by);
     if (pool_full(&s->reports) || own >= REPORTS_PER_PERSONA ||
         s->report_lines.capacity - s->report_lines.live < CHAT_LINES)
@@ -7956,7 +7956,7 @@ static const char *check_pool(const struct nascar *s, const struct pool *pool)
 static uint32_t rooms_gone(const struct nascar *s)
 {
     uint32_t gone = 0;
-    EACH_LIVE (r, rooms)
+    EACH_LIVE(r, rooms)
         gone += room_at(s, r)->gone;
     return gone;
 }
@@ -8019,17 +8019,17 @@ static void tally_lists(const struct nascar *s, struct tally *tally)
     tally_list(s, DOOMED_CONNS, &s->doomed, tally);
     tally_list(s, LOBBY_READERS, &s->lobby_readers, tally);
     tally_list(s, DIRTY_ROOMS, &s->dirty_rooms, tally);
-    EACH_LIVE (i, rooms) {
+    EACH_LIVE(i, rooms) {
         tally_list(s, FEED_ENTRIES, &room_at(s, i)->users.entries, tally);
         tally_list(s, ROOM_MEMBERS, &room_at(s, i)->members, tally);
     }
-    EACH_LIVE (i, personas) {
+    EACH_LIVE(i, personas) {
         tally_list(s, PERSONA_WATCHERS, &persona_at(s, i)->watchers, tally);
         tally_list(s, PERSONA_MESSAGES, &persona_at(s, i)->messages, tally);
     }
-    EACH_LIVE (i, buddies)
+    EACH_LIVE(i, buddies)
         tally_list(s, BUDDY_WATCHES, &buddy_at(s, i)->watches, tally);
-    EACH_LIVE (i, reports)
+    EACH_LIVE(i, reports)
         tally_list(s, LINES_OF_REPORT, &report_at(s, i)->lines, tally);
 }
 
@@ -8179,12 +8179,12 @@ static const char *check_room(const struct nascar *s, uint32_t r)
 static const char *check_rooms(const struct nascar *s)
 {
     uint32_t members = 0, playing = 0, followers = 0;
-    EACH_LIVE (r, rooms) {
+    EACH_LIVE(r, rooms) {
         members += room_at(s, r)->count;
         const char *broken = check_room(s, r);
         HOLDS(!broken, broken);
     }
-    EACH_LIVE (p, players) {
+    EACH_LIVE(p, players) {
         playing += player_at(s, p)->persona != NONE;
         followers += player_at(s, p)->rooms.on;
         HOLDS(in_list(s, LOBBY_READERS, p) == player_at(s, p)->populations.on,
@@ -8199,7 +8199,7 @@ static const char *check_rooms(const struct nascar *s)
 static const char *check_players(const struct nascar *s)
 {
     uint32_t sides = 0, paired = 0;
-    EACH_LIVE (i, players) {
+    EACH_LIVE(i, players) {
         const struct player *p = player_at(s, i);
         HOLDS(conn_at(s, p->conn)->player == i, "a player's connection is another's");
         HOLDS(account_at(s, p->account)->player == i, "a player's account is another's");
@@ -8214,7 +8214,7 @@ static const char *check_players(const struct nascar *s)
         HOLDS(is_live(s, &s->matches, p->match) && match_at(s, p->match)->player[p->side] == i,
               "a player is not in its own match");
     }
-    EACH_LIVE (i, matches) {
+    EACH_LIVE(i, matches) {
         const struct match *match = match_at(s, i);
         uint32_t here = (match->player[0] != NONE ? 1u : 0u) + (match->player[1] != NONE ? 1u : 0u);
         sides += here;
@@ -8257,7 +8257,7 @@ static const char *check_persona(const struct nascar *s, uint32_t i)
 static const char *check_accounts(const struct nascar *s)
 {
     uint32_t named = 0, edges = 0, messages = 0, ranked = 0, racing = 0;
-    EACH_LIVE (i, accounts) {
+    EACH_LIVE(i, accounts) {
         const struct account *a = account_at(s, i);
         HOLDS(find_account(s, a->name) == i, "an account is not found by its name");
         HOLDS(a->player == NONE || player_at(s, a->player)->account == i, "an account's player is another's");
@@ -8270,7 +8270,7 @@ static const char *check_accounts(const struct nascar *s)
         }
     }
     HOLDS(named == s->personas.live, "a persona is nobody's");
-    EACH_LIVE (i, personas) {
+    EACH_LIVE(i, personas) {
         const struct persona *p = persona_at(s, i);
         uint32_t count = 0;
         HOLDS(find_persona(s, p->name) == i, "a persona is not found by its name");
@@ -8296,7 +8296,7 @@ static const char *check_accounts(const struct nascar *s)
         racing += p->race_count;
         ranked += is_ranked(s, i);
     }
-    EACH_LIVE (i, races)
+    EACH_LIVE(i, races)
         for (uint32_t side = 0; side < 2; side++)
             racing -= race_at(s, i)->persona[side] != NONE;
     HOLDS(racing == 0, "counts of open races are not their recounts");
@@ -8309,7 +8309,7 @@ static const char *check_accounts(const struct nascar *s)
 static const char *check_addresses(const struct nascar *s)
 {
     uint32_t connections = 0;
-    EACH_LIVE (i, addresses) {
+    EACH_LIVE(i, addresses) {
         connections += address_at(s, i)->connections;
         HOLDS(find_address(s, address_at(s, i)->ipv4) == i, "an address is not found");
         HOLDS(address_at(s, i)->failed + address_at(s, i)->logins + address_at(s, i)->created == 0 ||
@@ -8317,7 +8317,7 @@ static const char *check_addresses(const struct nascar *s)
               "what an address did is never forgotten");
     }
     HOLDS(connections == s->conn_count, "a connection is of no address");
-    EACH_LIVE (i, directory)
+    EACH_LIVE(i, directory)
         HOLDS(find_session(s, session_at(s, i)->sess) == i, "a directory session is not found");
     return NULL;
 }
@@ -8325,7 +8325,7 @@ static const char *check_addresses(const struct nascar *s)
 static const char *check_kept(const struct nascar *s)
 {
     uint32_t watches = 0, lines = 0;
-    EACH_LIVE (i, buddies) {
+    EACH_LIVE(i, buddies) {
         const struct buddy *b = buddy_at(s, i);
         uint32_t asked = 0, due = 0;
         HOLDS(conn_at(s, b->conn)->buddy == i && persona_at(s, b->persona)->buddy == i, "a buddy link is half");
@@ -8339,10 +8339,10 @@ static const char *check_kept(const struct nascar *s)
         HOLDS(due == 0 || conn_at(s, b->conn)->behind || conn_at(s, b->conn)->closing, "news wait for nothing");
     }
     HOLDS(watches == s->watches.live, "a watch is nobody's");
-    EACH_LIVE (i, races)
+    EACH_LIVE(i, races)
         HOLDS(find_race(s, race_at(s, i)->ticket) == i && race_at(s, i)->reported < 3,
               "a race is not found by its ticket");
-    EACH_LIVE (i, reports)
+    EACH_LIVE(i, reports)
         for (uint32_t k = list_first(&report_at(s, i)->lines); k != NONE; k = list_next(s, LINES_OF_REPORT, k), lines++)
             HOLDS(is_live(s, &s->report_lines, k) && report_line_at(s, k)->report == i,
                   "a report holds another's line");
