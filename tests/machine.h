@@ -16,8 +16,6 @@
 #define FAIL(...) ck_abort_msg(__VA_ARGS__)
 #endif
 
-#define COUNT(array) (sizeof(array) / sizeof(array)[0])
-
 /* An assertion for what is asked a million times: Check's own write to a file. */
 #define EXPECT(condition) \
     do { \

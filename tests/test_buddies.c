@@ -4,11 +4,11 @@
  * SPDX-License-Identifier: MIT */
 #include "../nascar_server.c"
 
+#include "suite.h"
 #include "world.h"
 #include "lobby.h"
 #include "kept.h"
 
-#define COUNT(array) ((int)(sizeof(array) / sizeof(array)[0]))
 #define DAY_S 86400
 #define ROSTER_SIZE 25 /* PROTOCOL 9 */
 #define KEPT_LETTERS 50
@@ -375,6 +375,8 @@ static void race(struct person *host, struct person *guest)
 
 /* ---- The ticket --------------------------------------------------------- */
 
+GROUP(the_ticket, open_world, close_world, 0);
+
 /* AUTH on a connection of its own: "" or the code, which is then user/101. */
 static const char *auth_code(const char *user, const char *ticket)
 {
@@ -391,7 +393,7 @@ static const char *auth_code(const char *user, const char *ticket)
     return code;
 }
 
-START_TEST(a_ticket_opens_the_service_with_or_without_its_dollar)
+TEST(the_ticket, a_ticket_opens_the_service_with_or_without_its_dollar)
 {
     static const char *const users[] = {"Ann/cso/nascar-ps2-2004", "Ann@cso", "Ann", "aNN/cso", "ANN"};
     struct person *ann = player_only("Ann");
@@ -406,9 +408,8 @@ START_TEST(a_ticket_opens_the_service_with_or_without_its_dollar)
         raw_close(r);
     }
 }
-END_TEST
 
-START_TEST(no_other_ticket_opens_it)
+TEST(the_ticket, no_other_ticket_opens_it)
 {
     struct person *ann = player_only("Ann"), *bob = player_only("Bob");
     char wrong[64], *filler = lobby_text();
@@ -442,9 +443,8 @@ START_TEST(no_other_ticket_opens_it)
     ck_assert_str_eq(auth_code("/cso", ann->ticket), "user");
     ck_assert_str_eq(auth_code("Ann", ann->ticket), "");
 }
-END_TEST
 
-START_TEST(a_refused_link_may_try_again)
+TEST(the_ticket, a_refused_link_may_try_again)
 {
     static const char *const tries[] = {"", "USER=Ann\n", "LKEY=$0123456789abcdef\n", "USER=\nLKEY=\n",
                                         "USER=Ann/cso\nLKEY=$0123456789abcdef\n"};
@@ -459,9 +459,8 @@ START_TEST(a_refused_link_may_try_again)
     SUCCEEDS(raw_ask(r, "AUTH", auth_tags("Ann", ann->ticket)));
     SUCCEEDS(raw_ask(r, "RGET", GET_B));
 }
-END_TEST
 
-START_TEST(a_ticket_lives_12_hours_across_restarts)
+TEST_LOOP(the_ticket, a_ticket_lives_12_hours_across_restarts, 0, 4)
 {
     struct person *ann = player_only("Ann"), *bob = player_only("Bob");
     if (_i % 2 == 1)
@@ -484,9 +483,8 @@ START_TEST(a_ticket_lives_12_hours_across_restarts)
         enter(ann);
     ck_assert_str_eq(auth_code("Ann", ann->ticket), "");
 }
-END_TEST
 
-START_TEST(a_ticket_lives_until_the_next_pers_of_that_persona)
+TEST(the_ticket, a_ticket_lives_until_the_next_pers_of_that_persona)
 {
     struct person *ann = player_only("Ann"), ace = *ann;
     char old[40];
@@ -505,9 +503,8 @@ START_TEST(a_ticket_lives_until_the_next_pers_of_that_persona)
         restart();
     }
 }
-END_TEST
 
-START_TEST(a_link_that_stands_outlives_its_ticket)
+TEST(the_ticket, a_link_that_stands_outlives_its_ticket)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     put_on_list(ann, "B", "Bob");
@@ -520,9 +517,8 @@ START_TEST(a_link_that_stands_outlives_its_ticket)
     set_presence(bob, "XA");
     SEES(ann, "Bob=XA");
 }
-END_TEST
 
-START_TEST(a_ticket_is_written_nowhere)
+TEST(the_ticket, a_ticket_is_written_nowhere)
 {
     struct person *ann = linked("Ann");
     ck_assert_uint_ge(kept_count(w, "tick", "Ann"), 1);
@@ -533,9 +529,8 @@ START_TEST(a_ticket_is_written_nowhere)
     }
     ck_assert(!world_logged(w, ann->ticket + 1));
 }
-END_TEST
 
-START_TEST(pers_waits_until_its_ticket_is_kept)
+TEST(the_ticket, pers_waits_until_its_ticket_is_kept)
 {
     struct person *ann = person("Ann"), *bob = linked("Bob");
     put_on_list(bob, "B", "Ann");
@@ -552,9 +547,8 @@ START_TEST(pers_waits_until_its_ticket_is_kept)
     ck_assert_str_eq(auth_code("Ann", got_raw(g, "LKEY")), "");
     SEES(bob, "Ann=CHAT");
 }
-END_TEST
 
-START_TEST(who_hangs_up_while_its_ticket_is_written_is_not_there)
+TEST_LOOP(the_ticket, who_hangs_up_while_its_ticket_is_written_is_not_there, 0, 2)
 {
     struct person *ann = person("Ann"), *bob = linked("Bob");
     put_on_list(bob, "B", "Ann");
@@ -570,9 +564,8 @@ START_TEST(who_hangs_up_while_its_ticket_is_written_is_not_there)
     enter(ann);
     ck_assert_str_eq(shown(bob->buddy, "Ann"), "CHAT");
 }
-END_TEST
 
-START_TEST(with_no_disk_players_come_in_all_the_same)
+TEST(the_ticket, with_no_disk_players_come_in_all_the_same)
 {
     struct person *ann = person("Ann"), *bob = linked("Bob");
     char old[40];
@@ -592,9 +585,8 @@ START_TEST(with_no_disk_players_come_in_all_the_same)
     restart();
     link_up(ann);
 }
-END_TEST
 
-START_TEST(a_second_link_takes_the_place_of_the_first)
+TEST(the_ticket, a_second_link_takes_the_place_of_the_first)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     put_on_list(ann, "B", "Bob");
@@ -610,9 +602,8 @@ START_TEST(a_second_link_takes_the_place_of_the_first)
     READS(ann, "hello");
     HAS(ann, "Bob", "");
 }
-END_TEST
 
-START_TEST(each_service_has_its_own_commands)
+TEST(the_ticket, each_service_has_its_own_commands)
 {
     static const struct {
         const char *kind, *payload;
@@ -655,11 +646,12 @@ START_TEST(each_service_has_its_own_commands)
     GOT(bob->buddy, "");
     HAS(ann, "", "");
 }
-END_TEST
 
 /* ---- Rosters ------------------------------------------------------------ */
 
-START_TEST(an_empty_roster_ends_with_size_0)
+GROUP(rosters, open_world, close_world, 0);
+
+TEST(rosters, an_empty_roster_ends_with_size_0)
 {
     struct person *ann = linked("Ann");
     ask_rosters(ann);
@@ -667,7 +659,6 @@ START_TEST(an_empty_roster_ends_with_size_0)
     SAYS(frame_at(ann->buddy, 0), "ID=1\nSIZE=0\nSTATUS=1");
     SAYS(frame_at(ann->buddy, 1), "ID=2\nSIZE=0\nSTATUS=1");
 }
-END_TEST
 
 /* Six on one list, two on the other; Bob, Cid and Dan are online, one of them
  * in a race, one with no buddy link; and a letter waits. */
@@ -716,7 +707,7 @@ static void check_busy_roster(struct person *ann, bool one_segment)
     }
 }
 
-START_TEST(both_rosters_then_who_is_online_then_the_letters)
+TEST_LOOP(rosters, both_rosters_then_who_is_online_then_the_letters, 0, 3)
 {
     static const enum world_split splits[] = {WORLD_WHOLE, WORLD_BYTES, WORLD_RANDOM};
     struct world_options options = {.split = splits[_i], .seed = 77};
@@ -729,9 +720,8 @@ START_TEST(both_rosters_then_who_is_online_then_the_letters)
     ck_assert_uint_eq(frames_of(ann->buddy, "PGET", NULL), 3);
     READS(ann, "");
 }
-END_TEST
 
-START_TEST(the_ignore_list_brings_nobodys_presence)
+TEST(rosters, the_ignore_list_brings_nobodys_presence)
 {
     struct person *ann = busy_roster();
     raw_forget(ann->buddy);
@@ -739,9 +729,8 @@ START_TEST(the_ignore_list_brings_nobodys_presence)
     ck_assert_str_eq(rows_of(ann->buddy, 2), "Eve Gil");
     SEES(ann, "");
 }
-END_TEST
 
-START_TEST(rows_come_whole_however_slowly_they_are_read)
+TEST(rosters, rows_come_whole_however_slowly_they_are_read)
 {
     struct person *ann = busy_roster();
     raw_window(ann->buddy, 0);
@@ -752,9 +741,8 @@ START_TEST(rows_come_whole_however_slowly_they_are_read)
     raw_window(ann->buddy, SIZE_MAX);
     check_busy_roster(ann, true);
 }
-END_TEST
 
-START_TEST(many_rosters_in_one_segment_come_all)
+TEST(rosters, many_rosters_in_one_segment_come_all)
 {
     struct person *ann = linked("Ann");
     char name[16], payload[64], all[512] = "";
@@ -772,9 +760,8 @@ START_TEST(many_rosters_in_one_segment_come_all)
         ck_assert_str_eq(rows_of(ann->buddy, id), all);
     ck_assert_uint_eq(ann->buddy->count, 40 * (1 + ROSTER_SIZE));
 }
-END_TEST
 
-START_TEST(who_is_added_is_named_as_first_written)
+TEST_LOOP(rosters, who_is_added_is_named_as_first_written, 0, 4)
 {
     static const char *const users[] = {"bigBOB", "BIGBOB/cso/nascar-ps2-2004", "BigBob@cso", "bigbob"};
     static const int32_t ids[] = {101, 1, 2147483647, 7};
@@ -805,9 +792,8 @@ START_TEST(who_is_added_is_named_as_first_written)
     }
     ck_assert_ptr_nonnull(bob);
 }
-END_TEST
 
-START_TEST(a_bad_roster_change_is_refused_with_its_id)
+TEST(rosters, a_bad_roster_change_is_refused_with_its_id)
 {
     static const struct {
         const char *tags, *code;
@@ -853,9 +839,8 @@ START_TEST(a_bad_roster_change_is_refused_with_its_id)
     HAS(ann, "", "");
     ck_assert_uint_eq(w->record_count, before);
 }
-END_TEST
 
-START_TEST(a_bad_request_for_a_roster_is_refused)
+TEST(rosters, a_bad_request_for_a_roster_is_refused)
 {
     static const char *const bad[] = {
         "", "ID=1\n", "LIST=\nID=1\n", "LIST=X\nID=1\n", "LIST=BI\nID=1\n", "LRSC=cso\nPRES=Y\n"};
@@ -868,9 +853,8 @@ START_TEST(a_bad_request_for_a_roster_is_refused)
     }
     HAS(ann, "", "");
 }
-END_TEST
 
-START_TEST(a_roster_holds_25)
+TEST(rosters, a_roster_holds_25)
 {
     struct person *ann = linked("Ann");
     char name[16];
@@ -897,9 +881,8 @@ START_TEST(a_roster_holds_25)
     ck_assert_uint_eq(frames_of(ann->buddy, "ROST", NULL), ROSTER_SIZE + 1); /* one on both */
     REFUSED(change(ann, "RADD", "B", "Racer26"), "full", 0);
 }
-END_TEST
 
-START_TEST(to_block_is_both_lists_with_one_id)
+TEST_LOOP(rosters, to_block_is_both_lists_with_one_id, 0, 2)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     if (_i == 1)
@@ -938,9 +921,8 @@ START_TEST(to_block_is_both_lists_with_one_id)
     write_letter(bob, "Ann", "psst");
     READS(ann, "");
 }
-END_TEST
 
-START_TEST(a_roster_is_kept)
+TEST(rosters, a_roster_is_kept)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     (void)person("Cid");
@@ -961,9 +943,8 @@ START_TEST(a_roster_is_kept)
         HAS(bob, "Ann", "");
     }
 }
-END_TEST
 
-START_TEST(a_change_is_answered_when_it_is_kept)
+TEST_LOOP(rosters, a_change_is_answered_when_it_is_kept, 0, 2)
 {
     struct person *ann = linked("Ann");
     (void)person("Bob");
@@ -986,9 +967,8 @@ START_TEST(a_change_is_answered_when_it_is_kept)
     }
     ck_assert_str_eq(rows_of(ann->buddy, 1), _i == 0 ? "Bob" : "");
 }
-END_TEST
 
-START_TEST(a_change_that_is_not_kept_has_not_happened)
+TEST(rosters, a_change_that_is_not_kept_has_not_happened)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     (void)person("Cid");
@@ -1014,9 +994,8 @@ START_TEST(a_change_that_is_not_kept_has_not_happened)
     link_up(ann);
     HAS(ann, "Bob Cid", "");
 }
-END_TEST
 
-START_TEST(a_full_table_of_rosters_refuses)
+TEST(rosters, a_full_table_of_rosters_refuses)
 {
     struct world_options options = {.limits = {16, 64, 8, 16, 2, 16}};
     reopen(&options);
@@ -1030,11 +1009,12 @@ START_TEST(a_full_table_of_rosters_refuses)
     put_on_list(ann, "B", "Cid");
     HAS(ann, "Bob Cid", "");
 }
-END_TEST
 
 /* ---- Presence ----------------------------------------------------------- */
 
-START_TEST(pset_is_relayed_to_everyone_who_lists_the_player)
+GROUP(presence, open_world, close_world, 0);
+
+TEST(presence, pset_is_relayed_to_everyone_who_lists_the_player)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob"), *cid = linked("Cid"), *dan = linked("Dan");
     struct person *eve = linked("Eve");
@@ -1057,9 +1037,8 @@ START_TEST(pset_is_relayed_to_everyone_who_lists_the_player)
     GOT(eve->buddy, "");
     GOT(ann->lobby, "");
 }
-END_TEST
 
-START_TEST(each_presence_is_shown_as_it_was_set)
+TEST(presence, each_presence_is_shown_as_it_was_set)
 {
     static const char *const shows[] = {"AWAY", "CHAT", "XA", "DND", "PASS", "CHAT"};
     struct person *ann = linked("Ann"), *bob = linked("Bob");
@@ -1074,9 +1053,8 @@ START_TEST(each_presence_is_shown_as_it_was_set)
         SAYS_GAME(frame_at(ann->buddy, 3), shows[i]);
     }
 }
-END_TEST
 
-START_TEST(who_sets_disc_seems_to_be_gone)
+TEST(presence, who_sets_disc_seems_to_be_gone)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     put_on_list(ann, "B", "Bob");
@@ -1090,9 +1068,8 @@ START_TEST(who_sets_disc_seems_to_be_gone)
     set_presence(bob, "CHAT");
     SEES(ann, "Bob=CHAT");
 }
-END_TEST
 
-START_TEST(a_bad_presence_changes_nothing)
+TEST(presence, a_bad_presence_changes_nothing)
 {
     static const char *const bad[] = {
         "SHOW=FOO\n",  "SHOW=CHATTER\n", "SHOW=\"A=B\"\n", "SHOW=CHAT AWAY\n", "SHOW=CHAT AWAY XA DND\n",
@@ -1108,9 +1085,8 @@ START_TEST(a_bad_presence_changes_nothing)
     HAS(ann, "Bob", "");
     SEES(ann, "Bob=AWAY");
 }
-END_TEST
 
-START_TEST(who_says_nothing_of_itself_may_chat)
+TEST_LOOP(presence, who_says_nothing_of_itself_may_chat, 0, 3)
 {
     static const char *const silent[] = {"", "SHOW=\n", "STAT=x\nPROD=y\n"};
     struct person *ann = linked("Ann"), *bob = linked("Bob");
@@ -1121,9 +1097,8 @@ START_TEST(who_says_nothing_of_itself_may_chat)
     GOT(ann->buddy, "PGET");
     SAYS(frame_at(ann->buddy, 0), "SHOW=CHAT\nUSER=Bob\nPROD=%s\nSTAT=%s", _i == 2 ? "y" : "", _i == 2 ? "x" : "");
 }
-END_TEST
 
-START_TEST(free_text_in_a_presence_forges_no_tag)
+TEST(presence, free_text_in_a_presence_forges_no_tag)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     char payload[2000] = "SHOW=DND\nSTAT=\"SHOW%3dDISC%0aUSER%3aCid USER%3dCid SHOW:PASS\"\nPROD=";
@@ -1139,9 +1114,8 @@ START_TEST(free_text_in_a_presence_forges_no_tag)
     SUCCEEDS(raw_ask(bob->buddy, "PSET", payload));
     SEES(ann, "Bob=DND"); /* cut maybe, and whole */
 }
-END_TEST
 
-START_TEST(presence_follows_the_lobby)
+TEST(presence, presence_follows_the_lobby)
 {
     struct person *ann = linked("Ann"), *bob = person("Bob"), *cid = linked("Cid");
     put_on_list(ann, "B", "Bob");
@@ -1177,9 +1151,8 @@ START_TEST(presence_follows_the_lobby)
     ck_assert_str_ne(shown(ann->buddy, "Bob"), "");
     ck_assert_str_ne(shown(ann->buddy, "Bob"), "DISC");
 }
-END_TEST
 
-START_TEST(racing_ends_as_a_race_ends)
+TEST_LOOP(presence, racing_ends_as_a_race_ends, 0, 5)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob"), *cid = linked("Cid");
     put_on_list(ann, "B", "Bob");
@@ -1203,9 +1176,8 @@ START_TEST(racing_ends_as_a_race_ends)
     ck_assert_str_eq(shown(ann->buddy, "Bob"), "CHAT");
     ck_assert_str_eq(shown(ann->buddy, "Cid"), "");
 }
-END_TEST
 
-START_TEST(the_end_of_the_lobby_is_told_within_5_s)
+TEST_LOOP(presence, the_end_of_the_lobby_is_told_within_5_s, 0, 4)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     put_on_list(ann, "B", "Bob");
@@ -1232,9 +1204,8 @@ START_TEST(the_end_of_the_lobby_is_told_within_5_s)
     world_run(w, 5000);
     SEES(ann, "Bob=DISC");
 }
-END_TEST
 
-START_TEST(a_race_that_has_just_begun_may_end_the_lobby_link)
+TEST_LOOP(presence, a_race_that_has_just_begun_may_end_the_lobby_link, 0, 2)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob"), *cid = linked("Cid");
     put_on_list(ann, "B", "Bob");
@@ -1268,9 +1239,8 @@ START_TEST(a_race_that_has_just_begun_may_end_the_lobby_link)
     world_run(w, 5000);
     SEES(ann, "Bob=DISC");
 }
-END_TEST
 
-START_TEST(a_new_buddy_link_keeps_who_races)
+TEST(presence, a_new_buddy_link_keeps_who_races)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob"), *cid = linked("Cid");
     put_on_list(ann, "B", "Bob");
@@ -1291,9 +1261,8 @@ START_TEST(a_new_buddy_link_keeps_who_races)
     world_run(w, 5000);
     ck_assert_str_ne(shown(ann->buddy, "Bob"), "PASS");
 }
-END_TEST
 
-START_TEST(a_lobby_link_that_ends_otherwise_ends_presence)
+TEST_LOOP(presence, a_lobby_link_that_ends_otherwise_ends_presence, 0, 4)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob"), *cid = linked("Cid");
     put_on_list(ann, "B", "Bob");
@@ -1321,9 +1290,8 @@ START_TEST(a_lobby_link_that_ends_otherwise_ends_presence)
     world_run(w, 5000);
     SEES(ann, "Bob=DISC");
 }
-END_TEST
 
-START_TEST(another_persona_is_somebody_else)
+TEST(presence, another_persona_is_somebody_else)
 {
     struct person *ann = linked("Ann"), *bob = player_only("Bob"), ace = *bob;
     strcpy(ace.name, "Ace");
@@ -1336,9 +1304,8 @@ START_TEST(another_persona_is_somebody_else)
     ck_assert_str_eq(shown(ann->buddy, "Ace"), "CHAT");
     ck_assert_uint_eq(frames_of(ann->buddy, "PGET", NULL), 2);
 }
-END_TEST
 
-START_TEST(a_login_elsewhere_is_no_goodbye)
+TEST(presence, a_login_elsewhere_is_no_goodbye)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     put_on_list(ann, "B", "Bob");
@@ -1350,9 +1317,8 @@ START_TEST(a_login_elsewhere_is_no_goodbye)
     raw_forget(ann->buddy);
     SAYS(raw_ask(ann->buddy, "PGET", "USER=Bob\n"), "SHOW=CHAT\nUSER=Bob\nPROD=*\nSTAT=*");
 }
-END_TEST
 
-START_TEST(changes_are_told_from_auth_on)
+TEST(presence, changes_are_told_from_auth_on)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob"), *cid = person("Cid");
     put_on_list(ann, "B", "Bob");
@@ -1367,9 +1333,8 @@ START_TEST(changes_are_told_from_auth_on)
     world_run(w, 5000);
     SEES(ann, "Bob=XA Cid=DISC");
 }
-END_TEST
 
-START_TEST(who_is_taken_off_the_roster_is_not_told_of)
+TEST(presence, who_is_taken_off_the_roster_is_not_told_of)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     put_on_list(ann, "B", "Bob");
@@ -1381,9 +1346,8 @@ START_TEST(who_is_taken_off_the_roster_is_not_told_of)
     world_run(w, 5000);
     SEES(ann, "");
 }
-END_TEST
 
-START_TEST(a_subscription_lasts_as_long_as_its_link)
+TEST_LOOP(presence, a_subscription_lasts_as_long_as_its_link, 0, 2)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     say(ann->buddy, "PADD", "USER=bob/cso/nascar-ps2-2004\n");
@@ -1410,9 +1374,8 @@ START_TEST(a_subscription_lasts_as_long_as_its_link)
     set_presence(bob, "XA");
     SEES(ann, "");
 }
-END_TEST
 
-START_TEST(a_subscription_begins_with_whatever_is)
+TEST(presence, a_subscription_begins_with_whatever_is)
 {
     struct person *ann = linked("Ann"), *bob = person("Bob");
     say(ann->buddy, "PADD", "USER=Bob\n");
@@ -1426,9 +1389,8 @@ START_TEST(a_subscription_begins_with_whatever_is)
     world_run(w, 5000);
     SEES(ann, "Bob=DISC");
 }
-END_TEST
 
-START_TEST(a_subscription_and_the_roster_are_two_things)
+TEST(presence, a_subscription_and_the_roster_are_two_things)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     put_on_list(ann, "B", "Bob");
@@ -1451,9 +1413,8 @@ START_TEST(a_subscription_and_the_roster_are_two_things)
     set_presence(bob, "CHAT");
     SEES(ann, "");
 }
-END_TEST
 
-START_TEST(a_link_has_25_subscriptions)
+TEST(presence, a_link_has_25_subscriptions)
 {
     struct person *ann = linked("Ann"), *late = person("Zoe");
     char payload[32];
@@ -1473,9 +1434,8 @@ START_TEST(a_link_has_25_subscriptions)
     SUCCEEDS(raw_ask(ann->buddy, "PADD", "USER=Zoe\n"));
     SEES(ann, "Zoe=CHAT");
 }
-END_TEST
 
-START_TEST(presence_is_told_to_who_asks)
+TEST(presence, presence_is_told_to_who_asks)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     (void)person("Cid");
@@ -1489,9 +1449,8 @@ START_TEST(presence_is_told_to_who_asks)
     set_presence(bob, "CHAT"); /* and subscribes to nothing */
     SEES(ann, "");
 }
-END_TEST
 
-START_TEST(nobody_subscribes_to_nobody)
+TEST(presence, nobody_subscribes_to_nobody)
 {
     static const char *const users[] = {"USER=Nobody\n", "USER=Bob2/cso\n", "USER=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n"};
     static const char *const kinds_of[] = {"PADD", "PGET"};
@@ -1503,9 +1462,8 @@ START_TEST(nobody_subscribes_to_nobody)
         REFUSED(frame_at(ann->buddy, 0), "user", 102);
     }
 }
-END_TEST
 
-START_TEST(many_watchers_are_each_told_once)
+TEST(presence, many_watchers_are_each_told_once)
 {
     struct person *bob = linked("Bob"), *watchers[20];
     for (int i = 0; i < COUNT(watchers); i++) {
@@ -1534,9 +1492,8 @@ START_TEST(many_watchers_are_each_told_once)
                 SEES(watchers[i], step == 1 ? "Bob=PASS" : "Bob=AWAY");
     }
 }
-END_TEST
 
-START_TEST(a_reader_who_is_behind_is_told_what_is_now)
+TEST_LOOP(presence, a_reader_who_is_behind_is_told_what_is_now, 0, 2)
 {
     struct person *ann = linked("Ann"), *cid = linked("Cid"), *others[10];
     for (int i = 0; i < COUNT(others); i++) {
@@ -1569,9 +1526,8 @@ START_TEST(a_reader_who_is_behind_is_told_what_is_now)
     set_presence(others[0], "CHAT"); /* and goes on */
     SEES(ann, "Bob00=CHAT");
 }
-END_TEST
 
-START_TEST(a_change_of_the_roster_loses_no_news)
+TEST_LOOP(presence, a_change_of_the_roster_loses_no_news, 0, 3)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob"), *cid = linked("Cid");
     char status[1024] = "SHOW=AWAY\nSTAT=";
@@ -1596,9 +1552,8 @@ START_TEST(a_change_of_the_roster_loses_no_news)
     ck_assert_str_eq(shown(ann->buddy, "Bob"), "DND");
     ck_assert_str_eq(shown(ann->buddy, "Cid"), "AWAY");
 }
-END_TEST
 
-START_TEST(what_is_set_in_a_race_shows_after_it)
+TEST(presence, what_is_set_in_a_race_shows_after_it)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob"), *cid = linked("Cid");
     put_on_list(ann, "B", "Bob");
@@ -1610,9 +1565,8 @@ START_TEST(what_is_set_in_a_race_shows_after_it)
     SUCCEEDS(raw_ask(bob->lobby, "chal", "PERS=*\n"));
     SEES(ann, "Bob=DND");
 }
-END_TEST
 
-START_TEST(a_deleted_persona_is_on_no_roster_and_nobody_hears_of_it)
+TEST(presence, a_deleted_persona_is_on_no_roster_and_nobody_hears_of_it)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob"), ace = *bob;
     strcpy(ace.name, "Ace");
@@ -1651,11 +1605,12 @@ START_TEST(a_deleted_persona_is_on_no_roster_and_nobody_hears_of_it)
     HAS(&ace, "", "");
     READS(&ace, "");
 }
-END_TEST
 
 /* ---- Letters ------------------------------------------------------------ */
 
-START_TEST(a_letter_comes_at_once_to_who_is_linked)
+GROUP(letters, open_world, close_world, 0);
+
+TEST_LOOP(letters, a_letter_comes_at_once_to_who_is_linked, 0, 2)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     if (_i == 1)
@@ -1674,9 +1629,8 @@ START_TEST(a_letter_comes_at_once_to_who_is_linked)
     ask_rosters(bob);
     READS(bob, "");
 }
-END_TEST
 
-START_TEST(a_letter_keeps_its_type)
+TEST(letters, a_letter_keeps_its_type)
 {
     static const char *const types[] = {"C", "X", ""};
     struct person *ann = linked("Ann"), *bob = linked("Bob");
@@ -1696,9 +1650,8 @@ START_TEST(a_letter_keeps_its_type)
         raw_forget(bob->buddy);
     }
 }
-END_TEST
 
-START_TEST(a_letter_waits_for_the_next_rosters)
+TEST_LOOP(letters, a_letter_waits_for_the_next_rosters, 0, 4)
 {
     struct person *ann = linked("Ann"), *bob = person("Bob"), *cid = linked("Cid");
     if (_i % 2 == 1)
@@ -1727,9 +1680,8 @@ START_TEST(a_letter_waits_for_the_next_rosters)
         link_up(bob);
     }
 }
-END_TEST
 
-START_TEST(either_roster_brings_the_letters)
+TEST_LOOP(letters, either_roster_brings_the_letters, 0, 2)
 {
     struct person *ann = linked("Ann"), *bob = player_only("Bob");
     write_letter(ann, "Bob", "hello");
@@ -1740,9 +1692,8 @@ START_TEST(either_roster_brings_the_letters)
     say(bob->buddy, "RGET", _i == 1 ? GET_B : GET_I);
     GOT(bob->buddy, "RGET");
 }
-END_TEST
 
-START_TEST(a_letter_is_kept_for_its_seconds)
+TEST_LOOP(letters, a_letter_is_kept_for_its_seconds, 0, 8)
 {
     static const struct {
         const char *secs;
@@ -1777,9 +1728,8 @@ START_TEST(a_letter_is_kept_for_its_seconds)
     ask_rosters(cid);
     READS(cid, "");
 }
-END_TEST
 
-START_TEST(a_letter_for_no_time_comes_now_or_never)
+TEST(letters, a_letter_for_no_time_comes_now_or_never)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     size_t before = w->record_count;
@@ -1790,9 +1740,8 @@ START_TEST(a_letter_for_no_time_comes_now_or_never)
     REFUSED(letter(ann, "Cid", "hello", "0"), "user", 102);
     ck_assert_uint_eq(w->record_count, before);
 }
-END_TEST
 
-START_TEST(strange_seconds_lose_no_letter_silently)
+TEST(letters, strange_seconds_lose_no_letter_silently)
 {
     static const char *const secs[] = {"", "x", "-1", "+60", "1e9", "99999999999999999999", "4294967296", "0x10"};
     struct person *ann = linked("Ann"), *bob = player_only("Bob");
@@ -1805,9 +1754,8 @@ START_TEST(strange_seconds_lose_no_letter_silently)
         link_down(bob);
     }
 }
-END_TEST
 
-START_TEST(fifty_letters_are_kept)
+TEST_LOOP(letters, fifty_letters_are_kept, 0, 3)
 {
     struct person *ann = linked("Ann"), *cid = linked("Cid"), *bob = player_only("Bob");
     (void)person("Dan");
@@ -1850,9 +1798,8 @@ START_TEST(fifty_letters_are_kept)
     ask_rosters(bob);
     ck_assert_uint_eq(frames_of(bob->buddy, "RECV", NULL), KEPT_LETTERS);
 }
-END_TEST
 
-START_TEST(a_full_table_of_letters_refuses)
+TEST_LOOP(letters, a_full_table_of_letters_refuses, 0, 2)
 {
     struct world_options options = {.limits = {16, 64, 8, 16, 64, 3}};
     reopen(&options);
@@ -1876,9 +1823,8 @@ START_TEST(a_full_table_of_letters_refuses)
     }
     write_letter(ann, "Cid", "six");
 }
-END_TEST
 
-START_TEST(long_letters_come_all_and_in_order)
+TEST_LOOP(letters, long_letters_come_all_and_in_order, 0, 2)
 {
     struct person *ann = linked("Ann"), *bob = player_only("Bob");
     char body[600];
@@ -1905,9 +1851,8 @@ START_TEST(long_letters_come_all_and_in_order)
     ask_rosters(bob);
     READS(bob, "");
 }
-END_TEST
 
-START_TEST(a_link_lost_while_letters_come_loses_none)
+TEST(letters, a_link_lost_while_letters_come_loses_none)
 {
     struct person *ann = linked("Ann"), *bob = player_only("Bob");
     char body[300];
@@ -1945,9 +1890,8 @@ START_TEST(a_link_lost_while_letters_come_loses_none)
     ck_assert_uint_lt(unread, COUNT(came));
     ck_assert(came[19]);
 }
-END_TEST
 
-START_TEST(a_letter_says_what_was_written)
+TEST_LOOP(letters, a_letter_says_what_was_written, 0, 7)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     char body[1024] = "", wire[1024] = "";
@@ -1980,9 +1924,8 @@ START_TEST(a_letter_says_what_was_written)
     ck_assert_str_eq(got_text(g, "USER"), "Ann");
     ck_assert_str_eq(got_text(g, "TYPE"), "C");
 }
-END_TEST
 
-START_TEST(a_bad_letter_is_refused)
+TEST(letters, a_bad_letter_is_refused)
 {
     static const struct {
         const char *tags, *code;
@@ -2018,9 +1961,8 @@ START_TEST(a_bad_letter_is_refused)
     }
     ck_assert_uint_eq(w->record_count, before);
 }
-END_TEST
 
-START_TEST(a_letter_is_kept_before_it_is_answered)
+TEST_LOOP(letters, a_letter_is_kept_before_it_is_answered, 0, 4)
 {
     struct person *ann = linked("Ann"), *bob = player_only("Bob");
     w->hold_records = true;
@@ -2039,9 +1981,8 @@ START_TEST(a_letter_is_kept_before_it_is_answered)
     ask_rosters(bob);
     READS(bob, _i % 2 == 0 ? "hello" : "");
 }
-END_TEST
 
-START_TEST(who_links_while_a_letter_is_written_gets_it)
+TEST(letters, who_links_while_a_letter_is_written_gets_it)
 {
     struct person *ann = linked("Ann"), *bob = player_only("Bob");
     w->hold_records = true;
@@ -2057,9 +1998,8 @@ START_TEST(who_links_while_a_letter_is_written_gets_it)
     ask_rosters(bob);
     READS(bob, "");
 }
-END_TEST
 
-START_TEST(with_no_disk_letters_still_come_to_who_is_linked)
+TEST(letters, with_no_disk_letters_still_come_to_who_is_linked)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob"), *cid = player_only("Cid");
     write_letter(ann, "Cid", "kept");
@@ -2090,9 +2030,8 @@ START_TEST(with_no_disk_letters_still_come_to_who_is_linked)
     ask_rosters(cid);
     READS(cid, "");
 }
-END_TEST
 
-START_TEST(letters_read_while_there_is_no_disk_take_no_room)
+TEST(letters, letters_read_while_there_is_no_disk_take_no_room)
 {
     struct person *ann = linked("Ann"), *bob = player_only("Bob");
     for (int i = 0; i < KEPT_LETTERS; i++)
@@ -2108,9 +2047,8 @@ START_TEST(letters_read_while_there_is_no_disk_take_no_room)
     ask_rosters(bob);
     READS(bob, "new"); /* nor do they come again */
 }
-END_TEST
 
-START_TEST(a_letter_that_is_being_read_is_not_written_anew)
+TEST(letters, a_letter_that_is_being_read_is_not_written_anew)
 {
     struct person *ann = linked("Ann"), *bob = player_only("Bob");
     write_letter(ann, "Bob", "hello");
@@ -2125,9 +2063,8 @@ START_TEST(a_letter_that_is_being_read_is_not_written_anew)
     ask_rosters(bob);
     READS(bob, "");
 }
-END_TEST
 
-START_TEST(letters_to_a_deleted_persona_are_gone)
+TEST_LOOP(letters, letters_to_a_deleted_persona_are_gone, 0, 2)
 {
     struct person *ann = linked("Ann"), *bob = player_only("Bob"), ace = *bob;
     strcpy(ace.name, "Ace");
@@ -2148,9 +2085,8 @@ START_TEST(letters_to_a_deleted_persona_are_gone)
     ask_rosters(&ace);
     READS(&ace, "new");
 }
-END_TEST
 
-START_TEST(a_letter_of_a_deleted_persona_harms_nobody)
+TEST_LOOP(letters, a_letter_of_a_deleted_persona_harms_nobody, 0, 2)
 {
     struct person *ann = player_only("Ann"), *bob = player_only("Bob"), ace = *bob;
     strcpy(ace.name, "Ace");
@@ -2169,9 +2105,8 @@ START_TEST(a_letter_of_a_deleted_persona_harms_nobody)
     if (frames_of(ann->buddy, "RECV", &g) > 0)
         SAYS(g, "USER=Ace\nTYPE=C\nBODY=old\nTIME=*"); /* never somebody else's */
 }
-END_TEST
 
-START_TEST(many_letters_to_a_slow_reader_are_not_lost)
+TEST(letters, many_letters_to_a_slow_reader_are_not_lost)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     char body[128];
@@ -2201,11 +2136,12 @@ START_TEST(many_letters_to_a_slow_reader_are_not_lost)
         }
     }
 }
-END_TEST
 
 /* ---- Ignoring ----------------------------------------------------------- */
 
-START_TEST(an_ignored_player_is_not_heard)
+GROUP(ignoring, open_world, close_world, 0);
+
+TEST(ignoring, an_ignored_player_is_not_heard)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob"), *cid = linked("Cid");
     go(ann->lobby, "East");
@@ -2242,9 +2178,8 @@ START_TEST(an_ignored_player_is_not_heard)
         READS(ann, "dear");
     }
 }
-END_TEST
 
-START_TEST(nothing_is_kept_for_who_ignores)
+TEST_LOOP(ignoring, nothing_is_kept_for_who_ignores, 0, 2)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob"), *cid = linked("Cid");
     put_on_list(bob, "I", "Ann");
@@ -2266,9 +2201,8 @@ START_TEST(nothing_is_kept_for_who_ignores)
     ask_rosters(bob);
     READS(bob, "heard");
 }
-END_TEST
 
-START_TEST(who_is_ignored_by_now_is_not_read)
+TEST(ignoring, who_is_ignored_by_now_is_not_read)
 {
     struct person *ann = linked("Ann"), *bob = player_only("Bob"), *cid = linked("Cid");
     write_letter(ann, "Bob", "unheard");
@@ -2281,9 +2215,8 @@ START_TEST(who_is_ignored_by_now_is_not_read)
     ask_rosters(bob);
     READS(bob, "");
 }
-END_TEST
 
-START_TEST(an_ignore_list_works_without_a_buddy_link)
+TEST(ignoring, an_ignore_list_works_without_a_buddy_link)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     put_on_list(bob, "I", "Ann");
@@ -2297,9 +2230,10 @@ START_TEST(an_ignore_list_works_without_a_buddy_link)
     SUCCEEDS(raw_ask(ann->lobby, "mesg", "TEXT=psst\nPRIV=Bob\n"));
     ck_assert_uint_eq(frames_of(bob->lobby, "+msg", NULL), 0);
 }
-END_TEST
 
 /* ---- Search, goodbye, ping ---------------------------------------------- */
+
+GROUP(search, open_world, close_world, 0);
 
 /* The names that a search finds, sorted; and that SIZE says how many. */
 static const char *found(struct person *p, const char *payload)
@@ -2323,7 +2257,7 @@ static const char *found(struct person *p, const char *payload)
     return text;
 }
 
-START_TEST(personas_are_found_by_how_they_begin)
+TEST(search, personas_are_found_by_how_they_begin)
 {
     struct person *zoe = linked("Zoe"), *bob = player_only("Bob");
     (void)person("bobby");
@@ -2350,9 +2284,8 @@ START_TEST(personas_are_found_by_how_they_begin)
     link_up(zoe);
     ck_assert_str_eq(found(zoe, "USER=bo\n"), "BoB_2 Bob bobby");
 }
-END_TEST
 
-START_TEST(a_search_finds_20_at_most)
+TEST(search, a_search_finds_20_at_most)
 {
     struct person *zoe = linked("Zoe");
     crowd("Racer", 20);
@@ -2363,9 +2296,8 @@ START_TEST(a_search_finds_20_at_most)
     ck_assert_int_eq(got_number(frame_at(zoe->buddy, 0), "SIZE"), 20);
     ck_assert_uint_eq(zoe->buddy->count, 21);
 }
-END_TEST
 
-START_TEST(a_search_needs_two_letters)
+TEST(search, a_search_needs_two_letters)
 {
     static const char *const bad[] = {"", "USER=\n", "USER=b\n", "NAME=b\n", "USER=\"\"\n", "USER=/cso\n"};
     struct person *zoe = linked("Zoe");
@@ -2377,9 +2309,8 @@ START_TEST(a_search_needs_two_letters)
         REFUSED(frame_at(zoe->buddy, 0), "miss", 0);
     }
 }
-END_TEST
 
-START_TEST(disc_is_goodbye)
+TEST(search, disc_is_goodbye)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     put_on_list(ann, "B", "Bob");
@@ -2396,9 +2327,8 @@ START_TEST(disc_is_goodbye)
     ask_rosters(bob);
     READS(bob, "later");
 }
-END_TEST
 
-START_TEST(an_echo_of_a_ping_is_answered_by_nothing)
+TEST(search, an_echo_of_a_ping_is_answered_by_nothing)
 {
     struct person *ann = linked("Ann");
     ann->buddy->keeps_pings = true;
@@ -2411,12 +2341,11 @@ START_TEST(an_echo_of_a_ping_is_answered_by_nothing)
     ck_assert_uint_eq(frames_of(ann->buddy, "~png", NULL), 0);
     HAS(ann, "", "");
 }
-END_TEST
 
 /* ---- Whatever comes ----------------------------------------------------- */
 
 /* Each of these gets exactly one answer of its kind, and nothing breaks. */
-START_TEST(no_payload_breaks_a_link)
+TEST_LOOP(search, no_payload_breaks_a_link, 0, 10)
 {
     static const char *const kinds_of[] = {"PSET", "RGET", "RADD", "RDEL", "PADD",
                                            "PDEL", "PGET", "SEND", "USCH", "AUTH"};
@@ -2483,9 +2412,10 @@ START_TEST(no_payload_breaks_a_link)
     ask_rosters(ann);
     ck_assert_ptr_nonnull(strstr(rows_of(ann->buddy, 1), "Bob"));
 }
-END_TEST
 
 /* ---- At random ---------------------------------------------------------- */
+
+GROUP(at_random, open_world, close_world, 0);
 
 #define PEOPLE 6
 
@@ -2611,7 +2541,7 @@ static void random_deed(void)
             raw_forget(people[n].lobby);
 }
 
-START_TEST(everyone_is_told_the_truth)
+TEST_LOOP(at_random, everyone_is_told_the_truth, 0, 2)
 {
     static const struct world_options options[] = {{.seed = 31}, {.seed = 32, .split = WORLD_RANDOM}};
     reopen(&options[_i]);
@@ -2634,9 +2564,8 @@ START_TEST(everyone_is_told_the_truth)
         check_truths();
     }
 }
-END_TEST
 
-START_TEST(every_letter_comes_once)
+TEST_LOOP(at_random, every_letter_comes_once, 0, 2)
 {
     static const struct world_options options[] = {{.seed = 41}, {.seed = 43, .split = WORLD_RANDOM}};
     int next[4] = {0}, sent[4] = {0}; /* of each recipient: what is to come, what was sent */
@@ -2675,9 +2604,10 @@ START_TEST(every_letter_comes_once)
     }
     ck_assert_int_gt(sent[0] + sent[1] + sent[2] + sent[3], 40);
 }
-END_TEST
 
 /* ---- Two consoles ------------------------------------------------------- */
+
+GROUP(consoles, open_world, close_world, 0);
 
 static const char *friend_of(const struct console *c, const char *name)
 {
@@ -2694,7 +2624,7 @@ static struct console *back_in(struct console *c, const char *name)
     return c;
 }
 
-START_TEST(two_consoles_are_friends_across_a_restart)
+TEST_LOOP(consoles, two_consoles_are_friends_across_a_restart, 0, 2)
 {
     static const enum world_split splits[] = {WORLD_WHOLE, WORLD_RANDOM};
     struct world_options options = {.split = splits[_i], .seed = 5};
@@ -2750,9 +2680,8 @@ START_TEST(two_consoles_are_friends_across_a_restart)
     (void)back_in(one, "One");
     ck_assert_str_eq(friend_of(one, "Two"), "nobody");
 }
-END_TEST
 
-START_TEST(a_console_blocks_another)
+TEST(consoles, a_console_blocks_another)
 {
     struct console *one = world_player(w, "One"), *two = world_player(w, "Two");
     console_add_friend(one, "Two", true);
@@ -2785,9 +2714,8 @@ START_TEST(a_console_blocks_another)
     ck_assert_uint_eq(console_saw(one, "Two", "hello"), 1);
     ck_assert_uint_eq(one->letters.count, 1);
 }
-END_TEST
 
-START_TEST(a_full_house_of_consoles_sees_itself)
+TEST(consoles, a_full_house_of_consoles_sees_itself)
 {
     struct console *c[12];
     char name[16];
@@ -2816,139 +2744,4 @@ START_TEST(a_full_house_of_consoles_sees_itself)
     world_run(w, 120000); /* pings on every link */
     for (int i = 0; i < COUNT(c); i++)
         ck_assert(i == 3 || (c[i]->link[CONSOLE_BUDDY].open && c[i]->link[CONSOLE_BUDDY].pings >= 3));
-}
-END_TEST
-
-/* ---- main --------------------------------------------------------------- */
-
-int main(void)
-{
-    Suite *suite = suite_create("buddies");
-
-    TCase *tickets = tcase_create("the ticket");
-    tcase_add_checked_fixture(tickets, open_world, close_world);
-    tcase_add_test(tickets, a_ticket_opens_the_service_with_or_without_its_dollar);
-    tcase_add_test(tickets, no_other_ticket_opens_it);
-    tcase_add_test(tickets, a_refused_link_may_try_again);
-    tcase_add_loop_test(tickets, a_ticket_lives_12_hours_across_restarts, 0, 4);
-    tcase_add_test(tickets, a_ticket_lives_until_the_next_pers_of_that_persona);
-    tcase_add_test(tickets, a_link_that_stands_outlives_its_ticket);
-    tcase_add_test(tickets, a_ticket_is_written_nowhere);
-    tcase_add_test(tickets, pers_waits_until_its_ticket_is_kept);
-    tcase_add_loop_test(tickets, who_hangs_up_while_its_ticket_is_written_is_not_there, 0, 2);
-    tcase_add_test(tickets, with_no_disk_players_come_in_all_the_same);
-    tcase_add_test(tickets, a_second_link_takes_the_place_of_the_first);
-    tcase_add_test(tickets, each_service_has_its_own_commands);
-    suite_add_tcase(suite, tickets);
-
-    TCase *rosters = tcase_create("rosters");
-    tcase_add_checked_fixture(rosters, open_world, close_world);
-    tcase_add_test(rosters, an_empty_roster_ends_with_size_0);
-    tcase_add_loop_test(rosters, both_rosters_then_who_is_online_then_the_letters, 0, 3);
-    tcase_add_test(rosters, the_ignore_list_brings_nobodys_presence);
-    tcase_add_test(rosters, rows_come_whole_however_slowly_they_are_read);
-    tcase_add_test(rosters, many_rosters_in_one_segment_come_all);
-    tcase_add_loop_test(rosters, who_is_added_is_named_as_first_written, 0, 4);
-    tcase_add_test(rosters, a_bad_roster_change_is_refused_with_its_id);
-    tcase_add_test(rosters, a_bad_request_for_a_roster_is_refused);
-    tcase_add_test(rosters, a_roster_holds_25);
-    tcase_add_loop_test(rosters, to_block_is_both_lists_with_one_id, 0, 2);
-    tcase_add_test(rosters, a_roster_is_kept);
-    tcase_add_loop_test(rosters, a_change_is_answered_when_it_is_kept, 0, 2);
-    tcase_add_test(rosters, a_change_that_is_not_kept_has_not_happened);
-    tcase_add_test(rosters, a_full_table_of_rosters_refuses);
-    suite_add_tcase(suite, rosters);
-
-    TCase *presence = tcase_create("presence");
-    tcase_add_checked_fixture(presence, open_world, close_world);
-    tcase_add_test(presence, pset_is_relayed_to_everyone_who_lists_the_player);
-    tcase_add_test(presence, each_presence_is_shown_as_it_was_set);
-    tcase_add_test(presence, who_sets_disc_seems_to_be_gone);
-    tcase_add_test(presence, a_bad_presence_changes_nothing);
-    tcase_add_loop_test(presence, who_says_nothing_of_itself_may_chat, 0, 3);
-    tcase_add_test(presence, free_text_in_a_presence_forges_no_tag);
-    tcase_add_test(presence, presence_follows_the_lobby);
-    tcase_add_loop_test(presence, racing_ends_as_a_race_ends, 0, 5);
-    tcase_add_loop_test(presence, the_end_of_the_lobby_is_told_within_5_s, 0, 4);
-    tcase_add_loop_test(presence, a_race_that_has_just_begun_may_end_the_lobby_link, 0, 2);
-    tcase_add_test(presence, a_new_buddy_link_keeps_who_races);
-    tcase_add_loop_test(presence, a_lobby_link_that_ends_otherwise_ends_presence, 0, 4);
-    tcase_add_test(presence, another_persona_is_somebody_else);
-    tcase_add_test(presence, a_login_elsewhere_is_no_goodbye);
-    tcase_add_test(presence, changes_are_told_from_auth_on);
-    tcase_add_test(presence, who_is_taken_off_the_roster_is_not_told_of);
-    tcase_add_loop_test(presence, a_subscription_lasts_as_long_as_its_link, 0, 2);
-    tcase_add_test(presence, a_subscription_begins_with_whatever_is);
-    tcase_add_test(presence, a_subscription_and_the_roster_are_two_things);
-    tcase_add_test(presence, a_link_has_25_subscriptions);
-    tcase_add_test(presence, presence_is_told_to_who_asks);
-    tcase_add_test(presence, nobody_subscribes_to_nobody);
-    tcase_add_test(presence, many_watchers_are_each_told_once);
-    tcase_add_loop_test(presence, a_reader_who_is_behind_is_told_what_is_now, 0, 2);
-    tcase_add_loop_test(presence, a_change_of_the_roster_loses_no_news, 0, 3);
-    tcase_add_test(presence, what_is_set_in_a_race_shows_after_it);
-    tcase_add_test(presence, a_deleted_persona_is_on_no_roster_and_nobody_hears_of_it);
-    suite_add_tcase(suite, presence);
-
-    TCase *mail = tcase_create("letters");
-    tcase_add_checked_fixture(mail, open_world, close_world);
-    tcase_add_loop_test(mail, a_letter_comes_at_once_to_who_is_linked, 0, 2);
-    tcase_add_test(mail, a_letter_keeps_its_type);
-    tcase_add_loop_test(mail, a_letter_waits_for_the_next_rosters, 0, 4);
-    tcase_add_loop_test(mail, either_roster_brings_the_letters, 0, 2);
-    tcase_add_loop_test(mail, a_letter_is_kept_for_its_seconds, 0, 8);
-    tcase_add_test(mail, a_letter_for_no_time_comes_now_or_never);
-    tcase_add_test(mail, strange_seconds_lose_no_letter_silently);
-    tcase_add_loop_test(mail, fifty_letters_are_kept, 0, 3);
-    tcase_add_loop_test(mail, a_full_table_of_letters_refuses, 0, 2);
-    tcase_add_loop_test(mail, long_letters_come_all_and_in_order, 0, 2);
-    tcase_add_test(mail, a_link_lost_while_letters_come_loses_none);
-    tcase_add_loop_test(mail, a_letter_says_what_was_written, 0, 7);
-    tcase_add_test(mail, a_bad_letter_is_refused);
-    tcase_add_loop_test(mail, a_letter_is_kept_before_it_is_answered, 0, 4);
-    tcase_add_test(mail, who_links_while_a_letter_is_written_gets_it);
-    tcase_add_test(mail, with_no_disk_letters_still_come_to_who_is_linked);
-    tcase_add_test(mail, letters_read_while_there_is_no_disk_take_no_room);
-    tcase_add_test(mail, a_letter_that_is_being_read_is_not_written_anew);
-    tcase_add_loop_test(mail, letters_to_a_deleted_persona_are_gone, 0, 2);
-    tcase_add_loop_test(mail, a_letter_of_a_deleted_persona_harms_nobody, 0, 2);
-    tcase_add_test(mail, many_letters_to_a_slow_reader_are_not_lost);
-    suite_add_tcase(suite, mail);
-
-    TCase *ignoring = tcase_create("ignoring");
-    tcase_add_checked_fixture(ignoring, open_world, close_world);
-    tcase_add_test(ignoring, an_ignored_player_is_not_heard);
-    tcase_add_loop_test(ignoring, nothing_is_kept_for_who_ignores, 0, 2);
-    tcase_add_test(ignoring, who_is_ignored_by_now_is_not_read);
-    tcase_add_test(ignoring, an_ignore_list_works_without_a_buddy_link);
-    suite_add_tcase(suite, ignoring);
-
-    TCase *others = tcase_create("search, goodbye, ping");
-    tcase_add_checked_fixture(others, open_world, close_world);
-    tcase_add_test(others, personas_are_found_by_how_they_begin);
-    tcase_add_test(others, a_search_finds_20_at_most);
-    tcase_add_test(others, a_search_needs_two_letters);
-    tcase_add_test(others, disc_is_goodbye);
-    tcase_add_test(others, an_echo_of_a_ping_is_answered_by_nothing);
-    tcase_add_loop_test(others, no_payload_breaks_a_link, 0, 10);
-    suite_add_tcase(suite, others);
-
-    TCase *chance = tcase_create("at random");
-    tcase_add_checked_fixture(chance, open_world, close_world);
-    tcase_add_loop_test(chance, everyone_is_told_the_truth, 0, 2);
-    tcase_add_loop_test(chance, every_letter_comes_once, 0, 2);
-    suite_add_tcase(suite, chance);
-
-    TCase *consoles = tcase_create("consoles");
-    tcase_add_checked_fixture(consoles, open_world, close_world);
-    tcase_add_loop_test(consoles, two_consoles_are_friends_across_a_restart, 0, 2);
-    tcase_add_test(consoles, a_console_blocks_another);
-    tcase_add_test(consoles, a_full_house_of_consoles_sees_itself);
-    suite_add_tcase(suite, consoles);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

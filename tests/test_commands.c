@@ -6,10 +6,9 @@
  * SPDX-License-Identifier: MIT */
 #include "../nascar_server.c"
 
+#include "suite.h"
 #include "world.h"
 #include "lobby.h"
-
-#define COUNT(array) ((int)(sizeof(array) / sizeof(array)[0]))
 
 #define CLOSED(r) ck_assert_msg(raw_closed(r), "line %d: it is open", __LINE__)
 #define OPEN(r) ck_assert_msg(!raw_closed(r), "line %d: it is closed", __LINE__)
@@ -174,7 +173,9 @@ static bool is_past_date(const char *text)
 
 /* ---- The directory (3.1) ------------------------------------------------ */
 
-START_TEST(the_directory_says_where_the_lobby_is)
+GROUP(directory, open_world, close_world, 0);
+
+TEST(directory, the_directory_says_where_the_lobby_is)
 {
     struct raw *r = raw_open(w, 0);
     const struct got *g = raw_ask(r, "@dir", DIR_REQUEST);
@@ -187,9 +188,8 @@ START_TEST(the_directory_says_where_the_lobby_is)
     r = raw_open(w, 0xC0A80163u);
     SAYS(raw_ask(r, "@dir", DIR_REQUEST), "ADDR=192.168.1.5\nPORT=11000\nSESS=*\nMASK=*");
 }
-END_TEST
 
-START_TEST(every_session_has_its_own_number_and_mask)
+TEST(directory, every_session_has_its_own_number_and_mask)
 {
     enum { SESSIONS = 50 };
     char number[SESSIONS][16], mask[SESSIONS][40];
@@ -205,17 +205,15 @@ START_TEST(every_session_has_its_own_number_and_mask)
         }
     }
 }
-END_TEST
 
-START_TEST(direct_is_said_only_when_configured)
+TEST(directory, direct_is_said_only_when_configured)
 {
     reopen("directory-direct = yes\n");
     struct raw *r = raw_open(w, 0);
     SAYS(raw_ask(r, "@dir", DIR_REQUEST), "ADDR=203.0.113.10\nPORT=11000\nSESS=*\nMASK=*\nDIRECT=1");
 }
-END_TEST
 
-START_TEST(a_public_address_and_other_ports_are_told)
+TEST(directory, a_public_address_and_other_ports_are_told)
 {
     reopen("public-address = 192.0.2.77\nlobby-port = 12001\nbuddy-port = 12002\n");
     struct raw *r = raw_open(w, 0);
@@ -225,9 +223,8 @@ START_TEST(a_public_address_and_other_ports_are_told)
     ck_assert_str_eq(got_raw(g, "BUDDY_URL"), "192.0.2.77"); /* by the same rule (3.2) */
     ck_assert_int_eq(got_number(g, "BUDDY_PORT"), 12002);
 }
-END_TEST
 
-START_TEST(a_server_that_is_down_says_why)
+TEST_LOOP(directory, a_server_that_is_down_says_why, 0, 2)
 {
     char config[300] = "down = ", text[256];
     static const char hostile[] = "Back at 20:00, \"sharp\" = 100%";
@@ -248,9 +245,8 @@ START_TEST(a_server_that_is_down_says_why)
     r = raw_open(w, 0);
     SAYS(raw_ask(r, "@dir", DIR_REQUEST), "ADDR=203.0.113.10\nPORT=11000\nSESS=*\nMASK=*");
 }
-END_TEST
 
-START_TEST(a_directory_connection_is_closed_5_s_after_its_answer)
+TEST(directory, a_directory_connection_is_closed_5_s_after_its_answer)
 {
     struct raw *r = raw_open(w, 0);
     world_run(w, 7000);
@@ -260,11 +256,10 @@ START_TEST(a_directory_connection_is_closed_5_s_after_its_answer)
     world_run(w, 200);
     CLOSED(r);
 }
-END_TEST
 
 /* ---- addr and skey (3.2) ------------------------------------------------ */
 
-START_TEST(addr_is_answered_if_it_is_an_address)
+TEST(directory, addr_is_answered_if_it_is_an_address)
 {
     static const struct {
         const char *payload;
@@ -293,9 +288,8 @@ START_TEST(addr_is_answered_if_it_is_an_address)
     }
     OPEN(r);
 }
-END_TEST
 
-START_TEST(a_session_key_has_16_fresh_bytes_the_first_not_0)
+TEST(directory, a_session_key_has_16_fresh_bytes_the_first_not_0)
 {
     char last[40] = "";
     world_free(w);
@@ -315,9 +309,8 @@ START_TEST(a_session_key_has_16_fresh_bytes_the_first_not_0)
         raw_forget(r);
     }
 }
-END_TEST
 
-START_TEST(without_a_session_key_skey_is_0)
+TEST(directory, without_a_session_key_skey_is_0)
 {
     reopen("skey = off\n");
     struct raw *r = raw_open(w, 0);
@@ -325,11 +318,12 @@ START_TEST(without_a_session_key_skey_is_0)
     ck_assert_str_eq(got_code(g), "");
     SAYS(g, "SKEY=0\nSTATUS=1");
 }
-END_TEST
 
 /* ---- auth (3.2, 4, 6) --------------------------------------------------- */
 
-START_TEST(a_first_login_makes_the_account_and_its_persona)
+GROUP(logins, open_world, close_world, 0);
+
+TEST(logins, a_first_login_makes_the_account_and_its_persona)
 {
     struct raw *ann = raw_open(w, 0);
     world_run(w, 3000);
@@ -349,9 +343,8 @@ START_TEST(a_first_login_makes_the_account_and_its_persona)
     ck_assert_int_eq(console_read_epoch(got_raw(g, "LAST")), WORLD_WALL_S + 3);
     ck_assert_uint_eq(world_kept(w, "acct"), kept);
 }
-END_TEST
 
-START_TEST(the_first_persona_is_the_accounts_name_cut_to_12)
+TEST(logins, the_first_persona_is_the_accounts_name_cut_to_12)
 {
     ck_assert_str_eq(personas_of("Abcdefghijklmnop", "secret"), "Abcdefghijkl");
     ck_assert_str_eq(personas_of("Twelve_chars", "secret"), "Twelve_chars");
@@ -361,16 +354,14 @@ START_TEST(the_first_persona_is_the_accounts_name_cut_to_12)
     SUCCEEDS(raw_ask(r, "cper", "PERS=Other\n"));
     SUCCEEDS(ask_pers(r, "Other"));
 }
-END_TEST
 
-START_TEST(the_first_persona_is_never_called_like_a_room)
+TEST(logins, the_first_persona_is_never_called_like_a_room)
 {
     reopen("room = Daytona_Oval: The oval: 50\n");
     ck_assert_str_eq(personas_of("Daytona_Oval_1", "secret"), "");
 }
-END_TEST
 
-START_TEST(accounts_are_made_as_configured)
+TEST_LOOP(logins, accounts_are_made_as_configured, 0, 3)
 {
     static const struct {
         const char *config, *first_login, *sign_up;
@@ -393,9 +384,8 @@ START_TEST(accounts_are_made_as_configured)
     can_log_in("Veteran", "secret"); /* whoever has one keeps it */
     ck_assert_str_eq(login_code("Veteran", "secreT"), "pass");
 }
-END_TEST
 
-START_TEST(an_unknown_name_is_imst_and_a_wrong_password_is_pass)
+TEST(logins, an_unknown_name_is_imst_and_a_wrong_password_is_pass)
 {
     can_log_in("Ann", "secret");
     world_configure(w, "accounts = register\n");
@@ -406,9 +396,8 @@ START_TEST(an_unknown_name_is_imst_and_a_wrong_password_is_pass)
     REFUSED(raw_auth(r, "Ann", "secre"), "pass", 100);
     SUCCEEDS(raw_auth(r, "Ann", "secret"));
 }
-END_TEST
 
-START_TEST(names_are_the_same_whatever_their_case)
+TEST(logins, names_are_the_same_whatever_their_case)
 {
     can_log_in("RoadRunner", "secret");
     struct raw *r = raw_open(w, 0);
@@ -421,9 +410,8 @@ START_TEST(names_are_the_same_whatever_their_case)
     SUCCEEDS(g);
     ck_assert_str_eq(got_text(g, "PERS"), "RoadRunner");
 }
-END_TEST
 
-START_TEST(both_forms_of_a_password_are_taken_whatever_skey_was)
+TEST_LOOP(logins, both_forms_of_a_password_are_taken_whatever_skey_was, 0, 2)
 {
     reopen(_i == 0 ? "skey = on\n" : "skey = off\n");
     struct raw *directory = raw_open(w, 0);
@@ -444,9 +432,8 @@ START_TEST(both_forms_of_a_password_are_taken_whatever_skey_was)
     r = guest();
     SUCCEEDS(raw_ask(r, "auth", credentials("Ann", masked(mask, "secret 1"), named)));
 }
-END_TEST
 
-START_TEST(a_password_in_neither_form_is_refused)
+TEST_LOOP(logins, a_password_in_neither_form_is_refused, 0, 14)
 {
     static const struct {
         const char *kind, *payload, *code;
@@ -477,9 +464,8 @@ START_TEST(a_password_in_neither_form_is_refused)
         SUCCEEDS(raw_auth(r, "Ann", "secret"));
     }
 }
-END_TEST
 
-START_TEST(a_first_login_with_a_bad_password_makes_no_account)
+TEST_LOOP(logins, a_first_login_with_a_bad_password_makes_no_account, 0, 4)
 {
     static const char *const bad[] = {"abc", "seventeen letters", "a", ""};
     struct raw *r = guest();
@@ -488,9 +474,8 @@ START_TEST(a_first_login_with_a_bad_password_makes_no_account)
     ck_assert_int_eq(got_status(g), 100);
     ck_assert_uint_eq(w->record_count, 0);
 }
-END_TEST
 
-START_TEST(the_directory_session_that_mask_names_is_the_answers_sess)
+TEST(logins, the_directory_session_that_mask_names_is_the_answers_sess)
 {
     struct raw *directory = raw_open(w, 0);
     const struct got *g = raw_ask(directory, "@dir", DIR_REQUEST);
@@ -508,9 +493,8 @@ START_TEST(the_directory_session_that_mask_names_is_the_answers_sess)
     ck_assert_int_ge(got_number(g, "SESS"), 1);
     ck_assert_int_ne(got_number(g, "SESS"), session);
 }
-END_TEST
 
-START_TEST(a_dead_mask_falls_back_to_the_newest_session_of_the_address)
+TEST_LOOP(logins, a_dead_mask_falls_back_to_the_newest_session_of_the_address, 0, 4)
 {
     static const char *const dead[] = {"MASK=2052765442\n", "MASK=-51813565\n", "MASK=0\n", ""};
     struct raw *r = guest(), *directory = raw_open(w, r->ip);
@@ -525,9 +509,8 @@ START_TEST(a_dead_mask_falls_back_to_the_newest_session_of_the_address)
     REFUSED(raw_ask(r, "auth", credentials("Ann", masked(older, "secret"), dead[_i])), "pass", 100);
     SUCCEEDS(raw_ask(r, "auth", credentials("Ann", masked(newer, "secret"), dead[_i])));
 }
-END_TEST
 
-START_TEST(a_dead_mask_of_an_address_without_a_session_is_refused)
+TEST(logins, a_dead_mask_of_an_address_without_a_session_is_refused)
 {
     can_log_in("Ann", "secret");
     struct raw *r = guest(), *directory = raw_open(w, 0);
@@ -539,9 +522,8 @@ START_TEST(a_dead_mask_of_an_address_without_a_session_is_refused)
     OPEN(r);
     SUCCEEDS(raw_auth(r, "Ann", "secret"));
 }
-END_TEST
 
-START_TEST(a_directory_session_is_remembered_for_30_minutes)
+TEST(logins, a_directory_session_is_remembered_for_30_minutes)
 {
     can_log_in("Ann", "secret");
     struct raw *directory = raw_open(w, 0);
@@ -554,9 +536,8 @@ START_TEST(a_directory_session_is_remembered_for_30_minutes)
     world_run(w, 15000);
     REFUSED(raw_ask(guest(), "auth", credentials("Ann", pass, named)), "sess", 101);
 }
-END_TEST
 
-START_TEST(one_address_cannot_push_out_the_sessions_of_others)
+TEST(logins, one_address_cannot_push_out_the_sessions_of_others)
 {
     world_free(w);
     struct world_options options = {.limits = {64, 256, 32, 128, 1024, 64}};
@@ -573,9 +554,8 @@ START_TEST(one_address_cannot_push_out_the_sessions_of_others)
     }
     SUCCEEDS(raw_ask(r, "auth", credentials("Ann", pass, "")));
 }
-END_TEST
 
-START_TEST(the_oldest_directory_session_makes_room)
+TEST(logins, the_oldest_directory_session_makes_room)
 {
     enum { SESSIONS = 64 }; /* of the small world */
     char named[2][32], pass[2][64];
@@ -592,9 +572,8 @@ START_TEST(the_oldest_directory_session_makes_room)
     REFUSED(raw_ask(guest(), "auth", credentials("Ann", pass[0], named[0])), "sess", 101);
     SUCCEEDS(raw_ask(guest(), "auth", credentials("Ann", pass[1], named[1])));
 }
-END_TEST
 
-START_TEST(a_second_login_closes_the_older_connection_once_it_is_verified)
+TEST(logins, a_second_login_closes_the_older_connection_once_it_is_verified)
 {
     struct raw *older = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
     struct raw *thief = guest(), *newer = guest();
@@ -620,9 +599,8 @@ START_TEST(a_second_login_closes_the_older_connection_once_it_is_verified)
     w->hold_verdicts = false;
     SUCCEEDS(ask_pers(newer, "Ann"));
 }
-END_TEST
 
-START_TEST(pers_right_behind_a_failed_auth_fails_and_there_is_another_try)
+TEST(logins, pers_right_behind_a_failed_auth_fails_and_there_is_another_try)
 {
     can_log_in("Ann", "secret");
     struct raw *r = guest();
@@ -640,9 +618,8 @@ START_TEST(pers_right_behind_a_failed_auth_fails_and_there_is_another_try)
     SUCCEEDS(frame_at(r, 0));
     SUCCEEDS(frame_at(r, 1));
 }
-END_TEST
 
-START_TEST(a_second_login_on_one_connection_starts_anew)
+TEST_LOOP(logins, a_second_login_on_one_connection_starts_anew, 0, 3)
 {
     struct raw *r = player(w, "Ann", "East"), *cid = player(w, "Cid", "East");
     greet(r);
@@ -666,9 +643,10 @@ START_TEST(a_second_login_on_one_connection_starts_anew)
     world_run(w, 905000);
     ck_assert(raw_closed(r) == (_i == 1)); /* 15 minutes to log in (7) */
 }
-END_TEST
 
 /* ---- Too many tries, and bans (6) --------------------------------------- */
+
+GROUP(refusals, open_world, close_world, 0);
 
 static void fail_logins(struct raw *r, const char *name, int times)
 {
@@ -676,7 +654,7 @@ static void fail_logins(struct raw *r, const char *name, int times)
         REFUSED(raw_auth(r, name, "wrong1"), "pass", 100);
 }
 
-START_TEST(after_five_failures_an_address_has_to_wait)
+TEST(refusals, after_five_failures_an_address_has_to_wait)
 {
     can_log_in("Ann", "secret");
     struct raw *r = raw_open(w, 0);
@@ -688,18 +666,16 @@ START_TEST(after_five_failures_an_address_has_to_wait)
     world_run(w, 60000);                                                 /* and here nobody for longer than a minute */
     SUCCEEDS(raw_auth(r, "Ann", "secret"));
 }
-END_TEST
 
-START_TEST(four_failures_do_not_make_one_wait)
+TEST(refusals, four_failures_do_not_make_one_wait)
 {
     can_log_in("Ann", "secret");
     struct raw *r = raw_open(w, 0);
     fail_logins(r, "Ann", 4);
     SUCCEEDS(raw_auth(r, "Ann", "secret"));
 }
-END_TEST
 
-START_TEST(who_goes_on_guessing_waits_longer)
+TEST(refusals, who_goes_on_guessing_waits_longer)
 {
     can_log_in("Ann", "secret");
     struct raw *r = raw_open(w, 0);
@@ -714,9 +690,8 @@ START_TEST(who_goes_on_guessing_waits_longer)
     ck_assert_uint_le(tries, 15); /* of 305 */
     ck_assert_uint_eq(w->hash_jobs, tries + 1);
 }
-END_TEST
 
-START_TEST(failures_are_forgotten_after_ten_minutes_of_quiet)
+TEST_LOOP(refusals, failures_are_forgotten_after_ten_minutes_of_quiet, 0, 2)
 {
     can_log_in("Ann", "secret");
     struct raw *r = raw_open(w, 0);
@@ -730,7 +705,6 @@ START_TEST(failures_are_forgotten_after_ten_minutes_of_quiet)
         REFUSED(raw_auth(r, "Ann", "secret"), "hack", 100);
     }
 }
-END_TEST
 
 /* What an operator does: the account's record with BAN, as an edit. */
 static void set_ban(const char *account, bool banned)
@@ -755,7 +729,7 @@ static void set_ban(const char *account, bool banned)
     ck_abort_msg("no record of %s", account);
 }
 
-START_TEST(a_banned_account_does_not_get_in)
+TEST(refusals, a_banned_account_does_not_get_in)
 {
     can_log_in("Ann", "secret");
     can_log_in("Bob", "secret");
@@ -769,20 +743,20 @@ START_TEST(a_banned_account_does_not_get_in)
     set_ban("Ann", false);
     can_log_in("Ann", "secret");
 }
-END_TEST
 
-START_TEST(a_refused_banned_login_closes_nobody)
+TEST(refusals, a_refused_banned_login_closes_nobody)
 {
     struct raw *older = player(w, "Ann", "");
     set_ban("Ann", true);
     REFUSED(raw_auth(raw_open(w, 0), "Ann", "secret"), "blak", 100);
     OPEN(older);
 }
-END_TEST
 
 /* ---- acct (3.2, 6) ------------------------------------------------------ */
 
-START_TEST(a_sign_up_makes_an_account_and_is_a_login)
+GROUP(sign_ups, open_world, close_world, 0);
+
+TEST(sign_ups, a_sign_up_makes_an_account_and_is_a_login)
 {
     struct raw *ann = guest();
     const struct got *g = sign_up(ann, "Ann", "secret");
@@ -798,28 +772,25 @@ START_TEST(a_sign_up_makes_an_account_and_is_a_login)
     SAYS(g, "STATUS=1\nSESS=*\nTOS=1\nNAME=Ann\nADDR=*\nPERSONAS=Racer\nMAIL=a@example.org\n"
             "SPAM=YN\nLAST=*");
 }
-END_TEST
 
-START_TEST(a_sign_up_needs_no_more_than_a_name_and_a_password)
+TEST(sign_ups, a_sign_up_needs_no_more_than_a_name_and_a_password)
 {
     struct raw *ann = guest();
     SAYS(raw_ask(ann, "acct", sign_up_tags(ann, "Ann", "secret", "")), "STATUS=1\nNAME=Ann\nPERSONAS=\nAGE=*");
     can_log_in("Ann", "secret");
 }
-END_TEST
 
-START_TEST(a_sign_up_may_come_in_the_mask_form)
+TEST(sign_ups, a_sign_up_may_come_in_the_mask_form)
 {
     struct raw *r = guest(), *directory = raw_open(w, r->ip);
     const char *mask = got_raw(raw_ask(directory, "@dir", DIR_REQUEST), "MASK");
     SUCCEEDS(raw_ask(r, "acct", credentials("Ann", masked(mask, "secret"), "")));
     can_log_in("Ann", "secret");
 }
-END_TEST
 
 /* A sign-up takes minutes and names no MASK. Another console of the household
  * may ask the directory meanwhile. */
-START_TEST(a_sign_up_in_the_mask_form_is_not_disturbed_from_next_door)
+TEST(sign_ups, a_sign_up_in_the_mask_form_is_not_disturbed_from_next_door)
 {
     struct raw *directory = raw_open(w, 0);
     char mask[64];
@@ -830,9 +801,8 @@ START_TEST(a_sign_up_in_the_mask_form_is_not_disturbed_from_next_door)
     SUCCEEDS(raw_ask(r, "acct", credentials("Ann", masked(mask, "secret"), "")));
     can_log_in("Ann", "secret");
 }
-END_TEST
 
-START_TEST(mail_is_kept_as_written)
+TEST_LOOP(sign_ups, mail_is_kept_as_written, 0, 3)
 {
     static const char *const mails[] = {"a b=c:\"d%e' NAME=Bob\nPERS=x", "100%25", "'quoted'"};
     struct raw *ann = guest();
@@ -848,7 +818,6 @@ START_TEST(mail_is_kept_as_written)
         world_restart(w);
     }
 }
-END_TEST
 
 static void check_variants(const char *options, const char *kind, struct raw *r, size_t most)
 {
@@ -874,7 +843,7 @@ static void check_variants(const char *options, const char *kind, struct raw *r,
     ck_assert_int_le(count, 4);
 }
 
-START_TEST(a_taken_name_is_dupl_with_free_ones_if_asked)
+TEST_LOOP(sign_ups, a_taken_name_is_dupl_with_free_ones_if_asked, 0, 4)
 {
     static const char *const names[] = {"Ann", "ANN", "Sixteen_letters_", "sixteen_LETTERS_"};
     const char *name = names[_i];
@@ -892,7 +861,6 @@ START_TEST(a_taken_name_is_dupl_with_free_ones_if_asked)
     SUCCEEDS(sign_up(r, "Another", "other1"));
     can_log_in("Ann", "secret"); /* whose it was still */
 }
-END_TEST
 
 static const struct {
     const char *name;
@@ -932,7 +900,7 @@ static const struct {
      false, false},
 };
 
-START_TEST(names_have_2_to_16_or_12_letters_digits_and_a_few_signs)
+TEST_LOOP(sign_ups, names_have_2_to_16_or_12_letters_digits_and_a_few_signs, 0, COUNT(names))
 {
     struct console_tags tags;
     const char *name = names[_i].name;
@@ -960,9 +928,8 @@ START_TEST(names_have_2_to_16_or_12_letters_digits_and_a_few_signs)
         ck_assert_str_eq(personas_of("Player", "secret"), "Player");
     }
 }
-END_TEST
 
-START_TEST(a_rooms_name_is_nobodys)
+TEST_LOOP(sign_ups, a_rooms_name_is_nobodys, 0, 4)
 {
     static const char *const rooms[] = {"East", "east", "LOBBY", "C-Mine"};
     struct raw *maker = player(w, "Maker", "");
@@ -978,9 +945,8 @@ START_TEST(a_rooms_name_is_nobodys)
     DENIED(g);
     ck_assert_int_eq(got_status(g), 0);
 }
-END_TEST
 
-START_TEST(a_password_has_4_to_16_characters)
+TEST_LOOP(sign_ups, a_password_has_4_to_16_characters, 0, 8)
 {
     static const struct {
         const char *password;
@@ -1005,9 +971,8 @@ START_TEST(a_password_has_4_to_16_characters)
         ck_assert_uint_eq(w->record_count, 0);
     }
 }
-END_TEST
 
-START_TEST(a_full_table_of_accounts_refuses_newcomers_only)
+TEST(sign_ups, a_full_table_of_accounts_refuses_newcomers_only)
 {
     world_free(w);
     struct world_options options = {.limits = {64, 2, 32, 64, 1024, 64}};
@@ -1019,9 +984,10 @@ START_TEST(a_full_table_of_accounts_refuses_newcomers_only)
     can_log_in("Ann", "secret");
     can_log_in("Bob", "secret");
 }
-END_TEST
 
 /* ---- At the same time (6) ----------------------------------------------- */
+
+GROUP(at_the_same_time, open_world, close_world, 0);
 
 /* Lets go of what is held: verdicts first, then records. */
 static void let_go(void)
@@ -1032,7 +998,7 @@ static void let_go(void)
     world_settle(w);
 }
 
-START_TEST(of_two_sign_ups_at_once_the_second_is_dupl)
+TEST_LOOP(at_the_same_time, of_two_sign_ups_at_once_the_second_is_dupl, 0, 4)
 {
     struct raw *first = guest(), *second = guest();
     w->hold_verdicts = (_i & 1) != 0;
@@ -1052,9 +1018,8 @@ START_TEST(of_two_sign_ups_at_once_the_second_is_dupl)
         world_restart(w);
     }
 }
-END_TEST
 
-START_TEST(of_two_first_logins_at_once_the_second_needs_the_firsts_password)
+TEST_LOOP(at_the_same_time, of_two_first_logins_at_once_the_second_needs_the_firsts_password, 0, 8)
 {
     struct raw *first = guest(), *second = guest();
     bool same = _i >= 4;
@@ -1082,9 +1047,8 @@ START_TEST(of_two_first_logins_at_once_the_second_needs_the_firsts_password)
         world_restart(w);
     }
 }
-END_TEST
 
-START_TEST(of_a_sign_up_and_a_first_login_at_once_one_has_the_name)
+TEST_LOOP(at_the_same_time, of_a_sign_up_and_a_first_login_at_once_one_has_the_name, 0, 8)
 {
     struct raw *first = guest(), *second = guest();
     w->hold_verdicts = (_i & 1) != 0;
@@ -1103,9 +1067,8 @@ START_TEST(of_a_sign_up_and_a_first_login_at_once_one_has_the_name)
     ck_assert_str_eq(login_code("Twin", "secret2"), "pass");
     can_log_in("Twin", "secret1");
 }
-END_TEST
 
-START_TEST(of_two_personas_of_one_name_at_once_the_second_is_dupl)
+TEST(at_the_same_time, of_two_personas_of_one_name_at_once_the_second_is_dupl)
 {
     struct raw *ann = member("Ann", "secret"), *bob = member("Bob", "secret");
     w->hold_records = true;
@@ -1120,9 +1083,8 @@ START_TEST(of_two_personas_of_one_name_at_once_the_second_is_dupl)
     ck_assert_str_eq(personas_of("Ann", "secret"), "Ann,Ace");
     ck_assert_str_eq(personas_of("Bob", "secret"), "Bob");
 }
-END_TEST
 
-START_TEST(a_persona_put_on_while_it_is_deleted_is_gone)
+TEST(at_the_same_time, a_persona_put_on_while_it_is_deleted_is_gone)
 {
     struct raw *ann = member("Ann", "secret"), *bob = player(w, "Bob", "");
     SUCCEEDS(raw_ask(ann, "cper", "PERS=Ace\n"));
@@ -1142,9 +1104,8 @@ START_TEST(a_persona_put_on_while_it_is_deleted_is_gone)
         world_restart(w);
     }
 }
-END_TEST
 
-START_TEST(of_two_logins_to_one_account_at_once_the_later_stays)
+TEST(at_the_same_time, of_two_logins_to_one_account_at_once_the_later_stays)
 {
     can_log_in("Ann", "secret");
     struct raw *first = guest(), *second = guest();
@@ -1157,9 +1118,8 @@ START_TEST(of_two_logins_to_one_account_at_once_the_later_stays)
     CLOSED(first);
     SUCCEEDS(ask_pers(second, "Ann"));
 }
-END_TEST
 
-START_TEST(an_account_banned_while_its_password_is_checked_does_not_get_in)
+TEST(at_the_same_time, an_account_banned_while_its_password_is_checked_does_not_get_in)
 {
     can_log_in("Ann", "secret");
     struct raw *r = guest();
@@ -1170,11 +1130,12 @@ START_TEST(an_account_banned_while_its_password_is_checked_does_not_get_in)
     let_go();
     REFUSED(raw_expect(r, "auth"), "blak", 100);
 }
-END_TEST
 
 /* ---- Waiting for a verdict or a record (3.2) ---------------------------- */
 
-START_TEST(frames_behind_a_pending_login_wait_for_it)
+GROUP(waiting, open_world, close_world, 0);
+
+TEST_LOOP(waiting, frames_behind_a_pending_login_wait_for_it, 0, 12)
 {
     static const enum world_split splits[] = {WORLD_WHOLE, WORLD_BYTES, WORLD_RANDOM};
     world_free(w);
@@ -1201,9 +1162,8 @@ START_TEST(frames_behind_a_pending_login_wait_for_it)
     for (size_t i = 0; i < r->count; i++)
         ck_assert_str_eq(got_code(r->frames[i]), "");
 }
-END_TEST
 
-START_TEST(frames_behind_a_pending_change_wait_for_it)
+TEST(waiting, frames_behind_a_pending_change_wait_for_it)
 {
     struct raw *r = member("Ann", "secret");
     w->hold_records = true;
@@ -1219,9 +1179,8 @@ START_TEST(frames_behind_a_pending_change_wait_for_it)
     REFUSED(frame_at(r, 3), "dupl", 0);
     SUCCEEDS(frame_at(r, 4));
 }
-END_TEST
 
-START_TEST(who_hangs_up_while_it_waits_leaves_nothing_to_the_next)
+TEST_LOOP(waiting, who_hangs_up_while_it_waits_leaves_nothing_to_the_next, 0, 2)
 {
     struct raw *gone = guest();
     uint32_t conn = gone->conn;
@@ -1240,9 +1199,8 @@ START_TEST(who_hangs_up_while_it_waits_leaves_nothing_to_the_next)
     SUCCEEDS(raw_auth(next, "Ann", "secret")); /* made by now, or then */
     ck_assert_uint_eq(world_kept(w, "acct"), 1);
 }
-END_TEST
 
-START_TEST(deadlines_stand_still_while_a_verdict_is_awaited)
+TEST(waiting, deadlines_stand_still_while_a_verdict_is_awaited)
 {
     can_log_in("Ann", "secret");
     struct raw *r = guest(), *silent = guest(); /* their 15 minutes to log in begin here */
@@ -1267,9 +1225,8 @@ START_TEST(deadlines_stand_still_while_a_verdict_is_awaited)
     CLOSED(r);      /* 15 minutes of its own time */
     CLOSED(silent); /* 60 s */
 }
-END_TEST
 
-START_TEST(deadlines_stand_still_while_a_record_is_awaited)
+TEST(waiting, deadlines_stand_still_while_a_record_is_awaited)
 {
     struct raw *ann = member("Ann", "secret");
     ann->keeps_pings = true;
@@ -1284,9 +1241,8 @@ START_TEST(deadlines_stand_still_while_a_record_is_awaited)
     world_run(w, 10000);
     CLOSED(ann);
 }
-END_TEST
 
-START_TEST(what_is_not_kept_has_not_happened)
+TEST_LOOP(waiting, what_is_not_kept_has_not_happened, 0, 5)
 {
     static const char *const kinds_of_record[] = {"auth", "acct", "cper", "dper", "edit"};
     const char *kind = kinds_of_record[_i];
@@ -1322,11 +1278,12 @@ START_TEST(what_is_not_kept_has_not_happened)
         ck_assert_str_eq(got_text(g, "MAIL"), "");
     }
 }
-END_TEST
 
 /* ---- Personas (3.2, 6) -------------------------------------------------- */
 
-START_TEST(an_account_has_up_to_four_personas)
+GROUP(personas_and_news, open_world, close_world, 0);
+
+TEST(personas_and_news, an_account_has_up_to_four_personas)
 {
     struct raw *ann = member("Ann", "secret");
     SAYS(raw_ask(ann, "cper", "PERS=Two\nCDEV=1\n"), "STATUS=1\nPERS=Two");
@@ -1342,9 +1299,8 @@ START_TEST(an_account_has_up_to_four_personas)
     REFUSED(raw_ask(ann, "cper", "PERS=Six\n"), "maxp", 0);
     ck_assert_str_eq(personas_of("Ann", "secret"), "Ann,Three,{4},Five");
 }
-END_TEST
 
-START_TEST(a_taken_persona_is_dupl_with_free_ones_if_asked)
+TEST_LOOP(personas_and_news, a_taken_persona_is_dupl_with_free_ones_if_asked, 0, 4)
 {
     static const char *const taken[] = {"Ann", "BOB", "Twelve_chars", "tWELVE_chars"};
     char payload[64];
@@ -1360,9 +1316,8 @@ START_TEST(a_taken_persona_is_dupl_with_free_ones_if_asked)
     REFUSED(g, "dupl", 0);
     check_variants(got_text(g, "OPTS"), "cper", ann, 12);
 }
-END_TEST
 
-START_TEST(a_deleted_persona_is_free_for_another)
+TEST(personas_and_news, a_deleted_persona_is_free_for_another)
 {
     struct raw *ann = member("Ann", "secret"), *bob = player(w, "Bob", "");
     SUCCEEDS(raw_ask(ann, "cper", "PERS=Ace\n"));
@@ -1375,9 +1330,8 @@ START_TEST(a_deleted_persona_is_free_for_another)
     ck_assert_str_eq(personas_of("Bob", "secret"), "Bob,ACE");
     SUCCEEDS(ask_pers(ann, "Ann"));
 }
-END_TEST
 
-START_TEST(nobody_deletes_or_plays_anothers_persona)
+TEST(personas_and_news, nobody_deletes_or_plays_anothers_persona)
 {
     struct raw *ann = member("Ann", "secret");
     can_log_in("Bob", "secret");
@@ -1388,18 +1342,16 @@ START_TEST(nobody_deletes_or_plays_anothers_persona)
     REFUSED(raw_ask(ann, "onln", "PERS=Ann\n"), "sess", 101); /* it plays none */
     ck_assert_str_eq(personas_of("Bob", "secret"), "Bob");
 }
-END_TEST
 
-START_TEST(the_persona_being_played_is_not_deleted)
+TEST(personas_and_news, the_persona_being_played_is_not_deleted)
 {
     struct raw *ann = player(w, "Ann", "East");
     DENIED(raw_ask(ann, "dper", "PERS=Ann\n"));
     SUCCEEDS(raw_ask(ann, "onln", "PERS=Ann\n"));
     ck_assert_str_eq(personas_of("Ann", "secret"), "Ann");
 }
-END_TEST
 
-START_TEST(a_request_without_its_tag_is_refused)
+TEST_LOOP(personas_and_news, a_request_without_its_tag_is_refused, 0, 5)
 {
     static const char *const kinds_with_pers[] = {"cper", "dper", "pers", "user", "onln"};
     struct raw *ann = player(w, "Ann", "");
@@ -1407,9 +1359,8 @@ START_TEST(a_request_without_its_tag_is_refused)
     REFUSED(raw_ask(ann, kinds_with_pers[_i], "NAME=Ann\n"), "miss", 0);
     OPEN(ann);
 }
-END_TEST
 
-START_TEST(pers_is_answered_with_a_ticket_then_comes_who)
+TEST(personas_and_news, pers_is_answered_with_a_ticket_then_comes_who)
 {
     char ticket[3][32];
     struct raw *ann = member("Ann", "secret");
@@ -1431,7 +1382,6 @@ START_TEST(pers_is_answered_with_a_ticket_then_comes_who)
     }
     SAYS(raw_ask(ann, "sele", "ROOMS=0 USERS=0 RANKS=0 MESGS=1"), "MORE=0\nSLOTS=4\nSTATUS=1");
 }
-END_TEST
 
 /* ---- news, user, onln (3.2) --------------------------------------------- */
 
@@ -1446,7 +1396,7 @@ static const struct got *short_news(struct raw *r)
     return g;
 }
 
-START_TEST(the_news_name_the_buddy_service_and_have_four_lines)
+TEST(personas_and_news, the_news_name_the_buddy_service_and_have_four_lines)
 {
     reopen("news-line = Welcome to Daytona\nnews-line = 50% = \"half\"\nnews-line = Three\n");
     struct raw *ann = member("Ann", "secret");
@@ -1459,9 +1409,8 @@ START_TEST(the_news_name_the_buddy_service_and_have_four_lines)
     ck_assert_str_eq(got_code(g), "new1");
     ck_assert_str_eq(got_payload(g), "Welcome to Daytona\n50% = \"half\"\nThree\n");
 }
-END_TEST
 
-START_TEST(without_news_the_buddy_service_is_still_named)
+TEST(personas_and_news, without_news_the_buddy_service_is_still_named)
 {
     struct raw *ann = member("Ann", "secret");
     (void)short_news(ann);
@@ -1469,9 +1418,8 @@ START_TEST(without_news_the_buddy_service_is_still_named)
     ck_assert_str_eq(got_code(g), "new1");
     ck_assert_uint_gt(strlen(got_payload(g)), 1);
 }
-END_TEST
 
-START_TEST(long_news_are_cut_to_255_bytes_but_not_the_buddy_service)
+TEST_LOOP(personas_and_news, long_news_are_cut_to_255_bytes_but_not_the_buddy_service, 0, 8)
 {
     static const struct {
         int lines, chars;
@@ -1503,9 +1451,8 @@ START_TEST(long_news_are_cut_to_255_bytes_but_not_the_buddy_service)
     ck_assert_ptr_nonnull(console_reply(c, "news"));
     ck_assert_uint_eq(console_reply(c, "news")->code, 0x6E657731u);
 }
-END_TEST
 
-START_TEST(a_profile_shows_where_a_player_is)
+TEST(personas_and_news, a_profile_shows_where_a_player_is)
 {
     struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "East");
     int32_t longs[32];
@@ -1522,9 +1469,8 @@ START_TEST(a_profile_shows_where_a_player_is)
     REFUSED(raw_ask(ann, "user", "PERS=Nobody\n"), "user", 102);
     REFUSED(raw_ask(ann, "user", "PERS=\n"), "user", 102);
 }
-END_TEST
 
-START_TEST(onln_says_who_is_online)
+TEST(personas_and_news, onln_says_who_is_online)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = member("Bob", "secret");
     const struct got *g = raw_ask(ann, "onln", "PERS=Bob\n"); /* logged in, but not as a persona */
@@ -1540,11 +1486,10 @@ START_TEST(onln_says_who_is_online)
     REFUSED(g, "user", 102);
     ck_assert_str_eq(got_text(g, "N"), "Nobody");
 }
-END_TEST
 
 /* ---- edit (3.2) --------------------------------------------------------- */
 
-START_TEST(a_changed_password_is_the_only_one)
+TEST_LOOP(personas_and_news, a_changed_password_is_the_only_one, 0, 5)
 {
     static const char *const fresh[] = {"other pass", "$abc", "~tilde", "a=b:c%d", "sixteen letters!"};
     struct console_tags tags;
@@ -1569,9 +1514,8 @@ START_TEST(a_changed_password_is_the_only_one)
     SUCCEEDS(raw_ask(ann, "edit", tags.text));
     can_log_in("Ann", "third");
 }
-END_TEST
 
-START_TEST(a_refused_edit_changes_nothing)
+TEST_LOOP(personas_and_news, a_refused_edit_changes_nothing, 0, 13)
 {
     static const struct {
         const char *payload, *code;
@@ -1608,10 +1552,9 @@ START_TEST(a_refused_edit_changes_nothing)
     ck_assert_str_eq(got_text(g, "MAIL"), "");
     ck_assert_str_eq(got_text(g, "SPAM"), "NN");
 }
-END_TEST
 
 /* The second is asked for while the first is on its way to the disk. */
-START_TEST(two_edits_at_once_both_hold)
+TEST(personas_and_news, two_edits_at_once_both_hold)
 {
     struct raw *ann = member("Ann", "secret");
     w->hold_records = true;
@@ -1627,9 +1570,8 @@ START_TEST(two_edits_at_once_both_hold)
     can_log_in("Ann", "fresh");
     ck_assert_str_eq(login_code("Ann", "secret"), "pass");
 }
-END_TEST
 
-START_TEST(an_edit_changes_only_what_it_names)
+TEST(personas_and_news, an_edit_changes_only_what_it_names)
 {
     struct raw *ann = member("Ann", "secret");
     SAYS(raw_ask(ann, "edit", "MAIL=a@b.c\n"), "STATUS=1");
@@ -1643,9 +1585,10 @@ START_TEST(an_edit_changes_only_what_it_names)
         world_restart(w);
     }
 }
-END_TEST
 
 /* ---- Who may say what (3.2, 6) ------------------------------------------ */
+
+GROUP(who_may_say_what, open_world, close_world, 0);
 
 enum place { FRESH, LOBBY_GUEST, LOBBY_MEMBER, LOBBY_PLAYER, IN_DIRECTORY, BUDDY_GUEST, IN_BUDDY, PLACES };
 
@@ -1730,7 +1673,8 @@ static bool is_known(const char *kind)
     return true;
 }
 
-START_TEST(each_kind_is_heard_where_it_belongs_and_refused_with_101_elsewhere)
+TEST_LOOP(who_may_say_what, each_kind_is_heard_where_it_belongs_and_refused_with_101_elsewhere, 0,
+          COUNT(commands_heard))
 {
     const char *kind = commands_heard[_i].kind;
     for (int place = 0; place < PLACES; place++) {
@@ -1755,9 +1699,8 @@ START_TEST(each_kind_is_heard_where_it_belongs_and_refused_with_101_elsewhere)
         raw_close(r);
     }
 }
-END_TEST
 
-START_TEST(the_first_frame_decides_which_service_it_is)
+TEST(who_may_say_what, the_first_frame_decides_which_service_it_is)
 {
     struct raw *r = raw_open(w, 0);
     REFUSED(raw_ask(r, "RGET", "LIST=B\nID=1\n"), "sess", 101); /* neither @dir nor AUTH: the lobby */
@@ -1770,9 +1713,8 @@ START_TEST(the_first_frame_decides_which_service_it_is)
     REFUSED(raw_ask(r, "auth", "NAME=Ann\nPASS=x\n"), "sess", 101);
     REFUSED(raw_ask(r, "AUTH", "USER=Ann\nLKEY=x\n"), "sess", 101);
 }
-END_TEST
 
-START_TEST(a_member_may_choose_and_select_before_it_plays)
+TEST(who_may_say_what, a_member_may_choose_and_select_before_it_plays)
 {
     struct raw *r = guest(); /* the order of the captures, one frame after another */
     raw_forget(r);
@@ -1783,11 +1725,10 @@ START_TEST(a_member_may_choose_and_select_before_it_plays)
     GOT(r, "sele auth chal news");
     SAYS(frame_at(r, 2), "MODE=chal\nSTATUS=1");
 }
-END_TEST
 
 /* ---- Unknown kinds and broken frames (6) -------------------------------- */
 
-START_TEST(ten_unknown_kinds_close_the_connection)
+TEST_LOOP(who_may_say_what, ten_unknown_kinds_close_the_connection, 0, PLACES)
 {
     static const char *const unknown[] = {"xyzw", "Auth", "!!!!", "~~~~", "AUXI"};
     struct raw *r = someone_at((enum place)_i);
@@ -1809,7 +1750,6 @@ START_TEST(ten_unknown_kinds_close_the_connection)
     GOT(r, "last");
     REFUSED(frame_at(r, 0), "miss", 0);
 }
-END_TEST
 
 static size_t log_lines(const char *part)
 {
@@ -1819,7 +1759,7 @@ static size_t log_lines(const char *part)
     return lines;
 }
 
-START_TEST(a_broken_frame_closes_with_one_line_in_the_log)
+TEST_LOOP(who_may_say_what, a_broken_frame_closes_with_one_line_in_the_log, 0, 17)
 {
     static const struct {
         uint8_t bytes[12];
@@ -1868,9 +1808,8 @@ START_TEST(a_broken_frame_closes_with_one_line_in_the_log)
         }
     }
 }
-END_TEST
 
-START_TEST(the_consoles_own_frames_are_read)
+TEST(who_may_say_what, the_consoles_own_frames_are_read)
 {
     /* The first `sele` has no last newline, the ping echo a code (1, 2). */
     struct raw *r = player(w, "Ann", "");
@@ -1882,11 +1821,12 @@ START_TEST(the_consoles_own_frames_are_read)
     SUCCEEDS(frame_at(r, 1));
     SUCCEEDS(frame_at(r, 2));
 }
-END_TEST
 
 /* ---- Limits for an address ---------------------------------------------- */
 
-START_TEST(an_address_makes_only_so_many_accounts_in_ten_minutes)
+GROUP(addresses, open_world, close_world, 0);
+
+TEST(addresses, an_address_makes_only_so_many_accounts_in_ten_minutes)
 {
     char name[16];
     reopen("accounts-per-address = 3\n");
@@ -1908,9 +1848,8 @@ START_TEST(an_address_makes_only_so_many_accounts_in_ten_minutes)
     greet(r);
     SUCCEEDS(sign_up(r, "Fifth", "secret"));
 }
-END_TEST
 
-START_TEST(an_address_tries_only_so_many_logins_in_ten_minutes)
+TEST(addresses, an_address_tries_only_so_many_logins_in_ten_minutes)
 {
     reopen("logins-per-address = 4\n");
     uint32_t ip = world_fresh_ip(w);
@@ -1921,9 +1860,8 @@ START_TEST(an_address_tries_only_so_many_logins_in_ten_minutes)
     world_run(w, 605000);
     SUCCEEDS(raw_auth(raw_open(w, ip), "Ann", "secret"));
 }
-END_TEST
 
-START_TEST(an_address_has_only_so_many_connections)
+TEST(addresses, an_address_has_only_so_many_connections)
 {
     reopen("per-address = 3\n");
     uint32_t ip = world_fresh_ip(w);
@@ -1935,9 +1873,10 @@ START_TEST(an_address_has_only_so_many_connections)
     raw_close(first);
     OPEN(raw_open(w, ip));
 }
-END_TEST
 
 /* ---- Time (7) ----------------------------------------------------------- */
+
+GROUP(time, open_world, close_world, 0);
 
 /* Runs in steps of 100 ms until it has a ping, which is then forgotten, or so
  * long. Returns the time of the ping, 0 if there was none. */
@@ -1954,7 +1893,7 @@ static uint64_t await_ping(struct raw *r, const char *kind, uint64_t ms)
     return 0;
 }
 
-START_TEST(a_connection_is_pinged_every_30_s)
+TEST_LOOP(time, a_connection_is_pinged_every_30_s, 0, 2)
 {
     bool buddy = _i == 1;
     const char *kind = buddy ? "PING" : "~png";
@@ -1978,9 +1917,8 @@ START_TEST(a_connection_is_pinged_every_30_s)
     }
     OPEN(r);
 }
-END_TEST
 
-START_TEST(a_ping_tells_the_last_round_trip)
+TEST(time, a_ping_tells_the_last_round_trip)
 {
     static const struct {
         uint32_t late_ms, code;
@@ -2002,9 +1940,8 @@ START_TEST(a_ping_tells_the_last_round_trip)
         ck_assert_int_le(got_number(g, "TIME"), (int32_t)echoes[i].late_ms + 110); /* our own steps */
     }
 }
-END_TEST
 
-START_TEST(pings_are_spread_with_at_most_two_batches_a_second)
+TEST_LOOP(time, pings_are_spread_with_at_most_two_batches_a_second, 0, 2)
 {
     enum { CROWD = 60, STEP_MS = 50 };
     uint32_t period_ms = _i == 0 ? 30000 : 6000;
@@ -2048,9 +1985,8 @@ START_TEST(pings_are_spread_with_at_most_two_batches_a_second)
     for (int i = 0; i < CROWD; i++)
         OPEN(r[i]);
 }
-END_TEST
 
-START_TEST(who_says_nothing_for_60_s_is_dropped)
+TEST(time, who_says_nothing_for_60_s_is_dropped)
 {
     struct raw *bob = player(w, "Bob", "East"), *ann = player(w, "Ann", "East");
     ann->keeps_pings = true;
@@ -2066,9 +2002,8 @@ START_TEST(who_says_nothing_for_60_s_is_dropped)
     ck_assert_uint_eq(frames_of(bob, "+usr", NULL), 1);
     OPEN(bob); /* who echoes stays */
 }
-END_TEST
 
-START_TEST(a_silent_buddy_connection_is_dropped_too)
+TEST(time, a_silent_buddy_connection_is_dropped_too)
 {
     struct raw *r = someone_at(IN_BUDDY);
     world_run(w, 59900);
@@ -2076,9 +2011,8 @@ START_TEST(a_silent_buddy_connection_is_dropped_too)
     world_run(w, 5100);
     CLOSED(r);
 }
-END_TEST
 
-START_TEST(a_connection_without_a_whole_frame_is_dropped_after_10_s)
+TEST(time, a_connection_without_a_whole_frame_is_dropped_after_10_s)
 {
     struct raw *quiet = raw_open(w, 0), *slow = raw_open(w, 0), *busy = raw_open(w, 0);
     static const uint8_t head[12] = {'a', 'd', 'd', 'r', 0, 0, 0, 0, 0, 0, 0, 40};
@@ -2095,9 +2029,8 @@ START_TEST(a_connection_without_a_whole_frame_is_dropped_after_10_s)
     CLOSED(slow);
     OPEN(busy);
 }
-END_TEST
 
-START_TEST(a_login_may_take_15_minutes)
+TEST(time, a_login_may_take_15_minutes)
 {
     can_log_in("Ann", "secret");
     struct raw *slow = guest(), *wrong = guest(), *ann = player(w, "Bob", "");
@@ -2113,9 +2046,8 @@ START_TEST(a_login_may_take_15_minutes)
     CLOSED(wrong);
     OPEN(ann);
 }
-END_TEST
 
-START_TEST(a_buddy_login_may_take_30_s)
+TEST(time, a_buddy_login_may_take_30_s)
 {
     struct raw *r = someone_at(BUDDY_GUEST), *in = someone_at(IN_BUDDY);
     in->keeps_pings = false;
@@ -2128,9 +2060,8 @@ START_TEST(a_buddy_login_may_take_30_s)
     world_run(w, 300000);
     OPEN(in);
 }
-END_TEST
 
-START_TEST(each_time_is_as_configured)
+TEST(time, each_time_is_as_configured)
 {
     reopen("ping-s = 6\nidle-s = 13\nlogin-s = 40\nfirst-frame-s = 3\nlinger-s = 2\n"
            "buddy-login-s = 7\n");
@@ -2158,11 +2089,12 @@ START_TEST(each_time_is_as_configured)
     world_run(w, 200);
     CLOSED(slow);
 }
-END_TEST
 
 /* ---- The rate of input -------------------------------------------------- */
 
-START_TEST(input_over_the_rate_waits_and_nothing_is_lost)
+GROUP(pace, open_world, close_world, 0);
+
+TEST_LOOP(pace, input_over_the_rate_waits_and_nothing_is_lost, 0, 3)
 {
     enum { REQUESTS = 300 };
     static const enum world_split splits[] = {WORLD_WHOLE, WORLD_BYTES, WORLD_RANDOM};
@@ -2199,9 +2131,8 @@ START_TEST(input_over_the_rate_waits_and_nothing_is_lost)
     raw_forget(r);
     SUCCEEDS(raw_ask(r, "onln", "PERS=Ann\n"));
 }
-END_TEST
 
-START_TEST(the_default_rate_is_one)
+TEST(pace, the_default_rate_is_one)
 {
     world_free(w);
     struct world_options options = {.config = ""};
@@ -2216,9 +2147,8 @@ START_TEST(the_default_rate_is_one)
     world_run(w, 30000);
     ck_assert_uint_eq(frames_of(r, "onln", NULL), 200);
 }
-END_TEST
 
-START_TEST(a_persons_pace_is_never_slowed)
+TEST(pace, a_persons_pace_is_never_slowed)
 {
     static const struct {
         const char *kind, *payload;
@@ -2250,9 +2180,10 @@ START_TEST(a_persons_pace_is_never_slowed)
         world_run(w, 500);
     }
 }
-END_TEST
 
 /* ---- Buddies (9) -------------------------------------------------------- */
+
+GROUP(buddies, open_world, close_world, 0);
 
 static const char *ticket_of(struct raw *r, const char *persona)
 {
@@ -2335,7 +2266,7 @@ static const char *roster(struct raw *buddy, const char *list)
     return text;
 }
 
-START_TEST(the_ticket_of_pers_opens_the_buddy_service)
+TEST(buddies, the_ticket_of_pers_opens_the_buddy_service)
 {
     static const char *const users[] = {"Ann/cso/nascar-ps2-2004", "Ann@cso", "Ann", "ann/x", "ANN"};
     struct raw *ann = player(w, "Ann", "");
@@ -2353,9 +2284,8 @@ START_TEST(the_ticket_of_pers_opens_the_buddy_service)
     }
     OPEN(ann);
 }
-END_TEST
 
-START_TEST(no_other_ticket_opens_the_buddy_service)
+TEST(buddies, no_other_ticket_opens_the_buddy_service)
 {
     char ticket[32], wrong[64];
     struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "");
@@ -2380,9 +2310,8 @@ START_TEST(no_other_ticket_opens_the_buddy_service)
     ck_assert_str_eq(buddy_code("Cid", "$0000000000000000"), "user");
     ck_assert_str_eq(buddy_code("Ann", ticket), "");
 }
-END_TEST
 
-START_TEST(a_refused_buddy_may_try_again)
+TEST(buddies, a_refused_buddy_may_try_again)
 {
     struct raw *ann = player(w, "Ann", ""), *r = raw_open(w, 0);
     char ticket[32];
@@ -2392,9 +2321,8 @@ START_TEST(a_refused_buddy_may_try_again)
     SUCCEEDS(raw_ask(r, "AUTH", buddy_tags("Ann", ticket)));
     ck_assert_str_eq(roster(r, "B"), "");
 }
-END_TEST
 
-START_TEST(a_ticket_survives_a_restart)
+TEST(buddies, a_ticket_survives_a_restart)
 {
     char ticket[32];
     (void)snprintf(ticket, sizeof ticket, "%.31s", ticket_of(member("Ann", "secret"), "Ann"));
@@ -2403,9 +2331,8 @@ START_TEST(a_ticket_survives_a_restart)
     w->wall_offset_s += 12 * 3600 + 5;
     ck_assert_str_eq(buddy_code("Ann", ticket), "user");
 }
-END_TEST
 
-START_TEST(a_ticket_lives_12_hours_or_until_the_next_pers)
+TEST(buddies, a_ticket_lives_12_hours_or_until_the_next_pers)
 {
     char ticket[32], next[32];
     struct raw *ann = member("Ann", "secret");
@@ -2428,9 +2355,8 @@ START_TEST(a_ticket_lives_12_hours_or_until_the_next_pers)
     ck_assert_str_eq(buddy_code("Ann", ticket), "user");
     ck_assert_str_eq(buddy_code("Ann", next), "");
 }
-END_TEST
 
-START_TEST(an_empty_roster_has_size_0)
+TEST(buddies, an_empty_roster_has_size_0)
 {
     struct raw *r = buddy_of(player(w, "Ann", ""), "Ann");
     raw_send(r, "RGET", "LRSC=cso\nLIST=B\nPRES=Y\nID=1\n"); /* both in one segment */
@@ -2439,9 +2365,8 @@ START_TEST(an_empty_roster_has_size_0)
     SAYS(frame_at(r, 0), "ID=1\nSIZE=0\nSTATUS=1");
     SAYS(frame_at(r, 1), "ID=2\nSIZE=0\nSTATUS=1");
 }
-END_TEST
 
-START_TEST(both_lists_come_one_after_the_other)
+TEST(buddies, both_lists_come_one_after_the_other)
 {
     struct raw *ann = buddy_of(player(w, "Ann", ""), "Ann");
     can_log_in("Bob", "secret");
@@ -2464,9 +2389,8 @@ START_TEST(both_lists_come_one_after_the_other)
     ck_assert_str_eq(roster(ann, "B"), "Bob Cid");
     ck_assert_str_eq(roster(ann, "I"), "Dan");
 }
-END_TEST
 
-START_TEST(who_is_added_is_named_as_first_written)
+TEST_LOOP(buddies, who_is_added_is_named_as_first_written, 0, 2)
 {
     static const char *const lists[] = {"B", "I"};
     struct raw *ann = buddy_of(player(w, "Ann", ""), "Ann");
@@ -2482,9 +2406,8 @@ START_TEST(who_is_added_is_named_as_first_written)
     SAYS(g, "ID=101\nSTATUS=1");
     ck_assert_str_eq(roster(ann, lists[_i]), "");
 }
-END_TEST
 
-START_TEST(one_player_may_be_on_both_lists)
+TEST(buddies, one_player_may_be_on_both_lists)
 {
     struct raw *ann = buddy_of(player(w, "Ann", ""), "Ann");
     can_log_in("Bob", "secret");
@@ -2496,9 +2419,8 @@ START_TEST(one_player_may_be_on_both_lists)
     ck_assert_str_eq(roster(ann, "B"), "");
     ck_assert_str_eq(roster(ann, "I"), "Bob");
 }
-END_TEST
 
-START_TEST(nobody_adds_an_unknown_persona_or_itself)
+TEST_LOOP(buddies, nobody_adds_an_unknown_persona_or_itself, 0, 6)
 {
     static const char *const users[] = {"Nobody", "Ann", "ANN/cso", "", "a.b", "Nobody@x"};
     struct raw *ann = buddy_of(player(w, "Ann", ""), "Ann");
@@ -2511,9 +2433,8 @@ START_TEST(nobody_adds_an_unknown_persona_or_itself)
     ck_assert_int_eq(got_number(g, "ID"), 7);
     OPEN(ann);
 }
-END_TEST
 
-START_TEST(a_roster_holds_25)
+TEST(buddies, a_roster_holds_25)
 {
     char name[16], payload[32];
     struct raw *ann = buddy_of(player(w, "Ann", ""), "Ann");
@@ -2544,9 +2465,8 @@ START_TEST(a_roster_holds_25)
     SUCCEEDS(change_list(ann, "RDEL", "B", "Racer3"));
     SUCCEEDS(change_list(ann, "RADD", "B", name));
 }
-END_TEST
 
-START_TEST(a_deleted_persona_is_on_no_roster)
+TEST(buddies, a_deleted_persona_is_on_no_roster)
 {
     struct raw *ann = buddy_of(player(w, "Ann", ""), "Ann"), *bob = member("Bob", "secret");
     SUCCEEDS(raw_ask(bob, "cper", "PERS=Ace\n"));
@@ -2559,9 +2479,8 @@ START_TEST(a_deleted_persona_is_on_no_roster)
     SUCCEEDS(raw_ask(bob, "cper", "PERS=Ace\n")); /* a new one, which nobody knows */
     ck_assert_str_eq(roster(ann, "B"), "Bob");
 }
-END_TEST
 
-START_TEST(a_roster_change_that_is_not_kept_has_not_happened)
+TEST(buddies, a_roster_change_that_is_not_kept_has_not_happened)
 {
     struct raw *ann = buddy_of(player(w, "Ann", ""), "Ann");
     can_log_in("Bob", "secret");
@@ -2577,9 +2496,8 @@ START_TEST(a_roster_change_that_is_not_kept_has_not_happened)
     SUCCEEDS(change_list(ann, "RADD", "B", "Bob"));
     ck_assert_str_eq(roster(ann, "B"), "Bob Cid");
 }
-END_TEST
 
-START_TEST(disc_is_goodbye)
+TEST(buddies, disc_is_goodbye)
 {
     struct raw *lobby = player(w, "Ann", ""), *ann = buddy_of(lobby, "Ann");
     say(ann, "DISC", "");
@@ -2588,9 +2506,8 @@ START_TEST(disc_is_goodbye)
     ann = buddy_of(lobby, "Ann");
     OPEN(ann);
 }
-END_TEST
 
-START_TEST(an_ignored_player_is_not_heard)
+TEST(buddies, an_ignored_player_is_not_heard)
 {
     struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "");
     struct raw *lists = buddy_of(bob, "Bob");
@@ -2609,11 +2526,12 @@ START_TEST(an_ignored_player_is_not_heard)
         ck_assert_uint_eq(frames_of(ann, "+msg", NULL), 2); /* her own line, and his */
     }
 }
-END_TEST
 
 /* ---- After a restart ---------------------------------------------------- */
 
-START_TEST(accounts_personas_and_rosters_are_there_after_a_restart)
+GROUP(what_is_kept, open_world, close_world, 0);
+
+TEST(what_is_kept, accounts_personas_and_rosters_are_there_after_a_restart)
 {
     struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "");
     struct raw *cid = guest(), *lists = buddy_of(ann, "Ann");
@@ -2646,7 +2564,6 @@ START_TEST(accounts_personas_and_rosters_are_there_after_a_restart)
         ck_assert_str_eq(got_text(g, "MAIL"), "bob@example.org");
     }
 }
-END_TEST
 
 /* ---- Secrets ------------------------------------------------------------ */
 
@@ -2699,7 +2616,7 @@ static void say_password(const char *kind, const char *name, const char *word, i
     raw_close(directory);
 }
 
-START_TEST(no_password_is_written_or_logged_anywhere)
+TEST(what_is_kept, no_password_is_written_or_logged_anywhere)
 {
     static const char *const modes[] = {"accounts = open\n", "accounts = register\n", "accounts = closed\n"};
     static const char *const guests[] = {"Ann", "Bob", "bad name!", "East", "Nobody", "Cid"};
@@ -2731,9 +2648,8 @@ START_TEST(no_password_is_written_or_logged_anywhere)
     for (size_t i = 0; i < count; i++)
         is_unsaid(said[i] + 1); /* without its ~ or $ */
 }
-END_TEST
 
-START_TEST(a_password_does_not_stay_in_memory)
+TEST_LOOP(what_is_kept, a_password_does_not_stay_in_memory, 0, 2)
 {
     char said[64];
     struct raw *r = guest(), *directory = raw_open(w, r->ip);
@@ -2752,9 +2668,8 @@ START_TEST(a_password_does_not_stay_in_memory)
         is_unsaid("Quokka#wrong");
     }
 }
-END_TEST
 
-START_TEST(a_log_line_is_one_line_whatever_is_said)
+TEST(what_is_kept, a_log_line_is_one_line_whatever_is_said)
 {
     static const char *const hostile[] = {"a\nevent=login", "b\"\x1b[2J\\", "c\xff\x7f\t\r"};
     struct raw *r = guest();
@@ -2766,183 +2681,4 @@ START_TEST(a_log_line_is_one_line_whatever_is_said)
             ck_assert((uint8_t)*at >= 0x20 && (uint8_t)*at <= 0x7E);
         ck_assert_ptr_null(strstr(w->log[i], "\nevent"));
     }
-}
-END_TEST
-
-/* ---- main --------------------------------------------------------------- */
-
-int main(void)
-{
-    Suite *suite = suite_create("commands");
-
-    TCase *directory = tcase_create("directory");
-    tcase_add_checked_fixture(directory, open_world, close_world);
-    tcase_add_test(directory, the_directory_says_where_the_lobby_is);
-    tcase_add_test(directory, every_session_has_its_own_number_and_mask);
-    tcase_add_test(directory, direct_is_said_only_when_configured);
-    tcase_add_test(directory, a_public_address_and_other_ports_are_told);
-    tcase_add_loop_test(directory, a_server_that_is_down_says_why, 0, 2);
-    tcase_add_test(directory, a_directory_connection_is_closed_5_s_after_its_answer);
-    tcase_add_test(directory, addr_is_answered_if_it_is_an_address);
-    tcase_add_test(directory, a_session_key_has_16_fresh_bytes_the_first_not_0);
-    tcase_add_test(directory, without_a_session_key_skey_is_0);
-    suite_add_tcase(suite, directory);
-
-    TCase *logins = tcase_create("logins");
-    tcase_add_checked_fixture(logins, open_world, close_world);
-    tcase_add_test(logins, a_first_login_makes_the_account_and_its_persona);
-    tcase_add_test(logins, the_first_persona_is_the_accounts_name_cut_to_12);
-    tcase_add_test(logins, the_first_persona_is_never_called_like_a_room);
-    tcase_add_loop_test(logins, accounts_are_made_as_configured, 0, 3);
-    tcase_add_test(logins, an_unknown_name_is_imst_and_a_wrong_password_is_pass);
-    tcase_add_test(logins, names_are_the_same_whatever_their_case);
-    tcase_add_loop_test(logins, both_forms_of_a_password_are_taken_whatever_skey_was, 0, 2);
-    tcase_add_loop_test(logins, a_password_in_neither_form_is_refused, 0, 14);
-    tcase_add_loop_test(logins, a_first_login_with_a_bad_password_makes_no_account, 0, 4);
-    tcase_add_test(logins, the_directory_session_that_mask_names_is_the_answers_sess);
-    tcase_add_loop_test(logins, a_dead_mask_falls_back_to_the_newest_session_of_the_address, 0, 4);
-    tcase_add_test(logins, a_dead_mask_of_an_address_without_a_session_is_refused);
-    tcase_add_test(logins, a_directory_session_is_remembered_for_30_minutes);
-    tcase_add_test(logins, one_address_cannot_push_out_the_sessions_of_others);
-    tcase_add_test(logins, the_oldest_directory_session_makes_room);
-    tcase_add_test(logins, a_second_login_closes_the_older_connection_once_it_is_verified);
-    tcase_add_test(logins, pers_right_behind_a_failed_auth_fails_and_there_is_another_try);
-    tcase_add_loop_test(logins, a_second_login_on_one_connection_starts_anew, 0, 3);
-    suite_add_tcase(suite, logins);
-
-    TCase *refusals = tcase_create("refusals");
-    tcase_add_checked_fixture(refusals, open_world, close_world);
-    tcase_add_test(refusals, after_five_failures_an_address_has_to_wait);
-    tcase_add_test(refusals, four_failures_do_not_make_one_wait);
-    tcase_add_test(refusals, who_goes_on_guessing_waits_longer);
-    tcase_add_loop_test(refusals, failures_are_forgotten_after_ten_minutes_of_quiet, 0, 2);
-    tcase_add_test(refusals, a_banned_account_does_not_get_in);
-    tcase_add_test(refusals, a_refused_banned_login_closes_nobody);
-    suite_add_tcase(suite, refusals);
-
-    TCase *signing_up = tcase_create("sign-ups");
-    tcase_add_checked_fixture(signing_up, open_world, close_world);
-    tcase_add_test(signing_up, a_sign_up_makes_an_account_and_is_a_login);
-    tcase_add_test(signing_up, a_sign_up_needs_no_more_than_a_name_and_a_password);
-    tcase_add_test(signing_up, a_sign_up_may_come_in_the_mask_form);
-    tcase_add_test(signing_up, a_sign_up_in_the_mask_form_is_not_disturbed_from_next_door);
-    tcase_add_loop_test(signing_up, mail_is_kept_as_written, 0, 3);
-    tcase_add_loop_test(signing_up, a_taken_name_is_dupl_with_free_ones_if_asked, 0, 4);
-    tcase_add_loop_test(signing_up, names_have_2_to_16_or_12_letters_digits_and_a_few_signs, 0, COUNT(names));
-    tcase_add_loop_test(signing_up, a_rooms_name_is_nobodys, 0, 4);
-    tcase_add_loop_test(signing_up, a_password_has_4_to_16_characters, 0, 8);
-    tcase_add_test(signing_up, a_full_table_of_accounts_refuses_newcomers_only);
-    suite_add_tcase(suite, signing_up);
-
-    TCase *together = tcase_create("at the same time");
-    tcase_add_checked_fixture(together, open_world, close_world);
-    tcase_add_loop_test(together, of_two_sign_ups_at_once_the_second_is_dupl, 0, 4);
-    tcase_add_loop_test(together, of_two_first_logins_at_once_the_second_needs_the_firsts_password, 0, 8);
-    tcase_add_loop_test(together, of_a_sign_up_and_a_first_login_at_once_one_has_the_name, 0, 8);
-    tcase_add_test(together, of_two_personas_of_one_name_at_once_the_second_is_dupl);
-    tcase_add_test(together, a_persona_put_on_while_it_is_deleted_is_gone);
-    tcase_add_test(together, of_two_logins_to_one_account_at_once_the_later_stays);
-    tcase_add_test(together, an_account_banned_while_its_password_is_checked_does_not_get_in);
-    suite_add_tcase(suite, together);
-
-    TCase *waiting = tcase_create("waiting");
-    tcase_add_checked_fixture(waiting, open_world, close_world);
-    tcase_add_loop_test(waiting, frames_behind_a_pending_login_wait_for_it, 0, 12);
-    tcase_add_test(waiting, frames_behind_a_pending_change_wait_for_it);
-    tcase_add_loop_test(waiting, who_hangs_up_while_it_waits_leaves_nothing_to_the_next, 0, 2);
-    tcase_add_test(waiting, deadlines_stand_still_while_a_verdict_is_awaited);
-    tcase_add_test(waiting, deadlines_stand_still_while_a_record_is_awaited);
-    tcase_add_loop_test(waiting, what_is_not_kept_has_not_happened, 0, 5);
-    suite_add_tcase(suite, waiting);
-
-    TCase *playing = tcase_create("personas and news");
-    tcase_add_checked_fixture(playing, open_world, close_world);
-    tcase_add_test(playing, an_account_has_up_to_four_personas);
-    tcase_add_loop_test(playing, a_taken_persona_is_dupl_with_free_ones_if_asked, 0, 4);
-    tcase_add_test(playing, a_deleted_persona_is_free_for_another);
-    tcase_add_test(playing, nobody_deletes_or_plays_anothers_persona);
-    tcase_add_test(playing, the_persona_being_played_is_not_deleted);
-    tcase_add_loop_test(playing, a_request_without_its_tag_is_refused, 0, 5);
-    tcase_add_test(playing, pers_is_answered_with_a_ticket_then_comes_who);
-    tcase_add_test(playing, the_news_name_the_buddy_service_and_have_four_lines);
-    tcase_add_test(playing, without_news_the_buddy_service_is_still_named);
-    tcase_add_loop_test(playing, long_news_are_cut_to_255_bytes_but_not_the_buddy_service, 0, 8);
-    tcase_add_test(playing, a_profile_shows_where_a_player_is);
-    tcase_add_test(playing, onln_says_who_is_online);
-    tcase_add_loop_test(playing, a_changed_password_is_the_only_one, 0, 5);
-    tcase_add_loop_test(playing, a_refused_edit_changes_nothing, 0, 13);
-    tcase_add_test(playing, two_edits_at_once_both_hold);
-    tcase_add_test(playing, an_edit_changes_only_what_it_names);
-    suite_add_tcase(suite, playing);
-
-    TCase *order = tcase_create("who may say what");
-    tcase_add_checked_fixture(order, open_world, close_world);
-    tcase_add_loop_test(order, each_kind_is_heard_where_it_belongs_and_refused_with_101_elsewhere, 0,
-                        COUNT(commands_heard));
-    tcase_add_test(order, the_first_frame_decides_which_service_it_is);
-    tcase_add_test(order, a_member_may_choose_and_select_before_it_plays);
-    tcase_add_loop_test(order, ten_unknown_kinds_close_the_connection, 0, PLACES);
-    tcase_add_loop_test(order, a_broken_frame_closes_with_one_line_in_the_log, 0, 17);
-    tcase_add_test(order, the_consoles_own_frames_are_read);
-    suite_add_tcase(suite, order);
-
-    TCase *addresses = tcase_create("addresses");
-    tcase_add_checked_fixture(addresses, open_world, close_world);
-    tcase_add_test(addresses, an_address_makes_only_so_many_accounts_in_ten_minutes);
-    tcase_add_test(addresses, an_address_tries_only_so_many_logins_in_ten_minutes);
-    tcase_add_test(addresses, an_address_has_only_so_many_connections);
-    suite_add_tcase(suite, addresses);
-
-    TCase *time_passes = tcase_create("time");
-    tcase_add_checked_fixture(time_passes, open_world, close_world);
-    tcase_add_loop_test(time_passes, a_connection_is_pinged_every_30_s, 0, 2);
-    tcase_add_test(time_passes, a_ping_tells_the_last_round_trip);
-    tcase_add_loop_test(time_passes, pings_are_spread_with_at_most_two_batches_a_second, 0, 2);
-    tcase_add_test(time_passes, who_says_nothing_for_60_s_is_dropped);
-    tcase_add_test(time_passes, a_silent_buddy_connection_is_dropped_too);
-    tcase_add_test(time_passes, a_connection_without_a_whole_frame_is_dropped_after_10_s);
-    tcase_add_test(time_passes, a_login_may_take_15_minutes);
-    tcase_add_test(time_passes, a_buddy_login_may_take_30_s);
-    tcase_add_test(time_passes, each_time_is_as_configured);
-    suite_add_tcase(suite, time_passes);
-
-    TCase *pace = tcase_create("pace");
-    tcase_add_checked_fixture(pace, open_world, close_world);
-    tcase_add_loop_test(pace, input_over_the_rate_waits_and_nothing_is_lost, 0, 3);
-    tcase_add_test(pace, the_default_rate_is_one);
-    tcase_add_test(pace, a_persons_pace_is_never_slowed);
-    suite_add_tcase(suite, pace);
-
-    TCase *buddies = tcase_create("buddies");
-    tcase_add_checked_fixture(buddies, open_world, close_world);
-    tcase_add_test(buddies, the_ticket_of_pers_opens_the_buddy_service);
-    tcase_add_test(buddies, no_other_ticket_opens_the_buddy_service);
-    tcase_add_test(buddies, a_refused_buddy_may_try_again);
-    tcase_add_test(buddies, a_ticket_lives_12_hours_or_until_the_next_pers);
-    tcase_add_test(buddies, a_ticket_survives_a_restart);
-    tcase_add_test(buddies, an_empty_roster_has_size_0);
-    tcase_add_test(buddies, both_lists_come_one_after_the_other);
-    tcase_add_loop_test(buddies, who_is_added_is_named_as_first_written, 0, 2);
-    tcase_add_test(buddies, one_player_may_be_on_both_lists);
-    tcase_add_loop_test(buddies, nobody_adds_an_unknown_persona_or_itself, 0, 6);
-    tcase_add_test(buddies, a_roster_holds_25);
-    tcase_add_test(buddies, a_deleted_persona_is_on_no_roster);
-    tcase_add_test(buddies, a_roster_change_that_is_not_kept_has_not_happened);
-    tcase_add_test(buddies, disc_is_goodbye);
-    tcase_add_test(buddies, an_ignored_player_is_not_heard);
-    suite_add_tcase(suite, buddies);
-
-    TCase *kept = tcase_create("what is kept");
-    tcase_add_checked_fixture(kept, open_world, close_world);
-    tcase_add_test(kept, accounts_personas_and_rosters_are_there_after_a_restart);
-    tcase_add_test(kept, no_password_is_written_or_logged_anywhere);
-    tcase_add_loop_test(kept, a_password_does_not_stay_in_memory, 0, 2);
-    tcase_add_test(kept, a_log_line_is_one_line_whatever_is_said);
-    suite_add_tcase(suite, kept);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: MIT */
 #include "../nascar_server.c"
 
+#include "suite.h"
 #include "world.h"
 #include "lobby.h"
 
@@ -635,7 +636,9 @@ static void close_big(void)
     big = NULL;
 }
 
-START_TEST(everyone_in_the_room_knows_everyone)
+GROUP_SET_UP_ONCE(a_thousand_in_one_room, open_big, close_big, 120);
+
+TEST(a_thousand_in_one_room, everyone_in_the_room_knows_everyone)
 {
     for (uint32_t i = 0; i < big_count; i++) {
         const struct reader *r = &big->reader[i];
@@ -643,7 +646,6 @@ START_TEST(everyone_in_the_room_knows_everyone)
         ck_assert_uint_le(r->user_rows, big_count + 16); /* each once, though they came one by one */
     }
 }
-END_TEST
 
 /* Three speak, four lines a second each; one of them in bursts. */
 static void chatter(struct crowd *c, uint32_t second)
@@ -673,7 +675,7 @@ static void chat_along(struct crowd *c, size_t window)
     }
 }
 
-START_TEST(a_reader_of_one_byte_a_second_slows_nobody)
+TEST(a_thousand_in_one_room, a_reader_of_one_byte_a_second_slows_nobody)
 {
     struct crowd *even = crowd_copy(big), *slow = crowd_copy(big);
     chat_along(even, SIZE_MAX);
@@ -723,9 +725,8 @@ START_TEST(a_reader_of_one_byte_a_second_slows_nobody)
     crowd_free(slow);
     crowd_free(drained);
 }
-END_TEST
 
-START_TEST(who_is_behind_gets_everyones_latest_state_once)
+TEST(a_thousand_in_one_room, who_is_behind_gets_everyones_latest_state_once)
 {
     struct crowd *c = crowd_copy(big);
     struct reader *r = &c->reader[SLOW];
@@ -759,10 +760,9 @@ START_TEST(who_is_behind_gets_everyones_latest_state_once)
         ck_assert_uint_le(r->rows[i], 1);
     crowd_free(c);
 }
-END_TEST
 
 /* Short lines and long ones, of one sender and of eight at once. */
-START_TEST(a_burst_of_64_lines_reaches_a_hundred_readers_whole)
+TEST_LOOP(a_thousand_in_one_room, a_burst_of_64_lines_reaches_a_hundred_readers_whole, 0, 4)
 {
     uint32_t readers = size_of(100, 20), senders = _i < 2 ? 1 : 8;
     struct crowd *c = crowd_in_one_room(readers + senders);
@@ -779,9 +779,10 @@ START_TEST(a_burst_of_64_lines_reaches_a_hundred_readers_whole)
     must_hold(c);
     crowd_free(c);
 }
-END_TEST
 
 /* ---- Connections, input and output (DESIGN 3) ------------------------------ */
+
+GROUP(connections_and_boxes, NULL, NULL, 60);
 
 static const struct nascar_limits tiny = {4, 16, 8, 16, 64, 64};
 
@@ -799,7 +800,7 @@ static bool is_unchanged(const struct crowd *c, const void *copy)
     return memcmp(c->arena, copy, c->arena_bytes) == 0;
 }
 
-START_TEST(a_number_out_of_range_is_nobody)
+TEST(connections_and_boxes, a_number_out_of_range_is_nobody)
 {
     struct crowd *c = crowd_new(&tiny, "");
     ck_assert_uint_eq(c->count, 2 * 4 + 64 + NASCAR_CONTROL_CONNECTIONS);
@@ -843,7 +844,6 @@ START_TEST(a_number_out_of_range_is_nobody)
     free(before);
     crowd_free(c);
 }
-END_TEST
 
 static void filled_frame(uint8_t *out, const char *kind, uint32_t size)
 {
@@ -855,7 +855,7 @@ static void filled_frame(uint8_t *out, const char *kind, uint32_t size)
 }
 
 /* PROTOCOL 1: requests of up to 2 KiB. */
-START_TEST(a_frame_of_2048_bytes_is_taken_and_one_more_closes)
+TEST(connections_and_boxes, a_frame_of_2048_bytes_is_taken_and_one_more_closes)
 {
     uint8_t frame[4096];
     struct crowd *c = crowd_new(&tiny, "");
@@ -878,9 +878,8 @@ START_TEST(a_frame_of_2048_bytes_is_taken_and_one_more_closes)
     }
     crowd_free(c);
 }
-END_TEST
 
-START_TEST(input_behind_a_waiting_verdict_has_one_inbox)
+TEST(connections_and_boxes, input_behind_a_waiting_verdict_has_one_inbox)
 {
     uint8_t frame[4096];
     for (uint32_t over = 0; over < 2; over++) {
@@ -921,10 +920,9 @@ START_TEST(input_behind_a_waiting_verdict_has_one_inbox)
         crowd_free(c);
     }
 }
-END_TEST
 
 /* Nothing is answered twice, and nothing is lost: the answers wait. */
-START_TEST(requests_of_who_does_not_read_wait_in_its_inbox)
+TEST_LOOP(connections_and_boxes, requests_of_who_does_not_read_wait_in_its_inbox, 0, 3)
 {
     struct crowd *c = crowd_new(&tiny, "");
     c->checked = true;
@@ -960,11 +958,12 @@ START_TEST(requests_of_who_does_not_read_wait_in_its_inbox)
     }
     crowd_free(c);
 }
-END_TEST
 
 /* ---- Tables (DESIGN 3: a full table is an answered error) ------------------- */
 
-START_TEST(a_full_server_says_so_at_the_directory_and_at_auth)
+GROUP(tables, NULL, NULL, 60);
+
+TEST(tables, a_full_server_says_so_at_the_directory_and_at_auth)
 {
     struct crowd *c = crowd_new(&tiny, "");
     c->checked = true;
@@ -996,10 +995,9 @@ START_TEST(a_full_server_says_so_at_the_directory_and_at_auth)
     ck_assert_int_gt(reply_number(c, 7, "SESS"), 0);
     crowd_free(c);
 }
-END_TEST
 
 /* Two sign up for the last place in one turn: one of them gets it. */
-START_TEST(the_last_account_is_given_once)
+TEST_LOOP(tables, the_last_account_is_given_once, 0, 2)
 {
     static const struct nascar_limits few = {8, 3, 8, 16, 64, 64};
     struct crowd *c = crowd_new(&few, "");
@@ -1034,9 +1032,8 @@ START_TEST(the_last_account_is_given_once)
     ck_assert_uint_eq(c->s->accounts.live, 3);
     crowd_free(c);
 }
-END_TEST
 
-START_TEST(every_account_may_have_four_personas_at_once)
+TEST(tables, every_account_may_have_four_personas_at_once)
 {
     struct crowd *c = crowd_new(&tiny, "");
     char name[32];
@@ -1059,10 +1056,9 @@ START_TEST(every_account_may_have_four_personas_at_once)
     ck_assert_uint_eq(c->s->personas.high, 4 * tiny.accounts);
     crowd_free(c);
 }
-END_TEST
 
 /* PROTOCOL 3.3; the slot is free when all have been told that the room is gone. */
-START_TEST(rooms_are_free_again_when_all_know_that_they_went)
+TEST(tables, rooms_are_free_again_when_all_know_that_they_went)
 {
     static const struct nascar_limits few = {8, 8, 8, 16, 64, 64};
     struct crowd *c = crowd_new(&few, "");
@@ -1091,9 +1087,8 @@ START_TEST(rooms_are_free_again_when_all_know_that_they_went)
     ANSWER(c, 0, "move", "NAME=Ninth\nPASS=\n", "nrom");
     crowd_free(c);
 }
-END_TEST
 
-START_TEST(a_room_takes_as_many_as_its_limit)
+TEST(tables, a_room_takes_as_many_as_its_limit)
 {
     struct nascar_limits limits = {60, 60, 8, 16, 64, 64};
     struct crowd *c = crowd_new(&limits, "");
@@ -1121,10 +1116,9 @@ START_TEST(a_room_takes_as_many_as_its_limit)
     must_hold(c);
     crowd_free(c);
 }
-END_TEST
 
 /* PROTOCOL 3.1: a bounded table; 64 for each peer. */
-START_TEST(the_oldest_directory_session_makes_room)
+TEST(tables, the_oldest_directory_session_makes_room)
 {
     static const struct nascar_limits many = {8, 8, 8, 100, 64, 64};
     struct crowd *c = crowd_new(&many, "");
@@ -1148,7 +1142,6 @@ START_TEST(the_oldest_directory_session_makes_room)
     ck_assert_uint_eq(c->s->directory.high, 100);
     crowd_free(c);
 }
-END_TEST
 
 /* Logs in at the buddy service with the ticket of a fresh `pers`. */
 static void crowd_buddy(struct crowd *c, uint32_t conn, uint32_t lobby, uint32_t who)
@@ -1171,7 +1164,7 @@ static const char *crowd_roster(struct crowd *c, uint32_t conn, const char *kind
     return crowd_ask(c, conn, kind, payload);
 }
 
-START_TEST(a_roster_holds_25_and_all_rosters_what_the_table_holds)
+TEST(tables, a_roster_holds_25_and_all_rosters_what_the_table_holds)
 {
     static const struct nascar_limits some = {4, 32, 8, 16, 30, 64};
     struct crowd *c = crowd_new(&some, "");
@@ -1209,7 +1202,6 @@ START_TEST(a_roster_holds_25_and_all_rosters_what_the_table_holds)
     ck_assert_uint_eq(c->s->edges.high, 30);
     crowd_free(c);
 }
-END_TEST
 
 static void challenge(struct crowd *c, uint32_t from, uint32_t to, const char *text)
 {
@@ -1219,7 +1211,7 @@ static void challenge(struct crowd *c, uint32_t from, uint32_t to, const char *t
     ck_assert_str_eq(c->reader[from].reply_code, "");
 }
 
-START_TEST(every_player_may_be_in_a_challenge_at_once)
+TEST_LOOP(tables, every_player_may_be_in_a_challenge_at_once, 0, 2)
 {
     uint32_t count = 32;
     struct nascar_limits limits = {count, count, 8, 16, 64, 64};
@@ -1255,11 +1247,10 @@ START_TEST(every_player_may_be_in_a_challenge_at_once)
     ck_assert_uint_eq(c->s->pairs.live, 0);
     crowd_free(c);
 }
-END_TEST
 
 /* DESIGN 4: those who left are kept for readers who are behind. When that fills
  * the table, those who are slow go, and who has only not looked yet is waited for. */
-START_TEST(leavers_are_kept_for_readers_as_far_as_the_table_goes)
+TEST_LOOP(tables, leavers_are_kept_for_readers_as_far_as_the_table_goes, 0, 2)
 {
     static const struct nascar_limits few = {4, 128, 8, 16, 64, 64};
     struct crowd *c = crowd_new(&few, "");
@@ -1301,9 +1292,10 @@ START_TEST(leavers_are_kept_for_readers_as_far_as_the_table_goes)
     lists_are_true(c, 2);
     crowd_free(c);
 }
-END_TEST
 
 /* ---- What an address may do (DESIGN 10) --------------------------------------- */
+
+GROUP(addresses_and_pace, NULL, NULL, 60);
 
 static void configure_addresses(struct crowd *c)
 {
@@ -1322,7 +1314,7 @@ static const char *auth_from(struct crowd *c, uint32_t peer, uint32_t who, const
     return code;
 }
 
-START_TEST(an_address_has_so_many_connections_logins_and_accounts)
+TEST(addresses_and_pace, an_address_has_so_many_connections_logins_and_accounts)
 {
     struct crowd *c = crowd_new(&tiny, "");
     uint32_t home = WORLD_FIRST_IP, other = home + 1;
@@ -1359,9 +1351,8 @@ START_TEST(an_address_has_so_many_connections_logins_and_accounts)
     ck_assert_uint_eq(c->s->addresses.live, 0); /* nothing is remembered */
     crowd_free(c);
 }
-END_TEST
 
-START_TEST(who_guesses_passwords_waits_and_nobody_else_does)
+TEST(addresses_and_pace, who_guesses_passwords_waits_and_nobody_else_does)
 {
     struct crowd *c = crowd_new(&tiny, "");
     uint32_t home = WORLD_FIRST_IP, other = home + 1;
@@ -1389,10 +1380,9 @@ START_TEST(who_guesses_passwords_waits_and_nobody_else_does)
     ck_assert_uint_eq(c->s->addresses.live, 0);
     crowd_free(c);
 }
-END_TEST
 
 /* The table forgets those who went first; a connection always gets in. */
-START_TEST(thousands_of_addresses_that_failed_keep_nobody_out)
+TEST(addresses_and_pace, thousands_of_addresses_that_failed_keep_nobody_out)
 {
     struct crowd *c = crowd_new(&tiny, "accounts = register\n");
     uint32_t count = size_of(2500, 1300), capacity = c->s->addresses.capacity;
@@ -1435,11 +1425,10 @@ START_TEST(thousands_of_addresses_that_failed_keep_nobody_out)
     must_hold(c);
     crowd_free(c);
 }
-END_TEST
 
 /* ---- Pace (DESIGN 3) ------------------------------------------------------------ */
 
-START_TEST(input_over_the_rate_waits_and_nothing_is_lost)
+TEST(addresses_and_pace, input_over_the_rate_waits_and_nothing_is_lost)
 {
     struct crowd *c = crowd_new(&tiny, "rate = 10\n");
     c->checked = true;
@@ -1474,12 +1463,13 @@ START_TEST(input_over_the_rate_waits_and_nothing_is_lost)
     }
     crowd_free(c);
 }
-END_TEST
 
 /* ---- What is not taken (nascar_server.h) ------------------------------------------ */
 
+GROUP(what_is_not_taken, NULL, NULL, 60);
+
 /* Lines that found no room are counted, and so told. */
-START_TEST(log_lines_without_room_are_counted)
+TEST(what_is_not_taken, log_lines_without_room_are_counted)
 {
     struct crowd *c = crowd_new(&tiny, "");
     crowd_clock(c);
@@ -1507,11 +1497,10 @@ START_TEST(log_lines_without_room_are_counted)
     }
     crowd_free(c);
 }
-END_TEST
 
 /* 64 hash jobs or records and no more; whose turn it is then waits, and a
  * verdict or record that finds no room is not taken and changes nothing. */
-START_TEST(jobs_and_records_that_are_not_taken_make_others_wait)
+TEST_LOOP(what_is_not_taken, jobs_and_records_that_are_not_taken_make_others_wait, 0, 2)
 {
     struct nascar_limits limits = {100, 100, 8, 16, 64, 64};
     struct crowd *c = crowd_new(&limits, "");
@@ -1567,9 +1556,8 @@ START_TEST(jobs_and_records_that_are_not_taken_make_others_wait)
     ck_assert_uint_eq(c->s->players.live, 100);
     crowd_free(c);
 }
-END_TEST
 
-START_TEST(without_entropy_no_step_begins_and_nothing_changes)
+TEST(what_is_not_taken, without_entropy_no_step_begins_and_nothing_changes)
 {
     struct crowd *c = zeroes(1, sizeof *c);
     struct crowd *running = crowd_new(&tiny, "");
@@ -1632,9 +1620,10 @@ START_TEST(without_entropy_no_step_begins_and_nothing_changes)
     free(c->arena);
     free(c);
 }
-END_TEST
 
 /* ---- Memory (DESIGN 3: no growth; what is not used is not touched) ---------------- */
+
+GROUP(memory_and_determinism, NULL, NULL, 120);
 
 /* The pools, by name. */
 #define POOLS 18u
@@ -1696,7 +1685,7 @@ static void unused_memory_is_untouched(const struct crowd *c)
                  (size_t)(s->presences.capacity - s->presences.high) * sizeof(struct node), "a presence's node");
 }
 
-START_TEST(a_new_state_touches_nothing_but_its_head)
+TEST(memory_and_determinism, a_new_state_touches_nothing_but_its_head)
 {
     static const struct nascar_limits normal = NASCAR_LIMITS_DEFAULT;
     struct crowd *c = zeroes(1, sizeof *c);
@@ -1711,7 +1700,6 @@ START_TEST(a_new_state_touches_nothing_but_its_head)
     free(c->arena);
     free(c);
 }
-END_TEST
 
 #define CHURNERS 24u
 #define CHURN_OPS 250u /* logins, logouts, moves, rooms, words in a round */
@@ -1770,7 +1758,7 @@ static void churn_round(struct crowd *c, uint64_t seed, uint32_t ops)
     crowd_run(c, 3600000); /* till all is forgotten */
 }
 
-START_TEST(memory_stays_where_one_round_of_life_left_it)
+TEST(memory_and_determinism, memory_stays_where_one_round_of_life_left_it)
 {
     static const struct nascar_limits roomy = {64, 64, 32, 128, 256, 64};
     struct crowd *c = crowd_new(&roomy, "");
@@ -1803,7 +1791,6 @@ START_TEST(memory_stays_where_one_round_of_life_left_it)
     ck_assert(nascar_deadline_ms(s) == UINT64_MAX);
     crowd_free(c);
 }
-END_TEST
 
 /* ---- Determinism (DESIGN 3) --------------------------------------------------------- */
 
@@ -1814,7 +1801,7 @@ static bool is_same_state(const struct crowd *a, const struct crowd *b)
     return memcmp(a->arena, b->arena, a->arena_bytes) == 0 && a->output == b->output;
 }
 
-START_TEST(the_same_events_end_in_the_same_bytes)
+TEST_LOOP(memory_and_determinism, the_same_events_end_in_the_same_bytes, 1, 4)
 {
     struct crowd *a = crowd_new(&middle, ""), *b = crowd_new(&middle, "");
     a->poison = 0x55;
@@ -1832,9 +1819,8 @@ START_TEST(the_same_events_end_in_the_same_bytes)
     crowd_free(a);
     crowd_free(b);
 }
-END_TEST
 
-START_TEST(a_copy_of_the_arena_is_a_working_snapshot)
+TEST(memory_and_determinism, a_copy_of_the_arena_is_a_working_snapshot)
 {
     struct crowd *a = crowd_new(&middle, "");
     a->watched = true;
@@ -1862,11 +1848,12 @@ START_TEST(a_copy_of_the_arena_is_a_working_snapshot)
     crowd_free(b);
     crowd_free(c);
 }
-END_TEST
 
 /* ---- Time (nascar_server.h) ----------------------------------------------------------- */
 
-START_TEST(a_clock_that_goes_back_is_ignored)
+GROUP(time, NULL, NULL, 60);
+
+TEST(time, a_clock_that_goes_back_is_ignored)
 {
     struct crowd *c = crowd_new(&middle, "");
     for (uint32_t i = 0; i < 8; i++)
@@ -1890,9 +1877,8 @@ START_TEST(a_clock_that_goes_back_is_ignored)
     free(before);
     crowd_free(c);
 }
-END_TEST
 
-START_TEST(a_leap_of_hours_closes_once_what_is_due)
+TEST_LOOP(time, a_leap_of_hours_closes_once_what_is_due, 0, 4)
 {
     struct crowd *c = crowd_new(&middle, _i == 0 ? "idle-s = 60\n" : "");
     const uint64_t leaps[] = {UINT64_C(18000000), UINT64_C(18000000), UINT64_C(1) << 50, UINT64_MAX};
@@ -1941,10 +1927,9 @@ START_TEST(a_leap_of_hours_closes_once_what_is_due)
     must_hold(c);
     crowd_free(c);
 }
-END_TEST
 
 /* PROTOCOL 2: the console's dates are of 1970-2099. */
-START_TEST(dates_stay_within_1970_to_2099)
+TEST_LOOP(time, dates_stay_within_1970_to_2099, 0, 8)
 {
     static const struct {
         int64_t wall_s;
@@ -1981,77 +1966,5 @@ START_TEST(dates_stay_within_1970_to_2099)
     ck_assert_int_le(c->s->wall_s, 4102444799);
     crowd_free(c);
 }
-END_TEST
 
 /* ---- The suite ------------------------------------------------------------- */
-
-int main(void)
-{
-    Suite *suite = suite_create("limits");
-
-    TCase *crowds = tcase_create("a thousand in one room");
-    tcase_add_unchecked_fixture(crowds, open_big, close_big);
-    tcase_set_timeout(crowds, 120);
-    tcase_add_test(crowds, everyone_in_the_room_knows_everyone);
-    tcase_add_test(crowds, a_reader_of_one_byte_a_second_slows_nobody);
-    tcase_add_test(crowds, who_is_behind_gets_everyones_latest_state_once);
-    tcase_add_loop_test(crowds, a_burst_of_64_lines_reaches_a_hundred_readers_whole, 0, 4);
-    suite_add_tcase(suite, crowds);
-
-    TCase *boxes = tcase_create("connections and boxes");
-    tcase_set_timeout(boxes, 60);
-    tcase_add_test(boxes, a_number_out_of_range_is_nobody);
-    tcase_add_test(boxes, a_frame_of_2048_bytes_is_taken_and_one_more_closes);
-    tcase_add_test(boxes, input_behind_a_waiting_verdict_has_one_inbox);
-    tcase_add_loop_test(boxes, requests_of_who_does_not_read_wait_in_its_inbox, 0, 3);
-    suite_add_tcase(suite, boxes);
-
-    TCase *tables = tcase_create("tables");
-    tcase_set_timeout(tables, 60);
-    tcase_add_test(tables, a_full_server_says_so_at_the_directory_and_at_auth);
-    tcase_add_loop_test(tables, the_last_account_is_given_once, 0, 2);
-    tcase_add_test(tables, every_account_may_have_four_personas_at_once);
-    tcase_add_test(tables, rooms_are_free_again_when_all_know_that_they_went);
-    tcase_add_test(tables, a_room_takes_as_many_as_its_limit);
-    tcase_add_test(tables, the_oldest_directory_session_makes_room);
-    tcase_add_test(tables, a_roster_holds_25_and_all_rosters_what_the_table_holds);
-    tcase_add_loop_test(tables, every_player_may_be_in_a_challenge_at_once, 0, 2);
-    tcase_add_loop_test(tables, leavers_are_kept_for_readers_as_far_as_the_table_goes, 0, 2);
-    suite_add_tcase(suite, tables);
-
-    TCase *addresses = tcase_create("addresses and pace");
-    tcase_set_timeout(addresses, 60);
-    tcase_add_test(addresses, an_address_has_so_many_connections_logins_and_accounts);
-    tcase_add_test(addresses, who_guesses_passwords_waits_and_nobody_else_does);
-    tcase_add_test(addresses, thousands_of_addresses_that_failed_keep_nobody_out);
-    tcase_add_test(addresses, input_over_the_rate_waits_and_nothing_is_lost);
-    suite_add_tcase(suite, addresses);
-
-    TCase *left = tcase_create("what is not taken");
-    tcase_set_timeout(left, 60);
-    tcase_add_test(left, log_lines_without_room_are_counted);
-    tcase_add_loop_test(left, jobs_and_records_that_are_not_taken_make_others_wait, 0, 2);
-    tcase_add_test(left, without_entropy_no_step_begins_and_nothing_changes);
-    suite_add_tcase(suite, left);
-
-    TCase *memory = tcase_create("memory and determinism");
-    tcase_set_timeout(memory, 120);
-    tcase_add_test(memory, a_new_state_touches_nothing_but_its_head);
-    tcase_add_test(memory, memory_stays_where_one_round_of_life_left_it);
-    tcase_add_loop_test(memory, the_same_events_end_in_the_same_bytes, 1, 4);
-    tcase_add_test(memory, a_copy_of_the_arena_is_a_working_snapshot);
-    suite_add_tcase(suite, memory);
-
-    TCase *time_leaps = tcase_create("time");
-    tcase_set_timeout(time_leaps, 60);
-    tcase_add_test(time_leaps, a_clock_that_goes_back_is_ignored);
-    tcase_add_loop_test(time_leaps, a_leap_of_hours_closes_once_what_is_due, 0, 4);
-    tcase_add_loop_test(time_leaps, dates_stay_within_1970_to_2099, 0, 8);
-    suite_add_tcase(suite, time_leaps);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}

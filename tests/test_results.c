@@ -4,13 +4,13 @@
  * SPDX-License-Identifier: MIT */
 #include "../nascar_server.c"
 
+#include "suite.h"
 #include "world.h"
 #include "lobby.h"
 #include "kept.h"
 
 #include <math.h>
 
-#define COUNT(array) ((int)(sizeof(array) / sizeof(array)[0]))
 #define DAY_S 86400
 
 static struct world *w;
@@ -168,7 +168,9 @@ static double expectation(double own, double other)
 
 /* ---- Who may report ----------------------------------------------------- */
 
-START_TEST(the_first_report_counts_at_once)
+GROUP(who_may_report, open_world, close_world, 0);
+
+TEST_LOOP(who_may_report, the_first_report_counts_at_once, 0, 4)
 {
     take_places("");
     const char *auth = race(ann, bob, _i / 2 == 1);
@@ -181,9 +183,8 @@ START_TEST(the_first_report_counts_at_once)
     check_figures(_i / 2 == 1 ? "Bob" : "Ann", 1, 1, 0, 0, 1516, 7, 1); /* once */
     check_figures(_i / 2 == 1 ? "Ann" : "Bob", 1, 0, 1, 0, 1484, 3, 2);
 }
-END_TEST
 
-START_TEST(the_ticket_decides_who_raced_and_not_the_names)
+TEST_LOOP(who_may_report, the_ticket_decides_who_raced_and_not_the_names, 0, 4)
 {
     static const char *const names[] = {"NAME0=Bob\nNAME1=Ann\n", "NAME0=Cid\nNAME1=Cid\n", "NAME0=\nNAME1=\n",
                                         "NAME0=Nobody\nNAME1=%00\n"};
@@ -194,9 +195,8 @@ START_TEST(the_ticket_decides_who_raced_and_not_the_names)
     check_figures("Bob", 1, 0, 1, 0, 1484, 3, 2);
     has_not_raced("Cid");
 }
-END_TEST
 
-START_TEST(each_racer_reports_once)
+TEST_LOOP(who_may_report, each_racer_reports_once, 0, 2)
 {
     take_places("");
     const char *auth = race(ann, bob, false);
@@ -217,9 +217,8 @@ START_TEST(each_racer_reports_once)
     check_figures("Ann", 1, 1, 0, 0, 1516, 7, 1);
     check_figures("Bob", 1, 0, 1, 0, 1484, 3, 2);
 }
-END_TEST
 
-START_TEST(nobody_else_reports)
+TEST(who_may_report, nobody_else_reports)
 {
     take_places("");
     char payload[128];
@@ -240,9 +239,8 @@ START_TEST(nobody_else_reports)
     SUCCEEDS(report(ann, auth, ""));
     check_figures("Ann", 1, 1, 0, 0, 1516, 7, 1);
 }
-END_TEST
 
-START_TEST(no_other_ticket_counts)
+TEST(who_may_report, no_other_ticket_counts)
 {
     char wrong[128], *longest = lobby_text();
     take_places("");
@@ -272,9 +270,8 @@ START_TEST(no_other_ticket_counts)
     has_not_raced("Ann");
     SUCCEEDS(report(ann, auth, ""));
 }
-END_TEST
 
-START_TEST(a_race_is_reported_after_new_logins_and_restarts)
+TEST_LOOP(who_may_report, a_race_is_reported_after_new_logins_and_restarts, 0, 5)
 {
     take_places("");
     char auth[80];
@@ -313,9 +310,8 @@ START_TEST(a_race_is_reported_after_new_logins_and_restarts)
         check_figures("Bob", 2, 1, 1, 0, 1499, 10, 1);
     }
 }
-END_TEST
 
-START_TEST(a_ticket_is_good_for_24_hours)
+TEST_LOOP(who_may_report, a_ticket_is_good_for_24_hours, 0, 2)
 {
     take_places("");
     char auth[80], other[80];
@@ -337,9 +333,8 @@ START_TEST(a_ticket_is_good_for_24_hours)
     check_figures("Ann", 1, 1, 0, 0, 1516, 7, 1);
     check_figures("Bob", 1, 0, 1, 0, 1484, 3, 2);
 }
-END_TEST
 
-START_TEST(nobody_takes_the_place_of_all_open_races)
+TEST(who_may_report, nobody_takes_the_place_of_all_open_races)
 {
     char auth[40][80], older[80];
     world_free(w);
@@ -359,9 +354,8 @@ START_TEST(nobody_takes_the_place_of_all_open_races)
         ck_assert_msg((g->code != 0) == (i < COUNT(auth) - 32), "race %d: %s", i, got_code(g));
     }
 }
-END_TEST
 
-START_TEST(a_full_table_of_open_races_heals)
+TEST(who_may_report, a_full_table_of_open_races_heals)
 {
     char auth[80] = "";
     world_free(w);
@@ -389,7 +383,6 @@ START_TEST(a_full_table_of_open_races_heals)
     come_back();
     SUCCEEDS(report(bob, auth, ""));
 }
-END_TEST
 
 /* Lines since `from` that say that the two have told different things. */
 static size_t differences(size_t from)
@@ -402,7 +395,7 @@ static size_t differences(size_t from)
     return count;
 }
 
-START_TEST(a_second_report_that_differs_is_logged)
+TEST_LOOP(who_may_report, a_second_report_that_differs_is_logged, 0, 4)
 {
     static const char *const others[] = {"FINISPOS0=2\nFINISPOS1=1\n", "DISCTIME0=5\n", "LAPSLED0=6\n"};
     take_places("");
@@ -436,9 +429,8 @@ START_TEST(a_second_report_that_differs_is_logged)
     figures_of(cid, "Ann", then);
     ck_assert_mem_eq(first, then, sizeof first); /* the first counts */
 }
-END_TEST
 
-START_TEST(a_report_ends_racing)
+TEST(who_may_report, a_report_ends_racing)
 {
     take_places("East");
     const char *auth = race(ann, bob, false);
@@ -455,9 +447,8 @@ START_TEST(a_report_ends_racing)
     send_word(cid, bob, "w893m_a017l_g"); /* he cannot: he races */
     REFUSED(raw_expect(cid, "mesg"), "ingm", 105);
 }
-END_TEST
 
-START_TEST(a_refused_report_ends_no_race)
+TEST(who_may_report, a_refused_report_ends_no_race)
 {
     take_places("East");
     const char *auth = race(ann, bob, false);
@@ -468,9 +459,10 @@ START_TEST(a_refused_report_ends_no_race)
     send_word(cid, ann, "w893m_a017l_g");
     REFUSED(raw_expect(cid, "mesg"), "ingm", 105);
 }
-END_TEST
 
 /* ---- Numbers ------------------------------------------------------------ */
+
+GROUP(numbers, open_world, close_world, 0);
 
 static const struct {
     const char *key;
@@ -497,7 +489,7 @@ static const struct got *report_long(struct raw *r, const char *auth, const char
     return report_number(r, auth, key, text);
 }
 
-START_TEST(every_number_is_held_to_its_bounds)
+TEST_LOOP(numbers, every_number_is_held_to_its_bounds, 0, COUNT(numbers))
 {
     static const char *const junk[] = {
         "",
@@ -556,9 +548,8 @@ START_TEST(every_number_is_held_to_its_bounds)
     figures_of(cid, "Ann", is);
     ck_assert_int_eq(is[RACES], 2);
 }
-END_TEST
 
-START_TEST(places_are_needed_and_differ)
+TEST(numbers, places_are_needed_and_differ)
 {
     static const struct {
         const char *tags;
@@ -612,11 +603,12 @@ START_TEST(places_are_needed_and_differ)
     }
     ck_assert_int_gt(good, 6);
 }
-END_TEST
 
 /* ---- What counts -------------------------------------------------------- */
 
-START_TEST(who_was_lost_loses)
+GROUP(what_counts, open_world, close_world, 0);
+
+TEST(what_counts, who_was_lost_loses)
 {
     static const struct {
         const char *tags;
@@ -647,9 +639,8 @@ START_TEST(who_was_lost_loses)
         }
     }
 }
-END_TEST
 
-START_TEST(when_both_were_lost_nobody_wins)
+TEST_LOOP(what_counts, when_both_were_lost_nobody_wins, 0, 4)
 {
     static const char *const tags[] = {"DISCTIME0=1\nDISCTIME1=2\n", "DISCTIME0=1\nDISQTIME1=2\n",
                                        "DISQTIME0=1\nDISQTIME1=2\n", "DISQTIME0=1\nDISCTIME1=1\n"};
@@ -664,9 +655,8 @@ START_TEST(when_both_were_lost_nobody_wins)
         ck_assert_int_eq(is[DISCONNECTS], strstr(tags[_i], side == 0 ? "DISCTIME0" : "DISCTIME1") != NULL);
     }
 }
-END_TEST
 
-START_TEST(figures_add_up)
+TEST(what_counts, figures_add_up)
 {
     static const struct {
         const char *tags;
@@ -697,10 +687,9 @@ START_TEST(figures_add_up)
     figures_of(cid, "Ann", again);
     ck_assert_mem_eq(is, again, sizeof is);
 }
-END_TEST
 
 /* One long row of victories, then the tables turn. */
-START_TEST(ratings_are_elo)
+TEST(what_counts, ratings_are_elo)
 {
     int32_t old[2][FIGURES], new[2][FIGURES];
     take_places("");
@@ -725,9 +714,8 @@ START_TEST(ratings_are_elo)
         }
     }
 }
-END_TEST
 
-START_TEST(elo_points_are_rounded_right)
+TEST(what_counts, elo_points_are_rounded_right)
 {
     for (uint32_t ahead = 0; ahead <= 8191; ahead++) { /* 13 bits are all that there is */
         for (int way = 0; way < 2; way++) {
@@ -738,7 +726,6 @@ START_TEST(elo_points_are_rounded_right)
         }
     }
 }
-END_TEST
 
 /* ---- Everybody's figures, at random ------------------------------------- */
 
@@ -789,7 +776,7 @@ static void check_board(struct raw *r)
     }
 }
 
-START_TEST(all_figures_are_as_reported)
+TEST_LOOP(what_counts, all_figures_are_as_reported, 0, 2)
 {
     static const struct world_options options[] = {{.seed = 61}, {.seed = 62, .split = WORLD_RANDOM}};
     world_free(w);
@@ -847,9 +834,10 @@ START_TEST(all_figures_are_as_reported)
         }
     }
 }
-END_TEST
 
 /* ---- The leaderboard ---------------------------------------------------- */
+
+GROUP(the_leaderboard, open_world, close_world, 0);
 
 /* A leaderboard as it came, checked row by row: names with a space between. */
 static const char *board(struct raw *r, const char *request, const char *reply)
@@ -891,7 +879,7 @@ static void small_board(void)
     (void)player(w, "Eve", "");
 }
 
-START_TEST(the_leaderboard_tells_the_best_first)
+TEST(the_leaderboard, the_leaderboard_tells_the_best_first)
 {
     small_board();
     for (int i = 0; i < 2; i++) {
@@ -904,9 +892,8 @@ START_TEST(the_leaderboard_tells_the_best_first)
         come_back();
     }
 }
-END_TEST
 
-START_TEST(a_part_of_the_leaderboard_can_be_asked)
+TEST(the_leaderboard, a_part_of_the_leaderboard_can_be_asked)
 {
     small_board();
     ck_assert_str_eq(board(cid, "INDEX=1\nCHAN=7\nRANGE=2\n", "CHAN=7\nINDEX=1\nRANGE=2\nSTART=1"), "Cid Dan");
@@ -920,9 +907,8 @@ START_TEST(a_part_of_the_leaderboard_can_be_asked)
     ck_assert_str_eq(board(cid, "CHAN=1\nFIND=cID\nRANGE=1\nINDEX=3\n", "CHAN=1\nINDEX=*\nRANGE=1\nSTART=1"), "Cid");
     ck_assert_str_eq(board(cid, "CHAN=1\nFIND=Ann\nRANGE=2\n", "CHAN=1\nINDEX=*\nRANGE=2\nSTART=0"), "Ann Cid");
 }
-END_TEST
 
-START_TEST(who_is_not_on_the_leaderboard_is_not_found)
+TEST_LOOP(the_leaderboard, who_is_not_on_the_leaderboard_is_not_found, 0, 5)
 {
     static const char *const names[] = {"Eve", "Nobody", "A nn", "A.nn", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
     char payload[128];
@@ -934,9 +920,8 @@ START_TEST(who_is_not_on_the_leaderboard_is_not_found)
     SUCCEEDS(frame_at(cid, 0));
     SAYS(frame_at(cid, 0), "CHAN=4\nINDEX=*\nRANGE=10\nSTART=*\nSEQN=0\nSTATUS=1");
 }
-END_TEST
 
-START_TEST(an_empty_leaderboard_has_no_rows)
+TEST(the_leaderboard, an_empty_leaderboard_has_no_rows)
 {
     take_places("");
     ck_assert_str_eq(board(cid, "INDEX=0\nCHAN=1\nFIND=\nRANGE=10\n", "CHAN=1\nINDEX=0\nRANGE=10\nSTART=0"), "");
@@ -946,9 +931,8 @@ START_TEST(an_empty_leaderboard_has_no_rows)
     GOT(cid, "sele +rnk +pop");
     SAYS(frame_at(cid, 1), "D=-2");
 }
-END_TEST
 
-START_TEST(strange_numbers_in_a_request_for_the_leaderboard)
+TEST_LOOP(the_leaderboard, strange_numbers_in_a_request_for_the_leaderboard, 0, 8)
 {
     static const char *const bad[] = {"INDEX=-1\nCHAN=1\n",
                                       "RANGE=-1\nCHAN=1\n",
@@ -968,9 +952,8 @@ START_TEST(strange_numbers_in_a_request_for_the_leaderboard)
     if (g->code == 0)
         ck_assert_int_eq(got_number(g, "SEQN"), (int32_t)cid->count - 1);
 }
-END_TEST
 
-START_TEST(two_leaderboards_in_one_segment_come_one_after_the_other)
+TEST(the_leaderboard, two_leaderboards_in_one_segment_come_one_after_the_other)
 {
     small_board();
     raw_forget(cid);
@@ -980,7 +963,6 @@ START_TEST(two_leaderboards_in_one_segment_come_one_after_the_other)
     SAYS(frame_at(cid, 2), "R=2\nP=1500\nN=Cid\nS=*");
     SAYS(frame_at(cid, 5), "R=3\nP=1500\nN=Dan\nS=*");
 }
-END_TEST
 
 /* 120 who have raced: sixty at 1516, then sixty at 1484. Names in their order. */
 static char many[120][16];
@@ -1024,7 +1006,7 @@ static const char *name_of_place(int place)
     return many[8 * pair + k + (place <= 60 ? 0 : 4)];
 }
 
-START_TEST(a_long_leaderboard_comes_in_parts_of_100)
+TEST(the_leaderboard, a_long_leaderboard_comes_in_parts_of_100)
 {
     many_ranked();
     take_places("");
@@ -1056,7 +1038,6 @@ START_TEST(a_long_leaderboard_comes_in_parts_of_100)
         ck_assert_str_eq(got_text(frame_at(cid, (size_t)i + (i < 100 ? 1 : 2)), "N"), name_of_place(i + 1));
     ck_assert_int_eq(got_number(frame_at(cid, 101), "CHAN"), 2);
 }
-END_TEST
 
 /* One kept record more, as if it came from the journal. */
 static void keep(const char *kind, const char *payload)
@@ -1067,7 +1048,7 @@ static void keep(const char *kind, const char *payload)
     (void)world_step(w, &event);
 }
 
-START_TEST(no_place_is_over_13_bits)
+TEST(the_leaderboard, no_place_is_over_13_bits)
 {
     char payload[256];
     world_free(w);
@@ -1096,9 +1077,8 @@ START_TEST(no_place_is_over_13_bits)
     ck_assert_str_eq(board(ann, "INDEX=0\nCHAN=1\nRANGE=1\n", "CHAN=1\nINDEX=0\nRANGE=1\nSTART=0"), "R0");
     SAYS(frame_at(ann, 1), "R=1\nP=8191\nN=R0\nS=1,1,0,0,1fff,0,1");
 }
-END_TEST
 
-START_TEST(sele_brings_the_top_n)
+TEST(the_leaderboard, sele_brings_the_top_n)
 {
     static const int wanted[] = {1, 3, 50, 100, 101, 1000};
     char payload[32];
@@ -1133,9 +1113,8 @@ START_TEST(sele_brings_the_top_n)
     SUCCEEDS(report(ann, race(ann, bob, false), "")); /* not again when results come in */
     ck_assert_uint_eq(frames_of(cid, "+rnk", NULL), 0);
 }
-END_TEST
 
-START_TEST(ranks_asked_for_before_pers_come_behind_who)
+TEST(the_leaderboard, ranks_asked_for_before_pers_come_behind_who)
 {
     small_board();
     struct raw *fay = raw_open(w, 0);
@@ -1148,11 +1127,12 @@ START_TEST(ranks_asked_for_before_pers_come_behind_who)
     ck_assert_str_eq(frame_at(fay, 1)->kind, "+who");
     ck_assert_uint_eq(frames_of(fay, "+rnk", NULL), 3);
 }
-END_TEST
 
 /* ---- Wherever figures are shown ----------------------------------------- */
 
-START_TEST(a_profile_shows_rank_and_figures)
+GROUP(where_figures_are_shown, open_world, close_world, 0);
+
+TEST(where_figures_are_shown, a_profile_shows_rank_and_figures)
 {
     small_board();
     go(bob, "East");
@@ -1169,9 +1149,8 @@ START_TEST(a_profile_shows_rank_and_figures)
         come_back();
     }
 }
-END_TEST
 
-START_TEST(the_room_and_onln_show_rank_and_figures)
+TEST(where_figures_are_shown, the_room_and_onln_show_rank_and_figures)
 {
     small_board();
     go(ann, "East");
@@ -1207,9 +1186,8 @@ START_TEST(the_room_and_onln_show_rank_and_figures)
     ck_assert_uint_eq(frames_of(cid, "+usr", &g), 1);
     SAYS(g, "I=*\nF=0\nA=*\nT=4\nR=0\nN=Eve\nS=\nX=");
 }
-END_TEST
 
-START_TEST(a_deleted_persona_is_off_the_leaderboard)
+TEST_LOOP(where_figures_are_shown, a_deleted_persona_is_off_the_leaderboard, 0, 2)
 {
     take_places("");
     struct raw *dan = player(w, "Dan", "");
@@ -1242,11 +1220,12 @@ START_TEST(a_deleted_persona_is_off_the_leaderboard)
     come_back();
     has_not_raced("Ace");
 }
-END_TEST
 
 /* ---- Trouble with the disk ---------------------------------------------- */
 
-START_TEST(a_result_that_is_not_kept_does_not_count)
+GROUP(trouble_with_the_disk, open_world, close_world, 0);
+
+TEST(trouble_with_the_disk, a_result_that_is_not_kept_does_not_count)
 {
     take_places("");
     const char *auth = race(ann, bob, false);
@@ -1268,9 +1247,8 @@ START_TEST(a_result_that_is_not_kept_does_not_count)
     check_figures("Ann", 1, 1, 0, 0, 1516, 7, 1);
     check_figures("Bob", 1, 0, 1, 0, 1484, 3, 2);
 }
-END_TEST
 
-START_TEST(a_result_is_answered_when_it_is_kept)
+TEST_LOOP(trouble_with_the_disk, a_result_is_answered_when_it_is_kept, 0, 4)
 {
     bool kept = _i % 2 == 0, stay = _i < 2;
     take_places("East");
@@ -1309,11 +1287,10 @@ START_TEST(a_result_is_answered_when_it_is_kept)
         check_figures("Ann", 1, 1, 0, 0, 1516, 7, 1);
     }
 }
-END_TEST
 
 /* Several results in one turn of the disk: whoever is in two of them is counted
  * in both. The first turn may fail, and then who was refused says it again. */
-START_TEST(results_that_come_at_once_count_all)
+TEST_LOOP(trouble_with_the_disk, results_that_come_at_once_count_all, 0, 2)
 {
     static const int32_t wanted[][3] = {{1, 1, 0}, {2, 1, 1}, {2, 1, 1}, {1, 0, 1}};
     char payload[4][256];
@@ -1357,9 +1334,8 @@ START_TEST(results_that_come_at_once_count_all)
         come_back();
     }
 }
-END_TEST
 
-START_TEST(a_race_waits_until_its_ticket_is_kept)
+TEST_LOOP(trouble_with_the_disk, a_race_waits_until_its_ticket_is_kept, 0, 4)
 {
     take_places("East");
     send_word(ann, bob, "w893m_a017l_g");
@@ -1400,9 +1376,8 @@ START_TEST(a_race_waits_until_its_ticket_is_kept)
         ann = player(w, "Ann", "East");
     SUCCEEDS(report(bob, race(ann, bob, false), "")); /* and all goes on */
 }
-END_TEST
 
-START_TEST(with_no_disk_nobody_is_left_waiting_for_a_race)
+TEST(trouble_with_the_disk, with_no_disk_nobody_is_left_waiting_for_a_race)
 {
     take_places("East");
     send_word(ann, bob, "w893m_a017l_g");
@@ -1429,9 +1404,10 @@ START_TEST(with_no_disk_nobody_is_left_waiting_for_a_race)
     back(ann, bob);
     SUCCEEDS(report(ann, race(ann, bob, false), ""));
 }
-END_TEST
 
 /* ---- Reports of abuse --------------------------------------------------- */
+
+GROUP(reports_of_abuse, open_world, close_world, 0);
 
 static void chat(struct raw *r, const char *text)
 {
@@ -1458,7 +1434,7 @@ static const struct got *abuse(struct raw *r, const char *name)
     ck_assert_msg(kept_count(w, "line", text) == 1, "%s is kept %zu times", text, kept_count(w, "line", text))
 #define NOT_KEPT_LINE(text) ck_assert_msg(kept_count(w, "line", text) == 0, "%s is kept", text)
 
-START_TEST(a_report_is_kept_for_the_operator)
+TEST(reports_of_abuse, a_report_is_kept_for_the_operator)
 {
     take_places("");
     const struct got *g = abuse(ann, "bOB");
@@ -1477,9 +1453,8 @@ START_TEST(a_report_is_kept_for_the_operator)
     ck_assert_uint_eq(kept_count(w, "rept", "Bob"), 2);
     ck_assert_uint_eq(kept_count(w, "rept", "Ann"), 2);
 }
-END_TEST
 
-START_TEST(a_bad_report_is_refused)
+TEST_LOOP(reports_of_abuse, a_bad_report_is_refused, 0, 8)
 {
     static const struct {
         const char *tags, *code;
@@ -1506,9 +1481,8 @@ START_TEST(a_bad_report_is_refused)
     }
     ck_assert_uint_eq(w->record_count, before);
 }
-END_TEST
 
-START_TEST(a_report_holds_what_was_said_between_and_around_the_two)
+TEST_LOOP(reports_of_abuse, a_report_holds_what_was_said_between_and_around_the_two, 0, 2)
 {
     take_places("East");
     struct raw *dan = player(w, "Dan", "West"), *eve = player(w, "Eve", "");
@@ -1558,9 +1532,8 @@ START_TEST(a_report_holds_what_was_said_between_and_around_the_two)
         kept_restart(w);
     }
 }
-END_TEST
 
-START_TEST(a_report_holds_what_others_said_where_one_of_the_two_is)
+TEST(reports_of_abuse, a_report_holds_what_others_said_where_one_of_the_two_is)
 {
     ann = player(w, "Ann", "East");
     bob = player(w, "Bob", "West");
@@ -1575,9 +1548,8 @@ START_TEST(a_report_holds_what_others_said_where_one_of_the_two_is)
     NOT_KEPT_LINE("eve_beginner");
     ck_assert_uint_eq(kept_count(w, "line", ""), 2);
 }
-END_TEST
 
-START_TEST(a_line_tells_who_said_it_and_when)
+TEST(reports_of_abuse, a_line_tells_who_said_it_and_when)
 {
     take_places("East");
     chat(bob, "rude");
@@ -1593,9 +1565,8 @@ START_TEST(a_line_tells_who_said_it_and_when)
     }
     ck_assert(named);
 }
-END_TEST
 
-START_TEST(the_last_200_lines_are_remembered)
+TEST(reports_of_abuse, the_last_200_lines_are_remembered)
 {
     char text[32];
     take_places("East");
@@ -1625,9 +1596,8 @@ START_TEST(the_last_200_lines_are_remembered)
     ck_assert_uint_eq(kept_count(w, "line", "line179_"), 1);
     ck_assert_uint_eq(kept_count(w, "line", "west"), 0);
 }
-END_TEST
 
-START_TEST(what_a_deleted_persona_said_is_not_anothers)
+TEST(reports_of_abuse, what_a_deleted_persona_said_is_not_anothers)
 {
     take_places("");
     SUCCEEDS(raw_ask(bob, "cper", "PERS=Ace\n"));
@@ -1644,9 +1614,8 @@ START_TEST(what_a_deleted_persona_said_is_not_anothers)
     NOT_KEPT_LINE("rude");
     NOT_KEPT_LINE("ruder");
 }
-END_TEST
 
-START_TEST(any_line_can_be_kept)
+TEST_LOOP(reports_of_abuse, any_line_can_be_kept, 0, 2)
 {
     take_places("East");
     char payload[1024] = "TEXT=";
@@ -1671,9 +1640,8 @@ START_TEST(any_line_can_be_kept)
         }
     }
 }
-END_TEST
 
-START_TEST(one_persona_reports_16_times)
+TEST(reports_of_abuse, one_persona_reports_16_times)
 {
     take_places("");
     for (int i = 0; i < 16; i++)
@@ -1689,9 +1657,8 @@ START_TEST(one_persona_reports_16_times)
     ck_assert_uint_eq(kept_count(w, "rept", "Bob"), 8 + 2); /* about him, and his */
     KEPT("rude");
 }
-END_TEST
 
-START_TEST(there_are_256_reports)
+TEST(reports_of_abuse, there_are_256_reports)
 {
     struct raw *r = NULL;
     char name[16];
@@ -1708,9 +1675,8 @@ START_TEST(there_are_256_reports)
     REFUSED(abuse(ann, "Bob"), "full", 0);
     ck_assert_uint_eq(kept_count(w, "rept", "Bob"), 256);
 }
-END_TEST
 
-START_TEST(a_report_that_is_not_kept_is_refused)
+TEST_LOOP(reports_of_abuse, a_report_that_is_not_kept_is_refused, 0, 4)
 {
     char text[32];
     take_places("East");
@@ -1742,9 +1708,8 @@ START_TEST(a_report_that_is_not_kept_is_refused)
     ck_assert_uint_eq(kept_count(w, "rept", "Bob"), 1);
     ck_assert_uint_eq(kept_count(w, "line", ""), _i % 2 == 0 ? 3 : 200);
 }
-END_TEST
 
-START_TEST(who_reports_and_hangs_up_has_reported)
+TEST_LOOP(reports_of_abuse, who_reports_and_hangs_up_has_reported, 0, 2)
 {
     take_places("East");
     chat(bob, "rude");
@@ -1761,11 +1726,12 @@ START_TEST(who_reports_and_hangs_up_has_reported)
     kept_restart(w);
     KEPT("rude");
 }
-END_TEST
 
 /* ---- Whatever comes ----------------------------------------------------- */
 
-START_TEST(no_payload_breaks_a_link)
+GROUP(whatever_comes, open_world, close_world, 0);
+
+TEST_LOOP(whatever_comes, no_payload_breaks_a_link, 0, 5)
 {
     static const char *const kinds_of[] = {"rank", "snap", "rept", "user", "onln"};
     static const char *const shapes[] = {
@@ -1811,11 +1777,10 @@ START_TEST(no_payload_breaks_a_link)
     SUCCEEDS(report(ann, race(ann, bob, false), ""));
     check_figures("Ann", 1, 1, 0, 0, 1516, 7, 1);
 }
-END_TEST
 
 /* ---- Two consoles ------------------------------------------------------- */
 
-START_TEST(two_consoles_race_and_report)
+TEST_LOOP(whatever_comes, two_consoles_race_and_report, 0, 2)
 {
     static const enum world_split splits[] = {WORLD_WHOLE, WORLD_RANDOM};
     static const struct console_result result = {.start = {2, 1},
@@ -1885,102 +1850,4 @@ START_TEST(two_consoles_race_and_report)
     ck_assert_uint_ne(console_reply(see, "rank")->code, 0);
     ck_assert_uint_eq(console_reply(see, "rept")->code, 0);
     ck_assert_uint_eq(kept_count(w, "rept", "See"), 1);
-}
-END_TEST
-
-/* ---- main --------------------------------------------------------------- */
-
-int main(void)
-{
-    Suite *suite = suite_create("results");
-
-    TCase *reports = tcase_create("who may report");
-    tcase_add_checked_fixture(reports, open_world, close_world);
-    tcase_add_loop_test(reports, the_first_report_counts_at_once, 0, 4);
-    tcase_add_loop_test(reports, the_ticket_decides_who_raced_and_not_the_names, 0, 4);
-    tcase_add_loop_test(reports, each_racer_reports_once, 0, 2);
-    tcase_add_test(reports, nobody_else_reports);
-    tcase_add_test(reports, no_other_ticket_counts);
-    tcase_add_loop_test(reports, a_race_is_reported_after_new_logins_and_restarts, 0, 5);
-    tcase_add_loop_test(reports, a_ticket_is_good_for_24_hours, 0, 2);
-    tcase_add_test(reports, nobody_takes_the_place_of_all_open_races);
-    tcase_add_test(reports, a_full_table_of_open_races_heals);
-    tcase_add_loop_test(reports, a_second_report_that_differs_is_logged, 0, 4);
-    tcase_add_test(reports, a_report_ends_racing);
-    tcase_add_test(reports, a_refused_report_ends_no_race);
-    suite_add_tcase(suite, reports);
-
-    TCase *values = tcase_create("numbers");
-    tcase_add_checked_fixture(values, open_world, close_world);
-    tcase_add_loop_test(values, every_number_is_held_to_its_bounds, 0, COUNT(numbers));
-    tcase_add_test(values, places_are_needed_and_differ);
-    suite_add_tcase(suite, values);
-
-    TCase *counts = tcase_create("what counts");
-    tcase_add_checked_fixture(counts, open_world, close_world);
-    tcase_add_test(counts, who_was_lost_loses);
-    tcase_add_loop_test(counts, when_both_were_lost_nobody_wins, 0, 4);
-    tcase_add_test(counts, figures_add_up);
-    tcase_add_test(counts, ratings_are_elo);
-    tcase_add_test(counts, elo_points_are_rounded_right);
-    tcase_add_loop_test(counts, all_figures_are_as_reported, 0, 2);
-    suite_add_tcase(suite, counts);
-
-    TCase *boards = tcase_create("the leaderboard");
-    tcase_add_checked_fixture(boards, open_world, close_world);
-    tcase_add_test(boards, the_leaderboard_tells_the_best_first);
-    tcase_add_test(boards, a_part_of_the_leaderboard_can_be_asked);
-    tcase_add_loop_test(boards, who_is_not_on_the_leaderboard_is_not_found, 0, 5);
-    tcase_add_test(boards, an_empty_leaderboard_has_no_rows);
-    tcase_add_loop_test(boards, strange_numbers_in_a_request_for_the_leaderboard, 0, 8);
-    tcase_add_test(boards, two_leaderboards_in_one_segment_come_one_after_the_other);
-    tcase_add_test(boards, a_long_leaderboard_comes_in_parts_of_100);
-    tcase_add_test(boards, no_place_is_over_13_bits);
-    tcase_add_test(boards, sele_brings_the_top_n);
-    tcase_add_test(boards, ranks_asked_for_before_pers_come_behind_who);
-    suite_add_tcase(suite, boards);
-
-    TCase *shown = tcase_create("where figures are shown");
-    tcase_add_checked_fixture(shown, open_world, close_world);
-    tcase_add_test(shown, a_profile_shows_rank_and_figures);
-    tcase_add_test(shown, the_room_and_onln_show_rank_and_figures);
-    tcase_add_loop_test(shown, a_deleted_persona_is_off_the_leaderboard, 0, 2);
-    suite_add_tcase(suite, shown);
-
-    TCase *disk = tcase_create("trouble with the disk");
-    tcase_add_checked_fixture(disk, open_world, close_world);
-    tcase_add_test(disk, a_result_that_is_not_kept_does_not_count);
-    tcase_add_loop_test(disk, a_result_is_answered_when_it_is_kept, 0, 4);
-    tcase_add_loop_test(disk, results_that_come_at_once_count_all, 0, 2);
-    tcase_add_loop_test(disk, a_race_waits_until_its_ticket_is_kept, 0, 4);
-    tcase_add_test(disk, with_no_disk_nobody_is_left_waiting_for_a_race);
-    suite_add_tcase(suite, disk);
-
-    TCase *reported = tcase_create("reports of abuse");
-    tcase_add_checked_fixture(reported, open_world, close_world);
-    tcase_add_test(reported, a_report_is_kept_for_the_operator);
-    tcase_add_loop_test(reported, a_bad_report_is_refused, 0, 8);
-    tcase_add_loop_test(reported, a_report_holds_what_was_said_between_and_around_the_two, 0, 2);
-    tcase_add_test(reported, a_report_holds_what_others_said_where_one_of_the_two_is);
-    tcase_add_test(reported, a_line_tells_who_said_it_and_when);
-    tcase_add_test(reported, the_last_200_lines_are_remembered);
-    tcase_add_test(reported, what_a_deleted_persona_said_is_not_anothers);
-    tcase_add_loop_test(reported, any_line_can_be_kept, 0, 2);
-    tcase_add_test(reported, one_persona_reports_16_times);
-    tcase_add_test(reported, there_are_256_reports);
-    tcase_add_loop_test(reported, a_report_that_is_not_kept_is_refused, 0, 4);
-    tcase_add_loop_test(reported, who_reports_and_hangs_up_has_reported, 0, 2);
-    suite_add_tcase(suite, reported);
-
-    TCase *whatever = tcase_create("whatever comes");
-    tcase_add_checked_fixture(whatever, open_world, close_world);
-    tcase_add_loop_test(whatever, no_payload_breaks_a_link, 0, 5);
-    tcase_add_loop_test(whatever, two_consoles_race_and_report, 0, 2);
-    suite_add_tcase(suite, whatever);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: MIT */
 #include "../nascar_server.c"
 
+#include "suite.h"
 #include "world.h"
 #include "lobby.h"
 
@@ -55,6 +56,8 @@ static int32_t told_population(struct raw *r, int32_t ident)
 
 /* ---- The hub and the lasting rooms (3.3) -------------------------------- */
 
+GROUP(lasting_rooms, open_world, close_world, 0);
+
 /* The one +rom of this number since raw_forget(). */
 static const struct got *row_of(struct raw *r, int32_t ident)
 {
@@ -70,7 +73,7 @@ static const struct got *row_of(struct raw *r, int32_t ident)
     return row;
 }
 
-START_TEST(the_hub_and_three_rooms_are_there)
+TEST(lasting_rooms, the_hub_and_three_rooms_are_there)
 {
     struct raw *ann = deaf_player(w, "Ann");
     say(ann, "sele", "ROOMS=1\n");
@@ -81,9 +84,8 @@ START_TEST(the_hub_and_three_rooms_are_there)
     SAYS(row_of(ann, BEGINNER), "I=3\nN=Beginner\nH=\"New Drivers Welcome\"\nA=203.0.113.10\nT=0\nL=50\nF=0");
     SAYS(frame_at(ann, 5), "Z=1:0 2:0 3:0 0:1");
 }
-END_TEST
 
-START_TEST(configured_rooms_take_the_place_of_the_default_ones)
+TEST(lasting_rooms, configured_rooms_take_the_place_of_the_default_ones)
 {
     world_free(w);
     w = world_with("room = \"East: Only here: 2\"\nroom=B.Two\nroom = x: too few: 1\n"
@@ -95,9 +97,8 @@ START_TEST(configured_rooms_take_the_place_of_the_default_ones)
     SAYS(row_of(ann, EAST), "I=1\nN=East\nH=\"Only here\"\nA=*\nT=0\nL=2\nF=0");
     SAYS(row_of(ann, WEST), "I=2\nN=B.Two\nH=*\nA=*\nT=0\nL=50\nF=0");
 }
-END_TEST
 
-START_TEST(a_room_line_says_what_is_wrong_with_it)
+TEST(lasting_rooms, a_room_line_says_what_is_wrong_with_it)
 {
     static const struct {
         const char *value;
@@ -125,9 +126,8 @@ START_TEST(a_room_line_says_what_is_wrong_with_it)
         ck_assert((why[0] == '\0') == lines[i].good);
     }
 }
-END_TEST
 
-START_TEST(a_new_configuration_changes_the_rooms_for_all)
+TEST(lasting_rooms, a_new_configuration_changes_the_rooms_for_all)
 {
     struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "East");
     forget_all(w);
@@ -139,9 +139,10 @@ START_TEST(a_new_configuration_changes_the_rooms_for_all)
     go(bob, "Oval");
     go(bob, "West"); /* what is not named stays until the next start */
 }
-END_TEST
 
-START_TEST(the_hub_takes_more_than_its_limit)
+GROUP(many, open_large_world, close_world, 60);
+
+TEST(many, the_hub_takes_more_than_its_limit)
 {
     struct raw *last = NULL;
     for (int i = 0; i < 104; i++) {
@@ -155,11 +156,12 @@ START_TEST(the_hub_takes_more_than_its_limit)
     go(last, "East");
     SUCCEEDS(raw_ask(last, "move", "NAME=\nPASS=\n"));
 }
-END_TEST
 
 /* ---- Subscribing: sele (3.2) -------------------------------------------- */
 
-START_TEST(a_list_is_pushed_when_its_tag_leaves_zero)
+GROUP(selecting, open_world, close_world, 0);
+
+TEST_LOOP(selecting, a_list_is_pushed_when_its_tag_leaves_zero, 0, 3)
 {
     static const struct {
         const char *tag, *pushed;
@@ -185,9 +187,8 @@ START_TEST(a_list_is_pushed_when_its_tag_leaves_zero)
     say(ann, "sele", on);
     GOT(ann, tags[_i].pushed); /* the whole list again */
 }
-END_TEST
 
-START_TEST(only_the_given_tags_change)
+TEST(selecting, only_the_given_tags_change)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
     forget_all(w);
@@ -205,9 +206,8 @@ START_TEST(only_the_given_tags_change)
     go(bob, "East");
     ck_assert_uint_eq(frames_of(ann, "+usr", NULL), 0);
 }
-END_TEST
 
-START_TEST(a_selection_before_pers_is_noted)
+TEST_LOOP(selecting, a_selection_before_pers_is_noted, 0, 2)
 {
     struct raw *r = raw_open(w, 0);
     (void)snprintf(r->name, sizeof r->name, "Ann");
@@ -223,9 +223,8 @@ START_TEST(a_selection_before_pers_is_noted)
     GOT(r, "pers +who +rom +rom +rom +rom +usr +rnk +pop");
     SAYS(frame_at(r, 1), "F=U\nN=Ann\nRI=0\nRT=1\nR=0\nRF=1"); /* [spec], to the letter */
 }
-END_TEST
 
-START_TEST(the_consoles_two_selections_show_all_lists_and_the_top_50)
+TEST(selecting, the_consoles_two_selections_show_all_lists_and_the_top_50)
 {
     struct raw *ann = deaf_player(w, "Ann");
     raw_send(ann, "sele", "ROOMS=1 USERS=1 RANKS=1 MESGS=1");
@@ -245,9 +244,8 @@ START_TEST(the_consoles_two_selections_show_all_lists_and_the_top_50)
     ck_assert_ptr_eq(frame_at(ann, at + 2), pop);
     ck_assert_uint_eq(ann->count, at + 3);
 }
-END_TEST
 
-START_TEST(who_selects_nothing_is_pushed_nothing)
+TEST(selecting, who_selects_nothing_is_pushed_nothing)
 {
     struct raw *ann = deaf_player(w, "Ann"), *bob = player(w, "Bob", "");
     raw_forget(ann);
@@ -259,9 +257,8 @@ START_TEST(who_selects_nothing_is_pushed_nothing)
     raw_close(bob);
     GOT(ann, "");
 }
-END_TEST
 
-START_TEST(a_selection_in_a_room_lists_its_users)
+TEST(selecting, a_selection_in_a_room_lists_its_users)
 {
     struct raw *ann = deaf_player(w, "Ann"), *bob = deaf_player(w, "Bob");
     go(ann, "East");
@@ -272,11 +269,12 @@ START_TEST(a_selection_in_a_room_lists_its_users)
     SAYS(frame_at(ann, 1), "I=*\nF=0\nA=%s\nT=2\nR=*\nN=Bob\nS=*\nX=*", dotted(bob->ip));
     SAYS(frame_at(ann, 2), "I=*\nF=U0\nA=%s\nT=2\nR=*\nN=Ann\nS=*\nX=*", dotted(ann->ip));
 }
-END_TEST
 
 /* ---- Moving (3.3) ------------------------------------------------------- */
 
-START_TEST(a_move_from_the_hub_tells_everyone_in_order)
+GROUP(moving, open_world, close_world, 0);
+
+TEST(moving, a_move_from_the_hub_tells_everyone_in_order)
 {
     struct raw *bob = player(w, "Bob", "East"), *cid = player(w, "Cid", "West");
     struct raw *dan = player(w, "Dan", ""), *ann = player(w, "Ann", "");
@@ -297,9 +295,8 @@ START_TEST(a_move_from_the_hub_tells_everyone_in_order)
     ck_assert_int_eq(told_population(ann, HUB_IDENT), 1);
     ck_assert_int_eq(told_population(bob, HUB_IDENT), 1);
 }
-END_TEST
 
-START_TEST(a_move_between_rooms_tells_everyone_in_order)
+TEST(moving, a_move_between_rooms_tells_everyone_in_order)
 {
     struct raw *ann = player(w, "Ann", "East"), *left = player(w, "Left", "East");
     struct raw *bob = player(w, "Bob", "West"), *bea = player(w, "Bea", "West");
@@ -328,9 +325,8 @@ START_TEST(a_move_between_rooms_tells_everyone_in_order)
     ck_assert_int_eq(told_population(dan, EAST), 1);
     ck_assert_int_eq(told_population(dan, WEST), 3);
 }
-END_TEST
 
-START_TEST(an_empty_name_leaves_to_the_hub)
+TEST(moving, an_empty_name_leaves_to_the_hub)
 {
     struct raw *ann = player(w, "Ann", "East"), *left = player(w, "Left", "East");
     struct raw *dan = player(w, "Dan", "");
@@ -346,9 +342,8 @@ START_TEST(an_empty_name_leaves_to_the_hub)
     GOT(dan, "+pop"); /* players in the hub are not listed to one another */
     SAYS(frame_at(dan, 0), "Z=1:1 0:2");
 }
-END_TEST
 
-START_TEST(a_move_to_where_one_is_changes_nothing)
+TEST_LOOP(moving, a_move_to_where_one_is_changes_nothing, 0, 3)
 {
     struct raw *ann = player(w, "Ann", _i == 0 ? "East" : ""), *bob = player(w, "Bob", "East");
     forget_all(w);
@@ -358,9 +353,8 @@ START_TEST(a_move_to_where_one_is_changes_nothing)
          _i == 0 ? "East" : "Lobby");
     GOT(bob, "");
 }
-END_TEST
 
-START_TEST(a_failed_move_or_creation_says_where_one_still_is)
+TEST_LOOP(moving, a_failed_move_or_creation_says_where_one_still_is, 0, 30)
 {
     static const struct {
         const char *kind, *payload, *code;
@@ -402,9 +396,8 @@ START_TEST(a_failed_move_or_creation_says_where_one_still_is)
     SAYS(frame_at(ann, 2), "N=Ann\nFROM=Ann\nATTR=0\nRI=%d\nT=\"still here\"\nTEXT=\"still here\"",
          _i % 2 == 0 ? HUB_IDENT : WEST);
 }
-END_TEST
 
-START_TEST(a_room_without_a_name_is_not_made)
+TEST(moving, a_room_without_a_name_is_not_made)
 {
     struct raw *ann = player(w, "Ann", "West");
     const struct got *g = raw_ask(ann, "room", "NAME=\nPASS=\nDESC=None\nMAX=50\n");
@@ -412,9 +405,8 @@ START_TEST(a_room_without_a_name_is_not_made)
     ck_assert_int_eq(got_status(g), 0);
     ck_assert_int_eq(got_number(g, "IDENT"), WEST);
 }
-END_TEST
 
-START_TEST(the_hub_lists_only_oneself)
+TEST(moving, the_hub_lists_only_oneself)
 {
     struct raw *ann = player(w, "Ann", "");
     struct view *v = malloc(sizeof *v);
@@ -426,9 +418,8 @@ START_TEST(the_hub_lists_only_oneself)
     GOT(ann, "");
     free(v);
 }
-END_TEST
 
-START_TEST(a_status_text_is_shown_to_the_room)
+TEST(moving, a_status_text_is_shown_to_the_room)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
     struct raw *cid = player(w, "Cid", "West");
@@ -452,9 +443,8 @@ START_TEST(a_status_text_is_shown_to_the_room)
     ck_assert_str_eq(got_text(frame_at(bob, 0), "X"), "");
     ck_assert_str_eq(got_text(frame_at(bob, 0), "N"), "Ann");
 }
-END_TEST
 
-START_TEST(peek_answers_and_tells_nobody)
+TEST(moving, peek_answers_and_tells_nobody)
 {
     struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "East");
     forget_all(w);
@@ -473,11 +463,10 @@ START_TEST(peek_answers_and_tells_nobody)
     say(ann, "peek", "NAME=Bob\n");
     REFUSED(frame_at(ann, 0), "user", 102);
 }
-END_TEST
 
 /* ---- Leaving (3.3) ------------------------------------------------------ */
 
-START_TEST(a_disconnect_tells_the_others_what_leaving_does)
+TEST(moving, a_disconnect_tells_the_others_what_leaving_does)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
     struct raw *cid = player(w, "Cid", "West"), *dan = player(w, "Dan", "");
@@ -495,9 +484,8 @@ START_TEST(a_disconnect_tells_the_others_what_leaving_does)
     SAYS(frame_at(bob, 0), "Z=0:0");
     GOT(cid, "+pop");
 }
-END_TEST
 
-START_TEST(another_persona_leaves_the_room)
+TEST(moving, another_persona_leaves_the_room)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
     int32_t ident = ident_of(ann);
@@ -510,11 +498,12 @@ START_TEST(another_persona_leaves_the_room)
     ck_assert_str_eq(got_text(who, "N"), "Anna");
     ck_assert_int_eq(got_number(who, "RI"), 0);
 }
-END_TEST
 
 /* ---- Rooms that players create (3.3) ------------------------------------ */
 
-START_TEST(a_created_room_is_shown_to_all_before_its_makers_reply)
+GROUP(creating, open_world, close_world, 0);
+
+TEST(creating, a_created_room_is_shown_to_all_before_its_makers_reply)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
     struct raw *cid = player(w, "Cid", ""), *deaf = deaf_player(w, "Deaf");
@@ -545,10 +534,9 @@ START_TEST(a_created_room_is_shown_to_all_before_its_makers_reply)
     SUCCEEDS(raw_ask(bob, "room", "NAME=C.Next\nPASS=\nDESC=None\nMAX=50\n"));
     SAYS(row_of(bob, 1002), "I=1002\nN=C.Next\nH=None\nA=*\nT=*\nL=50\nF=0");
 }
-END_TEST
 
 /* Even if the room is made in the same turn: +rom comes before what names it. */
-START_TEST(who_moves_to_a_brand_new_room_knows_it)
+TEST_LOOP(creating, who_moves_to_a_brand_new_room_knows_it, 0, 2)
 {
     struct console *ann = world_player(w, "Ann");
     struct raw *cid = player(w, "Cid", "");
@@ -563,9 +551,8 @@ START_TEST(who_moves_to_a_brand_new_room_knows_it)
     ck_assert_int_eq(ann->room_population, 2);
     ck_assert_uint_eq(ann->rooms.count, 5);
 }
-END_TEST
 
-START_TEST(a_created_room_vanishes_with_its_last_player)
+TEST_LOOP(creating, a_created_room_vanishes_with_its_last_player, 0, 4)
 {
     struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "East");
     struct raw *cid = player(w, "Cid", "");
@@ -613,9 +600,8 @@ START_TEST(a_created_room_vanishes_with_its_last_player)
     ck_assert_uint_ne(frames_of(bob, "+rom", NULL), 0);
     (void)row_of(bob, _i == 2 ? 1003 : 1002); /* but never its number */
 }
-END_TEST
 
-START_TEST(a_password_makes_a_room_private)
+TEST(creating, a_password_makes_a_room_private)
 {
     struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "");
     forget_all(w);
@@ -631,9 +617,8 @@ START_TEST(a_password_makes_a_room_private)
     SAYS(frame_at(bob, 0), "IDENT=1001\nCOUNT=2\nNAME=C.Mine\nFLAGS=P\nLIDENT=0\nLCOUNT=0\nSTATUS=1");
     SAYS(frame_at(bob, 1), "F=U\nN=Bob\nRI=1001\nRT=2\nR=C.Mine\nRF=P");
 }
-END_TEST
 
-START_TEST(the_limit_of_a_created_room_is_held_to_2_to_100)
+TEST_LOOP(creating, the_limit_of_a_created_room_is_held_to_2_to_100, 0, 9)
 {
     static const struct {
         const char *max;
@@ -654,9 +639,8 @@ START_TEST(the_limit_of_a_created_room_is_held_to_2_to_100)
     }
     go(cid, "C.Test"); /* there is place again */
 }
-END_TEST
 
-START_TEST(a_full_table_of_rooms_refuses_until_one_goes)
+TEST(creating, a_full_table_of_rooms_refuses_until_one_goes)
 {
     static const struct world_options few = {.limits = {64, 256, 8, 64, 1024, 64}};
     struct raw *maker[5];
@@ -681,9 +665,8 @@ START_TEST(a_full_table_of_rooms_refuses_until_one_goes)
     forget_all(w);
     SUCCEEDS(raw_ask(maker[4], "room", "NAME=C.4\nPASS=\nDESC=None\nMAX=50\n"));
 }
-END_TEST
 
-START_TEST(names_and_descriptions_forge_nothing)
+TEST_LOOP(creating, names_and_descriptions_forge_nothing, 0, 8)
 {
     static const char *const texts[] = {"C. N=x",  "C. F=P",    "C.F:B T=9", "C.\"q\" I=7",
                                         "C.%41%%", "C.'a' N:b", "C.a=b:c=d", "C.I=5 L=1 A=1.2.3.4"};
@@ -703,9 +686,8 @@ START_TEST(names_and_descriptions_forge_nothing)
     ck_assert_str_eq(bob->room_name, texts[_i]);
     ck_assert_int_eq(bob->room_population, 2);
 }
-END_TEST
 
-START_TEST(a_long_list_of_populations_is_split)
+TEST(many, a_long_list_of_populations_is_split)
 {
     struct raw *r[100];
     struct view *v = malloc(sizeof *v);
@@ -746,11 +728,12 @@ START_TEST(a_long_list_of_populations_is_split)
     ck_assert_int_eq(v->hub, 2);
     free(v);
 }
-END_TEST
 
 /* ---- Chat (3.4) --------------------------------------------------------- */
 
-START_TEST(room_chat_reaches_all_in_the_room_and_its_sender)
+GROUP(chat, open_world, close_world, 0);
+
+TEST_LOOP(chat, room_chat_reaches_all_in_the_room_and_its_sender, 0, 2)
 {
     static const char *const rooms[] = {"East", ""};
     struct raw *ann = player(w, "Ann", rooms[_i]), *bob = player(w, "Bob", rooms[_i]);
@@ -764,9 +747,8 @@ START_TEST(room_chat_reaches_all_in_the_room_and_its_sender)
     SAYS(frame_at(bob, 0), "N=Ann\nFROM=Ann\nATTR=0\nRI=%d\nT=hello\nTEXT=hello", _i == 0 ? EAST : 0);
     GOT(cid, "");
 }
-END_TEST
 
-START_TEST(who_comes_and_speaks_at_once_is_listed_first)
+TEST(chat, who_comes_and_speaks_at_once_is_listed_first)
 {
     struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "East");
     forget_all(w);
@@ -776,9 +758,8 @@ START_TEST(who_comes_and_speaks_at_once_is_listed_first)
     ck_assert_uint_eq(frames_of(bob, "+msg", NULL), 1);
     ck_assert_uint_eq(frames_of(ann, "+msg", NULL), 1);
 }
-END_TEST
 
-START_TEST(a_private_line_reaches_its_recipient_only)
+TEST_LOOP(chat, a_private_line_reaches_its_recipient_only, 0, 3)
 {
     static const char *const payloads[] = {"TEXT=psst\nPRIV=Bob\n", "N=Bob\nTEXT=psst\n", "PRIV=bOB\nTEXT=psst\n"};
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "West");
@@ -792,9 +773,8 @@ START_TEST(a_private_line_reaches_its_recipient_only)
     GOT(cid, "");
     GOT(dan, "");
 }
-END_TEST
 
-START_TEST(nobody_forges_letters_that_mean_something)
+TEST_LOOP(chat, nobody_forges_letters_that_mean_something, 0, 16)
 {
     static const struct {
         const char *sent, *room, *private_line;
@@ -837,9 +817,8 @@ START_TEST(nobody_forges_letters_that_mean_something)
     ck_assert_uint_eq(got_flags(g, "F"), console_read_flags(letters[_i].private_line));
     ck_assert_int_eq(got_number(g, "ATTR"), 0);
 }
-END_TEST
 
-START_TEST(a_line_to_nobody_or_to_oneself_is_refused)
+TEST_LOOP(chat, a_line_to_nobody_or_to_oneself_is_refused, 0, 6)
 {
     static const char *const names[] = {"Ann", "ann", "Nobody", "Gone", "East", "a-name-of-more-than-thirty-one-bytes"};
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
@@ -853,9 +832,8 @@ START_TEST(a_line_to_nobody_or_to_oneself_is_refused)
     REFUSED(frame_at(ann, 0), "user", 102);
     GOT(bob, "");
 }
-END_TEST
 
-START_TEST(a_line_may_have_255_characters)
+TEST_LOOP(chat, a_line_may_have_255_characters, 0, 3)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
     char text[400], payload[1400] = "TEXT=\"";
@@ -875,9 +853,8 @@ START_TEST(a_line_may_have_255_characters)
     ck_assert_str_eq(got_text(frame_at(bob, 0), "TEXT"), text);
     ck_assert_str_eq(got_text(frame_at(ann, 1), "T"), text);
 }
-END_TEST
 
-START_TEST(chat_without_text_is_refused)
+TEST_LOOP(chat, chat_without_text_is_refused, 0, 2)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
     forget_all(w);
@@ -886,7 +863,6 @@ START_TEST(chat_without_text_is_refused)
     REFUSED(frame_at(ann, 0), "miss", 0);
     GOT(bob, "");
 }
-END_TEST
 
 static const char *const hostile[] = {
     " N=x",
@@ -922,7 +898,7 @@ static const char *const hostile[] = {
     " ",
 };
 
-START_TEST(hostile_chat_is_shown_as_typed)
+TEST_LOOP(chat, hostile_chat_is_shown_as_typed, 0, COUNT(hostile))
 {
     struct console *ann = world_player(w, "Ann"), *bob = world_player(w, "Bob");
     struct console *cid = world_player(w, "Cid");
@@ -940,9 +916,8 @@ START_TEST(hostile_chat_is_shown_as_typed)
     ck_assert_uint_eq(cid->chat.at[0].flags, CONSOLE_FLAG('P'));
     ck_assert_uint_eq(ann->chat.count + bob->chat.count + cid->chat.count, 3);
 }
-END_TEST
 
-START_TEST(hostile_status_texts_forge_nothing)
+TEST_LOOP(chat, hostile_status_texts_forge_nothing, 0, COUNT(hostile))
 {
     struct console *ann = world_player(w, "Ann"), *bob = world_player(w, "Bob");
     console_move(ann, "East", "");
@@ -957,9 +932,8 @@ START_TEST(hostile_status_texts_forge_nothing)
     ck_assert_int_eq(bob->room_population, 2);
     ck_assert_str_eq(console_user(ann, "Ann")->extra, hostile[_i]);
 }
-END_TEST
 
-START_TEST(who_ignores_the_sender_gets_nothing)
+TEST(chat, who_ignores_the_sender_gets_nothing)
 {
     struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", ""), *cid = player(w, "Cid", "");
     set_ignored(bob, "Ann", true);
@@ -987,9 +961,10 @@ START_TEST(who_ignores_the_sender_gets_nothing)
     say(ann, "mesg", "TEXT=hello\n");
     GOT(bob, "+msg");
 }
-END_TEST
 
 /* ---- Readers who fall behind (3.3, 3.4) --------------------------------- */
+
+GROUP(readers_who_fall_behind, open_world, close_world, 60);
 
 /* "TEXT=line 17\n", many in one go. */
 static void send_lines(struct raw *r, int first, int count)
@@ -1019,7 +994,7 @@ static int lines_in_order(struct raw *r, const char *sender, int first)
     return next - first;
 }
 
-START_TEST(bursts_reach_all_who_keep_up)
+TEST(readers_who_fall_behind, bursts_reach_all_who_keep_up)
 {
     struct raw *reader[24], *bob = player(w, "Bob", "East");
     struct raw *ann = player(w, "Ann", "East");
@@ -1041,9 +1016,8 @@ START_TEST(bursts_reach_all_who_keep_up)
     ck_assert_uint_eq(frames_of(bob, "mesg", NULL), 64);
     ck_assert_uint_eq(w->mono_ms, before_ms); /* without waiting for anything */
 }
-END_TEST
 
-START_TEST(what_a_sender_says_behind_a_burst_is_not_lost)
+TEST(readers_who_fall_behind, what_a_sender_says_behind_a_burst_is_not_lost)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
     forget_all(w);
@@ -1066,10 +1040,9 @@ START_TEST(what_a_sender_says_behind_a_burst_is_not_lost)
     raw_close(bob);
     ck_assert(raw_closed(bob));
 }
-END_TEST
 
 /* A line to one reader waits for it like a line to a room. */
-START_TEST(private_bursts_lose_nothing)
+TEST(readers_who_fall_behind, private_bursts_lose_nothing)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "West");
     forget_all(w);
@@ -1084,7 +1057,6 @@ START_TEST(private_bursts_lose_nothing)
     ck_assert_int_eq(lines_in_order(bob, "Ann", 0), 300);
     ck_assert_uint_eq(frames_of(ann, "mesg", NULL), 300);
 }
-END_TEST
 
 /* The announcement of how many lines were missed; 0 if there is none. */
 static int missed_lines(struct raw *r)
@@ -1104,7 +1076,7 @@ static int missed_lines(struct raw *r)
     return missed;
 }
 
-START_TEST(a_stalled_reader_misses_chat_is_told_and_slows_nobody)
+TEST_LOOP(readers_who_fall_behind, a_stalled_reader_misses_chat_is_told_and_slows_nobody, 0, 3)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
     struct raw *slow = player(w, "Slow", "East");
@@ -1134,9 +1106,8 @@ START_TEST(a_stalled_reader_misses_chat_is_told_and_slows_nobody)
     ck_assert_int_lt(seen, 100);
     ck_assert_int_eq(missed_lines(slow), 100 - seen);
 }
-END_TEST
 
-START_TEST(a_stalled_readers_lists_end_true)
+TEST_LOOP(readers_who_fall_behind, a_stalled_readers_lists_end_true, 0, 3)
 {
     struct raw *slow = player(w, "Slow", ""), *ann = player(w, "Ann", "");
     struct raw *bob = player(w, "Bob", "East"), *cid = player(w, "Cid", "");
@@ -1174,10 +1145,9 @@ START_TEST(a_stalled_readers_lists_end_true)
     ck_assert_int_eq(v->hub, 0);
     free(v);
 }
-END_TEST
 
 /* Two who are equally far behind may share a +pop, but not one from before. */
-START_TEST(a_room_that_went_is_in_no_later_pop)
+TEST(readers_who_fall_behind, a_room_that_went_is_in_no_later_pop)
 {
     struct raw *slow[] = {player(w, "Slow1", "East"), player(w, "Slow2", "East")};
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "");
@@ -1202,9 +1172,8 @@ START_TEST(a_room_that_went_is_in_no_later_pop)
     ck_assert_uint_eq(frames_of(slow[0], "+rom", &row), 2);
     SAYS(row, "I=1001");
 }
-END_TEST
 
-START_TEST(a_reader_stuck_for_30_s_is_closed)
+TEST(readers_who_fall_behind, a_reader_stuck_for_30_s_is_closed)
 {
     struct raw *slow = player(w, "Slow", "East"), *bob = player(w, "Bob", "East");
     int32_t ident = ident_of(slow);
@@ -1220,9 +1189,8 @@ START_TEST(a_reader_stuck_for_30_s_is_closed)
     GOT(bob, "+usr +pop");
     SAYS(frame_at(bob, 0), "I=%d\nT=1", (int)ident);
 }
-END_TEST
 
-START_TEST(a_reader_that_drains_in_time_is_kept)
+TEST(readers_who_fall_behind, a_reader_that_drains_in_time_is_kept)
 {
     struct raw *slow = player(w, "Slow", "East"), *bob = player(w, "Bob", "East");
     for (int i = 0; i < 5; i++) {
@@ -1234,11 +1202,10 @@ START_TEST(a_reader_that_drains_in_time_is_kept)
     world_run(w, 60000);
     ck_assert(!raw_closed(slow));
 }
-END_TEST
 
 /* One who comes and goes often must not use up what others need to move (a
  * leaver is remembered until the stalled reader has been told of it). */
-START_TEST(a_stalled_reader_keeps_nobody_out_of_a_room)
+TEST(readers_who_fall_behind, a_stalled_reader_keeps_nobody_out_of_a_room)
 {
     struct raw *slow = player(w, "Slow", "East"), *ann = player(w, "Ann", "");
     w->options.no_check = true; /* there are many steps */
@@ -1248,9 +1215,8 @@ START_TEST(a_stalled_reader_keeps_nobody_out_of_a_room)
         raw_forget(ann);
     }
 }
-END_TEST
 
-START_TEST(a_stalled_reader_keeps_nobody_from_creating_rooms)
+TEST(readers_who_fall_behind, a_stalled_reader_keeps_nobody_from_creating_rooms)
 {
     struct raw *slow = player(w, "Slow", "East"), *ann = player(w, "Ann", "");
     w->options.no_check = true; /* there are many steps */
@@ -1261,9 +1227,10 @@ START_TEST(a_stalled_reader_keeps_nobody_from_creating_rooms)
         raw_forget(ann);
     }
 }
-END_TEST
 
 /* ---- Anything, at random ------------------------------------------------ */
+
+GROUP(at_random, open_world, close_world, 60);
 
 #define RACERS 12
 
@@ -1345,7 +1312,7 @@ static void compare_views(struct racer *racers)
     }
 }
 
-START_TEST(random_movers_with_random_windows_end_with_true_lists)
+TEST_LOOP(at_random, random_movers_with_random_windows_end_with_true_lists, 0, 4)
 {
     static const struct world_options options[] = {{.seed = 11},
                                                    {.seed = 12, .split = WORLD_RANDOM},
@@ -1390,106 +1357,4 @@ START_TEST(random_movers_with_random_windows_end_with_true_lists)
     }
     for (int i = 0; i < RACERS; i++)
         free(racers[i].view);
-}
-END_TEST
-
-/* ---- main --------------------------------------------------------------- */
-
-#define COUNT(array) ((int)(sizeof(array) / sizeof(array)[0]))
-
-int main(void)
-{
-    Suite *suite = suite_create("rooms");
-
-    TCase *lasting = tcase_create("lasting rooms");
-    tcase_add_checked_fixture(lasting, open_world, close_world);
-    tcase_add_test(lasting, the_hub_and_three_rooms_are_there);
-    tcase_add_test(lasting, configured_rooms_take_the_place_of_the_default_ones);
-    tcase_add_test(lasting, a_room_line_says_what_is_wrong_with_it);
-    tcase_add_test(lasting, a_new_configuration_changes_the_rooms_for_all);
-    suite_add_tcase(suite, lasting);
-
-    TCase *selecting = tcase_create("selecting");
-    tcase_add_checked_fixture(selecting, open_world, close_world);
-    tcase_add_loop_test(selecting, a_list_is_pushed_when_its_tag_leaves_zero, 0, 3);
-    tcase_add_test(selecting, only_the_given_tags_change);
-    tcase_add_loop_test(selecting, a_selection_before_pers_is_noted, 0, 2);
-    tcase_add_test(selecting, the_consoles_two_selections_show_all_lists_and_the_top_50);
-    tcase_add_test(selecting, who_selects_nothing_is_pushed_nothing);
-    tcase_add_test(selecting, a_selection_in_a_room_lists_its_users);
-    suite_add_tcase(suite, selecting);
-
-    TCase *moving = tcase_create("moving");
-    tcase_add_checked_fixture(moving, open_world, close_world);
-    tcase_add_test(moving, a_move_from_the_hub_tells_everyone_in_order);
-    tcase_add_test(moving, a_move_between_rooms_tells_everyone_in_order);
-    tcase_add_test(moving, an_empty_name_leaves_to_the_hub);
-    tcase_add_loop_test(moving, a_move_to_where_one_is_changes_nothing, 0, 3);
-    tcase_add_loop_test(moving, a_failed_move_or_creation_says_where_one_still_is, 0, 30);
-    tcase_add_test(moving, a_room_without_a_name_is_not_made);
-    tcase_add_test(moving, the_hub_lists_only_oneself);
-    tcase_add_test(moving, a_status_text_is_shown_to_the_room);
-    tcase_add_test(moving, peek_answers_and_tells_nobody);
-    tcase_add_test(moving, a_disconnect_tells_the_others_what_leaving_does);
-    tcase_add_test(moving, another_persona_leaves_the_room);
-    suite_add_tcase(suite, moving);
-
-    TCase *creating = tcase_create("creating");
-    tcase_add_checked_fixture(creating, open_world, close_world);
-    tcase_add_test(creating, a_created_room_is_shown_to_all_before_its_makers_reply);
-    tcase_add_loop_test(creating, who_moves_to_a_brand_new_room_knows_it, 0, 2);
-    tcase_add_loop_test(creating, a_created_room_vanishes_with_its_last_player, 0, 4);
-    tcase_add_test(creating, a_password_makes_a_room_private);
-    tcase_add_loop_test(creating, the_limit_of_a_created_room_is_held_to_2_to_100, 0, 9);
-    tcase_add_test(creating, a_full_table_of_rooms_refuses_until_one_goes);
-    tcase_add_loop_test(creating, names_and_descriptions_forge_nothing, 0, 8);
-    suite_add_tcase(suite, creating);
-
-    TCase *many = tcase_create("many");
-    tcase_add_checked_fixture(many, open_large_world, close_world);
-    tcase_set_timeout(many, 60);
-    tcase_add_test(many, the_hub_takes_more_than_its_limit);
-    tcase_add_test(many, a_long_list_of_populations_is_split);
-    suite_add_tcase(suite, many);
-
-    TCase *chat = tcase_create("chat");
-    tcase_add_checked_fixture(chat, open_world, close_world);
-    tcase_add_loop_test(chat, room_chat_reaches_all_in_the_room_and_its_sender, 0, 2);
-    tcase_add_test(chat, who_comes_and_speaks_at_once_is_listed_first);
-    tcase_add_loop_test(chat, a_private_line_reaches_its_recipient_only, 0, 3);
-    tcase_add_loop_test(chat, nobody_forges_letters_that_mean_something, 0, 16);
-    tcase_add_loop_test(chat, a_line_to_nobody_or_to_oneself_is_refused, 0, 6);
-    tcase_add_loop_test(chat, a_line_may_have_255_characters, 0, 3);
-    tcase_add_loop_test(chat, chat_without_text_is_refused, 0, 2);
-    tcase_add_loop_test(chat, hostile_chat_is_shown_as_typed, 0, COUNT(hostile));
-    tcase_add_loop_test(chat, hostile_status_texts_forge_nothing, 0, COUNT(hostile));
-    tcase_add_test(chat, who_ignores_the_sender_gets_nothing);
-    suite_add_tcase(suite, chat);
-
-    TCase *slow = tcase_create("readers who fall behind");
-    tcase_add_checked_fixture(slow, open_world, close_world);
-    tcase_set_timeout(slow, 60);
-    tcase_add_test(slow, bursts_reach_all_who_keep_up);
-    tcase_add_test(slow, what_a_sender_says_behind_a_burst_is_not_lost);
-    tcase_add_test(slow, private_bursts_lose_nothing);
-    tcase_add_loop_test(slow, a_stalled_reader_misses_chat_is_told_and_slows_nobody, 0, 3);
-    tcase_add_loop_test(slow, a_stalled_readers_lists_end_true, 0, 3);
-    tcase_add_test(slow, a_room_that_went_is_in_no_later_pop);
-    tcase_add_test(slow, a_reader_stuck_for_30_s_is_closed);
-    tcase_add_test(slow, a_reader_that_drains_in_time_is_kept);
-    tcase_add_test(slow, a_stalled_reader_keeps_nobody_out_of_a_room);
-    tcase_add_test(slow, a_stalled_reader_keeps_nobody_from_creating_rooms);
-    suite_add_tcase(suite, slow);
-
-    TCase *chance = tcase_create("at random");
-    tcase_add_checked_fixture(chance, open_world, close_world);
-    tcase_set_timeout(chance, 60);
-    tcase_add_loop_test(chance, random_movers_with_random_windows_end_with_true_lists, 0, 4);
-    suite_add_tcase(suite, chance);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
