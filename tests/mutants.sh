@@ -13,6 +13,7 @@
 set -u
 
 list=tests/mutants.tsv
+helpers="clients console people suite world"
 out=build/mutants
 root=$PWD
 at_once=${MUTANTS_AT_ONCE:-2}
@@ -93,10 +94,10 @@ fi
 rm -rf "$out"
 mkdir -p "$out/0/tests"
 cp nascar_server.c nascar_server.h "$out/0"
-for helper in console suite world; do
+for helper in $helpers; do
     clang -std=c11 -w -O1 -c -o "$out/$helper.o" tests/$helper.c || exit 1
 done
-ar rcs "$out/helpers.a" "$out/console.o" "$out/suite.o" "$out/world.o"
+(cd "$out" && ar rcs helpers.a $(printf "%s.o " $helpers))
 
 # Without a fault all must pass, and shows how long it takes.
 for file in tests/test_*.c tests/sim.c; do

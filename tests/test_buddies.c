@@ -5,393 +5,11 @@
 #include "../nascar_server.c"
 
 #include "suite.h"
-#include "world.h"
-#include "lobby.h"
-#include "kept.h"
-
-#define DAY_S 86400
-#define ROSTER_SIZE 25 /* PROTOCOL 9 */
-#define KEPT_LETTERS 50
-
-static struct world *w;
-
-/* The next of a few static texts, empty; SAYS() does not touch them. */
-static char *page(void)
-{
-    static char pages[8][8192];
-    static size_t next;
-    next = (next + 1) % 8;
-    pages[next][0] = '\0';
-    return pages[next];
-}
-
-/* ---- People ------------------------------------------------------------- */
-
-/* Somebody, with up to two links. */
-struct person {
-    char name[16], account[20], ticket[40];
-    struct raw *lobby, *buddy;
-};
-
-static struct person people[64];
-static int person_count;
-
-static void open_world(void)
-{
-    w = world_new(NULL);
-    memset(people, 0, sizeof people);
-    person_count = 0;
-}
-
-static void reopen(const struct world_options *options)
-{
-    world_free(w);
-    w = world_new(options);
-    person_count = 0;
-}
-
-static void close_world(void)
-{
-    world_all_well(w);
-    world_free(w);
-}
-
-static void no_links(void)
-{
-    for (int i = 0; i < person_count; i++)
-        people[i].lobby = people[i].buddy = NULL;
-}
-
-static void restart(void)
-{
-    kept_restart(w);
-    no_links();
-}
-
-static long long now_s(void)
-{
-    return (long long)(w->mono_ms / 1000) + (long long)w->wall_offset_s;
-}
-
-/* A fresh lobby link, as far as `auth`. */
-static struct raw *authenticated(const char *account)
-{
-    struct raw *r = raw_open(w, 0);
-    (void)snprintf(r->name, sizeof r->name, "%s", account);
-    SUCCEEDS(raw_auth(r, account, "secret"));
-    return r;
-}
-
-/* `pers`, and what a console says next. */
-static void put_on(struct person *p)
-{
-    char payload[64];
-    (void)snprintf(payload, sizeof payload, "PERS=%s\n", p->name);
-    const struct got *g = raw_ask(p->lobby, "pers", payload);
-    SUCCEEDS(g);
-    (void)snprintf(p->ticket, sizeof p->ticket, "%.39s", got_raw(g, "LKEY"));
-    (void)raw_expect(p->lobby, "+who");
-    SUCCEEDS(raw_ask(p->lobby, "sele", "ROOMS=1 USERS=1 RANKS=1 MESGS=1"));
-    SUCCEEDS(raw_ask(p->lobby, "sele", "RANKS=50\n"));
-    world_settle(w);
-    raw_forget(p->lobby);
-}
-
-static void enter(struct person *p)
-{
-    p->lobby = authenticated(p->account);
-    (void)snprintf(p->lobby->name, sizeof p->lobby->name, "%s", p->name);
-    put_on(p);
-}
-
-static const char *auth_tags(const char *user, const char *ticket)
-{
-    char *text = lobby_text();
-    (void)snprintf(text, 4096, "PROD=NASCAR\nVERS=XXX\nPRES=NASCAR2004\nUSER=%s\nLKEY=%s\n", user, ticket);
-    return text;
-}
-
-/* Opens the buddy link, with the ticket of the last `pers`. */
-static void link_up(struct person *p)
-{
-    char user[64];
-    p->buddy = raw_open(w, 0);
-    (void)snprintf(p->buddy->name, sizeof p->buddy->name, "%s's buddy link", p->name);
-    (void)snprintf(user, sizeof user, "%s/cso/nascar-ps2-2004", p->name);
-    SUCCEEDS(raw_ask(p->buddy, "AUTH", auth_tags(user, p->ticket)));
-    raw_forget(p->buddy);
-}
-
-/* Somebody who exists and is not there. */
-static struct person *person(const char *name)
-{
-    ck_assert_int_lt(person_count, COUNT(people));
-    struct person *p = &people[person_count++];
-    memset(p, 0, sizeof *p);
-    (void)snprintf(p->name, sizeof p->name, "%s", name);
-    (void)snprintf(p->account, sizeof p->account, "%s", name);
-    raw_close(authenticated(name)); /* a first login makes both */
-    return p;
-}
-
-/* ... who is in the lobby only. */
-static struct person *player_only(const char *name)
-{
-    struct person *p = person(name);
-    enter(p);
-    return p;
-}
-
-/* ... with both links. */
-static struct person *linked(const char *name)
-{
-    struct person *p = player_only(name);
-    link_up(p);
-    return p;
-}
-
-static void leave_lobby(struct person *p)
-{
-    raw_close(p->lobby);
-    p->lobby = NULL;
-}
-
-static void link_down(struct person *p)
-{
-    raw_close(p->buddy);
-    p->buddy = NULL;
-}
-
-/* Three more personas for an account, so that many need few accounts. */
-static void crowd(const char *prefix, int count)
-{
-    struct raw *r = NULL;
-    for (int i = 0; i < count; i++) {
-        char name[16], payload[32];
-        (void)snprintf(name, sizeof name, "%s%02d", prefix, i);
-        (void)snprintf(payload, sizeof payload, "PERS=%s\n", name);
-        if (i % 4 == 0)
-            r = authenticated(name);
-        else
-            SUCCEEDS(raw_ask(r, "cper", payload));
-        if (i % 4 == 3 || i == count - 1)
-            raw_close(r);
-    }
-}
-
-/* ---- Rosters ------------------------------------------------------------ */
-
-static const struct got *change(struct person *p, const char *kind, const char *list, const char *user)
-{
-    char payload[256];
-    (void)snprintf(payload, sizeof payload, "LRSC=cso\nID=101\nLIST=%s\nPRES=Y\nUSER=%s\nGROUP=\n", list, user);
-    return raw_ask(p->buddy, kind, payload);
-}
-
-/* Puts somebody on a list of a person who is linked; what follows is forgotten. */
-static void put_on_list(struct person *p, const char *list, const char *user)
-{
-    SUCCEEDS(change(p, "RADD", list, user));
-    world_settle(w);
-    raw_forget(p->buddy);
-}
-
-static void take_off_list(struct person *p, const char *list, const char *user)
-{
-    SUCCEEDS(change(p, "RDEL", list, user));
-    world_settle(w);
-    raw_forget(p->buddy);
-}
-
-#define GET_B "LRSC=cso\nLIST=B\nPRES=Y\nID=1\n"
-#define GET_I "LRSC=cso\nLIST=I\nPRES=Y\nID=2\n"
-
-/* Both rosters in one segment, as the game asks [cap]. */
-static void ask_rosters(struct person *p)
-{
-    raw_forget(p->buddy);
-    raw_send(p->buddy, "RGET", GET_B);
-    raw_send(p->buddy, "RGET", GET_I);
-    world_settle(w);
-}
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(a, b);
-}
-
-/* The names in the ROST of one ID, sorted, with a space between; and that SIZE
- * said so. */
-static const char *rows_of(struct raw *r, int id)
-{
-    char names[64][32], *text = page();
-    size_t count = 0;
-    int32_t size = -1;
-    world_settle(w);
-    for (size_t i = 0; i < r->count; i++) {
-        const struct got *g = r->frames[i];
-        if (strcmp(g->kind, "RGET") == 0 && got_number(g, "ID") == id) {
-            ck_assert_str_eq(got_code(g), "");
-            SAYS(g, "ID=%d\nSIZE=*\nSTATUS=1", id);
-            ck_assert_int_eq(size, -1);
-            size = got_number(g, "SIZE");
-        } else if (strcmp(g->kind, "ROST") == 0 && got_number(g, "ID") == id) {
-            SAYS(g, "ID=%d\nUSER=*\nGROUP=*", id);
-            ck_assert_int_ge(size, 0); /* behind its reply */
-            ck_assert_uint_lt(count, 64);
-            (void)snprintf(names[count++], sizeof names[0], "%.31s", got_text(g, "USER"));
-        }
-    }
-    ck_assert_int_eq(size, (int32_t)count);
-    qsort(names, count, sizeof names[0], by_name);
-    for (size_t i = 0; i < count; i++)
-        (void)snprintf(text + strlen(text), 64, "%s%.31s", i == 0 ? "" : " ", names[i]);
-    return text;
-}
-
-/* Both rosters as they are now. */
-#define HAS(p, buddies, ignored) \
-    do { \
-        ask_rosters(p); \
-        ck_assert_str_eq(rows_of((p)->buddy, 1), buddies); \
-        ck_assert_str_eq(rows_of((p)->buddy, 2), ignored); \
-    } while (0)
-
-/* ---- Presence ----------------------------------------------------------- */
-
-#define GAME_STAT "\"en%3d%22is playing NASCAR Thunder%25e2%2584%25a2 2004%22%0aP%3dmad4%0a\""
-#define GAME_PROD "\"is online\""
-
-/* The whole PGET of Bob, who said what the game says. */
-#define SAYS_GAME(g, show) SAYS(g, "SHOW=%s\nUSER=Bob\nPROD=%s\nSTAT=%s", show, GAME_PROD, GAME_STAT)
-
-static void set_presence(struct person *p, const char *show)
-{
-    char payload[256];
-    (void)snprintf(payload, sizeof payload, "SHOW=%s\nSTAT=%s\nPROD=%s\n", show, GAME_STAT, GAME_PROD);
-    SUCCEEDS(raw_ask(p->buddy, "PSET", payload));
-    world_settle(w);
-}
-
-/* All PGET pushes since raw_forget(), in order: "Bob=CHAT Cid=AWAY". */
-static const char *sees(struct raw *r)
-{
-    char *text = page();
-    world_settle(w);
-    for (size_t i = 0; i < r->count; i++) {
-        const struct got *g = r->frames[i];
-        if (strcmp(g->kind, "PGET") != 0 || g->code != 0)
-            continue;
-        SAYS(g, "SHOW=*\nUSER=*\nPROD=*\nSTAT=*");
-        ck_assert_int_eq(strncmp(got_payload(g), "SHOW=", 5), 0); /* before any free text */
-        if (strcmp(got_text(g, "SHOW"), "DISC") == 0)
-            SAYS(g, "SHOW=DISC\nUSER=*\nPROD=\nSTAT=");
-        ck_assert_uint_lt(strlen(text), 8000);
-        (void)snprintf(text + strlen(text), 64, "%s%.15s=%.15s", text[0] == '\0' ? "" : " ", got_text(g, "USER"),
-                       got_text(g, "SHOW"));
-    }
-    return text;
-}
-
-#define SEES(p, text) ck_assert_str_eq(sees((p)->buddy), text)
-
-/* What the last PGET of that player shows; "" if none came. */
-static const char *shown(struct raw *r, const char *name)
-{
-    char *text = page();
-    world_settle(w);
-    for (size_t i = 0; i < r->count; i++) {
-        const struct got *g = r->frames[i];
-        if (strcmp(g->kind, "PGET") == 0 && g->code == 0 && strcmp(got_text(g, "USER"), name) == 0)
-            (void)snprintf(text, 16, "%.15s", got_text(g, "SHOW"));
-    }
-    return text;
-}
-
-/* ---- Letters ------------------------------------------------------------ */
-
-static const struct got *letter(struct person *from, const char *to, const char *body, const char *secs)
-{
-    char *payload = lobby_text();
-    int size = snprintf(payload, 4096, "TYPE=C\nUSER=%s\nBODY=%s\n", to, body);
-    if (secs != NULL)
-        (void)snprintf(payload + size, 64, "SECS=%s\n", secs);
-    return raw_ask(from->buddy, "SEND", payload);
-}
-
-static void write_letter(struct person *from, const char *to, const char *body)
-{
-    const struct got *g = letter(from, to, body, "259200");
-    ck_assert_str_eq(got_code(g), "");
-    SAYS(g, "STATUS=1");
-}
-
-/* The bodies of all letters since raw_forget(), in order, with a space between. */
-static const char *letters(struct raw *r)
-{
-    char *text = page();
-    world_settle(w);
-    for (size_t i = 0; i < r->count; i++) {
-        const struct got *g = r->frames[i];
-        if (strcmp(g->kind, "RECV") == 0) {
-            SAYS(g, "USER=*\nTYPE=*\nBODY=*\nTIME=*");
-            ck_assert_str_eq(got_code(g), "");
-            ck_assert_uint_lt(strlen(text), 7900);
-            (void)snprintf(text + strlen(text), 260, "%s%.255s", text[0] == '\0' ? "" : " ", got_text(g, "BODY"));
-        }
-    }
-    return text;
-}
-
-#define READS(p, text) ck_assert_str_eq(letters((p)->buddy), text)
-
-/* ---- Races -------------------------------------------------------------- */
-
-static void send_word(struct person *from, struct person *to, const char *word)
-{
-    char payload[128];
-    (void)snprintf(payload, sizeof payload, "PRIV=%s\nTEXT=%s\nATTR=3\n", to->name, word);
-    say(from->lobby, "mesg", payload);
-}
-
-static void ready(struct person *from, struct person *to, int host)
-{
-    char payload[64];
-    (void)snprintf(payload, sizeof payload, "PERS=%s\nHOST=%d\n", to->name, host);
-    say(from->lobby, "chal", payload);
-}
-
-static void race(struct person *host, struct person *guest)
-{
-    send_word(host, guest, "w893m_a017l_g");
-    send_word(guest, host, "ACPT");
-    ready(host, guest, 1);
-    ready(guest, host, 0);
-    ck_assert_uint_eq(frames_of(host->lobby, "+ses", NULL), 1);
-    ck_assert_uint_eq(frames_of(guest->lobby, "+ses", NULL), 1);
-    raw_forget(host->lobby);
-    raw_forget(guest->lobby);
-}
+#include "people.h"
 
 /* ---- The ticket --------------------------------------------------------- */
 
-GROUP(the_ticket, open_world, close_world, 0);
-
-/* AUTH on a connection of its own: "" or the code, which is then user/101. */
-static const char *auth_code(const char *user, const char *ticket)
-{
-    char *code = lobby_text();
-    struct raw *r = raw_open(w, 0);
-    const struct got *g = raw_ask(r, "AUTH", auth_tags(user, ticket));
-    (void)snprintf(code, 8, "%s", got_code(g));
-    if (code[0] != '\0') {
-        REFUSED(g, "user", 101);
-        ck_assert(!raw_closed(r)); /* for another try */
-        REFUSED(raw_ask(r, "RGET", GET_B), "sess", 101);
-    }
-    raw_close(r);
-    return code;
-}
+GROUP(the_ticket, open_people, close_world, 0);
 
 TEST(the_ticket, a_ticket_opens_the_service_with_or_without_its_dollar)
 {
@@ -401,7 +19,7 @@ TEST(the_ticket, a_ticket_opens_the_service_with_or_without_its_dollar)
     ck_assert_uint_eq(strlen(ann->ticket), 17);
     for (int i = 0; i < 2 * COUNT(users); i++) {
         struct raw *r = raw_open(w, 0);
-        const struct got *g = raw_ask(r, "AUTH", auth_tags(users[i / 2], ann->ticket + i % 2));
+        const struct got *g = raw_ask(r, "AUTH", buddy_tags(users[i / 2], ann->ticket + i % 2));
         ck_assert_str_eq(got_code(g), "");
         SAYS(g, "NAME=Ann\nSTATUS=1");
         GOT(r, "AUTH");
@@ -417,31 +35,31 @@ TEST(the_ticket, no_other_ticket_opens_it)
     for (size_t i = 1; i < 17; i++) {
         (void)snprintf(wrong, sizeof wrong, "%s", ann->ticket);
         wrong[i] = wrong[i] == 'a' ? 'b' : 'a';
-        ck_assert_str_eq(auth_code("Ann", wrong), "user");
+        ck_assert_str_eq(buddy_code("Ann", wrong), "user");
         (void)snprintf(wrong, sizeof wrong, "%.*s", (int)i, ann->ticket);
-        ck_assert_str_eq(auth_code("Ann", wrong), "user");
+        ck_assert_str_eq(buddy_code("Ann", wrong), "user");
     }
     (void)snprintf(wrong, sizeof wrong, "$%s", ann->ticket);
-    ck_assert_str_eq(auth_code("Ann", wrong), "user");
+    ck_assert_str_eq(buddy_code("Ann", wrong), "user");
     (void)snprintf(wrong, sizeof wrong, "%s0", ann->ticket);
-    ck_assert_str_eq(auth_code("Ann", wrong), "user");
+    ck_assert_str_eq(buddy_code("Ann", wrong), "user");
     (void)snprintf(wrong, sizeof wrong, "%s%s", ann->ticket, ann->ticket + 1);
-    ck_assert_str_eq(auth_code("Ann", wrong), "user");
+    ck_assert_str_eq(buddy_code("Ann", wrong), "user");
     memset(filler, 'a', 1500);
     filler[1500] = '\0';
-    ck_assert_str_eq(auth_code("Ann", filler), "user");
-    ck_assert_str_eq(auth_code(filler, ann->ticket), "user");
-    ck_assert_str_eq(auth_code("Ann", "$0000000000000000"), "user");
-    ck_assert_str_eq(auth_code("Ann", ""), "user");
-    ck_assert_str_eq(auth_code("Bob", ann->ticket), "user");
-    ck_assert_str_eq(auth_code("Ann", bob->ticket), "user");
-    ck_assert_str_eq(auth_code("Cid", ann->ticket), "user");
-    ck_assert_str_eq(auth_code("Cid", "$0000000000000000"), "user");
-    ck_assert_str_eq(auth_code("Cid", ""), "user");
-    ck_assert_str_eq(auth_code("Nobody", ann->ticket), "user");
-    ck_assert_str_eq(auth_code("", ann->ticket), "user");
-    ck_assert_str_eq(auth_code("/cso", ann->ticket), "user");
-    ck_assert_str_eq(auth_code("Ann", ann->ticket), "");
+    ck_assert_str_eq(buddy_code("Ann", filler), "user");
+    ck_assert_str_eq(buddy_code(filler, ann->ticket), "user");
+    ck_assert_str_eq(buddy_code("Ann", "$0000000000000000"), "user");
+    ck_assert_str_eq(buddy_code("Ann", ""), "user");
+    ck_assert_str_eq(buddy_code("Bob", ann->ticket), "user");
+    ck_assert_str_eq(buddy_code("Ann", bob->ticket), "user");
+    ck_assert_str_eq(buddy_code("Cid", ann->ticket), "user");
+    ck_assert_str_eq(buddy_code("Cid", "$0000000000000000"), "user");
+    ck_assert_str_eq(buddy_code("Cid", ""), "user");
+    ck_assert_str_eq(buddy_code("Nobody", ann->ticket), "user");
+    ck_assert_str_eq(buddy_code("", ann->ticket), "user");
+    ck_assert_str_eq(buddy_code("/cso", ann->ticket), "user");
+    ck_assert_str_eq(buddy_code("Ann", ann->ticket), "");
 }
 
 TEST(the_ticket, a_refused_link_may_try_again)
@@ -456,7 +74,7 @@ TEST(the_ticket, a_refused_link_may_try_again)
         ck_assert_int_ne(got_status(g), 1);
         REFUSED(raw_ask(r, "PSET", "SHOW=CHAT\n"), "sess", 101);
     }
-    SUCCEEDS(raw_ask(r, "AUTH", auth_tags("Ann", ann->ticket)));
+    SUCCEEDS(raw_ask(r, "AUTH", buddy_tags("Ann", ann->ticket)));
     SUCCEEDS(raw_ask(r, "RGET", GET_B));
 }
 
@@ -467,21 +85,21 @@ TEST_LOOP(the_ticket, a_ticket_lives_12_hours_across_restarts, 0, 4)
         restart();
     else
         leave_lobby(ann); /* the lobby link's end does not end it */
-    ck_assert_str_eq(auth_code("Ann", ann->ticket), "");
+    ck_assert_str_eq(buddy_code("Ann", ann->ticket), "");
     w->wall_offset_s += DAY_S / 2 - 10;
     if (_i >= 2)
         restart();
-    ck_assert_str_eq(auth_code("Ann", ann->ticket), "");
-    ck_assert_str_eq(auth_code("Bob", bob->ticket), "");
-    ck_assert_str_eq(auth_code("Bob", ann->ticket), "user");
+    ck_assert_str_eq(buddy_code("Ann", ann->ticket), "");
+    ck_assert_str_eq(buddy_code("Bob", bob->ticket), "");
+    ck_assert_str_eq(buddy_code("Bob", ann->ticket), "user");
     w->wall_offset_s += 20;
     if (_i >= 2)
         restart();
-    ck_assert_str_eq(auth_code("Ann", ann->ticket), "user");
-    ck_assert_str_eq(auth_code("Bob", bob->ticket), "user");
+    ck_assert_str_eq(buddy_code("Ann", ann->ticket), "user");
+    ck_assert_str_eq(buddy_code("Bob", bob->ticket), "user");
     if (ann->lobby == NULL)
         enter(ann);
-    ck_assert_str_eq(auth_code("Ann", ann->ticket), "");
+    ck_assert_str_eq(buddy_code("Ann", ann->ticket), "");
 }
 
 TEST(the_ticket, a_ticket_lives_until_the_next_pers_of_that_persona)
@@ -491,15 +109,15 @@ TEST(the_ticket, a_ticket_lives_until_the_next_pers_of_that_persona)
     SUCCEEDS(raw_ask(ann->lobby, "cper", "PERS=Ace\n"));
     strcpy(ace.name, "Ace");
     put_on(&ace); /* another one of the account */
-    ck_assert_str_eq(auth_code("Ann", ann->ticket), "");
-    ck_assert_str_eq(auth_code("Ace", ace.ticket), "");
-    ck_assert_str_eq(auth_code("Ann", ace.ticket), "user");
+    ck_assert_str_eq(buddy_code("Ann", ann->ticket), "");
+    ck_assert_str_eq(buddy_code("Ace", ace.ticket), "");
+    ck_assert_str_eq(buddy_code("Ann", ace.ticket), "user");
     strcpy(old, ann->ticket);
     put_on(ann);
     for (int i = 0; i < 2; i++) {
-        ck_assert_str_eq(auth_code("Ann", old), "user");
-        ck_assert_str_eq(auth_code("Ann", ann->ticket), "");
-        ck_assert_str_eq(auth_code("Ace", ace.ticket), "");
+        ck_assert_str_eq(buddy_code("Ann", old), "user");
+        ck_assert_str_eq(buddy_code("Ann", ann->ticket), "");
+        ck_assert_str_eq(buddy_code("Ace", ace.ticket), "");
         restart();
     }
 }
@@ -534,7 +152,7 @@ TEST(the_ticket, pers_waits_until_its_ticket_is_kept)
 {
     struct person *ann = person("Ann"), *bob = linked("Bob");
     put_on_list(bob, "B", "Ann");
-    ann->lobby = authenticated("Ann");
+    ann->lobby = member("Ann", "secret");
     raw_forget(ann->lobby);
     w->hold_records = true;
     say(ann->lobby, "pers", "PERS=Ann\n");
@@ -544,7 +162,7 @@ TEST(the_ticket, pers_waits_until_its_ticket_is_kept)
     world_settle(w);
     const struct got *g = raw_expect(ann->lobby, "pers");
     SUCCEEDS(g);
-    ck_assert_str_eq(auth_code("Ann", got_raw(g, "LKEY")), "");
+    ck_assert_str_eq(buddy_code("Ann", got_raw(g, "LKEY")), "");
     SEES(bob, "Ann=CHAT");
 }
 
@@ -552,7 +170,7 @@ TEST_LOOP(the_ticket, who_hangs_up_while_its_ticket_is_written_is_not_there, 0, 
 {
     struct person *ann = person("Ann"), *bob = linked("Bob");
     put_on_list(bob, "B", "Ann");
-    ann->lobby = authenticated("Ann");
+    ann->lobby = member("Ann", "secret");
     w->hold_records = true;
     say(ann->lobby, "pers", "PERS=Ann\n");
     leave_lobby(ann);
@@ -576,10 +194,10 @@ TEST(the_ticket, with_no_disk_players_come_in_all_the_same)
     w->fail_records = true;
     enter(ann);
     link_up(ann); /* its ticket is good as long as the server runs */
-    ck_assert_str_eq(auth_code("Ann", old), "user");
+    ck_assert_str_eq(buddy_code("Ann", old), "user");
     ck_assert_str_eq(shown(bob->buddy, "Ann"), "CHAT");
     w->wall_offset_s += DAY_S / 2 + 5;
-    ck_assert_str_eq(auth_code("Ann", ann->ticket), "user");
+    ck_assert_str_eq(buddy_code("Ann", ann->ticket), "user");
     w->fail_records = false;
     put_on(ann);
     restart();
@@ -632,7 +250,7 @@ TEST(the_ticket, each_service_has_its_own_commands)
       };
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     struct raw *fresh = raw_open(w, 0), *refused = raw_open(w, 0);
-    REFUSED(raw_ask(refused, "AUTH", auth_tags("Ann", "$0")), "user", 101);
+    REFUSED(raw_ask(refused, "AUTH", buddy_tags("Ann", "$0")), "user", 101);
     for (int i = 0; i < COUNT(buddy); i++) {
         if (strcmp(buddy[i].kind, "PING") != 0) {
             REFUSED(raw_ask(ann->lobby, buddy[i].kind, buddy[i].payload), "sess", 101);
@@ -649,7 +267,7 @@ TEST(the_ticket, each_service_has_its_own_commands)
 
 /* ---- Rosters ------------------------------------------------------------ */
 
-GROUP(rosters, open_world, close_world, 0);
+GROUP(rosters, open_people, close_world, 0);
 
 TEST(rosters, an_empty_roster_ends_with_size_0)
 {
@@ -711,7 +329,7 @@ TEST_LOOP(rosters, both_rosters_then_who_is_online_then_the_letters, 0, 3)
 {
     static const enum world_split splits[] = {WORLD_WHOLE, WORLD_BYTES, WORLD_RANDOM};
     struct world_options options = {.split = splits[_i], .seed = 77};
-    reopen(&options);
+    reopen_people(&options);
     struct person *ann = busy_roster();
     ask_rosters(ann);
     check_busy_roster(ann, _i == 0);
@@ -864,7 +482,7 @@ TEST(rosters, a_roster_holds_25)
         put_on_list(ann, i % 5 == 4 ? "I" : "B", name); /* both lists together */
     }
     for (int i = 0; i < 2; i++) {
-        const struct got *g = change(ann, "RADD", i == 0 ? "B" : "I", "Racer25");
+        const struct got *g = change_list(ann->buddy, "RADD", i == 0 ? "B" : "I", "Racer25");
         REFUSED(g, "full", 0);
         ck_assert_int_eq(got_number(g, "ID"), 101);
     }
@@ -874,12 +492,12 @@ TEST(rosters, a_roster_holds_25)
     put_on_list(ann, "I", "Racer00"); /* who is on it already can be blocked */
     take_off_list(ann, "B", "Racer03");
     put_on_list(ann, "B", "Racer25");
-    REFUSED(change(ann, "RADD", "B", "Racer26"), "full", 0);
+    REFUSED(change_list(ann->buddy, "RADD", "B", "Racer26"), "full", 0);
     restart();
     link_up(ann);
     ask_rosters(ann);
     ck_assert_uint_eq(frames_of(ann->buddy, "ROST", NULL), ROSTER_SIZE + 1); /* one on both */
-    REFUSED(change(ann, "RADD", "B", "Racer26"), "full", 0);
+    REFUSED(change_list(ann->buddy, "RADD", "B", "Racer26"), "full", 0);
 }
 
 TEST_LOOP(rosters, to_block_is_both_lists_with_one_id, 0, 2)
@@ -975,8 +593,9 @@ TEST(rosters, a_change_that_is_not_kept_has_not_happened)
     put_on_list(ann, "B", "Bob");
     raw_forget(ann->buddy);
     w->fail_records = true;
-    const struct got *tries[] = {change(ann, "RADD", "B", "Cid"), change(ann, "RADD", "I", "Bob"),
-                                 change(ann, "RDEL", "B", "Bob")};
+    const struct got *tries[] = {change_list(ann->buddy, "RADD", "B", "Cid"),
+                                 change_list(ann->buddy, "RADD", "I", "Bob"),
+                                 change_list(ann->buddy, "RDEL", "B", "Bob")};
     w->fail_records = false;
     for (int i = 0; i < 3; i++) {
         ck_assert_uint_ne(tries[i]->code, 0);
@@ -998,12 +617,12 @@ TEST(rosters, a_change_that_is_not_kept_has_not_happened)
 TEST(rosters, a_full_table_of_rosters_refuses)
 {
     struct world_options options = {.limits = {16, 64, 8, 16, 2, 16}};
-    reopen(&options);
+    reopen_people(&options);
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     put_on_list(ann, "B", "Bob");
     put_on_list(bob, "B", "Ann");
     (void)person("Cid");
-    REFUSED(change(ann, "RADD", "B", "Cid"), "full", 0);
+    REFUSED(change_list(ann->buddy, "RADD", "B", "Cid"), "full", 0);
     HAS(ann, "Bob", "");
     take_off_list(bob, "B", "Ann");
     put_on_list(ann, "B", "Cid");
@@ -1012,7 +631,7 @@ TEST(rosters, a_full_table_of_rosters_refuses)
 
 /* ---- Presence ----------------------------------------------------------- */
 
-GROUP(presence, open_world, close_world, 0);
+GROUP(presence, open_people, close_world, 0);
 
 TEST(presence, pset_is_relayed_to_everyone_who_lists_the_player)
 {
@@ -1022,7 +641,7 @@ TEST(presence, pset_is_relayed_to_everyone_who_lists_the_player)
     put_on_list(dan, "B", "Bob");
     put_on_list(cid, "I", "Bob"); /* ignores him */
     put_on_list(bob, "B", "Eve"); /* is listed, and does not list */
-    forget_all(w);
+    forget_all();
     say(bob->buddy, "PSET", "SHOW=AWAY\nSTAT=" GAME_STAT "\nPROD=" GAME_PROD "\n");
     GOT(bob->buddy, "PSET");
     ck_assert_str_eq(got_code(frame_at(bob->buddy, 0)), "");
@@ -1130,11 +749,11 @@ TEST(presence, presence_follows_the_lobby)
     SEES(ann, "Bob=AWAY");
     raw_forget(ann->buddy);
     go(bob->lobby, "East");
-    send_word(cid, bob, "w893m_a017l_g");
-    send_word(bob, cid, "ACPT");
+    word(cid->lobby, bob->lobby, TOKEN);
+    word(bob->lobby, cid->lobby, "ACPT");
     SEES(ann, ""); /* busy is not racing */
-    ready(cid, bob, 1);
-    ready(bob, cid, 0);
+    chal(cid->lobby, bob->name, 1);
+    chal(bob->lobby, cid->name, 0);
     SEES(ann, "Bob=PASS");
     raw_forget(ann->buddy);
     SUCCEEDS(raw_ask(bob->lobby, "chal", "PERS=*\n"));
@@ -1170,7 +789,7 @@ TEST_LOOP(presence, racing_ends_as_a_race_ends, 0, 5)
     case 2: put_on(bob); break;
     case 3: SUCCEEDS(raw_ask(bob->lobby, "room", "NAME=C.Bob\nPASS=\nDESC=None\nMAX=50\n")); break;
     default:
-        send_word(bob, ann, "w893m_a017l_g"); /* a new challenge, 30 s later */
+        word(bob->lobby, ann->lobby, TOKEN); /* a new challenge, 30 s later */
         break;
     }
     ck_assert_str_eq(shown(ann->buddy, "Bob"), "CHAT");
@@ -1280,8 +899,8 @@ TEST_LOOP(presence, a_lobby_link_that_ends_otherwise_ends_presence, 0, 4)
         link_down(bob);
         break;
     default: /* it never began */
-        send_word(bob, cid, "w893m_a017l_g");
-        send_word(cid, bob, "ACPT");
+        word(bob->lobby, cid->lobby, TOKEN);
+        word(cid->lobby, bob->lobby, "ACPT");
         break;
     }
     world_settle(w);
@@ -1480,7 +1099,7 @@ TEST(presence, many_watchers_are_each_told_once)
     link_down(watchers[8]);
     leave_lobby(watchers[9]); /* its buddy link stays */
     for (int step = 0; step < 3; step++) {
-        forget_all(w);
+        forget_all();
         if (step == 0)
             set_presence(bob, "AWAY");
         else if (step == 1)
@@ -1582,7 +1201,7 @@ TEST(presence, a_deleted_persona_is_on_no_roster_and_nobody_hears_of_it)
     SUCCEEDS(raw_ask(bob->lobby, "dper", "PERS=Ace\n"));
     world_settle(w);
     ck_assert(raw_closed(ace.buddy));
-    ck_assert_str_eq(auth_code("Ace", ace.ticket), "user");
+    ck_assert_str_eq(buddy_code("Ace", ace.ticket), "user");
     for (int i = 0; i < 2; i++) {
         HAS(ann, "Bob", "");
         raw_forget(ann->buddy);
@@ -1608,7 +1227,7 @@ TEST(presence, a_deleted_persona_is_on_no_roster_and_nobody_hears_of_it)
 
 /* ---- Letters ------------------------------------------------------------ */
 
-GROUP(letters, open_world, close_world, 0);
+GROUP(letters, open_people, close_world, 0);
 
 TEST_LOOP(letters, a_letter_comes_at_once_to_who_is_linked, 0, 2)
 {
@@ -1802,7 +1421,7 @@ TEST_LOOP(letters, fifty_letters_are_kept, 0, 3)
 TEST_LOOP(letters, a_full_table_of_letters_refuses, 0, 2)
 {
     struct world_options options = {.limits = {16, 64, 8, 16, 64, 3}};
-    reopen(&options);
+    reopen_people(&options);
     struct person *ann = linked("Ann"), *bob = player_only("Bob");
     (void)person("Cid");
     write_letter(ann, "Bob", "one");
@@ -2139,7 +1758,7 @@ TEST(letters, many_letters_to_a_slow_reader_are_not_lost)
 
 /* ---- Ignoring ----------------------------------------------------------- */
 
-GROUP(ignoring, open_world, close_world, 0);
+GROUP(ignoring, open_people, close_world, 0);
 
 TEST(ignoring, an_ignored_player_is_not_heard)
 {
@@ -2153,7 +1772,7 @@ TEST(ignoring, an_ignored_player_is_not_heard)
             put_on_list(bob, "I", "Ann");
         else if (turn == 2)
             take_off_list(bob, "I", "Ann");
-        forget_all(w);
+        forget_all();
         SUCCEEDS(raw_ask(ann->lobby, "mesg", "TEXT=hello\n"));
         SUCCEEDS(raw_ask(ann->lobby, "mesg", "TEXT=psst\nPRIV=Bob\n"));
         write_letter(ann, "Bob", "dear");
@@ -2161,17 +1780,17 @@ TEST(ignoring, an_ignored_player_is_not_heard)
         ck_assert_uint_eq(frames_of(ann->lobby, "+msg", NULL), 1); /* her own line */
         ck_assert_uint_eq(frames_of(cid->lobby, "+msg", NULL), 1);
         READS(bob, heard ? "dear" : "");
-        forget_all(w);
-        send_word(ann, bob, "w893m_a017l_g"); /* a challenge */
+        forget_all();
+        word(ann->lobby, bob->lobby, TOKEN); /* a challenge */
         ck_assert_uint_eq(frames_of(bob->lobby, "+msg", NULL), heard ? 1 : 0);
         const struct got *g = NULL;
         if (!heard) {
             ck_assert_uint_eq(frames_of(ann->lobby, "+msg", &g), 1);
             ck_assert_str_eq(got_text(g, "T"), "BLOC");
         } else {
-            send_word(bob, ann, "DECL");
+            word(bob->lobby, ann->lobby, "DECL");
         }
-        forget_all(w);
+        forget_all();
         SUCCEEDS(raw_ask(bob->lobby, "mesg", "TEXT=who is there\n")); /* it is one way */
         write_letter(bob, "Ann", "dear");
         ck_assert_uint_eq(frames_of(ann->lobby, "+msg", NULL), 1);
@@ -2225,7 +1844,7 @@ TEST(ignoring, an_ignore_list_works_without_a_buddy_link)
     enter(bob);
     go(ann->lobby, "East");
     go(bob->lobby, "East");
-    forget_all(w);
+    forget_all();
     SUCCEEDS(raw_ask(ann->lobby, "mesg", "TEXT=hello\n"));
     SUCCEEDS(raw_ask(ann->lobby, "mesg", "TEXT=psst\nPRIV=Bob\n"));
     ck_assert_uint_eq(frames_of(bob->lobby, "+msg", NULL), 0);
@@ -2233,12 +1852,12 @@ TEST(ignoring, an_ignore_list_works_without_a_buddy_link)
 
 /* ---- Search, goodbye, ping ---------------------------------------------- */
 
-GROUP(search, open_world, close_world, 0);
+GROUP(search, open_people, close_world, 0);
 
 /* The names that a search finds, sorted; and that SIZE says how many. */
 static const char *found(struct person *p, const char *payload)
 {
-    char names[64][32], *text = page();
+    char names[64][32];
     size_t count = 0;
     raw_forget(p->buddy);
     say(p->buddy, "USCH", payload);
@@ -2251,10 +1870,7 @@ static const char *found(struct person *p, const char *payload)
         SAYS(frame_at(p->buddy, i), "USER=*");
         (void)snprintf(names[count++], sizeof names[0], "%.31s", got_text(frame_at(p->buddy, i), "USER"));
     }
-    qsort(names, count, sizeof names[0], by_name);
-    for (size_t i = 0; i < count; i++)
-        (void)snprintf(text + strlen(text), 64, "%s%.31s", i == 0 ? "" : " ", names[i]);
-    return text;
+    return in_order(names, count);
 }
 
 TEST(search, personas_are_found_by_how_they_begin)
@@ -2404,7 +2020,7 @@ TEST_LOOP(search, no_payload_breaks_a_link, 0, 10)
         }
     }
     ck_assert(!raw_closed(bob->buddy));
-    SUCCEEDS(change(ann, "RADD", "B", "Bob"));
+    SUCCEEDS(change_list(ann->buddy, "RADD", "B", "Bob"));
     set_presence(bob, "DND");
     ck_assert_str_eq(shown(ann->buddy, "Bob"), "DND");
     restart();
@@ -2415,7 +2031,7 @@ TEST_LOOP(search, no_payload_breaks_a_link, 0, 10)
 
 /* ---- At random ---------------------------------------------------------- */
 
-GROUP(at_random, open_world, close_world, 0);
+GROUP(at_random, open_people, close_world, 0);
 
 #define PEOPLE 6
 
@@ -2544,7 +2160,7 @@ static void random_deed(void)
 TEST_LOOP(at_random, everyone_is_told_the_truth, 0, 2)
 {
     static const struct world_options options[] = {{.seed = 31}, {.seed = 32, .split = WORLD_RANDOM}};
-    reopen(&options[_i]);
+    reopen_people(&options[_i]);
     memset(truths, 0, sizeof truths);
     for (int i = 0; i < PEOPLE; i++) {
         char name[8];
@@ -2569,7 +2185,7 @@ TEST_LOOP(at_random, every_letter_comes_once, 0, 2)
 {
     static const struct world_options options[] = {{.seed = 41}, {.seed = 43, .split = WORLD_RANDOM}};
     int next[4] = {0}, sent[4] = {0}; /* of each recipient: what is to come, what was sent */
-    reopen(&options[_i]);
+    reopen_people(&options[_i]);
     (void)linked("Bud0");
     (void)linked("Bud1");
     (void)linked("Bud2");
@@ -2607,7 +2223,7 @@ TEST_LOOP(at_random, every_letter_comes_once, 0, 2)
 
 /* ---- Two consoles ------------------------------------------------------- */
 
-GROUP(consoles, open_world, close_world, 0);
+GROUP(consoles, open_people, close_world, 0);
 
 static const char *friend_of(const struct console *c, const char *name)
 {
@@ -2628,7 +2244,7 @@ TEST_LOOP(consoles, two_consoles_are_friends_across_a_restart, 0, 2)
 {
     static const enum world_split splits[] = {WORLD_WHOLE, WORLD_RANDOM};
     struct world_options options = {.split = splits[_i], .seed = 5};
-    reopen(&options);
+    reopen_people(&options);
     struct console *one = world_player(w, "One"), *two = world_player(w, "Two");
     console_add_friend(one, "tWO", false);
     console_add_friend(two, "One", false);

@@ -11,8 +11,7 @@
 #include "../nascar_server.c"
 
 #include "suite.h"
-#include "world.h"
-#include "lobby.h"
+#include "clients.h"
 
 #include <ctype.h>
 
@@ -351,13 +350,13 @@ static uint64_t seed_for(bool readable)
     const struct captured *directory = captured(LOGIN, "@dir", 0);
     for (uint64_t seed = 1; found[readable] == 0; seed++) {
         ck_assert_uint_lt(seed, 2000);
-        struct world *w = capture_world(seed, false);
-        struct raw *r = raw_open(w, 0);
+        struct world *other = capture_world(seed, false);
+        struct raw *r = raw_open(other, 0);
         raw_send_bytes(r, directory->bytes, directory->size);
         const char *mask = got_text(raw_expect(r, "@dir"), "MASK");
         bool good = reads_as_password(payload_of(captured(LOGIN, "auth", 0)), mask);
         found[good] = found[good] == 0 ? seed : found[good];
-        world_free(w);
+        world_free(other);
     }
     return found[readable];
 }
@@ -602,17 +601,10 @@ TEST_LOOP(replayed, a_captured_lobby_connection_lives_as_long_as_it_did, 0, 2)
 
 /* ---- Behind a login of our own ------------------------------------------ */
 
-static struct world *w;
-
-static void open_world(void)
+static void open_with_captures(void)
 {
     read_captures();
-    w = world_new(NULL);
-}
-
-static void close_world(void)
-{
-    world_free(w);
+    open_world();
 }
 
 static const struct got *send_captured(struct raw *r, int number, const char *kind, size_t nth)
@@ -622,24 +614,7 @@ static const struct got *send_captured(struct raw *r, int number, const char *ki
     return raw_expect(r, kind);
 }
 
-/* On the buddy service, with a ticket of ours. */
-static struct raw *buddy_link(struct raw *lobby)
-{
-    char payload[256];
-    (void)snprintf(payload, sizeof payload, "PERS=%s\n", lobby->name);
-    const struct got *g = raw_ask(lobby, "pers", payload);
-    SUCCEEDS(g);
-    struct raw *buddy = raw_open(lobby->world, lobby->ip);
-    (void)snprintf(buddy->name, sizeof buddy->name, "%s", lobby->name);
-    (void)snprintf(payload, sizeof payload,
-                   "PROD=NASCAR\nVERS=XXX\nPRES=NASCAR2004\nUSER=%s/cso/nascar-ps2-2004\n"
-                   "LKEY=%s\n",
-                   lobby->name, got_raw(g, "LKEY"));
-    SUCCEEDS(raw_ask(buddy, "AUTH", payload));
-    return buddy;
-}
-
-GROUP(behind_a_login_of_our_own, open_world, close_world, 0);
+GROUP(behind_a_login_of_our_own, open_with_captures, close_world, 0);
 
 TEST(behind_a_login_of_our_own, the_captured_moves_lead_into_the_room_and_back)
 {
@@ -686,7 +661,7 @@ TEST(behind_a_login_of_our_own, the_captured_leaderboard_request_is_answered)
 
 TEST(behind_a_login_of_our_own, the_captured_buddy_session_gets_its_empty_lists)
 {
-    struct raw *buddy = buddy_link(raw_login(w, "VTSTech", "secret"));
+    struct raw *buddy = buddy_of(raw_login(w, "VTSTech", "secret"));
     const struct captured *one = captured(ROOMS, "RGET", 0), *two = captured(ROOMS, "RGET", 1);
     uint8_t segment[2 * REQUEST_BYTES];
     ck_assert_int_eq(one->time_ms, two->time_ms); /* they came together */
@@ -696,16 +671,16 @@ TEST(behind_a_login_of_our_own, the_captured_buddy_session_gets_its_empty_lists)
     raw_send_bytes(buddy, segment, one->size + two->size);
     SAYS(raw_expect(buddy, "RGET"), "ID=1\nSIZE=0\nSTATUS=1");
     SAYS(raw_expect(buddy, "RGET"), "ID=2\nSIZE=0\nSTATUS=1");
-    ck_assert_str_eq(replies_to(buddy), "AUTH PSET RGET RGET");
+    ck_assert_str_eq(replies_to(buddy), "PSET RGET RGET");
     (void)send_captured(buddy, ROOMS, "RADD", 0); /* of oneself; whatever it says: */
-    ck_assert_int_eq(got_number(frame_at(buddy, 4), "ID"), 101);
+    ck_assert_int_eq(got_number(frame_at(buddy, 3), "ID"), 101);
     ck_assert(!raw_closed(buddy));
 }
 
 TEST(behind_a_login_of_our_own, the_captured_friend_is_added)
 {
     (void)raw_login(w, "VTSTech", "secret");
-    struct raw *buddy = buddy_link(raw_login(w, "Ann", "secret"));
+    struct raw *buddy = buddy_of(raw_login(w, "Ann", "secret"));
     SAYS(send_captured(buddy, ROOMS, "RADD", 0), "ID=101\nFUSR=VTSTech\nSTATUS=1");
     SAYS(send_captured(buddy, ROOMS, "RGET", 0), "ID=1\nSIZE=1\nSTATUS=1");
     const struct got *g = raw_look(buddy, "ROST");
@@ -717,8 +692,8 @@ TEST(behind_a_login_of_our_own, the_captured_friend_is_added)
 TEST(behind_a_login_of_our_own, the_captured_presence_reaches_a_friend_as_it_was_typed)
 {
     char said[128], told[128];
-    struct raw *sender = buddy_link(raw_login(w, "VTSTech", "secret"));
-    struct raw *reader = buddy_link(raw_login(w, "Ann", "secret"));
+    struct raw *sender = buddy_of(raw_login(w, "VTSTech", "secret"));
+    struct raw *reader = buddy_of(raw_login(w, "Ann", "secret"));
     SUCCEEDS(send_captured(reader, ROOMS, "RADD", 0));
     world_settle(w);
     raw_forget(reader);
@@ -762,7 +737,7 @@ static void aim(struct target *t, int where)
     t->ip = r.ip;
     t->raw = where == AT_THE_DOOR ? raw_open(t->w, t->ip) : raw_login_from(t->w, t->ip, "VTSTech", "secret");
     if (where == AMONG_BUDDIES)
-        t->raw = buddy_link(t->raw);
+        t->raw = buddy_of(t->raw);
     world_settle(t->w);
     t->w->options.no_check = true; /* hit() does it, once for all its steps */
     t->conn = t->raw->conn;

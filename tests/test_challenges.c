@@ -5,45 +5,15 @@
 #include "../nascar_server.c"
 
 #include "suite.h"
-#include "world.h"
-#include "lobby.h"
+#include "clients.h"
 
 #define EAST 1
 #define WEST 2
-
-static struct world *w;
-
-static void open_world(void)
-{
-    w = world_new(NULL);
-}
-
-static void close_world(void)
-{
-    world_all_well(w);
-    world_free(w);
-}
 
 /* ---- Words -------------------------------------------------------------- */
 
 /* The three entries that lead to the same state machine (5). */
 enum entry { BY_MESG, BY_PEEK, BY_TOKEN, ENTRIES };
-
-#define TOKEN "w893m_a017l_g"
-
-/* One word to `to`, on its way; nothing else has happened yet. */
-static void send_word(struct raw *from, const char *to, const char *word)
-{
-    char payload[512];
-    (void)snprintf(payload, sizeof payload, "PRIV=%s\nTEXT=%s\nATTR=3\n", to, word);
-    raw_send(from, "mesg", payload);
-}
-
-static void word(struct raw *from, const struct raw *to, const char *text)
-{
-    send_word(from, to->name, text);
-    world_settle(w);
-}
 
 /* A challenge; the reply is the only frame of its kind. Returns the token. */
 static const char *offer(struct raw *from, const char *to, enum entry entry)
@@ -71,13 +41,6 @@ static const char *offer(struct raw *from, const char *to, enum entry entry)
 static const char *entry_kind(enum entry entry)
 {
     return entry == BY_MESG ? "mesg" : "auxi";
-}
-
-static void chal(struct raw *from, const char *to, int host)
-{
-    char payload[128];
-    (void)snprintf(payload, sizeof payload, "PERS=%s\nHOST=%d\n", to, host);
-    say(from, "chal", payload);
 }
 
 /* How many words of challenges came; the last one in `last`. */
@@ -138,14 +101,14 @@ static void take_places(const char *anns, const char *bobs)
     bob = player(w, "Bob", bobs);
     cid = player(w, "Cid", anns);
     dan = player(w, "Dan", bobs);
-    forget_all(w);
+    forget_all();
 }
 
 static void accept_offer(enum entry entry)
 {
     (void)offer(ann, "Bob", entry);
     word(bob, ann, "ACPT");
-    forget_all(w);
+    forget_all();
 }
 
 static void race(void)
@@ -154,20 +117,20 @@ static void race(void)
     chal(ann, "Bob", 1);
     chal(bob, "Ann", 0);
     ck_assert_uint_eq(frames_of(ann, "+ses", NULL), 1);
-    forget_all(w);
+    forget_all();
 }
 
 /* Neither is in a challenge: late words fail, and each can be challenged. */
 static void expect_both_free(void)
 {
-    forget_all(w);
+    forget_all();
     if (!raw_closed(ann) && !raw_closed(bob)) {
         word(ann, bob, "DECL");
         REFUSED(reply_to(ann, "mesg"), "time", 104);
         word(bob, ann, "ACPT");
         REFUSED(reply_to(bob, "mesg"), "time", 104);
         ck_assert_uint_eq(words(ann, NULL) + words(bob, NULL), 0);
-        forget_all(w);
+        forget_all();
     }
     struct raw *free_one[] = {ann, bob};
     for (size_t i = 0; i < 2; i++) {
@@ -178,7 +141,7 @@ static void expect_both_free(void)
         word(free_one[i], cid, "ACPT");
         SUCCEEDS(reply_to(free_one[i], "mesg"));
         word(cid, free_one[i], "DECL");
-        forget_all(w);
+        forget_all();
     }
 }
 
@@ -216,7 +179,7 @@ TEST_LOOP(offers, a_challenger_from_elsewhere_is_introduced, 0, 4 * ENTRIES)
     SAYS(frame_at(bob, 1), "F=P3\nN=Ann\nFROM=Ann\nATTR=3\nRI=%d\nT=%s\nTEXT=%s", room, token, token);
     GOT(dan, "");
     GOT(cid, rooms[at][0][0] != '\0' ? "+usr" : "");
-    forget_all(w);
+    forget_all();
     word(bob, ann, "DECL"); /* and is deleted when the challenge ends */
     const struct got *last = NULL;
     ck_assert_uint_eq(frames_of(bob, "+usr", &last), 1);
@@ -285,7 +248,7 @@ TEST_LOOP(offers, a_bad_token_is_refused, 0, 9 * ENTRIES)
         (void)snprintf(text + (bad[at] == NULL ? 120 : size - (text[0] == '"')), 16, "_Ann_Bob%s",
                        text[0] == '"' ? "\"" : "");
     }
-    forget_all(w);
+    forget_all();
     (void)snprintf(payload, sizeof payload, "TEXT=%s\n%s", text, entry == BY_MESG ? "PRIV=Bob\nATTR=3\n" : "");
     say(ann, entry_kind(entry), payload);
     REFUSED(frame_at(ann, 0), "tokn", 106);
@@ -302,7 +265,7 @@ TEST_LOOP(offers, a_challenge_to_nobody_is_refused, 0, 6)
     const char *name = names[_i % 3];
     take_places("East", "East");
     raw_close(player(w, "Gone", ""));
-    forget_all(w);
+    forget_all();
     (void)offer(ann, name, entry);
     if (entry == BY_TOKEN) { /* names nobody who is online: it is but a text */
         SUCCEEDS(frame_at(ann, 0));
@@ -321,7 +284,7 @@ TEST(offers, a_peeked_player_who_has_gone_is_not_challenged)
     take_places("East", "East");
     SUCCEEDS(raw_ask(ann, "peek", "NAME=Bob\n"));
     raw_close(bob);
-    forget_all(w);
+    forget_all();
     say(ann, "auxi", "TEXT=" TOKEN "\n");
     GOT(ann, "auxi +usr"); /* it is its own text then */
     ck_assert_str_eq(got_text(frame_at(ann, 1), "X"), TOKEN);
@@ -335,7 +298,7 @@ TEST_LOOP(offers, only_the_last_peek_counts, 0, 2)
     take_places("East", "East");
     SUCCEEDS(raw_ask(ann, "peek", "NAME=Bob\n"));
     (void)raw_ask(ann, "peek", others[_i]);
-    forget_all(w);
+    forget_all();
     say(ann, "auxi", "TEXT=" TOKEN "\n");
     GOT(ann, "auxi +usr");
     ck_assert_str_eq(got_text(frame_at(ann, 1), "X"), TOKEN);
@@ -359,7 +322,7 @@ TEST_LOOP(offers, only_a_token_of_ones_own_challenges, 0, 7)
 TEST(offers, names_with_underscores_are_found_in_a_token)
 {
     struct raw *one = player(w, "A_b", ""), *two = player(w, "_c_d", "");
-    forget_all(w);
+    forget_all();
     say(one, "auxi", "TEXT=12_A_b__c_d\n");
     TOLD(two, one, "12_A_b__c_d", 0);
 }
@@ -373,22 +336,22 @@ TEST_LOOP(offers, an_ignored_challenger_gets_bloc, 0, ENTRIES)
     set_ignored(bob, "Ann", true);
     go(ann, "East");
     go(bob, "East");
-    forget_all(w);
+    forget_all();
     (void)offer(ann, "Bob", entry);
     SUCCEEDS(frame_at(ann, 0));
     TOLD(ann, bob, "BLOC", EAST);
     ck_assert_uint_eq(ann->count, 2);
     GOT(bob, "");
     GOT(cid, "");
-    forget_all(w);
+    forget_all();
     (void)offer(cid, "Bob", BY_MESG); /* who is not busy with that */
     SUCCEEDS(frame_at(cid, 0));
-    forget_all(w);
+    forget_all();
     word(bob, cid, "DECL");
     (void)offer(bob, "Ann", BY_MESG); /* the other way it works */
     ck_assert_uint_eq(words(ann, NULL), 1);
     word(ann, bob, "ACPT");
-    forget_all(w);
+    forget_all();
     word(bob, ann, "DECL");
     TOLD(ann, bob, "DECL", EAST);
 }
@@ -420,7 +383,7 @@ TEST_LOOP(who_is_busy, a_busy_target_is_refused, 0, 6 * ENTRIES)
         world_run(w, 40000);
         break;
     }
-    forget_all(w);
+    forget_all();
     (void)offer(dan, target, entry);
     GOT(dan, entry == BY_MESG ? "mesg +msg" : "auxi +msg");
     REFUSED(frame_at(dan, 0), "ingm", 105);
@@ -456,7 +419,7 @@ TEST_LOOP(who_is_busy, a_busy_player_challenges_nobody, 0, 5 * ENTRIES)
         busy = bob;
         break;
     }
-    forget_all(w);
+    forget_all();
     (void)offer(busy, "Cid", entry);
     REFUSED(frame_at(busy, 0), "ingm", 105);
     TOLD(busy, cid, "DECL", busy == ann ? EAST : WEST);
@@ -474,7 +437,7 @@ TEST_LOOP(who_is_busy, of_crossing_offers_the_first_stands, 0, ENTRIES)
     take_places("East", "West");
     if (entry == BY_PEEK)
         SUCCEEDS(raw_ask(bob, "peek", "NAME=Ann\n"));
-    forget_all(w);
+    forget_all();
     send_word(ann, "Bob", TOKEN); /* both on their way at once */
     raw_send(bob, entry_kind(entry),
              entry == BY_MESG   ? "PRIV=Ann\nTEXT=other\nATTR=3\n"
@@ -486,7 +449,7 @@ TEST_LOOP(who_is_busy, of_crossing_offers_the_first_stands, 0, ENTRIES)
     REFUSED(reply_to(bob, entry_kind(entry)), "ingm", 105);
     ck_assert_uint_eq(words(ann, NULL), 0);
     ck_assert_uint_eq(words(bob, &g), 2); /* the offer, and DECL to its own */
-    forget_all(w);
+    forget_all();
     word(bob, ann, "ACPT");
     TOLD(ann, bob, "ACPT", EAST);
 }
@@ -496,14 +459,14 @@ TEST_LOOP(who_is_busy, a_new_offer_retires_the_old_one, 0, ENTRIES)
     enum entry entry = (enum entry)_i;
     take_places("East", "West");
     (void)offer(ann, "Bob", BY_MESG);
-    forget_all(w);
+    forget_all();
     const char *token = offer(ann, "Dan", entry);
     SUCCEEDS(reply_to(ann, entry_kind(entry)));
     TOLD(bob, ann, "DECL", WEST);
     TOLD(dan, ann, token, WEST);
     ck_assert_uint_eq(shown(cid, ann), SHOWN_BUSY);
     ck_assert_uint_eq(shown(ann, ann), SHOWN_BUSY | SHOWN_OWN);
-    forget_all(w);
+    forget_all();
     word(bob, ann, "ACPT");
     REFUSED(reply_to(bob, "mesg"), "time", 104);
     ck_assert_uint_eq(words(ann, NULL), 0);
@@ -517,13 +480,13 @@ TEST(who_is_busy, a_new_offer_to_the_same_player_takes_the_place_of_the_old)
 {
     take_places("East", "West");
     (void)offer(ann, "Bob", BY_MESG);
-    forget_all(w);
+    forget_all();
     word(ann, bob, "second_token_g");
     SUCCEEDS(reply_to(ann, "mesg"));
     const struct got *last = NULL;
     ck_assert_uint_eq(words(bob, &last), 2);
     ck_assert_str_eq(got_text(last, "T"), "second_token_g");
-    forget_all(w);
+    forget_all();
     word(bob, ann, "ACPT");
     TOLD(ann, bob, "ACPT", EAST);
     SUCCEEDS(reply_to(bob, "mesg"));
@@ -541,7 +504,7 @@ TEST_LOOP(answers, an_acceptance_is_relayed_once_and_makes_both_busy, 0, 4)
     const char *accept = accepts[_i / 2]; /* the first four letters count */
     (void)offer(ann, "Bob", BY_MESG);
     ck_assert_uint_eq(shown(dan, bob), NOT_SHOWN); /* not before its ACPT */
-    forget_all(w);
+    forget_all();
     word(bob, ann, accept);
     SAYS(frame_at(bob, 0), "STATUS=1");
     ck_assert_uint_eq(shown(bob, bob), SHOWN_BUSY | SHOWN_OWN);
@@ -549,7 +512,7 @@ TEST_LOOP(answers, an_acceptance_is_relayed_once_and_makes_both_busy, 0, 4)
     ck_assert_uint_eq(shown(cid, bob), _i % 2 == 0 ? SHOWN_BUSY : NOT_SHOWN);
     TOLD(ann, bob, accept, EAST);
     ck_assert_uint_eq(words(bob, NULL), 0);
-    forget_all(w);
+    forget_all();
     word(bob, ann, "ACPT");
     REFUSED(reply_to(bob, "mesg"), "time", 104);
     GOT(ann, "");
@@ -566,7 +529,7 @@ TEST_LOOP(answers, an_answer_by_auxi_counts_too, 0, 2)
     take_places("East", "West");
     (void)offer(ann, "Bob", BY_PEEK);
     SUCCEEDS(raw_ask(bob, "peek", "NAME=Ann\n"));
-    forget_all(w);
+    forget_all();
     say(bob, "auxi", _i == 0 ? "TEXT=ACPT\n" : "TEXT=DECL\n");
     SUCCEEDS(reply_to(bob, "auxi"));
     TOLD(ann, bob, _i == 0 ? "ACPT" : "DECL", EAST);
@@ -577,7 +540,7 @@ TEST(answers, the_challenger_does_not_accept_its_own_offer)
 {
     take_places("East", "West");
     (void)offer(ann, "Bob", BY_MESG);
-    forget_all(w);
+    forget_all();
     word(ann, bob, "ACPT");
     REFUSED(reply_to(ann, "mesg"), "time", 104);
     GOT(bob, "");
@@ -593,7 +556,7 @@ TEST_LOOP(answers, an_answer_to_no_challenge_is_refused_and_relayed_to_nobody, 0
     REFUSED(reply_to(ann, "mesg"), "time", 104);
     GOT(bob, "");
     (void)offer(ann, "Bob", BY_MESG);
-    forget_all(w);
+    forget_all();
     word(cid, ann, answers[_i]); /* nor of a third */
     REFUSED(reply_to(cid, "mesg"), "time", 104);
     word(cid, bob, answers[_i]);
@@ -601,7 +564,7 @@ TEST_LOOP(answers, an_answer_to_no_challenge_is_refused_and_relayed_to_nobody, 0
     word(bob, cid, answers[_i]); /* nor to a third */
     REFUSED(reply_to(bob, "mesg"), "time", 104);
     ck_assert_uint_eq(words(ann, NULL) + words(bob, NULL) + words(cid, NULL), 0);
-    forget_all(w);
+    forget_all();
     word(bob, ann, "ACPT");
     TOLD(ann, bob, "ACPT", EAST);
 }
@@ -633,7 +596,7 @@ TEST_LOOP(ends, a_challenge_ends_whoever_goes_and_however, 0, ENDINGS * 8)
     (void)offer(ann, "Bob", (enum entry)(_i % ENTRIES));
     if (accepted)
         word(bob, ann, "ACPT");
-    forget_all(w);
+    forget_all();
     if (strcmp(ending->by, "hang up") == 0) {
         raw_close(ender);
     } else if (strcmp(ending->by, "move") == 0) {
@@ -756,7 +719,7 @@ TEST_LOOP(ends, what_does_not_change_the_room_ends_nothing, 0, 14)
     };
     take_places("East", "East");
     (void)offer(ann, "Bob", BY_MESG);
-    forget_all(w);
+    forget_all();
     say(_i % 2 == 0 ? ann : bob, moves[_i / 2].kind, moves[_i / 2].payload);
     ck_assert_uint_eq(words(ann, NULL) + words(bob, NULL), 0);
     word(bob, ann, "ACPT");
@@ -768,7 +731,7 @@ TEST_LOOP(ends, after_60_s_both_are_told_decl, 0, 2 * ENTRIES)
     take_places("East", _i / ENTRIES == 0 ? "East" : "West");
     world_run(w, 777); /* any time */
     (void)offer(ann, "Bob", (enum entry)(_i % ENTRIES));
-    forget_all(w);
+    forget_all();
     world_run(w, 59900);
     ck_assert_uint_eq(words(ann, NULL) + words(bob, NULL), 0);
     world_run(w, 100);
@@ -786,7 +749,7 @@ TEST(ends, an_accepted_challenge_does_not_expire)
     (void)offer(ann, "Bob", BY_MESG);
     world_run(w, 59000);
     word(bob, ann, "ACPT");
-    forget_all(w);
+    forget_all();
     world_run(w, 5000);
     ck_assert_uint_eq(words(ann, NULL) + words(bob, NULL), 0);
     chal(ann, "Bob", 1);
@@ -802,7 +765,7 @@ TEST_LOOP(ends, back_in_the_lobby_ends_being_busy, 0, 3)
     default: /* accepted */ accept_offer(BY_MESG); break;
     }
     struct raw *back = _i < 2 ? ann : bob, *other = _i < 2 ? bob : ann;
-    forget_all(w);
+    forget_all();
     say(back, "chal", "PERS=*\n");
     SAYS(reply_to(back, "chal"), "MODE=chal\nSTATUS=1");
     TOLD(other, back, "DECL", _i < 2 ? WEST : EAST);
@@ -928,7 +891,7 @@ TEST_LOOP(races, without_chal_the_race_starts_after_10_s, 0, 4 * ENTRIES)
     else if (_i / ENTRIES == 3)
         chal(bob, "Ann", 1); /* only the other said HOST=1 */
     host = _i / ENTRIES == 3 ? bob : ann;
-    forget_all(w);
+    forget_all();
     world_run(w, 9900);
     ck_assert_uint_eq(frames_of(ann, "+ses", NULL) + frames_of(bob, "+ses", NULL), 0);
     world_run(w, 100);
@@ -952,7 +915,7 @@ TEST_LOOP(races, chal_out_of_place_starts_nothing, 0, 4)
     ck_assert_uint_ne(raw_ask(ann, "chal", "PERS=Bob\nHOST=1\n")->code, 0);
     ck_assert_uint_ne(raw_ask(bob, "chal", "PERS=Ann\nHOST=1\n")->code, 0);
     word(bob, ann, "ACPT");
-    forget_all(w);
+    forget_all();
     say(ann, "chal", payloads[_i]);
     ck_assert_uint_ne(reply_to(ann, "chal")->code, 0);
     chal(bob, "Ann", 0);
@@ -983,7 +946,7 @@ TEST(races, every_race_has_its_own_seed_and_ticket)
         }
         SUCCEEDS(raw_ask(ann, "chal", "PERS=*\n"));
         SUCCEEDS(raw_ask(bob, "chal", "PERS=*\n"));
-        forget_all(w);
+        forget_all();
     }
 }
 
@@ -994,10 +957,10 @@ TEST(races, two_pairs_at_once_do_not_mix)
     (void)offer(cid, "Dan", BY_TOKEN);
     word(dan, cid, "ACPT");
     word(bob, ann, "ACPT");
-    forget_all(w);
+    forget_all();
     chal(ann, "Dan", 1); /* not its opponent */
     ck_assert_uint_ne(reply_to(ann, "chal")->code, 0);
-    forget_all(w);
+    forget_all();
     chal(ann, "Bob", 0);
     chal(dan, "Cid", 1);
     ck_assert_uint_eq(frames_of(bob, "+ses", NULL) + frames_of(cid, "+ses", NULL), 0);
@@ -1078,7 +1041,7 @@ TEST_LOOP(races, who_drops_the_lobby_after_ses_ends_nothing, 0, 4)
     (void)offer(witness, other->name, BY_MESG);
     REFUSED(reply_to(witness, "mesg"), "ingm", 105);
     struct raw *again = player(w, gone->name, "");
-    forget_all(w);
+    forget_all();
     (void)offer(witness, again->name, BY_MESG); /* who comes back is free */
     SUCCEEDS(reply_to(witness, "mesg"));
 }
@@ -1119,10 +1082,10 @@ TEST_LOOP(races, a_race_ends_for_who_comes_back, 0, 10)
     ck_assert_uint_eq(shown(_i % 2 == 0 ? dan : cid, other), NOT_SHOWN);
     if (strcmp(ways[_i / 2].kind, "chal") == 0)
         ck_assert_uint_eq(shown(_i % 2 == 0 ? cid : dan, back), SHOWN_FREE);
-    forget_all(w);
+    forget_all();
     (void)offer(cid, other->name, BY_MESG);
     REFUSED(reply_to(cid, "mesg"), "ingm", 105);
-    forget_all(w);
+    forget_all();
     (void)offer(cid, back->name, BY_MESG);
     SUCCEEDS(reply_to(cid, "mesg"));
     word(back, cid, "ACPT");
@@ -1136,12 +1099,12 @@ TEST_LOOP(races, a_new_challenge_ends_a_race_after_30_s_but_not_before, 0, 2 * E
     race();
     struct raw *eager = _i / ENTRIES == 0 ? ann : bob, *other = _i / ENTRIES == 0 ? bob : ann;
     world_run(w, 29900);
-    forget_all(w);
+    forget_all();
     (void)offer(eager, "Cid", entry);
     REFUSED(reply_to(eager, entry_kind(entry)), "ingm", 105);
     ck_assert_uint_eq(words(cid, NULL), 0);
     world_run(w, 200);
-    forget_all(w);
+    forget_all();
     const char *token = offer(eager, "Cid", entry);
     SUCCEEDS(reply_to(eager, entry_kind(entry)));
     TOLD(cid, eager, token, EAST);
@@ -1385,8 +1348,7 @@ TEST_LOOP(at_random, random_words_keep_to_the_rules, 0, 4)
                                                    {.seed = 23},
                                                    {.seed = 24}};
     char name[16];
-    world_free(w);
-    w = world_new(&options[_i]);
+    reopen(&options[_i]);
     memset(racers, 0, sizeof racers);
     for (int i = 0; i < RACERS; i++) {
         (void)snprintf(name, sizeof name, "Racer%d", i);

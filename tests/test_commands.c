@@ -7,38 +7,7 @@
 #include "../nascar_server.c"
 
 #include "suite.h"
-#include "world.h"
-#include "lobby.h"
-
-#define CLOSED(r) ck_assert_msg(raw_closed(r), "line %d: it is open", __LINE__)
-#define OPEN(r) ck_assert_msg(!raw_closed(r), "line %d: it is closed", __LINE__)
-
-/* Refused, with whatever letters: for what PROTOCOL 6 gives none. */
-#define DENIED(g) \
-    do { \
-        const struct got *denied_got = (g); \
-        ck_assert_str_ne(got_code(denied_got), ""); \
-        ck_assert_int_ne(got_status(denied_got), 1); \
-    } while (0)
-
-static struct world *w;
-
-static void open_world(void)
-{
-    w = world_new(NULL);
-}
-
-static void close_world(void)
-{
-    world_all_well(w);
-    world_free(w);
-}
-
-static void reopen(const char *config)
-{
-    world_free(w);
-    w = world_with(config);
-}
+#include "clients.h"
 
 /* ---- Clients ------------------------------------------------------------ */
 
@@ -108,23 +77,6 @@ static const struct got *sign_up(struct raw *r, const char *name, const char *pa
                    sign_up_tags(r, name, password,
                                 "MAIL=a@example.org\nSPAM=YN\nGEND=M\nBORN=19800115\nTOS=1\n"
                                 "CPAT=1\nMINAGE=13\nPMAIL=\n"));
-}
-
-/* Logged in, no persona chosen. */
-static struct raw *member(const char *name, const char *password)
-{
-    struct raw *r = raw_open(w, 0);
-    (void)snprintf(r->name, sizeof r->name, "%s", name);
-    SUCCEEDS(raw_auth(r, name, password));
-    raw_forget(r);
-    return r;
-}
-
-static const struct got *ask_pers(struct raw *r, const char *persona)
-{
-    char payload[64];
-    (void)snprintf(payload, sizeof payload, "PERS=%s\n", persona);
-    return raw_ask(r, "pers", payload);
 }
 
 /* What a login of this name would get; the connection is gone afterwards. */
@@ -208,14 +160,14 @@ TEST(directory, every_session_has_its_own_number_and_mask)
 
 TEST(directory, direct_is_said_only_when_configured)
 {
-    reopen("directory-direct = yes\n");
+    reopen_with("directory-direct = yes\n");
     struct raw *r = raw_open(w, 0);
     SAYS(raw_ask(r, "@dir", DIR_REQUEST), "ADDR=203.0.113.10\nPORT=11000\nSESS=*\nMASK=*\nDIRECT=1");
 }
 
 TEST(directory, a_public_address_and_other_ports_are_told)
 {
-    reopen("public-address = 192.0.2.77\nlobby-port = 12001\nbuddy-port = 12002\n");
+    reopen_with("public-address = 192.0.2.77\nlobby-port = 12001\nbuddy-port = 12002\n");
     struct raw *r = raw_open(w, 0);
     SAYS(raw_ask(r, "@dir", DIR_REQUEST), "ADDR=192.0.2.77\nPORT=12001\nSESS=*\nMASK=*");
     struct raw *ann = member("Ann", "secret");
@@ -233,7 +185,7 @@ TEST_LOOP(directory, a_server_that_is_down_says_why, 0, 2)
     if (_i == 0)
         (void)snprintf(text, sizeof text, "%s", hostile);
     (void)snprintf(config + 7, sizeof config - 7, "%s\n", text);
-    reopen(config);
+    reopen_with(config);
     struct raw *r = raw_open(w, 0);
     const struct got *g = raw_ask(r, "@dir", DIR_REQUEST);
     ck_assert_str_eq(got_code(g), "");
@@ -312,7 +264,7 @@ TEST(directory, a_session_key_has_16_fresh_bytes_the_first_not_0)
 
 TEST(directory, without_a_session_key_skey_is_0)
 {
-    reopen("skey = off\n");
+    reopen_with("skey = off\n");
     struct raw *r = raw_open(w, 0);
     const struct got *g = raw_ask(r, "skey", SKEY_REQUEST);
     ck_assert_str_eq(got_code(g), "");
@@ -357,7 +309,7 @@ TEST(logins, the_first_persona_is_the_accounts_name_cut_to_12)
 
 TEST(logins, the_first_persona_is_never_called_like_a_room)
 {
-    reopen("room = Daytona_Oval: The oval: 50\n");
+    reopen_with("room = Daytona_Oval: The oval: 50\n");
     ck_assert_str_eq(personas_of("Daytona_Oval_1", "secret"), "");
 }
 
@@ -413,7 +365,7 @@ TEST(logins, names_are_the_same_whatever_their_case)
 
 TEST_LOOP(logins, both_forms_of_a_password_are_taken_whatever_skey_was, 0, 2)
 {
-    reopen(_i == 0 ? "skey = on\n" : "skey = off\n");
+    reopen_with(_i == 0 ? "skey = on\n" : "skey = off\n");
     struct raw *directory = raw_open(w, 0);
     const struct got *g = raw_ask(directory, "@dir", DIR_REQUEST);
     char mask[64], named[32];
@@ -577,7 +529,7 @@ TEST(logins, a_second_login_closes_the_older_connection_once_it_is_verified)
 {
     struct raw *older = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
     struct raw *thief = guest(), *newer = guest();
-    forget_all(w);
+    forget_all();
     w->hold_verdicts = true;
     say_auth(thief, "Ann", "wrong1");
     world_run(w, 5000);
@@ -623,7 +575,7 @@ TEST_LOOP(logins, a_second_login_on_one_connection_starts_anew, 0, 3)
 {
     struct raw *r = player(w, "Ann", "East"), *cid = player(w, "Cid", "East");
     greet(r);
-    forget_all(w);
+    forget_all();
     if (_i == 1) { /* a failed one ends the login, too: pers behind it fails (3.2) */
         REFUSED(raw_auth(r, "Ann", "wrong1"), "pass", 100);
         REFUSED(ask_pers(r, "Ann"), "sess", 101);
@@ -1398,7 +1350,7 @@ static const struct got *short_news(struct raw *r)
 
 TEST(personas_and_news, the_news_name_the_buddy_service_and_have_four_lines)
 {
-    reopen("news-line = Welcome to Daytona\nnews-line = 50% = \"half\"\nnews-line = Three\n");
+    reopen_with("news-line = Welcome to Daytona\nnews-line = 50% = \"half\"\nnews-line = Three\n");
     struct raw *ann = member("Ann", "secret");
     const struct got *g = short_news(ann);
     ck_assert_str_eq(got_text(g, "NEWS0"), "Welcome to Daytona");
@@ -1432,7 +1384,7 @@ TEST_LOOP(personas_and_news, long_news_are_cut_to_255_bytes_but_not_the_buddy_se
     line[news[_i].chars] = '\0';
     for (int i = 0; i < news[_i].lines; i++)
         (void)snprintf(config + strlen(config), sizeof config - strlen(config), "news-line = %s\n", line);
-    reopen(config);
+    reopen_with(config);
     struct raw *ann = member("Ann", "secret");
     const struct got *g = short_news(ann);
     for (int i = 0; i < 4 && i < news[_i].lines; i++) { /* whatever is left is a beginning */
@@ -1829,7 +1781,7 @@ GROUP(addresses, open_world, close_world, 0);
 TEST(addresses, an_address_makes_only_so_many_accounts_in_ten_minutes)
 {
     char name[16];
-    reopen("accounts-per-address = 3\n");
+    reopen_with("accounts-per-address = 3\n");
     uint32_t ip = world_fresh_ip(w);
     for (int i = 0; i < 3; i++) {
         struct raw *r = raw_open(w, ip);
@@ -1851,7 +1803,7 @@ TEST(addresses, an_address_makes_only_so_many_accounts_in_ten_minutes)
 
 TEST(addresses, an_address_tries_only_so_many_logins_in_ten_minutes)
 {
-    reopen("logins-per-address = 4\n");
+    reopen_with("logins-per-address = 4\n");
     uint32_t ip = world_fresh_ip(w);
     for (int i = 0; i < 4; i++)
         SUCCEEDS(raw_auth(raw_open(w, ip), "Ann", "secret"));
@@ -1863,7 +1815,7 @@ TEST(addresses, an_address_tries_only_so_many_logins_in_ten_minutes)
 
 TEST(addresses, an_address_has_only_so_many_connections)
 {
-    reopen("per-address = 3\n");
+    reopen_with("per-address = 3\n");
     uint32_t ip = world_fresh_ip(w);
     struct raw *first = raw_open(w, ip);
     (void)raw_open(w, ip);
@@ -1945,7 +1897,7 @@ TEST_LOOP(time, pings_are_spread_with_at_most_two_batches_a_second, 0, 2)
 {
     enum { CROWD = 60, STEP_MS = 50 };
     uint32_t period_ms = _i == 0 ? 30000 : 6000;
-    reopen(_i == 0 ? "" : "ping-s = 6\n");
+    reopen_with(_i == 0 ? "" : "ping-s = 6\n");
     struct raw *r[CROWD];
     uint64_t batch[3] = {0, 0, 0}, last[CROWD] = {0}; /* the newest three batches */
     uint32_t pings = 0, batches = 0;
@@ -1990,7 +1942,7 @@ TEST(time, who_says_nothing_for_60_s_is_dropped)
 {
     struct raw *bob = player(w, "Bob", "East"), *ann = player(w, "Ann", "East");
     ann->keeps_pings = true;
-    forget_all(w);
+    forget_all();
     world_run(w, 59900);
     OPEN(ann);
     raw_send_bytes(ann, "s", 1); /* any byte will do */
@@ -2063,8 +2015,8 @@ TEST(time, a_buddy_login_may_take_30_s)
 
 TEST(time, each_time_is_as_configured)
 {
-    reopen("ping-s = 6\nidle-s = 13\nlogin-s = 40\nfirst-frame-s = 3\nlinger-s = 2\n"
-           "buddy-login-s = 7\n");
+    reopen_with("ping-s = 6\nidle-s = 13\nlogin-s = 40\nfirst-frame-s = 3\nlinger-s = 2\n"
+                "buddy-login-s = 7\n");
     struct raw *fresh = raw_open(w, 0), *directory = raw_open(w, 0), *buddy = someone_at(BUDDY_GUEST);
     struct raw *quiet = someone_at(LOBBY_GUEST), *slow = guest();
     (void)raw_ask(directory, "@dir", DIR_REQUEST);
@@ -2166,7 +2118,7 @@ TEST(pace, a_persons_pace_is_never_slowed)
         {"onln", "PERS=Bob\n"},
         {"mesg", "TEXT=last\n"},
     };
-    reopen("rate = 10\n");
+    reopen_with("rate = 10\n");
     struct raw *bob = player(w, "Bob", ""), *ann = player(w, "Ann", ""); /* at once, as consoles do */
     SUCCEEDS(raw_ask(ann, "chal", "PERS=*\n"));
     (void)raw_ask(ann, "news", "NAME=0\n");
@@ -2185,83 +2137,18 @@ TEST(pace, a_persons_pace_is_never_slowed)
 
 GROUP(buddies, open_world, close_world, 0);
 
-static const char *ticket_of(struct raw *r, const char *persona)
-{
-    const struct got *g = ask_pers(r, persona);
-    SUCCEEDS(g);
-    return got_raw(g, "LKEY");
-}
-
-static const char *buddy_tags(const char *user, const char *ticket)
-{
-    char *text = lobby_text();
-    (void)snprintf(text, 512, BUDDY_PRODUCT "USER=%s\nLKEY=%s\n", user, ticket);
-    return text;
-}
-
-/* The answer to AUTH on a connection of its own. */
-static const char *buddy_code(const char *user, const char *ticket)
-{
-    char *code = lobby_text();
-    struct raw *r = raw_open(w, 0);
-    const struct got *g = raw_ask(r, "AUTH", buddy_tags(user, ticket));
-    (void)snprintf(code, 8, "%s", got_code(g));
-    if (code[0] != '\0') {
-        REFUSED(g, "user", 101);
-        OPEN(r); /* for another try */
-    }
-    raw_close(r);
-    return code;
-}
-
-/* A buddy connection of a player in the hub, who enters anew. */
-static struct raw *buddy_of(struct raw *lobby, const char *persona)
-{
-    char user[64];
-    struct raw *r = raw_open(w, 0);
-    (void)snprintf(user, sizeof user, "%s/cso/nascar-ps2-2004", persona);
-    SUCCEEDS(raw_ask(r, "AUTH", buddy_tags(user, ticket_of(lobby, persona))));
-    raw_forget(r);
-    return r;
-}
-
-static const struct got *change_list(struct raw *buddy, const char *kind, const char *list, const char *user)
-{
-    char payload[128];
-    (void)snprintf(payload, sizeof payload, "LRSC=cso\nID=101\nLIST=%s\nPRES=Y\nUSER=%s\nGROUP=\n", list, user);
-    return raw_ask(buddy, kind, payload);
-}
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(a, b);
-}
-
 /* A list, its names in order and with a space between; and that it is told as
  * it should be: SIZE, and exactly so many ROST with the same ID behind it. */
 static const char *roster(struct raw *buddy, const char *list)
 {
     static int id = 1;
-    size_t count = 0;
-    char name[64][32], payload[64], *text = lobby_text();
+    char payload[64];
     raw_forget(buddy);
     id++;
     (void)snprintf(payload, sizeof payload, "LRSC=cso\nLIST=%s\nPRES=Y\nID=%d\n", list, id);
     say(buddy, "RGET", payload);
-    const struct got *g = frame_at(buddy, 0);
-    ck_assert_str_eq(g->kind, "RGET");
-    ck_assert_str_eq(got_code(g), "");
-    SAYS(g, "ID=%d\nSIZE=*\nSTATUS=1", id);
-    for (size_t i = 1; i < buddy->count && strcmp(frame_at(buddy, i)->kind, "ROST") == 0; i++) {
-        SAYS(frame_at(buddy, i), "ID=%d\nUSER=*\nGROUP=*", id);
-        ck_assert_uint_lt(count, 64);
-        (void)snprintf(name[count++], sizeof name[0], "%.31s", got_text(frame_at(buddy, i), "USER"));
-    }
-    ck_assert_uint_eq(frames_of(buddy, "ROST", NULL), count);
-    ck_assert_int_eq(got_number(g, "SIZE"), (int32_t)count);
-    qsort(name, count, sizeof name[0], by_name);
-    for (size_t i = 0; i < count; i++)
-        (void)snprintf(text + strlen(text), 64, "%s%.31s", i == 0 ? "" : " ", name[i]);
+    ck_assert_str_eq(frame_at(buddy, 0)->kind, "RGET");
+    const char *text = rows_of(buddy, id);
     raw_forget(buddy);
     return text;
 }
@@ -2358,7 +2245,7 @@ TEST(buddies, a_ticket_lives_12_hours_or_until_the_next_pers)
 
 TEST(buddies, an_empty_roster_has_size_0)
 {
-    struct raw *r = buddy_of(player(w, "Ann", ""), "Ann");
+    struct raw *r = buddy_of(player(w, "Ann", ""));
     raw_send(r, "RGET", "LRSC=cso\nLIST=B\nPRES=Y\nID=1\n"); /* both in one segment */
     raw_send(r, "RGET", "LRSC=cso\nLIST=I\nPRES=N\nID=2\n");
     GOT(r, "RGET RGET");
@@ -2368,7 +2255,7 @@ TEST(buddies, an_empty_roster_has_size_0)
 
 TEST(buddies, both_lists_come_one_after_the_other)
 {
-    struct raw *ann = buddy_of(player(w, "Ann", ""), "Ann");
+    struct raw *ann = buddy_of(player(w, "Ann", ""));
     can_log_in("Bob", "secret");
     can_log_in("Cid", "secret");
     can_log_in("Dan", "secret");
@@ -2393,7 +2280,7 @@ TEST(buddies, both_lists_come_one_after_the_other)
 TEST_LOOP(buddies, who_is_added_is_named_as_first_written, 0, 2)
 {
     static const char *const lists[] = {"B", "I"};
-    struct raw *ann = buddy_of(player(w, "Ann", ""), "Ann");
+    struct raw *ann = buddy_of(player(w, "Ann", ""));
     can_log_in("BigBob", "secret");
     const struct got *g = change_list(ann, "RADD", lists[_i], "bigBOB/cso/nascar-ps2-2004");
     ck_assert_str_eq(got_code(g), "");
@@ -2409,7 +2296,7 @@ TEST_LOOP(buddies, who_is_added_is_named_as_first_written, 0, 2)
 
 TEST(buddies, one_player_may_be_on_both_lists)
 {
-    struct raw *ann = buddy_of(player(w, "Ann", ""), "Ann");
+    struct raw *ann = buddy_of(player(w, "Ann", ""));
     can_log_in("Bob", "secret");
     SUCCEEDS(change_list(ann, "RADD", "B", "Bob")); /* to block: both, with one ID */
     SUCCEEDS(change_list(ann, "RADD", "I", "Bob"));
@@ -2423,7 +2310,7 @@ TEST(buddies, one_player_may_be_on_both_lists)
 TEST_LOOP(buddies, nobody_adds_an_unknown_persona_or_itself, 0, 6)
 {
     static const char *const users[] = {"Nobody", "Ann", "ANN/cso", "", "a.b", "Nobody@x"};
-    struct raw *ann = buddy_of(player(w, "Ann", ""), "Ann");
+    struct raw *ann = buddy_of(player(w, "Ann", ""));
     const struct got *g = change_list(ann, "RADD", "B", users[_i]);
     REFUSED(g, "user", 102);
     ck_assert_int_eq(got_number(g, "ID"), 101);
@@ -2437,7 +2324,7 @@ TEST_LOOP(buddies, nobody_adds_an_unknown_persona_or_itself, 0, 6)
 TEST(buddies, a_roster_holds_25)
 {
     char name[16], payload[32];
-    struct raw *ann = buddy_of(player(w, "Ann", ""), "Ann");
+    struct raw *ann = buddy_of(player(w, "Ann", ""));
     for (int i = 0; i < 26; i++) {
         static struct raw *other;
         (void)snprintf(name, sizeof name, "Racer%d", i / 4);
@@ -2468,7 +2355,7 @@ TEST(buddies, a_roster_holds_25)
 
 TEST(buddies, a_deleted_persona_is_on_no_roster)
 {
-    struct raw *ann = buddy_of(player(w, "Ann", ""), "Ann"), *bob = member("Bob", "secret");
+    struct raw *ann = buddy_of(player(w, "Ann", "")), *bob = member("Bob", "secret");
     SUCCEEDS(raw_ask(bob, "cper", "PERS=Ace\n"));
     SUCCEEDS(change_list(ann, "RADD", "B", "Ace"));
     SUCCEEDS(change_list(ann, "RADD", "I", "Ace"));
@@ -2482,7 +2369,7 @@ TEST(buddies, a_deleted_persona_is_on_no_roster)
 
 TEST(buddies, a_roster_change_that_is_not_kept_has_not_happened)
 {
-    struct raw *ann = buddy_of(player(w, "Ann", ""), "Ann");
+    struct raw *ann = buddy_of(player(w, "Ann", ""));
     can_log_in("Bob", "secret");
     can_log_in("Cid", "secret");
     SUCCEEDS(change_list(ann, "RADD", "B", "Cid"));
@@ -2499,18 +2386,18 @@ TEST(buddies, a_roster_change_that_is_not_kept_has_not_happened)
 
 TEST(buddies, disc_is_goodbye)
 {
-    struct raw *lobby = player(w, "Ann", ""), *ann = buddy_of(lobby, "Ann");
+    struct raw *lobby = player(w, "Ann", ""), *ann = buddy_of(lobby);
     say(ann, "DISC", "");
     CLOSED(ann);
     OPEN(lobby);
-    ann = buddy_of(lobby, "Ann");
+    ann = buddy_of(lobby);
     OPEN(ann);
 }
 
 TEST(buddies, an_ignored_player_is_not_heard)
 {
     struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "");
-    struct raw *lists = buddy_of(bob, "Bob");
+    struct raw *lists = buddy_of(bob);
     set_ignored(player(w, "Cid", ""), "Ann", true); /* which is nothing to Bob */
     SUCCEEDS(change_list(lists, "RADD", "B", "Ann"));
     go(ann, "East");
@@ -2518,7 +2405,7 @@ TEST(buddies, an_ignored_player_is_not_heard)
     for (int ignored = 0; ignored < 3; ignored++) { /* not yet, now, no more */
         if (ignored > 0)
             SUCCEEDS(change_list(lists, ignored == 1 ? "RADD" : "RDEL", "I", "Ann"));
-        forget_all(w);
+        forget_all();
         SUCCEEDS(raw_ask(ann, "mesg", "TEXT=hello\n"));
         SUCCEEDS(raw_ask(ann, "mesg", "TEXT=psst\nPRIV=Bob\n"));
         ck_assert_uint_eq(frames_of(bob, "+msg", NULL), ignored == 1 ? 0 : 2);
@@ -2534,7 +2421,7 @@ GROUP(what_is_kept, open_world, close_world, 0);
 TEST(what_is_kept, accounts_personas_and_rosters_are_there_after_a_restart)
 {
     struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "");
-    struct raw *cid = guest(), *lists = buddy_of(ann, "Ann");
+    struct raw *cid = guest(), *lists = buddy_of(ann);
     SUCCEEDS(sign_up(cid, "Cid", "secret"));
     SUCCEEDS(raw_ask(cid, "cper", "PERS=CidsFirst\n"));
     SUCCEEDS(raw_ask(cid, "cper", "PERS=CidsSecond\n"));
@@ -2556,7 +2443,7 @@ TEST(what_is_kept, accounts_personas_and_rosters_are_there_after_a_restart)
         REFUSED(sign_up(guest(), "ANN", "other1"), "dupl", 0);
         ann = player(w, "Ann", "");
         REFUSED(raw_ask(ann, "cper", "PERS=cidsfirst\n"), "dupl", 0);
-        lists = buddy_of(ann, "Ann");
+        lists = buddy_of(ann);
         ck_assert_str_eq(roster(lists, "B"), "Bob CidsSecond");
         ck_assert_str_eq(roster(lists, "I"), "CidsSecond");
         bob = raw_open(w, 0);

@@ -7,29 +7,12 @@
 #include "../nascar_server.c"
 
 #include "suite.h"
-#include "world.h"
-#include "lobby.h"
-#include "kept.h"
+#include "clients.h"
 
-static struct world *w;
-
-static void open_world(void)
-{
-    w = world_new(NULL);
-}
-
-static void close_world(void)
+static void check_and_close(void)
 {
     ck_assert_ptr_null(nascar_check(w->state));
-    world_all_well(w);
-    world_free(w);
-}
-
-static void reopen(const struct nascar_limits *limits, const char *config)
-{
-    struct world_options options = {.limits = *limits, .config = config};
-    world_free(w);
-    w = world_new(&options);
+    close_world();
 }
 
 static void event(enum nascar_event_type type, uint32_t conn, uint32_t ticket, const void *bytes, uint32_t size)
@@ -68,7 +51,7 @@ static void keep_account(const char *name, const char *personas)
     keep("acct", payload);
 }
 
-static uint32_t ticket_of(const struct raw *r)
+static uint32_t receipt_of(const struct raw *r)
 {
     return conn_at(w->state, r->conn)->ticket;
 }
@@ -99,44 +82,9 @@ static void fill_outbox(struct raw *r, uint32_t bytes)
     ck_assert_uint_ge(outbox_free(conn_at(w->state, r->conn)), REPLY_BYTES);
 }
 
-static void send_word(struct raw *from, const char *to, const char *word)
-{
-    char payload[256];
-    (void)snprintf(payload, sizeof payload, "PRIV=%s\nATTR=3\nTEXT=%s\n", to, word);
-    raw_send(from, "mesg", payload);
-}
-
-/* Both have said that they are ready to race. */
-static void get_ready(struct raw *one, struct raw *two)
-{
-    char payload[64];
-    send_word(one, two->name, "token");
-    world_settle(w);
-    send_word(two, one->name, "ACPT");
-    world_settle(w);
-    (void)snprintf(payload, sizeof payload, "PERS=%s\nHOST=1\n", two->name);
-    say(one, "chal", payload);
-    (void)snprintf(payload, sizeof payload, "PERS=%s\nHOST=0\n", one->name);
-    say(two, "chal", payload);
-}
-
-static struct raw *link_up(struct raw *lobby)
-{
-    char payload[256];
-    (void)snprintf(payload, sizeof payload, "PERS=%s\n", lobby->name);
-    const struct got *g = raw_ask(lobby, "pers", payload);
-    SUCCEEDS(g);
-    struct raw *buddy = raw_open(w, lobby->ip);
-    (void)snprintf(payload, sizeof payload, "USER=%s/cso/nascar-ps2-2004\nLKEY=%s\n", lobby->name, got_raw(g, "LKEY"));
-    SUCCEEDS(raw_ask(buddy, "AUTH", payload));
-    raw_forget(lobby);
-    raw_forget(buddy);
-    return buddy;
-}
-
 /* ---- Parts ----------------------------------------------------------------- */
 
-GROUP(parts, open_world, close_world, 60);
+GROUP(parts, open_world, check_and_close, 60);
 
 TEST(parts, readers_take_what_is_at_the_edge)
 {
@@ -268,7 +216,7 @@ TEST(parts, nothing_that_is_sent_ends_the_quotes_of_a_log_line)
 
 /* ---- Chance ------------------------------------------------------------------ */
 
-GROUP(chance, open_world, close_world, 60);
+GROUP(chance, open_world, check_and_close, 60);
 
 TEST(chance, a_session_number_is_never_0_nor_given_twice)
 {
@@ -295,14 +243,14 @@ TEST(chance, a_race_has_a_seed_other_than_0)
     const struct got *g = NULL;
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
     no_chance();
-    get_ready(ann, bob);
+    start_race(ann, bob, false);
     ck_assert_uint_eq(frames_of(ann, "+ses", &g), 1);
     ck_assert_int_eq(got_number(g, "SEED"), 1);
 }
 
 /* ---- Logging in ------------------------------------------------------------------ */
 
-GROUP(logging_in, open_world, close_world, 60);
+GROUP(logging_in, open_world, check_and_close, 60);
 
 TEST(logging_in, a_mask_that_is_gone_when_the_verdict_comes_is_a_wrong_password)
 {
@@ -345,7 +293,7 @@ TEST_LOOP(logging_in, who_waits_for_an_account_that_did_not_come_about_is_told, 
     raw_send(r, kinds[_i], payload);
     world_settle(w);
     keep_account("Other", "");
-    record_event(NASCAR_RECORD, r->conn, ticket_of(r), "seen", "NAME=Other\nLAST=1\n");
+    record_event(NASCAR_RECORD, r->conn, receipt_of(r), "seen", "NAME=Other\nLAST=1\n");
     world_settle(w);
     ck_assert_str_eq(got_code(raw_expect(r, kinds[_i])), failures[NOT_KEPT].code);
     ck_assert_uint_eq(find_account(w->state, "Ann"), NONE);
@@ -363,24 +311,24 @@ TEST(logging_in, without_a_hash_there_is_no_account_and_no_new_password)
     w->hold_verdicts = true;
     raw_send(r, "acct", payload);
     world_settle(w);
-    event(NASCAR_VERDICT, r->conn, ticket_of(r) + 1, "", 0); /* another's */
+    event(NASCAR_VERDICT, r->conn, receipt_of(r) + 1, "", 0); /* another's */
     world_settle(w);
     ck_assert_ptr_null(raw_look(r, "acct"));
-    event(NASCAR_VERDICT, r->conn, ticket_of(r), "", 0);
+    event(NASCAR_VERDICT, r->conn, receipt_of(r), "", 0);
     ck_assert_str_eq(got_code(raw_expect(r, "acct")), failures[NOT_KEPT].code);
     ck_assert_uint_eq(find_account(w->state, "Ann"), NONE);
     struct nascar_event yes = {.type = NASCAR_VERDICT, .accepted = true, .bytes = (const uint8_t *)""};
     raw_send(bob, "edit", "NAME=Bob\nPASS=secret\nCHNG=another\n");
     world_settle(w);
     yes.conn = bob->conn;
-    yes.ticket = ticket_of(bob);
+    yes.ticket = receipt_of(bob);
     (void)world_step(w, &yes);
     ck_assert_str_eq(got_code(raw_expect(bob, "edit")), failures[NOT_KEPT].code);
     for (int i = 0; i < 2; i++) {
         raw_send(operator, "cpwd", "NAME=Cid\nPASS=secret\n");
         world_settle(w);
         yes.conn = operator->conn;
-        yes.ticket = ticket_of(operator);
+        yes.ticket = receipt_of(operator);
         yes.accepted = i == 0;
         (void)world_step(w, &yes);
         ck_assert_str_eq(got_code(raw_expect(operator, "cpwd")), failures[NOT_KEPT].code);
@@ -449,7 +397,7 @@ TEST(logging_in, a_login_without_a_slot_for_its_hash_goes_on_when_there_is_one)
 
 /* ---- The lobby -------------------------------------------------------------------- */
 
-GROUP(the_lobby, open_world, close_world, 60);
+GROUP(the_lobby, open_world, check_and_close, 60);
 
 TEST(the_lobby, small_refusals)
 {
@@ -487,7 +435,7 @@ TEST(the_lobby, each_console_is_told_the_address_that_it_reached)
     struct raw *ann = player(w, "Ann", "");
     w->server_ip = 0xC0A80001u;
     struct raw *bob = player(w, "Bob", ""), *cid = player(w, "Cid", "");
-    forget_all(w);
+    forget_all();
     SUCCEEDS(raw_ask(cid, "room", "NAME=Mine\n"));
     ck_assert_uint_ge(frames_of(ann, "+rom", &g), 1);
     ck_assert_uint_eq(got_address(g, "A"), WORLD_SERVER_IP);
@@ -504,7 +452,7 @@ TEST(the_lobby, each_console_is_told_the_address_at_which_it_reaches_a_player)
     SUCCEEDS(raw_ask(ann, "addr", "ADDR=192.168.1.20\nPORT=1\n"));
     struct raw *cid = player(w, "Cid", "East");
     go(bob, "East");
-    forget_all(w);
+    forget_all();
     go(ann, "East");
     world_settle(w);
     ck_assert_uint_eq(frames_of(bob, "+usr", &g), 1);
@@ -517,7 +465,7 @@ TEST(the_lobby, rooms_without_a_number_or_a_name_are_left_out)
 {
     static const struct nascar_limits many = {4, 4, 1200, 4, 4, 4};
     char config[4096], name[32];
-    reopen(&many, NULL);
+    reopen(&(struct world_options){.limits = many});
     w->options.no_check = true;
     struct raw *ann = player(w, "Ann", "");
     int next = 0;
@@ -567,7 +515,7 @@ TEST(the_lobby, the_last_one_out_of_a_room_ends_it_whoever_else_goes)
     struct raw *dan = player(w, "Dan", "");
     SUCCEEDS(raw_ask(ann, "room", "NAME=Mine\n"));
     go(bob, "Mine");
-    forget_all(w);
+    forget_all();
     conn_doom(w->state, ann->conn, "test");
     conn_doom(w->state, cid->conn, "test");
     conn_doom(w->state, bob->conn, "test");
@@ -640,7 +588,7 @@ TEST(the_lobby, only_the_slow_are_let_go_for_room_in_a_table)
 
 /* ---- Slow readers -------------------------------------------------------------------- */
 
-GROUP(slow_readers, open_world, close_world, 60);
+GROUP(slow_readers, open_world, check_and_close, 60);
 
 TEST_LOOP(slow_readers, who_logs_out_behind_missed_lines_is_not_told_of_them, 0, 2)
 {
@@ -703,7 +651,7 @@ TEST_LOOP(slow_readers, a_challenge_waits_for_who_is_about_to_read, 0, 2)
         send_word(ann, "Bob", "first");
         SUCCEEDS(raw_expect(ann, "mesg"));
     }
-    forget_all(w);
+    forget_all();
     crowd_outbox(bob);
     char payload[64];
     (void)snprintf(payload, sizeof payload, "PRIV=%s\nATTR=3\nTEXT=token\n", _i == 1 ? "Cid" : "Bob");
@@ -730,7 +678,7 @@ TEST(slow_readers, a_verdict_for_who_is_being_closed_is_late)
     w->hold_verdicts = true;
     raw_send(ann, "edit", "PASS=secret\nCHNG=another\n");
     world_settle(w);
-    uint32_t ticket = ticket_of(ann), conn = ann->conn;
+    uint32_t ticket = receipt_of(ann), conn = ann->conn;
     conn_doom(w->state, conn, "test");
     event(NASCAR_CLOCK, NASCAR_NONE, 0, "", 0);
     event(NASCAR_VERDICT, conn, ticket, "", 0);
@@ -743,7 +691,7 @@ TEST(slow_readers, a_verdict_for_who_is_being_closed_is_late)
 
 /* ---- Results and reports ----------------------------------------------------------------- */
 
-GROUP(results_and_reports, open_world, close_world, 60);
+GROUP(results_and_reports, open_world, check_and_close, 60);
 
 static const char finish[] = "FINISPOS0=1\nFINISPOS1=2\n";
 
@@ -752,7 +700,7 @@ TEST_LOOP(results_and_reports, a_race_counts_though_one_of_the_two_is_deleted, 0
     char payload[256];
     const struct got *g = NULL;
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
-    get_ready(ann, bob);
+    start_race(ann, bob, false);
     ck_assert_uint_eq(frames_of(ann, "+ses", &g), 1);
     (void)snprintf(payload, sizeof payload, "AUTH=%s\n%s", got_raw(g, "AUTH"), finish);
     struct raw *gone = _i == 0 ? bob : ann, *stays = _i == 0 ? ann : bob;
@@ -800,8 +748,8 @@ TEST(results_and_reports, a_race_of_half_a_minute_makes_way_for_a_new_challenge)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
     (void)player(w, "Cid", "East");
-    get_ready(ann, bob);
-    forget_all(w);
+    start_race(ann, bob, false);
+    forget_all();
     uint64_t started_ms = pair_at(w->state, conn_player(w->state, ann->conn)->pair)->started_ms;
     w->mono_ms = started_ms + 29999;
     send_word(ann, "Cid", "token");
@@ -822,7 +770,7 @@ TEST(results_and_reports, a_challenge_under_a_new_configuration_may_end_before_o
     world_configure(w, "challenge-s = 20\n");
     send_word(cid, "Dan", "token");
     world_settle(w);
-    forget_all(w);
+    forget_all();
     world_run(w, 20001);
     ck_assert_uint_eq(frames_of(cid, "+msg", NULL), 1); /* DECL */
     ck_assert_uint_eq(frames_of(dan, "+msg", NULL), 1);
@@ -947,7 +895,7 @@ TEST(results_and_reports, reports_and_their_lines_are_so_many)
 
 /* ---- Buddies and messages ------------------------------------------------------------------- */
 
-GROUP(buddies_and_messages, open_world, close_world, 60);
+GROUP(buddies_and_messages, open_world, check_and_close, 60);
 
 TEST(buddies_and_messages, one_watches_25_and_may_ask_again_for_each)
 {
@@ -959,7 +907,7 @@ TEST(buddies_and_messages, one_watches_25_and_may_ask_again_for_each)
         (void)snprintf(payload, sizeof payload, "Q%d,Q%d,Q%d,Q%d", i, i + 1, i + 2, i + 3);
         keep_account(name, payload);
     }
-    struct raw *buddy = link_up(player(w, "Ann", ""));
+    struct raw *buddy = buddy_of(player(w, "Ann", ""));
     SUCCEEDS(raw_ask(buddy, "RADD", "ID=1\nLIST=B\nUSER=Q26\n"));
     for (int i = 0; i < 25; i++) {
         (void)snprintf(payload, sizeof payload, "USER=Q%d\n", i);
@@ -996,7 +944,7 @@ TEST(buddies_and_messages, what_a_roster_does_not_take_is_not_written_either)
         (void)snprintf(payload, sizeof payload, "Q%d,Q%d,Q%d,Q%d", i, i + 1, i + 2, i + 3);
         keep_account(name, payload);
     }
-    struct raw *buddy = link_up(player(w, "Ann", ""));
+    struct raw *buddy = buddy_of(player(w, "Ann", ""));
     for (int i = 0; i < 26; i++) {
         (void)snprintf(payload, sizeof payload, "ID=1\nLIST=B\nUSER=Q%d\n", i);
         ck_assert_str_eq(got_code(raw_ask(buddy, "RADD", payload)), i < 25 ? "" : failures[ROSTER_FULL].code);
@@ -1007,7 +955,7 @@ TEST(buddies_and_messages, what_a_roster_does_not_take_is_not_written_either)
 TEST_LOOP(buddies_and_messages, a_friend_who_is_deleted_while_it_is_added_is_none, 0, 2)
 {
     keep_account("Bob", "Bob");
-    struct raw *buddy = link_up(player(w, "Ann", ""));
+    struct raw *buddy = buddy_of(player(w, "Ann", ""));
     w->hold_records = true;
     raw_send(buddy, "RADD", "ID=1\nLIST=B\nUSER=Bob\n");
     world_settle(w);
@@ -1016,7 +964,7 @@ TEST_LOOP(buddies_and_messages, a_friend_who_is_deleted_while_it_is_added_is_non
         world_release_records(w, true);
         REFUSED(raw_expect(buddy, "RADD"), failures[NO_USER].code, failures[NO_USER].status);
     } else { /* what came back is another's */
-        record_event(NASCAR_RECORD, buddy->conn, ticket_of(buddy), "seen", "NAME=Ann\nLAST=1\n");
+        record_event(NASCAR_RECORD, buddy->conn, receipt_of(buddy), "seen", "NAME=Ann\nLAST=1\n");
         const struct got *g = raw_expect(buddy, "RADD");
         SUCCEEDS(g);
         ck_assert(!got_has(g, "FUSR"));
@@ -1026,9 +974,9 @@ TEST_LOOP(buddies_and_messages, a_friend_who_is_deleted_while_it_is_added_is_non
 
 TEST(buddies_and_messages, kept_messages_wait_for_slots)
 {
-    struct raw *ann = player(w, "Ann", ""), *bob = link_up(player(w, "Bob", ""));
+    struct raw *ann = player(w, "Ann", ""), *bob = buddy_of(player(w, "Bob", ""));
     keep("mesg", "ID=1\nTIME=1767225600\nWHEN=1767300000\nPERS=Ann\nUSER=Bob\nTYPE=C\nBODY=one\n");
-    struct raw *buddy = link_up(ann);
+    struct raw *buddy = buddy_of(ann);
     raw_forget(bob);
     raw_send(buddy, "RGET", "ID=1\nLIST=B\nPRES=Y\n");
     uint8_t frame[128];
@@ -1049,7 +997,7 @@ TEST(buddies_and_messages, kept_messages_wait_for_slots)
 TEST(buddies_and_messages, an_expired_message_between_others_makes_room)
 {
     keep_account("Bob", "Bob");
-    struct raw *buddy = link_up(player(w, "Ann", ""));
+    struct raw *buddy = buddy_of(player(w, "Ann", ""));
     SUCCEEDS(raw_ask(buddy, "SEND", "USER=Bob\nBODY=long\nSECS=100000\n"));
     SUCCEEDS(raw_ask(buddy, "SEND", "USER=Bob\nBODY=short\nSECS=5\n"));
     w->wall_offset_s += 10;
@@ -1061,7 +1009,7 @@ TEST(buddies_and_messages, an_expired_message_between_others_makes_room)
 
 /* ---- The operator ------------------------------------------------------------------------------ */
 
-GROUP(the_operator, open_world, close_world, 60);
+GROUP(the_operator, open_world, check_and_close, 60);
 
 TEST(the_operator, who_lists_all_players_however_many)
 {
@@ -1070,7 +1018,7 @@ TEST(the_operator, who_lists_all_players_however_many)
                *second = player(w, "Second", "East");
     for (int i = 0; i < 56; i++) {
         (void)snprintf(name, sizeof name, "Player%06d", i);
-        (void)deaf_player(w, name);
+        (void)deaf_player(name);
     }
     SUCCEEDS(raw_auth(raw_open(w, 0), "Maskless", "secret"));
     raw_close(gone);
@@ -1104,7 +1052,7 @@ TEST(the_operator, an_operator_is_told_why_there_is_no_account)
                  {"NAME=East\nPASS=secret\n", "a room of that name"},
                  {"NAME=Ann\nPASS=x\n", "expected a password"},
                  {"NAME=Ann\nPASS=12345678901234567\n", "expected a password"}};
-    reopen(&few, NULL);
+    reopen(&(struct world_options){.limits = few});
     struct raw *operator= raw_operator(w);
     for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++) {
         const struct got *g = raw_ask(operator, "cpwd", asked[i].request);
@@ -1126,7 +1074,7 @@ TEST(the_operator, an_operator_is_told_why_there_is_no_account)
 
 /* ---- Records that nobody has written ----------------------------------------------------------- */
 
-GROUP(records_that_nobody_has_written, open_world, close_world, 60);
+GROUP(records_that_nobody_has_written, open_world, check_and_close, 60);
 
 #define ONES_40 "1111111111111111111111111111111111111111"
 
@@ -1195,7 +1143,7 @@ TEST(records_that_nobody_has_written, kept_messages_come_once_in_order_and_as_ma
 {
     char payload[128];
     static const struct nascar_limits few = {4, 16, 16, 4, 4, 60};
-    reopen(&few, NULL);
+    reopen(&(struct world_options){.limits = few});
     keep_account("Ann", "Ann");
     keep_account("Bob", "Bob");
     for (uint32_t i = 60; i > 5; i--) { /* 55, of which the last 5 are too many */
@@ -1221,7 +1169,7 @@ TEST(records_that_nobody_has_written, a_roster_takes_25_from_the_journal_and_all
 {
     char payload[64], name[16];
     static const struct nascar_limits few = {4, 16, 16, 4, 27, 4};
-    reopen(&few, NULL);
+    reopen(&(struct world_options){.limits = few});
     for (int i = 0; i < 32; i += 4) {
         (void)snprintf(name, sizeof name, "Q%d", i);
         (void)snprintf(payload, sizeof payload, "Q%d,Q%d,Q%d,Q%d", i, i + 1, i + 2, i + 3);
@@ -1243,7 +1191,7 @@ TEST(records_that_nobody_has_written, open_races_are_so_many_and_expired_ones_ma
 {
     char payload[128];
     static const struct nascar_limits few = {3, 16, 16, 4, 4, 4}; /* 48 races */
-    reopen(&few, NULL);
+    reopen(&(struct world_options){.limits = few});
     keep_account("Ann", "Ann,Ann1");
     keep_account("Bob", "Bob,Bob1");
     static const char known[] = "AUTH=%032x\nWHEN=%u\nFLAGS=0\nSEQN=0\nHOST=%s\nOPPO=%s\n";
@@ -1292,7 +1240,7 @@ TEST(records_that_nobody_has_written, open_races_are_so_many_and_expired_ones_ma
 TEST(records_that_nobody_has_written, full_messages_make_room_by_what_has_expired)
 {
     static const struct nascar_limits few = {4, 16, 16, 4, 4, 2};
-    reopen(&few, NULL);
+    reopen(&(struct world_options){.limits = few});
     keep_account("Bob", "Bob");
     keep_account("Cid", "Cid");
     keep("race", "AUTH=00000000000000000000000000000001\nWHEN=1767225600\nHOST=Bob\nOPPO=Cid\n");
@@ -1300,7 +1248,7 @@ TEST(records_that_nobody_has_written, full_messages_make_room_by_what_has_expire
     keep("rank", "AUTH=00000000000000000000000000000001\nFLAGS=3\nSEQN=1\n");
     keep("mesg", "PERS=Cid\nUSER=Bob\nID=1\nTIME=1\nWHEN=1767225601\nBODY=one\n");
     keep("mesg", "PERS=Cid\nUSER=Bob\nID=2\nTIME=1\nWHEN=1767325601\nBODY=two\n");
-    struct raw *buddy = link_up(player(w, "Ann", ""));
+    struct raw *buddy = buddy_of(player(w, "Ann", ""));
     w->wall_offset_s += 10;
     SUCCEEDS(raw_ask(buddy, "SEND", "USER=Bob\nBODY=three\n"));
     ck_assert_uint_eq(kept("mesg", ""), 2);

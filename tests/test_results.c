@@ -5,36 +5,11 @@
 #include "../nascar_server.c"
 
 #include "suite.h"
-#include "world.h"
-#include "lobby.h"
-#include "kept.h"
+#include "clients.h"
 
 #include <math.h>
 
 #define DAY_S 86400
-
-static struct world *w;
-
-/* The next of a few static texts, empty; SAYS() does not touch them. */
-static char *page(void)
-{
-    static char pages[8][8192];
-    static size_t next;
-    next = (next + 1) % 8;
-    pages[next][0] = '\0';
-    return pages[next];
-}
-
-static void open_world(void)
-{
-    w = world_new(NULL);
-}
-
-static void close_world(void)
-{
-    world_all_well(w);
-    world_free(w);
-}
 
 static struct raw *ann, *bob, *cid; /* Ann hosts against Bob, Cid is nobody */
 
@@ -43,7 +18,7 @@ static void take_places(const char *room)
     ann = player(w, "Ann", room);
     bob = player(w, "Bob", room);
     cid = player(w, "Cid", room);
-    forget_all(w);
+    forget_all();
 }
 
 /* Everybody's links are lost; whoever played logs in again. */
@@ -55,37 +30,23 @@ static void come_back(void)
 
 /* ---- Races and reports -------------------------------------------------- */
 
-static void send_word(struct raw *from, struct raw *to, const char *word)
-{
-    char payload[128];
-    (void)snprintf(payload, sizeof payload, "PRIV=%s\nTEXT=%s\nATTR=3\n", to->name, word);
-    say(from, "mesg", payload);
-}
-
-static void ready(struct raw *from, struct raw *to, int host)
-{
-    char payload[64];
-    (void)snprintf(payload, sizeof payload, "PERS=%s\nHOST=%d\n", to->name, host);
-    say(from, "chal", payload);
-}
-
 /* A race of two who are free; returns its ticket. */
 static const char *race(struct raw *challenger, struct raw *target, bool target_hosts)
 {
     const struct got *one = NULL, *two = NULL;
     char *auth = page();
-    forget_all(w);
-    send_word(challenger, target, "w893m_a017l_g");
-    send_word(target, challenger, "ACPT");
-    ready(challenger, target, !target_hosts);
-    ready(target, challenger, target_hosts);
+    forget_all();
+    word(challenger, target, "w893m_a017l_g");
+    word(target, challenger, "ACPT");
+    chal(challenger, target->name, !target_hosts);
+    chal(target, challenger->name, target_hosts);
     ck_assert_uint_eq(frames_of(challenger, "+ses", &one), 1);
     ck_assert_uint_eq(frames_of(target, "+ses", &two), 1);
     ck_assert_str_eq(got_text(one, "HOST"), target_hosts ? target->name : challenger->name);
     ck_assert_str_eq(got_raw(one, "AUTH"), got_raw(two, "AUTH"));
     (void)snprintf(auth, 80, "%s", got_raw(one, "AUTH"));
     ck_assert_uint_ge(strlen(auth), 16); /* 64 bits at least */
-    forget_all(w);
+    forget_all();
     return auth;
 }
 
@@ -94,7 +55,7 @@ static void back(struct raw *one, struct raw *two)
 {
     SUCCEEDS(raw_ask(one, "chal", "PERS=*\n"));
     SUCCEEDS(raw_ask(two, "chal", "PERS=*\n"));
-    forget_all(w);
+    forget_all();
 }
 
 /* What the game sends, the host first over the line; `tags` come before and
@@ -434,17 +395,17 @@ TEST(who_may_report, a_report_ends_racing)
 {
     take_places("East");
     const char *auth = race(ann, bob, false);
-    forget_all(w);
+    forget_all();
     SUCCEEDS(report(ann, auth, ""));
     const struct got *g = NULL;
     ck_assert_uint_ge(frames_of(cid, "+usr", &g), 1);
     SAYS(g, "I=*\nF=0\nA=*\nT=3\nR=1\nN=Ann\nS=1,1,0,0,5ec,7,1\nX=");
     ck_assert_uint_ge(frames_of(ann, "+usr", &g), 1); /* her own record */
     SAYS(g, "I=*\nF=U0\nA=*\nT=3\nR=1\nN=Ann\nS=1,1,0,0,5ec,7,1\nX=");
-    forget_all(w);
-    send_word(cid, ann, "w893m_a017l_g"); /* she can be challenged */
+    forget_all();
+    word(cid, ann, "w893m_a017l_g"); /* she can be challenged */
     SUCCEEDS(raw_expect(cid, "mesg"));
-    send_word(cid, bob, "w893m_a017l_g"); /* he cannot: he races */
+    word(cid, bob, "w893m_a017l_g"); /* he cannot: he races */
     REFUSED(raw_expect(cid, "mesg"), "ingm", 105);
 }
 
@@ -452,11 +413,11 @@ TEST(who_may_report, a_refused_report_ends_no_race)
 {
     take_places("East");
     const char *auth = race(ann, bob, false);
-    forget_all(w);
+    forget_all();
     REFUSED(report(ann, auth, "FINISPOS0=65\n"), "miss", 0);
     REFUSED(report(ann, "0123456789abcdef", ""), "sess", 101);
     ck_assert_uint_eq(frames_of(cid, "+usr", NULL), 0);
-    send_word(cid, ann, "w893m_a017l_g");
+    word(cid, ann, "w893m_a017l_g");
     REFUSED(raw_expect(cid, "mesg"), "ingm", 105);
 }
 
@@ -779,8 +740,7 @@ static void check_board(struct raw *r)
 TEST_LOOP(what_counts, all_figures_are_as_reported, 0, 2)
 {
     static const struct world_options options[] = {{.seed = 61}, {.seed = 62, .split = WORLD_RANDOM}};
-    world_free(w);
-    w = world_new(&options[_i]);
+    reopen(&options[_i]);
     memset(racers, 0, sizeof racers);
     for (int i = 0; i < RACERS; i++) {
         char name[8];
@@ -1155,7 +1115,7 @@ TEST(where_figures_are_shown, the_room_and_onln_show_rank_and_figures)
     small_board();
     go(ann, "East");
     go(bob, "East");
-    forget_all(w);
+    forget_all();
     go(cid, "East");
     world_settle(w);
     int found = 0;
@@ -1181,7 +1141,7 @@ TEST(where_figures_are_shown, the_room_and_onln_show_rank_and_figures)
     ck_assert_str_eq(got_text(g, "S"), "");
     ck_assert_int_eq(got_number(g, "R"), 0);
     struct raw *eve = player(w, "Eve", "");
-    forget_all(w);
+    forget_all();
     go(eve, "East");
     ck_assert_uint_eq(frames_of(cid, "+usr", &g), 1);
     SAYS(g, "I=*\nF=0\nA=*\nT=4\nR=0\nN=Eve\nS=\nX=");
@@ -1338,12 +1298,12 @@ TEST_LOOP(trouble_with_the_disk, results_that_come_at_once_count_all, 0, 2)
 TEST_LOOP(trouble_with_the_disk, a_race_waits_until_its_ticket_is_kept, 0, 4)
 {
     take_places("East");
-    send_word(ann, bob, "w893m_a017l_g");
-    send_word(bob, ann, "ACPT");
+    word(ann, bob, "w893m_a017l_g");
+    word(bob, ann, "ACPT");
     w->hold_records = true;
-    ready(ann, bob, 1);
-    forget_all(w);
-    ready(bob, ann, 0);
+    chal(ann, bob->name, 1);
+    forget_all();
+    chal(bob, ann->name, 0);
     SUCCEEDS(raw_expect(bob, "chal"));
     GOT(ann, "");
     SUCCEEDS(raw_ask(ann, "mesg", "TEXT=hello\n")); /* neither waits for it */
@@ -1353,7 +1313,7 @@ TEST_LOOP(trouble_with_the_disk, a_race_waits_until_its_ticket_is_kept, 0, 4)
     case 2: say(bob, "mesg", "PRIV=Ann\nTEXT=DECL\nATTR=3\n"); break;
     default: say(ann, "chal", "PERS=*\n"); break;
     }
-    forget_all(w);
+    forget_all();
     world_release_records(w, true);
     w->hold_records = false;
     world_settle(w);
@@ -1371,7 +1331,7 @@ TEST_LOOP(trouble_with_the_disk, a_race_waits_until_its_ticket_is_kept, 0, 4)
     if (!raw_closed(ann))
         say(ann, "chal", "PERS=*\n");
     say(bob, "chal", "PERS=*\n");
-    forget_all(w);
+    forget_all();
     if (raw_closed(ann))
         ann = player(w, "Ann", "East");
     SUCCEEDS(report(bob, race(ann, bob, false), "")); /* and all goes on */
@@ -1380,12 +1340,12 @@ TEST_LOOP(trouble_with_the_disk, a_race_waits_until_its_ticket_is_kept, 0, 4)
 TEST(trouble_with_the_disk, with_no_disk_nobody_is_left_waiting_for_a_race)
 {
     take_places("East");
-    send_word(ann, bob, "w893m_a017l_g");
-    send_word(bob, ann, "ACPT");
-    forget_all(w);
+    word(ann, bob, "w893m_a017l_g");
+    word(bob, ann, "ACPT");
+    forget_all();
     w->fail_records = true;
-    ready(ann, bob, 1);
-    ready(bob, ann, 0);
+    chal(ann, bob->name, 1);
+    chal(bob, ann->name, 0);
     world_run(w, 15000);
     ck_assert_uint_eq(frames_of(ann, "+ses", NULL), frames_of(bob, "+ses", NULL));
     const struct got *g = NULL;
@@ -1683,7 +1643,7 @@ TEST_LOOP(reports_of_abuse, a_report_that_is_not_kept_is_refused, 0, 4)
     for (int i = 0; i < (_i % 2 == 0 ? 3 : 200); i++) {
         (void)snprintf(text, sizeof text, "line%03d_", i);
         chat(bob, text);
-        forget_all(w);
+        forget_all();
     }
     w->fail_records = true;
     for (int i = 0; i < 20; i++) { /* none of them counts */
@@ -1759,7 +1719,7 @@ TEST_LOOP(whatever_comes, no_payload_breaks_a_link, 0, 5)
     char *longest = lobby_text();
     take_places("East");
     for (int i = 0; i <= 2 * COUNT(shapes); i++) {
-        forget_all(w);
+        forget_all();
         if (i < COUNT(shapes)) {
             say(ann, kinds_of[_i], shapes[i]);
         } else if (i < 2 * COUNT(shapes)) { /* without its NUL */

@@ -6,31 +6,17 @@
 #include "../nascar_server.c"
 
 #include "suite.h"
-#include "world.h"
-#include "lobby.h"
+#include "clients.h"
 
 #define HUB_IDENT 0
 #define EAST 1
 #define WEST 2
 #define BEGINNER 3
 
-static struct world *w;
-
-static void open_world(void)
-{
-    w = world_new(NULL);
-}
-
 static void open_large_world(void)
 {
     static const struct world_options large = {.limits = {128, 256, 160, 64, 1024, 64}, .no_check = true};
     w = world_new(&large);
-}
-
-static void close_world(void)
-{
-    world_all_well(w);
-    world_free(w);
 }
 
 /* What is said of a room by the last +pop that names it; -1: none does. */
@@ -75,7 +61,7 @@ static const struct got *row_of(struct raw *r, int32_t ident)
 
 TEST(lasting_rooms, the_hub_and_three_rooms_are_there)
 {
-    struct raw *ann = deaf_player(w, "Ann");
+    struct raw *ann = deaf_player("Ann");
     say(ann, "sele", "ROOMS=1\n");
     GOT(ann, "sele +rom +rom +rom +rom +pop");
     SAYS(row_of(ann, HUB_IDENT), "I=0\nN=Lobby\nH=\"Main Lobby Hub\"\nA=203.0.113.10\nT=1\nL=100\nF=0");
@@ -91,7 +77,7 @@ TEST(lasting_rooms, configured_rooms_take_the_place_of_the_default_ones)
     w = world_with("room = \"East: Only here: 2\"\nroom=B.Two\nroom = x: too few: 1\n"
                    "room = Lobby: not this one: 9\nroom = east: there already: 9\n"
                    "room = a name of more than thirty-one bytes: no: 9\n");
-    struct raw *ann = deaf_player(w, "Ann");
+    struct raw *ann = deaf_player("Ann");
     say(ann, "sele", "ROOMS=1\n");
     GOT(ann, "sele +rom +rom +rom +pop");
     SAYS(row_of(ann, EAST), "I=1\nN=East\nH=\"Only here\"\nA=*\nT=0\nL=2\nF=0");
@@ -130,7 +116,7 @@ TEST(lasting_rooms, a_room_line_says_what_is_wrong_with_it)
 TEST(lasting_rooms, a_new_configuration_changes_the_rooms_for_all)
 {
     struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "East");
-    forget_all(w);
+    forget_all();
     world_configure(w, "room = East: Other words: 2\nroom = Oval: New: 8\n");
     (void)kinds(ann);
     SAYS(row_of(ann, EAST), "I=1\nN=East\nH=\"Other words\"\nA=*\nT=1\nL=2\nF=0");
@@ -148,7 +134,7 @@ TEST(many, the_hub_takes_more_than_its_limit)
     for (int i = 0; i < 104; i++) {
         char name[16];
         (void)snprintf(name, sizeof name, "Racer%d", i);
-        last = deaf_player(w, name);
+        last = deaf_player(name);
     }
     say(last, "sele", "ROOMS=1\n");
     ck_assert_int_eq(told_population(last, HUB_IDENT), 104);
@@ -170,7 +156,7 @@ TEST_LOOP(selecting, a_list_is_pushed_when_its_tag_leaves_zero, 0, 3)
         {"USERS", "sele +usr +pop"},
         {"RANKS", "sele +rnk +pop"},
     };
-    struct raw *ann = deaf_player(w, "Ann");
+    struct raw *ann = deaf_player("Ann");
     char on[32], off[32];
     (void)snprintf(on, sizeof on, "%s=1\n", tags[_i].tag);
     (void)snprintf(off, sizeof off, "%s=0\n", tags[_i].tag);
@@ -191,7 +177,7 @@ TEST_LOOP(selecting, a_list_is_pushed_when_its_tag_leaves_zero, 0, 3)
 TEST(selecting, only_the_given_tags_change)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
-    forget_all(w);
+    forget_all();
     say(ann, "sele", "ROOMS=0\n");
     GOT(ann, "sele");
     raw_forget(ann);
@@ -226,7 +212,7 @@ TEST_LOOP(selecting, a_selection_before_pers_is_noted, 0, 2)
 
 TEST(selecting, the_consoles_two_selections_show_all_lists_and_the_top_50)
 {
-    struct raw *ann = deaf_player(w, "Ann");
+    struct raw *ann = deaf_player("Ann");
     raw_send(ann, "sele", "ROOMS=1 USERS=1 RANKS=1 MESGS=1");
     raw_send(ann, "sele", "RANKS=50\n"); /* not waiting for the first reply */
     const struct got *rank = NULL, *pop = NULL, *reply = NULL;
@@ -247,7 +233,7 @@ TEST(selecting, the_consoles_two_selections_show_all_lists_and_the_top_50)
 
 TEST(selecting, who_selects_nothing_is_pushed_nothing)
 {
-    struct raw *ann = deaf_player(w, "Ann"), *bob = player(w, "Bob", "");
+    struct raw *ann = deaf_player("Ann"), *bob = player(w, "Bob", "");
     raw_forget(ann);
     go(bob, "East");
     GOT(ann, "");
@@ -260,10 +246,10 @@ TEST(selecting, who_selects_nothing_is_pushed_nothing)
 
 TEST(selecting, a_selection_in_a_room_lists_its_users)
 {
-    struct raw *ann = deaf_player(w, "Ann"), *bob = deaf_player(w, "Bob");
+    struct raw *ann = deaf_player("Ann"), *bob = deaf_player("Bob");
     go(ann, "East");
     go(bob, "East");
-    forget_all(w);
+    forget_all();
     say(ann, "sele", "USERS=1\n");
     GOT(ann, "sele +usr +usr +pop");
     SAYS(frame_at(ann, 1), "I=*\nF=0\nA=%s\nT=2\nR=*\nN=Bob\nS=*\nX=*", dotted(bob->ip));
@@ -279,7 +265,7 @@ TEST(moving, a_move_from_the_hub_tells_everyone_in_order)
     struct raw *bob = player(w, "Bob", "East"), *cid = player(w, "Cid", "West");
     struct raw *dan = player(w, "Dan", ""), *ann = player(w, "Ann", "");
     int32_t ann_ident = ident_of(ann), bob_ident = ident_of(bob);
-    forget_all(w);
+    forget_all();
     say(ann, "move", "NAME=East\nPASS=\n");
     GOT(ann, "move +who +usr +usr +pop");
     SAYS(frame_at(ann, 0), "IDENT=1\nCOUNT=2\nNAME=East\nFLAGS=0\nLIDENT=0\nLCOUNT=1\nSTATUS=1");
@@ -302,7 +288,7 @@ TEST(moving, a_move_between_rooms_tells_everyone_in_order)
     struct raw *bob = player(w, "Bob", "West"), *bea = player(w, "Bea", "West");
     struct raw *cid = player(w, "Cid", "Beginner"), *dan = player(w, "Dan", "");
     int32_t ann_ident = ident_of(ann);
-    forget_all(w);
+    forget_all();
     say(ann, "move", "NAME=West\nPASS=\n");
     GOT(ann, "move +who +usr +usr +usr +pop");
     SAYS(frame_at(ann, 0), "IDENT=2\nCOUNT=3\nNAME=West\nFLAGS=0\nLIDENT=1\nLCOUNT=1\nSTATUS=1");
@@ -331,7 +317,7 @@ TEST(moving, an_empty_name_leaves_to_the_hub)
     struct raw *ann = player(w, "Ann", "East"), *left = player(w, "Left", "East");
     struct raw *dan = player(w, "Dan", "");
     int32_t ann_ident = ident_of(ann);
-    forget_all(w);
+    forget_all();
     say(ann, "move", "NAME=\nPASS=\n");
     GOT(ann, "move +who +usr +pop");
     SAYS(frame_at(ann, 0), "IDENT=0\nCOUNT=2\nNAME=Lobby\nFLAGS=0\nLIDENT=1\nLCOUNT=1\nSTATUS=1");
@@ -346,7 +332,7 @@ TEST(moving, an_empty_name_leaves_to_the_hub)
 TEST_LOOP(moving, a_move_to_where_one_is_changes_nothing, 0, 3)
 {
     struct raw *ann = player(w, "Ann", _i == 0 ? "East" : ""), *bob = player(w, "Bob", "East");
-    forget_all(w);
+    forget_all();
     say(ann, "move", _i == 0 ? "NAME=East\nPASS=\n" : _i == 1 ? "NAME=\nPASS=\n" : "NAME=Lobby\n");
     GOT(ann, "move");
     SAYS(frame_at(ann, 0), "IDENT=%d\nCOUNT=%d\nNAME=%s\nFLAGS=0\nSTATUS=1", _i == 0 ? EAST : 0, _i == 0 ? 2 : 1,
@@ -384,7 +370,7 @@ TEST_LOOP(moving, a_failed_move_or_creation_says_where_one_still_is, 0, 30)
     SUCCEEDS(raw_ask(bob, "room", "NAME=C.Lock\nPASS=key\nDESC=None\nMAX=50\n"));
     SUCCEEDS(raw_ask(cid, "room", "NAME=C.Two\nPASS=\nDESC=None\nMAX=2\n"));
     go(dan, "C.Two");
-    forget_all(w);
+    forget_all();
     say(ann, tries[at].kind, tries[at].payload);
     GOT(ann, tries[at].kind);
     REFUSED(frame_at(ann, 0), tries[at].code, tries[at].status);
@@ -424,7 +410,7 @@ TEST(moving, a_status_text_is_shown_to_the_room)
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
     struct raw *cid = player(w, "Cid", "West");
     int32_t ident = ident_of(ann);
-    forget_all(w);
+    forget_all();
     say(ann, "auxi", "TEXT=\"two words\"\n");
     GOT(ann, "auxi +usr");
     SAYS(frame_at(ann, 0), "TEXT=\"two words\"\nSTATUS=1");
@@ -432,12 +418,12 @@ TEST(moving, a_status_text_is_shown_to_the_room)
     GOT(bob, "+usr");
     SAYS(frame_at(bob, 0), "I=%d\nF=0\nA=*\nT=2\nR=*\nN=Ann\nS=*\nX=\"two words\"", (int)ident);
     GOT(cid, "");
-    forget_all(w);
+    forget_all();
     say(cid, "move", "NAME=East\nPASS=\n"); /* who comes later sees it too */
     ck_assert_str_eq(frame_at(cid, 2)->kind, "+usr");
     ck_assert(strcmp(got_text(frame_at(cid, 2), "X"), "two words") == 0 ||
               strcmp(got_text(frame_at(cid, 3), "X"), "two words") == 0);
-    forget_all(w);
+    forget_all();
     say(ann, "auxi", "TEXT=\n"); /* empty clears it */
     GOT(bob, "+usr");
     ck_assert_str_eq(got_text(frame_at(bob, 0), "X"), "");
@@ -447,7 +433,7 @@ TEST(moving, a_status_text_is_shown_to_the_room)
 TEST(moving, peek_answers_and_tells_nobody)
 {
     struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "East");
-    forget_all(w);
+    forget_all();
     say(ann, "peek", "NAME=East\n");
     say(ann, "peek", "NAME=Lobby\n");
     say(ann, "peek", "NAME=Bob\n");
@@ -471,14 +457,14 @@ TEST(moving, a_disconnect_tells_the_others_what_leaving_does)
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
     struct raw *cid = player(w, "Cid", "West"), *dan = player(w, "Dan", "");
     int32_t ident = ident_of(ann);
-    forget_all(w);
+    forget_all();
     raw_close(ann);
     GOT(bob, "+usr +pop");
     SAYS(frame_at(bob, 0), "I=%d\nT=1", (int)ident);
     GOT(cid, "+pop");
     SAYS(frame_at(cid, 0), "Z=1:1");
     GOT(dan, "+pop");
-    forget_all(w);
+    forget_all();
     raw_close(dan); /* out of the hub */
     GOT(bob, "+pop");
     SAYS(frame_at(bob, 0), "Z=0:0");
@@ -490,7 +476,7 @@ TEST(moving, another_persona_leaves_the_room)
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
     int32_t ident = ident_of(ann);
     SUCCEEDS(raw_ask(ann, "cper", "PERS=Anna\n"));
-    forget_all(w);
+    forget_all();
     say(ann, "pers", "PERS=Anna\n");
     GOT(bob, "+usr +pop");
     SAYS(frame_at(bob, 0), "I=%d\nT=1", (int)ident);
@@ -506,10 +492,10 @@ GROUP(creating, open_world, close_world, 0);
 TEST(creating, a_created_room_is_shown_to_all_before_its_makers_reply)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
-    struct raw *cid = player(w, "Cid", ""), *deaf = deaf_player(w, "Deaf");
+    struct raw *cid = player(w, "Cid", ""), *deaf = deaf_player("Deaf");
     int32_t ident = ident_of(ann);
     struct raw *seer[] = {bob, cid};
-    forget_all(w);
+    forget_all();
     say(ann, "room", "NAME=C.Test\nPASS=\nDESC=None\nMAX=50\n");
     GOT(ann, "+rom room +who +usr +pop");
     SAYS(frame_at(ann, 0), "I=1001\nN=C.Test\nH=None\nA=203.0.113.10\nT=*\nL=50\nF=0");
@@ -559,7 +545,7 @@ TEST_LOOP(creating, a_created_room_vanishes_with_its_last_player, 0, 4)
     SUCCEEDS(raw_ask(ann, "room", "NAME=C.Test\nPASS=\nDESC=None\nMAX=50\n"));
     go(cid, "C.Test");
     go(ann, "");
-    forget_all(w);
+    forget_all();
     say(bob, "peek", "NAME=C.Test\n"); /* its maker has left, Cid has not */
     SUCCEEDS(frame_at(bob, 0));
     go(ann, "C.Test");
@@ -567,7 +553,7 @@ TEST_LOOP(creating, a_created_room_vanishes_with_its_last_player, 0, 4)
         go(cid, "East");
     else
         raw_close(cid);
-    forget_all(w);
+    forget_all();
     switch (_i) {
     case 0: say(ann, "move", "NAME=\nPASS=\n"); break;
     case 1: say(ann, "move", "NAME=East\nPASS=\n"); break;
@@ -604,7 +590,7 @@ TEST_LOOP(creating, a_created_room_vanishes_with_its_last_player, 0, 4)
 TEST(creating, a_password_makes_a_room_private)
 {
     struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "");
-    forget_all(w);
+    forget_all();
     say(ann, "room", "NAME=C.Mine\nPASS=\"my key\"\nDESC=None\nMAX=50\n");
     SAYS(row_of(ann, 1001), "I=1001\nN=C.Mine\nH=None\nA=*\nT=*\nL=50\nF=P");
     SAYS(row_of(bob, 1001), "I=1001\nN=C.Mine\nH=None\nA=*\nT=*\nL=50\nF=P");
@@ -655,14 +641,14 @@ TEST(creating, a_full_table_of_rooms_refuses_until_one_goes)
         (void)snprintf(payload, sizeof payload, "NAME=C.%d\nPASS=\nDESC=None\nMAX=50\n", i);
         SUCCEEDS(raw_ask(maker[i], "room", payload));
     }
-    forget_all(w);
+    forget_all();
     say(maker[4], "room", "NAME=C.4\nPASS=\nDESC=None\nMAX=50\n");
     GOT(maker[4], "room");
     REFUSED(frame_at(maker[4], 0), "full", 103);
     ck_assert_int_eq(got_number(frame_at(maker[4], 0), "IDENT"), WEST);
     GOT(maker[0], "");
     raw_close(maker[2]);
-    forget_all(w);
+    forget_all();
     SUCCEEDS(raw_ask(maker[4], "room", "NAME=C.4\nPASS=\nDESC=None\nMAX=50\n"));
 }
 
@@ -695,7 +681,7 @@ TEST(many, a_long_list_of_populations_is_split)
     struct raw *seer = player(w, "Seer", "");
     for (int i = 0; i < 100; i++) {
         (void)snprintf(name, sizeof name, "Racer%d", i);
-        r[i] = deaf_player(w, name);
+        r[i] = deaf_player(name);
     }
     raw_window(seer, 0); /* misses all of it, and is told at once */
     for (int i = 0; i < 100; i++) {
@@ -738,7 +724,7 @@ TEST_LOOP(chat, room_chat_reaches_all_in_the_room_and_its_sender, 0, 2)
     static const char *const rooms[] = {"East", ""};
     struct raw *ann = player(w, "Ann", rooms[_i]), *bob = player(w, "Bob", rooms[_i]);
     struct raw *cid = player(w, "Cid", "West");
-    forget_all(w);
+    forget_all();
     say(ann, "mesg", "TEXT=hello\n");
     GOT(ann, "mesg +msg");
     SAYS(frame_at(ann, 0), "STATUS=1");
@@ -751,7 +737,7 @@ TEST_LOOP(chat, room_chat_reaches_all_in_the_room_and_its_sender, 0, 2)
 TEST(chat, who_comes_and_speaks_at_once_is_listed_first)
 {
     struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "East");
-    forget_all(w);
+    forget_all();
     raw_send(ann, "move", "NAME=East\nPASS=\n"); /* both in one segment */
     raw_send(ann, "mesg", "TEXT=hello\n");
     ck_assert_str_eq(frame_at(bob, 0)->kind, "+usr");
@@ -764,7 +750,7 @@ TEST_LOOP(chat, a_private_line_reaches_its_recipient_only, 0, 3)
     static const char *const payloads[] = {"TEXT=psst\nPRIV=Bob\n", "N=Bob\nTEXT=psst\n", "PRIV=bOB\nTEXT=psst\n"};
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "West");
     struct raw *cid = player(w, "Cid", "East"), *dan = player(w, "Dan", "West");
-    forget_all(w);
+    forget_all();
     say(ann, "mesg", payloads[_i]);
     GOT(ann, "mesg");
     SAYS(frame_at(ann, 0), "STATUS=1");
@@ -798,7 +784,7 @@ TEST_LOOP(chat, nobody_forges_letters_that_mean_something, 0, 16)
     };
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
     char payload[128];
-    forget_all(w);
+    forget_all();
     (void)snprintf(payload, sizeof payload, "TEXT=hi\nATTR=%s\n", letters[_i].sent);
     say(ann, "mesg", payload);
     GOT(bob, "+msg");
@@ -809,7 +795,7 @@ TEST_LOOP(chat, nobody_forges_letters_that_mean_something, 0, 16)
     ck_assert_str_eq(got_text(g, "T"), "hi");
     if (letters[_i].private_line == NULL)
         return; /* 3 with a recipient is a challenge */
-    forget_all(w);
+    forget_all();
     (void)snprintf(payload, sizeof payload, "TEXT=hi\nPRIV=Bob\nATTR=%s\n", letters[_i].sent);
     say(ann, "mesg", payload);
     GOT(bob, "+msg");
@@ -825,7 +811,7 @@ TEST_LOOP(chat, a_line_to_nobody_or_to_oneself_is_refused, 0, 6)
     struct raw *gone = player(w, "Gone", "East");
     char payload[128];
     raw_close(gone);
-    forget_all(w);
+    forget_all();
     (void)snprintf(payload, sizeof payload, "TEXT=hi\nPRIV=%s\n", names[_i]);
     say(ann, "mesg", payload);
     GOT(ann, "mesg");
@@ -844,7 +830,7 @@ TEST_LOOP(chat, a_line_may_have_255_characters, 0, 3)
     for (size_t i = 0; i < size; i++)
         (void)snprintf(payload + strlen(payload), 4, "%%%02x", (unsigned)(unsigned char)text[i]);
     strcat(payload, "\"\n");
-    forget_all(w);
+    forget_all();
     say(ann, "mesg", payload);
     SUCCEEDS(frame_at(ann, 0));
     GOT(bob, "+msg");
@@ -857,7 +843,7 @@ TEST_LOOP(chat, a_line_may_have_255_characters, 0, 3)
 TEST_LOOP(chat, chat_without_text_is_refused, 0, 2)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
-    forget_all(w);
+    forget_all();
     say(ann, "mesg", _i == 0 ? "PRIV=Bob\n" : "ATTR=A\n");
     GOT(ann, "mesg");
     REFUSED(frame_at(ann, 0), "miss", 0);
@@ -940,12 +926,12 @@ TEST(chat, who_ignores_the_sender_gets_nothing)
     go(ann, "East");
     go(bob, "East");
     go(cid, "East");
-    forget_all(w);
+    forget_all();
     say(ann, "mesg", "TEXT=hello\n");
     GOT(ann, "mesg +msg");
     GOT(cid, "+msg");
     GOT(bob, "");
-    forget_all(w);
+    forget_all();
     say(ann, "mesg", "TEXT=hello\nPRIV=Bob\n");
     GOT(ann, "mesg");
     SUCCEEDS(frame_at(ann, 0)); /* and is not told why */
@@ -957,7 +943,7 @@ TEST(chat, who_ignores_the_sender_gets_nothing)
     go(bob, "");
     set_ignored(bob, "Ann", false);
     go(bob, "East");
-    forget_all(w);
+    forget_all();
     say(ann, "mesg", "TEXT=hello\n");
     GOT(bob, "+msg");
 }
@@ -1003,7 +989,7 @@ TEST(readers_who_fall_behind, bursts_reach_all_who_keep_up)
         (void)snprintf(name, sizeof name, "Racer%d", i);
         reader[i] = player(w, name, "East");
     }
-    forget_all(w);
+    forget_all();
     uint64_t before_ms = w->mono_ms;
     send_lines(ann, 0, 64);
     send_lines(bob, 0, 64);
@@ -1020,7 +1006,7 @@ TEST(readers_who_fall_behind, bursts_reach_all_who_keep_up)
 TEST(readers_who_fall_behind, what_a_sender_says_behind_a_burst_is_not_lost)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
-    forget_all(w);
+    forget_all();
     for (int round = 0; round < 5; round++) {
         send_lines(ann, round * 100, 100);
         raw_send(ann, "peek", "NAME=East\n");
@@ -1045,7 +1031,7 @@ TEST(readers_who_fall_behind, what_a_sender_says_behind_a_burst_is_not_lost)
 TEST(readers_who_fall_behind, private_bursts_lose_nothing)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "West");
-    forget_all(w);
+    forget_all();
     char tail[101]; /* that takes three bytes for each, twice */
     memset(tail, 0xFF, 100);
     tail[100] = '\0';
@@ -1080,7 +1066,7 @@ TEST_LOOP(readers_who_fall_behind, a_stalled_reader_misses_chat_is_told_and_slow
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
     struct raw *slow = player(w, "Slow", "East");
-    forget_all(w);
+    forget_all();
     raw_window(slow, (size_t)_i * 500); /* and stalls there */
     send_lines(ann, 0, 200);
     ck_assert_int_eq(lines_in_order(bob, "Ann", 0), 200);
@@ -1161,7 +1147,7 @@ TEST(readers_who_fall_behind, a_room_that_went_is_in_no_later_pop)
     }
     SUCCEEDS(raw_ask(cid, "room", "NAME=C.Cid\nPASS=\nDESC=None\nMAX=50\n"));
     go(bob, "West");
-    forget_all(w);
+    forget_all();
     raw_window(slow[0], SIZE_MAX);
     ck_assert_int_eq(told_population(slow[0], 1001), 1);
     raw_close(cid);
@@ -1177,7 +1163,7 @@ TEST(readers_who_fall_behind, a_reader_stuck_for_30_s_is_closed)
 {
     struct raw *slow = player(w, "Slow", "East"), *bob = player(w, "Bob", "East");
     int32_t ident = ident_of(slow);
-    forget_all(w);
+    forget_all();
     raw_window(slow, 10);
     say(bob, "mesg", "TEXT=hello\n");
     raw_forget(bob);
@@ -1320,8 +1306,7 @@ TEST_LOOP(at_random, random_movers_with_random_windows_end_with_true_lists, 0, 4
                                                    {.seed = 14}};
     struct racer racers[RACERS];
     char name[16];
-    world_free(w);
-    w = world_new(&options[_i]);
+    reopen(&options[_i]);
     for (int i = 0; i < RACERS; i++) {
         (void)snprintf(name, sizeof name, "Racer%d", i);
         racers[i].raw = player(w, name, "");

@@ -1,23 +1,42 @@
-/* What a lobby client is told, for the suites that read frames one by one:
- * which kinds in which order, every tag of a frame, and the lists that a
- * console would hold by now (PROTOCOL 3.3).
+/* The words for clients; clients.h says what each is for.
  *
- * Include it below world.h. SPDX-License-Identifier: MIT */
-#ifndef LOBBY_H
-#define LOBBY_H
+ * SPDX-License-Identifier: MIT */
+#include "clients.h"
 
-#include "world.h"
-
-#include <check.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* ---- The world ------------------------------------------------------------ */
+
+struct world *w;
+
+void open_world(void)
+{
+    w = world_new(NULL);
+}
+
+void close_world(void)
+{
+    world_all_well(w);
+    world_free(w);
+}
+
+void reopen(const struct world_options *options)
+{
+    world_free(w);
+    w = world_new(options);
+}
+
+void reopen_with(const char *config)
+{
+    reopen(&(struct world_options){.config = config});
+}
+
 /* ---- Frames since raw_forget() ------------------------------------------ */
 
-/* The next of a few static buffers, empty. */
-static inline char *lobby_text(void)
+char *lobby_text(void)
 {
     static char texts[16][8192];
     static size_t next;
@@ -26,8 +45,30 @@ static inline char *lobby_text(void)
     return texts[next];
 }
 
-/* Their kinds, in order, with a space between. */
-static inline const char *kinds(struct raw *r)
+char *page(void)
+{
+    static char pages[8][8192];
+    static size_t next;
+    next = (next + 1) % 8;
+    pages[next][0] = '\0';
+    return pages[next];
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+const char *in_order(char (*names)[32], size_t count)
+{
+    char *text = page();
+    qsort(names, count, sizeof names[0], by_name);
+    for (size_t i = 0; i < count; i++)
+        (void)snprintf(text + strlen(text), 64, "%s%.31s", i == 0 ? "" : " ", names[i]);
+    return text;
+}
+
+const char *kinds(struct raw *r)
 {
     char *text = lobby_text();
     size_t size = 0;
@@ -37,17 +78,14 @@ static inline const char *kinds(struct raw *r)
     return text;
 }
 
-#define GOT(r, list) ck_assert_str_eq(kinds(r), list)
-
-static inline const struct got *frame_at(struct raw *r, size_t index)
+const struct got *frame_at(struct raw *r, size_t index)
 {
     world_settle(r->world);
     ck_assert_msg(index < r->count, "%s has %zu frames, not %zu", r->name, r->count, index + 1);
     return r->frames[index];
 }
 
-/* How many frames of a kind there are; the last one of them in `last`. */
-static inline size_t frames_of(struct raw *r, const char *kind, const struct got **last)
+size_t frames_of(struct raw *r, const char *kind, const struct got **last)
 {
     size_t count = 0;
     world_settle(r->world);
@@ -61,14 +99,7 @@ static inline size_t frames_of(struct raw *r, const char *kind, const struct got
     return count;
 }
 
-/* NULL if the frame has exactly these tags, in any order, with these values as
- * they stand on the wire; else what differs. Tags are lines `KEY=VALUE`; the
- * value `*` is any. */
-#if defined(__GNUC__)
-__attribute__((format(printf, 2, 3)))
-#endif
-static inline const char *
-differs(const struct got *g, const char *format, ...)
+const char *differs(const struct got *g, const char *format, ...)
 {
     char spec[2048], *why = lobby_text();
     size_t wanted = 0, lines = 0;
@@ -103,23 +134,7 @@ differs(const struct got *g, const char *format, ...)
     return NULL;
 }
 
-#define SAYS(g, ...) \
-    do { \
-        const char *says_wrong = differs(g, __VA_ARGS__); \
-        ck_assert_msg(says_wrong == NULL, "%s", says_wrong); \
-    } while (0)
-
-/* A reply that fails: the code's letters and STATUS (6). */
-#define REFUSED(g, letters, status) \
-    do { \
-        const struct got *refused_got = (g); \
-        ck_assert_str_eq(got_code(refused_got), letters); \
-        ck_assert_int_eq(got_status(refused_got), status); \
-    } while (0)
-
-#define SUCCEEDS(g) REFUSED(g, "", 1)
-
-static inline const char *dotted(uint32_t address)
+const char *dotted(uint32_t address)
 {
     char *text = lobby_text();
     (void)snprintf(text, 16, "%u.%u.%u.%u", (unsigned)(address >> 24), (unsigned)(address >> 16 & 0xFFu),
@@ -129,51 +144,60 @@ static inline const char *dotted(uint32_t address)
 
 /* ---- Clients ------------------------------------------------------------ */
 
-/* Says something, without waiting for more than follows at once. */
-static inline void say(struct raw *r, const char *kind, const char *payload)
+void say(struct raw *r, const char *kind, const char *payload)
 {
     raw_send(r, kind, payload);
     world_settle(r->world);
 }
 
-static inline void go(struct raw *r, const char *room)
+void go(struct raw *r, const char *room)
 {
     char payload[128];
     (void)snprintf(payload, sizeof payload, "NAME=%s\nPASS=\n", room);
     SUCCEEDS(raw_ask(r, "move", payload));
 }
 
-static inline struct raw *player(struct world *w, const char *name, const char *room)
+struct raw *member(const char *name, const char *password)
 {
-    struct raw *r = raw_login(w, name, "secret");
+    struct raw *r = raw_open(w, 0);
+    (void)snprintf(r->name, sizeof r->name, "%s", name);
+    SUCCEEDS(raw_auth(r, name, password));
+    raw_forget(r);
+    return r;
+}
+
+const struct got *ask_pers(struct raw *r, const char *persona)
+{
+    char payload[64];
+    (void)snprintf(payload, sizeof payload, "PERS=%s\n", persona);
+    return raw_ask(r, "pers", payload);
+}
+
+struct raw *player(struct world *world, const char *name, const char *room)
+{
+    struct raw *r = raw_login(world, name, "secret");
     if (room[0] != '\0')
         go(r, room);
     return r;
 }
 
-/* Logged in, in the hub, and nothing subscribed. */
-static inline struct raw *deaf_player(struct world *w, const char *name)
+struct raw *deaf_player(const char *name)
 {
-    char payload[64];
-    struct raw *r = raw_open(w, 0);
-    (void)snprintf(r->name, sizeof r->name, "%s", name);
-    SUCCEEDS(raw_auth(r, name, "secret"));
-    (void)snprintf(payload, sizeof payload, "PERS=%s\n", name);
-    SUCCEEDS(raw_ask(r, "pers", payload));
+    struct raw *r = member(name, "secret");
+    SUCCEEDS(ask_pers(r, name));
     world_settle(w);
     raw_forget(r);
     return r;
 }
 
-static inline void forget_all(struct world *w)
+void forget_all(void)
 {
     world_settle(w);
     for (size_t i = 0; i < w->raw_count; i++)
         raw_forget(w->raws[i]);
 }
 
-/* The number that its persona goes by, I of +usr. */
-static inline int32_t ident_of(struct raw *r)
+int32_t ident_of(struct raw *r)
 {
     SUCCEEDS(raw_ask(r, "sele", "USERS=0\n"));
     SUCCEEDS(raw_ask(r, "sele", "USERS=1\n"));
@@ -188,52 +212,127 @@ static inline int32_t ident_of(struct raw *r)
     return ident;
 }
 
-/* Puts `other` on the ignore list of a player in the hub, or takes it off:
- * LIST=I on a buddy connection (9). The player's frames are forgotten. */
-static inline void set_ignored(struct raw *r, const char *other, bool ignored)
+/* ---- Challenges (5) ------------------------------------------------------ */
+
+void send_word(struct raw *from, const char *to, const char *word)
+{
+    char payload[512];
+    (void)snprintf(payload, sizeof payload, "PRIV=%s\nTEXT=%s\nATTR=3\n", to, word);
+    raw_send(from, "mesg", payload);
+}
+
+void word(struct raw *from, const struct raw *to, const char *text)
+{
+    send_word(from, to->name, text);
+    world_settle(w);
+}
+
+void chal(struct raw *from, const char *to, int host)
+{
+    char payload[128];
+    (void)snprintf(payload, sizeof payload, "PERS=%s\nHOST=%d\n", to, host);
+    say(from, "chal", payload);
+}
+
+void start_race(struct raw *challenger, struct raw *target, bool target_hosts)
+{
+    word(challenger, target, TOKEN);
+    word(target, challenger, "ACPT");
+    chal(challenger, target->name, !target_hosts);
+    chal(target, challenger->name, target_hosts);
+}
+
+/* ---- The buddy service (9) ----------------------------------------------- */
+
+const char *ticket_of(struct raw *r, const char *persona)
+{
+    const struct got *g = ask_pers(r, persona);
+    SUCCEEDS(g);
+    return got_raw(g, "LKEY");
+}
+
+const char *buddy_tags(const char *user, const char *ticket)
+{
+    char *text = lobby_text();
+    (void)snprintf(text, 4096, "PROD=NASCAR\nVERS=XXX\nPRES=NASCAR2004\nUSER=%s\nLKEY=%s\n", user, ticket);
+    return text;
+}
+
+struct raw *open_buddy(struct world *world, const char *persona, uint32_t ip, const char *ticket)
+{
+    char user[64];
+    struct raw *buddy = raw_open(world, ip);
+    (void)snprintf(buddy->name, sizeof buddy->name, "%s's buddy link", persona);
+    (void)snprintf(user, sizeof user, "%s/cso/nascar-ps2-2004", persona);
+    SUCCEEDS(raw_ask(buddy, "AUTH", buddy_tags(user, ticket)));
+    raw_forget(buddy);
+    return buddy;
+}
+
+struct raw *buddy_of(struct raw *lobby)
+{
+    struct raw *buddy = open_buddy(lobby->world, lobby->name, lobby->ip, ticket_of(lobby, lobby->name));
+    raw_forget(lobby);
+    return buddy;
+}
+
+const struct got *change_list(struct raw *buddy, const char *kind, const char *list, const char *user)
 {
     char payload[256];
-    (void)snprintf(payload, sizeof payload, "PERS=%s\n", r->name);
-    const struct got *g = raw_ask(r, "pers", payload);
-    SUCCEEDS(g);
-    struct raw *buddy = raw_open(r->world, r->ip);
-    (void)snprintf(payload, sizeof payload,
-                   "PROD=NASCAR\nVERS=XXX\nPRES=NASCAR2004\nUSER=%s/cso/nascar-ps2-2004\n"
-                   "LKEY=%s\n",
-                   r->name, got_raw(g, "LKEY"));
-    SUCCEEDS(raw_ask(buddy, "AUTH", payload));
-    (void)snprintf(payload, sizeof payload, "ID=101\nLIST=I\nUSER=%s\n", other);
-    SUCCEEDS(raw_ask(buddy, ignored ? "RADD" : "RDEL", payload));
+    (void)snprintf(payload, sizeof payload, "LRSC=cso\nID=101\nLIST=%s\nPRES=Y\nUSER=%s\nGROUP=\n", list, user);
+    return raw_ask(buddy, kind, payload);
+}
+
+const char *buddy_code(const char *user, const char *ticket)
+{
+    char *code = lobby_text();
+    struct raw *r = raw_open(w, 0);
+    const struct got *g = raw_ask(r, "AUTH", buddy_tags(user, ticket));
+    (void)snprintf(code, 8, "%s", got_code(g));
+    if (code[0] != '\0') {
+        REFUSED(g, "user", 101);
+        OPEN(r); /* for another try */
+        REFUSED(raw_ask(r, "RGET", "LRSC=cso\nLIST=B\nPRES=Y\nID=1\n"), "sess", 101);
+    }
+    raw_close(r);
+    return code;
+}
+
+const char *rows_of(struct raw *r, int id)
+{
+    char names[64][32];
+    size_t count = 0;
+    int32_t size = -1;
+    world_settle(w);
+    for (size_t i = 0; i < r->count; i++) {
+        const struct got *g = r->frames[i];
+        if (strcmp(g->kind, "RGET") == 0 && got_number(g, "ID") == id) {
+            ck_assert_str_eq(got_code(g), "");
+            SAYS(g, "ID=%d\nSIZE=*\nSTATUS=1", id);
+            ck_assert_int_eq(size, -1);
+            size = got_number(g, "SIZE");
+        } else if (strcmp(g->kind, "ROST") == 0 && got_number(g, "ID") == id) {
+            SAYS(g, "ID=%d\nUSER=*\nGROUP=*", id);
+            ck_assert_int_ge(size, 0); /* behind its reply */
+            ck_assert_uint_lt(count, 64);
+            (void)snprintf(names[count++], sizeof names[0], "%.31s", got_text(g, "USER"));
+        }
+    }
+    ck_assert_int_eq(size, (int32_t)count);
+    return in_order(names, count);
+}
+
+void set_ignored(struct raw *r, const char *other, bool ignored)
+{
+    struct raw *buddy = buddy_of(r);
+    SUCCEEDS(change_list(buddy, ignored ? "RADD" : "RDEL", "I", other));
     raw_close(buddy);
     raw_forget(r);
 }
 
 /* ---- The lists that a console would hold by now ------------------------- */
 
-#define VIEW_ROOMS 256
-#define VIEW_USERS 128
-
-struct view_room {
-    int32_t ident, population, limit;
-    uint32_t flags;
-    char name[32];
-};
-
-struct view_user {
-    int32_t ident;
-    uint32_t flags;
-    char name[32], extra[128];
-};
-
-struct view {
-    int32_t room, population; /* where it is */
-    int32_t hub;              /* the hub's count, as +pop ends with it for [spec]'s readers */
-    size_t room_count, user_count;
-    struct view_room rooms[VIEW_ROOMS];
-    struct view_user users[VIEW_USERS];
-};
-
-static inline struct view_room *view_room(struct view *v, int32_t ident)
+struct view_room *view_room(struct view *v, int32_t ident)
 {
     for (size_t i = 0; i < v->room_count; i++)
         if (v->rooms[i].ident == ident)
@@ -241,7 +340,7 @@ static inline struct view_room *view_room(struct view *v, int32_t ident)
     return NULL;
 }
 
-static inline struct view_user *view_user(struct view *v, const char *name)
+struct view_user *view_user(struct view *v, const char *name)
 {
     for (size_t i = 0; i < v->user_count; i++)
         if (strcmp(v->users[i].name, name) == 0)
@@ -249,14 +348,14 @@ static inline struct view_user *view_user(struct view *v, const char *name)
     return NULL;
 }
 
-static inline void view_population(struct view *v, int32_t ident, int32_t population)
+static void view_population(struct view *v, int32_t ident, int32_t population)
 {
     struct view_room *room = view_room(v, ident);
     if (room != NULL)
         room->population = population;
 }
 
-static inline void view_take_room(struct view *v, const struct got *g)
+static void view_take_room(struct view *v, const struct got *g)
 {
     int32_t ident = got_number(g, "I");
     struct view_room *room = view_room(v, ident);
@@ -276,7 +375,7 @@ static inline void view_take_room(struct view *v, const struct got *g)
     (void)snprintf(room->name, sizeof room->name, "%.31s", got_text(g, "N"));
 }
 
-static inline void view_take_user(struct view *v, const struct got *g)
+static void view_take_user(struct view *v, const struct got *g)
 {
     int32_t ident = got_number(g, "I");
     size_t at = 0;
@@ -296,7 +395,7 @@ static inline void view_take_user(struct view *v, const struct got *g)
     (void)snprintf(v->users[at].extra, sizeof v->users[at].extra, "%.127s", got_text(g, "X"));
 }
 
-static inline void view_take_populations(struct view *v, const struct got *g)
+static void view_take_populations(struct view *v, const struct got *g)
 {
     const char *at = got_raw(g, "Z");
     ck_assert_uint_le(strlen(at), 511);
@@ -314,8 +413,7 @@ static inline void view_take_populations(struct view *v, const struct got *g)
     }
 }
 
-/* Takes all frames of the client since the last time, which are forgotten. */
-static inline void view_update(struct view *v, struct raw *r)
+void view_update(struct view *v, struct raw *r)
 {
     world_settle(r->world);
     for (size_t i = 0; i < r->count; i++) {
@@ -344,8 +442,7 @@ static inline void view_update(struct view *v, struct raw *r)
     raw_forget(r);
 }
 
-/* The lists of a client that is in the hub. */
-static inline void view_start(struct view *v, struct raw *r)
+void view_start(struct view *v, struct raw *r)
 {
     memset(v, 0, sizeof *v);
     SUCCEEDS(raw_ask(r, "sele", "ROOMS=0 USERS=0 RANKS=0 MESGS=0"));
@@ -353,5 +450,3 @@ static inline void view_start(struct view *v, struct raw *r)
     SUCCEEDS(raw_ask(r, "sele", "ROOMS=1 USERS=1 RANKS=1 MESGS=1"));
     view_update(v, r);
 }
-
-#endif
