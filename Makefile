@@ -71,7 +71,7 @@ BUILDING = @mkdir -p $(@D) && echo "Building $@"
 # $(call in,WAYS,NAMES): the products NAMES in each way's folder.
 in = $(foreach way,$1,$(addprefix build/$(way)/,$2))
 
-$(call in,$(WAYS),$(HELPERS:=.o)): tests/$$(*F).c $(HEADERS)
+build/gcc/server.o $(call in,$(WAYS),$(HELPERS:=.o)): tests/$$(*F).c $(HEADERS)
 	$(BUILDING)
 	@$(TEST_CC) $(TEST_FLAGS) -c -o $@ $<
 
@@ -84,7 +84,7 @@ $(call in,$(WAYS),$(SUITES)): tests/$$(@F).c $$(@D)/helpers.a $(HEADERS)
 	@$(TEST_CC) $(TEST_FLAGS) $(if $(filter test_shell%,$(@F)),-Dmain=nascar_main,-DNASCAR_NO_SHELL) \
 	    -o $@ $< $(filter %.a,$^) $(CHECK_FLAGS)
 
-build/gcc/live build/gcc/durable: tests/$$(@F).c build/gcc/console.o $(HEADERS)
+build/gcc/live build/gcc/durable: tests/$$(@F).c build/gcc/console.o build/gcc/server.o $(HEADERS)
 	$(BUILDING)
 	@$(TEST_CC) $(TEST_FLAGS) -o $@ $< $(filter %.o,$^)
 

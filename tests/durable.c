@@ -13,9 +13,17 @@
 
 #include "server.h"
 
+#include <errno.h>
+#include <ftw.h>
+#include <poll.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <sys/inotify.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
 
 static uint64_t dice;
 

@@ -12,6 +12,15 @@
 
 #include "server.h"
 
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
 /* ---- Chat and how long it takes ----------------------------------------------- */
 
 static int by_size(const void *a, const void *b)
