@@ -53,7 +53,7 @@ run: nascar_server
 
 SUITES  = $(basename $(notdir $(wildcard tests/test_*.c)))
 HELPERS = $(basename $(notdir $(wildcard tests/clients.c tests/console.c tests/people.c tests/suite.c tests/world.c)))
-HEADERS = $(SERVER) $(wildcard tests/*.h) Makefile
+HEADERS = $(SERVER) $(wildcard tests/*.h) tests/machine.c Makefile
 
 TEST_FLAGS  = $(STD) $(WARN) -Werror -O1 -g -fno-omit-frame-pointer
 CHECK_FLAGS = $(shell pkg-config --cflags --libs check) -lcrypt
@@ -88,7 +88,7 @@ build/gcc/live build/gcc/durable: tests/$$(@F).c build/gcc/console.o build/gcc/s
 	$(BUILDING)
 	@$(TEST_CC) $(TEST_FLAGS) -o $@ $< $(filter %.o,$^)
 
-build/gcc/sim build/asan/sim build/msan/sim: tests/sim.c $$(@D)/console.o tests/machine.h $(HEADERS)
+build/gcc/sim build/asan/sim build/msan/sim: tests/sim.c $$(@D)/console.o $(HEADERS)
 	$(BUILDING)
 	@$(TEST_CC) $(TEST_FLAGS) -Dmain=nascar_main -o $@ $< $(filter %.o,$^) -lcrypt
 

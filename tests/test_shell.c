@@ -7,7 +7,7 @@
 #undef main
 
 #include "suite.h"
-#include "machine.h"
+#include "machine.c"
 
 #include <sys/wait.h>
 

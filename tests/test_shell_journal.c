@@ -6,7 +6,7 @@
 #undef main
 
 #include "suite.h"
-#include "machine.h"
+#include "machine.c"
 
 /* ---- The checksum ------------------------------------------------------------- */
 
