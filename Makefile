@@ -52,7 +52,7 @@ run: nascar_server
 # with its main() renamed to nascar_main().
 
 SUITES  = $(basename $(notdir $(wildcard tests/test_*.c)))
-HELPERS = $(basename $(notdir $(wildcard tests/clients.c tests/console.c tests/people.c tests/suite.c tests/world.c)))
+HELPERS = $(basename $(notdir $(wildcard tests/clients.c tests/console.c tests/crowd.c tests/logins.c tests/people.c tests/races.c tests/suite.c tests/world.c)))
 HEADERS = $(SERVER) $(wildcard tests/*.h) tests/machine.c Makefile
 
 TEST_FLAGS  = $(STD) $(WARN) -Werror -O1 -g -fno-omit-frame-pointer

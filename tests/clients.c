@@ -34,24 +34,36 @@ void reopen_with(const char *config)
     reopen(&(struct world_options){.config = config});
 }
 
+void keep(const char *kind, const char *payload)
+{
+    uint8_t bytes[NASCAR_RECORD_BYTES];
+    size_t size = console_frame(bytes, sizeof bytes, kind, 0, payload, strlen(payload) + 1);
+    struct nascar_event event = {.type = NASCAR_RECORD, .conn = NASCAR_NONE, .bytes = bytes, .size = (uint32_t)size};
+    (void)world_step(w, &event);
+}
+
 /* ---- Frames since raw_forget() ------------------------------------------ */
+
+/* The next of these buffers, empty. */
+static char *next_of(char (*texts)[8192], size_t count, size_t *next)
+{
+    *next = (*next + 1) % count;
+    texts[*next][0] = '\0';
+    return texts[*next];
+}
 
 char *lobby_text(void)
 {
     static char texts[16][8192];
     static size_t next;
-    next = (next + 1) % 16;
-    texts[next][0] = '\0';
-    return texts[next];
+    return next_of(texts, 16, &next);
 }
 
 char *page(void)
 {
     static char pages[8][8192];
     static size_t next;
-    next = (next + 1) % 8;
-    pages[next][0] = '\0';
-    return pages[next];
+    return next_of(pages, 8, &next);
 }
 
 static int by_name(const void *a, const void *b)
@@ -190,6 +202,15 @@ struct raw *deaf_player(const char *name)
     return r;
 }
 
+void send_lines(struct raw *r, int first, int count)
+{
+    for (int i = first; i < first + count; i++) {
+        char payload[64];
+        (void)snprintf(payload, sizeof payload, "TEXT=\"line %d\"\n", i);
+        raw_send(r, "mesg", payload);
+    }
+}
+
 void forget_all(void)
 {
     world_settle(w);
@@ -210,6 +231,26 @@ int32_t ident_of(struct raw *r)
     ck_assert_int_gt(ident, 0);
     raw_forget(r);
     return ident;
+}
+
+int32_t told_population(struct raw *r, int32_t ident)
+{
+    int32_t told = -1;
+    world_settle(w);
+    for (size_t i = 0; i < r->count; i++) {
+        if (strcmp(r->frames[i]->kind, "+pop") != 0)
+            continue;
+        for (const char *at = got_raw(r->frames[i], "Z"); *at != '\0'; at += *at == ' ') {
+            int room = -1, population = -1, used = 0;
+            ck_assert_int_eq(sscanf(at, "%d:%d%n", &room, &population, &used), 2);
+            at += used;
+            if (room == 0)
+                ck_assert_str_eq(at, ""); /* whoever reads on stops there (3.3) */
+            if (room == ident)
+                told = population;
+        }
+    }
+    return told;
 }
 
 /* ---- Challenges (5) ------------------------------------------------------ */
@@ -320,6 +361,20 @@ const char *rows_of(struct raw *r, int id)
     }
     ck_assert_int_eq(size, (int32_t)count);
     return in_order(names, count);
+}
+
+const char *roster(struct raw *buddy, const char *list)
+{
+    static int id = 1;
+    char payload[64];
+    raw_forget(buddy);
+    id++;
+    (void)snprintf(payload, sizeof payload, "LRSC=cso\nLIST=%s\nPRES=Y\nID=%d\n", list, id);
+    say(buddy, "RGET", payload);
+    ck_assert_str_eq(frame_at(buddy, 0)->kind, "RGET");
+    const char *text = rows_of(buddy, id);
+    raw_forget(buddy);
+    return text;
 }
 
 void set_ignored(struct raw *r, const char *other, bool ignored)

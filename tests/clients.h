@@ -24,6 +24,8 @@ void open_world(void);
 void close_world(void);                           /* fails the test if a console has been misled */
 void reopen(const struct world_options *options); /* another world in its place */
 void reopen_with(const char *config);             /* a small one with these lines */
+/* One kept record more, as if it came from the journal. */
+void keep(const char *kind, const char *payload);
 
 /* ---- Frames since raw_forget() -------------------------------------------- */
 
@@ -58,6 +60,20 @@ differs(const struct got *g, const char *format, ...);
         ck_assert_msg(says_wrong == NULL, "%s", says_wrong); \
     } while (0)
 
+/* Rows of the suites' tables: what is said; what is refused, with which letters
+ * and STATUS; and what is taken or not. */
+struct said {
+    const char *kind, *payload;
+};
+struct refusal {
+    const char *payload, *code;
+    int32_t status;
+};
+struct trial {
+    const char *text;
+    bool good;
+};
+
 /* A reply that fails: the code's letters and STATUS (6). */
 #define REFUSED(g, letters, status) \
     do { \
@@ -81,10 +97,18 @@ differs(const struct got *g, const char *format, ...);
 
 const char *dotted(uint32_t address);
 
+/* The numbers of the hub and of the rooms that are always there (PROTOCOL 3.3). */
+#define HUB_IDENT 0
+#define EAST 1
+#define WEST 2
+#define BEGINNER 3
+
 /* ---- Clients in the lobby -------------------------------------------------- */
 
 /* Says something, without waiting for more than follows at once. */
 void say(struct raw *r, const char *kind, const char *payload);
+/* "TEXT=line 17\n", many in one go. */
+void send_lines(struct raw *r, int first, int count);
 /* Enters a room without a password. */
 void go(struct raw *r, const char *room);
 /* Logged in, no persona chosen. */
@@ -95,6 +119,8 @@ struct raw *player(struct world *world, const char *name, const char *room);
 /* Logged in, in the hub, and nothing subscribed. */
 struct raw *deaf_player(const char *name);
 void forget_all(void);
+/* What is said of a room by the last +pop that names it; -1: none does. */
+int32_t told_population(struct raw *r, int32_t ident);
 /* The number that its persona goes by, I of +usr. */
 int32_t ident_of(struct raw *r);
 
@@ -127,6 +153,9 @@ const char *buddy_code(const char *user, const char *ticket);
 /* The names in the ROST of one ID, sorted, with a space between; and that SIZE
  * said so. */
 const char *rows_of(struct raw *r, int id);
+/* A list, its names in order and with a space between; and that it is told as
+ * it should be: SIZE, and exactly so many ROST with the same ID behind it. */
+const char *roster(struct raw *buddy, const char *list);
 /* Puts `other` on the ignore list of a player in the hub, or takes it off. */
 void set_ignored(struct raw *r, const char *other, bool ignored);
 

@@ -1008,7 +1008,7 @@ static void find_all(size_t first, size_t last, bool letters_due)
 
 #define KILLED_ACCOUNTS 500
 
-static void everything_acknowledged_survives_kills(void)
+CASE(everything_acknowledged_survives_kills, 120)
 {
     struct server *s = START(CROWD);
     static struct journal j;
@@ -1277,7 +1277,7 @@ static void check_cut_start(const struct journal *j, const char *data, size_t cu
 
 #define CUT_BYTES 4096
 
-static void a_journal_cut_anywhere_keeps_every_whole_batch(void)
+CASE(a_journal_cut_anywhere_keeps_every_whole_batch, 120)
 {
     static struct journal j;
     char data[128], path[160];
@@ -1456,7 +1456,7 @@ static void check_batches(const struct journal *j, const char *data, uint8_t *by
     }
 }
 
-static void a_flipped_bit_never_loses_anything_in_silence(void)
+CASE(a_flipped_bit_never_loses_anything_in_silence, 120)
 {
     static struct journal j;
     static struct flip flips[4096];
@@ -1535,7 +1535,7 @@ static void expect_order(const char *trace, const char *data, const char *kind)
     fail("the trace shows no %s", asked ? "answer" : "request");
 }
 
-static void an_answer_is_sent_after_the_write_and_the_sync(void)
+CASE(an_answer_is_sent_after_the_write_and_the_sync, 20)
 {
     struct server *s = START(CROWD);
     struct seat *seat = seat_new(s, LOCALHOST), *other = seat_new(s, LOCALHOST);
@@ -1873,7 +1873,7 @@ static struct server *start_piped(void)
     return s;
 }
 
-static void a_file_size_limit_is_survived(void)
+CASE_BESIDE(a_file_size_limit_is_survived, 60)
 {
     trouble = (struct trouble){.name = "RLIMIT_FSIZE just above", .begin = begin_tight, .end = end_limit};
     survive(start_piped());
@@ -1881,7 +1881,7 @@ static void a_file_size_limit_is_survived(void)
     survive(start_piped());
 }
 
-static void a_full_file_system_is_survived(void)
+CASE_BESIDE(a_full_file_system_is_survived, 60)
 {
     struct server *s = new_server();
     trouble = (struct trouble){.name = "a full tmpfs", .for_good = true, .begin = begin_ballast, .end = end_ballast};
@@ -1901,7 +1901,7 @@ static void a_full_file_system_is_survived(void)
     (void)umount(s->data);
 }
 
-static void a_failing_sync_is_survived(void)
+CASE_BESIDE(a_failing_sync_is_survived, 60)
 {
     trouble =
         (struct trouble){.name = "fdatasync and fsync fail",
@@ -1921,7 +1921,7 @@ static bool syncs_by_fdatasync(const struct server *s)
 }
 
 /* Only that call fails: a fresh file may be made meanwhile. */
-static void a_sync_that_fails_for_batches_only_is_survived(void)
+CASE_BESIDE(a_sync_that_fails_for_batches_only_is_survived, 60)
 {
     struct server *s = START(CROWD);
     bool data_only = syncs_by_fdatasync(s);
@@ -1935,7 +1935,7 @@ static void a_sync_that_fails_for_batches_only_is_survived(void)
 
 /* A batch that could not be synced is in the file, but must not be in the
  * next start's state. */
-static void what_was_refused_is_not_there_after_a_kill(void)
+CASE(what_was_refused_is_not_there_after_a_kill, 30)
 {
     static const char *const faults[] = {"inject=fsync,fdatasync:error=EIO",
                                          "inject=rename,renameat,renameat2:error=EIO"};
@@ -1964,7 +1964,7 @@ static void what_was_refused_is_not_there_after_a_kill(void)
     }
 }
 
-static void a_failing_write_is_survived(void)
+CASE_BESIDE(a_failing_write_is_survived, 60)
 {
     struct server *s = START(CROWD);
     char journal[160], fresh[160];
@@ -1979,7 +1979,7 @@ static void a_failing_write_is_survived(void)
     survive(s);
 }
 
-static void a_failing_rename_is_survived(void)
+CASE_BESIDE(a_failing_rename_is_survived, 60)
 {
     struct server *s = START(CROWD);
     bool data_only = syncs_by_fdatasync(s);
@@ -1995,7 +1995,7 @@ static void a_failing_rename_is_survived(void)
 }
 
 /* The fresh file has its name, but nobody knows for how long. */
-static void a_failing_sync_of_the_folder_is_survived(void)
+CASE_BESIDE(a_failing_sync_of_the_folder_is_survived, 60)
 {
     struct server *s = START(CROWD);
     if (!syncs_by_fdatasync(s)) {
@@ -2076,7 +2076,7 @@ static void check_friends(const struct console *a, const struct console *b)
     EXPECT(a->friends.count == 2 && b->friends.count == 1 && console_friend(b, "Alice") != NULL);
 }
 
-static void two_consoles_find_it_all_again_after_restarts(void)
+CASE(two_consoles_find_it_all_again_after_restarts, 30)
 {
     char recording[3][128], ticket[64], *tickets_text;
     for (size_t i = 0; i < 3; i++)
@@ -2152,7 +2152,7 @@ static void two_consoles_find_it_all_again_after_restarts(void)
 
 /* ---- Cases: passwords --------------------------------------------------- */
 
-static void no_password_is_in_anything_that_is_kept(void)
+CASE_BESIDE(no_password_is_in_anything_that_is_kept, 30)
 {
     static const char *const forms[] = {"on", "off"};
     char request[256], recording[128], journal[160], fresh[160];
@@ -2232,7 +2232,7 @@ static void no_password_is_in_anything_that_is_kept(void)
 
 /* ---- Cases: the folder and the helper ----------------------------------- */
 
-static void a_second_server_on_the_folder_is_refused_by_name(void)
+CASE(a_second_server_on_the_folder_is_refused_by_name, 20)
 {
     struct server *s = START(CHEAP);
     struct seat *seat = visitor(s, "Alice");
@@ -2310,7 +2310,7 @@ static bool gone(pid_t pid, uint64_t ms)
     return false;
 }
 
-static void logins_go_on_when_the_hashing_helper_is_killed(void)
+CASE(logins_go_on_when_the_hashing_helper_is_killed, 60)
 {
     struct server *s = START("--hash-cost", "8");
     struct seat *crew[12];
@@ -2356,7 +2356,7 @@ static void logins_go_on_when_the_hashing_helper_is_killed(void)
     UNTIL(5000, late->console->refused == PASS);
 }
 
-static void sixty_consoles_come_back_at_once(void)
+CASE(sixty_consoles_come_back_at_once, 120)
 {
     struct server *s = START("--hash-cost", "8");
     char name[13];
@@ -2382,7 +2382,7 @@ static void sixty_consoles_come_back_at_once(void)
     }
 }
 
-static void nothing_is_left_of_a_server_that_ended(void)
+CASE(nothing_is_left_of_a_server_that_ended, 30)
 {
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     struct server *s = START("--hash-cost", "11");
@@ -2423,7 +2423,7 @@ static void nothing_is_left_of_a_server_that_ended(void)
 
 /* ---- Cases: the operator's commands ------------------------------------- */
 
-static void the_operators_commands_work_on_the_live_server(void)
+CASE(the_operators_commands_work_on_the_live_server, 20)
 {
     struct server *s = START(CHEAP);
     struct seat *as = visitor(s, "Alice"), *bs = visitor(s, "Bob"), *cs = visitor(s, "Carol");
@@ -2613,7 +2613,7 @@ static void expect_compaction_order(const char *trace, const char *data)
         fail("the trace shows no compaction to the end: %d", (int)state);
 }
 
-static void a_compaction_loses_nothing_whenever_it_is_killed(void)
+CASE(a_compaction_loses_nothing_whenever_it_is_killed, 120)
 {
     struct server *s = start_togglers();
     uint64_t began = now_ms();
@@ -2678,7 +2678,7 @@ static char *state_of(const struct journal *j)
 #define ROUNDS 24
 
 /* Starts on a journal that is to be compacted at once, killed at any moment. */
-static void a_compaction_at_the_start_is_whole_or_not_at_all(void)
+CASE(a_compaction_at_the_start_is_whole_or_not_at_all, 120)
 {
     struct server *s = start_togglers();
     static struct journal j, after;
@@ -2817,7 +2817,7 @@ static unsigned add_personas(ino_t journal)
 /* A kill in the middle of writing a large state anew, and the next start: then
  * what is acknowledged while it is written is in the fresh journal, too, even
  * if it is about what that had already. */
-static void a_long_compaction_takes_along_what_comes_meanwhile(void)
+CASE(a_long_compaction_takes_along_what_comes_meanwhile, 120)
 {
     struct server *s = START(CROWD);
     static struct journal j;
@@ -2886,31 +2886,6 @@ static void a_long_compaction_takes_along_what_comes_meanwhile(void)
 
 /* ---- Running them ------------------------------------------------------- */
 
-static const struct test_case cases[] = {
-    CASE(everything_acknowledged_survives_kills, 120, false),
-    CASE(a_journal_cut_anywhere_keeps_every_whole_batch, 120, false),
-    CASE(a_flipped_bit_never_loses_anything_in_silence, 120, false),
-    CASE(an_answer_is_sent_after_the_write_and_the_sync, 20, false),
-    CASE(a_file_size_limit_is_survived, 60, true),
-    CASE(a_full_file_system_is_survived, 60, true),
-    CASE(a_failing_sync_is_survived, 60, true),
-    CASE(a_sync_that_fails_for_batches_only_is_survived, 60, true),
-    CASE(a_failing_write_is_survived, 60, true),
-    CASE(a_failing_rename_is_survived, 60, true),
-    CASE(a_failing_sync_of_the_folder_is_survived, 60, true),
-    CASE(what_was_refused_is_not_there_after_a_kill, 30, false),
-    CASE(two_consoles_find_it_all_again_after_restarts, 30, false),
-    CASE(no_password_is_in_anything_that_is_kept, 30, true),
-    CASE(a_second_server_on_the_folder_is_refused_by_name, 20, false),
-    CASE(logins_go_on_when_the_hashing_helper_is_killed, 60, false),
-    CASE(sixty_consoles_come_back_at_once, 120, false),
-    CASE(nothing_is_left_of_a_server_that_ended, 30, false),
-    CASE(the_operators_commands_work_on_the_live_server, 20, false),
-    CASE(a_compaction_loses_nothing_whenever_it_is_killed, 120, false),
-    CASE(a_compaction_at_the_start_is_whole_or_not_at_all, 120, false),
-    CASE(a_long_compaction_takes_along_what_comes_meanwhile, 120, false),
-};
-
 int main(int argc, char **argv)
 {
     const char *given = getenv("DURABLE_SEED");
@@ -2919,5 +2894,5 @@ int main(int argc, char **argv)
     (void)printf("seed: DURABLE_SEED=%llu\n", (unsigned long long)dice);
     keeps_sent = true;
     before_stop = no_secret_is_kept;
-    return run_cases(cases, sizeof cases / sizeof cases[0], 2, argc, argv);
+    return run_cases(2, argc, argv);
 }

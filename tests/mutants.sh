@@ -13,7 +13,7 @@
 set -u
 
 list=tests/mutants.tsv
-helpers="clients console people suite world"
+helpers="clients console crowd logins people races suite world"
 out=build/mutants
 root=$PWD
 at_once=${MUTANTS_AT_ONCE:-2}

@@ -212,7 +212,7 @@ const char *letters(struct raw *r)
 
 /* ---- Races -------------------------------------------------------------- */
 
-void race(struct person *host, struct person *guest)
+void hold_race(struct person *host, struct person *guest)
 {
     start_race(host->lobby, guest->lobby, false);
     ck_assert_uint_eq(frames_of(host->lobby, "+ses", NULL), 1);

@@ -91,6 +91,6 @@ const char *letters(struct raw *r);
 
 /* ---- Races -------------------------------------------------------------- */
 
-void race(struct person *host, struct person *guest);
+void hold_race(struct person *host, struct person *guest);
 
 #endif

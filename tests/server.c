@@ -673,6 +673,20 @@ void talk(struct console *speaker, struct console *hearer, const char *text)
 
 void (*before_stop)(void);
 
+static struct test_case cases[CASES];
+static size_t case_count;
+
+/* Compilers may call constructors in any order, so lines decide. */
+void add_case(const struct test_case *test)
+{
+    size_t at = case_count++;
+    if (case_count > CASES)
+        abort();
+    for (; at > 0 && cases[at - 1].line > test->line; at--)
+        cases[at] = cases[at - 1];
+    cases[at] = *test;
+}
+
 static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *place)
 {
     (void)status;
@@ -774,19 +788,18 @@ static void reap_orphans(const struct running *running, size_t count)
 
 /* Looks after all that are running; returns how many still are, those that run
  * beside the others apart. */
-static size_t finish_all(const struct test_case *cases, size_t count, struct running *running, unsigned *passed,
-                         unsigned *failed, bool *any)
+static size_t finish_all(struct running *running, unsigned *passed, unsigned *failed, bool *any)
 {
     size_t in_turn = 0;
     *any = false;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < case_count; i++) {
         if (running[i].pid != 0) {
             finish(&cases[i], &running[i], passed, failed);
             in_turn += running[i].pid != 0 && !cases[i].beside;
             *any = *any || running[i].pid != 0;
         }
     }
-    reap_orphans(running, count);
+    reap_orphans(running, case_count);
     return in_turn;
 }
 
@@ -816,9 +829,9 @@ static bool chosen(const struct test_case *test, const char *part)
     return part == NULL || strstr(test->name, part) != NULL;
 }
 
-int run_cases(const struct test_case *cases, size_t count, size_t at_once, int argc, char **argv)
+int run_cases(size_t at_once, int argc, char **argv)
 {
-    struct running *running = calloc(count, sizeof *running);
+    struct running *running = calloc(case_count, sizeof *running);
     unsigned passed = 0, failed = 0;
     const char *part = argc > 2 ? argv[2] : NULL;
     bool any;
@@ -830,18 +843,18 @@ int run_cases(const struct test_case *cases, size_t count, size_t at_once, int a
     emulated = strstr(binary, "qemu") != NULL;
     instrumented = emulated || strstr(binary, "asan") != NULL;
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < case_count; i++)
         if (cases[i].beside && chosen(&cases[i], part))
             begin(&cases[i], &running[i]);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < case_count; i++) {
         if (!cases[i].beside && chosen(&cases[i], part)) {
             begin(&cases[i], &running[i]);
-            while (finish_all(cases, count, running, &passed, &failed, &any) >= at_once)
+            while (finish_all(running, &passed, &failed, &any) >= at_once)
                 sleep_ms(5);
         }
     }
     do {
-        (void)finish_all(cases, count, running, &passed, &failed, &any);
+        (void)finish_all(running, &passed, &failed, &any);
         sleep_ms(any ? 5 : 0);
     } while (any);
     free(running);

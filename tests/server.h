@@ -2,7 +2,7 @@
  * servers of its own on free ports and a data folder for each, on loopback.
  * At its deadline a case is ended, and its servers with it.
  *
- * A test includes this, lists its cases and calls run_cases().
+ * A test includes this, has its cases and calls run_cases().
  *
  * SPDX-License-Identifier: MIT */
 #ifndef SERVER_H
@@ -18,6 +18,7 @@
 
 #define SERVERS 8
 #define SEATS 128
+#define CASES 64
 #define ARGUMENTS 96
 #define TEXT_BYTES 4096
 #define LOCALHOST 0x7F000001u
@@ -182,16 +183,27 @@ struct test_case {
     const char *name;
     void (*run)(void);
     unsigned deadline_s;
-    bool beside; /* runs beside the others from the start */
+    bool beside;
+    int line;
 };
 
-#define CASE(name, deadline_s, beside) \
+/* A case, which registers itself; they run in the order of the file. Those
+ * beside run beside the others from the start. */
+#define CASE(name, deadline_s) CASE_(name, deadline_s, false)
+#define CASE_BESIDE(name, deadline_s) CASE_(name, deadline_s, true)
+#define CASE_(name, deadline_s, beside) \
+    static void name(void); \
+    __attribute__((constructor)) static void add_##name(void) \
     { \
-#name, name, deadline_s, beside \
-    }
+        add_case(&(struct test_case){#name, name, deadline_s, beside, __LINE__}); \
+    } \
+    static void name(void)
+
+void add_case(const struct test_case *test);
+
 extern void (*before_stop)(void); /* called at the end of each case, if there is one */
 /* What main() returns. `at_once`: so many of those that do not run beside the
  * others run at the same time. */
-int run_cases(const struct test_case *cases, size_t count, size_t at_once, int argc, char **argv);
+int run_cases(size_t at_once, int argc, char **argv);
 
 #endif

@@ -7,9 +7,6 @@
 #include "suite.h"
 #include "clients.h"
 
-#define EAST 1
-#define WEST 2
-
 /* ---- Words -------------------------------------------------------------- */
 
 /* The three entries that lead to the same state machine (5). */
@@ -706,9 +703,7 @@ TEST(ends, a_challenged_who_comes_into_the_room_sees_it_right)
 
 TEST_LOOP(ends, what_does_not_change_the_room_ends_nothing, 0, 14)
 {
-    static const struct {
-        const char *kind, *payload;
-    } moves[] = {
+    static const struct said moves[] = {
         {"move", "NAME=East\nPASS=\n"},
         {"move", "NAME=Nowhere\nPASS=\n"},
         {"room", "NAME=West\nPASS=\nDESC=None\nMAX=50\n"},

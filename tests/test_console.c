@@ -99,6 +99,22 @@ static void drop_output(struct console *c)
     }
 }
 
+/* It has not been misled, and is not needed any more. */
+static void part_well(struct console *c)
+{
+    ck_assert_str_eq(c->misled, "");
+    console_free(c);
+}
+
+/* From the directory, which says this, to the lobby. */
+static void pass_directory(struct console *c, const char *says)
+{
+    console_link_opened(c, CONSOLE_DIRECTORY);
+    give_bytes(c, CONSOLE_DIRECTORY, "@dir", 0, says, strlen(says) + 1);
+    console_link_closed(c, CONSOLE_DIRECTORY);
+    console_link_opened(c, CONSOLE_LOBBY);
+}
+
 /* A console with an open lobby link, in the hub, as `name`. */
 static struct console *inside(const char *name)
 {
@@ -106,11 +122,7 @@ static struct console *inside(const char *name)
     struct console *c = console_new(1);
     c->habits.no_buddy = true;
     console_login(c, name, "secret", name);
-    console_link_opened(c, CONSOLE_DIRECTORY);
-    const char dir[] = "ADDR=192.0.2.1\nPORT=11000\nSESS=5\nMASK=abc\n";
-    give_bytes(c, CONSOLE_DIRECTORY, "@dir", 0, dir, sizeof dir);
-    console_link_closed(c, CONSOLE_DIRECTORY);
-    console_link_opened(c, CONSOLE_LOBBY);
+    pass_directory(c, "ADDR=192.0.2.1\nPORT=11000\nSESS=5\nMASK=abc\n");
     give(c, "addr", "STATUS=1\n");
     give(c, "skey", "SKEY=$37940faf2a8d1381a3b7d0d2f570e6a7\n");
     (void)snprintf(payload, sizeof payload, "NAME=%s\nPERSONAS=%s\nSTATUS=1\n", name, name);
@@ -465,8 +477,7 @@ TEST(writing, pings_are_echoed_as_in_the_capture)
         echoes++;
     }
     ck_assert_uint_gt(echoes, 5);
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
 }
 
 TEST_LOOP(writing, the_second_password_form_is_used_without_a_session_key, 0, 3)
@@ -512,13 +523,11 @@ TEST(writing, the_directory_says_where_the_lobby_is)
     ck_assert(console_wants(c, CONSOLE_LOBBY, &address, &port));
     ck_assert_uint_eq(address, 0xC0000201u);
     ck_assert_uint_eq(port, 11000);
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
     c = answered(direct, true); /* any value: the same place again */
     ck_assert(console_wants(c, CONSOLE_LOBBY, &address, &port));
     ck_assert_uint_eq(address, 0);
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
     c = answered(direct, false);
     ASSERT_MISLED(c, "DIRECT");
     console_free(c);
@@ -532,8 +541,7 @@ TEST(writing, maintenance_is_shown)
     ck_assert(!console_wants(c, CONSOLE_LOBBY, &address, &port));
     ck_assert_str_eq(c->down, "Back at 6");
     ck_assert_int_eq(c->stage, CONSOLE_OFF);
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
 }
 
 TEST(writing, a_saved_login_does_not_wait)
@@ -541,11 +549,7 @@ TEST(writing, a_saved_login_does_not_wait)
     struct console *c = console_new(1);
     c->habits.saved_login = true;
     console_login(c, "VTSTech", "AAAA", "Reviving");
-    console_link_opened(c, CONSOLE_DIRECTORY);
-    const char dir[] = "ADDR=192.0.2.1\nPORT=11000\nSESS=1\nMASK=4294967295\n";
-    give_bytes(c, CONSOLE_DIRECTORY, "@dir", 0, dir, sizeof dir);
-    console_link_closed(c, CONSOLE_DIRECTORY);
-    console_link_opened(c, CONSOLE_LOBBY);
+    pass_directory(c, "ADDR=192.0.2.1\nPORT=11000\nSESS=1\nMASK=4294967295\n");
     give(c, "addr", "STATUS=1\n");
     give(c, "skey", "SKEY=$37940faf2a8d1381a3b7d0d2f570e6a7\n");
     (void)taken(c, CONSOLE_LOBBY);
@@ -563,8 +567,7 @@ TEST(writing, a_saved_login_does_not_wait)
     ck_assert_str_eq(taken(c, CONSOLE_LOBBY), "");
     give(c, "auth", "PERSONAS=VTSTech,Reviving\nSTATUS=1\n");
     ck_assert_str_eq(taken(c, CONSOLE_LOBBY), "pers PERS=Reviving\n");
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
 }
 
 TEST(writing, a_sign_up_takes_as_long_as_the_pad_does)
@@ -572,11 +575,7 @@ TEST(writing, a_sign_up_takes_as_long_as_the_pad_does)
     struct console *c = console_new(1);
     c->habits.pad_ms = 180000;
     console_signup(c, "Newcomer", "longer pass", "me@example.org", "Rookie");
-    console_link_opened(c, CONSOLE_DIRECTORY);
-    const char dir[] = "ADDR=192.0.2.1\nPORT=11000\nSESS=1\nMASK=4294967295\n";
-    give_bytes(c, CONSOLE_DIRECTORY, "@dir", 0, dir, sizeof dir);
-    console_link_closed(c, CONSOLE_DIRECTORY);
-    console_link_opened(c, CONSOLE_LOBBY);
+    pass_directory(c, "ADDR=192.0.2.1\nPORT=11000\nSESS=1\nMASK=4294967295\n");
     give(c, "addr", "STATUS=1\n");
     give(c, "skey", "SKEY=0\n");
     drop_output(c);
@@ -603,8 +602,7 @@ TEST(writing, a_sign_up_takes_as_long_as_the_pad_does)
     ck_assert_str_eq(taken(c, CONSOLE_LOBBY), "cper PERS=Rookie\n");
     give(c, "cper", "PERS=Rookie\nSTATUS=1\n");
     ck_assert_str_eq(taken(c, CONSOLE_LOBBY), "pers PERS=Rookie\n");
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
 }
 
 /* ---- Lists -------------------------------------------------------------- */
@@ -629,8 +627,7 @@ TEST(lists, rooms_come_change_and_go)
     give(c, "+rom", "I=1001\n");
     ck_assert_ptr_eq(console_room(c, 1001), NULL);
     ck_assert_uint_eq(c->rooms.count, 2);
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
 }
 
 TEST(lists, a_move_changes_the_room_by_who)
@@ -656,8 +653,7 @@ TEST(lists, a_move_changes_the_room_by_who)
     give(c, "+usr", "I=6\nT=1\n");
     ck_assert_ptr_eq(console_user(c, "Bob"), NULL);
     ck_assert_int_eq(c->room_population, 1);
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
 }
 
 TEST(lists, a_user_record_is_replaced_whole)
@@ -668,8 +664,7 @@ TEST(lists, a_user_record_is_replaced_whole)
     ck_assert_uint_eq(c->users.count, 1);
     ck_assert_str_eq(console_user(c, "Bob")->extra, "");
     ck_assert_uint_eq(console_user(c, "Bob")->flags, CONSOLE_FLAG('1'));
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
 }
 
 TEST(lists, ranks_are_cleared_set_and_removed)
@@ -684,8 +679,7 @@ TEST(lists, ranks_are_cleared_set_and_removed)
     ck_assert_uint_eq(c->ranks.count, 1);
     give(c, "+rnk", "D=-2\n");
     ck_assert_uint_eq(c->ranks.count, 0);
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
 }
 
 TEST(lists, chat_is_shown_and_cut)
@@ -701,8 +695,7 @@ TEST(lists, chat_is_shown_and_cut)
     ck_assert_uint_eq(c->chat.at[0].flags, 0);
     ck_assert_uint_eq(c->chat.at[1].flags, CONSOLE_FLAG('P'));
     ck_assert_uint_eq(console_saw(c, "Bob", "psst ="), 1);
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
 }
 
 /* ---- Challenges --------------------------------------------------------- */
@@ -742,8 +735,7 @@ TEST(races, an_offer_accepted_starts_the_race)
     ck_assert_mem_eq(c->race, race, sizeof race);
     give_bytes(c, CONSOLE_LOBBY, "play", 0, race, sizeof race);
     ck_assert_uint_eq(c->plays, 1);
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
 }
 
 TEST_LOOP(races, an_offer_received_can_be_accepted_or_declined, 0, 3)
@@ -762,8 +754,7 @@ TEST_LOOP(races, an_offer_received_can_be_accepted_or_declined, 0, 3)
     ck_assert_int_eq(c->challenge, _i == 0 ? CONSOLE_ACCEPTED : CONSOLE_IDLE);
     give(c, "+msg", "F=P3\nN=Bob\nT=DECL\n"); /* either may still back out */
     ck_assert_int_eq(c->challenge, CONSOLE_IDLE);
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
 }
 
 TEST(races, a_challenger_off_the_list_is_blocked)
@@ -791,8 +782,7 @@ TEST(races, words_that_come_too_late_do_nothing)
     ck_assert_uint_eq(c->crossed, 1);
     console_cancel(c);
     ck_assert_int_eq(c->challenge, CONSOLE_IDLE);
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
 }
 
 /* ---- Harm --------------------------------------------------------------- */
@@ -977,8 +967,7 @@ TEST(harm, bytes_may_come_one_by_one)
         console_feed(c, CONSOLE_LOBBY, frames + i, 1);
     ck_assert_uint_eq(console_saw(c, "Bob", "one"), 2);
     ck_assert_uint_eq(console_saw(c, "Bob", "two"), 2);
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
 }
 
 TEST(lists, the_roster_is_counted)

@@ -30,12 +30,6 @@ static void record_event(enum nascar_event_type type, uint32_t conn, uint32_t ti
     event(type, conn, ticket, bytes, (uint32_t)size);
 }
 
-/* One kept record more, as if it came from the journal. */
-static void keep(const char *kind, const char *payload)
-{
-    record_event(NASCAR_RECORD, NASCAR_NONE, 0, kind, payload);
-}
-
 /* How many records of a kind the state comes to that hold this text. */
 static size_t kept(const char *kind, const char *part)
 {
@@ -1080,9 +1074,7 @@ GROUP(records_that_nobody_has_written, open_world, check_and_close, 60);
 
 TEST(records_that_nobody_has_written, a_record_that_cannot_be_is_passed_over)
 {
-    static const struct {
-        const char *kind, *payload;
-    } bad[] = {
+    static const struct said bad[] = {
         {"acct", "NAME=!\nHASH=x\n"},
         {"acct", "NAME=Eve\n"},
         {"acct", "NAME=Eve\nHASH=\n"},

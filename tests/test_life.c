@@ -287,6 +287,14 @@ static void guest_goes(struct truth *t, size_t who, const char *room)
     truth_moves(t, who, place);
 }
 
+/* A newcomer who goes straight to a room. */
+static size_t guest_in(struct truth *t, const char *name, const char *room)
+{
+    size_t who = guest_arrives(t, name);
+    guest_goes(t, who, room);
+    return who;
+}
+
 static void guest_creates(struct truth *t, size_t who, const char *name, const char *password, int32_t limit)
 {
     console_create_room(console_of(t, who), name, password, "None", limit);
@@ -454,9 +462,8 @@ TEST(getting_in, a_silent_console_is_dropped)
 {
     struct truth t;
     open_world(&t, NULL);
-    size_t ann = guest_arrives(&t, "Ann"), bob = guest_arrives(&t, "Bob");
-    guest_goes(&t, ann, "East");
-    guest_goes(&t, bob, "East");
+    size_t ann = guest_in(&t, "Ann", "East");
+    (void)guest_in(&t, "Bob", "East");
     quiet(&t);
     console_of(&t, ann)->habits.answers_nothing = true;
     world_run(t.world, 66000);
@@ -469,9 +476,8 @@ TEST(getting_in, who_logs_in_again_takes_the_old_ones_place)
 {
     struct truth t;
     open_world(&t, NULL);
-    size_t ann = guest_arrives(&t, "Ann"), bob = guest_arrives(&t, "Bob");
-    guest_goes(&t, ann, "East");
-    guest_goes(&t, bob, "East");
+    size_t ann = guest_in(&t, "Ann", "East");
+    (void)guest_in(&t, "Bob", "East");
     quiet(&t);
     struct console *again = world_console(t.world, t.guest[ann].ip);
     console_login(again, "Ann", "not this", "Ann");
@@ -576,9 +582,8 @@ TEST(rooms, a_move_to_the_same_room_changes_nothing)
 {
     struct truth t;
     open_world(&t, NULL);
-    size_t ann = guest_arrives(&t, "Ann"), bob = guest_arrives(&t, "Bob");
-    guest_goes(&t, ann, "East");
-    guest_goes(&t, bob, "East");
+    size_t ann = guest_in(&t, "Ann", "East");
+    (void)guest_in(&t, "Bob", "East");
     quiet(&t);
     guest_goes(&t, ann, "East");
     quiet(&t);
