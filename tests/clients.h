@@ -60,15 +60,11 @@ differs(const struct got *g, const char *format, ...);
         ck_assert_msg(says_wrong == NULL, "%s", says_wrong); \
     } while (0)
 
-/* Rows of the suites' tables: what is said; what is refused, with which letters
- * and STATUS; and what is taken or not. */
+/* Rows of the suites' tables: what is said, and what is taken or not. */
 struct said {
     const char *kind, *payload;
 };
-struct refusal {
-    const char *payload, *code;
-    int32_t status;
-};
+
 struct trial {
     const char *text;
     bool good;

@@ -202,6 +202,13 @@ struct crowd *crowd_new(const struct nascar_limits *limits, const char *config)
     return c;
 }
 
+struct crowd *crowd_new_checked(const struct nascar_limits *limits, const char *config)
+{
+    struct crowd *c = crowd_new(limits, config);
+    c->checked = true;
+    return c;
+}
+
 void crowd_free(struct crowd *c)
 {
     for (uint32_t i = 0; i < c->count; i++)

@@ -93,6 +93,8 @@ void crowd_clock(struct crowd *c);
 void crowd_configure(struct crowd *c, const char *config);
 void *zeroes(size_t count, size_t size);
 struct crowd *crowd_new(const struct nascar_limits *limits, const char *config);
+/* One that nascar_check() looks at after every step. */
+struct crowd *crowd_new_checked(const struct nascar_limits *limits, const char *config);
 void crowd_free(struct crowd *c);
 /* The same crowd at other addresses; nobody may be in the middle of a word. */
 struct crowd *crowd_copy(const struct crowd *c);

@@ -18,12 +18,25 @@ static uint32_t chance_below(struct machine *m, uint32_t limit)
     return (uint32_t)((uint64_t)m->chance * limit >> 32);
 }
 
-/* So much of a read or write is done. */
-static size_t part_of(struct machine *m, size_t size)
+/* So much of a read or write is done, of which the peer has or takes `most`, and
+ * a call `limit`; 0: no limit. */
+static size_t part_of(struct machine *m, size_t size, size_t most, size_t limit)
 {
+    if (size > most)
+        size = most;
+    if (limit > 0 && size > limit)
+        size = limit;
     if (!m->ragged || size < 2 || chance_below(m, 2) == 0)
         return size;
     return 1 + chance_below(m, chance_below(m, 4) == 0 ? 2 : (uint32_t)size);
+}
+
+static bool peer_fails(const struct peer *p, bool must_wait)
+{
+    if (!p->reset && !must_wait)
+        return false;
+    errno = p->reset ? ECONNRESET : EAGAIN;
+    return true;
 }
 
 static bool interrupted(struct machine *m)
@@ -381,15 +394,9 @@ static ssize_t fake_read(void *world, int fd, void *bytes, size_t size)
     struct peer *p = peer_of(m, fd);
     if (interrupted(m))
         return -1;
-    if (p->reset || (p->in_bytes == 0 && !p->hung_up)) {
-        errno = p->reset ? ECONNRESET : EAGAIN;
+    if (peer_fails(p, p->in_bytes == 0 && !p->hung_up))
         return -1;
-    }
-    if (size > p->in_bytes)
-        size = p->in_bytes;
-    if (m->read_bytes > 0 && size > m->read_bytes)
-        size = m->read_bytes;
-    size = part_of(m, size);
+    size = part_of(m, size, p->in_bytes, m->read_bytes);
     if (size > 0) {
         memcpy(bytes, p->in, size);
         p->in_bytes -= size;
@@ -410,15 +417,9 @@ static ssize_t fake_write(void *world, int fd, const void *bytes, size_t size)
     disk_trace(m->disk, 'w');
     if (interrupted(m))
         return -1;
-    if (p->reset || p->window == 0) {
-        errno = p->reset ? ECONNRESET : EAGAIN;
+    if (peer_fails(p, p->window == 0))
         return -1;
-    }
-    if (size > p->window)
-        size = p->window;
-    if (m->write_bytes > 0 && size > m->write_bytes)
-        size = m->write_bytes;
-    size = part_of(m, size);
+    size = part_of(m, size, p->window, m->write_bytes);
     p->window -= p->window == SIZE_MAX ? 0 : size;
     p->out = realloc(p->out, p->out_bytes + size);
     EXPECT(p->out);

@@ -474,7 +474,10 @@ TEST_LOOP(personas_and_news, a_changed_password_is_the_only_one, 0, 5)
 
 TEST_LOOP(personas_and_news, a_refused_edit_changes_nothing, 0, 13)
 {
-    static const struct refusal tries[] = {
+    static const struct {
+        const char *payload, *code;
+        int32_t status;
+    } tries[] = {
         {"PASS=wrong1\nCHNG=other1\nMAIL=x@y.z\n", "pass", 100},
         {"PASS=Secret\nMAIL=x@y.z\nSPAM=YY\n", "pass", 100},
         {"PASS=secret1\nCHNG=other1\n", "pass", 100},

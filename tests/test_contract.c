@@ -486,8 +486,7 @@ TEST_LOOP(time, dates_stay_within_1970_to_2099, 0, 8)
         {INT64_MAX - 1, "LAST=2099-12-31 23:59:59"},
         {INT64_MAX, "LAST=2099-12-31 23:59:59"},
     };
-    struct crowd *c = crowd_new(&middle, "");
-    c->checked = true;
+    struct crowd *c = crowd_new_checked(&middle, "");
     c->now_ms = 0;
     c->wall_s = times[_i].wall_s;
     crowd_login(c, 0, 0, "East");

@@ -45,6 +45,17 @@ static void keep_account(const char *name, const char *personas)
     keep("acct", payload);
 }
 
+/* The personas Q0 to Q`count` - 1, four an account. */
+static void keep_fours(int count)
+{
+    for (int i = 0; i < count; i += 4) {
+        char name[16], personas[64];
+        (void)snprintf(name, sizeof name, "Q%d", i);
+        (void)snprintf(personas, sizeof personas, "Q%d,Q%d,Q%d,Q%d", i, i + 1, i + 2, i + 3);
+        keep_account(name, personas);
+    }
+}
+
 static uint32_t receipt_of(const struct raw *r)
 {
     return conn_at(w->state, r->conn)->ticket;
@@ -894,13 +905,7 @@ GROUP(buddies_and_messages, open_world, check_and_close, 60);
 TEST(buddies_and_messages, one_watches_25_and_may_ask_again_for_each)
 {
     char payload[64];
-    keep_account("Q0", "Q0,Q1,Q2,Q3");
-    for (int i = 4; i < 28; i += 4) {
-        char name[16];
-        (void)snprintf(name, sizeof name, "Q%d", i);
-        (void)snprintf(payload, sizeof payload, "Q%d,Q%d,Q%d,Q%d", i, i + 1, i + 2, i + 3);
-        keep_account(name, payload);
-    }
+    keep_fours(28);
     struct raw *buddy = buddy_of(player(w, "Ann", ""));
     SUCCEEDS(raw_ask(buddy, "RADD", "ID=1\nLIST=B\nUSER=Q26\n"));
     for (int i = 0; i < 25; i++) {
@@ -932,12 +937,7 @@ TEST(buddies_and_messages, a_ticket_for_the_buddy_service_ends_in_its_last_secon
 TEST(buddies_and_messages, what_a_roster_does_not_take_is_not_written_either)
 {
     char payload[64];
-    for (int i = 0; i < 28; i += 4) {
-        char name[16];
-        (void)snprintf(name, sizeof name, "Q%d", i);
-        (void)snprintf(payload, sizeof payload, "Q%d,Q%d,Q%d,Q%d", i, i + 1, i + 2, i + 3);
-        keep_account(name, payload);
-    }
+    keep_fours(28);
     struct raw *buddy = buddy_of(player(w, "Ann", ""));
     for (int i = 0; i < 26; i++) {
         (void)snprintf(payload, sizeof payload, "ID=1\nLIST=B\nUSER=Q%d\n", i);
@@ -1159,14 +1159,10 @@ TEST(records_that_nobody_has_written, kept_messages_come_once_in_order_and_as_ma
 
 TEST(records_that_nobody_has_written, a_roster_takes_25_from_the_journal_and_all_what_the_table_holds)
 {
-    char payload[64], name[16];
+    char payload[64];
     static const struct nascar_limits few = {4, 16, 16, 4, 27, 4};
     reopen(&(struct world_options){.limits = few});
-    for (int i = 0; i < 32; i += 4) {
-        (void)snprintf(name, sizeof name, "Q%d", i);
-        (void)snprintf(payload, sizeof payload, "Q%d,Q%d,Q%d,Q%d", i, i + 1, i + 2, i + 3);
-        keep_account(name, payload);
-    }
+    keep_fours(32);
     for (int i = 1; i < 28; i++) {
         (void)snprintf(payload, sizeof payload, "PERS=Q0\nUSER=Q%d\nLIST=B\n", i);
         keep("rost", payload);

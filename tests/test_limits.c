@@ -251,8 +251,7 @@ static void filled_frame(uint8_t *out, const char *kind, uint32_t size)
 TEST(connections_and_boxes, a_frame_of_2048_bytes_is_taken_and_one_more_closes)
 {
     uint8_t frame[4096];
-    struct crowd *c = crowd_new(&tiny, "");
-    c->checked = true;
+    struct crowd *c = crowd_new_checked(&tiny, "");
     (void)crowd_open(c, 0);
     filled_frame(frame, "skey", 2048);
     crowd_bytes(c, 0, frame, 2048);
@@ -317,8 +316,7 @@ TEST(connections_and_boxes, input_behind_a_waiting_verdict_has_one_inbox)
 /* Nothing is answered twice, and nothing is lost: the answers wait. */
 TEST_LOOP(connections_and_boxes, requests_of_who_does_not_read_wait_in_its_inbox, 0, 3)
 {
-    struct crowd *c = crowd_new(&tiny, "");
-    c->checked = true;
+    struct crowd *c = crowd_new_checked(&tiny, "");
     crowd_login(c, 0, 0, "East");
     crowd_login(c, 1, 1, "East");
     uint32_t before = c->reader[0].replies;
@@ -358,8 +356,7 @@ GROUP(tables, NULL, NULL, 60);
 
 TEST(tables, a_full_server_says_so_at_the_directory_and_at_auth)
 {
-    struct crowd *c = crowd_new(&tiny, "");
-    c->checked = true;
+    struct crowd *c = crowd_new_checked(&tiny, "");
     for (uint32_t i = 0; i < 4; i++)
         crowd_login(c, i, i, "");
     (void)crowd_open(c, 4);
@@ -393,8 +390,7 @@ TEST(tables, a_full_server_says_so_at_the_directory_and_at_auth)
 TEST_LOOP(tables, the_last_account_is_given_once, 0, 2)
 {
     static const struct nascar_limits few = {8, 3, 8, 16, 64, 64};
-    struct crowd *c = crowd_new(&few, "");
-    c->checked = true;
+    struct crowd *c = crowd_new_checked(&few, "");
     crowd_login(c, 0, 0, "");
     crowd_login(c, 1, 1, "");
     for (uint32_t i = 2; i < 4; i++) {
@@ -428,9 +424,8 @@ TEST_LOOP(tables, the_last_account_is_given_once, 0, 2)
 
 TEST(tables, every_account_may_have_four_personas_at_once)
 {
-    struct crowd *c = crowd_new(&tiny, "");
+    struct crowd *c = crowd_new_checked(&tiny, "");
     char name[32];
-    c->checked = true;
     for (uint32_t i = 0; i < tiny.accounts; i++) { /* up to the last slot of the table */
         (void)crowd_open(c, 0);
         crowd_auth(c, 0, i);
@@ -454,9 +449,8 @@ TEST(tables, every_account_may_have_four_personas_at_once)
 TEST(tables, rooms_are_free_again_when_all_know_that_they_went)
 {
     static const struct nascar_limits few = {8, 8, 8, 16, 64, 64};
-    struct crowd *c = crowd_new(&few, "");
+    struct crowd *c = crowd_new_checked(&few, "");
     char payload[64];
-    c->checked = true;
     for (uint32_t i = 0; i < 6; i++)
         crowd_login(c, i, i, "");
     for (uint32_t i = 0; i < 4; i++) { /* the hub and three are there */
@@ -514,9 +508,8 @@ TEST(tables, a_room_takes_as_many_as_its_limit)
 TEST(tables, the_oldest_directory_session_makes_room)
 {
     static const struct nascar_limits many = {8, 8, 8, 100, 64, 64};
-    struct crowd *c = crowd_new(&many, "");
+    struct crowd *c = crowd_new_checked(&many, "");
     uint32_t sess[200];
-    c->checked = true;
     for (uint32_t i = 0; i < 200; i++) {
         uint32_t peer = i < 70 ? WORLD_FIRST_IP : WORLD_FIRST_IP + i;
         (void)crowd_open_from(c, 0, peer);
@@ -539,8 +532,7 @@ TEST(tables, the_oldest_directory_session_makes_room)
 TEST(tables, a_roster_holds_25_and_all_rosters_what_the_table_holds)
 {
     static const struct nascar_limits some = {4, 32, 8, 16, 30, 64};
-    struct crowd *c = crowd_new(&some, "");
-    c->checked = true;
+    struct crowd *c = crowd_new_checked(&some, "");
     for (uint32_t i = 0; i < 30; i++) {
         (void)crowd_open(c, 0);
         crowd_auth(c, 0, i);
@@ -579,8 +571,7 @@ TEST_LOOP(tables, every_player_may_be_in_a_challenge_at_once, 0, 2)
 {
     uint32_t count = 32;
     struct nascar_limits limits = {count, count, 8, 16, 64, 64};
-    struct crowd *c = crowd_new(&limits, "");
-    c->checked = true;
+    struct crowd *c = crowd_new_checked(&limits, "");
     for (uint32_t i = 0; i < count; i++)
         crowd_login(c, i, i, "West");
     for (uint32_t i = 0; i < count; i += 2)
@@ -680,9 +671,8 @@ static const char *auth_from(struct crowd *c, uint32_t peer, uint32_t who, const
 
 TEST(addresses_and_pace, an_address_has_so_many_connections_logins_and_accounts)
 {
-    struct crowd *c = crowd_new(&tiny, "");
+    struct crowd *c = crowd_new_checked(&tiny, "");
     uint32_t home = WORLD_FIRST_IP, other = home + 1;
-    c->checked = true;
     configure_addresses(c);
     for (uint32_t i = 0; i < 6; i++) {
         (void)crowd_open_from(c, i, home);
@@ -718,12 +708,11 @@ TEST(addresses_and_pace, an_address_has_so_many_connections_logins_and_accounts)
 
 TEST(addresses_and_pace, who_guesses_passwords_waits_and_nobody_else_does)
 {
-    struct crowd *c = crowd_new(&tiny, "");
+    struct crowd *c = crowd_new_checked(&tiny, "");
     uint32_t home = WORLD_FIRST_IP, other = home + 1;
     char wrong[64];
     static const uint8_t no_key[16];
     struct console_pad pad = {.started = false};
-    c->checked = true;
     wrong[0] = '~';
     console_encode(&pad, no_key, sizeof no_key, "guessed", wrong + 1);
     ck_assert_str_eq(auth_from(c, other, 0, c->password), "");
@@ -794,8 +783,7 @@ TEST(addresses_and_pace, thousands_of_addresses_that_failed_keep_nobody_out)
 
 TEST(addresses_and_pace, input_over_the_rate_waits_and_nothing_is_lost)
 {
-    struct crowd *c = crowd_new(&tiny, "rate = 10\n");
-    c->checked = true;
+    struct crowd *c = crowd_new_checked(&tiny, "rate = 10\n");
     crowd_login(c, 0, 0, "East");
     crowd_login(c, 1, 1, "East");
     crowd_run(c, 10000); /* the bucket is full */

@@ -327,28 +327,29 @@ TEST_LOOP(letters, a_letter_says_what_was_written, 0, 7)
 
 TEST(letters, a_bad_letter_is_refused)
 {
-    static const struct refusal bad[] = {
-        {"TYPE=C\nUSER=Nobody\nBODY=x\nSECS=60\n", "user", 102},
-        {"TYPE=C\nUSER=Ann\nBODY=x\nSECS=60\n", "user", 102},
-        {"TYPE=C\nUSER=ANN/cso\nBODY=x\nSECS=60\n", "user", 102},
-        {"TYPE=C\nUSER=Nobody/cso\nBODY=x\n", "user", 102},
-        {"TYPE=C\nUSER=Bob\nBODY=\nSECS=60\n", "miss", 0},
-        {"TYPE=C\nUSER=Bob\nSECS=60\n", "miss", 0},
-        {"TYPE=C\nUSER=Bob\nBODY=\"\"\nSECS=60\n", "miss", 0},
-        {"TYPE=C\nUSER=Bob\nBODY=%00x\nSECS=60\n", "miss", 0},
-        {"TYPE=C\nUSER=Cid\nBODY=\n", "miss", 0},
-        {"TYPE=C\nUSER=\nBODY=x\n", NULL, 0},
-        {"TYPE=C\nBODY=x\n", NULL, 0},
-        {"", NULL, 0},
-    };
+    enum { TO_NOBODY = 4, OF_NOTHING = 9 }; /* where those end; the others are to no name at all */
+    static const char *const bad[] = {"TYPE=C\nUSER=Nobody\nBODY=x\nSECS=60\n",
+                                      "TYPE=C\nUSER=Ann\nBODY=x\nSECS=60\n",
+                                      "TYPE=C\nUSER=ANN/cso\nBODY=x\nSECS=60\n",
+                                      "TYPE=C\nUSER=Nobody/cso\nBODY=x\n",
+                                      "TYPE=C\nUSER=Bob\nBODY=\nSECS=60\n",
+                                      "TYPE=C\nUSER=Bob\nSECS=60\n",
+                                      "TYPE=C\nUSER=Bob\nBODY=\"\"\nSECS=60\n",
+                                      "TYPE=C\nUSER=Bob\nBODY=%00x\nSECS=60\n",
+                                      "TYPE=C\nUSER=Cid\nBODY=\n",
+                                      "TYPE=C\nUSER=\nBODY=x\n",
+                                      "TYPE=C\nBODY=x\n",
+                                      ""};
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     (void)person("Cid");
     size_t before = w->record_count;
     for (int i = 0; i < COUNT(bad); i++) {
         raw_forget(ann->buddy);
-        const struct got *g = raw_ask(ann->buddy, "SEND", bad[i].payload);
-        if (bad[i].code != NULL)
-            REFUSED(g, bad[i].code, bad[i].status);
+        const struct got *g = raw_ask(ann->buddy, "SEND", bad[i]);
+        if (i < TO_NOBODY)
+            REFUSED(g, "user", 102);
+        else if (i < OF_NOTHING)
+            REFUSED(g, "miss", 0);
         else
             DENIED(g);
         GOT(ann->buddy, "SEND");
