@@ -53,6 +53,7 @@ run: nascar_server
 
 SUITES  = $(basename $(notdir $(wildcard tests/test_*.c)))
 HELPERS = $(basename $(notdir $(wildcard tests/clients.c tests/console.c tests/crowd.c tests/logins.c tests/people.c tests/races.c tests/suite.c tests/world.c)))
+LIVE    = server live $(basename $(notdir $(wildcard tests/durable*.c)))
 HEADERS = $(SERVER) $(wildcard tests/*.h) tests/machine.c Makefile
 
 TEST_FLAGS  = $(STD) $(WARN) -Werror -O1 -g -fno-omit-frame-pointer
@@ -71,7 +72,7 @@ BUILDING = @mkdir -p $(@D) && echo "Building $@"
 # $(call in,WAYS,NAMES): the products NAMES in each way's folder.
 in = $(foreach way,$1,$(addprefix build/$(way)/,$2))
 
-build/gcc/server.o $(call in,$(WAYS),$(HELPERS:=.o)): tests/$$(*F).c $(HEADERS)
+$(LIVE:%=build/gcc/%.o) $(call in,$(WAYS),$(HELPERS:=.o)): tests/$$(*F).c $(HEADERS)
 	$(BUILDING)
 	@$(TEST_CC) $(TEST_FLAGS) -c -o $@ $<
 
@@ -84,9 +85,11 @@ $(call in,$(WAYS),$(SUITES)): tests/$$(@F).c $$(@D)/helpers.a $(HEADERS)
 	@$(TEST_CC) $(TEST_FLAGS) $(if $(filter test_shell%,$(@F)),-Dmain=nascar_main,-DNASCAR_NO_SHELL) \
 	    -o $@ $< $(filter %.a,$^) $(CHECK_FLAGS)
 
-build/gcc/live build/gcc/durable: tests/$$(@F).c build/gcc/console.o build/gcc/server.o $(HEADERS)
+build/gcc/live: $(addprefix build/gcc/,live.o server.o console.o)
+build/gcc/durable: $(addprefix build/gcc/,$(filter durable%,$(LIVE:=.o)) server.o console.o)
+build/gcc/live build/gcc/durable:
 	$(BUILDING)
-	@$(TEST_CC) $(TEST_FLAGS) -o $@ $< $(filter %.o,$^)
+	@$(TEST_CC) $(TEST_FLAGS) -o $@ $^
 
 build/gcc/sim build/asan/sim build/msan/sim: tests/sim.c $$(@D)/console.o $(HEADERS)
 	$(BUILDING)

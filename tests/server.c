@@ -676,13 +676,19 @@ void (*before_stop)(void);
 static struct test_case cases[CASES];
 static size_t case_count;
 
-/* Compilers may call constructors in any order, so lines decide. */
+/* Compilers and linkers may call constructors in any order. */
+static bool comes_after(const struct test_case *one, const struct test_case *other)
+{
+    int order = strcmp(one->file, other->file);
+    return order > 0 || (order == 0 && one->line > other->line);
+}
+
 void add_case(const struct test_case *test)
 {
     size_t at = case_count++;
     if (case_count > CASES)
         abort();
-    for (; at > 0 && cases[at - 1].line > test->line; at--)
+    for (; at > 0 && comes_after(&cases[at - 1], test); at--)
         cases[at] = cases[at - 1];
     cases[at] = *test;
 }

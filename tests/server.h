@@ -184,10 +184,11 @@ struct test_case {
     void (*run)(void);
     unsigned deadline_s;
     bool beside;
+    const char *file;
     int line;
 };
 
-/* A case, which registers itself; they run in the order of the file. Those
+/* A case, which registers itself; they run file by file, in the order of each. Those
  * beside run beside the others from the start. */
 #define CASE(name, deadline_s) CASE_(name, deadline_s, false)
 #define CASE_BESIDE(name, deadline_s) CASE_(name, deadline_s, true)
@@ -195,7 +196,7 @@ struct test_case {
     static void name(void); \
     __attribute__((constructor)) static void add_##name(void) \
     { \
-        add_case(&(struct test_case){#name, name, deadline_s, beside, __LINE__}); \
+        add_case(&(struct test_case){#name, name, deadline_s, beside, __FILE__, __LINE__}); \
     } \
     static void name(void)
 
