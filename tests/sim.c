@@ -29,7 +29,7 @@ _Noreturn static void
 sim_fail(const char *format, ...);
 #define FAIL(...) sim_fail(__VA_ARGS__)
 #define PEERS 1024
-#include "machine.h"
+#include "machine.c"
 
 #define ACTORS 64u
 #define ACCOUNTS (2 * ACTORS)
