@@ -574,7 +574,7 @@ bool machine_start(struct machine *m, const char *const *arguments)
     if (m->records) {
         m->shell.record_fd = RECORD_FD;
         m->recording.opened = true;
-        EXPECT(record_begin(&m->shell));
+        EXPECT(recording_begin(&m->shell));
     }
     feed_entropy(&m->shell);
     if (!journal_load(&m->shell, &reader))

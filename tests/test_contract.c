@@ -209,8 +209,8 @@ static void unused_memory_is_untouched(const struct crowd *c)
     LIST_KINDS(LINKS)
     const struct {
         size_t from, to;
-    } timers[] = {{(size_t)s->conns.high * CONN_TIMERS, s->pair_timers},
-                  {(size_t)s->pair_timers + s->pairs.high, s->directory_timers},
+    } timers[] = {{(size_t)s->conns.high * CONN_TIMERS, s->match_timers},
+                  {(size_t)s->match_timers + s->matches.high, s->directory_timers},
                   {(size_t)s->directory_timers + s->directory.high, s->address_timers},
                   {(size_t)s->address_timers + s->addresses.high, s->timers.capacity}};
     for (size_t i = 0; i < sizeof timers / sizeof timers[0]; i++) {
@@ -219,9 +219,9 @@ static void unused_memory_is_untouched(const struct crowd *c)
     }
     must_be_zero(c, s->nodes.offset + (size_t)s->rooms.high * 2 * sizeof(struct node),
                  (size_t)(s->rooms.capacity - s->rooms.high) * 2 * sizeof(struct node), "a room's node");
-    size_t presences = s->nodes.offset + (size_t)s->rooms.capacity * 2 * sizeof(struct node);
-    must_be_zero(c, presences + (size_t)s->presences.high * sizeof(struct node),
-                 (size_t)(s->presences.capacity - s->presences.high) * sizeof(struct node), "a presence's node");
+    size_t occupants = s->nodes.offset + (size_t)s->rooms.capacity * 2 * sizeof(struct node);
+    must_be_zero(c, occupants + (size_t)s->occupants.high * sizeof(struct node),
+                 (size_t)(s->occupants.capacity - s->occupants.high) * sizeof(struct node), "a presence's node");
 }
 
 TEST(memory_and_determinism, a_new_state_touches_nothing_but_its_head)
@@ -344,13 +344,13 @@ TEST(memory_and_determinism, memory_stays_where_one_round_of_life_left_it)
         }
     }
     const struct nascar *s = c->s;
-    ck_assert_uint_eq(s->inboxes.live + s->outboxes.live + s->players.live + s->presences.live + s->pairs.live +
+    ck_assert_uint_eq(s->inboxes.live + s->outboxes.live + s->players.live + s->occupants.live + s->matches.live +
                           s->addresses.live + s->directory.live + s->conn_count,
                       0);
     ck_assert_uint_eq(s->rooms.live, 4);
-    ck_assert_uint_gt(s->presences.high, 10); /* there was life */
+    ck_assert_uint_gt(s->occupants.high, 10); /* there was life */
     ck_assert_uint_gt(s->rooms.high, 5);
-    ck_assert_uint_gt(s->pairs.high, 1);
+    ck_assert_uint_gt(s->matches.high, 1);
     ck_assert(nascar_deadline_ms(s) == UINT64_MAX);
     crowd_free(c);
 }
@@ -482,7 +482,7 @@ TEST_LOOP(time, a_leap_of_hours_closes_once_what_is_due, 0, 4)
     ck_assert_uint_eq(c->closes - closes, expected);
     ck_assert_uint_eq(c->s->conn_count, open - expected);
     ck_assert_uint_le(c->steps - steps, 1 + 4 * (uint64_t)open);
-    ck_assert_uint_eq(c->s->pairs.live, 0);
+    ck_assert_uint_eq(c->s->matches.live, 0);
     for (uint32_t i = 0; i < c->count; i++)
         left += c->reader[i].pings;
     ck_assert_uint_le(left - pings, open - expected); /* not one for each half minute */
@@ -530,7 +530,7 @@ TEST_LOOP(time, dates_stay_within_1970_to_2099, 0, 8)
     c->wall_s -= times[_i].wall_s > 0 ? 10 : 0;
     crowd_clock(c);
     crowd_settle(c);
-    ck_assert_uint_eq(c->s->pairs.live, 1);
+    ck_assert_uint_eq(c->s->matches.live, 1);
     crowd_buddy(c, 3, 0, 0);
     ck_assert_int_ge(c->s->wall_s, 0);
     ck_assert_int_le(c->s->wall_s, 4102444799);

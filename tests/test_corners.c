@@ -22,8 +22,8 @@ static void event(enum nascar_event_type type, uint32_t conn, uint32_t receipt, 
     (void)world_step(w, &e);
 }
 
-static void record_event(enum nascar_event_type type, uint32_t conn, uint32_t receipt, const char *kind,
-                         const char *payload)
+static void recording_event(enum nascar_event_type type, uint32_t conn, uint32_t receipt, const char *kind,
+                            const char *payload)
 {
     uint8_t bytes[NASCAR_RECORD_BYTES];
     size_t size = console_frame(bytes, sizeof bytes, kind, 0, payload, strlen(payload) + 1);
@@ -167,7 +167,7 @@ TEST(parts, events_that_make_no_sense_change_nothing)
 {
     uint32_t nobody = w->connection_count - 1, size = 1;
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
-    uint32_t pairs = pair_waiter(w->state, 0), reports = report_waiter(w->state, 0);
+    uint32_t matches = match_waiter(w->state, 0), reports = report_waiter(w->state, 0);
     static const enum nascar_event_type types[] = {NASCAR_BYTES,  NASCAR_CLOSED,  NASCAR_DRAINED,
                                                    NASCAR_RECORD, NASCAR_VERDICT, (enum nascar_event_type)99};
     ck_assert_ptr_null(nascar_outbox(w->state, nobody, &size));
@@ -175,18 +175,18 @@ TEST(parts, events_that_make_no_sense_change_nothing)
     ck_assert(!nascar_closing(w->state, nobody));
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         event(types[i], nobody, 0, "", 0);
-        event(types[i], pairs, 0, "", 0);
+        event(types[i], matches, 0, "", 0);
         event(types[i], reports, 0, "", 0);
     }
     send_word(ann, "Bob", "token"); /* a pair that does not start */
     world_settle(w);
-    event(NASCAR_RECORD, pairs, 0, "", 0);
+    event(NASCAR_RECORD, matches, 0, "", 0);
     w->hold_records = true;
     send_word(bob, "Ann", "ACPT");
     world_settle(w);
     say(ann, "chal", "PERS=Bob\n");
     say(bob, "chal", "PERS=Ann\n");
-    event(NASCAR_RECORD, pairs, 12345, "", 0); /* it starts, and waits for another */
+    event(NASCAR_RECORD, matches, 12345, "", 0); /* it starts, and waits for another */
     world_settle(w);
     ck_assert_uint_eq(frames_of(ann, "+ses", NULL), 0);
     say(ann, "chal", "PERS=Bob\n"); /* once more: still one race */
@@ -298,7 +298,7 @@ TEST_LOOP(logging_in, who_waits_for_an_account_that_did_not_come_about_is_told, 
     raw_send(r, kinds[_i], payload);
     world_settle(w);
     keep_account("Other", "");
-    record_event(NASCAR_RECORD, r->conn, receipt_of(r), "seen", "NAME=Other\nLAST=1\n");
+    recording_event(NASCAR_RECORD, r->conn, receipt_of(r), "seen", "NAME=Other\nLAST=1\n");
     world_settle(w);
     ck_assert_str_eq(got_code(raw_expect(r, kinds[_i])), failures[NOT_KEPT].code);
     ck_assert_uint_eq(find_account(w->state, "Ann"), NONE);
@@ -587,14 +587,14 @@ TEST(the_lobby, a_room_is_not_called_as_a_persona_is)
 TEST(the_lobby, no_room_is_made_while_nobody_could_enter_it)
 {
     struct raw *ann = player(w, "Ann", ""), *gone = player(w, "Gone", "");
-    uint32_t capacity = w->state->presences.capacity;
+    uint32_t capacity = w->state->occupants.capacity;
     raw_close(gone);
     world_settle(w);
-    w->state->presences.capacity = w->state->presences.live;
+    w->state->occupants.capacity = w->state->occupants.live;
     const struct got *g = raw_ask(ann, "room", "NAME=Mine\n");
     REFUSED(g, failures[ROOM_FULL].code, failures[ROOM_FULL].status);
     ck_assert(got_has(g, "IDENT"));
-    w->state->presences.capacity = capacity;
+    w->state->occupants.capacity = capacity;
     SUCCEEDS(raw_ask(ann, "room", "NAME=Mine\n"));
 }
 
@@ -728,7 +728,7 @@ static void crowd_outbox(struct raw *r)
 {
     static const char text[] = "0123456789012345678901234567890123456789012345678901234567890123456789";
     while (!conn_at(w->state, r->conn)->crowded) {
-        write_message(w->state, "", "Server", 0, 0, text);
+        write_msg(w->state, "", "Server", 0, 0, text);
         conn_write(w->state, r->conn, w->state->frame.bytes, w->state->frame.size);
     }
 }
@@ -841,7 +841,7 @@ TEST(results_and_reports, a_race_of_half_a_minute_makes_way_for_a_new_challenge)
     start_race(ann, bob, false);
     forget_all();
     uint32_t player = conn_at(w->state, ann->conn)->player;
-    uint64_t started_ms = pair_at(w->state, player_at(w->state, player)->pair)->started_ms;
+    uint64_t started_ms = match_at(w->state, player_at(w->state, player)->match)->started_ms;
     w->mono_ms = started_ms + 29999;
     send_word(ann, "Cid", "token");
     world_settle(w);
@@ -1009,14 +1009,14 @@ TEST(buddies_and_messages, a_ticket_for_the_buddy_service_ends_in_its_last_secon
     uint8_t hash[16];
     char text[33], payload[128];
     keep_account("Ann", "Ann");
-    hash_ticket(ticket, hash);
+    hash_lkey(ticket, hash);
     write_hex(text, hash, sizeof hash);
     for (uint32_t left = 0; left < 2; left++) {
         (void)snprintf(payload, sizeof payload, "PERS=Ann\nHASH=%s\nWHEN=%u\n", text,
                        (uint32_t)w->state->wall_s + left);
         keep("tick", payload);
         const struct got *g = raw_ask(raw_open(w, 0), "AUTH", "USER=Ann\nLKEY=$7469636b65740000\n");
-        ck_assert_str_eq(got_code(g), left ? "" : failures[BAD_TICKET].code);
+        ck_assert_str_eq(got_code(g), left ? "" : failures[BAD_LKEY].code);
     }
 }
 
@@ -1044,7 +1044,7 @@ TEST_LOOP(buddies_and_messages, a_friend_who_is_deleted_while_it_is_added_is_non
         world_release_records(w, true);
         REFUSED(raw_expect(buddy, "RADD"), failures[NO_USER].code, failures[NO_USER].status);
     } else { /* what came back is another's */
-        record_event(NASCAR_RECORD, buddy->conn, receipt_of(buddy), "seen", "NAME=Ann\nLAST=1\n");
+        recording_event(NASCAR_RECORD, buddy->conn, receipt_of(buddy), "seen", "NAME=Ann\nLAST=1\n");
         const struct got *g = raw_expect(buddy, "RADD");
         SUCCEEDS(g);
         ck_assert(!got_has(g, "FUSR"));

@@ -577,19 +577,19 @@ TEST_LOOP(tables, every_player_may_be_in_a_challenge_at_once, 0, 2)
         crowd_login(c, i, i, "West");
     for (uint32_t i = 0; i < count; i += 2)
         challenge(c, i, i + 1, "token");
-    ck_assert_uint_eq(c->s->pairs.live, count / 2);
+    ck_assert_uint_eq(c->s->matches.live, count / 2);
     if (_i == 0) { /* they expire together, */
         crowd_run(c, 60000);
     } else { /* race together and go together, */
         for (uint32_t i = 0; i < count; i += 2)
             challenge(c, i + 1, i, "ACPT");
         crowd_run(c, 10000);
-        ck_assert_uint_eq(c->s->pairs.live, count / 2);
+        ck_assert_uint_eq(c->s->matches.live, count / 2);
         for (uint32_t i = 0; i < count; i++)
             ANSWER(c, i, "chal", "PERS=*\n", "");
     }
-    ck_assert_uint_eq(c->s->pairs.live, 0);
-    ck_assert_uint_eq(c->s->pairs.high, count / 2);
+    ck_assert_uint_eq(c->s->matches.live, 0);
+    ck_assert_uint_eq(c->s->matches.high, count / 2);
     /* or each has a race of its own, as its opponent has gone on to the next. */
     for (uint32_t i = 0; i + 1 < count; i++) {
         challenge(c, i, i + 1, "token");
@@ -597,10 +597,10 @@ TEST_LOOP(tables, every_player_may_be_in_a_challenge_at_once, 0, 2)
         crowd_run(c, 10000);
         ANSWER(c, i + 1, "chal", "PERS=*\n", "");
     }
-    ck_assert_uint_eq(c->s->pairs.live, count - 1);
+    ck_assert_uint_eq(c->s->matches.live, count - 1);
     for (uint32_t i = 0; i < count; i++)
         crowd_close(c, i);
-    ck_assert_uint_eq(c->s->pairs.live, 0);
+    ck_assert_uint_eq(c->s->matches.live, 0);
     crowd_free(c);
 }
 
@@ -625,7 +625,7 @@ TEST_LOOP(tables, leavers_are_kept_for_readers_as_far_as_the_table_goes, 0, 2)
         ck_assert_ptr_nonnull(code);
         refused = strcmp(code, "full") == 0;
         ck_assert(refused || strcmp(code, "") == 0);
-        most = c->s->presences.live > most ? c->s->presences.live : most;
+        most = c->s->occupants.live > most ? c->s->occupants.live : most;
         if (refused) {
             ck_assert_int_eq(reply_number(c, 3, "STATUS"), 103);
             ck_assert_int_eq(reply_number(c, 3, "IDENT"), 0);
@@ -633,14 +633,14 @@ TEST_LOOP(tables, leavers_are_kept_for_readers_as_far_as_the_table_goes, 0, 2)
         crowd_close(c, 3);
     }
     crowd_settle(c);
-    ck_assert_uint_eq(most, c->s->presences.capacity);
+    ck_assert_uint_eq(most, c->s->occupants.capacity);
     ck_assert_int_eq(refused, !slow); /* no slow reader keeps others out */
     if (slow) {
         ck_assert(!c->reader[0].open);
     } else {
         crowd_hold(c, 0, false);
         lists_are_true(c, 0);
-        ck_assert_uint_eq(c->s->presences.live, 3);
+        ck_assert_uint_eq(c->s->occupants.live, 3);
         crowd_login(c, 3, who - 1, "East"); /* and there is room again */
         lists_are_true(c, 0);
     }

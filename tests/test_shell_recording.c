@@ -26,7 +26,7 @@ static void expect_same_again(struct machine *m, const char *what)
 {
     unsigned long events = 0, checkpoints = 0;
     settle_machine(m);
-    record_close(&m->shell);
+    recording_close(&m->shell);
     const char *broken = replay_bytes(m->recording.bytes, m->recording.size, &events, &checkpoints);
     if (broken)
         ck_abort_msg("%s: after %lu events: %s", what, events, broken);

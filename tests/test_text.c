@@ -894,7 +894,7 @@ TEST(passwords, a_broken_ciphertext_is_no_password)
     ck_assert_int_eq(password[4], '#');
     ck_assert_uint_eq(ssc2_decode(key, 16, "", password), 0);
     ck_assert_str_eq(password, "");
-    /* the mask form: pairs of hex digits, either case */
+    /* the mask form: matches of hex digits, either case */
     ck_assert_uint_eq(mask_decode("4294967295", "3EC97dD5", password), 4);
     ck_assert_str_eq(password, "AAAA");
     ck_assert_uint_eq(mask_decode("4294967295", "", password), 0);
@@ -1089,7 +1089,7 @@ TEST(hashes_and_lists, elo_points_are_rounded_right)
 struct lists {
     struct nascar *state;
     struct feed feed;
-    uint32_t live[AT_ONCE], live_count; /* presences */
+    uint32_t live[AT_ONCE], live_count; /* occupants */
     uint32_t version[ENTRIES];          /* the truth: 0 is gone */
     uint32_t entries;
     struct watcher {
@@ -1108,28 +1108,28 @@ static void lists_open(struct lists *l)
     ck_assert_ptr_eq(l->state, arena);
 }
 
-static struct presence *entry_at(const struct lists *l, uint32_t presence)
+static struct occupant *entry_at(const struct lists *l, uint32_t presence)
 {
-    return presence_at(l->state, presence);
+    return occupant_at(l->state, presence);
 }
 
 static void add_entry(struct lists *l)
 {
-    if (pool_full(&l->state->presences))
+    if (pool_full(&l->state->occupants))
         return; /* of tombstones */
     uint32_t number = l->entries++;
     ck_assert_uint_lt(number, ENTRIES);
-    uint32_t i = presence_take(l->state, 1, number);
+    uint32_t i = occupant_take(l->state, 1, number);
     entry_at(l, i)->player = l->version[number] = 1;
     l->live[l->live_count++] = i;
-    feed_touch(l->state, &l->feed, presence_node(l->state, i));
+    feed_touch(l->state, &l->feed, occupant_node(l->state, i));
 }
 
 static void change_entry(struct lists *l, uint32_t which)
 {
-    struct presence *entry = entry_at(l, l->live[which]);
+    struct occupant *entry = entry_at(l, l->live[which]);
     entry->player = ++l->version[entry->persona];
-    feed_touch(l->state, &l->feed, presence_node(l->state, l->live[which]));
+    feed_touch(l->state, &l->feed, occupant_node(l->state, l->live[which]));
 }
 
 static void remove_entry(struct lists *l, uint32_t which)
@@ -1138,7 +1138,7 @@ static void remove_entry(struct lists *l, uint32_t which)
     l->live[which] = l->live[--l->live_count];
     l->version[entry_at(l, i)->persona] = 0;
     entry_at(l, i)->player = 0;
-    feed_bury(l->state, &l->feed, presence_node(l->state, i));
+    feed_bury(l->state, &l->feed, occupant_node(l->state, i));
 }
 
 /* Tells a watcher up to `most` changes; nothing twice. Returns how many. */
@@ -1148,7 +1148,7 @@ static uint32_t tell(struct lists *l, struct watcher *to, uint32_t most)
     uint32_t count = 0, i;
     memset(told, 0, l->entries);
     while (count < most && (i = feed_next(l->state, &l->feed, &to->sub)) != NONE) {
-        const struct presence *entry = entry_at(l, i - 2 * l->state->rooms.capacity);
+        const struct occupant *entry = entry_at(l, i - 2 * l->state->rooms.capacity);
         EXPECT(!told[entry->persona], "entry %lu is told twice", (unsigned long)entry->persona);
         told[entry->persona] = 1;
         to->knows[entry->persona] = entry->player;
@@ -1232,7 +1232,7 @@ TEST_LOOP(hashes_and_lists, who_follows_a_list_ends_with_the_truth, 0, 12)
             }
         }
         /* Everybody has passed them: no tombstone is kept. */
-        ck_assert_uint_eq(l.state->presences.live, l.live_count);
+        ck_assert_uint_eq(l.state->occupants.live, l.live_count);
     }
     free(l.state);
 }
@@ -1248,14 +1248,14 @@ TEST(hashes_and_lists, tombstones_of_one_who_goes_are_freed)
     (void)tell(&l, &l.watcher[0], UINT32_MAX);
     while (l.live_count > 2)
         remove_entry(&l, 0);
-    ck_assert_uint_eq(l.state->presences.live, 8);
+    ck_assert_uint_eq(l.state->occupants.live, 8);
     (void)tell(&l, &l.watcher[0], 3);
     unsubscribe(l.state, &l.feed, &l.watcher[1].sub); /* has been told nothing */
-    ck_assert_uint_eq(l.state->presences.live, 5);    /* the other has still to be told of three */
+    ck_assert_uint_eq(l.state->occupants.live, 5);    /* the other has still to be told of three */
     unsubscribe(l.state, &l.feed, &l.watcher[0].sub);
-    ck_assert_uint_eq(l.state->presences.live, 2);
+    ck_assert_uint_eq(l.state->occupants.live, 2);
     remove_entry(&l, 0); /* nobody to tell: freed at once */
-    ck_assert_uint_eq(l.state->presences.live, 1);
+    ck_assert_uint_eq(l.state->occupants.live, 1);
     free(l.state);
 }
 
@@ -1274,6 +1274,6 @@ TEST(hashes_and_lists, a_newcomer_is_not_told_of_those_who_left_before)
     expect_truth(&l, &l.watcher[1]);
     ck_assert_uint_eq(tell(&l, &l.watcher[0], UINT32_MAX), 3);
     expect_truth(&l, &l.watcher[0]);
-    ck_assert_uint_eq(l.state->presences.live, 3);
+    ck_assert_uint_eq(l.state->occupants.live, 3);
     free(l.state);
 }
