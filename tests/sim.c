@@ -732,7 +732,7 @@ static void on_race_told(const char *payload)
     EXPECT(read_hex(ticket, bytes, sizeof bytes));
     if (race_with(ticket) != NONE || sim.races == RACES)
         return;
-    uint32_t there = find_race(server(), bytes);
+    uint32_t there = find_race_ticket(server(), bytes);
     if (there == NONE)
         FAIL("a race starts, and its ticket is nowhere");
     struct kept_race *r = &sim.race[sim.races++];
@@ -740,7 +740,7 @@ static void on_race_told(const char *payload)
     (void)snprintf(r->ticket, sizeof r->ticket, "%s", ticket);
     r->persona[0] = number_in(payload, "P1");
     r->persona[1] = number_in(payload, "P2");
-    r->when_s = race_at(server(), there)->when_s;
+    r->when_s = race_ticket_at(server(), there)->when_s;
     r->excused = sim.machine->shell.journal.fd < 0; /* better a race that is not kept than none */
 }
 
@@ -929,7 +929,7 @@ static void compare_races(void)
             if (r->persona[k] != NONE && ++open[r->persona[k]] > RACES_PER_PERSONA - 2)
                 r->excused = true;
         EXPECT(read_hex(r->ticket, bytes, sizeof bytes));
-        bool there = find_race(s, bytes) != NONE;
+        bool there = find_race_ticket(s, bytes) != NONE;
         if (!there && r->asked < 2 && !r->excused && r->when_s + RACE_S > sim.latest_s)
             FAIL("the race %s is lost", r->ticket);
         r->excused = r->excused || !there;

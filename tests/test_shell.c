@@ -363,7 +363,7 @@ TEST_LOOP(loop, a_dying_helper_costs_time_and_nothing_else, 0, 8)
         seat_free(&seats[i]);
     }
     ck_assert_uint_ge(m->helper.starts, 2);
-    log_flush(&m->shell);
+    shell_log_flush(&m->shell);
     ck_assert_uint_eq(count_log(m, "level=error event=helper_died"), m->helper.starts - m->helper.running);
     machine_free(m);
 }
@@ -394,7 +394,7 @@ TEST(loop, a_helper_that_cannot_start_is_tried_once_a_second)
     m->helper.cannot_start = true;
     m->helper.dies_of = 1;
     settle_for(m, &seat, 1, 20000);
-    log_flush(&m->shell);
+    shell_log_flush(&m->shell);
     ck_assert_uint_eq(count_log(m, "event=helper_failed"), 1);
     ck_assert(seat.console->stage != CONSOLE_INSIDE && seat.console->refused == 0);
     m->helper.cannot_start = false;
@@ -692,7 +692,7 @@ TEST(signals, a_log_line_is_one_line_however_long)
         shell_log(&m->shell, NASCAR_LOG_WARN, text);
     shell_log(&m->shell, NASCAR_LOG_INFO, "event=quiet");
     shell_log(&m->shell, NASCAR_LOG_ERROR, "event=loud");
-    log_flush(&m->shell);
+    shell_log_flush(&m->shell);
     ck_assert_uint_eq(count_log(m, "\n"), 21);
     ck_assert_uint_eq(count_log(m, "time=2026-01-01T00:00:01Z level=warn xxx"), 20);
     ck_assert(in_log(m, "\ntime=2026-01-01T00:00:01Z level=error event=loud\n"));

@@ -601,7 +601,7 @@ TEST(turns, limits_are_raised_to_what_is_kept)
     ck_assert_uint_eq(m->shell.state->edges.live, 900);
     ck_assert_uint_eq(m->shell.limits.accounts, 100);
     ck_assert_uint_eq(m->shell.limits.roster_edges, 900);
-    log_flush(&m->shell);
+    shell_log_flush(&m->shell);
     ck_assert_uint_eq(count_log(m, "level=warn event=accounts_over_limit max_accounts=10 room_for=100"), 1);
     machine_free(m);
     disk_free(&d);
@@ -688,7 +688,7 @@ TEST(turns, a_torn_tail_is_cut_with_a_word_and_the_journal_goes_on)
     disk_put(&d, j->bytes, j->size - 1);
     struct machine *m = restart(&d);
     char part[96];
-    log_flush(&m->shell);
+    shell_log_flush(&m->shell);
     (void)snprintf(part, sizeof part, "level=warn event=journal_cut bytes=%zu offset=%zu\n", j->end[4] - j->end[3] - 1,
                    j->end[3]);
     ck_assert(in_log(m, part));
@@ -697,7 +697,7 @@ TEST(turns, a_torn_tail_is_cut_with_a_word_and_the_journal_goes_on)
     ck_assert_int_eq(answered(p, "acct"), 1);
     struct machine *again = restart(&d);
     expect_same_kept(m->shell.state, again->shell.state);
-    log_flush(&again->shell);
+    shell_log_flush(&again->shell);
     ck_assert(!in_log(again, "cut"));
     machine_free(again);
     machine_free(m);
@@ -739,7 +739,7 @@ static void live_with_a_failing_disk(unsigned n, bool for_long)
     bool failed = in_log(m, "event=journal_failed");
     if (for_long) {
         run_machine(m, 60000);
-        log_flush(&m->shell);
+        shell_log_flush(&m->shell);
         EXPECT(count_log(m, "event=journal_failed") == failed);
         EXPECT(count_log(m, "event=compaction_failed") <= 1); /* a line for what changes, not for each try */
         EXPECT(!in_log(m, "journal_recovered"));
@@ -753,7 +753,7 @@ static void live_with_a_failing_disk(unsigned n, bool for_long)
         acked[i] = answered(p[i], "acct");
         EXPECT(acked[i] == 1);
     }
-    log_flush(&m->shell);
+    shell_log_flush(&m->shell);
     failed = in_log(m, "event=journal_failed");
     EXPECT(count_log(m, "event=journal_recovered") == failed);
     EXPECT(d.kept_journal == d.journal && d.inode[d.journal - 1].synced == d.inode[d.journal - 1].size);
@@ -1071,7 +1071,7 @@ TEST_LOOP(compaction, a_failing_compaction_is_dropped_and_tried_again, 0, 12)
     for (int i = 0; i < 100; i++)
         EXPECT(shell_turn(&m->shell, m->now_ms + 10));
     turn(m, m->now_ms);
-    log_flush(&m->shell);
+    shell_log_flush(&m->shell);
     ck_assert_uint_eq(count_log(m, "event=compacted"), 1);
     ck_assert_int_ne(answered(p, "acct"), 0);
     again = restart(&d);

@@ -1015,10 +1015,10 @@ static void ranks_are_right(const struct ranking *r)
         ck_assert_uint_eq(rank_of(r->state, i), place);
         ranked += place > 0;
         if (place > 0)
-            ck_assert_uint_eq(persona_at_rank(r->state, place), i);
+            ck_assert_uint_eq(find_persona_by_rank(r->state, place), i);
     }
-    ck_assert_uint_eq(persona_at_rank(r->state, 0), NONE);
-    ck_assert_uint_eq(persona_at_rank(r->state, ranked + 1), NONE);
+    ck_assert_uint_eq(find_persona_by_rank(r->state, 0), NONE);
+    ck_assert_uint_eq(find_persona_by_rank(r->state, ranked + 1), NONE);
     ck_assert_uint_eq(tree_size(r->state, r->state->ranked), ranked);
 }
 
