@@ -10,9 +10,10 @@
  * each fact about the console comes from; its marks ([spec], [con], [own] ...)
  * stand in comments, too. "DESIGN n" is a section of contrib/DESIGN.md.
  *
- * Each chapter uses what stands above it (but for a few functions, which are
- * declared ahead), so a request is read from the bottom up: begin at nascar_step() in chapter 8, go up to the table of commands at the
- * end of chapter 7, and from a row of it to its handler.
+ * Each chapter uses what stands above it, but for a few functions, which are
+ * declared ahead. So a request is read from the bottom up: begin at nascar_step()
+ * in chapter 8, go up to the table of commands at the end of chapter 7, and from a
+ * row of it to its handler.
  *
  *   1. Words         limits and times; the tags of the protocol; what can fail
  *   2. Text          bytes, names, tags, dates, frames, passwords, addresses

@@ -729,7 +729,7 @@ static void crowd_outbox(struct raw *r)
     static const char text[] = "0123456789012345678901234567890123456789012345678901234567890123456789";
     while (!conn_at(w->state, r->conn)->crowded) {
         write_msg(w->state, "", "Server", 0, 0, text);
-        conn_write(w->state, r->conn, w->state->frame.bytes, w->state->frame.size);
+        send_frame(w->state, r->conn);
     }
 }
 
