@@ -52,7 +52,7 @@ run: nascar_server
 # with its main() renamed to nascar_main().
 
 SUITES  = $(basename $(notdir $(wildcard tests/test_*.c)))
-HELPERS = $(basename $(notdir $(wildcard tests/clients.c tests/console.c tests/crowd.c tests/logins.c tests/people.c tests/races.c tests/suite.c tests/world.c)))
+HELPERS = clients console crowd logins people races suite world
 LIVE    = server live $(basename $(notdir $(wildcard tests/durable*.c)))
 HEADERS = $(SERVER) $(wildcard tests/*.h) tests/machine.c Makefile
 

@@ -10,7 +10,6 @@
  * SPDX-License-Identifier: MIT */
 #include "../nascar_server.c"
 
-#include "suite.h"
 #include "clients.h"
 
 #include <ctype.h>

@@ -4,7 +4,6 @@
  * SPDX-License-Identifier: MIT */
 #include "../nascar_server.c"
 
-#include "suite.h"
 #include "clients.h"
 
 /* ---- Words -------------------------------------------------------------- */

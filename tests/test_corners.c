@@ -6,7 +6,6 @@
  * SPDX-License-Identifier: MIT */
 #include "../nascar_server.c"
 
-#include "suite.h"
 #include "clients.h"
 
 static void check_and_close(void)
