@@ -155,7 +155,8 @@ static void inode_append(struct inode *inode, const void *bytes, size_t size)
         EXPECT(inode->bytes);
         inode->peak = inode->size + size;
     }
-    memcpy(inode->bytes + inode->size, bytes, size);
+    if (size > 0)
+        memcpy(inode->bytes + inode->size, bytes, size);
     inode->size += size;
 }
 

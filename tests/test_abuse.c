@@ -3,8 +3,6 @@
  * SPDX-License-Identifier: MIT */
 #include "races.h"
 
-#define DAY_S 86400
-
 /* ---- Reports of abuse --------------------------------------------------- */
 
 GROUP(reports_of_abuse, open_world, close_world, 0);

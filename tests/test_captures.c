@@ -8,7 +8,6 @@
  * makes a password. Run from the project's folder.
  *
  * SPDX-License-Identifier: MIT */
-#include "suite.h"
 #include "clients.h"
 
 #include <ctype.h>

@@ -2,7 +2,6 @@
  * told of it, every way it ends, and what both consoles get to race with.
  *
  * SPDX-License-Identifier: MIT */
-#include "suite.h"
 #include "clients.h"
 
 /* ---- Words -------------------------------------------------------------- */

@@ -7,7 +7,6 @@
 #define NASCAR_NO_SHELL
 #include "../nascar_server.c"
 
-#include "suite.h"
 #include "clients.h"
 
 static void check_and_close(void)

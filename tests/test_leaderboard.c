@@ -3,8 +3,6 @@
  * SPDX-License-Identifier: MIT */
 #include "races.h"
 
-#define DAY_S 86400
-
 /* ---- The leaderboard ---------------------------------------------------- */
 
 GROUP(the_leaderboard, open_world, close_world, 0);

@@ -1,9 +1,8 @@
-/* Rooms and their lists (PROTOCOL 2, 3.3, 6): who is told what, in
- * which order, with which tags; and that a reader who stalls loses nothing but
- * chat, and slows nobody.
+/* Rooms and their lists (PROTOCOL 2, 3.3, 6): who is told what, in which order,
+ * with which tags, when players come, go, create and leave. Chat has a suite of
+ * its own.
  *
  * SPDX-License-Identifier: MIT */
-#include "suite.h"
 #include "clients.h"
 
 static void open_large_world(void)

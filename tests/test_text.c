@@ -1,7 +1,7 @@
-/* The small parts of the core, one by one: tags, strings, numbers, frames,
- * passwords on the wire, addresses, configuration, and the lists that consoles
- * follow. Where the console reads what the server writes, the console model's
- * own reader (console.h) has the last word.
+/* The small parts of the core, one by one (PROTOCOL 1, 2, 4): tags, strings,
+ * numbers, frames, passwords on the wire, and the lists that consoles follow.
+ * Where the console reads what the server writes, the console model's own reader
+ * (console.h) has the last word.
  *
  * SPDX-License-Identifier: MIT */
 #define NASCAR_NO_SHELL
