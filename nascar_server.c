@@ -8419,8 +8419,7 @@ const char *nascar_check(const struct nascar *s)
     for (size_t i = 0; !broken && i < sizeof pools / sizeof pools[0]; i++) { /* never: only if the server is wrong */
         broken = check_pool(s, pools[i]);
     }
-    for (size_t i = 0; !broken && i < sizeof indexes / sizeof indexes[0];
-         i++) { /* never: only if the server is wrong */
+    for (size_t i = 0; !broken && i < sizeof indexes / sizeof *indexes; i++) { /* never: only if the server is wrong */
         broken = check_index(s, indexes[i].index, indexes[i].pool);
     }
     for (size_t i = 0; !broken && i < sizeof checks / sizeof checks[0]; i++) { /* never: only if the server is wrong */
