@@ -2105,7 +2105,7 @@ static size_t lay_out(struct tables *t, const struct nascar_limits *limits)
         return 0;
     uint32_t conns = nascar_connections(limits), clients = limits->clients;
     place_pool(&t->conns, &at, conns, sizeof(struct conn));
-#define PLACE(name, type, at_number, capacity) place_pool(&t->name, &at, capacity, sizeof(type));
+#define PLACE(name, type, at_number, capacity) place_pool(&t->name, &at, (uint64_t)(capacity), sizeof(type));
     POOLS(PLACE)
 #undef PLACE
     /* Boxes are not zeroed: their connection knows how much of them is filled. */
@@ -2222,7 +2222,8 @@ static uint32_t live_from(const struct nascar *s, const struct pool *pool, uint3
 
 /* A walk over what a pool of s has: EACH_LIVE(i, players) for each player i. The
  * body may give back the item that it looks at. */
-#define EACH_LIVE(i, pool) for (uint32_t i = live_from(s, &s->pool, 0); i != NONE; i = live_from(s, &s->pool, i + 1))
+#define EACH_LIVE(i, pool) \
+    for (uint32_t i = live_from(s, &s->pool, 0); (i) != NONE; (i) = live_from(s, &s->pool, (i) + 1))
 
 /* ---- Lists --------------------------------------------------------------- */
 
@@ -4839,8 +4840,8 @@ static bool decode_record(const struct nascar *s, const uint8_t *bytes, uint32_t
         case FIELD_NUMBER: *number = read_number(payload, size, at); break;
         case FIELD_DATE: *(int64_t *)value = read_number(payload, size, at); break;
         case FIELD_LISTS:
-            *number = read_flags(payload, size, at) & FLAG_B ? LIST_BUDDY : 0;
-            *number |= read_flags(payload, size, at) & FLAG_I ? LIST_IGNORE : 0;
+            *number = (read_flags(payload, size, at) & FLAG_B) ? LIST_BUDDY : 0;
+            *number |= (read_flags(payload, size, at) & FLAG_I) ? LIST_IGNORE : 0;
             break;
         case FIELD_ACCOUNT:
         case FIELD_PERSONA:
@@ -5927,7 +5928,10 @@ static enum failure do_dper(struct request *q)
         return NO_ACCOUNT;
     if (is_online(s, persona)) /* somebody is playing as it */
         return MISSING;
-    send_record(q, &(struct record){.kind = RECORD_DPER, .dper = {persona, q->p->account}});
+    struct record r = {.kind = RECORD_DPER};
+    r.dper.persona = persona;
+    r.dper.account = q->p->account;
+    send_record(q, &r);
     return OK;
 }
 
@@ -11211,9 +11215,9 @@ static const char *replay_bytes(const uint8_t *bytes, size_t size, unsigned long
     script_open(&script, bytes, size, &limits);
     size_t arena_bytes = nascar_arena_size(&limits);
     void *arena = arena_bytes ? reserve(arena_bytes) : NULL;
-    if (!arena)
-        return "its limits are none that a server can have, or there is no memory for them";
     struct nascar *state = nascar_init(arena, arena_bytes, &limits);
+    if (!state)
+        return "its limits are none that a server can have, or there is no memory for them";
     state->replays = true;
     while (!broken && script_next(&script, &e, &checkpoint)) {
         if (!checkpoint) {
