@@ -4903,8 +4903,7 @@ static enum failure do_pers(struct request *q)
     return OK;
 }
 
-/* A ticket that could not be kept is good as long as the server runs: nobody
- * is kept out by a full disk. */
+/* Kept or not, the ticket is good (nascar_takes_unkept). */
 static enum failure applied_pers(struct request *q, enum failure failure)
 {
     struct nascar *s = q->s;
@@ -4913,10 +4912,7 @@ static enum failure applied_pers(struct request *q, enum failure failure)
         return NO_ACCOUNT;
     struct persona *persona = persona_at(s, number);
     char ticket[2 + 2 * sizeof q->conn->lkey] = "$";
-    if (failure) {
-        hash_ticket(q->conn->lkey, persona->ticket_hash);
-        persona->ticket_until_s = s->wall_s + TICKET_S;
-    }
+    (void)failure;
     uint32_t old = player_at(s, player)->persona;
     bool again = old != NONE, from_hub = again && player_at(s, player)->room == HUB;
     persona_off(s, player);
@@ -7076,16 +7072,23 @@ static enum failure apply_record(struct nascar *s, const uint8_t *bytes, uint32_
     return MISSING;
 }
 
-/* Figures that could not be kept make way for the next result; a message that
- * was told is gone all the same, as far as its place here goes. */
+/* Nobody is refused for a full disk what he cannot do without: a ticket for the
+ * buddies, a race. And a letter that was read is gone. */
+bool nascar_takes_unkept(const uint8_t *bytes, uint32_t size)
+{
+    struct request q;
+    return read_record(bytes, size, &q) &&
+           (strcmp(q.kind, "tick") == 0 || strcmp(q.kind, "race") == 0 || strcmp(q.kind, "dmsg") == 0);
+}
+
+/* Such a change is made in memory alone. Figures that could not be kept make way
+ * for the next result. */
 static void record_failed(struct nascar *s, const uint8_t *bytes, uint32_t size)
 {
     struct request q;
-    if (!read_record(bytes, size, &q))
-        return;
-    if (strcmp(q.kind, "dmsg") == 0)
-        (void)apply_dmsg(s, &q);
-    if (strcmp(q.kind, "rank") != 0)
+    if (nascar_takes_unkept(bytes, size))
+        (void)apply_record(s, bytes, size);
+    if (!read_record(bytes, size, &q) || strcmp(q.kind, "rank") != 0)
         return;
     for (int side = 0; side < 2; side++) {
         uint32_t persona = record_persona(s, &q, side == 0 ? tag_HOST : tag_OPPO);
@@ -7522,16 +7525,13 @@ static void entropy_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
     (void)room_create(s, "Lobby", "Main Lobby Hub", "", 100, s->next_room++); /* PROTOCOL 3.3 */
 }
 
-/* A race that waits for its ticket starts now. If that could not be kept it
- * is good as long as the server runs: better than no race. */
+/* A race that waits for its ticket starts now, kept or not (nascar_takes_unkept). */
 static void race_record_came(struct nascar *s, const struct nascar_event *e)
 {
     uint32_t number = e->conn - pair_waiter(s, 0);
     if (number >= s->pairs.high || pair_at(s, number)->link != LIVE || !pair_at(s, number)->starting ||
         pair_at(s, number)->waits_for != e->ticket)
         return;
-    if (e->type == NASCAR_RECORD_FAILED)
-        (void)apply_record(s, e->bytes, e->size);
     race_start(s, number);
 }
 
@@ -9630,6 +9630,14 @@ static bool compaction_write(struct shell *sh, bool end)
     return !end || journal_append(sh, &x->file, &x->batch);
 }
 
+/* One more record of the state goes into the fresh journal. */
+static bool compaction_add(struct shell *sh, const uint8_t *bytes, uint32_t size)
+{
+    struct compaction *x = &sh->compaction;
+    (void)batch_add(&x->batch, bytes, size); /* what it holds is written long before it is full */
+    return x->batch.size < COMPACT_BATCH_BYTES || compaction_write(sh, false);
+}
+
 /* Keeps the batch, in both files while there are two: behind what the fresh one
  * has of the state so far. One that may be torn must be the last of its file. */
 static bool journal_keep(struct shell *sh, bool urgent)
@@ -9646,6 +9654,17 @@ static bool journal_keep(struct shell *sh, bool urgent)
     if (x->file.fd >= 0 && !(compaction_write(sh, false) && journal_append(sh, &x->file, &sh->batch)))
         compaction_failed(sh);
     return true;
+}
+
+/* The core has a change in memory alone, and its player has been told: it goes
+ * into the fresh journal, behind what that has of the state so far, and before
+ * any later change of the same thing. If none is being made, or this one fails,
+ * the next has it with the state. So, whenever there is a sound journal again,
+ * INVARIANT: all that was ever acknowledged is in it. */
+static void catch_up(struct shell *sh, const uint8_t *bytes, uint32_t size)
+{
+    if (sh->compaction.file.fd >= 0 && nascar_takes_unkept(bytes, size) && !compaction_add(sh, bytes, size))
+        compaction_failed(sh);
 }
 
 /* Keeps what is due, and gives it back to the core. What comes of that waits
@@ -9672,6 +9691,8 @@ static void journal_commit(struct shell *sh)
                                      .bytes = record.bytes,
                                      .size = record.size};
         shell_step(sh, &event);
+        if (!kept)
+            catch_up(sh, record.bytes, record.size);
     }
 }
 
@@ -9743,9 +9764,8 @@ static void compaction_slice(struct shell *sh)
     bool more = true;
     for (uint32_t n = 1; more && spent_ms < COMPACT_SLICE_MS; n++) {
         more = nascar_next_kept(sh->state, &x->cursor, &record);
-        if (more && record.size > 0) /* else it has looked at enough that is not kept */
-            (void)batch_add(&x->batch, record.bytes, record.size);
-        if (x->batch.size >= COMPACT_BATCH_BYTES && !compaction_write(sh, false)) {
+        /* size 0: it has looked at enough that is not kept */
+        if (more && record.size > 0 && !compaction_add(sh, record.bytes, record.size)) {
             compaction_failed(sh);
             return;
         }

@@ -144,6 +144,11 @@ struct nascar_record {
 };
 bool nascar_next_record(struct nascar *state, struct nascar_record *record);
 
+/* Does the core make the change of this record although it could not be kept? Then
+ * a fresh journal that is being made must hold the record, too: put it behind
+ * what that has so far (one that is begun later has it with the state). */
+bool nascar_takes_unkept(const uint8_t *bytes, uint32_t size);
+
 /* The durable state as records: what a fresh journal begins with. Start with a
  * zeroed cursor and call until it returns false; steps may be taken in between,
  * if every record that is kept meanwhile goes into that journal, too, between
