@@ -27,7 +27,7 @@ RELEASE  = $(call release,$(CC),build/libc.flags)
 
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
-.PHONY: analyse analysis-checks run test test-core test-live test-cross hostile bench coverage recordings core-checks all-checks cross-checks cross help clean distclean FORCE sim sim-kept fuzz afl corpus fuzzers-libfuzzer fuzzers-afl prove mutants
+.PHONY: analyse analysis-checks run test test-core test-live test-cross hostile bench coverage recordings core-checks all-checks cross-checks cross help clean distclean FORCE sim sim-kept sim-long fuzz afl corpus fuzzers-libfuzzer fuzzers-afl prove mutants
 
 ## make              build ./nascar_server: static, stripped, from one file
 nascar_server: $(SERVER) Makefile build/libc.flags
@@ -310,6 +310,10 @@ sim: build/gcc/sim
 ## make sim-kept     the simulator on the seeds that ever failed
 sim-kept: build/gcc/sim
 	build/gcc/sim --kept tests/sim.seeds
+
+## make sim-long     one life of 200,000 steps, from SEED=TEXT
+sim-long: build/gcc/sim
+	build/gcc/sim $(or $(SEED),$(shell date +%s)) 200000
 
 ## make mutants      plants faults in the server, one at a time: 95 of 100 must be caught; LINES='3 17' plants some
 mutants:

@@ -167,7 +167,7 @@ struct kept_persona {
     uint32_t results; /* that were read, and may count or not */
     bool any_figures;
     uint8_t ticket[16];
-    bool ticket_known;
+    bool ticket_known, ticket_unkept; /* unkept: taken from memory alone so far */
     int64_t ticket_until_s;
     uint32_t tickets; /* that were asked for */
     uint32_t reports;
@@ -183,6 +183,7 @@ struct kept_letter {
     bool broke;                                 /* the link, in that moment: it may come again */
     int64_t sent_s;
     bool excused; /* its reader was deleted, or ignores its writer */
+    bool over;    /* read, and gone for good */
 };
 
 struct kept_race {
@@ -191,6 +192,7 @@ struct kept_race {
     int64_t when_s;
     uint32_t asked, acknowledged;
     bool excused;
+    bool unkept; /* taken from memory alone so far */
 };
 
 static struct {
@@ -522,6 +524,20 @@ static bool letter_is_there(uint32_t i)
     return false;
 }
 
+/* Is there another request, not answered yet, that may set the same entry? Its
+ * link may go before its answer. */
+static bool roster_is_asked_for(const struct asked *q)
+{
+    for (size_t i = 0; i < PEERS; i++)
+        for (size_t k = 0; !sim.machine->peer[i].closed && k < sim.wire[i].asked_count; k++) {
+            const struct asked *other = &sim.wire[i].asked[k];
+            if ((strcmp(other->kind, "RADD") == 0 || strcmp(other->kind, "RDEL") == 0) &&
+                other->persona == q->persona && other->other == q->other && other->bit == q->bit)
+                return true;
+        }
+    return false;
+}
+
 /* A `dper` may wait behind what its link asked for before. */
 static bool deletion_is_asked_for(uint32_t persona)
 {
@@ -548,7 +564,14 @@ static void letter_acknowledged(struct kept_letter *l, uint32_t i, uint32_t aske
         FAIL("letter %u from %s is acknowledged, and nowhere", i, name_of(l->from));
 }
 
-static void ticket_acknowledged(struct kept_persona *p, uint32_t i, const struct asked *q, const char *payload)
+/* Whatever was acknowledged is in it, be it that it was kept at once or, when
+ * nothing could be, that the server took it from memory until now. */
+static bool journal_is_sound(void)
+{
+    return sim.machine->shell.journal.fd >= 0 && !sim.machine->shell.journal_lost;
+}
+
+static void ticket_acknowledged(struct kept_persona *p, uint32_t i, const char *payload)
 {
     uint8_t ticket[8];
     char text[40];
@@ -556,14 +579,28 @@ static void ticket_acknowledged(struct kept_persona *p, uint32_t i, const struct
     (void)console_read_text(console_find(payload, "LKEY"), text, sizeof text);
     EXPECT(text[0] == '$' && read_ticket(text + 1, ticket, sizeof ticket));
     p->tickets -= p->tickets > 0;
-    /* On a failing disk it need not be kept. */
-    p->ticket_known = sim.troubles == q->troubles && there != NONE && sim.machine->shell.journal.fd >= 0;
+    p->ticket_known = there != NONE && journal_is_sound();
+    p->ticket_unkept = there != NONE && !journal_is_sound();
     hash_ticket(ticket, p->ticket);
     if (there == NONE)
         return;
     p->ticket_until_s = persona_at(server(), there)->ticket_until_s;
     if (p->tickets == 0)
         EXPECT(memcmp(persona_at(server(), there)->ticket_hash, p->ticket, 16) == 0);
+}
+
+/* The journal has recovered: what was taken from memory alone is a promise. */
+static void promises_hold(void)
+{
+    if (!journal_is_sound())
+        return;
+    for (uint32_t i = 0; i < PERSONAS; i++) {
+        struct kept_persona *p = &sim.persona[i];
+        p->ticket_known = p->ticket_known || p->ticket_unkept;
+        p->ticket_unkept = false;
+    }
+    for (uint32_t i = 0; i < sim.races; i++)
+        sim.race[i].unkept = false;
 }
 
 /* The figures as the server has them now must count what it says it has kept. */
@@ -664,7 +701,7 @@ static void on_answer(struct wire *w, const char *kind, uint32_t code, const cha
         if (find_persona(server(), name_of(q.persona)) == NONE)
             persona_anew(q.persona, DELETED, NONE); /* else it has been made again meanwhile */
     } else if (strcmp(kind, "pers") == 0 && p && code == 0) {
-        ticket_acknowledged(p, q.persona, &q, payload);
+        ticket_acknowledged(p, q.persona, payload);
         w->persona = q.persona;
     } else if (strcmp(kind, "pers") == 0 && p && refused) {
         p->tickets -= p->tickets > 0;
@@ -685,7 +722,7 @@ static void on_answer(struct wire *w, const char *kind, uint32_t code, const cha
         uint8_t *lists = &sim.lists[q.persona][q.other];
         bool there = find_persona(server(), name_of(q.other)) != NONE;
         *lists = (uint8_t)(kind[1] == 'A' && there ? *lists | q.bit : *lists & ~q.bit);
-        if (sim.persona[q.persona].unsure || sim.persona[q.other].unsure)
+        if (sim.persona[q.persona].unsure || sim.persona[q.other].unsure || roster_is_asked_for(&q))
             return;
         sim.lists_unsure[q.persona][q.other] &= (uint8_t)~q.bit;
     } else if (strcmp(kind, "SEND") == 0 && code == 0) {
@@ -705,7 +742,7 @@ static void on_letter_told(const struct wire *w, const char *payload)
         FAIL("letter %u for %s went to somebody else", i, name_of(l->to));
     event("letter %u is told to %s", i, name_of(l->to));
     uint32_t on = (uint32_t)(w - sim.wire);
-    if (l->told++ > 0 && l->told_in == sim.lives && !l->broke)
+    if (l->told++ > 0 && (l->over || (l->told_in == sim.lives && !l->broke)))
         FAIL("letter %u came twice", i);
     l->broke = false;
     l->told_in = sim.lives;
@@ -740,7 +777,7 @@ static void on_race_told(const char *payload)
     r->persona[0] = number_in(payload, "P1");
     r->persona[1] = number_in(payload, "P2");
     r->when_s = race_at(server(), there)->when_s;
-    r->excused = sim.machine->shell.journal.fd < 0; /* better a race that is not kept than none */
+    r->unkept = !journal_is_sound(); /* better a race that is not kept than none */
 }
 
 static void on_frame_out(struct wire *w, const char *kind, uint32_t code, const char *payload)
@@ -873,6 +910,7 @@ static void compare_personas(void)
         p->any_figures = false;
         p->results = p->tickets = 0;
         p->ticket_known = true;
+        p->ticket_unkept = false;
         memcpy(p->ticket, persona->ticket_hash, 16);
         p->ticket_until_s = persona->ticket_until_s;
     }
@@ -910,9 +948,13 @@ static void compare_letters(void)
             there[i / 8] = (uint8_t)(there[i / 8] | 1u << i % 8);
     }
     for (uint32_t i = 0; i < sim.letters; i++) {
-        const struct kept_letter *l = &sim.letter[i];
-        if (l->state == KEPT && l->told == 0 && !(there[i / 8] >> i % 8 & 1) && !l->excused &&
-            !sim.ever_ignored[l->to][l->from] && l->sent_s + MESSAGE_S > sim.latest_s)
+        struct kept_letter *l = &sim.letter[i];
+        bool is_there = there[i / 8] >> i % 8 & 1;
+        if (is_there && l->over)
+            FAIL("letter %u to %s was read, and is back", i, name_of(l->to));
+        l->over = l->over || (l->state == KEPT && l->told > 0 && !is_there && journal_is_sound());
+        if (l->state == KEPT && l->told == 0 && !is_there && !l->excused && !sim.ever_ignored[l->to][l->from] &&
+            l->sent_s + MESSAGE_S > sim.latest_s)
             FAIL("letter %u from %s to %s is lost", i, name_of(l->from), name_of(l->to));
     }
 }
@@ -929,7 +971,7 @@ static void compare_races(void)
                 r->excused = true;
         EXPECT(read_ticket(r->ticket, bytes, sizeof bytes));
         bool there = find_race(s, bytes) != NONE;
-        if (!there && r->asked < 2 && !r->excused && r->when_s + RACE_S > sim.latest_s)
+        if (!there && r->asked < 2 && !r->excused && !r->unkept && r->when_s + RACE_S > sim.latest_s)
             FAIL("the race %s is lost", r->ticket);
         r->excused = r->excused || !there;
     }
@@ -1157,6 +1199,7 @@ static void run(uint64_t ms)
         sim.latest_s = server()->wall_s;
     log_events(m);
     sim.troubles += m->shell.journal.fd < 0;
+    promises_hold();
     tally.turns++;
 }
 
