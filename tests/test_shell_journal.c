@@ -1054,7 +1054,7 @@ static struct peer *call_buddies(struct machine *m, const char *name, const char
 struct outage {
     struct disk disk, copy;
     struct machine *m;
-    struct peer *alice, *bob, *carol;
+    struct peer *alice, *bob;
     char old[7][40], ticket[40]; /* Alice's; the last one is good */
     char race[40];
 };
@@ -1074,17 +1074,16 @@ static void write_fresh_up_to(struct machine *m, uint32_t table)
  * is not 0. Ends when the log says that the journal has recovered. */
 static void live_through(struct outage *o, unsigned n)
 {
-    char other[40];
+    char bobs[40], carols[40];
     bool good;
     disk_with_an_archive(&o->disk);
     struct machine *m = o->m = restart(&o->disk);
     o->alice = enter(m, "Alice", o->old[0]);
-    o->bob = enter(m, "Bob", other);
-    o->carol = enter(m, "Carol", other);
-    struct peer *bob = call_buddies(m, "Bob", (last_tag(o->bob, "pers", "LKEY", other, sizeof other), other), &good);
+    o->bob = enter(m, "Bob", bobs);
+    (void)enter(m, "Carol", carols);
+    struct peer *bob = call_buddies(m, "Bob", bobs, &good);
     EXPECT(good && ask(m, bob, "SEND", "TYPE=C\nUSER=Carol\nBODY=hello\nSECS=259200\n") == 1);
-    last_tag(o->carol, "pers", "LKEY", other, sizeof other);
-    struct peer *carol = call_buddies(m, "Carol", other, &good);
+    struct peer *carol = call_buddies(m, "Carol", carols, &good);
     EXPECT(good && !answered(carol, "RECV"));
     (void)ask(m, o->bob, "mesg", "PRIV=Alice\nTEXT=w893m_a017l_g\nATTR=3\n");
     (void)ask(m, o->alice, "mesg", "PRIV=Bob\nTEXT=ACPT\nATTR=3\n");
@@ -1102,14 +1101,15 @@ static void live_through(struct outage *o, unsigned n)
     EXPECT(o->race[0]);
     EXPECT(ask(m, carol, "RGET", "LRSC=cso\nLIST=B\nPRES=Y\nID=1\n") == 1);
     EXPECT(answered(carol, "RECV") == 1);
+    o->disk.fail_from = n > 0 ? o->disk.calls + n : 0;
+    o->disk.fail_until = o->disk.fail_from + 1;
+    for (int i = 0; i < 1200; i++) /* more than a batch of the fresh journal takes */
+        hand_out(m, "tick", "HASH=00112233445566778899aabbccddeeff\nWHEN=1767300000\nPERS=Alice\n", false);
     for (size_t i = 1; i < 6; i++)
         enter_again(m, o->alice, "Alice", o->old[i]);
     enter_again(m, o->alice, "Alice", o->ticket);
-    EXPECT(m->shell.compaction.file.fd >= 0 && m->shell.journal.fd < 0);
-
+    EXPECT(m->shell.journal.fd < 0);
     memcpy(o->old[6], o->ticket, sizeof o->ticket);
-    o->disk.fail_from = n > 0 ? o->disk.calls + n : 0;
-    o->disk.fail_until = o->disk.fail_from + 1;
     bool behind = n == 0;
     for (int i = 0; !in_log(m, "event=journal_recovered"); i++) {
         EXPECT(i < 5000);
