@@ -6103,12 +6103,12 @@ static void sweep_expired(struct nascar *s)
             race_remove(s, i);
 }
 
-/* A persona's expired messages make room for new ones. */
-static void drop_expired(struct nascar *s, uint32_t persona)
+/* A persona's expired messages make room for one that was sent at that time. */
+static void drop_expired(struct nascar *s, uint32_t persona, int64_t sent_s)
 {
     for (uint32_t i = persona_at(s, persona)->messages, next; i != NONE; i = next) {
         next = message_at(s, i)->next;
-        if (message_at(s, i)->until_s <= s->wall_s)
+        if (message_at(s, i)->until_s <= sent_s)
             message_remove(s, i);
     }
 }
@@ -6142,7 +6142,7 @@ static enum failure do_send(struct request *q)
     int32_t seconds = to_signed(get_number(q, tag_SECS, MESSAGE_S));
     if (seconds <= 0)
         return NO_USER;
-    drop_expired(s, to);
+    drop_expired(s, to, m.sent_s);
     if (pool_full(&s->messages))
         sweep_expired(s);
     if (persona_at(s, to)->message_count >= MESSAGES_PER_PERSONA || pool_full(&s->messages))
@@ -6841,6 +6841,7 @@ static enum failure apply_mesg(struct nascar *s, const struct request *q)
         s->next_message = id;
     if (to == NONE)
         return NO_USER;
+    drop_expired(s, to, get_number(q, tag_TIME, 0)); /* at a start, too: no record says that they are gone */
     struct persona *p = persona_at(s, to);
     uint32_t *link = &p->messages;
     while (*link != NONE && message_at(s, *link)->id < id)
