@@ -9240,6 +9240,9 @@ static void print_help(void)
 #define COMPACT_BATCH_BYTES 65536u /* of a batch in a slice: a write of milliseconds */
 #define COMPACT_RETRY_MS 60000u    /* the old journal is sound, so there is time */
 #define RECOVER_RETRY_MS 5000u     /* there is none, and nothing can be kept */
+#ifndef COMPACT_ITEMS
+#define COMPACT_ITEMS 32u /* that a slice takes between two looks at the clock */
+#endif
 
 /* Items in the order they came: a buffer that grows, and how far it is done. */
 struct queue_of {
@@ -9770,7 +9773,7 @@ static void compaction_slice(struct shell *sh)
             compaction_failed(sh);
             return;
         }
-        if (n % 32 == 0)
+        if (n % COMPACT_ITEMS == 0)
             spent_ms = sh->sys->mono_ms(sh->world) - began_ms;
     }
     spent_ms = sh->sys->mono_ms(sh->world) - began_ms;

@@ -15,6 +15,8 @@
  * recording of each life of a server; the fuzzers begin with those.
  *
  * SPDX-License-Identifier: MIT */
+static unsigned compact_items; /* in a long life few, so that compaction takes long, too, and much comes in between */
+#define COMPACT_ITEMS compact_items
 #include "../nascar_server.c"
 #undef main
 
@@ -2021,6 +2023,7 @@ static void run_seed(const char *seed, uint32_t steps)
     sim.chance = hash_more(0xCBF29CE484222325u, seed, strlen(seed));
     sim.hash = 0xCBF29CE484222325u;
     sim.steps = steps;
+    compact_items = steps > LONG_STEPS ? 1 : 32;
     sim.ms = 1000;
     sim.records = recordings || sim.chance % 4 == 0;
     sim.shares = sim.chance % 5 == 0;
