@@ -170,6 +170,7 @@ static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a ro
 #define THROTTLE_MS 250u      /* how often a connection that is over its rate is looked at again */
 #define SLOW_MS 30000u        /* a reader that is stuck for so long is closed */
 #define SESSIONS_PER_PEER 64u /* more than the consoles of one household need */
+#define DIRECTORY_SPARE 4u    /* connections over the limit of an address, which may ask the directory why */
 #define DIRECTORY_MS 1800000u /* PROTOCOL 3.1: SESS and MASK are kept 30 minutes */
 #define ADDRESS_MS 600000u    /* what an address did is remembered for so long, and its limits are for as long */
 #define FREE_FAILURES 5u      /* wrong passwords that are free before an address has to wait */
@@ -1188,6 +1189,14 @@ struct endpoint {
     uint32_t reached;  /* the server's address that it connected to */
 };
 
+/* Does whoever is at this end live next to the server? A neighbour is told the
+ * address that it has reached: its router might not turn packets round that are
+ * for the public one (PROTOCOL 8). */
+static bool is_neighbour(struct endpoint end)
+{
+    return is_local(end.source) && in_network(end.source, end.reached, 24);
+}
+
 /* The address at which `viewer` reaches `player`. public_address is the
  * server's, 0 if none is configured. */
 static uint32_t visible_address(struct endpoint viewer, struct endpoint player, uint32_t public_address)
@@ -1195,6 +1204,9 @@ static uint32_t visible_address(struct endpoint viewer, struct endpoint player, 
     bool same = viewer.source == player.source;
     if (same && !is_local(player.source) && is_private(player.reported))
         return player.reported; /* both are behind one router, and meet inside */
+    if (same && is_private(player.source) && is_private(player.reported) && is_private(viewer.reported) &&
+        player.reported != viewer.reported)
+        return player.reported; /* the same with a second router between them and the server */
     if (!same && is_local(player.source) && !is_local(viewer.source) && public_address != 0)
         return public_address; /* the player is on the server's side of the router, the viewer is not */
     if (is_loopback(player.source) && !is_loopback(viewer.source))
@@ -1218,10 +1230,11 @@ struct config {
     uint32_t public_address;
     uint32_t lobby_port, buddy_port;
     uint32_t accounts; /* enum account_mode */
-    uint32_t skey, directory_direct;
+    uint32_t skey, directory_direct, lan;
     uint32_t ping_ms, idle_ms, login_ms, challenge_ms, race_start_ms;
     uint32_t first_frame_ms, linger_ms, buddy_login_ms;
-    uint32_t rate; /* tokens a second for each connection; 0: no limit */
+    uint32_t segment_bytes; /* 0: no limit */
+    uint32_t rate;          /* tokens a second for each connection; 0: no limit */
     uint32_t per_address, logins_per_address, accounts_per_address;
     uint32_t room_count;
     struct config_room room[CONFIG_ROOMS];
@@ -1296,6 +1309,8 @@ static const struct setting {
     {"log-level", SET_WORD, SHELL(log_level), 0, 0, "error warn info debug", "info", "error, warn, info or debug"},
     {"public-address", SET_ADDRESS, CORE(public_address), 0, 0, NULL, NULL,
      "what consoles are told to connect to; by default, the address they reached"},
+    {"lan", SET_WORD, CORE(lan), 0, 0, "off auto", "auto",
+     "auto: neighbours are told the address that they reached (%s); off: all come through one proxy"},
     {"accounts", SET_WORD, CORE(accounts), 0, 0, "open register closed", "open",
      "open: a first login makes the account; register: only a sign-up; closed: only ctl passwd (%s)"},
     {"skey", SET_WORD, CORE(skey), 0, 0, "off on", "on", "off: passwords in the console's second form (%s)"},
@@ -1314,6 +1329,8 @@ static const struct setting {
      "a directory connection is closed so long after its answer (%s)"},
     {"buddy-login-s", SET_SECONDS, CORE(buddy_login_ms), 1, 3600, NULL, "30",
      "so long may a buddy connection take to log in (%s)"},
+    {"segment-bytes", SET_NUMBER, CORE(segment_bytes), 0, 65535, NULL, "1400",
+     "no TCP segment to a console is longer, or ends inside a frame (%s); 0: any may"},
     {"rate", SET_NUMBER, CORE(rate), 0, 1000000, NULL, "10",
      "requests a second that a connection may send, on average; 0: no limit (%s)"},
     {"per-address", SET_NUMBER, CORE(per_address), 1, 1000000, NULL, "64", "connections from one address (%s)"},
@@ -1682,9 +1699,10 @@ struct conn {
     uint32_t inbox, outbox; /* from their pools, while there is something in them; else NONE */
     uint32_t in_size;
     uint32_t out_start, out_end;
-    uint32_t sess;     /* of its address's newest directory session, when it sent `skey`; 0: none */
-    uint32_t receipt;  /* of the verdict or record that it waits for */
-    uint32_t checking; /* the account whose password is being compared */
+    uint32_t out_begun; /* bytes of the first frame that are left, as part of it was written; 0: it is whole */
+    uint32_t sess;      /* of its address's newest directory session, when it sent `skey`; 0: none */
+    uint32_t receipt;   /* of the verdict or record that it waits for */
+    uint32_t checking;  /* the account whose password is being compared */
     uint32_t player;
     uint32_t buddy;  /* its entry in buddies, if it is a buddy link */
     uint8_t lkey[8]; /* the buddy ticket that it gets when a record of that is kept */
@@ -1895,7 +1913,7 @@ struct match {
 struct address {
     uint32_t link;
     uint32_t ipv4;
-    uint32_t connections;
+    uint32_t connections, players;
     uint32_t failed;          /* wrong passwords, forgotten after ten minutes without one */
     uint32_t logins, created; /* tries to log in, and new accounts, since window_ms */
     uint64_t failed_at_ms, window_ms;
@@ -2733,7 +2751,7 @@ static void outbox_release(struct nascar *s, struct conn *conn)
     if (conn->outbox != NONE)
         pool_give(s, &s->outboxes, conn->outbox);
     conn->outbox = NONE;
-    conn->out_start = conn->out_end = 0;
+    conn->out_start = conn->out_end = conn->out_begun = 0;
 }
 
 uint32_t nascar_next_output(struct nascar *s)
@@ -2744,13 +2762,46 @@ uint32_t nascar_next_output(struct nascar *s)
     return c;
 }
 
+/* Where the frame ends that begins, or goes on, at this place of the outbox. */
+static uint32_t frame_end_at(const struct nascar *s, const struct conn *conn, uint32_t at)
+{
+    if (at == conn->out_start && conn->out_begun > 0)
+        return at + conn->out_begun;
+    return at + load_be32(outbox_at(s, conn->outbox)->bytes + at + 8);
+}
+
+/* How much of the outbox goes into one segment: whole frames, as many as fit, and
+ * one at least (PROTOCOL 1). */
+static uint32_t segment_size(const struct nascar *s, const struct conn *conn)
+{
+    uint32_t all = conn->out_end - conn->out_start, most = s->config.segment_bytes, size = 0, next = 0;
+    if (all <= most || most == 0)
+        return all;
+    do {
+        size = next;
+        next = frame_end_at(s, conn, conn->out_start + size) - conn->out_start;
+    } while (next <= most);
+    return size > 0 ? size : next;
+}
+
+/* Notes that so much of the outbox has been written. What is left of a frame that
+ * was cut must not be taken for a frame. */
+static void outbox_written(const struct nascar *s, struct conn *conn, uint32_t size)
+{
+    uint32_t to = conn->out_start + size, end = conn->out_start;
+    while (end < to)
+        end = frame_end_at(s, conn, end);
+    conn->out_begun = end - to;
+    conn->out_start = to;
+}
+
 const uint8_t *nascar_outbox(const struct nascar *s, uint32_t c, uint32_t *size)
 {
     *size = 0;
     if (c >= s->conns.capacity || conn_at(s, c)->state == CONN_FREE || conn_at(s, c)->outbox == NONE)
         return NULL;
     const struct conn *conn = conn_at(s, c);
-    *size = conn->out_end - conn->out_start;
+    *size = segment_size(s, conn);
     return outbox_at(s, conn->outbox)->bytes + conn->out_start;
 }
 
@@ -3212,11 +3263,13 @@ static uint32_t address_for(const struct nascar *s, uint32_t viewer, const struc
     return visible_address(endpoint_of(conn_at(s, viewer)), endpoint_of(conn_at(s, p->conn)), s->config.public_address);
 }
 
-/* PROTOCOL 3.1: the public address if one is configured, else the one that the
- * console reached. */
+/* PROTOCOL 3.1: the address that the console reached, unless a public one is
+ * configured and the console is no neighbour. */
 static uint32_t server_address(const struct nascar *s, uint32_t c)
 {
-    return s->config.public_address ? s->config.public_address : conn_at(s, c)->local;
+    const struct conn *conn = conn_at(s, c);
+    bool next_door = s->config.lan && is_neighbour(endpoint_of(conn));
+    return s->config.public_address && !next_door ? s->config.public_address : conn->local;
 }
 
 static const char *room_flags(const struct room *room)
@@ -3965,6 +4018,7 @@ static void player_remove(struct nascar *s, uint32_t player)
     lobby_unsubscribe(s, player);
     account_at(s, p->account)->player = NONE;
     conn_at(s, p->conn)->player = NONE;
+    address_at(s, conn_at(s, p->conn)->address)->players--;
     pool_give(s, &s->players, player);
     s->retry = true;
 }
@@ -3992,6 +4046,7 @@ static bool player_add(struct nascar *s, uint32_t c, uint32_t account)
     p->last_login_s = a->last_login_s ? a->last_login_s : a->created_s;
     a->player = player;
     conn->player = player;
+    address_at(s, conn->address)->players++;
     conn->state = CONN_ACCOUNT;
     return true;
 }
@@ -4122,7 +4177,8 @@ static void race_remove_oldest(struct nascar *s, uint32_t persona)
     EACH_LIVE(i, races) {
         const struct race_ticket *race = race_at(s, i);
         if ((race->persona[0] == persona || race->persona[1] == persona) &&
-            (oldest == NONE || race->number < race_at(s, oldest)->number))
+            (oldest == NONE || race->when_s < race_at(s, oldest)->when_s ||
+             (race->when_s == race_at(s, oldest)->when_s && race->number < race_at(s, oldest)->number)))
             oldest = i;
     }
     race_remove(s, oldest);
@@ -5026,7 +5082,7 @@ static void copy_field(uint8_t *out, size_t size, const char *text)
 struct ses {
     char name[32];
     const char *self, *host, *opponent, *second;
-    uint32_t address, from;
+    uint32_t address; /* the opponent's, as the receiver reaches it */
     uint32_t seed;
     int64_t when_s;
     const char *ticket;
@@ -5042,7 +5098,7 @@ static void write_play(uint8_t out[PLAY_BYTES], const struct ses *ses)
     copy_field(out + 0x80, 16, ses->host);
     copy_field(out + 0x90, 16, ses->second);
     store_le32(out + 0xc0, ses->address);
-    store_le32(out + 0xc4, ses->from);
+    store_le32(out + 0xc4, ses->address);
     store_le32(out + 0xc8, ses->seed);
     store_le32(out + 0xcc, (uint32_t)ses->when_s);
     copy_field(out + 0xd0, 64, ses->ticket);
@@ -5052,7 +5108,7 @@ static void write_ses(struct outgoing *f, const struct ses *ses)
 {
     frame_begin(f, "+ses", "");
     put_address(f, tag_ADDR, ses->address);
-    put_address(f, tag_FROM, ses->from);
+    put_address(f, tag_FROM, ses->address); /* PROTOCOL 5: right whichever of the two a console dials */
     put_number(f, tag_SEED, to_signed(ses->seed));
     put_date(f, tag_WHEN, ses->when_s);
     put_raw(f, tag_AUTH, ses->ticket);
@@ -5106,7 +5162,6 @@ static void race_start(struct nascar *s, uint32_t number)
         ses.self = player_persona(s, p)->name;
         ses.opponent = player_persona(s, other)->name;
         ses.address = address_for(s, p->conn, other);
-        ses.from = conn_at(s, p->conn)->peer;
         write_ses(&s->frame, &ses);
         send_frame(s, p->conn);
         frame_begin(&s->frame, "play", "");
@@ -5169,14 +5224,15 @@ static enum failure challenge_check(struct nascar *s, uint32_t player, uint32_t 
     return unreachable || player_at(s, target)->match != NONE ? BUSY : OK;
 }
 
-/* Is this ACPT, DECL or BLOC? The first four letters count. */
+/* Is this ACPT, DECL or BLOC? The first four letters count, and nothing else is
+ * relayed (PROTOCOL 5, step 3). */
 static bool is_answer(const char *text)
 {
     return strncmp(text, "ACPT", 4) == 0 || strncmp(text, "DECL", 4) == 0 || strncmp(text, "BLOC", 4) == 0;
 }
 
 /* May this answer be given now? ACPT is given once, and by the challenged
- * player. What may be given is relayed as it is. */
+ * player. */
 static enum failure challenge_answer_check(const struct nascar *s, uint32_t player, uint32_t other, const char *text)
 {
     const struct player *p = player_at(s, player);
@@ -5371,12 +5427,27 @@ static const struct directory_session *session_add(struct nascar *s, uint32_t pe
     return session;
 }
 
+/* What a console is shown that cannot get in now, or "". Here it can be shown,
+ * and nowhere later (PROTOCOL 3.1). On a full server an address that has a player
+ * online gets through, as that may be the console's own ghost. */
+static const char *keep_out(const struct request *q)
+{
+    const struct nascar *s = q->s;
+    if (s->config.down[0])
+        return s->config.down;
+    const struct address *address = address_at(s, q->conn->address);
+    if (pool_full(&s->players) && address->players == 0)
+        return "The server is full. Please try again later.";
+    /* This connection ends, but the lobby's and the buddies' have to find room. */
+    if (address->connections + 1 > s->config.per_address)
+        return "Too many players are online from your address. Please try again later.";
+    return "";
+}
+
 static enum failure do_directory(struct request *q)
 {
     struct nascar *s = q->s;
-    const char *down = s->config.down;
-    if (!down[0] && pool_full(&s->players))
-        down = "The server is full. Please try again later.";
+    const char *down = keep_out(q);
     q->conn->state = CONN_DIRECTORY;
     timer_start(s, conn_timer(q->c, T_PHASE), Q_LINGER);
     if (down[0]) {
@@ -6298,12 +6369,12 @@ static enum failure challenge_word(struct request *q, const char *name, const ch
     if (target == q->player)
         return refuse_challenge(q, name, NO_USER);
     if (is_answer(text)) {
-        enum failure failure = challenge_answer_check(s, q->player, target, text);
-        if (failure == OK && !valid_token(text, size))
-            failure = BAD_TOKEN;
+        char word[5];
+        copy_text(word, sizeof word, text);
+        enum failure failure = challenge_answer_check(s, q->player, target, word);
         if (failure == OK) {
-            reply_text(q, text);
-            challenge_answer(s, q->player, target, text);
+            reply_text(q, word);
+            challenge_answer(s, q->player, target, word);
         }
         return failure;
     }
@@ -6366,6 +6437,16 @@ static enum failure say_in_private(struct request *q, uint32_t target, const cha
     return OK;
 }
 
+/* [spec] answers a challenge without ATTR: a private line that is just the word,
+ * while a challenge is open between these two, is no talk (PROTOCOL 5, step 3). */
+static bool answers_challenge(const struct request *q, const char *name, const char *text)
+{
+    if (!is_answer(text) || strlen(text) != 4 || q->p->match == NONE)
+        return false;
+    const struct match *match = match_at(q->s, q->p->match);
+    return match->state != MATCH_RACING && match->player[1 - q->p->side] == find_online(q->s, name);
+}
+
 static enum failure do_mesg(struct request *q)
 {
     char text[CHAT_CHARS + 1], name[ANY_NAME_CHARS + 1], letters[32];
@@ -6374,7 +6455,7 @@ static enum failure do_mesg(struct request *q)
     uint32_t flags = get_flags(q, tag_ATTR);
     bool challenge = (flags & FLAG_3) != 0, private = get_text(q, to, name, sizeof name) > 0;
     get_name(q, to, name);
-    if (private && challenge)
+    if (private && (challenge || answers_challenge(q, name, text)))
         return challenge_word(q, name, text, size);
     if (size == 0)
         return MISSING;
@@ -7353,12 +7434,23 @@ static void become_lobby(struct nascar *s, uint32_t c)
     timer_start(s, conn_timer(c, T_IDLE), Q_IDLE);
 }
 
+/* Has the address of this connection more of them than it may have? The directory
+ * is there to say so; no other service is begun on one. */
+static bool is_crowd(const struct request *q)
+{
+    return address_at(q->s, q->conn->address)->connections > q->s->config.per_address;
+}
+
 /* Handles one request. Returns false if it has to wait. */
 static bool dispatch(struct request *q)
 {
     const struct command *command = q->command;
     enum failure failure;
     bool other_service = command && (command->states & FIRST) && !(command->states & IN(CONN_LOBBY));
+    if (q->conn->state == CONN_NEW && !(command && command->start == do_directory) && is_crowd(q)) {
+        conn_doom(q->s, q->c, "too many from this address");
+        return true;
+    }
     if (q->conn->state == CONN_NEW && !other_service)
         become_lobby(q->s, q->c);
     if (!command) {
@@ -7575,7 +7667,7 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
         return;
     }
     log_end(s, log_conn(s, NASCAR_LOG_INFO, "connect", c));
-    if (address_at(s, conn->address)->connections > s->config.per_address) {
+    if (address_at(s, conn->address)->connections > s->config.per_address + DIRECTORY_SPARE) {
         conn_doom(s, c, "too many from this address");
         return;
     }
@@ -7626,11 +7718,11 @@ static void caught_up(struct nascar *s, uint32_t c)
 static void conn_drained(struct nascar *s, uint32_t c, uint32_t size)
 {
     struct conn *conn = conn_at(s, c);
-    uint32_t queued = conn->out_end - conn->out_start;
-    conn->out_start += min_u32(size, queued);
+    uint32_t queued = conn->out_end - conn->out_start, offered = segment_size(s, conn);
+    outbox_written(s, conn, min_u32(size, queued));
     if (conn->buddy != NONE)
         buddy_at(s, conn->buddy)->telling -= min_u32(size, buddy_at(s, conn->buddy)->telling);
-    if (size < queued && !conn->slow) {
+    if (size < offered && !conn->slow) {
         conn->slow = true;
         timer_start(s, conn_timer(c, T_SLOW), Q_SLOW);
     }
@@ -8308,15 +8400,16 @@ static const char *check_accounts(const struct nascar *s)
 
 static const char *check_addresses(const struct nascar *s)
 {
-    uint32_t connections = 0;
+    uint32_t connections = 0, players = 0;
     EACH_LIVE(i, addresses) {
         connections += address_at(s, i)->connections;
+        players += address_at(s, i)->players;
         HOLDS(find_address(s, address_at(s, i)->ipv4) == i, "an address is not found");
         HOLDS(address_at(s, i)->failed + address_at(s, i)->logins + address_at(s, i)->created == 0 ||
                   timer_at(s, s->address_timers + i)->queue == Q_ADDRESS,
               "what an address did is never forgotten");
     }
-    HOLDS(connections == s->conn_count, "a connection is of no address");
+    HOLDS(connections == s->conn_count && players == s->players.live, "a connection or a player is of no address");
     EACH_LIVE(i, directory)
         HOLDS(find_session(s, session_at(s, i)->sess) == i, "a directory session is not found");
     return NULL;
@@ -8488,10 +8581,12 @@ static ssize_t system_read(void *world, int fd, void *bytes, size_t size)
     return recv(fd, bytes, size, 0);
 }
 
+/* What is written ends its TCP segment: with TCP_NODELAY it leaves at once, and
+ * with MSG_EOR the kernel does not join it to what follows (PROTOCOL 1). */
 static ssize_t system_write(void *world, int fd, const void *bytes, size_t size)
 {
     (void)world;
-    return send(fd, bytes, size, MSG_NOSIGNAL);
+    return send(fd, bytes, size, MSG_NOSIGNAL | MSG_EOR);
 }
 
 /* Input that is left unread would turn the close into a reset, and that can
@@ -10388,14 +10483,14 @@ static bool shell_write_some(struct shell *sh, uint32_t c)
         n = n < 0 ? 0 : n;
         log_frames(sh, c, "out", bytes, (size_t)n);
     }
-    if (nascar_closing(sh->state, c)) {
-        shell_close(sh, c);
-        return false;
-    }
     bool whole = (size_t)n == size;
     polled->events = (short)(whole ? polled->events & ~POLLOUT : polled->events | POLLOUT);
     struct nascar_event event = {.type = NASCAR_DRAINED, .conn = c, .size = (uint32_t)n};
     shell_step(sh, &event);
+    if (nascar_closing(sh->state, c) && (!whole || nascar_outbox(sh->state, c, &size) == NULL)) {
+        shell_close(sh, c);
+        return false;
+    }
     return whole;
 }
 
