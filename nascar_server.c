@@ -4198,12 +4198,13 @@ static void sweep_expired(struct nascar *s)
             race_remove(s, i);
 }
 
-/* Frees a persona's expired messages, so that new ones find room. */
-static void drop_expired(struct nascar *s, uint32_t persona)
+/* What has expired makes room for a message that was sent at that time. It is the
+ * same at a start, as no record says that it is gone. */
+static void drop_expired(struct nascar *s, uint32_t persona, int64_t sent_s)
 {
     for (uint32_t i = list_first(&persona_at(s, persona)->messages), next; i != NONE; i = next) {
         next = list_next(s, PERSONA_MESSAGES, i);
-        if (message_at(s, i)->until_s <= s->wall_s)
+        if (message_at(s, i)->until_s <= sent_s)
             message_remove(s, i);
     }
 }
@@ -4597,6 +4598,7 @@ static enum failure apply_mesg(struct nascar *s, const struct record *r)
         s->next_message = id;
     if (r->mesg.to == NONE)
         return NO_USER;
+    drop_expired(s, r->mesg.to, r->mesg.sent_s);
     struct persona *p = persona_at(s, r->mesg.to);
     uint32_t after = list_last(s, PERSONA_MESSAGES, &p->messages);
     while (after != NONE && message_at(s, after)->id > id)
@@ -4718,7 +4720,9 @@ struct field {
 static_assert(TAG_COUNT <= 256 && sizeof(struct record) <= UINT16_MAX, "struct field is wide enough");
 
 /* The row of a kind. `apply` makes the change; `failed`, if there is one, what
- * is to change although the record could not be kept. Compaction goes through
+ * is to change although the record could not be kept. If that is the same, nobody
+ * is refused for a full disk what he cannot do without: a ticket for the buddies,
+ * a race; and a letter that was read is gone. Compaction goes through
  * `pool` (in struct nascar) and writes a record for each item, unless `fill`
  * returns false; a kind without `fill` says nothing that others do not say. Each
  * record takes one of `limit` (in struct nascar_limits), unless that is 0. */
@@ -4754,14 +4758,14 @@ static const struct durable durables[RECORD_KINDS] = {
         FIELD(PERS, TEXT, cper.persona), FIELD(NAME, ACCOUNT, cper.account)}},
     [RECORD_DPER] = {"dper", apply_dper, .fields = {
         FIELD(PERS, PERSONA, dper.persona), FIELD(NAME, ACCOUNT, dper.account)}},
-    [RECORD_TICK] = {"tick", apply_tick, .fill = fill_tick, .pool = POOL(personas), .fields = {
+    [RECORD_TICK] = {"tick", apply_tick, .failed = apply_tick, .fill = fill_tick, .pool = POOL(personas), .fields = {
         FIELD(HASH, RAW, tick.hash), FIELD(WHEN, DATE, tick.until_s), FIELD(PERS, PERSONA, tick.persona)}},
     [RECORD_STAT] = {"stat", apply_stat, .fill = fill_stat, .pool = POOL(personas), .fields = {
         FIELD(P1, RAW, stat.figures), FIELD(PERS, PERSONA, stat.persona)}},
     [RECORD_ROST] = {"rost", apply_rost, .fill = fill_rost, .pool = POOL(edges), .limit = LIMIT(roster_edges),
      .fields = {
         FIELD(LIST, LISTS, rost.lists), FIELD(PERS, PERSONA, rost.owner), FIELD(USER, PERSONA, rost.other)}},
-    [RECORD_RACE] = {"race", apply_race, .fill = fill_race, .pool = POOL(races), .fields = {
+    [RECORD_RACE] = {"race", apply_race, .failed = apply_race, .fill = fill_race, .pool = POOL(races), .fields = {
         FIELD(AUTH, RAW, race.ticket), FIELD(WHEN, DATE, race.when_s), FIELD(FLAGS, NUMBER, race.reported),
         FIELD(SEQN, NUMBER, race.first_sum), FIELD(HOST, PERSONA, race.persona[0]),
         FIELD(OPPO, PERSONA, race.persona[1])}},
@@ -4901,6 +4905,12 @@ static void record_failed(struct nascar *s, const uint8_t *bytes, uint32_t size)
     struct record record;
     if (decode_record(s, bytes, size, &record) && durables[record.kind].failed)
         (void)durables[record.kind].failed(s, &record);
+}
+
+bool nascar_takes_unkept(const uint8_t *bytes, uint32_t size)
+{
+    const struct durable *durable = size >= HEADER_BYTES ? find_durable(bytes) : NULL;
+    return durable && durable->failed == durable->apply;
 }
 
 #define KEPT_LOOKS 64u /* how many items one call looks at, at most */
@@ -6001,8 +6011,7 @@ static enum failure do_pers(struct request *q)
     return OK;
 }
 
-/* If the ticket could not be kept, it is good for as long as the server runs,
- * so that a full disk locks nobody out. */
+/* Kept or not, the ticket is good (nascar_takes_unkept). */
 static enum failure kept_pers(struct request *q, enum failure failure)
 {
     struct nascar *s = q->s;
@@ -6011,10 +6020,7 @@ static enum failure kept_pers(struct request *q, enum failure failure)
         return NO_ACCOUNT;
     struct persona *persona = persona_at(s, number);
     char ticket[2 + 2 * sizeof q->conn->lkey] = "$";
-    if (failure) {
-        hash_lkey(q->conn->lkey, persona->lkey_hash);
-        persona->lkey_until_s = s->wall_s + LKEY_S;
-    }
+    (void)failure;
     uint32_t old = player_at(s, player)->persona;
     bool again = old != NONE, from_hub = again && player_at(s, player)->room == HUB;
     persona_off(s, player);
@@ -7135,7 +7141,7 @@ static enum failure do_send(struct request *q)
     int32_t seconds = to_signed(get_number(q, tag_SECS, MESSAGE_S));
     if (seconds <= 0)
         return NO_USER;
-    drop_expired(s, to);
+    drop_expired(s, to, r.mesg.sent_s);
     if (pool_full(&s->messages))
         sweep_expired(s);
     if (persona_at(s, to)->message_count >= MESSAGES_PER_PERSONA || pool_full(&s->messages))
@@ -7912,17 +7918,13 @@ static void config_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
     apply_rooms(s);
 }
 
-/* The record of a race's ticket has come back, and the race starts. If it could
- * not be kept, the ticket is good for as long as the server runs, which is
- * better than no race. */
+/* A race that waits for its ticket starts now, kept or not (nascar_takes_unkept). */
 static void race_record_came(struct nascar *s, const struct nascar_event *e)
 {
     uint32_t number = e->conn - match_waiter(s, 0);
     if (!is_live(s, &s->matches, number) || !match_at(s, number)->starting ||
         match_at(s, number)->receipt != e->receipt)
         return;
-    if (e->type == NASCAR_RECORD_FAILED)
-        (void)apply_record(s, e->bytes, e->size);
     race_start(s, number);
 }
 
@@ -9955,6 +9957,14 @@ static bool compaction_write(struct shell *sh, bool end)
     return !end || journal_append(sh, &x->file, &x->batch);
 }
 
+/* Puts one more record of the state into the fresh journal. */
+static bool compaction_add(struct shell *sh, const uint8_t *bytes, uint32_t size)
+{
+    struct compaction *x = &sh->compaction;
+    (void)batch_add(&x->batch, bytes, size); /* what it holds is written long before it is full */
+    return x->batch.size < COMPACT_BATCH_BYTES || compaction_write(sh, false);
+}
+
 /* Writes the batch to the journal, and to a fresh one that is being made,
  * behind what that has of the state so far. A batch that may be torn must be
  * the last of its file, so what came before it is synced first. */
@@ -9993,6 +10003,17 @@ static uint64_t commit_due_ms(const struct shell *sh)
     return sh->urgent > 0 ? 0 : sh->lazy_due_ms > 0 ? sh->lazy_due_ms : UINT64_MAX;
 }
 
+/* The core has a change in memory alone, and its player has been told: it goes
+ * into the fresh journal, behind what that has of the state so far, and before
+ * any later change of the same thing. If none is being made, or this one fails,
+ * the next has it with the state. So, whenever there is a sound journal again,
+ * INVARIANT: all that was ever acknowledged is in it. */
+static void journal_catch_up(struct shell *sh, const uint8_t *bytes, uint32_t size)
+{
+    if (sh->compaction.file.fd >= 0 && nascar_takes_unkept(bytes, size) && !compaction_add(sh, bytes, size))
+        compaction_failed(sh);
+}
+
 /* Keeps what is due, and gives it back to the core. The records that come of
  * that are added behind it and wait for the next turn. The buffers may move when
  * that happens, but only when the step is done with its own record. */
@@ -10013,9 +10034,11 @@ static void journal_commit(struct shell *sh)
                                      .receipt = waiter->receipt,
                                      .bytes = sh->records.bytes + at,
                                      .size = load_be32(sh->records.bytes + at + 8)};
-        at += event.size;
         sh->urgent -= !waiter->lazy;
         shell_step(sh, &event);
+        if (!kept)
+            journal_catch_up(sh, sh->records.bytes + at, event.size);
+        at += event.size;
     }
     buffer_cut(&sh->waiters, waiter_bytes);
     buffer_cut(&sh->records, batch.size - BATCH_HEAD_BYTES);
@@ -10086,9 +10109,8 @@ static void compaction_slice(struct shell *sh)
     bool more = true;
     for (uint32_t n = 1; more && spent_ms < COMPACT_SLICE_MS; n++) {
         more = nascar_next_kept(sh->state, &x->cursor, &record);
-        if (more && record.size > 0) /* else it has only looked at what is not kept */
-            (void)batch_add(&x->batch, record.bytes, record.size);
-        if (x->batch.size >= COMPACT_BATCH_BYTES && !compaction_write(sh, false)) {
+        /* size 0: it has only looked at what is not kept */
+        if (more && record.size > 0 && !compaction_add(sh, record.bytes, record.size)) {
             compaction_failed(sh);
             return;
         }

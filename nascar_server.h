@@ -200,6 +200,12 @@ struct nascar_record {
 /* Takes the next record; false, with *record as it was, if there is none. */
 bool nascar_next_record(struct nascar *state, struct nascar_record *record);
 
+/* Does the core make the change of this record although it could not be kept? It
+ * does so where a player would be locked out otherwise. Then a fresh journal that
+ * is being made must hold the record, too: put it behind what that has so far. One
+ * that is begun later has the change with the state (nascar_next_kept). */
+bool nascar_takes_unkept(const uint8_t *bytes, uint32_t size);
+
 /* Where nascar_next_kept() stands, and room for one record. Begin with all zero. */
 struct nascar_cursor {
     uint32_t table, item, part;
