@@ -1960,7 +1960,7 @@ struct record_slot {
     POOL(buddies, struct buddy, buddy_at, conns) \
     POOL(watches, struct watch, watch_at, conns * (ROSTER_PER_PERSONA + WATCHES_ASKED)) \
     POOL(messages, struct message, message_at, limits->messages) \
-    POOL(races, struct race_ticket, race_at, clients * RACES_PER_CLIENT) \
+    POOL(races, struct race_ticket, race_at, limits->races ? limits->races : clients * RACES_PER_CLIENT) \
     POOL(reports, struct report, report_at, REPORTS) \
     POOL(report_lines, struct report_line, report_line_at, REPORT_LINES)
 
@@ -2114,7 +2114,8 @@ static size_t lay_out(struct tables *t, const struct nascar_limits *limits)
     memset(t, 0, sizeof *t);
     if (!in_range(limits->clients, 1, 65536) || !in_range(limits->accounts, 1, 1048576) ||
         !in_range(limits->rooms, 8, 4096) || !in_range(limits->directory_sessions, 1, 65536) ||
-        !in_range(limits->roster_edges, 1, 1u << 26) || !in_range(limits->messages, 1, 1u << 20))
+        !in_range(limits->roster_edges, 1, 1u << 26) || !in_range(limits->messages, 1, 1u << 20) ||
+        !in_range(limits->races, 0, 1u << 20))
         return 0;
     uint32_t conns = nascar_connections(limits), clients = limits->clients;
     place_pool(&t->conns, &at, conns, sizeof(struct conn));
@@ -4765,7 +4766,8 @@ static const struct durable durables[RECORD_KINDS] = {
     [RECORD_ROST] = {"rost", apply_rost, .fill = fill_rost, .pool = POOL(edges), .limit = LIMIT(roster_edges),
      .fields = {
         FIELD(LIST, LISTS, rost.lists), FIELD(PERS, PERSONA, rost.owner), FIELD(USER, PERSONA, rost.other)}},
-    [RECORD_RACE] = {"race", apply_race, .failed = apply_race, .fill = fill_race, .pool = POOL(races), .fields = {
+    [RECORD_RACE] = {"race", apply_race, .failed = apply_race, .fill = fill_race, .pool = POOL(races), .limit = LIMIT(races),
+     .fields = {
         FIELD(AUTH, RAW, race.ticket), FIELD(WHEN, DATE, race.when_s), FIELD(FLAGS, NUMBER, race.reported),
         FIELD(SEQN, NUMBER, race.first_sum), FIELD(HOST, PERSONA, race.persona[0]),
         FIELD(OPPO, PERSONA, race.persona[1])}},
@@ -9085,7 +9087,7 @@ static bool journal_next(struct journal_reader *r, struct span *frames)
 #define SCRIPT_TYPES 13u
 #define SCRIPT_HEAD_BYTES 32u /* the most that stands before an event's bytes */
 
-static const uint8_t script_magic[4] = {'N', 'S', 'R', '2'};
+static const uint8_t script_magic[4] = {'N', 'S', 'R', '3'};
 
 static_assert(NASCAR_VERDICT + 1 == SCRIPT_WALL, "event types come first");
 
@@ -9117,33 +9119,41 @@ static uint64_t read_varint(struct script *x)
     return value;
 }
 
-/* Begins to read a script. Without a header the limits stay as they are. */
+/* The limits in a script's header, in this order. One of version 2 lacks the last. */
+static const size_t script_limits[] = {offsetof(struct nascar_limits, clients),
+                                       offsetof(struct nascar_limits, accounts),
+                                       offsetof(struct nascar_limits, rooms),
+                                       offsetof(struct nascar_limits, directory_sessions),
+                                       offsetof(struct nascar_limits, roster_edges),
+                                       offsetof(struct nascar_limits, messages),
+                                       offsetof(struct nascar_limits, races)};
+
+#define SCRIPT_LIMITS (sizeof script_limits / sizeof script_limits[0])
+
+static uint32_t *script_limit(struct nascar_limits *limits, size_t i)
+{
+    return (uint32_t *)(void *)((uint8_t *)limits + script_limits[i]);
+}
+
+/* Begins to read a script. Without a header, the limits stay as they are. */
 static void script_open(struct script *x, const uint8_t *bytes, size_t size, struct nascar_limits *limits)
 {
     memset(x, 0, sizeof *x);
     x->bytes = bytes;
     x->size = size;
-    if (size < sizeof script_magic || memcmp(bytes, script_magic, sizeof script_magic) != 0)
+    if (size < sizeof script_magic || memcmp(bytes, script_magic, 3) != 0 || (bytes[3] != '2' && bytes[3] != '3'))
         return;
     x->at = sizeof script_magic;
-    limits->clients = (uint32_t)read_varint(x);
-    limits->accounts = (uint32_t)read_varint(x);
-    limits->rooms = (uint32_t)read_varint(x);
-    limits->directory_sessions = (uint32_t)read_varint(x);
-    limits->roster_edges = (uint32_t)read_varint(x);
-    limits->messages = (uint32_t)read_varint(x);
+    for (size_t i = 0; i < SCRIPT_LIMITS - (bytes[3] == '2'); i++)
+        *script_limit(limits, i) = (uint32_t)read_varint(x);
 }
 
-static uint32_t script_write_header(uint8_t out[64], const struct nascar_limits *limits)
+static uint32_t script_write_header(uint8_t out[64], struct nascar_limits limits)
 {
     uint32_t n = sizeof script_magic;
     memcpy(out, script_magic, n);
-    n += write_varint(out + n, limits->clients);
-    n += write_varint(out + n, limits->accounts);
-    n += write_varint(out + n, limits->rooms);
-    n += write_varint(out + n, limits->directory_sessions);
-    n += write_varint(out + n, limits->roster_edges);
-    n += write_varint(out + n, limits->messages);
+    for (size_t i = 0; i < SCRIPT_LIMITS; i++)
+        n += write_varint(out + n, *script_limit(&limits, i));
     return n;
 }
 
@@ -9763,7 +9773,7 @@ static bool recording_begin(struct shell *sh)
     uint8_t header[64];
     sh->recorded_ms = 0;
     sh->partial = reserve(sh->conns * sizeof *sh->partial);
-    return sh->partial && sh->sys->append(sh->world, sh->record_fd, header, script_write_header(header, &sh->limits));
+    return sh->partial && sh->sys->append(sh->world, sh->record_fd, header, script_write_header(header, sh->limits));
 }
 
 /* Opens the recording, if there is to be one. That of an earlier run is kept as
@@ -10823,6 +10833,8 @@ static void raise_limits(struct shell *sh, struct nascar_limits *limits)
     raise_limit(&limits->accounts, sh->kept.accounts, 1u << 20);
     raise_limit(&limits->roster_edges, sh->kept.roster_edges, 1u << 26);
     raise_limit(&limits->messages, sh->kept.messages, 1u << 20);
+    if (sh->kept.races > limits->clients * RACES_PER_CLIENT)
+        limits->races = min_u32(sh->kept.races, 1u << 20);
     (void)snprintf(text, sizeof text, "event=accounts_over_limit max_accounts=%u room_for=%u", sh->options.max_accounts,
                    limits->accounts);
     if (limits->accounts > sh->options.max_accounts)

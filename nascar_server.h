@@ -70,10 +70,11 @@ struct nascar_limits {
     uint32_t directory_sessions; /* remembered 30 minutes, 1..65536 */
     uint32_t roster_edges;       /* buddies and ignored players in all, 1..2^26 */
     uint32_t messages;           /* kept for players who are offline, in all, 1..2^20 */
+    uint32_t races;              /* whose results are not all in, 0..2^20; 0: 16 for each client */
 };
 
 /* clang-format off */
-#define NASCAR_LIMITS_DEFAULT {1024, 16384, 256, 4096, 409600, 65536}
+#define NASCAR_LIMITS_DEFAULT {1024, 16384, 256, 4096, 409600, 65536, 0}
 /* clang-format on */
 
 /* How many connections these limits allow: two for each client (lobby and
@@ -276,6 +277,8 @@ bool nascar_next_log(struct nascar *state, struct nascar_log *log);
  *
  *   public-address        the IPv4 address that consoles are told to connect to;
  *                         by default `local`, the one that each has reached
+ *   lan                   auto: neighbours of the server, in its own /24, are told
+ *                         `local` all the same; off: they are not: auto
  *   lobby-port            the ports that they are told, 0..65535: 11000
  *   buddy-port            10899
  *   accounts              open: a first login makes the account (the default);
@@ -294,6 +297,8 @@ bool nascar_next_log(struct nascar *state, struct nascar_log *log);
  *   buddy-login-s         so long may a buddy connection take to log in, 1..3600: 30
  *   rate                  requests a second from one connection, on average,
  *                         0..1000000, 0 for no limit: 10
+ *   segment-bytes         at most so many are in the outbox at once, and no frame is cut
+ *                         by their end, 0..65535, 0 for no limit: 1400 (PROTOCOL 1)
  *   per-address           connections from one address, 1..1000000: 64
  *   logins-per-address    tries to log in from one address in ten minutes: 300
  *   accounts-per-address  new accounts from one address in ten minutes: 50
