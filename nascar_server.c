@@ -38,7 +38,7 @@
  *   `+msg` by write_msg(), and deliver_line() copies it into the outbox of each
  *   member of the room. If one of them keeps up, but has no room for the line, the
  *   handler returns STALL, and the same frame is tried again when he has read.
- *   consume() takes the frame out of the inbox. At the start of its next turn the
+ *   inbox_drop_frame() takes the frame out of the inbox. At the start of its next turn the
  *   shell asks nascar_next_output() who has something to read, sends the outbox,
  *   and reports NASCAR_DRAINED; conn_drained() then makes the rows of lists that
  *   this console has not been told yet, by pump().
@@ -49,7 +49,7 @@
  *   deadlines and gives the wait a number, its receipt. The shell's helper, a
  *   process of its own, takes its time. verdict_came() has the request, which
  *   still stands in the inbox, go on in verdict_auth(). If the name is new,
- *   create_account() fills a struct record, and the request waits again, by
+ *   send_account() fills a struct record, and the request waits again, by
  *   send_record(). The shell's journal_commit() writes and syncs all records of
  *   the turn at once, and gives each back as NASCAR_RECORD. Only now record_came()
  *   makes the change, by apply_record(), whose row in durables[] leads to
@@ -892,7 +892,7 @@ static void put_chars(struct outgoing *f, const char *text)
         put_byte(f, (uint8_t)*text++);
 }
 
-static void put_name(struct outgoing *f, const char *name)
+static void put_key_text(struct outgoing *f, const char *name)
 {
     put_chars(f, name);
     put_byte(f, '=');
@@ -900,7 +900,7 @@ static void put_name(struct outgoing *f, const char *name)
 
 static void put_key(struct outgoing *f, enum tag tag)
 {
-    put_name(f, tag_names[tag]);
+    put_key_text(f, tag_names[tag]);
 }
 
 /* Writes a value whose reader undoes no escapes: digits, letters, dates, hex. */
@@ -1960,7 +1960,7 @@ struct record_slot {
     POOL(buddies, struct buddy, buddy_at, conns) \
     POOL(watches, struct watch, watch_at, conns * (ROSTER_PER_PERSONA + WATCHES_ASKED)) \
     POOL(messages, struct message, message_at, limits->messages) \
-    POOL(races, struct race_ticket, race_at, limits->races ? limits->races : clients * RACES_PER_CLIENT) \
+    POOL(races, struct race_ticket, race_ticket_at, limits->races ? limits->races : clients * RACES_PER_CLIENT) \
     POOL(reports, struct report, report_at, REPORTS) \
     POOL(report_lines, struct report_line, report_line_at, REPORT_LINES)
 
@@ -2406,9 +2406,9 @@ static uint32_t find_edge(const struct nascar *s, uint32_t owner, uint32_t other
     return i;
 }
 
-static uint32_t find_race(const struct nascar *s, const uint8_t ticket[16])
+static uint32_t find_race_ticket(const struct nascar *s, const uint8_t ticket[16])
 {
-    FIND(&s->race_tickets, siphash(s->hash_key, ticket, 16), equal_secret(race_at(s, i)->ticket, ticket, 16));
+    FIND(&s->race_tickets, siphash(s->hash_key, ticket, 16), equal_secret(race_ticket_at(s, i)->ticket, ticket, 16));
 }
 
 /* Personas are found by the first two characters of their names, too, for USCH. */
@@ -2631,7 +2631,7 @@ bool nascar_next_log(struct nascar *s, struct nascar_log *log)
 }
 
 /* Begins a line about one connection, and says who is on it. */
-static uint32_t log_conn(struct nascar *s, enum nascar_log_level level, const char *name, uint32_t c)
+static uint32_t log_begin_conn(struct nascar *s, enum nascar_log_level level, const char *name, uint32_t c)
 {
     const struct conn *conn = conn_at(s, c);
     uint32_t start = log_begin(s, level, name);
@@ -2678,7 +2678,7 @@ static uint32_t outbox_free(const struct conn *conn)
 
 /* Keeps count of a room's members who read, but have no room for one more line
  * of chat. While there are any, whoever talks in that room has to wait. */
-static void count_crowded(struct nascar *s, uint32_t c)
+static void conn_update_crowded(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
     bool in_room = conn->player != NONE && player_at(s, conn->player)->room != NONE;
@@ -2701,7 +2701,7 @@ static void conn_doom(struct nascar *s, uint32_t c, const char *reason)
     if (conn->closing)
         return;
     if (conn->state != CONN_CONTROL) {
-        uint32_t line = log_conn(s, NASCAR_LOG_INFO, "close", c);
+        uint32_t line = log_begin_conn(s, NASCAR_LOG_INFO, "close", c);
         log_text(s, "reason", reason);
         if (conn->unknown_kinds > 0)
             log_number(s, "unknown_kinds", conn->unknown_kinds);
@@ -2709,7 +2709,7 @@ static void conn_doom(struct nascar *s, uint32_t c, const char *reason)
     }
     conn->closing = true;
     list_append(s, DOOMED_CONNS, &s->doomed, c);
-    count_crowded(s, c);
+    conn_update_crowded(s, c);
     mark_ready(s, c);
 }
 
@@ -2737,7 +2737,7 @@ static void conn_write(struct nascar *s, uint32_t c, const uint8_t *bytes, uint3
     memcpy(box->bytes + conn->out_end, bytes, size);
     conn->out_end += size;
     mark_ready(s, c);
-    count_crowded(s, c);
+    conn_update_crowded(s, c);
 }
 
 /* Ends the frame that is being written and queues it. */
@@ -3132,7 +3132,7 @@ static uint32_t rank_of(const struct nascar *s, uint32_t persona)
 }
 
 /* The persona at a place; NONE behind the last one. */
-static uint32_t persona_at_rank(const struct nascar *s, uint32_t place)
+static uint32_t find_persona_by_rank(const struct nascar *s, uint32_t place)
 {
     uint32_t i = s->ranked;
     if (place < 1 || place > tree_size(s, i))
@@ -3259,7 +3259,7 @@ static struct endpoint endpoint_of(const struct conn *conn)
 }
 
 /* The address at which the console of connection `viewer` reaches a player. */
-static uint32_t address_for(const struct nascar *s, uint32_t viewer, const struct player *p)
+static uint32_t player_address(const struct nascar *s, uint32_t viewer, const struct player *p)
 {
     return visible_address(endpoint_of(conn_at(s, viewer)), endpoint_of(conn_at(s, p->conn)), s->config.public_address);
 }
@@ -3393,7 +3393,7 @@ static bool send_user_row(struct nascar *s, uint32_t player)
     struct row *row = &s->user_row;
     if (occupant->player != player) {
         bool gone = occupant->player == NONE;
-        uint32_t address = gone ? 0 : address_for(s, p->conn, player_at(s, occupant->player));
+        uint32_t address = gone ? 0 : player_address(s, p->conn, player_at(s, occupant->player));
         if (row->to != seq || row->count != room->count || row->address != address) {
             if (gone)
                 write_user_gone(&s->row_frame, occupant->persona, room->count);
@@ -3473,7 +3473,7 @@ static bool send_rank_row(struct nascar *s, struct player *p)
         send_row(s, p->conn);
         return true;
     }
-    uint32_t persona = p->ranks_left == 0 ? NONE : persona_at_rank(s, p->ranks_next);
+    uint32_t persona = p->ranks_left == 0 ? NONE : find_persona_by_rank(s, p->ranks_next);
     if (persona == NONE) {
         p->ranks_left = 0;
         return false;
@@ -3494,7 +3494,7 @@ static bool send_leaderboard_row(struct nascar *s, struct player *p)
     char standing[LEADERBOARD_CHARS + 1];
     if (p->rows_left == 0)
         return false;
-    uint32_t persona = persona_at_rank(s, p->rows_next);
+    uint32_t persona = find_persona_by_rank(s, p->rows_next);
     if (--p->rows_left == 0)
         s->retry = true; /* the next `snap` may be waiting for this */
     if (persona == NONE)
@@ -3512,7 +3512,7 @@ static bool send_leaderboard_row(struct nascar *s, struct player *p)
 /* Notes that a player's lists have news. Rows are made only when the outbox is
  * drained, so that news for a thousand players need not stand in a thousand
  * outboxes. */
-static void mark_behind(struct nascar *s, uint32_t player)
+static void mark_player_behind(struct nascar *s, uint32_t player)
 {
     uint32_t c = player_at(s, player)->conn;
     conn_at(s, c)->behind = true;
@@ -3549,7 +3549,7 @@ static void pump(struct nascar *s, uint32_t c)
 
 /* ---- Rooms --------------------------------------------------------------- */
 
-static void room_dirty(struct nascar *s, uint32_t r)
+static void mark_room_dirty(struct nascar *s, uint32_t r)
 {
     if (!in_list(s, DIRTY_ROOMS, r))
         list_insert(s, DIRTY_ROOMS, &s->dirty_rooms, NONE, r);
@@ -3598,7 +3598,7 @@ static void room_delete(struct nascar *s, uint32_t r)
 /* Makes the rooms of the configuration: new ones appear, and those that are
  * there already take over its texts. A room that is not in it any more stays
  * until the next start. */
-static void apply_rooms(struct nascar *s)
+static void configure_rooms(struct nascar *s)
 {
     for (uint32_t i = 0; i < s->config.room_count; i++) {
         const struct config_room *wanted = &s->config.room[i];
@@ -3631,11 +3631,11 @@ static void user_changed(struct nascar *s, uint32_t player)
     struct player *p = player_at(s, player);
     p->own_row_due = p->own_row_due || conn_at(s, p->conn)->wants.users != 0;
     if (p->occupant == NONE) {
-        mark_behind(s, player); /* in the hub there is nobody else to tell */
+        mark_player_behind(s, player); /* in the hub there is nobody else to tell */
         return;
     }
     feed_touch(s, &room_at(s, p->room)->users, occupant_node(s, p->occupant));
-    room_dirty(s, p->room);
+    mark_room_dirty(s, p->room);
 }
 
 /* Subscribes to the users of the player's room. There is nothing to follow in
@@ -3681,8 +3681,8 @@ static void room_join(struct nascar *s, uint32_t player, uint32_t r)
         follow_users(s, p);
     population_changed(s, r);
     if (r != HUB)
-        room_dirty(s, r);
-    count_crowded(s, p->conn);
+        mark_room_dirty(s, r);
+    conn_update_crowded(s, p->conn);
 }
 
 /* Takes a player out of its room. A created room that is now empty goes, too. */
@@ -3708,7 +3708,7 @@ static void room_leave(struct nascar *s, uint32_t player)
     p->occupant = NONE;
     p->room = NONE;
     if (r != HUB)
-        room_dirty(s, r);
+        mark_room_dirty(s, r);
     if (room->created && room->count == 0)
         room_delete(s, r);
     else
@@ -3718,7 +3718,7 @@ static void room_leave(struct nascar *s, uint32_t player)
 /* ---- Settling: what a frame leaves to be done ---------------------------- */
 
 static void player_remove(struct nascar *s, uint32_t player);
-static void buddy_remove(struct nascar *s, uint32_t buddy);
+static void buddy_disconnect(struct nascar *s, uint32_t buddy);
 
 /* Called after each frame and each deadline. Takes out the players whose
  * connection has ended, and marks the connections whose lists have news, until
@@ -3731,15 +3731,15 @@ static void settle(struct nascar *s)
             if (conn_at(s, c)->player != NONE)
                 player_remove(s, conn_at(s, c)->player);
             if (conn_at(s, c)->buddy != NONE)
-                buddy_remove(s, conn_at(s, c)->buddy);
+                buddy_disconnect(s, conn_at(s, c)->buddy);
         } else if (list_first(&s->dirty_rooms) != NONE) {
             uint32_t r = list_take_first(s, DIRTY_ROOMS, &s->dirty_rooms);
             for (uint32_t p = list_first(&room_at(s, r)->members); p != NONE; p = list_next(s, ROOM_MEMBERS, p))
-                mark_behind(s, p);
+                mark_player_behind(s, p);
         } else if (s->lobby_dirty) {
             s->lobby_dirty = false;
             for (uint32_t p = list_first(&s->lobby_readers); p != NONE; p = list_next(s, LOBBY_READERS, p))
-                mark_behind(s, p);
+                mark_player_behind(s, p);
         } else {
             return;
         }
@@ -3765,17 +3765,17 @@ static enum show presence_of(const struct nascar *s, uint32_t persona)
     return p->buddy == NONE ? SHOW_CHAT : (enum show)buddy_at(s, p->buddy)->show;
 }
 
-static void buddy_behind(struct nascar *s, uint32_t buddy)
+static void mark_buddy_behind(struct nascar *s, uint32_t buddy)
 {
     uint32_t c = buddy_at(s, buddy)->conn;
     conn_at(s, c)->behind = true;
     mark_ready(s, c);
 }
 
-static void watch_due(struct nascar *s, uint32_t i)
+static void mark_watch_due(struct nascar *s, uint32_t i)
 {
     watch_at(s, i)->due = true;
-    buddy_behind(s, watch_at(s, i)->buddy);
+    mark_buddy_behind(s, watch_at(s, i)->buddy);
 }
 
 /* Everybody who watches the persona is told of its latest presence when their
@@ -3783,7 +3783,7 @@ static void watch_due(struct nascar *s, uint32_t i)
 static void presence_changed(struct nascar *s, uint32_t persona)
 {
     for (uint32_t i = list_first(&persona_at(s, persona)->watchers); i != NONE; i = list_next(s, PERSONA_WATCHERS, i))
-        watch_due(s, i);
+        mark_watch_due(s, i);
 }
 
 /* A link's watch on a persona, or NONE. */
@@ -3832,7 +3832,7 @@ static void watch_drop(struct nascar *s, uint32_t buddy, uint32_t persona, uint3
     pool_give(s, &s->watches, i);
 }
 
-static void buddy_remove(struct nascar *s, uint32_t buddy)
+static void buddy_disconnect(struct nascar *s, uint32_t buddy)
 {
     struct buddy *b = buddy_at(s, buddy);
     struct persona *p = persona_at(s, b->persona);
@@ -3851,13 +3851,13 @@ static void buddy_remove(struct nascar *s, uint32_t buddy)
 }
 
 /* Makes connection c the buddy link of a persona; an older one is closed. */
-static void buddy_add(struct nascar *s, uint32_t c, uint32_t persona)
+static void buddy_connect(struct nascar *s, uint32_t c, uint32_t persona)
 {
     struct persona *p = persona_at(s, persona);
     bool absent = p->absent;
     if (p->buddy != NONE) {
         conn_doom(s, buddy_at(s, p->buddy)->conn, "buddy link elsewhere");
-        buddy_remove(s, p->buddy);
+        buddy_disconnect(s, p->buddy);
     }
     uint32_t buddy = pool_take(s, &s->buddies); /* there is one for each connection, so this cannot fail */
     struct buddy *b = buddy_at(s, buddy);
@@ -4056,7 +4056,7 @@ static bool player_add(struct nascar *s, uint32_t c, uint32_t account)
 
 /* ---- Kept things: what records make and take away ------------------------ */
 
-static enum failure add_persona(struct nascar *s, uint32_t account, const char *name)
+static enum failure persona_add(struct nascar *s, uint32_t account, const char *name)
 {
     struct account *a = account_at(s, account);
     uint32_t slot = 0;
@@ -4091,7 +4091,7 @@ static void write_personas(const struct nascar *s, const struct account *a, char
 
 /* Puts one persona on the given lists of another, and takes it off those that
  * are not given. */
-static enum failure set_lists(struct nascar *s, uint32_t owner, uint32_t other, uint32_t lists)
+static enum failure roster_set(struct nascar *s, uint32_t owner, uint32_t other, uint32_t lists)
 {
     struct persona *p = persona_at(s, owner);
     uint32_t i = find_edge(s, owner, other);
@@ -4134,10 +4134,10 @@ static enum failure set_lists(struct nascar *s, uint32_t owner, uint32_t other, 
 static void remove_from_rosters(struct nascar *s, uint32_t persona)
 {
     for (uint32_t i; (i = persona_at(s, persona)->edges) != NONE;)
-        (void)set_lists(s, persona, edge_at(s, i)->other_and_lists >> 2, 0);
+        (void)roster_set(s, persona, edge_at(s, i)->other_and_lists >> 2, 0);
     EACH_LIVE(i, edges)
         if (edge_at(s, i)->other_and_lists >> 2 == persona)
-            (void)set_lists(s, edge_at(s, i)->owner, persona, 0);
+            (void)roster_set(s, edge_at(s, i)->owner, persona, 0);
 }
 
 static void message_remove(struct nascar *s, uint32_t i)
@@ -4150,11 +4150,11 @@ static void message_remove(struct nascar *s, uint32_t i)
 
 /* Sets the two personas of an open race, NONE for nobody, and keeps count of
  * each one's open races. */
-static void race_sides(struct nascar *s, uint32_t i, uint32_t host, uint32_t opponent)
+static void race_ticket_set_sides(struct nascar *s, uint32_t i, uint32_t host, uint32_t opponent)
 {
     const uint32_t sides[2] = {host, opponent};
     for (uint32_t side = 0; side < 2; side++) {
-        uint32_t *persona = &race_at(s, i)->persona[side];
+        uint32_t *persona = &race_ticket_at(s, i)->persona[side];
         if (*persona != NONE)
             persona_at(s, *persona)->race_count--;
         *persona = sides[side];
@@ -4163,26 +4163,26 @@ static void race_sides(struct nascar *s, uint32_t i, uint32_t host, uint32_t opp
     }
 }
 
-static void race_remove(struct nascar *s, uint32_t i)
+static void race_ticket_remove(struct nascar *s, uint32_t i)
 {
-    race_sides(s, i, NONE, NONE);
-    index_remove(s, &s->race_tickets, siphash(s->hash_key, race_at(s, i)->ticket, 16), i);
+    race_ticket_set_sides(s, i, NONE, NONE);
+    index_remove(s, &s->race_tickets, siphash(s->hash_key, race_ticket_at(s, i)->ticket, 16), i);
     pool_give(s, &s->races, i);
 }
 
 /* A persona that races and never reports loses its oldest ticket when it has
  * too many. */
-static void race_remove_oldest(struct nascar *s, uint32_t persona)
+static void race_ticket_remove_oldest(struct nascar *s, uint32_t persona)
 {
     uint32_t oldest = NONE;
     EACH_LIVE(i, races) {
-        const struct race_ticket *race = race_at(s, i);
+        const struct race_ticket *race = race_ticket_at(s, i);
         if ((race->persona[0] == persona || race->persona[1] == persona) &&
-            (oldest == NONE || race->when_s < race_at(s, oldest)->when_s ||
-             (race->when_s == race_at(s, oldest)->when_s && race->number < race_at(s, oldest)->number)))
+            (oldest == NONE || race->when_s < race_ticket_at(s, oldest)->when_s ||
+             (race->when_s == race_ticket_at(s, oldest)->when_s && race->number < race_ticket_at(s, oldest)->number)))
             oldest = i;
     }
-    race_remove(s, oldest);
+    race_ticket_remove(s, oldest);
 }
 
 /* Frees what has expired, for a full table, but not more often than once a minute. */
@@ -4195,8 +4195,8 @@ static void sweep_expired(struct nascar *s)
         if (message_at(s, i)->until_s <= s->wall_s)
             message_remove(s, i);
     EACH_LIVE(i, races)
-        if (race_at(s, i)->when_s + RACE_S <= s->wall_s)
-            race_remove(s, i);
+        if (race_ticket_at(s, i)->when_s + RACE_S <= s->wall_s)
+            race_ticket_remove(s, i);
 }
 
 /* What has expired makes room for a message that was sent at that time. It is the
@@ -4211,7 +4211,7 @@ static void drop_expired(struct nascar *s, uint32_t persona, int64_t sent_s)
 }
 
 /* Takes a persona away, and all that is said of it anywhere. */
-static void remove_persona(struct nascar *s, uint32_t i)
+static void persona_remove(struct nascar *s, uint32_t i)
 {
     struct persona *persona = persona_at(s, i);
     struct account *a = account_at(s, persona->account);
@@ -4228,7 +4228,7 @@ static void remove_persona(struct nascar *s, uint32_t i)
     remove_from_rosters(s, i);
     if (persona->buddy != NONE) {
         conn_doom(s, buddy_at(s, persona->buddy)->conn, "persona deleted");
-        buddy_remove(s, persona->buddy);
+        buddy_disconnect(s, persona->buddy);
     }
     for (uint32_t w; (w = list_first(&persona->watchers)) != NONE;)
         watch_drop(s, watch_at(s, w)->buddy, i, WATCH_ROSTER | WATCH_ASKED);
@@ -4236,9 +4236,9 @@ static void remove_persona(struct nascar *s, uint32_t i)
         message_remove(s, m);
     EACH_LIVE(k, races)
         for (uint32_t side = 0; side < 2; side++)
-            if (race_at(s, k)->persona[side] == i)
-                race_sides(s, k, side == 0 ? NONE : race_at(s, k)->persona[0],
-                           side == 1 ? NONE : race_at(s, k)->persona[1]);
+            if (race_ticket_at(s, k)->persona[side] == i)
+                race_ticket_set_sides(s, k, side == 0 ? NONE : race_ticket_at(s, k)->persona[0],
+                                      side == 1 ? NONE : race_ticket_at(s, k)->persona[1]);
     if (is_ranked(s, i))
         rank_remove(s, i);
     index_remove(s, &s->persona_names, hash_name(s, persona->name), i);
@@ -4398,7 +4398,7 @@ static enum failure apply_acct(struct nascar *s, const struct record *r)
     for (const char *p = r->acct.personas; *p; p += *p == ',') {
         size_t n = strcspn(p, ",");
         copy_text(persona, n < sizeof persona ? n + 1 : sizeof persona, p);
-        (void)add_persona(s, i, persona); /* if it was taken meanwhile, the game asks for one */
+        (void)persona_add(s, i, persona); /* if it was taken meanwhile, the game asks for one */
         p += n;
     }
     return OK;
@@ -4448,14 +4448,14 @@ static enum failure apply_seen(struct nascar *s, const struct record *r)
 
 static enum failure apply_cper(struct nascar *s, const struct record *r)
 {
-    return r->cper.account == NONE ? NO_ACCOUNT : add_persona(s, r->cper.account, r->cper.persona);
+    return r->cper.account == NONE ? NO_ACCOUNT : persona_add(s, r->cper.account, r->cper.persona);
 }
 
 static enum failure apply_dper(struct nascar *s, const struct record *r)
 {
     if (r->dper.persona == NONE)
         return NO_ACCOUNT;
-    remove_persona(s, r->dper.persona);
+    persona_remove(s, r->dper.persona);
     return OK;
 }
 
@@ -4511,7 +4511,7 @@ static enum failure apply_rost(struct nascar *s, const struct record *r)
 {
     if (r->rost.owner == NONE || r->rost.other == NONE || r->rost.owner == r->rost.other)
         return NO_USER;
-    return set_lists(s, r->rost.owner, r->rost.other, r->rost.lists);
+    return roster_set(s, r->rost.owner, r->rost.other, r->rost.lists);
 }
 
 static bool fill_rost(const struct nascar *s, uint32_t i, struct record *r)
@@ -4528,33 +4528,33 @@ static enum failure apply_race(struct nascar *s, const struct record *r)
     uint8_t ticket[16];
     if (!read_hex(r->race.ticket, ticket, sizeof ticket))
         return MISSING;
-    uint32_t i = find_race(s, ticket);
+    uint32_t i = find_race_ticket(s, ticket);
     if (i == NONE && pool_full(&s->races))
         sweep_expired(s);
     if (i == NONE) {
         i = pool_take(s, &s->races);
         if (i == NONE)
             return SERVER_FULL;
-        memcpy(race_at(s, i)->ticket, ticket, sizeof ticket);
-        race_at(s, i)->persona[0] = race_at(s, i)->persona[1] = NONE;
-        race_at(s, i)->number = s->next_race++;
+        memcpy(race_ticket_at(s, i)->ticket, ticket, sizeof ticket);
+        race_ticket_at(s, i)->persona[0] = race_ticket_at(s, i)->persona[1] = NONE;
+        race_ticket_at(s, i)->number = s->next_race++;
         index_add(s, &s->race_tickets, siphash(s->hash_key, ticket, sizeof ticket), i);
     }
-    struct race_ticket *race = race_at(s, i);
-    race_sides(s, i, r->race.persona[0], r->race.persona[1]);
+    struct race_ticket *race = race_ticket_at(s, i);
+    race_ticket_set_sides(s, i, r->race.persona[0], r->race.persona[1]);
     race->when_s = r->race.when_s;
     race->reported = r->race.reported & 3;
     race->first_sum = r->race.first_sum;
     note_date(s, race->when_s);
     for (uint32_t side = 0; side < 2; side++)
         if (race->persona[side] != NONE && persona_at(s, race->persona[side])->race_count > RACES_PER_PERSONA)
-            race_remove_oldest(s, race->persona[side]);
+            race_ticket_remove_oldest(s, race->persona[side]);
     return OK;
 }
 
 static bool fill_race(const struct nascar *s, uint32_t i, struct record *r)
 {
-    const struct race_ticket *race = race_at(s, i);
+    const struct race_ticket *race = race_ticket_at(s, i);
     r->race.persona[0] = race->persona[0];
     r->race.persona[1] = race->persona[1];
     r->race.reported = race->reported;
@@ -4572,13 +4572,13 @@ static enum failure apply_rank(struct nascar *s, const struct record *r)
         return MISSING;
     apply_figures(s, r->rank.persona[0], r->rank.figures[0]);
     apply_figures(s, r->rank.persona[1], r->rank.figures[1]);
-    uint32_t i = find_race(s, ticket);
+    uint32_t i = find_race_ticket(s, ticket);
     if (i == NONE)
         return OK;
-    race_at(s, i)->reported |= r->rank.reported & 3;
-    race_at(s, i)->first_sum = r->rank.first_sum;
-    if (race_at(s, i)->reported == 3)
-        race_remove(s, i);
+    race_ticket_at(s, i)->reported |= r->rank.reported & 3;
+    race_ticket_at(s, i)->first_sum = r->rank.first_sum;
+    if (race_ticket_at(s, i)->reported == 3)
+        race_ticket_remove(s, i);
     return OK;
 }
 
@@ -4622,7 +4622,7 @@ static enum failure apply_mesg(struct nascar *s, const struct record *r)
     p->message_count++;
     if (p->buddy != NONE) { /* it has come back meanwhile */
         buddy_at(s, p->buddy)->delivers = true;
-        buddy_behind(s, p->buddy);
+        mark_buddy_behind(s, p->buddy);
     }
     return OK;
 }
@@ -5006,7 +5006,7 @@ static void introduce(struct nascar *s, struct match *match)
     pump(s, target->conn);
     if (listed && node_at(s, occupant_node(s, challenger->occupant))->seq <= target->users.cursor)
         return;
-    write_user(s, &s->frame, challenger, address_for(s, target->conn, challenger), room_at(s, target->room)->count,
+    write_user(s, &s->frame, challenger, player_address(s, target->conn, challenger), room_at(s, target->room)->count,
                false);
     send_frame(s, target->conn);
     match->guest = !listed;
@@ -5173,7 +5173,7 @@ static void race_start(struct nascar *s, uint32_t number)
         const struct player *p = player_at(s, match->player[side]), *other = player_at(s, match->player[1 - side]);
         ses.self = player_persona(s, p)->name;
         ses.opponent = player_persona(s, other)->name;
-        ses.address = address_for(s, p->conn, other);
+        ses.address = player_address(s, p->conn, other);
         write_ses(&s->frame, &ses);
         send_frame(s, p->conn);
         frame_begin(&s->frame, "play", "");
@@ -5217,7 +5217,7 @@ static void challenge_offer(struct nascar *s, uint32_t challenger, uint32_t targ
 
 /* May `player` challenge `target` now? Its own open offer makes way for the new
  * one, and so does a race that it has plainly left. */
-static enum failure challenge_check(struct nascar *s, uint32_t player, uint32_t target)
+static enum failure challenge_prepare(struct nascar *s, uint32_t player, uint32_t target)
 {
     struct player *p = player_at(s, player);
     if (p->match != NONE) {
@@ -5395,7 +5395,7 @@ static void session_remove(struct nascar *s, uint32_t i)
 }
 
 /* Draws a SESS of 1..2147483647 that no live session has. */
-static uint32_t fresh_session_number(struct nascar *s)
+static uint32_t draw_session_number(struct nascar *s)
 {
     uint32_t sess = 0;
     for (int tries = 0; tries < 4 && (sess == 0 || find_session(s, sess) != NONE); tries++)
@@ -5404,7 +5404,7 @@ static uint32_t fresh_session_number(struct nascar *s)
 }
 
 /* The oldest session of a peer that has as many as one may have, else NONE. */
-static uint32_t surplus_session(const struct nascar *s, uint32_t peer)
+static uint32_t find_surplus_session(const struct nascar *s, uint32_t peer)
 {
     uint32_t count = 0, i = find_session_of_peer(s, peer);
     for (; i != NONE; i = index_next(s, &s->session_peers, i))
@@ -5417,12 +5417,12 @@ static uint32_t surplus_session(const struct nascar *s, uint32_t peer)
  * oldest of all, makes room for it if there is none. */
 static const struct directory_session *session_add(struct nascar *s, uint32_t peer)
 {
-    uint32_t surplus = surplus_session(s, peer);
+    uint32_t surplus = find_surplus_session(s, peer);
     if (surplus != NONE)
         session_remove(s, surplus);
     if (pool_full(&s->directory))
         session_remove(s, list_first(&s->queue[Q_DIRECTORY]) - s->directory_timers);
-    uint32_t sess = fresh_session_number(s), i = find_session(s, sess);
+    uint32_t sess = draw_session_number(s), i = find_session(s, sess);
     if (i != NONE)
         session_remove(s, i);
     i = pool_take(s, &s->directory);
@@ -5544,7 +5544,7 @@ static enum failure do_skey(struct request *q)
 /* The directory session that the MASK tag names. A sign-up has no such tag:
  * then the newest that its address had at `skey`. If it is gone, the newest
  * that the address has now. */
-static uint32_t request_session(const struct request *q)
+static uint32_t find_request_session(const struct request *q)
 {
     const struct nascar *s = q->s;
     uint32_t i = find_session(s, get_number(q, tag_MASK, q->conn->sess));
@@ -5565,7 +5565,7 @@ static enum failure get_password(const struct request *q, char out[SSC2_CHARS + 
     if (text[0] == '~') {
         length = ssc2_decode(q->conn->skey, sizeof q->conn->skey, text + 1, out);
     } else if (text[0] == '$' && size < sizeof text) {
-        uint32_t i = request_session(q);
+        uint32_t i = find_request_session(q);
         if (i == NONE)
             return NO_SESSION;
         length = mask_decode(session_at(q->s, i)->mask, text + 1, out);
@@ -5586,7 +5586,7 @@ static enum failure get_password(const struct request *q, char out[SSC2_CHARS + 
 
 /* What an address did lately. What is too old is forgotten here, and the entry
  * is kept for ten minutes from now. */
-static struct address *address_used(const struct request *q)
+static struct address *address_touch(const struct request *q)
 {
     struct nascar *s = q->s;
     uint32_t i = q->conn->address;
@@ -5607,7 +5607,7 @@ static struct address *address_used(const struct request *q)
 static bool may_try_password(const struct request *q)
 {
     struct nascar *s = q->s;
-    struct address *a = address_used(q);
+    struct address *a = address_touch(q);
     if (a->failed >= FREE_FAILURES) {
         uint64_t wait_ms = UINT64_C(1000) << min_u32(a->failed - FREE_FAILURES, 6);
         if (s->now_ms < a->failed_at_ms + (wait_ms < 60000 ? wait_ms : 60000))
@@ -5622,8 +5622,8 @@ static bool may_try_password(const struct request *q)
 static enum failure password_failed(const struct request *q, const char *name, enum failure failure)
 {
     struct nascar *s = q->s;
-    struct address *a = address_used(q);
-    uint32_t line = log_conn(s, NASCAR_LOG_WARN, "login_refused", q->c);
+    struct address *a = address_touch(q);
+    uint32_t line = log_begin_conn(s, NASCAR_LOG_WARN, "login_refused", q->c);
     log_text(s, "name", name);
     log_text(s, "reason", failures[failure].code);
     log_end(s, line);
@@ -5651,12 +5651,12 @@ static void send_edit(const struct request *q, uint32_t account, const char *has
 }
 
 /* Hands out the record of a new account. Connection c waits for it. */
-static enum failure create_account(struct request *q, const char *name, const char *hash, bool with_persona)
+static enum failure send_account(struct request *q, const char *name, const char *hash, bool with_persona)
 {
     struct nascar *s = q->s;
     struct record r = {.kind = RECORD_ACCT, .acct = {.created_s = s->wall_s, .spam = "NN"}};
     char persona[PERSONA_CHARS + 1];
-    struct address *address = address_used(q);
+    struct address *address = address_touch(q);
     if (!hash[0])
         return NOT_KEPT;
     if (pool_full(&s->accounts))
@@ -5682,7 +5682,7 @@ static void player_logout(struct request *q)
     struct nascar *s = q->s;
     if (q->player == NONE)
         return;
-    log_end(s, log_conn(s, NASCAR_LOG_INFO, "logout", q->c));
+    log_end(s, log_begin_conn(s, NASCAR_LOG_INFO, "logout", q->c));
     player_remove(s, q->player);
     request_player(q);
     q->conn->state = CONN_LOBBY;
@@ -5700,7 +5700,7 @@ static enum failure player_login(struct request *q, uint32_t account)
     request_player(q);
     timer_stop(s, conn_timer(q->c, T_PHASE));
     ping_start(s, q->c); /* in case that it has left out `addr` */
-    log_end(s, log_conn(s, NASCAR_LOG_INFO, "login", q->c));
+    log_end(s, log_begin_conn(s, NASCAR_LOG_INFO, "login", q->c));
     queue_record(s, NONE, 0, &(struct record){.kind = RECORD_SEEN, .seen = {account, s->wall_s}});
     return OK;
 }
@@ -5714,7 +5714,7 @@ static enum failure finish_auth(struct request *q, uint32_t account)
     if (failure)
         return failure;
     uint32_t i = find_session(s, get_number(q, tag_MASK, 0));
-    uint32_t sess = i != NONE ? session_at(s, i)->sess : fresh_session_number(s);
+    uint32_t sess = i != NONE ? session_at(s, i)->sess : draw_session_number(s);
     struct outgoing *f = reply_begin(q, OK);
     put_number(f, tag_SESS, sess);
     put_raw(f, tag_TOS, "1");
@@ -5772,7 +5772,7 @@ static enum failure verdict_auth(struct request *q, bool accepted, const char *h
     wipe(password, sizeof password);
     if (!valid)
         return password_failed(q, name, WRONG_PASSWORD);
-    return create_account(q, name, hash, true);
+    return send_account(q, name, hash, true);
 }
 
 static enum failure kept_auth(struct request *q, enum failure failure)
@@ -5845,7 +5845,7 @@ static enum failure verdict_acct(struct request *q, bool accepted, const char *h
 {
     char name[ANY_NAME_CHARS + 1];
     get_name(q, tag_NAME, name);
-    return create_account(q, name, accepted ? hash : "", false);
+    return send_account(q, name, accepted ? hash : "", false);
 }
 
 static enum failure kept_acct(struct request *q, enum failure failure)
@@ -5952,7 +5952,7 @@ static enum failure kept_cper(struct request *q, enum failure failure)
 }
 
 /* The persona that PERS names, if it is this account's; else NONE. */
-static uint32_t own_persona(const struct request *q)
+static uint32_t find_own_persona(const struct request *q)
 {
     const struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1];
@@ -5966,7 +5966,7 @@ static enum failure do_dper(struct request *q)
     struct nascar *s = q->s;
     if (!has_tag(q, tag_PERS))
         return MISSING;
-    uint32_t persona = own_persona(q);
+    uint32_t persona = find_own_persona(q);
     if (persona == NONE)
         return NO_ACCOUNT;
     if (is_online(s, persona)) /* somebody is playing as it */
@@ -6002,7 +6002,7 @@ static enum failure do_pers(struct request *q)
     uint8_t hash[16];
     if (!has_tag(q, tag_PERS))
         return MISSING;
-    uint32_t number = own_persona(q);
+    uint32_t number = find_own_persona(q);
     if (number == NONE)
         return NO_ACCOUNT;
     draw(s, q->conn->lkey, sizeof q->conn->lkey);
@@ -6017,7 +6017,7 @@ static enum failure do_pers(struct request *q)
 static enum failure kept_pers(struct request *q, enum failure failure)
 {
     struct nascar *s = q->s;
-    uint32_t number = own_persona(q), player = q->player;
+    uint32_t number = find_own_persona(q), player = q->player;
     if (number == NONE)
         return NO_ACCOUNT;
     struct persona *persona = persona_at(s, number);
@@ -6042,7 +6042,7 @@ static enum failure kept_pers(struct request *q, enum failure failure)
         write_user_gone(&s->frame, old, room_at(s, HUB)->count);
         send_back(q);
     }
-    log_end(s, log_conn(s, NASCAR_LOG_INFO, "enter", q->c));
+    log_end(s, log_begin_conn(s, NASCAR_LOG_INFO, "enter", q->c));
     return OK;
 }
 
@@ -6075,7 +6075,7 @@ static enum failure do_sele(struct request *q)
         lobby_unsubscribe(s, q->player);
     start_lists(s, q->player, now->rooms && !old.rooms, now->users && !old.users,
                 now->ranks && now->ranks != old.ranks);
-    mark_behind(s, q->player);
+    mark_player_behind(s, q->player);
     return OK;
 }
 
@@ -6157,7 +6157,7 @@ static enum failure do_user(struct request *q)
     append_text(standing, sizeof standing, ",0,0,0,0,0,0,0,0,0,0,0,0,0,0");
     put_raw(f, tag_STAT, standing);
     put_raw(f, tag_INFO, "0,0");
-    put_address(f, tag_ADDR, player == NONE ? 0 : address_for(s, q->c, player_at(s, player)));
+    put_address(f, tag_ADDR, player == NONE ? 0 : player_address(s, q->c, player_at(s, player)));
     put_number(f, tag_RANK, shown_rank(s, persona));
     put_raw(f, tag_TITLE, "1");
     put_text(f, tag_PERS, persona_at(s, persona)->name);
@@ -6238,7 +6238,7 @@ static void move_and_answer(struct request *q, uint32_t r)
     put_room(f, room);
     send_back(q);
     send_who(s, q->player, room->name, room_flags(room));
-    uint32_t line = log_conn(s, NASCAR_LOG_INFO, "move", q->c);
+    uint32_t line = log_begin_conn(s, NASCAR_LOG_INFO, "move", q->c);
     log_text(s, "room", room->name);
     log_end(s, line);
 }
@@ -6359,7 +6359,7 @@ static enum failure refuse_challenge(struct request *q, const char *target, enum
 /* Would this challenge send more to its target, or to the one whose offer it
  * takes back, than they read? Then it has to wait, as chat has: nobody can be
  * talked off the server. */
-static bool must_stall(const struct nascar *s, uint32_t player, uint32_t target)
+static bool challenge_must_stall(const struct nascar *s, uint32_t player, uint32_t target)
 {
     const struct player *p = player_at(s, player);
     uint32_t other = p->match == NONE ? NONE : match_at(s, p->match)->player[1 - p->side];
@@ -6386,9 +6386,9 @@ static enum failure challenge_word(struct request *q, const char *name, const ch
         }
         return failure;
     }
-    if (must_stall(s, q->player, target))
+    if (challenge_must_stall(s, q->player, target))
         return STALL;
-    enum failure failure = valid_token(text, size) ? challenge_check(s, q->player, target) : BAD_TOKEN;
+    enum failure failure = valid_token(text, size) ? challenge_prepare(s, q->player, target) : BAD_TOKEN;
     if (failure)
         return refuse_challenge(q, target == NONE ? name : player_name(s, target), failure);
     reply_text(q, text);
@@ -6487,7 +6487,7 @@ static enum failure do_mesg(struct request *q)
 
 /* The persona B of a text that ends in _<A>_<B>, if A is `name` and B is
  * online; else NONE. Names may have underscores of their own. */
-static uint32_t target_of_token(const struct nascar *s, const char *text, const char *name)
+static uint32_t find_token_target(const struct nascar *s, const char *text, const char *name)
 {
     size_t n = strlen(text), m = strlen(name);
     char a[PERSONA_CHARS + 1];
@@ -6516,7 +6516,7 @@ static enum failure do_auxi(struct request *q)
     if (size > 0 && p->peeked[0])
         target = find_online(s, p->peeked);
     if (size > 0 && target == NONE)
-        target = target_of_token(s, text, player_name(s, q->player));
+        target = find_token_target(s, text, player_name(s, q->player));
     if (target != NONE && target != q->player) {
         enum failure failure = challenge_word(q, player_name(s, target), text, size);
         if (p->match != NONE && match_at(s, p->match)->player[1] == target)
@@ -6674,10 +6674,10 @@ static enum failure do_rank(struct request *q)
     uint32_t chars = get_text(q, tag_AUTH, ticket, sizeof ticket);
     if (chars == 0)
         return MISSING;
-    uint32_t i = read_hex(ticket, bytes, sizeof bytes) ? find_race(s, bytes) : NONE;
-    if (i == NONE || race_at(s, i)->when_s + RACE_S <= s->wall_s)
+    uint32_t i = read_hex(ticket, bytes, sizeof bytes) ? find_race_ticket(s, bytes) : NONE;
+    if (i == NONE || race_ticket_at(s, i)->when_s + RACE_S <= s->wall_s)
         return NO_SESSION;
-    const struct race_ticket *race = race_at(s, i);
+    const struct race_ticket *race = race_ticket_at(s, i);
     uint32_t side = race->persona[0] == persona ? 0 : 1;
     if (race->persona[side] != persona || race->reported & 1u << side)
         return NO_SESSION;
@@ -6709,11 +6709,11 @@ static enum failure do_rank(struct request *q)
         r.rank.persona[k] = race->persona[k];
         write_figures(r.rank.figures[k], sizeof r.rank.figures[k], &figures[k], false);
     }
-    uint32_t line = log_conn(s, first || sum == race->first_sum ? NASCAR_LOG_INFO : NASCAR_LOG_WARN,
-                             first                    ? "result"
-                             : sum == race->first_sum ? "result_confirmed"
-                                                      : "result_differs",
-                             q->c);
+    uint32_t line = log_begin_conn(s, first || sum == race->first_sum ? NASCAR_LOG_INFO : NASCAR_LOG_WARN,
+                                   first                    ? "result"
+                                   : sum == race->first_sum ? "result_confirmed"
+                                                            : "result_differs",
+                                   q->c);
     log_text(s, "host", racer[0] ? racer[0]->name : "");
     log_text(s, "guest", racer[1] ? racer[1]->name : "");
     log_number(s, "host_finish", result.finish[0]);
@@ -6766,7 +6766,7 @@ static enum failure do_snap(struct request *q)
     put_number(f, tag_START, to_signed(start));
     put_number(f, tag_SEQN, p->rows_left);
     send_back(q);
-    mark_behind(s, q->player);
+    mark_player_behind(s, q->player);
     return OK;
 }
 
@@ -6841,7 +6841,7 @@ static bool belongs_to(const struct nascar *s, const struct report *r, const str
 
 /* Writes the next lines of a report, but leaves slots for the records of
  * others. False if there are no more lines. */
-static bool write_report_lines(struct nascar *s, uint32_t i)
+static bool queue_report_lines(struct nascar *s, uint32_t i)
 {
     struct report *r = report_at(s, i);
     uint64_t oldest = s->chat_count > CHAT_LINES ? s->chat_count - CHAT_LINES : 0;
@@ -6868,7 +6868,7 @@ static enum failure kept_rept(struct request *q, enum failure failure)
     struct nascar *s = q->s;
     if (failure)
         return failure;
-    log_end(s, log_conn(s, NASCAR_LOG_WARN, "report", q->c));
+    log_end(s, log_begin_conn(s, NASCAR_LOG_WARN, "report", q->c));
     reply(q, OK);
     return OK;
 }
@@ -6905,7 +6905,7 @@ static enum failure do_buddy_auth(struct request *q)
     if (!equal_secret(persona->lkey_hash, hash, sizeof hash) || persona->lkey_until_s <= s->wall_s)
         return BAD_LKEY;
     q->conn->state = CONN_BUDDY;
-    buddy_add(s, q->c, number);
+    buddy_connect(s, q->c, number);
     timer_stop(s, conn_timer(q->c, T_PHASE));
     ping_start(s, q->c);
     struct outgoing *f = reply_begin(q, OK);
@@ -6920,7 +6920,7 @@ static struct buddy *asking_buddy(const struct request *q)
 }
 
 /* Takes what a console says of its player; friends are told. */
-static enum failure do_presence(struct request *q)
+static enum failure do_presence_set(struct request *q)
 {
     struct nascar *s = q->s;
     struct buddy *b = asking_buddy(q);
@@ -6938,7 +6938,7 @@ static enum failure do_presence(struct request *q)
 }
 
 /* The persona that USER names, or NONE. */
-static uint32_t get_persona(const struct request *q)
+static uint32_t find_user_persona(const struct request *q)
 {
     char name[ANY_NAME_CHARS + 1];
     get_user(q, name);
@@ -6948,20 +6948,20 @@ static uint32_t get_persona(const struct request *q)
 static enum failure do_watch(struct request *q)
 {
     struct nascar *s = q->s;
-    uint32_t persona = get_persona(q), buddy = q->conn->buddy;
+    uint32_t persona = find_user_persona(q), buddy = q->conn->buddy;
     if (persona == NONE)
         return NO_USER;
     uint32_t i = find_watch(s, buddy, persona);
     if (buddy_at(s, buddy)->asked == WATCHES_ASKED && (i == NONE || !(watch_at(s, i)->why & WATCH_ASKED)))
         return ROSTER_FULL;
-    watch_due(s, watch_add(s, buddy, persona, WATCH_ASKED));
+    mark_watch_due(s, watch_add(s, buddy, persona, WATCH_ASKED));
     reply(q, OK);
     return OK;
 }
 
 static enum failure do_unwatch(struct request *q)
 {
-    uint32_t persona = get_persona(q);
+    uint32_t persona = find_user_persona(q);
     if (persona != NONE)
         watch_drop(q->s, q->conn->buddy, persona, WATCH_ASKED);
     reply(q, OK);
@@ -6969,10 +6969,10 @@ static enum failure do_unwatch(struct request *q)
 }
 
 /* The PGET that is pushed is the answer. */
-static enum failure do_ask_presence(struct request *q)
+static enum failure do_presence_get(struct request *q)
 {
     struct nascar *s = q->s;
-    uint32_t persona = get_persona(q);
+    uint32_t persona = find_user_persona(q);
     if (persona == NONE)
         return NO_USER;
     write_presence(s, &s->frame, persona);
@@ -6989,7 +6989,7 @@ static uint32_t get_list(const struct request *q)
 }
 
 /* SIZE says how many ROST follow. A console takes 0 as the end of an empty roster. */
-static enum failure do_roster(struct request *q)
+static enum failure do_roster_get(struct request *q)
 {
     struct nascar *s = q->s;
     struct buddy *b = asking_buddy(q);
@@ -7015,7 +7015,7 @@ static enum failure do_roster(struct request *q)
         if ((watch_at(s, i)->why & WATCH_ROSTER) && presence_of(s, watch_at(s, i)->persona) != SHOW_DISC)
             watch_at(s, i)->due = true;
     b->delivers = true;
-    buddy_behind(s, q->conn->buddy);
+    mark_buddy_behind(s, q->conn->buddy);
     return OK;
 }
 
@@ -7032,7 +7032,7 @@ static enum failure answer_roster(struct request *q, enum failure failure)
 static enum failure change_roster(struct request *q, bool add)
 {
     struct nascar *s = q->s;
-    uint32_t owner = asking_buddy(q)->persona, list = get_list(q), other = get_persona(q);
+    uint32_t owner = asking_buddy(q)->persona, list = get_list(q), other = find_user_persona(q);
     if (!list)
         return answer_roster(q, MISSING);
     if (!add && other == NONE) /* it has been deleted, and so is off the roster, too */
@@ -7063,7 +7063,7 @@ static enum failure kept_roster(struct request *q, enum failure failure)
     struct nascar *s = q->s;
     if (failure)
         return answer_roster(q, failure);
-    uint32_t other = get_persona(q);
+    uint32_t other = find_user_persona(q);
     bool added = other != NONE && memcmp(q->kind, "RADD", 4) == 0;
     struct outgoing *f = reply_begin(q, OK);
     put_number(f, tag_ID, get_number(q, tag_ID, 0));
@@ -7072,7 +7072,7 @@ static enum failure kept_roster(struct request *q, enum failure failure)
     send_back(q);
     uint32_t i = added ? find_watch(s, q->conn->buddy, other) : NONE;
     if (i != NONE && get_list(q) == LIST_BUDDY)
-        watch_due(s, i);
+        mark_watch_due(s, i);
     return OK;
 }
 
@@ -7119,7 +7119,7 @@ static bool send_kept_message(struct nascar *s, uint32_t buddy)
 static enum failure do_send(struct request *q)
 {
     struct nascar *s = q->s;
-    uint32_t from = asking_buddy(q)->persona, to = get_persona(q);
+    uint32_t from = asking_buddy(q)->persona, to = find_user_persona(q);
     struct record r = {.kind = RECORD_MESG, .mesg = {.to = to, .sent_s = s->wall_s}};
     (void)get_text(q, tag_TYPE, r.mesg.type, sizeof r.mesg.type);
     if (get_text(q, tag_BODY, r.mesg.body, sizeof r.mesg.body) == 0)
@@ -7197,11 +7197,11 @@ static enum failure do_goodbye(struct request *q)
  * key=value texts, and then a frame of the command's kind. */
 static void put_field(struct nascar *s, const char *name, const char *text)
 {
-    put_name(&s->frame, name);
+    put_key_text(&s->frame, name);
     put_quoted(&s->frame, text);
 }
 
-static void send_figure(struct nascar *s, uint32_t c, const char *name, uint32_t value)
+static void send_count(struct nascar *s, uint32_t c, const char *name, uint32_t value)
 {
     char number[24];
     write_number(number, value);
@@ -7213,13 +7213,13 @@ static void send_figure(struct nascar *s, uint32_t c, const char *name, uint32_t
 static enum failure do_control_stats(struct request *q)
 {
     struct nascar *s = q->s;
-    send_figure(s, q->c, "players", s->players.live);
-    send_figure(s, q->c, "connections", s->conn_count);
-    send_figure(s, q->c, "rooms", s->rooms.live);
-    send_figure(s, q->c, "challenges_and_races", s->matches.live);
-    send_figure(s, q->c, "accounts", s->accounts.live);
-    send_figure(s, q->c, "personas", s->personas.live);
-    send_figure(s, q->c, "roster_entries", s->edges.live);
+    send_count(s, q->c, "players", s->players.live);
+    send_count(s, q->c, "connections", s->conn_count);
+    send_count(s, q->c, "rooms", s->rooms.live);
+    send_count(s, q->c, "challenges_and_races", s->matches.live);
+    send_count(s, q->c, "accounts", s->accounts.live);
+    send_count(s, q->c, "personas", s->personas.live);
+    send_count(s, q->c, "roster_entries", s->edges.live);
     reply(q, OK);
     return OK;
 }
@@ -7296,7 +7296,7 @@ static enum failure verdict_control_password(struct request *q, bool accepted, c
     if (!accepted || !hash[0])
         return refuse_control(q, NOT_KEPT, "the password could not be hashed");
     if (account == NONE)
-        return create_account(q, name, hash, true);
+        return send_account(q, name, hash, true);
     send_edit(q, account, hash);
     return OK;
 }
@@ -7366,13 +7366,13 @@ static const struct command commands[] = {
     {"snap", PLAYING,                              2, do_snap,          NULL,         NULL},
     {"rept", PLAYING,                             10, do_rept,          NULL,         kept_rept},
     {"AUTH", FIRST | IN(CONN_BUDDY_NEW),           5, do_buddy_auth,    NULL,         NULL},
-    {"PSET", BUDDY,                                1, do_presence,      NULL,         NULL},
-    {"RGET", BUDDY,                                2, do_roster,        NULL,         NULL},
+    {"PSET", BUDDY,                                1, do_presence_set,      NULL,         NULL},
+    {"RGET", BUDDY,                                2, do_roster_get,        NULL,         NULL},
     {"RADD", BUDDY,                                2, do_roster_add,    NULL,         kept_roster},
     {"RDEL", BUDDY,                                2, do_roster_delete, NULL,         kept_roster},
     {"PADD", BUDDY,                                1, do_watch,         NULL,         NULL},
     {"PDEL", BUDDY,                                1, do_unwatch,       NULL,         NULL},
-    {"PGET", BUDDY,                                1, do_ask_presence,  NULL,         NULL},
+    {"PGET", BUDDY,                                1, do_presence_get,  NULL,         NULL},
     {"SEND", BUDDY,                                2, do_send,          NULL,         kept_plain},
     {"USCH", BUDDY,                                5, do_search,        NULL,         NULL},
     {"PING", BUDDY | IN(CONN_BUDDY_NEW),           1, do_ping,          NULL,         NULL},
@@ -7424,7 +7424,7 @@ static void refill_bucket(const struct nascar *s, struct conn *conn)
 static void refuse_unknown(struct request *q)
 {
     if (q->conn->unknown_kinds == 0) { /* once only, so that nobody floods the log */
-        uint32_t line = log_conn(q->s, NASCAR_LOG_WARN, "unknown_kind", q->c);
+        uint32_t line = log_begin_conn(q->s, NASCAR_LOG_WARN, "unknown_kind", q->c);
         log_text(q->s, "kind", q->kind);
         log_end(q->s, line);
     }
@@ -7487,7 +7487,7 @@ static struct request request_read(struct nascar *s, uint32_t c, const struct fr
 }
 
 /* Drops the first frame of the inbox, and wipes it, as it may have held a password. */
-static void consume(struct nascar *s, uint32_t c, uint32_t size)
+static void inbox_drop_frame(struct nascar *s, uint32_t c, uint32_t size)
 {
     struct conn *conn = conn_at(s, c);
     struct inbox *box = inbox_at(s, conn->inbox);
@@ -7505,7 +7505,7 @@ static void consume(struct nascar *s, uint32_t c, uint32_t size)
 static void log_broken(struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size)
 {
     char hex[2 * HEADER_BYTES + 1];
-    uint32_t line = log_conn(s, NASCAR_LOG_WARN, "broken_frame", c);
+    uint32_t line = log_begin_conn(s, NASCAR_LOG_WARN, "broken_frame", c);
     write_hex(hex, bytes, min_u32(size, HEADER_BYTES));
     log_text(s, "starts", hex);
     log_end(s, line);
@@ -7552,7 +7552,7 @@ static void conn_run(struct nascar *s, uint32_t c)
         }
         conn->tokens_milli -= price;
         if (conn->wait == WAIT_NONE)
-            consume(s, c, frame.size);
+            inbox_drop_frame(s, c, frame.size);
     }
 }
 
@@ -7594,7 +7594,7 @@ static void request_finish(struct request *q, const struct frame *frame, enum fa
         reply(q, failure);
     settle(q->s);
     if (q->conn->wait == WAIT_NONE)
-        consume(q->s, q->c, frame->size);
+        inbox_drop_frame(q->s, q->c, frame->size);
     conn_run(q->s, q->c);
 }
 
@@ -7674,7 +7674,7 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
         conn->state = CONN_CONTROL;
         return;
     }
-    log_end(s, log_conn(s, NASCAR_LOG_INFO, "connect", c));
+    log_end(s, log_begin_conn(s, NASCAR_LOG_INFO, "connect", c));
     if (address_at(s, conn->address)->connections > s->config.per_address + DIRECTORY_SPARE) {
         conn_doom(s, c, "too many from this address");
         return;
@@ -7705,7 +7705,7 @@ static void conn_bytes(struct nascar *s, uint32_t c, const uint8_t *bytes, uint3
 }
 
 /* A slow reader has caught up, and is told how much chat it missed. */
-static void caught_up(struct nascar *s, uint32_t c)
+static void conn_caught_up(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
     char text[80];
@@ -7713,7 +7713,7 @@ static void caught_up(struct nascar *s, uint32_t c)
     timer_stop(s, conn_timer(c, T_SLOW));
     if (conn->missed_lines == 0 || conn->player == NONE || player_at(s, conn->player)->room == NONE)
         return;
-    uint32_t line = log_conn(s, NASCAR_LOG_WARN, "slow_reader", c);
+    uint32_t line = log_begin_conn(s, NASCAR_LOG_WARN, "slow_reader", c);
     log_number(s, "missed_lines", conn->missed_lines);
     log_end(s, line);
     write_number(text, conn->missed_lines);
@@ -7737,9 +7737,9 @@ static void conn_drained(struct nascar *s, uint32_t c, uint32_t size)
     if (size >= queued) {
         outbox_release(s, conn);
         if (conn->slow)
-            caught_up(s, c);
+            conn_caught_up(s, c);
     }
-    count_crowded(s, c);
+    conn_update_crowded(s, c);
     if (conn->state != CONN_BUDDY)
         pump(s, c);
     if (!is_stalled(s, c))
@@ -7917,7 +7917,7 @@ static void config_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
     uint64_t old_beat_ms = beat_ms(s);
     config_read(&s->config, bytes, size);
     retime_pings(s, old_beat_ms);
-    apply_rooms(s);
+    configure_rooms(s);
 }
 
 /* A race that waits for its ticket starts now, kept or not (nascar_takes_unkept). */
@@ -7939,7 +7939,7 @@ static void report_record_came(struct nascar *s, const struct nascar_event *e, e
         return;
     struct report *r = report_at(s, i);
     struct nascar_event told = {.type = e->type, .conn = r->conn, .receipt = r->conn_receipt};
-    if (!failure && write_report_lines(s, i))
+    if (!failure && queue_report_lines(s, i))
         return;
     r->receipt = 0;
     if (r->draft)
@@ -8344,7 +8344,7 @@ static const char *check_persona(const struct nascar *s, uint32_t i)
     HOLDS(ignoring == p->ignored_by, "a count of those who ignore a persona is not its recount");
     if (!is_ranked(s, i))
         return NULL;
-    HOLDS(persona_at_rank(s, rank_of(s, i)) == i, "a persona is not at its rank");
+    HOLDS(find_persona_by_rank(s, rank_of(s, i)) == i, "a persona is not at its rank");
     HOLDS(p->left == NONE || ranks_before(s, p->left, i), "a better one ranks behind");
     HOLDS(p->right == NONE || ranks_before(s, i, p->right), "a worse one ranks before");
     return NULL;
@@ -8394,7 +8394,7 @@ static const char *check_accounts(const struct nascar *s)
     }
     EACH_LIVE(i, races)
         for (uint32_t side = 0; side < 2; side++)
-            racing -= race_at(s, i)->persona[side] != NONE;
+            racing -= race_ticket_at(s, i)->persona[side] != NONE;
     HOLDS(racing == 0, "counts of open races are not their recounts");
     HOLDS(messages == s->messages.live, "a message is for nobody");
     HOLDS(ranked == tree_size(s, s->ranked), "somebody has raced and has no rank, or the other way");
@@ -8437,7 +8437,7 @@ static const char *check_kept(const struct nascar *s)
     }
     HOLDS(watches == s->watches.live, "a watch is nobody's");
     EACH_LIVE(i, races)
-        HOLDS(find_race(s, race_at(s, i)->ticket) == i && race_at(s, i)->reported < 3,
+        HOLDS(find_race_ticket(s, race_ticket_at(s, i)->ticket) == i && race_ticket_at(s, i)->reported < 3,
               "a race is not found by its ticket");
     EACH_LIVE(i, reports)
         for (uint32_t k = list_first(&report_at(s, i)->lines); k != NONE; k = list_next(s, LINES_OF_REPORT, k), lines++)
@@ -8450,12 +8450,12 @@ static const char *check_kept(const struct nascar *s)
 const char *nascar_check(const struct nascar *s)
 {
 #define POOL_POINTER(name, type, at, capacity) &s->name,
-#define INDEX_POINTERS(name, pool, buckets) {&s->name, &s->pool},
+#define INDEX_POINTER(name, pool, buckets) {&s->name, &s->pool},
     const struct pool *pools[] = {POOLS(POOL_POINTER)};
     const struct {
         const struct index *index;
         const struct pool *pool;
-    } indexes[] = {INDEXES(INDEX_POINTERS)};
+    } indexes[] = {INDEXES(INDEX_POINTER)};
     const char *(*const checks[])(const struct nascar *) = {check_lists,   check_timers,   check_conns,     check_rooms,
                                                             check_players, check_accounts, check_addresses, check_kept};
     const char *broken = NULL;
@@ -8925,7 +8925,7 @@ static uint32_t write_journal_head(uint8_t out[64], uint32_t format)
     char number[24];
     write_number(number, format);
     frame_begin(&f, "nsrj", "");
-    put_name(&f, "FORMAT");
+    put_key_text(&f, "FORMAT");
     put_chars(&f, number);
     put_byte(&f, '\n');
     frame_end(&f);
@@ -9159,8 +9159,8 @@ static uint32_t script_write_header(uint8_t out[64], struct nascar_limits limits
 
 /* Writes what stands before an event's bytes, their number included. The
  * numbers that an event carries count as the first of its bytes. */
-static uint32_t script_write_head(uint8_t out[SCRIPT_HEAD_BYTES], uint32_t type, const struct nascar_event *e,
-                                  uint64_t step_ms)
+static uint32_t script_write_event(uint8_t out[SCRIPT_HEAD_BYTES], uint32_t type, const struct nascar_event *e,
+                                   uint64_t step_ms)
 {
     uint8_t numbers[9];
     uint32_t n = 0, count = 0;
@@ -9678,7 +9678,7 @@ static void shell_time(struct shell *sh)
     sh->wall_s = sh->sys->wall_s(sh->world);
 }
 
-static void log_flush(struct shell *sh)
+static void shell_log_flush(struct shell *sh)
 {
     sh->sys->log(sh->world, sh->log, sh->log_size);
     sh->log_size = 0;
@@ -9697,7 +9697,7 @@ static void shell_log(struct shell *sh, enum nascar_log_level level, const char 
     size_t size = n < (int)sizeof line ? (size_t)n : sizeof line - 1;
     line[size - 1] = '\n';
     if (sh->log_size + size > sizeof sh->log)
-        log_flush(sh);
+        shell_log_flush(sh);
     memcpy(sh->log + sh->log_size, line, size);
     sh->log_size += (uint32_t)size;
 }
@@ -9714,7 +9714,7 @@ static bool is_recording(const struct shell *sh)
 static void recording_write(struct shell *sh, uint32_t type, const struct nascar_event *e)
 {
     uint8_t head[SCRIPT_HEAD_BYTES];
-    uint32_t n = script_write_head(head, type, e, e->mono_ms - sh->recorded_ms);
+    uint32_t n = script_write_event(head, type, e, e->mono_ms - sh->recorded_ms);
     sh->recorded_ms = e->mono_ms;
     bool good = sh->sys->append(sh->world, sh->record_fd, head, n) &&
                 (type == NASCAR_DRAINED || sh->sys->append(sh->world, sh->record_fd, e->bytes, e->size));
@@ -10249,7 +10249,7 @@ static bool journal_load(struct shell *sh, struct journal_reader *r)
         while (sh->compaction.file.fd >= 0)
             compaction_slice(sh);
         if (sh->compaction.failing || sh->journal.fd < 0) {
-            log_flush(sh);
+            shell_log_flush(sh);
             return complain("", sh->options.data, "a journal could not be written there: see above");
         }
     }
@@ -10437,7 +10437,7 @@ static void write_quoted(char out[20], const uint8_t bytes[4])
 /* At level debug, a line for each frame that a call has read or written whole,
  * with its code if that is not 0; never its payload, as passwords are in some.
  * What a call has only a part of is told as so many bytes. */
-static void log_frames(struct shell *sh, uint32_t c, const char *way, const uint8_t *bytes, size_t size)
+static void shell_log_frames(struct shell *sh, uint32_t c, const char *way, const uint8_t *bytes, size_t size)
 {
     char text[128], kind[20], code[20];
     struct frame frame;
@@ -10513,7 +10513,7 @@ static bool shell_write_some(struct shell *sh, uint32_t c)
             return false;
         }
         n = n < 0 ? 0 : n;
-        log_frames(sh, c, "out", bytes, (size_t)n);
+        shell_log_frames(sh, c, "out", bytes, (size_t)n);
     }
     bool whole = (size_t)n == size;
     polled->events = (short)(whole ? polled->events & ~POLLOUT : polled->events | POLLOUT);
@@ -10577,7 +10577,7 @@ static void shell_read(struct shell *sh, uint32_t c)
         shell_close(sh, c);
         return;
     }
-    log_frames(sh, c, "in", bytes, (size_t)n);
+    shell_log_frames(sh, c, "in", bytes, (size_t)n);
     if (is_recording(sh)) {
         memcpy(sh->partial[c].bytes + sh->partial[c].size, bytes, (size_t)n);
         sh->partial[c].size += (uint32_t)n;
@@ -10687,7 +10687,7 @@ static bool shell_turn(struct shell *sh, uint64_t until_ms)
     compaction_work(sh);
     for (uint32_t place = 0; sh->paused > 0 && place < sh->open; place++)
         shell_read_wanted(sh, sh->number_of[place]);
-    log_flush(sh);
+    shell_log_flush(sh);
     shell_listen_wanted(sh);
     int n = sh->sys->poll(sh->world, sh->polled, FIRST_SOCKET + sh->open, shell_timeout(sh, until_ms));
     if (n < 0)
@@ -10748,7 +10748,7 @@ static int shell_loop(struct shell *sh)
         sh->sys->close(sh->world, sh->polled[FIRST_SOCKET + place].fd);
     journal_end(sh);
     shell_log(sh, NASCAR_LOG_INFO, text);
-    log_flush(sh);
+    shell_log_flush(sh);
     recording_close(sh);
     return 0;
 }
@@ -11002,11 +11002,11 @@ static int serve(char **arguments)
         return 2;
     int status = serve_start(sh);
     if (status == 0) {
-        log_flush(sh); /* what was logged at the start comes first */
+        shell_log_flush(sh); /* what was logged at the start comes first */
         announce(sh);
         status = shell_loop(sh);
     }
-    log_flush(sh);
+    shell_log_flush(sh);
     return status;
 }
 
