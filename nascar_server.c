@@ -2,16 +2,18 @@
  *
  * One file in two halves. The core, first, is a deterministic state machine: it
  * makes no system call, reads no clock, draws no randomness, allocates nothing,
- * and has no variable outside the arena that its caller gives it. The shell, below
- * the double line, is all that touches the operating system; NASCAR_NO_SHELL
- * leaves it out. contrib/DESIGN.md says why it is made like this.
+ * and has no variable outside the arena that its caller gives it. The shell, which
+ * is chapter 9, is all that touches the operating system; NASCAR_NO_SHELL leaves it
+ * out. contrib/DESIGN.md says why it is made like this.
  *
- * "PROTOCOL n" in a comment is a section of contrib/PROTOCOL.md, where each fact
- * about the console comes from; "DESIGN n" is one of contrib/DESIGN.md.
+ * "PROTOCOL n" in a comment is a section of contrib/PROTOCOL.md, which says where
+ * each fact about the console comes from; its marks ([spec], [con], [own] ...)
+ * stand in comments, too. "DESIGN n" is a section of contrib/DESIGN.md.
  *
- * Each chapter uses what stands above it, so a request is read from the bottom
- * up: begin at nascar_step() in chapter 8, go up to the table of commands at the
- * end of chapter 7, and from a row of it to its handler.
+ * Each chapter uses what stands above it, but for a few functions, which are
+ * declared ahead. So a request is read from the bottom up: begin at nascar_step()
+ * in chapter 8, go up to the table of commands at the end of chapter 7, and from a
+ * row of it to its handler.
  *
  *   1. Words         limits and times; the tags of the protocol; what can fail
  *   2. Text          bytes, names, tags, dates, frames, passwords, addresses
@@ -31,17 +33,18 @@
  *
  *   shell_turn() polls; shell_read() takes what has come, and shell_step() hands
  *   it to nascar_step() as NASCAR_BYTES. conn_bytes() puts it into the inbox, and
- *   conn_run() goes on while a whole frame stands there: it sees that there is
- *   room for an answer, takes the price off the sender's tokens, and makes a
- *   struct request by request_read(). dispatch() finds do_mesg() in the table and
- *   sees that it is allowed now. say_in_room() answers by reply(), writes one
- *   `+msg` by write_msg(), and deliver_line() copies it into the outbox of each
- *   member of the room. If one of them keeps up, but has no room for the line, the
- *   handler returns STALL, and the same frame is tried again when he has read.
- *   inbox_drop_frame() takes the frame out of the inbox. At the start of its next turn the
- *   shell asks nascar_next_output() who has something to read, sends the outbox,
- *   and reports NASCAR_DRAINED; conn_drained() then makes the rows of lists that
- *   this console has not been told yet, by pump().
+ *   conn_run() goes on while a whole frame stands there. If there is room for an
+ *   answer, request_read() makes a struct request of it and finds the row of its
+ *   command; if the sender has tokens for its price, dispatch() sees that it is
+ *   allowed now and calls the row's do_mesg(). say_in_room() answers by reply(),
+ *   writes one `+msg` by write_msg(), and deliver_line() copies it into the outbox
+ *   of each member of the room. If one of them keeps up, but has no room for the
+ *   line, the handler returns STALL before it has done anything, and the same frame
+ *   is tried again when that one has read. Else the price is paid, and
+ *   inbox_drop_frame() takes the frame out of the inbox. When the shell has read
+ *   all that is ready it asks nascar_next_output() who has something to read, sends
+ *   the outbox, and reports NASCAR_DRAINED; conn_drained() then makes the rows of
+ *   lists that this console has not been told yet, by pump().
  *
  * An `auth` waits twice, and what its console has sent behind it waits, too:
  *
@@ -51,25 +54,27 @@
  *   still stands in the inbox, go on in verdict_auth(). If the name is new,
  *   send_account() fills a struct record, and the request waits again, by
  *   send_record(). The shell's journal_commit() writes and syncs all records of
- *   the turn at once, and gives each back as NASCAR_RECORD. Only now record_came()
+ *   the turn at once, and gives each back as NASCAR_RECORD. Only now nascar_step()
  *   makes the change, by apply_record(), whose row in durables[] leads to
- *   apply_acct(); kept_auth() logs the player in and answers, and request_finish()
- *   goes on with the `pers` behind it. At the next start the journal gives the
- *   same record, and apply_acct() makes the same account.
+ *   apply_acct(), and record_came() has the request go on in kept_auth(): it logs
+ *   the player in and answers, and request_finish() goes on with the `pers` behind
+ *   it. At the next start the journal gives the same record, and apply_acct() makes
+ *   the same account.
  *
  * NAMES. What acts on a thing begins with the thing: room_join(), timer_start().
- * Otherwise the verb comes first, and always means the same: find_ looks a number
- * up, or returns NONE; get_ reads a tag of a request, read_ reads text or bytes;
- * put_ adds a tag to a frame, write_ makes a whole text or frame, send_ also
- * queues it; apply_ makes the change that a record says; check_ is for
- * nascar_check(). A handler is do_x(), and if it waits it goes on as verdict_x()
- * or kept_x(). In the core s is the state, c a connection, q a request, i an
- * item of a pool. Numbers of items are never pointers, so a copy of the arena is
- * a snapshot.
+ * Otherwise the verb comes first, and always means the same: find_ looks something
+ * up, and returns NONE, NOT_THERE or NULL if it is not there; get_ reads a tag of a
+ * request, read_ reads text or bytes; put_ adds a tag to a frame, write_ makes a
+ * text, or a frame but for its end, send_ ends and queues it, too; mark_ says that
+ * somebody is to be told; apply_ makes the change that a record says. A handler is
+ * do_x(), and if it waits it goes on as verdict_x() or kept_x(). In the core s is
+ * the state, c a connection, q a request, p a player, r a room, f a frame. Items
+ * refer to each other by number, never by pointer, so a copy of the arena is a
+ * snapshot.
  *
  * SPDX-License-Identifier: MIT */
 #ifndef NASCAR_NO_SHELL
-#define _GNU_SOURCE 1 /* accept4, pipe2, crypt_r */
+#define _GNU_SOURCE 1 /* accept4, crypt_r */
 #endif
 
 #include "nascar_server.h"
@@ -153,7 +158,7 @@
 #define RECORDS 64u /* that a step may leave; and as many hash jobs */
 #define LOG_BYTES 16384u
 
-static_assert(NEWS_CHARS == 242, "as config_set says");
+static_assert(NEWS_CHARS == 242, "as set_value() says");
 static_assert(PING_SLOTS >= 2, "a period has two halves");
 static_assert(OUTBOX_BYTES >= REPLY_BYTES + CHAT_BYTES + ROW_BYTES, "an empty outbox takes chat and rows");
 static_assert(REPLY_BYTES >= FRAME_OUT_BYTES + 1024, "a reply, and what follows it");
@@ -1122,7 +1127,7 @@ static uint8_t mask_byte(const char *mask, size_t mask_size, uint32_t i)
 }
 
 /* Undoes the second form, the mask; text is what follows the `$`. Returns the
- * password's length, or NOT_THERE if it is not matches of hex digits, is too
+ * password's length, or NOT_THERE if it is not pairs of hex digits, is too
  * long, or holds a NUL. */
 /*@ requires valid_read_string(mask) && valid_read_string(text) && \valid(out + (0 .. SSC2_CHARS));
     requires \separated(text + (0 .. strlen(text)), out + (0 .. SSC2_CHARS));
@@ -1893,8 +1898,10 @@ struct room {
 
 enum match_state { MATCH_OFFERED, MATCH_ACCEPTED, MATCH_RACING };
 
-/* A challenge, from the offer on, and then the race that it becomes. Side 0 is
- * the challenger. */
+/* A match is a challenge, and then the race that it becomes, for as long as one of
+ * the two is in it. The race_ticket outlives it: by that the result is reported,
+ * maybe after a new login. challenge_x() and race_x() act on a match in that
+ * state, race_ticket_x() on a ticket. Side 0 is the challenger. */
 struct match {
     uint32_t link;
     uint32_t state;
@@ -1986,7 +1993,7 @@ struct record_slot {
     KIND(STALLED_CONNS, conns) /* their next frame waits */ \
     KIND(DOOMED_CONNS, conns) /* they are to be taken out of the game */ \
     KIND(ROOM_MEMBERS, players) \
-    KIND(LOBBY_READERS, players) /* in the list of those who follow rooms or populations */ \
+    KIND(LOBBY_READERS, players) /* they follow the populations, and so maybe the rooms */ \
     KIND(DIRTY_ROOMS, rooms) /* their members are to be told */ \
     KIND(PERSONA_WATCHERS, watches) \
     KIND(BUDDY_WATCHES, watches) \
@@ -2016,9 +2023,7 @@ struct tables {
 };
 
 struct nascar {
-    struct nascar_limits limits;
     struct config config;
-    size_t arena_bytes;
     bool keyed;   /* hash_key has been drawn, and the hub is there */
     bool retry;   /* those who have stalled are to try again */
     bool replays; /* its events are a recording's, which has no passwords (see REDACTED) */
@@ -2047,7 +2052,7 @@ struct nascar {
     struct list ready, stalled, doomed;
     struct list dirty_rooms;
     bool lobby_dirty;
-    struct list lobby_readers; /* in the list of those who follow rooms or populations */
+    struct list lobby_readers; /* players who follow the populations, and so maybe the rooms */
     struct feed room_feed, population_feed;
     uint32_t conn_count;
 
@@ -2055,7 +2060,7 @@ struct nascar {
     uint64_t ping_beat_ms, ping_batch_ms; /* its first beat after the last batch; the earliest next batch */
 
     struct row user_row, room_row, population_row;
-    struct outgoing frame;     /* the frame that is being written */
+    struct outgoing frame;     /* the frame that is being written; a record is encoded here, too */
     struct outgoing row_frame; /* the same for rows, which are made while another frame is at work */
 
     uint32_t record_count, record_taken;
@@ -2396,12 +2401,23 @@ static uint32_t find_room(const struct nascar *s, const char *name)
     FIND(&s->room_names, hash_name(s, name), same_name(room_at(s, i)->name, name));
 }
 
+/* Whom an entry of a roster is about, and which lists hold it. */
+static uint32_t edge_other(const struct nascar *s, uint32_t i)
+{
+    return edge_at(s, i)->other_and_lists >> 2;
+}
+
+static uint32_t edge_lists(const struct nascar *s, uint32_t i)
+{
+    return edge_at(s, i)->other_and_lists & 3;
+}
+
 /* A roster is short, so it is walked: a look-up table would be as large as the
  * entries. */
 static uint32_t find_edge(const struct nascar *s, uint32_t owner, uint32_t other)
 {
     uint32_t i = persona_at(s, owner)->edges;
-    while (i != NONE && edge_at(s, i)->other_and_lists >> 2 != other)
+    while (i != NONE && edge_other(s, i) != other)
         i = edge_at(s, i)->next;
     return i;
 }
@@ -2477,7 +2493,7 @@ static void timer_stop(struct nascar *s, uint32_t i)
 }
 
 /* A queue is kept in order of time. As all of its timers are equally long, the
- * new one is the last, but for a wait that stood still, a first ping or a new
+ * new one is the last, but for a timer that was paused, a first ping or a new
  * configuration. */
 static void timer_start_at(struct nascar *s, uint32_t i, enum queue queue, uint64_t due_ms)
 {
@@ -2542,7 +2558,7 @@ static uint32_t conn_timer(uint32_t c, enum conn_timer which)
 
 /* ---- Log ----------------------------------------------------------------- */
 
-/* A log line is begun, gets its key=value matches, and is ended. It is built in
+/* A log line is begun, gets its key=value pairs, and is ended. It is built in
  * place, at the end of the log buffer: a byte for its level, the text, a NUL. */
 static void log_byte(struct nascar *s, char c)
 {
@@ -2676,13 +2692,19 @@ static uint32_t outbox_free(const struct conn *conn)
     return OUTBOX_BYTES - (conn->out_end - conn->out_start);
 }
 
+/* Is there room for a line of chat, beside an answer? */
+static bool takes_chat(const struct conn *conn)
+{
+    return outbox_free(conn) >= REPLY_BYTES + CHAT_BYTES;
+}
+
 /* Keeps count of a room's members who read, but have no room for one more line
  * of chat. While there are any, whoever talks in that room has to wait. */
 static void conn_update_crowded(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
     bool in_room = conn->player != NONE && player_at(s, conn->player)->room != NONE;
-    bool crowded = in_room && !conn->closing && !conn->slow && outbox_free(conn) < REPLY_BYTES + CHAT_BYTES;
+    bool crowded = in_room && !conn->closing && !conn->slow && !takes_chat(conn);
     if (crowded == conn->crowded)
         return;
     conn->crowded = crowded;
@@ -2910,6 +2932,17 @@ static uint32_t occupant_node(const struct nascar *s, uint32_t occupant)
     return 2 * s->rooms.capacity + occupant;
 }
 
+/* The other way round. */
+static uint32_t node_room(uint32_t node)
+{
+    return node / 2;
+}
+
+static uint32_t node_occupant(const struct nascar *s, uint32_t node)
+{
+    return node - 2 * s->rooms.capacity;
+}
+
 static void feed_unlink(struct nascar *s, struct feed *feed, uint32_t i)
 {
     list_remove(s, FEED_ENTRIES, &feed->entries, i);
@@ -2931,10 +2964,10 @@ static void node_free(struct nascar *s, struct feed *feed, uint32_t i)
 {
     feed_unlink(s, feed, i);
     if (i < 2 * s->rooms.capacity) {
-        pool_give(s, &s->rooms, i / 2);
+        pool_give(s, &s->rooms, node_room(i));
         return;
     }
-    i -= 2 * s->rooms.capacity;
+    i = node_occupant(s, i);
     const struct occupant *occupant = occupant_at(s, i);
     index_remove(s, &s->occupant_keys, hash_numbers(s, occupant->room, occupant->persona), i);
     pool_give(s, &s->occupants, i);
@@ -3357,7 +3390,7 @@ static bool send_room_row(struct nascar *s, struct player *p)
     uint32_t i = feed_next(s, &s->room_feed, &p->rooms);
     if (i == NONE)
         return false;
-    const struct room *room = room_at(s, i / 2);
+    const struct room *room = room_at(s, node_room(i));
     struct row *row = &s->room_row;
     uint32_t address = server_address(s, p->conn);
     uint64_t seq = node_at(s, i)->seq;
@@ -3388,7 +3421,7 @@ static bool send_user_row(struct nascar *s, uint32_t player)
         send_row(s, p->conn);
         return true;
     }
-    const struct occupant *occupant = occupant_at(s, i - 2 * s->rooms.capacity);
+    const struct occupant *occupant = occupant_at(s, node_occupant(s, i));
     uint64_t seq = node_at(s, i)->seq;
     struct row *row = &s->user_row;
     if (occupant->player != player) {
@@ -3430,7 +3463,7 @@ static bool send_population_row(struct nascar *s, struct player *p)
     char text[POP_CHARS + 1] = "", entry[64], number[24];
     bool hub = false, more = true;
     for (; i != NONE && more; i = feed_next(s, &s->population_feed, &p->populations)) {
-        const struct room *room = room_at(s, i / 2);
+        const struct room *room = room_at(s, node_room(i));
         if (i == population_node(HUB)) {
             hub = true;
         } else {
@@ -3868,8 +3901,8 @@ static void buddy_connect(struct nascar *s, uint32_t c, uint32_t persona)
     p->absent = absent;
     conn_at(s, c)->buddy = buddy;
     for (uint32_t i = p->edges; i != NONE; i = edge_at(s, i)->next)
-        if (edge_at(s, i)->other_and_lists & LIST_BUDDY)
-            (void)watch_add(s, buddy, edge_at(s, i)->other_and_lists >> 2, WATCH_ROSTER);
+        if (edge_lists(s, i) & LIST_BUDDY)
+            (void)watch_add(s, buddy, edge_other(s, i), WATCH_ROSTER);
 }
 
 /* Writes a `PGET`. SHOW comes first, as the texts come from a player. */
@@ -3888,8 +3921,8 @@ static void write_presence(const struct nascar *s, struct outgoing *f, uint32_t 
 /* Sends the next of the messages that were kept for a persona while it was away. */
 static bool send_kept_message(struct nascar *s, uint32_t buddy);
 
-/* Sends occupants that have changed, then kept messages. A link that is behind
- * gets each persona's latest state once. */
+/* Sends each watched persona's presence, if it has changed, and then kept
+ * messages. A link that is behind gets the latest state of each once. */
 static void pump_buddy(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
@@ -3897,14 +3930,14 @@ static void pump_buddy(struct nascar *s, uint32_t c)
     for (uint32_t i = list_first(&b->watches); i != NONE; i = list_next(s, BUDDY_WATCHES, i)) {
         if (!watch_at(s, i)->due)
             continue;
-        if (outbox_free(conn) < REPLY_BYTES + CHAT_BYTES)
+        if (!takes_chat(conn))
             return;
         watch_at(s, i)->due = false;
         write_presence(s, &s->row_frame, watch_at(s, i)->persona);
         send_row(s, c);
     }
     while (b->delivers) {
-        if (b->telling > 0 || outbox_free(conn) < REPLY_BYTES + CHAT_BYTES)
+        if (b->telling > 0 || !takes_chat(conn))
             return;
         if (s->record_count == RECORDS) { /* each message ends with a record of its own, which needs a slot */
             mark_ready(s, c);
@@ -3934,7 +3967,7 @@ static bool ignores(const struct nascar *s, uint32_t persona, uint32_t other)
     if (persona_at(s, other)->ignored_by == 0)
         return false;
     uint32_t i = find_edge(s, persona, other);
-    return i != NONE && (edge_at(s, i)->other_and_lists & LIST_IGNORE);
+    return i != NONE && (edge_lists(s, i) & LIST_IGNORE);
 }
 
 static void lobby_subscribe(struct nascar *s, uint32_t player)
@@ -4108,7 +4141,7 @@ static enum failure roster_set(struct nascar *s, uint32_t owner, uint32_t other,
         p->edge_count++;
     }
     struct edge *edge = edge_at(s, i);
-    uint32_t changed = lists ^ (edge->other_and_lists & 3);
+    uint32_t changed = lists ^ edge_lists(s, i);
     edge->other_and_lists = other << 2 | lists;
     if (changed & LIST_IGNORE)
         persona_at(s, other)->ignored_by += lists & LIST_IGNORE ? 1u : 0u - 1u;
@@ -4134,9 +4167,9 @@ static enum failure roster_set(struct nascar *s, uint32_t owner, uint32_t other,
 static void remove_from_rosters(struct nascar *s, uint32_t persona)
 {
     for (uint32_t i; (i = persona_at(s, persona)->edges) != NONE;)
-        (void)roster_set(s, persona, edge_at(s, i)->other_and_lists >> 2, 0);
+        (void)roster_set(s, persona, edge_other(s, i), 0);
     EACH_LIVE(i, edges)
-        if (edge_at(s, i)->other_and_lists >> 2 == persona)
+        if (edge_other(s, i) == persona)
             (void)roster_set(s, edge_at(s, i)->owner, persona, 0);
 }
 
@@ -4265,7 +4298,9 @@ static uint32_t find_report(const struct nascar *s, uint32_t id)
  * All that there is to know about a kind of record is in its row of durables[].
  * A new kind takes a name in `enum record_kind`, its fields in `struct record`,
  * the functions that apply it and that fill it for compaction, its row, and a
- * name for each tag that is new, too.
+ * name for each tag that is new. What it keeps, if that is a new thing, takes a
+ * struct and a line in POOLS, maybe one in INDEXES or LIST_KINDS; what becomes of it
+ * in remove_persona() and sweep_expired(); and its part of nascar_check().
  *
  * The order of the kinds is the one in which compaction writes them: names come
  * first, then what refers to them. So a change that is kept while the tables are
@@ -4518,8 +4553,8 @@ static bool fill_rost(const struct nascar *s, uint32_t i, struct record *r)
 {
     const struct edge *edge = edge_at(s, i);
     r->rost.owner = edge->owner;
-    r->rost.other = edge->other_and_lists >> 2;
-    r->rost.lists = edge->other_and_lists & 3;
+    r->rost.other = edge_other(s, i);
+    r->rost.lists = edge_lists(s, i);
     return true;
 }
 
@@ -4950,6 +4985,121 @@ bool nascar_next_kept(const struct nascar *s, struct nascar_cursor *cursor, stru
 
 /* ==== 7. Requests ========================================================= */
 
+/* ---- Requests: reading and answering ------------------------------------- */
+
+struct command;
+
+/* A handler, do_x(), reads tags, checks, changes state and queues output. It
+ * returns OK if the request has been answered or waits for something; a failure,
+ * which is then answered; or STALL if it cannot be done now: then it has done
+ * nothing, and the same frame is tried again when somebody has read. What goes on
+ * after a wait, verdict_x() or kept_x(), returns the same, but never STALL. It finds
+ * the same tags, as the frame stays in the inbox. */
+#define STALL FAILURE_COUNT
+
+/* What a frame asks for, and who asks: all that a handler needs is reached
+ * from here. The bytes stay in the inbox until the request is done. */
+struct request {
+    struct nascar *s;
+    uint32_t c;                    /* the connection that it came on, ... */
+    struct conn *conn;             /* ... and its state */
+    uint32_t player;               /* who is logged in there, or NONE, ... */
+    struct player *p;              /* ... and its state, or NULL; while PLAYING it has a persona and a room */
+    const struct command *command; /* NULL: an unknown kind */
+    char kind[5];
+    const uint8_t *payload;
+    uint32_t size;
+};
+
+static bool has_tag(const struct request *q, enum tag tag)
+{
+    return find_tag(q->payload, q->size, tag_names[tag]) != NOT_THERE;
+}
+
+/* Reads a text, or "" if the tag is not there. Returns its length before any cut. */
+static uint32_t get_text(const struct request *q, enum tag tag, char *out, uint32_t out_bytes)
+{
+    uint32_t at = find_tag(q->payload, q->size, tag_names[tag]);
+    out[0] = 0;
+    return at == NOT_THERE ? 0 : read_string(q->payload, q->size, at, out, out_bytes);
+}
+
+static uint32_t get_number(const struct request *q, enum tag tag, uint32_t fallback)
+{
+    uint32_t at = find_tag(q->payload, q->size, tag_names[tag]);
+    return at == NOT_THERE ? fallback : read_number(q->payload, q->size, at);
+}
+
+static uint32_t get_flags(const struct request *q, enum tag tag)
+{
+    uint32_t at = find_tag(q->payload, q->size, tag_names[tag]);
+    return at == NOT_THERE ? 0 : read_flags(q->payload, q->size, at);
+}
+
+/* Reads a name. One that is longer than any name can be is read as "", which
+ * nobody has. */
+static void get_name(const struct request *q, enum tag tag, char out[ANY_NAME_CHARS + 1])
+{
+    if (get_text(q, tag, out, ANY_NAME_CHARS + 1) > ANY_NAME_CHARS)
+        out[0] = 0;
+}
+
+/* Starts the reply to a request: the caller adds tags to what is returned, and
+ * ends it by send_back(). On a failure the code and STATUS both say so. */
+static struct outgoing *reply_begin(const struct request *q, enum failure failure)
+{
+    struct outgoing *f = &q->s->frame;
+    assert(failure < FAILURE_COUNT); /* STALL is no answer */
+    frame_begin(f, q->kind, failures[failure].code);
+    put_number(f, tag_STATUS, failures[failure].status);
+    return f;
+}
+
+/* Ends the frame that is being written and sends it to whoever asked. */
+static void send_back(const struct request *q)
+{
+    send_frame(q->s, q->c);
+}
+
+/* The whole reply, when there is nothing to add. */
+static void reply(const struct request *q, enum failure failure)
+{
+    (void)reply_begin(q, failure);
+    send_back(q);
+}
+
+/* Hands out a record, and the request waits until it is kept: a request is begun
+ * only when there is a slot for its record. */
+static void send_record(const struct request *q, const struct record *record)
+{
+    conn_wait(q->s, q->c, WAIT_RECORD);
+    queue_record(q->s, q->c, q->conn->receipt, record);
+}
+
+/* Asks for a comparison with `stored` (none if empty) and a fresh hash (none
+ * if `fresh` is empty); the request waits for the verdict. */
+static void send_hash_job(const struct request *q, const char *password, const char *stored, const char *fresh)
+{
+    struct nascar *s = q->s;
+    assert(s->job_count < RECORDS);
+    struct nascar_hash_job *job = &s->job[s->job_count++];
+    conn_wait(s, q->c, WAIT_VERDICT);
+    memset(job, 0, sizeof *job);
+    job->conn = q->c;
+    job->receipt = q->conn->receipt;
+    copy_text(job->password, sizeof job->password, password);
+    copy_text(job->stored, sizeof job->stored, stored);
+    copy_text(job->fresh, sizeof job->fresh, fresh);
+    draw(s, job->salt, sizeof job->salt);
+}
+
+/* Says who plays on the request's connection by now. */
+static void request_player(struct request *q)
+{
+    q->player = q->conn->player;
+    q->p = q->player == NONE ? NULL : player_at(q->s, q->player);
+}
+
 /* ---- Chat (PROTOCOL 3.4) ------------------------------------------------- */
 
 /* Writes a `+msg`, of which the console shows N and T. If `flags` is empty
@@ -4965,7 +5115,6 @@ static void write_msg(struct nascar *s, const char *flags, const char *from, int
     put_text(&s->frame, tag_FROM, from);
     put_text(&s->frame, tag_T, text);
     put_text(&s->frame, tag_TEXT, text);
-    frame_end(&s->frame);
 }
 
 /* Gives the line that has been written to one reader. A slow reader misses it,
@@ -4988,7 +5137,7 @@ static void send_challenge_word(struct nascar *s, uint32_t to, const char *from,
     const struct player *p = player_at(s, to);
     pump(s, p->conn);
     write_msg(s, "P3", from, 3, room_at(s, p->room)->ident, text);
-    conn_write(s, p->conn, s->frame.bytes, s->frame.size);
+    send_frame(s, p->conn);
 }
 
 /* Is `other` in the list of users that the console of `p` shows? */
@@ -5134,13 +5283,18 @@ static void write_ses(struct outgoing *f, const struct ses *ses)
     put_text(f, tag_P4, "");
 }
 
+/* The side that hosts: the challenger, unless only the other one has offered to. */
+static uint32_t match_host(const struct match *match)
+{
+    return match->hosts[1] && !match->hosts[0] ? 1 : 0;
+}
+
 /* Both are ready, or time is up. The ticket for the results has to be on the
- * disk before anybody is told of it. The challenger hosts, unless only the
- * other one has offered to. */
+ * disk before anybody is told of it. */
 static void race_prepare(struct nascar *s, uint32_t number)
 {
     struct match *match = match_at(s, number);
-    uint32_t host = match->hosts[1] && !match->hosts[0] ? 1 : 0;
+    uint32_t host = match_host(match);
     struct record r = {.kind = RECORD_RACE, .race.when_s = s->wall_s};
     timer_stop(s, s->match_timers + number);
     match->starting = true;
@@ -5155,7 +5309,7 @@ static void race_prepare(struct nascar *s, uint32_t number)
 static void race_start(struct nascar *s, uint32_t number)
 {
     struct match *match = match_at(s, number);
-    uint32_t host = match->hosts[1] && !match->hosts[0] ? 1 : 0;
+    uint32_t host = match_host(match);
     struct ses ses;
     char seed[24], ticket[2 * sizeof match->ticket + 1];
     memset(&ses, 0, sizeof ses);
@@ -5232,7 +5386,7 @@ static enum failure challenge_prepare(struct nascar *s, uint32_t player, uint32_
     if (target == NONE)
         return NO_USER;
     const struct conn *conn = conn_at(s, player_at(s, target)->conn);
-    bool unreachable = conn->slow && outbox_free(conn) < REPLY_BYTES + CHAT_BYTES;
+    bool unreachable = conn->slow && !takes_chat(conn);
     return unreachable || player_at(s, target)->match != NONE ? BUSY : OK;
 }
 
@@ -5271,119 +5425,7 @@ static void challenge_answer(struct nascar *s, uint32_t player, uint32_t other, 
     user_changed(s, player);
 }
 
-/* ---- Requests: reading and answering ------------------------------------- */
-
-struct command;
-
-/* What a frame asks for, and who asks: all that a handler needs is reached
- * from here. The bytes stay in the inbox until the request is done. */
-struct request {
-    struct nascar *s;
-    uint32_t c;                    /* the connection that it came on, ... */
-    struct conn *conn;             /* ... and its state */
-    uint32_t player;               /* who plays there, NONE before the login, ... */
-    struct player *p;              /* ... and its state, or NULL */
-    const struct command *command; /* NULL: an unknown kind */
-    char kind[5];
-    const uint8_t *payload;
-    uint32_t size;
-};
-
-static bool has_tag(const struct request *q, enum tag tag)
-{
-    return find_tag(q->payload, q->size, tag_names[tag]) != NOT_THERE;
-}
-
-/* Reads a text, or "" if the tag is not there. Returns its length before any cut. */
-static uint32_t get_text(const struct request *q, enum tag tag, char *out, uint32_t out_bytes)
-{
-    uint32_t at = find_tag(q->payload, q->size, tag_names[tag]);
-    out[0] = 0;
-    return at == NOT_THERE ? 0 : read_string(q->payload, q->size, at, out, out_bytes);
-}
-
-static uint32_t get_number(const struct request *q, enum tag tag, uint32_t fallback)
-{
-    uint32_t at = find_tag(q->payload, q->size, tag_names[tag]);
-    return at == NOT_THERE ? fallback : read_number(q->payload, q->size, at);
-}
-
-static uint32_t get_flags(const struct request *q, enum tag tag)
-{
-    uint32_t at = find_tag(q->payload, q->size, tag_names[tag]);
-    return at == NOT_THERE ? 0 : read_flags(q->payload, q->size, at);
-}
-
-/* Reads a name. One that is longer than any name can be is read as "", which
- * nobody has. */
-static void get_name(const struct request *q, enum tag tag, char out[ANY_NAME_CHARS + 1])
-{
-    if (get_text(q, tag, out, ANY_NAME_CHARS + 1) > ANY_NAME_CHARS)
-        out[0] = 0;
-}
-
-/* Starts the reply to a request: the caller adds tags to what is returned, and
- * ends it by send_back(). On a failure the code and STATUS both say so. */
-static struct outgoing *reply_begin(const struct request *q, enum failure failure)
-{
-    struct outgoing *f = &q->s->frame;
-    frame_begin(f, q->kind, failures[failure].code);
-    put_number(f, tag_STATUS, failures[failure].status);
-    return f;
-}
-
-/* Ends the frame that is being written and sends it to whoever asked. */
-static void send_back(const struct request *q)
-{
-    send_frame(q->s, q->c);
-}
-
-/* The whole reply, when there is nothing to add. */
-static void reply(const struct request *q, enum failure failure)
-{
-    (void)reply_begin(q, failure);
-    send_back(q);
-}
-
-/* Hands out a record, and the request waits until it is kept: a request is begun
- * only when there is a slot for its record. */
-static void send_record(const struct request *q, const struct record *record)
-{
-    conn_wait(q->s, q->c, WAIT_RECORD);
-    queue_record(q->s, q->c, q->conn->receipt, record);
-}
-
-/* Asks for a comparison with `stored` (none if empty) and a fresh hash (none
- * if `fresh` is empty); the request waits for the verdict. */
-static void send_hash_job(const struct request *q, const char *password, const char *stored, const char *fresh)
-{
-    struct nascar *s = q->s;
-    assert(s->job_count < RECORDS);
-    struct nascar_hash_job *job = &s->job[s->job_count++];
-    conn_wait(s, q->c, WAIT_VERDICT);
-    memset(job, 0, sizeof *job);
-    job->conn = q->c;
-    job->receipt = q->conn->receipt;
-    copy_text(job->password, sizeof job->password, password);
-    copy_text(job->stored, sizeof job->stored, stored);
-    copy_text(job->fresh, sizeof job->fresh, fresh);
-    draw(s, job->salt, sizeof job->salt);
-}
-
-/* Says who plays on the request's connection by now. */
-static void request_player(struct request *q)
-{
-    q->player = q->conn->player;
-    q->p = q->player == NONE ? NULL : player_at(q->s, q->player);
-}
-
 /* ---- Commands: the directory (PROTOCOL 3.1) ------------------------------ */
-
-/* A handler reads tags, checks, changes state and queues output. It returns OK
- * if the request has been answered or waits for something; a failure, which is
- * then answered; or STALL if it cannot be done now: the same frame is tried
- * again when somebody has read. */
-#define STALL FAILURE_COUNT
 
 static void session_remove(struct nascar *s, uint32_t i)
 {
@@ -5574,10 +5616,6 @@ static enum failure get_password(const struct request *q, char out[SSC2_CHARS + 
         length = sizeof REDACTED - 1;
         memcpy(out, REDACTED, sizeof REDACTED);
     }
-    if (q->s->replays && strcmp(text + 1, REDACTED) == 0) {
-        length = sizeof REDACTED - 1;
-        memcpy(out, REDACTED, sizeof REDACTED);
-    }
     wipe(text, sizeof text);
     if (length == NOT_THERE)
         return WRONG_PASSWORD;
@@ -5637,7 +5675,7 @@ static bool is_name_free(const struct nascar *s, const char *name)
     return find_persona(s, name) == NONE && find_room(s, name) == NONE;
 }
 
-/* What a request changes of an account, and nothing else; connection c waits. */
+/* What a request changes of an account, and nothing else; the request waits for it. */
 static void send_edit(const struct request *q, uint32_t account, const char *hash)
 {
     struct record r = {.kind = RECORD_EDIT, .edit.account = account};
@@ -5826,19 +5864,18 @@ static enum failure do_acct(struct request *q)
     if (!valid_name(name, ACCOUNT_CHARS))
         return BAD_NAME;
     enum failure failure = get_password(q, password);
-    if (failure)
-        return failure;
-    if (!valid_password(password))
-        return BAD_NAME;
-    if (!is_account_free(s, name))
-        return refuse_taken(q, name, ACCOUNT_CHARS, is_account_free);
-    if (pool_full(&s->accounts))
-        return SERVER_FULL;
-    if (!may_try_password(q)) /* there is no password to try, but a hash to make */
-        return TOO_MANY_TRIES;
-    send_hash_job(q, "", "", password);
+    if (failure == OK && !valid_password(password))
+        failure = BAD_NAME;
+    if (failure == OK && !is_account_free(s, name))
+        failure = TAKEN;
+    if (failure == OK && pool_full(&s->accounts))
+        failure = SERVER_FULL;
+    if (failure == OK && !may_try_password(q)) /* there is no password to try, but a hash to make */
+        failure = TOO_MANY_TRIES;
+    if (failure == OK)
+        send_hash_job(q, "", "", password);
     wipe(password, sizeof password);
-    return OK;
+    return failure == TAKEN ? refuse_taken(q, name, ACCOUNT_CHARS, is_account_free) : failure;
 }
 
 static enum failure verdict_acct(struct request *q, bool accepted, const char *hash)
@@ -5881,18 +5918,20 @@ static enum failure do_edit(struct request *q)
         return NO_ACCOUNT;
     uint32_t fresh_chars = get_text(q, tag_CHNG, fresh, sizeof fresh);
     uint32_t chars = get_text(q, tag_PASS, password, sizeof password);
+    enum failure failure = OK;
     if (fresh_chars > 0 && (fresh_chars > PASSWORD_CHARS || !valid_password(fresh)))
-        return BAD_NAME;
-    if (chars > PASSWORD_CHARS || (fresh_chars > 0 && chars == 0))
-        return WRONG_PASSWORD;
-    if (chars > 0) {
-        if (!may_try_password(q))
-            return TOO_MANY_TRIES;
+        failure = BAD_NAME;
+    else if (chars > PASSWORD_CHARS || (fresh_chars > 0 && chars == 0))
+        failure = WRONG_PASSWORD;
+    else if (chars == 0)
+        send_edit(q, q->p->account, "");
+    else if (!may_try_password(q))
+        failure = TOO_MANY_TRIES;
+    else
         send_hash_job(q, password, a->hash, fresh);
-        return OK;
-    }
-    send_edit(q, q->p->account, "");
-    return OK;
+    wipe(password, sizeof password);
+    wipe(fresh, sizeof fresh);
+    return failure;
 }
 
 static enum failure verdict_edit(struct request *q, bool accepted, const char *hash)
@@ -6424,6 +6463,7 @@ static enum failure say_in_room(struct request *q, const char *flags, const char
     reply(q, OK);
     note_line(s, player_persona(s, p)->name, "", room->name, text);
     write_msg(s, flags, player_persona(s, p)->name, 0, room->ident, text);
+    frame_end(&s->frame);
     for (uint32_t i = list_first(&room->members); i != NONE; i = list_next(s, ROOM_MEMBERS, i))
         if (!shunned || !ignores(s, player_at(s, i)->persona, p->persona))
             deliver_line(s, i);
@@ -6441,6 +6481,7 @@ static enum failure say_in_private(struct request *q, uint32_t target, const cha
     if (ignores(s, to->persona, p->persona))
         return OK;
     write_msg(s, flags, player_persona(s, p)->name, 0, room_at(s, to->room)->ident, text);
+    frame_end(&s->frame);
     deliver_line(s, target);
     return OK;
 }
@@ -6997,17 +7038,17 @@ static enum failure do_roster_get(struct request *q)
     if (!list)
         return MISSING;
     for (uint32_t i = persona_at(s, owner)->edges; i != NONE; i = edge_at(s, i)->next)
-        rows += (edge_at(s, i)->other_and_lists & list) != 0;
+        rows += (edge_lists(s, i) & list) != 0;
     struct outgoing *f = reply_begin(q, OK);
     put_number(f, tag_ID, id);
     put_number(f, tag_SIZE, rows);
     send_back(q);
     for (uint32_t i = persona_at(s, owner)->edges; i != NONE; i = edge_at(s, i)->next) {
-        if (!(edge_at(s, i)->other_and_lists & list))
+        if (!(edge_lists(s, i) & list))
             continue;
         frame_begin(&s->frame, "ROST", "");
         put_number(f, tag_ID, id);
-        put_text(f, tag_USER, persona_at(s, edge_at(s, i)->other_and_lists >> 2)->name);
+        put_text(f, tag_USER, persona_at(s, edge_other(s, i))->name);
         put_text(f, tag_GROUP, "");
         send_back(q);
     }
@@ -7042,7 +7083,7 @@ static enum failure change_roster(struct request *q, bool add)
     uint32_t edge = find_edge(s, owner, other);
     if (add && edge == NONE && (persona_at(s, owner)->edge_count == ROSTER_PER_PERSONA || pool_full(&s->edges)))
         return answer_roster(q, ROSTER_FULL);
-    uint32_t lists = edge == NONE ? 0 : edge_at(s, edge)->other_and_lists & 3;
+    uint32_t lists = edge == NONE ? 0 : edge_lists(s, edge);
     lists = add ? lists | list : lists & ~list;
     send_record(q, &(struct record){.kind = RECORD_ROST, .rost = {owner, other, lists}});
     return OK;
@@ -7134,7 +7175,7 @@ static enum failure do_send(struct request *q)
     if (!r.mesg.type[0])
         copy_text(r.mesg.type, sizeof r.mesg.type, "C");
     uint32_t buddy = persona_at(s, to)->buddy;
-    if (buddy != NONE && outbox_free(conn_at(s, buddy_at(s, buddy)->conn)) >= REPLY_BYTES + CHAT_BYTES) {
+    if (buddy != NONE && takes_chat(conn_at(s, buddy_at(s, buddy)->conn))) {
         reply(q, OK);
         write_recv(&s->frame, r.mesg.from, r.mesg.type, r.mesg.sent_s, r.mesg.body);
         send_frame(s, buddy_at(s, buddy)->conn);
@@ -7280,11 +7321,11 @@ static enum failure do_control_password(struct request *q)
         return refuse_control(q, BAD_NAME, "expected a name of 2 to 16 letters, digits and _-{}[]");
     if (find_room(s, name) != NONE)
         return refuse_control(q, TAKEN, "there is a room of that name");
-    if (get_text(q, tag_PASS, password, sizeof password) > PASSWORD_CHARS || !valid_password(password))
-        return refuse_control(q, BAD_NAME, "expected a password of 4 to 16 characters");
-    send_hash_job(q, "", "", password);
+    bool valid = get_text(q, tag_PASS, password, sizeof password) <= PASSWORD_CHARS && valid_password(password);
+    if (valid)
+        send_hash_job(q, "", "", password);
     wipe(password, sizeof password);
-    return OK;
+    return valid ? OK : refuse_control(q, BAD_NAME, "expected a password of 4 to 16 characters");
 }
 
 static enum failure verdict_control_password(struct request *q, bool accepted, const char *hash)
@@ -7337,50 +7378,51 @@ struct command {
     enum failure (*start)(struct request *);
     enum failure (*verdict)(struct request *, bool, const char *);
     enum failure (*kept)(struct request *, enum failure);
+    bool talks; /* its texts are told to others: a recording keeps them as they are (scrub_frame) */
 };
 
 /* clang-format off */
 static const struct command commands[] = {
-    /* kind   states                              cost  start             verdict       kept */
-    {"@dir", FIRST | IN(CONN_DIRECTORY),           4, do_directory,     NULL,         NULL},
-    {"addr", LOBBY,                                1, do_addr,          NULL,         NULL},
-    {"skey", LOBBY,                                1, do_skey,          NULL,         NULL},
-    {"~png", LOBBY,                                1, do_ping,          NULL,         NULL},
-    {"sele", LOBBY,                                2, do_sele,          NULL,         NULL},
-    {"auth", LOBBY,                                5, do_auth,          verdict_auth, kept_auth},
-    {"acct", LOBBY,                               10, do_acct,          verdict_acct, kept_acct},
-    {"edit", LOGGED_IN,                            5, do_edit,          verdict_edit, kept_plain},
-    {"cper", LOGGED_IN,                            5, do_cper,          NULL,         kept_cper},
-    {"dper", LOGGED_IN,                            5, do_dper,          NULL,         kept_dper},
-    {"pers", LOGGED_IN,                            2, do_pers,          NULL,         kept_pers},
-    {"news", LOGGED_IN,                            1, do_news,          NULL,         NULL},
-    {"chal", LOGGED_IN,                            1, do_chal,          NULL,         NULL},
-    {"user", PLAYING,                              1, do_user,          NULL,         NULL},
-    {"onln", PLAYING,                              1, do_onln,          NULL,         NULL},
-    {"room", PLAYING,                              5, do_room,          NULL,         NULL},
-    {"move", PLAYING,                              2, do_move,          NULL,         NULL},
-    {"peek", PLAYING,                              1, do_peek,          NULL,         NULL},
-    {"mesg", PLAYING,                              2, do_mesg,          NULL,         NULL},
-    {"auxi", PLAYING,                              2, do_auxi,          NULL,         NULL},
-    {"rank", PLAYING,                              2, do_rank,          NULL,         kept_rank},
-    {"snap", PLAYING,                              2, do_snap,          NULL,         NULL},
-    {"rept", PLAYING,                             10, do_rept,          NULL,         kept_rept},
-    {"AUTH", FIRST | IN(CONN_BUDDY_NEW),           5, do_buddy_auth,    NULL,         NULL},
-    {"PSET", BUDDY,                                1, do_presence_set,      NULL,         NULL},
-    {"RGET", BUDDY,                                2, do_roster_get,        NULL,         NULL},
-    {"RADD", BUDDY,                                2, do_roster_add,    NULL,         kept_roster},
-    {"RDEL", BUDDY,                                2, do_roster_delete, NULL,         kept_roster},
-    {"PADD", BUDDY,                                1, do_watch,         NULL,         NULL},
-    {"PDEL", BUDDY,                                1, do_unwatch,       NULL,         NULL},
-    {"PGET", BUDDY,                                1, do_presence_get,  NULL,         NULL},
-    {"SEND", BUDDY,                                2, do_send,          NULL,         kept_plain},
-    {"USCH", BUDDY,                                5, do_search,        NULL,         NULL},
-    {"PING", BUDDY | IN(CONN_BUDDY_NEW),           1, do_ping,          NULL,         NULL},
-    {"DISC", BUDDY | IN(CONN_BUDDY_NEW),           1, do_goodbye,       NULL,         NULL},
-    {"cwho", CONTROL,                              0, do_control_who,   NULL,         NULL},
-    {"csta", CONTROL,                              0, do_control_stats, NULL,         NULL},
-    {"cpwd", CONTROL,                              0, do_control_password, verdict_control_password,
-     kept_control_password},
+    /* kind    allowed in                      cost          handler */
+    {"@dir", FIRST | IN(CONN_DIRECTORY),       4, .start = do_directory},
+    {"addr", LOBBY,                            1, .start = do_addr},
+    {"skey", LOBBY,                            1, .start = do_skey},
+    {"~png", LOBBY,                            1, .start = do_ping},
+    {"sele", LOBBY,                            2, .start = do_sele},
+    {"auth", LOBBY,                            5, .start = do_auth, .verdict = verdict_auth, .kept = kept_auth},
+    {"acct", LOBBY,                           10, .start = do_acct, .verdict = verdict_acct, .kept = kept_acct},
+    {"edit", LOGGED_IN,                        5, .start = do_edit, .verdict = verdict_edit, .kept = kept_plain},
+    {"cper", LOGGED_IN,                        5, .start = do_cper, .kept = kept_cper},
+    {"dper", LOGGED_IN,                        5, .start = do_dper, .kept = kept_dper},
+    {"pers", LOGGED_IN,                        2, .start = do_pers, .kept = kept_pers},
+    {"news", LOGGED_IN,                        1, .start = do_news},
+    {"chal", LOGGED_IN,                        1, .start = do_chal},
+    {"user", PLAYING,                          1, .start = do_user},
+    {"onln", PLAYING,                          1, .start = do_onln},
+    {"room", PLAYING,                          5, .start = do_room},
+    {"move", PLAYING,                          2, .start = do_move},
+    {"peek", PLAYING,                          1, .start = do_peek},
+    {"mesg", PLAYING,                          2, .start = do_mesg, .talks = true},
+    {"auxi", PLAYING,                          2, .start = do_auxi, .talks = true},
+    {"rank", PLAYING,                          2, .start = do_rank, .kept = kept_rank},
+    {"snap", PLAYING,                          2, .start = do_snap},
+    {"rept", PLAYING,                         10, .start = do_rept, .kept = kept_rept},
+    {"AUTH", FIRST | IN(CONN_BUDDY_NEW),       5, .start = do_buddy_auth},
+    {"PSET", BUDDY,                            1, .start = do_presence_set, .talks = true},
+    {"RGET", BUDDY,                            2, .start = do_roster_get},
+    {"RADD", BUDDY,                            2, .start = do_roster_add, .kept = kept_roster},
+    {"RDEL", BUDDY,                            2, .start = do_roster_delete, .kept = kept_roster},
+    {"PADD", BUDDY,                            1, .start = do_watch},
+    {"PDEL", BUDDY,                            1, .start = do_unwatch},
+    {"PGET", BUDDY,                            1, .start = do_presence_get},
+    {"SEND", BUDDY,                            2, .start = do_send, .kept = kept_plain, .talks = true},
+    {"USCH", BUDDY,                            5, .start = do_search},
+    {"PING", BUDDY | IN(CONN_BUDDY_NEW),       1, .start = do_ping},
+    {"DISC", BUDDY | IN(CONN_BUDDY_NEW),       1, .start = do_goodbye},
+    {"cwho", CONTROL,                          0, .start = do_control_who},
+    {"csta", CONTROL,                          0, .start = do_control_stats},
+    {"cpwd", CONTROL,                          0, .start = do_control_password, .verdict = verdict_control_password,
+     .kept = kept_control_password},
 };
 /* clang-format on */
 
@@ -7449,7 +7491,7 @@ static bool is_crowd(const struct request *q)
     return address_at(q->s, q->conn->address)->connections > q->s->config.per_address;
 }
 
-/* Handles one request. Returns false if it has to wait. */
+/* Handles one request. Returns false if it has stalled, and is to be tried again. */
 static bool dispatch(struct request *q)
 {
     const struct command *command = q->command;
@@ -7569,13 +7611,13 @@ static void retry_stalled(struct nascar *s)
     } while (c != last);
 }
 
-/* Is this event what the connection waits for? */
-static bool is_awaited(const struct nascar *s, const struct nascar_event *e, enum wait wait)
+/* Does connection c wait for this, with this receipt? */
+static bool is_awaited(const struct nascar *s, uint32_t c, uint32_t receipt, enum wait wait)
 {
-    if (e->conn >= s->conns.capacity)
+    if (c >= s->conns.capacity)
         return false;
-    const struct conn *conn = conn_at(s, e->conn);
-    return conn->state != CONN_FREE && !conn->closing && conn->wait == wait && conn->receipt == e->receipt;
+    const struct conn *conn = conn_at(s, c);
+    return conn->state != CONN_FREE && !conn->closing && conn->wait == wait && conn->receipt == receipt;
 }
 
 /* The request that a connection waited with, which stands in its inbox still. */
@@ -7720,7 +7762,7 @@ static void conn_caught_up(struct nascar *s, uint32_t c)
     append_text(text, sizeof text, conn->missed_lines == 1 ? " line of chat was missed" : " lines of chat were missed");
     conn->missed_lines = 0;
     write_msg(s, "B", "Server", 0, room_at(s, player_at(s, conn->player)->room)->ident, text);
-    conn_write(s, c, s->frame.bytes, s->frame.size);
+    send_frame(s, c);
 }
 
 static void conn_drained(struct nascar *s, uint32_t c, uint32_t size)
@@ -7884,8 +7926,6 @@ struct nascar *nascar_init(void *arena, size_t arena_bytes, const struct nascar_
         return NULL;
     assert((uintptr_t)arena % sizeof(uint64_t) == 0);
     (void)lay_out(&s->tables, limits);
-    s->limits = *limits;
-    s->arena_bytes = needed;
     config_read(&s->config, NULL, 0);
     s->ranked = NONE;
     s->next_created_room = FIRST_CREATED_ROOM;
@@ -7920,8 +7960,18 @@ static void config_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
     configure_rooms(s);
 }
 
+/* The request of connection c, if it waits for a record with this receipt, goes on. */
+static void request_record_came(struct nascar *s, uint32_t c, uint32_t receipt, enum failure failure)
+{
+    struct frame frame;
+    if (!is_awaited(s, c, receipt, WAIT_RECORD))
+        return;
+    struct request q = request_resume(s, c, &frame);
+    request_finish(&q, &frame, q.command->kept(&q, failure));
+}
+
 /* A race that waits for its ticket starts now, kept or not (nascar_takes_unkept). */
-static void race_record_came(struct nascar *s, const struct nascar_event *e)
+static void match_record_came(struct nascar *s, const struct nascar_event *e)
 {
     uint32_t number = e->conn - match_waiter(s, 0);
     if (!is_live(s, &s->matches, number) || !match_at(s, number)->starting ||
@@ -7930,42 +7980,42 @@ static void race_record_came(struct nascar *s, const struct nascar_event *e)
     race_start(s, number);
 }
 
-static void record_came(struct nascar *s, const struct nascar_event *e, enum failure failure);
-
+/* A record of an abuse report has come back. Its lines follow, some in each step;
+ * when all are kept, or one could not be, the request that made it is answered. */
 static void report_record_came(struct nascar *s, const struct nascar_event *e, enum failure failure)
 {
     uint32_t i = e->conn - report_waiter(s, 0);
     if (!is_live(s, &s->reports, i) || report_at(s, i)->receipt != e->receipt)
         return;
-    struct report *r = report_at(s, i);
-    struct nascar_event told = {.type = e->type, .conn = r->conn, .receipt = r->conn_receipt};
+    struct report *report = report_at(s, i);
+    uint32_t c = report->conn, receipt = report->conn_receipt;
     if (!failure && queue_report_lines(s, i))
         return;
-    r->receipt = 0;
-    if (r->draft)
+    report->receipt = 0;
+    if (report->draft)
         pool_give(s, &s->reports, i);
-    record_came(s, &told, failure);
+    request_record_came(s, c, receipt, failure);
 }
 
-/* A record has come back, kept or not: whoever waits for it goes on. */
+/* A record has come back, kept or not: whoever waits for it goes on. Its number is
+ * a connection's, or another's (match_waiter). */
 static void record_came(struct nascar *s, const struct nascar_event *e, enum failure failure)
 {
-    struct frame frame;
-    if (e->conn != NONE && e->conn >= report_waiter(s, 0))
-        report_record_came(s, e, failure);
-    else if (e->conn != NONE && e->conn >= match_waiter(s, 0))
-        race_record_came(s, e);
-    if (!is_awaited(s, e, WAIT_RECORD))
+    if (e->conn == NONE)
         return;
-    struct request q = request_resume(s, e->conn, &frame);
-    request_finish(&q, &frame, q.command->kept(&q, failure));
+    if (e->conn >= report_waiter(s, 0))
+        report_record_came(s, e, failure);
+    else if (e->conn >= match_waiter(s, 0))
+        match_record_came(s, e);
+    else
+        request_record_came(s, e->conn, e->receipt, failure);
 }
 
 static void verdict_came(struct nascar *s, const struct nascar_event *e)
 {
     struct frame frame;
     char hash[HASH_CHARS + 1] = ""; /* "": there is none */
-    if (!is_awaited(s, e, WAIT_VERDICT))
+    if (!is_awaited(s, e->conn, e->receipt, WAIT_VERDICT))
         return;
     if (valid_hash(e->bytes, e->size))
         memcpy(hash, e->bytes, e->size);
@@ -8192,7 +8242,7 @@ static const char *check_conn(const struct nascar *s, uint32_t c)
         in_room = p->room != NONE;
         HOLDS((conn->state == CONN_PERSONA) == (p->persona != NONE), "a player without a persona plays");
     }
-    HOLDS(conn->crowded == (in_room && !conn->closing && !conn->slow && outbox_free(conn) < REPLY_BYTES + CHAT_BYTES),
+    HOLDS(conn->crowded == (in_room && !conn->closing && !conn->slow && !takes_chat(conn)),
           "a connection's outbox is not as full as it says");
     HOLDS((conn->state == CONN_BUDDY) == (conn->buddy != NONE) || conn->closing, "a buddy link is nobody's");
     HOLDS(conn->buddy == NONE || (is_live(s, &s->buddies, conn->buddy) && buddy_at(s, conn->buddy)->conn == c),
@@ -8255,7 +8305,7 @@ static const char *check_room(const struct nascar *s, uint32_t r)
     const char *broken = check_feed(s, &room->users, subscribers);
     HOLDS(!broken, broken);
     for (uint32_t i = list_first(&room->users.entries); i != NONE; i = list_next(s, FEED_ENTRIES, i)) {
-        const struct occupant *occupant = occupant_at(s, i - 2 * s->rooms.capacity);
+        const struct occupant *occupant = occupant_at(s, node_occupant(s, i));
         uint32_t waiting = 0;
         HOLDS(occupant->room == r, "a list holds another room's user");
         HOLDS((occupant->player == NONE) == node_at(s, i)->tombstone, "a leaver is listed");
@@ -8294,7 +8344,7 @@ static const char *check_rooms(const struct nascar *s)
 
 static const char *check_players(const struct nascar *s)
 {
-    uint32_t sides = 0, paired = 0;
+    uint32_t sides = 0, matched = 0;
     EACH_LIVE(i, players) {
         const struct player *p = player_at(s, i);
         HOLDS(conn_at(s, p->conn)->player == i, "a player's connection is another's");
@@ -8306,7 +8356,7 @@ static const char *check_players(const struct nascar *s)
               "a player's entry in its room is another's");
         if (p->match == NONE)
             continue;
-        paired++;
+        matched++;
         HOLDS(is_live(s, &s->matches, p->match) && match_at(s, p->match)->player[p->side] == i,
               "a player is not in its own match");
     }
@@ -8320,7 +8370,7 @@ static const char *check_players(const struct nascar *s)
               "a challenge has no deadline");
         HOLDS(!match->starting || match->state == MATCH_ACCEPTED, "a race starts that nobody has accepted");
     }
-    HOLDS(sides == paired, "a match's player does not know of it");
+    HOLDS(sides == matched, "a match's player does not know of it");
     return NULL;
 }
 
@@ -8340,7 +8390,7 @@ static const char *check_persona(const struct nascar *s, uint32_t i)
     HOLDS(messages == p->message_count, "a count of messages is not its recount");
     for (uint32_t e = p->ignored_by > 0 ? live_from(s, &s->edges, 0) : NONE; e != NONE;
          e = live_from(s, &s->edges, e + 1))
-        ignoring += edge_at(s, e)->other_and_lists >> 2 == i && (edge_at(s, e)->other_and_lists & LIST_IGNORE) != 0;
+        ignoring += edge_other(s, e) == i && (edge_lists(s, e) & LIST_IGNORE) != 0;
     HOLDS(ignoring == p->ignored_by, "a count of those who ignore a persona is not its recount");
     if (!is_ranked(s, i))
         return NULL;
@@ -8374,14 +8424,14 @@ static const char *check_accounts(const struct nascar *s)
               "a persona's buddy link is another's");
         HOLDS(!p->absent || (p->buddy != NONE && p->player == NONE), "a persona is absent without reason");
         for (uint32_t e = p->edges; e != NONE; e = edge_at(s, e)->next) {
-            uint32_t other = edge_at(s, e)->other_and_lists >> 2;
+            uint32_t other = edge_other(s, e);
             HOLDS(is_live(s, &s->edges, e) && edge_at(s, e)->owner == i, "a roster holds another's entry");
             HOLDS(find_edge(s, i, other) == e && other != i, "a roster's entry is not found");
             HOLDS(is_live(s, &s->personas, other), "a roster holds a persona that is not there");
             HOLDS(++count <= ROSTER_PER_PERSONA, "a roster is too long");
             uint32_t w = p->buddy == NONE ? NONE : find_watch(s, p->buddy, other);
-            HOLDS(p->buddy == NONE || ((edge_at(s, e)->other_and_lists & LIST_BUDDY) != 0) ==
-                                          (w != NONE && (watch_at(s, w)->why & WATCH_ROSTER)),
+            HOLDS(p->buddy == NONE ||
+                      ((edge_lists(s, e) & LIST_BUDDY) != 0) == (w != NONE && (watch_at(s, w)->why & WATCH_ROSTER)),
                   "a buddy is not watched, or somebody else is");
         }
         edges += count;
@@ -9360,8 +9410,8 @@ static void replace_value(struct outgoing *f, enum tag tag, const char *value)
  * players talk: what they say is not secret, and others hear it word for word. */
 static void scrub_frame(struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size, struct outgoing *f)
 {
-    static const char talk[] = "mesg auxi SEND PSET";
-    struct request q = {.s = s, .c = c, .conn = conn_at(s, c), .payload = bytes + HEADER_BYTES};
+    struct request q = {
+        .s = s, .c = c, .conn = conn_at(s, c), .command = find_command(bytes), .payload = bytes + HEADER_BYTES};
     memcpy(q.kind, bytes, 4);
     q.size = payload_size(q.payload, size - HEADER_BYTES);
     f->size = HEADER_BYTES + q.size; /* nobody reads what stands behind the payload's NUL */
@@ -9369,7 +9419,7 @@ static void scrub_frame(struct nascar *s, uint32_t c, const uint8_t *bytes, uint
     if (f->size < size)
         f->bytes[f->size++] = 0;
     store_be32(f->bytes + 8, f->size);
-    if (word_index(talk, q.kind) >= 0)
+    if (q.command && q.command->talks)
         return;
     bool transformed = strcmp(q.kind, "auth") == 0 || strcmp(q.kind, "acct") == 0;
     replace_value(f, tag_CHNG, redact_plain(&q, tag_CHNG));
@@ -9684,7 +9734,7 @@ static void shell_log_flush(struct shell *sh)
     sh->log_size = 0;
 }
 
-/* Logs one line: the time, the level, and the key=value matches of `text`. */
+/* Logs one line: the time, the level, and the key=value pairs of `text`. */
 static void shell_log(struct shell *sh, enum nascar_log_level level, const char *text)
 {
     static const char *const names[] = {"error", "warn", "info", "debug"};
@@ -10339,8 +10389,7 @@ static void helper_fill(struct shell *sh)
     size_t taken = 0;
     for (; h->jobs < HELPER_JOBS && taken < sh->jobs.size; taken += sizeof(struct nascar_hash_job)) {
         const struct nascar_hash_job *job = (const void *)(sh->jobs.bytes + taken);
-        struct nascar_event event = {.conn = job->conn, .receipt = job->receipt};
-        if (is_awaited(sh->state, &event, WAIT_VERDICT)) {
+        if (is_awaited(sh->state, job->conn, job->receipt, WAIT_VERDICT)) {
             memset(&h->job[h->jobs], 0, sizeof h->job[0]);
             h->job[h->jobs].question.number = h->next_number++;
             h->job[h->jobs].question.cost = sh->options.hash_cost;

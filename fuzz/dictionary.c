@@ -38,7 +38,7 @@ static void events(void)
     for (uint32_t type = 0; type < SCRIPT_TYPES; type++) {
         for (uint32_t c = 0; c < PLAYERS; c++) {
             struct nascar_event e = {.conn = c};
-            word(head, script_write_head(head, type, &e, 0));
+            word(head, script_write_event(head, type, &e, 0));
         }
     }
     word(script_magic, sizeof script_magic);

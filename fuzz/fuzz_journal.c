@@ -245,7 +245,7 @@ static void shell_over(void)
     free(sh.records.bytes);
     free(sh.waiters.bytes);
     free(sh.jobs.bytes);
-    log_flush(&sh);
+    shell_log_flush(&sh);
 }
 
 /* ---- What is kept ------------------------------------------------------------------ */

@@ -144,7 +144,7 @@ static uint32_t some_event(uint8_t out[INBOX_BYTES + SCRIPT_HEAD_BYTES], uint32_
         e.bytes = f.bytes;
         e.size = f.size;
     }
-    uint32_t n = script_write_head(out, e.type, &e, step_ms);
+    uint32_t n = script_write_event(out, e.type, &e, step_ms);
     if (e.type == NASCAR_BYTES) {
         memcpy(out + n, e.bytes, e.size);
         n += e.size;
@@ -191,7 +191,7 @@ static void change_text(struct draft *d, uint32_t i)
     memcpy(frame, e.bytes, e.size);
     e.size = HEADER_BYTES + (uint32_t)LLVMFuzzerMutate(frame + HEADER_BYTES, e.size - HEADER_BYTES, 512);
     store_be32(frame + 8, e.size);
-    uint32_t n = script_write_head(out, NASCAR_BYTES, &e, e.mono_ms);
+    uint32_t n = script_write_event(out, NASCAR_BYTES, &e, e.mono_ms);
     memcpy(out + n, frame, e.size);
     put_event(d, i, 1, out, n + e.size);
 }

@@ -379,7 +379,7 @@ static void scene_room(void)
     say(0, "mesg", "TEXT=x_Ann_Bob\nPRIV=Bob\nATTR=3\n");
     say(3, "auxi", "TEXT=d_4_2\n");
     const struct nascar *s = core.state;
-    DEMAND(s->ranked != NONE && s->reports.live == 1 && s->report_lines.live > 0 && s->pairs.live == 1);
+    DEMAND(s->ranked != NONE && s->reports.live == 1 && s->report_lines.live > 0 && s->matches.live == 1);
 }
 
 /* A race that has begun, and nobody has told how it went. */
@@ -482,11 +482,11 @@ static void restore_state(const struct nascar *scene)
 #undef RESTORE
     const size_t timers = s->timers.offset, nodes = s->nodes.offset;
     restore(scene, timers, MARK(conns) * CONN_TIMERS * sizeof(struct timer));
-    restore(scene, timers + s->pair_timers * sizeof(struct timer), MARK(pairs) * sizeof(struct timer));
+    restore(scene, timers + s->match_timers * sizeof(struct timer), MARK(matches) * sizeof(struct timer));
     restore(scene, timers + s->directory_timers * sizeof(struct timer), MARK(directory) * sizeof(struct timer));
     restore(scene, timers + s->address_timers * sizeof(struct timer), MARK(addresses) * sizeof(struct timer));
     restore(scene, nodes, 2 * (size_t)MARK(rooms) * sizeof(struct node));
-    restore(scene, nodes + 2 * (size_t)s->rooms.capacity * sizeof(struct node), MARK(presences) * sizeof(struct node));
+    restore(scene, nodes + 2 * (size_t)s->rooms.capacity * sizeof(struct node), MARK(occupants) * sizeof(struct node));
 #undef MARK
     core.records_used = core.jobs_used = core.log_used = 0;
 }

@@ -40,7 +40,7 @@ static void add_event(uint32_t type, const struct nascar_event *e, uint64_t step
     uint32_t size = type == NASCAR_DRAINED ? 0 : e->size;
     if (seed_bytes + size + SCRIPT_HEAD_BYTES > sizeof seed)
         return;
-    seed_bytes += script_write_head(seed + seed_bytes, type, e, step_ms);
+    seed_bytes += script_write_event(seed + seed_bytes, type, e, step_ms);
     if (size > 0)
         memcpy(seed + seed_bytes, e->bytes, size);
     seed_bytes += size;

@@ -29,7 +29,7 @@ _Noreturn static void
 sim_fail(const char *format, ...);
 #define FAIL(...) sim_fail(__VA_ARGS__)
 #define PEERS 1024
-#include "machine.h"
+#include "machine.c"
 
 #define ACTORS 64u
 #define ACCOUNTS (2 * ACTORS)
@@ -169,7 +169,7 @@ struct kept_persona {
     bool any_figures;
     uint8_t ticket[16];
     bool ticket_known;
-    int64_t ticket_until_s;
+    int64_t lkey_until_s;
     uint32_t tickets; /* that were asked for */
     uint32_t reports;
     uint32_t buddy_step; /* when it was last seen to have a buddy link */
@@ -559,12 +559,12 @@ static void ticket_acknowledged(struct kept_persona *p, uint32_t i, const struct
     p->tickets -= p->tickets > 0;
     /* On a failing disk it need not be kept. */
     p->ticket_known = sim.troubles == q->troubles && there != NONE && sim.machine->shell.journal.fd >= 0;
-    hash_ticket(ticket, p->ticket);
+    hash_lkey(ticket, p->ticket);
     if (there == NONE)
         return;
-    p->ticket_until_s = persona_at(server(), there)->ticket_until_s;
+    p->lkey_until_s = persona_at(server(), there)->lkey_until_s;
     if (p->tickets == 0)
-        EXPECT(memcmp(persona_at(server(), there)->ticket_hash, p->ticket, 16) == 0);
+        EXPECT(memcmp(persona_at(server(), there)->lkey_hash, p->ticket, 16) == 0);
 }
 
 /* The figures as the server has them now must count what it says it has kept. */
@@ -732,7 +732,7 @@ static void on_race_told(const char *payload)
     EXPECT(read_hex(ticket, bytes, sizeof bytes));
     if (race_with(ticket) != NONE || sim.races == RACES)
         return;
-    uint32_t there = find_race(server(), bytes);
+    uint32_t there = find_race_ticket(server(), bytes);
     if (there == NONE)
         FAIL("a race starts, and its ticket is nowhere");
     struct kept_race *r = &sim.race[sim.races++];
@@ -740,7 +740,7 @@ static void on_race_told(const char *payload)
     (void)snprintf(r->ticket, sizeof r->ticket, "%s", ticket);
     r->persona[0] = number_in(payload, "P1");
     r->persona[1] = number_in(payload, "P2");
-    r->when_s = race_at(server(), there)->when_s;
+    r->when_s = race_ticket_at(server(), there)->when_s;
     r->excused = sim.machine->shell.journal.fd < 0; /* better a race that is not kept than none */
 }
 
@@ -867,15 +867,15 @@ static void compare_personas(void)
             FAIL("%s has lost races", name_of(i));
         if (!p->any_figures && f->races == p->figures.races && memcmp(f, &p->figures, sizeof *f) != 0)
             FAIL("%s has other figures", name_of(i));
-        if (p->ticket_known && p->tickets == 0 && p->ticket_until_s > sim.latest_s &&
-            memcmp(persona->ticket_hash, p->ticket, 16) != 0)
+        if (p->ticket_known && p->tickets == 0 && p->lkey_until_s > sim.latest_s &&
+            memcmp(persona->lkey_hash, p->ticket, 16) != 0)
             FAIL("the ticket of %s is lost", name_of(i));
         p->figures = *f;
         p->any_figures = false;
         p->results = p->tickets = 0;
         p->ticket_known = true;
-        memcpy(p->ticket, persona->ticket_hash, 16);
-        p->ticket_until_s = persona->ticket_until_s;
+        memcpy(p->ticket, persona->lkey_hash, 16);
+        p->lkey_until_s = persona->lkey_until_s;
     }
 }
 
@@ -929,7 +929,7 @@ static void compare_races(void)
             if (r->persona[k] != NONE && ++open[r->persona[k]] > RACES_PER_PERSONA - 2)
                 r->excused = true;
         EXPECT(read_hex(r->ticket, bytes, sizeof bytes));
-        bool there = find_race(s, bytes) != NONE;
+        bool there = find_race_ticket(s, bytes) != NONE;
         if (!there && r->asked < 2 && !r->excused && r->when_s + RACE_S > sim.latest_s)
             FAIL("the race %s is lost", r->ticket);
         r->excused = r->excused || !there;
@@ -1179,7 +1179,7 @@ static void replay_life(struct machine *m)
     if (m->recording.size == 0)
         return;
     if (m->recording.opened)
-        record_close(&m->shell);
+        recording_close(&m->shell);
     const char *broken = replay_bytes(m->recording.bytes, m->recording.size, &events, &checkpoints);
     if (broken)
         FAIL("the recording, after %lu events: %s", events, broken);
@@ -1663,7 +1663,7 @@ static void compare_user_list(const struct console *c, const struct player *p)
             continue;
         const char *name = persona_at(s, other->persona)->name;
         bool own = other == p, listed = own || (other->room == p->room && p->room != HUB);
-        bool guest = other->pair != NONE && other->pair == p->pair && p->side == 1 && pair_at(s, p->pair)->guest;
+        bool guest = other->match != NONE && other->match == p->match && p->side == 1 && match_at(s, p->match)->guest;
         const struct console_user *seen = console_user(c, name);
         users += seen != NULL;
         if (!seen && listed)
@@ -1672,7 +1672,7 @@ static void compare_user_list(const struct console *c, const struct player *p)
             FAIL("%s still sees %s", c->persona, name);
         if (!seen || !listed)
             continue;
-        bool busy = other->pair != NONE && (other->side == 0 || pair_at(s, other->pair)->state != PAIR_OFFERED);
+        bool busy = other->match != NONE && (other->side == 0 || match_at(s, other->match)->state != MATCH_OFFERED);
         SEES(c, seen->ident == (int32_t)other->persona + 1);
         SEES(c, seen->flags == (CONSOLE_FLAG(busy ? '1' : '0') | (own ? CONSOLE_FLAG('U') : 0)));
         SEES(c, strcmp(seen->extra, other->text) == 0);
@@ -1715,7 +1715,7 @@ static void compare_console(const struct actor *a)
     const struct room *room = room_at(s, p->room);
     SEES(c, c->room == (int32_t)room->ident);
     SEES(c, p->room == HUB || strcmp(c->room_name, room->name) == 0);
-    SEES(c, p->pair != NONE || c->challenge == CONSOLE_IDLE || c->challenge == CONSOLE_RACING || /* left pending */
+    SEES(c, p->match != NONE || c->challenge == CONSOLE_IDLE || c->challenge == CONSOLE_RACING || /* left pending */
                 c->habits.peeks); /* whose `peek` failed: then `auxi` is no challenge */
     compare_room_list(c, p);
     compare_user_list(c, p);

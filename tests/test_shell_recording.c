@@ -2,10 +2,14 @@
  * again to the same end.
  *
  * SPDX-License-Identifier: MIT */
+#define main nascar_main
 #include "../nascar_server.c"
 #undef main
 
-#include "machine.h"
+#include "suite.h"
+#include "machine.c"
+
+GROUP(again, NULL, NULL, 30);
 
 /* A server that records; `mode` is for --accounts. */
 static struct machine *recorder(const char *mode)
@@ -22,7 +26,7 @@ static void expect_same_again(struct machine *m, const char *what)
 {
     unsigned long events = 0, checkpoints = 0;
     settle_machine(m);
-    record_close(&m->shell);
+    recording_close(&m->shell);
     const char *broken = replay_bytes(m->recording.bytes, m->recording.size, &events, &checkpoints);
     if (broken)
         ck_abort_msg("%s: after %lu events: %s", what, events, broken);
@@ -119,7 +123,7 @@ static const char *const strange[] = {"~",    "$",     "!",      "~good", "$good
                                       "$00",  "~ ",    "$ ",     "'",     "'~good'", "%",    "%41",  "~%7f"};
 
 /* Each form of each password, at sign-up and login, of those who are there and those who are not. */
-START_TEST(a_login_of_any_kind_runs_again)
+TEST_LOOP(again, a_login_of_any_kind_runs_again, 0, COUNT(modes))
 {
     struct machine *m = recorder(modes[_i]);
     char tags[96], wire[160];
@@ -148,7 +152,6 @@ START_TEST(a_login_of_any_kind_runs_again)
     expect_same_again(m, modes[_i]);
     machine_free(m);
 }
-END_TEST
 
 /* A player who is in, with the password "secret". */
 static struct peer *member(struct machine *m, const char *name)
@@ -165,7 +168,7 @@ static struct peer *member(struct machine *m, const char *name)
     return p;
 }
 
-START_TEST(a_change_of_password_runs_again)
+TEST(again, a_change_of_password_runs_again)
 {
     struct machine *m = recorder("open");
     struct peer *p = member(m, "Alice");
@@ -186,10 +189,9 @@ START_TEST(a_change_of_password_runs_again)
     expect_same_again(m, "edit");
     machine_free(m);
 }
-END_TEST
 
 /* Rooms with each password, and everybody tries each of them there. */
-START_TEST(a_room_with_a_password_runs_again)
+TEST(again, a_room_with_a_password_runs_again)
 {
     struct machine *m = recorder("open");
     struct peer *host = member(m, "Alice"), *guest = member(m, "Bobby");
@@ -214,9 +216,8 @@ START_TEST(a_room_with_a_password_runs_again)
     expect_same_again(m, "rooms");
     machine_free(m);
 }
-END_TEST
 
-START_TEST(the_operator_sets_a_password_that_is_not_written_down)
+TEST(again, the_operator_sets_a_password_that_is_not_written_down)
 {
     struct machine *m = recorder("closed");
     struct peer *p = peer_new(m);
@@ -234,7 +235,6 @@ START_TEST(the_operator_sets_a_password_that_is_not_written_down)
     expect_same_again(m, "cpwd");
     machine_free(m);
 }
-END_TEST
 
 /* What a client could write by mistake or on purpose. Some of these the core reads
  * as a password and some it does not; the recorder takes all of them for one. */
@@ -280,7 +280,7 @@ static const struct {
 #undef BYTES
 };
 
-START_TEST(a_password_that_stands_in_an_odd_place_is_not_written_down)
+TEST_LOOP(again, a_password_that_stands_in_an_odd_place_is_not_written_down, 0, COUNT(slips))
 {
     struct machine *m = recorder("open");
     uint8_t frame[CONSOLE_REQUEST_BYTES];
@@ -298,10 +298,9 @@ START_TEST(a_password_that_stands_in_an_odd_place_is_not_written_down)
     expect_same_again(m, slips[_i].payload);
     machine_free(m);
 }
-END_TEST
 
 /* What players say to one another is no secret, and stays as it is. */
-START_TEST(what_is_said_is_recorded_as_it_was_said)
+TEST(again, what_is_said_is_recorded_as_it_was_said)
 {
     static const char said[] = "TEXT=\"my dog's name is PASS=hidden99 ha\"\n";
     struct machine *m = recorder("open");
@@ -312,7 +311,6 @@ START_TEST(what_is_said_is_recorded_as_it_was_said)
     expect_same_again(m, "mesg");
     machine_free(m);
 }
-END_TEST
 
 /* The same life with another password. */
 static struct machine *life_with(const char *password, const char *wrong)
@@ -334,32 +332,11 @@ static struct machine *life_with(const char *password, const char *wrong)
     return m;
 }
 
-START_TEST(a_recording_tells_nothing_of_a_password)
+TEST(again, a_recording_tells_nothing_of_a_password)
 {
     struct machine *a = life_with("four", "nope"), *b = life_with("\"sixteen \'%: it\"", "no, no, no!!");
     ck_assert_uint_eq(a->recording.size, b->recording.size);
     ck_assert_int_eq(memcmp(a->recording.bytes, b->recording.bytes, a->recording.size), 0);
     machine_free(a);
     machine_free(b);
-}
-END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("recording");
-    TCase *again = tcase_create("again");
-    tcase_set_timeout(again, 30);
-    tcase_add_loop_test(again, a_login_of_any_kind_runs_again, 0, COUNT(modes));
-    tcase_add_test(again, a_change_of_password_runs_again);
-    tcase_add_test(again, a_room_with_a_password_runs_again);
-    tcase_add_test(again, the_operator_sets_a_password_that_is_not_written_down);
-    tcase_add_loop_test(again, a_password_that_stands_in_an_odd_place_is_not_written_down, 0, COUNT(slips));
-    tcase_add_test(again, what_is_said_is_recorded_as_it_was_said);
-    tcase_add_test(again, a_recording_tells_nothing_of_a_password);
-    suite_add_tcase(suite, again);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -23,7 +23,8 @@ static bool heard_log(struct nascar *state, struct nascar_log *log);
 #undef nascar_next_hash_job
 #undef nascar_next_log
 
-#include <check.h>
+#include "suite.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -251,9 +252,11 @@ static void live(struct transcript *transcript, size_t offset, enum world_split 
 
 /* ---- What holds --------------------------------------------------------- */
 
+GROUP(byte_for_byte, NULL, NULL, 30);
+
 #define SPLITS 3 /* enum world_split */
 
-START_TEST(input_at_any_address_is_the_same)
+TEST_LOOP(byte_for_byte, input_at_any_address_is_the_same, 0, SPLITS)
 {
     struct transcript even = {NULL, 0, 0};
     enum world_split split = (enum world_split)_i;
@@ -267,9 +270,8 @@ START_TEST(input_at_any_address_is_the_same)
     }
     free(even.text);
 }
-END_TEST
 
-START_TEST(the_transcript_is_left_for_comparison)
+TEST(byte_for_byte, the_transcript_is_left_for_comparison)
 {
     const char *name = getenv("TRANSCRIPT");
     struct transcript all = {NULL, 0, 0};
@@ -288,21 +290,4 @@ START_TEST(the_transcript_is_left_for_comparison)
         ck_assert_int_eq(fclose(file), 0);
     }
     free(all.text);
-}
-END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("transcript");
-    TCase *bytes = tcase_create("byte for byte");
-    tcase_set_timeout(bytes, 30);
-    tcase_add_loop_test(bytes, input_at_any_address_is_the_same, 0, SPLITS);
-    tcase_add_test(bytes, the_transcript_is_left_for_comparison);
-    suite_add_tcase(suite, bytes);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
