@@ -8,7 +8,7 @@
 
 /* Few of everything: a full table is a few events away. */
 static const struct nascar_limits small_limits = {
-    .clients = 5, .accounts = 8, .rooms = 8, .directory_sessions = 6, .roster_edges = 12, .messages = 6};
+    .clients = 5, .accounts = 8, .rooms = 8, .directory_sessions = 6, .roster_edges = 12, .messages = 6, 0};
 
 enum mood {
     MOOD_RECORDS = 1,  /* records come back after each event by themselves, */

@@ -199,7 +199,7 @@ static void leave(uint32_t conn)
 /* Rooms R0..R19 for 50 each, and a small and a large one. */
 static void start(void)
 {
-    static const struct nascar_limits limits = {CONNECTIONS, CONNECTIONS, 64, 64, CONNECTIONS, 64};
+    static const struct nascar_limits limits = {CONNECTIONS, CONNECTIONS, 64, 64, CONNECTIONS, 64, 0};
     static char config[2048];
     size_t bytes = nascar_arena_size(&limits), size;
     int n = snprintf(config, sizeof config, "rate = 0\nroom = Small\nroom = From\nroom = To\nroom = All::65536\n");

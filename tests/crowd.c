@@ -600,7 +600,7 @@ void crowd_login(struct crowd *c, uint32_t conn, uint32_t who, const char *room)
 
 struct crowd *crowd_in_one_room(uint32_t players)
 {
-    struct nascar_limits limits = {players, players, 16, 16, 64, 64};
+    struct nascar_limits limits = {players, players, 16, 16, 64, 64, 0};
     struct crowd *c = crowd_new(&limits, "room = Big: All of them: 2000\nroom = Other:: 2000\n");
     for (uint32_t i = 0; i < players; i++) {
         (void)crowd_open(c, i);

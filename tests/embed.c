@@ -104,7 +104,7 @@ static void enter(uint32_t conn, const char *name, const char *password, const c
 int main(void)
 {
     struct nascar_limits limits = {
-        .clients = 2, .accounts = 16, .rooms = 8, .directory_sessions = 4, .roster_edges = 50, .messages = 16};
+        .clients = 2, .accounts = 16, .rooms = 8, .directory_sessions = 4, .roster_edges = 50, .messages = 16, 0};
     const char *config = "accounts = open\nlobby-port = 11000\nbuddy-port = 10899\n";
     uint8_t entropy[NASCAR_ENTROPY_BYTES];
     size_t size = nascar_arena_size(&limits);

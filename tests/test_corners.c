@@ -552,7 +552,7 @@ TEST(the_lobby, each_console_is_told_the_address_at_which_it_reaches_a_player)
 
 TEST(the_lobby, rooms_without_a_number_or_a_name_are_left_out)
 {
-    static const struct nascar_limits many = {4, 4, 1200, 4, 4, 4};
+    static const struct nascar_limits many = {4, 4, 1200, 4, 4, 4, 0};
     char config[4096], name[32];
     reopen(&(struct world_options){.limits = many});
     w->options.no_check = true;
@@ -1124,7 +1124,7 @@ TEST(the_operator, who_lists_all_players_however_many)
 
 TEST(the_operator, an_operator_is_told_why_there_is_no_account)
 {
-    static const struct nascar_limits few = {4, 2, 16, 4, 4, 4};
+    static const struct nascar_limits few = {4, 2, 16, 4, 4, 4, 0};
     static const struct {
         const char *request, *why;
     } asked[] = {{"NAME=!\nPASS=secret\n", "expected a name"},
@@ -1219,7 +1219,7 @@ TEST(records_that_nobody_has_written, a_record_that_cannot_be_is_passed_over)
 TEST(records_that_nobody_has_written, kept_messages_come_once_in_order_and_as_many_as_fit)
 {
     char payload[128];
-    static const struct nascar_limits few = {4, 16, 16, 4, 4, 60};
+    static const struct nascar_limits few = {4, 16, 16, 4, 4, 60, 0};
     reopen(&(struct world_options){.limits = few});
     keep_account("Ann", "Ann");
     keep_account("Bob", "Bob");
@@ -1245,7 +1245,7 @@ TEST(records_that_nobody_has_written, kept_messages_come_once_in_order_and_as_ma
 TEST(records_that_nobody_has_written, a_roster_takes_25_from_the_journal_and_all_what_the_table_holds)
 {
     char payload[64];
-    static const struct nascar_limits few = {4, 16, 16, 4, 27, 4};
+    static const struct nascar_limits few = {4, 16, 16, 4, 27, 4, 0};
     reopen(&(struct world_options){.limits = few});
     keep_fours(32);
     for (int i = 1; i < 28; i++) {
@@ -1263,7 +1263,7 @@ TEST(records_that_nobody_has_written, a_roster_takes_25_from_the_journal_and_all
 TEST(records_that_nobody_has_written, open_races_are_so_many_and_expired_ones_make_room)
 {
     char payload[128];
-    static const struct nascar_limits few = {3, 16, 16, 4, 4, 4}; /* 48 races */
+    static const struct nascar_limits few = {3, 16, 16, 4, 4, 4, 0}; /* 48 races */
     reopen(&(struct world_options){.limits = few});
     keep_account("Ann", "Ann,Ann1");
     keep_account("Bob", "Bob,Bob1");
@@ -1312,7 +1312,7 @@ TEST(records_that_nobody_has_written, open_races_are_so_many_and_expired_ones_ma
 
 TEST(records_that_nobody_has_written, full_messages_make_room_by_what_has_expired)
 {
-    static const struct nascar_limits few = {4, 16, 16, 4, 4, 2};
+    static const struct nascar_limits few = {4, 16, 16, 4, 4, 2, 0};
     reopen(&(struct world_options){.limits = few});
     keep_account("Bob", "Bob");
     keep_account("Cid", "Cid");

@@ -390,7 +390,7 @@ TEST(tables, a_full_server_says_so_at_the_directory_and_at_auth)
 /* Two sign up for the last place in one turn: one of them gets it. */
 TEST_LOOP(tables, the_last_account_is_given_once, 0, 2)
 {
-    static const struct nascar_limits few = {8, 3, 8, 16, 64, 64};
+    static const struct nascar_limits few = {8, 3, 8, 16, 64, 64, 0};
     struct crowd *c = crowd_new_checked(&few, "");
     crowd_login(c, 0, 0, "");
     crowd_login(c, 1, 1, "");
@@ -449,7 +449,7 @@ TEST(tables, every_account_may_have_four_personas_at_once)
 /* PROTOCOL 3.3; the slot is free when all have been told that the room is gone. */
 TEST(tables, rooms_are_free_again_when_all_know_that_they_went)
 {
-    static const struct nascar_limits few = {8, 8, 8, 16, 64, 64};
+    static const struct nascar_limits few = {8, 8, 8, 16, 64, 64, 0};
     struct crowd *c = crowd_new_checked(&few, "");
     char payload[64];
     for (uint32_t i = 0; i < 6; i++)
@@ -478,7 +478,7 @@ TEST(tables, rooms_are_free_again_when_all_know_that_they_went)
 
 TEST(tables, a_room_takes_as_many_as_its_limit)
 {
-    struct nascar_limits limits = {60, 60, 8, 16, 64, 64};
+    struct nascar_limits limits = {60, 60, 8, 16, 64, 64, 0};
     struct crowd *c = crowd_new(&limits, "");
     for (uint32_t i = 0; i < 52; i++) {
         (void)crowd_open(c, i);
@@ -508,7 +508,7 @@ TEST(tables, a_room_takes_as_many_as_its_limit)
 /* PROTOCOL 3.1: a bounded table; 64 for each peer. */
 TEST(tables, the_oldest_directory_session_makes_room)
 {
-    static const struct nascar_limits many = {8, 8, 8, 100, 64, 64};
+    static const struct nascar_limits many = {8, 8, 8, 100, 64, 64, 0};
     struct crowd *c = crowd_new_checked(&many, "");
     uint32_t sess[200];
     for (uint32_t i = 0; i < 200; i++) {
@@ -532,7 +532,7 @@ TEST(tables, the_oldest_directory_session_makes_room)
 
 TEST(tables, a_roster_holds_25_and_all_rosters_what_the_table_holds)
 {
-    static const struct nascar_limits some = {4, 32, 8, 16, 30, 64};
+    static const struct nascar_limits some = {4, 32, 8, 16, 30, 64, 0};
     struct crowd *c = crowd_new_checked(&some, "");
     for (uint32_t i = 0; i < 30; i++) {
         (void)crowd_open(c, 0);
@@ -571,7 +571,7 @@ TEST(tables, a_roster_holds_25_and_all_rosters_what_the_table_holds)
 TEST_LOOP(tables, every_player_may_be_in_a_challenge_at_once, 0, 2)
 {
     uint32_t count = 32;
-    struct nascar_limits limits = {count, count, 8, 16, 64, 64};
+    struct nascar_limits limits = {count, count, 8, 16, 64, 64, 0};
     struct crowd *c = crowd_new_checked(&limits, "");
     for (uint32_t i = 0; i < count; i++)
         crowd_login(c, i, i, "West");
@@ -608,7 +608,7 @@ TEST_LOOP(tables, every_player_may_be_in_a_challenge_at_once, 0, 2)
  * the table, those who are slow go, and who has only not looked yet is waited for. */
 TEST_LOOP(tables, leavers_are_kept_for_readers_as_far_as_the_table_goes, 0, 2)
 {
-    static const struct nascar_limits few = {4, 128, 8, 16, 64, 64};
+    static const struct nascar_limits few = {4, 128, 8, 16, 64, 64, 0};
     struct crowd *c = crowd_new(&few, "");
     bool slow = _i == 0, refused = false;
     uint32_t most = 0, who = 3;

@@ -199,7 +199,7 @@ TEST_LOOP(letters, fifty_letters_are_kept, 0, 3)
 
 TEST_LOOP(letters, a_full_table_of_letters_refuses, 0, 2)
 {
-    struct world_options options = {.limits = {16, 64, 8, 16, 64, 3}};
+    struct world_options options = {.limits = {16, 64, 8, 16, 64, 3, 0}};
     reopen_people(&options);
     struct person *ann = linked("Ann"), *bob = player_only("Bob");
     (void)person("Cid");

@@ -439,7 +439,8 @@ static void close_connection(struct world *w, uint32_t conn, bool tell_core)
         (void)world_step(w, &event);
 }
 
-static void drain(struct world *w, uint32_t conn)
+/* What the core offers at once, which is a segment. */
+static void drain_segment(struct world *w, uint32_t conn)
 {
     struct world_connection *connection = &w->connections[conn];
     uint32_t size = 0;
@@ -456,6 +457,15 @@ static void drain(struct world *w, uint32_t conn)
         deliver(w, connection, bytes, read);
     struct nascar_event event = {.type = NASCAR_DRAINED, .conn = conn, .size = (uint32_t)read};
     (void)world_step(w, &event);
+}
+
+static void drain(struct world *w, uint32_t conn)
+{
+    struct world_connection *connection = &w->connections[conn];
+    uint32_t size;
+    do
+        drain_segment(w, conn);
+    while (connection->open && !connection->stalled && nascar_outbox(w->state, conn, &size) != NULL);
     if (connection->open && nascar_closing(w->state, conn))
         close_connection(w, conn, true);
 }
@@ -646,7 +656,7 @@ static void boot(struct world *w)
 
 struct world *world_new(const struct world_options *options)
 {
-    static const struct nascar_limits small = {64, 256, 32, 64, 1024, 64};
+    static const struct nascar_limits small = {64, 256, 32, 64, 1024, 64, 0};
     struct world *w = must(calloc(1, sizeof *w));
     if (options != NULL)
         w->options = *options;
