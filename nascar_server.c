@@ -1,17 +1,80 @@
 /* nascar_server: the online service of NASCAR Thunder 2004 (PlayStation 2).
  *
- * One file in two halves. The core, first, is a deterministic state machine:
- * no system call, no clock, no randomness, no allocation, no variable outside
- * the caller's arena. The shell, below the double line, is everything that
- * touches the operating system; NASCAR_NO_SHELL leaves it out.
+ * One file in two halves. The core, first, is a deterministic state machine: it
+ * makes no system call, reads no clock, draws no randomness, allocates nothing,
+ * and has no variable outside the arena that its caller gives it. The shell, which
+ * is chapter 9, is all that touches the operating system; NASCAR_NO_SHELL leaves it
+ * out. contrib/DESIGN.md says why it is made like this.
  *
- * To see the whole machine start at nascar_step() and at the table of commands
- * above it. "PROTOCOL n" in a comment names the section of the protocol
- * reference that a fact comes from.
+ * "PROTOCOL n" in a comment is a section of contrib/PROTOCOL.md, which says where
+ * each fact about the console comes from; its marks ([spec], [con], [own] ...)
+ * stand in comments, too. "DESIGN n" is a section of contrib/DESIGN.md.
+ *
+ * Each chapter uses what stands above it, but for a few functions, which are
+ * declared ahead. So a request is read from the bottom up: begin at nascar_step()
+ * in chapter 8, go up to the table of commands at the end of chapter 7, and from a
+ * row of it to its handler.
+ *
+ *   1. Words         limits and times; the tags of the protocol; what can fail
+ *   2. Text          bytes, names, tags, dates, frames, passwords, addresses
+ *   3. The state     configuration; what is remembered; pools, lists, look-up,
+ *                    timers, the log
+ *   4. Telling       outboxes; lists that each console follows at its own pace;
+ *                    ranks; the rows of those lists
+ *   5. People        rooms, who is told about whom, players
+ *   6. Kept things   the kinds of durable records, in one table
+ *   7. Requests      challenges and races; a handler for each command; their table
+ *   8. The machine   from bytes to commands; events; time; nascar_step(); and
+ *                    nascar_check(), which says what always holds
+ *   9. The shell     system calls, the hashing helper, the journal, recordings,
+ *                    options, the loop, the start, and the other subcommands
+ *
+ * THE LIFE OF A REQUEST. A player types a line of chat, and a `mesg` arrives:
+ *
+ *   shell_turn() polls; shell_read() takes what has come, and shell_step() hands
+ *   it to nascar_step() as NASCAR_BYTES. conn_bytes() puts it into the inbox, and
+ *   conn_run() goes on while a whole frame stands there. If there is room for an
+ *   answer, request_read() makes a struct request of it and finds the row of its
+ *   command; if the sender has tokens for its price, dispatch() sees that it is
+ *   allowed now and calls the row's do_mesg(). say_in_room() answers by reply(),
+ *   writes one `+msg` by write_msg(), and deliver_line() copies it into the outbox
+ *   of each member of the room. If one of them keeps up, but has no room for the
+ *   line, the handler returns STALL before it has done anything, and the same frame
+ *   is tried again when that one has read. Else the price is paid, and
+ *   inbox_drop_frame() takes the frame out of the inbox. When the shell has read
+ *   all that is ready it asks nascar_next_output() who has something to read, sends
+ *   the outbox, and reports NASCAR_DRAINED; conn_drained() then makes the rows of
+ *   lists that this console has not been told yet, by pump().
+ *
+ * An `auth` waits twice, and what its console has sent behind it waits, too:
+ *
+ *   do_auth() asks for a comparison by send_hash_job(); conn_wait() stops the
+ *   deadlines and gives the wait a number, its receipt. The shell's helper, a
+ *   process of its own, takes its time. verdict_came() has the request, which
+ *   still stands in the inbox, go on in verdict_auth(). If the name is new,
+ *   send_account() fills a struct record, and the request waits again, by
+ *   send_record(). The shell's journal_commit() writes and syncs all records of
+ *   the turn at once, and gives each back as NASCAR_RECORD. Only now nascar_step()
+ *   makes the change, by apply_record(), whose row in durables[] leads to
+ *   apply_acct(), and record_came() has the request go on in kept_auth(): it logs
+ *   the player in and answers, and request_finish() goes on with the `pers` behind
+ *   it. At the next start the journal gives the same record, and apply_acct() makes
+ *   the same account.
+ *
+ * NAMES. What acts on a thing begins with the thing: room_join(), timer_start().
+ * Otherwise the verb comes first, and always means the same: find_ looks something
+ * up, and returns NONE, NOT_THERE or NULL if it is not there; get_ reads a tag of a
+ * request, read_ reads text or bytes; put_ adds a tag to a frame, write_ makes a
+ * text, or a frame but for its end, send_ ends and queues it, too; mark_ says that
+ * somebody is to be told; apply_ makes the change that a record says. A handler is
+ * do_x(), and if it waits it goes on as verdict_x() or kept_x(). In the core s is
+ * the state, c a connection, q a request, p a player, r a room, f a frame. Items
+ * refer to each other by number, never by pointer, so a copy of the arena is a
+ * snapshot.
  *
  * SPDX-License-Identifier: MIT */
 #ifndef NASCAR_NO_SHELL
-#define _GNU_SOURCE 1 /* accept4, pipe2, crypt_r */
+#define _GNU_SOURCE 1 /* accept4, crypt_r */
 #endif
 
 #include "nascar_server.h"
@@ -20,7 +83,12 @@
 #include <assert.h>
 #include <string.h>
 
-/* ---- Limits ------------------------------------------------------------- */
+/* A comment that begins with "never:" says why no test can reach what stands
+ * there. `make coverage` leaves it out. */
+
+/* ==== 1. Words ============================================================ */
+
+/* ---- Limits -------------------------------------------------------------- */
 
 /* PROTOCOL 1 and 2: what the console keeps, in bytes without the NUL. */
 #define ACCOUNT_CHARS 16u
@@ -40,40 +108,40 @@
 #define SEARCH_ROWS 20u
 #define LEADERBOARD_CHARS 64u /* S: seven numbers in hex */
 
-/* Ours. */
+/* Limits of our own. */
 #define MAIL_CHARS 63u
-#define HASH_CHARS 95u                                   /* bcrypt has 60, sha512crypt up to 123 is not used */
-#define ANY_NAME_CHARS 31u                               /* longest name looked up: a room's */
-#define NEWS_CHARS (NEWS_REPLY_BYTES - HEADER_BYTES - 1) /* the news screen, with the ends of its lines */
+#define HASH_CHARS (NASCAR_HASH_BYTES - 1)               /* a bcrypt hash has 60 characters */
+#define ANY_NAME_CHARS 31u                               /* the longest name that is ever looked up: a room's */
+#define NEWS_CHARS (NEWS_REPLY_BYTES - HEADER_BYTES - 1) /* of the news screen, ends of lines included */
 #define CONFIG_ROOMS 32u
 #define PRODUCT_CHARS 63u /* PSET PROD; its STAT is cut to CHAT_CHARS */
-#define WATCHES_ASKED 25u /* PADDs of a buddy link */
-#define ROWS_ASKED 100u   /* most rows of a leaderboard at once */
+#define WATCHES_ASKED 25u /* whom one buddy link may watch by PADD */
+#define ROWS_ASKED 100u   /* the most rows of a leaderboard that one request gets */
 #define REPORTS_PER_PERSONA 16u
 #define REPORT_LINES_A_STEP 32u
 #define UNKNOWN_KINDS 10u /* PROTOCOL 6: ten unknown kinds close */
 
-/* Sizes of tables that no option changes; whoever compiles this may. */
+/* Sizes of tables that no option sets. Whoever compiles this can, by -D. */
 #ifndef CHAT_LINES
-#define CHAT_LINES 200u /* PROTOCOL 5: kept for an abuse report */
+#define CHAT_LINES 200u /* PROTOCOL 5: lines of recent chat, kept in case that somebody reports abuse */
 #endif
 #ifndef REPORTS
 #define REPORTS 256u
 #endif
 #ifndef REPORT_LINES
-#define REPORT_LINES 8192u /* of all reports */
+#define REPORT_LINES 8192u /* lines of chat in all reports together */
 #endif
 #ifndef RACES_PER_CLIENT
-#define RACES_PER_CLIENT 16u /* open tickets: a day of racing */
+#define RACES_PER_CLIENT 16u /* tickets of races that not both have reported: a day of racing */
 #endif
 #ifndef ADDRESSES_KEPT
-#define ADDRESSES_KEPT 1024u /* without a connection, for what they did lately */
+#define ADDRESSES_KEPT 1024u /* remembered for what they did lately, beside those that are connected */
 #endif
 #ifndef CONNECTIONS_SPARE
-#define CONNECTIONS_SPARE 64u /* for those who come and go */
+#define CONNECTIONS_SPARE 64u /* beside two for each client: for those who come and go */
 #endif
-#ifndef PRESENCES_SPARE
-#define PRESENCES_SPARE 64u /* for those who have left a room and are not told yet */
+#ifndef OCCUPANTS_SPARE
+#define OCCUPANTS_SPARE 64u /* for those who have left a room while somebody is still to be told */
 #endif
 #ifndef PING_SLOTS
 #define PING_SLOTS 60u /* PROTOCOL 7: pings are spread over the period */
@@ -82,45 +150,47 @@
 #define HEADER_BYTES 12u
 #define INBOX_BYTES 2048u     /* PROTOCOL 1: one frame of up to 2 KiB */
 #define FRAME_OUT_BYTES 2048u /* PROTOCOL 1: under 4 KiB */
-#define OUTBOX_BYTES 8188u    /* with its link, two pages */
+#define OUTBOX_BYTES 8188u    /* two pages of memory, its link included */
 #define REPLY_BYTES 3072u     /* most that one request writes to its sender's own outbox */
 #define CHAT_BYTES 1792u      /* the largest +msg: N, FROM, T and TEXT with every byte escaped */
 #define ROW_BYTES 768u        /* the largest generated row: a full +pop */
 #define RECORD_BYTES NASCAR_RECORD_BYTES
-#define RECORDS 64u /* a step may leave, and hash jobs likewise */
+#define RECORDS 64u /* that a step may leave; and as many hash jobs */
 #define LOG_BYTES 16384u
 
-static_assert(NEWS_CHARS == 242, "as config_set says");
-static_assert(PING_SLOTS >= 2, "a wheel has two halves");
+static_assert(NEWS_CHARS == 242, "as set_value() says");
+static_assert(PING_SLOTS >= 2, "a period has two halves");
 static_assert(OUTBOX_BYTES >= REPLY_BYTES + CHAT_BYTES + ROW_BYTES, "an empty outbox takes chat and rows");
 static_assert(REPLY_BYTES >= FRAME_OUT_BYTES + 1024, "a reply, and what follows it");
 static_assert(CHAT_BYTES >= HEADER_BYTES + 6 * CHAT_CHARS + 200, "an escaped byte takes three");
 static_assert(ROW_BYTES >= HEADER_BYTES + POP_CHARS + 8, "+pop fits a row");
 static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a row");
 
-/* A step starts only with this much entropy: the most that one frame draws
- * (@dir: four tries for SESS, and MASK; ACPT: SEED and AUTH), and the key. */
+/* A step starts only with this much entropy in the pool: the most that one
+ * frame draws (@dir: four tries for SESS, and MASK), and the key of the look-up
+ * tables. */
 #define STEP_ENTROPY 64u
 
-#define PING_BATCH_MS 500u    /* at most two batches a second */
-#define THROTTLE_MS 250u      /* how often input over its rate is tried again */
-#define SLOW_MS 30000u        /* a reader stuck for so long is closed */
-#define SESSIONS_PER_PEER 64u /* more than one household's consoles */
+#define PING_BATCH_MS 500u    /* pings go out in at most two batches a second */
+#define THROTTLE_MS 250u      /* how often a connection that is over its rate is looked at again */
+#define SLOW_MS 30000u        /* a reader that is stuck for so long is closed */
+#define SESSIONS_PER_PEER 64u /* more than the consoles of one household need */
+#define DIRECTORY_SPARE 4u    /* connections over the limit of an address, which may ask the directory why */
 #define DIRECTORY_MS 1800000u /* PROTOCOL 3.1: SESS and MASK are kept 30 minutes */
-#define ADDRESS_MS 600000u    /* so long is remembered what an address did; its limits are for this time */
-#define FREE_FAILURES 5u      /* so many before an address has to wait */
+#define ADDRESS_MS 600000u    /* what an address did is remembered for so long, and its limits are for as long */
+#define FREE_FAILURES 5u      /* wrong passwords that are free before an address has to wait */
 #define REMATCH_MS 30000u     /* PROTOCOL 5: a new challenge ends a race after 30 s */
-#define TICKET_S 43200        /* PROTOCOL 9: LKEY lives 12 hours */
+#define LKEY_S 43200          /* PROTOCOL 9: LKEY lives 12 hours */
 #define RACE_S 86400          /* PROTOCOL 5: AUTH lives 24 hours */
-#define MESSAGE_S 259200      /* PROTOCOL 9: SECS as the console sends it */
+#define MESSAGE_S 259200      /* PROTOCOL 9: the SECS that the console sends */
 #define MESSAGE_MAX_S 2592000 /* 30 days */
-#define SWEEP_MS 60000u       /* a full table is searched for what has expired so often at most */
-#define RACES_PER_PERSONA 32u /* ... and nobody takes all of them */
-#define BURST_MS 6000u        /* the token bucket holds what its rate gives in this time */
+#define SWEEP_MS 60000u       /* a full table is searched for what has expired no more often than this */
+#define RACES_PER_PERSONA 32u /* open ones, so that nobody takes all the places */
+#define BURST_MS 6000u        /* a token bucket holds what its rate gives in this time */
 
 #define FIRST_CREATED_ROOM 1001u /* PROTOCOL 3.3 */
 
-/* ---- Protocol vocabulary ------------------------------------------------ */
+/* ---- Protocol vocabulary ------------------------------------------------- */
 
 /* Every tag that the server reads or writes; tag_names[tag_X] is "X". */
 /* clang-format off */
@@ -151,11 +221,11 @@ static const char *const tag_names[TAG_COUNT] = {
 #undef X
 };
 
-/* PROTOCOL 6: what a request can fail with: the letters of the header's code
- * word, which the console tests, and STATUS for clients that read the body. */
+/* PROTOCOL 6: what a request can fail with. The letters go into the header's
+ * code word, which the console tests; STATUS is for clients that read the body. */
 enum failure {
     OK,
-    MISSING, /* malformed or missing tags, state not allowed */
+    MISSING, /* tags are missing or malformed, or the state does not allow it */
     NO_ACCOUNT,
     WRONG_PASSWORD,
     BANNED,
@@ -171,9 +241,9 @@ enum failure {
     BAD_NAME,
     TOO_MANY_PERSONAS,
     ROSTER_FULL,
-    BAD_TICKET,  /* buddy AUTH, PROTOCOL 9 */
-    SERVER_FULL, /* a table of ours */
-    NOT_KEPT,    /* the record could not be made durable */
+    BAD_LKEY,    /* PROTOCOL 9: in AUTH, on a buddy link */
+    SERVER_FULL, /* a table of this server has no room */
+    NOT_KEPT,    /* the change could not be written to the disk */
     FAILURE_COUNT
 };
 
@@ -198,12 +268,14 @@ static const struct {
     [BAD_NAME] = {"inam", 0},
     [TOO_MANY_PERSONAS] = {"maxp", 0},
     [ROSTER_FULL] = {"full", 0},
-    [BAD_TICKET] = {"user", 101},
+    [BAD_LKEY] = {"user", 101},
     [SERVER_FULL] = {"full", 0},
     [NOT_KEPT] = {"fail", 0},
 };
 
-/* ---- Bytes -------------------------------------------------------------- */
+/* ==== 2. Text ============================================================= */
+
+/* ---- Bytes --------------------------------------------------------------- */
 
 static uint32_t min_u32(uint32_t a, uint32_t b)
 {
@@ -239,13 +311,14 @@ static inline uint64_t load_le64(const uint8_t *p)
            (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 | (uint64_t)p[7] << 56;
 }
 
-/* Two's complement without implementation-defined conversion. */
+/* Reads the bits as two's complement. A cast does the same on most compilers,
+ * but C does not promise it. */
 static int32_t to_signed(uint32_t v)
 {
     return v <= INT32_MAX ? (int32_t)v : (int32_t)(v - 0x80000000u) + INT32_MIN;
 }
 
-/* Clears what held a password; the compiler may not leave it out. */
+/* Clears memory that held a password, in a way that the compiler may not leave out. */
 static void wipe(void *memory, size_t size)
 {
     volatile uint8_t *p = memory;
@@ -253,7 +326,8 @@ static void wipe(void *memory, size_t size)
         *p++ = 0;
 }
 
-/* Takes the same time wherever the difference is. */
+/* Compares in the same time wherever the difference is, so that nobody learns a
+ * secret byte by byte. */
 static bool equal_secret(const uint8_t *a, const uint8_t *b, size_t size)
 {
     uint8_t difference = 0;
@@ -267,7 +341,8 @@ static inline uint64_t rotate(uint64_t v, unsigned bits)
     return v << bits | v >> (64 - bits);
 }
 
-/* SipHash-2-4, so that nobody who chooses names chooses collisions. */
+/* SipHash-2-4, under a key that nobody knows: whoever chooses names cannot
+ * choose names that collide. */
 static uint64_t siphash(const uint64_t key[2], const uint8_t *data, size_t size)
 {
     uint64_t a = key[0] ^ 0x736f6d6570736575u, b = key[1] ^ 0x646f72616e646f6du, c = key[0] ^ 0x6c7967656e657261u,
@@ -276,7 +351,7 @@ static uint64_t siphash(const uint64_t key[2], const uint8_t *data, size_t size)
     size_t whole = size - size % 8;
     for (size_t i = whole; i < size; i++)
         last |= (uint64_t)data[i] << 8 * (i - whole);
-    for (size_t i = 0; i <= whole + 8; i += 8) { /* the words, the last of them, and the end */
+    for (size_t i = 0; i <= whole + 8; i += 8) { /* whole words, then what is left, then the end */
         bool ends = i > whole;
         uint64_t m = i < whole ? load_le64(data + i) : ends ? 0 : last;
         d ^= m;
@@ -299,8 +374,8 @@ static uint32_t rotate_right(uint32_t v, unsigned bits)
     return v >> bits | v << (32 - bits);
 }
 
-/* SHA-256 of a short message, at most 55 bytes: so the journal holds no ticket
- * that anybody could use (FIPS 180-4). */
+/* SHA-256 (FIPS 180-4) of at most 55 bytes, which fit in one block. The journal
+ * has hashes of tickets only, so nobody who reads it gets in. */
 static void sha256(const uint8_t *message, size_t size, uint8_t out[32])
 {
     /* clang-format off */
@@ -342,9 +417,9 @@ static void sha256(const uint8_t *message, size_t size, uint8_t out[32])
         store_be32(out + (ptrdiff_t)4 * i, h[i] + v[i]);
 }
 
-/* ---- Characters and names ----------------------------------------------- */
+/* ---- Characters and names ------------------------------------------------ */
 
-/* Not <ctype.h>: the same in every locale, and any byte is allowed. */
+/* Not from <ctype.h>: these are the same in every locale and take any byte. */
 /*@ logic integer lowered(integer c) = 'A' <= c <= 'Z' ? c + 32 : c; */
 /*@ assigns \nothing;
     ensures \result == lowered(c); */
@@ -388,7 +463,20 @@ static void write_hex(char *out, const uint8_t *bytes, size_t size)
     *out = 0;
 }
 
-/* Names differ neither by case nor in their order. */
+/* Reads as many bytes as 2 * size hex digits; false if there is anything else. */
+static bool read_hex(const char *hex, uint8_t *out, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        int high = hex_value((uint8_t)hex[2 * i]), low = high < 0 ? -1 : hex_value((uint8_t)hex[2 * i + 1]);
+        if (low < 0)
+            return false;
+        out[i] = (uint8_t)(high << 4 | low);
+    }
+    return hex[2 * size] == 0;
+}
+
+/* Compares two names without regard to case: 0 if they are the same, else which
+ * one comes first, as strcmp() says it. */
 static int compare_names(const char *a, const char *b)
 {
     while (*a && lower((uint8_t)*a) == lower((uint8_t)*b))
@@ -401,7 +489,7 @@ static bool same_name(const char *a, const char *b)
     return compare_names(a, b) == 0;
 }
 
-/* Copies as much as fits, always with a NUL. */
+/* Copies as much as fits, and always a NUL. */
 static void copy_text(char *out, size_t out_bytes, const char *text)
 {
     size_t n = strlen(text);
@@ -411,8 +499,8 @@ static void copy_text(char *out, size_t out_bytes, const char *text)
     out[n] = 0;
 }
 
-/* PROTOCOL 6: accounts and personas, 2..max of letters, digits and _-{}[].
- * The console's roster cuts at @ and / and skips a name with a dot. */
+/* PROTOCOL 6: accounts and personas have names of 2..max letters, digits and
+ * _-{}[]. The console's roster cuts a name at @ or /, and skips one with a dot. */
 static bool valid_name(const char *name, size_t max)
 {
     size_t n = 0;
@@ -424,7 +512,8 @@ static bool valid_name(const char *name, size_t max)
     return n >= 2 && n <= max;
 }
 
-/* Rooms: printable, no space at either end, no control byte to confuse a log. */
+/* Room names are printable, as they stand in logs, and neither begin nor end
+ * with a space. */
 static bool valid_room_name(const char *name)
 {
     size_t n = strlen(name);
@@ -448,7 +537,8 @@ static bool valid_password(const char *password)
     return true;
 }
 
-/* PROTOCOL 5: 1..127 bytes of 0x21..0x7E. `size` is the length before any cut. */
+/* PROTOCOL 5: a token has 1..127 bytes of 0x21..0x7E. `size` is its length
+ * before any cut. */
 static bool valid_token(const char *text, uint32_t size)
 {
     if (size < 1 || size > TOKEN_CHARS || strlen(text) != size)
@@ -459,14 +549,16 @@ static bool valid_token(const char *text, uint32_t size)
     return true;
 }
 
-/* ---- Tags: reading (PROTOCOL 2) ----------------------------------------- */
+/* ---- Tags: reading (PROTOCOL 2) ------------------------------------------ */
 
-/* A payload is bytes and a size; a value is its offset. NOT_THERE: no such tag. */
+/* A payload is given as bytes and their number, a value in it as its offset.
+ * NOT_THERE: the payload has no such tag. */
 #define NOT_THERE UINT32_MAX
 
-/* Finds a tag as the console does: at each `=` or `:` the key is matched
- * backwards, any case; before it stands the start or a byte below 0x21. The
- * first match wins. Returns the offset of the value, past one leading space. */
+/* Finds a tag as the console does: it looks for a `=` or `:` and matches the
+ * key backwards from there, in any case. The key begins the payload, or a byte
+ * below 0x21 stands before it. The first match wins. Returns the offset of the
+ * value, past one leading space. */
 /*@ predicate payload(uint8_t *bytes, integer size) = size < NOT_THERE && \valid_read(bytes + (0 .. size - 1)); */
 /*@ predicate tag_at(uint8_t *payload, char *key, integer n, integer end) =
         (payload[end] == '=' || payload[end] == ':') && (end == n || payload[end - n - 1] < 0x21) &&
@@ -507,9 +599,10 @@ static uint32_t find_tag(const uint8_t *payload, uint32_t size, const char *key)
     return NOT_THERE;
 }
 
-/* Reads a string: an optional quote opens and the same closes it, else it runs
- * to a byte below 0x20; %% is %, %xx a byte. A NUL ends it, escaped or not.
- * Stores at most out_bytes - 1 bytes and a NUL; returns the length before the cut. */
+/* Reads a string. An optional quote opens it and the same one closes it;
+ * without a quote it runs to a byte below 0x20. %% is %, and %xx a byte. A NUL
+ * ends it, escaped or not. Stores at most out_bytes - 1 bytes and a NUL;
+ * returns the length that it has without the cut. */
 /*@ requires payload(payload, size) && \valid(out + (0 .. out_bytes - 1));
     requires \separated(payload + (0 .. size - 1), out + (0 .. out_bytes - 1));
     assigns out[0 .. out_bytes - 1];
@@ -570,7 +663,8 @@ static uint32_t read_number(const uint8_t *payload, uint32_t size, uint32_t at)
     return negative ? 0 - value : value;
 }
 
-/* Reads a dotted quad, and nothing else, up to a byte below 0x21. */
+/* Reads a dotted quad, which must end there or at a byte below 0x21; false if
+ * it is anything else. */
 /*@ requires payload(payload, size) && \valid(address);
     requires \separated(payload + (0 .. size - 1), address);
     assigns *address;
@@ -601,6 +695,7 @@ static bool read_address(const uint8_t *payload, uint32_t size, uint32_t at, uin
 }
 
 #define FLAG_B (1u << 2)
+#define FLAG_I (1u << 9)
 #define FLAG_P (1u << 16)
 #define FLAG_U (1u << 21)
 #define FLAG_0 (1u << 27)
@@ -639,15 +734,15 @@ static void write_flags(char out[32], uint32_t flags)
     *out = 0;
 }
 
-/* ---- Dates -------------------------------------------------------------- */
+/* ---- Dates --------------------------------------------------------------- */
 
 struct date {
     int32_t year, month, day;
 };
 
-/* The civil date of a day counted from 1970-01-01, any that int32_t holds
- * within some thousand years of it. Years begin in March here, so that the
- * leap day is the last. */
+/* The date of a day that is counted from 1970-01-01, for some thousand years
+ * before and after. Years begin in March here, so that the leap day is the last
+ * of its year. */
 static struct date date_of_day(int64_t days)
 {
     int64_t z = days + 719468;
@@ -696,8 +791,8 @@ static void write_date(char out[20], int64_t wall_s)
     *out = 0;
 }
 
-/* Whole years from a date of birth (Y-M-D with any separator, or YYYYMMDD) to
- * now; -1 if it is not one. */
+/* Whole years from a date of birth (Y-M-D with any separator, or YYYYMMDD)
+ * until now; -1 if the text is no such date. */
 static int32_t age_at(const char *born, int64_t wall_s)
 {
     uint32_t part[3] = {0};
@@ -718,7 +813,7 @@ static int32_t age_at(const char *born, int64_t wall_s)
     return age >= 0 && age <= 150 ? age : -1;
 }
 
-/* ---- Frames: reading (PROTOCOL 1) --------------------------------------- */
+/* ---- Frames: reading (PROTOCOL 1) ---------------------------------------- */
 
 struct frame {
     uint8_t kind[4];
@@ -727,8 +822,9 @@ struct frame {
 
 enum frame_state { FRAME_WHOLE, FRAME_PART, FRAME_BROKEN };
 
-/* Looks at what a stream begins with. FRAME_BROKEN: no kind of four printable
- * characters, or a length below 12 or above the limit; told as early as it can be. */
+/* Looks at the frame that a stream of bytes begins with. FRAME_BROKEN: its kind
+ * is not four printable characters, or its length is below 12 or above our
+ * limit. This is said as soon as the bytes that have come show it. */
 /*@ requires \valid_read(bytes + (0 .. size - 1)) && \valid(frame);
     requires \separated(bytes + (0 .. size - 1), frame);
     assigns *frame;
@@ -754,7 +850,7 @@ static enum frame_state read_frame(const uint8_t *bytes, uint32_t size, struct f
     return size >= frame->size ? FRAME_WHOLE : FRAME_PART;
 }
 
-/* The payload's text ends at its first NUL, or where the frame ends. */
+/* The size of a payload's text, which ends at the first NUL or where the frame ends. */
 /*@ requires payload(payload, size);
     assigns \nothing;
     ensures \result <= size && (\result < size ==> payload[\result] == 0);
@@ -770,7 +866,7 @@ static uint32_t payload_size(const uint8_t *payload, uint32_t size)
     return n;
 }
 
-/* ---- Frames: writing (PROTOCOL 1, 2) ------------------------------------ */
+/* ---- Frames: writing (PROTOCOL 1, 2) ------------------------------------- */
 
 struct outgoing {
     uint32_t size;
@@ -787,7 +883,8 @@ static void frame_begin(struct outgoing *f, const char *kind, const char *code)
     f->size = HEADER_BYTES;
 }
 
-/* The limits on every text that goes into a frame keep it within its size. */
+/* There is room: every text that goes into a frame has a limit, and the frame
+ * is made for these. */
 static void put_byte(struct outgoing *f, uint8_t c)
 {
     assert(f->size < FRAME_OUT_BYTES);
@@ -800,7 +897,7 @@ static void put_chars(struct outgoing *f, const char *text)
         put_byte(f, (uint8_t)*text++);
 }
 
-static void put_name(struct outgoing *f, const char *name)
+static void put_key_text(struct outgoing *f, const char *name)
 {
     put_chars(f, name);
     put_byte(f, '=');
@@ -808,10 +905,10 @@ static void put_name(struct outgoing *f, const char *name)
 
 static void put_key(struct outgoing *f, enum tag tag)
 {
-    put_name(f, tag_names[tag]);
+    put_key_text(f, tag_names[tag]);
 }
 
-/* A value that its reader does not unescape: digits, letters, dates, hex. */
+/* Writes a value whose reader undoes no escapes: digits, letters, dates, hex. */
 static void put_raw(struct outgoing *f, enum tag tag, const char *value)
 {
     put_key(f, tag);
@@ -824,8 +921,8 @@ static bool needs_escape(uint8_t c, bool first)
     return c < 0x20 || c > 0x7e || c == '=' || c == '"' || c == ':' || c == '%' || (first && c == '\'');
 }
 
-/* Text from a person: escaped so that it can never pass for a tag, and quoted
- * when it contains a space. */
+/* Writes a text that came from a person. It is escaped, so that it can never
+ * pass for a tag, and quoted if it contains a space. */
 static void put_quoted(struct outgoing *f, const char *text)
 {
     bool quoted = strchr(text, ' ') != NULL;
@@ -903,7 +1000,7 @@ static void put_date(struct outgoing *f, enum tag tag, int64_t wall_s)
     put_raw(f, tag, text);
 }
 
-/* Ends a frame: the NUL, and the length. */
+/* Ends a frame: writes the NUL behind its tags, and its length. */
 static void frame_end(struct outgoing *f)
 {
     if (f->size > HEADER_BYTES)
@@ -911,7 +1008,7 @@ static void frame_end(struct outgoing *f)
     store_be32(f->bytes + 8, f->size);
 }
 
-/* ---- Passwords on the wire (PROTOCOL 4) --------------------------------- */
+/* ---- Passwords on the wire (PROTOCOL 4) ---------------------------------- */
 
 struct ssc2 {
     uint32_t table[256]; /* reflected CRC-32 */
@@ -987,8 +1084,9 @@ static uint8_t ssc2_next(struct ssc2 *x)
 
 #define SSC2_CHARS 30u
 
-/* Undoes the first form; text is what follows the one leading `~`. Returns the
- * password's length, or NOT_THERE for a byte outside 0x20..0x7F. */
+/* Undoes the first form of a password, SSC2; text is what follows the one
+ * leading `~`. Returns the password's length, or NOT_THERE for a byte outside
+ * 0x20..0x7F. */
 /*@ requires \valid_read(key + (0 .. key_size - 1)) && valid_read_string(text) && \valid(out + (0 .. SSC2_CHARS));
     requires \separated(text + (0 .. strlen(text)), out + (0 .. SSC2_CHARS));
     assigns out[0 .. SSC2_CHARS];
@@ -1010,7 +1108,7 @@ static uint32_t ssc2_decode(const uint8_t *key, uint32_t key_size, const char *t
         uint8_t c = (uint8_t)text[n];
         if (c < 0x20 || c > 0x7f)
             return NOT_THERE;
-        run ^= ssc2_next(&x); /* it accumulates */
+        run ^= ssc2_next(&x); /* PROTOCOL 4: run accumulates */
         uint8_t p = (uint8_t)(0x20 + (c - 0x20 + 96 - run % 96) % 96);
         if (p == 0x7f)
             break;
@@ -1020,7 +1118,7 @@ static uint32_t ssc2_decode(const uint8_t *key, uint32_t key_size, const char *t
     return n;
 }
 
-/* The mask repeats; an empty one is "GS". */
+/* A byte of the mask, which repeats; an empty mask is "GS". */
 /*@ requires \valid_read(mask + (0 .. mask_size - 1));
     assigns \nothing; */
 static uint8_t mask_byte(const char *mask, size_t mask_size, uint32_t i)
@@ -1028,8 +1126,9 @@ static uint8_t mask_byte(const char *mask, size_t mask_size, uint32_t i)
     return (uint8_t)(mask_size > 0 ? mask[i % mask_size] : i % 2 ? 'S' : 'G');
 }
 
-/* Undoes the second form; text is what follows the `$`. Returns the length, or
- * NOT_THERE if it is not pairs of hex digits, is too long, or holds a NUL. */
+/* Undoes the second form, the mask; text is what follows the `$`. Returns the
+ * password's length, or NOT_THERE if it is not pairs of hex digits, is too
+ * long, or holds a NUL. */
 /*@ requires valid_read_string(mask) && valid_read_string(text) && \valid(out + (0 .. SSC2_CHARS));
     requires \separated(text + (0 .. strlen(text)), out + (0 .. SSC2_CHARS));
     requires \separated(mask + (0 .. strlen(mask)), out + (0 .. SSC2_CHARS));
@@ -1062,7 +1161,7 @@ static uint32_t mask_decode(const char *mask, const char *text, char out[SSC2_CH
     return (uint32_t)n;
 }
 
-/* ---- Addresses (PROTOCOL 8) --------------------------------------------- */
+/* ---- Addresses (PROTOCOL 8) ---------------------------------------------- */
 
 static bool in_network(uint32_t address, uint32_t network, unsigned bits)
 {
@@ -1074,8 +1173,8 @@ static bool is_loopback(uint32_t address)
     return in_network(address, 0x7f000000u, 8);
 }
 
-/* Private in the sense of "not reachable from the internet": RFC 1918, the
- * carriers' shared range, link-local. */
+/* "Private" is what cannot be reached from the internet: RFC 1918, the range
+ * that carriers share, link-local. */
 static bool is_private(uint32_t address)
 {
     return in_network(address, 0x0a000000u, 8) || in_network(address, 0xac100000u, 12) ||
@@ -1088,12 +1187,20 @@ static bool is_local(uint32_t address)
     return is_private(address) || is_loopback(address);
 }
 
-/* Where one end of a race is, as the server sees it. */
+/* Where a player is, as the server sees it. */
 struct endpoint {
     uint32_t source;   /* its lobby connection's source address */
-    uint32_t reported; /* what its `addr` said; 0 if nothing */
+    uint32_t reported; /* what its `addr` request said; 0 if it has sent none */
     uint32_t reached;  /* the server's address that it connected to */
 };
+
+/* Does whoever is at this end live next to the server? A neighbour is told the
+ * address that it has reached: its router might not turn packets round that are
+ * for the public one (PROTOCOL 8). */
+static bool is_neighbour(struct endpoint end)
+{
+    return is_local(end.source) && in_network(end.source, end.reached, 24);
+}
 
 /* The address at which `viewer` reaches `player`. public_address is the
  * server's, 0 if none is configured. */
@@ -1101,15 +1208,20 @@ static uint32_t visible_address(struct endpoint viewer, struct endpoint player, 
 {
     bool same = viewer.source == player.source;
     if (same && !is_local(player.source) && is_private(player.reported))
-        return player.reported; /* both behind one public address: their own network's */
+        return player.reported; /* both are behind one router, and meet inside */
+    if (same && is_private(player.source) && is_private(player.reported) && is_private(viewer.reported) &&
+        player.reported != viewer.reported)
+        return player.reported; /* the same with a second router between them and the server */
     if (!same && is_local(player.source) && !is_local(viewer.source) && public_address != 0)
-        return public_address; /* a player at the server's side, seen from outside */
+        return public_address; /* the player is on the server's side of the router, the viewer is not */
     if (is_loopback(player.source) && !is_loopback(viewer.source))
-        return viewer.reached; /* [own] a player on the server's machine is where the server is */
+        return viewer.reached; /* [own] the player is on the server's own machine: he is where the server is */
     return player.source;
 }
 
-/* ---- Configuration ------------------------------------------------------ */
+/* ==== 3. The state ======================================================== */
+
+/* ---- Configuration ------------------------------------------------------- */
 
 enum account_mode { ACCOUNTS_OPEN, ACCOUNTS_REGISTER, ACCOUNTS_CLOSED };
 
@@ -1123,10 +1235,11 @@ struct config {
     uint32_t public_address;
     uint32_t lobby_port, buddy_port;
     uint32_t accounts; /* enum account_mode */
-    uint32_t skey, directory_direct;
+    uint32_t skey, directory_direct, lan;
     uint32_t ping_ms, idle_ms, login_ms, challenge_ms, race_start_ms;
     uint32_t first_frame_ms, linger_ms, buddy_login_ms;
-    uint32_t rate; /* tokens a second for each connection; 0: no limit */
+    uint32_t segment_bytes; /* 0: no limit */
+    uint32_t rate;          /* tokens a second for each connection; 0: no limit */
     uint32_t per_address, logins_per_address, accounts_per_address;
     uint32_t room_count;
     struct config_room room[CONFIG_ROOMS];
@@ -1134,52 +1247,108 @@ struct config {
     char news[NEWS_CHARS + 1]; /* lines, each ended by \n */
 };
 
-enum setting_type { SET_NUMBER, SET_SECONDS, SET_ADDRESS, SET_WORD, SET_ROOM, SET_NEWS, SET_DOWN };
+#define DATA_FOLDER "nascar-data"
+#define CONFIG_BYTES 16384u /* of lines that the shell hands to the core, its rooms apart */
+#define LINE_CHARS 1022u    /* of a configuration or news file, and of a path in it */
 
-/* Every key of the core: how its value reads, and where it goes. */
+/* What the shell is told, the keys that it hands on to the core included. */
+struct options {
+    uint32_t bind_address;
+    uint32_t directory_port; /* the other two are in `config` */
+    uint32_t max_clients, max_accounts;
+    uint32_t hash_cost;
+    uint32_t log_level;
+    const char *config_file;
+    char news_file[LINE_CHARS + 1], record_file[LINE_CHARS + 1], data[LINE_CHARS + 1];
+    char news_where[512];     /* who named the news file, for the error if it cannot be read */
+    struct config config;     /* what the core's keys came to, so that their errors are told at the start */
+    char core[CONFIG_BYTES];  /* the core's keys, as lines */
+    char rooms[CONFIG_BYTES]; /* its rooms; those of the command line replace the file's */
+    bool rooms_typed;         /* on the command line */
+};
+
+enum setting_type {
+    SET_NUMBER,
+    SET_PORT, /* 0 takes any free one: the core is told which one that came to be */
+    SET_SECONDS,
+    SET_ADDRESS,
+    SET_WORD,
+    SET_ROOM,
+    SET_NEWS_LINE,
+    SET_DOWN,
+    SET_FOLDER,
+    SET_FILE,
+    SET_NEWS_FILE,  /* each of its lines is a news line */
+    SET_CONFIG_FILE /* lines `key = value`; only on the command line */
+};
+
+/* Every key, in the order of --help: how its value reads, and where it goes.
+ * The shell's keys are unknown to the core. */
 static const struct setting {
     const char *key;
     enum setting_type type;
+    bool of_shell; /* its field is in struct options, else in struct config */
     size_t offset;
     uint32_t min, max;
-    const char *words; /* SET_WORD: the values 0, 1, ... */
-    const char *fallback;
-    const char *help;
+    const char *words;    /* SET_WORD: the values 0, 1, ... */
+    const char *fallback; /* what it is when nobody sets it; NULL: empty, or 0 */
+    const char *help;     /* for printf, with the fallback as %s; NULL: not shown */
 } settings[] = {
-#define AT(field) offsetof(struct config, field)
-    {"public-address", SET_ADDRESS, AT(public_address), 0, 0, NULL, NULL,
+#define CORE(field) false, offsetof(struct config, field)
+#define SHELL(field) true, offsetof(struct options, field)
+    {"config", SET_CONFIG_FILE, SHELL(config_file), 0, 0, NULL, NULL,
+     "read `key = value` lines from this file; options come after it"},
+    {"data", SET_FOLDER, SHELL(data), 0, 0, NULL, DATA_FOLDER,
+     "the folder where all is kept (./%s); made if it is missing"},
+    {"bind", SET_ADDRESS, SHELL(bind_address), 0, 0, NULL, NULL, "listen on this address only"},
+    {"directory-port", SET_PORT, SHELL(directory_port), 0, 65535, NULL, "10600", "%s; 0 takes any free port"},
+    {"lobby-port", SET_PORT, CORE(lobby_port), 0, 65535, NULL, "11000", "%s; 0 takes any free port"},
+    {"buddy-port", SET_PORT, CORE(buddy_port), 0, 65535, NULL, "10899", "%s; 0 takes any free port"},
+    {"max-clients", SET_NUMBER, SHELL(max_clients), 1, 65536, NULL, "1024", "players logged in at once"},
+    {"max-accounts", SET_NUMBER, SHELL(max_accounts), 1, 1048576, NULL, "16384", "accounts in all"},
+    {"hash-cost", SET_NUMBER, SHELL(hash_cost), 4, 15, NULL, "10",
+     "each step more doubles the time that a password takes"},
+    {"news", SET_NEWS_FILE, SHELL(news_file), 0, 0, NULL, NULL, "show the lines of this file as the news"},
+    {"record", SET_FILE, SHELL(record_file), 0, 0, NULL, NULL,
+     "write all that happens to this file, for `nascar_server replay`"},
+    {"log-level", SET_WORD, SHELL(log_level), 0, 0, "error warn info debug", "info", "error, warn, info or debug"},
+    {"public-address", SET_ADDRESS, CORE(public_address), 0, 0, NULL, NULL,
      "what consoles are told to connect to; by default, the address they reached"},
-    {"lobby-port", SET_NUMBER, AT(lobby_port), 0, 65535, NULL, "11000", NULL},
-    {"buddy-port", SET_NUMBER, AT(buddy_port), 0, 65535, NULL, "10899", NULL},
-    {"accounts", SET_WORD, AT(accounts), 0, 0, "open register closed", "open",
-     "open: a first login makes the account; register: only a sign-up; closed: only ctl passwd"},
-    {"skey", SET_WORD, AT(skey), 0, 0, "off on", "on", "off: passwords in the console's second form"},
-    {"directory-direct", SET_WORD, AT(directory_direct), 0, 0, "no yes", "no",
-     "yes: send DIRECT, for clients other than the console"},
-    {"ping-s", SET_SECONDS, AT(ping_ms), 1, 3600, NULL, "30", "seconds between two pings"},
-    {"idle-s", SET_SECONDS, AT(idle_ms), 1, 86400, NULL, "60", "a console silent for so long is dropped"},
-    {"login-s", SET_SECONDS, AT(login_ms), 1, 86400, NULL, "900", "so long may a lobby connection take to log in"},
-    {"challenge-s", SET_SECONDS, AT(challenge_ms), 1, 3600, NULL, "60", "so long is a challenge open"},
-    {"race-start-s", SET_SECONDS, AT(race_start_ms), 1, 3600, NULL, "10",
-     "a race starts so long after it was accepted, ready or not"},
-    {"first-frame-s", SET_SECONDS, AT(first_frame_ms), 1, 3600, NULL, "10",
-     "a connection says what it wants within this time"},
-    {"linger-s", SET_SECONDS, AT(linger_ms), 1, 3600, NULL, "5",
-     "a directory connection is closed so long after its answer"},
-    {"buddy-login-s", SET_SECONDS, AT(buddy_login_ms), 1, 3600, NULL, "30",
-     "so long may a buddy connection take to log in"},
-    {"rate", SET_NUMBER, AT(rate), 0, 1000000, NULL, "10",
-     "requests a second that a connection may send, on average; 0: no limit"},
-    {"per-address", SET_NUMBER, AT(per_address), 1, 1000000, NULL, "64", "connections from one address"},
-    {"logins-per-address", SET_NUMBER, AT(logins_per_address), 1, 1000000, NULL, "300",
-     "tries to log in from one address in ten minutes"},
-    {"accounts-per-address", SET_NUMBER, AT(accounts_per_address), 1, 1000000, NULL, "50",
-     "new accounts from one address in ten minutes"},
-    {"room", SET_ROOM, AT(room), 0, 0, NULL, NULL, "a room in place of the three default ones; repeat for more"},
-    {"news-line", SET_NEWS, AT(news), 0, 0, NULL, NULL, NULL},
-    {"down", SET_DOWN, AT(down), 0, 0, NULL, NULL,
+    {"lan", SET_WORD, CORE(lan), 0, 0, "off auto", "auto",
+     "auto: neighbours are told the address that they reached (%s); off: all come through one proxy"},
+    {"accounts", SET_WORD, CORE(accounts), 0, 0, "open register closed", "open",
+     "open: a first login makes the account; register: only a sign-up; closed: only ctl passwd (%s)"},
+    {"skey", SET_WORD, CORE(skey), 0, 0, "off on", "on", "off: passwords in the console's second form (%s)"},
+    {"directory-direct", SET_WORD, CORE(directory_direct), 0, 0, "no yes", "no",
+     "yes: send DIRECT, for clients other than the console (%s)"},
+    {"ping-s", SET_SECONDS, CORE(ping_ms), 1, 3600, NULL, "30", "seconds between two pings (%s)"},
+    {"idle-s", SET_SECONDS, CORE(idle_ms), 1, 86400, NULL, "60", "a console silent for so long is dropped (%s)"},
+    {"login-s", SET_SECONDS, CORE(login_ms), 1, 86400, NULL, "900",
+     "so long may a lobby connection take to log in (%s)"},
+    {"challenge-s", SET_SECONDS, CORE(challenge_ms), 1, 3600, NULL, "60", "so long is a challenge open (%s)"},
+    {"race-start-s", SET_SECONDS, CORE(race_start_ms), 1, 3600, NULL, "10",
+     "a race starts so long after it was accepted, ready or not (%s)"},
+    {"first-frame-s", SET_SECONDS, CORE(first_frame_ms), 1, 3600, NULL, "10",
+     "a connection says what it wants within this time (%s)"},
+    {"linger-s", SET_SECONDS, CORE(linger_ms), 1, 3600, NULL, "5",
+     "a directory connection is closed so long after its answer (%s)"},
+    {"buddy-login-s", SET_SECONDS, CORE(buddy_login_ms), 1, 3600, NULL, "30",
+     "so long may a buddy connection take to log in (%s)"},
+    {"segment-bytes", SET_NUMBER, CORE(segment_bytes), 0, 65535, NULL, "1400",
+     "no TCP segment to a console is longer, or ends inside a frame (%s); 0: any may"},
+    {"rate", SET_NUMBER, CORE(rate), 0, 1000000, NULL, "10",
+     "requests a second that a connection may send, on average; 0: no limit (%s)"},
+    {"per-address", SET_NUMBER, CORE(per_address), 1, 1000000, NULL, "64", "connections from one address (%s)"},
+    {"logins-per-address", SET_NUMBER, CORE(logins_per_address), 1, 1000000, NULL, "300",
+     "tries to log in from one address in ten minutes (%s)"},
+    {"accounts-per-address", SET_NUMBER, CORE(accounts_per_address), 1, 1000000, NULL, "50",
+     "new accounts from one address in ten minutes (%s)"},
+    {"room", SET_ROOM, CORE(room), 0, 0, NULL, NULL, "a room in place of the three default ones; repeat for more"},
+    {"news-line", SET_NEWS_LINE, CORE(news), 0, 0, NULL, NULL, NULL},
+    {"down", SET_DOWN, CORE(down), 0, 0, NULL, NULL,
      "tell consoles at the directory that the service is down, with this text"},
-#undef AT
+#undef CORE
+#undef SHELL
 };
 
 #define SETTINGS (sizeof settings / sizeof settings[0])
@@ -1244,7 +1413,7 @@ static bool parse_room(const char *text, struct config_room *room)
     const char *part[3] = {text, NULL, NULL};
     size_t size[3] = {strlen(text), 0, 0};
     char limit[16];
-    memset(room, 0, sizeof *room); /* no stray byte in the arena */
+    memset(room, 0, sizeof *room); /* its padding, too: equal states have equal bytes */
     if (size[0] >= 2 && text[0] == '"' && text[size[0] - 1] == '"') {
         part[0]++;
         size[0] -= 2;
@@ -1267,26 +1436,38 @@ static bool parse_room(const char *text, struct config_room *room)
     return true;
 }
 
-/* Sets one value. Returns what was expected, in words, or NULL if it was that. */
-static const char *config_set(struct config *config, const struct setting *setting, const char *value)
+static const struct setting *find_setting(const char *key)
 {
-    uint32_t *field = (uint32_t *)(void *)((char *)config + setting->offset);
+    for (size_t i = 0; i < SETTINGS; i++)
+        if (strcmp(settings[i].key, key) == 0)
+            return &settings[i];
+    return NULL;
+}
+
+/* Sets one value in the struct that holds its field. Returns what was expected,
+ * in words, or NULL if it was that. */
+static const char *set_value(void *fields, const struct setting *setting, const char *value)
+{
+    struct config *config = fields; /* if it is the core's */
+    void *field = (char *)fields + setting->offset;
+    uint32_t *number = field;
     size_t used, n = strlen(value);
     struct config_room room;
     int word;
-    switch (setting->type) { /* never: a setting has a type */
-    case SET_NUMBER: return parse_number(value, setting->min, setting->max, field) ? NULL : "a number";
+    switch (setting->type) { /* never: the cases are all types */
+    case SET_NUMBER:
+    case SET_PORT: return parse_number(value, setting->min, setting->max, number) ? NULL : "a number";
     case SET_SECONDS:
-        if (!parse_number(value, setting->min, setting->max, field))
+        if (!parse_number(value, setting->min, setting->max, number))
             return "seconds";
-        *field *= 1000;
+        *number *= 1000;
         return NULL;
-    case SET_ADDRESS: return parse_address(value, field) ? NULL : "an IPv4 address, as 192.0.2.1";
+    case SET_ADDRESS: return parse_address(value, number) ? NULL : "an IPv4 address, as 192.0.2.1";
     case SET_WORD:
         word = word_index(setting->words, value);
         if (word < 0)
             return "one of:";
-        *field = (uint32_t)word;
+        *number = (uint32_t)word;
         return NULL;
     case SET_ROOM:
         if (!parse_room(value, &room))
@@ -1298,7 +1479,7 @@ static const char *config_set(struct config *config, const struct setting *setti
             return "at most 32 rooms, and none called Lobby";
         config->room[config->room_count++] = room;
         return NULL;
-    case SET_NEWS:
+    case SET_NEWS_LINE:
         used = strlen(config->news);
         if (used + n + 1 > NEWS_CHARS)
             return "at most 242 characters of news in all, an end of line being one";
@@ -1311,52 +1492,15 @@ static const char *config_set(struct config *config, const struct setting *setti
             return "at most 255 characters";
         copy_text(config->down, sizeof config->down, value);
         return NULL;
+    case SET_FOLDER:
+        if (n == 0)
+            return "the name of a folder";
+        /* fall through */
+    case SET_FILE:
+    case SET_NEWS_FILE: copy_text(field, LINE_CHARS + 1, value); return NULL;
+    case SET_CONFIG_FILE: *(const char **)field = value; return NULL;
     }
-    return "a key of the core"; /* never: see above */
-}
-
-static const struct setting *find_setting(const char *key)
-{
-    for (size_t i = 0; i < SETTINGS; i++)
-        if (strcmp(settings[i].key, key) == 0)
-            return &settings[i];
-    return NULL;
-}
-
-static void config_defaults(struct config *config)
-{
-    memset(config, 0, sizeof *config);
-    for (size_t i = 0; i < SETTINGS; i++)
-        if (settings[i].fallback)
-            (void)config_set(config, &settings[i], settings[i].fallback);
-}
-
-/* Reads a whole configuration: lines `key = value`. What is not given has its
- * default; a line that cannot be read is left out (the shell has checked them). */
-static void config_read(struct config *config, const uint8_t *bytes, uint32_t size)
-{
-    char line[512], key[64];
-    config_defaults(config);
-    for (uint32_t at = 0; at < size;) {
-        uint32_t n = 0;
-        while (at + n < size && bytes[at + n] != '\n' && bytes[at + n] != 0)
-            n++;
-        const char *equals = memchr(bytes + at, '=', n);
-        if (equals) {
-            size_t key_chars = (size_t)(equals - (const char *)(bytes + at));
-            if (copy_trimmed(key, sizeof key, (const char *)(bytes + at), key_chars) &&
-                copy_trimmed(line, sizeof line, equals + 1, n - key_chars - 1)) {
-                const struct setting *setting = find_setting(key);
-                if (setting)
-                    (void)config_set(config, setting, line);
-            }
-        }
-        at += n + 1;
-    }
-    if (config->room_count == 0) {
-        memcpy(config->room, default_rooms, sizeof default_rooms);
-        config->room_count = sizeof default_rooms / sizeof default_rooms[0];
-    }
+    return "a key of the table"; /* never: no case leads here */
 }
 
 /* Appends as much as fits. */
@@ -1367,27 +1511,20 @@ static void append_text(char *out, size_t out_bytes, const char *text)
         copy_text(out + n, out_bytes - n, text);
 }
 
-/* Sets one value by its key; false, with what was expected in `why`, if it cannot be. */
-static bool config_change(struct config *config, const char *key, const char *value, char *why, size_t why_bytes)
+/* The same; returns false, with what was expected added to `why`, if it cannot be set. */
+static bool change_setting(void *fields, const struct setting *setting, const char *value, char *why, size_t why_bytes)
 {
     char number[24];
-    const struct setting *setting = find_setting(key);
-    if (why_bytes > 0)
-        why[0] = 0;
-    if (!setting) {
-        append_text(why, why_bytes, "unknown key");
-        return false;
-    }
-    const char *expected = config_set(config, setting, value);
+    const char *expected = set_value(fields, setting, value);
     if (!expected)
         return true;
     append_text(why, why_bytes, "expected ");
     append_text(why, why_bytes, expected);
-    if (setting->type == SET_WORD) {
+    if (setting->words) {
         append_text(why, why_bytes, " ");
         append_text(why, why_bytes, setting->words);
     }
-    if (setting->type == SET_NUMBER || setting->type == SET_SECONDS) {
+    if (setting->max > 0) {
         append_text(why, why_bytes, " from ");
         write_number(number, setting->min);
         append_text(why, why_bytes, number);
@@ -1401,33 +1538,90 @@ static bool config_change(struct config *config, const char *key, const char *va
 bool nascar_config_check(const char *key, const char *value, char *why, size_t why_bytes)
 {
     struct config config;
+    const struct setting *setting = find_setting(key);
     memset(&config, 0, sizeof config);
-    return config_change(&config, key, value, why, why_bytes);
+    if (why_bytes > 0)
+        why[0] = 0;
+    if (setting && !setting->of_shell)
+        return change_setting(&config, setting, value, why, why_bytes);
+    append_text(why, why_bytes, "unknown key");
+    return false;
 }
 
-/* ---- State -------------------------------------------------------------- */
+/* Gives the shell's fields, or the core's, their defaults. */
+static void set_defaults(void *fields, bool of_shell)
+{
+    for (size_t i = 0; i < SETTINGS; i++)
+        if (settings[i].of_shell == of_shell && settings[i].fallback)
+            (void)set_value(fields, &settings[i], settings[i].fallback);
+}
+
+/* Reads a whole configuration, as lines of `key = value`. A key that is not
+ * given has its default. A line that cannot be read is skipped; the shell has
+ * refused such lines before. */
+static void config_read(struct config *config, const uint8_t *bytes, uint32_t size)
+{
+    char line[512], key[64];
+    memset(config, 0, sizeof *config);
+    set_defaults(config, false);
+    for (uint32_t at = 0; at < size;) {
+        uint32_t n = 0;
+        while (at + n < size && bytes[at + n] != '\n' && bytes[at + n] != 0)
+            n++;
+        const char *equals = memchr(bytes + at, '=', n);
+        if (equals) {
+            size_t key_chars = (size_t)(equals - (const char *)(bytes + at));
+            if (copy_trimmed(key, sizeof key, (const char *)(bytes + at), key_chars) &&
+                copy_trimmed(line, sizeof line, equals + 1, n - key_chars - 1)) {
+                const struct setting *setting = find_setting(key);
+                if (setting && !setting->of_shell)
+                    (void)set_value(config, setting, line);
+            }
+        }
+        at += n + 1;
+    }
+    if (config->room_count == 0) {
+        memcpy(config->room, default_rooms, sizeof default_rooms);
+        config->room_count = sizeof default_rooms / sizeof default_rooms[0];
+    }
+}
+
+/* ---- State --------------------------------------------------------------- */
 
 #define NONE NASCAR_NONE
-#define LIVE (UINT32_MAX - 1) /* the link of a pool item that is in use */
+#define LIVE (UINT32_MAX - 1) /* the link of an item that is in use */
 
-/* A table of items with a high-water mark and a free list threaded through
- * their first word. What lies above the mark has never been touched. */
+/* A pool: a table of items of one kind. Those that are free form a list through
+ * their first word, the link. Items from `high` on have never been in use, and
+ * their memory has never been touched. */
 struct pool {
     size_t offset;
     uint32_t stride, capacity;
-    uint32_t cleared; /* bytes of an item that are zeroed when it is taken */
+    uint32_t cleared; /* so many bytes of an item are zeroed when it is taken */
     uint32_t high, free, live;
 };
 
-/* Chained hash table over the items of one pool: buckets and chains hold item
- * number + 1, so that zero memory is an empty table. */
+/* A hash table over the items of one pool. Buckets and chains hold an item's
+ * number + 1, so that zeroed memory is an empty table. */
 struct index {
     size_t buckets, chains;
     uint32_t mask;
 };
 
+/* A list of items, in an order that somebody gave them. For each kind of list an
+ * item has links, in an array beside the items. They hold item number + 1, too,
+ * so that zero memory is an empty list, and an item whose links are zero is in
+ * none. The first item's `prev` is the last one. */
+struct list {
+    uint32_t first;
+};
+
+struct links {
+    uint32_t prev, next;
+};
+
 /* Deadlines. One queue for each length of time, so that a new deadline is the
- * last of its queue; a timer's number tells whose it is (timer_base). */
+ * last of its queue; a timer's number tells whose it is (struct tables). */
 enum queue {
     Q_NONE,
     Q_FIRST_FRAME,
@@ -1441,56 +1635,53 @@ enum queue {
     Q_RACE_START,
     Q_DIRECTORY,
     Q_ADDRESS,
+    Q_PING,
     QUEUES
 };
 
 struct timer {
     uint64_t due_ms;
-    uint32_t prev, next;
     uint16_t queue;
-    uint16_t paused; /* the queue it goes back to */
+    uint16_t paused; /* while it is paused: the queue that it goes back to */
 };
 
-/* A connection has these four timers. */
-enum conn_timer { T_PHASE, T_IDLE, T_THROTTLE, T_SLOW, CONN_TIMERS };
+/* A connection has these timers. */
+enum conn_timer { T_PHASE, T_IDLE, T_THROTTLE, T_SLOW, T_PING, CONN_TIMERS };
 
-struct queue_ends {
-    uint32_t head, tail;
-};
-
-/* A feed is what a console sees as a list: its entries in the order of their
- * last change. `seq` is unique in the whole state. An entry that goes away
- * stays as a tombstone until each subscription of that time has passed it. */
+/* A feed is a list that consoles follow: its entries stand in the order of
+ * their last change. `seq` numbers the changes in the whole state. An entry
+ * that goes away stays as a tombstone until each subscription of that time has
+ * passed it. */
 struct node {
     uint64_t seq;
-    uint32_t prev, next;
-    uint32_t waiting; /* tombstone: subscriptions still to pass it */
-    uint8_t linked, tombstone;
+    uint32_t waiting; /* of a tombstone: how many subscriptions are still to pass it */
+    bool tombstone;
 };
 
 struct feed {
-    uint32_t head, tail;
+    struct list entries;
     uint32_t subscribers;
+    uint64_t newest; /* of its changes: whoever was told of this one knows all */
 };
 
 /* How far one console has been told of one feed. */
 struct subscription {
-    uint64_t cursor; /* the last change told */
-    uint64_t since;  /* tombstones up to this one are none of ours */
-    uint32_t at;     /* the node of cursor, if it still has that seq */
+    uint64_t cursor; /* seq of the last change that it was told */
+    uint64_t since;  /* seq when it began: older tombstones do not wait for it */
+    uint32_t at;     /* the node that had the seq of cursor, if it still has it */
     uint32_t on;
 };
 
 enum conn_state {
     CONN_FREE,
-    CONN_NEW, /* no frame yet: any service */
+    CONN_NEW, /* no frame yet: it may want any service */
     CONN_DIRECTORY,
     CONN_LOBBY,     /* no login yet */
     CONN_ACCOUNT,   /* after auth or acct */
     CONN_PERSONA,   /* after pers */
     CONN_BUDDY_NEW, /* no AUTH yet */
     CONN_BUDDY,
-    CONN_CONTROL /* the operator's */
+    CONN_CONTROL /* the operator's connection */
 };
 
 enum wait { WAIT_NONE, WAIT_VERDICT, WAIT_RECORD };
@@ -1502,29 +1693,25 @@ struct wants {
 
 struct conn {
     uint8_t state, wait;
-    bool closing; /* no input any more; flush, close */
-    bool ready;   /* in the queue of outputs */
-    bool slow;    /* its last write did not complete */
-    bool behind;  /* its lists have news, made into rows when its outbox is drained */
-    bool crowded; /* keeps up, but has no room for one more chat line */
-    bool stalled; /* in the queue of those whose next frame waits */
-    bool doomed;  /* in the queue of those to take out of the game */
+    bool closing; /* no more input is taken; what is left is written, then it is closed */
+    bool slow;    /* its last write was not complete */
+    bool behind;  /* its lists have news, which become rows when its outbox is drained */
+    bool crowded; /* it reads, but has no room for one more line of chat */
     uint8_t unknown_kinds;
     uint32_t peer, local, reported;
-    uint32_t address; /* in addresses */
+    uint32_t address; /* its entry in addresses */
     struct wants wants;
-    uint32_t inbox, outbox; /* blocks, while there is something in them */
+    uint32_t inbox, outbox; /* from their pools, while there is something in them; else NONE */
     uint32_t in_size;
     uint32_t out_start, out_end;
-    uint32_t next_ready, next_stalled, next_doomed;
-    uint32_t wheel_slot, wheel_prev, wheel_next; /* pings; slot NONE: not pinged */
-    uint32_t sess;     /* of the peer's newest directory session when it asked for its key; 0: none */
-    uint32_t ticket;   /* of the verdict or record it waits for */
-    uint32_t checking; /* the account whose password is being compared */
+    uint32_t out_begun; /* bytes of the first frame that are left, as part of it was written; 0: it is whole */
+    uint32_t sess;      /* of its address's newest directory session, when it sent `skey`; 0: none */
+    uint32_t receipt;   /* of the verdict or record that it waits for */
+    uint32_t checking;  /* the account whose password is being compared */
     uint32_t player;
-    uint32_t buddy;  /* in buddies: whose link this is */
-    uint8_t lkey[8]; /* the ticket that it is about to get */
-    uint32_t listed; /* control: the next player of the list being told */
+    uint32_t buddy;  /* its entry in buddies, if it is a buddy link */
+    uint8_t lkey[8]; /* the buddy ticket that it gets when a record of that is kept */
+    uint32_t listed; /* for the operator's `who`: the next player to be listed */
     uint32_t missed_lines;
     uint32_t ping_ref, round_trip_ms;
     uint64_t wait_since_ms, ping_sent_ms;
@@ -1545,7 +1732,7 @@ struct outbox {
 struct account {
     uint32_t link;
     uint32_t player;
-    uint32_t persona[PERSONAS_PER_ACCOUNT]; /* in the order they were made, then NONE */
+    uint32_t persona[PERSONAS_PER_ACCOUNT]; /* in the order they were made; NONE behind the last */
     int64_t created_s, last_login_s;
     char name[ACCOUNT_CHARS + 1];
     char spam[3];
@@ -1554,7 +1741,7 @@ struct account {
     bool banned;
 };
 
-/* What races have come to (PROTOCOL 5). */
+/* What a persona's races add up to (PROTOCOL 5). */
 struct figures {
     uint32_t races, wins, losses, disconnects, laps_led;
     uint16_t rating, best_finish;
@@ -1564,19 +1751,19 @@ struct persona {
     uint32_t link;
     uint32_t account;
     uint32_t player;
-    uint32_t buddy;              /* its buddy link, in buddies */
-    uint32_t edges;              /* first of its roster */
-    uint32_t ignored_by;         /* how many have it on their ignore list */
-    uint32_t watchers;           /* first of those who are told of its presence */
-    uint32_t messages;           /* first of those kept for it, the oldest */
-    uint32_t left, right, below; /* in the tree of ranks; below: how many, with itself */
+    uint32_t buddy;              /* its buddy link, in buddies; NONE: it has none */
+    uint32_t edges;              /* first entry of its roster */
+    uint32_t ignored_by;         /* how many personas have it on their ignore list */
+    struct list watchers;        /* those who are told of its presence */
+    struct list messages;        /* those kept for it, the oldest first */
+    uint32_t left, right, below; /* in the tree of ranks; below: how many are there, itself included */
     struct figures figures;
-    uint8_t ticket_hash[16]; /* of LKEY */
+    uint8_t lkey_hash[16]; /* of LKEY */
     char name[PERSONA_CHARS + 1];
     uint8_t edge_count, message_count, race_count;
-    bool absent;  /* it races, and has left the lobby for that */
-    bool pending; /* figures of it are on their way to the disk */
-    int64_t ticket_until_s;
+    bool absent;  /* it has left the lobby in order to race */
+    bool pending; /* new figures of it are on their way to the disk */
+    int64_t lkey_until_s;
 };
 
 static_assert(sizeof(struct persona) <= 112, "128 bytes with its places in the tables");
@@ -1584,7 +1771,7 @@ static_assert(sizeof(struct persona) <= 112, "128 bytes with its places in the t
 #define LIST_BUDDY 1u
 #define LIST_IGNORE 2u
 
-/* What a buddy link shows of its persona (PROTOCOL 9). */
+/* What friends are shown of a persona (PROTOCOL 9). */
 enum show { SHOW_DISC, SHOW_CHAT, SHOW_AWAY, SHOW_XA, SHOW_DND, SHOW_PASS, SHOWS };
 
 static const char *const show_names[SHOWS] = {"DISC", "CHAT", "AWAY", "XA", "DND", "PASS"};
@@ -1592,11 +1779,11 @@ static const char *const show_names[SHOWS] = {"DISC", "CHAT", "AWAY", "XA", "DND
 struct buddy {
     uint32_t link;
     uint32_t conn, persona;
-    uint32_t watches; /* whom it is told of */
-    uint32_t asked;   /* those of them that PADD asked for */
-    uint32_t show;    /* what PSET said: enum show, and two texts */
-    bool delivers;    /* messages that were kept come next */
-    uint32_t telling; /* so many bytes are still to be written until one of them is told */
+    struct list watches; /* first of its watches */
+    uint32_t asked;      /* how many of these PADD has asked for */
+    uint32_t show;       /* what its last PSET said: an enum show, and the two texts */
+    bool delivers;       /* kept messages are to be delivered */
+    uint32_t telling;    /* bytes still to be written until the last of them is delivered */
     char product[PRODUCT_CHARS + 1];
     char status[CHAT_CHARS + 1];
 };
@@ -1604,41 +1791,39 @@ struct buddy {
 #define WATCH_ROSTER 1u
 #define WATCH_ASKED 2u
 
-/* One buddy link is told of one persona's presence. */
+/* A watch: one buddy link is told of one persona's presence. */
 struct watch {
     uint32_t link;
     uint32_t buddy, persona;
-    uint32_t prev, next; /* of the persona */
-    uint32_t next_own;   /* of the link */
     uint32_t why;
-    bool due; /* a PGET is */
+    bool due; /* a PGET is to be sent */
 };
 
-/* A message for somebody who was offline. */
+/* A message that is kept for somebody who was offline. */
 struct message {
     uint32_t link;
-    uint32_t to, next; /* a persona, and its next message */
+    uint32_t to; /* a persona, and its other messages */
     uint32_t id;
     int64_t sent_s, until_s;
     bool told; /* its RECV is in the outbox */
-    bool over; /* ... and written; the record that ends it is on its way */
+    bool over; /* ... and has been written; the record of that is on its way */
     char type[5];
     char from[PERSONA_CHARS + 1];
     char body[CHAT_CHARS + 1];
 };
 
-/* The ticket of a race whose results are not all in. */
-struct open_race {
+/* An open race: its ticket is good, as not both have reported yet. */
+struct race_ticket {
     uint32_t link;
-    uint32_t persona[2]; /* the host first; NONE: deleted */
-    uint32_t reported;   /* a bit for each who has */
-    uint32_t told;       /* a sum over what the first one said */
-    uint32_t number;     /* in the order they came */
+    uint32_t persona[2]; /* the host first; NONE: it has been deleted */
+    uint32_t reported;   /* a bit for each side that has */
+    uint32_t first_sum;  /* a checksum of what the first report said */
+    uint32_t number;     /* open races are numbered in the order they came */
     int64_t when_s;
     uint8_t ticket[16]; /* AUTH */
 };
 
-/* A line of chat that the server saw; no room: a private one. */
+/* A line of chat that the server saw. Without a room it was a private one. */
 struct chat_line {
     int64_t at_s;
     char from[PERSONA_CHARS + 1], to[PERSONA_CHARS + 1];
@@ -1649,48 +1834,48 @@ struct chat_line {
 struct report {
     uint32_t link;
     uint32_t id;
-    uint32_t lines;               /* the first of them */
-    uint32_t written;             /* how many have been on their way to the disk */
-    uint32_t waits_for;           /* the record that it goes on with, ... */
-    uint32_t conn, conn_ticket;   /* ... and who is told of its end */
-    bool draft;                   /* not on the disk yet */
-    uint64_t chat_next, chat_end; /* while it is written: lines of chat to look at */
+    struct list lines;
+    uint32_t written;             /* how many lines have been sent to the disk */
+    uint32_t receipt;             /* the record that it waits for, ... */
+    uint32_t conn, conn_receipt;  /* ... and the request that is answered in the end */
+    bool draft;                   /* its first record is not on the disk yet */
+    uint64_t chat_next, chat_end; /* while it is written: which lines of chat are to be looked at */
     int64_t at_s;
     char by[PERSONA_CHARS + 1], about[PERSONA_CHARS + 1];
 };
 
 struct report_line {
     uint32_t link;
-    uint32_t report, index, next;
+    uint32_t report, index;
     struct chat_line line;
 };
 
-/* One persona on another's roster. 16 bytes, so the lists share a word. */
+/* One persona is on another's roster. This has 16 bytes, so the lists share a
+ * word with a number. */
 struct edge {
-    uint32_t link; /* LIVE or the free list */
+    uint32_t link; /* LIVE, or the next free one */
     uint32_t owner;
-    uint32_t next;            /* in the owner's roster */
+    uint32_t next;            /* the next entry of the owner's roster */
     uint32_t other_and_lists; /* other << 2 | lists */
 };
 
 struct player {
     uint32_t link;
     uint32_t account, persona, conn;
-    uint32_t room, room_prev, room_next;
-    uint32_t presence;               /* its entry in the room's list; none in the hub */
-    uint32_t lobby_prev, lobby_next; /* subscribers of rooms and populations */
-    uint32_t pair, side;             /* its challenge or race */
-    bool self_due;                   /* its own record is to be sent */
-    bool ranks_due;                  /* the ranking is to be cleared, ... */
-    uint32_t ranks_next, ranks_left; /* ... and these places of it told */
-    uint32_t rows_next, rows_left;   /* of the leaderboard, by `snap` */
+    uint32_t room;
+    uint32_t occupant;               /* its entry in the list of the room's users; none in the hub */
+    uint32_t match, side;            /* its challenge or race, and its side of it */
+    bool own_row_due;                /* its own record is to be sent */
+    bool ranks_due;                  /* the ranking is to be sent anew: cleared, ... */
+    uint32_t ranks_next, ranks_left; /* ... and then these places */
+    uint32_t rows_next, rows_left;   /* rows of the leaderboard that `snap` asked for */
     struct subscription rooms, populations, users;
-    int64_t last_login_s;           /* the one before this */
-    char peeked[PERSONA_CHARS + 1]; /* by `peek`: whom the next `auxi` challenges */
-    char text[TOKEN_CHARS + 1];     /* X, by `auxi` */
+    int64_t last_login_s;           /* the login before this one */
+    char peeked[PERSONA_CHARS + 1]; /* selected by `peek`: whom the next `auxi` challenges */
+    char text[TOKEN_CHARS + 1];     /* X, set by `auxi` */
 };
 
-struct presence {
+struct occupant {
     uint32_t link;
     uint32_t room, persona;
     uint32_t player; /* NONE: a tombstone */
@@ -1700,10 +1885,9 @@ struct room {
     uint32_t link;
     uint32_t ident;
     uint32_t limit, count;
-    uint32_t members; /* first player */
-    uint32_t crowded; /* members whose outbox has no room for one more line */
-    uint32_t next_dirty;
-    bool created, gone, dirty;
+    struct list members; /* players */
+    uint32_t crowded;    /* members who read, but have no room for one more line of chat */
+    bool created, gone;
     struct feed users;
     char name[ROOM_CHARS + 1];
     char description[DESCRIPTION_CHARS + 1];
@@ -1712,20 +1896,23 @@ struct room {
 
 #define HUB 0u
 
-enum pair_state { PAIR_OFFERED, PAIR_ACCEPTED, PAIR_RACING };
+enum match_state { MATCH_OFFERED, MATCH_ACCEPTED, MATCH_RACING };
 
-/* A challenge, from the offer on, and the race it becomes. Side 0 challenged. */
-struct pair {
+/* A match is a challenge, and then the race that it becomes, for as long as one of
+ * the two is in it. The race_ticket outlives it: by that the result is reported,
+ * maybe after a new login. challenge_x() and race_x() act on a match in that
+ * state, race_ticket_x() on a ticket. Side 0 is the challenger. */
+struct match {
     uint32_t link;
     uint32_t state;
-    uint32_t player[2]; /* NONE: has left the race */
+    uint32_t player[2]; /* NONE: this one has left the race */
     uint32_t seed;
     uint64_t started_ms;
-    bool guest;    /* side 1 was shown a challenger who is not on its list */
-    bool ready[2]; /* has sent `chal` */
+    bool guest;    /* side 1 was shown side 0 for this challenge only */
+    bool ready[2]; /* this side has sent `chal` */
     bool hosts[2]; /* ... with HOST=1 */
-    bool starting; /* waits for the record of its ticket */
-    uint32_t waits_for;
+    bool starting; /* it waits for the record of its ticket */
+    uint32_t receipt;
     uint8_t ticket[16]; /* AUTH */
 };
 
@@ -1733,9 +1920,9 @@ struct pair {
 struct address {
     uint32_t link;
     uint32_t ipv4;
-    uint32_t connections;
-    uint32_t failed;          /* passwords, until ten minutes pass without one */
-    uint32_t logins, created; /* tries and new accounts, since window_ms */
+    uint32_t connections, players;
+    uint32_t failed;          /* wrong passwords, forgotten after ten minutes without one */
+    uint32_t logins, created; /* tries to log in, and new accounts, since window_ms */
     uint64_t failed_at_ms, window_ms;
 };
 
@@ -1745,7 +1932,7 @@ struct directory_session {
     char mask[33];
 };
 
-/* The last row encoded for many, and what it depends on. */
+/* The last row that was encoded for many readers, and what it depends on. */
 struct row {
     uint64_t from, to;
     uint32_t count, address;
@@ -1754,53 +1941,127 @@ struct row {
 };
 
 struct record_slot {
-    uint32_t conn, ticket, size;
+    uint32_t conn, receipt, size;
     bool lazy;
     uint8_t bytes[RECORD_BYTES];
 };
 
+/* Every pool, once: its name, what its items are, the accessor of one of them,
+ * and how many there are at most. */
+/* clang-format off */
+#define POOLS(POOL) \
+    POOL(inboxes, struct inbox, inbox_at, conns) \
+    POOL(outboxes, struct outbox, outbox_at, conns) \
+    POOL(accounts, struct account, account_at, limits->accounts) \
+    POOL(personas, struct persona, persona_at, limits->accounts * PERSONAS_PER_ACCOUNT) \
+    POOL(edges, struct edge, edge_at, limits->roster_edges) \
+    POOL(players, struct player, player_at, clients) \
+    /* Each player has one, the rest is for tombstones; entering a room is \
+     * refused while a slow reader, closed within 30 s, keeps all of those. */ \
+    POOL(occupants, struct occupant, occupant_at, clients * 4 + OCCUPANTS_SPARE) \
+    POOL(rooms, struct room, room_at, limits->rooms) \
+    POOL(matches, struct match, match_at, clients) \
+    /* One for each connection, and some more for addresses that were here lately. */ \
+    POOL(addresses, struct address, address_at, conns + ADDRESSES_KEPT) \
+    POOL(directory, struct directory_session, session_at, limits->directory_sessions) \
+    POOL(buddies, struct buddy, buddy_at, conns) \
+    POOL(watches, struct watch, watch_at, conns * (ROSTER_PER_PERSONA + WATCHES_ASKED)) \
+    POOL(messages, struct message, message_at, limits->messages) \
+    POOL(races, struct race_ticket, race_ticket_at, limits->races ? limits->races : clients * RACES_PER_CLIENT) \
+    POOL(reports, struct report, report_at, REPORTS) \
+    POOL(report_lines, struct report_line, report_line_at, REPORT_LINES)
+
+/* Every look-up table: its name, the pool whose items it finds, and for how many
+ * it has buckets. */
+#define INDEXES(INDEX) \
+    INDEX(account_names, accounts, t->accounts.capacity) \
+    /* Few accounts have four personas, so there are as many buckets as accounts. */ \
+    INDEX(persona_names, personas, t->accounts.capacity) \
+    INDEX(persona_prefixes, personas, min_u32(t->accounts.capacity, 1024)) \
+    INDEX(race_tickets, races, t->races.capacity) \
+    INDEX(room_names, rooms, t->rooms.capacity) \
+    INDEX(occupant_keys, occupants, t->occupants.capacity) \
+    INDEX(address_numbers, addresses, t->addresses.capacity) \
+    INDEX(session_numbers, directory, t->directory.capacity) \
+    INDEX(session_peers, directory, t->directory.capacity)
+
+/* Every kind of list: its name, and the table whose items are in such lists. */
+#define LIST_KINDS(KIND) \
+    KIND(TIMER_QUEUE, timers) \
+    KIND(FEED_ENTRIES, nodes) \
+    KIND(READY_CONNS, conns) /* they have output, or are to be closed */ \
+    KIND(STALLED_CONNS, conns) /* their next frame waits */ \
+    KIND(DOOMED_CONNS, conns) /* they are to be taken out of the game */ \
+    KIND(ROOM_MEMBERS, players) \
+    KIND(LOBBY_READERS, players) /* they follow the populations, and so maybe the rooms */ \
+    KIND(DIRTY_ROOMS, rooms) /* their members are to be told */ \
+    KIND(PERSONA_WATCHERS, watches) \
+    KIND(BUDDY_WATCHES, watches) \
+    KIND(PERSONA_MESSAGES, messages) \
+    KIND(LINES_OF_REPORT, report_lines)
+
+#define POOL_MEMBER(name, type, at, capacity) struct pool name;
+#define INDEX_MEMBER(name, pool, buckets) struct index name;
+#define LIST_KIND_NAME(name, table) name,
+enum list_kind { LIST_KINDS(LIST_KIND_NAME) LIST_KIND_COUNT };
+/* clang-format on */
+
+/* What lies behind struct nascar in the arena, and where: the limits say. The
+ * items of three tables are not taken from a pool, but have their numbers from
+ * elsewhere: connections from the shell; timers and nodes from what they belong
+ * to. First come the timers of connections, then of matches, and so on; a room has
+ * two nodes (list, population), an occupant one. */
+#define TABLES \
+    struct pool conns, timers, nodes; \
+    uint32_t match_timers, directory_timers, address_timers; \
+    POOLS(POOL_MEMBER) \
+    INDEXES(INDEX_MEMBER) \
+    size_t links[LIST_KIND_COUNT];
+
+struct tables {
+    TABLES
+};
+
 struct nascar {
-    struct nascar_limits limits;
     struct config config;
-    size_t arena_bytes;
-    bool keyed; /* hash_key is drawn, the hub is there */
-    bool retry; /* what a stalled connection waits for may be there */
+    bool keyed;   /* hash_key has been drawn, and the hub is there */
+    bool retry;   /* those who have stalled are to try again */
+    bool replays; /* its events are a recording's, which has no passwords (see REDACTED) */
     uint64_t hash_key[2];
     uint32_t entropy_size;
     uint8_t entropy[NASCAR_ENTROPY_BYTES];
 
     uint64_t now_ms;
     int64_t wall_s;
-    int64_t newest_record_s; /* a router boots in 1970: dates never go back behind this */
+    int64_t newest_record_s; /* dates never go back behind this: a router boots in 1970 */
     uint64_t seq;            /* of the newest change in any feed */
-    uint32_t next_ticket, next_room, next_created_room, next_message, next_report, next_race;
+    uint32_t next_receipt, next_room, next_created_room, next_message, next_report, next_race;
     uint32_t ranked;   /* the root of the tree of ranks */
     uint64_t swept_ms; /* when expired races and messages were last searched for */
     uint64_t chat_count;
     struct chat_line chat[CHAT_LINES];
 
-    struct pool conns, inboxes, outboxes, accounts, personas, edges, players, presences, rooms, pairs, addresses,
-        directory, buddies, watches, messages, races, reports, report_lines;
-    struct index account_names, persona_names, persona_prefixes, race_tickets, room_names, presence_pairs,
-        address_numbers, session_numbers, session_peers;
-    size_t timers, nodes;
-    uint32_t timer_count, pair_timers, directory_timers, address_timers;
+    union { /* each has its short name: s->accounts is s->tables.accounts */
+        struct tables tables;
+        struct {
+            TABLES
+        };
+    };
 
-    struct queue_ends queue[QUEUES];
-    struct queue_ends ready, stalled, doomed;
-    uint32_t dirty_rooms;
+    struct list queue[QUEUES];
+    struct list ready, stalled, doomed;
+    struct list dirty_rooms;
     bool lobby_dirty;
-    uint32_t lobby_players; /* first subscriber of rooms and populations */
+    struct list lobby_readers; /* players who follow the populations, and so maybe the rooms */
     struct feed room_feed, population_feed;
     uint32_t conn_count;
 
-    uint32_t wheel[PING_SLOTS];
-    uint32_t wheel_at, wheel_next_slot, wheel_count;
-    uint64_t wheel_due_ms, wheel_batch_ms;
+    uint32_t ping_places;                 /* how many have got a place in the rhythm of pings */
+    uint64_t ping_beat_ms, ping_batch_ms; /* its first beat after the last batch; the earliest next batch */
 
     struct row user_row, room_row, population_row;
-    struct outgoing frame;     /* the one being written */
-    struct outgoing row_frame; /* the same for rows, which may be made between two others */
+    struct outgoing frame;     /* the frame that is being written; a record is encoded here, too */
+    struct outgoing row_frame; /* the same for rows, which are made while another frame is at work */
 
     uint32_t record_count, record_taken;
     struct record_slot record[RECORDS];
@@ -1810,7 +2071,7 @@ struct nascar {
     char log[LOG_BYTES];
 };
 
-/* ---- Arena -------------------------------------------------------------- */
+/* ---- Arena --------------------------------------------------------------- */
 
 uint32_t nascar_connections(const struct nascar_limits *limits)
 {
@@ -1822,8 +2083,8 @@ static bool in_range(uint32_t value, uint32_t min, uint32_t max)
     return value >= min && value <= max;
 }
 
-/* Places count items and returns where; *at moves behind them. 64 bits, so
- * that no product of limits overflows on a 32-bit machine. */
+/* Finds a place for `count` items and returns its offset; *at moves behind it.
+ * In 64 bits, so that no product of limits overflows on a 32-bit machine. */
 static size_t place(uint64_t *at, uint64_t count, uint64_t stride)
 {
     uint64_t offset = (*at + 15) / 16 * 16;
@@ -1831,11 +2092,11 @@ static size_t place(uint64_t *at, uint64_t count, uint64_t stride)
     return (size_t)offset;
 }
 
-static void place_pool(struct pool *pool, uint64_t *at, uint32_t capacity, size_t stride)
+static void place_pool(struct pool *pool, uint64_t *at, uint64_t capacity, size_t stride)
 {
     pool->offset = place(at, capacity, stride);
     pool->stride = (uint32_t)stride;
-    pool->capacity = capacity;
+    pool->capacity = (uint32_t)capacity;
     pool->cleared = (uint32_t)stride;
     pool->free = NONE;
 }
@@ -1850,64 +2111,42 @@ static void place_index(struct index *index, uint64_t *at, uint32_t capacity, ui
     index->mask = buckets - 1;
 }
 
-/* Lays the arena out; returns its size, 0 if a limit is out of range or the
- * machine cannot address it. */
-static size_t lay_out(struct nascar *s, const struct nascar_limits *limits)
+/* Decides where everything stands in the arena. Returns its size, or 0 if a
+ * limit is out of range or the machine cannot address so much. */
+static size_t lay_out(struct tables *t, const struct nascar_limits *limits)
 {
-    uint64_t at = sizeof *s;
+    uint64_t at = sizeof(struct nascar);
+    memset(t, 0, sizeof *t);
     if (!in_range(limits->clients, 1, 65536) || !in_range(limits->accounts, 1, 1048576) ||
         !in_range(limits->rooms, 8, 4096) || !in_range(limits->directory_sessions, 1, 65536) ||
-        !in_range(limits->roster_edges, 1, 1u << 26) || !in_range(limits->messages, 1, 1u << 20))
+        !in_range(limits->roster_edges, 1, 1u << 26) || !in_range(limits->messages, 1, 1u << 20) ||
+        !in_range(limits->races, 0, 1u << 20))
         return 0;
     uint32_t conns = nascar_connections(limits), clients = limits->clients;
-    place_pool(&s->conns, &at, conns, sizeof(struct conn));
-    place_pool(&s->inboxes, &at, conns, sizeof(struct inbox));
-    place_pool(&s->outboxes, &at, conns, sizeof(struct outbox));
-    /* A connection knows how much of its boxes is filled. */
-    s->inboxes.cleared = s->outboxes.cleared = sizeof(uint32_t);
-    place_pool(&s->accounts, &at, limits->accounts, sizeof(struct account));
-    place_pool(&s->personas, &at, limits->accounts * PERSONAS_PER_ACCOUNT, sizeof(struct persona));
-    place_pool(&s->edges, &at, limits->roster_edges, sizeof(struct edge));
-    place_pool(&s->players, &at, clients, sizeof(struct player));
-    /* Each player has one, the rest is for tombstones; entering a room is
-     * refused while a slow reader, closed within 30 s, keeps all of those. */
-    place_pool(&s->presences, &at, clients * 4 + PRESENCES_SPARE, sizeof(struct presence));
-    place_pool(&s->rooms, &at, limits->rooms, sizeof(struct room));
-    place_pool(&s->pairs, &at, clients, sizeof(struct pair));
-    /* Each connection has one; some more remember who was here. */
-    place_pool(&s->addresses, &at, conns + ADDRESSES_KEPT, sizeof(struct address));
-    place_pool(&s->directory, &at, limits->directory_sessions, sizeof(struct directory_session));
-    place_pool(&s->buddies, &at, conns, sizeof(struct buddy));
-    place_pool(&s->watches, &at, conns * (ROSTER_PER_PERSONA + WATCHES_ASKED), sizeof(struct watch));
-    place_pool(&s->messages, &at, limits->messages, sizeof(struct message));
-    place_pool(&s->races, &at, clients * RACES_PER_CLIENT, sizeof(struct open_race));
-    place_pool(&s->reports, &at, REPORTS, sizeof(struct report));
-    place_pool(&s->report_lines, &at, REPORT_LINES, sizeof(struct report_line));
-    place_index(&s->account_names, &at, s->accounts.capacity, s->accounts.capacity);
-    /* Few accounts have four personas: fewer buckets, which are all in use. */
-    place_index(&s->persona_names, &at, s->personas.capacity, s->accounts.capacity);
-    place_index(&s->persona_prefixes, &at, s->personas.capacity, min_u32(s->accounts.capacity, 1024));
-    place_index(&s->race_tickets, &at, s->races.capacity, s->races.capacity);
-    place_index(&s->room_names, &at, s->rooms.capacity, s->rooms.capacity);
-    place_index(&s->presence_pairs, &at, s->presences.capacity, s->presences.capacity);
-    place_index(&s->address_numbers, &at, s->addresses.capacity, s->addresses.capacity);
-    place_index(&s->session_numbers, &at, s->directory.capacity, s->directory.capacity);
-    place_index(&s->session_peers, &at, s->directory.capacity, s->directory.capacity);
-    s->pair_timers = conns * CONN_TIMERS;
-    s->directory_timers = s->pair_timers + s->pairs.capacity;
-    s->address_timers = s->directory_timers + s->directory.capacity;
-    s->timer_count = s->address_timers + s->addresses.capacity;
-    s->timers = place(&at, s->timer_count, sizeof(struct timer));
-    /* A room has two nodes (list, population), a presence one. */
-    s->nodes = place(&at, 2ull * s->rooms.capacity + s->presences.capacity, sizeof(struct node));
-    return at <= SIZE_MAX / 2 ? (size_t)at : 0; /* never: not where tests run, with 64 bits */
+    place_pool(&t->conns, &at, conns, sizeof(struct conn));
+#define PLACE(name, type, at_number, capacity) place_pool(&t->name, &at, capacity, sizeof(type));
+    POOLS(PLACE)
+#undef PLACE
+    /* Boxes are not zeroed: their connection knows how much of them is filled. */
+    t->inboxes.cleared = t->outboxes.cleared = sizeof(uint32_t);
+#define PLACE(name, pool, buckets) place_index(&t->name, &at, t->pool.capacity, buckets);
+    INDEXES(PLACE)
+#undef PLACE
+    t->match_timers = conns * CONN_TIMERS;
+    t->directory_timers = t->match_timers + t->matches.capacity;
+    t->address_timers = t->directory_timers + t->directory.capacity;
+    place_pool(&t->timers, &at, t->address_timers + t->addresses.capacity, sizeof(struct timer));
+    place_pool(&t->nodes, &at, 2ull * t->rooms.capacity + t->occupants.capacity, sizeof(struct node));
+#define PLACE(name, table) t->links[name] = place(&at, t->table.capacity, sizeof(struct links));
+    LIST_KINDS(PLACE)
+#undef PLACE
+    return at <= SIZE_MAX / 2 ? (size_t)at : 0; /* never: tests run with 64 bits, which address any arena */
 }
 
 size_t nascar_arena_size(const struct nascar_limits *limits)
 {
-    struct nascar s;
-    memset(&s, 0, sizeof s);
-    return lay_out(&s, limits);
+    struct tables tables;
+    return lay_out(&tables, limits);
 }
 
 static inline void *in_arena(const struct nascar *s, size_t offset, size_t index, size_t stride)
@@ -1915,51 +2154,53 @@ static inline void *in_arena(const struct nascar *s, size_t offset, size_t index
     return (void *)((uintptr_t)s + offset + index * stride);
 }
 
-static inline void *item(const struct nascar *s, const struct pool *pool, uint32_t i)
+/* The link of an item, which is its first word, whether or not it is live. */
+static inline uint32_t *pool_link_at(const struct nascar *s, const struct pool *pool, uint32_t i)
 {
     assert(i < pool->high);
     return in_arena(s, pool->offset, i, pool->stride);
 }
 
-/* Connections are numbered by the shell, so their pool has no free list. */
+static inline bool is_live(const struct nascar *s, const struct pool *pool, uint32_t i)
+{
+    return i < pool->high && *pool_link_at(s, pool, i) == LIVE;
+}
+
+static inline void *live_item(const struct nascar *s, const struct pool *pool, uint32_t i)
+{
+    uint32_t *link = in_arena(s, pool->offset, i, pool->stride);
+    assert(i < pool->high && *link == LIVE);
+    return link;
+}
+
+/* account_at(s, i) and so on: item i, which is live. */
+#define ACCESSOR(name, type, at, capacity) \
+    static inline type *at(const struct nascar *s, uint32_t i) \
+    { \
+        return live_item(s, &s->name, i); \
+    }
+POOLS(ACCESSOR)
+#undef ACCESSOR
+
 static inline struct conn *conn_at(const struct nascar *s, uint32_t i)
 {
     assert(i < s->conns.capacity);
     return in_arena(s, s->conns.offset, i, sizeof(struct conn));
 }
 
-#define ITEM(type, name, pool) \
-    static inline struct type *name(const struct nascar *s, uint32_t i) \
-    { \
-        return item(s, &s->pool, i); \
-    }
-ITEM(inbox, inbox_at, inboxes)
-ITEM(outbox, outbox_at, outboxes)
-ITEM(account, account_at, accounts)
-ITEM(persona, persona_at, personas)
-ITEM(edge, edge_at, edges)
-ITEM(player, player_at, players)
-ITEM(presence, presence_at, presences)
-ITEM(room, room_at, rooms)
-ITEM(pair, pair_at, pairs)
-ITEM(address, address_at, addresses)
-ITEM(directory_session, session_at, directory)
-ITEM(buddy, buddy_at, buddies)
-ITEM(watch, watch_at, watches)
-ITEM(message, message_at, messages)
-ITEM(open_race, race_at, races)
-ITEM(report, report_at, reports)
-ITEM(report_line, report_line_at, report_lines)
-#undef ITEM
-
 static inline struct timer *timer_at(const struct nascar *s, uint32_t i)
 {
-    assert(i < s->timer_count);
-    return in_arena(s, s->timers, i, sizeof(struct timer));
+    assert(i < s->timers.capacity);
+    return in_arena(s, s->timers.offset, i, sizeof(struct timer));
 }
 
-/* Returns the number of an item, zeroed as far as its pool says, or NONE if the
- * pool is full. */
+static inline struct node *node_at(const struct nascar *s, uint32_t i)
+{
+    return in_arena(s, s->nodes.offset, i, sizeof(struct node));
+}
+
+/* Takes an item out of a pool and returns its number, or NONE if the pool is
+ * full. The item is zeroed as far as its pool says. */
 static uint32_t pool_take(struct nascar *s, struct pool *pool)
 {
     uint32_t i = pool->free;
@@ -1967,7 +2208,7 @@ static uint32_t pool_take(struct nascar *s, struct pool *pool)
         return NONE;
     if (i == NONE)
         i = pool->high++;
-    uint32_t *link = item(s, pool, i);
+    uint32_t *link = pool_link_at(s, pool, i);
     if (i == pool->free)
         pool->free = *link;
     memset(link, 0, pool->cleared);
@@ -1978,16 +2219,11 @@ static uint32_t pool_take(struct nascar *s, struct pool *pool)
 
 static void pool_give(struct nascar *s, struct pool *pool, uint32_t i)
 {
-    uint32_t *link = item(s, pool, i);
+    uint32_t *link = pool_link_at(s, pool, i);
     assert(*link == LIVE);
     *link = pool->free;
     pool->free = i;
     pool->live--;
-}
-
-static inline bool is_live(const struct nascar *s, const struct pool *pool, uint32_t i)
-{
-    return i < pool->high && *(uint32_t *)item(s, pool, i) == LIVE;
 }
 
 static bool pool_full(const struct pool *pool)
@@ -1995,7 +2231,96 @@ static bool pool_full(const struct pool *pool)
     return pool->live == pool->capacity;
 }
 
-/* ---- Look-up ------------------------------------------------------------ */
+/* The first live item that has this number or a higher one, or NONE. */
+static uint32_t live_from(const struct nascar *s, const struct pool *pool, uint32_t i)
+{
+    while (i < pool->high && *pool_link_at(s, pool, i) != LIVE)
+        i++;
+    return i < pool->high ? i : NONE;
+}
+
+/* A walk over what a pool of s has: EACH_LIVE(i, players) for each player i. The
+ * body may give back the item that it looks at. */
+#define EACH_LIVE(i, pool) for (uint32_t i = live_from(s, &s->pool, 0); i != NONE; i = live_from(s, &s->pool, i + 1))
+
+/* ---- Lists --------------------------------------------------------------- */
+
+static inline struct links *links_at(const struct nascar *s, enum list_kind kind, uint32_t i)
+{
+    return in_arena(s, s->links[kind], i, sizeof(struct links));
+}
+
+/* Is item i in a list of this sort? */
+static inline bool in_list(const struct nascar *s, enum list_kind kind, uint32_t i)
+{
+    return links_at(s, kind, i)->prev != 0;
+}
+
+/* Each of these four is NONE if there is no such item. */
+
+static inline uint32_t list_first(const struct list *list)
+{
+    return list->first - 1;
+}
+
+static inline uint32_t list_last(const struct nascar *s, enum list_kind kind, const struct list *list)
+{
+    return list->first == 0 ? NONE : links_at(s, kind, list->first - 1)->prev - 1;
+}
+
+static inline uint32_t list_next(const struct nascar *s, enum list_kind kind, uint32_t i)
+{
+    return links_at(s, kind, i)->next - 1;
+}
+
+static inline uint32_t list_prev(const struct nascar *s, enum list_kind kind, const struct list *list, uint32_t i)
+{
+    return list->first == i + 1 ? NONE : links_at(s, kind, i)->prev - 1;
+}
+
+/* Puts item i behind `after`, or first if that is NONE. */
+static void list_insert(struct nascar *s, enum list_kind kind, struct list *list, uint32_t after, uint32_t i)
+{
+    struct links *links = links_at(s, kind, i);
+    assert(i != NONE && links->prev == 0);
+    uint32_t *from = after == NONE ? &list->first : &links_at(s, kind, after)->next;
+    links->prev = (after == NONE ? list_last(s, kind, list) : after) + 1;
+    links->next = *from;
+    *from = i + 1;
+    /* Whoever follows comes behind i now; if nobody does, i is the last. */
+    links_at(s, kind, (links->next != 0 ? links->next : list->first) - 1)->prev = i + 1;
+}
+
+static void list_append(struct nascar *s, enum list_kind kind, struct list *list, uint32_t i)
+{
+    list_insert(s, kind, list, list_last(s, kind, list), i);
+}
+
+static void list_remove(struct nascar *s, enum list_kind kind, struct list *list, uint32_t i)
+{
+    struct links *links = links_at(s, kind, i);
+    assert(links->prev != 0);
+    if (list->first == i + 1)
+        list->first = links->next;
+    else
+        links_at(s, kind, links->prev - 1)->next = links->next;
+    /* Whoever follows comes behind the one before; if nobody does, that is the last. */
+    uint32_t behind = links->next != 0 ? links->next : list->first;
+    if (behind != 0)
+        links_at(s, kind, behind - 1)->prev = links->prev;
+    links->prev = links->next = 0;
+}
+
+/* Takes the first item off, and returns it; NONE if there is none. */
+static uint32_t list_take_first(struct nascar *s, enum list_kind kind, struct list *list)
+{
+    uint32_t i = list_first(list);
+    if (i != NONE)
+        list_remove(s, kind, list, i);
+    return i;
+}
+
+/* ---- Look-up ------------------------------------------------------------- */
 
 static inline uint32_t *bucket_at(const struct nascar *s, const struct index *index, uint64_t hash)
 {
@@ -2053,96 +2378,94 @@ static uint64_t hash_numbers(const struct nascar *s, uint32_t a, uint32_t b)
     return siphash(s->hash_key, bytes, sizeof bytes);
 }
 
+/* The body of a search: returns the newest item i of a bucket for which it
+ * matches, or NONE. */
+#define FIND(index, hash, matches) \
+    uint32_t i = index_first(s, index, hash); \
+    while (i != NONE && !(matches)) \
+        i = index_next(s, index, i); \
+    return i
+
 static uint32_t find_account(const struct nascar *s, const char *name)
 {
-    uint32_t i = index_first(s, &s->account_names, hash_name(s, name));
-    while (i != NONE && !same_name(account_at(s, i)->name, name))
-        i = index_next(s, &s->account_names, i);
-    return i;
+    FIND(&s->account_names, hash_name(s, name), same_name(account_at(s, i)->name, name));
 }
 
 static uint32_t find_persona(const struct nascar *s, const char *name)
 {
-    uint32_t i = index_first(s, &s->persona_names, hash_name(s, name));
-    while (i != NONE && !same_name(persona_at(s, i)->name, name))
-        i = index_next(s, &s->persona_names, i);
-    return i;
+    FIND(&s->persona_names, hash_name(s, name), same_name(persona_at(s, i)->name, name));
 }
 
 static uint32_t find_room(const struct nascar *s, const char *name)
 {
-    uint32_t i = index_first(s, &s->room_names, hash_name(s, name));
-    while (i != NONE && !same_name(room_at(s, i)->name, name))
-        i = index_next(s, &s->room_names, i);
-    return i;
+    FIND(&s->room_names, hash_name(s, name), same_name(room_at(s, i)->name, name));
 }
 
-/* A roster is short: no look-up table, which would be as large as the entries. */
+/* Whom an entry of a roster is about, and which lists hold it. */
+static uint32_t edge_other(const struct nascar *s, uint32_t i)
+{
+    return edge_at(s, i)->other_and_lists >> 2;
+}
+
+static uint32_t edge_lists(const struct nascar *s, uint32_t i)
+{
+    return edge_at(s, i)->other_and_lists & 3;
+}
+
+/* A roster is short, so it is walked: a look-up table would be as large as the
+ * entries. */
 static uint32_t find_edge(const struct nascar *s, uint32_t owner, uint32_t other)
 {
     uint32_t i = persona_at(s, owner)->edges;
-    while (i != NONE && edge_at(s, i)->other_and_lists >> 2 != other)
+    while (i != NONE && edge_other(s, i) != other)
         i = edge_at(s, i)->next;
     return i;
 }
 
-static uint32_t find_race(const struct nascar *s, const uint8_t ticket[16])
+static uint32_t find_race_ticket(const struct nascar *s, const uint8_t ticket[16])
 {
-    uint32_t i = index_first(s, &s->race_tickets, siphash(s->hash_key, ticket, 16));
-    while (i != NONE && !equal_secret(race_at(s, i)->ticket, ticket, 16))
-        i = index_next(s, &s->race_tickets, i);
-    return i;
+    FIND(&s->race_tickets, siphash(s->hash_key, ticket, 16), equal_secret(race_ticket_at(s, i)->ticket, ticket, 16));
 }
 
-/* Personas by the first two characters of their names, for USCH. */
+/* Personas are found by the first two characters of their names, too, for USCH. */
 static uint64_t hash_prefix(const struct nascar *s, const char *name)
 {
     assert(name[0] && name[1]);
     return hash_numbers(s, lower((uint8_t)name[0]), lower((uint8_t)name[1]));
 }
 
-/* A persona's presence in a room: its player's, or the tombstone of a former one. */
-static uint32_t find_presence(const struct nascar *s, uint32_t room, uint32_t persona)
+/* A persona's entry in a room's list: of the player who is there, or the
+ * tombstone of one who was. */
+static uint32_t find_occupant(const struct nascar *s, uint32_t room, uint32_t persona)
 {
-    uint32_t i = index_first(s, &s->presence_pairs, hash_numbers(s, room, persona));
-    while (i != NONE && (presence_at(s, i)->room != room || presence_at(s, i)->persona != persona))
-        i = index_next(s, &s->presence_pairs, i);
-    return i;
+    FIND(&s->occupant_keys, hash_numbers(s, room, persona),
+         occupant_at(s, i)->room == room && occupant_at(s, i)->persona == persona);
 }
 
 static uint32_t find_address(const struct nascar *s, uint32_t ipv4)
 {
-    uint32_t i = index_first(s, &s->address_numbers, hash_numbers(s, ipv4, 0));
-    while (i != NONE && address_at(s, i)->ipv4 != ipv4)
-        i = index_next(s, &s->address_numbers, i);
-    return i;
+    FIND(&s->address_numbers, hash_numbers(s, ipv4, 0), address_at(s, i)->ipv4 == ipv4);
 }
 
 static uint32_t find_session(const struct nascar *s, uint32_t sess)
 {
-    uint32_t i = index_first(s, &s->session_numbers, hash_numbers(s, sess, 0));
-    while (i != NONE && session_at(s, i)->sess != sess)
-        i = index_next(s, &s->session_numbers, i);
-    return i;
+    FIND(&s->session_numbers, hash_numbers(s, sess, 0), session_at(s, i)->sess == sess);
 }
 
-/* The newest of that peer: buckets hold the newest first. */
+/* The newest session of that peer: a bucket has its newest entry first. */
 static uint32_t find_session_of_peer(const struct nascar *s, uint32_t peer)
 {
-    uint32_t i = index_first(s, &s->session_peers, hash_numbers(s, peer, 0));
-    while (i != NONE && session_at(s, i)->peer != peer)
-        i = index_next(s, &s->session_peers, i);
-    return i;
+    FIND(&s->session_peers, hash_numbers(s, peer, 0), session_at(s, i)->peer == peer);
 }
 
-/* ---- Entropy ------------------------------------------------------------ */
+/* ---- Entropy ------------------------------------------------------------- */
 
 uint32_t nascar_entropy_wanted(const struct nascar *s)
 {
     return NASCAR_ENTROPY_BYTES - s->entropy_size;
 }
 
-/* Takes unpredictable bytes out of the pool: each is used once. */
+/* Takes unpredictable bytes out of the pool. No byte is ever used twice. */
 static void draw(struct nascar *s, uint8_t *out, uint32_t size)
 {
     assert(size <= s->entropy_size);
@@ -2158,53 +2481,36 @@ static uint32_t draw_u32(struct nascar *s)
     return load_be32(bytes);
 }
 
-/* ---- Timers ------------------------------------------------------------- */
+/* ---- Timers -------------------------------------------------------------- */
 
 static void timer_stop(struct nascar *s, uint32_t i)
 {
     struct timer *t = timer_at(s, i);
     t->paused = Q_NONE;
-    if (t->queue == Q_NONE)
-        return;
-    struct queue_ends *q = &s->queue[t->queue];
-    if (t->prev != NONE)
-        timer_at(s, t->prev)->next = t->next;
-    else
-        q->head = t->next;
-    if (t->next != NONE)
-        timer_at(s, t->next)->prev = t->prev;
-    else
-        q->tail = t->prev;
+    if (t->queue != Q_NONE)
+        list_remove(s, TIMER_QUEUE, &s->queue[t->queue], i);
     t->queue = Q_NONE;
 }
 
 /* A queue is kept in order of time. As all of its timers are equally long, the
- * new one is the last, but for a wait that stood still or a new configuration. */
+ * new one is the last, but for a timer that was paused, a first ping or a new
+ * configuration. */
 static void timer_start_at(struct nascar *s, uint32_t i, enum queue queue, uint64_t due_ms)
 {
     struct timer *t = timer_at(s, i);
-    struct queue_ends *q = &s->queue[queue];
+    struct list *list = &s->queue[queue];
     timer_stop(s, i);
-    uint32_t after = q->tail;
+    uint32_t after = list_last(s, TIMER_QUEUE, list);
     while (after != NONE && timer_at(s, after)->due_ms > due_ms)
-        after = timer_at(s, after)->prev;
+        after = list_prev(s, TIMER_QUEUE, list, after);
     t->queue = (uint16_t)queue;
     t->due_ms = due_ms;
-    t->prev = after;
-    t->next = after == NONE ? q->head : timer_at(s, after)->next;
-    if (t->next != NONE)
-        timer_at(s, t->next)->prev = i;
-    else
-        q->tail = i;
-    if (after != NONE)
-        timer_at(s, after)->next = i;
-    else
-        q->head = i;
+    list_insert(s, TIMER_QUEUE, list, after, i);
 }
 
 static uint32_t queue_ms(const struct nascar *s, enum queue queue)
 {
-    switch (queue) { /* never: it is one of these */
+    switch (queue) { /* never: the cases are all queues */
     case Q_FIRST_FRAME: return s->config.first_frame_ms;
     case Q_LINGER: return s->config.linger_ms;
     case Q_BUDDY_LOGIN: return s->config.buddy_login_ms;
@@ -2216,11 +2522,12 @@ static uint32_t queue_ms(const struct nascar *s, enum queue queue)
     case Q_RACE_START: return s->config.race_start_ms;
     case Q_DIRECTORY: return DIRECTORY_MS;
     case Q_ADDRESS: return ADDRESS_MS;
-    case Q_NONE: /* never: timers are not started there */
+    case Q_NONE: /* never: no timer is started in these */
+    case Q_PING: /* nor there without a time */
     case QUEUES: break;
     }
     assert(false);
-    return 0; /* never: see above */
+    return 0; /* never: no case leads here */
 }
 
 static void timer_start(struct nascar *s, uint32_t i, enum queue queue)
@@ -2228,7 +2535,8 @@ static void timer_start(struct nascar *s, uint32_t i, enum queue queue)
     timer_start_at(s, i, queue, s->now_ms + queue_ms(s, queue));
 }
 
-/* A timer stands still, and goes on later with what it had left. */
+/* Stops a timer for a while; timer_resume() lets it go on with the time that it
+ * had left. */
 static void timer_pause(struct nascar *s, uint32_t i)
 {
     uint16_t queue = timer_at(s, i)->queue;
@@ -2248,15 +2556,15 @@ static uint32_t conn_timer(uint32_t c, enum conn_timer which)
     return c * CONN_TIMERS + which;
 }
 
-/* ---- Log ---------------------------------------------------------------- */
+/* ---- Log ----------------------------------------------------------------- */
 
-/* A line is begun, gets its key=value pairs, and is ended. It is built at the
- * end of the log buffer: level, text, NUL. */
+/* A log line is begun, gets its key=value pairs, and is ended. It is built in
+ * place, at the end of the log buffer: a byte for its level, the text, a NUL. */
 static void log_byte(struct nascar *s, char c)
 {
     if (s->log_size < LOG_BYTES)
         s->log[s->log_size] = c;
-    s->log_size++; /* past the end: log_end takes the line back */
+    s->log_size++; /* past the end, too: then log_end() takes the line back */
 }
 
 static void log_chars(struct nascar *s, const char *text)
@@ -2275,8 +2583,8 @@ static void log_number(struct nascar *s, const char *key, int64_t value)
     log_chars(s, text);
 }
 
-/* Quoted, and every byte that could end the line, the quotes or a terminal's
- * patience is \xNN. */
+/* Writes a value in quotes. A byte that could end the line or the quotes, or
+ * that a terminal would act on, becomes \xNN. */
 static void log_text(struct nascar *s, const char *key, const char *value)
 {
     log_byte(s, ' ');
@@ -2305,7 +2613,7 @@ static void log_address(struct nascar *s, const char *key, uint32_t address)
     log_chars(s, text);
 }
 
-/* Returns where the line starts, for log_end. */
+/* Begins a line, and returns where it starts, for log_end(). */
 static uint32_t log_begin(struct nascar *s, enum nascar_log_level level, const char *name)
 {
     uint32_t start = s->log_size;
@@ -2338,8 +2646,8 @@ bool nascar_next_log(struct nascar *s, struct nascar_log *log)
     return true;
 }
 
-/* The start of a line about one connection. */
-static uint32_t log_conn(struct nascar *s, enum nascar_log_level level, const char *name, uint32_t c)
+/* Begins a line about one connection, and says who is on it. */
+static uint32_t log_begin_conn(struct nascar *s, enum nascar_log_level level, const char *name, uint32_t c)
 {
     const struct conn *conn = conn_at(s, c);
     uint32_t start = log_begin(s, level, name);
@@ -2356,62 +2664,47 @@ static uint32_t log_conn(struct nascar *s, enum nascar_log_level level, const ch
     return start;
 }
 
-/* ---- Connections: queues ------------------------------------------------ */
+/* ==== 4. Telling ========================================================== */
 
-/* Three queues of connections, each threaded through a word of its own:
- * those with output, those whose next frame waits, those to take out. */
-static void enqueue(struct nascar *s, struct queue_ends *q, uint32_t c, size_t link)
-{
-    uint32_t *next = (uint32_t *)(void *)((char *)conn_at(s, c) + link);
-    *next = NONE;
-    if (q->tail == NONE)
-        q->head = c;
-    else
-        *(uint32_t *)(void *)((char *)conn_at(s, q->tail) + link) = c;
-    q->tail = c;
-}
-
-static uint32_t dequeue(struct nascar *s, struct queue_ends *q, size_t link)
-{
-    uint32_t c = q->head;
-    if (c == NONE)
-        return NONE;
-    q->head = *(uint32_t *)(void *)((char *)conn_at(s, c) + link);
-    if (q->head == NONE)
-        q->tail = NONE;
-    return c;
-}
+/* ---- Connections: queues ------------------------------------------------- */
 
 static void mark_ready(struct nascar *s, uint32_t c)
 {
-    struct conn *conn = conn_at(s, c);
-    if (!conn->ready)
-        enqueue(s, &s->ready, c, offsetof(struct conn, next_ready));
-    conn->ready = true;
+    if (!in_list(s, READY_CONNS, c))
+        list_append(s, READY_CONNS, &s->ready, c);
+}
+
+static bool is_stalled(const struct nascar *s, uint32_t c)
+{
+    return in_list(s, STALLED_CONNS, c);
 }
 
 static void mark_stalled(struct nascar *s, uint32_t c)
 {
-    struct conn *conn = conn_at(s, c);
-    if (!conn->stalled) /* never: who waits in that queue does not run */
-        enqueue(s, &s->stalled, c, offsetof(struct conn, next_stalled));
-    conn->stalled = true;
+    if (!is_stalled(s, c)) /* never: a connection in that queue is not run */
+        list_append(s, STALLED_CONNS, &s->stalled, c);
 }
 
-/* ---- Outboxes ----------------------------------------------------------- */
+/* ---- Outboxes ------------------------------------------------------------ */
 
 static uint32_t outbox_free(const struct conn *conn)
 {
     return OUTBOX_BYTES - (conn->out_end - conn->out_start);
 }
 
-/* Keeps the count of a room's members who could not take one more chat line,
- * though they do read. While it is not 0, who talks there waits. */
-static void count_crowded(struct nascar *s, uint32_t c)
+/* Is there room for a line of chat, beside an answer? */
+static bool takes_chat(const struct conn *conn)
+{
+    return outbox_free(conn) >= REPLY_BYTES + CHAT_BYTES;
+}
+
+/* Keeps count of a room's members who read, but have no room for one more line
+ * of chat. While there are any, whoever talks in that room has to wait. */
+static void conn_update_crowded(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
     bool in_room = conn->player != NONE && player_at(s, conn->player)->room != NONE;
-    bool crowded = in_room && !conn->closing && !conn->slow && outbox_free(conn) < REPLY_BYTES + CHAT_BYTES;
+    bool crowded = in_room && !conn->closing && !conn->slow && !takes_chat(conn);
     if (crowded == conn->crowded)
         return;
     conn->crowded = crowded;
@@ -2421,30 +2714,29 @@ static void count_crowded(struct nascar *s, uint32_t c)
         s->retry = true;
 }
 
-/* Ends a connection: no input from now on, what is in its outbox is flushed.
- * Its player leaves the game when the present frame is done (settle), so that
- * nobody walks a list that changes under his feet. */
+/* Ends a connection: no more input is taken, and what is in its outbox is still
+ * written. Its player leaves the game in settle(), when the present frame is
+ * done, so that no list changes under those who are walking it. */
 static void conn_doom(struct nascar *s, uint32_t c, const char *reason)
 {
     struct conn *conn = conn_at(s, c);
     if (conn->closing)
         return;
     if (conn->state != CONN_CONTROL) {
-        uint32_t line = log_conn(s, NASCAR_LOG_INFO, "close", c);
+        uint32_t line = log_begin_conn(s, NASCAR_LOG_INFO, "close", c);
         log_text(s, "reason", reason);
         if (conn->unknown_kinds > 0)
             log_number(s, "unknown_kinds", conn->unknown_kinds);
         log_end(s, line);
     }
     conn->closing = true;
-    conn->doomed = true;
-    enqueue(s, &s->doomed, c, offsetof(struct conn, next_doomed));
-    count_crowded(s, c);
+    list_append(s, DOOMED_CONNS, &s->doomed, c);
+    conn_update_crowded(s, c);
     mark_ready(s, c);
 }
 
-/* Queues one whole frame. A connection that has no room for it has left its
- * answers unread for many requests of others: it is closed. */
+/* Queues one whole frame. If there is no room for it, the reader has left its
+ * answers unread while others asked for much: it is closed. */
 static void conn_write(struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size)
 {
     struct conn *conn = conn_at(s, c);
@@ -2455,7 +2747,7 @@ static void conn_write(struct nascar *s, uint32_t c, const uint8_t *bytes, uint3
         return;
     }
     if (conn->outbox == NONE) {
-        conn->outbox = pool_take(s, &s->outboxes); /* one for each connection: never fails */
+        conn->outbox = pool_take(s, &s->outboxes); /* there is one for each connection, so this cannot fail */
         conn->out_start = conn->out_end = 0;
     }
     struct outbox *box = outbox_at(s, conn->outbox);
@@ -2467,7 +2759,7 @@ static void conn_write(struct nascar *s, uint32_t c, const uint8_t *bytes, uint3
     memcpy(box->bytes + conn->out_end, bytes, size);
     conn->out_end += size;
     mark_ready(s, c);
-    count_crowded(s, c);
+    conn_update_crowded(s, c);
 }
 
 /* Ends the frame that is being written and queues it. */
@@ -2482,18 +2774,48 @@ static void outbox_release(struct nascar *s, struct conn *conn)
     if (conn->outbox != NONE)
         pool_give(s, &s->outboxes, conn->outbox);
     conn->outbox = NONE;
-    conn->out_start = conn->out_end = 0;
+    conn->out_start = conn->out_end = conn->out_begun = 0;
 }
 
 uint32_t nascar_next_output(struct nascar *s)
 {
-    uint32_t c;
-    do {
-        c = dequeue(s, &s->ready, offsetof(struct conn, next_ready));
-        if (c != NONE)
-            conn_at(s, c)->ready = false;
-    } while (c != NONE && conn_at(s, c)->state == CONN_FREE);
+    uint32_t c = list_take_first(s, READY_CONNS, &s->ready);
+    while (c != NONE && conn_at(s, c)->state == CONN_FREE)
+        c = list_take_first(s, READY_CONNS, &s->ready);
     return c;
+}
+
+/* Where the frame ends that begins, or goes on, at this place of the outbox. */
+static uint32_t frame_end_at(const struct nascar *s, const struct conn *conn, uint32_t at)
+{
+    if (at == conn->out_start && conn->out_begun > 0)
+        return at + conn->out_begun;
+    return at + load_be32(outbox_at(s, conn->outbox)->bytes + at + 8);
+}
+
+/* How much of the outbox goes into one segment: whole frames, as many as fit, and
+ * one at least (PROTOCOL 1). */
+static uint32_t segment_size(const struct nascar *s, const struct conn *conn)
+{
+    uint32_t all = conn->out_end - conn->out_start, most = s->config.segment_bytes, size = 0, next = 0;
+    if (all <= most || most == 0)
+        return all;
+    do {
+        size = next;
+        next = frame_end_at(s, conn, conn->out_start + size) - conn->out_start;
+    } while (next <= most);
+    return size > 0 ? size : next;
+}
+
+/* Notes that so much of the outbox has been written. What is left of a frame that
+ * was cut must not be taken for a frame. */
+static void outbox_written(const struct nascar *s, struct conn *conn, uint32_t size)
+{
+    uint32_t to = conn->out_start + size, end = conn->out_start;
+    while (end < to)
+        end = frame_end_at(s, conn, end);
+    conn->out_begun = end - to;
+    conn->out_start = to;
 }
 
 const uint8_t *nascar_outbox(const struct nascar *s, uint32_t c, uint32_t *size)
@@ -2502,7 +2824,7 @@ const uint8_t *nascar_outbox(const struct nascar *s, uint32_t c, uint32_t *size)
     if (c >= s->conns.capacity || conn_at(s, c)->state == CONN_FREE || conn_at(s, c)->outbox == NONE)
         return NULL;
     const struct conn *conn = conn_at(s, c);
-    *size = conn->out_end - conn->out_start;
+    *size = segment_size(s, conn);
     return outbox_at(s, conn->outbox)->bytes + conn->out_start;
 }
 
@@ -2518,15 +2840,15 @@ uint32_t nascar_inbox_room(const struct nascar *s, uint32_t c)
     return INBOX_BYTES - conn_at(s, c)->in_size;
 }
 
-/* ---- Records and hash jobs ---------------------------------------------- */
+/* ---- Records and hash jobs ----------------------------------------------- */
 
-/* The connection waits, its deadlines stand still, and its frame stays in the
- * inbox: when the answer comes the command goes on with it. */
+/* Makes a connection wait. Its deadlines stand still, and its request stays in
+ * the inbox: when the answer comes, the command goes on with it. */
 static void conn_wait(struct nascar *s, uint32_t c, enum wait wait)
 {
     struct conn *conn = conn_at(s, c);
     conn->wait = (uint8_t)wait;
-    conn->ticket = ++s->next_ticket;
+    conn->receipt = ++s->next_receipt;
     conn->wait_since_ms = s->now_ms;
     timer_pause(s, conn_timer(c, T_PHASE));
     timer_pause(s, conn_timer(c, T_IDLE));
@@ -2541,55 +2863,16 @@ static void conn_wait_over(struct nascar *s, uint32_t c)
     timer_resume(s, conn_timer(c, T_IDLE), waited_ms);
 }
 
-/* The numbers of those who wait for a record: connections, then challenges
- * that become races, then reports. */
-static uint32_t pair_waiter(const struct nascar *s, uint32_t pair)
+/* Those who can wait for a record have numbers in one row: connections first,
+ * then challenges that become races, then reports. */
+static uint32_t match_waiter(const struct nascar *s, uint32_t match)
 {
-    return s->conns.capacity + pair;
+    return s->conns.capacity + match;
 }
 
 static uint32_t report_waiter(const struct nascar *s, uint32_t report)
 {
-    return s->conns.capacity + s->pairs.capacity + report;
-}
-
-/* Hands out the frame that is being written as a durable record. Whoever
- * writes one has made sure of a slot. */
-static void queue_record(struct nascar *s, uint32_t who, uint32_t ticket, bool lazy)
-{
-    assert(s->record_count < RECORDS);
-    struct record_slot *slot = &s->record[s->record_count++];
-    frame_end(&s->frame);
-    assert(s->frame.size <= RECORD_BYTES);
-    slot->conn = who;
-    slot->ticket = ticket;
-    slot->lazy = lazy;
-    slot->size = s->frame.size;
-    memcpy(slot->bytes, s->frame.bytes, s->frame.size);
-}
-
-/* The same, and connection c waits for it: frames start only when there is a
- * slot for this one. */
-static void send_record(struct nascar *s, uint32_t c)
-{
-    conn_wait(s, c, WAIT_RECORD);
-    queue_record(s, c, conn_at(s, c)->ticket, false);
-}
-
-/* Asks for a comparison with `stored` (none if empty) and a fresh hash (none
- * if `fresh` is empty); connection c waits for the verdict. */
-static void send_hash_job(struct nascar *s, uint32_t c, const char *password, const char *stored, const char *fresh)
-{
-    assert(s->job_count < RECORDS);
-    struct nascar_hash_job *job = &s->job[s->job_count++];
-    conn_wait(s, c, WAIT_VERDICT);
-    memset(job, 0, sizeof *job);
-    job->conn = c;
-    job->ticket = conn_at(s, c)->ticket;
-    copy_text(job->password, sizeof job->password, password);
-    copy_text(job->stored, sizeof job->stored, stored);
-    copy_text(job->fresh, sizeof job->fresh, fresh);
-    draw(s, job->salt, sizeof job->salt);
+    return s->conns.capacity + s->matches.capacity + report;
 }
 
 bool nascar_next_record(struct nascar *s, struct nascar_record *record)
@@ -2598,7 +2881,7 @@ bool nascar_next_record(struct nascar *s, struct nascar_record *record)
         return false;
     const struct record_slot *slot = &s->record[s->record_taken++];
     record->conn = slot->conn;
-    record->ticket = slot->ticket;
+    record->receipt = slot->receipt;
     record->size = slot->size;
     record->lazy = slot->lazy;
     record->bytes = slot->bytes;
@@ -2614,11 +2897,11 @@ bool nascar_next_hash_job(struct nascar *s, struct nascar_hash_job *job)
     return true;
 }
 
-/* Frees what the shell has taken since the last step. */
+/* Frees what the caller has taken since the last step. */
 static void free_taken(struct nascar *s)
 {
     if (s->record_taken == s->record_count) {
-        s->retry = s->record_count == RECORDS; /* nothing is left of the last step */
+        s->retry = s->record_count == RECORDS; /* it was false: the last step left it so */
         s->record_taken = s->record_count = 0;
     }
     if (s->job_taken == s->job_count) {
@@ -2631,11 +2914,8 @@ static void free_taken(struct nascar *s)
 
 /* ---- Feeds: lists that each console follows at its own pace -------------- */
 
-/* Nodes: a room's entry in the list of rooms, its population, a presence. */
-static inline struct node *node_at(const struct nascar *s, uint32_t i)
-{
-    return in_arena(s, s->nodes, i, sizeof(struct node));
-}
+/* Nodes are numbered in one row: two for each room (in the list of rooms, and
+ * for its population), then one for each occupant. */
 
 static uint32_t room_node(uint32_t room)
 {
@@ -2647,55 +2927,50 @@ static uint32_t population_node(uint32_t room)
     return 2 * room + 1;
 }
 
-static uint32_t presence_node(const struct nascar *s, uint32_t presence)
+static uint32_t occupant_node(const struct nascar *s, uint32_t occupant)
 {
-    return 2 * s->rooms.capacity + presence;
+    return 2 * s->rooms.capacity + occupant;
+}
+
+/* The other way round. */
+static uint32_t node_room(uint32_t node)
+{
+    return node / 2;
+}
+
+static uint32_t node_occupant(const struct nascar *s, uint32_t node)
+{
+    return node - 2 * s->rooms.capacity;
 }
 
 static void feed_unlink(struct nascar *s, struct feed *feed, uint32_t i)
 {
-    struct node *node = node_at(s, i);
-    assert(node->linked);
-    if (node->prev != NONE)
-        node_at(s, node->prev)->next = node->next;
-    else
-        feed->head = node->next;
-    if (node->next != NONE)
-        node_at(s, node->next)->prev = node->prev;
-    else
-        feed->tail = node->prev;
-    memset(node, 0, sizeof *node);
+    list_remove(s, FEED_ENTRIES, &feed->entries, i);
+    memset(node_at(s, i), 0, sizeof(struct node));
 }
 
 /* Makes an entry the newest of its feed, whether it is new or changed. */
 static void feed_touch(struct nascar *s, struct feed *feed, uint32_t i)
 {
-    struct node *node = node_at(s, i);
-    if (node->linked)
+    if (in_list(s, FEED_ENTRIES, i))
         feed_unlink(s, feed, i);
-    node->linked = 1;
-    node->seq = ++s->seq;
-    node->prev = feed->tail;
-    node->next = NONE;
-    if (feed->tail != NONE)
-        node_at(s, feed->tail)->next = i;
-    else
-        feed->head = i;
-    feed->tail = i;
+    list_append(s, FEED_ENTRIES, &feed->entries, i);
+    node_at(s, i)->seq = feed->newest = ++s->seq;
 }
 
-/* Frees what a node belonged to. */
+/* Nobody needs this node any more: frees it, and the room or occupant that it
+ * stood for. */
 static void node_free(struct nascar *s, struct feed *feed, uint32_t i)
 {
     feed_unlink(s, feed, i);
     if (i < 2 * s->rooms.capacity) {
-        pool_give(s, &s->rooms, i / 2);
+        pool_give(s, &s->rooms, node_room(i));
         return;
     }
-    i -= 2 * s->rooms.capacity;
-    const struct presence *presence = presence_at(s, i);
-    index_remove(s, &s->presence_pairs, hash_numbers(s, presence->room, presence->persona), i);
-    pool_give(s, &s->presences, i);
+    i = node_occupant(s, i);
+    const struct occupant *occupant = occupant_at(s, i);
+    index_remove(s, &s->occupant_keys, hash_numbers(s, occupant->room, occupant->persona), i);
+    pool_give(s, &s->occupants, i);
 }
 
 static void tombstone_passed(struct nascar *s, struct feed *feed, uint32_t i)
@@ -2706,7 +2981,7 @@ static void tombstone_passed(struct nascar *s, struct feed *feed, uint32_t i)
         node_free(s, feed, i);
 }
 
-/* Turns an entry into a tombstone, or frees it if nobody follows the feed. */
+/* Turns an entry into a tombstone. If nobody follows the feed, it is freed at once. */
 static void feed_bury(struct nascar *s, struct feed *feed, uint32_t i)
 {
     feed_touch(s, feed, i);
@@ -2714,30 +2989,31 @@ static void feed_bury(struct nascar *s, struct feed *feed, uint32_t i)
         node_free(s, feed, i);
         return;
     }
-    node_at(s, i)->tombstone = 1;
+    node_at(s, i)->tombstone = true;
     node_at(s, i)->waiting = feed->subscribers;
 }
 
 /* The first entry that the subscription has not been told of, or NONE. */
 static uint32_t feed_next(const struct nascar *s, const struct feed *feed, const struct subscription *sub)
 {
-    uint32_t i = feed->tail;
-    if (!sub->on || i == NONE || node_at(s, i)->seq <= sub->cursor)
+    uint32_t i = NONE;
+    if (!sub->on || feed->newest <= sub->cursor)
         return NONE;
-    if (sub->cursor == 0) {
-        i = feed->head;
-    } else if (node_at(s, sub->at)->linked && node_at(s, sub->at)->seq == sub->cursor) {
-        i = node_at(s, sub->at)->next;
-    } else {
-        while (node_at(s, i)->prev != NONE && node_at(s, node_at(s, i)->prev)->seq > sub->cursor)
-            i = node_at(s, i)->prev;
-    }
+    if (sub->cursor == 0)
+        i = list_first(&feed->entries);
+    else if (node_at(s, sub->at)->seq == sub->cursor)
+        i = list_next(s, FEED_ENTRIES, sub->at);
+    else /* that entry has changed since, or is gone */
+        for (uint32_t newer = list_last(s, FEED_ENTRIES, &feed->entries);
+             newer != NONE && node_at(s, newer)->seq > sub->cursor;
+             newer = list_prev(s, FEED_ENTRIES, &feed->entries, newer))
+            i = newer;
     while (i != NONE && node_at(s, i)->tombstone && node_at(s, i)->seq <= sub->since)
-        i = node_at(s, i)->next;
+        i = list_next(s, FEED_ENTRIES, i);
     return i;
 }
 
-/* The subscription has been told of entry i. */
+/* Notes that the subscription has been told of entry i. */
 static void feed_advance(struct nascar *s, struct feed *feed, struct subscription *sub, uint32_t i)
 {
     sub->cursor = node_at(s, i)->seq;
@@ -2751,8 +3027,8 @@ static void unsubscribe(struct nascar *s, struct feed *feed, struct subscription
     if (!sub->on)
         return;
     uint64_t passed = sub->cursor > sub->since ? sub->cursor : sub->since;
-    for (uint32_t i = feed->tail; i != NONE && node_at(s, i)->seq > passed;) {
-        uint32_t prev = node_at(s, i)->prev;
+    for (uint32_t i = list_last(s, FEED_ENTRIES, &feed->entries); i != NONE && node_at(s, i)->seq > passed;) {
+        uint32_t prev = list_prev(s, FEED_ENTRIES, &feed->entries, i);
         if (node_at(s, i)->tombstone)
             tombstone_passed(s, feed, i);
         i = prev;
@@ -2761,7 +3037,7 @@ static void unsubscribe(struct nascar *s, struct feed *feed, struct subscription
     memset(sub, 0, sizeof *sub);
 }
 
-/* Starts, or starts again, with the whole list. */
+/* Begins a subscription, or begins it again: the whole list will be told. */
 static void subscribe(struct nascar *s, struct feed *feed, struct subscription *sub)
 {
     unsubscribe(s, feed, sub);
@@ -2771,8 +3047,8 @@ static void subscribe(struct nascar *s, struct feed *feed, struct subscription *
     feed->subscribers++;
 }
 
-/* The whole list once more, without missing the end of an entry that the
- * console was told of. */
+/* Has the whole list told once more. Tombstones of what the console has been
+ * told before still wait for it. */
 static void relist(struct subscription *sub)
 {
     sub->since = sub->cursor > sub->since ? sub->cursor : sub->since;
@@ -2780,15 +3056,17 @@ static void relist(struct subscription *sub)
     sub->at = NONE;
 }
 
-/* ---- Figures and ranks (PROTOCOL 5) ---------------------------------------- */
+/* ---- Figures and ranks (PROTOCOL 5) -------------------------------------- */
 
 #define FIRST_RATING 1500u
-#define LAST_RATING 8191u /* the console's leaderboard has 13 bits */
+#define LAST_RATING 8191u /* R and P of the console's leaderboard have 13 bits */
+#define MAX_PLACE 64
+#define FIGURES_CHARS 77u /* seven numbers in decimal, and commas */
 #define ELO_K UINT64_C(32)
 
-/* Whoever has raced is in a search tree, best rating first and then by name,
- * balanced by chance (a treap): a place's persona and a persona's place are
- * found in a few steps. */
+/* Everybody who has raced is in a search tree, the best rating first, equal
+ * ones by name. It is a treap: chance keeps it balanced, so that a place's
+ * persona and a persona's place are found in a few steps. */
 static bool ranks_before(const struct nascar *s, uint32_t a, uint32_t b)
 {
     uint32_t x = persona_at(s, a)->figures.rating, y = persona_at(s, b)->figures.rating;
@@ -2813,7 +3091,7 @@ static void tree_count(const struct nascar *s, uint32_t i)
     p->below = tree_size(s, p->left) + tree_size(s, p->right) + 1;
 }
 
-/* Cuts a tree into those who rank before persona i, and the others. */
+/* Cuts a tree in two: those who rank before persona i, and the others. */
 static void tree_split(const struct nascar *s, uint32_t root, uint32_t i, uint32_t *before, uint32_t *after)
 {
     if (root == NONE) {
@@ -2871,7 +3149,7 @@ static void rank_remove(struct nascar *s, uint32_t persona)
     *link = tree_join(s, persona_at(s, persona)->left, persona_at(s, persona)->right);
 }
 
-/* The place of a persona, the best being 1; 0 for who has not raced. */
+/* The place of a persona, 1 for the best; 0 if it has not raced. */
 static uint32_t rank_of(const struct nascar *s, uint32_t persona)
 {
     uint32_t place = 0, i = s->ranked;
@@ -2886,8 +3164,8 @@ static uint32_t rank_of(const struct nascar *s, uint32_t persona)
     return place + tree_size(s, persona_at(s, i)->left) + 1;
 }
 
-/* Who is at a place; NONE past the last. */
-static uint32_t persona_at_rank(const struct nascar *s, uint32_t place)
+/* The persona at a place; NONE behind the last one. */
+static uint32_t find_persona_by_rank(const struct nascar *s, uint32_t place)
 {
     uint32_t i = s->ranked;
     if (place < 1 || place > tree_size(s, i))
@@ -2911,12 +3189,12 @@ static void set_figures(struct nascar *s, uint32_t persona, const struct figures
         rank_add(s, persona);
 }
 
-/* The points that go from the loser to the winner: K / (1 + 10 ^ (ahead / 400)),
- * rounded, `ahead` being what the winner had more. In whole numbers, the same
- * on every machine. */
+/* How many points go from the loser to the winner: K / (1 + 10 ^ (ahead /
+ * 400)), rounded. `ahead` is how many more the winner had. In whole numbers, so
+ * that it is the same on every machine. */
 static uint32_t elo_points(uint32_t winner, uint32_t loser)
 {
-    /* 10 ^ (2 ^ k / 400), as all powers here with 24 bits of fraction */
+    /* 10 ^ (2 ^ k / 400); all powers here have 24 bits of fraction */
     static const uint32_t steps[10] = {16874072, 16971487, 17168008, 17567902, 18395852,
                                        20170650, 24250455, 35052572, 73235204, 319683260};
     const uint64_t one = 1u << 24;
@@ -2929,7 +3207,8 @@ static uint32_t elo_points(uint32_t winner, uint32_t loser)
     return (uint32_t)((2 * ELO_K * share + one + power) / (2 * (one + power)));
 }
 
-/* Figures as the console has them, hexadecimal, or as records have them. */
+/* Writes figures in hex, as the console has them, or in decimal, as records
+ * have them. */
 static void write_figures(char *out, size_t out_bytes, const struct figures *f, bool hex)
 {
     const uint32_t values[7] = {f->races, f->wins, f->losses, f->disconnects, f->rating, f->laps_led, f->best_finish};
@@ -2949,14 +3228,37 @@ static void write_figures(char *out, size_t out_bytes, const struct figures *f, 
     }
 }
 
-/* R of a persona: the console's has 13 bits, and 0 is none. */
+/* Reads figures as records have them. More than the longest that are written
+ * were cut, and are none. */
+static bool read_figures(const char *text, struct figures *f)
+{
+    uint32_t values[7], at = 0, size = (uint32_t)strlen(text);
+    if (size > FIGURES_CHARS)
+        return false;
+    for (int i = 0; i < 7; i++) {
+        if (at >= size || !is_digit((uint8_t)text[at]))
+            return false;
+        values[i] = read_number((const uint8_t *)text, size, at);
+        at += (uint32_t)strcspn(text + at, ",") + 1;
+    }
+    *f = (struct figures){values[0],
+                          values[1],
+                          values[2],
+                          values[3],
+                          values[5],
+                          (uint16_t)min_u32(values[4], LAST_RATING),
+                          (uint16_t)min_u32(values[6], MAX_PLACE)};
+    return true;
+}
+
+/* R of a persona. The console has 13 bits for it, and 0 means no rank. */
 static uint32_t shown_rank(const struct nascar *s, uint32_t persona)
 {
     uint32_t rank = rank_of(s, persona);
     return rank <= LAST_RATING ? rank : 0;
 }
 
-/* S of a persona: "" for who has not raced. */
+/* S of a persona: its figures, or "" if it has not raced. */
 static void write_standing(const struct nascar *s, uint32_t persona, char out[LEADERBOARD_CHARS + 1])
 {
     out[0] = 0;
@@ -2976,10 +3278,11 @@ static const char *player_name(const struct nascar *s, uint32_t player)
     return player_persona(s, player_at(s, player))->name;
 }
 
-/* PROTOCOL 5: a challenger is busy from its offer on, who is challenged from ACPT on. */
+/* PROTOCOL 5: a challenger is busy from the offer on, the challenged player
+ * from ACPT on. */
 static bool player_busy(const struct nascar *s, const struct player *p)
 {
-    return p->pair != NONE && (p->side == 0 || pair_at(s, p->pair)->state != PAIR_OFFERED);
+    return p->match != NONE && (p->side == 0 || match_at(s, p->match)->state != MATCH_OFFERED);
 }
 
 static struct endpoint endpoint_of(const struct conn *conn)
@@ -2988,16 +3291,19 @@ static struct endpoint endpoint_of(const struct conn *conn)
     return end;
 }
 
-/* The address of a player for the console at connection `viewer`. */
-static uint32_t address_for(const struct nascar *s, uint32_t viewer, const struct player *p)
+/* The address at which the console of connection `viewer` reaches a player. */
+static uint32_t player_address(const struct nascar *s, uint32_t viewer, const struct player *p)
 {
     return visible_address(endpoint_of(conn_at(s, viewer)), endpoint_of(conn_at(s, p->conn)), s->config.public_address);
 }
 
-/* PROTOCOL 3.1: the address that the console reached, unless one is configured. */
+/* PROTOCOL 3.1: the address that the console reached, unless a public one is
+ * configured and the console is no neighbour. */
 static uint32_t server_address(const struct nascar *s, uint32_t c)
 {
-    return s->config.public_address ? s->config.public_address : conn_at(s, c)->local;
+    const struct conn *conn = conn_at(s, c);
+    bool next_door = s->config.lan && is_neighbour(endpoint_of(conn));
+    return s->config.public_address && !next_door ? s->config.public_address : conn->local;
 }
 
 static const char *room_flags(const struct room *room)
@@ -3005,8 +3311,9 @@ static const char *room_flags(const struct room *room)
     return room->password[0] ? "P" : "0";
 }
 
-/* `+usr` of a player. PROTOCOL 3.3: T is the receiver's room population, in
- * deletes too; U only on one's own record. I is a number for each persona. */
+/* Writes the `+usr` of a player. PROTOCOL 3.3: T is the population of the
+ * receiver's room, in deletes, too; U stands only in one's own record. I is a
+ * number for each persona. */
 static void write_user(struct nascar *s, struct outgoing *f, const struct player *p, uint32_t address,
                        uint32_t population, bool own)
 {
@@ -3045,7 +3352,7 @@ static void write_room(struct outgoing *f, const struct room *room, uint32_t add
     put_text(f, tag_H, room->description);
 }
 
-/* `+who` tells a console about itself; `name` is R. */
+/* Tells a console where it is itself, by `+who`. `name` becomes R. */
 static void send_who(struct nascar *s, uint32_t player, const char *name, const char *flags)
 {
     const struct player *p = player_at(s, player);
@@ -3060,7 +3367,8 @@ static void send_who(struct nascar *s, uint32_t player, const char *name, const 
     send_frame(s, p->conn);
 }
 
-/* Ends the row being written and keeps it for the next console. */
+/* Ends the row that is being written and keeps it, as the next reader may get
+ * the same one. */
 static void keep_row(struct nascar *s, struct row *row)
 {
     frame_end(&s->row_frame);
@@ -3069,20 +3377,20 @@ static void keep_row(struct nascar *s, struct row *row)
     memcpy(row->bytes, s->row_frame.bytes, s->row_frame.size);
 }
 
-/* Ends the row being written, which is for one console only. */
+/* Ends the row that is being written and sends it to one reader only. */
 static void send_row(struct nascar *s, uint32_t c)
 {
     frame_end(&s->row_frame);
     conn_write(s, c, s->row_frame.bytes, s->row_frame.size);
 }
 
-/* One row of the list of rooms; false if the console knows them all. */
+/* Sends one row of the list of rooms; false if the console knows them all. */
 static bool send_room_row(struct nascar *s, struct player *p)
 {
     uint32_t i = feed_next(s, &s->room_feed, &p->rooms);
     if (i == NONE)
         return false;
-    const struct room *room = room_at(s, i / 2);
+    const struct room *room = room_at(s, node_room(i));
     struct row *row = &s->room_row;
     uint32_t address = server_address(s, p->conn);
     uint64_t seq = node_at(s, i)->seq;
@@ -3098,31 +3406,32 @@ static bool send_room_row(struct nascar *s, struct player *p)
     return true;
 }
 
-/* One row of the room's users, the console's own last; false if it knows them all. */
+/* Sends one row of the room's users, the player's own last; false if the
+ * console knows them all. */
 static bool send_user_row(struct nascar *s, uint32_t player)
 {
     struct player *p = player_at(s, player);
     struct room *room = room_at(s, p->room);
     uint32_t i = feed_next(s, &room->users, &p->users);
     if (i == NONE) {
-        if (!p->self_due)
+        if (!p->own_row_due)
             return false;
-        p->self_due = false;
+        p->own_row_due = false;
         write_user(s, &s->row_frame, p, conn_at(s, p->conn)->peer, room->count, true);
         send_row(s, p->conn);
         return true;
     }
-    const struct presence *presence = presence_at(s, i - 2 * s->rooms.capacity);
+    const struct occupant *occupant = occupant_at(s, node_occupant(s, i));
     uint64_t seq = node_at(s, i)->seq;
     struct row *row = &s->user_row;
-    if (presence->player != player) {
-        bool gone = presence->player == NONE;
-        uint32_t address = gone ? 0 : address_for(s, p->conn, player_at(s, presence->player));
+    if (occupant->player != player) {
+        bool gone = occupant->player == NONE;
+        uint32_t address = gone ? 0 : player_address(s, p->conn, player_at(s, occupant->player));
         if (row->to != seq || row->count != room->count || row->address != address) {
             if (gone)
-                write_user_gone(&s->row_frame, presence->persona, room->count);
+                write_user_gone(&s->row_frame, occupant->persona, room->count);
             else
-                write_user(s, &s->row_frame, player_at(s, presence->player), address, room->count, false);
+                write_user(s, &s->row_frame, player_at(s, occupant->player), address, room->count, false);
             keep_row(s, row);
             row->to = seq;
             row->count = room->count;
@@ -3134,26 +3443,27 @@ static bool send_user_row(struct nascar *s, uint32_t player)
     return true;
 }
 
-/* One `+pop` with all that fits; false if the console knows them all. Room 0
- * goes last, as a console stops reading there. */
+/* Sends one `+pop` with as much as fits; false if the console knows it all.
+ * Room 0 goes last, as a console stops reading there. */
 static bool send_population_row(struct nascar *s, struct player *p)
 {
     struct row *row = &s->population_row;
-    uint64_t newest = node_at(s, s->population_feed.tail)->seq; /* the hub is always there */
+    uint32_t last = list_last(s, FEED_ENTRIES, &s->population_feed.entries); /* the hub is always there */
+    uint64_t newest = node_at(s, last)->seq;
     uint32_t i = feed_next(s, &s->population_feed, &p->populations);
     if (i == NONE)
         return false;
     uint64_t from = p->populations.cursor;
     if (row->size > 0 && row->from == from && row->to == newest) {
         p->populations.cursor = newest;
-        p->populations.at = s->population_feed.tail;
+        p->populations.at = last;
         conn_write(s, p->conn, row->bytes, row->size);
         return true;
     }
     char text[POP_CHARS + 1] = "", entry[64], number[24];
     bool hub = false, more = true;
     for (; i != NONE && more; i = feed_next(s, &s->population_feed, &p->populations)) {
-        const struct room *room = room_at(s, i / 2);
+        const struct room *room = room_at(s, node_room(i));
         if (i == population_node(HUB)) {
             hub = true;
         } else {
@@ -3165,7 +3475,7 @@ static bool send_population_row(struct nascar *s, struct player *p)
             if (text[0])
                 append_text(text, sizeof text, " ");
             append_text(text, sizeof text, entry);
-            more = strlen(text) + 48 < POP_CHARS; /* one more, and the hub */
+            more = strlen(text) + 48 < POP_CHARS; /* room for one more, and the hub */
         }
         feed_advance(s, &s->population_feed, &p->populations, i);
     }
@@ -3183,7 +3493,7 @@ static bool send_population_row(struct nascar *s, struct player *p)
     return true;
 }
 
-/* The ranking: cleared, then its rows; false if all is told. */
+/* Sends one row of the ranking, after clearing it; false if it is all told. */
 static bool send_rank_row(struct nascar *s, struct player *p)
 {
     char standing[LEADERBOARD_CHARS + 1];
@@ -3196,7 +3506,7 @@ static bool send_rank_row(struct nascar *s, struct player *p)
         send_row(s, p->conn);
         return true;
     }
-    uint32_t persona = p->ranks_left == 0 ? NONE : persona_at_rank(s, p->ranks_next);
+    uint32_t persona = p->ranks_left == 0 ? NONE : find_persona_by_rank(s, p->ranks_next);
     if (persona == NONE) {
         p->ranks_left = 0;
         return false;
@@ -3211,17 +3521,17 @@ static bool send_rank_row(struct nascar *s, struct player *p)
     return true;
 }
 
-/* One row of the leaderboard that `snap` asked for; false if all is told. */
+/* Sends one row of the leaderboard that `snap` asked for; false if it is all told. */
 static bool send_leaderboard_row(struct nascar *s, struct player *p)
 {
     char standing[LEADERBOARD_CHARS + 1];
     if (p->rows_left == 0)
         return false;
-    uint32_t persona = persona_at_rank(s, p->rows_next);
+    uint32_t persona = find_persona_by_rank(s, p->rows_next);
     if (--p->rows_left == 0)
-        s->retry = true; /* the next one may wait for this one's end */
+        s->retry = true; /* the next `snap` may be waiting for this */
     if (persona == NONE)
-        return true; /* it has grown shorter meanwhile */
+        return true; /* the list has grown shorter meanwhile */
     write_standing(s, persona, standing);
     frame_begin(&s->row_frame, "+snp", "");
     put_number(&s->row_frame, tag_R, p->rows_next++);
@@ -3232,20 +3542,21 @@ static bool send_leaderboard_row(struct nascar *s, struct player *p)
     return true;
 }
 
-/* A player's lists have news: rows are made when the outbox is drained, so that
- * news for a thousand does not wait in a thousand outboxes. */
-static void mark_behind(struct nascar *s, uint32_t player)
+/* Notes that a player's lists have news. Rows are made only when the outbox is
+ * drained, so that news for a thousand players need not stand in a thousand
+ * outboxes. */
+static void mark_player_behind(struct nascar *s, uint32_t player)
 {
     uint32_t c = player_at(s, player)->conn;
     conn_at(s, c)->behind = true;
     mark_ready(s, c);
 }
 
-/* Makes rows of what the console has not been told yet, as far as replies keep
- * their room in the outbox; goes on when it has drained. */
 static void pump_control(struct nascar *s, uint32_t c);
 static void pump_buddy(struct nascar *s, uint32_t c);
 
+/* Makes rows of what a console has not been told yet, as long as replies keep
+ * their room in the outbox. It goes on when the outbox has drained. */
 static void pump(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
@@ -3267,16 +3578,14 @@ static void pump(struct nascar *s, uint32_t c)
     }
 }
 
-/* ---- Rooms -------------------------------------------------------------- */
+/* ==== 5. People =========================================================== */
 
-static void room_dirty(struct nascar *s, uint32_t r)
+/* ---- Rooms --------------------------------------------------------------- */
+
+static void mark_room_dirty(struct nascar *s, uint32_t r)
 {
-    struct room *room = room_at(s, r);
-    if (room->dirty)
-        return;
-    room->dirty = true;
-    room->next_dirty = s->dirty_rooms;
-    s->dirty_rooms = r;
+    if (!in_list(s, DIRTY_ROOMS, r))
+        list_insert(s, DIRTY_ROOMS, &s->dirty_rooms, NONE, r);
 }
 
 static void population_changed(struct nascar *s, uint32_t r)
@@ -3285,7 +3594,7 @@ static void population_changed(struct nascar *s, uint32_t r)
     s->lobby_dirty = true;
 }
 
-/* Returns the new room, or NONE if there are too many. */
+/* Makes a room. Returns its number, or NONE if there are too many. */
 static uint32_t room_create(struct nascar *s, const char *name, const char *description, const char *password,
                             uint32_t limit, uint32_t ident)
 {
@@ -3295,8 +3604,6 @@ static uint32_t room_create(struct nascar *s, const char *name, const char *desc
     struct room *room = room_at(s, r);
     room->ident = ident;
     room->limit = limit;
-    room->members = NONE;
-    room->users.head = room->users.tail = NONE;
     copy_text(room->name, sizeof room->name, name);
     copy_text(room->description, sizeof room->description, description);
     copy_text(room->password, sizeof room->password, password);
@@ -3306,28 +3613,25 @@ static uint32_t room_create(struct nascar *s, const char *name, const char *desc
     return r;
 }
 
-/* A created room that is empty vanishes; its slot is free when all know it. */
+/* A created room vanishes when it is empty. Its place is free again when
+ * everybody has been told. */
 static void room_delete(struct nascar *s, uint32_t r)
 {
     struct room *room = room_at(s, r);
-    uint32_t *link = &s->dirty_rooms;
-    assert(room->created && room->count == 0 && room->users.head == NONE);
-    assert(room->dirty); /* somebody has just left it */
+    assert(room->created && room->count == 0 && list_first(&room->users.entries) == NONE);
     index_remove(s, &s->room_names, hash_name(s, room->name), r);
-    while (*link != r)
-        link = &room_at(s, *link)->next_dirty;
-    *link = room->next_dirty;
-    room->dirty = false;
+    list_remove(s, DIRTY_ROOMS, &s->dirty_rooms, r); /* as somebody has just left it */
     room->gone = true;
     feed_unlink(s, &s->population_feed, population_node(r));
-    s->population_row.size = 0; /* a +pop with this room in it may be of its last moment */
+    s->population_row.size = 0; /* the last +pop that was encoded may have this room in it */
     feed_bury(s, &s->room_feed, room_node(r));
     s->lobby_dirty = true;
 }
 
-/* The rooms of the configuration: new ones appear, others take its text. A
- * room that it no longer names stays until the next start. */
-static void apply_rooms(struct nascar *s)
+/* Makes the rooms of the configuration: new ones appear, and those that are
+ * there already take over its texts. A room that is not in it any more stays
+ * until the next start. */
+static void configure_rooms(struct nascar *s)
 {
     for (uint32_t i = 0; i < s->config.room_count; i++) {
         const struct config_room *wanted = &s->config.room[i];
@@ -3344,7 +3648,7 @@ static void apply_rooms(struct nascar *s)
             continue;
         }
         struct room *room = room_at(s, r);
-        room->created = false; /* a player's room of that name stays from now on, open to all */
+        room->created = false; /* a player's room of that name is a configured one from now on: it stays, open to all */
         room->password[0] = 0;
         copy_text(room->description, sizeof room->description, wanted->description);
         room->limit = wanted->limit;
@@ -3353,70 +3657,68 @@ static void apply_rooms(struct nascar *s)
     s->lobby_dirty = true;
 }
 
-/* A player's record has changed: its room is told, and its own console. */
+/* What the lists say of a player has changed: those in its room are told, and
+ * its own console. */
 static void user_changed(struct nascar *s, uint32_t player)
 {
     struct player *p = player_at(s, player);
-    p->self_due = p->self_due || conn_at(s, p->conn)->wants.users != 0;
-    if (p->presence == NONE) {
-        mark_behind(s, player); /* in the hub there is nobody else to tell */
+    p->own_row_due = p->own_row_due || conn_at(s, p->conn)->wants.users != 0;
+    if (p->occupant == NONE) {
+        mark_player_behind(s, player); /* in the hub there is nobody else to tell */
         return;
     }
-    feed_touch(s, &room_at(s, p->room)->users, presence_node(s, p->presence));
-    room_dirty(s, p->room);
+    feed_touch(s, &room_at(s, p->room)->users, occupant_node(s, p->occupant));
+    mark_room_dirty(s, p->room);
 }
 
-/* Subscribes to the users of the room that the player is in. In the hub
- * nobody is listed but oneself (PROTOCOL 3.3). */
+/* Subscribes to the users of the player's room. There is nothing to follow in
+ * the hub, where nobody is listed but oneself (PROTOCOL 3.3). */
 static void follow_users(struct nascar *s, struct player *p)
 {
     if (p->room != HUB)
         subscribe(s, &room_at(s, p->room)->users, &p->users);
-    p->self_due = true;
+    p->own_row_due = true;
 }
 
-/* A tombstone of the same persona comes to life again, so that a reader who is
- * behind is told its latest state once, however often it came and went. */
-static uint32_t presence_take(struct nascar *s, uint32_t room, uint32_t persona)
+/* Makes a persona an occupant of a room. If its tombstone is still there,
+ * that comes to life again: so a reader who is behind is told the latest state
+ * once, however often the persona came and went. */
+static uint32_t occupant_take(struct nascar *s, uint32_t room, uint32_t persona)
 {
-    uint32_t i = find_presence(s, room, persona);
+    uint32_t i = find_occupant(s, room, persona);
     if (i != NONE)
         return i;
-    i = pool_take(s, &s->presences);
+    i = pool_take(s, &s->occupants);
     assert(i != NONE);
-    presence_at(s, i)->room = room;
-    presence_at(s, i)->persona = persona;
-    index_add(s, &s->presence_pairs, hash_numbers(s, room, persona), i);
+    occupant_at(s, i)->room = room;
+    occupant_at(s, i)->persona = persona;
+    index_add(s, &s->occupant_keys, hash_numbers(s, room, persona), i);
     return i;
 }
 
-/* Puts a player into a room; the caller has made sure of a free presence. */
-static void room_enter(struct nascar *s, uint32_t player, uint32_t r)
+/* Puts a player into a room. The caller has made sure that an occupant's place is free. */
+static void room_join(struct nascar *s, uint32_t player, uint32_t r)
 {
     struct player *p = player_at(s, player);
     struct room *room = room_at(s, r);
     p->room = r;
-    p->room_prev = NONE;
-    p->room_next = room->members;
-    if (room->members != NONE)
-        player_at(s, room->members)->room_prev = player;
-    room->members = player;
+    list_insert(s, ROOM_MEMBERS, &room->members, NONE, player);
     room->count++;
-    p->presence = NONE;
+    p->occupant = NONE;
     if (r != HUB) {
-        p->presence = presence_take(s, r, p->persona);
-        presence_at(s, p->presence)->player = player;
-        feed_touch(s, &room->users, presence_node(s, p->presence));
+        p->occupant = occupant_take(s, r, p->persona);
+        occupant_at(s, p->occupant)->player = player;
+        feed_touch(s, &room->users, occupant_node(s, p->occupant));
     }
     if (conn_at(s, p->conn)->wants.users)
         follow_users(s, p);
     population_changed(s, r);
     if (r != HUB)
-        room_dirty(s, r);
-    count_crowded(s, p->conn);
+        mark_room_dirty(s, r);
+    conn_update_crowded(s, p->conn);
 }
 
-/* Takes a player out of its room; a created room that is empty then goes. */
+/* Takes a player out of its room. A created room that is now empty goes, too. */
 static void room_leave(struct nascar *s, uint32_t player)
 {
     struct player *p = player_at(s, player);
@@ -3428,72 +3730,64 @@ static void room_leave(struct nascar *s, uint32_t player)
         conn->crowded = false;
         s->retry = true;
     }
-    if (p->room_prev != NONE)
-        player_at(s, p->room_prev)->room_next = p->room_next;
-    else
-        room->members = p->room_next;
-    if (p->room_next != NONE)
-        player_at(s, p->room_next)->room_prev = p->room_prev;
+    list_remove(s, ROOM_MEMBERS, &room->members, player);
     room->count--;
     unsubscribe(s, &room->users, &p->users);
-    p->self_due = false;
-    if (p->presence != NONE) {
-        presence_at(s, p->presence)->player = NONE;
-        feed_bury(s, &room->users, presence_node(s, p->presence));
+    p->own_row_due = false;
+    if (p->occupant != NONE) {
+        occupant_at(s, p->occupant)->player = NONE;
+        feed_bury(s, &room->users, occupant_node(s, p->occupant));
     }
-    p->presence = NONE;
+    p->occupant = NONE;
     p->room = NONE;
     if (r != HUB)
-        room_dirty(s, r);
+        mark_room_dirty(s, r);
     if (room->created && room->count == 0)
         room_delete(s, r);
     else
         population_changed(s, r);
 }
 
-/* ---- Settling: everybody is to be told ----------------------------------------- */
+/* ---- Settling: what a frame leaves to be done ---------------------------- */
 
 static void player_remove(struct nascar *s, uint32_t player);
-static void buddy_remove(struct nascar *s, uint32_t buddy);
+static void buddy_disconnect(struct nascar *s, uint32_t buddy);
 
-/* Called after each frame and deadline: takes out those whose connection has
- * ended and marks whose lists have news, until nothing is left to do. */
+/* Called after each frame and each deadline. Takes out the players whose
+ * connection has ended, and marks the connections whose lists have news, until
+ * nothing is left to do. */
 static void settle(struct nascar *s)
 {
     for (;;) {
-        uint32_t c = dequeue(s, &s->doomed, offsetof(struct conn, next_doomed));
-        if (c != NONE) {
-            conn_at(s, c)->doomed = false;
+        if (list_first(&s->doomed) != NONE) {
+            uint32_t c = list_take_first(s, DOOMED_CONNS, &s->doomed);
             if (conn_at(s, c)->player != NONE)
                 player_remove(s, conn_at(s, c)->player);
             if (conn_at(s, c)->buddy != NONE)
-                buddy_remove(s, conn_at(s, c)->buddy);
-            continue;
-        }
-        if (s->dirty_rooms != NONE) {
-            struct room *room = room_at(s, s->dirty_rooms);
-            s->dirty_rooms = room->next_dirty;
-            room->dirty = false;
-            for (uint32_t p = room->members; p != NONE; p = player_at(s, p)->room_next)
-                mark_behind(s, p);
-            continue;
-        }
-        if (!s->lobby_dirty)
+                buddy_disconnect(s, conn_at(s, c)->buddy);
+        } else if (list_first(&s->dirty_rooms) != NONE) {
+            uint32_t r = list_take_first(s, DIRTY_ROOMS, &s->dirty_rooms);
+            for (uint32_t p = list_first(&room_at(s, r)->members); p != NONE; p = list_next(s, ROOM_MEMBERS, p))
+                mark_player_behind(s, p);
+        } else if (s->lobby_dirty) {
+            s->lobby_dirty = false;
+            for (uint32_t p = list_first(&s->lobby_readers); p != NONE; p = list_next(s, LOBBY_READERS, p))
+                mark_player_behind(s, p);
+        } else {
             return;
-        s->lobby_dirty = false;
-        for (uint32_t p = s->lobby_players; p != NONE; p = player_at(s, p)->lobby_next)
-            mark_behind(s, p);
+        }
     }
 }
 
-/* ---- Presence: who is told that whom is here (PROTOCOL 9) ------------------ */
+/* ---- Presence: who is told about whom (PROTOCOL 9) ----------------------- */
 
 static bool is_racing(const struct nascar *s, const struct player *p)
 {
-    return p->pair != NONE && pair_at(s, p->pair)->state == PAIR_RACING;
+    return p->match != NONE && match_at(s, p->match)->state == MATCH_RACING;
 }
 
-/* Presence follows the lobby; what the console says of itself comes by PSET. */
+/* What a persona's friends see. The lobby knows whether it is there and whether
+ * it races; the rest is what its console said by PSET. */
 static enum show presence_of(const struct nascar *s, uint32_t persona)
 {
     const struct persona *p = persona_at(s, persona);
@@ -3504,36 +3798,38 @@ static enum show presence_of(const struct nascar *s, uint32_t persona)
     return p->buddy == NONE ? SHOW_CHAT : (enum show)buddy_at(s, p->buddy)->show;
 }
 
-static void buddy_behind(struct nascar *s, uint32_t buddy)
+static void mark_buddy_behind(struct nascar *s, uint32_t buddy)
 {
     uint32_t c = buddy_at(s, buddy)->conn;
     conn_at(s, c)->behind = true;
     mark_ready(s, c);
 }
 
-static void watch_due(struct nascar *s, uint32_t i)
+static void mark_watch_due(struct nascar *s, uint32_t i)
 {
     watch_at(s, i)->due = true;
-    buddy_behind(s, watch_at(s, i)->buddy);
+    mark_buddy_behind(s, watch_at(s, i)->buddy);
 }
 
-/* Whoever watches is told of what it has come to when its outbox drains. */
+/* Everybody who watches the persona is told of its latest presence when their
+ * outbox drains. */
 static void presence_changed(struct nascar *s, uint32_t persona)
 {
-    for (uint32_t i = persona_at(s, persona)->watchers; i != NONE; i = watch_at(s, i)->next)
-        watch_due(s, i);
+    for (uint32_t i = list_first(&persona_at(s, persona)->watchers); i != NONE; i = list_next(s, PERSONA_WATCHERS, i))
+        mark_watch_due(s, i);
 }
 
-/* The watch of a link on a persona, or NONE. */
+/* A link's watch on a persona, or NONE. */
 static uint32_t find_watch(const struct nascar *s, uint32_t buddy, uint32_t persona)
 {
-    uint32_t i = buddy_at(s, buddy)->watches;
+    uint32_t i = list_first(&buddy_at(s, buddy)->watches);
     while (i != NONE && watch_at(s, i)->persona != persona)
-        i = watch_at(s, i)->next_own;
+        i = list_next(s, BUDDY_WATCHES, i);
     return i;
 }
 
-/* Returns the watch; there is one for each entry of a roster and each PADD. */
+/* Has a link watch a persona, for one reason more. There is a watch for each
+ * entry of a roster and each PADD, so this cannot fail. Returns the watch. */
 static uint32_t watch_add(struct nascar *s, uint32_t buddy, uint32_t persona, uint32_t why)
 {
     struct buddy *b = buddy_at(s, buddy);
@@ -3545,13 +3841,8 @@ static uint32_t watch_add(struct nascar *s, uint32_t buddy, uint32_t persona, ui
         struct watch *w = watch_at(s, i);
         w->buddy = buddy;
         w->persona = persona;
-        w->prev = NONE;
-        w->next = p->watchers;
-        if (p->watchers != NONE)
-            watch_at(s, p->watchers)->prev = i;
-        p->watchers = i;
-        w->next_own = b->watches;
-        b->watches = i;
+        list_insert(s, PERSONA_WATCHERS, &p->watchers, NONE, i);
+        list_insert(s, BUDDY_WATCHES, &b->watches, NONE, i);
     }
     b->asked += why == WATCH_ASKED && !(watch_at(s, i)->why & WATCH_ASKED);
     watch_at(s, i)->why |= why;
@@ -3561,7 +3852,7 @@ static uint32_t watch_add(struct nascar *s, uint32_t buddy, uint32_t persona, ui
 static void watch_drop(struct nascar *s, uint32_t buddy, uint32_t persona, uint32_t why)
 {
     struct buddy *b = buddy_at(s, buddy);
-    uint32_t i = find_watch(s, buddy, persona), *link = &b->watches;
+    uint32_t i = find_watch(s, buddy, persona);
     if (i == NONE)
         return;
     struct watch *w = watch_at(s, i);
@@ -3569,27 +3860,20 @@ static void watch_drop(struct nascar *s, uint32_t buddy, uint32_t persona, uint3
     w->why &= ~why;
     if (w->why)
         return;
-    if (w->prev != NONE)
-        watch_at(s, w->prev)->next = w->next;
-    else
-        persona_at(s, persona)->watchers = w->next;
-    if (w->next != NONE)
-        watch_at(s, w->next)->prev = w->prev;
-    while (*link != i)
-        link = &watch_at(s, *link)->next_own;
-    *link = w->next_own;
+    list_remove(s, PERSONA_WATCHERS, &persona_at(s, persona)->watchers, i);
+    list_remove(s, BUDDY_WATCHES, &b->watches, i);
     pool_give(s, &s->watches, i);
 }
 
-static void buddy_remove(struct nascar *s, uint32_t buddy)
+static void buddy_disconnect(struct nascar *s, uint32_t buddy)
 {
     struct buddy *b = buddy_at(s, buddy);
     struct persona *p = persona_at(s, b->persona);
     uint32_t persona = b->persona;
-    while (b->watches != NONE)
-        watch_drop(s, buddy, watch_at(s, b->watches)->persona, WATCH_ROSTER | WATCH_ASKED);
-    for (uint32_t i = p->messages; i != NONE; i = message_at(s, i)->next)
-        message_at(s, i)->told = message_at(s, i)->over; /* the next link is told what this one was not */
+    for (uint32_t i; (i = list_first(&b->watches)) != NONE;)
+        watch_drop(s, buddy, watch_at(s, i)->persona, WATCH_ROSTER | WATCH_ASKED);
+    for (uint32_t i = list_first(&p->messages); i != NONE; i = list_next(s, PERSONA_MESSAGES, i))
+        message_at(s, i)->told = message_at(s, i)->over; /* the next link gets what this one did not */
     enum show old = presence_of(s, persona);
     conn_at(s, b->conn)->buddy = NONE;
     p->buddy = NONE;
@@ -3600,29 +3884,28 @@ static void buddy_remove(struct nascar *s, uint32_t buddy)
 }
 
 /* Makes connection c the buddy link of a persona; an older one is closed. */
-static void buddy_add(struct nascar *s, uint32_t c, uint32_t persona)
+static void buddy_connect(struct nascar *s, uint32_t c, uint32_t persona)
 {
     struct persona *p = persona_at(s, persona);
     bool absent = p->absent;
     if (p->buddy != NONE) {
         conn_doom(s, buddy_at(s, p->buddy)->conn, "buddy link elsewhere");
-        buddy_remove(s, p->buddy);
+        buddy_disconnect(s, p->buddy);
     }
-    uint32_t buddy = pool_take(s, &s->buddies); /* one for each connection: never fails */
+    uint32_t buddy = pool_take(s, &s->buddies); /* there is one for each connection, so this cannot fail */
     struct buddy *b = buddy_at(s, buddy);
     b->conn = c;
     b->persona = persona;
-    b->watches = NONE;
     b->show = SHOW_CHAT;
     p->buddy = buddy;
     p->absent = absent;
     conn_at(s, c)->buddy = buddy;
     for (uint32_t i = p->edges; i != NONE; i = edge_at(s, i)->next)
-        if (edge_at(s, i)->other_and_lists & LIST_BUDDY)
-            (void)watch_add(s, buddy, edge_at(s, i)->other_and_lists >> 2, WATCH_ROSTER);
+        if (edge_lists(s, i) & LIST_BUDDY)
+            (void)watch_add(s, buddy, edge_other(s, i), WATCH_ROSTER);
 }
 
-/* `PGET`: SHOW first, as the texts are a player's. */
+/* Writes a `PGET`. SHOW comes first, as the texts come from a player. */
 static void write_presence(const struct nascar *s, struct outgoing *f, uint32_t persona)
 {
     const struct persona *p = persona_at(s, persona);
@@ -3635,28 +3918,28 @@ static void write_presence(const struct nascar *s, struct outgoing *f, uint32_t 
     put_text(f, tag_STAT, b ? b->status : "");
 }
 
-/* What was said to a persona while it was away. */
+/* Sends the next of the messages that were kept for a persona while it was away. */
 static bool send_kept_message(struct nascar *s, uint32_t buddy);
 
-/* Presences that have changed, then messages. A link that is behind gets each
- * persona's latest state once. */
+/* Sends each watched persona's presence, if it has changed, and then kept
+ * messages. A link that is behind gets the latest state of each once. */
 static void pump_buddy(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
     struct buddy *b = buddy_at(s, conn->buddy);
-    for (uint32_t i = b->watches; i != NONE; i = watch_at(s, i)->next_own) {
+    for (uint32_t i = list_first(&b->watches); i != NONE; i = list_next(s, BUDDY_WATCHES, i)) {
         if (!watch_at(s, i)->due)
             continue;
-        if (outbox_free(conn) < REPLY_BYTES + CHAT_BYTES)
+        if (!takes_chat(conn))
             return;
         watch_at(s, i)->due = false;
         write_presence(s, &s->row_frame, watch_at(s, i)->persona);
         send_row(s, c);
     }
     while (b->delivers) {
-        if (b->telling > 0 || outbox_free(conn) < REPLY_BYTES + CHAT_BYTES)
+        if (b->telling > 0 || !takes_chat(conn))
             return;
-        if (s->record_count == RECORDS) { /* each ends with a record of its own */
+        if (s->record_count == RECORDS) { /* each message ends with a record of its own, which needs a slot */
             mark_ready(s, c);
             return;
         }
@@ -3665,14 +3948,14 @@ static void pump_buddy(struct nascar *s, uint32_t c)
     conn->behind = false;
 }
 
-/* ---- Players ------------------------------------------------------------ */
+/* ---- Players ------------------------------------------------------------- */
 
 static bool is_online(const struct nascar *s, uint32_t persona)
 {
     return persona_at(s, persona)->player != NONE;
 }
 
-/* The player who wears this persona, by name; NONE if there is none. */
+/* The player who is online as the persona of this name; NONE if nobody is. */
 static uint32_t find_online(const struct nascar *s, const char *name)
 {
     uint32_t persona = find_persona(s, name);
@@ -3684,19 +3967,14 @@ static bool ignores(const struct nascar *s, uint32_t persona, uint32_t other)
     if (persona_at(s, other)->ignored_by == 0)
         return false;
     uint32_t i = find_edge(s, persona, other);
-    return i != NONE && (edge_at(s, i)->other_and_lists & LIST_IGNORE);
+    return i != NONE && (edge_lists(s, i) & LIST_IGNORE);
 }
 
 static void lobby_subscribe(struct nascar *s, uint32_t player)
 {
     struct player *p = player_at(s, player);
-    if (!p->populations.on) {
-        p->lobby_prev = NONE;
-        p->lobby_next = s->lobby_players;
-        if (s->lobby_players != NONE)
-            player_at(s, s->lobby_players)->lobby_prev = player;
-        s->lobby_players = player;
-    }
+    if (!p->populations.on)
+        list_insert(s, LOBBY_READERS, &s->lobby_readers, NONE, player);
     subscribe(s, &s->population_feed, &p->populations);
 }
 
@@ -3705,16 +3983,12 @@ static void lobby_unsubscribe(struct nascar *s, uint32_t player)
     struct player *p = player_at(s, player);
     if (!p->populations.on)
         return;
-    if (p->lobby_prev != NONE)
-        player_at(s, p->lobby_prev)->lobby_next = p->lobby_next;
-    else
-        s->lobby_players = p->lobby_next;
-    if (p->lobby_next != NONE)
-        player_at(s, p->lobby_next)->lobby_prev = p->lobby_prev;
+    list_remove(s, LOBBY_READERS, &s->lobby_readers, player);
     unsubscribe(s, &s->population_feed, &p->populations);
 }
 
-/* Starts lists anew; `+pop` follows them, as it does the list of users. */
+/* Starts the given lists anew, and that of populations with them: `+pop` comes
+ * after the others. */
 static void start_lists(struct nascar *s, uint32_t player, bool rooms, bool users, bool ranks)
 {
     struct player *p = player_at(s, player);
@@ -3730,7 +4004,7 @@ static void start_lists(struct nascar *s, uint32_t player, bool rooms, bool user
 static void challenge_leave(struct nascar *s, uint32_t player);
 static void race_leave(struct nascar *s, uint32_t player);
 
-/* Takes off the persona: out of the room, and what it was playing. */
+/* Takes its persona off a player: out of the room, and out of what it was playing. */
 static void persona_off(struct nascar *s, uint32_t player)
 {
     struct player *p = player_at(s, player);
@@ -3750,7 +4024,8 @@ static void persona_off(struct nascar *s, uint32_t player)
     presence_changed(s, persona);
 }
 
-/* Puts a persona on: into the hub, and what `sele` asked for is sent. */
+/* Puts a persona on a player: it comes into the hub, and gets the lists that
+ * `sele` asked for. */
 static void persona_on(struct nascar *s, uint32_t player, uint32_t persona)
 {
     struct player *p = player_at(s, player);
@@ -3759,7 +4034,7 @@ static void persona_on(struct nascar *s, uint32_t player, uint32_t persona)
     persona_at(s, persona)->absent = false;
     conn_at(s, p->conn)->state = CONN_PERSONA;
     presence_changed(s, persona);
-    room_enter(s, player, HUB);
+    room_join(s, player, HUB);
     const struct wants *wants = &conn_at(s, p->conn)->wants;
     start_lists(s, player, wants->rooms, wants->users, wants->ranks);
 }
@@ -3768,7 +4043,7 @@ static void player_remove(struct nascar *s, uint32_t player)
 {
     struct player *p = player_at(s, player);
     uint32_t persona = p->persona;
-    bool just_racing = is_racing(s, p) && s->now_ms < pair_at(s, p->pair)->started_ms + REMATCH_MS;
+    bool just_racing = is_racing(s, p) && s->now_ms < match_at(s, p->match)->started_ms + REMATCH_MS;
     persona_off(s, player);
     /* PROTOCOL 5: consoles may leave the lobby for the time of a race. */
     if (just_racing && persona_at(s, persona)->buddy != NONE)
@@ -3777,12 +4052,14 @@ static void player_remove(struct nascar *s, uint32_t player)
     lobby_unsubscribe(s, player);
     account_at(s, p->account)->player = NONE;
     conn_at(s, p->conn)->player = NONE;
+    address_at(s, conn_at(s, p->conn)->address)->players--;
     pool_give(s, &s->players, player);
     s->retry = true;
 }
 
-/* Makes connection c the one player of an account. An older connection of it
- * is closed (PROTOCOL 6). Returns false if there is no room for a player. */
+/* Makes connection c the one player of an account; an older connection of it is
+ * closed (PROTOCOL 6). Returns false if there are as many players as there may
+ * be. */
 static bool player_add(struct nascar *s, uint32_t c, uint32_t account)
 {
     uint32_t older = account_at(s, account)->player;
@@ -3798,349 +4075,927 @@ static bool player_add(struct nascar *s, uint32_t c, uint32_t account)
     struct player *p = player_at(s, player);
     p->account = account;
     p->conn = c;
-    p->persona = p->room = p->presence = p->pair = NONE;
+    p->persona = p->room = p->occupant = p->match = NONE;
     struct account *a = account_at(s, account);
     p->last_login_s = a->last_login_s ? a->last_login_s : a->created_s;
     a->player = player;
     conn->player = player;
+    address_at(s, conn->address)->players++;
     conn->state = CONN_ACCOUNT;
     return true;
 }
 
-/* ---- Messages (PROTOCOL 3.4) --------------------------------------------- */
+/* ==== 6. Kept things ====================================================== */
 
-/* `+msg`: the console shows N and T. flags "" means no F at all. */
-static void write_message(struct nascar *s, const char *flags, const char *from, int attr, uint32_t room,
-                          const char *text)
+/* ---- Kept things: what records make and take away ------------------------ */
+
+static enum failure persona_add(struct nascar *s, uint32_t account, const char *name)
 {
-    frame_begin(&s->frame, "+msg", "");
-    if (flags[0])
-        put_raw(&s->frame, tag_F, flags);
-    put_number(&s->frame, tag_ATTR, attr);
-    put_number(&s->frame, tag_RI, room);
-    put_text(&s->frame, tag_N, from);
-    put_text(&s->frame, tag_FROM, from);
-    put_text(&s->frame, tag_T, text);
-    put_text(&s->frame, tag_TEXT, text);
-    frame_end(&s->frame);
-}
-
-/* Gives the written line to one reader; a slow one misses it, counted. */
-static void deliver_line(struct nascar *s, uint32_t player)
-{
-    uint32_t c = player_at(s, player)->conn;
-    pump(s, c); /* whoever speaks is listed first */
-    if (conn_at(s, c)->slow)
-        conn_at(s, c)->missed_lines++;
-    else
-        conn_write(s, c, s->frame.bytes, s->frame.size);
-}
-
-/* ---- Challenges and races (PROTOCOL 5) ----------------------------------- */
-
-/* A word of a challenge, to one player's console. */
-static void send_challenge(struct nascar *s, uint32_t to, const char *from, const char *text)
-{
-    const struct player *p = player_at(s, to);
-    pump(s, p->conn);
-    write_message(s, "P3", from, 3, room_at(s, p->room)->ident, text);
-    conn_write(s, p->conn, s->frame.bytes, s->frame.size);
-}
-
-/* Is `other` in the list of users that the console of `p` shows? */
-static bool is_listed(const struct player *p, const struct player *other)
-{
-    return p->users.on && p->room == other->room;
-}
-
-/* The target's console answers BLOC by itself unless it knows the challenger:
- * told of it here, ahead of the room's list if that is behind. */
-static void introduce(struct nascar *s, struct pair *pair)
-{
-    const struct player *challenger = player_at(s, pair->player[0]), *target = player_at(s, pair->player[1]);
-    bool listed = is_listed(target, challenger);
-    pump(s, target->conn);
-    if (listed && node_at(s, presence_node(s, challenger->presence))->seq <= target->users.cursor)
-        return;
-    write_user(s, &s->frame, challenger, address_for(s, target->conn, challenger), room_at(s, target->room)->count,
-               false);
-    send_frame(s, target->conn);
-    pair->guest = !listed;
-}
-
-/* Takes a challenger who was shown as a guest off the target's list, unless it
- * is listed there by now. */
-static void dismiss_guest(struct nascar *s, struct pair *pair)
-{
-    const struct player *challenger = player_at(s, pair->player[0]), *target = player_at(s, pair->player[1]);
-    pair->guest = false;
-    if (is_listed(target, challenger))
-        return;
-    write_user_gone(&s->frame, challenger->persona, room_at(s, target->room)->count);
-    send_frame(s, target->conn);
-}
-
-/* One player is in the pair no more; the last one out frees it. */
-static void pair_leave(struct nascar *s, uint32_t player)
-{
-    struct player *p = player_at(s, player);
-    uint32_t number = p->pair;
-    struct pair *pair = pair_at(s, number);
-    bool was_busy = player_busy(s, p), was_racing = is_racing(s, p);
-    if (pair->guest)
-        dismiss_guest(s, pair);
-    pair->player[p->side] = NONE;
-    p->pair = NONE;
-    if (was_busy)
-        user_changed(s, player);
-    if (was_racing)
-        presence_changed(s, p->persona);
-    if (pair->player[0] == NONE && pair->player[1] == NONE) {
-        timer_stop(s, s->pair_timers + number);
-        pool_give(s, &s->pairs, number);
-    }
-}
-
-/* Ends a challenge that has not become a race. */
-static void challenge_end(struct nascar *s, uint32_t pair)
-{
-    uint32_t challenger = pair_at(s, pair)->player[0], target = pair_at(s, pair)->player[1];
-    pair_leave(s, challenger);
-    pair_leave(s, target);
-}
-
-/* A player leaves its challenge: the other's console is told DECL from it. */
-static void challenge_leave(struct nascar *s, uint32_t player)
-{
-    struct player *p = player_at(s, player);
-    if (p->pair == NONE || pair_at(s, p->pair)->state == PAIR_RACING)
-        return;
-    uint32_t other = pair_at(s, p->pair)->player[1 - p->side];
-    send_challenge(s, other, player_name(s, player), "DECL");
-    challenge_end(s, p->pair);
-}
-
-/* A player is back from its race; the race lives on without it. */
-static void race_leave(struct nascar *s, uint32_t player)
-{
-    const struct player *p = player_at(s, player);
-    if (p->pair != NONE && pair_at(s, p->pair)->state == PAIR_RACING)
-        pair_leave(s, player);
-}
-
-/* Nobody answered in time: both consoles get DECL from the other. */
-static void challenge_expire(struct nascar *s, uint32_t number)
-{
-    const struct pair *pair = pair_at(s, number);
-    uint32_t challenger = pair->player[0], target = pair->player[1];
-    send_challenge(s, challenger, player_name(s, target), "DECL");
-    send_challenge(s, target, player_name(s, challenger), "DECL");
-    challenge_end(s, number);
-}
-
-static void copy_field(uint8_t *out, size_t size, const char *text)
-{
-    copy_text((char *)out, size, text);
-}
-
-/* The console's structure of a race: 272 bytes, little-endian. */
-#define PLAY_BYTES 272u
-
-struct race {
-    char name[32];
-    const char *self, *host, *opponent, *second;
-    uint32_t address, from;
-    uint32_t seed;
-    int64_t when_s;
-    const char *ticket;
-};
-
-static void write_play(uint8_t out[PLAY_BYTES], const struct race *race)
-{
-    memset(out, 0, PLAY_BYTES);
-    copy_field(out + 0x00, 32, race->name);
-    copy_field(out + 0x20, 32, race->self);
-    copy_field(out + 0x40, 32, race->host);
-    copy_field(out + 0x60, 32, race->opponent);
-    copy_field(out + 0x80, 16, race->host);
-    copy_field(out + 0x90, 16, race->second);
-    store_le32(out + 0xc0, race->address);
-    store_le32(out + 0xc4, race->from);
-    store_le32(out + 0xc8, race->seed);
-    store_le32(out + 0xcc, (uint32_t)race->when_s);
-    copy_field(out + 0xd0, 64, race->ticket);
-}
-
-static void write_ses(struct outgoing *f, const struct race *race)
-{
-    frame_begin(f, "+ses", "");
-    put_address(f, tag_ADDR, race->address);
-    put_address(f, tag_FROM, race->from);
-    put_number(f, tag_SEED, to_signed(race->seed));
-    put_date(f, tag_WHEN, race->when_s);
-    put_raw(f, tag_AUTH, race->ticket);
-    put_text(f, tag_NAME, race->name);
-    put_text(f, tag_SELF, race->self);
-    put_text(f, tag_HOST, race->host);
-    put_text(f, tag_OPPO, race->opponent);
-    put_text(f, tag_P1, race->host);
-    put_text(f, tag_P2, race->second);
-    put_text(f, tag_P3, "");
-    put_text(f, tag_P4, "");
-}
-
-/* The ticket of a race, and who has reported what. */
-static void write_race_record(struct outgoing *f, const char *ticket, int64_t when_s, const char *host,
-                              const char *opponent, uint32_t reported, uint32_t told)
-{
-    frame_begin(f, "race", "");
-    put_raw(f, tag_AUTH, ticket);
-    put_number(f, tag_WHEN, when_s);
-    put_number(f, tag_FLAGS, reported);
-    put_number(f, tag_SEQN, told);
-    put_text(f, tag_HOST, host);
-    put_text(f, tag_OPPO, opponent);
-}
-
-/* Both are ready, or time is up: the ticket for the results becomes durable
- * before anybody is told of it. The challenger hosts, unless only the other
- * said so. */
-static void race_prepare(struct nascar *s, uint32_t number)
-{
-    struct pair *pair = pair_at(s, number);
-    char ticket[2 * sizeof pair->ticket + 1];
-    uint32_t host = pair->hosts[1] && !pair->hosts[0] ? 1 : 0;
-    timer_stop(s, s->pair_timers + number);
-    pair->starting = true;
-    pair->waits_for = ++s->next_ticket;
-    write_hex(ticket, pair->ticket, sizeof pair->ticket);
-    write_race_record(&s->frame, ticket, s->wall_s, player_name(s, pair->player[host]),
-                      player_name(s, pair->player[1 - host]), 0, 0);
-    queue_record(s, pair_waiter(s, number), pair->waits_for, false);
-}
-
-/* `+ses` and `play` to both, with one seed. */
-static void race_start(struct nascar *s, uint32_t number)
-{
-    struct pair *pair = pair_at(s, number);
-    uint32_t host = pair->hosts[1] && !pair->hosts[0] ? 1 : 0;
-    struct race race;
-    char seed[24], ticket[2 * sizeof pair->ticket + 1];
-    memset(&race, 0, sizeof race);
-    write_hex(ticket, pair->ticket, sizeof pair->ticket);
-    race.host = player_name(s, pair->player[host]);
-    race.second = player_name(s, pair->player[1 - host]);
-    race.seed = pair->seed;
-    race.when_s = s->wall_s;
-    race.ticket = ticket;
-    write_number(seed, to_signed(pair->seed));
-    copy_text(race.name, sizeof race.name, race.host);
-    append_text(race.name, sizeof race.name, ".");
-    append_text(race.name, sizeof race.name, seed);
-    for (uint32_t side = 0; side < 2; side++) {
-        const struct player *p = player_at(s, pair->player[side]), *other = player_at(s, pair->player[1 - side]);
-        race.self = player_persona(s, p)->name;
-        race.opponent = player_persona(s, other)->name;
-        race.address = address_for(s, p->conn, other);
-        race.from = conn_at(s, p->conn)->peer;
-        write_ses(&s->frame, &race);
-        send_frame(s, p->conn);
-        frame_begin(&s->frame, "play", "");
-        write_play(s->frame.bytes + HEADER_BYTES, &race);
-        s->frame.size = HEADER_BYTES + PLAY_BYTES;
-        store_be32(s->frame.bytes + 8, s->frame.size);
-        conn_write(s, p->conn, s->frame.bytes, s->frame.size);
-    }
-    pair->starting = false;
-    pair->state = PAIR_RACING;
-    pair->started_ms = s->now_ms;
-    for (uint32_t side = 0; side < 2; side++)
-        presence_changed(s, player_at(s, pair->player[side])->persona);
-    uint32_t line = log_begin(s, NASCAR_LOG_INFO, "race");
-    log_text(s, "host", race.host);
-    log_text(s, "guest", race.second);
-    log_end(s, line);
-}
-
-/* Offers a challenge, after the reply has been sent. */
-static void challenge_offer(struct nascar *s, uint32_t challenger, uint32_t target, const char *token)
-{
-    uint32_t number = pool_take(s, &s->pairs); /* one for each client: never fails */
-    assert(number != NONE);
-    struct pair *pair = pair_at(s, number);
-    pair->player[0] = challenger;
-    pair->player[1] = target;
-    draw(s, pair->ticket, sizeof pair->ticket);
-    pair->seed = draw_u32(s);
-    if (pair->seed == 0)
-        pair->seed = 1;
-    for (uint32_t side = 0; side < 2; side++) {
-        player_at(s, pair->player[side])->pair = number;
-        player_at(s, pair->player[side])->side = side;
-    }
-    timer_start(s, s->pair_timers + number, Q_CHALLENGE);
-    user_changed(s, challenger);
-    introduce(s, pair);
-    send_challenge(s, target, player_name(s, challenger), token);
-}
-
-/* May `player` challenge `target` now? Its own open offer and a race that it
- * has plainly left are given up for the new one. */
-static enum failure challenge_check(struct nascar *s, uint32_t player, uint32_t target)
-{
-    struct player *p = player_at(s, player);
-    if (p->pair != NONE) {
-        const struct pair *pair = pair_at(s, p->pair);
-        if (pair->state == PAIR_RACING && s->now_ms >= pair->started_ms + REMATCH_MS)
-            race_leave(s, player);
-        else if (pair->state == PAIR_OFFERED && p->side == 0)
-            challenge_leave(s, player);
-        else
-            return BUSY;
-    }
-    if (target == NONE)
-        return NO_USER;
-    const struct conn *conn = conn_at(s, player_at(s, target)->conn);
-    bool unreachable = conn->slow && outbox_free(conn) < REPLY_BYTES + CHAT_BYTES;
-    return unreachable || player_at(s, target)->pair != NONE ? BUSY : OK;
-}
-
-/* ACPT, DECL or BLOC: its first four letters count. */
-static bool is_answer(const char *text)
-{
-    return strncmp(text, "ACPT", 4) == 0 || strncmp(text, "DECL", 4) == 0 || strncmp(text, "BLOC", 4) == 0;
-}
-
-/* An answer is relayed as it is. ACPT comes once, and from the challenged. */
-static enum failure challenge_answer_check(const struct nascar *s, uint32_t player, uint32_t other, const char *text)
-{
-    const struct player *p = player_at(s, player);
-    if (other == NONE || p->pair == NONE)
-        return EXPIRED;
-    const struct pair *pair = pair_at(s, p->pair);
-    if (pair->player[1 - p->side] != other || pair->state == PAIR_RACING)
-        return EXPIRED;
-    if (text[0] == 'A' && (p->side == 0 || pair->state != PAIR_OFFERED))
-        return EXPIRED;
+    struct account *a = account_at(s, account);
+    uint32_t slot = 0;
+    if (!valid_name(name, PERSONA_CHARS))
+        return BAD_NAME;
+    while (slot < PERSONAS_PER_ACCOUNT && a->persona[slot] != NONE)
+        slot++;
+    if (slot == PERSONAS_PER_ACCOUNT)
+        return TOO_MANY_PERSONAS;
+    if (find_persona(s, name) != NONE)
+        return TAKEN;
+    uint32_t i = pool_take(s, &s->personas); /* there are four for each account, so this cannot fail */
+    struct persona *persona = persona_at(s, i);
+    persona->account = account;
+    persona->player = persona->buddy = persona->edges = NONE;
+    copy_text(persona->name, sizeof persona->name, name);
+    index_add(s, &s->persona_names, hash_name(s, name), i);
+    index_add(s, &s->persona_prefixes, hash_prefix(s, name), i);
+    a->persona[slot] = i;
     return OK;
 }
 
-static void challenge_answer(struct nascar *s, uint32_t player, uint32_t other, const char *text)
+/* The names of an account's personas, with commas between them. */
+static void write_personas(const struct nascar *s, const struct account *a, char out[PERSONA_LIST_CHARS + 1])
 {
-    uint32_t number = player_at(s, player)->pair;
-    send_challenge(s, other, player_name(s, player), text);
-    if (text[0] != 'A') {
-        challenge_end(s, number);
-        return;
+    out[0] = 0;
+    for (uint32_t i = 0; i < PERSONAS_PER_ACCOUNT && a->persona[i] != NONE; i++) {
+        append_text(out, PERSONA_LIST_CHARS + 1, i > 0 ? "," : "");
+        append_text(out, PERSONA_LIST_CHARS + 1, persona_at(s, a->persona[i])->name);
     }
-    pair_at(s, number)->state = PAIR_ACCEPTED;
-    timer_start(s, s->pair_timers + number, Q_RACE_START);
-    user_changed(s, player);
 }
+
+/* Puts one persona on the given lists of another, and takes it off those that
+ * are not given. */
+static enum failure roster_set(struct nascar *s, uint32_t owner, uint32_t other, uint32_t lists)
+{
+    struct persona *p = persona_at(s, owner);
+    uint32_t i = find_edge(s, owner, other);
+    if (!lists && i == NONE)
+        return OK;
+    if (i == NONE) {
+        if (p->edge_count == ROSTER_PER_PERSONA || pool_full(&s->edges))
+            return ROSTER_FULL;
+        i = pool_take(s, &s->edges);
+        edge_at(s, i)->owner = owner;
+        edge_at(s, i)->other_and_lists = other << 2;
+        edge_at(s, i)->next = p->edges;
+        p->edges = i;
+        p->edge_count++;
+    }
+    struct edge *edge = edge_at(s, i);
+    uint32_t changed = lists ^ edge_lists(s, i);
+    edge->other_and_lists = other << 2 | lists;
+    if (changed & LIST_IGNORE)
+        persona_at(s, other)->ignored_by += lists & LIST_IGNORE ? 1u : 0u - 1u;
+    if ((changed & LIST_BUDDY) && p->buddy != NONE) {
+        if (lists & LIST_BUDDY)
+            (void)watch_add(s, p->buddy, other, WATCH_ROSTER);
+        else
+            watch_drop(s, p->buddy, other, WATCH_ROSTER);
+    }
+    if (lists)
+        return OK;
+    uint32_t *link = &p->edges;
+    while (*link != i)
+        link = &edge_at(s, *link)->next;
+    *link = edge->next;
+    p->edge_count--;
+    pool_give(s, &s->edges, i);
+    return OK;
+}
+
+/* Deleting is rare, and so this may walk over a whole table: whoever had the
+ * persona on a roster has it there no longer. */
+static void remove_from_rosters(struct nascar *s, uint32_t persona)
+{
+    for (uint32_t i; (i = persona_at(s, persona)->edges) != NONE;)
+        (void)roster_set(s, persona, edge_other(s, i), 0);
+    EACH_LIVE(i, edges)
+        if (edge_other(s, i) == persona)
+            (void)roster_set(s, edge_at(s, i)->owner, persona, 0);
+}
+
+static void message_remove(struct nascar *s, uint32_t i)
+{
+    struct persona *p = persona_at(s, message_at(s, i)->to);
+    list_remove(s, PERSONA_MESSAGES, &p->messages, i);
+    p->message_count--;
+    pool_give(s, &s->messages, i);
+}
+
+/* Sets the two personas of an open race, NONE for nobody, and keeps count of
+ * each one's open races. */
+static void race_ticket_set_sides(struct nascar *s, uint32_t i, uint32_t host, uint32_t opponent)
+{
+    const uint32_t sides[2] = {host, opponent};
+    for (uint32_t side = 0; side < 2; side++) {
+        uint32_t *persona = &race_ticket_at(s, i)->persona[side];
+        if (*persona != NONE)
+            persona_at(s, *persona)->race_count--;
+        *persona = sides[side];
+        if (*persona != NONE)
+            persona_at(s, *persona)->race_count++;
+    }
+}
+
+static void race_ticket_remove(struct nascar *s, uint32_t i)
+{
+    race_ticket_set_sides(s, i, NONE, NONE);
+    index_remove(s, &s->race_tickets, siphash(s->hash_key, race_ticket_at(s, i)->ticket, 16), i);
+    pool_give(s, &s->races, i);
+}
+
+/* A persona that races and never reports loses its oldest ticket when it has
+ * too many. */
+static void race_ticket_remove_oldest(struct nascar *s, uint32_t persona)
+{
+    uint32_t oldest = NONE;
+    EACH_LIVE(i, races) {
+        const struct race_ticket *race = race_ticket_at(s, i);
+        if ((race->persona[0] == persona || race->persona[1] == persona) &&
+            (oldest == NONE || race->when_s < race_ticket_at(s, oldest)->when_s ||
+             (race->when_s == race_ticket_at(s, oldest)->when_s && race->number < race_ticket_at(s, oldest)->number)))
+            oldest = i;
+    }
+    race_ticket_remove(s, oldest);
+}
+
+/* Frees what has expired, for a full table, but not more often than once a minute. */
+static void sweep_expired(struct nascar *s)
+{
+    if (s->swept_ms != 0 && s->now_ms < s->swept_ms + SWEEP_MS)
+        return;
+    s->swept_ms = s->now_ms;
+    EACH_LIVE(i, messages)
+        if (message_at(s, i)->until_s <= s->wall_s)
+            message_remove(s, i);
+    EACH_LIVE(i, races)
+        if (race_ticket_at(s, i)->when_s + RACE_S <= s->wall_s)
+            race_ticket_remove(s, i);
+}
+
+/* What has expired makes room for a message that was sent at that time. It is the
+ * same at a start, as no record says that it is gone. */
+static void drop_expired(struct nascar *s, uint32_t persona, int64_t sent_s)
+{
+    for (uint32_t i = list_first(&persona_at(s, persona)->messages), next; i != NONE; i = next) {
+        next = list_next(s, PERSONA_MESSAGES, i);
+        if (message_at(s, i)->until_s <= sent_s)
+            message_remove(s, i);
+    }
+}
+
+/* Takes a persona away, and all that is said of it anywhere. */
+static void persona_remove(struct nascar *s, uint32_t i)
+{
+    struct persona *persona = persona_at(s, i);
+    struct account *a = account_at(s, persona->account);
+    uint32_t slot = 0;
+    if (persona->player != NONE) { /* it was put on while the record was on its way */
+        conn_doom(s, player_at(s, persona->player)->conn, "persona deleted");
+        player_remove(s, persona->player);
+    }
+    while (a->persona[slot] != i)
+        slot++;
+    for (; slot + 1 < PERSONAS_PER_ACCOUNT; slot++)
+        a->persona[slot] = a->persona[slot + 1];
+    a->persona[slot] = NONE;
+    remove_from_rosters(s, i);
+    if (persona->buddy != NONE) {
+        conn_doom(s, buddy_at(s, persona->buddy)->conn, "persona deleted");
+        buddy_disconnect(s, persona->buddy);
+    }
+    for (uint32_t w; (w = list_first(&persona->watchers)) != NONE;)
+        watch_drop(s, watch_at(s, w)->buddy, i, WATCH_ROSTER | WATCH_ASKED);
+    for (uint32_t m; (m = list_first(&persona->messages)) != NONE;)
+        message_remove(s, m);
+    EACH_LIVE(k, races)
+        for (uint32_t side = 0; side < 2; side++)
+            if (race_ticket_at(s, k)->persona[side] == i)
+                race_ticket_set_sides(s, k, side == 0 ? NONE : race_ticket_at(s, k)->persona[0],
+                                      side == 1 ? NONE : race_ticket_at(s, k)->persona[1]);
+    if (is_ranked(s, i))
+        rank_remove(s, i);
+    index_remove(s, &s->persona_names, hash_name(s, persona->name), i);
+    index_remove(s, &s->persona_prefixes, hash_prefix(s, persona->name), i);
+    pool_give(s, &s->personas, i);
+}
+
+static uint32_t find_report(const struct nascar *s, uint32_t id)
+{
+    uint32_t i = live_from(s, &s->reports, 0);
+    while (i != NONE && report_at(s, i)->id != id)
+        i = live_from(s, &s->reports, i + 1);
+    return i;
+}
+
+/* ---- Durable records: what they say, and what they change ---------------- */
+
+/* What is to survive a restart is changed in one way only. A handler fills a
+ * `struct record` and hands it to send_record, which makes a frame of it. The
+ * shell keeps the frame on the disk and gives it back; then apply_record makes
+ * the change. At the next start the journal gives the same frames again, and
+ * the same functions make the same changes.
+ *
+ * All that there is to know about a kind of record is in its row of durables[].
+ * A new kind takes a name in `enum record_kind`, its fields in `struct record`,
+ * the functions that apply it and that fill it for compaction, its row, and a
+ * name for each tag that is new. What it keeps, if that is a new thing, takes a
+ * struct and a line in POOLS, maybe one in INDEXES or LIST_KINDS; what becomes of it
+ * in remove_persona() and sweep_expired(); and its part of nascar_check().
+ *
+ * The order of the kinds is the one in which compaction writes them: names come
+ * first, then what refers to them. So a change that is kept while the tables are
+ * gone through finds what it changes, or the table tells of it later. */
+/* clang-format off */
+enum record_kind {
+    RECORD_ACCT, RECORD_EDIT, RECORD_SEEN, RECORD_CPER, RECORD_DPER, RECORD_TICK, RECORD_STAT, RECORD_ROST, RECORD_RACE,
+    RECORD_RANK, RECORD_MESG, RECORD_DMSG, RECORD_REPT, RECORD_LINE, RECORD_KINDS
+};
+/* clang-format on */
+
+/* What a record says. An account, a persona, and the report of a line stand here
+ * as their numbers in their pools, and in the frame by name or ID: so they are
+ * found. If there is none of that name, the number is NONE. Texts are cut to what
+ * fits. A new name, a hash, a ticket and figures have room for a byte more than
+ * the longest that there are: if it is used, then what came is none of these, and
+ * it must not be cut to something that is one. */
+struct record {
+    enum record_kind kind;
+    union {
+        struct { /* an account is there, with these personas */
+            int64_t created_s, last_login_s;
+            uint32_t banned;
+            bool has_personas;
+            char name[ACCOUNT_CHARS + 2];
+            char hash[HASH_CHARS + 2];
+            char mail[MAIL_CHARS + 1], spam[3];
+            char personas[PERSONA_LIST_CHARS + 1];
+        } acct;
+        struct { /* an account has changed, as far as is said here: another change may be on its way to the disk */
+            uint32_t account, banned;
+            bool has_hash, has_mail, has_spam, has_banned;
+            char hash[HASH_CHARS + 2];
+            char mail[MAIL_CHARS + 1], spam[3];
+        } edit;
+        struct { /* somebody has logged in */
+            uint32_t account;
+            int64_t last_login_s;
+        } seen;
+        struct { /* a new persona */
+            uint32_t account;
+            char persona[PERSONA_CHARS + 2];
+        } cper;
+        struct { /* a persona is gone */
+            uint32_t persona, account;
+        } dper;
+        struct { /* a ticket for the buddy service, of which no more than a hash is kept */
+            uint32_t persona;
+            int64_t until_s;
+            char hash[33];
+        } tick;
+        struct { /* what a persona's races have come to */
+            uint32_t persona;
+            char figures[FIGURES_CHARS + 2];
+        } stat;
+        struct { /* the lists of one persona that hold another one now; none: it is off the roster */
+            uint32_t owner, other, lists;
+        } rost;
+        struct { /* the ticket of a race, and who has reported what */
+            uint32_t persona[2], reported, first_sum;
+            int64_t when_s;
+            char ticket[34];
+        } race;
+        struct { /* a result: who has reported, and what the first report has made of both */
+            uint32_t persona[2], reported, first_sum;
+            bool counts[2];
+            char ticket[34];
+            char figures[2][FIGURES_CHARS + 2];
+        } rank;
+        struct message mesg; /* a message for somebody who is offline */
+        struct {             /* a message is gone, having been told */
+            uint32_t to, id;
+        } dmsg;
+        struct report rept;      /* an abuse report */
+        struct report_line line; /* ... and a line of it */
+    };
+};
+
+/* What a record changes is changed here and nowhere else. All is checked again:
+ * of two sign-ups for one name in one turn the second finds it taken. What is
+ * called fill_... is for compaction: it fills the record that says the same as
+ * what is there now, or returns false if that need not be kept. */
+
+/* No date goes back behind the newest one that is kept. */
+static void note_date(struct nascar *s, int64_t date_s)
+{
+    if (date_s > s->newest_record_s)
+        s->newest_record_s = date_s;
+}
+
+/* A hash is kept as it came or not at all: whoever got one that was cut could
+ * never log in again, and an account without one would take any password. It is
+ * one word of printable ASCII. */
+static bool valid_hash(const uint8_t *bytes, size_t size)
+{
+    if (size == 0 || size > HASH_CHARS)
+        return false;
+    for (size_t i = 0; i < size; i++)
+        if (bytes[i] <= ' ' || bytes[i] > '~')
+            return false;
+    return true;
+}
+
+static enum failure apply_acct(struct nascar *s, const struct record *r)
+{
+    char persona[PERSONA_CHARS + 2];
+    if (!valid_name(r->acct.name, ACCOUNT_CHARS))
+        return BAD_NAME;
+    if (!valid_hash((const uint8_t *)r->acct.hash, strlen(r->acct.hash)))
+        return MISSING;
+    if (find_account(s, r->acct.name) != NONE)
+        return TAKEN;
+    uint32_t i = pool_take(s, &s->accounts);
+    if (i == NONE)
+        return SERVER_FULL;
+    struct account *a = account_at(s, i);
+    copy_text(a->name, sizeof a->name, r->acct.name);
+    copy_text(a->hash, sizeof a->hash, r->acct.hash);
+    copy_text(a->mail, sizeof a->mail, r->acct.mail);
+    copy_text(a->spam, sizeof a->spam, r->acct.spam);
+    a->banned = r->acct.banned != 0;
+    a->created_s = r->acct.created_s;
+    note_date(s, a->created_s);
+    a->last_login_s = r->acct.last_login_s;
+    note_date(s, a->last_login_s);
+    a->player = NONE;
+    for (uint32_t k = 0; k < PERSONAS_PER_ACCOUNT; k++)
+        a->persona[k] = NONE;
+    index_add(s, &s->account_names, hash_name(s, a->name), i);
+    for (const char *p = r->acct.personas; *p; p += *p == ',') {
+        size_t n = strcspn(p, ",");
+        copy_text(persona, n < sizeof persona ? n + 1 : sizeof persona, p);
+        (void)persona_add(s, i, persona); /* if it was taken meanwhile, the game asks for one */
+        p += n;
+    }
+    return OK;
+}
+
+static bool fill_acct(const struct nascar *s, uint32_t i, struct record *r)
+{
+    const struct account *a = account_at(s, i);
+    r->acct.created_s = a->created_s;
+    r->acct.last_login_s = a->last_login_s;
+    r->acct.banned = a->banned;
+    copy_text(r->acct.name, sizeof r->acct.name, a->name);
+    copy_text(r->acct.hash, sizeof r->acct.hash, a->hash);
+    copy_text(r->acct.mail, sizeof r->acct.mail, a->mail);
+    copy_text(r->acct.spam, sizeof r->acct.spam, a->spam);
+    r->acct.has_personas = true;
+    write_personas(s, a, r->acct.personas);
+    return true;
+}
+
+static enum failure apply_edit(struct nascar *s, const struct record *r)
+{
+    if (r->edit.account == NONE)
+        return NO_ACCOUNT;
+    if (r->edit.has_hash && !valid_hash((const uint8_t *)r->edit.hash, strlen(r->edit.hash)))
+        return MISSING;
+    struct account *a = account_at(s, r->edit.account);
+    if (r->edit.has_hash)
+        copy_text(a->hash, sizeof a->hash, r->edit.hash);
+    if (r->edit.has_mail)
+        copy_text(a->mail, sizeof a->mail, r->edit.mail);
+    if (r->edit.has_spam)
+        copy_text(a->spam, sizeof a->spam, r->edit.spam);
+    if (r->edit.has_banned)
+        a->banned = r->edit.banned != 0;
+    return OK;
+}
+
+static enum failure apply_seen(struct nascar *s, const struct record *r)
+{
+    if (r->seen.account == NONE)
+        return NO_ACCOUNT;
+    account_at(s, r->seen.account)->last_login_s = r->seen.last_login_s;
+    note_date(s, r->seen.last_login_s);
+    return OK;
+}
+
+static enum failure apply_cper(struct nascar *s, const struct record *r)
+{
+    return r->cper.account == NONE ? NO_ACCOUNT : persona_add(s, r->cper.account, r->cper.persona);
+}
+
+static enum failure apply_dper(struct nascar *s, const struct record *r)
+{
+    if (r->dper.persona == NONE)
+        return NO_ACCOUNT;
+    persona_remove(s, r->dper.persona);
+    return OK;
+}
+
+static enum failure apply_tick(struct nascar *s, const struct record *r)
+{
+    if (r->tick.persona == NONE)
+        return NO_USER;
+    struct persona *p = persona_at(s, r->tick.persona);
+    p->lkey_until_s = read_hex(r->tick.hash, p->lkey_hash, sizeof p->lkey_hash) ? r->tick.until_s : 0;
+    if (p->lkey_until_s > 0)
+        note_date(s, p->lkey_until_s - LKEY_S);
+    return OK;
+}
+
+static bool fill_tick(const struct nascar *s, uint32_t i, struct record *r)
+{
+    const struct persona *p = persona_at(s, i);
+    r->tick.persona = i;
+    r->tick.until_s = p->lkey_until_s;
+    write_hex(r->tick.hash, p->lkey_hash, sizeof p->lkey_hash);
+    return p->lkey_until_s > s->wall_s;
+}
+
+/* A persona's figures have come to be these, if both are right. */
+static void apply_figures(struct nascar *s, uint32_t persona, const char *text)
+{
+    struct figures figures;
+    if (persona == NONE || !read_figures(text, &figures))
+        return;
+    set_figures(s, persona, &figures);
+    persona_at(s, persona)->pending = false;
+    s->retry = true;
+    if (persona_at(s, persona)->player != NONE)
+        user_changed(s, persona_at(s, persona)->player);
+}
+
+static enum failure apply_stat(struct nascar *s, const struct record *r)
+{
+    apply_figures(s, r->stat.persona, r->stat.figures);
+    return OK;
+}
+
+static bool fill_stat(const struct nascar *s, uint32_t i, struct record *r)
+{
+    if (!is_ranked(s, i))
+        return false;
+    r->stat.persona = i;
+    write_figures(r->stat.figures, sizeof r->stat.figures, &persona_at(s, i)->figures, false);
+    return true;
+}
+
+static enum failure apply_rost(struct nascar *s, const struct record *r)
+{
+    if (r->rost.owner == NONE || r->rost.other == NONE || r->rost.owner == r->rost.other)
+        return NO_USER;
+    return roster_set(s, r->rost.owner, r->rost.other, r->rost.lists);
+}
+
+static bool fill_rost(const struct nascar *s, uint32_t i, struct record *r)
+{
+    const struct edge *edge = edge_at(s, i);
+    r->rost.owner = edge->owner;
+    r->rost.other = edge_other(s, i);
+    r->rost.lists = edge_lists(s, i);
+    return true;
+}
+
+static enum failure apply_race(struct nascar *s, const struct record *r)
+{
+    uint8_t ticket[16];
+    if (!read_hex(r->race.ticket, ticket, sizeof ticket))
+        return MISSING;
+    uint32_t i = find_race_ticket(s, ticket);
+    if (i == NONE && pool_full(&s->races))
+        sweep_expired(s);
+    if (i == NONE) {
+        i = pool_take(s, &s->races);
+        if (i == NONE)
+            return SERVER_FULL;
+        memcpy(race_ticket_at(s, i)->ticket, ticket, sizeof ticket);
+        race_ticket_at(s, i)->persona[0] = race_ticket_at(s, i)->persona[1] = NONE;
+        race_ticket_at(s, i)->number = s->next_race++;
+        index_add(s, &s->race_tickets, siphash(s->hash_key, ticket, sizeof ticket), i);
+    }
+    struct race_ticket *race = race_ticket_at(s, i);
+    race_ticket_set_sides(s, i, r->race.persona[0], r->race.persona[1]);
+    race->when_s = r->race.when_s;
+    race->reported = r->race.reported & 3;
+    race->first_sum = r->race.first_sum;
+    note_date(s, race->when_s);
+    for (uint32_t side = 0; side < 2; side++)
+        if (race->persona[side] != NONE && persona_at(s, race->persona[side])->race_count > RACES_PER_PERSONA)
+            race_ticket_remove_oldest(s, race->persona[side]);
+    return OK;
+}
+
+static bool fill_race(const struct nascar *s, uint32_t i, struct record *r)
+{
+    const struct race_ticket *race = race_ticket_at(s, i);
+    r->race.persona[0] = race->persona[0];
+    r->race.persona[1] = race->persona[1];
+    r->race.reported = race->reported;
+    r->race.first_sum = race->first_sum;
+    r->race.when_s = race->when_s;
+    write_hex(r->race.ticket, race->ticket, sizeof race->ticket);
+    return race->when_s + RACE_S > s->wall_s;
+}
+
+/* The figures count even where the race is not known any more. */
+static enum failure apply_rank(struct nascar *s, const struct record *r)
+{
+    uint8_t ticket[16];
+    if (!read_hex(r->rank.ticket, ticket, sizeof ticket))
+        return MISSING;
+    apply_figures(s, r->rank.persona[0], r->rank.figures[0]);
+    apply_figures(s, r->rank.persona[1], r->rank.figures[1]);
+    uint32_t i = find_race_ticket(s, ticket);
+    if (i == NONE)
+        return OK;
+    race_ticket_at(s, i)->reported |= r->rank.reported & 3;
+    race_ticket_at(s, i)->first_sum = r->rank.first_sum;
+    if (race_ticket_at(s, i)->reported == 3)
+        race_ticket_remove(s, i);
+    return OK;
+}
+
+/* Figures that could not be kept make way for the next result. */
+static enum failure rank_failed(struct nascar *s, const struct record *r)
+{
+    for (uint32_t side = 0; side < 2; side++)
+        if (r->rank.persona[side] != NONE)
+            persona_at(s, r->rank.persona[side])->pending = false;
+    s->retry = true;
+    return OK;
+}
+
+static enum failure apply_mesg(struct nascar *s, const struct record *r)
+{
+    uint32_t id = r->mesg.id;
+    if (id > s->next_message)
+        s->next_message = id;
+    if (r->mesg.to == NONE)
+        return NO_USER;
+    drop_expired(s, r->mesg.to, r->mesg.sent_s);
+    struct persona *p = persona_at(s, r->mesg.to);
+    uint32_t after = list_last(s, PERSONA_MESSAGES, &p->messages);
+    while (after != NONE && message_at(s, after)->id > id)
+        after = list_prev(s, PERSONA_MESSAGES, &p->messages, after);
+    if (after != NONE && message_at(s, after)->id == id)
+        return OK; /* it is here already */
+    if (p->message_count >= MESSAGES_PER_PERSONA || pool_full(&s->messages))
+        return SERVER_FULL;
+    uint32_t i = pool_take(s, &s->messages);
+    struct message *m = message_at(s, i);
+    m->to = r->mesg.to;
+    m->id = id;
+    m->sent_s = r->mesg.sent_s;
+    m->until_s = r->mesg.until_s;
+    copy_text(m->type, sizeof m->type, r->mesg.type);
+    copy_text(m->from, sizeof m->from, r->mesg.from);
+    copy_text(m->body, sizeof m->body, r->mesg.body);
+    note_date(s, m->sent_s);
+    list_insert(s, PERSONA_MESSAGES, &p->messages, after, i);
+    p->message_count++;
+    if (p->buddy != NONE) { /* it has come back meanwhile */
+        buddy_at(s, p->buddy)->delivers = true;
+        mark_buddy_behind(s, p->buddy);
+    }
+    return OK;
+}
+
+static bool fill_mesg(const struct nascar *s, uint32_t i, struct record *r)
+{
+    r->mesg = *message_at(s, i);
+    return !r->mesg.over && r->mesg.until_s > s->wall_s;
+}
+
+static enum failure apply_dmsg(struct nascar *s, const struct record *r)
+{
+    uint32_t i = r->dmsg.to == NONE ? NONE : list_first(&persona_at(s, r->dmsg.to)->messages);
+    while (i != NONE && message_at(s, i)->id != r->dmsg.id)
+        i = list_next(s, PERSONA_MESSAGES, i);
+    if (i != NONE)
+        message_remove(s, i);
+    return OK;
+}
+
+static enum failure apply_rept(struct nascar *s, const struct record *r)
+{
+    uint32_t id = r->rept.id, i = find_report(s, id);
+    if (id > s->next_report)
+        s->next_report = id;
+    if (i == NONE) {
+        i = pool_take(s, &s->reports);
+        if (i == NONE)
+            return SERVER_FULL;
+    }
+    struct report *report = report_at(s, i);
+    report->draft = false;
+    report->id = id;
+    report->at_s = r->rept.at_s;
+    copy_text(report->by, sizeof report->by, r->rept.by);
+    copy_text(report->about, sizeof report->about, r->rept.about);
+    note_date(s, report->at_s);
+    return OK;
+}
+
+static bool fill_rept(const struct nascar *s, uint32_t i, struct record *r)
+{
+    r->rept = *report_at(s, i);
+    return !r->rept.draft;
+}
+
+static enum failure apply_line(struct nascar *s, const struct record *r)
+{
+    if (r->line.report == NONE)
+        return NO_USER;
+    struct list *lines = &report_at(s, r->line.report)->lines;
+    uint32_t after = list_last(s, LINES_OF_REPORT, lines);
+    while (after != NONE && report_line_at(s, after)->index > r->line.index)
+        after = list_prev(s, LINES_OF_REPORT, lines, after);
+    if (after != NONE && report_line_at(s, after)->index == r->line.index)
+        return OK; /* it is here already */
+    uint32_t i = pool_take(s, &s->report_lines);
+    if (i == NONE)
+        return SERVER_FULL;
+    struct report_line *line = report_line_at(s, i);
+    line->report = r->line.report;
+    line->index = r->line.index;
+    line->line = r->line.line;
+    list_insert(s, LINES_OF_REPORT, lines, after, i);
+    return OK;
+}
+
+static bool fill_line(const struct nascar *s, uint32_t i, struct record *r)
+{
+    r->line = *report_line_at(s, i);
+    return true;
+}
+
+/* ---- The table of durable records ---------------------------------------- */
+
+/* How the value of a tag stands in a frame, and what it is in `struct record`. */
+enum field_type {
+    FIELD_END,     /* there are no more fields */
+    FIELD_TEXT,    /* char[]: text that a person wrote, escaped */
+    FIELD_SECRET,  /* the same, and shown in no dump and no recording */
+    FIELD_RAW,     /* char[]: hex and figures, which need no escapes */
+    FIELD_NUMBER,  /* uint32_t */
+    FIELD_DATE,    /* int64_t: seconds since 1970 */
+    FIELD_LISTS,   /* uint32_t: LIST_BUDDY and LIST_IGNORE, in letters */
+    FIELD_ACCOUNT, /* uint32_t: the number of an account, by its name */
+    FIELD_PERSONA, /* uint32_t: the number of a persona, by its name; NONE is written as "" */
+    FIELD_REPORT   /* uint32_t: the number of a report, by its ID */
+};
+
+struct field {
+    uint8_t tag, type;
+    uint16_t offset, size; /* in struct record */
+    uint16_t given;        /* where the bool is that says whether the tag is there; 0: it always is */
+};
+
+static_assert(TAG_COUNT <= 256 && sizeof(struct record) <= UINT16_MAX, "struct field is wide enough");
+
+/* The row of a kind. `apply` makes the change; `failed`, if there is one, what
+ * is to change although the record could not be kept. If that is the same, nobody
+ * is refused for a full disk what he cannot do without: a ticket for the buddies,
+ * a race; and a letter that was read is gone. Compaction goes through
+ * `pool` (in struct nascar) and writes a record for each item, unless `fill`
+ * returns false; a kind without `fill` says nothing that others do not say. Each
+ * record takes one of `limit` (in struct nascar_limits), unless that is 0. */
+struct durable {
+    char kind[5];
+    enum failure (*apply)(struct nascar *, const struct record *);
+    enum failure (*failed)(struct nascar *, const struct record *);
+    bool (*fill)(const struct nascar *, uint32_t, struct record *);
+    size_t pool, limit;
+    bool lazy;              /* not worth a write of its own: see nascar_next_record */
+    struct field fields[9]; /* in the order of the frame, and then FIELD_END */
+};
+
+/* clang-format off */
+static const struct durable durables[RECORD_KINDS] = {
+#define MEMBER(member) offsetof(struct record, member), sizeof(((struct record *)NULL)->member)
+#define FIELD(tag, type, member) {tag_##tag, FIELD_##type, MEMBER(member), 0}
+#define OPTIONAL(tag, type, member, given) {tag_##tag, FIELD_##type, MEMBER(member), offsetof(struct record, given)}
+#define POOL(pool) offsetof(struct nascar, pool)
+#define LIMIT(limit) offsetof(struct nascar_limits, limit)
+    [RECORD_ACCT] = {"acct", apply_acct, .fill = fill_acct, .pool = POOL(accounts), .limit = LIMIT(accounts),
+     .fields = {
+        FIELD(CREATED, DATE, acct.created_s), FIELD(LAST, DATE, acct.last_login_s), FIELD(BAN, NUMBER, acct.banned),
+        FIELD(NAME, TEXT, acct.name), FIELD(HASH, SECRET, acct.hash), FIELD(MAIL, TEXT, acct.mail),
+        FIELD(SPAM, TEXT, acct.spam), OPTIONAL(PERSONAS, TEXT, acct.personas, acct.has_personas)}},
+    [RECORD_EDIT] = {"edit", apply_edit, .fields = {
+        FIELD(NAME, ACCOUNT, edit.account), OPTIONAL(HASH, SECRET, edit.hash, edit.has_hash),
+        OPTIONAL(MAIL, TEXT, edit.mail, edit.has_mail), OPTIONAL(SPAM, TEXT, edit.spam, edit.has_spam),
+        OPTIONAL(BAN, NUMBER, edit.banned, edit.has_banned)}},
+    [RECORD_SEEN] = {"seen", apply_seen, .lazy = true, .fields = {
+        FIELD(LAST, DATE, seen.last_login_s), FIELD(NAME, ACCOUNT, seen.account)}},
+    [RECORD_CPER] = {"cper", apply_cper, .fields = {
+        FIELD(PERS, TEXT, cper.persona), FIELD(NAME, ACCOUNT, cper.account)}},
+    [RECORD_DPER] = {"dper", apply_dper, .fields = {
+        FIELD(PERS, PERSONA, dper.persona), FIELD(NAME, ACCOUNT, dper.account)}},
+    [RECORD_TICK] = {"tick", apply_tick, .failed = apply_tick, .fill = fill_tick, .pool = POOL(personas), .fields = {
+        FIELD(HASH, RAW, tick.hash), FIELD(WHEN, DATE, tick.until_s), FIELD(PERS, PERSONA, tick.persona)}},
+    [RECORD_STAT] = {"stat", apply_stat, .fill = fill_stat, .pool = POOL(personas), .fields = {
+        FIELD(P1, RAW, stat.figures), FIELD(PERS, PERSONA, stat.persona)}},
+    [RECORD_ROST] = {"rost", apply_rost, .fill = fill_rost, .pool = POOL(edges), .limit = LIMIT(roster_edges),
+     .fields = {
+        FIELD(LIST, LISTS, rost.lists), FIELD(PERS, PERSONA, rost.owner), FIELD(USER, PERSONA, rost.other)}},
+    [RECORD_RACE] = {"race", apply_race, .failed = apply_race, .fill = fill_race, .pool = POOL(races), .limit = LIMIT(races),
+     .fields = {
+        FIELD(AUTH, RAW, race.ticket), FIELD(WHEN, DATE, race.when_s), FIELD(FLAGS, NUMBER, race.reported),
+        FIELD(SEQN, NUMBER, race.first_sum), FIELD(HOST, PERSONA, race.persona[0]),
+        FIELD(OPPO, PERSONA, race.persona[1])}},
+    [RECORD_RANK] = {"rank", apply_rank, .failed = rank_failed, .fields = {
+        FIELD(AUTH, RAW, rank.ticket), FIELD(FLAGS, NUMBER, rank.reported), FIELD(SEQN, NUMBER, rank.first_sum),
+        OPTIONAL(P1, RAW, rank.figures[0], rank.counts[0]), OPTIONAL(HOST, PERSONA, rank.persona[0], rank.counts[0]),
+        OPTIONAL(P2, RAW, rank.figures[1], rank.counts[1]), OPTIONAL(OPPO, PERSONA, rank.persona[1], rank.counts[1])}},
+    [RECORD_MESG] = {"mesg", apply_mesg, .fill = fill_mesg, .pool = POOL(messages), .limit = LIMIT(messages),
+     .fields = {
+        FIELD(ID, NUMBER, mesg.id), FIELD(TIME, DATE, mesg.sent_s), FIELD(WHEN, DATE, mesg.until_s),
+        FIELD(TYPE, TEXT, mesg.type), FIELD(PERS, PERSONA, mesg.to), FIELD(USER, TEXT, mesg.from),
+        FIELD(BODY, TEXT, mesg.body)}},
+    [RECORD_DMSG] = {"dmsg", apply_dmsg, .failed = apply_dmsg, .fields = { /* what was told goes, kept or not */
+        FIELD(ID, NUMBER, dmsg.id), FIELD(PERS, PERSONA, dmsg.to)}},
+    [RECORD_REPT] = {"rept", apply_rept, .fill = fill_rept, .pool = POOL(reports), .fields = {
+        FIELD(ID, NUMBER, rept.id), FIELD(TIME, DATE, rept.at_s), FIELD(NAME, TEXT, rept.by),
+        FIELD(PERS, TEXT, rept.about)}},
+    [RECORD_LINE] = {"line", apply_line, .fill = fill_line, .pool = POOL(report_lines), .fields = {
+        FIELD(ID, REPORT, line.report), FIELD(INDEX, NUMBER, line.index), FIELD(TIME, DATE, line.line.at_s),
+        FIELD(NAME, TEXT, line.line.from), FIELD(PERS, TEXT, line.line.to), FIELD(ROOM, TEXT, line.line.room),
+        FIELD(TEXT, TEXT, line.line.text)}},
+#undef MEMBER
+#undef FIELD
+#undef OPTIONAL
+#undef POOL
+#undef LIMIT
+};
+/* clang-format on */
+
+/* The row of a kind, or NULL. */
+static const struct durable *find_durable(const uint8_t kind[4])
+{
+    for (size_t i = 0; i < RECORD_KINDS; i++)
+        if (memcmp(durables[i].kind, kind, 4) == 0)
+            return &durables[i];
+    return NULL;
+}
+
+/* Makes the frame of a record. */
+static void encode_record(const struct nascar *s, const struct record *record, struct outgoing *f)
+{
+    const struct durable *durable = &durables[record->kind];
+    const uint8_t *bytes = (const uint8_t *)record;
+    frame_begin(f, durable->kind, "");
+    for (const struct field *field = durable->fields; field->type != FIELD_END; field++) {
+        const void *value = bytes + field->offset;
+        const uint32_t *number = value; /* if it is one */
+        char letters[3] = "";
+        if (field->given && !bytes[field->given])
+            continue;
+        switch (field->type) {
+        case FIELD_TEXT:
+        case FIELD_SECRET: put_text(f, field->tag, value); break;
+        case FIELD_RAW: put_raw(f, field->tag, value); break;
+        case FIELD_NUMBER: put_number(f, field->tag, *number); break;
+        case FIELD_DATE: put_number(f, field->tag, *(const int64_t *)value); break;
+        case FIELD_LISTS:
+            append_text(letters, sizeof letters, *number & LIST_BUDDY ? "B" : "");
+            append_text(letters, sizeof letters, *number & LIST_IGNORE ? "I" : "");
+            put_raw(f, field->tag, letters);
+            break;
+        case FIELD_ACCOUNT: put_text(f, field->tag, account_at(s, *number)->name); break;
+        case FIELD_PERSONA: put_text(f, field->tag, *number == NONE ? "" : persona_at(s, *number)->name); break;
+        default: put_number(f, field->tag, report_at(s, *number)->id); break; /* FIELD_REPORT */
+        }
+    }
+    frame_end(f);
+    assert(f->size <= RECORD_BYTES);
+}
+
+/* Reads what a frame says; false if it is no record. A tag that is not there
+ * reads as an empty text, as 0, or as NONE. */
+static bool decode_record(const struct nascar *s, const uint8_t *bytes, uint32_t size, struct record *record)
+{
+    struct frame frame;
+    if (read_frame(bytes, size, &frame) != FRAME_WHOLE || frame.size != size)
+        return false;
+    const struct durable *durable = find_durable(frame.kind);
+    if (!durable)
+        return false;
+    const uint8_t *payload = bytes + HEADER_BYTES;
+    size = payload_size(payload, size - HEADER_BYTES);
+    memset(record, 0, sizeof *record);
+    record->kind = (enum record_kind)(durable - durables);
+    for (const struct field *field = durable->fields; field->type != FIELD_END; field++) {
+        uint32_t at = find_tag(payload, size, tag_names[field->tag]);
+        void *value = (uint8_t *)record + field->offset;
+        uint32_t *number = value; /* if it is one */
+        char name[ANY_NAME_CHARS + 1];
+        if (field->given && at != NOT_THERE)
+            *((bool *)record + field->given) = true;
+        switch (field->type) {
+        case FIELD_TEXT:
+        case FIELD_SECRET:
+        case FIELD_RAW: (void)read_string(payload, size, at, value, field->size); break;
+        case FIELD_NUMBER: *number = read_number(payload, size, at); break;
+        case FIELD_DATE: *(int64_t *)value = read_number(payload, size, at); break;
+        case FIELD_LISTS:
+            *number = read_flags(payload, size, at) & FLAG_B ? LIST_BUDDY : 0;
+            *number |= read_flags(payload, size, at) & FLAG_I ? LIST_IGNORE : 0;
+            break;
+        case FIELD_ACCOUNT:
+        case FIELD_PERSONA:
+            (void)read_string(payload, size, at, name, sizeof name);
+            *number = field->type == FIELD_ACCOUNT ? find_account(s, name) : find_persona(s, name);
+            break;
+        default: *number = find_report(s, read_number(payload, size, at)); break; /* FIELD_REPORT */
+        }
+    }
+    return true;
+}
+
+/* Hands out a durable record. Whoever makes one has seen to it that there is
+ * a slot. `who` is told by `receipt` when it is kept, or that it is not. */
+static void queue_record(struct nascar *s, uint32_t who, uint32_t receipt, const struct record *record)
+{
+    assert(s->record_count < RECORDS);
+    struct record_slot *slot = &s->record[s->record_count++];
+    encode_record(s, record, &s->frame);
+    slot->conn = who;
+    slot->receipt = receipt;
+    slot->lazy = durables[record->kind].lazy;
+    slot->size = s->frame.size;
+    memcpy(slot->bytes, s->frame.bytes, s->frame.size);
+}
+
+/* Makes the change that a record says, now or at the next start. */
+static enum failure apply_record(struct nascar *s, const uint8_t *bytes, uint32_t size)
+{
+    struct record record;
+    return decode_record(s, bytes, size, &record) ? durables[record.kind].apply(s, &record) : MISSING;
+}
+
+/* The shell could not keep a record: most are as if they had never been. */
+static void record_failed(struct nascar *s, const uint8_t *bytes, uint32_t size)
+{
+    struct record record;
+    if (decode_record(s, bytes, size, &record) && durables[record.kind].failed)
+        (void)durables[record.kind].failed(s, &record);
+}
+
+bool nascar_takes_unkept(const uint8_t *bytes, uint32_t size)
+{
+    const struct durable *durable = size >= HEADER_BYTES ? find_durable(bytes) : NULL;
+    return durable && durable->failed == durable->apply;
+}
+
+#define KEPT_LOOKS 64u /* how many items one call looks at, at most */
+
+/* Goes through all pools that have something to keep, a record at a time. */
+bool nascar_next_kept(const struct nascar *s, struct nascar_cursor *cursor, struct nascar_record *record)
+{
+    struct record r;
+    struct outgoing f;
+    uint32_t looked_at = 0;
+    memset(record, 0, sizeof *record);
+    record->conn = NONE;
+    for (; cursor->table < RECORD_KINDS; cursor->table++, cursor->item = 0) {
+        const struct durable *durable = &durables[cursor->table];
+        const struct pool *pool = (const void *)((const uint8_t *)s + durable->pool);
+        while (durable->fill && cursor->item < pool->high) {
+            uint32_t i = cursor->item++;
+            if (++looked_at > KEPT_LOOKS) { /* going past items that need not be kept takes time, too */
+                cursor->item--;
+                return true;
+            }
+            memset(&r, 0, sizeof r);
+            r.kind = (enum record_kind)cursor->table;
+            if (!is_live(s, pool, i) || !durable->fill(s, i, &r))
+                continue;
+            encode_record(s, &r, &f);
+            memcpy(cursor->bytes, f.bytes, f.size);
+            record->size = f.size;
+            record->bytes = cursor->bytes;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ==== 7. Requests ========================================================= */
 
 /* ---- Requests: reading and answering ------------------------------------- */
 
 struct command;
+
+/* A handler, do_x(), reads tags, checks, changes state and queues output. It
+ * returns OK if the request has been answered or waits for something; a failure,
+ * which is then answered; or STALL if it cannot be done now: then it has done
+ * nothing, and the same frame is tried again when somebody has read. What goes on
+ * after a wait, verdict_x() or kept_x(), returns the same, but never STALL. It finds
+ * the same tags, as the frame stays in the inbox. */
+#define STALL FAILURE_COUNT
 
 /* What a frame asks for, and who asks: all that a handler needs is reached
  * from here. The bytes stay in the inbox until the request is done. */
@@ -4148,8 +5003,8 @@ struct request {
     struct nascar *s;
     uint32_t c;                    /* the connection that it came on, ... */
     struct conn *conn;             /* ... and its state */
-    uint32_t player;               /* who plays there, NONE before the login, ... */
-    struct player *p;              /* ... and its state, or NULL */
+    uint32_t player;               /* who is logged in there, or NONE, ... */
+    struct player *p;              /* ... and its state, or NULL; while PLAYING it has a persona and a room */
     const struct command *command; /* NULL: an unknown kind */
     char kind[5];
     const uint8_t *payload;
@@ -4161,7 +5016,7 @@ static bool has_tag(const struct request *q, enum tag tag)
     return find_tag(q->payload, q->size, tag_names[tag]) != NOT_THERE;
 }
 
-/* Reads a text, "" if it is not there; returns its length before any cut. */
+/* Reads a text, or "" if the tag is not there. Returns its length before any cut. */
 static uint32_t get_text(const struct request *q, enum tag tag, char *out, uint32_t out_bytes)
 {
     uint32_t at = find_tag(q->payload, q->size, tag_names[tag]);
@@ -4181,7 +5036,8 @@ static uint32_t get_flags(const struct request *q, enum tag tag)
     return at == NOT_THERE ? 0 : read_flags(q->payload, q->size, at);
 }
 
-/* A name longer than any that exists is read as "", which none is. */
+/* Reads a name. One that is longer than any name can be is read as "", which
+ * nobody has. */
 static void get_name(const struct request *q, enum tag tag, char out[ANY_NAME_CHARS + 1])
 {
     if (get_text(q, tag, out, ANY_NAME_CHARS + 1) > ANY_NAME_CHARS)
@@ -4193,6 +5049,7 @@ static void get_name(const struct request *q, enum tag tag, char out[ANY_NAME_CH
 static struct outgoing *reply_begin(const struct request *q, enum failure failure)
 {
     struct outgoing *f = &q->s->frame;
+    assert(failure < FAILURE_COUNT); /* STALL is no answer */
     frame_begin(f, q->kind, failures[failure].code);
     put_number(f, tag_STATUS, failures[failure].status);
     return f;
@@ -4211,6 +5068,31 @@ static void reply(const struct request *q, enum failure failure)
     send_back(q);
 }
 
+/* Hands out a record, and the request waits until it is kept: a request is begun
+ * only when there is a slot for its record. */
+static void send_record(const struct request *q, const struct record *record)
+{
+    conn_wait(q->s, q->c, WAIT_RECORD);
+    queue_record(q->s, q->c, q->conn->receipt, record);
+}
+
+/* Asks for a comparison with `stored` (none if empty) and a fresh hash (none
+ * if `fresh` is empty); the request waits for the verdict. */
+static void send_hash_job(const struct request *q, const char *password, const char *stored, const char *fresh)
+{
+    struct nascar *s = q->s;
+    assert(s->job_count < RECORDS);
+    struct nascar_hash_job *job = &s->job[s->job_count++];
+    conn_wait(s, q->c, WAIT_VERDICT);
+    memset(job, 0, sizeof *job);
+    job->conn = q->c;
+    job->receipt = q->conn->receipt;
+    copy_text(job->password, sizeof job->password, password);
+    copy_text(job->stored, sizeof job->stored, stored);
+    copy_text(job->fresh, sizeof job->fresh, fresh);
+    draw(s, job->salt, sizeof job->salt);
+}
+
 /* Says who plays on the request's connection by now. */
 static void request_player(struct request *q)
 {
@@ -4218,12 +5100,332 @@ static void request_player(struct request *q)
     q->p = q->player == NONE ? NULL : player_at(q->s, q->player);
 }
 
-/* ---- Commands: the directory (PROTOCOL 3.1) ------------------------------ */
+/* ---- Chat (PROTOCOL 3.4) ------------------------------------------------- */
 
-/* A handler reads tags, checks, changes state, queues output. It returns OK if
- * the request is answered or waits, a failure to be answered, or STALL: not
- * now, the same frame again when somebody has read. */
-#define STALL FAILURE_COUNT
+/* Writes a `+msg`, of which the console shows N and T. If `flags` is empty
+ * there is no F at all. */
+static void write_msg(struct nascar *s, const char *flags, const char *from, int attr, uint32_t room, const char *text)
+{
+    frame_begin(&s->frame, "+msg", "");
+    if (flags[0])
+        put_raw(&s->frame, tag_F, flags);
+    put_number(&s->frame, tag_ATTR, attr);
+    put_number(&s->frame, tag_RI, room);
+    put_text(&s->frame, tag_N, from);
+    put_text(&s->frame, tag_FROM, from);
+    put_text(&s->frame, tag_T, text);
+    put_text(&s->frame, tag_TEXT, text);
+}
+
+/* Gives the line that has been written to one reader. A slow reader misses it,
+ * and that is counted. */
+static void deliver_line(struct nascar *s, uint32_t player)
+{
+    uint32_t c = player_at(s, player)->conn;
+    pump(s, c); /* so that the speaker is in the reader's list first */
+    if (conn_at(s, c)->slow)
+        conn_at(s, c)->missed_lines++;
+    else
+        conn_write(s, c, s->frame.bytes, s->frame.size);
+}
+
+/* ---- Challenges and races (PROTOCOL 5) ----------------------------------- */
+
+/* Sends a word of a challenge (a token, ACPT, DECL or BLOC) to one player's console. */
+static void send_challenge_word(struct nascar *s, uint32_t to, const char *from, const char *text)
+{
+    const struct player *p = player_at(s, to);
+    pump(s, p->conn);
+    write_msg(s, "P3", from, 3, room_at(s, p->room)->ident, text);
+    send_frame(s, p->conn);
+}
+
+/* Is `other` in the list of users that the console of `p` shows? */
+static bool is_listed(const struct player *p, const struct player *other)
+{
+    return p->users.on && p->room == other->room;
+}
+
+/* Makes the challenger known to the target's console, which would otherwise
+ * answer BLOC by itself. This goes ahead of the room's list if that is behind. */
+static void introduce(struct nascar *s, struct match *match)
+{
+    const struct player *challenger = player_at(s, match->player[0]), *target = player_at(s, match->player[1]);
+    bool listed = is_listed(target, challenger);
+    pump(s, target->conn);
+    if (listed && node_at(s, occupant_node(s, challenger->occupant))->seq <= target->users.cursor)
+        return;
+    write_user(s, &s->frame, challenger, player_address(s, target->conn, challenger), room_at(s, target->room)->count,
+               false);
+    send_frame(s, target->conn);
+    match->guest = !listed;
+}
+
+/* Takes a challenger who was shown for the challenge only off the target's list
+ * again, unless it is listed there by now. */
+static void dismiss_guest(struct nascar *s, struct match *match)
+{
+    const struct player *challenger = player_at(s, match->player[0]), *target = player_at(s, match->player[1]);
+    match->guest = false;
+    if (is_listed(target, challenger))
+        return;
+    write_user_gone(&s->frame, challenger->persona, room_at(s, target->room)->count);
+    send_frame(s, target->conn);
+}
+
+/* Takes one player out of its challenge or race. The last one out frees it. */
+static void match_leave(struct nascar *s, uint32_t player)
+{
+    struct player *p = player_at(s, player);
+    uint32_t number = p->match;
+    struct match *match = match_at(s, number);
+    bool was_busy = player_busy(s, p), was_racing = is_racing(s, p);
+    if (match->guest)
+        dismiss_guest(s, match);
+    match->player[p->side] = NONE;
+    p->match = NONE;
+    if (was_busy)
+        user_changed(s, player);
+    if (was_racing)
+        presence_changed(s, p->persona);
+    if (match->player[0] == NONE && match->player[1] == NONE) {
+        timer_stop(s, s->match_timers + number);
+        pool_give(s, &s->matches, number);
+    }
+}
+
+/* Ends a challenge that has not become a race. */
+static void challenge_end(struct nascar *s, uint32_t match)
+{
+    uint32_t challenger = match_at(s, match)->player[0], target = match_at(s, match)->player[1];
+    match_leave(s, challenger);
+    match_leave(s, target);
+}
+
+/* A player leaves its challenge, and the other's console is told DECL in its name. */
+static void challenge_leave(struct nascar *s, uint32_t player)
+{
+    struct player *p = player_at(s, player);
+    if (p->match == NONE || match_at(s, p->match)->state == MATCH_RACING)
+        return;
+    uint32_t other = match_at(s, p->match)->player[1 - p->side];
+    send_challenge_word(s, other, player_name(s, player), "DECL");
+    challenge_end(s, p->match);
+}
+
+/* A player is back from its race. The race lives on without it. */
+static void race_leave(struct nascar *s, uint32_t player)
+{
+    const struct player *p = player_at(s, player);
+    if (p->match != NONE && match_at(s, p->match)->state == MATCH_RACING)
+        match_leave(s, player);
+}
+
+/* Nobody has answered in time: both consoles get DECL from the other. */
+static void challenge_expire(struct nascar *s, uint32_t number)
+{
+    const struct match *match = match_at(s, number);
+    uint32_t challenger = match->player[0], target = match->player[1];
+    send_challenge_word(s, challenger, player_name(s, target), "DECL");
+    send_challenge_word(s, target, player_name(s, challenger), "DECL");
+    challenge_end(s, number);
+}
+
+static void copy_field(uint8_t *out, size_t size, const char *text)
+{
+    copy_text((char *)out, size, text);
+}
+
+/* The structure that the console has for a race: 272 bytes, little-endian
+ * (PROTOCOL 5). */
+#define PLAY_BYTES 272u
+
+struct ses {
+    char name[32];
+    const char *self, *host, *opponent, *second;
+    uint32_t address; /* the opponent's, as the receiver reaches it */
+    uint32_t seed;
+    int64_t when_s;
+    const char *ticket;
+};
+
+static void write_play(uint8_t out[PLAY_BYTES], const struct ses *ses)
+{
+    memset(out, 0, PLAY_BYTES);
+    copy_field(out + 0x00, 32, ses->name);
+    copy_field(out + 0x20, 32, ses->self);
+    copy_field(out + 0x40, 32, ses->host);
+    copy_field(out + 0x60, 32, ses->opponent);
+    copy_field(out + 0x80, 16, ses->host);
+    copy_field(out + 0x90, 16, ses->second);
+    store_le32(out + 0xc0, ses->address);
+    store_le32(out + 0xc4, ses->address);
+    store_le32(out + 0xc8, ses->seed);
+    store_le32(out + 0xcc, (uint32_t)ses->when_s);
+    copy_field(out + 0xd0, 64, ses->ticket);
+}
+
+static void write_ses(struct outgoing *f, const struct ses *ses)
+{
+    frame_begin(f, "+ses", "");
+    put_address(f, tag_ADDR, ses->address);
+    put_address(f, tag_FROM, ses->address); /* PROTOCOL 5: right whichever of the two a console dials */
+    put_number(f, tag_SEED, to_signed(ses->seed));
+    put_date(f, tag_WHEN, ses->when_s);
+    put_raw(f, tag_AUTH, ses->ticket);
+    put_text(f, tag_NAME, ses->name);
+    put_text(f, tag_SELF, ses->self);
+    put_text(f, tag_HOST, ses->host);
+    put_text(f, tag_OPPO, ses->opponent);
+    put_text(f, tag_P1, ses->host);
+    put_text(f, tag_P2, ses->second);
+    put_text(f, tag_P3, "");
+    put_text(f, tag_P4, "");
+}
+
+/* The side that hosts: the challenger, unless only the other one has offered to. */
+static uint32_t match_host(const struct match *match)
+{
+    return match->hosts[1] && !match->hosts[0] ? 1 : 0;
+}
+
+/* Both are ready, or time is up. The ticket for the results has to be on the
+ * disk before anybody is told of it. */
+static void race_prepare(struct nascar *s, uint32_t number)
+{
+    struct match *match = match_at(s, number);
+    uint32_t host = match_host(match);
+    struct record r = {.kind = RECORD_RACE, .race.when_s = s->wall_s};
+    timer_stop(s, s->match_timers + number);
+    match->starting = true;
+    match->receipt = ++s->next_receipt;
+    r.race.persona[0] = player_at(s, match->player[host])->persona;
+    r.race.persona[1] = player_at(s, match->player[1 - host])->persona;
+    write_hex(r.race.ticket, match->ticket, sizeof match->ticket);
+    queue_record(s, match_waiter(s, number), match->receipt, &r);
+}
+
+/* Sends `+ses` and `play` to both, with one seed. */
+static void race_start(struct nascar *s, uint32_t number)
+{
+    struct match *match = match_at(s, number);
+    uint32_t host = match_host(match);
+    struct ses ses;
+    char seed[24], ticket[2 * sizeof match->ticket + 1];
+    memset(&ses, 0, sizeof ses);
+    write_hex(ticket, match->ticket, sizeof match->ticket);
+    ses.host = player_name(s, match->player[host]);
+    ses.second = player_name(s, match->player[1 - host]);
+    ses.seed = match->seed;
+    ses.when_s = s->wall_s;
+    ses.ticket = ticket;
+    write_number(seed, to_signed(match->seed));
+    copy_text(ses.name, sizeof ses.name, ses.host);
+    append_text(ses.name, sizeof ses.name, ".");
+    append_text(ses.name, sizeof ses.name, seed);
+    for (uint32_t side = 0; side < 2; side++) {
+        const struct player *p = player_at(s, match->player[side]), *other = player_at(s, match->player[1 - side]);
+        ses.self = player_persona(s, p)->name;
+        ses.opponent = player_persona(s, other)->name;
+        ses.address = player_address(s, p->conn, other);
+        write_ses(&s->frame, &ses);
+        send_frame(s, p->conn);
+        frame_begin(&s->frame, "play", "");
+        write_play(s->frame.bytes + HEADER_BYTES, &ses);
+        s->frame.size = HEADER_BYTES + PLAY_BYTES;
+        store_be32(s->frame.bytes + 8, s->frame.size);
+        conn_write(s, p->conn, s->frame.bytes, s->frame.size);
+    }
+    match->starting = false;
+    match->state = MATCH_RACING;
+    match->started_ms = s->now_ms;
+    for (uint32_t side = 0; side < 2; side++)
+        presence_changed(s, player_at(s, match->player[side])->persona);
+    uint32_t line = log_begin(s, NASCAR_LOG_INFO, "race");
+    log_text(s, "host", ses.host);
+    log_text(s, "guest", ses.second);
+    log_end(s, line);
+}
+
+/* Makes a challenge and offers it to the target. The challenger has had its reply. */
+static void challenge_offer(struct nascar *s, uint32_t challenger, uint32_t target, const char *token)
+{
+    uint32_t number = pool_take(s, &s->matches); /* there is one for each client, so this cannot fail */
+    assert(number != NONE);
+    struct match *match = match_at(s, number);
+    match->player[0] = challenger;
+    match->player[1] = target;
+    draw(s, match->ticket, sizeof match->ticket);
+    match->seed = draw_u32(s);
+    if (match->seed == 0)
+        match->seed = 1;
+    for (uint32_t side = 0; side < 2; side++) {
+        player_at(s, match->player[side])->match = number;
+        player_at(s, match->player[side])->side = side;
+    }
+    timer_start(s, s->match_timers + number, Q_CHALLENGE);
+    user_changed(s, challenger);
+    introduce(s, match);
+    send_challenge_word(s, target, player_name(s, challenger), token);
+}
+
+/* May `player` challenge `target` now? Its own open offer makes way for the new
+ * one, and so does a race that it has plainly left. */
+static enum failure challenge_prepare(struct nascar *s, uint32_t player, uint32_t target)
+{
+    struct player *p = player_at(s, player);
+    if (p->match != NONE) {
+        const struct match *match = match_at(s, p->match);
+        if (match->state == MATCH_RACING && s->now_ms >= match->started_ms + REMATCH_MS)
+            race_leave(s, player);
+        else if (match->state == MATCH_OFFERED && p->side == 0)
+            challenge_leave(s, player);
+        else
+            return BUSY;
+    }
+    if (target == NONE)
+        return NO_USER;
+    const struct conn *conn = conn_at(s, player_at(s, target)->conn);
+    bool unreachable = conn->slow && !takes_chat(conn);
+    return unreachable || player_at(s, target)->match != NONE ? BUSY : OK;
+}
+
+/* Is this ACPT, DECL or BLOC? The first four letters count, and nothing else is
+ * relayed (PROTOCOL 5, step 3). */
+static bool is_answer(const char *text)
+{
+    return strncmp(text, "ACPT", 4) == 0 || strncmp(text, "DECL", 4) == 0 || strncmp(text, "BLOC", 4) == 0;
+}
+
+/* May this answer be given now? ACPT is given once, and by the challenged
+ * player. */
+static enum failure challenge_answer_check(const struct nascar *s, uint32_t player, uint32_t other, const char *text)
+{
+    const struct player *p = player_at(s, player);
+    if (other == NONE || p->match == NONE)
+        return EXPIRED;
+    const struct match *match = match_at(s, p->match);
+    if (match->player[1 - p->side] != other || match->state == MATCH_RACING)
+        return EXPIRED;
+    if (text[0] == 'A' && (p->side == 0 || match->state != MATCH_OFFERED))
+        return EXPIRED;
+    return OK;
+}
+
+static void challenge_answer(struct nascar *s, uint32_t player, uint32_t other, const char *text)
+{
+    uint32_t number = player_at(s, player)->match;
+    send_challenge_word(s, other, player_name(s, player), text);
+    if (text[0] != 'A') {
+        challenge_end(s, number);
+        return;
+    }
+    match_at(s, number)->state = MATCH_ACCEPTED;
+    timer_start(s, s->match_timers + number, Q_RACE_START);
+    user_changed(s, player);
+}
+
+/* ---- Commands: the directory (PROTOCOL 3.1) ------------------------------ */
 
 static void session_remove(struct nascar *s, uint32_t i)
 {
@@ -4234,8 +5436,8 @@ static void session_remove(struct nascar *s, uint32_t i)
     pool_give(s, &s->directory, i);
 }
 
-/* A SESS of 1..2147483647 that no live session has. */
-static uint32_t fresh_session_number(struct nascar *s)
+/* Draws a SESS of 1..2147483647 that no live session has. */
+static uint32_t draw_session_number(struct nascar *s)
 {
     uint32_t sess = 0;
     for (int tries = 0; tries < 4 && (sess == 0 || find_session(s, sess) != NONE); tries++)
@@ -4243,8 +5445,8 @@ static uint32_t fresh_session_number(struct nascar *s)
     return sess == 0 ? 1 : sess;
 }
 
-/* The oldest session of a peer that has as many as it may, else NONE. */
-static uint32_t surplus_session(const struct nascar *s, uint32_t peer)
+/* The oldest session of a peer that has as many as one may have, else NONE. */
+static uint32_t find_surplus_session(const struct nascar *s, uint32_t peer)
 {
     uint32_t count = 0, i = find_session_of_peer(s, peer);
     for (; i != NONE; i = index_next(s, &s->session_peers, i))
@@ -4253,16 +5455,16 @@ static uint32_t surplus_session(const struct nascar *s, uint32_t peer)
     return NONE;
 }
 
-/* Remembers a session for 30 minutes; the peer's oldest, or the oldest of all,
- * makes room for it. */
+/* Adds a session, to be remembered for 30 minutes. The peer's oldest, or the
+ * oldest of all, makes room for it if there is none. */
 static const struct directory_session *session_add(struct nascar *s, uint32_t peer)
 {
-    uint32_t surplus = surplus_session(s, peer);
+    uint32_t surplus = find_surplus_session(s, peer);
     if (surplus != NONE)
         session_remove(s, surplus);
     if (pool_full(&s->directory))
-        session_remove(s, s->queue[Q_DIRECTORY].head - s->directory_timers);
-    uint32_t sess = fresh_session_number(s), i = find_session(s, sess);
+        session_remove(s, list_first(&s->queue[Q_DIRECTORY]) - s->directory_timers);
+    uint32_t sess = draw_session_number(s), i = find_session(s, sess);
     if (i != NONE)
         session_remove(s, i);
     i = pool_take(s, &s->directory);
@@ -4279,12 +5481,27 @@ static const struct directory_session *session_add(struct nascar *s, uint32_t pe
     return session;
 }
 
+/* What a console is shown that cannot get in now, or "". Here it can be shown,
+ * and nowhere later (PROTOCOL 3.1). On a full server an address that has a player
+ * online gets through, as that may be the console's own ghost. */
+static const char *keep_out(const struct request *q)
+{
+    const struct nascar *s = q->s;
+    if (s->config.down[0])
+        return s->config.down;
+    const struct address *address = address_at(s, q->conn->address);
+    if (pool_full(&s->players) && address->players == 0)
+        return "The server is full. Please try again later.";
+    /* This connection ends, but the lobby's and the buddies' have to find room. */
+    if (address->connections + 1 > s->config.per_address)
+        return "Too many players are online from your address. Please try again later.";
+    return "";
+}
+
 static enum failure do_directory(struct request *q)
 {
     struct nascar *s = q->s;
-    const char *down = s->config.down;
-    if (!down[0] && pool_full(&s->players))
-        down = "The server is full. Please try again later.";
+    const char *down = keep_out(q);
     q->conn->state = CONN_DIRECTORY;
     timer_start(s, conn_timer(q->c, T_PHASE), Q_LINGER);
     if (down[0]) {
@@ -4309,42 +5526,28 @@ static enum failure do_directory(struct request *q)
 
 /* ---- Commands: accounts (PROTOCOL 3.2, 4, 6) ----------------------------- */
 
-/* Pings go round a wheel: each connection has a slot, a period is once round. */
-static void ping_start(struct nascar *s, uint32_t c)
+/* How long it is from one beat of pings to the next: a period has so many. */
+static uint64_t beat_ms(const struct nascar *s)
 {
-    struct conn *conn = conn_at(s, c);
-    if (conn->wheel_slot != NONE)
-        return;
-    if (s->wheel_count++ == 0)
-        s->wheel_due_ms = s->wheel_batch_ms = s->now_ms;
-    /* The slot behind the hand is the farthest from its first ping. */
-    uint32_t slot = (s->wheel_at + PING_SLOTS - 1 - s->wheel_next_slot++ % (PING_SLOTS / 2)) % PING_SLOTS;
-    conn->wheel_slot = slot;
-    conn->wheel_prev = NONE;
-    conn->wheel_next = s->wheel[slot];
-    if (conn->wheel_next != NONE)
-        conn_at(s, conn->wheel_next)->wheel_prev = c;
-    s->wheel[slot] = c;
+    return s->config.ping_ms / PING_SLOTS;
 }
 
-static void ping_stop(struct nascar *s, uint32_t c)
+/* From here on a connection is pinged once in a period. Whoever comes gets a
+ * place in the second half of one, the next a beat earlier, and the places go
+ * round: so those who come together are not pinged together. */
+static void ping_start(struct nascar *s, uint32_t c)
 {
-    struct conn *conn = conn_at(s, c);
-    if (conn->wheel_slot == NONE)
+    if (timer_at(s, conn_timer(c, T_PING))->queue != Q_NONE)
         return;
-    if (conn->wheel_prev != NONE)
-        conn_at(s, conn->wheel_prev)->wheel_next = conn->wheel_next;
-    else
-        s->wheel[conn->wheel_slot] = conn->wheel_next;
-    if (conn->wheel_next != NONE)
-        conn_at(s, conn->wheel_next)->wheel_prev = conn->wheel_prev;
-    conn->wheel_slot = NONE;
-    s->wheel_count--;
+    if (list_first(&s->queue[Q_PING]) == NONE)
+        s->ping_beat_ms = s->ping_batch_ms = s->now_ms;
+    uint32_t beats = PING_SLOTS - 1 - s->ping_places++ % (PING_SLOTS / 2);
+    timer_start_at(s, conn_timer(c, T_PING), Q_PING, s->ping_beat_ms + beats * beat_ms(s));
 }
 
 static enum failure do_ping(struct request *q)
 {
-    if (q->conn->ping_sent_ms != 0) /* never answered: it is an echo */
+    if (q->conn->ping_sent_ms != 0) /* an echo, which is not answered itself */
         q->conn->round_trip_ms = (uint32_t)(q->s->now_ms - q->conn->ping_sent_ms);
     q->conn->ping_sent_ms = 0;
     return OK;
@@ -4369,7 +5572,7 @@ static enum failure do_skey(struct request *q)
     struct outgoing *f = reply_begin(q, OK);
     if (s->config.skey) {
         draw(s, q->conn->skey, sizeof q->conn->skey);
-        if (q->conn->skey[0] == 0) /* the console would use the mask form */
+        if (q->conn->skey[0] == 0) /* a first 0 would make the console use the mask form */
             q->conn->skey[0] = 1;
         write_hex(text + 1, q->conn->skey, sizeof q->conn->skey);
         put_raw(f, tag_SKEY, text);
@@ -4380,16 +5583,21 @@ static enum failure do_skey(struct request *q)
     return OK;
 }
 
-/* The directory session that a MASK tag names; without one (a sign-up has none)
- * the one that the console came with. If it is gone, the newest of the peer's. */
-static uint32_t request_session(const struct request *q)
+/* The directory session that the MASK tag names. A sign-up has no such tag:
+ * then the newest that its address had at `skey`. If it is gone, the newest
+ * that the address has now. */
+static uint32_t find_request_session(const struct request *q)
 {
     const struct nascar *s = q->s;
     uint32_t i = find_session(s, get_number(q, tag_MASK, q->conn->sess));
     return i != NONE ? i : find_session_of_peer(s, q->conn->peer);
 }
 
-/* PROTOCOL 4: which form it is shows in the first character. */
+/* What stands in a recording where a valid password stood, behind the character
+ * that says which form it had. Only the core of a replay takes it for a password. */
+#define REDACTED "good"
+
+/* PROTOCOL 4: the first character tells which form it is. */
 static enum failure get_password(const struct request *q, char out[SSC2_CHARS + 1])
 {
     char text[2 * SSC2_CHARS + 4];
@@ -4399,10 +5607,14 @@ static enum failure get_password(const struct request *q, char out[SSC2_CHARS + 
     if (text[0] == '~') {
         length = ssc2_decode(q->conn->skey, sizeof q->conn->skey, text + 1, out);
     } else if (text[0] == '$' && size < sizeof text) {
-        uint32_t i = request_session(q);
+        uint32_t i = find_request_session(q);
         if (i == NONE)
             return NO_SESSION;
         length = mask_decode(session_at(q->s, i)->mask, text + 1, out);
+    }
+    if (q->s->replays && strcmp(text + 1, REDACTED) == 0) {
+        length = sizeof REDACTED - 1;
+        memcpy(out, REDACTED, sizeof REDACTED);
     }
     wipe(text, sizeof text);
     if (length == NOT_THERE)
@@ -4410,9 +5622,9 @@ static enum failure get_password(const struct request *q, char out[SSC2_CHARS + 
     return OK;
 }
 
-/* What an address did lately, with what is too old forgotten. The entry is kept
- * for ten minutes from now. */
-static struct address *address_used(const struct request *q)
+/* What an address did lately. What is too old is forgotten here, and the entry
+ * is kept for ten minutes from now. */
+static struct address *address_touch(const struct request *q)
 {
     struct nascar *s = q->s;
     uint32_t i = q->conn->address;
@@ -4427,12 +5639,13 @@ static struct address *address_used(const struct request *q)
     return a;
 }
 
-/* PROTOCOL 6, "too many tries": after some failures an address waits, longer
- * each time, at most a minute; friends behind one address are not shut out. */
+/* PROTOCOL 6, "too many tries": after some wrong passwords an address has to
+ * wait, longer each time, but at most a minute, so that friends behind the same
+ * address are not shut out. */
 static bool may_try_password(const struct request *q)
 {
     struct nascar *s = q->s;
-    struct address *a = address_used(q);
+    struct address *a = address_touch(q);
     if (a->failed >= FREE_FAILURES) {
         uint64_t wait_ms = UINT64_C(1000) << min_u32(a->failed - FREE_FAILURES, 6);
         if (s->now_ms < a->failed_at_ms + (wait_ms < 60000 ? wait_ms : 60000))
@@ -4447,8 +5660,8 @@ static bool may_try_password(const struct request *q)
 static enum failure password_failed(const struct request *q, const char *name, enum failure failure)
 {
     struct nascar *s = q->s;
-    struct address *a = address_used(q);
-    uint32_t line = log_conn(s, NASCAR_LOG_WARN, "login_refused", q->c);
+    struct address *a = address_touch(q);
+    uint32_t line = log_begin_conn(s, NASCAR_LOG_WARN, "login_refused", q->c);
     log_text(s, "name", name);
     log_text(s, "reason", failures[failure].code);
     log_end(s, line);
@@ -4462,101 +5675,60 @@ static bool is_name_free(const struct nascar *s, const char *name)
     return find_persona(s, name) == NONE && find_room(s, name) == NONE;
 }
 
-/* An account as a record. */
-static void write_account(struct outgoing *f, const struct account *a)
+/* What a request changes of an account, and nothing else; the request waits for it. */
+static void send_edit(const struct request *q, uint32_t account, const char *hash)
 {
-    frame_begin(f, "acct", "");
-    put_number(f, tag_CREATED, a->created_s);
-    put_number(f, tag_LAST, a->last_login_s);
-    put_number(f, tag_BAN, a->banned);
-    put_text(f, tag_NAME, a->name);
-    put_text(f, tag_HASH, a->hash);
-    put_text(f, tag_MAIL, a->mail);
-    put_text(f, tag_SPAM, a->spam);
+    struct record r = {.kind = RECORD_EDIT, .edit.account = account};
+    r.edit.has_hash = hash[0] != 0;
+    r.edit.has_mail = has_tag(q, tag_MAIL);
+    r.edit.has_spam = has_tag(q, tag_SPAM);
+    copy_text(r.edit.hash, sizeof r.edit.hash, hash);
+    (void)get_text(q, tag_MAIL, r.edit.mail, sizeof r.edit.mail);
+    (void)get_text(q, tag_SPAM, r.edit.spam, sizeof r.edit.spam);
+    send_record(q, &r);
 }
 
-/* What a request changes of an account, and nothing else: another change of it
- * may be on its way to the disk. */
-static void write_edit(struct outgoing *f, const struct account *a, const struct request *q, const char *hash)
-{
-    frame_begin(f, "edit", "");
-    put_text(f, tag_NAME, a->name);
-    if (hash[0])
-        put_text(f, tag_HASH, hash);
-    if (has_tag(q, tag_MAIL))
-        put_text(f, tag_MAIL, a->mail);
-    if (has_tag(q, tag_SPAM))
-        put_text(f, tag_SPAM, a->spam);
-}
-
-/* Reads a text that stays as it is if it is not there. */
-static void get_change(const struct request *q, enum tag tag, char *out, uint32_t out_bytes)
-{
-    uint32_t at = find_tag(q->payload, q->size, tag_names[tag]);
-    if (at != NOT_THERE)
-        (void)read_string(q->payload, q->size, at, out, out_bytes);
-}
-
-/* Takes what a sign-up or an edit says about an account. */
-static void get_account_fields(const struct request *q, struct account *a)
-{
-    get_change(q, tag_MAIL, a->mail, sizeof a->mail);
-    get_change(q, tag_SPAM, a->spam, sizeof a->spam);
-}
-
-/* Hands out the record of a new account; connection c waits for it. */
-static enum failure create_account(struct request *q, const char *name, const char *hash, bool with_persona)
+/* Hands out the record of a new account. Connection c waits for it. */
+static enum failure send_account(struct request *q, const char *name, const char *hash, bool with_persona)
 {
     struct nascar *s = q->s;
-    struct account a;
+    struct record r = {.kind = RECORD_ACCT, .acct = {.created_s = s->wall_s, .spam = "NN"}};
     char persona[PERSONA_CHARS + 1];
-    struct address *address = address_used(q);
+    struct address *address = address_touch(q);
     if (!hash[0])
         return NOT_KEPT;
     if (pool_full(&s->accounts))
         return SERVER_FULL;
     if (q->conn->state != CONN_CONTROL && address->created++ >= s->config.accounts_per_address)
         return TOO_MANY_TRIES;
-    memset(&a, 0, sizeof a);
-    copy_text(a.name, sizeof a.name, name);
-    copy_text(a.hash, sizeof a.hash, hash);
-    copy_text(a.spam, sizeof a.spam, "NN");
-    a.created_s = s->wall_s;
-    get_account_fields(q, &a);
-    write_account(&s->frame, &a);
+    copy_text(r.acct.name, sizeof r.acct.name, name);
+    copy_text(r.acct.hash, sizeof r.acct.hash, hash);
+    (void)get_text(q, tag_MAIL, r.acct.mail, sizeof r.acct.mail);
+    if (has_tag(q, tag_SPAM))
+        (void)get_text(q, tag_SPAM, r.acct.spam, sizeof r.acct.spam);
     copy_text(persona, sizeof persona, name);
-    if (with_persona && is_name_free(s, persona))
-        put_text(&s->frame, tag_PERSONAS, persona);
-    send_record(s, q->c);
+    r.acct.has_personas = with_persona && is_name_free(s, persona);
+    copy_text(r.acct.personas, sizeof r.acct.personas, persona);
+    send_record(q, &r);
     return OK;
 }
 
-static void put_personas(const struct nascar *s, struct outgoing *f, const struct account *a)
-{
-    char list[PERSONA_LIST_CHARS + 1] = "";
-    for (uint32_t i = 0; i < PERSONAS_PER_ACCOUNT && a->persona[i] != NONE; i++) {
-        if (i > 0)
-            append_text(list, sizeof list, ",");
-        append_text(list, sizeof list, persona_at(s, a->persona[i])->name);
-    }
-    put_text(f, tag_PERSONAS, list);
-}
-
-/* A new `auth` or `acct` on a connection: whoever was logged in on it is out. */
-static void log_out(struct request *q)
+/* A new `auth` or `acct` has come: whoever was logged in on this connection is
+ * logged out. */
+static void player_logout(struct request *q)
 {
     struct nascar *s = q->s;
     if (q->player == NONE)
         return;
-    log_end(s, log_conn(s, NASCAR_LOG_INFO, "logout", q->c));
+    log_end(s, log_begin_conn(s, NASCAR_LOG_INFO, "logout", q->c));
     player_remove(s, q->player);
     request_player(q);
     q->conn->state = CONN_LOBBY;
     timer_start(s, conn_timer(q->c, T_PHASE), Q_LOGIN);
 }
 
-/* The password was right, or the account is new: the connection is its. */
-static enum failure log_in(struct request *q, uint32_t account)
+/* The password was right, or the account is new: it is logged in on this connection. */
+static enum failure player_login(struct request *q, uint32_t account)
 {
     struct nascar *s = q->s;
     if (account_at(s, account)->banned)
@@ -4565,12 +5737,9 @@ static enum failure log_in(struct request *q, uint32_t account)
         return SERVER_FULL;
     request_player(q);
     timer_stop(s, conn_timer(q->c, T_PHASE));
-    ping_start(s, q->c); /* it may have left out `addr` */
-    log_end(s, log_conn(s, NASCAR_LOG_INFO, "login", q->c));
-    frame_begin(&s->frame, "seen", "");
-    put_number(&s->frame, tag_LAST, s->wall_s);
-    put_text(&s->frame, tag_NAME, account_at(s, account)->name);
-    queue_record(s, NONE, 0, true);
+    ping_start(s, q->c); /* in case that it has left out `addr` */
+    log_end(s, log_begin_conn(s, NASCAR_LOG_INFO, "login", q->c));
+    queue_record(s, NONE, 0, &(struct record){.kind = RECORD_SEEN, .seen = {account, s->wall_s}});
     return OK;
 }
 
@@ -4578,11 +5747,12 @@ static enum failure finish_auth(struct request *q, uint32_t account)
 {
     struct nascar *s = q->s;
     const struct account *a = account_at(s, account);
-    enum failure failure = log_in(q, account);
+    char personas[PERSONA_LIST_CHARS + 1];
+    enum failure failure = player_login(q, account);
     if (failure)
         return failure;
     uint32_t i = find_session(s, get_number(q, tag_MASK, 0));
-    uint32_t sess = i != NONE ? session_at(s, i)->sess : fresh_session_number(s);
+    uint32_t sess = i != NONE ? session_at(s, i)->sess : draw_session_number(s);
     struct outgoing *f = reply_begin(q, OK);
     put_number(f, tag_SESS, sess);
     put_raw(f, tag_TOS, "1");
@@ -4590,19 +5760,20 @@ static enum failure finish_auth(struct request *q, uint32_t account)
     put_date(f, tag_LAST, q->p->last_login_s);
     put_text(f, tag_SPAM, a->spam);
     put_text(f, tag_NAME, a->name);
-    put_personas(s, f, a);
+    write_personas(s, a, personas);
+    put_text(f, tag_PERSONAS, personas);
     put_text(f, tag_MAIL, a->mail);
     send_back(q);
     return OK;
 }
 
 /* Every try costs one hash, so that an unknown name takes as long as a wrong
- * password: nobody learns names by the clock. */
+ * password, and nobody finds out names by the clock. */
 static enum failure do_auth(struct request *q)
 {
     struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1], password[SSC2_CHARS + 1];
-    log_out(q);
+    player_logout(q);
     get_name(q, tag_NAME, name);
     if (!name[0])
         return MISSING;
@@ -4616,9 +5787,9 @@ static enum failure do_auth(struct request *q)
     uint32_t account = find_account(s, name);
     q->conn->checking = account;
     if (account != NONE)
-        send_hash_job(s, q->c, password, account_at(s, account)->hash, "");
+        send_hash_job(q, password, account_at(s, account)->hash, "");
     else
-        send_hash_job(s, q->c, "", "", password);
+        send_hash_job(q, "", "", password);
     wipe(password, sizeof password);
     return OK;
 }
@@ -4631,7 +5802,7 @@ static enum failure verdict_auth(struct request *q, bool accepted, const char *h
     get_name(q, tag_NAME, name);
     if (checked != NONE)
         return accepted ? finish_auth(q, checked) : password_failed(q, name, WRONG_PASSWORD);
-    if (find_account(s, name) != NONE) /* made meanwhile: now there is a password to check */
+    if (find_account(s, name) != NONE) /* it was made meanwhile, so now there is a password to check */
         return do_auth(q);
     if (s->config.accounts != ACCOUNTS_OPEN || !valid_name(name, ACCOUNT_CHARS) || find_room(s, name) != NONE)
         return password_failed(q, name, NO_ACCOUNT);
@@ -4639,10 +5810,10 @@ static enum failure verdict_auth(struct request *q, bool accepted, const char *h
     wipe(password, sizeof password);
     if (!valid)
         return password_failed(q, name, WRONG_PASSWORD);
-    return create_account(q, name, hash, true);
+    return send_account(q, name, hash, true);
 }
 
-static enum failure applied_auth(struct request *q, enum failure failure)
+static enum failure kept_auth(struct request *q, enum failure failure)
 {
     char name[ANY_NAME_CHARS + 1];
     if (failure == TAKEN)
@@ -4654,7 +5825,7 @@ static enum failure applied_auth(struct request *q, enum failure failure)
     return account == NONE ? NOT_KEPT : finish_auth(q, account);
 }
 
-/* `dupl`, with free variants of the name when ALTS asks for some. */
+/* Answers `dupl`, with free variants of the name if ALTS asks for some. */
 static enum failure refuse_taken(struct request *q, const char *name, uint32_t max_chars,
                                  bool is_free(const struct nascar *, const char *))
 {
@@ -4686,36 +5857,35 @@ static enum failure do_acct(struct request *q)
 {
     struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1], password[SSC2_CHARS + 1];
-    log_out(q);
+    player_logout(q);
     if (s->config.accounts == ACCOUNTS_CLOSED || !has_tag(q, tag_NAME))
         return MISSING;
     get_name(q, tag_NAME, name);
     if (!valid_name(name, ACCOUNT_CHARS))
         return BAD_NAME;
     enum failure failure = get_password(q, password);
-    if (failure)
-        return failure;
-    if (!valid_password(password))
-        return BAD_NAME;
-    if (!is_account_free(s, name))
-        return refuse_taken(q, name, ACCOUNT_CHARS, is_account_free);
-    if (pool_full(&s->accounts))
-        return SERVER_FULL;
-    if (!may_try_password(q)) /* none to try, but a hash to make all the same */
-        return TOO_MANY_TRIES;
-    send_hash_job(s, q->c, "", "", password);
+    if (failure == OK && !valid_password(password))
+        failure = BAD_NAME;
+    if (failure == OK && !is_account_free(s, name))
+        failure = TAKEN;
+    if (failure == OK && pool_full(&s->accounts))
+        failure = SERVER_FULL;
+    if (failure == OK && !may_try_password(q)) /* there is no password to try, but a hash to make */
+        failure = TOO_MANY_TRIES;
+    if (failure == OK)
+        send_hash_job(q, "", "", password);
     wipe(password, sizeof password);
-    return OK;
+    return failure == TAKEN ? refuse_taken(q, name, ACCOUNT_CHARS, is_account_free) : failure;
 }
 
 static enum failure verdict_acct(struct request *q, bool accepted, const char *hash)
 {
     char name[ANY_NAME_CHARS + 1];
     get_name(q, tag_NAME, name);
-    return create_account(q, name, accepted ? hash : "", false);
+    return send_account(q, name, accepted ? hash : "", false);
 }
 
-static enum failure applied_acct(struct request *q, enum failure failure)
+static enum failure kept_acct(struct request *q, enum failure failure)
 {
     struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1], born[16];
@@ -4724,7 +5894,7 @@ static enum failure applied_acct(struct request *q, enum failure failure)
         return refuse_taken(q, name, ACCOUNT_CHARS, is_account_free);
     uint32_t account = find_account(s, name);
     if (failure == OK)
-        failure = account == NONE ? NOT_KEPT : log_in(q, account);
+        failure = account == NONE ? NOT_KEPT : player_login(q, account);
     if (failure)
         return failure;
     (void)get_text(q, tag_BORN, born, sizeof born);
@@ -4737,7 +5907,7 @@ static enum failure applied_acct(struct request *q, enum failure failure)
     return OK;
 }
 
-/* CHNG needs the present password; other fields do not, as the player is in. */
+/* CHNG needs the present password. Other fields do not, as the player is logged in. */
 static enum failure do_edit(struct request *q)
 {
     struct nascar *s = q->s;
@@ -4748,41 +5918,36 @@ static enum failure do_edit(struct request *q)
         return NO_ACCOUNT;
     uint32_t fresh_chars = get_text(q, tag_CHNG, fresh, sizeof fresh);
     uint32_t chars = get_text(q, tag_PASS, password, sizeof password);
+    enum failure failure = OK;
     if (fresh_chars > 0 && (fresh_chars > PASSWORD_CHARS || !valid_password(fresh)))
-        return BAD_NAME;
-    if (chars > PASSWORD_CHARS || (fresh_chars > 0 && chars == 0))
-        return WRONG_PASSWORD;
-    if (chars > 0) {
-        if (!may_try_password(q))
-            return TOO_MANY_TRIES;
-        send_hash_job(s, q->c, password, a->hash, fresh);
-        return OK;
-    }
-    struct account changed = *a;
-    get_account_fields(q, &changed);
-    write_edit(&s->frame, &changed, q, "");
-    send_record(s, q->c);
-    return OK;
+        failure = BAD_NAME;
+    else if (chars > PASSWORD_CHARS || (fresh_chars > 0 && chars == 0))
+        failure = WRONG_PASSWORD;
+    else if (chars == 0)
+        send_edit(q, q->p->account, "");
+    else if (!may_try_password(q))
+        failure = TOO_MANY_TRIES;
+    else
+        send_hash_job(q, password, a->hash, fresh);
+    wipe(password, sizeof password);
+    wipe(fresh, sizeof fresh);
+    return failure;
 }
 
 static enum failure verdict_edit(struct request *q, bool accepted, const char *hash)
 {
-    struct nascar *s = q->s;
-    struct account changed = *account_at(s, q->p->account);
     char fresh[SSC2_CHARS + 1];
     if (!accepted)
-        return password_failed(q, changed.name, WRONG_PASSWORD);
+        return password_failed(q, account_at(q->s, q->p->account)->name, WRONG_PASSWORD);
     bool renew = get_text(q, tag_CHNG, fresh, sizeof fresh) > 0;
     wipe(fresh, sizeof fresh);
     if (renew && !hash[0])
         return NOT_KEPT;
-    get_account_fields(q, &changed);
-    write_edit(&s->frame, &changed, q, renew ? hash : "");
-    send_record(s, q->c);
+    send_edit(q, q->p->account, renew ? hash : "");
     return OK;
 }
 
-static enum failure applied_plain(struct request *q, enum failure failure)
+static enum failure kept_plain(struct request *q, enum failure failure)
 {
     if (failure == OK)
         reply(q, OK);
@@ -4790,13 +5955,6 @@ static enum failure applied_plain(struct request *q, enum failure failure)
 }
 
 /* ---- Commands: personas (PROTOCOL 3.2) ----------------------------------- */
-
-static void write_persona_record(struct outgoing *f, const char *kind, const char *persona, const char *account)
-{
-    frame_begin(f, kind, "");
-    put_text(f, tag_PERS, persona);
-    put_text(f, tag_NAME, account);
-}
 
 static enum failure do_cper(struct request *q)
 {
@@ -4812,12 +5970,13 @@ static enum failure do_cper(struct request *q)
         return TOO_MANY_PERSONAS;
     if (!is_name_free(s, name))
         return refuse_taken(q, name, PERSONA_CHARS, is_name_free);
-    write_persona_record(&s->frame, "cper", name, a->name);
-    send_record(s, q->c);
+    struct record r = {.kind = RECORD_CPER, .cper.account = q->p->account};
+    copy_text(r.cper.persona, sizeof r.cper.persona, name);
+    send_record(q, &r);
     return OK;
 }
 
-static enum failure applied_cper(struct request *q, enum failure failure)
+static enum failure kept_cper(struct request *q, enum failure failure)
 {
     char name[ANY_NAME_CHARS + 1];
     get_name(q, tag_PERS, name);
@@ -4832,7 +5991,7 @@ static enum failure applied_cper(struct request *q, enum failure failure)
 }
 
 /* The persona that PERS names, if it is this account's; else NONE. */
-static uint32_t own_persona(const struct request *q)
+static uint32_t find_own_persona(const struct request *q)
 {
     const struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1];
@@ -4846,17 +6005,16 @@ static enum failure do_dper(struct request *q)
     struct nascar *s = q->s;
     if (!has_tag(q, tag_PERS))
         return MISSING;
-    uint32_t persona = own_persona(q);
+    uint32_t persona = find_own_persona(q);
     if (persona == NONE)
         return NO_ACCOUNT;
-    if (is_online(s, persona)) /* it is the one being played */
+    if (is_online(s, persona)) /* somebody is playing as it */
         return MISSING;
-    write_persona_record(&s->frame, "dper", persona_at(s, persona)->name, account_at(s, q->p->account)->name);
-    send_record(s, q->c);
+    send_record(q, &(struct record){.kind = RECORD_DPER, .dper = {persona, q->p->account}});
     return OK;
 }
 
-static enum failure applied_dper(struct request *q, enum failure failure)
+static enum failure kept_dper(struct request *q, enum failure failure)
 {
     char name[ANY_NAME_CHARS + 1];
     if (failure)
@@ -4868,46 +6026,37 @@ static enum failure applied_dper(struct request *q, enum failure failure)
     return OK;
 }
 
-/* The hash of a buddy ticket is all that is kept of it. */
-static void write_ticket_record(struct outgoing *f, const char *persona, const uint8_t hash[16], int64_t until_s)
-{
-    char text[33];
-    write_hex(text, hash, 16);
-    frame_begin(f, "tick", "");
-    put_raw(f, tag_HASH, text);
-    put_number(f, tag_WHEN, until_s);
-    put_text(f, tag_PERS, persona);
-}
-
-static void hash_ticket(const uint8_t ticket[8], uint8_t out[16])
+static void hash_lkey(const uint8_t ticket[8], uint8_t out[16])
 {
     uint8_t hash[32];
     sha256(ticket, 8, hash);
     memcpy(out, hash, 16);
 }
 
-/* A new ticket for the buddy service is kept first. */
+/* A new ticket for the buddy service is kept first; the rest follows when it is. */
 static enum failure do_pers(struct request *q)
 {
     struct nascar *s = q->s;
+    struct record r = {.kind = RECORD_TICK, .tick.until_s = s->wall_s + LKEY_S};
     uint8_t hash[16];
     if (!has_tag(q, tag_PERS))
         return MISSING;
-    uint32_t number = own_persona(q);
+    uint32_t number = find_own_persona(q);
     if (number == NONE)
         return NO_ACCOUNT;
     draw(s, q->conn->lkey, sizeof q->conn->lkey);
-    hash_ticket(q->conn->lkey, hash);
-    write_ticket_record(&s->frame, persona_at(s, number)->name, hash, s->wall_s + TICKET_S);
-    send_record(s, q->c);
+    hash_lkey(q->conn->lkey, hash);
+    write_hex(r.tick.hash, hash, sizeof hash);
+    r.tick.persona = number;
+    send_record(q, &r);
     return OK;
 }
 
 /* Kept or not, the ticket is good (nascar_takes_unkept). */
-static enum failure applied_pers(struct request *q, enum failure failure)
+static enum failure kept_pers(struct request *q, enum failure failure)
 {
     struct nascar *s = q->s;
-    uint32_t number = own_persona(q), player = q->player;
+    uint32_t number = find_own_persona(q), player = q->player;
     if (number == NONE)
         return NO_ACCOUNT;
     struct persona *persona = persona_at(s, number);
@@ -4924,15 +6073,15 @@ static enum failure applied_pers(struct request *q, enum failure failure)
     put_date(f, tag_LAST, player_at(s, player)->last_login_s);
     put_text(f, tag_PERS, persona->name);
     send_back(q);
-    if (again) /* from a room, whose name the console shows, back to the hub */
+    if (again) /* it was in a room, maybe, whose name the console shows: now it is back in the hub */
         send_who(s, player, room_at(s, HUB)->name, room_flags(room_at(s, HUB)));
     else
-        send_who(s, player, "0", "1");                       /* [spec], to the letter: the first one */
-    if (from_hub && old != number && q->conn->wants.users) { /* its list is not cleared then */
+        send_who(s, player, "0", "1");                       /* [spec], to the letter, the first time */
+    if (from_hub && old != number && q->conn->wants.users) { /* the console does not clear its list then */
         write_user_gone(&s->frame, old, room_at(s, HUB)->count);
         send_back(q);
     }
-    log_end(s, log_conn(s, NASCAR_LOG_INFO, "enter", q->c));
+    log_end(s, log_begin_conn(s, NASCAR_LOG_INFO, "enter", q->c));
     return OK;
 }
 
@@ -4957,7 +6106,7 @@ static enum failure do_sele(struct request *q)
         unsubscribe(s, &s->room_feed, &p->rooms);
     if (!now->users) {
         unsubscribe(s, &room_at(s, p->room)->users, &p->users);
-        p->self_due = false;
+        p->own_row_due = false;
     } else if (!old.users) {
         follow_users(s, p);
     }
@@ -4965,11 +6114,12 @@ static enum failure do_sele(struct request *q)
         lobby_unsubscribe(s, q->player);
     start_lists(s, q->player, now->rooms && !old.rooms, now->users && !old.users,
                 now->ranks && now->ranks != old.ranks);
-    mark_behind(s, q->player);
+    mark_player_behind(s, q->player);
     return OK;
 }
 
-/* Line number `line` of the news, cut to max characters; "" past the last. */
+/* Copies line number `line` of the news, cut to max characters; "" behind the
+ * last one. */
 static void news_line(const struct config *config, uint32_t line, char *out, size_t max)
 {
     const char *p = config->news;
@@ -4984,7 +6134,8 @@ static void news_line(const struct config *config, uint32_t line, char *out, siz
     out[n] = 0;
 }
 
-/* The address of the buddy service, and four lines of news in what is left. */
+/* Sends the address of the buddy service, and four lines of news in what is
+ * left of the frame. */
 static void news_short(struct request *q)
 {
     struct nascar *s = q->s;
@@ -4997,9 +6148,9 @@ static void news_short(struct request *q)
     put_raw(f, tag_COUNT, "4");
     put_number(f, tag_STATUS, failures[OK].status);
     for (uint32_t i = 0; i < 4; i++) {
-        uint32_t start = f->size, rest = 7 * (3 - i) + 1; /* "NEWSn=\n" of the others, and the NUL */
+        uint32_t start = f->size, rest = 7 * (3 - i) + 1; /* "NEWSn=\n" of each line to come, and the NUL */
         size_t max = NEWS_REPLY_BYTES;
-        do { /* escapes make a line longer: cut until it fits */
+        do { /* escapes make a line longer, so it is cut until it fits */
             news_line(&s->config, i, line, max);
             max = strlen(line) - (line[0] != 0);
             f->size = start;
@@ -5039,12 +6190,13 @@ static enum failure do_user(struct request *q)
         return NO_USER;
     uint32_t player = persona_at(s, persona)->player;
     struct outgoing *f = reply_begin(q, OK);
-    /* 21 longs; what the console calls them is unknown: ours come first [own]. */
+    /* 21 numbers. What they mean to the console is not known: our figures come
+     * first [own]. */
     write_figures(standing, sizeof standing, &persona_at(s, persona)->figures, true);
     append_text(standing, sizeof standing, ",0,0,0,0,0,0,0,0,0,0,0,0,0,0");
     put_raw(f, tag_STAT, standing);
     put_raw(f, tag_INFO, "0,0");
-    put_address(f, tag_ADDR, player == NONE ? 0 : address_for(s, q->c, player_at(s, player)));
+    put_address(f, tag_ADDR, player == NONE ? 0 : player_address(s, q->c, player_at(s, player)));
     put_number(f, tag_RANK, shown_rank(s, persona));
     put_raw(f, tag_TITLE, "1");
     put_text(f, tag_PERS, persona_at(s, persona)->name);
@@ -5053,7 +6205,7 @@ static enum failure do_user(struct request *q)
     return OK;
 }
 
-/* A reply without N is dropped by the console, so a failure has it too. */
+/* The console drops a reply without N, so a failure has one, too. */
 static enum failure do_onln(struct request *q)
 {
     struct nascar *s = q->s;
@@ -5077,13 +6229,14 @@ static enum failure do_onln(struct request *q)
 
 /* ---- Commands: rooms (PROTOCOL 3.3) -------------------------------------- */
 
-/* Rooms and users that are gone are kept for readers who are behind. When that
- * fills a table, those readers are let go: no reader keeps others out. */
+/* Rooms and users that are gone stay in their tables for readers who are
+ * behind. When a table is full of them, those readers are closed: nobody who
+ * does not read keeps others out. */
 static void drop_laggards(struct nascar *s, uint32_t c)
 {
-    for (uint32_t i = 0; i < s->players.high; i++) {
+    EACH_LIVE(i, players) {
         uint32_t other = player_at(s, i)->conn;
-        if (player_at(s, i)->link == LIVE && other != c && conn_at(s, other)->slow)
+        if (other != c && conn_at(s, other)->slow)
             conn_doom(s, other, "too far behind");
     }
     settle(s);
@@ -5106,9 +6259,9 @@ static void put_room(struct outgoing *f, const struct room *room)
     put_text(f, tag_NAME, room->name);
 }
 
-/* Moves a player, answers, and says who is there; the others, and the counts,
- * follow as their lists are brought up to date. */
-static void enter_room(struct request *q, uint32_t r)
+/* Moves a player, answers, and tells it where it is. The lists, its own and
+ * those of others, follow as outboxes drain. */
+static void move_and_answer(struct request *q, uint32_t r)
 {
     struct nascar *s = q->s;
     struct player *p = q->p;
@@ -5116,7 +6269,7 @@ static void enter_room(struct request *q, uint32_t r)
     uint32_t old_ident = room_at(s, p->room)->ident, old_count = room_at(s, p->room)->count - 1;
     challenge_leave(s, q->player);
     room_leave(s, q->player);
-    room_enter(s, q->player, r);
+    room_join(s, q->player, r);
     p->peeked[0] = 0;
     struct outgoing *f = reply_begin(q, OK);
     put_number(f, tag_LIDENT, old_ident);
@@ -5124,7 +6277,7 @@ static void enter_room(struct request *q, uint32_t r)
     put_room(f, room);
     send_back(q);
     send_who(s, q->player, room->name, room_flags(room));
-    uint32_t line = log_conn(s, NASCAR_LOG_INFO, "move", q->c);
+    uint32_t line = log_begin_conn(s, NASCAR_LOG_INFO, "move", q->c);
     log_text(s, "room", room->name);
     log_end(s, line);
 }
@@ -5134,7 +6287,7 @@ static enum failure do_move(struct request *q)
     struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1], password[PASSWORD_CHARS + 1];
     struct player *p = q->p;
-    if (pool_full(&s->presences))
+    if (pool_full(&s->occupants))
         drop_laggards(s, q->c);
     uint32_t chars = get_text(q, tag_NAME, name, sizeof name);
     uint32_t r = chars == 0 ? HUB : chars > ANY_NAME_CHARS ? NONE : find_room(s, name);
@@ -5150,16 +6303,16 @@ static enum failure do_move(struct request *q)
     (void)get_text(q, tag_PASS, password, sizeof password);
     if (room->password[0] && strcmp(password, room->password) != 0)
         return refuse_move(q, WRONG_PASSWORD);
-    if (r != HUB && (room->count >= room->limit || pool_full(&s->presences)))
+    if (r != HUB && (room->count >= room->limit || pool_full(&s->occupants)))
         return refuse_move(q, ROOM_FULL);
-    enter_room(q, r);
+    move_and_answer(q, r);
     return OK;
 }
 
-/* Is there a room that is gone, but not all have been told? */
-static bool is_room_kept(const struct nascar *s)
+/* Is there a room that is gone, but of which not everybody has been told? */
+static bool is_room_lingering(const struct nascar *s)
 {
-    for (uint32_t i = s->room_feed.head; i != NONE; i = node_at(s, i)->next)
+    for (uint32_t i = list_first(&s->room_feed.entries); i != NONE; i = list_next(s, FEED_ENTRIES, i))
         if (node_at(s, i)->tombstone)
             return true;
     return false;
@@ -5179,19 +6332,19 @@ static enum failure do_room(struct request *q)
         return refuse_move(q, BAD_NAME);
     if (!is_name_free(s, name))
         return refuse_move(q, TAKEN);
-    if (pool_full(&s->presences) || (pool_full(&s->rooms) && is_room_kept(s)))
+    if (pool_full(&s->occupants) || (pool_full(&s->rooms) && is_room_lingering(s)))
         drop_laggards(s, q->c);
-    if (pool_full(&s->rooms) || pool_full(&s->presences))
+    if (pool_full(&s->rooms) || pool_full(&s->occupants))
         return refuse_move(q, ROOM_FULL);
     (void)get_text(q, tag_DESC, description, sizeof description);
     int32_t max = to_signed(get_number(q, tag_MAX, 50));
     uint32_t limit = max < 2 ? 2 : min_u32((uint32_t)max, 100);
     uint32_t r = room_create(s, name, description, password, limit, s->next_created_room++);
     room_at(s, r)->created = true;
-    /* Its maker, too, is told of it before the reply that names it. */
+    /* Its maker is told of the room, too, before the reply that names it. */
     while (outbox_free(q->conn) >= REPLY_BYTES && send_room_row(s, p))
         continue;
-    enter_room(q, r);
+    move_and_answer(q, r);
     return OK;
 }
 
@@ -5203,7 +6356,7 @@ static enum failure do_peek(struct request *q)
     if (!has_tag(q, tag_NAME))
         return MISSING;
     get_name(q, tag_NAME, name);
-    p->peeked[0] = 0; /* whoever it was before: this one may not be there */
+    p->peeked[0] = 0; /* whoever was selected before; this one may not be there */
     uint32_t r = find_room(s, name);
     if (r != NONE) {
         struct outgoing *f = reply_begin(q, OK);
@@ -5224,7 +6377,7 @@ static enum failure do_peek(struct request *q)
 
 /* ---- Commands: chat and challenges (PROTOCOL 3.4, 5) --------------------- */
 
-/* The reply to `mesg` or `auxi`: TEXT comes back only in the latter's. */
+/* Replies to a `mesg` or an `auxi`. TEXT comes back only to the latter. */
 static void reply_text(struct request *q, const char *text)
 {
     struct outgoing *f = reply_begin(q, OK);
@@ -5233,56 +6386,60 @@ static void reply_text(struct request *q, const char *text)
     send_back(q);
 }
 
-/* The console ignores the code of this reply and stays pending: DECL frees it. */
+/* Refuses a challenge. The console ignores the code of this reply and goes on
+ * waiting; DECL frees it. */
 static enum failure refuse_challenge(struct request *q, const char *target, enum failure failure)
 {
     reply(q, failure);
-    send_challenge(q->s, q->player, target, "DECL");
+    send_challenge_word(q->s, q->player, target, "DECL");
     return OK;
 }
 
-/* Would a challenge come faster than its target, or the one it takes back,
- * reads? Then it waits, like chat: nobody is talked off the server. */
-static bool must_stall(const struct nascar *s, uint32_t player, uint32_t target)
+/* Would this challenge send more to its target, or to the one whose offer it
+ * takes back, than they read? Then it has to wait, as chat has: nobody can be
+ * talked off the server. */
+static bool challenge_must_stall(const struct nascar *s, uint32_t player, uint32_t target)
 {
     const struct player *p = player_at(s, player);
-    uint32_t other = p->pair == NONE ? NONE : pair_at(s, p->pair)->player[1 - p->side];
+    uint32_t other = p->match == NONE ? NONE : match_at(s, p->match)->player[1 - p->side];
     return (target != NONE && conn_at(s, player_at(s, target)->conn)->crowded) ||
            (other != NONE && conn_at(s, player_at(s, other)->conn)->crowded);
 }
 
-/* A word of a challenge to `name`, by `mesg ... ATTR=3` or by `auxi`: an
- * answer, or else a token. `size` is the text's length before any cut. */
-static enum failure challenge_message(struct request *q, const char *name, const char *text, uint32_t size)
+/* Handles a word of a challenge to `name`, which came by `mesg ... ATTR=3` or
+ * by `auxi`: an answer, or else a token. `size` is the length of the text
+ * before any cut. */
+static enum failure challenge_word(struct request *q, const char *name, const char *text, uint32_t size)
 {
     struct nascar *s = q->s;
     uint32_t target = find_online(s, name);
     if (target == q->player)
         return refuse_challenge(q, name, NO_USER);
     if (is_answer(text)) {
-        enum failure failure = challenge_answer_check(s, q->player, target, text);
-        if (failure == OK && !valid_token(text, size))
-            failure = BAD_TOKEN;
+        char word[5];
+        copy_text(word, sizeof word, text);
+        enum failure failure = challenge_answer_check(s, q->player, target, word);
         if (failure == OK) {
-            reply_text(q, text);
-            challenge_answer(s, q->player, target, text);
+            reply_text(q, word);
+            challenge_answer(s, q->player, target, word);
         }
         return failure;
     }
-    if (must_stall(s, q->player, target))
+    if (challenge_must_stall(s, q->player, target))
         return STALL;
-    enum failure failure = valid_token(text, size) ? challenge_check(s, q->player, target) : BAD_TOKEN;
+    enum failure failure = valid_token(text, size) ? challenge_prepare(s, q->player, target) : BAD_TOKEN;
     if (failure)
         return refuse_challenge(q, target == NONE ? name : player_name(s, target), failure);
     reply_text(q, text);
     if (ignores(s, player_at(s, target)->persona, q->p->persona))
-        send_challenge(s, q->player, player_name(s, target), "BLOC");
+        send_challenge_word(s, q->player, player_name(s, target), "BLOC");
     else
         challenge_offer(s, q->player, target, text);
     return OK;
 }
 
-/* Keeps a line for those who report abuse; `to` "": said in a room. */
+/* Keeps a line of chat, in case that somebody reports abuse. If `to` is "", it
+ * was said in a room. */
 static void note_line(struct nascar *s, const char *from, const char *to, const char *room, const char *text)
 {
     struct chat_line *line = &s->chat[s->chat_count++ % CHAT_LINES];
@@ -5294,7 +6451,7 @@ static void note_line(struct nascar *s, const char *from, const char *to, const 
     copy_text(line->text, sizeof line->text, text);
 }
 
-/* Room chat, to everyone in the room, the sender too. */
+/* Says a line to everyone in the room, the sender, too. */
 static enum failure say_in_room(struct request *q, const char *flags, const char *text)
 {
     struct nascar *s = q->s;
@@ -5305,8 +6462,9 @@ static enum failure say_in_room(struct request *q, const char *flags, const char
         return STALL;
     reply(q, OK);
     note_line(s, player_persona(s, p)->name, "", room->name, text);
-    write_message(s, flags, player_persona(s, p)->name, 0, room->ident, text);
-    for (uint32_t i = room->members; i != NONE; i = player_at(s, i)->room_next)
+    write_msg(s, flags, player_persona(s, p)->name, 0, room->ident, text);
+    frame_end(&s->frame);
+    for (uint32_t i = list_first(&room->members); i != NONE; i = list_next(s, ROOM_MEMBERS, i))
         if (!shunned || !ignores(s, player_at(s, i)->persona, p->persona))
             deliver_line(s, i);
     return OK;
@@ -5322,9 +6480,20 @@ static enum failure say_in_private(struct request *q, uint32_t target, const cha
     note_line(s, player_persona(s, p)->name, player_persona(s, to)->name, "", text);
     if (ignores(s, to->persona, p->persona))
         return OK;
-    write_message(s, flags, player_persona(s, p)->name, 0, room_at(s, to->room)->ident, text);
+    write_msg(s, flags, player_persona(s, p)->name, 0, room_at(s, to->room)->ident, text);
+    frame_end(&s->frame);
     deliver_line(s, target);
     return OK;
+}
+
+/* [spec] answers a challenge without ATTR: a private line that is just the word,
+ * while a challenge is open between these two, is no talk (PROTOCOL 5, step 3). */
+static bool answers_challenge(const struct request *q, const char *name, const char *text)
+{
+    if (!is_answer(text) || strlen(text) != 4 || q->p->match == NONE)
+        return false;
+    const struct match *match = match_at(q->s, q->p->match);
+    return match->state != MATCH_RACING && match->player[1 - q->p->side] == find_online(q->s, name);
 }
 
 static enum failure do_mesg(struct request *q)
@@ -5335,11 +6504,11 @@ static enum failure do_mesg(struct request *q)
     uint32_t flags = get_flags(q, tag_ATTR);
     bool challenge = (flags & FLAG_3) != 0, private = get_text(q, to, name, sizeof name) > 0;
     get_name(q, to, name);
-    if (private && challenge)
-        return challenge_message(q, name, text, size);
+    if (private && (challenge || answers_challenge(q, name, text)))
+        return challenge_word(q, name, text, size);
     if (size == 0)
         return MISSING;
-    /* Nobody forges an announcement, a private line or an own record. */
+    /* Nobody may forge an announcement, a private line or an own record. */
     flags &= ~(FLAG_B | FLAG_P | FLAG_U | FLAG_3);
     if (flags == FLAG_0)
         flags = 0;
@@ -5357,9 +6526,9 @@ static enum failure do_mesg(struct request *q)
     return say_in_private(q, target, letters, text);
 }
 
-/* The online persona B of a text that ends in _<A>_<B>, A being `name`; NONE
- * if there is none. Names may hold an underscore themselves. */
-static uint32_t target_of_token(const struct nascar *s, const char *text, const char *name)
+/* The persona B of a text that ends in _<A>_<B>, if A is `name` and B is
+ * online; else NONE. Names may have underscores of their own. */
+static uint32_t find_token_target(const struct nascar *s, const char *text, const char *name)
 {
     size_t n = strlen(text), m = strlen(name);
     char a[PERSONA_CHARS + 1];
@@ -5388,11 +6557,11 @@ static enum failure do_auxi(struct request *q)
     if (size > 0 && p->peeked[0])
         target = find_online(s, p->peeked);
     if (size > 0 && target == NONE)
-        target = target_of_token(s, text, player_name(s, q->player));
+        target = find_token_target(s, text, player_name(s, q->player));
     if (target != NONE && target != q->player) {
-        enum failure failure = challenge_message(q, player_name(s, target), text, size);
-        if (p->pair != NONE && pair_at(s, p->pair)->player[1] == target)
-            p->peeked[0] = 0; /* it has challenged: the next one is the player's own X again */
+        enum failure failure = challenge_word(q, player_name(s, target), text, size);
+        if (p->match != NONE && match_at(s, p->match)->player[1] == target)
+            p->peeked[0] = 0; /* it has challenged by it: the next text is the player's own X again */
         return failure;
     }
     copy_text(p->text, sizeof p->text, text);
@@ -5401,7 +6570,8 @@ static enum failure do_auxi(struct request *q)
     return OK;
 }
 
-/* `chal PERS=*`: I can be challenged, or I am back. Else: ready to race. */
+/* `chal PERS=*` says: I can be challenged, or: I am back. Otherwise it says: I
+ * am ready to race. */
 static enum failure do_chal(struct request *q)
 {
     struct nascar *s = q->s;
@@ -5424,32 +6594,31 @@ static enum failure do_chal(struct request *q)
     uint32_t other = find_online(s, name);
     if (other == NONE)
         return NO_USER;
-    if (p->pair == NONE || pair_at(s, p->pair)->state == PAIR_OFFERED ||
-        pair_at(s, p->pair)->player[1 - p->side] != other)
+    if (p->match == NONE || match_at(s, p->match)->state == MATCH_OFFERED ||
+        match_at(s, p->match)->player[1 - p->side] != other)
         return EXPIRED;
-    struct pair *pair = pair_at(s, p->pair);
-    pair->ready[p->side] = true;
-    pair->hosts[p->side] = get_number(q, tag_HOST, 0) == 1;
+    struct match *match = match_at(s, p->match);
+    match->ready[p->side] = true;
+    match->hosts[p->side] = get_number(q, tag_HOST, 0) == 1;
     struct outgoing *f = reply_begin(q, OK);
     put_raw(f, tag_MODE, "play");
     send_back(q);
-    if (pair->state == PAIR_ACCEPTED && !pair->starting && pair->ready[0] && pair->ready[1])
-        race_prepare(s, p->pair); /* else it has begun without */
+    if (match->state == MATCH_ACCEPTED && !match->starting && match->ready[0] && match->ready[1])
+        race_prepare(s, p->match); /* else the race has begun without it */
     return OK;
 }
 
-/* ---- Commands: results (PROTOCOL 5) --------------------------------------- */
+/* ---- Commands: results (PROTOCOL 5) -------------------------------------- */
 
-/* What a `rank` says of its race: the numbers of both sides, 0 the host's. */
+/* What a `rank` says of its race: the numbers of both sides, the host's first. */
 struct result {
     int32_t start[2], finish[2], laps[2], led[2], disconnected[2], disqualified[2];
 };
 
-#define MAX_PLACE 64
 #define MAX_LAPS 1000
 #define MAX_TIME 86400000 /* a day in ms */
 
-/* A number that must be one, within its range; 0 if it is not there. */
+/* Reads a number that must be one, within its range; 0 if the tag is not there. */
 static bool get_ranged(const struct request *q, enum tag tag, int32_t min, int32_t max, int32_t *value)
 {
     char text[16];
@@ -5475,7 +6644,7 @@ static bool get_result(const struct request *q, struct result *r)
                 get_ranged(q, tag_SET_NUMAI, 0, MAX_PLACE, &other) &&
                 get_ranged(q, tag_SET_RACELEN, 0, MAX_LAPS, &other);
     for (uint32_t side = 0; side < 2; side++) {
-        /* each pair of tags stands side by side in the list of all tags */
+        /* the two tags of a pair are neighbours in the list of all tags */
         good = good && get_ranged(q, tag_STARTPOS0 + side, 0, MAX_PLACE, &r->start[side]) &&
                get_ranged(q, tag_FINISPOS0 + side, 0, MAX_PLACE, &r->finish[side]) &&
                get_ranged(q, tag_LAPSCOMP0 + side, 0, MAX_LAPS, &r->laps[side]) &&
@@ -5488,7 +6657,7 @@ static bool get_result(const struct request *q, struct result *r)
     return good && (r->finish[0] != r->finish[1] || r->finish[0] == 0);
 }
 
-/* The side that won; 2 if nobody did. */
+/* Which side has won; 2 if neither. */
 static uint32_t winner_of(const struct result *r)
 {
     bool out[2];
@@ -5499,7 +6668,7 @@ static uint32_t winner_of(const struct result *r)
     return r->finish[1] < r->finish[0];
 }
 
-/* What a race makes of the figures of both, the host's first. */
+/* Adds a race to the figures of both, the host's first. */
 static void count_result(struct figures figures[2], const struct result *r)
 {
     uint32_t winner = winner_of(r);
@@ -5521,38 +6690,21 @@ static void count_result(struct figures figures[2], const struct result *r)
     figures[1 - winner].rating = (uint16_t)(lost - min_u32(points, lost));
 }
 
-/* A sum over a result, to see whether two are the same. */
+/* A checksum of a result, to see whether two reports agree. */
 static uint32_t result_sum(const struct result *r)
 {
     const int32_t *const parts[] = {r->start, r->finish, r->laps, r->led, r->disconnected, r->disqualified};
-    uint32_t sum = 2166136261u; /* FNV-1a, by numbers */
+    uint32_t sum = 2166136261u; /* FNV-1a, a number at a time */
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         for (uint32_t side = 0; side < 2; side++)
             sum = (sum ^ (uint32_t)parts[i][side]) * 16777619u;
     return sum;
 }
 
-static bool read_ticket(const char *hex, uint8_t *out, size_t size)
-{
-    for (size_t i = 0; i < size; i++) {
-        int high = hex_value((uint8_t)hex[2 * i]), low = high < 0 ? -1 : hex_value((uint8_t)hex[2 * i + 1]);
-        if (low < 0)
-            return false;
-        out[i] = (uint8_t)(high << 4 | low);
-    }
-    return hex[2 * size] == 0;
-}
-
-static void put_figures(struct outgoing *f, enum tag tag, const struct figures *figures)
-{
-    char text[7 * 11 + 1];
-    write_figures(text, sizeof text, figures, false);
-    put_raw(f, tag, text);
-}
-
-/* Whoever has the ticket of a race that it was in says how it ended. The first
- * report counts, the other one is compared. Figures are kept as they have come
- * to be, so a persona's next result waits until its last one is kept. */
+/* Whoever was in a race reports by its ticket how it ended. The first report
+ * counts, and the other one is compared with it. The record has the figures as
+ * they are after this race, so a result waits while figures of either racer are
+ * still on their way to the disk. */
 static enum failure do_rank(struct request *q)
 {
     struct nascar *s = q->s;
@@ -5563,10 +6715,10 @@ static enum failure do_rank(struct request *q)
     uint32_t chars = get_text(q, tag_AUTH, ticket, sizeof ticket);
     if (chars == 0)
         return MISSING;
-    uint32_t i = read_ticket(ticket, bytes, sizeof bytes) ? find_race(s, bytes) : NONE;
-    if (i == NONE || race_at(s, i)->when_s + RACE_S <= s->wall_s)
+    uint32_t i = read_hex(ticket, bytes, sizeof bytes) ? find_race_ticket(s, bytes) : NONE;
+    if (i == NONE || race_ticket_at(s, i)->when_s + RACE_S <= s->wall_s)
         return NO_SESSION;
-    const struct open_race *race = race_at(s, i);
+    const struct race_ticket *race = race_ticket_at(s, i);
     uint32_t side = race->persona[0] == persona ? 0 : 1;
     if (race->persona[side] != persona || race->reported & 1u << side)
         return NO_SESSION;
@@ -5580,11 +6732,10 @@ static enum failure do_rank(struct request *q)
     bool first = race->reported == 0, pending = (racer[0] && racer[0]->pending) || (racer[1] && racer[1]->pending);
     if (pending)
         return STALL;
-    frame_begin(&s->frame, "rank", "");
-    write_hex(ticket, race->ticket, sizeof race->ticket);
-    put_raw(&s->frame, tag_AUTH, ticket);
-    put_number(&s->frame, tag_FLAGS, race->reported | 1u << side);
-    put_number(&s->frame, tag_SEQN, first ? sum : race->told);
+    struct record r = {.kind = RECORD_RANK};
+    write_hex(r.rank.ticket, race->ticket, sizeof race->ticket);
+    r.rank.reported = race->reported | 1u << side;
+    r.rank.first_sum = first ? sum : race->first_sum;
     struct figures figures[2] = {{.rating = FIRST_RATING}, {.rating = FIRST_RATING}};
     for (uint32_t k = 0; k < 2; k++)
         if (racer[k] && racer[k]->figures.races > 0)
@@ -5595,24 +6746,25 @@ static enum failure do_rank(struct request *q)
         if (!racer[k])
             continue;
         racer[k]->pending = true;
-        put_figures(&s->frame, k == 0 ? tag_P1 : tag_P2, &figures[k]);
-        put_text(&s->frame, k == 0 ? tag_HOST : tag_OPPO, racer[k]->name);
+        r.rank.counts[k] = true;
+        r.rank.persona[k] = race->persona[k];
+        write_figures(r.rank.figures[k], sizeof r.rank.figures[k], &figures[k], false);
     }
-    uint32_t line = log_conn(s, first || sum == race->told ? NASCAR_LOG_INFO : NASCAR_LOG_WARN,
-                             first               ? "result"
-                             : sum == race->told ? "result_confirmed"
-                                                 : "result_differs",
-                             q->c);
+    uint32_t line = log_begin_conn(s, first || sum == race->first_sum ? NASCAR_LOG_INFO : NASCAR_LOG_WARN,
+                                   first                    ? "result"
+                                   : sum == race->first_sum ? "result_confirmed"
+                                                            : "result_differs",
+                                   q->c);
     log_text(s, "host", racer[0] ? racer[0]->name : "");
     log_text(s, "guest", racer[1] ? racer[1]->name : "");
     log_number(s, "host_finish", result.finish[0]);
     log_number(s, "guest_finish", result.finish[1]);
     log_end(s, line);
-    send_record(s, q->c);
+    send_record(q, &r);
     return OK;
 }
 
-static enum failure applied_rank(struct request *q, enum failure failure)
+static enum failure kept_rank(struct request *q, enum failure failure)
 {
     struct nascar *s = q->s;
     char ticket[64];
@@ -5621,10 +6773,10 @@ static enum failure applied_rank(struct request *q, enum failure failure)
     if (failure)
         return failure;
     reply(q, OK);
-    /* Back from that race, or from one before the present one? */
+    /* Is the player back from the present race, or has it reported an earlier one? */
     (void)get_text(q, tag_AUTH, ticket, sizeof ticket);
-    (void)read_ticket(ticket, bytes, sizeof bytes); /* do_rank has read it */
-    if (p->pair != NONE && memcmp(bytes, pair_at(s, p->pair)->ticket, sizeof bytes) == 0)
+    (void)read_hex(ticket, bytes, sizeof bytes); /* do_rank() has checked it */
+    if (p->match != NONE && memcmp(bytes, match_at(s, p->match)->ticket, sizeof bytes) == 0)
         race_leave(s, q->player);
     return OK;
 }
@@ -5637,11 +6789,11 @@ static enum failure do_snap(struct request *q)
     char name[ANY_NAME_CHARS + 1];
     uint32_t index = get_number(q, tag_INDEX, get_number(q, tag_START, 0)), range = get_number(q, tag_RANGE, 10);
     if (p->rows_left > 0)
-        return STALL; /* those of the last one are not all told */
+        return STALL; /* rows of the one before are still to be sent */
     uint32_t start = index, find = get_text(q, tag_FIND, name, sizeof name);
     get_name(q, tag_FIND, name);
     uint32_t all = min_u32(tree_size(s, s->ranked), LAST_RATING); /* ranks have 13 bits, too */
-    if (find > 0) { /* who has not raced has no row: not a failure, the game asks for its own */
+    if (find > 0) { /* who has not raced has no row, which is no failure: the game asks for its own */
         uint32_t persona = find_persona(s, name);
         start = persona == NONE || !is_ranked(s, persona) ? all : rank_of(s, persona) - 1;
     }
@@ -5655,40 +6807,19 @@ static enum failure do_snap(struct request *q)
     put_number(f, tag_START, to_signed(start));
     put_number(f, tag_SEQN, p->rows_left);
     send_back(q);
-    mark_behind(s, q->player);
+    mark_player_behind(s, q->player);
     return OK;
 }
 
-static void write_report_record(struct outgoing *f, const struct report *r)
+/* Hands out a record of a report, which goes on when it is back, whether or not
+ * its author is still there. */
+static void send_report_record(struct nascar *s, uint32_t i, const struct record *record)
 {
-    frame_begin(f, "rept", "");
-    put_number(f, tag_ID, r->id);
-    put_number(f, tag_TIME, r->at_s);
-    put_text(f, tag_NAME, r->by);
-    put_text(f, tag_PERS, r->about);
+    report_at(s, i)->receipt = ++s->next_receipt;
+    queue_record(s, report_waiter(s, i), report_at(s, i)->receipt, record);
 }
 
-static void write_line_record(struct outgoing *f, uint32_t id, uint32_t index, const struct chat_line *line)
-{
-    frame_begin(f, "line", "");
-    put_number(f, tag_ID, id);
-    put_number(f, tag_INDEX, index);
-    put_number(f, tag_TIME, line->at_s);
-    put_text(f, tag_NAME, line->from);
-    put_text(f, tag_PERS, line->to);
-    put_text(f, tag_ROOM, line->room);
-    put_text(f, tag_TEXT, line->text);
-}
-
-/* Hands out the record being written; the report goes on when it is back,
- * whether or not its author is still there. */
-static void send_report_record(struct nascar *s, uint32_t i)
-{
-    report_at(s, i)->waits_for = ++s->next_ticket;
-    queue_record(s, report_waiter(s, i), report_at(s, i)->waits_for, false);
-}
-
-/* An abuse report, with what the server saw of the two, for the operator. */
+/* An abuse report. It is kept for the operator, with what the server saw of the two. */
 static enum failure do_rept(struct request *q)
 {
     struct nascar *s = q->s;
@@ -5705,33 +6836,23 @@ static enum failure do_rept(struct request *q)
     memset(&report, 0, sizeof report);
     copy_text(report.by, sizeof report.by, player_persona(s, p)->name);
     copy_text(report.about, sizeof report.about, persona_at(s, persona)->name);
-    for (uint32_t i = 0; i < s->reports.high; i++)
-        own += report_at(s, i)->link == LIVE && same_name(report_at(s, i)->by, report.by);
+    EACH_LIVE(i, reports)
+        own += same_name(report_at(s, i)->by, report.by);
     if (pool_full(&s->reports) || own >= REPORTS_PER_PERSONA ||
         s->report_lines.capacity - s->report_lines.live < CHAT_LINES)
         return SERVER_FULL;
     report.id = ++s->next_report;
     report.at_s = s->wall_s;
-    report.lines = NONE;
     report.draft = true;
     report.chat_end = s->chat_count;
     report.conn = q->c;
     conn_wait(s, q->c, WAIT_RECORD);
-    report.conn_ticket = q->conn->ticket;
+    report.conn_receipt = q->conn->receipt;
     uint32_t i = pool_take(s, &s->reports);
     report.link = LIVE;
     *report_at(s, i) = report;
-    write_report_record(&s->frame, &report);
-    send_report_record(s, i);
+    send_report_record(s, i, &(struct record){.kind = RECORD_REPT, .rept = report});
     return OK;
-}
-
-static uint32_t find_report(const struct nascar *s, uint32_t id)
-{
-    for (uint32_t i = 0; i < s->reports.high; i++)
-        if (report_at(s, i)->link == LIVE && report_at(s, i)->id == id)
-            return i;
-    return NONE;
 }
 
 /* Is the persona of this name in the room of that one? */
@@ -5741,8 +6862,9 @@ static bool is_in_room(const struct nascar *s, const char *name, const char *roo
     return player != NONE && strcmp(room_at(s, player_at(s, player)->room)->name, room) == 0;
 }
 
-/* Does a line belong to a report? A private one if it went between the two; one
- * said in a room if one of the two said it, is there, or has spoken there. */
+/* Does a line of chat belong to a report? A private one does if it went between
+ * the two; one said in a room does if one of the two said it, is there, or has
+ * spoken there. */
 static bool belongs_to(const struct nascar *s, const struct report *r, const struct chat_line *line)
 {
     bool by_one = same_name(line->from, r->by) || same_name(line->from, r->about);
@@ -5758,41 +6880,43 @@ static bool belongs_to(const struct nascar *s, const struct report *r, const str
     return by_one;
 }
 
-/* Writes the next lines of a report, as many at a time as leave slots for
- * others; false if there are no more. */
-static bool report_lines(struct nascar *s, uint32_t i)
+/* Writes the next lines of a report, but leaves slots for the records of
+ * others. False if there are no more lines. */
+static bool queue_report_lines(struct nascar *s, uint32_t i)
 {
     struct report *r = report_at(s, i);
     uint64_t oldest = s->chat_count > CHAT_LINES ? s->chat_count - CHAT_LINES : 0;
     uint32_t lines = 0;
+    struct record record = {.kind = RECORD_LINE, .line.report = i};
     if (r->chat_next < oldest)
         r->chat_next = oldest;
     while (r->chat_next < r->chat_end && lines < REPORT_LINES_A_STEP && s->record_count + (lines > 0) < RECORDS) {
         const struct chat_line *line = &s->chat[r->chat_next++ % CHAT_LINES];
         if (!belongs_to(s, r, line))
             continue;
-        if (lines++ > 0) /* the report waits for the last one */
-            queue_record(s, NONE, 0, false);
-        write_line_record(&s->frame, r->id, r->written++, line);
+        if (lines++ > 0) /* the report waits for the last of them only */
+            queue_record(s, NONE, 0, &record);
+        record.line.index = r->written++;
+        record.line.line = *line;
     }
     if (lines > 0)
-        send_report_record(s, i);
+        send_report_record(s, i, &record);
     return lines > 0;
 }
 
-static enum failure applied_rept(struct request *q, enum failure failure)
+static enum failure kept_rept(struct request *q, enum failure failure)
 {
     struct nascar *s = q->s;
     if (failure)
         return failure;
-    log_end(s, log_conn(s, NASCAR_LOG_WARN, "report", q->c));
+    log_end(s, log_begin_conn(s, NASCAR_LOG_WARN, "report", q->c));
     reply(q, OK);
     return OK;
 }
 
-/* ---- Commands: buddies (PROTOCOL 9) --------------------------------------- */
+/* ---- Commands: buddies (PROTOCOL 9) -------------------------------------- */
 
-/* The persona of USER=<persona>/cso/<product>: what stands before / or @. */
+/* Reads the persona of USER=<persona>/cso/<product>: what stands before / or @. */
 static void get_user(const struct request *q, char out[ANY_NAME_CHARS + 1])
 {
     char user[128];
@@ -5815,14 +6939,14 @@ static enum failure do_buddy_auth(struct request *q)
     get_user(q, name);
     (void)get_text(q, tag_LKEY, text, sizeof text);
     uint32_t number = find_persona(s, name);
-    if (number == NONE || !read_ticket(text[0] == '$' ? text + 1 : text, ticket, sizeof ticket))
-        return BAD_TICKET;
+    if (number == NONE || !read_hex(text[0] == '$' ? text + 1 : text, ticket, sizeof ticket))
+        return BAD_LKEY;
     const struct persona *persona = persona_at(s, number);
-    hash_ticket(ticket, hash);
-    if (!equal_secret(persona->ticket_hash, hash, sizeof hash) || persona->ticket_until_s <= s->wall_s)
-        return BAD_TICKET;
+    hash_lkey(ticket, hash);
+    if (!equal_secret(persona->lkey_hash, hash, sizeof hash) || persona->lkey_until_s <= s->wall_s)
+        return BAD_LKEY;
     q->conn->state = CONN_BUDDY;
-    buddy_add(s, q->c, number);
+    buddy_connect(s, q->c, number);
     timer_stop(s, conn_timer(q->c, T_PHASE));
     ping_start(s, q->c);
     struct outgoing *f = reply_begin(q, OK);
@@ -5836,8 +6960,8 @@ static struct buddy *asking_buddy(const struct request *q)
     return buddy_at(q->s, q->conn->buddy);
 }
 
-/* What the console says of its player; its friends are told. */
-static enum failure do_presence(struct request *q)
+/* Takes what a console says of its player; friends are told. */
+static enum failure do_presence_set(struct request *q)
 {
     struct nascar *s = q->s;
     struct buddy *b = asking_buddy(q);
@@ -5855,7 +6979,7 @@ static enum failure do_presence(struct request *q)
 }
 
 /* The persona that USER names, or NONE. */
-static uint32_t get_persona(const struct request *q)
+static uint32_t find_user_persona(const struct request *q)
 {
     char name[ANY_NAME_CHARS + 1];
     get_user(q, name);
@@ -5865,31 +6989,31 @@ static uint32_t get_persona(const struct request *q)
 static enum failure do_watch(struct request *q)
 {
     struct nascar *s = q->s;
-    uint32_t persona = get_persona(q), buddy = q->conn->buddy;
+    uint32_t persona = find_user_persona(q), buddy = q->conn->buddy;
     if (persona == NONE)
         return NO_USER;
     uint32_t i = find_watch(s, buddy, persona);
     if (buddy_at(s, buddy)->asked == WATCHES_ASKED && (i == NONE || !(watch_at(s, i)->why & WATCH_ASKED)))
         return ROSTER_FULL;
-    watch_due(s, watch_add(s, buddy, persona, WATCH_ASKED));
+    mark_watch_due(s, watch_add(s, buddy, persona, WATCH_ASKED));
     reply(q, OK);
     return OK;
 }
 
 static enum failure do_unwatch(struct request *q)
 {
-    uint32_t persona = get_persona(q);
+    uint32_t persona = find_user_persona(q);
     if (persona != NONE)
         watch_drop(q->s, q->conn->buddy, persona, WATCH_ASKED);
     reply(q, OK);
     return OK;
 }
 
-/* The answer is the push itself. */
-static enum failure do_ask_presence(struct request *q)
+/* The PGET that is pushed is the answer. */
+static enum failure do_presence_get(struct request *q)
 {
     struct nascar *s = q->s;
-    uint32_t persona = get_persona(q);
+    uint32_t persona = find_user_persona(q);
     if (persona == NONE)
         return NO_USER;
     write_presence(s, &s->frame, persona);
@@ -5905,8 +7029,8 @@ static uint32_t get_list(const struct request *q)
     return strcmp(list, "B") == 0 ? LIST_BUDDY : strcmp(list, "I") == 0 ? LIST_IGNORE : 0;
 }
 
-/* SIZE says how many ROST follow; 0 is what ends an empty roster. */
-static enum failure do_roster(struct request *q)
+/* SIZE says how many ROST follow. A console takes 0 as the end of an empty roster. */
+static enum failure do_roster_get(struct request *q)
 {
     struct nascar *s = q->s;
     struct buddy *b = asking_buddy(q);
@@ -5914,25 +7038,25 @@ static enum failure do_roster(struct request *q)
     if (!list)
         return MISSING;
     for (uint32_t i = persona_at(s, owner)->edges; i != NONE; i = edge_at(s, i)->next)
-        rows += (edge_at(s, i)->other_and_lists & list) != 0;
+        rows += (edge_lists(s, i) & list) != 0;
     struct outgoing *f = reply_begin(q, OK);
     put_number(f, tag_ID, id);
     put_number(f, tag_SIZE, rows);
     send_back(q);
     for (uint32_t i = persona_at(s, owner)->edges; i != NONE; i = edge_at(s, i)->next) {
-        if (!(edge_at(s, i)->other_and_lists & list))
+        if (!(edge_lists(s, i) & list))
             continue;
         frame_begin(&s->frame, "ROST", "");
         put_number(f, tag_ID, id);
-        put_text(f, tag_USER, persona_at(s, edge_at(s, i)->other_and_lists >> 2)->name);
+        put_text(f, tag_USER, persona_at(s, edge_other(s, i))->name);
         put_text(f, tag_GROUP, "");
         send_back(q);
     }
-    for (uint32_t i = b->watches; list == LIST_BUDDY && i != NONE; i = watch_at(s, i)->next_own)
+    for (uint32_t i = list_first(&b->watches); list == LIST_BUDDY && i != NONE; i = list_next(s, BUDDY_WATCHES, i))
         if ((watch_at(s, i)->why & WATCH_ROSTER) && presence_of(s, watch_at(s, i)->persona) != SHOW_DISC)
             watch_at(s, i)->due = true;
     b->delivers = true;
-    buddy_behind(s, q->conn->buddy);
+    mark_buddy_behind(s, q->conn->buddy);
     return OK;
 }
 
@@ -5944,35 +7068,24 @@ static enum failure answer_roster(struct request *q, enum failure failure)
     return OK;
 }
 
-static void write_roster_record(struct outgoing *f, const char *owner, const char *other, uint32_t lists)
-{
-    char letters[3] = "";
-    append_text(letters, sizeof letters, lists & LIST_BUDDY ? "B" : "");
-    append_text(letters, sizeof letters, lists & LIST_IGNORE ? "I" : "");
-    frame_begin(f, "rost", "");
-    put_raw(f, tag_LIST, letters);
-    put_text(f, tag_PERS, owner);
-    put_text(f, tag_USER, other);
-}
-
-/* RADD and RDEL: what the lists of one persona will say about another. */
+/* RADD and RDEL: hands out a record that says on which lists of one persona
+ * another one is from now on. */
 static enum failure change_roster(struct request *q, bool add)
 {
     struct nascar *s = q->s;
-    uint32_t owner = asking_buddy(q)->persona, list = get_list(q), other = get_persona(q);
+    uint32_t owner = asking_buddy(q)->persona, list = get_list(q), other = find_user_persona(q);
     if (!list)
         return answer_roster(q, MISSING);
-    if (!add && other == NONE) /* deleted meanwhile: gone from the roster, too */
+    if (!add && other == NONE) /* it has been deleted, and so is off the roster, too */
         return answer_roster(q, OK);
     if (other == NONE || other == owner)
         return answer_roster(q, NO_USER);
     uint32_t edge = find_edge(s, owner, other);
     if (add && edge == NONE && (persona_at(s, owner)->edge_count == ROSTER_PER_PERSONA || pool_full(&s->edges)))
         return answer_roster(q, ROSTER_FULL);
-    uint32_t lists = edge == NONE ? 0 : edge_at(s, edge)->other_and_lists & 3;
+    uint32_t lists = edge == NONE ? 0 : edge_lists(s, edge);
     lists = add ? lists | list : lists & ~list;
-    write_roster_record(&s->frame, persona_at(s, owner)->name, persona_at(s, other)->name, lists);
-    send_record(s, q->c);
+    send_record(q, &(struct record){.kind = RECORD_ROST, .rost = {owner, other, lists}});
     return OK;
 }
 
@@ -5986,12 +7099,12 @@ static enum failure do_roster_delete(struct request *q)
     return change_roster(q, false);
 }
 
-static enum failure applied_roster(struct request *q, enum failure failure)
+static enum failure kept_roster(struct request *q, enum failure failure)
 {
     struct nascar *s = q->s;
     if (failure)
         return answer_roster(q, failure);
-    uint32_t other = get_persona(q);
+    uint32_t other = find_user_persona(q);
     bool added = other != NONE && memcmp(q->kind, "RADD", 4) == 0;
     struct outgoing *f = reply_begin(q, OK);
     put_number(f, tag_ID, get_number(q, tag_ID, 0));
@@ -6000,11 +7113,11 @@ static enum failure applied_roster(struct request *q, enum failure failure)
     send_back(q);
     uint32_t i = added ? find_watch(s, q->conn->buddy, other) : NONE;
     if (i != NONE && get_list(q) == LIST_BUDDY)
-        watch_due(s, i);
+        mark_watch_due(s, i);
     return OK;
 }
 
-/* ---- Commands: messages (PROTOCOL 9) --------------------------------------- */
+/* ---- Commands: messages (PROTOCOL 9) ------------------------------------- */
 
 static void write_recv(struct outgoing *f, const char *from, const char *type, int64_t sent_s, const char *body)
 {
@@ -6015,28 +7128,16 @@ static void write_recv(struct outgoing *f, const char *from, const char *type, i
     put_text(f, tag_BODY, body);
 }
 
-static void write_message_record(struct outgoing *f, const struct message *m, const char *to)
-{
-    frame_begin(f, "mesg", "");
-    put_number(f, tag_ID, m->id);
-    put_number(f, tag_TIME, m->sent_s);
-    put_number(f, tag_WHEN, m->until_s);
-    put_text(f, tag_TYPE, m->type);
-    put_text(f, tag_PERS, to);
-    put_text(f, tag_USER, m->from);
-    put_text(f, tag_BODY, m->body);
-}
-
-/* A message is gone when it has been written to its reader, not before. It may
- * come twice if the link breaks or the power fails in that moment, but it is not
- * lost. */
+/* Sends the next kept message, or ends one that has been written. A message is
+ * gone when it has been written to its reader, not before: it may come twice,
+ * if the link breaks or the power fails in that moment, but it is not lost. */
 static bool send_kept_message(struct nascar *s, uint32_t buddy)
 {
     struct buddy *b = buddy_at(s, buddy);
     const struct conn *conn = conn_at(s, b->conn);
-    uint32_t i = persona_at(s, b->persona)->messages;
+    uint32_t i = list_first(&persona_at(s, b->persona)->messages);
     while (i != NONE && message_at(s, i)->over)
-        i = message_at(s, i)->next;
+        i = list_next(s, PERSONA_MESSAGES, i);
     if (i == NONE)
         return false;
     struct message *m = message_at(s, i);
@@ -6050,78 +7151,19 @@ static bool send_kept_message(struct nascar *s, uint32_t buddy)
         return true;
     }
     m->told = m->over = true;
-    frame_begin(&s->frame, "dmsg", "");
-    put_number(&s->frame, tag_ID, m->id);
-    put_text(&s->frame, tag_PERS, persona_at(s, b->persona)->name);
-    queue_record(s, NONE, 0, false);
+    queue_record(s, NONE, 0, &(struct record){.kind = RECORD_DMSG, .dmsg = {b->persona, m->id}});
     return true;
 }
 
-/* Says whose an open race is. */
-static void race_sides(struct nascar *s, uint32_t i, uint32_t host, uint32_t opponent)
-{
-    const uint32_t sides[2] = {host, opponent};
-    for (uint32_t side = 0; side < 2; side++) {
-        uint32_t *persona = &race_at(s, i)->persona[side];
-        if (*persona != NONE)
-            persona_at(s, *persona)->race_count--;
-        *persona = sides[side];
-        if (*persona != NONE)
-            persona_at(s, *persona)->race_count++;
-    }
-}
-
-static void message_remove(struct nascar *s, uint32_t i)
-{
-    struct persona *p = persona_at(s, message_at(s, i)->to);
-    uint32_t *link = &p->messages;
-    while (*link != i)
-        link = &message_at(s, *link)->next;
-    *link = message_at(s, i)->next;
-    p->message_count--;
-    pool_give(s, &s->messages, i);
-}
-
-static void race_remove(struct nascar *s, uint32_t i)
-{
-    race_sides(s, i, NONE, NONE);
-    index_remove(s, &s->race_tickets, siphash(s->hash_key, race_at(s, i)->ticket, 16), i);
-    pool_give(s, &s->races, i);
-}
-
-/* Makes room in a full table by what has expired; not all the time. */
-static void sweep_expired(struct nascar *s)
-{
-    if (s->swept_ms != 0 && s->now_ms < s->swept_ms + SWEEP_MS)
-        return;
-    s->swept_ms = s->now_ms;
-    for (uint32_t i = 0; i < s->messages.high; i++)
-        if (message_at(s, i)->link == LIVE && message_at(s, i)->until_s <= s->wall_s)
-            message_remove(s, i);
-    for (uint32_t i = 0; i < s->races.high; i++)
-        if (race_at(s, i)->link == LIVE && race_at(s, i)->when_s + RACE_S <= s->wall_s)
-            race_remove(s, i);
-}
-
-/* A persona's expired messages make room for one that was sent at that time. */
-static void drop_expired(struct nascar *s, uint32_t persona, int64_t sent_s)
-{
-    for (uint32_t i = persona_at(s, persona)->messages, next; i != NONE; i = next) {
-        next = message_at(s, i)->next;
-        if (message_at(s, i)->until_s <= sent_s)
-            message_remove(s, i);
-    }
-}
-
-/* To whoever is there at once; else it is kept for SECS. */
+/* SEND: a message goes to a recipient who is there at once; else it is kept for
+ * SECS. */
 static enum failure do_send(struct request *q)
 {
     struct nascar *s = q->s;
-    uint32_t from = asking_buddy(q)->persona, to = get_persona(q);
-    struct message m;
-    memset(&m, 0, sizeof m);
-    (void)get_text(q, tag_TYPE, m.type, sizeof m.type);
-    if (get_text(q, tag_BODY, m.body, sizeof m.body) == 0)
+    uint32_t from = asking_buddy(q)->persona, to = find_user_persona(q);
+    struct record r = {.kind = RECORD_MESG, .mesg = {.to = to, .sent_s = s->wall_s}};
+    (void)get_text(q, tag_TYPE, r.mesg.type, sizeof r.mesg.type);
+    if (get_text(q, tag_BODY, r.mesg.body, sizeof r.mesg.body) == 0)
         return MISSING;
     if (to == NONE || to == from)
         return NO_USER;
@@ -6129,32 +7171,31 @@ static enum failure do_send(struct request *q)
         reply(q, OK);
         return OK;
     }
-    copy_text(m.from, sizeof m.from, persona_at(s, from)->name);
-    copy_text(m.type, sizeof m.type, m.type[0] ? m.type : "C");
-    m.sent_s = s->wall_s;
+    copy_text(r.mesg.from, sizeof r.mesg.from, persona_at(s, from)->name);
+    if (!r.mesg.type[0])
+        copy_text(r.mesg.type, sizeof r.mesg.type, "C");
     uint32_t buddy = persona_at(s, to)->buddy;
-    if (buddy != NONE && outbox_free(conn_at(s, buddy_at(s, buddy)->conn)) >= REPLY_BYTES + CHAT_BYTES) {
+    if (buddy != NONE && takes_chat(conn_at(s, buddy_at(s, buddy)->conn))) {
         reply(q, OK);
-        write_recv(&s->frame, m.from, m.type, m.sent_s, m.body);
+        write_recv(&s->frame, r.mesg.from, r.mesg.type, r.mesg.sent_s, r.mesg.body);
         send_frame(s, buddy_at(s, buddy)->conn);
         return OK;
     }
     int32_t seconds = to_signed(get_number(q, tag_SECS, MESSAGE_S));
     if (seconds <= 0)
         return NO_USER;
-    drop_expired(s, to, m.sent_s);
+    drop_expired(s, to, r.mesg.sent_s);
     if (pool_full(&s->messages))
         sweep_expired(s);
     if (persona_at(s, to)->message_count >= MESSAGES_PER_PERSONA || pool_full(&s->messages))
         return SERVER_FULL;
-    m.id = ++s->next_message;
-    m.until_s = m.sent_s + (seconds < MESSAGE_MAX_S ? seconds : MESSAGE_MAX_S);
-    write_message_record(&s->frame, &m, persona_at(s, to)->name);
-    send_record(s, q->c);
+    r.mesg.id = ++s->next_message;
+    r.mesg.until_s = r.mesg.sent_s + (seconds < MESSAGE_MAX_S ? seconds : MESSAGE_MAX_S);
+    send_record(q, &r);
     return OK;
 }
 
-/* Personas whose names begin with some letters. */
+/* USCH: lists the personas whose names begin with some letters. */
 static enum failure do_search(struct request *q)
 {
     struct nascar *s = q->s;
@@ -6191,17 +7232,17 @@ static enum failure do_goodbye(struct request *q)
     return OK;
 }
 
-/* ---- Commands: the operator's (NASCAR_CONTROL) ------------------------------ */
+/* ---- Commands: the operator's (NASCAR_CONTROL) --------------------------- */
 
-/* Answers are any number of `line` frames, each key=value texts, and then a
- * frame of the request's kind. */
+/* The answer to an operator's command is any number of `line` frames, each with
+ * key=value texts, and then a frame of the command's kind. */
 static void put_field(struct nascar *s, const char *name, const char *text)
 {
-    put_name(&s->frame, name);
+    put_key_text(&s->frame, name);
     put_quoted(&s->frame, text);
 }
 
-static void send_figure(struct nascar *s, uint32_t c, const char *name, uint32_t value)
+static void send_count(struct nascar *s, uint32_t c, const char *name, uint32_t value)
 {
     char number[24];
     write_number(number, value);
@@ -6213,18 +7254,18 @@ static void send_figure(struct nascar *s, uint32_t c, const char *name, uint32_t
 static enum failure do_control_stats(struct request *q)
 {
     struct nascar *s = q->s;
-    send_figure(s, q->c, "players", s->players.live);
-    send_figure(s, q->c, "connections", s->conn_count);
-    send_figure(s, q->c, "rooms", s->rooms.live);
-    send_figure(s, q->c, "challenges_and_races", s->pairs.live);
-    send_figure(s, q->c, "accounts", s->accounts.live);
-    send_figure(s, q->c, "personas", s->personas.live);
-    send_figure(s, q->c, "roster_entries", s->edges.live);
+    send_count(s, q->c, "players", s->players.live);
+    send_count(s, q->c, "connections", s->conn_count);
+    send_count(s, q->c, "rooms", s->rooms.live);
+    send_count(s, q->c, "challenges_and_races", s->matches.live);
+    send_count(s, q->c, "accounts", s->accounts.live);
+    send_count(s, q->c, "personas", s->personas.live);
+    send_count(s, q->c, "roster_entries", s->edges.live);
     reply(q, OK);
     return OK;
 }
 
-/* Who is on: a line for each player, as many at a time as the outbox takes. */
+/* `who`: a line for each player, as many at a time as the outbox takes. */
 static enum failure do_control_who(struct request *q)
 {
     q->conn->listed = 0;
@@ -6249,11 +7290,12 @@ static void send_who_line(struct nascar *s, uint32_t c, const struct player *p)
 static void pump_control(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
-    for (; conn->listed < s->players.high && outbox_free(conn) >= REPLY_BYTES; conn->listed++)
-        if (player_at(s, conn->listed)->link == LIVE)
-            send_who_line(s, c, player_at(s, conn->listed));
+    for (uint32_t i; outbox_free(conn) >= REPLY_BYTES && (i = live_from(s, &s->players, conn->listed)) != NONE;) {
+        send_who_line(s, c, player_at(s, i));
+        conn->listed = i + 1;
+    }
     if (outbox_free(conn) < REPLY_BYTES)
-        return; /* the rest, and the end, when it has drained */
+        return; /* the rest follows when it has drained */
     conn->behind = false;
     frame_begin(&s->frame, "cwho", "");
     put_number(&s->frame, tag_STATUS, failures[OK].status);
@@ -6268,7 +7310,8 @@ static enum failure refuse_control(struct request *q, enum failure failure, cons
     return OK;
 }
 
-/* A new password for an account, or an account with its first persona. */
+/* `passwd`: a new password for an account. If there is no such account, it is
+ * made, with its first persona. */
 static enum failure do_control_password(struct request *q)
 {
     struct nascar *s = q->s;
@@ -6278,11 +7321,11 @@ static enum failure do_control_password(struct request *q)
         return refuse_control(q, BAD_NAME, "expected a name of 2 to 16 letters, digits and _-{}[]");
     if (find_room(s, name) != NONE)
         return refuse_control(q, TAKEN, "there is a room of that name");
-    if (get_text(q, tag_PASS, password, sizeof password) > PASSWORD_CHARS || !valid_password(password))
-        return refuse_control(q, BAD_NAME, "expected a password of 4 to 16 characters");
-    send_hash_job(s, q->c, "", "", password);
+    bool valid = get_text(q, tag_PASS, password, sizeof password) <= PASSWORD_CHARS && valid_password(password);
+    if (valid)
+        send_hash_job(q, "", "", password);
     wipe(password, sizeof password);
-    return OK;
+    return valid ? OK : refuse_control(q, BAD_NAME, "expected a password of 4 to 16 characters");
 }
 
 static enum failure verdict_control_password(struct request *q, bool accepted, const char *hash)
@@ -6294,13 +7337,12 @@ static enum failure verdict_control_password(struct request *q, bool accepted, c
     if (!accepted || !hash[0])
         return refuse_control(q, NOT_KEPT, "the password could not be hashed");
     if (account == NONE)
-        return create_account(q, name, hash, true);
-    write_edit(&s->frame, account_at(s, account), q, hash);
-    send_record(s, q->c);
+        return send_account(q, name, hash, true);
+    send_edit(q, account, hash);
     return OK;
 }
 
-static enum failure applied_control_password(struct request *q, enum failure failure)
+static enum failure kept_control_password(struct request *q, enum failure failure)
 {
     struct nascar *s = q->s;
     if (failure)
@@ -6318,7 +7360,7 @@ static enum failure applied_control_password(struct request *q, enum failure fai
 
 /* ---- The table of commands ----------------------------------------------- */
 
-/* A set of states, for the rows below (PROTOCOL 3.2: who may send what). */
+/* Sets of states, for the rows below (PROTOCOL 3.2 says who may send what). */
 #define IN(state) (1u << (state))
 #define FIRST IN(CONN_NEW)
 #define LOGGED_IN (IN(CONN_ACCOUNT) | IN(CONN_PERSONA))
@@ -6327,59 +7369,60 @@ static enum failure applied_control_password(struct request *q, enum failure fai
 #define BUDDY IN(CONN_BUDDY)
 #define CONTROL IN(CONN_CONTROL)
 
-/* `start` gets the request; `verdict` goes on when its hash job is answered,
- * `applied` when its record has been. */
+/* `start` gets the request; `verdict` goes on with it when its hash job has
+ * been answered, and `kept` when its record has come back. */
 struct command {
     char kind[5];
     uint32_t states;
-    uint32_t cost; /* tokens of the connection's bucket */
+    uint32_t cost; /* tokens that it takes from the connection's bucket */
     enum failure (*start)(struct request *);
     enum failure (*verdict)(struct request *, bool, const char *);
-    enum failure (*applied)(struct request *, enum failure);
+    enum failure (*kept)(struct request *, enum failure);
+    bool talks; /* its texts are told to others: a recording keeps them as they are (scrub_frame) */
 };
 
 /* clang-format off */
 static const struct command commands[] = {
-    /* kind   states                              cost  start             verdict       applied */
-    {"@dir", FIRST | IN(CONN_DIRECTORY),           4, do_directory,     NULL,         NULL},
-    {"addr", LOBBY,                                1, do_addr,          NULL,         NULL},
-    {"skey", LOBBY,                                1, do_skey,          NULL,         NULL},
-    {"~png", LOBBY,                                1, do_ping,          NULL,         NULL},
-    {"sele", LOBBY,                                2, do_sele,          NULL,         NULL},
-    {"auth", LOBBY,                                5, do_auth,          verdict_auth, applied_auth},
-    {"acct", LOBBY,                               10, do_acct,          verdict_acct, applied_acct},
-    {"edit", LOGGED_IN,                            5, do_edit,          verdict_edit, applied_plain},
-    {"cper", LOGGED_IN,                            5, do_cper,          NULL,         applied_cper},
-    {"dper", LOGGED_IN,                            5, do_dper,          NULL,         applied_dper},
-    {"pers", LOGGED_IN,                            2, do_pers,          NULL,         applied_pers},
-    {"news", LOGGED_IN,                            1, do_news,          NULL,         NULL},
-    {"chal", LOGGED_IN,                            1, do_chal,          NULL,         NULL},
-    {"user", PLAYING,                              1, do_user,          NULL,         NULL},
-    {"onln", PLAYING,                              1, do_onln,          NULL,         NULL},
-    {"room", PLAYING,                              5, do_room,          NULL,         NULL},
-    {"move", PLAYING,                              2, do_move,          NULL,         NULL},
-    {"peek", PLAYING,                              1, do_peek,          NULL,         NULL},
-    {"mesg", PLAYING,                              2, do_mesg,          NULL,         NULL},
-    {"auxi", PLAYING,                              2, do_auxi,          NULL,         NULL},
-    {"rank", PLAYING,                              2, do_rank,          NULL,         applied_rank},
-    {"snap", PLAYING,                              2, do_snap,          NULL,         NULL},
-    {"rept", PLAYING,                             10, do_rept,          NULL,         applied_rept},
-    {"AUTH", FIRST | IN(CONN_BUDDY_NEW),           5, do_buddy_auth,    NULL,         NULL},
-    {"PSET", BUDDY,                                1, do_presence,      NULL,         NULL},
-    {"RGET", BUDDY,                                2, do_roster,        NULL,         NULL},
-    {"RADD", BUDDY,                                2, do_roster_add,    NULL,         applied_roster},
-    {"RDEL", BUDDY,                                2, do_roster_delete, NULL,         applied_roster},
-    {"PADD", BUDDY,                                1, do_watch,         NULL,         NULL},
-    {"PDEL", BUDDY,                                1, do_unwatch,       NULL,         NULL},
-    {"PGET", BUDDY,                                1, do_ask_presence,  NULL,         NULL},
-    {"SEND", BUDDY,                                2, do_send,          NULL,         applied_plain},
-    {"USCH", BUDDY,                                5, do_search,        NULL,         NULL},
-    {"PING", BUDDY | IN(CONN_BUDDY_NEW),           1, do_ping,          NULL,         NULL},
-    {"DISC", BUDDY | IN(CONN_BUDDY_NEW),           1, do_goodbye,       NULL,         NULL},
-    {"cwho", CONTROL,                              0, do_control_who,   NULL,         NULL},
-    {"csta", CONTROL,                              0, do_control_stats, NULL,         NULL},
-    {"cpwd", CONTROL,                              0, do_control_password, verdict_control_password,
-     applied_control_password},
+    /* kind    allowed in                      cost          handler */
+    {"@dir", FIRST | IN(CONN_DIRECTORY),       4, .start = do_directory},
+    {"addr", LOBBY,                            1, .start = do_addr},
+    {"skey", LOBBY,                            1, .start = do_skey},
+    {"~png", LOBBY,                            1, .start = do_ping},
+    {"sele", LOBBY,                            2, .start = do_sele},
+    {"auth", LOBBY,                            5, .start = do_auth, .verdict = verdict_auth, .kept = kept_auth},
+    {"acct", LOBBY,                           10, .start = do_acct, .verdict = verdict_acct, .kept = kept_acct},
+    {"edit", LOGGED_IN,                        5, .start = do_edit, .verdict = verdict_edit, .kept = kept_plain},
+    {"cper", LOGGED_IN,                        5, .start = do_cper, .kept = kept_cper},
+    {"dper", LOGGED_IN,                        5, .start = do_dper, .kept = kept_dper},
+    {"pers", LOGGED_IN,                        2, .start = do_pers, .kept = kept_pers},
+    {"news", LOGGED_IN,                        1, .start = do_news},
+    {"chal", LOGGED_IN,                        1, .start = do_chal},
+    {"user", PLAYING,                          1, .start = do_user},
+    {"onln", PLAYING,                          1, .start = do_onln},
+    {"room", PLAYING,                          5, .start = do_room},
+    {"move", PLAYING,                          2, .start = do_move},
+    {"peek", PLAYING,                          1, .start = do_peek},
+    {"mesg", PLAYING,                          2, .start = do_mesg, .talks = true},
+    {"auxi", PLAYING,                          2, .start = do_auxi, .talks = true},
+    {"rank", PLAYING,                          2, .start = do_rank, .kept = kept_rank},
+    {"snap", PLAYING,                          2, .start = do_snap},
+    {"rept", PLAYING,                         10, .start = do_rept, .kept = kept_rept},
+    {"AUTH", FIRST | IN(CONN_BUDDY_NEW),       5, .start = do_buddy_auth},
+    {"PSET", BUDDY,                            1, .start = do_presence_set, .talks = true},
+    {"RGET", BUDDY,                            2, .start = do_roster_get},
+    {"RADD", BUDDY,                            2, .start = do_roster_add, .kept = kept_roster},
+    {"RDEL", BUDDY,                            2, .start = do_roster_delete, .kept = kept_roster},
+    {"PADD", BUDDY,                            1, .start = do_watch},
+    {"PDEL", BUDDY,                            1, .start = do_unwatch},
+    {"PGET", BUDDY,                            1, .start = do_presence_get},
+    {"SEND", BUDDY,                            2, .start = do_send, .kept = kept_plain, .talks = true},
+    {"USCH", BUDDY,                            5, .start = do_search},
+    {"PING", BUDDY | IN(CONN_BUDDY_NEW),       1, .start = do_ping},
+    {"DISC", BUDDY | IN(CONN_BUDDY_NEW),       1, .start = do_goodbye},
+    {"cwho", CONTROL,                          0, .start = do_control_who},
+    {"csta", CONTROL,                          0, .start = do_control_stats},
+    {"cpwd", CONTROL,                          0, .start = do_control_password, .verdict = verdict_control_password,
+     .kept = kept_control_password},
 };
 /* clang-format on */
 
@@ -6394,15 +7437,18 @@ static const struct command *find_command(const uint8_t kind[4])
     return NULL;
 }
 
+/* ==== 8. The machine ====================================================== */
+
 /* ---- Input: from bytes to commands --------------------------------------- */
 
-/* What a full bucket holds, in thousandths of a token. */
+/* How much a full bucket holds, in thousandths of a token. */
 static uint64_t bucket_milli(const struct nascar *s)
 {
     return (uint64_t)s->config.rate * BURST_MS;
 }
 
-/* What a command costs, in thousandths; never more than a second's rate. */
+/* What a command costs, in thousandths of a token; never more than what comes
+ * in within a second. */
 static uint64_t price_milli(const struct nascar *s, uint32_t cost)
 {
     return min_u32(cost, s->config.rate) * UINT64_C(1000);
@@ -6419,8 +7465,8 @@ static void refill_bucket(const struct nascar *s, struct conn *conn)
 
 static void refuse_unknown(struct request *q)
 {
-    if (q->conn->unknown_kinds == 0) { /* once: a flood of them is none in the log */
-        uint32_t line = log_conn(q->s, NASCAR_LOG_WARN, "unknown_kind", q->c);
+    if (q->conn->unknown_kinds == 0) { /* once only, so that nobody floods the log */
+        uint32_t line = log_begin_conn(q->s, NASCAR_LOG_WARN, "unknown_kind", q->c);
         log_text(q->s, "kind", q->kind);
         log_end(q->s, line);
     }
@@ -6429,8 +7475,8 @@ static void refuse_unknown(struct request *q)
         conn_doom(q->s, q->c, "unknown kinds");
 }
 
-/* The first whole frame decides which service the connection wants; what is
- * neither the directory's nor the buddies' is the lobby's. */
+/* The first whole frame decides which service a connection wants. What is
+ * neither the directory's nor the buddy service's is the lobby's. */
 static void become_lobby(struct nascar *s, uint32_t c)
 {
     conn_at(s, c)->state = CONN_LOBBY;
@@ -6438,12 +7484,23 @@ static void become_lobby(struct nascar *s, uint32_t c)
     timer_start(s, conn_timer(c, T_IDLE), Q_IDLE);
 }
 
-/* Handles one request. Returns false if it has to wait. */
+/* Has the address of this connection more of them than it may have? The directory
+ * is there to say so; no other service is begun on one. */
+static bool is_crowd(const struct request *q)
+{
+    return address_at(q->s, q->conn->address)->connections > q->s->config.per_address;
+}
+
+/* Handles one request. Returns false if it has stalled, and is to be tried again. */
 static bool dispatch(struct request *q)
 {
     const struct command *command = q->command;
     enum failure failure;
     bool other_service = command && (command->states & FIRST) && !(command->states & IN(CONN_LOBBY));
+    if (q->conn->state == CONN_NEW && !(command && command->start == do_directory) && is_crowd(q)) {
+        conn_doom(q->s, q->c, "too many from this address");
+        return true;
+    }
     if (q->conn->state == CONN_NEW && !other_service)
         become_lobby(q->s, q->c);
     if (!command) {
@@ -6459,7 +7516,7 @@ static bool dispatch(struct request *q)
 }
 
 /* The request that stands first in the inbox, of which `frame` is the frame. */
-static struct request inbox_request(struct nascar *s, uint32_t c, const struct frame *frame)
+static struct request request_read(struct nascar *s, uint32_t c, const struct frame *frame)
 {
     struct conn *conn = conn_at(s, c);
     const struct inbox *box = inbox_at(s, conn->inbox);
@@ -6471,8 +7528,8 @@ static struct request inbox_request(struct nascar *s, uint32_t c, const struct f
     return q;
 }
 
-/* Drops the first frame of the inbox; it may have held a password. */
-static void consume(struct nascar *s, uint32_t c, uint32_t size)
+/* Drops the first frame of the inbox, and wipes it, as it may have held a password. */
+static void inbox_drop_frame(struct nascar *s, uint32_t c, uint32_t size)
 {
     struct conn *conn = conn_at(s, c);
     struct inbox *box = inbox_at(s, conn->inbox);
@@ -6490,21 +7547,22 @@ static void consume(struct nascar *s, uint32_t c, uint32_t size)
 static void log_broken(struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size)
 {
     char hex[2 * HEADER_BYTES + 1];
-    uint32_t line = log_conn(s, NASCAR_LOG_WARN, "broken_frame", c);
+    uint32_t line = log_begin_conn(s, NASCAR_LOG_WARN, "broken_frame", c);
     write_hex(hex, bytes, min_u32(size, HEADER_BYTES));
     log_text(s, "starts", hex);
     log_end(s, line);
 }
 
-/* Handles the frames of a connection until there is none, or it must wait. */
+/* Handles the frames of a connection until there is none, or one has to wait. */
 static void conn_run(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
     while (!conn->closing && conn->wait == WAIT_NONE && conn->inbox != NONE) {
         struct frame frame;
         const struct inbox *box = inbox_at(s, conn->inbox);
-        /* What came before this request is told before its answer; but of two
-         * RGETs in one segment both are answered before what they bring. */
+        /* A console is told what happened before its request, and then its
+         * answer. On a buddy link it is the other way round: of two RGETs in
+         * one segment, both are answered before what they bring. */
         if (conn->state != CONN_BUDDY)
             pump(s, c);
         enum frame_state state = read_frame(box->bytes, conn->in_size, &frame);
@@ -6514,12 +7572,12 @@ static void conn_run(struct nascar *s, uint32_t c)
             settle(s);
         }
         if (state != FRAME_WHOLE || outbox_free(conn) < REPLY_BYTES)
-            return; /* goes on with more input, or when its outbox has drained */
+            return; /* it goes on with more input, or when the outbox has drained */
         if (s->entropy_size < STEP_ENTROPY || s->record_count == RECORDS || s->job_count == RECORDS) {
             mark_stalled(s, c);
             return;
         }
-        struct request q = inbox_request(s, c, &frame);
+        struct request q = request_read(s, c, &frame);
         uint64_t price = price_milli(s, q.command ? q.command->cost : UNKNOWN_COST);
         refill_bucket(s, conn);
         if (conn->tokens_milli < price) {
@@ -6536,687 +7594,55 @@ static void conn_run(struct nascar *s, uint32_t c)
         }
         conn->tokens_milli -= price;
         if (conn->wait == WAIT_NONE)
-            consume(s, c, frame.size);
+            inbox_drop_frame(s, c, frame.size);
     }
 }
 
-/* Those whose frame had to wait try again, once each. */
+/* Everybody whose frame had to wait tries again, once. */
 static void retry_stalled(struct nascar *s)
 {
-    uint32_t last = s->stalled.tail, c;
+    uint32_t last = list_last(s, STALLED_CONNS, &s->stalled), c;
     s->retry = false;
     if (last == NONE)
         return;
     do {
-        c = dequeue(s, &s->stalled, offsetof(struct conn, next_stalled));
-        conn_at(s, c)->stalled = false;
+        c = list_take_first(s, STALLED_CONNS, &s->stalled);
         conn_run(s, c);
     } while (c != last);
 }
 
-/* Is this event what the connection waits for? */
-static bool is_awaited(const struct nascar *s, const struct nascar_event *e, enum wait wait)
+/* Does connection c wait for this, with this receipt? */
+static bool is_awaited(const struct nascar *s, uint32_t c, uint32_t receipt, enum wait wait)
 {
-    if (e->conn >= s->conns.capacity)
+    if (c >= s->conns.capacity)
         return false;
-    const struct conn *conn = conn_at(s, e->conn);
-    return conn->state != CONN_FREE && !conn->closing && conn->wait == wait && conn->ticket == e->ticket;
+    const struct conn *conn = conn_at(s, c);
+    return conn->state != CONN_FREE && !conn->closing && conn->wait == wait && conn->receipt == receipt;
 }
 
 /* The request that a connection waited with, which stands in its inbox still. */
-static struct request resume_begin(struct nascar *s, uint32_t c, struct frame *frame)
+static struct request request_resume(struct nascar *s, uint32_t c, struct frame *frame)
 {
     const struct conn *conn = conn_at(s, c);
     conn_wait_over(s, c);
     (void)read_frame(inbox_at(s, conn->inbox)->bytes, conn->in_size, frame);
-    return inbox_request(s, c, frame);
+    return request_read(s, c, frame);
 }
 
 /* Its command has gone on, and may wait again; else the frames behind it follow. */
-static void resume_end(struct request *q, const struct frame *frame, enum failure failure)
+static void request_finish(struct request *q, const struct frame *frame, enum failure failure)
 {
     if (failure)
         reply(q, failure);
     settle(q->s);
     if (q->conn->wait == WAIT_NONE)
-        consume(q->s, q->c, frame->size);
+        inbox_drop_frame(q->s, q->c, frame->size);
     conn_run(q->s, q->c);
 }
 
-/* ---- Durable records ------------------------------------------------------ */
+/* ---- Events -------------------------------------------------------------- */
 
-/* What a record changes is changed here and nowhere else, whether it comes
- * back from the disk or from the journal at the start. All is checked again:
- * of two sign-ups for one name in one turn the second finds it taken. */
-
-static enum failure add_persona(struct nascar *s, uint32_t account, const char *name)
-{
-    struct account *a = account_at(s, account);
-    uint32_t slot = 0;
-    if (!valid_name(name, PERSONA_CHARS))
-        return BAD_NAME;
-    while (slot < PERSONAS_PER_ACCOUNT && a->persona[slot] != NONE)
-        slot++;
-    if (slot == PERSONAS_PER_ACCOUNT)
-        return TOO_MANY_PERSONAS;
-    if (find_persona(s, name) != NONE)
-        return TAKEN;
-    uint32_t i = pool_take(s, &s->personas); /* four for each account: never fails */
-    struct persona *persona = persona_at(s, i);
-    persona->account = account;
-    persona->player = persona->buddy = persona->edges = persona->watchers = persona->messages = NONE;
-    copy_text(persona->name, sizeof persona->name, name);
-    index_add(s, &s->persona_names, hash_name(s, name), i);
-    index_add(s, &s->persona_prefixes, hash_prefix(s, name), i);
-    a->persona[slot] = i;
-    return OK;
-}
-
-/* Dates never go back behind the newest that is kept. */
-static void note_date(struct nascar *s, int64_t date_s)
-{
-    if (date_s > s->newest_record_s)
-        s->newest_record_s = date_s;
-}
-
-/* An account without a hash would take any password. */
-static bool get_hash(const struct request *q, char hash[HASH_CHARS + 1])
-{
-    uint32_t size = get_text(q, tag_HASH, hash, HASH_CHARS + 1);
-    return size > 0 && size <= HASH_CHARS;
-}
-
-static enum failure apply_acct(struct nascar *s, const struct request *q)
-{
-    char name[ANY_NAME_CHARS + 1], hash[HASH_CHARS + 1];
-    char list[PERSONA_LIST_CHARS + 1], persona[PERSONA_CHARS + 2];
-    get_name(q, tag_NAME, name);
-    if (!valid_name(name, ACCOUNT_CHARS))
-        return BAD_NAME;
-    if (!get_hash(q, hash))
-        return MISSING;
-    if (find_account(s, name) != NONE)
-        return TAKEN;
-    uint32_t i = pool_take(s, &s->accounts);
-    if (i == NONE)
-        return SERVER_FULL;
-    struct account *a = account_at(s, i);
-    copy_text(a->name, sizeof a->name, name);
-    copy_text(a->hash, sizeof a->hash, hash);
-    get_account_fields(q, a);
-    a->banned = get_number(q, tag_BAN, 0) != 0;
-    a->created_s = get_number(q, tag_CREATED, 0);
-    note_date(s, a->created_s);
-    a->last_login_s = get_number(q, tag_LAST, 0);
-    note_date(s, a->last_login_s);
-    a->player = NONE;
-    for (uint32_t k = 0; k < PERSONAS_PER_ACCOUNT; k++)
-        a->persona[k] = NONE;
-    index_add(s, &s->account_names, hash_name(s, name), i);
-    (void)get_text(q, tag_PERSONAS, list, sizeof list);
-    for (const char *p = list; *p; p += *p == ',') {
-        size_t n = strcspn(p, ",");
-        copy_text(persona, n < sizeof persona ? n + 1 : sizeof persona, p);
-        (void)add_persona(s, i, persona); /* taken meanwhile: the game asks for one */
-        p += n;
-    }
-    return OK;
-}
-
-static enum failure apply_edit(struct nascar *s, const struct request *q)
-{
-    char name[ANY_NAME_CHARS + 1], hash[HASH_CHARS + 1];
-    get_name(q, tag_NAME, name);
-    uint32_t i = find_account(s, name);
-    if (i == NONE)
-        return NO_ACCOUNT;
-    struct account *a = account_at(s, i);
-    if (has_tag(q, tag_HASH)) { /* else it stays */
-        if (!get_hash(q, hash))
-            return MISSING;
-        copy_text(a->hash, sizeof a->hash, hash);
-    }
-    get_account_fields(q, a);
-    a->banned = get_number(q, tag_BAN, a->banned) != 0;
-    return OK;
-}
-
-static enum failure apply_cper(struct nascar *s, const struct request *q)
-{
-    char name[ANY_NAME_CHARS + 1], account[ANY_NAME_CHARS + 1];
-    get_name(q, tag_PERS, name);
-    get_name(q, tag_NAME, account);
-    uint32_t i = find_account(s, account);
-    return i == NONE ? NO_ACCOUNT : add_persona(s, i, name);
-}
-
-/* Puts one persona on another's lists, and off those not named. */
-static enum failure set_lists(struct nascar *s, uint32_t owner, uint32_t other, uint32_t lists)
-{
-    struct persona *p = persona_at(s, owner);
-    uint32_t i = find_edge(s, owner, other);
-    if (!lists && i == NONE)
-        return OK;
-    if (i == NONE) {
-        if (p->edge_count == ROSTER_PER_PERSONA || pool_full(&s->edges))
-            return ROSTER_FULL;
-        i = pool_take(s, &s->edges);
-        edge_at(s, i)->owner = owner;
-        edge_at(s, i)->other_and_lists = other << 2;
-        edge_at(s, i)->next = p->edges;
-        p->edges = i;
-        p->edge_count++;
-    }
-    struct edge *edge = edge_at(s, i);
-    uint32_t changed = lists ^ (edge->other_and_lists & 3);
-    edge->other_and_lists = other << 2 | lists;
-    if (changed & LIST_IGNORE)
-        persona_at(s, other)->ignored_by += lists & LIST_IGNORE ? 1u : 0u - 1u;
-    if ((changed & LIST_BUDDY) && p->buddy != NONE) {
-        if (lists & LIST_BUDDY)
-            (void)watch_add(s, p->buddy, other, WATCH_ROSTER);
-        else
-            watch_drop(s, p->buddy, other, WATCH_ROSTER);
-    }
-    if (lists)
-        return OK;
-    uint32_t *link = &p->edges;
-    while (*link != i)
-        link = &edge_at(s, *link)->next;
-    *link = edge->next;
-    p->edge_count--;
-    pool_give(s, &s->edges, i);
-    return OK;
-}
-
-/* Rare, and the one walk over a whole table: whoever had the persona on a
- * roster has it no more. */
-static void remove_from_rosters(struct nascar *s, uint32_t persona)
-{
-    uint32_t i;
-    while ((i = persona_at(s, persona)->edges) != NONE)
-        (void)set_lists(s, persona, edge_at(s, i)->other_and_lists >> 2, 0);
-    for (i = 0; i < s->edges.high; i++)
-        if (edge_at(s, i)->link == LIVE && edge_at(s, i)->other_and_lists >> 2 == persona)
-            (void)set_lists(s, edge_at(s, i)->owner, persona, 0);
-}
-
-static enum failure apply_dper(struct nascar *s, const struct request *q)
-{
-    char name[ANY_NAME_CHARS + 1];
-    get_name(q, tag_PERS, name);
-    uint32_t i = find_persona(s, name), slot = 0;
-    if (i == NONE)
-        return NO_ACCOUNT;
-    struct persona *persona = persona_at(s, i);
-    struct account *a = account_at(s, persona->account);
-    if (persona->player != NONE) { /* put on while the record was on its way */
-        conn_doom(s, player_at(s, persona->player)->conn, "persona deleted");
-        player_remove(s, persona->player);
-    }
-    while (a->persona[slot] != i)
-        slot++;
-    for (; slot + 1 < PERSONAS_PER_ACCOUNT; slot++)
-        a->persona[slot] = a->persona[slot + 1];
-    a->persona[slot] = NONE;
-    remove_from_rosters(s, i);
-    if (persona->buddy != NONE) {
-        conn_doom(s, buddy_at(s, persona->buddy)->conn, "persona deleted");
-        buddy_remove(s, persona->buddy);
-    }
-    while (persona->watchers != NONE)
-        watch_drop(s, watch_at(s, persona->watchers)->buddy, i, WATCH_ROSTER | WATCH_ASKED);
-    while (persona->messages != NONE)
-        message_remove(s, persona->messages);
-    for (uint32_t k = 0; k < s->races.high; k++)
-        for (uint32_t side = 0; side < 2; side++)
-            if (race_at(s, k)->link == LIVE && race_at(s, k)->persona[side] == i)
-                race_sides(s, k, side == 0 ? NONE : race_at(s, k)->persona[0],
-                           side == 1 ? NONE : race_at(s, k)->persona[1]);
-    if (is_ranked(s, i))
-        rank_remove(s, i);
-    index_remove(s, &s->persona_names, hash_name(s, persona->name), i);
-    index_remove(s, &s->persona_prefixes, hash_prefix(s, persona->name), i);
-    pool_give(s, &s->personas, i);
-    return OK;
-}
-
-/* LIST says which lists of PERS hold USER now; none: it is off the roster. */
-static enum failure apply_rost(struct nascar *s, const struct request *q)
-{
-    char name[ANY_NAME_CHARS + 1];
-    uint32_t flags = get_flags(q, tag_LIST), lists = 0;
-    get_name(q, tag_PERS, name);
-    uint32_t owner = find_persona(s, name);
-    get_name(q, tag_USER, name);
-    uint32_t other = find_persona(s, name);
-    if (owner == NONE || other == NONE || owner == other)
-        return NO_USER;
-    if (flags & FLAG_B)
-        lists |= LIST_BUDDY;
-    if (flags & 1u << ('I' - '@'))
-        lists |= LIST_IGNORE;
-    return set_lists(s, owner, other, lists);
-}
-
-static uint32_t record_persona(const struct nascar *s, const struct request *q, enum tag tag)
-{
-    char name[ANY_NAME_CHARS + 1];
-    get_name(q, tag, name);
-    return find_persona(s, name);
-}
-
-static enum failure apply_seen(struct nascar *s, const struct request *q)
-{
-    char name[ANY_NAME_CHARS + 1];
-    get_name(q, tag_NAME, name);
-    uint32_t i = find_account(s, name);
-    if (i == NONE)
-        return NO_ACCOUNT;
-    account_at(s, i)->last_login_s = get_number(q, tag_LAST, 0);
-    note_date(s, account_at(s, i)->last_login_s);
-    return OK;
-}
-
-static enum failure apply_tick(struct nascar *s, const struct request *q)
-{
-    char hash[33];
-    uint32_t i = record_persona(s, q, tag_PERS);
-    if (i == NONE)
-        return NO_USER;
-    struct persona *p = persona_at(s, i);
-    (void)get_text(q, tag_HASH, hash, sizeof hash);
-    p->ticket_until_s = 0;
-    if (read_ticket(hash, p->ticket_hash, sizeof p->ticket_hash))
-        p->ticket_until_s = get_number(q, tag_WHEN, 0);
-    if (p->ticket_until_s > 0)
-        note_date(s, p->ticket_until_s - TICKET_S);
-    return OK;
-}
-
-static enum failure apply_mesg(struct nascar *s, const struct request *q)
-{
-    uint32_t to = record_persona(s, q, tag_PERS), id = get_number(q, tag_ID, 0);
-    if (id > s->next_message)
-        s->next_message = id;
-    if (to == NONE)
-        return NO_USER;
-    drop_expired(s, to, get_number(q, tag_TIME, 0)); /* at a start, too: no record says that they are gone */
-    struct persona *p = persona_at(s, to);
-    uint32_t *link = &p->messages;
-    while (*link != NONE && message_at(s, *link)->id < id)
-        link = &message_at(s, *link)->next;
-    if (*link != NONE && message_at(s, *link)->id == id)
-        return OK; /* it is here */
-    if (p->message_count >= MESSAGES_PER_PERSONA || pool_full(&s->messages))
-        return SERVER_FULL;
-    uint32_t i = pool_take(s, &s->messages);
-    struct message *m = message_at(s, i);
-    m->to = to;
-    m->next = *link;
-    m->id = id;
-    m->sent_s = get_number(q, tag_TIME, 0);
-    m->until_s = get_number(q, tag_WHEN, 0);
-    (void)get_text(q, tag_TYPE, m->type, sizeof m->type);
-    (void)get_text(q, tag_USER, m->from, sizeof m->from);
-    (void)get_text(q, tag_BODY, m->body, sizeof m->body);
-    note_date(s, m->sent_s);
-    *link = i;
-    p->message_count++;
-    if (p->buddy != NONE) { /* come back meanwhile */
-        buddy_at(s, p->buddy)->delivers = true;
-        buddy_behind(s, p->buddy);
-    }
-    return OK;
-}
-
-/* One message is gone, having been told. */
-static enum failure apply_dmsg(struct nascar *s, const struct request *q)
-{
-    uint32_t persona = record_persona(s, q, tag_PERS), id = get_number(q, tag_ID, 0);
-    uint32_t i = persona == NONE ? NONE : persona_at(s, persona)->messages;
-    while (i != NONE && message_at(s, i)->id != id)
-        i = message_at(s, i)->next;
-    if (i != NONE)
-        message_remove(s, i);
-    return OK;
-}
-
-static bool get_ticket(const struct request *q, uint8_t ticket[16])
-{
-    char text[64];
-    (void)get_text(q, tag_AUTH, text, sizeof text);
-    return read_ticket(text, ticket, 16);
-}
-
-/* Whoever races and never reports loses its oldest tickets. */
-static void race_remove_oldest(struct nascar *s, uint32_t persona)
-{
-    uint32_t oldest = NONE;
-    for (uint32_t i = 0; i < s->races.high; i++) {
-        const struct open_race *race = race_at(s, i);
-        if (race->link == LIVE && (race->persona[0] == persona || race->persona[1] == persona) &&
-            (oldest == NONE || race->number < race_at(s, oldest)->number))
-            oldest = i;
-    }
-    race_remove(s, oldest);
-}
-
-static enum failure apply_race(struct nascar *s, const struct request *q)
-{
-    uint8_t ticket[16];
-    if (!get_ticket(q, ticket))
-        return MISSING;
-    uint32_t i = find_race(s, ticket);
-    if (i == NONE && pool_full(&s->races))
-        sweep_expired(s);
-    if (i == NONE) {
-        i = pool_take(s, &s->races);
-        if (i == NONE)
-            return SERVER_FULL;
-        memcpy(race_at(s, i)->ticket, ticket, sizeof ticket);
-        race_at(s, i)->persona[0] = race_at(s, i)->persona[1] = NONE;
-        race_at(s, i)->number = s->next_race++;
-        index_add(s, &s->race_tickets, siphash(s->hash_key, ticket, sizeof ticket), i);
-    }
-    struct open_race *race = race_at(s, i);
-    race_sides(s, i, record_persona(s, q, tag_HOST), record_persona(s, q, tag_OPPO));
-    race->when_s = get_number(q, tag_WHEN, 0);
-    race->reported = get_number(q, tag_FLAGS, 0) & 3;
-    race->told = get_number(q, tag_SEQN, 0);
-    note_date(s, race->when_s);
-    for (uint32_t side = 0; side < 2; side++)
-        if (race->persona[side] != NONE && persona_at(s, race->persona[side])->race_count > RACES_PER_PERSONA)
-            race_remove_oldest(s, race->persona[side]);
-    return OK;
-}
-
-/* Seven numbers, as write_figures() writes them. */
-static bool get_figures(const struct request *q, enum tag tag, struct figures *f)
-{
-    char text[7 * 11 + 1];
-    uint32_t values[7], at = 0, size = get_text(q, tag, text, sizeof text);
-    if (size >= sizeof text) /* cut: no figures that were written */
-        return false;
-    for (int i = 0; i < 7; i++) {
-        if (at >= size || !is_digit((uint8_t)text[at]))
-            return false;
-        values[i] = read_number((const uint8_t *)text, size, at);
-        at += (uint32_t)strcspn(text + at, ",") + 1;
-    }
-    *f = (struct figures){values[0],
-                          values[1],
-                          values[2],
-                          values[3],
-                          values[5],
-                          (uint16_t)min_u32(values[4], LAST_RATING),
-                          (uint16_t)min_u32(values[6], MAX_PLACE)};
-    return true;
-}
-
-/* The figures of the persona that `who` names, if they are there. */
-static void apply_figures(struct nascar *s, const struct request *q, enum tag who, enum tag tag)
-{
-    struct figures figures;
-    uint32_t persona = record_persona(s, q, who);
-    if (persona == NONE || !get_figures(q, tag, &figures))
-        return;
-    set_figures(s, persona, &figures);
-    persona_at(s, persona)->pending = false;
-    s->retry = true;
-    if (persona_at(s, persona)->player != NONE)
-        user_changed(s, persona_at(s, persona)->player);
-}
-
-/* A result: who has reported, and what the first report has made of both. The
- * figures count even where the race is not known any more. */
-static enum failure apply_rank(struct nascar *s, const struct request *q)
-{
-    uint8_t ticket[16];
-    if (!get_ticket(q, ticket))
-        return MISSING;
-    apply_figures(s, q, tag_HOST, tag_P1);
-    apply_figures(s, q, tag_OPPO, tag_P2);
-    uint32_t i = find_race(s, ticket);
-    if (i == NONE)
-        return OK;
-    race_at(s, i)->reported |= get_number(q, tag_FLAGS, 0) & 3;
-    race_at(s, i)->told = get_number(q, tag_SEQN, 0);
-    if (race_at(s, i)->reported == 3)
-        race_remove(s, i);
-    return OK;
-}
-
-static enum failure apply_stat(struct nascar *s, const struct request *q)
-{
-    apply_figures(s, q, tag_PERS, tag_P1);
-    return OK;
-}
-
-static enum failure apply_rept(struct nascar *s, const struct request *q)
-{
-    uint32_t id = get_number(q, tag_ID, 0), i = find_report(s, id);
-    if (id > s->next_report)
-        s->next_report = id;
-    if (i == NONE) {
-        i = pool_take(s, &s->reports);
-        if (i == NONE)
-            return SERVER_FULL;
-        report_at(s, i)->lines = NONE;
-    }
-    struct report *r = report_at(s, i);
-    r->draft = false;
-    r->id = id;
-    r->at_s = get_number(q, tag_TIME, 0);
-    (void)get_text(q, tag_NAME, r->by, sizeof r->by);
-    (void)get_text(q, tag_PERS, r->about, sizeof r->about);
-    note_date(s, r->at_s);
-    return OK;
-}
-
-static enum failure apply_line(struct nascar *s, const struct request *q)
-{
-    uint32_t r = find_report(s, get_number(q, tag_ID, 0)), index = get_number(q, tag_INDEX, 0);
-    if (r == NONE)
-        return NO_USER;
-    uint32_t *link = &report_at(s, r)->lines;
-    while (*link != NONE && report_line_at(s, *link)->index < index)
-        link = &report_line_at(s, *link)->next;
-    if (*link != NONE && report_line_at(s, *link)->index == index)
-        return OK; /* it is here */
-    uint32_t i = pool_take(s, &s->report_lines);
-    if (i == NONE)
-        return SERVER_FULL;
-    struct report_line *entry = report_line_at(s, i);
-    struct chat_line *line = &entry->line;
-    entry->report = r;
-    entry->index = index;
-    entry->next = *link;
-    *link = i;
-    line->at_s = get_number(q, tag_TIME, 0);
-    (void)get_text(q, tag_NAME, line->from, sizeof line->from);
-    (void)get_text(q, tag_PERS, line->to, sizeof line->to);
-    (void)get_text(q, tag_ROOM, line->room, sizeof line->room);
-    (void)get_text(q, tag_TEXT, line->text, sizeof line->text);
-    return OK;
-}
-
-static const struct {
-    char kind[5];
-    enum failure (*apply)(struct nascar *, const struct request *);
-} records[] = {
-    {"acct", apply_acct}, {"edit", apply_edit}, {"seen", apply_seen}, {"cper", apply_cper}, {"dper", apply_dper},
-    {"rost", apply_rost}, {"tick", apply_tick}, {"mesg", apply_mesg}, {"dmsg", apply_dmsg}, {"race", apply_race},
-    {"rank", apply_rank}, {"stat", apply_stat}, {"rept", apply_rept}, {"line", apply_line},
-};
-
-static bool read_record(const uint8_t *bytes, uint32_t size, struct request *q)
-{
-    struct frame frame;
-    if (read_frame(bytes, size, &frame) != FRAME_WHOLE || frame.size != size)
-        return false;
-    memset(q, 0, sizeof *q);
-    memcpy(q->kind, frame.kind, 4);
-    q->payload = bytes + HEADER_BYTES;
-    q->size = payload_size(q->payload, size - HEADER_BYTES);
-    return true;
-}
-
-static enum failure apply_record(struct nascar *s, const uint8_t *bytes, uint32_t size)
-{
-    struct request q;
-    if (!read_record(bytes, size, &q))
-        return MISSING;
-    for (size_t i = 0; i < sizeof records / sizeof records[0]; i++)
-        if (memcmp(records[i].kind, q.kind, 4) == 0)
-            return records[i].apply(s, &q);
-    return MISSING;
-}
-
-/* Nobody is refused for a full disk what he cannot do without: a ticket for the
- * buddies, a race. And a letter that was read is gone. */
-bool nascar_takes_unkept(const uint8_t *bytes, uint32_t size)
-{
-    struct request q;
-    return read_record(bytes, size, &q) &&
-           (strcmp(q.kind, "tick") == 0 || strcmp(q.kind, "race") == 0 || strcmp(q.kind, "dmsg") == 0);
-}
-
-/* Such a change is made in memory alone. Figures that could not be kept make way
- * for the next result. */
-static void record_failed(struct nascar *s, const uint8_t *bytes, uint32_t size)
-{
-    struct request q;
-    if (nascar_takes_unkept(bytes, size))
-        (void)apply_record(s, bytes, size);
-    if (!read_record(bytes, size, &q) || strcmp(q.kind, "rank") != 0)
-        return;
-    for (int side = 0; side < 2; side++) {
-        uint32_t persona = record_persona(s, &q, side == 0 ? tag_HOST : tag_OPPO);
-        if (persona != NONE)
-            persona_at(s, persona)->pending = false;
-    }
-    s->retry = true;
-}
-
-/* ---- The whole of it, as records ------------------------------------------ */
-
-#define KEPT_LOOKS 64u /* items that one call goes through at most */
-
-/* One record for each thing that is kept; false if this one need not be. */
-
-static bool write_kept_account(const struct nascar *s, uint32_t i, struct outgoing *f)
-{
-    write_account(f, account_at(s, i));
-    put_personas(s, f, account_at(s, i));
-    return true;
-}
-
-static bool write_kept_ticket(const struct nascar *s, uint32_t i, struct outgoing *f)
-{
-    const struct persona *p = persona_at(s, i);
-    if (p->ticket_until_s <= s->wall_s)
-        return false;
-    write_ticket_record(f, p->name, p->ticket_hash, p->ticket_until_s);
-    return true;
-}
-
-static bool write_kept_figures(const struct nascar *s, uint32_t i, struct outgoing *f)
-{
-    if (!is_ranked(s, i))
-        return false;
-    frame_begin(f, "stat", "");
-    put_figures(f, tag_P1, &persona_at(s, i)->figures);
-    put_text(f, tag_PERS, persona_at(s, i)->name);
-    return true;
-}
-
-static bool write_kept_edge(const struct nascar *s, uint32_t i, struct outgoing *f)
-{
-    const struct edge *edge = edge_at(s, i);
-    write_roster_record(f, persona_at(s, edge->owner)->name, persona_at(s, edge->other_and_lists >> 2)->name,
-                        edge->other_and_lists & 3);
-    return true;
-}
-
-static bool write_kept_race(const struct nascar *s, uint32_t i, struct outgoing *f)
-{
-    const struct open_race *race = race_at(s, i);
-    const char *name[2] = {"", ""};
-    char ticket[33];
-    if (race->when_s + RACE_S <= s->wall_s)
-        return false;
-    for (uint32_t side = 0; side < 2; side++)
-        if (race->persona[side] != NONE)
-            name[side] = persona_at(s, race->persona[side])->name;
-    write_hex(ticket, race->ticket, sizeof race->ticket);
-    write_race_record(f, ticket, race->when_s, name[0], name[1], race->reported, race->told);
-    return true;
-}
-
-static bool write_kept_message(const struct nascar *s, uint32_t i, struct outgoing *f)
-{
-    const struct message *m = message_at(s, i);
-    if (m->over || m->until_s <= s->wall_s)
-        return false;
-    write_message_record(f, m, persona_at(s, m->to)->name);
-    return true;
-}
-
-static bool write_kept_report(const struct nascar *s, uint32_t i, struct outgoing *f)
-{
-    if (report_at(s, i)->draft)
-        return false;
-    write_report_record(f, report_at(s, i));
-    return true;
-}
-
-static bool write_kept_line(const struct nascar *s, uint32_t i, struct outgoing *f)
-{
-    const struct report_line *line = report_line_at(s, i);
-    write_line_record(f, report_at(s, line->report)->id, line->index, &line->line);
-    return true;
-}
-
-/* Names come first, then what refers to them: a change that is kept while the
- * tables are gone through finds what it changes, or is told by the table later. */
-bool nascar_next_kept(const struct nascar *s, struct nascar_cursor *cursor, struct nascar_record *record)
-{
-    const struct {
-        const struct pool *pool;
-        bool (*write)(const struct nascar *, uint32_t, struct outgoing *);
-    } tables[] = {{&s->accounts, write_kept_account}, {&s->personas, write_kept_ticket},
-                  {&s->personas, write_kept_figures}, {&s->edges, write_kept_edge},
-                  {&s->races, write_kept_race},       {&s->messages, write_kept_message},
-                  {&s->reports, write_kept_report},   {&s->report_lines, write_kept_line}};
-    struct outgoing f;
-    uint32_t looked_at = 0;
-    memset(record, 0, sizeof *record);
-    record->conn = NONE;
-    for (; cursor->table < sizeof tables / sizeof tables[0]; cursor->table++, cursor->item = 0) {
-        const struct pool *pool = tables[cursor->table].pool;
-        while (cursor->item < pool->high) {
-            uint32_t i = cursor->item++;
-            if (++looked_at > KEPT_LOOKS) { /* what need not be kept takes time, too */
-                cursor->item--;
-                return true;
-            }
-            if (!is_live(s, pool, i) || !tables[cursor->table].write(s, i, &f))
-                continue;
-            frame_end(&f);
-            assert(f.size <= RECORD_BYTES);
-            memcpy(cursor->bytes, f.bytes, f.size);
-            record->size = f.size;
-            record->bytes = cursor->bytes;
-            return true;
-        }
-    }
-    return false;
-}
-
-/* ---- Events --------------------------------------------------------------- */
-
-/* The entry of an address, made if need be; NONE if there are too many. */
+/* The entry of an address, made if there is none; NONE if there are too many. */
 static uint32_t address_take(struct nascar *s, uint32_t ipv4)
 {
     uint32_t i = find_address(s, ipv4);
@@ -7231,7 +7657,7 @@ static uint32_t address_take(struct nascar *s, uint32_t ipv4)
     return i;
 }
 
-/* An entry without connections or a memory is not kept. */
+/* Frees an entry that has no connection and nothing to remember. */
 static void address_release(struct nascar *s, uint32_t i)
 {
     const struct address *a = address_at(s, i);
@@ -7249,27 +7675,24 @@ static void address_forget(struct nascar *s, uint32_t i)
     address_release(s, i);
 }
 
-/* Addresses that were here make room for one that is. */
+/* The entry for a connection's address. One that is only remembered makes room
+ * for it. */
 static uint32_t address_for_conn(struct nascar *s, uint32_t ipv4)
 {
     uint32_t i = address_take(s, ipv4);
-    while (i == NONE) { /* there are more entries than connections: one is not in use */
-        address_forget(s, s->queue[Q_ADDRESS].head - s->address_timers);
+    while (i == NONE) { /* there are more entries than connections, so one of them is not in use */
+        address_forget(s, list_first(&s->queue[Q_ADDRESS]) - s->address_timers);
         i = address_take(s, ipv4);
     }
     return i;
 }
 
-/* Empties a connection, but for its place in the queues of outputs and of
- * those who wait: these are threaded through it and pass it by in their time. */
+/* Empties a connection. It may stay in the lists of those with output and of those
+ * who wait, which pass it by in their time. */
 static void conn_reset(struct conn *conn)
 {
-    struct conn empty = {.ready = conn->ready,
-                         .stalled = conn->stalled,
-                         .next_ready = conn->next_ready,
-                         .next_stalled = conn->next_stalled};
-    memcpy(conn, &empty, sizeof *conn);
-    conn->inbox = conn->outbox = conn->player = conn->buddy = conn->wheel_slot = conn->checking = NONE;
+    memset(conn, 0, sizeof *conn);
+    conn->inbox = conn->outbox = conn->player = conn->buddy = conn->checking = NONE;
 }
 
 static void conn_opened(struct nascar *s, const struct nascar_event *e)
@@ -7293,8 +7716,8 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
         conn->state = CONN_CONTROL;
         return;
     }
-    log_end(s, log_conn(s, NASCAR_LOG_INFO, "connect", c));
-    if (address_at(s, conn->address)->connections > s->config.per_address) {
+    log_end(s, log_begin_conn(s, NASCAR_LOG_INFO, "connect", c));
+    if (address_at(s, conn->address)->connections > s->config.per_address + DIRECTORY_SPARE) {
         conn_doom(s, c, "too many from this address");
         return;
     }
@@ -7304,7 +7727,7 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
 static void conn_bytes(struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size)
 {
     struct conn *conn = conn_at(s, c);
-    if (timer_at(s, conn_timer(c, T_IDLE))->queue != Q_NONE) /* not while it waits */
+    if (timer_at(s, conn_timer(c, T_IDLE))->queue != Q_NONE) /* not while it waits, when this deadline stands still */
         timer_start(s, conn_timer(c, T_IDLE), Q_IDLE);
     while (size > 0 && !conn->closing) {
         uint32_t n = min_u32(size, INBOX_BYTES - conn->in_size);
@@ -7313,18 +7736,18 @@ static void conn_bytes(struct nascar *s, uint32_t c, const uint8_t *bytes, uint3
             return;
         }
         if (conn->inbox == NONE)
-            conn->inbox = pool_take(s, &s->inboxes); /* one for each connection: never fails */
+            conn->inbox = pool_take(s, &s->inboxes); /* there is one for each connection, so this cannot fail */
         memcpy(inbox_at(s, conn->inbox)->bytes + conn->in_size, bytes, n);
         conn->in_size += n;
         bytes += n;
         size -= n;
-        if (!conn->stalled)
+        if (!is_stalled(s, c))
             conn_run(s, c);
     }
 }
 
-/* A slow reader that has caught up is told what it missed. */
-static void caught_up(struct nascar *s, uint32_t c)
+/* A slow reader has caught up, and is told how much chat it missed. */
+static void conn_caught_up(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
     char text[80];
@@ -7332,36 +7755,36 @@ static void caught_up(struct nascar *s, uint32_t c)
     timer_stop(s, conn_timer(c, T_SLOW));
     if (conn->missed_lines == 0 || conn->player == NONE || player_at(s, conn->player)->room == NONE)
         return;
-    uint32_t line = log_conn(s, NASCAR_LOG_WARN, "slow_reader", c);
+    uint32_t line = log_begin_conn(s, NASCAR_LOG_WARN, "slow_reader", c);
     log_number(s, "missed_lines", conn->missed_lines);
     log_end(s, line);
     write_number(text, conn->missed_lines);
     append_text(text, sizeof text, conn->missed_lines == 1 ? " line of chat was missed" : " lines of chat were missed");
     conn->missed_lines = 0;
-    write_message(s, "B", "Server", 0, room_at(s, player_at(s, conn->player)->room)->ident, text);
-    conn_write(s, c, s->frame.bytes, s->frame.size);
+    write_msg(s, "B", "Server", 0, room_at(s, player_at(s, conn->player)->room)->ident, text);
+    send_frame(s, c);
 }
 
 static void conn_drained(struct nascar *s, uint32_t c, uint32_t size)
 {
     struct conn *conn = conn_at(s, c);
-    uint32_t queued = conn->out_end - conn->out_start;
-    conn->out_start += min_u32(size, queued);
+    uint32_t queued = conn->out_end - conn->out_start, offered = segment_size(s, conn);
+    outbox_written(s, conn, min_u32(size, queued));
     if (conn->buddy != NONE)
         buddy_at(s, conn->buddy)->telling -= min_u32(size, buddy_at(s, conn->buddy)->telling);
-    if (size < queued && !conn->slow) {
+    if (size < offered && !conn->slow) {
         conn->slow = true;
         timer_start(s, conn_timer(c, T_SLOW), Q_SLOW);
     }
     if (size >= queued) {
         outbox_release(s, conn);
         if (conn->slow)
-            caught_up(s, c);
+            conn_caught_up(s, c);
     }
-    count_crowded(s, c);
+    conn_update_crowded(s, c);
     if (conn->state != CONN_BUDDY)
         pump(s, c);
-    if (!conn->stalled)
+    if (!is_stalled(s, c))
         conn_run(s, c);
     if (conn->state == CONN_BUDDY)
         pump(s, c);
@@ -7374,7 +7797,6 @@ static void conn_closed(struct nascar *s, uint32_t c)
     settle(s);
     for (enum conn_timer which = T_PHASE; which < CONN_TIMERS; which++)
         timer_stop(s, conn_timer(c, which));
-    ping_stop(s, c);
     if (conn->inbox != NONE) {
         wipe(inbox_at(s, conn->inbox)->bytes, conn->in_size);
         pool_give(s, &s->inboxes, conn->inbox);
@@ -7386,12 +7808,13 @@ static void conn_closed(struct nascar *s, uint32_t c)
     s->conn_count--;
 }
 
-/* ---- Time ----------------------------------------------------------------- */
+/* ---- Time ---------------------------------------------------------------- */
 
 static void send_ping(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
-    /* A reader that is behind is pinged when it has caught up: it has bytes to read. */
+    /* A reader that is behind has bytes to read, and is pinged again when it
+     * has caught up. */
     if (conn->closing || outbox_free(conn) < REPLY_BYTES)
         return;
     frame_begin(&s->frame, conn->state == CONN_BUDDY ? "PING" : "~png", "");
@@ -7401,38 +7824,48 @@ static void send_ping(struct nascar *s, uint32_t c)
     send_frame(s, c);
 }
 
-/* When the hand of the wheel comes to the next slot with somebody in it, not
- * before the next batch. */
+/* When the next batch of pings is due: two in a second are the most. */
 static uint64_t next_ping_ms(const struct nascar *s)
 {
-    if (s->wheel_count == 0)
+    uint32_t i = list_first(&s->queue[Q_PING]);
+    if (i == NONE)
         return UINT64_MAX;
-    uint64_t due_ms = s->wheel_due_ms;
-    for (uint32_t i = 0; s->wheel[(s->wheel_at + i) % PING_SLOTS] == NONE; i++)
-        due_ms += s->config.ping_ms / PING_SLOTS;
-    return due_ms > s->wheel_batch_ms ? due_ms : s->wheel_batch_ms;
+    uint64_t due_ms = timer_at(s, i)->due_ms;
+    return due_ms > s->ping_batch_ms ? due_ms : s->ping_batch_ms;
 }
 
-/* Moves the hand to where it belongs now; a clock that leapt costs one round. */
-static void turn_wheel(struct nascar *s)
+/* Pings those whose turn has come. A clock that leapt costs each of them one
+ * ping, and they keep their distances. */
+static void send_pings(struct nascar *s)
 {
-    if (s->wheel_count == 0 || s->now_ms < s->wheel_batch_ms || s->now_ms < next_ping_ms(s))
+    if (s->now_ms < next_ping_ms(s))
         return;
-    s->wheel_batch_ms = s->now_ms + PING_BATCH_MS;
-    for (uint32_t turned = 0; turned < PING_SLOTS && s->wheel_due_ms <= s->now_ms; turned++) {
-        for (uint32_t c = s->wheel[s->wheel_at]; c != NONE; c = conn_at(s, c)->wheel_next)
-            send_ping(s, c);
-        s->wheel_at = (s->wheel_at + 1) % PING_SLOTS;
-        s->wheel_due_ms += s->config.ping_ms / PING_SLOTS;
+    uint64_t late_ms = s->now_ms - s->ping_beat_ms, period_ms = PING_SLOTS * beat_ms(s);
+    bool leapt = late_ms >= period_ms;
+    uint64_t again_ms = leapt ? late_ms + 1 : period_ms;
+    s->ping_beat_ms += leapt ? again_ms : (late_ms / beat_ms(s) + 1) * beat_ms(s);
+    s->ping_batch_ms = s->now_ms + PING_BATCH_MS;
+    uint32_t i = list_first(&s->queue[Q_PING]);
+    while (timer_at(s, i)->due_ms <= s->now_ms) {
+        timer_start_at(s, i, Q_PING, timer_at(s, i)->due_ms + again_ms);
+        send_ping(s, i / CONN_TIMERS);
+        i = list_first(&s->queue[Q_PING]);
     }
-    if (s->wheel_due_ms <= s->now_ms)
-        s->wheel_due_ms = s->now_ms + 1;
+}
+
+/* A new configuration may have another rhythm: each keeps its place in it. */
+static void retime_pings(struct nascar *s, uint64_t old_beat_ms)
+{
+    for (uint32_t i = list_first(&s->queue[Q_PING]); i != NONE; i = list_next(s, TIMER_QUEUE, i)) {
+        uint64_t beats = (timer_at(s, i)->due_ms - s->ping_beat_ms) / old_beat_ms;
+        timer_at(s, i)->due_ms = s->ping_beat_ms + beats * beat_ms(s);
+    }
 }
 
 static void timer_fired(struct nascar *s, uint32_t i, enum queue queue)
 {
     uint32_t c = i / CONN_TIMERS;
-    switch (queue) { /* never: it is one of these */
+    switch (queue) { /* never: the cases are all queues */
     case Q_FIRST_FRAME: conn_doom(s, c, "no frame in time"); break;
     case Q_LINGER: conn_doom(s, c, "directory done"); break;
     case Q_BUDDY_LOGIN: conn_doom(s, c, "no buddy login in time"); break;
@@ -7440,19 +7873,20 @@ static void timer_fired(struct nascar *s, uint32_t i, enum queue queue)
     case Q_IDLE: conn_doom(s, c, "silent"); break;
     case Q_SLOW: conn_doom(s, c, "stuck"); break;
     case Q_THROTTLE:
-        if (!conn_at(s, c)->stalled)
+        if (!is_stalled(s, c))
             conn_run(s, c);
         break;
-    case Q_CHALLENGE: challenge_expire(s, i - s->pair_timers); break;
+    case Q_CHALLENGE: challenge_expire(s, i - s->match_timers); break;
     case Q_RACE_START:
         if (s->record_count < RECORDS)
-            race_prepare(s, i - s->pair_timers);
-        else /* in the next step */
+            race_prepare(s, i - s->match_timers);
+        else /* there is no slot for the record: try again in the next step */
             timer_start_at(s, i, Q_RACE_START, s->now_ms + 1);
         break;
     case Q_DIRECTORY: session_remove(s, i - s->directory_timers); break;
     case Q_ADDRESS: address_forget(s, i - s->address_timers); break;
-    case Q_NONE: /* never: nothing is due there */
+    case Q_NONE: /* never: no timer is due in these */
+    case Q_PING: /* and these come in batches */
     case QUEUES: assert(false); break;
     }
     settle(s);
@@ -7460,54 +7894,46 @@ static void timer_fired(struct nascar *s, uint32_t i, enum queue queue)
 
 static void clock_passed(struct nascar *s)
 {
-    for (uint32_t queue = Q_NONE + 1; queue < QUEUES; queue++) {
+    for (uint32_t queue = Q_NONE + 1; queue < Q_PING; queue++) {
         uint32_t i;
-        while ((i = s->queue[queue].head) != NONE && timer_at(s, i)->due_ms <= s->now_ms) {
+        while ((i = list_first(&s->queue[queue])) != NONE && timer_at(s, i)->due_ms <= s->now_ms) {
             timer_stop(s, i);
             timer_fired(s, i, (enum queue)queue);
         }
     }
-    turn_wheel(s);
+    send_pings(s);
     settle(s);
 }
 
 uint64_t nascar_deadline_ms(const struct nascar *s)
 {
     uint64_t due_ms = next_ping_ms(s);
-    for (uint32_t queue = Q_NONE + 1; queue < QUEUES; queue++) {
-        uint32_t i = s->queue[queue].head;
+    for (uint32_t queue = Q_NONE + 1; queue < Q_PING; queue++) {
+        uint32_t i = list_first(&s->queue[queue]);
         if (i != NONE && timer_at(s, i)->due_ms < due_ms)
             due_ms = timer_at(s, i)->due_ms;
     }
     return due_ms;
 }
 
-/* ---- The machine ----------------------------------------------------------- */
+/* ---- The machine --------------------------------------------------------- */
 
 struct nascar *nascar_init(void *arena, size_t arena_bytes, const struct nascar_limits *limits)
 {
     struct nascar *s = arena;
     size_t needed = nascar_arena_size(limits);
-    if (needed == 0 || arena_bytes < needed)
+    if (!arena || needed == 0 || arena_bytes < needed)
         return NULL;
     assert((uintptr_t)arena % sizeof(uint64_t) == 0);
-    (void)lay_out(s, limits);
-    s->limits = *limits;
-    s->arena_bytes = needed;
+    (void)lay_out(&s->tables, limits);
     config_read(&s->config, NULL, 0);
-    for (uint32_t i = 0; i < QUEUES; i++)
-        s->queue[i].head = s->queue[i].tail = NONE;
-    s->ready.head = s->ready.tail = s->stalled.head = s->stalled.tail = s->doomed.head = s->doomed.tail = NONE;
-    s->room_feed.head = s->room_feed.tail = s->population_feed.head = s->population_feed.tail = NONE;
-    s->dirty_rooms = s->lobby_players = s->ranked = NONE;
-    for (uint32_t i = 0; i < PING_SLOTS; i++)
-        s->wheel[i] = NONE;
+    s->ranked = NONE;
     s->next_created_room = FIRST_CREATED_ROOM;
     return s;
 }
 
-/* Entropy goes into the pool as far as it fits. The first of it becomes the
- * key of the look-up tables, and then there can be a hub. */
+/* Entropy goes into the pool as far as it fits. The first of it becomes the key
+ * of the look-up tables, and only then can there be a room: the hub. */
 static void entropy_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
 {
     uint32_t n = min_u32(size, nascar_entropy_wanted(s));
@@ -7526,62 +7952,78 @@ static void entropy_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
     (void)room_create(s, "Lobby", "Main Lobby Hub", "", 100, s->next_room++); /* PROTOCOL 3.3 */
 }
 
-/* A race that waits for its ticket starts now, kept or not (nascar_takes_unkept). */
-static void race_record_came(struct nascar *s, const struct nascar_event *e)
+static void config_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
 {
-    uint32_t number = e->conn - pair_waiter(s, 0);
-    if (number >= s->pairs.high || pair_at(s, number)->link != LIVE || !pair_at(s, number)->starting ||
-        pair_at(s, number)->waits_for != e->ticket)
+    uint64_t old_beat_ms = beat_ms(s);
+    config_read(&s->config, bytes, size);
+    retime_pings(s, old_beat_ms);
+    configure_rooms(s);
+}
+
+/* The request of connection c, if it waits for a record with this receipt, goes on. */
+static void request_record_came(struct nascar *s, uint32_t c, uint32_t receipt, enum failure failure)
+{
+    struct frame frame;
+    if (!is_awaited(s, c, receipt, WAIT_RECORD))
+        return;
+    struct request q = request_resume(s, c, &frame);
+    request_finish(&q, &frame, q.command->kept(&q, failure));
+}
+
+/* A race that waits for its ticket starts now, kept or not (nascar_takes_unkept). */
+static void match_record_came(struct nascar *s, const struct nascar_event *e)
+{
+    uint32_t number = e->conn - match_waiter(s, 0);
+    if (!is_live(s, &s->matches, number) || !match_at(s, number)->starting ||
+        match_at(s, number)->receipt != e->receipt)
         return;
     race_start(s, number);
 }
 
-static void record_came(struct nascar *s, const struct nascar_event *e, enum failure failure);
-
+/* A record of an abuse report has come back. Its lines follow, some in each step;
+ * when all are kept, or one could not be, the request that made it is answered. */
 static void report_record_came(struct nascar *s, const struct nascar_event *e, enum failure failure)
 {
     uint32_t i = e->conn - report_waiter(s, 0);
-    if (i >= s->reports.high || report_at(s, i)->link != LIVE || report_at(s, i)->waits_for != e->ticket)
+    if (!is_live(s, &s->reports, i) || report_at(s, i)->receipt != e->receipt)
         return;
-    struct report *r = report_at(s, i);
-    struct nascar_event told = {.type = e->type, .conn = r->conn, .ticket = r->conn_ticket};
-    if (!failure && report_lines(s, i))
+    struct report *report = report_at(s, i);
+    uint32_t c = report->conn, receipt = report->conn_receipt;
+    if (!failure && queue_report_lines(s, i))
         return;
-    r->waits_for = 0;
-    if (r->draft)
+    report->receipt = 0;
+    if (report->draft)
         pool_give(s, &s->reports, i);
-    record_came(s, &told, failure);
+    request_record_came(s, c, receipt, failure);
 }
 
-/* Whoever waits for a record goes on. */
+/* A record has come back, kept or not: whoever waits for it goes on. Its number is
+ * a connection's, or another's (match_waiter). */
 static void record_came(struct nascar *s, const struct nascar_event *e, enum failure failure)
 {
-    struct frame frame;
-    if (e->conn != NONE && e->conn >= report_waiter(s, 0))
-        report_record_came(s, e, failure);
-    else if (e->conn != NONE && e->conn >= pair_waiter(s, 0))
-        race_record_came(s, e);
-    if (!is_awaited(s, e, WAIT_RECORD))
+    if (e->conn == NONE)
         return;
-    struct request q = resume_begin(s, e->conn, &frame);
-    resume_end(&q, &frame, q.command->applied(&q, failure));
+    if (e->conn >= report_waiter(s, 0))
+        report_record_came(s, e, failure);
+    else if (e->conn >= match_waiter(s, 0))
+        match_record_came(s, e);
+    else
+        request_record_came(s, e->conn, e->receipt, failure);
 }
 
 static void verdict_came(struct nascar *s, const struct nascar_event *e)
 {
     struct frame frame;
-    char hash[HASH_CHARS + 1];
-    uint32_t size = min_u32(e->size, HASH_CHARS);
-    if (!is_awaited(s, e, WAIT_VERDICT))
+    char hash[HASH_CHARS + 1] = ""; /* "": there is none */
+    if (!is_awaited(s, e->conn, e->receipt, WAIT_VERDICT))
         return;
-    if (size > 0)
-        memcpy(hash, e->bytes, size);
-    hash[size] = 0;
-    struct request q = resume_begin(s, e->conn, &frame);
-    resume_end(&q, &frame, q.command->verdict(&q, e->accepted, hash));
+    if (valid_hash(e->bytes, e->size))
+        memcpy(hash, e->bytes, e->size);
+    struct request q = request_resume(s, e->conn, &frame);
+    request_finish(&q, &frame, q.command->verdict(&q, e->accepted, hash));
 }
 
-/* One event on one connection that is there. */
+/* Gives an event to its connection, if that is there. */
 static void conn_event(struct nascar *s, const struct nascar_event *e)
 {
     if (e->conn >= s->conns.capacity)
@@ -7618,10 +8060,7 @@ bool nascar_step(struct nascar *s, const struct nascar_event *e)
     case NASCAR_CLOSED: conn_event(s, e); break;
     case NASCAR_CLOCK: clock_passed(s); break;
     case NASCAR_ENTROPY: entropy_came(s, e->bytes, e->size); break;
-    case NASCAR_CONFIG:
-        config_read(&s->config, e->bytes, e->size);
-        apply_rooms(s);
-        break;
+    case NASCAR_CONFIG: config_came(s, e->bytes, e->size); break;
     case NASCAR_RECORD: record_came(s, e, apply_record(s, e->bytes, e->size)); break;
     case NASCAR_RECORD_FAILED:
         record_failed(s, e->bytes, e->size);
@@ -7635,9 +8074,9 @@ bool nascar_step(struct nascar *s, const struct nascar_event *e)
     return true;
 }
 
-/* ---- Invariants ------------------------------------------------------------ */
+/* ---- Invariants ---------------------------------------------------------- */
 
-/* Each returns what does not hold, or NULL. */
+/* Each check returns NULL, or what does not hold. */
 #define HOLDS(condition, text) \
     do { \
         if (!(condition)) \
@@ -7648,10 +8087,10 @@ static const char *check_pool(const struct nascar *s, const struct pool *pool)
 {
     uint32_t live = 0, free = 0;
     HOLDS(pool->high <= pool->capacity, "a pool's mark is past its end");
-    for (uint32_t i = 0; i < pool->high; i++)
-        live += *(uint32_t *)item(s, pool, i) == LIVE;
-    for (uint32_t i = pool->free; i != NONE; i = *(uint32_t *)item(s, pool, i)) {
-        HOLDS(i < pool->high && *(uint32_t *)item(s, pool, i) != LIVE, "a free list holds a live item");
+    for (uint32_t i = live_from(s, pool, 0); i != NONE; i = live_from(s, pool, i + 1))
+        live++;
+    for (uint32_t i = pool->free; i != NONE; i = *pool_link_at(s, pool, i)) {
+        HOLDS(i < pool->high && !is_live(s, pool, i), "a free list holds a live item");
         HOLDS(++free <= pool->high, "a free list goes in a circle");
     }
     HOLDS(live == pool->live, "a pool's count is not its recount");
@@ -7659,10 +8098,18 @@ static const char *check_pool(const struct nascar *s, const struct pool *pool)
     return NULL;
 }
 
-static const char *check_index(const struct nascar *s, const struct index *index, const struct pool *pool,
-                               uint32_t expected)
+/* A room that is gone stays until all know it, but it is found no more. */
+static uint32_t rooms_gone(const struct nascar *s)
 {
-    uint32_t entries = 0;
+    uint32_t gone = 0;
+    EACH_LIVE(r, rooms)
+        gone += room_at(s, r)->gone;
+    return gone;
+}
+
+static const char *check_index(const struct nascar *s, const struct index *index, const struct pool *pool)
+{
+    uint32_t entries = 0, expected = pool->live - (index == &s->room_names ? rooms_gone(s) : 0);
     for (uint64_t bucket = 0; bucket <= index->mask; bucket++) {
         for (uint32_t i = index_first(s, index, bucket); i != NONE; i = index_next(s, index, i)) {
             HOLDS(is_live(s, pool, i), "a look-up table holds a free item");
@@ -7673,55 +8120,111 @@ static const char *check_index(const struct nascar *s, const struct index *index
     return NULL;
 }
 
-/* How many of a pool's timers say that they are queued. Those of what was never
- * in use have never been touched. */
-static uint32_t timers_queued(const struct nascar *s, uint32_t first, uint32_t count)
+/* Counts the items of a list into *count, which has those of others of its sort. */
+static const char *check_list(const struct nascar *s, enum list_kind kind, const struct list *list, uint32_t *count)
 {
-    uint32_t queued = 0;
+    uint32_t prev = NONE;
+    for (uint32_t i = list_first(list); i != NONE; prev = i, i = list_next(s, kind, i)) {
+        HOLDS(in_list(s, kind, i), "a list holds what does not know of it");
+        HOLDS(list_prev(s, kind, list, i) == prev, "a list does not go back as it goes on"); /* nor in a circle */
+        ++*count;
+    }
+    HOLDS(list_last(s, kind, list) == prev, "a list does not end at its end");
+    return NULL;
+}
+
+/* How many of these items say that they are in a list. */
+static uint32_t count_listed(const struct nascar *s, enum list_kind kind, uint32_t first, uint32_t count)
+{
+    uint32_t listed = 0;
     for (uint32_t i = first; i < first + count; i++)
-        queued += timer_at(s, i)->queue != Q_NONE;
-    return queued;
+        listed += in_list(s, kind, i);
+    return listed;
+}
+
+struct tally {
+    uint32_t count[LIST_KIND_COUNT];
+    const char *broken;
+};
+
+static void tally_list(const struct nascar *s, enum list_kind kind, const struct list *list, struct tally *tally)
+{
+    const char *broken = check_list(s, kind, list, &tally->count[kind]);
+    if (broken) /* never: only if the server is wrong */
+        tally->broken = broken;
+}
+
+static void tally_lists(const struct nascar *s, struct tally *tally)
+{
+    for (uint32_t queue = Q_NONE; queue < QUEUES; queue++)
+        tally_list(s, TIMER_QUEUE, &s->queue[queue], tally);
+    tally_list(s, FEED_ENTRIES, &s->room_feed.entries, tally);
+    tally_list(s, FEED_ENTRIES, &s->population_feed.entries, tally);
+    tally_list(s, READY_CONNS, &s->ready, tally);
+    tally_list(s, STALLED_CONNS, &s->stalled, tally);
+    tally_list(s, DOOMED_CONNS, &s->doomed, tally);
+    tally_list(s, LOBBY_READERS, &s->lobby_readers, tally);
+    tally_list(s, DIRTY_ROOMS, &s->dirty_rooms, tally);
+    EACH_LIVE(i, rooms) {
+        tally_list(s, FEED_ENTRIES, &room_at(s, i)->users.entries, tally);
+        tally_list(s, ROOM_MEMBERS, &room_at(s, i)->members, tally);
+    }
+    EACH_LIVE(i, personas) {
+        tally_list(s, PERSONA_WATCHERS, &persona_at(s, i)->watchers, tally);
+        tally_list(s, PERSONA_MESSAGES, &persona_at(s, i)->messages, tally);
+    }
+    EACH_LIVE(i, buddies)
+        tally_list(s, BUDDY_WATCHES, &buddy_at(s, i)->watches, tally);
+    EACH_LIVE(i, reports)
+        tally_list(s, LINES_OF_REPORT, &report_at(s, i)->lines, tally);
+}
+
+/* Every list: whoever is in it knows, and nobody else says so. */
+static const char *check_lists(const struct nascar *s)
+{
+#define MARK(kind, table) s->table.high,
+    const uint32_t marks[] = {LIST_KINDS(MARK)};
+#undef MARK
+    struct tally tally = {{0}, NULL};
+    tally_lists(s, &tally);
+    HOLDS(!tally.broken, tally.broken);
+    for (uint32_t kind = 0; kind < LIST_KIND_COUNT; kind++) {
+        uint32_t listed = count_listed(s, (enum list_kind)kind, 0, marks[kind]);
+        /* Timers and nodes have no mark of their own. Those of what was never in use
+         * have never been touched. */
+        if (kind == TIMER_QUEUE)
+            listed = count_listed(s, TIMER_QUEUE, 0, s->conns.high * CONN_TIMERS) +
+                     count_listed(s, TIMER_QUEUE, s->match_timers, s->matches.high) +
+                     count_listed(s, TIMER_QUEUE, s->directory_timers, s->directory.high) +
+                     count_listed(s, TIMER_QUEUE, s->address_timers, s->addresses.high);
+        if (kind == FEED_ENTRIES)
+            listed = count_listed(s, FEED_ENTRIES, 0, 2 * s->rooms.high) +
+                     count_listed(s, FEED_ENTRIES, occupant_node(s, 0), s->occupants.high);
+        HOLDS(listed == tally.count[kind], "an item says that it is in a list and is not");
+    }
+    return NULL;
 }
 
 static const char *check_timers(const struct nascar *s)
 {
-    uint32_t queued = 0;
-    for (uint32_t queue = Q_NONE + 1; queue < QUEUES; queue++) {
-        uint32_t prev = NONE;
-        for (uint32_t i = s->queue[queue].head; i != NONE; i = timer_at(s, i)->next) {
+    for (uint32_t queue = Q_NONE; queue < QUEUES; queue++) {
+        uint64_t due_ms = 0;
+        HOLDS(queue != Q_NONE || list_first(&s->queue[queue]) == NONE, "a timer stands in no queue");
+        for (uint32_t i = list_first(&s->queue[queue]); i != NONE; i = list_next(s, TIMER_QUEUE, i)) {
             const struct timer *t = timer_at(s, i);
-            HOLDS(t->queue == queue && t->prev == prev, "a timer stands in another's queue");
-            HOLDS(prev == NONE || timer_at(s, prev)->due_ms <= t->due_ms, "a queue of timers is out of order");
-            HOLDS(++queued <= s->timer_count, "a queue of timers goes in a circle");
-            prev = i;
+            HOLDS(t->queue == queue, "a timer stands in another's queue");
+            HOLDS(due_ms <= t->due_ms, "a queue of timers is out of order");
+            HOLDS(queue != Q_PING || t->due_ms >= s->ping_beat_ms, "a ping is behind the rhythm");
+            due_ms = t->due_ms;
         }
-        HOLDS(s->queue[queue].tail == prev, "a queue of timers does not end at its end");
     }
-    uint32_t marked = timers_queued(s, 0, s->conns.high * CONN_TIMERS) +
-                      timers_queued(s, s->pair_timers, s->pairs.high) +
-                      timers_queued(s, s->directory_timers, s->directory.high) +
-                      timers_queued(s, s->address_timers, s->addresses.high);
-    HOLDS(queued == marked, "a timer says that it is queued and is not");
     return NULL;
-}
-
-/* How many connections are in a queue; UINT32_MAX if it is broken. */
-static uint32_t queue_length(const struct nascar *s, const struct queue_ends *q, size_t link)
-{
-    uint32_t n = 0, last = NONE;
-    for (uint32_t c = q->head; c != NONE; c = *(uint32_t *)(void *)((char *)conn_at(s, c) + link)) {
-        last = c;
-        if (++n > s->conns.capacity) /* never: a fault of the server */
-            return UINT32_MAX;
-    }
-    return last == q->tail ? n : UINT32_MAX; /* never: a fault of the server */
 }
 
 static const char *check_conn(const struct nascar *s, uint32_t c)
 {
     const struct conn *conn = conn_at(s, c);
     bool in_room = false;
-    HOLDS(!conn->doomed, "a connection is still to be taken out");
     HOLDS((conn->inbox == NONE) == (conn->in_size == 0), "an inbox is kept for nothing");
     HOLDS(conn->inbox == NONE || is_live(s, &s->inboxes, conn->inbox), "a connection's inbox is free");
     HOLDS(conn->in_size <= INBOX_BYTES, "an inbox holds more than its size");
@@ -7739,7 +8242,7 @@ static const char *check_conn(const struct nascar *s, uint32_t c)
         in_room = p->room != NONE;
         HOLDS((conn->state == CONN_PERSONA) == (p->persona != NONE), "a player without a persona plays");
     }
-    HOLDS(conn->crowded == (in_room && !conn->closing && !conn->slow && outbox_free(conn) < REPLY_BYTES + CHAT_BYTES),
+    HOLDS(conn->crowded == (in_room && !conn->closing && !conn->slow && !takes_chat(conn)),
           "a connection's outbox is not as full as it says");
     HOLDS((conn->state == CONN_BUDDY) == (conn->buddy != NONE) || conn->closing, "a buddy link is nobody's");
     HOLDS(conn->buddy == NONE || (is_live(s, &s->buddies, conn->buddy) && buddy_at(s, conn->buddy)->conn == c),
@@ -7749,53 +8252,39 @@ static const char *check_conn(const struct nascar *s, uint32_t c)
 
 static const char *check_conns(const struct nascar *s)
 {
-    uint32_t count = 0, inboxes = 0, outboxes = 0, ready = 0, stalled = 0, pinged = 0;
+    uint32_t count = 0, inboxes = 0, outboxes = 0;
     for (uint32_t c = 0; c < s->conns.high; c++) {
         const struct conn *conn = conn_at(s, c);
-        ready += conn->ready;
-        stalled += conn->stalled;
         if (conn->state == CONN_FREE)
             continue;
         count++;
         inboxes += conn->inbox != NONE;
         outboxes += conn->outbox != NONE;
-        pinged += conn->wheel_slot != NONE;
         const char *broken = check_conn(s, c);
         HOLDS(!broken, broken);
     }
     HOLDS(count == s->conn_count, "the count of connections is not its recount");
     HOLDS(inboxes == s->inboxes.live && outboxes == s->outboxes.live, "a box is nobody's");
-    HOLDS(queue_length(s, &s->ready, offsetof(struct conn, next_ready)) == ready, "the queue of outputs is broken");
-    HOLDS(queue_length(s, &s->stalled, offsetof(struct conn, next_stalled)) == stalled,
-          "the queue of those who wait is broken");
-    for (uint32_t slot = 0; slot < PING_SLOTS; slot++) {
-        for (uint32_t c = s->wheel[slot], prev = NONE; c != NONE; prev = c, c = conn_at(s, c)->wheel_next) {
-            HOLDS(conn_at(s, c)->wheel_slot == slot && conn_at(s, c)->wheel_prev == prev, "the wheel is broken");
-            HOLDS(pinged-- > 0, "the wheel holds too many");
-        }
-    }
-    HOLDS(pinged == 0, "the wheel holds too few");
-    HOLDS(s->doomed.head == NONE && s->dirty_rooms == NONE && !s->lobby_dirty, "a step left something unsettled");
+    HOLDS(list_first(&s->doomed) == NONE && list_first(&s->dirty_rooms) == NONE && !s->lobby_dirty,
+          "a step left something unsettled");
     return NULL;
 }
 
 static const char *check_feed(const struct nascar *s, const struct feed *feed, uint32_t subscribers)
 {
-    uint32_t prev = NONE;
+    uint64_t seq = 0;
     HOLDS(feed->subscribers == subscribers, "a list's count of subscribers is not its recount");
-    for (uint32_t i = feed->head; i != NONE; prev = i, i = node_at(s, i)->next) {
+    for (uint32_t i = list_first(&feed->entries); i != NONE; i = list_next(s, FEED_ENTRIES, i)) {
         const struct node *node = node_at(s, i);
-        HOLDS(node->linked && node->prev == prev, "a list's entry is not linked");
-        HOLDS(node->seq <= s->seq && (prev == NONE || node_at(s, prev)->seq < node->seq),
-              "a list is not in the order of its changes");
+        HOLDS(seq < node->seq && node->seq <= s->seq, "a list is not in the order of its changes");
         HOLDS(!node->tombstone || (node->waiting > 0 && node->waiting <= subscribers), "a tombstone waits for nobody");
+        seq = node->seq;
     }
-    HOLDS(feed->tail == prev, "a list does not end at its end");
     return NULL;
 }
 
 /* Does this tombstone still wait for the subscription? */
-static bool waits_for(const struct nascar *s, uint32_t i, const struct subscription *sub)
+static bool tombstone_awaits(const struct nascar *s, uint32_t i, const struct subscription *sub)
 {
     return sub->on && node_at(s, i)->seq > sub->since && node_at(s, i)->seq > sub->cursor;
 }
@@ -7803,30 +8292,30 @@ static bool waits_for(const struct nascar *s, uint32_t i, const struct subscript
 static const char *check_room(const struct nascar *s, uint32_t r)
 {
     const struct room *room = room_at(s, r);
-    uint32_t count = 0, crowded = 0, subscribers = 0, prev = NONE;
-    for (uint32_t p = room->members; p != NONE; prev = p, p = player_at(s, p)->room_next) {
+    uint32_t count = 0, crowded = 0, subscribers = 0;
+    for (uint32_t p = list_first(&room->members); p != NONE; p = list_next(s, ROOM_MEMBERS, p)) {
         const struct player *player = player_at(s, p);
-        HOLDS(player->room == r && player->room_prev == prev, "a room's member is elsewhere");
-        HOLDS(++count <= s->players.live, "a room's members go in a circle");
+        HOLDS(player->room == r, "a room's member is elsewhere");
+        count++;
         crowded += conn_at(s, player->conn)->crowded;
         subscribers += player->users.on;
-        HOLDS((player->presence == NONE) == (r == HUB), "a player is not listed in its room");
+        HOLDS((player->occupant == NONE) == (r == HUB), "a player is not listed in its room");
     }
     HOLDS(count == room->count && crowded == room->crowded, "a room's counts are not their recounts");
     const char *broken = check_feed(s, &room->users, subscribers);
     HOLDS(!broken, broken);
-    for (uint32_t i = room->users.head; i != NONE; i = node_at(s, i)->next) {
-        const struct presence *presence = presence_at(s, i - 2 * s->rooms.capacity);
+    for (uint32_t i = list_first(&room->users.entries); i != NONE; i = list_next(s, FEED_ENTRIES, i)) {
+        const struct occupant *occupant = occupant_at(s, node_occupant(s, i));
         uint32_t waiting = 0;
-        HOLDS(presence->room == r, "a list holds another room's user");
-        HOLDS((presence->player == NONE) == node_at(s, i)->tombstone, "a leaver is listed");
-        for (uint32_t p = room->members; p != NONE; p = player_at(s, p)->room_next)
-            waiting += waits_for(s, i, &player_at(s, p)->users);
+        HOLDS(occupant->room == r, "a list holds another room's user");
+        HOLDS((occupant->player == NONE) == node_at(s, i)->tombstone, "a leaver is listed");
+        for (uint32_t p = list_first(&room->members); p != NONE; p = list_next(s, ROOM_MEMBERS, p))
+            waiting += tombstone_awaits(s, i, &player_at(s, p)->users);
         HOLDS(waiting == node_at(s, i)->waiting || !node_at(s, i)->tombstone, "a leaver waits for the wrong number");
     }
-    HOLDS(node_at(s, room_node(r))->linked, "a room is not in the list of rooms");
+    HOLDS(in_list(s, FEED_ENTRIES, room_node(r)), "a room is not in the list of rooms");
     HOLDS(node_at(s, room_node(r))->tombstone == room->gone, "a room that is gone is listed");
-    HOLDS(node_at(s, population_node(r))->linked == !room->gone, "a room's population is not listed");
+    HOLDS(in_list(s, FEED_ENTRIES, population_node(r)) == !room->gone, "a room's population is not listed");
     HOLDS(!room->gone || count == 0, "a room that is gone has members");
     HOLDS(!room->created || count > 0 || room->gone, "an empty created room stays");
     HOLDS(room->gone || find_room(s, room->name) == r, "a room is not found by its name");
@@ -7835,66 +8324,53 @@ static const char *check_room(const struct nascar *s, uint32_t r)
 
 static const char *check_rooms(const struct nascar *s)
 {
-    uint32_t members = 0, gone = 0, playing = 0, followers = 0, lobby = 0, prev = NONE;
-    for (uint32_t r = 0; r < s->rooms.high; r++) {
-        if (!is_live(s, &s->rooms, r))
-            continue;
+    uint32_t members = 0, playing = 0, followers = 0;
+    EACH_LIVE(r, rooms) {
         members += room_at(s, r)->count;
-        gone += room_at(s, r)->gone;
         const char *broken = check_room(s, r);
         HOLDS(!broken, broken);
     }
-    for (uint32_t p = 0; p < s->players.high; p++) {
-        if (!is_live(s, &s->players, p))
-            continue;
+    EACH_LIVE(p, players) {
         playing += player_at(s, p)->persona != NONE;
         followers += player_at(s, p)->rooms.on;
-        lobby += player_at(s, p)->populations.on;
+        HOLDS(in_list(s, LOBBY_READERS, p) == player_at(s, p)->populations.on,
+              "a subscriber is not in the list of them");
     }
     HOLDS(members == playing, "a player is in no room, or in two");
-    for (uint32_t p = s->lobby_players; p != NONE; prev = p, p = player_at(s, p)->lobby_next)
-        HOLDS(player_at(s, p)->lobby_prev == prev && player_at(s, p)->populations.on && lobby-- > 0,
-              "the list of subscribers is broken");
-    HOLDS(lobby == 0, "a subscriber is not in the list of them");
     const char *broken = check_feed(s, &s->room_feed, followers);
     HOLDS(!broken, broken);
-    broken = check_feed(s, &s->population_feed, s->population_feed.subscribers);
-    HOLDS(!broken, broken);
-    return check_index(s, &s->room_names, &s->rooms, s->rooms.live - gone);
+    return check_feed(s, &s->population_feed, s->population_feed.subscribers);
 }
 
 static const char *check_players(const struct nascar *s)
 {
-    uint32_t sides = 0, paired = 0;
-    for (uint32_t i = 0; i < s->players.high; i++) {
-        if (!is_live(s, &s->players, i))
-            continue;
+    uint32_t sides = 0, matched = 0;
+    EACH_LIVE(i, players) {
         const struct player *p = player_at(s, i);
         HOLDS(conn_at(s, p->conn)->player == i, "a player's connection is another's");
         HOLDS(account_at(s, p->account)->player == i, "a player's account is another's");
         HOLDS(p->persona == NONE || player_persona(s, p)->player == i, "a player's persona is another's");
         HOLDS(p->persona == NONE || player_persona(s, p)->account == p->account, "a player wears a strange persona");
         HOLDS((p->persona == NONE) == (p->room == NONE), "a player without a persona is in a room");
-        HOLDS(p->presence == NONE || presence_at(s, p->presence)->player == i, "a player's presence is another's");
-        if (p->pair == NONE)
+        HOLDS(p->occupant == NONE || occupant_at(s, p->occupant)->player == i,
+              "a player's entry in its room is another's");
+        if (p->match == NONE)
             continue;
-        paired++;
-        HOLDS(is_live(s, &s->pairs, p->pair) && pair_at(s, p->pair)->player[p->side] == i,
-              "a player is not in its own pair");
+        matched++;
+        HOLDS(is_live(s, &s->matches, p->match) && match_at(s, p->match)->player[p->side] == i,
+              "a player is not in its own match");
     }
-    for (uint32_t i = 0; i < s->pairs.high; i++) {
-        if (!is_live(s, &s->pairs, i))
-            continue;
-        const struct pair *pair = pair_at(s, i);
-        uint32_t here = (pair->player[0] != NONE ? 1u : 0u) + (pair->player[1] != NONE ? 1u : 0u);
+    EACH_LIVE(i, matches) {
+        const struct match *match = match_at(s, i);
+        uint32_t here = (match->player[0] != NONE ? 1u : 0u) + (match->player[1] != NONE ? 1u : 0u);
         sides += here;
-        HOLDS(here == 2 || (here == 1 && pair->state == PAIR_RACING), "a challenge lacks a player");
-        HOLDS(pair->seed != 0, "a race has no seed");
-        HOLDS((timer_at(s, s->pair_timers + i)->queue == Q_NONE) == (pair->starting || pair->state == PAIR_RACING),
+        HOLDS(here == 2 || (here == 1 && match->state == MATCH_RACING), "a challenge lacks a player");
+        HOLDS(match->seed != 0, "a race has no seed");
+        HOLDS((timer_at(s, s->match_timers + i)->queue == Q_NONE) == (match->starting || match->state == MATCH_RACING),
               "a challenge has no deadline");
-        HOLDS(!pair->starting || pair->state == PAIR_ACCEPTED, "a race starts that nobody has accepted");
+        HOLDS(!match->starting || match->state == MATCH_ACCEPTED, "a race starts that nobody has accepted");
     }
-    HOLDS(sides == paired, "a pair's player does not know of it");
+    HOLDS(sides == matched, "a match's player does not know of it");
     return NULL;
 }
 
@@ -7902,24 +8378,23 @@ static const char *check_persona(const struct nascar *s, uint32_t i)
 {
     const struct persona *p = persona_at(s, i);
     uint32_t messages = 0, prev = NONE, ignoring = 0;
-    for (uint32_t w = p->watchers; w != NONE; prev = w, w = watch_at(s, w)->next)
-        HOLDS(is_live(s, &s->watches, w) && watch_at(s, w)->persona == i && watch_at(s, w)->prev == prev &&
-                  watch_at(s, w)->why != 0 && find_watch(s, watch_at(s, w)->buddy, i) == w,
+    for (uint32_t w = list_first(&p->watchers); w != NONE; w = list_next(s, PERSONA_WATCHERS, w))
+        HOLDS(is_live(s, &s->watches, w) && watch_at(s, w)->persona == i && watch_at(s, w)->why != 0 &&
+                  find_watch(s, watch_at(s, w)->buddy, i) == w,
               "a persona's watcher is another's");
-    prev = NONE;
-    for (uint32_t m = p->messages; m != NONE; prev = m, m = message_at(s, m)->next) {
+    for (uint32_t m = list_first(&p->messages); m != NONE; prev = m, m = list_next(s, PERSONA_MESSAGES, m)) {
         HOLDS(is_live(s, &s->messages, m) && message_at(s, m)->to == i, "a message is for another");
         HOLDS(prev == NONE || message_at(s, prev)->id < message_at(s, m)->id, "messages are out of order");
         HOLDS(++messages <= MESSAGES_PER_PERSONA, "a persona has too many messages");
     }
     HOLDS(messages == p->message_count, "a count of messages is not its recount");
-    for (uint32_t e = 0; p->ignored_by > 0 && e < s->edges.high; e++)
-        ignoring += edge_at(s, e)->link == LIVE && edge_at(s, e)->other_and_lists >> 2 == i &&
-                    (edge_at(s, e)->other_and_lists & LIST_IGNORE) != 0;
+    for (uint32_t e = p->ignored_by > 0 ? live_from(s, &s->edges, 0) : NONE; e != NONE;
+         e = live_from(s, &s->edges, e + 1))
+        ignoring += edge_other(s, e) == i && (edge_lists(s, e) & LIST_IGNORE) != 0;
     HOLDS(ignoring == p->ignored_by, "a count of those who ignore a persona is not its recount");
     if (!is_ranked(s, i))
         return NULL;
-    HOLDS(persona_at_rank(s, rank_of(s, i)) == i, "a persona is not at its rank");
+    HOLDS(find_persona_by_rank(s, rank_of(s, i)) == i, "a persona is not at its rank");
     HOLDS(p->left == NONE || ranks_before(s, p->left, i), "a better one ranks behind");
     HOLDS(p->right == NONE || ranks_before(s, i, p->right), "a worse one ranks before");
     return NULL;
@@ -7928,7 +8403,7 @@ static const char *check_persona(const struct nascar *s, uint32_t i)
 static const char *check_accounts(const struct nascar *s)
 {
     uint32_t named = 0, edges = 0, messages = 0, ranked = 0, racing = 0;
-    for (uint32_t i = 0; i < s->accounts.high; i++) {
+    EACH_LIVE(i, accounts) {
         const struct account *a = account_at(s, i);
         HOLDS(find_account(s, a->name) == i, "an account is not found by its name");
         HOLDS(a->player == NONE || player_at(s, a->player)->account == i, "an account's player is another's");
@@ -7941,9 +8416,7 @@ static const char *check_accounts(const struct nascar *s)
         }
     }
     HOLDS(named == s->personas.live, "a persona is nobody's");
-    for (uint32_t i = 0; i < s->personas.high; i++) {
-        if (!is_live(s, &s->personas, i))
-            continue;
+    EACH_LIVE(i, personas) {
         const struct persona *p = persona_at(s, i);
         uint32_t count = 0;
         HOLDS(find_persona(s, p->name) == i, "a persona is not found by its name");
@@ -7951,14 +8424,14 @@ static const char *check_accounts(const struct nascar *s)
               "a persona's buddy link is another's");
         HOLDS(!p->absent || (p->buddy != NONE && p->player == NONE), "a persona is absent without reason");
         for (uint32_t e = p->edges; e != NONE; e = edge_at(s, e)->next) {
-            uint32_t other = edge_at(s, e)->other_and_lists >> 2;
+            uint32_t other = edge_other(s, e);
             HOLDS(is_live(s, &s->edges, e) && edge_at(s, e)->owner == i, "a roster holds another's entry");
             HOLDS(find_edge(s, i, other) == e && other != i, "a roster's entry is not found");
             HOLDS(is_live(s, &s->personas, other), "a roster holds a persona that is not there");
             HOLDS(++count <= ROSTER_PER_PERSONA, "a roster is too long");
             uint32_t w = p->buddy == NONE ? NONE : find_watch(s, p->buddy, other);
-            HOLDS(p->buddy == NONE || ((edge_at(s, e)->other_and_lists & LIST_BUDDY) != 0) ==
-                                          (w != NONE && (watch_at(s, w)->why & WATCH_ROSTER)),
+            HOLDS(p->buddy == NONE ||
+                      ((edge_lists(s, e) & LIST_BUDDY) != 0) == (w != NONE && (watch_at(s, w)->why & WATCH_ROSTER)),
                   "a buddy is not watched, or somebody else is");
         }
         edges += count;
@@ -7969,9 +8442,9 @@ static const char *check_accounts(const struct nascar *s)
         racing += p->race_count;
         ranked += is_ranked(s, i);
     }
-    for (uint32_t i = 0; i < s->races.high; i++)
+    EACH_LIVE(i, races)
         for (uint32_t side = 0; side < 2; side++)
-            racing -= is_live(s, &s->races, i) && race_at(s, i)->persona[side] != NONE;
+            racing -= race_ticket_at(s, i)->persona[side] != NONE;
     HOLDS(racing == 0, "counts of open races are not their recounts");
     HOLDS(messages == s->messages.live, "a message is for nobody");
     HOLDS(ranked == tree_size(s, s->ranked), "somebody has raced and has no rank, or the other way");
@@ -7981,35 +8454,31 @@ static const char *check_accounts(const struct nascar *s)
 
 static const char *check_addresses(const struct nascar *s)
 {
-    uint32_t connections = 0;
-    for (uint32_t i = 0; i < s->addresses.high; i++) {
-        if (!is_live(s, &s->addresses, i))
-            continue;
+    uint32_t connections = 0, players = 0;
+    EACH_LIVE(i, addresses) {
         connections += address_at(s, i)->connections;
+        players += address_at(s, i)->players;
         HOLDS(find_address(s, address_at(s, i)->ipv4) == i, "an address is not found");
         HOLDS(address_at(s, i)->failed + address_at(s, i)->logins + address_at(s, i)->created == 0 ||
                   timer_at(s, s->address_timers + i)->queue == Q_ADDRESS,
               "what an address did is never forgotten");
     }
-    HOLDS(connections == s->conn_count, "a connection is of no address");
-    for (uint32_t i = 0; i < s->directory.high; i++)
-        HOLDS(!is_live(s, &s->directory, i) || find_session(s, session_at(s, i)->sess) == i,
-              "a directory session is not found");
+    HOLDS(connections == s->conn_count && players == s->players.live, "a connection or a player is of no address");
+    EACH_LIVE(i, directory)
+        HOLDS(find_session(s, session_at(s, i)->sess) == i, "a directory session is not found");
     return NULL;
 }
 
 static const char *check_kept(const struct nascar *s)
 {
     uint32_t watches = 0, lines = 0;
-    for (uint32_t i = 0; i < s->buddies.high; i++) {
-        if (!is_live(s, &s->buddies, i))
-            continue;
+    EACH_LIVE(i, buddies) {
         const struct buddy *b = buddy_at(s, i);
         uint32_t asked = 0, due = 0;
         HOLDS(conn_at(s, b->conn)->buddy == i && persona_at(s, b->persona)->buddy == i, "a buddy link is half");
-        for (uint32_t w = b->watches; w != NONE; w = watch_at(s, w)->next_own) {
+        for (uint32_t w = list_first(&b->watches); w != NONE; w = list_next(s, BUDDY_WATCHES, w)) {
             HOLDS(is_live(s, &s->watches, w) && watch_at(s, w)->buddy == i, "a buddy link watches for another");
-            HOLDS(++watches <= s->watches.live, "a buddy link's watches go in a circle");
+            watches++;
             asked += (watch_at(s, w)->why & WATCH_ASKED) != 0;
             due += watch_at(s, w)->due;
         }
@@ -8017,12 +8486,11 @@ static const char *check_kept(const struct nascar *s)
         HOLDS(due == 0 || conn_at(s, b->conn)->behind || conn_at(s, b->conn)->closing, "news wait for nothing");
     }
     HOLDS(watches == s->watches.live, "a watch is nobody's");
-    for (uint32_t i = 0; i < s->races.high; i++)
-        HOLDS(!is_live(s, &s->races, i) || (find_race(s, race_at(s, i)->ticket) == i && race_at(s, i)->reported < 3),
+    EACH_LIVE(i, races)
+        HOLDS(find_race_ticket(s, race_ticket_at(s, i)->ticket) == i && race_ticket_at(s, i)->reported < 3,
               "a race is not found by its ticket");
-    for (uint32_t i = 0; i < s->reports.high; i++)
-        for (uint32_t k = is_live(s, &s->reports, i) ? report_at(s, i)->lines : NONE; k != NONE;
-             k = report_line_at(s, k)->next, lines++)
+    EACH_LIVE(i, reports)
+        for (uint32_t k = list_first(&report_at(s, i)->lines); k != NONE; k = list_next(s, LINES_OF_REPORT, k), lines++)
             HOLDS(is_live(s, &s->report_lines, k) && report_line_at(s, k)->report == i,
                   "a report holds another's line");
     HOLDS(lines == s->report_lines.live, "a line is of no report");
@@ -8031,38 +8499,35 @@ static const char *check_kept(const struct nascar *s)
 
 const char *nascar_check(const struct nascar *s)
 {
-    const struct pool *pools[] = {&s->inboxes,   &s->outboxes,    &s->accounts, &s->personas, &s->edges,
-                                  &s->players,   &s->presences,   &s->rooms,    &s->pairs,    &s->addresses,
-                                  &s->directory, &s->buddies,     &s->watches,  &s->messages, &s->races,
-                                  &s->reports,   &s->report_lines};
+#define POOL_POINTER(name, type, at, capacity) &s->name,
+#define INDEX_POINTER(name, pool, buckets) {&s->name, &s->pool},
+    const struct pool *pools[] = {POOLS(POOL_POINTER)};
     const struct {
         const struct index *index;
         const struct pool *pool;
-    } tables[] = {{&s->account_names, &s->accounts},    {&s->persona_names, &s->personas},
-                  {&s->persona_prefixes, &s->personas}, {&s->presence_pairs, &s->presences},
-                  {&s->race_tickets, &s->races},        {&s->address_numbers, &s->addresses},
-                  {&s->session_numbers, &s->directory}, {&s->session_peers, &s->directory}};
-    const char *(*const checks[])(const struct nascar *) = {check_timers,   check_conns,     check_rooms, check_players,
-                                                            check_accounts, check_addresses, check_kept};
+    } indexes[] = {INDEXES(INDEX_POINTER)};
+    const char *(*const checks[])(const struct nascar *) = {check_lists,   check_timers,   check_conns,     check_rooms,
+                                                            check_players, check_accounts, check_addresses, check_kept};
     const char *broken = NULL;
     HOLDS(s->entropy_size <= NASCAR_ENTROPY_BYTES, "there is more entropy than fits");
     HOLDS(s->record_taken <= s->record_count && s->record_count <= RECORDS, "records are counted wrongly");
     HOLDS(s->job_taken <= s->job_count && s->job_count <= RECORDS, "hash jobs are counted wrongly");
     HOLDS(s->log_taken <= s->log_size && s->log_size <= LOG_BYTES, "log lines are counted wrongly");
-    for (size_t i = 0; !broken && i < sizeof pools / sizeof pools[0]; i++) { /* never: a fault of the server */
+    for (size_t i = 0; !broken && i < sizeof pools / sizeof pools[0]; i++) { /* never: only if the server is wrong */
         broken = check_pool(s, pools[i]);
     }
-    for (size_t i = 0; !broken && i < sizeof tables / sizeof tables[0]; i++) { /* never: a fault of the server */
-        broken = check_index(s, tables[i].index, tables[i].pool, tables[i].pool->live);
+    for (size_t i = 0; !broken && i < sizeof indexes / sizeof indexes[0];
+         i++) { /* never: only if the server is wrong */
+        broken = check_index(s, indexes[i].index, indexes[i].pool);
     }
-    for (size_t i = 0; !broken && i < sizeof checks / sizeof checks[0]; i++) { /* never: a fault of the server */
+    for (size_t i = 0; !broken && i < sizeof checks / sizeof checks[0]; i++) { /* never: only if the server is wrong */
         broken = checks[i](s);
     }
     return broken;
 }
 
 /* ============================================================================
- * The shell: everything below touches the operating system.
+ * 9. The shell: everything below touches the operating system.
  * ========================================================================== */
 #ifndef NASCAR_NO_SHELL
 
@@ -8090,34 +8555,37 @@ const char *nascar_check(const struct nascar *s)
 #include <time.h>
 #include <unistd.h>
 
-/* ---- The operating system, as a table --------------------------------------- */
+/* ---- The operating system, as a table ------------------------------------ */
 
 /* All that the loop asks of the system, so that a simulator can stand in its
- * place. Each is as the call of that name: -1 and errno on failure. */
+ * place; but for memory, and for the files that a reload reads. Each is as the
+ * call of that name: -1 and errno on failure. */
 struct nascar_sys {
     int (*poll)(void *world, struct pollfd *fds, uint32_t count, int timeout_ms);
+    uint32_t (*signal)(void *world, int fd); /* the number of one that has come; 0: none has */
     int (*accept)(void *world, int listener, uint32_t *peer, uint32_t *local);
     ssize_t (*read)(void *world, int fd, void *bytes, size_t size);
     ssize_t (*write)(void *world, int fd, const void *bytes, size_t size);
-    void (*close)(void *world, int fd); /* with a FIN, not a reset, if it can be had */
+    void (*close)(void *world, int fd); /* with a FIN and not a reset, if possible */
     void (*log)(void *world, const char *text, size_t size);
-    bool (*append)(void *world, int fd, const void *bytes, size_t size); /* all of it, or false */
+    bool (*append)(void *world, int fd, const void *bytes, size_t size); /* all of it, or it returns false */
     bool (*entropy)(void *world, void *bytes, size_t size);
     uint64_t (*mono_ms)(void *world);
     int64_t (*wall_s)(void *world);
     /* Files of the data folder, by their names in it. */
-    int (*open)(void *world, int folder, const char *name, bool fresh); /* to append; fresh: made anew, empty */
-    uint8_t *(*load)(void *world, int fd, size_t *size);                /* all of it; NULL: it cannot be read */
+    int (*open)(void *world, int folder, const char *name, bool fresh); /* to append to; fresh: made anew, empty */
+    uint8_t *(*load)(void *world, int fd, size_t *size);                /* the whole file; NULL: it cannot be read */
     void (*unload)(void *world, uint8_t *bytes, size_t size);
     bool (*truncate)(void *world, int fd, uint64_t size);
     bool (*sync)(void *world, int fd);
     bool (*rename)(void *world, int folder, const char *from, const char *to);
     bool (*sync_folder)(void *world, int folder);
     void (*remove)(void *world, int folder, const char *name);
-    int (*helper)(void *world); /* starts the hashing helper: a socket to it */
+    int (*helper)(void *world); /* starts the hashing helper, and returns a socket to it */
 };
 
-/* Memory that costs nothing until it is used. NULL if there is no room for it. */
+/* Reserves memory that costs nothing until it is used. NULL if there is no room
+ * for it. */
 static void *reserve(size_t size)
 {
     void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -8130,7 +8598,14 @@ static int system_poll(void *world, struct pollfd *fds, uint32_t count, int time
     return poll(fds, count, timeout_ms);
 }
 
-/* 0 for what is no IPv4 socket: the operator's. */
+static uint32_t system_signal(void *world, int fd)
+{
+    struct signalfd_siginfo info;
+    (void)world;
+    return read(fd, &info, sizeof info) == sizeof info ? info.ssi_signo : 0;
+}
+
+/* The address of an IPv4 socket; 0 for the operator's, which is none. */
 static uint32_t socket_ipv4(const struct sockaddr_in *address)
 {
     return address->sin_family == AF_INET ? ntohl(address->sin_addr.s_addr) : 0;
@@ -8160,14 +8635,16 @@ static ssize_t system_read(void *world, int fd, void *bytes, size_t size)
     return recv(fd, bytes, size, 0);
 }
 
+/* What is written ends its TCP segment: with TCP_NODELAY it leaves at once, and
+ * with MSG_EOR the kernel does not join it to what follows (PROTOCOL 1). */
 static ssize_t system_write(void *world, int fd, const void *bytes, size_t size)
 {
     (void)world;
-    return send(fd, bytes, size, MSG_NOSIGNAL);
+    return send(fd, bytes, size, MSG_NOSIGNAL | MSG_EOR);
 }
 
-/* Unread input would turn the close into a reset, which can take our last
- * answer away from the console: some of it is read first. */
+/* Input that is left unread would turn the close into a reset, and that can
+ * take our last answer away from the console. So some of it is read first. */
 static void system_close(void *world, int fd)
 {
     char waste[4096];
@@ -8231,7 +8708,7 @@ static int64_t system_wall_s(void *world)
     return now.tv_sec;
 }
 
-/* ---- Files of the data folder -------------------------------------------------- */
+/* ---- Files of the data folder -------------------------------------------- */
 
 static int system_open(void *world, int folder, const char *name, bool fresh)
 {
@@ -8239,7 +8716,8 @@ static int system_open(void *world, int folder, const char *name, bool fresh)
     return openat(folder, name, O_RDWR | O_APPEND | O_CLOEXEC | (fresh ? O_CREAT | O_TRUNC : 0), 0600);
 }
 
-/* Reads, and does not map: a failing disk is an error then, and no signal. */
+/* Reads the file and does not map it: so a failing disk is an error and not a
+ * signal. */
 static uint8_t *system_load(void *world, int fd, size_t *size)
 {
     struct stat status;
@@ -8250,7 +8728,7 @@ static uint8_t *system_load(void *world, int fd, size_t *size)
         errno = EFBIG;
         return NULL;
     }
-    size_t room = (size_t)status.st_size + 1, done = 0; /* one more, as an empty file is none to mmap */
+    size_t room = (size_t)status.st_size + 1, done = 0; /* not 0 for an empty file, as mmap() refuses that */
     uint8_t *bytes = reserve(room);
     while (bytes && done < room - 1) {
         ssize_t n = pread(fd, bytes + done, room - 1 - done, (off_t)done);
@@ -8288,7 +8766,7 @@ static bool system_rename(void *world, int folder, const char *from, const char 
     return renameat(folder, from, folder, to) == 0;
 }
 
-/* EINVAL: a file system whose folders need none. */
+/* EINVAL: this file system's folders need no sync. */
 static bool system_sync_folder(void *world, int folder)
 {
     (void)world;
@@ -8301,9 +8779,9 @@ static void system_remove(void *world, int folder, const char *name)
     (void)unlinkat(folder, name, 0);
 }
 
-/* ---- The hashing helper: a process of its own, as one hash takes so long ------- */
+/* ---- The hashing helper: a process of its own, as one hash takes so long --- */
 
-/* What goes to it and comes back, a message each. */
+/* What goes to the helper and what comes back, each as one message. */
 struct hash_question {
     uint32_t number, cost;
     struct nascar_hash_job job;
@@ -8317,7 +8795,8 @@ struct hash_answer {
 
 typedef bool hash_function(const char *password, const char *setting, char *out, size_t out_bytes);
 
-/* A trap: crypt falls back to DES for a setting that it does not know. */
+/* crypt_r() has a trap: for a setting that it does not know it falls back to
+ * DES. So the hash has to begin as the setting does. */
 static bool system_hash(const char *password, const char *setting, char *out, size_t out_bytes)
 {
     struct crypt_data data;
@@ -8330,7 +8809,7 @@ static bool system_hash(const char *password, const char *setting, char *out, si
     return good;
 }
 
-/* bcrypt's own alphabet and order of bits, for the salt in a setting. */
+/* Writes a setting for bcrypt; the salt is in its own alphabet and order of bits. */
 static void write_setting(char out[32], uint32_t cost, const uint8_t salt[16])
 {
     static const char digits[] = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
@@ -8343,24 +8822,26 @@ static void write_setting(char out[32], uint32_t cost, const uint8_t salt[16])
     *p = 0;
 }
 
-/* Compares with the hash that is stored, and makes a fresh one. */
-static void answer_question(const struct hash_question *q, struct hash_answer *answer, hash_function *hash)
+/* Compares a password with the stored hash, and makes a fresh one if that is
+ * asked for. */
+static void answer_question(const struct hash_question *question, struct hash_answer *answer, hash_function *hash)
 {
+    const struct nascar_hash_job *job = &question->job;
     char made[HASH_CHARS + 1], setting[32];
-    size_t n = strlen(q->job.stored);
+    size_t n = strlen(job->stored);
     memset(answer, 0, sizeof *answer);
-    answer->number = q->number;
-    answer->accepted = n == 0 || (hash(q->job.password, q->job.stored, made, sizeof made) && strlen(made) == n &&
-                                  equal_secret((const uint8_t *)made, (const uint8_t *)q->job.stored, n));
-    if (!answer->accepted || !q->job.fresh[0])
+    answer->number = question->number;
+    answer->accepted = n == 0 || (hash(job->password, job->stored, made, sizeof made) && strlen(made) == n &&
+                                  equal_secret((const uint8_t *)made, (const uint8_t *)job->stored, n));
+    if (!answer->accepted || !job->fresh[0])
         return;
-    write_setting(setting, q->cost, q->job.salt);
-    if (!hash(q->job.fresh, setting, answer->fresh, sizeof answer->fresh))
+    write_setting(setting, question->cost, job->salt);
+    if (!hash(job->fresh, setting, answer->fresh, sizeof answer->fresh))
         answer->fresh[0] = 0;
 }
 
-/* Keeps nothing of the server's: its end must be all that ends us, and no port
- * or lock may outlive it because of us. */
+/* The helper lets go of all that is the server's. It is to end only when the
+ * server does, and no port or lock may stay taken because of it. */
 static void helper_isolate(int fd)
 {
     sigset_t none;
@@ -8397,7 +8878,8 @@ _Noreturn static void helper_run(int fd)
     _exit(0);
 }
 
-/* It ends when our end of the socket does, even by SIGKILL. */
+/* Starts the helper and returns our end of its socket. It ends when our end is
+ * closed, even by SIGKILL. */
 static int system_helper(void *world)
 {
     int pair[2];
@@ -8416,17 +8898,17 @@ static int system_helper(void *world)
 }
 
 static const struct nascar_sys system_calls = {
-    system_poll,    system_accept,  system_read,        system_write,  system_close,  system_log,    system_append,
-    system_entropy, system_mono_ms, system_wall_s,      system_open,   system_load,   system_unload, system_truncate,
-    system_sync,    system_rename,  system_sync_folder, system_remove, system_helper,
+    system_poll,     system_signal,  system_accept,  system_read,        system_write,  system_close,  system_log,
+    system_append,   system_entropy, system_mono_ms, system_wall_s,      system_open,   system_load,   system_unload,
+    system_truncate, system_sync,    system_rename,  system_sync_folder, system_remove, system_helper,
 };
 
-/* ---- The journal's bytes (DESIGN 5) --------------------------------------------- */
+/* ---- The journal's bytes (DESIGN 5) -------------------------------------- */
 
-/* A header, and a batch for each sync: frames whose code word is a CRC-32C over
- * all the rest of them. A batch holds its number, one more than the last one's,
- * and records, which are frames themselves; one without any says that all before
- * it is a compacted state. */
+/* A journal is a header, and a batch for each sync. These are frames whose code
+ * word is a CRC-32C over all the rest of them. A batch holds its number, one
+ * more than that of the batch before, and records, which are frames themselves.
+ * A batch without records says that all before it is a compacted state. */
 #define JOURNAL_FORMAT 1u
 #define BATCH_BYTES 262144u /* the most that a batch takes */
 #define BATCH_HEAD_BYTES (HEADER_BYTES + 8)
@@ -8442,8 +8924,9 @@ static void store_be64(uint8_t *p, uint64_t v)
     store_be32(p + 4, (uint32_t)v);
 }
 
-/* Goes on with a CRC-32C; the first one is 0. Four bytes a turn: row k is what
- * the k-th half byte of the word comes to when all four have passed. */
+/* Continues a CRC-32C, which begins with 0. It takes four bytes a turn: row k
+ * says what the k-th half byte of the word has become when all four have
+ * passed. */
 static uint32_t crc32c(uint32_t crc, const uint8_t *bytes, size_t size)
 {
     /* clang-format off */
@@ -8474,7 +8957,7 @@ static uint32_t crc32c(uint32_t crc, const uint8_t *bytes, size_t size)
         crc = table[0][word & 15] ^ table[1][word >> 4 & 15] ^ table[2][word >> 8 & 15] ^ table[3][word >> 12 & 15] ^
               table[4][word >> 16 & 15] ^ table[5][word >> 20 & 15] ^ table[6][word >> 24 & 15] ^ table[7][word >> 28];
     }
-    for (; i < size; i++) { /* the last byte of a word has only its own way to go */
+    for (; i < size; i++) { /* a byte on its own needs only the last two rows */
         uint32_t byte = (crc ^ bytes[i]) & 255;
         crc = crc >> 8 ^ table[6][byte & 15] ^ table[7][byte >> 4];
     }
@@ -8492,7 +8975,7 @@ static uint32_t write_journal_head(uint8_t out[64], uint32_t format)
     char number[24];
     write_number(number, format);
     frame_begin(&f, "nsrj", "");
-    put_name(&f, "FORMAT");
+    put_key_text(&f, "FORMAT");
     put_chars(&f, number);
     put_byte(&f, '\n');
     frame_end(&f);
@@ -8504,7 +8987,7 @@ static uint32_t write_journal_head(uint8_t out[64], uint32_t format)
 /* A batch that is being made. */
 struct batch {
     uint32_t size, records;
-    uint8_t *bytes; /* BATCH_BYTES */
+    uint8_t *bytes; /* of BATCH_BYTES */
 };
 
 static void batch_begin(struct batch *b)
@@ -8513,7 +8996,7 @@ static void batch_begin(struct batch *b)
     b->records = 0;
 }
 
-/* False if it is full. */
+/* Adds a record; false if the batch is full. */
 static bool batch_add(struct batch *b, const uint8_t *record, uint32_t size)
 {
     if (size > BATCH_BYTES - b->size)
@@ -8537,7 +9020,8 @@ struct span {
     size_t size;
 };
 
-/* Takes the next frame off the front; false at the end, or if it is none. */
+/* Takes the next frame off the front; false at the end, or if what is there is
+ * no frame. */
 static bool take_record(struct span *frames, struct span *record)
 {
     struct frame frame;
@@ -8550,7 +9034,7 @@ static bool take_record(struct span *frames, struct span *record)
     return true;
 }
 
-/* The size of the sound batch that begins here, and its number; 0: none does. */
+/* If a sound batch begins here, returns its size, and its number in *number; else 0. */
 static uint32_t sound_batch(const uint8_t *p, size_t size, uint64_t *number)
 {
     struct span frames, record;
@@ -8569,7 +9053,7 @@ static uint32_t sound_batch(const uint8_t *p, size_t size, uint64_t *number)
 
 enum journal_end {
     JOURNAL_WHOLE,
-    JOURNAL_TORN,    /* what follows `at` was never written out: cut it */
+    JOURNAL_TORN,    /* what follows `at` was not written to its end: cut it off */
     JOURNAL_DAMAGED, /* a later batch stands behind it: what is between is lost */
     JOURNAL_HEADLESS,
     JOURNAL_NEWER /* a format that only a later version knows */
@@ -8578,7 +9062,7 @@ enum journal_end {
 struct journal_reader {
     const uint8_t *bytes;
     size_t size, at;  /* all that stands before `at` is sound */
-    size_t checked;   /* ... and before this it has been seen to be */
+    size_t checked;   /* ... before this it has been checked already */
     size_t compacted; /* ... and up to here it is a compacted state */
     uint64_t number;  /* of the last batch */
     uint32_t format;
@@ -8586,7 +9070,8 @@ struct journal_reader {
     size_t later; /* JOURNAL_DAMAGED: where a later batch begins */
 };
 
-/* Any bytes are a journal, sound up to some point; `end` says how it ends there. */
+/* Begins to read a journal. Any bytes are one, sound up to some point; `end`
+ * says how it ends there. */
 static void journal_open(struct journal_reader *r, const uint8_t *bytes, size_t size)
 {
     struct frame head;
@@ -8606,7 +9091,7 @@ static void journal_open(struct journal_reader *r, const uint8_t *bytes, size_t 
     r->at = head.size;
 }
 
-/* What is not sound is torn, if nothing later stands behind it. */
+/* What is not sound is a torn end, unless a later batch stands behind it. */
 static void journal_look_behind(struct journal_reader *r)
 {
     uint64_t number;
@@ -8620,7 +9105,7 @@ static void journal_look_behind(struct journal_reader *r)
     }
 }
 
-/* The records of the next batch; false at the end of what is sound. */
+/* Gives the records of the next batch; false at the end of what is sound. */
 static bool journal_next(struct journal_reader *r, struct span *frames)
 {
     uint64_t number = r->number + 1;
@@ -8641,17 +9126,18 @@ static bool journal_next(struct journal_reader *r, struct span *frames)
     return true;
 }
 
-/* ---- Event scripts: recordings and what is replayed (DESIGN 6) -------------- */
+/* ---- Event scripts: recordings and what is replayed (DESIGN 6) ----------- */
 
-/* A script is a header (magic, limits as varints) and events: type, connection
- * + 1 as a varint (0: none), milliseconds since the last one, length, bytes.
- * Any bytes are a script: what is cut off or out of range has a meaning too. */
-#define SCRIPT_WALL 11u       /* the wall clock is now: 8 bytes */
-#define SCRIPT_CHECKPOINT 12u /* all that was put out so far: 8 bytes */
+/* A script is a header (magic, limits as varints) and events: the type; the
+ * connection + 1 as a varint, 0 for none; milliseconds since the last event;
+ * the number of bytes; the bytes. Any bytes are a script: what is cut off or
+ * out of range has a meaning, too. */
+#define SCRIPT_WALL 11u       /* no event: sets the wall clock, in 8 bytes */
+#define SCRIPT_CHECKPOINT 12u /* no event: what all the output so far hashes to, in 8 bytes */
 #define SCRIPT_TYPES 13u
 #define SCRIPT_HEAD_BYTES 32u /* the most that stands before an event's bytes */
 
-static const uint8_t script_magic[4] = {'N', 'S', 'R', '2'};
+static const uint8_t script_magic[4] = {'N', 'S', 'R', '3'};
 
 static_assert(NASCAR_VERDICT + 1 == SCRIPT_WALL, "event types come first");
 
@@ -8683,40 +9169,48 @@ static uint64_t read_varint(struct script *x)
     return value;
 }
 
-/* Starts a script; without a header the limits stay as they are. */
+/* The limits in a script's header, in this order. One of version 2 lacks the last. */
+static const size_t script_limits[] = {offsetof(struct nascar_limits, clients),
+                                       offsetof(struct nascar_limits, accounts),
+                                       offsetof(struct nascar_limits, rooms),
+                                       offsetof(struct nascar_limits, directory_sessions),
+                                       offsetof(struct nascar_limits, roster_edges),
+                                       offsetof(struct nascar_limits, messages),
+                                       offsetof(struct nascar_limits, races)};
+
+#define SCRIPT_LIMITS (sizeof script_limits / sizeof script_limits[0])
+
+static uint32_t *script_limit(struct nascar_limits *limits, size_t i)
+{
+    return (uint32_t *)(void *)((uint8_t *)limits + script_limits[i]);
+}
+
+/* Begins to read a script. Without a header, the limits stay as they are. */
 static void script_open(struct script *x, const uint8_t *bytes, size_t size, struct nascar_limits *limits)
 {
     memset(x, 0, sizeof *x);
     x->bytes = bytes;
     x->size = size;
-    if (size < sizeof script_magic || memcmp(bytes, script_magic, sizeof script_magic) != 0)
+    if (size < sizeof script_magic || memcmp(bytes, script_magic, 3) != 0 || (bytes[3] != '2' && bytes[3] != '3'))
         return;
     x->at = sizeof script_magic;
-    limits->clients = (uint32_t)read_varint(x);
-    limits->accounts = (uint32_t)read_varint(x);
-    limits->rooms = (uint32_t)read_varint(x);
-    limits->directory_sessions = (uint32_t)read_varint(x);
-    limits->roster_edges = (uint32_t)read_varint(x);
-    limits->messages = (uint32_t)read_varint(x);
+    for (size_t i = 0; i < SCRIPT_LIMITS - (bytes[3] == '2'); i++)
+        *script_limit(limits, i) = (uint32_t)read_varint(x);
 }
 
-static uint32_t script_write_header(uint8_t out[64], const struct nascar_limits *limits)
+static uint32_t script_write_header(uint8_t out[64], struct nascar_limits limits)
 {
     uint32_t n = sizeof script_magic;
     memcpy(out, script_magic, n);
-    n += write_varint(out + n, limits->clients);
-    n += write_varint(out + n, limits->accounts);
-    n += write_varint(out + n, limits->rooms);
-    n += write_varint(out + n, limits->directory_sessions);
-    n += write_varint(out + n, limits->roster_edges);
-    n += write_varint(out + n, limits->messages);
+    for (size_t i = 0; i < SCRIPT_LIMITS; i++)
+        n += write_varint(out + n, *script_limit(&limits, i));
     return n;
 }
 
-/* Writes what stands before an event's bytes, their length included; the
- * numbers that an event carries are the first of its bytes. */
-static uint32_t script_write_head(uint8_t out[SCRIPT_HEAD_BYTES], uint32_t type, const struct nascar_event *e,
-                                  uint64_t step_ms)
+/* Writes what stands before an event's bytes, their number included. The
+ * numbers that an event carries count as the first of its bytes. */
+static uint32_t script_write_event(uint8_t out[SCRIPT_HEAD_BYTES], uint32_t type, const struct nascar_event *e,
+                                   uint64_t step_ms)
 {
     uint8_t numbers[9];
     uint32_t n = 0, count = 0;
@@ -8736,7 +9230,7 @@ static uint32_t script_write_head(uint8_t out[SCRIPT_HEAD_BYTES], uint32_t type,
         /* fall through */
     case NASCAR_RECORD:
     case NASCAR_RECORD_FAILED:
-        store_be32(numbers, e->ticket);
+        store_be32(numbers, e->receipt);
         count += 4;
         break;
     default: break;
@@ -8749,7 +9243,7 @@ static uint32_t script_write_head(uint8_t out[SCRIPT_HEAD_BYTES], uint32_t type,
     return n + count;
 }
 
-/* Takes the numbers off the front of an event's bytes; missing ones are 0. */
+/* Takes the numbers off the front of an event's bytes; those that are missing are 0. */
 static void script_read_numbers(struct nascar_event *e)
 {
     uint8_t numbers[9] = {0};
@@ -8763,7 +9257,7 @@ static void script_read_numbers(struct nascar_event *e)
     e->size -= count;
     e->peer = load_be32(numbers);
     e->local = load_be32(numbers + 4);
-    e->ticket = load_be32(numbers);
+    e->receipt = load_be32(numbers);
     e->accepted = numbers[4] & 1;
     if (e->type == NASCAR_DRAINED)
         e->size = load_be32(numbers);
@@ -8815,7 +9309,7 @@ static void hash_bytes(uint64_t *hash, const void *bytes, size_t size)
         *hash = (*hash ^ p[i]) * UINT64_C(0x100000001b3); /* FNV-1a */
 }
 
-/* Before a step: what it takes off an outbox has been put out. */
+/* Called before a step: what the event takes off an outbox has been put out. */
 static void hash_written(struct output_hash *hash, const struct nascar *s, const struct nascar_event *e)
 {
     uint8_t number[4];
@@ -8834,206 +9328,126 @@ static uint64_t output_hash_value(const struct output_hash *hash)
     return hash->written ^ rotate(hash->records, 21) ^ rotate(hash->log, 42);
 }
 
-/* ---- Stand-ins: no password in a recording ----------------------------------- */
+/* ---- No password in a recording ------------------------------------------ */
 
-#define STAND_IN "stand-in" /* for a password that could be one */
-#define STAND_IN_BAD "x"    /* ... that is too short */
-#define STAND_IN_LONG "too-long-a-stand-in"
+/* Where a password stood, a recording has one of these words, or REDACTED. The
+ * core gives the same answers to it, and it tells nothing that these do not: not
+ * how long the password was. No word is longer than what it stands for, so that a
+ * frame never grows. */
+#define SOME_PASSWORD "x"                 /* one of up to PASSWORD_CHARS; a new one that is not valid */
+#define WRONG_ROOM_PASSWORD "y"           /* not the room's: that is SOME_PASSWORD in a recording */
+#define LONG_PASSWORD "seventeen-letters" /* more than PASSWORD_CHARS */
+#define NO_FORM "!"                       /* in auth and acct: it cannot be decoded */
 
-static void ssc2_encode(const uint8_t *key, uint32_t key_size, const char *password, char out[SSC2_CHARS + 2])
+static_assert(sizeof REDACTED - 1 == 4, "the shortest password that is valid");
+static_assert(sizeof LONG_PASSWORD - 1 == PASSWORD_CHARS + 1, "the shortest that is too long");
+
+/* The word for the transformed password of `auth` and `acct`. Its first character
+ * stays, as a `$` needs a directory session in the replay, too. If nothing follows
+ * it the password is empty under every key: it can be decoded, and is not valid. */
+static const char *redact_transformed(const struct request *q)
 {
-    struct ssc2 x;
-    uint8_t run = 0;
-    size_t length = strlen(password);
-    ssc2_init(&x);
-    ssc2_absorb(&x, key, key_size, 16);
-    *out++ = '~';
-    for (size_t i = 0; i < SSC2_CHARS; i++) {
-        uint8_t p = i < length ? (uint8_t)password[i] : 0x7f;
-        run ^= ssc2_next(&x);
-        *out++ = (char)(0x20 + (p - 0x20 + run % 96) % 96);
-    }
-    *out = 0;
-}
-
-static void mask_encode(const char *mask, const char *password, char out[2 * SSC2_CHARS + 2])
-{
-    size_t mask_size = strlen(mask);
-    uint8_t last = 0;
-    *out++ = '$';
-    for (size_t i = 0; password[i]; i++) {
-        uint8_t v = (uint8_t)((uint8_t)password[i] ^ last);
-        last = (uint8_t)((uint8_t)(v << 3 | v >> 5) ^ (uint8_t)mask[i % mask_size]);
-        write_hex(out, &last, 1);
-        out += 2;
-    }
-    *out = 0;
-}
-
-/* For a transformed password: one that the core takes the same way. */
-static void stand_in_transformed(const struct request *q, char out[2 * SSC2_CHARS + 2])
-{
-    char text[2 * SSC2_CHARS + 4], password[SSC2_CHARS + 1];
-    uint32_t size = get_text(q, tag_PASS, text, sizeof text);
+    char first[2], password[SSC2_CHARS + 1] = "";
+    if (get_text(q, tag_PASS, first, sizeof first) == 0)
+        return "";
     enum failure failure = get_password(q, password);
-    const char *plain = failure == OK && valid_password(password) ? STAND_IN : STAND_IN_BAD;
-    if (text[0] == '~' && failure == OK)
-        ssc2_encode(q->conn->skey, sizeof q->conn->skey, plain, out);
-    else if (text[0] == '$' && failure == OK)
-        mask_encode(session_at(q->s, request_session(q))->mask, plain, out);
-    else if (text[0] == '$' && size < sizeof text)
-        copy_text(out, 3, "$!");
-    else
-        copy_text(out, 2, size > 0 ? "!" : "");
-    wipe(text, sizeof text);
+    bool valid = failure == OK && valid_password(password);
     wipe(password, sizeof password);
+    if (failure == WRONG_PASSWORD)
+        return NO_FORM;
+    if (first[0] == '~')
+        return valid ? "~" REDACTED : "~";
+    return valid ? "$" REDACTED : "$";
 }
 
-/* For a plain password of `edit`, `room`, `move` or `cpwd`. */
-static const char *stand_in_plain(const struct nascar *s, const struct request *q, enum tag tag)
+/* The word for a plain password: of `edit`, `room`, `move` or `cpwd`, or in a
+ * frame that should have none. */
+static const char *redact_plain(const struct request *q, enum tag tag)
 {
     char text[PASSWORD_CHARS + 1], name[ANY_NAME_CHARS + 1];
     uint32_t size = get_text(q, tag, text, sizeof text);
-    const char *stand_in = size > PASSWORD_CHARS ? STAND_IN_LONG : size > 0 ? STAND_IN : "";
-    bool becomes_one = tag == tag_CHNG || memcmp(q->kind, "cpwd", 4) == 0;
-    if (becomes_one && size > 0 && size <= PASSWORD_CHARS && !valid_password(text))
-        stand_in = STAND_IN_BAD;
-    if (memcmp(q->kind, "move", 4) == 0) {
+    const char *word = size > PASSWORD_CHARS ? LONG_PASSWORD : size > 0 ? SOME_PASSWORD : "";
+    if (tag == tag_CHNG || strcmp(q->kind, "cpwd") == 0) { /* a new one */
+        word = size == 0 ? "" : size <= PASSWORD_CHARS && valid_password(text) ? REDACTED : SOME_PASSWORD;
+    } else if (strcmp(q->kind, "move") == 0 && size > 0) {
         get_name(q, tag_NAME, name);
-        uint32_t r = find_room(s, name);
-        if (r != NONE && strcmp(text, room_at(s, r)->password) != 0)
-            stand_in = STAND_IN_BAD;
+        uint32_t r = find_room(q->s, name);
+        word = r != NONE && strcmp(text, room_at(q->s, r)->password) != 0 ? WRONG_ROOM_PASSWORD : SOME_PASSWORD;
     }
     wipe(text, sizeof text);
-    return stand_in;
+    return word;
 }
 
-/* Replaces the value of `tag` where it stands in the frame that `f` holds, the
- * first time with `value`, further ones (which no reader finds) with nothing. */
+/* Replaces the value of `tag` wherever it stands in the frame that `f` holds: the
+ * first one by `value`, all others, which no reader finds, by nothing. Quotes go
+ * with the value, as they tell that it has a space; only if something follows
+ * them in their line they stay, or it would be read as part of the value. */
 static void replace_value(struct outgoing *f, enum tag tag, const char *value)
 {
-    uint32_t from = HEADER_BYTES;
-    for (;;) {
-        uint32_t at = find_tag(f->bytes + from, f->size - from, tag_names[tag]);
-        if (at == NOT_THERE)
-            break;
+    uint32_t from = HEADER_BYTES, at;
+    while ((at = find_tag(f->bytes + from, f->size - from, tag_names[tag])) != NOT_THERE) {
         uint32_t start = from + at, end = start;
-        uint8_t quote = start < f->size && (f->bytes[start] == '"' || f->bytes[start] == '\'') ? f->bytes[start] : 0;
-        end += quote != 0;
+        uint8_t quote = start < f->size && (f->bytes[start] == '"' || f->bytes[start] == '\'') ? f->bytes[end++] : 0;
         while (end < f->size && f->bytes[end] != 0 && (quote ? f->bytes[end] != quote : f->bytes[end] >= 0x20))
             end++;
-        end += quote != 0 && end < f->size;
-        struct outgoing text; /* "TAG=value\n", escaped */
-        text.size = 0;
-        put_text(&text, tag, value);
-        const uint8_t *escaped = text.bytes + strlen(tag_names[tag]) + 1;
-        uint32_t size = text.size - (uint32_t)strlen(tag_names[tag]) - 2;
-        if (f->size - (end - start) + size > sizeof f->bytes)
-            size = 0;
+        if (quote && end + 1 < f->size && f->bytes[end + 1] >= 0x20)
+            start++;
+        else if (quote && end < f->size && f->bytes[end] != 0)
+            end++;
+        uint32_t size = min_u32((uint32_t)strlen(value), end - start);
+        memcpy(f->bytes + start, value, size);
         memmove(f->bytes + start + size, f->bytes + end, f->size - end);
-        memcpy(f->bytes + start, escaped, size);
-        f->size = f->size - (end - start) + size;
+        f->size -= end - start - size;
         from = start + size;
         value = "";
     }
     store_be32(f->bytes + 8, f->size);
 }
 
-/* Puts a frame into `f` as it may be recorded: the same to the core, without
- * what a player wants to keep secret. */
+/* Puts a frame into `f` as it may be recorded: without passwords, but the core
+ * answers it in the same way. A tag that is called PASS or CHNG has one in every
+ * kind of frame, as a client may have made a mistake, apart from those in which
+ * players talk: what they say is not secret, and others hear it word for word. */
 static void scrub_frame(struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size, struct outgoing *f)
 {
-    char transformed[2 * SSC2_CHARS + 2];
-    memcpy(f->bytes, bytes, size);
-    f->size = size;
-    struct request q = {.s = s, .c = c, .conn = conn_at(s, c), .payload = bytes + HEADER_BYTES};
+    struct request q = {
+        .s = s, .c = c, .conn = conn_at(s, c), .command = find_command(bytes), .payload = bytes + HEADER_BYTES};
     memcpy(q.kind, bytes, 4);
     q.size = payload_size(q.payload, size - HEADER_BYTES);
-    if (strcmp(q.kind, "auth") == 0 || strcmp(q.kind, "acct") == 0) {
-        stand_in_transformed(&q, transformed);
-        replace_value(f, tag_PASS, transformed);
-    } else if (strcmp(q.kind, "edit") == 0) {
-        replace_value(f, tag_CHNG, stand_in_plain(s, &q, tag_CHNG));
-        replace_value(f, tag_PASS, stand_in_plain(s, &q, tag_PASS));
-    } else if (strcmp(q.kind, "room") == 0 || strcmp(q.kind, "move") == 0 || strcmp(q.kind, "cpwd") == 0) {
-        replace_value(f, tag_PASS, stand_in_plain(s, &q, tag_PASS));
-    }
+    f->size = HEADER_BYTES + q.size; /* nobody reads what stands behind the payload's NUL */
+    memcpy(f->bytes, bytes, f->size);
+    if (f->size < size)
+        f->bytes[f->size++] = 0;
+    store_be32(f->bytes + 8, f->size);
+    if (q.command && q.command->talks)
+        return;
+    bool transformed = strcmp(q.kind, "auth") == 0 || strcmp(q.kind, "acct") == 0;
+    replace_value(f, tag_CHNG, redact_plain(&q, tag_CHNG));
+    replace_value(f, tag_PASS, transformed ? redact_transformed(&q) : redact_plain(&q, tag_PASS));
 }
 
-/* The same for a durable record: an account's hash stays secret. */
+/* The same for a durable record: the hash of an account stays secret. */
 static void scrub_record(const uint8_t *bytes, uint32_t size, struct outgoing *f)
 {
+    const struct durable *durable = size >= HEADER_BYTES ? find_durable(bytes) : NULL;
     f->size = min_u32(size, sizeof f->bytes);
     memcpy(f->bytes, bytes, f->size);
-    if (f->size >= HEADER_BYTES && (memcmp(bytes, "acct", 4) == 0 || memcmp(bytes, "edit", 4) == 0))
-        replace_value(f, tag_HASH, "*");
+    for (const struct field *field = durable ? durable->fields : NULL; field && field->type != FIELD_END; field++)
+        if (field->type == FIELD_SECRET)
+            replace_value(f, field->tag, "*");
 }
 
-/* ---- Options ----------------------------------------------------------------- */
-
-#define CONFIG_BYTES 16384u
-#define LINE_CHARS 1022u /* of a configuration or news file */
-
-struct options {
-    uint32_t bind_address;
-    uint32_t port[3]; /* directory, lobby, buddy */
-    uint32_t max_clients, max_accounts;
-    uint32_t hash_cost;
-    uint32_t log_level;
-    const char *config_file;
-    char news_file[LINE_CHARS + 1], record_file[LINE_CHARS + 1], data[LINE_CHARS + 1];
-    char news_where[512];     /* who named it, for the error */
-    struct config checked;    /* what the core's keys came to, for their errors */
-    char core[CONFIG_BYTES];  /* the core's keys as they were given */
-    char rooms[CONFIG_BYTES]; /* its rooms: those of the command line replace the file's */
-    bool rooms_typed;
-};
-
-static const char *const port_names[3] = {"directory", "lobby", "buddy"};
-
-/* The shell's own keys; the core's are in `settings`. */
-static const struct option {
-    const char *key;
-    enum { OPTION_NUMBER, OPTION_ADDRESS, OPTION_LEVEL, OPTION_FILE, OPTION_PATH } type;
-    size_t offset;
-    uint32_t min, max;
-    const char *help;
-} options_table[] = {
-#define AT(field) offsetof(struct options, field)
-    {"config", OPTION_FILE, AT(config_file), 0, 0, "read `key = value` lines from this file; options come after it"},
-    {"data", OPTION_PATH, AT(data), 0, 0, "the folder where all is kept (./nascar-data); made if it is missing"},
-    {"bind", OPTION_ADDRESS, AT(bind_address), 0, 0, "listen on this address only"},
-    {"directory-port", OPTION_NUMBER, AT(port[0]), 0, 65535, "10600; 0 takes any free port"},
-    {"lobby-port", OPTION_NUMBER, AT(port[1]), 0, 65535, "11000; 0 takes any free port"},
-    {"buddy-port", OPTION_NUMBER, AT(port[2]), 0, 65535, "10899; 0 takes any free port"},
-    {"max-clients", OPTION_NUMBER, AT(max_clients), 1, 65536, "players logged in at once"},
-    {"max-accounts", OPTION_NUMBER, AT(max_accounts), 1, 1048576, "accounts in all"},
-    {"hash-cost", OPTION_NUMBER, AT(hash_cost), 4, 15, "each step more doubles the time that a password takes"},
-    {"news", OPTION_PATH, AT(news_file), 0, 0, "show the lines of this file as the news"},
-    {"record", OPTION_PATH, AT(record_file), 0, 0, "write all that happens to this file, for `nascar_server replay`"},
-    {"log-level", OPTION_LEVEL, AT(log_level), 0, 0, "error, warn, info or debug"},
-#undef AT
-};
-
-#define OPTIONS (sizeof options_table / sizeof options_table[0])
-
-static const char log_levels[] = "error warn info debug";
+/* ---- Options ------------------------------------------------------------- */
 
 static void options_defaults(struct options *o)
 {
     memset(o, 0, sizeof *o);
-    o->port[0] = 10600;
-    o->port[1] = 11000;
-    o->port[2] = 10899;
-    o->max_clients = 1024;
-    o->max_accounts = 16384;
-    o->hash_cost = 10;
-    o->log_level = NASCAR_LOG_INFO;
-    copy_text(o->data, sizeof o->data, "nascar-data");
-    config_defaults(&o->checked);
+    set_defaults(o, true);
+    set_defaults(&o->config, false);
 }
 
-/* One line on standard error; what is wrong and what was expected. */
+/* Prints one line on standard error: what is wrong, and what was expected.
+ * Returns false. */
 static bool complain(const char *where, const char *key, const char *format, ...)
 {
     va_list arguments;
@@ -9045,37 +9459,52 @@ static bool complain(const char *where, const char *key, const char *format, ...
     return false;
 }
 
-#define COMMAND_LINE "--" /* where an option stands, so that it is shown as it was typed */
+#define COMMAND_LINE "--" /* the `where` of options that were typed; errors show it in front of the name */
 
-/* Sets a key of the core: checked now, handed over as text later. */
-static bool set_core(struct options *o, const char *where, const char *key, const char *value)
+/* Keeps a key of the core as a line, which the core gets later. */
+static bool hand_on(struct options *o, const char *where, const struct setting *setting, const char *value)
 {
-    char why[256], *text = o->core;
-    if (strpbrk(value, "\r\n"))
-        return complain(where, key, "expected a value in one line");
-    if (strcmp(key, "room") == 0) {
-        text = o->rooms;
-        if (strcmp(where, COMMAND_LINE) == 0 && !o->rooms_typed) {
-            o->rooms_typed = true;
-            o->checked.room_count = 0;
-            text[0] = 0;
-        }
-    }
-    if (!config_change(&o->checked, key, value, why, sizeof why))
-        return strcmp(why, "unknown key") == 0 ? complain(where, key, "unknown option; --help lists them")
-                                               : complain(where, key, "%s, not '%s'", why, value);
-    if (strlen(text) + strlen(key) + strlen(value) + 8 > CONFIG_BYTES)
-        return complain(where, key, "the configuration is longer than %u bytes", CONFIG_BYTES);
-    append_text(text, CONFIG_BYTES, key);
+    char *text = setting->type == SET_ROOM ? o->rooms : o->core;
+    if (strlen(text) + strlen(setting->key) + strlen(value) + 8 > CONFIG_BYTES)
+        return complain(where, setting->key, "the configuration is longer than %u bytes", CONFIG_BYTES);
+    append_text(text, CONFIG_BYTES, setting->key);
     append_text(text, CONFIG_BYTES, " = ");
     append_text(text, CONFIG_BYTES, value);
     append_text(text, CONFIG_BYTES, "\n");
     return true;
 }
 
-/* Gives each line of a file, without its end, to `take`, and where it stands
- * as "FILE:LINE: "; until one is refused. `where` and `key` name the file's own
- * option if it cannot be read. */
+/* Sets one option. `where` is COMMAND_LINE or "FILE:LINE: ". A key of the core is
+ * checked here and handed on as it was given; its ports are not, as the core is
+ * to know those that are open in the end. */
+static bool set_option(struct options *o, const char *where, const char *key, const char *value)
+{
+    const struct setting *setting = find_setting(key);
+    bool handed_on = !setting || (!setting->of_shell && setting->type != SET_PORT);
+    bool typed = strcmp(where, COMMAND_LINE) == 0;
+    char why[256] = "";
+    if (handed_on && strpbrk(value, "\r\n"))
+        return complain(where, key, "expected a value in one line");
+    if (!setting)
+        return complain(where, key, "unknown option; --help lists them");
+    if (setting->type == SET_CONFIG_FILE && !typed)
+        return complain(where, key, "only on the command line");
+    if (setting->type == SET_ROOM && typed && !o->rooms_typed) {
+        o->rooms_typed = true;
+        o->config.room_count = 0;
+        o->rooms[0] = 0;
+    }
+    if (!change_setting(setting->of_shell ? (void *)o : &o->config, setting, value, why, sizeof why))
+        return setting->type == SET_FOLDER ? complain(where, key, "%s", why) /* it is empty */
+                                           : complain(where, key, "%s, not '%s'", why, value);
+    if (setting->type == SET_NEWS_FILE) /* the last one counts: it is read when all is known */
+        copy_text(o->news_where, sizeof o->news_where, where);
+    return !handed_on || hand_on(o, where, setting, value);
+}
+
+/* Gives each line of a file to `take`, without its end and with its place as
+ * "FILE:LINE: ", until one is refused. If the file cannot be read, the error
+ * names the option that named it: `where` and `key`. */
 static bool read_lines(struct options *o, const char *where, const char *key, const char *path,
                        bool take(struct options *, const char *, const char *))
 {
@@ -9101,48 +9530,7 @@ static bool read_lines(struct options *o, const char *where, const char *key, co
 
 static bool take_news_line(struct options *o, const char *place, const char *line)
 {
-    return set_core(o, place, "news-line", line);
-}
-
-/* Sets one option. `where` is COMMAND_LINE or "FILE:LINE: ". */
-static bool set_option(struct options *o, const char *where, const char *key, const char *value)
-{
-    const struct option *option = NULL;
-    for (size_t i = 0; i < OPTIONS; i++)
-        if (strcmp(options_table[i].key, key) == 0)
-            option = &options_table[i];
-    if (!option)
-        return set_core(o, where, key, value);
-    uint32_t *field = (uint32_t *)(void *)((char *)o + option->offset);
-    int word;
-    switch (option->type) {
-    case OPTION_NUMBER:
-        if (parse_number(value, option->min, option->max, field))
-            return true;
-        return complain(where, key, "expected a number from %u to %u, not '%s'", option->min, option->max, value);
-    case OPTION_ADDRESS:
-        if (parse_address(value, field))
-            return true;
-        return complain(where, key, "expected an IPv4 address, as 192.0.2.1, not '%s'", value);
-    case OPTION_LEVEL:
-        word = word_index(log_levels, value);
-        if (word < 0)
-            return complain(where, key, "expected one of: %s, not '%s'", log_levels, value);
-        *field = (uint32_t)word;
-        return true;
-    case OPTION_PATH: /* the last one counts: it is opened when all is known */
-        if (option->offset == offsetof(struct options, data) && !value[0])
-            return complain(where, key, "expected the name of a folder");
-        copy_text((char *)o + option->offset, sizeof o->news_file, value);
-        if (option->offset == offsetof(struct options, news_file))
-            copy_text(o->news_where, sizeof o->news_where, where);
-        return true;
-    case OPTION_FILE:
-        if (strcmp(where, COMMAND_LINE) != 0)
-            return complain(where, key, "only on the command line");
-        return true; /* it was read before the other options */
-    }
-    return false;
+    return set_option(o, place, "news-line", line);
 }
 
 static bool take_config_line(struct options *o, const char *place, const char *line)
@@ -9157,7 +9545,7 @@ static bool take_config_line(struct options *o, const char *place, const char *l
     return set_option(o, place, key, value);
 }
 
-/* The value of an option at argument *i: `--key value` or `--key=value`. */
+/* Takes the option at argument *i apart: `--key value` or `--key=value`. */
 static bool split_argument(char **arguments, int *i, char key[64], const char **value)
 {
     const char *text = arguments[*i];
@@ -9174,7 +9562,8 @@ static bool split_argument(char **arguments, int *i, char key[64], const char **
     return true;
 }
 
-/* Reads the file of --config first, then every option, which so has the last word. */
+/* Reads the file of --config first and then the options, so that these have the
+ * last word. */
 static bool read_options(struct options *o, char **arguments)
 {
     char key[64];
@@ -9183,15 +9572,16 @@ static bool read_options(struct options *o, char **arguments)
     for (int i = 0; arguments[i]; i++) {
         if (!split_argument(arguments, &i, key, &value))
             return false;
-        if (strcmp(key, "config") == 0)
-            o->config_file = value;
+        const struct setting *setting = find_setting(key);
+        if (setting && setting->type == SET_CONFIG_FILE)
+            (void)set_value(o, setting, value);
     }
     if (o->config_file && !read_lines(o, COMMAND_LINE, "config", o->config_file, take_config_line))
         return false;
     for (int i = 0; arguments[i]; i++)
         if (!split_argument(arguments, &i, key, &value) || !set_option(o, COMMAND_LINE, key, value))
             return false;
-    if (o->checked.ping_ms >= o->checked.idle_ms)
+    if (o->config.ping_ms >= o->config.idle_ms)
         return complain("", "", "expected a ping-s below idle-s: a console is heard when it answers pings");
     return !o->news_file[0] || read_lines(o, o->news_where, "news", o->news_file, take_news_line);
 }
@@ -9204,23 +9594,21 @@ static void print_help(void)
                  "       nascar_server replay FILE    run a recording again and compare\n"
                  "The online service of NASCAR Thunder 2004 for the PlayStation 2. No option is needed.\n\n"
                  "options, each also a line `key = value` in the file of --config:\n");
-    for (size_t i = 0; i < OPTIONS; i++)
-        (void)printf("  --%-17s %s\n", options_table[i].key, options_table[i].help);
     for (size_t i = 0; i < SETTINGS; i++) {
         if (!settings[i].help)
             continue;
-        (void)printf("  --%-17s %s", settings[i].key, settings[i].help);
-        if (settings[i].fallback)
-            (void)printf(" (%s)", settings[i].fallback);
+        (void)printf("  --%-17s ", settings[i].key);
+        (void)printf(settings[i].help, settings[i].fallback);
         (void)printf("\n");
     }
     (void)printf("  --%-17s\n  --%-17s\n", "version", "help");
 }
 
-/* ---- The shell's state --------------------------------------------------------- */
+/* ---- The shell's state --------------------------------------------------- */
 
 #define LISTENERS 3u
-/* The poll set: signals, the helper, listeners, the operator's, connections. */
+/* The poll set has, in this order: signals, the helper, the listeners, the
+ * operator's listener, connections. */
 #define SIGNALS 0u
 #define HELPER 1u
 #define FIRST_LISTENER 2u
@@ -9228,54 +9616,61 @@ static void print_help(void)
 #define FIRST_SOCKET (CONTROL_LISTENER + 1u)
 #define ACCEPTS_PER_TURN 64u
 #define OUTPUT_BATCH 64u
-#define ACCEPT_PAUSE_MS 1000u /* after EMFILE and the like */
-#define STOP_MS 2000u         /* to flush outboxes at the end */
+#define ACCEPT_PAUSE_MS 1000u /* before the next accept, after EMFILE and the like */
+#define STOP_MS 2000u         /* in which outboxes are flushed at the end */
 #define LOG_BATCH_BYTES 8192u
-#define LAZY_MS 60000u             /* so long may a lazy record wait for others */
-#define HELPER_JOBS 4u             /* that the helper is given at once, so that it never waits */
-#define HELPER_PAUSE_MS 1000u      /* between two starts of it */
-#define HELPER_DEATHS 2u           /* of which a job is taken to be the cause */
-#define COMPACT_BYTES 1048576u     /* a smaller journal is left alone */
-#define COMPACT_SLICE_MS 5u        /* a slice ends after that; its last write comes on top */
-#define COMPACT_BATCH_BYTES 65536u /* of a batch in a slice: a write of milliseconds */
-#define COMPACT_RETRY_MS 60000u    /* the old journal is sound, so there is time */
-#define RECOVER_RETRY_MS 5000u     /* there is none, and nothing can be kept */
+#define LAZY_MS 60000u             /* that a lazy record may wait for others */
+#define HELPER_JOBS 4u             /* that the helper is given at once, so that it always has one */
+#define HELPER_PAUSE_MS 1000u      /* between two starts of the helper */
+#define HELPER_DEATHS 2u           /* of the helper, after which the job it was at is given up */
+#define COMPACT_BYTES 1048576u     /* a smaller journal is not compacted */
+#define COMPACT_SLICE_MS 5u        /* a slice of work ends after this; its last write comes on top */
+#define COMPACT_BATCH_BYTES 65536u /* after which a batch is written: that takes milliseconds */
+#define COMPACT_RETRY_MS 60000u    /* before another try: the old journal is sound, so there is time */
+#define RECOVER_RETRY_MS 5000u     /* ... if there is no journal, and nothing can be kept */
 #ifndef COMPACT_ITEMS
 #define COMPACT_ITEMS 32u /* that a slice takes between two looks at the clock */
 #endif
 
-/* Items in the order they came: a buffer that grows, and how far it is done. */
-struct queue_of {
-    size_t stride, count, done, room;
-    void *items;
+/* What comes at the end and goes off the front: it grows as it must, and no copy
+ * of what went stays behind, as that may hold passwords. */
+struct buffer {
+    uint8_t *bytes;
+    size_t size, room;
 };
 
-/* Input of a connection that is no whole frame yet, while recording. */
+/* Who waits for a record that is to be kept. */
+struct waiter {
+    uint32_t conn, receipt;
+    bool lazy; /* nobody does */
+};
+
+/* While recording: input of a connection that is no whole frame yet. */
 struct partial {
     uint32_t size;
     uint8_t bytes[INBOX_BYTES];
 };
 
-/* A journal that is written to. */
+/* A journal file that is being written. */
 struct journal {
     int fd;          /* -1: there is none, or it has failed */
     uint64_t size;   /* where its last sound batch ends */
     uint64_t number; /* of that batch */
-    bool unsynced;   /* it may be torn yet */
+    bool unsynced;   /* its end may not be on the disk yet */
 };
 
-/* A fresh journal that is to replace it. */
+/* Compaction: a fresh journal that is to replace the present one. */
 struct compaction {
     struct journal file; /* fd -1: none is being made */
     struct nascar_cursor cursor;
     struct batch batch;
     uint64_t began_ms, longest_ms, again_ms;
-    bool failing; /* it has been said */
+    bool failing; /* the log has said so */
 };
 
-/* What the helper works on, the first one now. */
+/* The hashing helper, and its jobs; the first one is the one at work. */
 struct helper {
-    int fd; /* -1: it is not there */
+    int fd; /* -1: it does not run */
     struct {
         struct hash_question question;
         bool sent;
@@ -9286,7 +9681,7 @@ struct helper {
     bool failing;
 };
 
-/* Connection numbers that are free: a stack. */
+/* A stack of connection numbers that are free. */
 struct numbers {
     uint32_t *free, count;
 };
@@ -9296,32 +9691,32 @@ struct shell {
     void *world;
     struct options options;
     struct nascar *state;
-    uint32_t conns;                          /* numbers that the core has */
-    struct pollfd *polled;                   /* FIRST_SOCKET + those open */
+    uint32_t conns;                          /* how many connection numbers there are */
+    struct pollfd *polled;                   /* FIRST_SOCKET, and those that are open */
     uint32_t *number_of;                     /* place in polled, less FIRST_SOCKET -> connection */
     uint32_t *place_of;                      /* connection -> its place, NONE when free */
-    struct numbers numbers, control_numbers; /* players', the operator's */
-    uint32_t open, paused;                   /* connections; those of them that are not read now */
+    struct numbers numbers, control_numbers; /* for players, and for the operator */
+    uint32_t open, paused;                   /* how many connections are open, and are not read from now */
+    uint32_t port[LISTENERS];                /* that are open; those in the options may be 0 */
     bool accept_paused, stopping;
     uint64_t accept_again_ms;
     uint64_t now_ms;
     int64_t wall_s;
-    char **arguments;              /* for the configuration to be read again */
-    struct queue_of records, jobs; /* what the steps have asked for */
-    uint32_t urgent;               /* records among them that are not lazy */
-    uint64_t lazy_due_ms;          /* when the others have waited long enough */
-    int folder;                    /* of the data; locked */
+    char **arguments;      /* of the command line, to be read again at SIGHUP */
+    struct buffer jobs;    /* struct nascar_hash_job: those that the helper has not got yet */
+    struct buffer records; /* not kept yet, as a batch has them, behind room for its head */
+    struct buffer waiters; /* struct waiter: one for each of them */
+    uint32_t urgent;       /* how many of the records are not lazy */
+    uint64_t lazy_due_ms;  /* when the others have waited long enough; 0: there is none */
+    int folder;            /* of the data, which it locks */
     struct journal journal;
     struct compaction compaction;
-    bool journal_lost;   /* the last one has failed */
-    uint64_t live_bytes; /* the journal's size when it was last compacted */
-    struct batch batch;
-    struct {
-        uint32_t accounts, roster, messages;
-    } kept; /* records of the journal, at least */
+    bool journal_lost;         /* it has failed, and no other has taken its place yet */
+    uint64_t live_bytes;       /* the journal's size when it was last compacted */
+    struct nascar_limits kept; /* what the journal's records take, at most */
     struct helper helper;
     struct nascar_limits limits;
-    struct partial *partial; /* of each connection; NULL: not recording */
+    struct partial *partial; /* of each connection; NULL: nothing is recorded */
     int record_fd;
     uint64_t recorded_ms, recorded_events;
     int64_t recorded_wall_s;
@@ -9336,13 +9731,13 @@ static void shell_time(struct shell *sh)
     sh->wall_s = sh->sys->wall_s(sh->world);
 }
 
-static void log_flush(struct shell *sh)
+static void shell_log_flush(struct shell *sh)
 {
     sh->sys->log(sh->world, sh->log, sh->log_size);
     sh->log_size = 0;
 }
 
-/* One line: time, level, and the key=value pairs of `text`. */
+/* Logs one line: the time, the level, and the key=value pairs of `text`. */
 static void shell_log(struct shell *sh, enum nascar_log_level level, const char *text)
 {
     static const char *const names[] = {"error", "warn", "info", "debug"};
@@ -9355,12 +9750,12 @@ static void shell_log(struct shell *sh, enum nascar_log_level level, const char 
     size_t size = n < (int)sizeof line ? (size_t)n : sizeof line - 1;
     line[size - 1] = '\n';
     if (sh->log_size + size > sizeof sh->log)
-        log_flush(sh);
+        shell_log_flush(sh);
     memcpy(sh->log + sh->log_size, line, size);
     sh->log_size += (uint32_t)size;
 }
 
-/* ---- Recording ------------------------------------------------------------------- */
+/* ---- Recording ----------------------------------------------------------- */
 
 #define CHECKPOINT_EVENTS 1000u
 
@@ -9369,10 +9764,10 @@ static bool is_recording(const struct shell *sh)
     return sh->partial != NULL;
 }
 
-static void record_write(struct shell *sh, uint32_t type, const struct nascar_event *e)
+static void recording_write(struct shell *sh, uint32_t type, const struct nascar_event *e)
 {
     uint8_t head[SCRIPT_HEAD_BYTES];
-    uint32_t n = script_write_head(head, type, e, e->mono_ms - sh->recorded_ms);
+    uint32_t n = script_write_event(head, type, e, e->mono_ms - sh->recorded_ms);
     sh->recorded_ms = e->mono_ms;
     bool good = sh->sys->append(sh->world, sh->record_fd, head, n) &&
                 (type == NASCAR_DRAINED || sh->sys->append(sh->world, sh->record_fd, e->bytes, e->size));
@@ -9383,23 +9778,23 @@ static void record_write(struct shell *sh, uint32_t type, const struct nascar_ev
     }
 }
 
-static void record_numbers(struct shell *sh, uint32_t type, uint64_t mono_ms, uint64_t value)
+static void recording_numbers(struct shell *sh, uint32_t type, uint64_t mono_ms, uint64_t value)
 {
     uint8_t bytes[8];
     store_be64(bytes, value);
     struct nascar_event e = {.conn = NONE, .mono_ms = mono_ms, .bytes = bytes, .size = sizeof bytes};
-    record_write(sh, type, &e);
+    recording_write(sh, type, &e);
 }
 
-/* Writes an event before it is taken, without what must stay secret. */
-static void record_event(struct shell *sh, const struct nascar_event *e)
+/* Writes an event down before the core takes it, without what must stay secret. */
+static void recording_event(struct shell *sh, const struct nascar_event *e)
 {
     struct outgoing scrubbed;
     struct nascar_event copy = *e;
     if (++sh->recorded_events % CHECKPOINT_EVENTS == 0)
-        record_numbers(sh, SCRIPT_CHECKPOINT, e->mono_ms, output_hash_value(&sh->put_out));
+        recording_numbers(sh, SCRIPT_CHECKPOINT, e->mono_ms, output_hash_value(&sh->put_out));
     if (e->wall_s != sh->recorded_wall_s)
-        record_numbers(sh, SCRIPT_WALL, e->mono_ms, (uint64_t)e->wall_s);
+        recording_numbers(sh, SCRIPT_WALL, e->mono_ms, (uint64_t)e->wall_s);
     sh->recorded_wall_s = e->wall_s;
     scrubbed.size = 0;
     if (e->type == NASCAR_BYTES && e->size >= HEADER_BYTES && load_be32(e->bytes + 8) == e->size)
@@ -9414,7 +9809,7 @@ static void record_event(struct shell *sh, const struct nascar_event *e)
         copy.bytes = (const uint8_t *)"*";
         copy.size = 1;
     }
-    record_write(sh, e->type, &copy);
+    recording_write(sh, e->type, &copy);
     hash_written(&sh->put_out, sh->state, e);
 }
 
@@ -9426,16 +9821,17 @@ static void hash_record(struct output_hash *hash, const uint8_t *bytes, uint32_t
 }
 
 /* Starts a recording in record_fd. */
-static bool record_begin(struct shell *sh)
+static bool recording_begin(struct shell *sh)
 {
     uint8_t header[64];
     sh->recorded_ms = 0;
     sh->partial = reserve(sh->conns * sizeof *sh->partial);
-    return sh->partial && sh->sys->append(sh->world, sh->record_fd, header, script_write_header(header, &sh->limits));
+    return sh->partial && sh->sys->append(sh->world, sh->record_fd, header, script_write_header(header, sh->limits));
 }
 
-/* The recording of an earlier run is kept as FILE.old. */
-static bool record_open(struct shell *sh)
+/* Opens the recording, if there is to be one. That of an earlier run is kept as
+ * FILE.old. */
+static bool recording_open(struct shell *sh)
 {
     const char *path = sh->options.record_file;
     char old[LINE_CHARS + 8];
@@ -9445,30 +9841,30 @@ static bool record_open(struct shell *sh)
     (void)snprintf(old, sizeof old, "%s.old", path);
     (void)rename(path, old);
     sh->record_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (sh->record_fd < 0 || !record_begin(sh))
+    if (sh->record_fd < 0 || !recording_begin(sh))
         return complain(COMMAND_LINE, "record", "%s: %s", path, strerror(errno));
     return true;
 }
 
-/* The last checkpoint holds all that was put out. */
-static void record_close(struct shell *sh)
+/* Ends the recording. Its last checkpoint holds all that was put out. */
+static void recording_close(struct shell *sh)
 {
     if (!is_recording(sh) || sh->record_fd < 0)
         return;
-    record_numbers(sh, SCRIPT_CHECKPOINT, sh->now_ms, output_hash_value(&sh->put_out));
+    recording_numbers(sh, SCRIPT_CHECKPOINT, sh->now_ms, output_hash_value(&sh->put_out));
     sh->sys->close(sh->world, sh->record_fd);
 }
 
-/* ---- Steps ----------------------------------------------------------------------- */
+/* ---- Steps --------------------------------------------------------------- */
 
 static void core_step(struct shell *sh, const struct nascar_event *event)
 {
     if (is_recording(sh) && sh->record_fd >= 0)
-        record_event(sh, event);
+        recording_event(sh, event);
     (void)nascar_step(sh->state, event);
 }
 
-/* Tops the pool up. Without entropy nothing that follows can be trusted. */
+/* Fills the pool up. Without entropy nothing that follows could be trusted. */
 static void feed_entropy(struct shell *sh)
 {
     uint8_t bytes[NASCAR_ENTROPY_BYTES];
@@ -9483,64 +9879,53 @@ static void feed_entropy(struct shell *sh)
     wipe(bytes, sizeof bytes);
 }
 
-static void *queue_add(struct queue_of *q)
+/* Makes room for so many more bytes at its end, which are to be filled. */
+static void *buffer_add(struct buffer *b, size_t size)
 {
-    if (q->count == q->room && q->done > q->room / 2) { /* the front is free again */
-        q->count -= q->done;
-        memmove(q->items, (char *)q->items + q->done * q->stride, q->count * q->stride);
-        wipe((char *)q->items + q->count * q->stride, q->done * q->stride);
-        q->done = 0;
-    }
-    if (q->count == q->room) {
-        size_t room = q->room ? 2 * q->room : 16;
-        void *items = malloc(room * q->stride);
-        if (!items)
-            abort();        /* what a player is about to be told has nowhere to go */
-        if (q->count > 0) { /* not realloc: it would leave passwords behind */
-            memcpy(items, q->items, q->count * q->stride);
-            wipe(q->items, q->count * q->stride);
+    if (size > b->room - b->size) {
+        size_t room = 2 * (b->room + size);
+        uint8_t *bytes = malloc(room);
+        if (!bytes)
+            abort();       /* there is nowhere to keep what a player is about to be told */
+        if (b->size > 0) { /* no realloc(), which would leave passwords behind */
+            memcpy(bytes, b->bytes, b->size);
+            wipe(b->bytes, b->size);
         }
-        free(q->items);
-        q->items = items;
-        q->room = room;
+        free(b->bytes);
+        b->bytes = bytes;
+        b->room = room;
     }
-    return (char *)q->items + q->count++ * q->stride;
+    b->size += size;
+    return b->bytes + b->size - size;
 }
 
-/* Takes the next item out of the queue; false if there is none. */
-static bool queue_take(struct queue_of *q, void *item)
+/* Takes so many bytes off its front. */
+static void buffer_cut(struct buffer *b, size_t size)
 {
-    if (q->done == q->count) {
-        q->done = q->count = 0;
-        return false;
-    }
-    void *next = (char *)q->items + q->done++ * q->stride;
-    memcpy(item, next, q->stride);
-    wipe(next, q->stride);
-    return true;
+    if (size == 0)
+        return;
+    b->size -= size;
+    memmove(b->bytes, b->bytes + size, b->size);
+    wipe(b->bytes + b->size, size);
 }
 
-static bool queue_is_empty(const struct queue_of *q)
-{
-    return q->done == q->count;
-}
-
+/* Takes a record off the core, to be kept with the next batch. */
 static void keep_record(struct shell *sh, const struct nascar_record *record)
 {
     if (is_recording(sh))
         hash_record(&sh->put_out, record->bytes, record->size);
-    if (queue_is_empty(&sh->records))
+    if (sh->lazy_due_ms == 0)
         sh->lazy_due_ms = sh->now_ms + LAZY_MS;
-    struct record_slot *slot = queue_add(&sh->records);
-    slot->conn = record->conn;
-    slot->ticket = record->ticket;
-    slot->lazy = record->lazy;
-    slot->size = record->size;
-    memcpy(slot->bytes, record->bytes, record->size);
+    if (sh->records.size == 0) /* the first of all */
+        (void)buffer_add(&sh->records, BATCH_HEAD_BYTES);
+    memcpy(buffer_add(&sh->records, record->size), record->bytes, record->size);
+    *(struct waiter *)buffer_add(&sh->waiters, sizeof(struct waiter)) =
+        (struct waiter){record->conn, record->receipt, record->lazy};
     sh->urgent += !record->lazy;
 }
 
-/* One event, and its log lines; records and hash jobs are kept for the turn. */
+/* Takes one step and logs its lines. Records and hash jobs are kept for the end
+ * of the turn. */
 static void shell_step(struct shell *sh, const struct nascar_event *event)
 {
     struct nascar_event stamped = *event;
@@ -9559,17 +9944,17 @@ static void shell_step(struct shell *sh, const struct nascar_event *event)
     while (nascar_next_record(sh->state, &record))
         keep_record(sh, &record);
     while (nascar_next_hash_job(sh->state, &job)) {
-        *(struct nascar_hash_job *)queue_add(&sh->jobs) = job;
+        *(struct nascar_hash_job *)buffer_add(&sh->jobs, sizeof job) = job;
         wipe(&job, sizeof job);
     }
 }
 
-/* ---- The journal ----------------------------------------------------------------- */
+/* ---- The journal --------------------------------------------------------- */
 
-/* Records are kept in the turn after they came: one batch, one sync, and then
- * each goes back to the core, which acts on it. Whatever fails ends the file
- * for good, as a second try could report success and have lost the data; a
- * fresh one takes its place as soon as it can be made. */
+/* Records are written in the turn after they came: one batch, one sync, and
+ * then each goes back to the core, which acts on it. Whatever fails, that file
+ * is not written to again, as a second try could report success and have lost
+ * the data. A fresh one takes its place as soon as it can be made. */
 
 static void journal_close(struct shell *sh, struct journal *j)
 {
@@ -9597,7 +9982,7 @@ static bool journal_append(struct shell *sh, struct journal *j, struct batch *ba
     return true;
 }
 
-/* What was not kept is cut off, as far as that is possible. */
+/* The journal has failed. What was not kept is cut off, as far as that is possible. */
 static void journal_failed(struct shell *sh, uint64_t end)
 {
     char text[160];
@@ -9607,10 +9992,10 @@ static void journal_failed(struct shell *sh, uint64_t end)
     (void)sh->sys->truncate(sh->world, sh->journal.fd, end);
     journal_close(sh, &sh->journal);
     sh->journal_lost = true;
-    sh->compaction.again_ms = sh->compaction.began_ms + RECOVER_RETRY_MS; /* not again and again on a full disk */
+    sh->compaction.again_ms = sh->compaction.began_ms + RECOVER_RETRY_MS; /* a full disk is not tried again and again */
 }
 
-/* A fresh journal could not be made; another try comes later. */
+/* A fresh journal could not be made. Another try comes later. */
 static void compaction_failed(struct shell *sh)
 {
     struct compaction *x = &sh->compaction;
@@ -9624,7 +10009,8 @@ static void compaction_failed(struct shell *sh)
     x->again_ms = sh->now_ms + (sh->journal.fd >= 0 ? COMPACT_RETRY_MS : RECOVER_RETRY_MS);
 }
 
-/* `end`: it marks the end of the state, too. */
+/* Writes what is in the batch, and if `end` is set, the mark that the state
+ * ends there. */
 static bool compaction_write(struct shell *sh, bool end)
 {
     struct compaction *x = &sh->compaction;
@@ -9634,7 +10020,7 @@ static bool compaction_write(struct shell *sh, bool end)
     return !end || journal_append(sh, &x->file, &x->batch);
 }
 
-/* One more record of the state goes into the fresh journal. */
+/* Puts one more record of the state into the fresh journal. */
 static bool compaction_add(struct shell *sh, const uint8_t *bytes, uint32_t size)
 {
     struct compaction *x = &sh->compaction;
@@ -9642,22 +10028,42 @@ static bool compaction_add(struct shell *sh, const uint8_t *bytes, uint32_t size
     return x->batch.size < COMPACT_BATCH_BYTES || compaction_write(sh, false);
 }
 
-/* Keeps the batch, in both files while there are two: behind what the fresh one
- * has of the state so far. One that may be torn must be the last of its file. */
-static bool journal_keep(struct shell *sh, bool urgent)
+/* Writes the batch to the journal, and to a fresh one that is being made,
+ * behind what that has of the state so far. A batch that may be torn must be
+ * the last of its file, so what came before it is synced first. */
+static bool journal_keep(struct shell *sh, struct batch *batch, bool urgent)
 {
     struct compaction *x = &sh->compaction;
     uint64_t end = sh->journal.size;
     if (sh->journal.fd < 0)
         return false;
-    if (!journal_sync(sh, &sh->journal) || !journal_append(sh, &sh->journal, &sh->batch) ||
+    if (!journal_sync(sh, &sh->journal) || !journal_append(sh, &sh->journal, batch) ||
         (urgent && !journal_sync(sh, &sh->journal))) {
         journal_failed(sh, end);
         return false;
     }
-    if (x->file.fd >= 0 && !(compaction_write(sh, false) && journal_append(sh, &x->file, &sh->batch)))
+    if (x->file.fd >= 0 && !(compaction_write(sh, false) && journal_append(sh, &x->file, batch)))
         compaction_failed(sh);
     return true;
+}
+
+/* The next batch: as many of the records as it takes, where they stand. */
+static struct batch first_batch(const struct shell *sh)
+{
+    struct batch batch = {.size = BATCH_HEAD_BYTES, .records = 0, .bytes = sh->records.bytes};
+    while (batch.size < sh->records.size) {
+        uint32_t size = load_be32(batch.bytes + batch.size + 8);
+        if (size > BATCH_BYTES - batch.size)
+            break;
+        batch.size += size;
+        batch.records++;
+    }
+    return batch;
+}
+
+static uint64_t commit_due_ms(const struct shell *sh)
+{
+    return sh->urgent > 0 ? 0 : sh->lazy_due_ms > 0 ? sh->lazy_due_ms : UINT64_MAX;
 }
 
 /* The core has a change in memory alone, and its player has been told: it goes
@@ -9665,47 +10071,44 @@ static bool journal_keep(struct shell *sh, bool urgent)
  * any later change of the same thing. If none is being made, or this one fails,
  * the next has it with the state. So, whenever there is a sound journal again,
  * INVARIANT: all that was ever acknowledged is in it. */
-static void catch_up(struct shell *sh, const uint8_t *bytes, uint32_t size)
+static void journal_catch_up(struct shell *sh, const uint8_t *bytes, uint32_t size)
 {
     if (sh->compaction.file.fd >= 0 && nascar_takes_unkept(bytes, size) && !compaction_add(sh, bytes, size))
         compaction_failed(sh);
 }
 
-/* Keeps what is due, and gives it back to the core. What comes of that waits
- * for the next turn. */
+/* Keeps what is due, and gives it back to the core. The records that come of
+ * that are added behind it and wait for the next turn. The buffers may move when
+ * that happens, but only when the step is done with its own record. */
 static void journal_commit(struct shell *sh)
 {
-    struct record_slot record;
-    if (queue_is_empty(&sh->records) || (sh->urgent == 0 && !sh->stopping && sh->now_ms < sh->lazy_due_ms))
+    if (sh->waiters.size == 0 || (commit_due_ms(sh) > sh->now_ms && !sh->stopping))
         return;
-    bool urgent = sh->urgent > 0;
-    batch_begin(&sh->batch);
-    for (size_t i = sh->records.done; i < sh->records.count; i++) {
-        const struct record_slot *slot = (const struct record_slot *)sh->records.items + i;
-        if (!batch_add(&sh->batch, slot->bytes, slot->size))
-            break;
-    }
-    bool kept = journal_keep(sh, urgent);
-    shell_time(sh); /* it took a while */
-    for (uint32_t left = sh->batch.records; left > 0 && queue_take(&sh->records, &record); left--) {
-        sh->urgent -= !record.lazy;
+    struct batch batch = first_batch(sh);
+    size_t waiter_bytes = batch.records * sizeof(struct waiter);
+    bool kept = journal_keep(sh, &batch, sh->urgent > 0);
+    shell_time(sh); /* that took a while */
+    if (waiter_bytes == sh->waiters.size)
+        sh->lazy_due_ms = 0;
+    for (uint32_t i = 0, at = BATCH_HEAD_BYTES; at < batch.size; i++) {
+        const struct waiter *waiter = (const struct waiter *)(void *)sh->waiters.bytes + i;
         struct nascar_event event = {.type = kept ? NASCAR_RECORD : NASCAR_RECORD_FAILED,
-                                     .conn = record.conn,
-                                     .ticket = record.ticket,
-                                     .bytes = record.bytes,
-                                     .size = record.size};
+                                     .conn = waiter->conn,
+                                     .receipt = waiter->receipt,
+                                     .bytes = sh->records.bytes + at,
+                                     .size = load_be32(sh->records.bytes + at + 8)};
+        sh->urgent -= !waiter->lazy;
         shell_step(sh, &event);
         if (!kept)
-            catch_up(sh, record.bytes, record.size);
+            journal_catch_up(sh, sh->records.bytes + at, event.size);
+        at += event.size;
     }
+    buffer_cut(&sh->waiters, waiter_bytes);
+    buffer_cut(&sh->records, batch.size - BATCH_HEAD_BYTES);
+    wipe(sh->records.bytes, BATCH_HEAD_BYTES); /* the end of the last one that went stood there */
 }
 
-static uint64_t commit_due_ms(const struct shell *sh)
-{
-    return sh->urgent > 0 ? 0 : queue_is_empty(&sh->records) ? UINT64_MAX : sh->lazy_due_ms;
-}
-
-/* ---- Compaction ------------------------------------------------------------------- */
+/* ---- Compaction ---------------------------------------------------------- */
 
 static void compaction_begin(struct shell *sh)
 {
@@ -9724,8 +10127,9 @@ static void compaction_begin(struct shell *sh)
         compaction_failed(sh);
 }
 
-/* All is in it: from here on it is the journal. Until its name is on the disk
- * it is not to be relied on, and the old one is not the journal any more. */
+/* The fresh journal is complete, and takes the old one's place. Until its name
+ * is on the disk it is not to be relied on; and the old one is no longer the
+ * journal, either. */
 static void compaction_finish(struct shell *sh)
 {
     struct compaction *x = &sh->compaction;
@@ -9752,7 +10156,7 @@ static void compaction_finish(struct shell *sh)
                    (unsigned long long)sh->journal.size, (unsigned long long)was,
                    (unsigned long long)(now_ms - x->began_ms), (unsigned long long)x->longest_ms,
                    (unsigned long long)(now_ms - before_ms));
-    if (was > 0) /* else it is the first one */
+    if (was > 0) /* else there was none before */
         shell_log(sh, NASCAR_LOG_INFO, text);
     if (sh->journal_lost)
         shell_log(sh, NASCAR_LOG_INFO, "event=journal_recovered");
@@ -9768,7 +10172,7 @@ static void compaction_slice(struct shell *sh)
     bool more = true;
     for (uint32_t n = 1; more && spent_ms < COMPACT_SLICE_MS; n++) {
         more = nascar_next_kept(sh->state, &x->cursor, &record);
-        /* size 0: it has looked at enough that is not kept */
+        /* size 0: it has only looked at what is not kept */
         if (more && record.size > 0 && !compaction_add(sh, record.bytes, record.size)) {
             compaction_failed(sh);
             return;
@@ -9799,9 +10203,9 @@ static void compaction_work(struct shell *sh)
         compaction_slice(sh);
 }
 
-/* ---- Loading the journal ------------------------------------------------------------ */
+/* ---- Loading the journal ------------------------------------------------- */
 
-/* Says why a journal is not to be started from, and what to do. */
+/* Says why the server does not start from this journal, and what to do. */
 static bool journal_refuse(const char *path, const struct journal_reader *r)
 {
     unsigned long long at = r->at, later = r->later;
@@ -9824,7 +10228,7 @@ static void journal_path(const char *folder, char out[LINE_CHARS + 16])
 }
 
 /* Reads the journal, sees how much of it is sound, and counts what must find
- * room. There may be none yet: then nothing is sound. */
+ * room. That there is none yet is no error. */
 static bool journal_find(struct shell *sh, struct journal_reader *r)
 {
     char path[LINE_CHARS + 16];
@@ -9833,9 +10237,8 @@ static bool journal_find(struct shell *sh, struct journal_reader *r)
     memset(r, 0, sizeof *r);
     journal_path(sh->options.data, path);
     sh->compaction.file.fd = -1;
-    sh->batch.bytes = reserve(BATCH_BYTES);
     sh->compaction.batch.bytes = reserve(BATCH_BYTES);
-    if (!sh->batch.bytes || !sh->compaction.batch.bytes)
+    if (!sh->compaction.batch.bytes)
         return complain("", "", "no memory");
     sh->sys->remove(sh->world, sh->folder, "journal.new");
     sh->journal.fd = sh->sys->open(sh->world, sh->folder, "journal", false);
@@ -9847,16 +10250,16 @@ static bool journal_find(struct shell *sh, struct journal_reader *r)
     journal_open(r, bytes, size);
     while (journal_next(r, &frames)) {
         while (take_record(&frames, &record)) {
-            sh->kept.accounts += memcmp(record.bytes, "acct", 4) == 0;
-            sh->kept.roster += memcmp(record.bytes, "rost", 4) == 0;
-            sh->kept.messages += memcmp(record.bytes, "mesg", 4) == 0;
+            const struct durable *durable = find_durable(record.bytes);
+            if (durable && durable->limit)
+                ++*(uint32_t *)(void *)((uint8_t *)&sh->kept + durable->limit);
         }
     }
     r->checked = r->at;
     return r->end == JOURNAL_WHOLE || r->end == JOURNAL_TORN || journal_refuse(path, r);
 }
 
-/* Gives all its records to the core. */
+/* Gives all records of the journal to the core. */
 static void journal_replay(struct shell *sh, struct journal_reader *r)
 {
     struct span frames, record;
@@ -9873,11 +10276,11 @@ static void journal_replay(struct shell *sh, struct journal_reader *r)
     }
     sh->journal.size = r->at;
     sh->journal.number = r->number;
-    sh->journal.unsynced = true; /* who knows what the last run came to: its name may be new, too */
+    sh->journal.unsynced = true; /* nobody knows how the last run ended; the file's name may be new, too */
 }
 
-/* Makes the state what it was, and the journal one that can be written to. A
- * first one, or one of an older format, is written anew. */
+/* Brings back the state that was kept, and leaves a journal that can be written
+ * to. If there is none yet, or it has an older format, a new one is written. */
 static bool journal_load(struct shell *sh, struct journal_reader *r)
 {
     char text[128];
@@ -9899,17 +10302,17 @@ static bool journal_load(struct shell *sh, struct journal_reader *r)
         while (sh->compaction.file.fd >= 0)
             compaction_slice(sh);
         if (sh->compaction.failing || sh->journal.fd < 0) {
-            log_flush(sh);
+            shell_log_flush(sh);
             return complain("", sh->options.data, "a journal could not be written there: see above");
         }
     }
     return true;
 }
 
-/* What still waits is kept, and nothing is left that says a server runs. */
+/* Keeps what still waits, and removes what would say that a server runs. */
 static void journal_end(struct shell *sh)
 {
-    for (int i = 0; i < 100 && !queue_is_empty(&sh->records); i++)
+    for (int i = 0; i < 100 && sh->waiters.size > 0; i++)
         journal_commit(sh);
     if (sh->journal.fd >= 0 && !journal_sync(sh, &sh->journal))
         journal_failed(sh, sh->journal.size);
@@ -9921,7 +10324,7 @@ static void journal_end(struct shell *sh)
     sh->sys->remove(sh->world, sh->folder, "pid");
 }
 
-/* ---- The hashing helper -------------------------------------------------------------- */
+/* ---- The hashing helper -------------------------------------------------- */
 
 static void helper_start(struct shell *sh)
 {
@@ -9933,14 +10336,14 @@ static void helper_start(struct shell *sh)
     h->failing = h->fd < 0;
 }
 
-/* The first job is answered; the next ones move up. */
+/* Gives the core the verdict on the first job; the others move up. */
 static void helper_verdict(struct shell *sh, const struct hash_answer *answer)
 {
     struct helper *h = &sh->helper;
     const struct nascar_hash_job *job = &h->job[0].question.job;
     struct nascar_event event = {.type = NASCAR_VERDICT,
                                  .conn = job->conn,
-                                 .ticket = job->ticket,
+                                 .receipt = job->receipt,
                                  .accepted = answer->accepted,
                                  .bytes = (const uint8_t *)answer->fresh,
                                  .size = (uint32_t)strlen(answer->fresh)};
@@ -9950,7 +10353,8 @@ static void helper_verdict(struct shell *sh, const struct hash_answer *answer)
     shell_step(sh, &event);
 }
 
-/* The next one gets its jobs, unless the first is what it dies of. */
+/* The helper has died. The next one gets its jobs, except for the first if the
+ * helper seems to die of that. */
 static void helper_died(struct shell *sh)
 {
     struct helper *h = &sh->helper;
@@ -9964,7 +10368,7 @@ static void helper_died(struct shell *sh)
         helper_verdict(sh, &no);
 }
 
-/* Takes the answers that are there. */
+/* Reads the answers that are there. */
 static void helper_read(struct shell *sh)
 {
     struct helper *h = &sh->helper;
@@ -9980,21 +10384,22 @@ static void helper_read(struct shell *sh)
         helper_died(sh);
 }
 
-/* Takes jobs from the queue; whoever has hung up meanwhile is not hashed for. */
+/* Takes jobs from the queue. For somebody who has hung up meanwhile, nothing is
+ * hashed. */
 static void helper_fill(struct shell *sh)
 {
     struct helper *h = &sh->helper;
-    struct nascar_hash_job job;
-    while (h->jobs < HELPER_JOBS && queue_take(&sh->jobs, &job)) {
-        struct nascar_event event = {.conn = job.conn, .ticket = job.ticket};
-        if (is_awaited(sh->state, &event, WAIT_VERDICT)) {
+    size_t taken = 0;
+    for (; h->jobs < HELPER_JOBS && taken < sh->jobs.size; taken += sizeof(struct nascar_hash_job)) {
+        const struct nascar_hash_job *job = (const void *)(sh->jobs.bytes + taken);
+        if (is_awaited(sh->state, job->conn, job->receipt, WAIT_VERDICT)) {
             memset(&h->job[h->jobs], 0, sizeof h->job[0]);
             h->job[h->jobs].question.number = h->next_number++;
             h->job[h->jobs].question.cost = sh->options.hash_cost;
-            h->job[h->jobs++].question.job = job;
+            h->job[h->jobs++].question.job = *job;
         }
-        wipe(&job, sizeof job);
     }
+    buffer_cut(&sh->jobs, taken);
 }
 
 static void helper_work(struct shell *sh)
@@ -10004,9 +10409,9 @@ static void helper_work(struct shell *sh)
         helper_start(sh);
     helper_fill(sh);
     for (uint32_t i = 0; i < h->jobs && h->fd >= 0; i++) {
-        const struct hash_question *q = &h->job[i].question;
-        if (!h->job[i].sent && sh->sys->write(sh->world, h->fd, q, sizeof *q) != sizeof *q)
-            return; /* its end shows when it is read */
+        const struct hash_question *question = &h->job[i].question;
+        if (!h->job[i].sent && sh->sys->write(sh->world, h->fd, question, sizeof *question) != sizeof *question)
+            return; /* if it has died, reading from it shows that */
         h->job[i].sent = true;
     }
 }
@@ -10016,14 +10421,15 @@ static uint64_t helper_due_ms(const struct shell *sh)
     return sh->helper.fd < 0 ? sh->helper.again_ms : UINT64_MAX;
 }
 
-/* ---- Connections --------------------------------------------------------------- */
+/* ---- Connections --------------------------------------------------------- */
 
 static struct pollfd *polled_conn(const struct shell *sh, uint32_t c)
 {
     return &sh->polled[FIRST_SOCKET + sh->place_of[c]];
 }
 
-/* The last numbers are the operator's, who gets in when all others are taken. */
+/* The last few numbers are the operator's, who so gets in when all the others
+ * are taken. */
 static struct numbers *numbers_of(struct shell *sh, bool control)
 {
     return control ? &sh->control_numbers : &sh->numbers;
@@ -10046,7 +10452,7 @@ static void shell_open(struct shell *sh, int fd, bool control, uint32_t peer, ui
     shell_step(sh, &event);
 }
 
-/* The last connection takes the place of the one that goes. */
+/* Closes a connection. The last one in the poll set takes its place there. */
 static void shell_close(struct shell *sh, uint32_t c)
 {
     struct pollfd *polled = polled_conn(sh, c);
@@ -10066,8 +10472,46 @@ static void shell_close(struct shell *sh, uint32_t c)
     shell_step(sh, &event);
 }
 
-/* While recording the core gets whole frames, so that what must not be written
- * down can be found in them. Broken input ends the connection by its header. */
+/* Four bytes of a header in quotes: what is no plain character, or would end
+ * them, as \xNN. */
+static void write_quoted(char out[20], const uint8_t bytes[4])
+{
+    *out++ = '"';
+    for (int i = 0; i < 4; i++)
+        if (bytes[i] < 0x20 || bytes[i] > 0x7e || bytes[i] == '"' || bytes[i] == '\\')
+            out += snprintf(out, 5, "\\x%02x", (unsigned)bytes[i]);
+        else
+            *out++ = (char)bytes[i];
+    *out++ = '"';
+    *out = 0;
+}
+
+/* At level debug, a line for each frame that a call has read or written whole,
+ * with its code if that is not 0; never its payload, as passwords are in some.
+ * What a call has only a part of is told as so many bytes. */
+static void shell_log_frames(struct shell *sh, uint32_t c, const char *way, const uint8_t *bytes, size_t size)
+{
+    char text[128], kind[20], code[20];
+    struct frame frame;
+    if (sh->options.log_level < NASCAR_LOG_DEBUG)
+        return;
+    for (; size > 0 && read_frame(bytes, (uint32_t)size, &frame) == FRAME_WHOLE; size -= frame.size) {
+        write_quoted(kind, frame.kind);
+        write_quoted(code, bytes + 4);
+        bool plain = load_be32(bytes + 4) == 0;
+        (void)snprintf(text, sizeof text, "event=frame conn=%u way=%s kind=%s%s%s bytes=%u", c, way, kind,
+                       plain ? "" : " code=", plain ? "" : code, frame.size);
+        shell_log(sh, NASCAR_LOG_DEBUG, text);
+        bytes += frame.size;
+    }
+    (void)snprintf(text, sizeof text, "event=frame_part conn=%u way=%s bytes=%u", c, way, (uint32_t)size);
+    if (size > 0)
+        shell_log(sh, NASCAR_LOG_DEBUG, text);
+}
+
+/* While recording, the core gets whole frames only, so that what must not be
+ * written down can be found in them. Of broken input it gets a header, which
+ * ends the connection. */
 static void shell_whole_frames(struct shell *sh, uint32_t c)
 {
     struct partial *partial = &sh->partial[c];
@@ -10091,7 +10535,7 @@ static uint32_t input_room(const struct shell *sh, uint32_t c)
     return is_recording(sh) && room > 0 ? INBOX_BYTES - sh->partial[c].size : room;
 }
 
-/* Reads from a connection only what can be taken. */
+/* Has a connection polled for input only while that can be taken. */
 static void shell_read_wanted(struct shell *sh, uint32_t c)
 {
     struct pollfd *polled = polled_conn(sh, c);
@@ -10104,8 +10548,8 @@ static void shell_read_wanted(struct shell *sh, uint32_t c)
     sh->paused += wanted ? 0u - 1u : 1u;
 }
 
-/* Writes once what the outbox has; returns false if it is closed by now, or
- * cannot be written to at present. */
+/* Writes what is in the outbox, once. Returns false if the connection is closed
+ * now, or cannot be written to at present. */
 static bool shell_write_some(struct shell *sh, uint32_t c)
 {
     struct pollfd *polled = polled_conn(sh, c);
@@ -10121,19 +10565,21 @@ static bool shell_write_some(struct shell *sh, uint32_t c)
             return false;
         }
         n = n < 0 ? 0 : n;
-    }
-    if (nascar_closing(sh->state, c)) {
-        shell_close(sh, c);
-        return false;
+        shell_log_frames(sh, c, "out", bytes, (size_t)n);
     }
     bool whole = (size_t)n == size;
     polled->events = (short)(whole ? polled->events & ~POLLOUT : polled->events | POLLOUT);
     struct nascar_event event = {.type = NASCAR_DRAINED, .conn = c, .size = (uint32_t)n};
     shell_step(sh, &event);
+    if (nascar_closing(sh->state, c) && (!whole || nascar_outbox(sh->state, c, &size) == NULL)) {
+        shell_close(sh, c);
+        return false;
+    }
     return whole;
 }
 
-/* Writes, and reports it, which may make more, until there is none. */
+/* Writes, and reports that to the core, which may put out more, until nothing
+ * is left. */
 static void shell_write(struct shell *sh, uint32_t c)
 {
     uint32_t size;
@@ -10141,8 +10587,8 @@ static void shell_write(struct shell *sh, uint32_t c)
         continue;
 }
 
-/* Writes until nobody has anything more to say, or cannot be written to.
- * Returns whether anybody had. */
+/* Writes until nobody has anything more, or nobody can be written to. Returns
+ * whether there was anything. */
 static bool shell_output(struct shell *sh)
 {
     uint32_t c;
@@ -10153,8 +10599,8 @@ static bool shell_output(struct shell *sh)
     return any;
 }
 
-/* Keeps what is to be kept, and then writes until there is nothing left to say.
- * Whoever waited for a reader in this turn goes on in it, too. */
+/* Keeps the records that are due, and then writes until nothing is left.
+ * Whoever had to wait for a reader in this turn goes on in it, too. */
 static void shell_flush(struct shell *sh)
 {
     journal_commit(sh);
@@ -10168,7 +10614,7 @@ static void shell_read(struct shell *sh, uint32_t c)
     uint8_t bytes[INBOX_BYTES];
     struct pollfd *polled = polled_conn(sh, c);
     uint32_t room = input_room(sh, c);
-    if (room == 0) { /* it has hung up, and we would not read to see it */
+    if (room == 0) { /* we would not read from it, and so not notice that it has hung up */
         if (polled->revents & (POLLHUP | POLLERR))
             shell_close(sh, c);
         return;
@@ -10183,6 +10629,7 @@ static void shell_read(struct shell *sh, uint32_t c)
         shell_close(sh, c);
         return;
     }
+    shell_log_frames(sh, c, "in", bytes, (size_t)n);
     if (is_recording(sh)) {
         memcpy(sh->partial[c].bytes + sh->partial[c].size, bytes, (size_t)n);
         sh->partial[c].size += (uint32_t)n;
@@ -10217,7 +10664,7 @@ static void shell_accept(struct shell *sh, int listener, bool control)
     }
 }
 
-/* ---- The loop -------------------------------------------------------------------- */
+/* ---- The loop ------------------------------------------------------------ */
 
 /* Milliseconds until the next deadline, at most a minute, as poll takes them. */
 static int shell_timeout(const struct shell *sh, uint64_t until_ms)
@@ -10234,7 +10681,7 @@ static int shell_timeout(const struct shell *sh, uint64_t until_ms)
     return due_ms - sh->now_ms > 60000 ? 60000 : (int)(due_ms - sh->now_ms);
 }
 
-/* Listeners are polled while a connection can be taken. */
+/* Has listeners polled while another connection can be taken. */
 static void shell_listen_wanted(struct shell *sh)
 {
     if (sh->accept_paused && sh->now_ms >= sh->accept_again_ms)
@@ -10246,12 +10693,12 @@ static void shell_listen_wanted(struct shell *sh)
     sh->polled[HELPER].events = POLLIN;
 }
 
-/* The core's part of the options, with the ports as they came to be. */
+/* Gives the core its part of the options, with the ports that were opened. */
 static void shell_configure(struct shell *sh)
 {
     char text[2 * CONFIG_BYTES + 64];
     int n = snprintf(text, sizeof text, "%s%slobby-port = %u\nbuddy-port = %u\n", sh->options.core, sh->options.rooms,
-                     sh->options.port[1], sh->options.port[2]);
+                     sh->port[1], sh->port[2]);
     struct nascar_event event = {.type = NASCAR_CONFIG,
                                  .conn = NONE,
                                  .bytes = (const uint8_t *)text,
@@ -10259,12 +10706,12 @@ static void shell_configure(struct shell *sh)
     shell_step(sh, &event);
 }
 
-/* SIGHUP: what can change while it runs does; ports and sizes stay. */
+/* SIGHUP reads the options again. What can change while the server runs does;
+ * ports and sizes stay. */
 static void shell_reload(struct shell *sh)
 {
     struct options *fresh = malloc(sizeof *fresh);
     if (fresh && read_options(fresh, sh->arguments)) {
-        memcpy(fresh->port, sh->options.port, sizeof fresh->port);
         sh->options = *fresh;
         shell_configure(sh);
         shell_log(sh, NASCAR_LOG_INFO, "event=reloaded");
@@ -10274,27 +10721,25 @@ static void shell_reload(struct shell *sh)
     free(fresh);
 }
 
-/* SIGHUP reads the configuration again, SIGTERM and SIGINT end the loop. */
+/* Takes a signal: SIGHUP reads the options again, SIGTERM and SIGINT end the loop. */
 static void shell_signal(struct shell *sh)
 {
-    struct signalfd_siginfo info;
-    if (!(sh->polled[SIGNALS].revents & POLLIN) || read(sh->polled[SIGNALS].fd, &info, sizeof info) != sizeof info)
-        return;
-    if (info.ssi_signo == SIGHUP)
+    uint32_t number = sh->sys->signal(sh->world, sh->polled[SIGNALS].fd);
+    if (number == SIGHUP)
         shell_reload(sh);
-    else
+    else if (number != 0)
         sh->stopping = true;
 }
 
-/* One turn: write all that came of the last one, wait, read all that is ready.
- * Returns false if polling fails, which it does not. */
+/* One turn: writes all that came of the last one, waits, and reads all that is
+ * ready. Returns false if poll() fails, which is not expected. */
 static bool shell_turn(struct shell *sh, uint64_t until_ms)
 {
     shell_flush(sh);
     compaction_work(sh);
     for (uint32_t place = 0; sh->paused > 0 && place < sh->open; place++)
         shell_read_wanted(sh, sh->number_of[place]);
-    log_flush(sh);
+    shell_log_flush(sh);
     shell_listen_wanted(sh);
     int n = sh->sys->poll(sh->world, sh->polled, FIRST_SOCKET + sh->open, shell_timeout(sh, until_ms));
     if (n < 0)
@@ -10306,10 +10751,12 @@ static bool shell_turn(struct shell *sh, uint64_t until_ms)
     }
     if (n == 0)
         return true;
-    shell_signal(sh);
+    if (sh->polled[SIGNALS].revents != 0)
+        shell_signal(sh);
     if (sh->polled[HELPER].revents != 0)
         helper_read(sh);
-    /* From the end: whoever closes is replaced by one that has been served. */
+    /* From the end: a connection that closes is replaced by the last one, which
+     * has been served then. */
     for (uint32_t place = sh->open; place-- > 0;) {
         if (place >= sh->open)
             continue;
@@ -10319,7 +10766,7 @@ static bool shell_turn(struct shell *sh, uint64_t until_ms)
             shell_write(sh, c);
         if ((revents & (POLLIN | POLLHUP | POLLERR)) && sh->place_of[c] == place)
             shell_read(sh, c);
-        if (place % OUTPUT_BATCH == 0) /* so that few outboxes are in use at once */
+        if (place % OUTPUT_BATCH == 0) /* so that only few outboxes are in use at once */
             (void)shell_output(sh);
     }
     for (uint32_t i = FIRST_LISTENER; i < FIRST_SOCKET; i++)
@@ -10353,45 +10800,50 @@ static int shell_loop(struct shell *sh)
         sh->sys->close(sh->world, sh->polled[FIRST_SOCKET + place].fd);
     journal_end(sh);
     shell_log(sh, NASCAR_LOG_INFO, text);
-    log_flush(sh);
-    record_close(sh);
+    shell_log_flush(sh);
+    recording_close(sh);
     return 0;
 }
 
-/* ---- Start ------------------------------------------------------------------------- */
+/* ---- Start --------------------------------------------------------------- */
 
-static void explain_listen(const struct options *o, uint32_t which)
+/* The ports that are asked for; those that are 0 are set when they are open. */
+static void want_ports(struct shell *sh)
 {
-    char address[16];
-    write_address(address, o->bind_address);
-    (void)complain("", "", "%s port %u on %s: %s", port_names[which], o->port[which], address, strerror(errno));
+    sh->port[0] = sh->options.directory_port;
+    sh->port[1] = sh->options.config.lobby_port;
+    sh->port[2] = sh->options.config.buddy_port;
 }
 
-/* Opens one listener; its port becomes the one that it has. -1 and a line on
- * standard error if it cannot be. */
-static int open_listener(struct options *o, uint32_t which)
+static const char *const port_names[LISTENERS] = {"directory", "lobby", "buddy"};
+
+/* Opens one listener on the port that is wanted, and sets it to the one that it
+ * has. -1 and a line on standard error if it cannot be. */
+static int open_listener(const struct options *o, uint32_t which, uint32_t *port)
 {
     struct sockaddr_in address;
     socklen_t size = sizeof address;
+    char text[16];
     int on = 1;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     memset(&address, 0, sizeof address);
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(o->bind_address);
-    address.sin_port = htons((uint16_t)o->port[which]);
+    address.sin_port = htons((uint16_t)*port);
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
         bind(fd, (const struct sockaddr *)&address, size) != 0 || listen(fd, 512) != 0 ||
         getsockname(fd, (struct sockaddr *)&address, &size) != 0) {
-        explain_listen(o, which);
+        write_address(text, o->bind_address);
+        (void)complain("", "", "%s port %u on %s: %s", port_names[which], *port, text, strerror(errno));
         if (fd >= 0)
             (void)close(fd);
         return -1;
     }
-    o->port[which] = ntohs(address.sin_port);
+    *port = ntohs(address.sin_port);
     return fd;
 }
 
-/* Signals arrive as bytes to read; SIGPIPE does not arrive at all. */
+/* Has signals arrive as bytes to read. SIGPIPE does not arrive at all. */
 static int open_signals(void)
 {
     sigset_t set;
@@ -10401,12 +10853,12 @@ static int open_signals(void)
     (void)sigaddset(&set, SIGHUP);
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
-    (void)signal(SIGXFSZ, SIG_IGN); /* a file that grows no more is an error of its write */
-    (void)signal(SIGCHLD, SIG_IGN); /* the helper leaves no zombie */
+    (void)signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is then an error of write() */
+    (void)signal(SIGCHLD, SIG_IGN); /* so the helper leaves no zombie */
     return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
-/* Each connection takes a file: asks for as many as the limits allow. */
+/* Each connection needs a file descriptor: asks for as many as the limits allow. */
 static void raise_file_limit(struct shell *sh)
 {
     struct rlimit limit;
@@ -10425,20 +10877,23 @@ static void raise_limit(uint32_t *limit, uint32_t kept, uint32_t most)
         *limit = min_u32(kept, most);
 }
 
-/* Nothing that is kept is dropped because an option was lowered. */
+/* Raises the limits to what the journal has, so that nothing is dropped because
+ * an option was lowered. */
 static void raise_limits(struct shell *sh, struct nascar_limits *limits)
 {
     char text[96];
     raise_limit(&limits->accounts, sh->kept.accounts, 1u << 20);
-    raise_limit(&limits->roster_edges, sh->kept.roster, 1u << 26);
+    raise_limit(&limits->roster_edges, sh->kept.roster_edges, 1u << 26);
     raise_limit(&limits->messages, sh->kept.messages, 1u << 20);
+    if (sh->kept.races > limits->clients * RACES_PER_CLIENT)
+        limits->races = min_u32(sh->kept.races, 1u << 20);
     (void)snprintf(text, sizeof text, "event=accounts_over_limit max_accounts=%u room_for=%u", sh->options.max_accounts,
                    limits->accounts);
     if (limits->accounts > sh->options.max_accounts)
         shell_log(sh, NASCAR_LOG_WARN, text);
 }
 
-/* Makes the state and the tables for as many connections as it has. */
+/* Makes the state, and the shell's tables for as many connections as it has. */
 static bool make_state(struct shell *sh)
 {
     struct nascar_limits limits = NASCAR_LIMITS_DEFAULT;
@@ -10476,12 +10931,12 @@ static void announce(const struct shell *sh)
     write_address(address, sh->options.bind_address);
     (void)printf("ready");
     for (uint32_t i = 0; i < LISTENERS; i++)
-        (void)printf(" %s=%s:%u", port_names[i], address, sh->options.port[i]);
+        (void)printf(" %s=%s:%u", port_names[i], address, sh->port[i]);
     (void)printf("\n");
     (void)fflush(stdout);
 }
 
-/* Who holds the folder, as its file says. */
+/* Says which process holds the folder, as the file in it has it. */
 static void explain_lock(const struct shell *sh, int error)
 {
     char pid[16] = "?";
@@ -10498,7 +10953,7 @@ static void explain_lock(const struct shell *sh, int error)
         (void)complain(COMMAND_LINE, "data", "%s: it cannot be locked: %s", sh->options.data, strerror(error));
 }
 
-/* The folder is ours as long as it is open. */
+/* Opens the data folder and locks it. It is ours as long as it is open. */
 static bool open_data(struct shell *sh)
 {
     const char *path = sh->options.data;
@@ -10524,8 +10979,9 @@ static bool open_data(struct shell *sh)
 
 static const struct sockaddr_un control_address = {.sun_family = AF_UNIX, .sun_path = "control"};
 
-/* By its name in the folder, as a socket's path must be short. Without it the
- * server runs on: some file systems have no sockets. */
+/* Opens the operator's socket, by its name inside the folder, as the path of a
+ * socket must be short. Without it the server runs on: some file systems have
+ * no sockets. */
 static int open_control(struct shell *sh)
 {
     int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -10552,8 +11008,9 @@ static int open_control(struct shell *sh)
     return fd;
 }
 
-/* Up to the loop: the helper before there is anything that it should not have,
- * then what is kept, and then whoever wants to connect. */
+/* Everything up to the loop. The helper starts first, while there is nothing
+ * yet that it must not have; then comes what is kept, and then whoever wants to
+ * connect. */
 static int serve_start(struct shell *sh)
 {
     struct journal_reader reader;
@@ -10570,13 +11027,14 @@ static int serve_start(struct shell *sh)
     raise_file_limit(sh);
     sh->polled[SIGNALS].fd = signals;
     sh->polled[SIGNALS].events = POLLIN;
-    if (!record_open(sh))
+    if (!recording_open(sh))
         return 1;
     feed_entropy(sh);
     if (!journal_load(sh, &reader))
         return 1;
+    want_ports(sh);
     for (uint32_t i = 0; i < LISTENERS; i++) {
-        sh->polled[FIRST_LISTENER + i].fd = open_listener(&sh->options, i);
+        sh->polled[FIRST_LISTENER + i].fd = open_listener(&sh->options, i, &sh->port[i]);
         if (sh->polled[FIRST_LISTENER + i].fd < 0)
             return 1;
     }
@@ -10592,21 +11050,19 @@ static int serve(char **arguments)
         return 1;
     sh->sys = &system_calls;
     sh->arguments = arguments;
-    sh->records.stride = sizeof(struct record_slot);
-    sh->jobs.stride = sizeof(struct nascar_hash_job);
     if (!read_options(&sh->options, arguments))
         return 2;
     int status = serve_start(sh);
     if (status == 0) {
-        log_flush(sh); /* what the start had to say comes first */
+        shell_log_flush(sh); /* what was logged at the start comes first */
         announce(sh);
         status = shell_loop(sh);
     }
-    log_flush(sh);
+    shell_log_flush(sh);
     return status;
 }
 
-/* Reads a whole file; NULL and a line on standard error if it cannot be. */
+/* Reads a whole file. If that cannot be done: NULL, and a line on standard error. */
 static uint8_t *read_file(const char *path, size_t *size)
 {
     uint8_t *bytes = NULL;
@@ -10634,9 +11090,10 @@ static uint8_t *read_file(const char *path, size_t *size)
     return bytes;
 }
 
-/* ---- Dump: what is kept, as text -------------------------------------------------------- */
+/* ---- Dump: what is kept, as text ----------------------------------------- */
 
-/* One line: the kind and the tags, with all that is no plain character escaped. */
+/* Prints a record as one line: its kind and its tags, with every other byte
+ * than plain characters escaped. */
 static void dump_record(const struct span *record)
 {
     struct outgoing f;
@@ -10685,7 +11142,7 @@ static int dump(const char *folder)
     return good ? 0 : 1;
 }
 
-/* ---- Control: asking the server that runs ------------------------------------------------ */
+/* ---- Control: asking the server that runs -------------------------------- */
 
 static const struct {
     const char *name;
@@ -10697,10 +11154,10 @@ static const struct {
 
 static void on_interrupt(int number)
 {
-    (void)number; /* the read ends, and the terminal is put right */
+    (void)number; /* it only ends the read, so that the terminal is put right */
 }
 
-/* One line of standard input; false at its end, or if it is too long. */
+/* Reads one line of standard input, cut if it is too long; false if there is none. */
 static bool read_secret(char *out, size_t out_bytes)
 {
     size_t n = 0;
@@ -10712,7 +11169,7 @@ static bool read_secret(char *out, size_t out_bytes)
     return c == '\n' || n > 0;
 }
 
-/* From the terminal, unseen. */
+/* Asks for a secret. On a terminal, what is typed is not shown. */
 static bool ask_secret(const char *prompt, char *out, size_t out_bytes)
 {
     struct termios shown, hidden;
@@ -10744,7 +11201,8 @@ static bool ask_password(char *out, size_t out_bytes)
     return same || complain("ctl ", "passwd", "the two are not the same; nothing has changed");
 }
 
-/* -1 and a line if nobody answers there. */
+/* Connects to the server that runs on a folder. If none answers: -1, and a line
+ * on standard error. */
 static int control_connect(const char *folder)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -10761,8 +11219,8 @@ static int control_connect(const char *folder)
     return -1;
 }
 
-/* A frame of the answer, as one line; true if it is the last one, and then the
- * status to exit with. */
+/* Prints one frame of the answer as a line. Returns true if it is the last one;
+ * then *status is the exit status. */
 static bool control_answer(const uint8_t *bytes, uint32_t size, int *status)
 {
     struct request q = {.payload = bytes + HEADER_BYTES,
@@ -10783,7 +11241,7 @@ static bool control_answer(const uint8_t *bytes, uint32_t size, int *status)
     return true;
 }
 
-/* Sends a request and prints what comes. */
+/* Sends a request and prints the answer. */
 static int control_talk(int fd, const struct outgoing *request)
 {
     uint8_t bytes[INBOX_BYTES];
@@ -10815,7 +11273,7 @@ static int control_usage(const char *why, const char *word)
 
 static int control(char **arguments)
 {
-    const char *folder = "nascar-data", *value = NULL;
+    const char *folder = DATA_FOLDER, *value = NULL;
     char key[64], password[128];
     struct outgoing request;
     int i = 0;
@@ -10855,9 +11313,9 @@ static int control(char **arguments)
     return status;
 }
 
-/* ---- Replay ------------------------------------------------------------------------ */
+/* ---- Replay -------------------------------------------------------------- */
 
-/* One event, and all that it put out into the hash. */
+/* Takes one step, and adds all that it put out to the hash. */
 static void replay_step(struct nascar *state, const struct nascar_event *e, struct output_hash *hash)
 {
     struct nascar_log log;
@@ -10873,8 +11331,8 @@ static void replay_step(struct nascar *state, const struct nascar_event *e, stru
         continue; /* its verdict is in the recording */
 }
 
-/* Runs a recording again. Returns what broke, or NULL if each checkpoint was met
- * and every invariant held there. */
+/* Runs a recording again. Returns NULL if each checkpoint was met and every
+ * invariant held there, else what broke. */
 static const char *replay_bytes(const uint8_t *bytes, size_t size, unsigned long *events, unsigned long *checkpoints)
 {
     struct nascar_limits limits = NASCAR_LIMITS_DEFAULT;
@@ -10889,6 +11347,7 @@ static const char *replay_bytes(const uint8_t *bytes, size_t size, unsigned long
     if (!arena)
         return "its limits are none that a server can have, or there is no memory for them";
     struct nascar *state = nascar_init(arena, arena_bytes, &limits);
+    state->replays = true;
     while (!broken && script_next(&script, &e, &checkpoint)) {
         if (!checkpoint) {
             replay_step(state, &e, &hash);
@@ -10905,7 +11364,7 @@ static const char *replay_bytes(const uint8_t *bytes, size_t size, unsigned long
     return broken;
 }
 
-/* Status 0 if it ran as recorded, 1 if not. */
+/* Returns the exit status: 0 if it ran as recorded, 1 if not. */
 static int replay(const char *path)
 {
     unsigned long events = 0, checkpoints = 0;
@@ -10945,7 +11404,7 @@ int main(int argc, char **argv)
     }
     if (*arguments && strcmp(*arguments, "dump") == 0) {
         if (!arguments[1] || (!arguments[2] && strncmp(arguments[1], "-", 1) != 0))
-            return dump(arguments[1] ? arguments[1] : "nascar-data");
+            return dump(arguments[1] ? arguments[1] : DATA_FOLDER);
         (void)complain("", "dump", "expected one folder");
         return 2;
     }

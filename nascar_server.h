@@ -2,15 +2,45 @@
  *
  * This is the interface of the core, a deterministic state machine that makes
  * no system call, reads no clock, draws no randomness and allocates nothing.
- * Compile nascar_server.c with -DNASCAR_NO_SHELL to embed it:
+ * The program around it (below: you) has the sockets, the disk and the clocks,
+ * and tells the core what happens, one event at a time. nascar_server.c has such
+ * a program in its lower half; compile it with -DNASCAR_NO_SHELL to leave that
+ * out, and then:
  *
- *   1. give it memory:   nascar_arena_size(), nascar_init()
- *   2. give it entropy and a configuration, as events
- *   3. hand every event to nascar_step()
- *   4. after each step, drain what it left: nascar_next_output() and
- *      nascar_outbox(), nascar_next_record(), nascar_next_hash_job(),
- *      nascar_next_log()
- *   5. call nascar_step() with NASCAR_CLOCK no later than nascar_deadline_ms()
+ *   1. give it memory:     nascar_arena_size(), nascar_init()
+ *   2. hand to nascar_step(), in this order, NASCAR_ENTROPY, a NASCAR_RECORD for
+ *      each record that was kept before, and NASCAR_CONFIG
+ *   3. hand it every event from then on
+ *   4. after each step take what it has left: nascar_next_log(),
+ *      nascar_next_record(), nascar_next_hash_job(), and nascar_next_output()
+ *      with nascar_outbox()
+ *   5. hand it NASCAR_CLOCK no later than nascar_deadline_ms(), and NASCAR_ENTROPY
+ *      whenever nascar_entropy_wanted() is over half of NASCAR_ENTROPY_BYTES
+ *
+ * tests/embed.c is a whole program that does this, in 150 lines: two consoles log
+ * in and talk. What the consoles send and what they expect is in PROTOCOL.md, why
+ * the core is as it is in DESIGN.md, both in contrib/; comments name their
+ * sections as "PROTOCOL 3.3".
+ *
+ * What holds for all of it
+ *
+ * - Threads. A state is used by one thread at a time. Any number of states may be
+ *   used by any number of threads, as there is no global variable. Functions that
+ *   take a const state change nothing.
+ * - Pointers. None may be NULL unless it is said here that it may: `bytes` of an
+ *   event whose size is 0, the arena of nascar_init(), and `why` if why_bytes is 0.
+ *   What you pass in is not used after the call. What you get points into the
+ *   state (nascar_next_kept(): into your cursor) and is valid until the next step.
+ * - Order. Between two steps the functions may be called in any order, and as
+ *   often as you like. No event is an error: before there is entropy every other
+ *   one is turned down, and what makes no sense changes nothing.
+ * - Numbers. A name that ends in _ms is in milliseconds, in _s in seconds, in
+ *   _bytes in bytes. Connections are numbered by you, from 0 to
+ *   nascar_connections() - 1. IPv4 addresses and ports are numbers of the machine's
+ *   own byte order: 192.0.2.1 is 0xC0000201 everywhere.
+ * - Faults. A broken invariant ends the program by assert(), also where NDEBUG is
+ *   defined. No event leads there.
+ * - Compilers. C11, or C++ for this header alone.
  *
  * SPDX-License-Identifier: MIT */
 #ifndef NASCAR_SERVER_H
@@ -35,166 +65,260 @@ extern "C" {
  * memory: what is not used is not touched. */
 struct nascar_limits {
     uint32_t clients;            /* players logged in at once, 1..65536 */
-    uint32_t accounts;           /* 1..1048576; four personas each */
-    uint32_t rooms;              /* with the hub, 8..4096 */
+    uint32_t accounts;           /* in all, 1..1048576; each has up to four personas */
+    uint32_t rooms;              /* the hub included, 8..4096 */
     uint32_t directory_sessions; /* remembered 30 minutes, 1..65536 */
     uint32_t roster_edges;       /* buddies and ignored players in all, 1..2^26 */
     uint32_t messages;           /* kept for players who are offline, in all, 1..2^20 */
+    uint32_t races;              /* whose results are not all in, 0..2^20; 0: 16 for each client */
 };
 
 /* clang-format off */
-#define NASCAR_LIMITS_DEFAULT {1024, 16384, 256, 4096, 409600, 65536}
+#define NASCAR_LIMITS_DEFAULT {1024, 16384, 256, 4096, 409600, 65536, 0}
 /* clang-format on */
 
-/* Connections that these limits allow: numbers 0..result-1 may be opened. Two
- * for each client (lobby and buddy), 64 for those who come and go, and the last
- * few, which a caller does well to keep for NASCAR_CONTROL. */
+/* How many connections these limits allow: two for each client (lobby and
+ * buddies), 64 for those who come and go, and NASCAR_CONTROL_CONNECTIONS. You do
+ * well to keep the last of the numbers for NASCAR_CONTROL, so that the operator
+ * gets in when all others are taken. */
 #define NASCAR_CONTROL_CONNECTIONS 4u
 uint32_t nascar_connections(const struct nascar_limits *limits);
 
-/* Bytes of arena that these limits need; 0 if a limit is out of its range. */
+/* How many bytes of arena these limits need; 0 if a limit is out of its range. */
 size_t nascar_arena_size(const struct nascar_limits *limits);
 
 struct nascar;
 
-/* Makes the state in `arena`, which must be all zero, aligned for any type,
- * and at least nascar_arena_size() bytes. The state holds no pointer: copying
- * the arena is a snapshot. Returns it (the same address), or NULL if the arena
- * is too small or a limit is out of its range. */
+/* Makes a state in `arena`, which must be all zero, aligned as malloc() aligns,
+ * and at least nascar_arena_size() bytes. Returns the state, which is at the
+ * arena's own address; or NULL, with nothing touched, if the arena is NULL or too
+ * small or a limit is out of its range. To end a state, free its arena.
+ *
+ * The state holds no pointer: a copy of the arena's bytes, at another address, is
+ * a state that goes on from there. It is of use only to the same build. */
 struct nascar *nascar_init(void *arena, size_t arena_bytes, const struct nascar_limits *limits);
 
 /* ---- Events ------------------------------------------------------------- */
 
+/* After each type stand the fields that it uses, apart from the two clocks,
+ * which all use. Other fields are not looked at. */
 enum nascar_event_type {
-    NASCAR_OPENED,        /* conn, peer, local: a connection was accepted */
-    NASCAR_CONTROL,       /* conn: the same for an operator's, who may all */
-    NASCAR_BYTES,         /* conn, bytes, size: it sent this */
-    NASCAR_CLOSED,        /* conn: it is gone, the number is free again */
-    NASCAR_DRAINED,       /* conn, size: so much of its outbox was written */
-    NASCAR_CLOCK,         /* time passed; deadlines that are due happen now */
-    NASCAR_ENTROPY,       /* bytes, size: unpredictable bytes for the pool */
-    NASCAR_CONFIG,        /* bytes, size: the whole configuration, as lines */
-    NASCAR_RECORD,        /* conn, ticket, bytes, size: a record is durable */
-    NASCAR_RECORD_FAILED, /* conn, ticket, bytes, size: it could not be kept */
-    NASCAR_VERDICT        /* conn, ticket, accepted, bytes, size: a hash job's
-                             answer; bytes are the fresh hash, if one was asked */
+    NASCAR_OPENED,        /* conn, peer, local: a console's connection was accepted */
+    NASCAR_CONTROL,       /* conn, peer, local: a connection for the operator, who may
+                             set any password without a login: see to it that nobody
+                             else gets one */
+    NASCAR_BYTES,         /* conn, bytes, size: these arrived on it, cut anyhow */
+    NASCAR_CLOSED,        /* conn: it is gone; its number is free again */
+    NASCAR_DRAINED,       /* conn, size: so many bytes of its outbox were written */
+    NASCAR_CLOCK,         /* time has passed: deadlines that are due happen now */
+    NASCAR_ENTROPY,       /* bytes, size: unpredictable bytes, as getrandom() has them */
+    NASCAR_CONFIG,        /* bytes, size: the whole configuration, see below */
+    NASCAR_RECORD,        /* conn, receipt, bytes, size: this record is kept */
+    NASCAR_RECORD_FAILED, /* conn, receipt, bytes, size: it could not be kept */
+    NASCAR_VERDICT        /* conn, receipt, accepted, bytes, size: the answer to a hash job */
 };
 
 struct nascar_event {
     enum nascar_event_type type;
-    uint32_t conn;        /* which connection, or NASCAR_NONE */
-    uint64_t mono_ms;     /* a clock that never jumps, for timeouts; ms */
-    int64_t wall_s;       /* seconds since 1970 UTC, for dates */
-    const uint8_t *bytes; /* not kept after the call */
+    uint32_t conn;        /* a connection's number; RECORD*, VERDICT: as the record or job had it */
+    uint64_t mono_ms;     /* a clock that nobody sets, for timeouts. Where it begins does not
+                             matter; one that goes back is taken to stand still */
+    int64_t wall_s;       /* seconds since 1970 UTC, for dates, up to 2099. One that is behind
+                             the newest date in a record is taken to be that date */
+    const uint8_t *bytes; /* may be NULL if size is 0 */
     uint32_t size;
-    uint32_t peer;   /* OPENED: source address, 192.0.2.1 = 0xC0000201 */
-    uint32_t local;  /* OPENED: the address it reached us at */
-    uint32_t ticket; /* RECORD*, VERDICT: from the record or job */
-    bool accepted;   /* VERDICT: the password was right */
+    uint32_t peer;    /* OPENED, CONTROL: the address that it comes from */
+    uint32_t local;   /* OPENED, CONTROL: the address at which it reached us */
+    uint32_t receipt; /* RECORD*, VERDICT: as the record or job had it */
+    bool accepted;    /* VERDICT: the password was right */
 };
 
-/* The only transition. Any event in any state has a defined result: what makes
- * no sense (a number out of range, a stale ticket) changes nothing.
- * Returns false, with nothing changed, only if the entropy pool is too low for
- * a step to start (send NASCAR_ENTROPY, then the event again), or if a verdict
- * or record finds no room behind records and jobs that were never taken. */
+/* The only thing that changes a state in a way that others see. An event that
+ * makes no sense changes nothing: a number out of range, one that is open already
+ * or is not, an old receipt, a record that is none.
+ *
+ * Returns true if the event was taken. Returns false, with nothing changed, if the
+ * pool of entropy is too low for a step to begin: hand it NASCAR_ENTROPY, then the
+ * event again. It is also false for a record or verdict while 64 records or 64
+ * hash jobs wait to be taken: take them, then hand it the event again. */
 bool nascar_step(struct nascar *state, const struct nascar_event *event);
 
-/* Bytes of entropy that the pool takes now; send them when it is over half of
- * NASCAR_ENTROPY_BYTES. */
+/* How many bytes of entropy the pool takes now; more are ignored. Full, it has
+ * NASCAR_ENTROPY_BYTES; a step needs 64 of them to begin. */
 #define NASCAR_ENTROPY_BYTES 1024u
 uint32_t nascar_entropy_wanted(const struct nascar *state);
 
-/* When the next NASCAR_CLOCK is due, on the clock of mono_ms; UINT64_MAX if
- * nothing waits for time. */
+/* When the next NASCAR_CLOCK is due, on the clock of mono_ms. It may come earlier,
+ * and is due at once if that time is past. UINT64_MAX if nothing waits for time. */
 uint64_t nascar_deadline_ms(const struct nascar *state);
 
-/* How many bytes of input `conn` takes now. 0 means that it waits (for a
- * verdict, a record, a slow reader, its own rate limit): do not read from it.
- * Bytes over this number close the connection. */
+/* How many bytes of input `conn` takes now; more close the connection. While a
+ * connection waits (for a verdict, a record, a slow reader, its own rate limit)
+ * what it sends is kept, and the number falls, down to 0: then do not read from it.
+ * Also 0 if it is closing, or there is no such connection. */
 uint32_t nascar_inbox_room(const struct nascar *state, uint32_t conn);
 
-/* ---- What a step leaves ------------------------------------------------- */
+/* ---- What a step leaves: bytes to write --------------------------------- */
 
 /* The next connection that has something to write or is to be closed, each
- * once until its next change; NASCAR_NONE when there is none. Write what
- * nascar_outbox() gives and report it by NASCAR_DRAINED, even if it was empty:
- * the step may fill it again, with rows of lists, so repeat while it is not
- * empty. A report short of the whole outbox marks a slow reader: then go on
- * when it can be written to. If nascar_closing(), close it after its last write
- * and send NASCAR_CLOSED. nascar_outbox() is NULL, with size 0, when it is empty. */
+ * once until its next change; NASCAR_NONE if there is none. For each of them:
+ *
+ *   - Write what nascar_outbox() gives, or as much of it as the socket takes.
+ *   - If nascar_closing(), close it and hand in NASCAR_CLOSED, whether all of it
+ *     was written or not.
+ *   - Else hand in NASCAR_DRAINED with the number of bytes that were written, even
+ *     if the outbox was empty: the step may fill it again, with rows of lists.
+ *     Repeat while it was written to its end and there is more.
+ *   - A number short of the whole outbox marks a slow reader. Go on when the
+ *     socket can be written to. */
 uint32_t nascar_next_output(struct nascar *state);
+
+/* What `conn` has to write: *size bytes. NULL, with *size 0, if there is nothing
+ * or no such connection. */
 const uint8_t *nascar_outbox(const struct nascar *state, uint32_t conn, uint32_t *size);
+
+/* Whether `conn` is to be closed; false if there is no such connection. */
 bool nascar_closing(const struct nascar *state, uint32_t conn);
 
-/* A durable change: one frame (PROTOCOL section 1), at most
- * NASCAR_RECORD_BYTES. Keep it, then give the same bytes, conn and ticket back
- * as NASCAR_RECORD, or as NASCAR_RECORD_FAILED if it cannot be kept; at the next
- * start give all that were kept, in that order and with conn NASCAR_NONE, before
- * the first connection. A record that is `lazy` is not worth an effort of its
- * own: keep it with the next one that is, or within a minute.
- * `bytes` is valid until the next step. */
+/* ---- What a step leaves: records to keep --------------------------------- */
+
+/* One durable change: a frame (PROTOCOL section 1) of at most NASCAR_RECORD_BYTES.
+ * Keep it, and when it would survive a power cut hand the same bytes, conn and
+ * receipt back as NASCAR_RECORD; as NASCAR_RECORD_FAILED if it cannot be kept. Only
+ * then the change happens, and is whoever asked for it told. At the next start hand
+ * in all that were kept as NASCAR_RECORD, in their order and with conn NASCAR_NONE,
+ * before the first connection. If nothing need outlive the program, hand each one
+ * straight back. */
 #define NASCAR_RECORD_BYTES 1152u
 struct nascar_record {
-    uint32_t conn; /* who waits: a connection, or another number of the core's */
-    uint32_t ticket;
+    uint32_t conn;    /* who waits for it: a connection, another number, or NASCAR_NONE */
+    uint32_t receipt; /* which of its records this is */
     uint32_t size;
-    bool lazy;
+    bool lazy; /* worth no sync of its own: keep it with the next one that is, or within a minute */
     const uint8_t *bytes;
 };
+
+/* Takes the next record; false, with *record as it was, if there is none. */
 bool nascar_next_record(struct nascar *state, struct nascar_record *record);
 
-/* Does the core make the change of this record although it could not be kept? Then
- * a fresh journal that is being made must hold the record, too: put it behind
- * what that has so far (one that is begun later has it with the state). */
+/* Does the core make the change of this record although it could not be kept? It
+ * does so where a player would be locked out otherwise. Then a fresh journal that
+ * is being made must hold the record, too: put it behind what that has so far. One
+ * that is begun later has the change with the state (nascar_next_kept). */
 bool nascar_takes_unkept(const uint8_t *bytes, uint32_t size);
 
-/* The durable state as records: what a fresh journal begins with. Start with a
- * zeroed cursor and call until it returns false; steps may be taken in between,
- * if every record that is kept meanwhile goes into that journal, too, between
- * these, in the order of time. `record->bytes` stand in the cursor; a record of
- * size 0 says that what was looked at need not be kept: there may be more. */
+/* Where nascar_next_kept() stands, and room for one record. Begin with all zero. */
 struct nascar_cursor {
     uint32_t table, item, part;
     uint8_t bytes[NASCAR_RECORD_BYTES];
 };
+
+/* Goes through all that is durable, as records: with these a fresh journal begins,
+ * which takes the place of a long one. Returns true with the next of them, false
+ * at the end. A record of size 0 is none, but means that there may be more: one
+ * call looks at a few things only, so that it is short. Steps may be taken between
+ * two calls, if each record that you keep meanwhile goes into the fresh journal as
+ * well, at that place among these. */
 bool nascar_next_kept(const struct nascar *state, struct nascar_cursor *cursor, struct nascar_record *record);
 
-/* Password work, which is slow. Answer with NASCAR_VERDICT: accepted is true
- * if `stored` is empty or is a hash of `password`; and if it is, and `fresh` is
- * not empty, bytes are the hash of `fresh` with `salt`. Nothing else may keep
- * these strings. */
+/* ---- What a step leaves: passwords to hash ------------------------------- */
+
+/* Work that is slow on purpose. All three texts end with a NUL, and any of them
+ * may be empty. Answer with NASCAR_VERDICT and the same conn and receipt:
+ *
+ *   accepted   whether `stored` is empty or is a hash of `password`
+ *   bytes      if accepted and `fresh` is not empty: the hash of `fresh` with
+ *              `salt`, its own parameters in it. Else, or if no hash could be
+ *              made, none.
+ *
+ * A hash is 1 to NASCAR_HASH_BYTES - 1 printable characters of ASCII without a
+ * space (0x21 to 0x7E), as crypt() makes them, and without a NUL at its end. It is
+ * kept as it is, and comes back as `stored`. Any other is refused as if none could
+ * be made: nothing is stored, and the player is told that it could not be kept.
+ *
+ * Passwords are in no other output. Wipe the job when it is done. */
+#define NASCAR_HASH_BYTES 96u
 struct nascar_hash_job {
-    uint32_t conn;
-    uint32_t ticket;
+    uint32_t conn;    /* the connection that waits for the answer */
+    uint32_t receipt; /* which of its jobs this is */
     char password[32];
     char fresh[32];
-    char stored[96];
-    uint8_t salt[16];
+    char stored[NASCAR_HASH_BYTES];
+    uint8_t salt[16]; /* unpredictable, and fresh for each job */
 };
+
+/* Takes the next job, and wipes it from the state; false, with *job as it was, if
+ * there is none. */
 bool nascar_next_hash_job(struct nascar *state, struct nascar_hash_job *job);
+
+/* ---- What a step leaves: lines for the log ------------------------------- */
 
 enum nascar_log_level { NASCAR_LOG_ERROR, NASCAR_LOG_WARN, NASCAR_LOG_INFO, NASCAR_LOG_DEBUG };
 
-/* One event as key=value text, escaped, without a newline. Lines that found no
- * room are counted in the next one. `text` is valid until the next step. */
+/* One thing that happened, as `key=value` pairs: printable ASCII, without an end of
+ * line, and with a NUL. What players have typed stands in quotes, escaped. */
 struct nascar_log {
     enum nascar_log_level level;
     const char *text;
 };
+
+/* Takes the next line; false, with *log as it was, if there is none. If lines are
+ * not taken, those that find no room are lost, and the next one says how many. */
 bool nascar_next_log(struct nascar *state, struct nascar_log *log);
 
 /* ---- Configuration ------------------------------------------------------ */
 
-/* Checks one `key = value` of the NASCAR_CONFIG text. Returns true, or false
- * with what was expected in `why` (NUL-terminated, cut to why_bytes). A key
- * that the core does not know is refused as unknown. */
+/* NASCAR_CONFIG has the whole configuration as text, a line `key = value` for each
+ * value that is not the default. It may come again at any time: what is not in it
+ * has its default then. Lines that cannot be read, or have more than 511 characters
+ * in their value, are left out, so check each one before. Until the first one there
+ * is no room but the hub. These are the keys; the options of the program in the
+ * lower half, such as `data` or `max-clients`, are not among them.
+ *
+ *   public-address        the IPv4 address that consoles are told to connect to;
+ *                         by default `local`, the one that each has reached
+ *   lan                   auto: neighbours of the server, in its own /24, are told
+ *                         `local` all the same; off: they are not: auto
+ *   lobby-port            the ports that they are told, 0..65535: 11000
+ *   buddy-port            10899
+ *   accounts              open: a first login makes the account (the default);
+ *                         register: only a sign-up; closed: only the operator
+ *   skey                  on: passwords in the console's first form (the default);
+ *                         off: in its second (PROTOCOL 4)
+ *   directory-direct      yes: send DIRECT, for clients other than the console; no
+ *   ping-s                seconds between two pings, 1..3600: 30
+ *   idle-s                a console silent for so long is dropped, 1..86400: 60
+ *   login-s               so long may a lobby connection take to log in, 1..86400: 900
+ *   challenge-s           so long is a challenge open, 1..3600: 60
+ *   race-start-s          a race starts so long after it was accepted, 1..3600: 10
+ *   first-frame-s         a connection says what it wants within this, 1..3600: 10
+ *   linger-s              a directory connection closes so long after its answer,
+ *                         1..3600: 5
+ *   buddy-login-s         so long may a buddy connection take to log in, 1..3600: 30
+ *   rate                  requests a second from one connection, on average,
+ *                         0..1000000, 0 for no limit: 10
+ *   segment-bytes         at most so many are in the outbox at once, and no frame is cut
+ *                         by their end, 0..65535, 0 for no limit: 1400 (PROTOCOL 1)
+ *   per-address           connections from one address, 1..1000000: 64
+ *   logins-per-address    tries to log in from one address in ten minutes: 300
+ *   accounts-per-address  new accounts from one address in ten minutes: 50
+ *   room                  "Name: Description: Limit", a room in place of the three
+ *                         default ones; one line for each, up to 32
+ *   news-line             a line of the news; one for each, 242 characters in all
+ *   down                  consoles are told that the service is down, with this
+ *                         text of up to 255 characters
+ */
+
+/* Checks one such line, apart from the others. Returns true if its value can be
+ * read; or false, with what was expected in `why` (which ends with a NUL and is cut
+ * to why_bytes), or "unknown key" for a key that is not in the list. */
 bool nascar_config_check(const char *key, const char *value, char *why, size_t why_bytes);
 
 /* ---- Invariants --------------------------------------------------------- */
 
-/* Verifies everything that must hold between two steps: NULL, or what does
- * not, as text. For tests: it takes time in proportion to the limits in use. */
+/* Verifies everything that must hold between two steps. Returns NULL if it does,
+ * else a text that says what does not. It is for tests: it takes time in
+ * proportion to all that is in the state. */
 const char *nascar_check(const struct nascar *state);
 
 #ifdef __cplusplus

@@ -38,7 +38,7 @@ static void events(void)
     for (uint32_t type = 0; type < SCRIPT_TYPES; type++) {
         for (uint32_t c = 0; c < PLAYERS; c++) {
             struct nascar_event e = {.conn = c};
-            word(head, script_write_head(head, type, &e, 0));
+            word(head, script_write_event(head, type, &e, 0));
         }
     }
     word(script_magic, sizeof script_magic);
@@ -55,12 +55,13 @@ int main(int argc, char **argv)
     }
     for (size_t i = 0; i < COMMANDS && !journal; i++)
         empty_frame(commands[i].kind);
-    for (size_t i = 0; i < sizeof records / sizeof records[0] && !frame; i++)
-        empty_frame(records[i].kind);
+    for (size_t i = 0; i < RECORD_KINDS && !frame; i++)
+        empty_frame(durables[i].kind);
     for (uint32_t t = 0; t < TAG_COUNT; t++)
         key(tag_names[t], "=");
     for (size_t i = 0; i < SETTINGS && script; i++)
-        key(settings[i].key, " = ");
+        if (!settings[i].of_shell)
+            key(settings[i].key, " = ");
     for (uint32_t i = 0; i < SHOWS && script; i++)
         key(show_names[i], "");
     for (uint32_t p = 0; p < PLAYERS && script; p++)

@@ -70,27 +70,20 @@ static const struct {
 
 static void write_example(struct outgoing *f, uint32_t number, uint32_t player)
 {
-    static char password[SSC2_CHARS + 2];
-    static const uint8_t no_key[16];
-    if (!password[0])
-        ssc2_encode(no_key, sizeof no_key, "secret", password);
     frame_begin(f, examples[number].kind, "");
     for (const char *p = examples[number].text; *p; p++) {
         char what = p[0] == '$' ? p[1] : 0;
         const char *value = what == 'A'   ? player_names[player % PLAYERS]
                             : what == 'B' ? player_names[(player + 1 + player / PLAYERS) % PLAYERS]
+                            : what == 'P' ? "~" REDACTED
                             : what == 'K' ? core.lkey
                             : what == 'R' ? core.ticket
                                           : NULL;
-        if (what == 'P') {
-            put_quoted(f, password);
-            f->size--; /* its newline stands in the example */
-        } else if (value) {
+        if (value)
             put_chars(f, value);
-        } else {
+        else
             put_byte(f, (uint8_t)*p);
-        }
-        p += value || what == 'P';
+        p += value != NULL;
     }
     frame_end(f);
 }

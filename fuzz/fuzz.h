@@ -11,7 +11,7 @@
  * part of nascar_limits. */
 #define ADDRESSES_KEPT 1u
 #define CONNECTIONS_SPARE 1u
-#define PRESENCES_SPARE 10u
+#define OCCUPANTS_SPARE 10u
 #define RACES_PER_CLIENT 3u
 #define CHAT_LINES 16u
 #define REPORTS 6u

@@ -94,6 +94,37 @@ static void write_and_read(enum tag tag, const char *text, uint32_t number, uint
     hash_in(&hash, f.bytes, f.size);
 }
 
+/* What the console does to a password, in its two forms. */
+static void ssc2_encode(const uint8_t *key, uint32_t key_size, const char *password, char out[SSC2_CHARS + 2])
+{
+    struct ssc2 x;
+    uint8_t run = 0;
+    size_t length = strlen(password);
+    ssc2_init(&x);
+    ssc2_absorb(&x, key, key_size, 16);
+    *out++ = '~';
+    for (size_t i = 0; i < SSC2_CHARS; i++) {
+        uint8_t p = i < length ? (uint8_t)password[i] : 0x7f;
+        run ^= ssc2_next(&x);
+        *out++ = (char)(0x20 + (p - 0x20 + run % 96) % 96);
+    }
+    *out = 0;
+}
+
+static void mask_encode(const char *mask, const char *password, char out[2 * SSC2_CHARS + 2])
+{
+    size_t mask_size = strlen(mask);
+    uint8_t last = 0;
+    *out++ = '$';
+    for (size_t i = 0; password[i]; i++) {
+        uint8_t v = (uint8_t)((uint8_t)password[i] ^ last);
+        last = (uint8_t)((uint8_t)(v << 3 | v >> 5) ^ (uint8_t)mask[i % mask_size]);
+        write_hex(out, &last, 1);
+        out += 2;
+    }
+    *out = 0;
+}
+
 /* A password in its second form comes back; the first one takes 8000 turns of a
  * CRC, so only some are tried. */
 static void read_password(const char *text, uint32_t size)

@@ -183,7 +183,7 @@ static const struct nascar_sys disk_sys = {.close = disk_close,
 /* ---- Loading -------------------------------------------------------------------- */
 
 static struct shell sh;
-static uint8_t batches[2][BATCH_BYTES];
+static uint8_t batch[BATCH_BYTES];
 
 /* journal_find() without the memory that it takes for good, and silent. */
 static bool find(struct journal_reader *r)
@@ -221,17 +221,16 @@ static void shell_begin(void)
     sh.options.data[0] = 0;
     sh.partial = NULL;
     sh.record_fd = -1;
-    sh.records = (struct queue_of){.stride = sizeof(struct record_slot)};
-    sh.jobs = (struct queue_of){.stride = sizeof(struct nascar_hash_job)};
+    sh.records = sh.waiters = sh.jobs = (struct buffer){NULL, 0, 0};
     sh.urgent = 0;
+    sh.lazy_due_ms = 0;
     sh.log_size = 0;
     sh.live_bytes = 0;
     sh.journal_lost = sh.stopping = false;
     memset(&sh.journal, 0, sizeof sh.journal);
     memset(&sh.compaction, 0, sizeof sh.compaction);
     sh.compaction.file.fd = -1;
-    sh.batch.bytes = batches[0];
-    sh.compaction.batch.bytes = batches[1];
+    sh.compaction.batch.bytes = batch;
     shell_time(&sh);
     scene_begin(0, 0);
     core.records_used = RECORDS; /* nobody counts them here */
@@ -242,10 +241,11 @@ static void shell_begin(void)
 
 static void shell_over(void)
 {
-    DEMAND(queue_is_empty(&sh.jobs));
-    free(sh.records.items);
-    free(sh.jobs.items);
-    log_flush(&sh);
+    DEMAND(sh.jobs.size == 0);
+    free(sh.records.bytes);
+    free(sh.waiters.bytes);
+    free(sh.jobs.bytes);
+    shell_log_flush(&sh);
 }
 
 /* ---- What is kept ------------------------------------------------------------------ */

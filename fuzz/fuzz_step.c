@@ -5,8 +5,8 @@
  * script says otherwise, so that the order is the input's choice:
  *   RECORD, RECORD_FAILED on a connection   the oldest record that waits is kept,
  *                                           or is not; without one, as it stands
- *   VERDICT                                 answers the job of that ticket, else
- *                                           the (ticket mod n)-th that waits
+ *   VERDICT                                 answers the job of that receipt, else
+ *                                           the (receipt mod n)-th that waits
  *   a checkpoint's first byte               enum mood, from here on
  * All else is taken as it stands: DRAINED drains, CONFIG configures, RECORD on no
  * connection is the journal's. The header's first number chooses the scene that
@@ -39,7 +39,7 @@ void fuzz_statistics(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct nascar_limits choice = {0, 0, 0, 0, 0, 0};
+    struct nascar_limits choice = {0, 0, 0, 0, 0, 0, 0};
     struct script script;
     struct nascar_event e;
     bool checkpoint = false;
@@ -144,7 +144,7 @@ static uint32_t some_event(uint8_t out[INBOX_BYTES + SCRIPT_HEAD_BYTES], uint32_
         e.bytes = f.bytes;
         e.size = f.size;
     }
-    uint32_t n = script_write_head(out, e.type, &e, step_ms);
+    uint32_t n = script_write_event(out, e.type, &e, step_ms);
     if (e.type == NASCAR_BYTES) {
         memcpy(out + n, e.bytes, e.size);
         n += e.size;
@@ -191,7 +191,7 @@ static void change_text(struct draft *d, uint32_t i)
     memcpy(frame, e.bytes, e.size);
     e.size = HEADER_BYTES + (uint32_t)LLVMFuzzerMutate(frame + HEADER_BYTES, e.size - HEADER_BYTES, 512);
     store_be32(frame + 8, e.size);
-    uint32_t n = script_write_head(out, NASCAR_BYTES, &e, e.mono_ms);
+    uint32_t n = script_write_event(out, NASCAR_BYTES, &e, e.mono_ms);
     memcpy(out + n, frame, e.size);
     put_event(d, i, 1, out, n + e.size);
 }

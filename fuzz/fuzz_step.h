@@ -8,7 +8,7 @@
 
 /* Few of everything: a full table is a few events away. */
 static const struct nascar_limits small_limits = {
-    .clients = 5, .accounts = 8, .rooms = 8, .directory_sessions = 6, .roster_edges = 12, .messages = 6};
+    .clients = 5, .accounts = 8, .rooms = 8, .directory_sessions = 6, .roster_edges = 12, .messages = 6, 0};
 
 enum mood {
     MOOD_RECORDS = 1,  /* records come back after each event by themselves, */
@@ -74,7 +74,7 @@ static void take_records(void)
         DEMAND(read_frame(record.bytes, record.size, &frame) == FRAME_WHOLE && frame.size == record.size);
         DEMAND(record.size <= RECORD_BYTES);
         slot->conn = record.conn;
-        slot->ticket = record.ticket;
+        slot->receipt = record.receipt;
         slot->lazy = record.lazy;
         slot->size = record.size;
         memcpy(slot->bytes, record.bytes, record.size);
@@ -158,7 +158,7 @@ static bool answer_record(struct nascar_event *e)
         return false;
     const struct record_slot *slot = &core.record[core.record_first % WAITING];
     e->conn = slot->conn;
-    e->ticket = slot->ticket;
+    e->receipt = slot->receipt;
     e->bytes = slot->bytes;
     e->size = slot->size;
     if (step(e)) {
@@ -172,15 +172,15 @@ static const char some_hash[] = "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad
 
 static bool answer_job(struct nascar_event *e)
 {
-    uint32_t which = e->ticket;
+    uint32_t which = e->receipt;
     if (core.job_count == 0)
         return false;
     for (uint32_t i = 0; i < core.job_count; i++)
-        if (core.job[(core.job_first + i) % WAITING].ticket == e->ticket)
+        if (core.job[(core.job_first + i) % WAITING].receipt == e->receipt)
             which = i;
     struct nascar_hash_job *job = &core.job[(core.job_first + which % core.job_count) % WAITING];
     e->conn = job->conn;
-    e->ticket = job->ticket;
+    e->receipt = job->receipt;
     if (e->size == 0 && e->accepted && job->fresh[0]) {
         e->bytes = (const uint8_t *)some_hash;
         e->size = sizeof some_hash - 1;
@@ -287,17 +287,10 @@ static void open_conn(uint32_t c, uint32_t peer)
 /* Player p on connection p, and its buddy link on PLAYERS + p. */
 static void log_in_player(uint32_t p)
 {
-    char text[256], password[SSC2_CHARS + 2];
-    static const uint8_t no_key[16];
+    char text[256];
     open_conn(p, 0xC6336401u + p / 2);
     say(p, "addr", "ADDR=10.0.0.7\n");
-    ssc2_encode(no_key, sizeof no_key, "secret", password);
-    struct outgoing f; /* for its escapes */
-    frame_begin(&f, "auth", "");
-    put_text(&f, tag_NAME, player_names[p]);
-    put_text(&f, tag_PASS, password);
-    frame_end(&f);
-    copy_text(text, sizeof text, (const char *)f.bytes + HEADER_BYTES);
+    (void)snprintf(text, sizeof text, "NAME=%s\nPASS=~" REDACTED "\n", player_names[p]);
     say(p, "auth", text);
     drain_all();
     (void)snprintf(text, sizeof text, "PERS=%s\n", player_names[p]);
@@ -386,7 +379,7 @@ static void scene_room(void)
     say(0, "mesg", "TEXT=x_Ann_Bob\nPRIV=Bob\nATTR=3\n");
     say(3, "auxi", "TEXT=d_4_2\n");
     const struct nascar *s = core.state;
-    DEMAND(s->ranked != NONE && s->reports.live == 1 && s->report_lines.live > 0 && s->pairs.live == 1);
+    DEMAND(s->ranked != NONE && s->reports.live == 1 && s->report_lines.live > 0 && s->matches.live == 1);
 }
 
 /* A race that has begun, and nobody has told how it went. */
@@ -401,15 +394,13 @@ static void scene_race(void)
 
 static void blank_state(struct nascar *s)
 {
-    struct pool *const pools[] = {&s->inboxes,   &s->outboxes,    &s->accounts, &s->personas, &s->edges,
-                                  &s->players,   &s->presences,   &s->rooms,    &s->pairs,    &s->addresses,
-                                  &s->directory, &s->buddies,     &s->watches,  &s->messages, &s->races,
-                                  &s->reports,   &s->report_lines};
     memset(s, 0, core.arena_bytes);
     DEMAND(nascar_init(s, core.arena_bytes, &small_limits) == s);
+    s->replays = true; /* a script has no passwords that would be valid under these keys */
     /* What an item was before it is taken must not matter. */
-    for (size_t i = 0; i < sizeof pools / sizeof pools[0]; i++)
-        memset(in_arena(s, pools[i]->offset, 0, 1), 0x55, (size_t)pools[i]->capacity * pools[i]->stride);
+#define USED(name, type, at, most) memset(in_arena(s, s->name.offset, 0, 1), 0x55, s->name.capacity * sizeof(type));
+    POOLS(USED)
+#undef USED
 }
 
 static void forget_waiting(void)
@@ -464,58 +455,38 @@ static void restore_index(const struct nascar *scene, const struct index *index,
 static void restore_state(const struct nascar *scene)
 {
     struct nascar *s = core.state;
-    struct nascar was; /* only its pools are copied */
-    const size_t pools = offsetof(struct nascar, conns);
-    memcpy((char *)&was + pools, (char *)s + pools, offsetof(struct nascar, queue) - pools);
+    const struct tables was = s->tables;
+    const size_t tables = offsetof(struct nascar, tables);
     uint32_t lines = (uint32_t)(s->chat_count < CHAT_LINES ? s->chat_count : CHAT_LINES);
     uint32_t lines_then = (uint32_t)(scene->chat_count < CHAT_LINES ? scene->chat_count : CHAT_LINES);
     uint32_t slots = larger(core.records_used, core.scene_records), jobs = larger(core.jobs_used, core.scene_jobs);
     restore(scene, 0, offsetof(struct nascar, chat));
     restore(scene, offsetof(struct nascar, chat), larger(lines, lines_then) * sizeof s->chat[0]);
-    restore(scene, pools, offsetof(struct nascar, record) - pools);
+    restore(scene, tables, offsetof(struct nascar, record) - tables);
     restore(scene, offsetof(struct nascar, record), slots * sizeof s->record[0]);
     restore(scene, offsetof(struct nascar, job_count),
             offsetof(struct nascar, job) - offsetof(struct nascar, job_count));
     restore(scene, offsetof(struct nascar, job), jobs * sizeof s->job[0]);
     restore(scene, offsetof(struct nascar, log_size), offsetof(struct nascar, log) - offsetof(struct nascar, log_size));
     restore(scene, offsetof(struct nascar, log), larger(core.log_used, core.scene_log));
-#define POOL(pool) restore_pool(scene, &was.pool, &scene->pool)
-    POOL(conns);
-    POOL(inboxes);
-    POOL(outboxes);
-    POOL(accounts);
-    POOL(personas);
-    POOL(edges);
-    POOL(players);
-    POOL(presences);
-    POOL(rooms);
-    POOL(pairs);
-    POOL(addresses);
-    POOL(directory);
-    POOL(buddies);
-    POOL(watches);
-    POOL(messages);
-    POOL(races);
-    POOL(reports);
-    POOL(report_lines);
-#undef POOL
+#define RESTORE(name, type, at, capacity) restore_pool(scene, &was.name, &scene->name);
+    RESTORE(conns, struct conn, conn_at, )
+    POOLS(RESTORE)
+#undef RESTORE
 #define MARK(pool) larger(was.pool.high, scene->pool.high)
-    restore_index(scene, &s->account_names, MARK(accounts));
-    restore_index(scene, &s->persona_names, MARK(personas));
-    restore_index(scene, &s->persona_prefixes, MARK(personas));
-    restore_index(scene, &s->race_tickets, MARK(races));
-    restore_index(scene, &s->room_names, MARK(rooms));
-    restore_index(scene, &s->presence_pairs, MARK(presences));
-    restore_index(scene, &s->address_numbers, MARK(addresses));
-    restore_index(scene, &s->session_numbers, MARK(directory));
-    restore_index(scene, &s->session_peers, MARK(directory));
-    restore(scene, s->timers, MARK(conns) * CONN_TIMERS * sizeof(struct timer));
-    restore(scene, s->timers + s->pair_timers * sizeof(struct timer), MARK(pairs) * sizeof(struct timer));
-    restore(scene, s->timers + s->directory_timers * sizeof(struct timer), MARK(directory) * sizeof(struct timer));
-    restore(scene, s->timers + s->address_timers * sizeof(struct timer), MARK(addresses) * sizeof(struct timer));
-    restore(scene, s->nodes, 2 * (size_t)MARK(rooms) * sizeof(struct node));
-    restore(scene, s->nodes + 2 * (size_t)s->rooms.capacity * sizeof(struct node),
-            MARK(presences) * sizeof(struct node));
+#define RESTORE(name, pool, buckets) restore_index(scene, &s->name, MARK(pool));
+    INDEXES(RESTORE)
+#undef RESTORE
+#define RESTORE(name, table) restore(scene, s->links[name], s->table.capacity * sizeof(struct links));
+    LIST_KINDS(RESTORE)
+#undef RESTORE
+    const size_t timers = s->timers.offset, nodes = s->nodes.offset;
+    restore(scene, timers, MARK(conns) * CONN_TIMERS * sizeof(struct timer));
+    restore(scene, timers + s->match_timers * sizeof(struct timer), MARK(matches) * sizeof(struct timer));
+    restore(scene, timers + s->directory_timers * sizeof(struct timer), MARK(directory) * sizeof(struct timer));
+    restore(scene, timers + s->address_timers * sizeof(struct timer), MARK(addresses) * sizeof(struct timer));
+    restore(scene, nodes, 2 * (size_t)MARK(rooms) * sizeof(struct node));
+    restore(scene, nodes + 2 * (size_t)s->rooms.capacity * sizeof(struct node), MARK(occupants) * sizeof(struct node));
 #undef MARK
     core.records_used = core.jobs_used = core.log_used = 0;
 }

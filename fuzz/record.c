@@ -85,13 +85,13 @@ static void write_script(const struct nascar_event *e)
         size = 0;
         break;
     case NASCAR_VERDICT: /* fuzz_step knows a hash */
-        count = put_be(numbers, e->ticket, 4);
+        count = put_be(numbers, e->receipt, 4);
         numbers[count++] = e->accepted;
         size = 0;
         break;
     case NASCAR_RECORD: /* ... and which record waits */
     case NASCAR_RECORD_FAILED:
-        count = put_be(numbers, e->ticket, 4);
+        count = put_be(numbers, e->receipt, 4);
         size = e->conn == NASCAR_NONE ? e->size : 0;
         break;
     default: break;

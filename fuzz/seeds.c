@@ -30,8 +30,8 @@ static void write_seed(const char *harness, const void *bytes, size_t size)
 
 static void script_begin(uint32_t scene, uint32_t mood)
 {
-    struct nascar_limits limits = {scene, mood, 0, 0, 0, 0};
-    seed_bytes = script_write_header(seed, &limits);
+    struct nascar_limits limits = {scene, mood, 0, 0, 0, 0, 0};
+    seed_bytes = script_write_header(seed, limits);
     seed_events = 0;
 }
 
@@ -40,7 +40,7 @@ static void add_event(uint32_t type, const struct nascar_event *e, uint64_t step
     uint32_t size = type == NASCAR_DRAINED ? 0 : e->size;
     if (seed_bytes + size + SCRIPT_HEAD_BYTES > sizeof seed)
         return;
-    seed_bytes += script_write_head(seed + seed_bytes, type, e, step_ms);
+    seed_bytes += script_write_event(seed + seed_bytes, type, e, step_ms);
     if (size > 0)
         memcpy(seed + seed_bytes, e->bytes, size);
     seed_bytes += size;

@@ -91,7 +91,7 @@ static void work(void)
             uint8_t bytes[4096];
             struct nascar_event event = {.type = NASCAR_RECORD,
                                          .conn = record.conn,
-                                         .ticket = record.ticket,
+                                         .receipt = record.receipt,
                                          .bytes = bytes,
                                          .size = record.size};
             memcpy(bytes, record.bytes, record.size);
@@ -99,7 +99,7 @@ static void work(void)
         } else if (nascar_next_hash_job(state, &job)) {
             struct nascar_event event = {.type = NASCAR_VERDICT,
                                          .conn = job.conn,
-                                         .ticket = job.ticket,
+                                         .receipt = job.receipt,
                                          .accepted = true,
                                          .bytes = (const uint8_t *)"*",
                                          .size = job.fresh[0] != '\0'};
@@ -199,7 +199,7 @@ static void leave(uint32_t conn)
 /* Rooms R0..R19 for 50 each, and a small and a large one. */
 static void start(void)
 {
-    static const struct nascar_limits limits = {CONNECTIONS, CONNECTIONS, 64, 64, CONNECTIONS, 64};
+    static const struct nascar_limits limits = {CONNECTIONS, CONNECTIONS, 64, 64, CONNECTIONS, 64, 0};
     static char config[2048];
     size_t bytes = nascar_arena_size(&limits), size;
     int n = snprintf(config, sizeof config, "rate = 0\nroom = Small\nroom = From\nroom = To\nroom = All::65536\n");

@@ -19,11 +19,11 @@ static struct nascar *state;
 static char heard[CONNECTIONS][8192]; /* all that came, with line ends for NULs */
 
 /* One event. The time stands still here. */
-static void step(enum nascar_event_type type, uint32_t conn, uint32_t ticket, const void *bytes, size_t size)
+static void step(enum nascar_event_type type, uint32_t conn, uint32_t receipt, const void *bytes, size_t size)
 {
     struct nascar_event event = {.type = type,
                                  .conn = conn,
-                                 .ticket = ticket,
+                                 .receipt = receipt,
                                  .bytes = bytes,
                                  .size = (uint32_t)size,
                                  .mono_ms = 1,
@@ -52,9 +52,9 @@ static void work(void)
         if (nascar_next_record(state, &record)) { /* here it would be written down */
             uint8_t bytes[4096];
             memcpy(bytes, record.bytes, record.size);
-            step(NASCAR_RECORD, record.conn, record.ticket, bytes, record.size);
+            step(NASCAR_RECORD, record.conn, record.receipt, bytes, record.size);
         } else if (nascar_next_hash_job(state, &job)) { /* any password is right, and hashed alike */
-            step(NASCAR_VERDICT, job.conn, job.ticket, "*", job.fresh[0] != '\0');
+            step(NASCAR_VERDICT, job.conn, job.receipt, "*", job.fresh[0] != '\0');
         } else if ((conn = nascar_next_output(state)) != NASCAR_NONE) {
             do { /* what is read makes room for rows of lists */
                 uint32_t size = 0;
@@ -104,7 +104,7 @@ static void enter(uint32_t conn, const char *name, const char *password, const c
 int main(void)
 {
     struct nascar_limits limits = {
-        .clients = 2, .accounts = 16, .rooms = 8, .directory_sessions = 4, .roster_edges = 50, .messages = 16};
+        .clients = 2, .accounts = 16, .rooms = 8, .directory_sessions = 4, .roster_edges = 50, .messages = 16, 0};
     const char *config = "accounts = open\nlobby-port = 11000\nbuddy-port = 10899\n";
     uint8_t entropy[NASCAR_ENTROPY_BYTES];
     size_t size = nascar_arena_size(&limits);

@@ -52,4 +52,15 @@ int main(void)
 END
 holds "the README's example compiles" "$@" -I. -no-pie -o "$work/readme" "$work/readme.c" "$core"
 holds "the README's example starts a server" "$work/readme"
+
+# The keys that the header lists are those that there are, at least.
+awk '/^ \* +[a-z][a-z-]*  / { print $2 }' nascar_server.h | grep -v -e accepted -e bytes >"$work/keys"
+{
+    printf '#include "nascar_server.h"\n#include <string.h>\nint main(void)\n{\n    char why[200];\n'
+    sed 's/.*/    nascar_config_check("&", "?", why, sizeof why);\n    if (strcmp(why, "unknown key") == 0) return 1;/' "$work/keys"
+    printf '    return 0;\n}\n'
+} >"$work/keys.c"
+holds "the header lists keys" test "$(wc -l <"$work/keys")" -ge 21
+holds "a program that asks for each of them compiles" "$@" -I. -no-pie -o "$work/keys.program" "$work/keys.c" "$core"
+holds "the core knows each of them" "$work/keys.program"
 exit $failed

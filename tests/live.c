@@ -12,6 +12,15 @@
 
 #include "server.h"
 
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
 /* ---- Chat and how long it takes ----------------------------------------------- */
 
 static int by_size(const void *a, const void *b)
@@ -96,21 +105,21 @@ static void live_a_life(const struct server *s)
     UNTIL(3000, log_lines(s, "event=close", "persona=\"Alice\"") >= 1);
 }
 
-static void two_players_meet_talk_and_race(void)
+CASE(two_players_meet_talk_and_race, 15)
 {
     const struct server *s = START("--ping-s", "1"); /* the default cost of a hash, too */
     live_a_life(s);
     UNTIL(3000, seats[1].console->link[CONSOLE_LOBBY].pings > 0 && seats[1].console->link[CONSOLE_BUDDY].pings > 0);
 }
 
-static void two_players_race_with_passwords_in_mask_form(void)
+CASE(two_players_race_with_passwords_in_mask_form, 15)
 {
     keeps_sent = true;
     live_a_life(START(CHEAP, "--skey", "off"));
     EXPECT(strstr(sent, "PASS=$") != NULL && strstr(sent, "PASS=~") == NULL);
 }
 
-static void a_wrong_password_is_refused_and_the_right_one_lets_in(void)
+CASE(a_wrong_password_is_refused_and_the_right_one_lets_in, 15)
 {
     static const char *const forms[] = {"on", "off"};
     for (size_t i = 0; i < 2; i++) {
@@ -128,7 +137,7 @@ static void a_wrong_password_is_refused_and_the_right_one_lets_in(void)
     }
 }
 
-static void every_port_serves_every_service(void)
+CASE(every_port_serves_every_service, 15)
 {
     const struct server *s = START(CHEAP);
     for (int port = 0; port < PORTS; port++) {
@@ -307,7 +316,7 @@ __attribute__((noreturn)) static void make_garbage(const struct server *s, struc
     _exit(0);
 }
 
-static void garbage_disturbs_nobody_and_each_is_closed_with_a_reason(void)
+CASE(garbage_disturbs_nobody_and_each_is_closed_with_a_reason, 40)
 {
     struct server *s = START(CHEAP, "--rate", "1000");
     struct console *a = player(s, "Alice"), *b = player(s, "Bob");
@@ -344,7 +353,7 @@ static void garbage_disturbs_nobody_and_each_is_closed_with_a_reason(void)
     EXPECT(is_in(a, "East", 2) && is_in(b, "East", 2));
 }
 
-static void every_deadline_closes_with_its_reason(void)
+CASE_BESIDE(every_deadline_closes_with_its_reason, 20)
 {
     const struct server *s = START(CHEAP, "--first-frame-s", "1", "--linger-s", "1", "--login-s", "2",
                                    "--buddy-login-s", "1", "--ping-s", "1", "--idle-s", "3");
@@ -439,7 +448,7 @@ static bool all_lines_are_accounted_for(const struct console *c, unsigned lines)
            shown + missed == lines;
 }
 
-static void a_stop_is_clean_and_what_was_sent_arrives(void)
+CASE(a_stop_is_clean_and_what_was_sent_arrives, 30)
 {
     static const int signals[] = {SIGTERM, SIGINT};
     for (size_t i = 0; i < 2; i++) {
@@ -466,7 +475,7 @@ static void a_stop_is_clean_and_what_was_sent_arrives(void)
     EXPECT(stop(idle, SIGTERM) < 1000);
 }
 
-static void a_reader_that_never_reads_does_not_hold_up_a_stop(void)
+CASE(a_reader_that_never_reads_does_not_hold_up_a_stop, 20)
 {
     struct server *s = START(CHEAP, "--rate", "0");
     struct console *a = player(s, "Alice");
@@ -479,7 +488,7 @@ static void a_reader_that_never_reads_does_not_hold_up_a_stop(void)
 }
 
 /* Unread input makes a close a reset, which can take the last answers away. */
-static void a_stop_ends_connections_without_a_reset(void)
+CASE(a_stop_ends_connections_without_a_reset, 10)
 {
     struct server *s = START(CHEAP);
     int fd = raw_open(s, LOBBY, LOCALHOST);
@@ -496,7 +505,7 @@ static void a_stop_ends_connections_without_a_reset(void)
         fail("the connection %s", end == RESET ? "is reset" : "stays open");
 }
 
-static void a_pipe_signal_kills_nothing(void)
+CASE(a_pipe_signal_kills_nothing, 10)
 {
     struct server *s = START(CHEAP);
     struct console *a = player(s, "Alice");
@@ -508,7 +517,7 @@ static void a_pipe_signal_kills_nothing(void)
 
 #define CONFIG_HEAD "hash-cost = 4\nroom = East: East Coast Racers: 50\n"
 
-static void a_reload_takes_a_good_file_and_refuses_a_bad_one(void)
+CASE(a_reload_takes_a_good_file_and_refuses_a_bad_one, 20)
 {
     const char *path = write_file(NULL, CONFIG_HEAD);
     char place[96];
@@ -539,14 +548,14 @@ static void a_reload_takes_a_good_file_and_refuses_a_bad_one(void)
 }
 
 /* Nobody is connected: what is to be said is said at once all the same. */
-static void a_reload_is_logged_with_no_one_connected(void)
+CASE(a_reload_is_logged_with_no_one_connected, 10)
 {
     struct server *s = START("--config", write_file(NULL, CONFIG_HEAD));
     EXPECT(kill(s->pid, SIGHUP) == 0);
     UNTIL(2000, logged(s, "event=reloaded"));
 }
 
-static void a_restart_takes_the_same_ports(void)
+CASE(a_restart_takes_the_same_ports, 10)
 {
     struct server *first = START(CHEAP);
     char port[PORTS][8];
@@ -615,7 +624,7 @@ static void expect_usage(const struct outcome *o, const char *part, const char *
     }
 }
 
-static void bad_options_end_with_status_2_and_say_what_is_expected(void)
+CASE(bad_options_end_with_status_2_and_say_what_is_expected, 30)
 {
     char option[64], joined[512];
     for (size_t i = 0; i < OPTION_COUNT; i++) {
@@ -639,7 +648,7 @@ static void bad_options_end_with_status_2_and_say_what_is_expected(void)
     EXPECT(!strstr(RUN("--tyres")->err, "(null)"));
 }
 
-static void every_option_of_help_is_known_here(void)
+CASE(every_option_of_help_is_known_here, 10)
 {
     const struct outcome *o = RUN("--help");
     char name[32];
@@ -659,7 +668,7 @@ static void every_option_of_help_is_known_here(void)
     EXPECT(RUN("serve", "--lobby-port", "1", "--help")->status == 0);
 }
 
-static void bad_config_lines_are_named_by_file_and_line(void)
+CASE(bad_config_lines_are_named_by_file_and_line, 15)
 {
     char text[1024], place[96];
     const char *path = write_file(NULL, "");
@@ -689,7 +698,7 @@ static void bad_config_lines_are_named_by_file_and_line(void)
     expect_usage(RUN("--config", path), place, "characters", "a long comment");
 }
 
-static void a_config_file_with_every_key_works(void)
+CASE(a_config_file_with_every_key_works, 10)
 {
     char text[4096] = "# every key, with spaces in all the places\n\n", line[512];
     const char *news = write_file(NULL, "Daytona on Sunday\nTwo new rooms\n");
@@ -723,7 +732,7 @@ static void a_config_file_with_every_key_works(void)
     (void)close(fd);
 }
 
-static void the_word_serve_and_the_largest_limits_are_taken(void)
+CASE(the_word_serve_and_the_largest_limits_are_taken, 10)
 {
     struct server *s = new_server();
     const char *arguments[] = {binary,           "serve",   SERVER_ARGUMENTS, "--max-clients", "65536",
@@ -750,7 +759,7 @@ static void the_word_serve_and_the_largest_limits_are_taken(void)
     EXPECT(directory_answers(s, DIRECTORY, LOCALHOST));
 }
 
-static void what_cannot_be_opened_is_named(void)
+CASE(what_cannot_be_opened_is_named, 10)
 {
     static const char *const names[] = {"directory", "lobby", "buddy"};
     struct server *first = START(CHEAP);
@@ -779,7 +788,7 @@ static void what_cannot_be_opened_is_named(void)
 
 /* ---- Cases: limits -------------------------------------------------------------------- */
 
-static void an_address_has_64_connections_and_others_go_on(void)
+CASE(an_address_has_64_connections_and_others_go_on, 15)
 {
     struct server *s = START(CHEAP);
     int fd[64];
@@ -837,7 +846,7 @@ static void leave_and_come_in(int *fd, size_t count)
     UNTIL(4000, answered(fd, count) > 0);
 }
 
-static void without_files_others_wait_and_those_online_play_on(void)
+CASE(without_files_others_wait_and_those_online_play_on, 20)
 {
     struct server *s = start_limited((const char *const[]){CHEAP, "--per-address", "1000", "--linger-s", "60",
                                                            "--first-frame-s", "60", "--rate", "100", NULL},
@@ -864,7 +873,7 @@ static void without_files_others_wait_and_those_online_play_on(void)
     talk(a, b, "still here");
 }
 
-static void a_full_server_lets_others_wait(void)
+CASE(a_full_server_lets_others_wait, 15)
 {
     struct server *s =
         START(CHEAP, "--max-clients", "1", "--per-address", "1000", "--linger-s", "60", "--first-frame-s", "60");
@@ -884,7 +893,7 @@ static void a_full_server_lets_others_wait(void)
 
 /* ---- Cases: slow readers ------------------------------------------------------------------ */
 
-static void a_reader_that_never_reads_slows_nobody_and_is_closed(void)
+CASE_BESIDE(a_reader_that_never_reads_slows_nobody_and_is_closed, 60)
 {
     struct server *s = START(CHEAP, "--rate", "0");
     struct console *a = player(s, "Alice"), *b = player(s, "Bob");
@@ -940,7 +949,7 @@ static bool in_file(const char *path, const char *part)
     return memmem(bytes, size, part, strlen(part)) != NULL;
 }
 
-static void no_password_is_ever_logged_or_recorded(void)
+CASE(no_password_is_ever_logged_or_recorded, 20)
 {
     static const char *const forms[] = {"on", "off"};
     static const char *const secrets[] = {"sesame 42", "wrong sesame", "pit$stop", "pit$lane", "fresh*words"};
@@ -991,7 +1000,7 @@ static void no_password_is_ever_logged_or_recorded(void)
     }
 }
 
-static void what_is_typed_cannot_forge_a_log_line(void)
+CASE(what_is_typed_cannot_forge_a_log_line, 10)
 {
     struct server *s = START(CHEAP, "--log-level", "debug");
     struct console *c = player(s, "Alice");
@@ -1033,7 +1042,7 @@ static void fill(const struct server *s, size_t count)
     run_for(500);
 }
 
-static void fifty_idle_consoles_cost_little(void)
+CASE(fifty_idle_consoles_cost_little, 30)
 {
     struct server *s = START(CHEAP);
     fill(s, 50);
@@ -1045,7 +1054,7 @@ static void fifty_idle_consoles_cost_little(void)
     EXPECT(percent < (instrumented ? 20 : 2));
 }
 
-static void memory_is_small(void)
+CASE(memory_is_small, 30)
 {
     struct server *s = START(CHEAP);
     struct memory empty = memory_of(s);
@@ -1059,37 +1068,7 @@ static void memory_is_small(void)
 
 /* ---- Running them ------------------------------------------------------------------------------- */
 
-static const struct test_case cases[] = {
-    CASE(a_reader_that_never_reads_slows_nobody_and_is_closed, 60, true),
-    CASE(two_players_meet_talk_and_race, 15, false),
-    CASE(two_players_race_with_passwords_in_mask_form, 15, false),
-    CASE(a_wrong_password_is_refused_and_the_right_one_lets_in, 15, false),
-    CASE(every_port_serves_every_service, 15, false),
-    CASE(garbage_disturbs_nobody_and_each_is_closed_with_a_reason, 40, false),
-    CASE(every_deadline_closes_with_its_reason, 20, true),
-    CASE(a_stop_is_clean_and_what_was_sent_arrives, 30, false),
-    CASE(a_reader_that_never_reads_does_not_hold_up_a_stop, 20, false),
-    CASE(a_stop_ends_connections_without_a_reset, 10, false),
-    CASE(a_pipe_signal_kills_nothing, 10, false),
-    CASE(a_reload_takes_a_good_file_and_refuses_a_bad_one, 20, false),
-    CASE(a_reload_is_logged_with_no_one_connected, 10, false),
-    CASE(a_restart_takes_the_same_ports, 10, false),
-    CASE(bad_options_end_with_status_2_and_say_what_is_expected, 30, false),
-    CASE(every_option_of_help_is_known_here, 10, false),
-    CASE(bad_config_lines_are_named_by_file_and_line, 15, false),
-    CASE(a_config_file_with_every_key_works, 10, false),
-    CASE(the_word_serve_and_the_largest_limits_are_taken, 10, false),
-    CASE(what_cannot_be_opened_is_named, 10, false),
-    CASE(an_address_has_64_connections_and_others_go_on, 15, false),
-    CASE(without_files_others_wait_and_those_online_play_on, 20, false),
-    CASE(a_full_server_lets_others_wait, 15, false),
-    CASE(no_password_is_ever_logged_or_recorded, 20, false),
-    CASE(what_is_typed_cannot_forge_a_log_line, 10, false),
-    CASE(fifty_idle_consoles_cost_little, 30, false),
-    CASE(memory_is_small, 30, false),
-};
-
 int main(int argc, char **argv)
 {
-    return run_cases(cases, sizeof cases / sizeof cases[0], 1, argc, argv);
+    return run_cases(1, argc, argv);
 }

@@ -34,7 +34,6 @@ static void flush_batch(struct writer *w)
 
 static void add_record(struct writer *w)
 {
-    frame_end(&w->frame);
     if (w->batch.size + w->frame.size > 65536)
         flush_batch(w);
     (void)batch_add(&w->batch, w->frame.bytes, w->frame.size);
@@ -51,32 +50,35 @@ static void write_journal(const char *path, uint32_t accounts, uint32_t personas
     struct writer w = {.file = fopen(path, "wb")};
     char name[PERSONA_CHARS + 1], other[PERSONA_CHARS + 1];
     uint8_t head[64];
-    struct account a;
+    struct record a = {.kind = RECORD_ACCT, .acct = {.created_s = 1760000000, .last_login_s = 1760000000}};
     w.batch.bytes = malloc(BATCH_BYTES);
     if (!w.file || !w.batch.bytes || fwrite(head, 1, write_journal_head(head, JOURNAL_FORMAT), w.file) == 0)
         abort();
     batch_begin(&w.batch);
-    memset(&a, 0, sizeof a);
-    (void)snprintf(a.hash, sizeof a.hash, "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy");
-    (void)snprintf(a.mail, sizeof a.mail, "somebody@example.org");
-    (void)snprintf(a.spam, sizeof a.spam, "NN");
-    a.created_s = a.last_login_s = 1760000000;
+    (void)snprintf(a.acct.hash, sizeof a.acct.hash, "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy");
+    (void)snprintf(a.acct.mail, sizeof a.acct.mail, "somebody@example.org");
+    (void)snprintf(a.acct.spam, sizeof a.acct.spam, "NN");
     for (uint32_t i = 0; i < accounts; i++) {
-        name_of(a.name, i);
-        write_account(&w.frame, &a);
-        if (i < personas)
-            put_text(&w.frame, tag_PERSONAS, a.name);
+        name_of(a.acct.name, i);
+        copy_text(a.acct.personas, sizeof a.acct.personas, a.acct.name);
+        a.acct.has_personas = i < personas;
+        encode_record(NULL, &a, &w.frame);
         add_record(&w);
     }
     for (uint32_t i = 0; i < edges; i++) {
         name_of(name, i);
         name_of(other, i * 7919 + 13 + i / ACCOUNTS);
-        write_roster_record(&w.frame, name, other, LIST_BUDDY);
+        frame_begin(&w.frame, "rost", ""); /* by hand, as there are no personas here that it could name */
+        put_raw(&w.frame, tag_LIST, "B");
+        put_text(&w.frame, tag_PERS, name);
+        put_text(&w.frame, tag_USER, other);
+        frame_end(&w.frame);
         add_record(&w);
     }
+    a.acct.has_personas = false;
     for (uint32_t i = 0; i < changes; i++) {
-        name_of(a.name, i * 31);
-        write_account(&w.frame, &a);
+        name_of(a.acct.name, i * 31);
+        encode_record(NULL, &a, &w.frame);
         memcpy(w.frame.bytes, "edit", 4);
         add_record(&w);
     }

@@ -9,7 +9,8 @@
 # last, up to the first that fails. The text must stand in nascar_server.c once;
 # a pilcrow (¶) in it is the end of a line.
 #
-# usage: sh tests/mutants.sh [LINE...]     only those lines of the list
+# usage: HELPERS='NAME...' SUITES='NAME...' sh tests/mutants.sh [LINE...]
+# With LINEs, only those of the list. The names are of files in tests/.
 set -u
 
 list=tests/mutants.tsv
@@ -17,19 +18,24 @@ out=build/mutants
 root=$PWD
 at_once=${MUTANTS_AT_ONCE:-2}
 
-# build WHERE PROGRAM: WHERE/PROGRAM from tests/PROGRAM.c and WHERE/nascar_server.c.
+# Compiles from the standard input, as all of a mutant's programs do it.
+compile() { clang -std=c11 -w "$@" -x c -; }
+
+# build WHERE PROGRAM: WHERE/PROGRAM with the server WHERE/nascar_server.c. What
+# does not include the server is an object in $out already, and takes the core.
 build() {
-    (
-        cd "$1/tests" || exit 1
-        case $2 in
-        sim) optimise=-O1 shell=-Dmain=nascar_main ;;
-        test_shell*) optimise=-O0 shell=-Dmain=nascar_main ;;
-        *) optimise=-O0 shell=-DNASCAR_NO_SHELL ;;
-        esac
+    {
+        if [ -f "$out/$2.o" ]; then
+            object=$out/$2.o core=$1/core.o
+            [ -f "$core" ] || compile -O0 -DNASCAR_NO_SHELL -I"$1" -c -o "$core" <"$1/nascar_server.c" || return 1
+        else
+            object=$1/$2.o core=
+            [ "$2" = sim ] && level=1 || level=0
+            (cd "$1/tests" && compile "-O$level" -I"$root/tests" -c -o "../$2.o" <"$root/tests/$2.c") || return 1
+        fi
         # shellcheck disable=SC2086 # lists of words
-        clang -std=c11 -w $optimise $shell -I"$root/tests" -o "../$2" -x c - -x none "$root/$out/helpers.a" $libraries \
-            <"$root/tests/$2.c"
-    ) >"$1/$2.build" 2>&1
+        clang -o "$1/$2" "$object" $core "$out/helpers.a" $libraries
+    } >"$1/$2.build" 2>&1
 }
 
 # run WHERE PROGRAM SECONDS
@@ -84,7 +90,7 @@ one() {
     rm -rf "$where"
 }
 
-libraries="$(pkg-config --cflags --libs check) -lcrypt"
+libraries="$(pkg-config --libs check) -lcrypt"
 if [ "${1-}" = --one ]; then
     one "$2"
     exit 0
@@ -93,17 +99,15 @@ fi
 rm -rf "$out"
 mkdir -p "$out/0/tests"
 cp nascar_server.c nascar_server.h "$out/0"
-for helper in console world; do
-    clang -std=c11 -w -O1 -c -o "$out/$helper.o" tests/$helper.c || exit 1
+for name in $HELPERS $SUITES; do
+    grep -q '^#include "../nascar_server.c"' "tests/$name.c" || clang -std=c11 -w -O1 -c -o "$out/$name.o" "tests/$name.c" || exit 1
 done
-ar rcs "$out/helpers.a" "$out/console.o" "$out/world.o"
+for name in $HELPERS; do ar rcs "$out/helpers.a" "$out/$name.o"; done
 
 # Without a fault all must pass, and shows how long it takes.
-for file in tests/test_*.c tests/sim.c; do
-    program=$(basename "$file" .c)
+for program in $SUITES sim; do
     # It has no server in it.
     [ "$program" = test_console ] && continue
-    [ -f "$file" ] || continue
     began=$(date +%s%N)
     if ! build "$out/0" "$program" || ! run "$out/0" "$program" 300; then
         tail -n 40 "$out/0/$program.build" "$out/0/$program.log"

@@ -64,6 +64,7 @@ look() {
     need libcrypt-dev links gcc -include crypt.h
     if [ "$1" = analyse ]; then
         need clang-tidy clang-tidy --version
+        need clang-format clang-format --version
         need cppcheck cppcheck --version
         need shellcheck shellcheck --version
         return

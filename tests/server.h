@@ -2,52 +2,29 @@
  * servers of its own on free ports and a data folder for each, on loopback.
  * At its deadline a case is ended, and its servers with it.
  *
- * A test includes this, lists its cases and calls run_cases().
+ * A test includes this, has its cases and calls run_cases().
  *
  * SPDX-License-Identifier: MIT */
 #ifndef SERVER_H
+
 #define SERVER_H
 
 #include "console.h"
 
-#include <arpa/inet.h>
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <poll.h>
-#include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/types.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #define SERVERS 8
 #define SEATS 128
+#define CASES 64
 #define ARGUMENTS 96
 #define TEXT_BYTES 4096
 #define LOCALHOST 0x7F000001u
 #define SERVER_ARGUMENTS "--bind", "127.0.0.1", "--directory-port", "0", "--lobby-port", "0", "--buddy-port", "0"
 
 enum { DIRECTORY, LOBBY, BUDDY, PORTS };
-
-/* What a case leaves for the parent, in memory that both see. */
-struct result {
-    char why[1024];         /* empty: it passed */
-    char notes[TEXT_BYTES]; /* lines to print */
-    char log[TEXT_BYTES];   /* the end of the servers' logs, when it failed */
-};
 
 struct server {
     pid_t pid; /* 0: it has ended */
@@ -70,64 +47,27 @@ struct seat {
 };
 
 /* Everything of the case that this process runs. */
-static const char *binary;
-static bool emulated;     /* another processor, of 32 bits (make test-cross) */
-static bool instrumented; /* by sanitizers or an emulator, which change memory and speed */
-static struct result *result;
-static struct server servers[SERVERS];
-static size_t server_count;
-static struct seat seats[SEATS];
-static size_t seat_count;
-static char folder[64]; /* of this case; removed after it */
-static unsigned file_count;
-static char *sent; /* all that the consoles sent, if kept */
-static size_t sent_bytes;
-static bool keeps_sent;
-static uint32_t raw_code; /* the code of the last frame that raw_frame() took */
+extern const char *binary;
+extern bool emulated;     /* another processor, of 32 bits (make test-cross) */
+extern bool instrumented; /* by sanitizers or an emulator, which change memory and speed */
+extern struct server servers[SERVERS];
+extern size_t server_count;
+extern struct seat seats[SEATS];
+extern size_t seat_count;
+extern char folder[64]; /* of this case; removed after it */
+extern unsigned file_count;
+extern char *sent; /* all that the consoles sent, if kept */
+extern size_t sent_bytes;
+extern bool keeps_sent;
+extern uint32_t raw_code; /* the code of the last frame that raw_frame() took */
 
 /* ---- Time, failing ------------------------------------------------------- */
 
-static inline uint64_t now_us(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
-static inline uint64_t now_ms(void)
-{
-    return now_us() / 1000;
-}
-
-static inline void sleep_ms(long ms)
-{
-    struct timespec pause = {ms / 1000, ms % 1000 * 1000000};
-    (void)nanosleep(&pause, NULL);
-}
-
-static inline void clean_up(void)
-{
-    for (size_t i = 0; i < server_count; i++) {
-        if (servers[i].pid > 0) {
-            (void)kill(servers[i].pid, SIGKILL);
-            (void)waitpid(servers[i].pid, NULL, 0);
-        }
-    }
-}
-
-static inline void keep_log_ends(void);
-
+uint64_t now_us(void);
+uint64_t now_ms(void);
+void sleep_ms(long ms);
 /* Ends the case. */
-__attribute__((format(printf, 1, 2), noreturn)) static inline void fail(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    (void)vsnprintf(result->why, sizeof result->why, format, arguments);
-    va_end(arguments);
-    keep_log_ends();
-    clean_up();
-    _exit(1);
-}
+__attribute__((format(printf, 1, 2), noreturn)) void fail(const char *format, ...);
 
 #define EXPECT(condition) \
     do { \
@@ -135,14 +75,7 @@ __attribute__((format(printf, 1, 2), noreturn)) static inline void fail(const ch
             fail("line %d: %s", __LINE__, #condition); \
     } while (0)
 
-__attribute__((format(printf, 1, 2))) static inline void note(const char *format, ...)
-{
-    size_t used = strlen(result->notes);
-    va_list arguments;
-    va_start(arguments, format);
-    (void)vsnprintf(result->notes + used, sizeof result->notes - used, format, arguments);
-    va_end(arguments);
-}
+__attribute__((format(printf, 1, 2))) void note(const char *format, ...);
 
 /* Lets the consoles go on until the condition holds; fails if it does not. */
 #define UNTIL(ms, condition) \
@@ -152,219 +85,37 @@ __attribute__((format(printf, 1, 2))) static inline void note(const char *format
                 fail("line %d: not within %u ms: %s", __LINE__, (unsigned)(ms), #condition); \
     } while (0)
 
-static inline void pump(int timeout_ms);
-
-static inline void run_for(uint32_t ms)
-{
-    for (uint64_t end = now_ms() + ms, now; (now = now_ms()) < end;)
-        pump(end - now < 20 ? (int)(end - now) : 20);
-}
+void run_for(uint32_t ms);
 
 /* ---- The server as a process --------------------------------------------- */
 
 /* The whole of a file, NUL-terminated; valid until the next call. */
-static inline const char *contents(FILE *file)
-{
-    static char *text;
-    static size_t room;
-    struct stat status;
-    size_t size = 0;
-    if (fstat(fileno(file), &status) != 0)
-        return "";
-    if ((size_t)status.st_size + 1 > room) {
-        room = (size_t)status.st_size * 2 + 4096;
-        text = realloc(text, room);
-        if (text == NULL)
-            abort();
-    }
-    while (size + 1 < room) { /* pread: the writer's position is the same one */
-        ssize_t n = pread(fileno(file), text + size, room - 1 - size, (off_t)size);
-        if (n <= 0)
-            break;
-        size += (size_t)n;
-    }
-    text[size] = '\0';
-    return text;
-}
-
-static inline void keep_log_ends(void)
-{
-    for (size_t i = 0; i < server_count; i++) {
-        const char *text = contents(servers[i].log);
-        size_t used = strlen(result->log), size = strlen(text);
-        const char *end = size > 1500 ? text + size - 1500 : text;
-        (void)snprintf(result->log + used, sizeof result->log - used, "[server %zu] %s%s\n", i, end > text ? "..." : "",
-                       end);
-    }
-}
-
+const char *contents(FILE *file);
 /* How many lines of the log hold both texts; `other` NULL: any. */
-static inline size_t log_lines(const struct server *s, const char *part, const char *other)
-{
-    size_t count = 0;
-    const char *line = contents(s->log);
-    while (*line != '\0') {
-        size_t size = strcspn(line, "\n");
-        if (memmem(line, size, part, strlen(part)) != NULL &&
-            (other == NULL || memmem(line, size, other, strlen(other)) != NULL))
-            count++;
-        line += size + (line[size] == '\n');
-    }
-    return count;
-}
-
-static inline bool logged(const struct server *s, const char *part)
-{
-    return log_lines(s, part, NULL) > 0;
-}
-
+size_t log_lines(const struct server *s, const char *part, const char *other);
+bool logged(const struct server *s, const char *part);
 /* What becomes the server: dies with us, has nothing but its own streams. `in`:
  * -1 is nothing to read. */
-__attribute__((noreturn)) static inline void become_server(const char *const *arguments, int in, int out, int err,
-                                                           rlim_t files)
-{
-    char *copy[ARGUMENTS];
-    size_t count = 0;
-    struct rlimit limit = {files, files};
-    int nothing = open("/dev/null", O_RDWR);
-    for (; arguments[count] != NULL && count + 1 < ARGUMENTS; count++)
-        copy[count] = strdup(arguments[count]);
-    copy[count] = NULL;
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    (void)prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0); /* strace may look on */
-    (void)dup2(in < 0 ? nothing : in, STDIN_FILENO);
-    (void)dup2(out, STDOUT_FILENO);
-    (void)dup2(err, STDERR_FILENO);
-    for (int fd = 3; fd < 1024; fd++)
-        (void)close(fd);
-    if (files > 0)
-        (void)setrlimit(RLIMIT_NOFILE, &limit);
-    /* The search for leaks takes files. */
-    (void)setenv("ASAN_OPTIONS", files > 0 ? "detect_leaks=0" : "print_legend=0:allow_addr2line=1", 0);
-    (void)setenv("UBSAN_OPTIONS", "print_stacktrace=1", 0);
-    (void)execv(binary, copy);
-    (void)fprintf(stderr, "cannot start %s: %s\n", binary, strerror(errno));
-    _exit(127);
-}
-
+__attribute__((noreturn)) void become_server(const char *const *arguments, int in, int out, int err, rlim_t files);
 /* Waits for a process; its exit status, -1 if it died, -2 if it still runs. */
-static inline int wait_exit(pid_t pid, uint64_t ms)
-{
-    int status = 0;
-    for (uint64_t end = now_ms() + ms;; sleep_ms(2)) {
-        if (waitpid(pid, &status, WNOHANG) == pid)
-            return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-        if (now_ms() > end)
-            return -2;
-    }
-}
-
-static inline uint16_t port_of(const char *line, const char *name)
-{
-    char key[32];
-    unsigned port = 0;
-    (void)snprintf(key, sizeof key, " %s=127.0.0.1:", name);
-    const char *at = strstr(line, key);
-    if (at == NULL || sscanf(at + strlen(key), "%u", &port) != 1 || port == 0 || port > 65535)
-        fail("no %s port in the line `%s`", name, line);
-    return (uint16_t)port;
-}
-
+int wait_exit(pid_t pid, uint64_t ms);
+uint16_t port_of(const char *line, const char *name);
 /* Starts the server `s`, once more if it ran before, with these arguments after
  * the usual ones. `files`: the limit of open files; 0: as it is. */
-static inline void launch(struct server *s, const char *const *extra, rlim_t files)
-{
-    const char *arguments[ARGUMENTS] = {binary, SERVER_ARGUMENTS, "--data", s->data, NULL};
-    const char *recordings = getenv("LIVE_RECORDINGS"); /* where to keep a recording of each server */
-    char recording[512];
-    int out[2];
-    size_t count = 0, got = 0;
-    while (arguments[count] != NULL)
-        count++;
-    if (recordings != NULL) {
-        (void)snprintf(recording, sizeof recording, "%s/%ld-%zu.rec", recordings, (long)getpid(),
-                       (size_t)(s - servers));
-        arguments[count++] = "--record";
-        arguments[count++] = recording;
-    }
-    for (; *extra != NULL && count + 1 < ARGUMENTS; extra++)
-        arguments[count++] = *extra;
-    EXPECT(pipe2(out, O_CLOEXEC) == 0);
-    s->pid = fork();
-    EXPECT(s->pid >= 0);
-    if (s->pid == 0)
-        become_server(arguments, -1, out[1], s->err, files);
-    (void)close(out[1]);
-    memset(s->ready, 0, sizeof s->ready);
-    while (got + 1 < sizeof s->ready && memchr(s->ready, '\n', got) == NULL) {
-        struct pollfd readable = {.fd = out[0], .events = POLLIN};
-        ssize_t n = poll(&readable, 1, 5000) == 1 ? read(out[0], s->ready + got, sizeof s->ready - 1 - got) : 0;
-        if (n <= 0)
-            fail("the server is not ready");
-        got += (size_t)n;
-    }
-    (void)close(out[0]);
-    s->port[DIRECTORY] = port_of(s->ready, "directory");
-    s->port[LOBBY] = port_of(s->ready, "lobby");
-    s->port[BUDDY] = port_of(s->ready, "buddy");
-    EXPECT(strncmp(s->ready, "ready directory=", 16) == 0);
-}
-
+void launch(struct server *s, const char *const *extra, rlim_t files);
 /* A name of its own for the data of a server. */
-static inline void fresh_folder(char out[128])
-{
-    static unsigned number;
-    (void)snprintf(out, 128, "%s/data%u", folder, number++);
-}
-
+void fresh_folder(char out[128]);
 /* A server that is not started yet. */
-static inline struct server *new_server(void)
-{
-    struct server *s = &servers[server_count];
-    EXPECT(server_count < SERVERS);
-    fresh_folder(s->data);
-    s->log = tmpfile();
-    EXPECT(s->log != NULL);
-    s->err = fileno(s->log);
-    server_count++;
-    return s;
-}
-
-static inline struct server *start_limited(const char *const *extra, rlim_t files)
-{
-    struct server *s = new_server();
-    launch(s, extra, files);
-    return s;
-}
+struct server *new_server(void);
+struct server *start_limited(const char *const *extra, rlim_t files);
 
 #define START(...) start_limited((const char *const[]){__VA_ARGS__, NULL}, 0)
 #define START_AGAIN(s, ...) launch(s, (const char *const[]){__VA_ARGS__, NULL}, 0)
 #define CHEAP "--hash-cost", "4" /* a password takes a millisecond */
-
-static inline bool alive(const struct server *s)
-{
-    return s->pid > 0 && waitpid(s->pid, NULL, WNOHANG) == 0;
-}
-
+bool alive(const struct server *s);
 /* Sends the signal and returns how long the end took; fails unless it ends by
  * itself with status 0. */
-static inline uint64_t stop(struct server *s, int signal_number)
-{
-    uint64_t began = now_ms();
-    EXPECT(s->pid > 0);
-    (void)kill(s->pid, signal_number);
-    int status = wait_exit(s->pid, 5000);
-    if (status != -2)
-        s->pid = 0;
-    if (status != 0)
-        fail("the server %s", status == -2 ? "does not stop" : status == -1 ? "died" : "ended with an error");
-    uint64_t took = now_ms() - began;
-    while (!logged(s, "event=stop")) { /* it may come through a pipe */
-        EXPECT(now_ms() < began + took + 1000);
-        sleep_ms(5);
-    }
-    return took;
-}
+uint64_t stop(struct server *s, int signal_number);
 
 /* A run of the binary that is expected to end by itself. */
 struct outcome {
@@ -372,407 +123,59 @@ struct outcome {
     char out[2 * TEXT_BYTES], err[TEXT_BYTES];
 };
 
-static inline const struct outcome *outcome_of(const char *const *extra)
-{
-    static struct outcome o;
-    const char *arguments[ARGUMENTS] = {binary};
-    size_t count = 1;
-    FILE *out = tmpfile(), *err = tmpfile();
-    EXPECT(out != NULL && err != NULL);
-    for (; *extra != NULL && count + 1 < ARGUMENTS; extra++)
-        arguments[count++] = *extra;
-    pid_t pid = fork();
-    EXPECT(pid >= 0);
-    if (pid == 0)
-        become_server(arguments, -1, fileno(out), fileno(err), 0);
-    o.status = wait_exit(pid, 3000);
-    if (o.status == -2) {
-        (void)kill(pid, SIGKILL);
-        (void)waitpid(pid, NULL, 0);
-    }
-    (void)snprintf(o.out, sizeof o.out, "%s", contents(out));
-    (void)snprintf(o.err, sizeof o.err, "%s", contents(err));
-    (void)fclose(out);
-    (void)fclose(err);
-    return &o;
-}
+const struct outcome *outcome_of(const char *const *extra);
 
 #define RUN(...) outcome_of((const char *const[]){__VA_ARGS__, NULL})
-
 /* Calls `each` for the process and its children, which are found by their
  * parent: not every kernel lists them. */
-static inline void for_tree(pid_t pid, void each(pid_t pid, void *sum), void *sum)
-{
-    char path[64], text[512];
-    struct dirent *entry;
-    DIR *all = opendir("/proc");
-    each(pid, sum);
-    while (all != NULL && (entry = readdir(all)) != NULL) {
-        int child = atoi(entry->d_name), parent = 0;
-        if (child <= 0)
-            continue;
-        (void)snprintf(path, sizeof path, "/proc/%d/stat", child);
-        FILE *file = fopen(path, "r");
-        if (file == NULL)
-            continue;
-        const char *end = fgets(text, sizeof text, file) != NULL ? strrchr(text, ')') : NULL;
-        if (end != NULL && sscanf(end, ") %*c %d", &parent) == 1 && parent == (int)pid)
-            each((pid_t)child, sum);
-        (void)fclose(file);
-    }
-    if (all != NULL)
-        (void)closedir(all);
-}
-
-static inline void add_cpu(pid_t pid, void *sum)
-{
-    char path[64], text[1024];
-    unsigned long user = 0, kernel = 0;
-    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    FILE *file = fopen(path, "r");
-    if (file == NULL)
-        return;
-    const char *end = fgets(text, sizeof text, file) != NULL ? strrchr(text, ')') : NULL;
-    if (end != NULL && sscanf(end, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &kernel) == 2)
-        *(uint64_t *)sum += (uint64_t)(user + kernel) * 1000 / (uint64_t)sysconf(_SC_CLK_TCK);
-    (void)fclose(file);
-}
-
+void for_tree(pid_t pid, void each(pid_t pid, void *sum), void *sum);
 /* Processor time that the server has used, in ms. */
-static inline uint64_t cpu_ms(const struct server *s)
-{
-    uint64_t sum = 0;
-    for_tree(s->pid, add_cpu, &sum);
-    return sum;
-}
+uint64_t cpu_ms(const struct server *s);
 
 struct memory {
     unsigned long rss_kib, pss_kib;
 };
 
-static inline void add_memory(pid_t pid, void *sum)
-{
-    struct memory *m = sum;
-    char path[64], line[256];
-    unsigned long kib;
-    (void)snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)pid);
-    FILE *file = fopen(path, "r");
-    if (file == NULL)
-        return;
-    while (fgets(line, sizeof line, file) != NULL)
-        if (sscanf(line, "Rss: %lu", &kib) == 1)
-            m->rss_kib += kib;
-        else if (sscanf(line, "Pss: %lu", &kib) == 1)
-            m->pss_kib += kib;
-    (void)fclose(file);
-}
-
-static inline struct memory memory_of(const struct server *s)
-{
-    struct memory sum = {0, 0};
-    for_tree(s->pid, add_memory, &sum);
-    return sum;
-}
-
+struct memory memory_of(const struct server *s);
 /* A file with this text, a new one if `path` is NULL; its name stays valid. */
-static inline const char *write_file(const char *path, const char *text)
-{
-    static char paths[16][96];
-    if (path == NULL) {
-        char *fresh = paths[file_count % 16];
-        (void)snprintf(fresh, sizeof paths[0], "%s/file%u", folder, file_count);
-        file_count++;
-        path = fresh;
-    }
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    EXPECT(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
-    (void)close(fd);
-    return path;
-}
+const char *write_file(const char *path, const char *text);
 
 /* ---- Sockets --------------------------------------------------------------- */
 
 /* A connection from this address of our own; 0: any. -1 if it is refused. */
-static inline int connect_to(uint16_t port, uint32_t from, int receive_bytes)
-{
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
-    struct sockaddr_in own = {.sin_family = AF_INET};
-    int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    to.sin_addr.s_addr = htonl(LOCALHOST);
-    own.sin_addr.s_addr = htonl(from);
-    if (fd >= 0) {
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        if (receive_bytes > 0)
-            (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof receive_bytes);
-        if ((from == 0 || bind(fd, (const struct sockaddr *)&own, sizeof own) == 0) &&
-            connect(fd, (const struct sockaddr *)&to, sizeof to) == 0)
-            return fd;
-        (void)close(fd);
-    }
-    return -1;
-}
-
-static inline int raw_open(const struct server *s, int port, uint32_t from)
-{
-    int fd = connect_to(s->port[port], from, 0);
-    EXPECT(fd >= 0);
-    return fd;
-}
-
-static inline void raw_send_bytes(int fd, const void *bytes, size_t size)
-{
-    EXPECT(send(fd, bytes, size, MSG_NOSIGNAL) == (ssize_t)size);
-}
-
-static inline void raw_send(int fd, const char *kind, const char *payload)
-{
-    uint8_t frame[CONSOLE_REQUEST_BYTES];
-    raw_send_bytes(fd, frame, console_frame(frame, sizeof frame, kind, 0, payload, strlen(payload) + 1));
-}
-
-/* Reads exactly so much within the time; false at the end or a reset. */
-static inline bool raw_read(int fd, uint8_t *bytes, size_t size, uint64_t ms)
-{
-    uint64_t end = now_ms() + ms;
-    while (size > 0) {
-        struct pollfd readable = {.fd = fd, .events = POLLIN};
-        uint64_t now = now_ms();
-        if (now >= end || poll(&readable, 1, (int)(end - now)) != 1)
-            return false;
-        ssize_t n = recv(fd, bytes, size, 0);
-        if (n <= 0)
-            return false;
-        bytes += n;
-        size -= (size_t)n;
-    }
-    return true;
-}
-
+int connect_to(uint16_t port, uint32_t from, int receive_bytes);
+int raw_open(const struct server *s, int port, uint32_t from);
+void raw_send_bytes(int fd, const void *bytes, size_t size);
+void raw_send(int fd, const char *kind, const char *payload);
 /* The next frame; false if none comes. */
-static inline bool raw_frame(int fd, char kind[5], char payload[CONSOLE_FRAME_BYTES], uint64_t ms)
-{
-    uint8_t header[CONSOLE_HEADER_BYTES];
-    if (!raw_read(fd, header, sizeof header, ms))
-        return false;
-    raw_code = (uint32_t)header[4] << 24 | (uint32_t)header[5] << 16 | (uint32_t)header[6] << 8 | header[7];
-    uint32_t length = (uint32_t)header[8] << 24 | (uint32_t)header[9] << 16 | (uint32_t)header[10] << 8 | header[11];
-    EXPECT(length >= CONSOLE_HEADER_BYTES && length < CONSOLE_FRAME_BYTES);
-    memcpy(kind, header, 4);
-    kind[4] = '\0';
-    size_t size = length - CONSOLE_HEADER_BYTES;
-    payload[size] = '\0';
-    return raw_read(fd, (uint8_t *)payload, size, ms);
-}
-
+bool raw_frame(int fd, char kind[5], char payload[CONSOLE_FRAME_BYTES], uint64_t ms);
 /* Sends a request and says whether its answer came, in time and with a payload
  * that holds `part`. Pushes are passed over. */
-static inline bool raw_asks(int fd, const char *kind, const char *request, const char *part, uint64_t ms)
-{
-    char got[5], payload[CONSOLE_FRAME_BYTES];
-    raw_send(fd, kind, request);
-    while (raw_frame(fd, got, payload, ms))
-        if (strcmp(got, kind) == 0)
-            return strstr(payload, part) != NULL;
-    return false;
-}
+bool raw_asks(int fd, const char *kind, const char *request, const char *part, uint64_t ms);
 
 enum ending { OPEN, ENDED, RESET };
 
 /* Reads on, adding to *bytes, until the other side ends the connection. */
-static inline enum ending raw_end(int fd, uint64_t ms, size_t *bytes)
-{
-    uint8_t waste[65536];
-    uint64_t end = now_ms() + ms;
-    for (;;) {
-        struct pollfd readable = {.fd = fd, .events = POLLIN};
-        uint64_t now = now_ms();
-        if (now >= end || poll(&readable, 1, (int)(end - now)) != 1)
-            return OPEN;
-        ssize_t n = recv(fd, waste, sizeof waste, 0);
-        if (n <= 0)
-            return n == 0 ? ENDED : RESET;
-        if (bytes != NULL)
-            *bytes += (size_t)n;
-    }
-}
-
-static inline bool directory_answers(const struct server *s, int port, uint32_t from)
-{
-    int fd = raw_open(s, port, from);
-    bool answers = raw_asks(fd, "@dir", "PROD=NASCAR-PS2-2004\n", "SESS=", 3000);
-    (void)close(fd);
-    return answers;
-}
+enum ending raw_end(int fd, uint64_t ms, size_t *bytes);
+bool directory_answers(const struct server *s, int port, uint32_t from);
 
 /* ---- Consoles on sockets --------------------------------------------------- */
 
-static inline struct seat *seat_new(const struct server *s, uint32_t ip)
-{
-    struct seat *seat = &seats[seat_count];
-    EXPECT(seat_count < SEATS);
-    seat->server = s;
-    seat->ip = ip;
-    seat->console = console_new((uint32_t)seat_count * 2654435761u + 1);
-    console_tick(seat->console, now_ms());
-    for (size_t i = 0; i < CONSOLE_LINKS; i++)
-        seat->fd[i] = -1;
-    seat_count++;
-    return seat;
-}
-
-static inline void keep_sent(const uint8_t *bytes, size_t size)
-{
-    if (!keeps_sent)
-        return;
-    sent = realloc(sent, sent_bytes + size + 1);
-    EXPECT(sent != NULL);
-    for (size_t i = 0; i < size; i++) /* so that it is one text */
-        sent[sent_bytes++] = bytes[i] == 0 ? '\n' : (char)bytes[i];
-    sent[sent_bytes] = '\0';
-}
-
-static inline void link_over(struct seat *seat, enum console_link link)
-{
-    (void)close(seat->fd[link]);
-    seat->fd[link] = -1;
-    seat->cut_bytes = seat->console->link[link].in_bytes;
-    console_link_closed(seat->console, link);
-}
-
-static inline void link_open(struct seat *seat, enum console_link link, uint32_t address, uint16_t port)
-{
-    if (link == CONSOLE_DIRECTORY) {
-        address = LOCALHOST;
-        port = seat->server->port[DIRECTORY];
-    }
-    if (address != LOCALHOST)
-        fail("%s is sent to the address %lx", seat->console->name, (unsigned long)address);
-    seat->fd[link] = connect_to(port, seat->ip, seat->receive_bytes);
-    if (seat->fd[link] < 0)
-        fail("%s cannot connect to port %u: %s", seat->console->name, (unsigned)port, strerror(errno));
-    console_link_opened(seat->console, link);
-}
-
-/* Opens, writes and hangs up as the console wants. */
-static inline void link_step(struct seat *seat, enum console_link link)
-{
-    struct console *c = seat->console;
-    uint32_t address = 0;
-    uint16_t port = 0;
-    if (seat->fd[link] < 0 && console_wants(c, link, &address, &port))
-        link_open(seat, link, address, port);
-    while (seat->fd[link] >= 0 && console_waiting(c, link) > 0) {
-        const uint8_t *bytes = c->link[link].out;
-        uint8_t waste[4096];
-        size_t size = c->link[link].out_bytes < sizeof waste ? c->link[link].out_bytes : sizeof waste;
-        ssize_t n = send(seat->fd[link], bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n < 0 && (errno == EAGAIN || errno == EINTR))
-            break;
-        if (n < 0) {
-            link_over(seat, link);
-            return;
-        }
-        keep_sent(bytes, (size_t)n);
-        (void)console_take(c, link, waste, (size_t)n);
-    }
-    if (seat->fd[link] >= 0 && console_hangs_up(c, link) && console_waiting(c, link) == 0)
-        link_over(seat, link);
-}
-
-static inline void link_read(struct seat *seat, enum console_link link)
-{
-    uint8_t bytes[16384];
-    while (seat->fd[link] >= 0) {
-        ssize_t n = recv(seat->fd[link], bytes, sizeof bytes, MSG_DONTWAIT);
-        if (n < 0 && (errno == EAGAIN || errno == EINTR))
-            return;
-        if (n <= 0) {
-            link_over(seat, link);
-            return;
-        }
-        console_feed(seat->console, link, bytes, (size_t)n);
-        link_step(seat, link);
-    }
-}
-
+struct seat *seat_new(const struct server *s, uint32_t ip);
+void keep_sent(const uint8_t *bytes, size_t size);
+void link_read(struct seat *seat, enum console_link link);
 /* One turn of every console: waits for something to read, at most so long. */
-static inline void pump(int timeout_ms)
-{
-    struct pollfd polled[SEATS * CONSOLE_LINKS];
-    struct {
-        struct seat *seat;
-        enum console_link link;
-    } whose[SEATS * CONSOLE_LINKS];
-    nfds_t count = 0;
-    for (size_t i = 0; i < seat_count; i++) {
-        struct seat *seat = &seats[i];
-        console_tick(seat->console, now_ms());
-        for (int k = 0; k < CONSOLE_LINKS; k++) {
-            enum console_link link = (enum console_link)k;
-            link_step(seat, link);
-            short events = seat->deaf && link == CONSOLE_LOBBY ? 0 : POLLIN;
-            if (console_waiting(seat->console, link) > 0)
-                events = (short)(events | POLLOUT);
-            if (seat->fd[link] >= 0) {
-                whose[count].seat = seat;
-                whose[count].link = link;
-                polled[count++] = (struct pollfd){.fd = seat->fd[link], .events = events};
-            }
-        }
-    }
-    if (poll(polled, count, timeout_ms) > 0) {
-        for (nfds_t i = 0; i < count; i++)
-            if (polled[i].revents & (POLLIN | POLLHUP | POLLERR) && polled[i].events & POLLIN)
-                link_read(whose[i].seat, whose[i].link);
-    }
-    for (size_t i = 0; i < seat_count; i++) {
-        const struct console *c = seats[i].console;
-        if (c->misled[0] != '\0')
-            fail("%s is misled: %s", c->name, c->misled);
-    }
-}
-
+void pump(int timeout_ms);
 /* Logged in, and every answer to what it sent has come. */
-static inline bool settled(const struct console *c)
-{
-    return c->stage == CONSOLE_INSIDE && c->greeted && console_awaits(c, CONSOLE_LOBBY) == 0 &&
-           (c->habits.no_buddy || (c->buddy_in && console_awaits(c, CONSOLE_BUDDY) == 0));
-}
+bool settled(const struct console *c);
 
 #define PASSWORD "open wheel"
-
 /* A player in the hub, whose account and persona both are `name`. */
-static inline struct seat *player_from(const struct server *s, const char *name, uint32_t ip)
-{
-    struct seat *seat = seat_new(s, ip);
-    console_login(seat->console, name, PASSWORD, name);
-    UNTIL(5000, settled(seat->console));
-    return seat;
-}
-
-static inline struct console *player(const struct server *s, const char *name)
-{
-    return player_from(s, name, LOCALHOST)->console;
-}
-
-static inline bool is_in(const struct console *c, const char *room, int32_t population)
-{
-    return strcmp(c->room_name, room) == 0 && c->room_population == population;
-}
-
-static inline void enter(struct console *c, const char *room)
-{
-    console_move(c, room, "");
-    UNTIL(3000, strcmp(c->room_name, room) == 0 && console_awaits(c, CONSOLE_LOBBY) == 0);
-}
-
-static inline void talk(struct console *speaker, struct console *hearer, const char *text)
-{
-    size_t before = console_saw(hearer, speaker->persona, text);
-    console_chat(speaker, text);
-    UNTIL(3000, console_saw(speaker, speaker->persona, text) == before + 1 &&
-                    console_saw(hearer, speaker->persona, text) == before + 1);
-}
+struct seat *player_from(const struct server *s, const char *name, uint32_t ip);
+struct console *player(const struct server *s, const char *name);
+bool is_in(const struct console *c, const char *room, int32_t population);
+void enter(struct console *c, const char *room);
+void talk(struct console *speaker, struct console *hearer, const char *text);
 
 /* ---- Running cases ---------------------------------------------------------- */
 
@@ -780,193 +183,28 @@ struct test_case {
     const char *name;
     void (*run)(void);
     unsigned deadline_s;
-    bool beside; /* runs beside the others from the start */
+    bool beside;
+    const char *file;
+    int line;
 };
 
-#define CASE(name, deadline_s, beside) \
+/* A case, which registers itself; they run file by file, in the order of each. Those
+ * beside run beside the others from the start. */
+#define CASE(name, deadline_s) CASE_(name, deadline_s, false)
+#define CASE_BESIDE(name, deadline_s) CASE_(name, deadline_s, true)
+#define CASE_(name, deadline_s, beside) \
+    static void name(void); \
+    __attribute__((constructor)) static void add_##name(void) \
     { \
-#name, name, deadline_s, beside \
-    }
+        add_case(&(struct test_case){#name, name, deadline_s, beside, __FILE__, __LINE__}); \
+    } \
+    static void name(void)
 
-struct running {
-    pid_t pid; /* 0: not started or over */
-    uint64_t began_ms;
-    char folder[sizeof folder];
-    struct result *result;
-};
+void add_case(const struct test_case *test);
 
-static void (*before_stop)(void); /* called at the end of each case, if there is one */
-
-static inline int remove_entry(const char *path, const struct stat *status, int type, struct FTW *place)
-{
-    (void)status;
-    (void)type;
-    (void)place;
-    return remove(path);
-}
-
-static inline void remove_tree(const char *path)
-{
-    (void)nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-/* Every server that is still there must end well when it is asked to. */
-static inline void stop_servers(void)
-{
-    for (size_t i = 0; i < server_count; i++) {
-        if (servers[i].pid > 0)
-            (void)stop(&servers[i], SIGTERM);
-        if (logged(&servers[i], "runtime error:") || logged(&servers[i], "ERROR: AddressSanitizer"))
-            fail("a sanitizer has something to say");
-    }
-}
-
-static inline void begin(const struct test_case *test, struct running *r)
-{
-    r->began_ms = now_ms();
-    r->result = mmap(NULL, sizeof *r->result, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (r->result == MAP_FAILED)
-        abort();
-    (void)snprintf(r->folder, sizeof r->folder, "/tmp/nascar-test-XXXXXX");
-    if (mkdtemp(r->folder) == NULL)
-        abort();
-    (void)fflush(stdout);
-    r->pid = fork();
-    if (r->pid == 0) {
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        result = r->result;
-        memcpy(folder, r->folder, sizeof folder);
-        test->run();
-        if (before_stop != NULL)
-            before_stop();
-        stop_servers();
-        clean_up();
-        _exit(0);
-    }
-}
-
-/* If the case is over, prints how it went, and then its pid is 0. */
-static inline void finish(const struct test_case *test, struct running *r, unsigned *passed, unsigned *failed)
-{
-    int status = 0;
-    uint64_t took_ms = now_ms() - r->began_ms;
-    bool late = took_ms > test->deadline_s * UINT64_C(1000) * (instrumented ? 3 : 1);
-    if (r->pid > 0 && waitpid(r->pid, &status, WNOHANG) != r->pid) {
-        if (!late)
-            return;
-        (void)kill(r->pid, SIGKILL); /* its servers go with it */
-        (void)waitpid(r->pid, &status, 0);
-        (void)snprintf(r->result->why, sizeof r->result->why, "over its %u s", test->deadline_s);
-    } else if (r->pid < 0) {
-        (void)snprintf(r->result->why, sizeof r->result->why, "cannot start a process");
-    } else if (WIFSIGNALED(status)) {
-        (void)snprintf(r->result->why, sizeof r->result->why, "the test itself died: %s", strsignal(WTERMSIG(status)));
-    }
-    (void)fputs(r->result->notes, stdout);
-    if (r->result->why[0] == '\0') {
-        (void)printf("ok %s (%.1f s)\n", test->name, (double)took_ms / 1000);
-        ++*passed;
-    } else {
-        (void)printf("FAILED %s: %s\n%s", test->name, r->result->why, r->result->log);
-        ++*failed;
-    }
-    (void)fflush(stdout);
-    (void)munmap(r->result, sizeof *r->result);
-    remove_tree(r->folder);
-    r->pid = 0;
-}
-
-/* What a server that is dead has left comes to us, as we have asked for it. */
-static inline void reap_orphans(const struct running *running, size_t count)
-{
-    siginfo_t info = {.si_pid = 0};
-    while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0) {
-        for (size_t i = 0; i < count; i++)
-            if (running[i].pid == info.si_pid)
-                return; /* a case that is over: finish() asks for it */
-        (void)waitpid(info.si_pid, NULL, 0);
-        info.si_pid = 0;
-    }
-}
-
-/* Looks after all that are running; returns how many still are, those that run
- * beside the others apart. */
-static inline size_t finish_all(const struct test_case *cases, size_t count, struct running *running, unsigned *passed,
-                                unsigned *failed, bool *any)
-{
-    size_t in_turn = 0;
-    *any = false;
-    for (size_t i = 0; i < count; i++) {
-        if (running[i].pid != 0) {
-            finish(&cases[i], &running[i], passed, failed);
-            in_turn += running[i].pid != 0 && !cases[i].beside;
-            *any = *any || running[i].pid != 0;
-        }
-    }
-    reap_orphans(running, count);
-    return in_turn;
-}
-
-static inline void kill_child(pid_t pid, void *sum)
-{
-    if (pid != getpid()) {
-        ++*(unsigned *)sum;
-        (void)kill(pid, SIGKILL);
-        (void)waitpid(pid, NULL, 0);
-    }
-}
-
-/* Nothing may be left when all cases are over. */
-static inline unsigned processes_left(void)
-{
-    unsigned left = 0;
-    for (uint64_t end = now_ms() + 3000; waitpid(-1, NULL, WNOHANG) >= 0 && now_ms() < end;)
-        sleep_ms(5);
-    for_tree(getpid(), kill_child, &left);
-    if (left > 0)
-        (void)printf("FAILED: %u processes were left over\n", left);
-    return left > 0;
-}
-
-static inline bool chosen(const struct test_case *test, const char *part)
-{
-    return part == NULL || strstr(test->name, part) != NULL;
-}
-
+extern void (*before_stop)(void); /* called at the end of each case, if there is one */
 /* What main() returns. `at_once`: so many of those that do not run beside the
  * others run at the same time. */
-static inline int run_cases(const struct test_case *cases, size_t count, size_t at_once, int argc, char **argv)
-{
-    struct running *running = calloc(count, sizeof *running);
-    unsigned passed = 0, failed = 0;
-    const char *part = argc > 2 ? argv[2] : NULL;
-    bool any;
-    if (argc < 2 || running == NULL) {
-        (void)fprintf(stderr, "usage: %s ./nascar_server [PART-OF-A-NAME]\n", argv[0]);
-        return 2;
-    }
-    binary = argv[1];
-    emulated = strstr(binary, "qemu") != NULL;
-    instrumented = emulated || strstr(binary, "asan") != NULL;
-    (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
-    for (size_t i = 0; i < count; i++)
-        if (cases[i].beside && chosen(&cases[i], part))
-            begin(&cases[i], &running[i]);
-    for (size_t i = 0; i < count; i++) {
-        if (!cases[i].beside && chosen(&cases[i], part)) {
-            begin(&cases[i], &running[i]);
-            while (finish_all(cases, count, running, &passed, &failed, &any) >= at_once)
-                sleep_ms(5);
-        }
-    }
-    do {
-        (void)finish_all(cases, count, running, &passed, &failed, &any);
-        sleep_ms(any ? 5 : 0);
-    } while (any);
-    free(running);
-    failed += processes_left();
-    (void)printf("live: %u passed, %u failed\n", passed, failed);
-    return passed == 0 || failed > 0;
-}
+int run_cases(size_t at_once, int argc, char **argv);
 
 #endif

@@ -17,6 +17,7 @@
  * SPDX-License-Identifier: MIT */
 static unsigned compact_items; /* in a long life few, so that compaction takes long, too, and much comes in between */
 #define COMPACT_ITEMS compact_items
+#define main nascar_main
 #include "../nascar_server.c"
 #undef main
 
@@ -31,7 +32,7 @@ _Noreturn static void
 sim_fail(const char *format, ...);
 #define FAIL(...) sim_fail(__VA_ARGS__)
 #define PEERS 1024
-#include "machine.h"
+#include "machine.c"
 
 #define ACTORS 64u
 #define ACCOUNTS (2 * ACTORS)
@@ -173,7 +174,7 @@ struct kept_persona {
     bool any_figures;
     uint8_t ticket[16];
     bool ticket_known, ticket_unkept; /* unkept: taken from memory alone so far */
-    int64_t ticket_until_s;
+    int64_t lkey_until_s;
     uint32_t tickets; /* that were asked for */
     uint32_t reports;
     uint32_t buddy_step; /* when it was last seen to have a buddy link */
@@ -523,8 +524,8 @@ static bool letter_is_there(uint32_t i)
     const struct nascar *s = server();
     char body[16];
     (void)snprintf(body, sizeof body, "L%u", i);
-    for (uint32_t k = 0; k < s->messages.high; k++)
-        if (message_at(s, k)->link == LIVE && strcmp(message_at(s, k)->body, body) == 0)
+    for (uint32_t k = live_from(s, &s->messages, 0); k != NONE; k = live_from(s, &s->messages, k + 1))
+        if (strcmp(message_at(s, k)->body, body) == 0)
             return true;
     return false;
 }
@@ -582,16 +583,16 @@ static void ticket_acknowledged(struct kept_persona *p, uint32_t i, const char *
     char text[40];
     uint32_t there = find_persona(server(), name_of(i));
     (void)console_read_text(console_find(payload, "LKEY"), text, sizeof text);
-    EXPECT(text[0] == '$' && read_ticket(text + 1, ticket, sizeof ticket));
+    EXPECT(text[0] == '$' && read_hex(text + 1, ticket, sizeof ticket));
     p->tickets -= p->tickets > 0;
     p->ticket_known = there != NONE && journal_is_sound();
     p->ticket_unkept = there != NONE && !journal_is_sound();
-    hash_ticket(ticket, p->ticket);
+    hash_lkey(ticket, p->ticket);
     if (there == NONE)
         return;
-    p->ticket_until_s = persona_at(server(), there)->ticket_until_s;
+    p->lkey_until_s = persona_at(server(), there)->lkey_until_s;
     if (p->tickets == 0)
-        EXPECT(memcmp(persona_at(server(), there)->ticket_hash, p->ticket, 16) == 0);
+        EXPECT(memcmp(persona_at(server(), there)->lkey_hash, p->ticket, 16) == 0);
 }
 
 /* The journal has recovered: what was taken from memory alone is a promise. */
@@ -772,10 +773,10 @@ static void on_race_told(const char *payload)
     char ticket[40];
     uint8_t bytes[16];
     (void)console_read_text(console_find(payload, "AUTH"), ticket, sizeof ticket);
-    EXPECT(read_ticket(ticket, bytes, sizeof bytes));
+    EXPECT(read_hex(ticket, bytes, sizeof bytes));
     if (race_with(ticket) != NONE || sim.races == RACES)
         return;
-    uint32_t there = find_race(server(), bytes);
+    uint32_t there = find_race_ticket(server(), bytes);
     if (there == NONE)
         FAIL("a race starts, and its ticket is nowhere");
     struct kept_race *r = &sim.race[sim.races++];
@@ -783,7 +784,7 @@ static void on_race_told(const char *payload)
     (void)snprintf(r->ticket, sizeof r->ticket, "%s", ticket);
     r->persona[0] = number_in(payload, "P1");
     r->persona[1] = number_in(payload, "P2");
-    r->when_s = race_at(server(), there)->when_s;
+    r->when_s = race_ticket_at(server(), there)->when_s;
     r->unkept = !journal_is_sound(); /* better a race that is not kept than none */
 }
 
@@ -910,16 +911,16 @@ static void compare_personas(void)
             FAIL("%s has lost races", name_of(i));
         if (!p->any_figures && f->races == p->figures.races && memcmp(f, &p->figures, sizeof *f) != 0)
             FAIL("%s has other figures", name_of(i));
-        if (p->ticket_known && p->tickets == 0 && p->ticket_until_s > sim.latest_s &&
-            memcmp(persona->ticket_hash, p->ticket, 16) != 0)
+        if (p->ticket_known && p->tickets == 0 && p->lkey_until_s > sim.latest_s &&
+            memcmp(persona->lkey_hash, p->ticket, 16) != 0)
             FAIL("the ticket of %s is lost", name_of(i));
         p->figures = *f;
         p->any_figures = false;
         p->results = p->tickets = 0;
         p->ticket_known = true;
         p->ticket_unkept = false;
-        memcpy(p->ticket, persona->ticket_hash, 16);
-        p->ticket_until_s = persona->ticket_until_s;
+        memcpy(p->ticket, persona->lkey_hash, 16);
+        p->lkey_until_s = persona->lkey_until_s;
     }
 }
 
@@ -948,9 +949,9 @@ static void compare_letters(void)
     const struct nascar *s = server();
     uint8_t there[LETTERS / 8];
     memset(there, 0, sizeof there);
-    for (uint32_t k = 0; k < s->messages.high; k++) {
+    for (uint32_t k = live_from(s, &s->messages, 0); k != NONE; k = live_from(s, &s->messages, k + 1)) {
         const struct message *m = message_at(s, k);
-        uint32_t i = m->link == LIVE && m->body[0] == 'L' ? (uint32_t)strtoul(m->body + 1, NULL, 10) : NONE;
+        uint32_t i = m->body[0] == 'L' ? (uint32_t)strtoul(m->body + 1, NULL, 10) : NONE;
         if (i < sim.letters)
             there[i / 8] = (uint8_t)(there[i / 8] | 1u << i % 8);
     }
@@ -976,14 +977,14 @@ static void compare_races(void)
         for (int k = 0; k < 2; k++) /* the oldest make way */
             if (r->persona[k] != NONE && ++open[r->persona[k]] > RACES_PER_PERSONA - 2)
                 r->excused = true;
-        EXPECT(read_ticket(r->ticket, bytes, sizeof bytes));
-        bool there = find_race(s, bytes) != NONE;
+        EXPECT(read_hex(r->ticket, bytes, sizeof bytes));
+        bool there = find_race_ticket(s, bytes) != NONE;
         if (!there && r->asked < 2 && !r->excused && !r->unkept && r->when_s + RACE_S > sim.latest_s)
             FAIL("the race %s is lost", r->ticket);
         r->excused = r->excused || !there;
     }
-    for (uint32_t k = 0; k < s->reports.high; k++) {
-        uint32_t by = report_at(s, k)->link == LIVE ? number_of(report_at(s, k)->by) : NONE;
+    for (uint32_t k = live_from(s, &s->reports, 0); k != NONE; k = live_from(s, &s->reports, k + 1)) {
+        uint32_t by = number_of(report_at(s, k)->by);
         if (by != NONE)
             reports[by]++;
     }
@@ -1228,7 +1229,7 @@ static void replay_life(struct machine *m)
     if (m->recording.size == 0)
         return;
     if (m->recording.opened)
-        record_close(&m->shell);
+        recording_close(&m->shell);
     const char *broken = replay_bytes(m->recording.bytes, m->recording.size, &events, &checkpoints);
     if (broken)
         FAIL("the recording, after %lu events: %s", events, broken);
@@ -1684,9 +1685,9 @@ static void compare_room_list(const struct console *c, const struct player *p)
 {
     const struct nascar *s = server();
     size_t rooms = 0;
-    for (uint32_t i = 0; i < s->rooms.high; i++) {
+    for (uint32_t i = live_from(s, &s->rooms, 0); i != NONE; i = live_from(s, &s->rooms, i + 1)) {
         const struct room *room = room_at(s, i);
-        if (room->link != LIVE || room->gone)
+        if (room->gone)
             continue;
         rooms++;
         const struct console_room *seen = console_room(c, (int32_t)room->ident);
@@ -1707,13 +1708,13 @@ static void compare_user_list(const struct console *c, const struct player *p)
     const struct nascar *s = server();
     const struct room *room = room_at(s, p->room);
     size_t users = 0;
-    for (uint32_t i = 0; i < s->players.high; i++) {
+    for (uint32_t i = live_from(s, &s->players, 0); i != NONE; i = live_from(s, &s->players, i + 1)) {
         const struct player *other = player_at(s, i);
-        if (other->link != LIVE || other->persona == NONE)
+        if (other->persona == NONE)
             continue;
         const char *name = persona_at(s, other->persona)->name;
         bool own = other == p, listed = own || (other->room == p->room && p->room != HUB);
-        bool guest = other->pair != NONE && other->pair == p->pair && p->side == 1 && pair_at(s, p->pair)->guest;
+        bool guest = other->match != NONE && other->match == p->match && p->side == 1 && match_at(s, p->match)->guest;
         const struct console_user *seen = console_user(c, name);
         users += seen != NULL;
         if (!seen && listed)
@@ -1722,7 +1723,7 @@ static void compare_user_list(const struct console *c, const struct player *p)
             FAIL("%s still sees %s", c->persona, name);
         if (!seen || !listed)
             continue;
-        bool busy = other->pair != NONE && (other->side == 0 || pair_at(s, other->pair)->state != PAIR_OFFERED);
+        bool busy = other->match != NONE && (other->side == 0 || match_at(s, other->match)->state != MATCH_OFFERED);
         SEES(c, seen->ident == (int32_t)other->persona + 1);
         SEES(c, seen->flags == (CONSOLE_FLAG(busy ? '1' : '0') | (own ? CONSOLE_FLAG('U') : 0)));
         SEES(c, strcmp(seen->extra, other->text) == 0);
@@ -1765,7 +1766,7 @@ static void compare_console(const struct actor *a)
     const struct room *room = room_at(s, p->room);
     SEES(c, c->room == (int32_t)room->ident);
     SEES(c, p->room == HUB || strcmp(c->room_name, room->name) == 0);
-    SEES(c, p->pair != NONE || c->challenge == CONSOLE_IDLE || c->challenge == CONSOLE_RACING || /* left pending */
+    SEES(c, p->match != NONE || c->challenge == CONSOLE_IDLE || c->challenge == CONSOLE_RACING || /* left pending */
                 c->habits.peeks); /* whose `peek` failed: then `auxi` is no challenge */
     compare_room_list(c, p);
     compare_user_list(c, p);

@@ -8,10 +8,7 @@
  * makes a password. Run from the project's folder.
  *
  * SPDX-License-Identifier: MIT */
-#include "../nascar_server.c"
-
-#include "world.h"
-#include "lobby.h"
+#include "clients.h"
 
 #include <ctype.h>
 
@@ -131,6 +128,12 @@ static bool read_capture(struct capture *c)
     return good;
 }
 
+static void read_captures(void)
+{
+    for (size_t i = 0; i < CAPTURES; i++)
+        ck_assert(captures[i].count > 0 || read_capture(&captures[i]));
+}
+
 static const char *payload_of(const struct captured *f)
 {
     return (const char *)f->bytes + CONSOLE_HEADER_BYTES;
@@ -164,8 +167,10 @@ static const char *kinds_on(const struct capture *c, size_t link, bool with_echo
     return text;
 }
 
+GROUP(replayed, read_captures, NULL, 30);
+
 /* If this fails, the rest of the suite tests less than it says. */
-START_TEST(the_captures_are_whole)
+TEST(replayed, the_captures_are_whole)
 {
     static const char *const requests[CAPTURES][ALL_LINKS] = {
         {"@dir", "addr skey auth pers sele sele news", "AUTH"},
@@ -184,13 +189,12 @@ START_TEST(the_captures_are_whole)
         }
     }
 }
-END_TEST
 
 /* ---- Replaying them ----------------------------------------------------- */
 
 /* Small, because its state is copied often. What a replay draws is less than
  * the pool of entropy holds, so it gets the same secrets however it is cut. */
-static const struct nascar_limits few = {2, 4, 8, 4, 4, 64};
+static const struct nascar_limits few = {2, 4, 8, 4, 4, 64, 0};
 
 struct replay {
     const struct capture *capture;
@@ -343,13 +347,13 @@ static uint64_t seed_for(bool readable)
     const struct captured *directory = captured(LOGIN, "@dir", 0);
     for (uint64_t seed = 1; found[readable] == 0; seed++) {
         ck_assert_uint_lt(seed, 2000);
-        struct world *w = capture_world(seed, false);
-        struct raw *r = raw_open(w, 0);
+        struct world *other = capture_world(seed, false);
+        struct raw *r = raw_open(other, 0);
         raw_send_bytes(r, directory->bytes, directory->size);
         const char *mask = got_text(raw_expect(r, "@dir"), "MASK");
         bool good = reads_as_password(payload_of(captured(LOGIN, "auth", 0)), mask);
         found[good] = found[good] == 0 ? seed : found[good];
-        world_free(w);
+        world_free(other);
     }
     return found[readable];
 }
@@ -381,7 +385,7 @@ static void same_bytes(struct raw *a, struct raw *b)
     }
 }
 
-START_TEST(the_same_bytes_come_back_however_a_capture_is_cut)
+TEST_LOOP(replayed, the_same_bytes_come_back_however_a_capture_is_cut, 0, CAPTURES *WAYS)
 {
     struct replay whole, cut;
     int number = _i / WAYS;
@@ -396,7 +400,6 @@ START_TEST(the_same_bytes_come_back_however_a_capture_is_cut)
     world_free(whole.w);
     world_free(cut.w);
 }
-END_TEST
 
 /* ---- What the game sees in reply ---------------------------------------- */
 
@@ -416,7 +419,7 @@ static const char *replies_to(struct raw *r)
     return text;
 }
 
-START_TEST(each_captured_request_gets_one_reply_of_its_kind_in_order)
+TEST_LOOP(replayed, each_captured_request_gets_one_reply_of_its_kind_in_order, 0, CAPTURES)
 {
     struct replay r;
     replay(&r, _i, BY_FRAME);
@@ -424,9 +427,8 @@ START_TEST(each_captured_request_gets_one_reply_of_its_kind_in_order)
         ck_assert_str_eq(replies_to(r.link[link]), kinds_on(r.capture, link, false));
     world_free(r.w);
 }
-END_TEST
 
-START_TEST(a_captured_echo_of_a_ping_gets_nothing)
+TEST(replayed, a_captured_echo_of_a_ping_gets_nothing)
 {
     struct replay r;
     size_t echoes = 0;
@@ -455,9 +457,8 @@ START_TEST(a_captured_echo_of_a_ping_gets_nothing)
     all_are_open(&r);
     world_free(r.w);
 }
-END_TEST
 
-START_TEST(the_captured_directory_request_is_told_where_the_lobby_is)
+TEST_LOOP(replayed, the_captured_directory_request_is_told_where_the_lobby_is, 0, CAPTURES)
 {
     struct replay r;
     replay_until(&r, _i, 1, BY_FRAME, seed_for(true));
@@ -466,9 +467,8 @@ START_TEST(the_captured_directory_request_is_told_where_the_lobby_is)
     SAYS(frame_at(directory, 0), "ADDR=203.0.113.10\nPORT=11000\nSESS=*\nMASK=*");
     world_free(r.w);
 }
-END_TEST
 
-START_TEST(the_captured_login_gets_in)
+TEST_LOOP(replayed, the_captured_login_gets_in, 0, CAPTURES)
 {
     struct replay r;
     replay(&r, _i, BY_FRAME);
@@ -495,7 +495,6 @@ START_TEST(the_captured_login_gets_in)
     ck_assert_int_eq(got_number(g, "BUDDY_PORT"), 10899);
     world_free(r.w);
 }
-END_TEST
 
 /* Where the nth request of a kind stands in a capture. */
 static size_t place_of(int number, const char *kind, size_t nth)
@@ -503,7 +502,7 @@ static size_t place_of(int number, const char *kind, size_t nth)
     return (size_t)(captured(number, kind, nth) - captures[number].frame);
 }
 
-START_TEST(the_captured_first_sele_subscribes_to_the_lists)
+TEST_LOOP(replayed, the_captured_first_sele_subscribes_to_the_lists, 0, CAPTURES)
 {
     struct replay r;
     const struct captured *sele = captured(_i, "sele", 0);
@@ -533,10 +532,9 @@ START_TEST(the_captured_first_sele_subscribes_to_the_lists)
     ck_assert_uint_eq(frames_of(lobby, "+usr", NULL), 0);
     world_free(r.w);
 }
-END_TEST
 
 /* The captured LKEY=$0 is no ticket of ours. */
-START_TEST(the_captured_buddy_login_is_refused_and_may_try_again)
+TEST_LOOP(replayed, the_captured_buddy_login_is_refused_and_may_try_again, 0, CAPTURES)
 {
     struct replay r;
     replay(&r, _i, BY_FRAME);
@@ -554,9 +552,8 @@ START_TEST(the_captured_buddy_login_is_refused_and_may_try_again)
     SUCCEEDS(raw_ask(buddy, "AUTH", again));
     world_free(r.w);
 }
-END_TEST
 
-START_TEST(a_login_that_cannot_be_read_is_refused_and_all_behind_it_too)
+TEST_LOOP(replayed, a_login_that_cannot_be_read_is_refused_and_all_behind_it_too, 0, CAPTURES)
 {
     struct replay r;
     replay_until(&r, _i, captures[_i].count, BY_FRAME, seed_for(false));
@@ -575,11 +572,10 @@ START_TEST(a_login_that_cannot_be_read_is_refused_and_all_behind_it_too)
     all_are_open(&r);
     world_free(r.w);
 }
-END_TEST
 
 /* At the game's own pace, with our pings between: 30 s in one, two minutes in
  * another, of which 83 s without a request. */
-START_TEST(a_captured_lobby_connection_lives_as_long_as_it_did)
+TEST_LOOP(replayed, a_captured_lobby_connection_lives_as_long_as_it_did, 0, 2)
 {
     struct replay r;
     int number = _i == 0 ? PINGS : ROOMS;
@@ -599,20 +595,13 @@ START_TEST(a_captured_lobby_connection_lives_as_long_as_it_did)
     ck_assert_str_eq(replies_to(r.link[LOBBY_LINK]), kinds_on(r.capture, LOBBY_LINK, false));
     world_free(r.w);
 }
-END_TEST
 
 /* ---- Behind a login of our own ------------------------------------------ */
 
-static struct world *w;
-
-static void open_world(void)
+static void open_with_captures(void)
 {
-    w = world_new(NULL);
-}
-
-static void close_world(void)
-{
-    world_free(w);
+    read_captures();
+    open_world();
 }
 
 static const struct got *send_captured(struct raw *r, int number, const char *kind, size_t nth)
@@ -622,24 +611,9 @@ static const struct got *send_captured(struct raw *r, int number, const char *ki
     return raw_expect(r, kind);
 }
 
-/* On the buddy service, with a ticket of ours. */
-static struct raw *buddy_link(struct raw *lobby)
-{
-    char payload[256];
-    (void)snprintf(payload, sizeof payload, "PERS=%s\n", lobby->name);
-    const struct got *g = raw_ask(lobby, "pers", payload);
-    SUCCEEDS(g);
-    struct raw *buddy = raw_open(lobby->world, lobby->ip);
-    (void)snprintf(buddy->name, sizeof buddy->name, "%s", lobby->name);
-    (void)snprintf(payload, sizeof payload,
-                   "PROD=NASCAR\nVERS=XXX\nPRES=NASCAR2004\nUSER=%s/cso/nascar-ps2-2004\n"
-                   "LKEY=%s\n",
-                   lobby->name, got_raw(g, "LKEY"));
-    SUCCEEDS(raw_ask(buddy, "AUTH", payload));
-    return buddy;
-}
+GROUP(behind_a_login_of_our_own, open_with_captures, close_world, 0);
 
-START_TEST(the_captured_moves_lead_into_the_room_and_back)
+TEST(behind_a_login_of_our_own, the_captured_moves_lead_into_the_room_and_back)
 {
     struct raw *lobby = raw_login(w, "VTSTech", "secret");
     SAYS(send_captured(lobby, ROOMS, "move", 0), "IDENT=1\nCOUNT=1\nNAME=East\nFLAGS=0\nLIDENT=0\nLCOUNT=0\nSTATUS=1");
@@ -652,9 +626,8 @@ START_TEST(the_captured_moves_lead_into_the_room_and_back)
     ck_assert_int_eq(got_number(g, "RI"), 0);
     ck_assert_str_eq(got_text(g, "R"), "Lobby");
 }
-END_TEST
 
-START_TEST(the_captured_room_is_created_and_entered)
+TEST(behind_a_login_of_our_own, the_captured_room_is_created_and_entered)
 {
     struct raw *lobby = raw_login(w, "VTSTech", "secret"), *other = raw_login(w, "Ann", "secret");
     const struct got *g = send_captured(lobby, ROOMS, "room", 0);
@@ -672,10 +645,9 @@ START_TEST(the_captured_room_is_created_and_entered)
     ck_assert_str_eq(got_text(raw_look(lobby, "+usr"), "N"), "VTSTech");
     ck_assert_str_eq(got_text(raw_look(lobby, "+usr"), "N"), "Ann");
 }
-END_TEST
 
 /* Reply first, with the request's CHAN, INDEX and RANGE (5). */
-START_TEST(the_captured_leaderboard_request_is_answered)
+TEST(behind_a_login_of_our_own, the_captured_leaderboard_request_is_answered)
 {
     struct raw *lobby = raw_login(w, "VTSTech", "secret");
     const struct got *g = send_captured(lobby, ROOMS, "snap", 0);
@@ -683,11 +655,10 @@ START_TEST(the_captured_leaderboard_request_is_answered)
     ck_assert_str_eq(frame_at(lobby, 0)->kind, "snap");
     ck_assert_uint_le(frames_of(lobby, "+snp", NULL), 1); /* RANGE=1 */
 }
-END_TEST
 
-START_TEST(the_captured_buddy_session_gets_its_empty_lists)
+TEST(behind_a_login_of_our_own, the_captured_buddy_session_gets_its_empty_lists)
 {
-    struct raw *buddy = buddy_link(raw_login(w, "VTSTech", "secret"));
+    struct raw *buddy = buddy_of(raw_login(w, "VTSTech", "secret"));
     const struct captured *one = captured(ROOMS, "RGET", 0), *two = captured(ROOMS, "RGET", 1);
     uint8_t segment[2 * REQUEST_BYTES];
     ck_assert_int_eq(one->time_ms, two->time_ms); /* they came together */
@@ -697,31 +668,29 @@ START_TEST(the_captured_buddy_session_gets_its_empty_lists)
     raw_send_bytes(buddy, segment, one->size + two->size);
     SAYS(raw_expect(buddy, "RGET"), "ID=1\nSIZE=0\nSTATUS=1");
     SAYS(raw_expect(buddy, "RGET"), "ID=2\nSIZE=0\nSTATUS=1");
-    ck_assert_str_eq(replies_to(buddy), "AUTH PSET RGET RGET");
+    ck_assert_str_eq(replies_to(buddy), "PSET RGET RGET");
     (void)send_captured(buddy, ROOMS, "RADD", 0); /* of oneself; whatever it says: */
-    ck_assert_int_eq(got_number(frame_at(buddy, 4), "ID"), 101);
+    ck_assert_int_eq(got_number(frame_at(buddy, 3), "ID"), 101);
     ck_assert(!raw_closed(buddy));
 }
-END_TEST
 
-START_TEST(the_captured_friend_is_added)
+TEST(behind_a_login_of_our_own, the_captured_friend_is_added)
 {
     (void)raw_login(w, "VTSTech", "secret");
-    struct raw *buddy = buddy_link(raw_login(w, "Ann", "secret"));
+    struct raw *buddy = buddy_of(raw_login(w, "Ann", "secret"));
     SAYS(send_captured(buddy, ROOMS, "RADD", 0), "ID=101\nFUSR=VTSTech\nSTATUS=1");
     SAYS(send_captured(buddy, ROOMS, "RGET", 0), "ID=1\nSIZE=1\nSTATUS=1");
     const struct got *g = raw_look(buddy, "ROST");
     ck_assert_int_eq(got_number(g, "ID"), 1);
     ck_assert_str_eq(got_text(g, "USER"), "VTSTech");
 }
-END_TEST
 
 /* PSET is relayed as PGET to those who have its sender on their list (9). */
-START_TEST(the_captured_presence_reaches_a_friend_as_it_was_typed)
+TEST(behind_a_login_of_our_own, the_captured_presence_reaches_a_friend_as_it_was_typed)
 {
     char said[128], told[128];
-    struct raw *sender = buddy_link(raw_login(w, "VTSTech", "secret"));
-    struct raw *reader = buddy_link(raw_login(w, "Ann", "secret"));
+    struct raw *sender = buddy_of(raw_login(w, "VTSTech", "secret"));
+    struct raw *reader = buddy_of(raw_login(w, "Ann", "secret"));
     SUCCEEDS(send_captured(reader, ROOMS, "RADD", 0));
     world_settle(w);
     raw_forget(reader);
@@ -734,7 +703,6 @@ START_TEST(the_captured_presence_reaches_a_friend_as_it_was_typed)
     (void)console_read_text(console_find(got_payload(g), "STAT"), told, sizeof told);
     ck_assert_str_eq(told, said);
 }
-END_TEST
 
 /* ---- Damaged frames ----------------------------------------------------- */
 
@@ -756,6 +724,16 @@ struct target {
     uint8_t *saved; /* the core's whole state at that point */
 };
 
+/* Copies what differs, page by page: most of the core's memory is zero, and was never touched. */
+static void copy_changed(uint8_t *to, const uint8_t *from, size_t size)
+{
+    for (size_t at = 0; at < size; at += 4096) {
+        size_t bytes = size - at < 4096 ? size - at : 4096;
+        if (memcmp(to + at, from + at, bytes) != 0)
+            memcpy(to + at, from + at, bytes);
+    }
+}
+
 static void aim(struct target *t, int where)
 {
     struct replay r;
@@ -766,13 +744,13 @@ static void aim(struct target *t, int where)
     t->ip = r.ip;
     t->raw = where == AT_THE_DOOR ? raw_open(t->w, t->ip) : raw_login_from(t->w, t->ip, "VTSTech", "secret");
     if (where == AMONG_BUDDIES)
-        t->raw = buddy_link(t->raw);
+        t->raw = buddy_of(t->raw);
     world_settle(t->w);
     t->w->options.no_check = true; /* hit() does it, once for all its steps */
     t->conn = t->raw->conn;
-    t->saved = malloc(t->w->arena_bytes);
+    t->saved = calloc(1, t->w->arena_bytes);
     ck_assert_ptr_nonnull(t->saved);
-    memcpy(t->saved, t->w->arena, t->w->arena_bytes);
+    copy_changed(t->saved, t->w->arena, t->w->arena_bytes);
 }
 
 /* The state holds no pointer, so a copy of it is the same server again. If the
@@ -780,7 +758,7 @@ static void aim(struct target *t, int where)
  * it is open, takes no notice. */
 static void restore(struct target *t)
 {
-    memcpy(t->w->arena, t->saved, t->w->arena_bytes);
+    copy_changed(t->w->arena, t->saved, t->w->arena_bytes);
     if (raw_closed(t->raw)) {
         t->raw = raw_open(t->w, t->ip);
         ck_assert_uint_eq(t->raw->conn, t->conn);
@@ -896,7 +874,9 @@ static bool is_repeated(const struct captured *f)
     return false;
 }
 
-START_TEST(a_damaged_frame_is_answered_or_ends_its_connection)
+GROUP(damaged, read_captures, NULL, 30);
+
+TEST_LOOP(damaged, a_damaged_frame_is_answered_or_ends_its_connection, 0, CAPTURES *PLACES_OF_DAMAGE)
 {
     const struct capture *c = &captures[_i / PLACES_OF_DAMAGE];
     int where = _i % PLACES_OF_DAMAGE;
@@ -907,48 +887,4 @@ START_TEST(a_damaged_frame_is_answered_or_ends_its_connection)
             hit_with_all(&t, &c->frame[i]);
     free(t.saved);
     world_free(t.w);
-}
-END_TEST
-
-int main(void)
-{
-    for (size_t i = 0; i < CAPTURES; i++)
-        if (!read_capture(&captures[i]))
-            return EXIT_FAILURE;
-    Suite *suite = suite_create("captures of the game");
-
-    TCase *replays = tcase_create("replayed");
-    tcase_set_timeout(replays, 30);
-    tcase_add_test(replays, the_captures_are_whole);
-    tcase_add_loop_test(replays, the_same_bytes_come_back_however_a_capture_is_cut, 0, CAPTURES * WAYS);
-    tcase_add_loop_test(replays, each_captured_request_gets_one_reply_of_its_kind_in_order, 0, CAPTURES);
-    tcase_add_test(replays, a_captured_echo_of_a_ping_gets_nothing);
-    tcase_add_loop_test(replays, the_captured_directory_request_is_told_where_the_lobby_is, 0, CAPTURES);
-    tcase_add_loop_test(replays, the_captured_login_gets_in, 0, CAPTURES);
-    tcase_add_loop_test(replays, the_captured_first_sele_subscribes_to_the_lists, 0, CAPTURES);
-    tcase_add_loop_test(replays, the_captured_buddy_login_is_refused_and_may_try_again, 0, CAPTURES);
-    tcase_add_loop_test(replays, a_login_that_cannot_be_read_is_refused_and_all_behind_it_too, 0, CAPTURES);
-    tcase_add_loop_test(replays, a_captured_lobby_connection_lives_as_long_as_it_did, 0, 2);
-    suite_add_tcase(suite, replays);
-
-    TCase *inside = tcase_create("behind a login of our own");
-    tcase_add_checked_fixture(inside, open_world, close_world);
-    tcase_add_test(inside, the_captured_moves_lead_into_the_room_and_back);
-    tcase_add_test(inside, the_captured_room_is_created_and_entered);
-    tcase_add_test(inside, the_captured_leaderboard_request_is_answered);
-    tcase_add_test(inside, the_captured_buddy_session_gets_its_empty_lists);
-    tcase_add_test(inside, the_captured_friend_is_added);
-    tcase_add_test(inside, the_captured_presence_reaches_a_friend_as_it_was_typed);
-    suite_add_tcase(suite, inside);
-
-    TCase *damaged = tcase_create("damaged");
-    tcase_set_timeout(damaged, 30);
-    tcase_add_loop_test(damaged, a_damaged_frame_is_answered_or_ends_its_connection, 0, CAPTURES * PLACES_OF_DAMAGE);
-    suite_add_tcase(suite, damaged);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -2,47 +2,12 @@
  * told of it, every way it ends, and what both consoles get to race with.
  *
  * SPDX-License-Identifier: MIT */
-#include "../nascar_server.c"
-
-#include "world.h"
-#include "lobby.h"
-
-#define EAST 1
-#define WEST 2
-
-static struct world *w;
-
-static void open_world(void)
-{
-    w = world_new(NULL);
-}
-
-static void close_world(void)
-{
-    world_all_well(w);
-    world_free(w);
-}
+#include "clients.h"
 
 /* ---- Words -------------------------------------------------------------- */
 
 /* The three entries that lead to the same state machine (5). */
 enum entry { BY_MESG, BY_PEEK, BY_TOKEN, ENTRIES };
-
-#define TOKEN "w893m_a017l_g"
-
-/* One word to `to`, on its way; nothing else has happened yet. */
-static void send_word(struct raw *from, const char *to, const char *word)
-{
-    char payload[512];
-    (void)snprintf(payload, sizeof payload, "PRIV=%s\nTEXT=%s\nATTR=3\n", to, word);
-    raw_send(from, "mesg", payload);
-}
-
-static void word(struct raw *from, const struct raw *to, const char *text)
-{
-    send_word(from, to->name, text);
-    world_settle(w);
-}
 
 /* A challenge; the reply is the only frame of its kind. Returns the token. */
 static const char *offer(struct raw *from, const char *to, enum entry entry)
@@ -70,13 +35,6 @@ static const char *offer(struct raw *from, const char *to, enum entry entry)
 static const char *entry_kind(enum entry entry)
 {
     return entry == BY_MESG ? "mesg" : "auxi";
-}
-
-static void chal(struct raw *from, const char *to, int host)
-{
-    char payload[128];
-    (void)snprintf(payload, sizeof payload, "PERS=%s\nHOST=%d\n", to, host);
-    say(from, "chal", payload);
 }
 
 /* How many words of challenges came; the last one in `last`. */
@@ -137,14 +95,14 @@ static void take_places(const char *anns, const char *bobs)
     bob = player(w, "Bob", bobs);
     cid = player(w, "Cid", anns);
     dan = player(w, "Dan", bobs);
-    forget_all(w);
+    forget_all();
 }
 
 static void accept_offer(enum entry entry)
 {
     (void)offer(ann, "Bob", entry);
     word(bob, ann, "ACPT");
-    forget_all(w);
+    forget_all();
 }
 
 static void race(void)
@@ -153,20 +111,20 @@ static void race(void)
     chal(ann, "Bob", 1);
     chal(bob, "Ann", 0);
     ck_assert_uint_eq(frames_of(ann, "+ses", NULL), 1);
-    forget_all(w);
+    forget_all();
 }
 
 /* Neither is in a challenge: late words fail, and each can be challenged. */
 static void expect_both_free(void)
 {
-    forget_all(w);
+    forget_all();
     if (!raw_closed(ann) && !raw_closed(bob)) {
         word(ann, bob, "DECL");
         REFUSED(reply_to(ann, "mesg"), "time", 104);
         word(bob, ann, "ACPT");
         REFUSED(reply_to(bob, "mesg"), "time", 104);
         ck_assert_uint_eq(words(ann, NULL) + words(bob, NULL), 0);
-        forget_all(w);
+        forget_all();
     }
     struct raw *free_one[] = {ann, bob};
     for (size_t i = 0; i < 2; i++) {
@@ -177,13 +135,15 @@ static void expect_both_free(void)
         word(free_one[i], cid, "ACPT");
         SUCCEEDS(reply_to(free_one[i], "mesg"));
         word(cid, free_one[i], "DECL");
-        forget_all(w);
+        forget_all();
     }
 }
 
 /* ---- The offer ---------------------------------------------------------- */
 
-START_TEST(an_offer_in_one_room_shows_the_challenger_first)
+GROUP(offers, open_world, close_world, 0);
+
+TEST_LOOP(offers, an_offer_in_one_room_shows_the_challenger_first, 0, ENTRIES)
 {
     enum entry entry = (enum entry)_i;
     take_places("East", "East");
@@ -198,9 +158,8 @@ START_TEST(an_offer_in_one_room_shows_the_challenger_first)
     GOT(cid, "+usr");
     SAYS(frame_at(cid, 0), "I=*\nF=1\nA=*\nT=4\nR=*\nN=Ann\nS=*\nX=");
 }
-END_TEST
 
-START_TEST(a_challenger_from_elsewhere_is_introduced)
+TEST_LOOP(offers, a_challenger_from_elsewhere_is_introduced, 0, 4 * ENTRIES)
 {
     static const char *const rooms[][2] = {{"East", "West"}, {"", "West"}, {"East", ""}, {"", ""}};
     enum entry entry = (enum entry)(_i % ENTRIES);
@@ -214,16 +173,15 @@ START_TEST(a_challenger_from_elsewhere_is_introduced)
     SAYS(frame_at(bob, 1), "F=P3\nN=Ann\nFROM=Ann\nATTR=3\nRI=%d\nT=%s\nTEXT=%s", room, token, token);
     GOT(dan, "");
     GOT(cid, rooms[at][0][0] != '\0' ? "+usr" : "");
-    forget_all(w);
+    forget_all();
     word(bob, ann, "DECL"); /* and is deleted when the challenge ends */
     const struct got *last = NULL;
     ck_assert_uint_eq(frames_of(bob, "+usr", &last), 1);
     SAYS(last, "I=%d\nT=%d", (int)ident, at == 3 ? 4 : 2);
     ck_assert_uint_eq(shown(ann, ann), SHOWN_FREE | SHOWN_OWN);
 }
-END_TEST
 
-START_TEST(a_console_takes_an_offer_from_elsewhere)
+TEST_LOOP(offers, a_console_takes_an_offer_from_elsewhere, 0, 4)
 {
     struct console *one = world_player(w, "One"), *two = world_player(w, "Two");
     one->habits.peeks = _i % 2 == 1;
@@ -241,9 +199,8 @@ START_TEST(a_console_takes_an_offer_from_elsewhere)
     ck_assert_int_eq(two->challenge, CONSOLE_RACING);
     ck_assert_uint_eq(one->plays + two->plays, 2);
 }
-END_TEST
 
-START_TEST(a_token_comes_byte_for_byte)
+TEST_LOOP(offers, a_token_comes_byte_for_byte, 0, 6)
 {
     char token[160], payload[512] = "TEXT=\"";
     size_t size = _i < 3 ? 127 : 94;
@@ -264,9 +221,8 @@ START_TEST(a_token_comes_byte_for_byte)
     if (_i % 3 == 0) /* the game's own need no escape */
         ck_assert_str_eq(got_raw(g, "T"), token);
 }
-END_TEST
 
-START_TEST(a_bad_token_is_refused)
+TEST_LOOP(offers, a_bad_token_is_refused, 0, 9 * ENTRIES)
 {
     static const char *const bad[] = {"\"a b\"", "%01", "a%09b", "a%0ab", "%7f", "%80", "a%ff", "a%20", NULL};
     char payload[512], text[160];
@@ -286,7 +242,7 @@ START_TEST(a_bad_token_is_refused)
         (void)snprintf(text + (bad[at] == NULL ? 120 : size - (text[0] == '"')), 16, "_Ann_Bob%s",
                        text[0] == '"' ? "\"" : "");
     }
-    forget_all(w);
+    forget_all();
     (void)snprintf(payload, sizeof payload, "TEXT=%s\n%s", text, entry == BY_MESG ? "PRIV=Bob\nATTR=3\n" : "");
     say(ann, entry_kind(entry), payload);
     REFUSED(frame_at(ann, 0), "tokn", 106);
@@ -295,16 +251,15 @@ START_TEST(a_bad_token_is_refused)
     GOT(bob, "");
     GOT(cid, "");
 }
-END_TEST
 
-START_TEST(a_challenge_to_nobody_is_refused)
+TEST_LOOP(offers, a_challenge_to_nobody_is_refused, 0, 6)
 {
     static const char *const names[] = {"Nobody", "Gone", "Ann"};
     enum entry entry = _i < 3 ? BY_MESG : BY_TOKEN;
     const char *name = names[_i % 3];
     take_places("East", "East");
     raw_close(player(w, "Gone", ""));
-    forget_all(w);
+    forget_all();
     (void)offer(ann, name, entry);
     if (entry == BY_TOKEN) { /* names nobody who is online: it is but a text */
         SUCCEEDS(frame_at(ann, 0));
@@ -317,37 +272,34 @@ START_TEST(a_challenge_to_nobody_is_refused)
     SAYS(frame_at(ann, 1), "F=P3\nN=%s\nFROM=%s\nATTR=3\nRI=1\nT=DECL\nTEXT=DECL", name, name);
     GOT(cid, "");
 }
-END_TEST
 
-START_TEST(a_peeked_player_who_has_gone_is_not_challenged)
+TEST(offers, a_peeked_player_who_has_gone_is_not_challenged)
 {
     take_places("East", "East");
     SUCCEEDS(raw_ask(ann, "peek", "NAME=Bob\n"));
     raw_close(bob);
-    forget_all(w);
+    forget_all();
     say(ann, "auxi", "TEXT=" TOKEN "\n");
     GOT(ann, "auxi +usr"); /* it is its own text then */
     ck_assert_str_eq(got_text(frame_at(ann, 1), "X"), TOKEN);
     ck_assert_uint_eq(shown(cid, ann), SHOWN_FREE);
 }
-END_TEST
 
 /* Whoever peeked at another since, who is not there, means nobody. */
-START_TEST(only_the_last_peek_counts)
+TEST_LOOP(offers, only_the_last_peek_counts, 0, 2)
 {
     static const char *const others[] = {"NAME=Nobody\n", "NAME=East\n"};
     take_places("East", "East");
     SUCCEEDS(raw_ask(ann, "peek", "NAME=Bob\n"));
     (void)raw_ask(ann, "peek", others[_i]);
-    forget_all(w);
+    forget_all();
     say(ann, "auxi", "TEXT=" TOKEN "\n");
     GOT(ann, "auxi +usr");
     ck_assert_str_eq(got_text(frame_at(ann, 1), "X"), TOKEN);
     ck_assert_uint_eq(words(bob, NULL), 0);
 }
-END_TEST
 
-START_TEST(only_a_token_of_ones_own_challenges)
+TEST_LOOP(offers, only_a_token_of_ones_own_challenges, 0, 7)
 {
     static const char *const texts[] = {
         "1_2_Cid_Bob", "1_2_AnnBob", "1_2_Ann_Bo", "Ann_Bob_1", "Ann_Bob", "1_2_xAnn_Bob", ""};
@@ -360,18 +312,16 @@ START_TEST(only_a_token_of_ones_own_challenges)
     ck_assert_uint_eq(shown(cid, ann), SHOWN_FREE);
     ck_assert_uint_eq(words(bob, NULL), 0);
 }
-END_TEST
 
-START_TEST(names_with_underscores_are_found_in_a_token)
+TEST(offers, names_with_underscores_are_found_in_a_token)
 {
     struct raw *one = player(w, "A_b", ""), *two = player(w, "_c_d", "");
-    forget_all(w);
+    forget_all();
     say(one, "auxi", "TEXT=12_A_b__c_d\n");
     TOLD(two, one, "12_A_b__c_d", 0);
 }
-END_TEST
 
-START_TEST(an_ignored_challenger_gets_bloc)
+TEST_LOOP(offers, an_ignored_challenger_gets_bloc, 0, ENTRIES)
 {
     enum entry entry = (enum entry)_i;
     ann = player(w, "Ann", "");
@@ -380,30 +330,31 @@ START_TEST(an_ignored_challenger_gets_bloc)
     set_ignored(bob, "Ann", true);
     go(ann, "East");
     go(bob, "East");
-    forget_all(w);
+    forget_all();
     (void)offer(ann, "Bob", entry);
     SUCCEEDS(frame_at(ann, 0));
     TOLD(ann, bob, "BLOC", EAST);
     ck_assert_uint_eq(ann->count, 2);
     GOT(bob, "");
     GOT(cid, "");
-    forget_all(w);
+    forget_all();
     (void)offer(cid, "Bob", BY_MESG); /* who is not busy with that */
     SUCCEEDS(frame_at(cid, 0));
-    forget_all(w);
+    forget_all();
     word(bob, cid, "DECL");
     (void)offer(bob, "Ann", BY_MESG); /* the other way it works */
     ck_assert_uint_eq(words(ann, NULL), 1);
     word(ann, bob, "ACPT");
-    forget_all(w);
+    forget_all();
     word(bob, ann, "DECL");
     TOLD(ann, bob, "DECL", EAST);
 }
-END_TEST
 
 /* ---- Who is busy (6: 105) ----------------------------------------------- */
 
-START_TEST(a_busy_target_is_refused)
+GROUP(who_is_busy, open_world, close_world, 0);
+
+TEST_LOOP(who_is_busy, a_busy_target_is_refused, 0, 6 * ENTRIES)
 {
     enum entry entry = (enum entry)(_i % ENTRIES);
     take_places("East", "West");
@@ -426,7 +377,7 @@ START_TEST(a_busy_target_is_refused)
         world_run(w, 40000);
         break;
     }
-    forget_all(w);
+    forget_all();
     (void)offer(dan, target, entry);
     GOT(dan, entry == BY_MESG ? "mesg +msg" : "auxi +msg");
     REFUSED(frame_at(dan, 0), "ingm", 105);
@@ -434,9 +385,8 @@ START_TEST(a_busy_target_is_refused)
     GOT(ann, "");
     GOT(bob, "");
 }
-END_TEST
 
-START_TEST(a_busy_player_challenges_nobody)
+TEST_LOOP(who_is_busy, a_busy_player_challenges_nobody, 0, 5 * ENTRIES)
 {
     enum entry entry = (enum entry)(_i % ENTRIES);
     struct raw *busy = NULL;
@@ -463,7 +413,7 @@ START_TEST(a_busy_player_challenges_nobody)
         busy = bob;
         break;
     }
-    forget_all(w);
+    forget_all();
     (void)offer(busy, "Cid", entry);
     REFUSED(frame_at(busy, 0), "ingm", 105);
     TOLD(busy, cid, "DECL", busy == ann ? EAST : WEST);
@@ -474,15 +424,14 @@ START_TEST(a_busy_player_challenges_nobody)
         TOLD(ann, bob, "ACPT", EAST);
     }
 }
-END_TEST
 
-START_TEST(of_crossing_offers_the_first_stands)
+TEST_LOOP(who_is_busy, of_crossing_offers_the_first_stands, 0, ENTRIES)
 {
     enum entry entry = (enum entry)_i;
     take_places("East", "West");
     if (entry == BY_PEEK)
         SUCCEEDS(raw_ask(bob, "peek", "NAME=Ann\n"));
-    forget_all(w);
+    forget_all();
     send_word(ann, "Bob", TOKEN); /* both on their way at once */
     raw_send(bob, entry_kind(entry),
              entry == BY_MESG   ? "PRIV=Ann\nTEXT=other\nATTR=3\n"
@@ -494,25 +443,24 @@ START_TEST(of_crossing_offers_the_first_stands)
     REFUSED(reply_to(bob, entry_kind(entry)), "ingm", 105);
     ck_assert_uint_eq(words(ann, NULL), 0);
     ck_assert_uint_eq(words(bob, &g), 2); /* the offer, and DECL to its own */
-    forget_all(w);
+    forget_all();
     word(bob, ann, "ACPT");
     TOLD(ann, bob, "ACPT", EAST);
 }
-END_TEST
 
-START_TEST(a_new_offer_retires_the_old_one)
+TEST_LOOP(who_is_busy, a_new_offer_retires_the_old_one, 0, ENTRIES)
 {
     enum entry entry = (enum entry)_i;
     take_places("East", "West");
     (void)offer(ann, "Bob", BY_MESG);
-    forget_all(w);
+    forget_all();
     const char *token = offer(ann, "Dan", entry);
     SUCCEEDS(reply_to(ann, entry_kind(entry)));
     TOLD(bob, ann, "DECL", WEST);
     TOLD(dan, ann, token, WEST);
     ck_assert_uint_eq(shown(cid, ann), SHOWN_BUSY);
     ck_assert_uint_eq(shown(ann, ann), SHOWN_BUSY | SHOWN_OWN);
-    forget_all(w);
+    forget_all();
     word(bob, ann, "ACPT");
     REFUSED(reply_to(bob, "mesg"), "time", 104);
     ck_assert_uint_eq(words(ann, NULL), 0);
@@ -521,28 +469,28 @@ START_TEST(a_new_offer_retires_the_old_one)
     word(dan, ann, "ACPT");
     TOLD(ann, dan, "ACPT", EAST);
 }
-END_TEST
 
-START_TEST(a_new_offer_to_the_same_player_takes_the_place_of_the_old)
+TEST(who_is_busy, a_new_offer_to_the_same_player_takes_the_place_of_the_old)
 {
     take_places("East", "West");
     (void)offer(ann, "Bob", BY_MESG);
-    forget_all(w);
+    forget_all();
     word(ann, bob, "second_token_g");
     SUCCEEDS(reply_to(ann, "mesg"));
     const struct got *last = NULL;
     ck_assert_uint_eq(words(bob, &last), 2);
     ck_assert_str_eq(got_text(last, "T"), "second_token_g");
-    forget_all(w);
+    forget_all();
     word(bob, ann, "ACPT");
     TOLD(ann, bob, "ACPT", EAST);
     SUCCEEDS(reply_to(bob, "mesg"));
 }
-END_TEST
 
 /* ---- The answer --------------------------------------------------------- */
 
-START_TEST(an_acceptance_is_relayed_once_and_makes_both_busy)
+GROUP(answers, open_world, close_world, 0);
+
+TEST_LOOP(answers, an_acceptance_is_relayed_once_and_makes_both_busy, 0, 4)
 {
     static const char *const rooms[][2] = {{"East", "East"}, {"East", "West"}};
     static const char *const accepts[] = {"ACPT", "ACPTxyz"};
@@ -550,7 +498,7 @@ START_TEST(an_acceptance_is_relayed_once_and_makes_both_busy)
     const char *accept = accepts[_i / 2]; /* the first four letters count */
     (void)offer(ann, "Bob", BY_MESG);
     ck_assert_uint_eq(shown(dan, bob), NOT_SHOWN); /* not before its ACPT */
-    forget_all(w);
+    forget_all();
     word(bob, ann, accept);
     SAYS(frame_at(bob, 0), "STATUS=1");
     ck_assert_uint_eq(shown(bob, bob), SHOWN_BUSY | SHOWN_OWN);
@@ -558,7 +506,7 @@ START_TEST(an_acceptance_is_relayed_once_and_makes_both_busy)
     ck_assert_uint_eq(shown(cid, bob), _i % 2 == 0 ? SHOWN_BUSY : NOT_SHOWN);
     TOLD(ann, bob, accept, EAST);
     ck_assert_uint_eq(words(bob, NULL), 0);
-    forget_all(w);
+    forget_all();
     word(bob, ann, "ACPT");
     REFUSED(reply_to(bob, "mesg"), "time", 104);
     GOT(ann, "");
@@ -569,35 +517,32 @@ START_TEST(an_acceptance_is_relayed_once_and_makes_both_busy)
     chal(bob, "Ann", 0);
     ck_assert_uint_eq(frames_of(bob, "+ses", NULL), 1);
 }
-END_TEST
 
-START_TEST(an_answer_by_auxi_counts_too)
+TEST_LOOP(answers, an_answer_by_auxi_counts_too, 0, 2)
 {
     take_places("East", "West");
     (void)offer(ann, "Bob", BY_PEEK);
     SUCCEEDS(raw_ask(bob, "peek", "NAME=Ann\n"));
-    forget_all(w);
+    forget_all();
     say(bob, "auxi", _i == 0 ? "TEXT=ACPT\n" : "TEXT=DECL\n");
     SUCCEEDS(reply_to(bob, "auxi"));
     TOLD(ann, bob, _i == 0 ? "ACPT" : "DECL", EAST);
     ck_assert_uint_eq(shown(dan, bob), _i == 0 ? SHOWN_BUSY : NOT_SHOWN);
 }
-END_TEST
 
-START_TEST(the_challenger_does_not_accept_its_own_offer)
+TEST(answers, the_challenger_does_not_accept_its_own_offer)
 {
     take_places("East", "West");
     (void)offer(ann, "Bob", BY_MESG);
-    forget_all(w);
+    forget_all();
     word(ann, bob, "ACPT");
     REFUSED(reply_to(ann, "mesg"), "time", 104);
     GOT(bob, "");
     word(bob, ann, "ACPT");
     TOLD(ann, bob, "ACPT", EAST);
 }
-END_TEST
 
-START_TEST(an_answer_to_no_challenge_is_refused_and_relayed_to_nobody)
+TEST_LOOP(answers, an_answer_to_no_challenge_is_refused_and_relayed_to_nobody, 0, 3)
 {
     static const char *const answers[] = {"ACPT", "DECL", "BLOC"};
     take_places("East", "East");
@@ -605,7 +550,7 @@ START_TEST(an_answer_to_no_challenge_is_refused_and_relayed_to_nobody)
     REFUSED(reply_to(ann, "mesg"), "time", 104);
     GOT(bob, "");
     (void)offer(ann, "Bob", BY_MESG);
-    forget_all(w);
+    forget_all();
     word(cid, ann, answers[_i]); /* nor of a third */
     REFUSED(reply_to(cid, "mesg"), "time", 104);
     word(cid, bob, answers[_i]);
@@ -613,13 +558,14 @@ START_TEST(an_answer_to_no_challenge_is_refused_and_relayed_to_nobody)
     word(bob, cid, answers[_i]); /* nor to a third */
     REFUSED(reply_to(bob, "mesg"), "time", 104);
     ck_assert_uint_eq(words(ann, NULL) + words(bob, NULL) + words(cid, NULL), 0);
-    forget_all(w);
+    forget_all();
     word(bob, ann, "ACPT");
     TOLD(ann, bob, "ACPT", EAST);
 }
-END_TEST
 
 /* ---- The end of a challenge --------------------------------------------- */
+
+GROUP(ends, open_world, close_world, 0);
 
 static const struct ending {
     const char *by; /* a word, or what the player does */
@@ -632,7 +578,7 @@ static const struct ending {
 
 /* One test for each: who ends it, by what, before or after ACPT, in one room
  * or two, by which entry it began. */
-START_TEST(a_challenge_ends_whoever_goes_and_however)
+TEST_LOOP(ends, a_challenge_ends_whoever_goes_and_however, 0, ENDINGS * 8)
 {
     int at = _i;
     const struct ending *ending = &endings[at % ENDINGS];
@@ -644,7 +590,7 @@ START_TEST(a_challenge_ends_whoever_goes_and_however)
     (void)offer(ann, "Bob", (enum entry)(_i % ENTRIES));
     if (accepted)
         word(bob, ann, "ACPT");
-    forget_all(w);
+    forget_all();
     if (strcmp(ending->by, "hang up") == 0) {
         raw_close(ender);
     } else if (strcmp(ending->by, "move") == 0) {
@@ -685,9 +631,8 @@ START_TEST(a_challenge_ends_whoever_goes_and_however)
     }
     expect_both_free();
 }
-END_TEST
 
-START_TEST(a_challenger_who_comes_into_the_room_stays_on_the_list)
+TEST_LOOP(ends, a_challenger_who_comes_into_the_room_stays_on_the_list, 0, 2)
 {
     struct view *v = malloc(sizeof *v);
     take_places("East", "");
@@ -716,9 +661,8 @@ START_TEST(a_challenger_who_comes_into_the_room_stays_on_the_list)
     ck_assert_uint_eq(v->user_count, 1);
     free(v);
 }
-END_TEST
 
-START_TEST(who_lists_users_meanwhile_keeps_the_challenger)
+TEST(ends, who_lists_users_meanwhile_keeps_the_challenger)
 {
     struct view *v = malloc(sizeof *v);
     take_places("East", "");
@@ -738,9 +682,8 @@ START_TEST(who_lists_users_meanwhile_keeps_the_challenger)
     ck_assert_uint_eq(v->user_count, 3);
     free(v);
 }
-END_TEST
 
-START_TEST(a_challenged_who_comes_into_the_room_sees_it_right)
+TEST(ends, a_challenged_who_comes_into_the_room_sees_it_right)
 {
     struct view *v = malloc(sizeof *v);
     take_places("East", "");
@@ -754,13 +697,10 @@ START_TEST(a_challenged_who_comes_into_the_room_sees_it_right)
     ck_assert_int_eq(v->population, 3);
     free(v);
 }
-END_TEST
 
-START_TEST(what_does_not_change_the_room_ends_nothing)
+TEST_LOOP(ends, what_does_not_change_the_room_ends_nothing, 0, 14)
 {
-    static const struct {
-        const char *kind, *payload;
-    } moves[] = {
+    static const struct said moves[] = {
         {"move", "NAME=East\nPASS=\n"},
         {"move", "NAME=Nowhere\nPASS=\n"},
         {"room", "NAME=West\nPASS=\nDESC=None\nMAX=50\n"},
@@ -771,20 +711,19 @@ START_TEST(what_does_not_change_the_room_ends_nothing)
     };
     take_places("East", "East");
     (void)offer(ann, "Bob", BY_MESG);
-    forget_all(w);
+    forget_all();
     say(_i % 2 == 0 ? ann : bob, moves[_i / 2].kind, moves[_i / 2].payload);
     ck_assert_uint_eq(words(ann, NULL) + words(bob, NULL), 0);
     word(bob, ann, "ACPT");
     TOLD(ann, bob, "ACPT", EAST);
 }
-END_TEST
 
-START_TEST(after_60_s_both_are_told_decl)
+TEST_LOOP(ends, after_60_s_both_are_told_decl, 0, 2 * ENTRIES)
 {
     take_places("East", _i / ENTRIES == 0 ? "East" : "West");
     world_run(w, 777); /* any time */
     (void)offer(ann, "Bob", (enum entry)(_i % ENTRIES));
-    forget_all(w);
+    forget_all();
     world_run(w, 59900);
     ck_assert_uint_eq(words(ann, NULL) + words(bob, NULL), 0);
     world_run(w, 100);
@@ -795,24 +734,22 @@ START_TEST(after_60_s_both_are_told_decl)
     ck_assert_uint_eq(shown(dan, bob), NOT_SHOWN);
     expect_both_free();
 }
-END_TEST
 
-START_TEST(an_accepted_challenge_does_not_expire)
+TEST(ends, an_accepted_challenge_does_not_expire)
 {
     take_places("East", "East");
     (void)offer(ann, "Bob", BY_MESG);
     world_run(w, 59000);
     word(bob, ann, "ACPT");
-    forget_all(w);
+    forget_all();
     world_run(w, 5000);
     ck_assert_uint_eq(words(ann, NULL) + words(bob, NULL), 0);
     chal(ann, "Bob", 1);
     chal(bob, "Ann", 0);
     ck_assert_uint_eq(frames_of(bob, "+ses", NULL), 1);
 }
-END_TEST
 
-START_TEST(back_in_the_lobby_ends_being_busy)
+TEST_LOOP(ends, back_in_the_lobby_ends_being_busy, 0, 3)
 {
     take_places("East", "West");
     switch (_i) {
@@ -820,7 +757,7 @@ START_TEST(back_in_the_lobby_ends_being_busy)
     default: /* accepted */ accept_offer(BY_MESG); break;
     }
     struct raw *back = _i < 2 ? ann : bob, *other = _i < 2 ? bob : ann;
-    forget_all(w);
+    forget_all();
     say(back, "chal", "PERS=*\n");
     SAYS(reply_to(back, "chal"), "MODE=chal\nSTATUS=1");
     TOLD(other, back, "DECL", _i < 2 ? WEST : EAST);
@@ -829,9 +766,8 @@ START_TEST(back_in_the_lobby_ends_being_busy)
     ck_assert_uint_eq(shown(dan, bob), _i == 0 ? NOT_SHOWN : SHOWN_FREE);
     expect_both_free();
 }
-END_TEST
 
-START_TEST(chal_of_all_is_answered_at_once)
+TEST(ends, chal_of_all_is_answered_at_once)
 {
     struct raw *r = raw_open(w, 0);
     SUCCEEDS(raw_auth(r, "Ann", "secret"));
@@ -839,9 +775,10 @@ START_TEST(chal_of_all_is_answered_at_once)
     SUCCEEDS(raw_ask(r, "pers", "PERS=Ann\n"));
     SAYS(raw_ask(r, "chal", "PERS=*\n"), "MODE=chal\nSTATUS=1");
 }
-END_TEST
 
 /* ---- The race ----------------------------------------------------------- */
+
+GROUP(races, open_world, close_world, 0);
 
 static void put_little(uint8_t *at, uint32_t value)
 {
@@ -907,7 +844,7 @@ static const struct got *expect_race(struct raw *self, const struct raw *opponen
     return ses;
 }
 
-START_TEST(when_both_are_ready_both_get_the_same_race)
+TEST_LOOP(races, when_both_are_ready_both_get_the_same_race, 0, 16)
 {
     /* Who says what, who says it first; the challenger hosts unless only the other would. */
     int ann_host = _i % 2, bob_host = _i / 2 % 2;
@@ -933,9 +870,8 @@ START_TEST(when_both_are_ready_both_get_the_same_race)
     ck_assert_uint_eq(frames_of(ann, "+ses", NULL), 1);
     ck_assert_uint_eq(frames_of(bob, "play", NULL), 1);
 }
-END_TEST
 
-START_TEST(without_chal_the_race_starts_after_10_s)
+TEST_LOOP(races, without_chal_the_race_starts_after_10_s, 0, 4 * ENTRIES)
 {
     struct raw *host;
     take_places("East", "West");
@@ -947,7 +883,7 @@ START_TEST(without_chal_the_race_starts_after_10_s)
     else if (_i / ENTRIES == 3)
         chal(bob, "Ann", 1); /* only the other said HOST=1 */
     host = _i / ENTRIES == 3 ? bob : ann;
-    forget_all(w);
+    forget_all();
     world_run(w, 9900);
     ck_assert_uint_eq(frames_of(ann, "+ses", NULL) + frames_of(bob, "+ses", NULL), 0);
     world_run(w, 100);
@@ -960,9 +896,8 @@ START_TEST(without_chal_the_race_starts_after_10_s)
     ck_assert_uint_eq(frames_of(ann, "+ses", NULL), 1);
     ck_assert_uint_eq(frames_of(bob, "+ses", NULL), 1);
 }
-END_TEST
 
-START_TEST(chal_out_of_place_starts_nothing)
+TEST_LOOP(races, chal_out_of_place_starts_nothing, 0, 4)
 {
     static const char *const payloads[] = {"PERS=Cid\nHOST=1\n", "PERS=Nobody\nHOST=1\n", "PERS=Ann\nHOST=1\n",
                                            "HOST=1\n"};
@@ -972,7 +907,7 @@ START_TEST(chal_out_of_place_starts_nothing)
     ck_assert_uint_ne(raw_ask(ann, "chal", "PERS=Bob\nHOST=1\n")->code, 0);
     ck_assert_uint_ne(raw_ask(bob, "chal", "PERS=Ann\nHOST=1\n")->code, 0);
     word(bob, ann, "ACPT");
-    forget_all(w);
+    forget_all();
     say(ann, "chal", payloads[_i]);
     ck_assert_uint_ne(reply_to(ann, "chal")->code, 0);
     chal(bob, "Ann", 0);
@@ -983,9 +918,8 @@ START_TEST(chal_out_of_place_starts_nothing)
     chal(ann, "Bob", 0);
     (void)expect_race(ann, bob, ann);
 }
-END_TEST
 
-START_TEST(every_race_has_its_own_seed_and_ticket)
+TEST(races, every_race_has_its_own_seed_and_ticket)
 {
     char tickets[6][80];
     int32_t seeds[6];
@@ -1004,22 +938,21 @@ START_TEST(every_race_has_its_own_seed_and_ticket)
         }
         SUCCEEDS(raw_ask(ann, "chal", "PERS=*\n"));
         SUCCEEDS(raw_ask(bob, "chal", "PERS=*\n"));
-        forget_all(w);
+        forget_all();
     }
 }
-END_TEST
 
-START_TEST(two_pairs_at_once_do_not_mix)
+TEST(races, two_pairs_at_once_do_not_mix)
 {
     take_places("East", "East");
     (void)offer(ann, "Bob", BY_MESG);
     (void)offer(cid, "Dan", BY_TOKEN);
     word(dan, cid, "ACPT");
     word(bob, ann, "ACPT");
-    forget_all(w);
+    forget_all();
     chal(ann, "Dan", 1); /* not its opponent */
     ck_assert_uint_ne(reply_to(ann, "chal")->code, 0);
-    forget_all(w);
+    forget_all();
     chal(ann, "Bob", 0);
     chal(dan, "Cid", 1);
     ck_assert_uint_eq(frames_of(bob, "+ses", NULL) + frames_of(cid, "+ses", NULL), 0);
@@ -1034,10 +967,9 @@ START_TEST(two_pairs_at_once_do_not_mix)
     ck_assert_int_ne(got_number(first, "SEED"), got_number(third, "SEED"));
     ck_assert_int_eq(got_number(third, "SEED"), got_number(fourth, "SEED"));
 }
-END_TEST
 
 /* PROTOCOL 8: at which address each one finds the other. */
-START_TEST(racers_are_told_addresses_that_they_can_reach)
+TEST_LOOP(races, racers_are_told_addresses_that_they_can_reach, 0, 9)
 {
     static const struct {
         uint32_t ann, bob;       /* source addresses */
@@ -1085,9 +1017,8 @@ START_TEST(racers_are_told_addresses_that_they_can_reach)
     ck_assert_str_eq(got_raw(g, "ADDR"), cases[_i].ann_for_bob);
     ck_assert_uint_eq(got_address(g, "FROM"), cases[_i].bob);
 }
-END_TEST
 
-START_TEST(who_drops_the_lobby_after_ses_ends_nothing)
+TEST_LOOP(races, who_drops_the_lobby_after_ses_ends_nothing, 0, 4)
 {
     take_places("East", _i / 2 == 0 ? "East" : "West");
     race();
@@ -1102,13 +1033,12 @@ START_TEST(who_drops_the_lobby_after_ses_ends_nothing)
     (void)offer(witness, other->name, BY_MESG);
     REFUSED(reply_to(witness, "mesg"), "ingm", 105);
     struct raw *again = player(w, gone->name, "");
-    forget_all(w);
+    forget_all();
     (void)offer(witness, again->name, BY_MESG); /* who comes back is free */
     SUCCEEDS(reply_to(witness, "mesg"));
 }
-END_TEST
 
-START_TEST(a_race_has_no_words)
+TEST_LOOP(races, a_race_has_no_words, 0, 3)
 {
     static const char *const answers[] = {"ACPT", "DECL", "BLOC"};
     take_places("East", "West");
@@ -1120,9 +1050,8 @@ START_TEST(a_race_has_no_words)
     ck_assert_uint_eq(words(ann, NULL) + words(bob, NULL), 0);
     ck_assert_uint_eq(shown(cid, ann), NOT_SHOWN);
 }
-END_TEST
 
-START_TEST(a_race_ends_for_who_comes_back)
+TEST_LOOP(races, a_race_ends_for_who_comes_back, 0, 10)
 {
     static const struct {
         const char *kind, *payload;
@@ -1145,30 +1074,29 @@ START_TEST(a_race_ends_for_who_comes_back)
     ck_assert_uint_eq(shown(_i % 2 == 0 ? dan : cid, other), NOT_SHOWN);
     if (strcmp(ways[_i / 2].kind, "chal") == 0)
         ck_assert_uint_eq(shown(_i % 2 == 0 ? cid : dan, back), SHOWN_FREE);
-    forget_all(w);
+    forget_all();
     (void)offer(cid, other->name, BY_MESG);
     REFUSED(reply_to(cid, "mesg"), "ingm", 105);
-    forget_all(w);
+    forget_all();
     (void)offer(cid, back->name, BY_MESG);
     SUCCEEDS(reply_to(cid, "mesg"));
     word(back, cid, "ACPT");
     ck_assert_uint_eq(words(cid, NULL), 1);
 }
-END_TEST
 
-START_TEST(a_new_challenge_ends_a_race_after_30_s_but_not_before)
+TEST_LOOP(races, a_new_challenge_ends_a_race_after_30_s_but_not_before, 0, 2 * ENTRIES)
 {
     enum entry entry = (enum entry)(_i % ENTRIES);
     take_places("East", "West");
     race();
     struct raw *eager = _i / ENTRIES == 0 ? ann : bob, *other = _i / ENTRIES == 0 ? bob : ann;
     world_run(w, 29900);
-    forget_all(w);
+    forget_all();
     (void)offer(eager, "Cid", entry);
     REFUSED(reply_to(eager, entry_kind(entry)), "ingm", 105);
     ck_assert_uint_eq(words(cid, NULL), 0);
     world_run(w, 200);
-    forget_all(w);
+    forget_all();
     const char *token = offer(eager, "Cid", entry);
     SUCCEEDS(reply_to(eager, entry_kind(entry)));
     TOLD(cid, eager, token, EAST);
@@ -1178,9 +1106,10 @@ START_TEST(a_new_challenge_ends_a_race_after_30_s_but_not_before)
     (void)offer(dan, other->name, BY_MESG); /* for the other the race goes on */
     REFUSED(reply_to(dan, "mesg"), "ingm", 105);
 }
-END_TEST
 
 /* ---- Anything, at random ------------------------------------------------ */
+
+GROUP(at_random, open_world, close_world, 60);
 
 #define RACERS 6
 #define NOBODY (-1)
@@ -1404,15 +1333,14 @@ static void random_word(void)
     }
 }
 
-START_TEST(random_words_keep_to_the_rules)
+TEST_LOOP(at_random, random_words_keep_to_the_rules, 0, 4)
 {
     static const struct world_options options[] = {{.seed = 21},
                                                    {.seed = 22, .split = WORLD_RANDOM},
                                                    {.seed = 23},
                                                    {.seed = 24}};
     char name[16];
-    world_free(w);
-    w = world_new(&options[_i]);
+    reopen(&options[_i]);
     memset(racers, 0, sizeof racers);
     for (int i = 0; i < RACERS; i++) {
         (void)snprintf(name, sizeof name, "Racer%d", i);
@@ -1438,83 +1366,4 @@ START_TEST(random_words_keep_to_the_rules)
         ck_assert_uint_eq(view_user(racers[i].view, racers[i].raw->name)->flags, SHOWN_FREE | SHOWN_OWN);
         free(racers[i].view);
     }
-}
-END_TEST
-
-/* ---- main --------------------------------------------------------------- */
-
-int main(void)
-{
-    Suite *suite = suite_create("challenges");
-
-    TCase *offers = tcase_create("offers");
-    tcase_add_checked_fixture(offers, open_world, close_world);
-    tcase_add_loop_test(offers, an_offer_in_one_room_shows_the_challenger_first, 0, ENTRIES);
-    tcase_add_loop_test(offers, a_challenger_from_elsewhere_is_introduced, 0, 4 * ENTRIES);
-    tcase_add_loop_test(offers, a_console_takes_an_offer_from_elsewhere, 0, 4);
-    tcase_add_loop_test(offers, a_token_comes_byte_for_byte, 0, 6);
-    tcase_add_loop_test(offers, a_bad_token_is_refused, 0, 9 * ENTRIES);
-    tcase_add_loop_test(offers, a_challenge_to_nobody_is_refused, 0, 6);
-    tcase_add_test(offers, a_peeked_player_who_has_gone_is_not_challenged);
-    tcase_add_loop_test(offers, only_the_last_peek_counts, 0, 2);
-    tcase_add_loop_test(offers, only_a_token_of_ones_own_challenges, 0, 7);
-    tcase_add_test(offers, names_with_underscores_are_found_in_a_token);
-    tcase_add_loop_test(offers, an_ignored_challenger_gets_bloc, 0, ENTRIES);
-    suite_add_tcase(suite, offers);
-
-    TCase *busy = tcase_create("who is busy");
-    tcase_add_checked_fixture(busy, open_world, close_world);
-    tcase_add_loop_test(busy, a_busy_target_is_refused, 0, 6 * ENTRIES);
-    tcase_add_loop_test(busy, a_busy_player_challenges_nobody, 0, 5 * ENTRIES);
-    tcase_add_loop_test(busy, of_crossing_offers_the_first_stands, 0, ENTRIES);
-    tcase_add_loop_test(busy, a_new_offer_retires_the_old_one, 0, ENTRIES);
-    tcase_add_test(busy, a_new_offer_to_the_same_player_takes_the_place_of_the_old);
-    suite_add_tcase(suite, busy);
-
-    TCase *answers = tcase_create("answers");
-    tcase_add_checked_fixture(answers, open_world, close_world);
-    tcase_add_loop_test(answers, an_acceptance_is_relayed_once_and_makes_both_busy, 0, 4);
-    tcase_add_loop_test(answers, an_answer_by_auxi_counts_too, 0, 2);
-    tcase_add_test(answers, the_challenger_does_not_accept_its_own_offer);
-    tcase_add_loop_test(answers, an_answer_to_no_challenge_is_refused_and_relayed_to_nobody, 0, 3);
-    suite_add_tcase(suite, answers);
-
-    TCase *ends = tcase_create("ends");
-    tcase_add_checked_fixture(ends, open_world, close_world);
-    tcase_add_loop_test(ends, a_challenge_ends_whoever_goes_and_however, 0, ENDINGS * 8);
-    tcase_add_loop_test(ends, a_challenger_who_comes_into_the_room_stays_on_the_list, 0, 2);
-    tcase_add_test(ends, who_lists_users_meanwhile_keeps_the_challenger);
-    tcase_add_test(ends, a_challenged_who_comes_into_the_room_sees_it_right);
-    tcase_add_loop_test(ends, what_does_not_change_the_room_ends_nothing, 0, 14);
-    tcase_add_loop_test(ends, after_60_s_both_are_told_decl, 0, 2 * ENTRIES);
-    tcase_add_test(ends, an_accepted_challenge_does_not_expire);
-    tcase_add_loop_test(ends, back_in_the_lobby_ends_being_busy, 0, 3);
-    tcase_add_test(ends, chal_of_all_is_answered_at_once);
-    suite_add_tcase(suite, ends);
-
-    TCase *races = tcase_create("races");
-    tcase_add_checked_fixture(races, open_world, close_world);
-    tcase_add_loop_test(races, when_both_are_ready_both_get_the_same_race, 0, 16);
-    tcase_add_loop_test(races, without_chal_the_race_starts_after_10_s, 0, 4 * ENTRIES);
-    tcase_add_loop_test(races, chal_out_of_place_starts_nothing, 0, 4);
-    tcase_add_test(races, every_race_has_its_own_seed_and_ticket);
-    tcase_add_test(races, two_pairs_at_once_do_not_mix);
-    tcase_add_loop_test(races, racers_are_told_addresses_that_they_can_reach, 0, 9);
-    tcase_add_loop_test(races, who_drops_the_lobby_after_ses_ends_nothing, 0, 4);
-    tcase_add_loop_test(races, a_race_has_no_words, 0, 3);
-    tcase_add_loop_test(races, a_race_ends_for_who_comes_back, 0, 10);
-    tcase_add_loop_test(races, a_new_challenge_ends_a_race_after_30_s_but_not_before, 0, 2 * ENTRIES);
-    suite_add_tcase(suite, races);
-
-    TCase *chance = tcase_create("at random");
-    tcase_add_checked_fixture(chance, open_world, close_world);
-    tcase_set_timeout(chance, 60);
-    tcase_add_loop_test(chance, random_words_keep_to_the_rules, 0, 4);
-    suite_add_tcase(suite, chance);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -3,9 +3,9 @@
  * nothing. Run from the project's root.
  *
  * SPDX-License-Identifier: MIT */
+#include "suite.h"
 #include "console.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,6 +99,22 @@ static void drop_output(struct console *c)
     }
 }
 
+/* It has not been misled, and is not needed any more. */
+static void part_well(struct console *c)
+{
+    ck_assert_str_eq(c->misled, "");
+    console_free(c);
+}
+
+/* From the directory, which says this, to the lobby. */
+static void pass_directory(struct console *c, const char *says)
+{
+    console_link_opened(c, CONSOLE_DIRECTORY);
+    give_bytes(c, CONSOLE_DIRECTORY, "@dir", 0, says, strlen(says) + 1);
+    console_link_closed(c, CONSOLE_DIRECTORY);
+    console_link_opened(c, CONSOLE_LOBBY);
+}
+
 /* A console with an open lobby link, in the hub, as `name`. */
 static struct console *inside(const char *name)
 {
@@ -106,11 +122,7 @@ static struct console *inside(const char *name)
     struct console *c = console_new(1);
     c->habits.no_buddy = true;
     console_login(c, name, "secret", name);
-    console_link_opened(c, CONSOLE_DIRECTORY);
-    const char dir[] = "ADDR=192.0.2.1\nPORT=11000\nSESS=5\nMASK=abc\n";
-    give_bytes(c, CONSOLE_DIRECTORY, "@dir", 0, dir, sizeof dir);
-    console_link_closed(c, CONSOLE_DIRECTORY);
-    console_link_opened(c, CONSOLE_LOBBY);
+    pass_directory(c, "ADDR=192.0.2.1\nPORT=11000\nSESS=5\nMASK=abc\n");
     give(c, "addr", "STATUS=1\n");
     give(c, "skey", "SKEY=$37940faf2a8d1381a3b7d0d2f570e6a7\n");
     (void)snprintf(payload, sizeof payload, "NAME=%s\nPERSONAS=%s\nSTATUS=1\n", name, name);
@@ -144,7 +156,9 @@ static void give_user(struct console *c, int ident, const char *name, const char
 
 /* ---- Reading ------------------------------------------------------------ */
 
-START_TEST(the_finder_takes_the_first_match)
+GROUP(reading, NULL, NULL, 0);
+
+TEST(reading, the_finder_takes_the_first_match)
 {
     ck_assert_ptr_eq(console_find("A=1\nB=2\n", "C"), NULL);
     ck_assert_int_eq(console_read_number(console_find("A=1\nB=2\nB=3\n", "B")), 2);
@@ -153,9 +167,8 @@ START_TEST(the_finder_takes_the_first_match)
     ck_assert_int_eq(console_read_number(console_find("A= 9\n", "A")), 9);
     ck_assert_int_eq(console_read_number(console_find("ROOMS=1 USERS=2 X=3", "users")), 2);
 }
-END_TEST
 
-START_TEST(the_finder_wants_a_space_or_a_start_before_the_key)
+TEST(reading, the_finder_wants_a_space_or_a_start_before_the_key)
 {
     ck_assert_ptr_eq(console_find("TEXT=a\n", "T"), NULL);
     ck_assert_ptr_eq(console_find("LIDENT=4\n", "IDENT"), NULL);
@@ -164,9 +177,8 @@ START_TEST(the_finder_wants_a_space_or_a_start_before_the_key)
     ck_assert_ptr_eq(console_find("", "A"), NULL);
     ck_assert_ptr_eq(console_find("\xE9N=1\n", "N"), NULL);
 }
-END_TEST
 
-START_TEST(quotes_do_not_protect_from_the_finder)
+TEST(reading, quotes_do_not_protect_from_the_finder)
 {
     char name[32];
     (void)console_read_text(console_find("T=\"see N=mallory\"\nN=bob\n", "N"), name, sizeof name);
@@ -174,9 +186,8 @@ START_TEST(quotes_do_not_protect_from_the_finder)
     ck_assert_uint_eq(console_read_flags(console_find("T=so F:P3 x\nN=bob\n", "F")),
                       CONSOLE_FLAG('P') | CONSOLE_FLAG('3'));
 }
-END_TEST
 
-START_TEST(text_loses_quotes_and_escapes)
+TEST(reading, text_loses_quotes_and_escapes)
 {
     char text[16];
     ck_assert_uint_eq(console_read_text("\"a b\"\n", text, sizeof text), 3);
@@ -196,17 +207,15 @@ START_TEST(text_loses_quotes_and_escapes)
     (void)console_read_text("  a\n", text, sizeof text);
     ck_assert_str_eq(text, " a"); /* one space is skipped */
 }
-END_TEST
 
-START_TEST(text_is_cut_to_its_field)
+TEST(reading, text_is_cut_to_its_field)
 {
     char text[4];
     ck_assert_uint_eq(console_read_text("abcdef\n", text, sizeof text), 6);
     ck_assert_str_eq(text, "abc");
 }
-END_TEST
 
-START_TEST(numbers_wrap_at_32_bits)
+TEST(reading, numbers_wrap_at_32_bits)
 {
     ck_assert_int_eq(console_read_number("2924700378\n"), -1370266918);
     ck_assert_int_eq(console_read_number("-5\n"), -5);
@@ -216,17 +225,15 @@ START_TEST(numbers_wrap_at_32_bits)
     ck_assert_int_eq(console_read_number("x"), 0);
     ck_assert_int_eq(console_read_number(NULL), 0);
 }
-END_TEST
 
-START_TEST(addresses_are_dotted_only)
+TEST(reading, addresses_are_dotted_only)
 {
     ck_assert_uint_eq(console_read_address("192.168.2.123\n"), 0xC0A8027Bu);
     ck_assert_uint_eq(console_read_address("255.255.255.255"), 0xFFFFFFFFu);
     ck_assert_uint_eq(console_read_address("3232236155"), 0x00000F7Bu); /* 0.0.15.123 */
 }
-END_TEST
 
-START_TEST(flags_are_letters)
+TEST(reading, flags_are_letters)
 {
     ck_assert_uint_eq(console_read_flags("@\n"), 1u);
     ck_assert_uint_eq(console_read_flags("A"), 2u);
@@ -240,9 +247,8 @@ START_TEST(flags_are_letters)
     ck_assert_uint_eq(console_read_flags("U1\n"), 0x200000u | 1u << 28);
     ck_assert_uint_eq(console_read_flags("Pp"), 0x10000u);
 }
-END_TEST
 
-START_TEST(epochs_have_three_forms)
+TEST(reading, epochs_have_three_forms)
 {
     ck_assert_int_eq(console_read_epoch("$10\n"), 16);
     ck_assert_int_eq(console_read_epoch("1234567\n"), 1234567);
@@ -255,9 +261,8 @@ START_TEST(epochs_have_three_forms)
     ck_assert_int_eq(console_read_epoch("1969-12-31 23:59:59\n"), 0);
     ck_assert_int_eq(console_read_epoch("\n"), 0);
 }
-END_TEST
 
-START_TEST(binary_wants_a_dollar)
+TEST(reading, binary_wants_a_dollar)
 {
     uint8_t bytes[4];
     ck_assert_uint_eq(console_read_binary("$01fFa0\n", bytes, sizeof bytes), 3);
@@ -266,9 +271,8 @@ START_TEST(binary_wants_a_dollar)
     ck_assert_uint_eq(console_read_binary("$010203040506\n", bytes, sizeof bytes), 4);
     ck_assert_uint_eq(console_read_binary("$1\n", bytes, sizeof bytes), 0);
 }
-END_TEST
 
-START_TEST(longs_are_hexadecimal_between_commas)
+TEST(reading, longs_are_hexadecimal_between_commas)
 {
     int32_t numbers[3] = {0};
     ck_assert_uint_eq(console_read_longs("1,ff,FFFFFFFF,7\n", numbers, 3), 4);
@@ -277,11 +281,12 @@ START_TEST(longs_are_hexadecimal_between_commas)
     ck_assert_int_eq(numbers[2], -1);
     ck_assert_uint_eq(console_read_longs("\n", numbers, 3), 0);
 }
-END_TEST
 
 /* ---- Writing ------------------------------------------------------------ */
 
-START_TEST(values_are_escaped_as_the_game_does)
+GROUP(writing, NULL, NULL, 0);
+
+TEST(writing, values_are_escaped_as_the_game_does)
 {
     struct console_tags tags = {.size = 0};
     console_put_text(&tags, "A", "plain");
@@ -294,9 +299,8 @@ START_TEST(values_are_escaped_as_the_game_does)
                                 "D=\"%27lead 'in\"\nE=\nF=-7\n");
     ck_assert_uint_eq(tags.size, strlen(tags.text));
 }
-END_TEST
 
-START_TEST(what_is_written_reads_back)
+TEST(writing, what_is_written_reads_back)
 {
     for (unsigned byte = 1; byte < 256; byte++) {
         struct console_tags tags = {.size = 0};
@@ -307,7 +311,6 @@ START_TEST(what_is_written_reads_back)
         ck_assert_str_eq(back, value);
     }
 }
-END_TEST
 
 /* ---- Passwords ---------------------------------------------------------- */
 
@@ -330,7 +333,7 @@ static void copy_column(char *out, size_t size, char *line, size_t number)
     out[length] = '\0';
 }
 
-START_TEST(passwords_are_encoded_as_in_the_vectors)
+TEST(writing, passwords_are_encoded_as_in_the_vectors)
 {
     FILE *file = fopen(TEST_DATA "/ssc2.tsv", "r");
     ck_assert_msg(file != NULL, "cannot open %s/ssc2.tsv", TEST_DATA);
@@ -373,7 +376,6 @@ START_TEST(passwords_are_encoded_as_in_the_vectors)
     ck_assert_uint_eq(encoded, 54);
     ck_assert_uint_eq(masked, 4);
 }
-END_TEST
 
 /* ---- Against the captures ----------------------------------------------- */
 
@@ -432,7 +434,7 @@ static void follow(struct console *c, const struct captured *frames, size_t coun
     }
 }
 
-START_TEST(the_model_says_what_the_captured_console_says)
+TEST_LOOP(writing, the_model_says_what_the_captured_console_says, 0, 2)
 {
     static const char *const names[] = {"login", "rooms-stats-buddy"};
     static struct captured frames[200];
@@ -447,9 +449,8 @@ START_TEST(the_model_says_what_the_captured_console_says)
     ck_assert_str_eq(c->mask, "4294967295");
     console_free(c);
 }
-END_TEST
 
-START_TEST(pings_are_echoed_as_in_the_capture)
+TEST(writing, pings_are_echoed_as_in_the_capture)
 {
     static struct captured frames[200];
     size_t count = read_capture("pings", frames, 200);
@@ -476,12 +477,10 @@ START_TEST(pings_are_echoed_as_in_the_capture)
         echoes++;
     }
     ck_assert_uint_gt(echoes, 5);
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
 }
-END_TEST
 
-START_TEST(the_second_password_form_is_used_without_a_session_key)
+TEST_LOOP(writing, the_second_password_form_is_used_without_a_session_key, 0, 3)
 {
     static const char *const keys[] = {"SKEY=0\n", "STATUS=1\n", "SKEY=$000102030405060708090a0b0c0d0e0f\n"};
     struct console *c = console_new(1);
@@ -501,7 +500,6 @@ START_TEST(the_second_password_form_is_used_without_a_session_key)
     ck_assert_ptr_ne(strstr(auth, "MASK=-1370266918\n"), NULL);
     console_free(c);
 }
-END_TEST
 
 /* A console whose directory has just answered. */
 static struct console *answered(const char *reply, bool takes_direct)
@@ -516,7 +514,7 @@ static struct console *answered(const char *reply, bool takes_direct)
     return c;
 }
 
-START_TEST(the_directory_says_where_the_lobby_is)
+TEST(writing, the_directory_says_where_the_lobby_is)
 {
     static const char direct[] = "ADDR=192.0.2.1\nPORT=11000\nSESS=1\nMASK=a\nDIRECT=0\n";
     uint32_t address;
@@ -525,20 +523,17 @@ START_TEST(the_directory_says_where_the_lobby_is)
     ck_assert(console_wants(c, CONSOLE_LOBBY, &address, &port));
     ck_assert_uint_eq(address, 0xC0000201u);
     ck_assert_uint_eq(port, 11000);
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
     c = answered(direct, true); /* any value: the same place again */
     ck_assert(console_wants(c, CONSOLE_LOBBY, &address, &port));
     ck_assert_uint_eq(address, 0);
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
     c = answered(direct, false);
     ASSERT_MISLED(c, "DIRECT");
     console_free(c);
 }
-END_TEST
 
-START_TEST(maintenance_is_shown)
+TEST(writing, maintenance_is_shown)
 {
     uint32_t address;
     uint16_t port;
@@ -546,21 +541,15 @@ START_TEST(maintenance_is_shown)
     ck_assert(!console_wants(c, CONSOLE_LOBBY, &address, &port));
     ck_assert_str_eq(c->down, "Back at 6");
     ck_assert_int_eq(c->stage, CONSOLE_OFF);
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
 }
-END_TEST
 
-START_TEST(a_saved_login_does_not_wait)
+TEST(writing, a_saved_login_does_not_wait)
 {
     struct console *c = console_new(1);
     c->habits.saved_login = true;
     console_login(c, "VTSTech", "AAAA", "Reviving");
-    console_link_opened(c, CONSOLE_DIRECTORY);
-    const char dir[] = "ADDR=192.0.2.1\nPORT=11000\nSESS=1\nMASK=4294967295\n";
-    give_bytes(c, CONSOLE_DIRECTORY, "@dir", 0, dir, sizeof dir);
-    console_link_closed(c, CONSOLE_DIRECTORY);
-    console_link_opened(c, CONSOLE_LOBBY);
+    pass_directory(c, "ADDR=192.0.2.1\nPORT=11000\nSESS=1\nMASK=4294967295\n");
     give(c, "addr", "STATUS=1\n");
     give(c, "skey", "SKEY=$37940faf2a8d1381a3b7d0d2f570e6a7\n");
     (void)taken(c, CONSOLE_LOBBY);
@@ -578,21 +567,15 @@ START_TEST(a_saved_login_does_not_wait)
     ck_assert_str_eq(taken(c, CONSOLE_LOBBY), "");
     give(c, "auth", "PERSONAS=VTSTech,Reviving\nSTATUS=1\n");
     ck_assert_str_eq(taken(c, CONSOLE_LOBBY), "pers PERS=Reviving\n");
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
 }
-END_TEST
 
-START_TEST(a_sign_up_takes_as_long_as_the_pad_does)
+TEST(writing, a_sign_up_takes_as_long_as_the_pad_does)
 {
     struct console *c = console_new(1);
     c->habits.pad_ms = 180000;
     console_signup(c, "Newcomer", "longer pass", "me@example.org", "Rookie");
-    console_link_opened(c, CONSOLE_DIRECTORY);
-    const char dir[] = "ADDR=192.0.2.1\nPORT=11000\nSESS=1\nMASK=4294967295\n";
-    give_bytes(c, CONSOLE_DIRECTORY, "@dir", 0, dir, sizeof dir);
-    console_link_closed(c, CONSOLE_DIRECTORY);
-    console_link_opened(c, CONSOLE_LOBBY);
+    pass_directory(c, "ADDR=192.0.2.1\nPORT=11000\nSESS=1\nMASK=4294967295\n");
     give(c, "addr", "STATUS=1\n");
     give(c, "skey", "SKEY=0\n");
     drop_output(c);
@@ -619,14 +602,14 @@ START_TEST(a_sign_up_takes_as_long_as_the_pad_does)
     ck_assert_str_eq(taken(c, CONSOLE_LOBBY), "cper PERS=Rookie\n");
     give(c, "cper", "PERS=Rookie\nSTATUS=1\n");
     ck_assert_str_eq(taken(c, CONSOLE_LOBBY), "pers PERS=Rookie\n");
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
 }
-END_TEST
 
 /* ---- Lists -------------------------------------------------------------- */
 
-START_TEST(rooms_come_change_and_go)
+GROUP(lists, NULL, NULL, 0);
+
+TEST(lists, rooms_come_change_and_go)
 {
     struct console *c = inside("Ann");
     give(c, "+rom", "I=1001\nN=C.Test\nH=\"My room\"\nA=203.0.113.9\nT=4\nL=8\nF=P\n");
@@ -644,12 +627,10 @@ START_TEST(rooms_come_change_and_go)
     give(c, "+rom", "I=1001\n");
     ck_assert_ptr_eq(console_room(c, 1001), NULL);
     ck_assert_uint_eq(c->rooms.count, 2);
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
 }
-END_TEST
 
-START_TEST(a_move_changes_the_room_by_who)
+TEST(lists, a_move_changes_the_room_by_who)
 {
     struct console *c = inside("Ann");
     give_user(c, 5, "Ann", "U0", 1);
@@ -672,12 +653,10 @@ START_TEST(a_move_changes_the_room_by_who)
     give(c, "+usr", "I=6\nT=1\n");
     ck_assert_ptr_eq(console_user(c, "Bob"), NULL);
     ck_assert_int_eq(c->room_population, 1);
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
 }
-END_TEST
 
-START_TEST(a_user_record_is_replaced_whole)
+TEST(lists, a_user_record_is_replaced_whole)
 {
     struct console *c = inside("Ann");
     give(c, "+usr", "I=6\nF=0\nA=1.2.3.4\nT=1\nR=7\nN=Bob\nS=1,2\nX=hello\n");
@@ -685,12 +664,10 @@ START_TEST(a_user_record_is_replaced_whole)
     ck_assert_uint_eq(c->users.count, 1);
     ck_assert_str_eq(console_user(c, "Bob")->extra, "");
     ck_assert_uint_eq(console_user(c, "Bob")->flags, CONSOLE_FLAG('1'));
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
 }
-END_TEST
 
-START_TEST(ranks_are_cleared_set_and_removed)
+TEST(lists, ranks_are_cleared_set_and_removed)
 {
     struct console *c = inside("Ann");
     give(c, "+rnk", "A=1\nN=Bob\nS=1500\n");
@@ -702,12 +679,10 @@ START_TEST(ranks_are_cleared_set_and_removed)
     ck_assert_uint_eq(c->ranks.count, 1);
     give(c, "+rnk", "D=-2\n");
     ck_assert_uint_eq(c->ranks.count, 0);
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
 }
-END_TEST
 
-START_TEST(chat_is_shown_and_cut)
+TEST(lists, chat_is_shown_and_cut)
 {
     struct console *c = inside("Ann");
     char payload[600] = "N=Bob\nT=";
@@ -720,17 +695,17 @@ START_TEST(chat_is_shown_and_cut)
     ck_assert_uint_eq(c->chat.at[0].flags, 0);
     ck_assert_uint_eq(c->chat.at[1].flags, CONSOLE_FLAG('P'));
     ck_assert_uint_eq(console_saw(c, "Bob", "psst ="), 1);
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
 }
-END_TEST
 
 /* ---- Challenges --------------------------------------------------------- */
+
+GROUP(races, NULL, NULL, 0);
 
 static const char session_for_ann[] = "NAME=Ann.77\nSELF=Ann\nHOST=Ann\nOPPO=Bob\nP1=Ann\nP2=Bob\nADDR=198.51.100.7\n"
                                       "FROM=198.51.100.6\nSEED=-77\nWHEN=2026-01-28 11:07:46\nAUTH=abcdef\n";
 
-START_TEST(an_offer_accepted_starts_the_race)
+TEST(races, an_offer_accepted_starts_the_race)
 {
     struct console *c = inside("Ann");
     uint8_t race[CONSOLE_RACE_BYTES] = {0};
@@ -760,12 +735,10 @@ START_TEST(an_offer_accepted_starts_the_race)
     ck_assert_mem_eq(c->race, race, sizeof race);
     give_bytes(c, CONSOLE_LOBBY, "play", 0, race, sizeof race);
     ck_assert_uint_eq(c->plays, 1);
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
 }
-END_TEST
 
-START_TEST(an_offer_received_can_be_accepted_or_declined)
+TEST_LOOP(races, an_offer_received_can_be_accepted_or_declined, 0, 3)
 {
     static const char *const answers[] = {"ACPT", "DECL", "BLOC"};
     char expected[64];
@@ -781,12 +754,10 @@ START_TEST(an_offer_received_can_be_accepted_or_declined)
     ck_assert_int_eq(c->challenge, _i == 0 ? CONSOLE_ACCEPTED : CONSOLE_IDLE);
     give(c, "+msg", "F=P3\nN=Bob\nT=DECL\n"); /* either may still back out */
     ck_assert_int_eq(c->challenge, CONSOLE_IDLE);
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
 }
-END_TEST
 
-START_TEST(a_challenger_off_the_list_is_blocked)
+TEST(races, a_challenger_off_the_list_is_blocked)
 {
     struct console *c = inside("Ann");
     give(c, "+msg", "F=P3\nN=Bob\nT=aa_bb\n");
@@ -795,9 +766,8 @@ START_TEST(a_challenger_off_the_list_is_blocked)
     ck_assert_int_eq(c->challenge, CONSOLE_IDLE);
     console_free(c);
 }
-END_TEST
 
-START_TEST(words_that_come_too_late_do_nothing)
+TEST(races, words_that_come_too_late_do_nothing)
 {
     struct console *c = inside("Ann");
     give_user(c, 6, "Bob", "0", 2);
@@ -812,18 +782,18 @@ START_TEST(words_that_come_too_late_do_nothing)
     ck_assert_uint_eq(c->crossed, 1);
     console_cancel(c);
     ck_assert_int_eq(c->challenge, CONSOLE_IDLE);
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
 }
-END_TEST
 
 /* ---- Harm --------------------------------------------------------------- */
+
+GROUP(harm, NULL, NULL, 0);
 
 struct harm {
     const char *kind, *payload, *part;
 };
 
-START_TEST(a_harmful_push_misleads)
+TEST_LOOP(harm, a_harmful_push_misleads, 0, 40)
 {
     static const struct harm harms[] = {
         {"+rom", "N=X\nH=\nA=1.2.3.4\nT=0\nL=5\nF=0\n", "bad I"},
@@ -865,9 +835,8 @@ START_TEST(a_harmful_push_misleads)
     ASSERT_MISLED(c, harms[_i].part);
     console_free(c);
 }
-END_TEST
 
-START_TEST(a_short_length_jams_the_console_for_good)
+TEST(harm, a_short_length_jams_the_console_for_good)
 {
     struct console *c = inside("Ann");
     console_feed(c, CONSOLE_LOBBY, (const uint8_t *)"+msg\0\0\0\0\0\0\0\x0B", 12);
@@ -876,9 +845,8 @@ START_TEST(a_short_length_jams_the_console_for_good)
     ck_assert_uint_eq(c->chat.count, 0);
     console_free(c);
 }
-END_TEST
 
-START_TEST(a_frame_over_4_kib_misleads)
+TEST(harm, a_frame_over_4_kib_misleads)
 {
     static char payload[4200];
     struct console *c = inside("Ann");
@@ -888,9 +856,8 @@ START_TEST(a_frame_over_4_kib_misleads)
     ASSERT_MISLED(c, "length 4097");
     console_free(c);
 }
-END_TEST
 
-START_TEST(the_last_byte_is_overwritten)
+TEST(harm, the_last_byte_is_overwritten)
 {
     struct console *c = inside("Ann");
     give_bytes(c, CONSOLE_LOBBY, "+msg", 0, "N=Bob\nT=hello", 13);
@@ -898,18 +865,16 @@ START_TEST(the_last_byte_is_overwritten)
     ASSERT_MISLED(c, "last byte");
     console_free(c);
 }
-END_TEST
 
-START_TEST(the_code_auth_misleads)
+TEST(harm, the_code_auth_misleads)
 {
     struct console *c = inside("Ann");
     give_bytes(c, CONSOLE_LOBBY, "+msg", code_of("auth"), "N=Bob\nT=hello\n", 15);
     ASSERT_MISLED(c, "disconnects");
     console_free(c);
 }
-END_TEST
 
-START_TEST(long_news_misleads)
+TEST(harm, long_news_misleads)
 {
     char payload[400];
     struct console *c = inside("Ann");
@@ -926,9 +891,8 @@ START_TEST(long_news_misleads)
     ASSERT_MISLED(c, "257 bytes");
     console_free(c);
 }
-END_TEST
 
-START_TEST(a_failed_move_without_ident_drops_to_room_0)
+TEST(harm, a_failed_move_without_ident_drops_to_room_0)
 {
     struct console *c = inside("Ann");
     give(c, "+who", "F=U\nN=Ann\nRI=1\nRT=2\nR=East\nRF=0\n");
@@ -942,9 +906,8 @@ START_TEST(a_failed_move_without_ident_drops_to_room_0)
     ASSERT_MISLED(c, "without IDENT");
     console_free(c);
 }
-END_TEST
 
-START_TEST(an_acceptance_said_twice_misleads)
+TEST(harm, an_acceptance_said_twice_misleads)
 {
     struct console *c = inside("Ann");
     give_user(c, 6, "Bob", "0", 2);
@@ -955,9 +918,8 @@ START_TEST(an_acceptance_said_twice_misleads)
     ASSERT_MISLED(c, "after the acceptance");
     console_free(c);
 }
-END_TEST
 
-START_TEST(play_must_repeat_the_session)
+TEST(harm, play_must_repeat_the_session)
 {
     uint8_t race[CONSOLE_RACE_BYTES];
     struct console *c = inside("Ann");
@@ -971,9 +933,8 @@ START_TEST(play_must_repeat_the_session)
     ASSERT_MISLED(c, "play differs");
     console_free(c);
 }
-END_TEST
 
-START_TEST(silence_misleads_after_60_s)
+TEST(harm, silence_misleads_after_60_s)
 {
     struct console *c = inside("Ann");
     console_tick(c, 60000);
@@ -984,9 +945,8 @@ START_TEST(silence_misleads_after_60_s)
     ck_assert(console_hangs_up(c, CONSOLE_LOBBY));
     console_free(c);
 }
-END_TEST
 
-START_TEST(an_answered_echo_misleads)
+TEST(harm, an_answered_echo_misleads)
 {
     struct console *c = inside("Ann");
     give(c, "~png", "REF=1\nTIME=0\n");
@@ -995,9 +955,8 @@ START_TEST(an_answered_echo_misleads)
     ASSERT_MISLED(c, "echo");
     console_free(c);
 }
-END_TEST
 
-START_TEST(bytes_may_come_one_by_one)
+TEST(harm, bytes_may_come_one_by_one)
 {
     struct console *c = inside("Ann");
     uint8_t frames[256];
@@ -1008,12 +967,10 @@ START_TEST(bytes_may_come_one_by_one)
         console_feed(c, CONSOLE_LOBBY, frames + i, 1);
     ck_assert_uint_eq(console_saw(c, "Bob", "one"), 2);
     ck_assert_uint_eq(console_saw(c, "Bob", "two"), 2);
-    ck_assert_str_eq(c->misled, "");
-    console_free(c);
+    part_well(c);
 }
-END_TEST
 
-START_TEST(the_roster_is_counted)
+TEST(lists, the_roster_is_counted)
 {
     struct console *c = inside("Ann");
     const char rget1[] = "ID=1\nSIZE=1\nSTATUS=1\n", rget2[] = "ID=2\nSIZE=0\nSTATUS=1\n";
@@ -1033,75 +990,4 @@ START_TEST(the_roster_is_counted)
     give_bytes(c, CONSOLE_BUDDY, "ROST", 0, rost, sizeof rost);
     ASSERT_MISLED(c, "does not count");
     console_free(c);
-}
-END_TEST
-
-/* ---- main --------------------------------------------------------------- */
-
-int main(void)
-{
-    Suite *suite = suite_create("console");
-    TCase *reading = tcase_create("reading");
-    tcase_add_test(reading, the_finder_takes_the_first_match);
-    tcase_add_test(reading, the_finder_wants_a_space_or_a_start_before_the_key);
-    tcase_add_test(reading, quotes_do_not_protect_from_the_finder);
-    tcase_add_test(reading, text_loses_quotes_and_escapes);
-    tcase_add_test(reading, text_is_cut_to_its_field);
-    tcase_add_test(reading, numbers_wrap_at_32_bits);
-    tcase_add_test(reading, addresses_are_dotted_only);
-    tcase_add_test(reading, flags_are_letters);
-    tcase_add_test(reading, epochs_have_three_forms);
-    tcase_add_test(reading, binary_wants_a_dollar);
-    tcase_add_test(reading, longs_are_hexadecimal_between_commas);
-    suite_add_tcase(suite, reading);
-
-    TCase *writing = tcase_create("writing");
-    tcase_add_test(writing, values_are_escaped_as_the_game_does);
-    tcase_add_test(writing, what_is_written_reads_back);
-    tcase_add_test(writing, passwords_are_encoded_as_in_the_vectors);
-    tcase_add_loop_test(writing, the_model_says_what_the_captured_console_says, 0, 2);
-    tcase_add_test(writing, pings_are_echoed_as_in_the_capture);
-    tcase_add_loop_test(writing, the_second_password_form_is_used_without_a_session_key, 0, 3);
-    tcase_add_test(writing, the_directory_says_where_the_lobby_is);
-    tcase_add_test(writing, maintenance_is_shown);
-    tcase_add_test(writing, a_saved_login_does_not_wait);
-    tcase_add_test(writing, a_sign_up_takes_as_long_as_the_pad_does);
-    suite_add_tcase(suite, writing);
-
-    TCase *lists = tcase_create("lists");
-    tcase_add_test(lists, rooms_come_change_and_go);
-    tcase_add_test(lists, a_move_changes_the_room_by_who);
-    tcase_add_test(lists, a_user_record_is_replaced_whole);
-    tcase_add_test(lists, ranks_are_cleared_set_and_removed);
-    tcase_add_test(lists, chat_is_shown_and_cut);
-    tcase_add_test(lists, the_roster_is_counted);
-    suite_add_tcase(suite, lists);
-
-    TCase *races = tcase_create("races");
-    tcase_add_test(races, an_offer_accepted_starts_the_race);
-    tcase_add_loop_test(races, an_offer_received_can_be_accepted_or_declined, 0, 3);
-    tcase_add_test(races, a_challenger_off_the_list_is_blocked);
-    tcase_add_test(races, words_that_come_too_late_do_nothing);
-    suite_add_tcase(suite, races);
-
-    TCase *harm = tcase_create("harm");
-    tcase_add_loop_test(harm, a_harmful_push_misleads, 0, 40);
-    tcase_add_test(harm, a_short_length_jams_the_console_for_good);
-    tcase_add_test(harm, a_frame_over_4_kib_misleads);
-    tcase_add_test(harm, the_last_byte_is_overwritten);
-    tcase_add_test(harm, the_code_auth_misleads);
-    tcase_add_test(harm, long_news_misleads);
-    tcase_add_test(harm, a_failed_move_without_ident_drops_to_room_0);
-    tcase_add_test(harm, an_acceptance_said_twice_misleads);
-    tcase_add_test(harm, play_must_repeat_the_session);
-    tcase_add_test(harm, silence_misleads_after_60_s);
-    tcase_add_test(harm, an_answered_echo_misleads);
-    tcase_add_test(harm, bytes_may_come_one_by_one);
-    suite_add_tcase(suite, harm);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -3,11 +3,9 @@
  * a model of the truth that the test keeps by itself (PROTOCOL 3.3, 5).
  *
  * SPDX-License-Identifier: MIT */
-#include "../nascar_server.c"
-
+#include "suite.h"
 #include "world.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -287,6 +285,14 @@ static void guest_goes(struct truth *t, size_t who, const char *room)
     truth_moves(t, who, place);
 }
 
+/* A newcomer who goes straight to a room. */
+static size_t guest_in(struct truth *t, const char *name, const char *room)
+{
+    size_t who = guest_arrives(t, name);
+    guest_goes(t, who, room);
+    return who;
+}
+
 static void guest_creates(struct truth *t, size_t who, const char *name, const char *password, int32_t limit)
 {
     console_create_room(console_of(t, who), name, password, "None", limit);
@@ -354,7 +360,9 @@ static void close_world(struct truth *t)
 
 /* ---- Getting in --------------------------------------------------------- */
 
-START_TEST(either_password_form_gets_in)
+GROUP(getting_in, NULL, NULL, 0);
+
+TEST_LOOP(getting_in, either_password_form_gets_in, 0, 6)
 {
     struct world_options options = {.config = _i < 3 ? "skey = on\n" : "skey = off\n",
                                     .split = (enum world_split)(_i % 3)};
@@ -370,9 +378,8 @@ START_TEST(either_password_form_gets_in)
     ck_assert_str_eq(console_of(&t, ann)->personas[0], "Ann");
     close_world(&t);
 }
-END_TEST
 
-START_TEST(a_password_of_one_form_is_good_in_the_other)
+TEST(getting_in, a_password_of_one_form_is_good_in_the_other)
 {
     struct truth t;
     open_world(&t, NULL);
@@ -385,9 +392,8 @@ START_TEST(a_password_of_one_form_is_good_in_the_other)
     ck_assert_uint_eq(console_of(&t, ann)->key[0], 0);
     close_world(&t);
 }
-END_TEST
 
-START_TEST(a_wrong_password_is_refused_and_the_right_one_then_enters)
+TEST_LOOP(getting_in, a_wrong_password_is_refused_and_the_right_one_then_enters, 0, 6)
 {
     struct truth t;
     open_split(&t, _i % 3);
@@ -406,9 +412,8 @@ START_TEST(a_wrong_password_is_refused_and_the_right_one_then_enters)
     quiet(&t);
     close_world(&t);
 }
-END_TEST
 
-START_TEST(a_saved_login_gets_in)
+TEST_LOOP(getting_in, a_saved_login_gets_in, 0, 3)
 {
     struct truth t;
     open_split(&t, _i);
@@ -419,9 +424,8 @@ START_TEST(a_saved_login_gets_in)
     guest_returns(&t, ann);
     close_world(&t);
 }
-END_TEST
 
-START_TEST(a_sign_up_may_take_three_minutes)
+TEST(getting_in, a_sign_up_may_take_three_minutes)
 {
     struct world_options options = {.config = "accounts = register\n"};
     struct truth t;
@@ -439,9 +443,8 @@ START_TEST(a_sign_up_may_take_three_minutes)
     ck_assert_uint_gt(c->link[CONSOLE_LOBBY].pings, 5);
     close_world(&t);
 }
-END_TEST
 
-START_TEST(an_idle_console_is_kept_by_pings)
+TEST(getting_in, an_idle_console_is_kept_by_pings)
 {
     struct truth t;
     open_world(&t, NULL);
@@ -452,15 +455,13 @@ START_TEST(an_idle_console_is_kept_by_pings)
     ck_assert_uint_le(console_of(&t, ann)->link[CONSOLE_LOBBY].pings, 22);
     close_world(&t);
 }
-END_TEST
 
-START_TEST(a_silent_console_is_dropped)
+TEST(getting_in, a_silent_console_is_dropped)
 {
     struct truth t;
     open_world(&t, NULL);
-    size_t ann = guest_arrives(&t, "Ann"), bob = guest_arrives(&t, "Bob");
-    guest_goes(&t, ann, "East");
-    guest_goes(&t, bob, "East");
+    size_t ann = guest_in(&t, "Ann", "East");
+    (void)guest_in(&t, "Bob", "East");
     quiet(&t);
     console_of(&t, ann)->habits.answers_nothing = true;
     world_run(t.world, 66000);
@@ -468,15 +469,13 @@ START_TEST(a_silent_console_is_dropped)
     truth_moves(&t, ann, NOWHERE);
     close_world(&t);
 }
-END_TEST
 
-START_TEST(who_logs_in_again_takes_the_old_ones_place)
+TEST(getting_in, who_logs_in_again_takes_the_old_ones_place)
 {
     struct truth t;
     open_world(&t, NULL);
-    size_t ann = guest_arrives(&t, "Ann"), bob = guest_arrives(&t, "Bob");
-    guest_goes(&t, ann, "East");
-    guest_goes(&t, bob, "East");
+    size_t ann = guest_in(&t, "Ann", "East");
+    (void)guest_in(&t, "Bob", "East");
     quiet(&t);
     struct console *again = world_console(t.world, t.guest[ann].ip);
     console_login(again, "Ann", "not this", "Ann");
@@ -488,9 +487,8 @@ START_TEST(who_logs_in_again_takes_the_old_ones_place)
     truth_moves(&t, ann, HUB);
     close_world(&t);
 }
-END_TEST
 
-START_TEST(accounts_outlive_a_restart)
+TEST(getting_in, accounts_outlive_a_restart)
 {
     struct truth t;
     open_world(&t, NULL);
@@ -505,11 +503,12 @@ START_TEST(accounts_outlive_a_restart)
     guest_returns(&t, ann);
     close_world(&t);
 }
-END_TEST
 
 /* ---- Rooms -------------------------------------------------------------- */
 
-START_TEST(a_newcomer_sees_the_rooms_and_itself)
+GROUP(rooms, NULL, NULL, 0);
+
+TEST_LOOP(rooms, a_newcomer_sees_the_rooms_and_itself, 0, 3)
 {
     struct truth t;
     open_split(&t, _i);
@@ -529,11 +528,10 @@ START_TEST(a_newcomer_sees_the_rooms_and_itself)
     ck_assert_int_eq(console_of(&t, cid)->room_population, 2);
     close_world(&t);
 }
-END_TEST
 
 /* Four views of one move: who moves, who is there, who stays behind, and who
  * stands by. */
-START_TEST(a_move_shows_everyone_the_truth)
+TEST_LOOP(rooms, a_move_shows_everyone_the_truth, 0, 3)
 {
     struct truth t;
     open_split(&t, _i);
@@ -577,15 +575,13 @@ START_TEST(a_move_shows_everyone_the_truth)
     ck_assert_int_eq(console_room(console_of(&t, bystander), 2)->population, 0);
     close_world(&t);
 }
-END_TEST
 
-START_TEST(a_move_to_the_same_room_changes_nothing)
+TEST(rooms, a_move_to_the_same_room_changes_nothing)
 {
     struct truth t;
     open_world(&t, NULL);
-    size_t ann = guest_arrives(&t, "Ann"), bob = guest_arrives(&t, "Bob");
-    guest_goes(&t, ann, "East");
-    guest_goes(&t, bob, "East");
+    size_t ann = guest_in(&t, "Ann", "East");
+    (void)guest_in(&t, "Bob", "East");
     quiet(&t);
     guest_goes(&t, ann, "East");
     quiet(&t);
@@ -593,9 +589,8 @@ START_TEST(a_move_to_the_same_room_changes_nothing)
     ck_assert_ptr_eq(console_find(console_reply(console_of(&t, ann), "move")->payload, "LIDENT"), NULL);
     close_world(&t);
 }
-END_TEST
 
-START_TEST(a_failed_move_leaves_everyone_where_they_are)
+TEST(rooms, a_failed_move_leaves_everyone_where_they_are)
 {
     struct truth t;
     open_world(&t, NULL);
@@ -619,9 +614,8 @@ START_TEST(a_failed_move_leaves_everyone_where_they_are)
     ck_assert_int_eq(last_number(&t, bob, "move", "STATUS"), 103);
     close_world(&t);
 }
-END_TEST
 
-START_TEST(a_created_room_comes_locked_and_goes_with_its_last_player)
+TEST_LOOP(rooms, a_created_room_comes_locked_and_goes_with_its_last_player, 0, 3)
 {
     struct truth t;
     open_split(&t, _i);
@@ -644,9 +638,8 @@ START_TEST(a_created_room_comes_locked_and_goes_with_its_last_player)
     guest_creates(&t, cid, "C.Other", "", 10); /* from one created room into the next */
     close_world(&t);
 }
-END_TEST
 
-START_TEST(a_room_of_that_name_is_not_made_twice)
+TEST(rooms, a_room_of_that_name_is_not_made_twice)
 {
     struct truth t;
     open_world(&t, NULL);
@@ -659,11 +652,12 @@ START_TEST(a_room_of_that_name_is_not_made_twice)
     ck_assert_int_eq(last_number(&t, bob, "room", "STATUS"), 0);
     close_world(&t);
 }
-END_TEST
 
 /* ---- Chat --------------------------------------------------------------- */
 
-START_TEST(room_chat_reaches_the_room_and_its_sender)
+GROUP(chat, NULL, NULL, 0);
+
+TEST_LOOP(chat, room_chat_reaches_the_room_and_its_sender, 0, 3)
 {
     static const char *const lines[] = {"hello there", "a=b:c \"quoted\" 100%", "'lead", "it is N=mallory F:B T=x"};
     struct truth t;
@@ -687,9 +681,8 @@ START_TEST(room_chat_reaches_the_room_and_its_sender)
         ck_assert_uint_eq(console_of(&t, bob)->chat.at[i].flags, 0);
     close_world(&t);
 }
-END_TEST
 
-START_TEST(a_private_word_reaches_its_recipient_only)
+TEST_LOOP(chat, a_private_word_reaches_its_recipient_only, 0, 3)
 {
     struct truth t;
     open_split(&t, _i);
@@ -711,9 +704,8 @@ START_TEST(a_private_word_reaches_its_recipient_only)
     ck_assert_int_eq(last_number(&t, ann, "mesg", "STATUS"), 102);
     close_world(&t);
 }
-END_TEST
 
-START_TEST(a_look_at_a_player_shows_its_room)
+TEST(chat, a_look_at_a_player_shows_its_room)
 {
     struct truth t;
     open_world(&t, NULL);
@@ -730,9 +722,10 @@ START_TEST(a_look_at_a_player_shows_its_room)
     ck_assert_str_eq(last_code(&t, ann, "user"), "user");
     close_world(&t);
 }
-END_TEST
 
 /* ---- Challenges and races ----------------------------------------------- */
+
+GROUP(races, NULL, NULL, 0);
 
 /* Two in East, one in East who watches, and one in the hub. */
 static void open_rivals(struct truth *t, int split)
@@ -768,7 +761,7 @@ static void compare_race(struct truth *t, size_t who, size_t other)
     EXPECT(t, address == t->guest[other].ip);
 }
 
-START_TEST(an_accepted_challenge_becomes_one_race)
+TEST_LOOP(races, an_accepted_challenge_becomes_one_race, 0, 3)
 {
     struct truth t;
     open_rivals(&t, _i);
@@ -797,9 +790,8 @@ START_TEST(an_accepted_challenge_becomes_one_race)
     compare_race(&t, BOB, ANN);
     close_world(&t);
 }
-END_TEST
 
-START_TEST(another_room_is_no_obstacle)
+TEST_LOOP(races, another_room_is_no_obstacle, 0, 6)
 {
     struct truth t;
     open_rivals(&t, _i % 3);
@@ -818,9 +810,8 @@ START_TEST(another_room_is_no_obstacle)
     truth_ends(&t, &t.guest[to]);
     close_world(&t);
 }
-END_TEST
 
-START_TEST(a_challenge_ends_by_a_word_of_either)
+TEST_LOOP(races, a_challenge_ends_by_a_word_of_either, 0, 3)
 {
     struct truth t;
     open_rivals(&t, 0);
@@ -840,9 +831,8 @@ START_TEST(a_challenge_ends_by_a_word_of_either)
     guest_offers(&t, HUBBER, ANN);
     close_world(&t);
 }
-END_TEST
 
-START_TEST(a_challenge_ends_when_either_goes)
+TEST_LOOP(races, a_challenge_ends_when_either_goes, 0, 16)
 {
     struct truth t;
     size_t goes = (size_t)(_i % 2);
@@ -868,9 +858,8 @@ START_TEST(a_challenge_ends_when_either_goes)
     guest_offers(&t, 1 - goes, goes);
     close_world(&t);
 }
-END_TEST
 
-START_TEST(a_challenge_expires_after_60_s)
+TEST_LOOP(races, a_challenge_expires_after_60_s, 0, 2)
 {
     struct truth t;
     open_rivals(&t, 0);
@@ -884,9 +873,8 @@ START_TEST(a_challenge_expires_after_60_s)
     guest_offers(&t, BOB, ANN);
     close_world(&t);
 }
-END_TEST
 
-START_TEST(a_race_starts_without_chal_after_10_s)
+TEST_LOOP(races, a_race_starts_without_chal_after_10_s, 0, 3)
 {
     struct truth t;
     open_rivals(&t, 0);
@@ -904,9 +892,8 @@ START_TEST(a_race_starts_without_chal_after_10_s)
     compare_race(&t, ANN, BOB);
     close_world(&t);
 }
-END_TEST
 
-START_TEST(a_challenge_by_peek_and_auxi_is_the_same)
+TEST_LOOP(races, a_challenge_by_peek_and_auxi_is_the_same, 0, 3)
 {
     struct truth t;
     open_rivals(&t, _i);
@@ -918,9 +905,8 @@ START_TEST(a_challenge_by_peek_and_auxi_is_the_same)
     compare_race(&t, ANN, BOB);
     close_world(&t);
 }
-END_TEST
 
-START_TEST(a_busy_player_is_not_challenged)
+TEST(races, a_busy_player_is_not_challenged)
 {
     struct truth t;
     open_rivals(&t, 0);
@@ -946,9 +932,8 @@ START_TEST(a_busy_player_is_not_challenged)
     ck_assert_str_eq(last_code(&t, WATCHER, "mesg"), "user");
     close_world(&t);
 }
-END_TEST
 
-START_TEST(of_two_crossing_offers_one_stands)
+TEST(races, of_two_crossing_offers_one_stands)
 {
     struct truth t;
     open_rivals(&t, 0);
@@ -964,9 +949,8 @@ START_TEST(of_two_crossing_offers_one_stands)
     quiet(&t);
     close_world(&t);
 }
-END_TEST
 
-START_TEST(racers_may_hang_up_and_come_back)
+TEST(races, racers_may_hang_up_and_come_back)
 {
     struct truth t;
     open_rivals(&t, 0);
@@ -984,9 +968,10 @@ START_TEST(racers_may_hang_up_and_come_back)
     guest_offers(&t, ANN, BOB);
     close_world(&t);
 }
-END_TEST
 
 /* ---- Fifty at random ---------------------------------------------------- */
+
+GROUP(crowds, NULL, NULL, 60);
 
 static size_t any_guest(struct truth *t)
 {
@@ -1150,7 +1135,7 @@ static size_t likely_guest(struct truth *t)
     return any_guest(t);
 }
 
-START_TEST(fifty_consoles_agree_with_the_truth)
+TEST_LOOP(crowds, fifty_consoles_agree_with_the_truth, 0, 2)
 {
     struct truth t;
     open_crowd(&t, _i, GUESTS);
@@ -1169,7 +1154,6 @@ START_TEST(fifty_consoles_agree_with_the_truth)
     }
     close_world(&t);
 }
-END_TEST
 
 /* ---- Everyone at once --------------------------------------------------- */
 
@@ -1287,7 +1271,7 @@ static void guest_rushes(struct truth *t, size_t who, unsigned number)
     }
 }
 
-START_TEST(a_crowd_at_once_sees_one_truth)
+TEST_LOOP(crowds, a_crowd_at_once_sees_one_truth, 0, 3)
 {
     struct truth t;
     open_crowd(&t, _i, 12);
@@ -1315,63 +1299,4 @@ START_TEST(a_crowd_at_once_sees_one_truth)
         }
     }
     world_free(t.world);
-}
-END_TEST
-
-/* ---- main --------------------------------------------------------------- */
-
-int main(void)
-{
-    Suite *suite = suite_create("life");
-    TCase *entry = tcase_create("getting in");
-    tcase_add_loop_test(entry, either_password_form_gets_in, 0, 6);
-    tcase_add_test(entry, a_password_of_one_form_is_good_in_the_other);
-    tcase_add_loop_test(entry, a_wrong_password_is_refused_and_the_right_one_then_enters, 0, 6);
-    tcase_add_loop_test(entry, a_saved_login_gets_in, 0, 3);
-    tcase_add_test(entry, a_sign_up_may_take_three_minutes);
-    tcase_add_test(entry, an_idle_console_is_kept_by_pings);
-    tcase_add_test(entry, a_silent_console_is_dropped);
-    tcase_add_test(entry, who_logs_in_again_takes_the_old_ones_place);
-    tcase_add_test(entry, accounts_outlive_a_restart);
-    suite_add_tcase(suite, entry);
-
-    TCase *moving = tcase_create("rooms");
-    tcase_add_loop_test(moving, a_newcomer_sees_the_rooms_and_itself, 0, 3);
-    tcase_add_loop_test(moving, a_move_shows_everyone_the_truth, 0, 3);
-    tcase_add_test(moving, a_move_to_the_same_room_changes_nothing);
-    tcase_add_test(moving, a_failed_move_leaves_everyone_where_they_are);
-    tcase_add_loop_test(moving, a_created_room_comes_locked_and_goes_with_its_last_player, 0, 3);
-    tcase_add_test(moving, a_room_of_that_name_is_not_made_twice);
-    suite_add_tcase(suite, moving);
-
-    TCase *talking = tcase_create("chat");
-    tcase_add_loop_test(talking, room_chat_reaches_the_room_and_its_sender, 0, 3);
-    tcase_add_loop_test(talking, a_private_word_reaches_its_recipient_only, 0, 3);
-    tcase_add_test(talking, a_look_at_a_player_shows_its_room);
-    suite_add_tcase(suite, talking);
-
-    TCase *racing = tcase_create("races");
-    tcase_add_loop_test(racing, an_accepted_challenge_becomes_one_race, 0, 3);
-    tcase_add_loop_test(racing, another_room_is_no_obstacle, 0, 6);
-    tcase_add_loop_test(racing, a_challenge_ends_by_a_word_of_either, 0, 3);
-    tcase_add_loop_test(racing, a_challenge_ends_when_either_goes, 0, 16);
-    tcase_add_loop_test(racing, a_challenge_expires_after_60_s, 0, 2);
-    tcase_add_loop_test(racing, a_race_starts_without_chal_after_10_s, 0, 3);
-    tcase_add_loop_test(racing, a_challenge_by_peek_and_auxi_is_the_same, 0, 3);
-    tcase_add_test(racing, a_busy_player_is_not_challenged);
-    tcase_add_test(racing, of_two_crossing_offers_one_stands);
-    tcase_add_test(racing, racers_may_hang_up_and_come_back);
-    suite_add_tcase(suite, racing);
-
-    TCase *crowd = tcase_create("crowds");
-    tcase_set_timeout(crowd, 60);
-    tcase_add_loop_test(crowd, fifty_consoles_agree_with_the_truth, 0, 2);
-    tcase_add_loop_test(crowd, a_crowd_at_once_sees_one_truth, 0, 3);
-    suite_add_tcase(suite, crowd);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -1,165 +1,12 @@
-/* Results (PROTOCOL 5): who may report a race and what, figures and ratings, the
- * leaderboard and everywhere else that they are shown, and reports of abuse.
+/* Results (PROTOCOL 5): who may report a race and what, which numbers are taken,
+ * what counts, figures and ratings, and what a failing disk does to them.
  *
  * SPDX-License-Identifier: MIT */
-#include "../nascar_server.c"
-
-#include "world.h"
-#include "lobby.h"
-#include "kept.h"
+#include "races.h"
 
 #include <math.h>
 
-#define COUNT(array) ((int)(sizeof(array) / sizeof(array)[0]))
 #define DAY_S 86400
-
-static struct world *w;
-
-/* The next of a few static texts, empty; SAYS() does not touch them. */
-static char *page(void)
-{
-    static char pages[8][8192];
-    static size_t next;
-    next = (next + 1) % 8;
-    pages[next][0] = '\0';
-    return pages[next];
-}
-
-static void open_world(void)
-{
-    w = world_new(NULL);
-}
-
-static void close_world(void)
-{
-    world_all_well(w);
-    world_free(w);
-}
-
-static struct raw *ann, *bob, *cid; /* Ann hosts against Bob, Cid is nobody */
-
-static void take_places(const char *room)
-{
-    ann = player(w, "Ann", room);
-    bob = player(w, "Bob", room);
-    cid = player(w, "Cid", room);
-    forget_all(w);
-}
-
-/* Everybody's links are lost; whoever played logs in again. */
-static void come_back(void)
-{
-    kept_restart(w);
-    take_places("");
-}
-
-/* ---- Races and reports -------------------------------------------------- */
-
-static void send_word(struct raw *from, struct raw *to, const char *word)
-{
-    char payload[128];
-    (void)snprintf(payload, sizeof payload, "PRIV=%s\nTEXT=%s\nATTR=3\n", to->name, word);
-    say(from, "mesg", payload);
-}
-
-static void ready(struct raw *from, struct raw *to, int host)
-{
-    char payload[64];
-    (void)snprintf(payload, sizeof payload, "PERS=%s\nHOST=%d\n", to->name, host);
-    say(from, "chal", payload);
-}
-
-/* A race of two who are free; returns its ticket. */
-static const char *race(struct raw *challenger, struct raw *target, bool target_hosts)
-{
-    const struct got *one = NULL, *two = NULL;
-    char *auth = page();
-    forget_all(w);
-    send_word(challenger, target, "w893m_a017l_g");
-    send_word(target, challenger, "ACPT");
-    ready(challenger, target, !target_hosts);
-    ready(target, challenger, target_hosts);
-    ck_assert_uint_eq(frames_of(challenger, "+ses", &one), 1);
-    ck_assert_uint_eq(frames_of(target, "+ses", &two), 1);
-    ck_assert_str_eq(got_text(one, "HOST"), target_hosts ? target->name : challenger->name);
-    ck_assert_str_eq(got_raw(one, "AUTH"), got_raw(two, "AUTH"));
-    (void)snprintf(auth, 80, "%s", got_raw(one, "AUTH"));
-    ck_assert_uint_ge(strlen(auth), 16); /* 64 bits at least */
-    forget_all(w);
-    return auth;
-}
-
-/* Both are back in the lobby, without a word about the race. */
-static void back(struct raw *one, struct raw *two)
-{
-    SUCCEEDS(raw_ask(one, "chal", "PERS=*\n"));
-    SUCCEEDS(raw_ask(two, "chal", "PERS=*\n"));
-    forget_all(w);
-}
-
-/* What the game sends, the host first over the line; `tags` come before and
- * thus count (PROTOCOL 2: the first match wins). */
-static const struct got *report(struct raw *r, const char *auth, const char *tags)
-{
-    char payload[1024];
-    (void)snprintf(payload, sizeof payload,
-                   "AUTH=%s\n%sWHEN=1767225600\nNAME0=Ann\nNAME1=Bob\nSTARTPOS0=1\nSTARTPOS1=2\n"
-                   "FINISPOS0=1\nFINISPOS1=2\nLAPSCOMP0=10\nLAPSCOMP1=10\nLAPSLED0=7\nLAPSLED1=3\n"
-                   "DISCTIME0=0\nDISCTIME1=0\nDISQTIME0=-1\nDISQTIME1=0\nRACETIME=300000\nSET_TRACKID=4\n"
-                   "SET_NUMAI=10\nSET_RACELEN=10\n",
-                   auth, tags);
-    return raw_ask(r, "rank", payload);
-}
-
-/* ---- Figures ------------------------------------------------------------ */
-
-enum { RACES, WINS, LOSSES, DISCONNECTS, RATING, LED, BEST, FIGURES };
-
-static const char *hex_of(const int32_t figures[FIGURES])
-{
-    char *text = page();
-    for (int i = 0; i < FIGURES; i++)
-        (void)snprintf(text + strlen(text), 16, "%s%lx", i == 0 ? "" : ",", (unsigned long)figures[i]);
-    return text;
-}
-
-/* As the profile tells them: 21 longs, of which the first seven mean something. */
-static void figures_of(struct raw *asker, const char *name, int32_t out[FIGURES])
-{
-    char payload[64];
-    int32_t longs[21], info[2];
-    (void)snprintf(payload, sizeof payload, "PERS=%s\n", name);
-    const struct got *g = raw_ask(asker, "user", payload);
-    SUCCEEDS(g);
-    ck_assert_uint_eq(console_read_longs(console_find(got_payload(g), "STAT"), longs, 21), 21);
-    ck_assert_uint_eq(console_read_longs(console_find(got_payload(g), "INFO"), info, 2), 2);
-    for (int i = FIGURES; i < 21; i++)
-        ck_assert_int_eq(longs[i], 0);
-    memcpy(out, longs, FIGURES * sizeof out[0]);
-}
-
-static void check_figures(const char *name, int32_t races, int32_t wins, int32_t losses, int32_t disconnects,
-                          int32_t rating, int32_t led, int32_t best)
-{
-    const int32_t wanted[FIGURES] = {races, wins, losses, disconnects, rating, led, best};
-    int32_t is[FIGURES];
-    figures_of(cid, name, is);
-    ck_assert_msg(memcmp(wanted, is, sizeof is) == 0, "%s has %s, not %s", name, hex_of(is), hex_of(wanted));
-}
-
-static void has_not_raced(const char *name)
-{
-    int32_t is[FIGURES];
-    char payload[64];
-    figures_of(cid, name, is);
-    for (int i = 0; i < FIGURES; i++)
-        ck_assert(i == RATING || is[i] == 0);
-    ck_assert(is[RATING] == 0 || is[RATING] == 1500);
-    (void)snprintf(payload, sizeof payload, "PERS=%s\n", name);
-    ck_assert_int_eq(got_number(raw_ask(cid, "user", payload), "RANK"), 0);
-    (void)snprintf(payload, sizeof payload, "FIND=%s\n", name);
-    ck_assert_int_eq(got_number(raw_ask(cid, "snap", payload), "SEQN"), 0);
-}
 
 static double expectation(double own, double other)
 {
@@ -168,7 +15,9 @@ static double expectation(double own, double other)
 
 /* ---- Who may report ----------------------------------------------------- */
 
-START_TEST(the_first_report_counts_at_once)
+GROUP(who_may_report, open_world, close_world, 0);
+
+TEST_LOOP(who_may_report, the_first_report_counts_at_once, 0, 4)
 {
     take_places("");
     const char *auth = race(ann, bob, _i / 2 == 1);
@@ -181,9 +30,8 @@ START_TEST(the_first_report_counts_at_once)
     check_figures(_i / 2 == 1 ? "Bob" : "Ann", 1, 1, 0, 0, 1516, 7, 1); /* once */
     check_figures(_i / 2 == 1 ? "Ann" : "Bob", 1, 0, 1, 0, 1484, 3, 2);
 }
-END_TEST
 
-START_TEST(the_ticket_decides_who_raced_and_not_the_names)
+TEST_LOOP(who_may_report, the_ticket_decides_who_raced_and_not_the_names, 0, 4)
 {
     static const char *const names[] = {"NAME0=Bob\nNAME1=Ann\n", "NAME0=Cid\nNAME1=Cid\n", "NAME0=\nNAME1=\n",
                                         "NAME0=Nobody\nNAME1=%00\n"};
@@ -194,32 +42,25 @@ START_TEST(the_ticket_decides_who_raced_and_not_the_names)
     check_figures("Bob", 1, 0, 1, 0, 1484, 3, 2);
     has_not_raced("Cid");
 }
-END_TEST
 
-START_TEST(each_racer_reports_once)
+TEST_LOOP(who_may_report, each_racer_reports_once, 0, 2)
 {
     take_places("");
     const char *auth = race(ann, bob, false);
-    SUCCEEDS(report(ann, auth, ""));
-    for (int i = 0; i < 2; i++) {
-        REFUSED(report(ann, auth, ""), "sess", 101);
-        REFUSED(report(ann, auth, "FINISPOS0=2\nFINISPOS1=1\n"), "sess", 101);
-        if (_i == 1)
-            come_back();
-    }
-    SUCCEEDS(report(bob, auth, ""));
-    for (int i = 0; i < 2; i++) {
-        REFUSED(report(bob, auth, ""), "sess", 101);
-        REFUSED(report(ann, auth, ""), "sess", 101);
-        if (_i == 1)
-            come_back();
+    for (int racer = 0; racer < 2; racer++) {
+        SUCCEEDS(report(racer == 0 ? ann : bob, auth, ""));
+        for (int i = 0; i < 2; i++) {
+            REFUSED(report(racer == 0 ? ann : bob, auth, ""), "sess", 101);
+            REFUSED(report(ann, auth, "FINISPOS0=2\nFINISPOS1=1\n"), "sess", 101);
+            if (_i == 1)
+                come_back();
+        }
     }
     check_figures("Ann", 1, 1, 0, 0, 1516, 7, 1);
     check_figures("Bob", 1, 0, 1, 0, 1484, 3, 2);
 }
-END_TEST
 
-START_TEST(nobody_else_reports)
+TEST(who_may_report, nobody_else_reports)
 {
     take_places("");
     char payload[128];
@@ -240,9 +81,8 @@ START_TEST(nobody_else_reports)
     SUCCEEDS(report(ann, auth, ""));
     check_figures("Ann", 1, 1, 0, 0, 1516, 7, 1);
 }
-END_TEST
 
-START_TEST(no_other_ticket_counts)
+TEST(who_may_report, no_other_ticket_counts)
 {
     char wrong[128], *longest = lobby_text();
     take_places("");
@@ -272,9 +112,8 @@ START_TEST(no_other_ticket_counts)
     has_not_raced("Ann");
     SUCCEEDS(report(ann, auth, ""));
 }
-END_TEST
 
-START_TEST(a_race_is_reported_after_new_logins_and_restarts)
+TEST_LOOP(who_may_report, a_race_is_reported_after_new_logins_and_restarts, 0, 5)
 {
     take_places("");
     char auth[80];
@@ -313,9 +152,8 @@ START_TEST(a_race_is_reported_after_new_logins_and_restarts)
         check_figures("Bob", 2, 1, 1, 0, 1499, 10, 1);
     }
 }
-END_TEST
 
-START_TEST(a_ticket_is_good_for_24_hours)
+TEST_LOOP(who_may_report, a_ticket_is_good_for_24_hours, 0, 2)
 {
     take_places("");
     char auth[80], other[80];
@@ -337,13 +175,12 @@ START_TEST(a_ticket_is_good_for_24_hours)
     check_figures("Ann", 1, 1, 0, 0, 1516, 7, 1);
     check_figures("Bob", 1, 0, 1, 0, 1484, 3, 2);
 }
-END_TEST
 
-START_TEST(nobody_takes_the_place_of_all_open_races)
+TEST(who_may_report, nobody_takes_the_place_of_all_open_races)
 {
     char auth[40][80], older[80];
     world_free(w);
-    struct world_options options = {.limits = {4, 64, 8, 8, 8, 8}};
+    struct world_options options = {.limits = {4, 64, 8, 8, 8, 8, 0}};
     w = world_new(&options);
     take_places("");
     struct raw *dan = player(w, "Dan", "");
@@ -359,13 +196,12 @@ START_TEST(nobody_takes_the_place_of_all_open_races)
         ck_assert_msg((g->code != 0) == (i < COUNT(auth) - 32), "race %d: %s", i, got_code(g));
     }
 }
-END_TEST
 
-START_TEST(a_full_table_of_open_races_heals)
+TEST(who_may_report, a_full_table_of_open_races_heals)
 {
     char auth[80] = "";
     world_free(w);
-    struct world_options options = {.limits = {4, 64, 8, 8, 8, 8}};
+    struct world_options options = {.limits = {4, 64, 8, 8, 8, 8, 0}};
     w = world_new(&options);
     take_places("");
     struct raw *dan = player(w, "Dan", "");
@@ -389,7 +225,6 @@ START_TEST(a_full_table_of_open_races_heals)
     come_back();
     SUCCEEDS(report(bob, auth, ""));
 }
-END_TEST
 
 /* Lines since `from` that say that the two have told different things. */
 static size_t differences(size_t from)
@@ -402,7 +237,7 @@ static size_t differences(size_t from)
     return count;
 }
 
-START_TEST(a_second_report_that_differs_is_logged)
+TEST_LOOP(who_may_report, a_second_report_that_differs_is_logged, 0, 4)
 {
     static const char *const others[] = {"FINISPOS0=2\nFINISPOS1=1\n", "DISCTIME0=5\n", "LAPSLED0=6\n"};
     take_places("");
@@ -436,41 +271,40 @@ START_TEST(a_second_report_that_differs_is_logged)
     figures_of(cid, "Ann", then);
     ck_assert_mem_eq(first, then, sizeof first); /* the first counts */
 }
-END_TEST
 
-START_TEST(a_report_ends_racing)
+TEST(who_may_report, a_report_ends_racing)
 {
     take_places("East");
     const char *auth = race(ann, bob, false);
-    forget_all(w);
+    forget_all();
     SUCCEEDS(report(ann, auth, ""));
     const struct got *g = NULL;
     ck_assert_uint_ge(frames_of(cid, "+usr", &g), 1);
     SAYS(g, "I=*\nF=0\nA=*\nT=3\nR=1\nN=Ann\nS=1,1,0,0,5ec,7,1\nX=");
     ck_assert_uint_ge(frames_of(ann, "+usr", &g), 1); /* her own record */
     SAYS(g, "I=*\nF=U0\nA=*\nT=3\nR=1\nN=Ann\nS=1,1,0,0,5ec,7,1\nX=");
-    forget_all(w);
-    send_word(cid, ann, "w893m_a017l_g"); /* she can be challenged */
+    forget_all();
+    word(cid, ann, "w893m_a017l_g"); /* she can be challenged */
     SUCCEEDS(raw_expect(cid, "mesg"));
-    send_word(cid, bob, "w893m_a017l_g"); /* he cannot: he races */
+    word(cid, bob, "w893m_a017l_g"); /* he cannot: he races */
     REFUSED(raw_expect(cid, "mesg"), "ingm", 105);
 }
-END_TEST
 
-START_TEST(a_refused_report_ends_no_race)
+TEST(who_may_report, a_refused_report_ends_no_race)
 {
     take_places("East");
     const char *auth = race(ann, bob, false);
-    forget_all(w);
+    forget_all();
     REFUSED(report(ann, auth, "FINISPOS0=65\n"), "miss", 0);
     REFUSED(report(ann, "0123456789abcdef", ""), "sess", 101);
     ck_assert_uint_eq(frames_of(cid, "+usr", NULL), 0);
-    send_word(cid, ann, "w893m_a017l_g");
+    word(cid, ann, "w893m_a017l_g");
     REFUSED(raw_expect(cid, "mesg"), "ingm", 105);
 }
-END_TEST
 
 /* ---- Numbers ------------------------------------------------------------ */
+
+GROUP(numbers, open_world, close_world, 0);
 
 static const struct {
     const char *key;
@@ -497,7 +331,7 @@ static const struct got *report_long(struct raw *r, const char *auth, const char
     return report_number(r, auth, key, text);
 }
 
-START_TEST(every_number_is_held_to_its_bounds)
+TEST_LOOP(numbers, every_number_is_held_to_its_bounds, 0, COUNT(numbers))
 {
     static const char *const junk[] = {
         "",
@@ -556,14 +390,10 @@ START_TEST(every_number_is_held_to_its_bounds)
     figures_of(cid, "Ann", is);
     ck_assert_int_eq(is[RACES], 2);
 }
-END_TEST
 
-START_TEST(places_are_needed_and_differ)
+TEST(numbers, places_are_needed_and_differ)
 {
-    static const struct {
-        const char *tags;
-        bool good;
-    } cases[] = {
+    static const struct trial cases[] = {
         {"FINISPOS0=1\nFINISPOS1=2\n", true},
         {"FINISPOS0=64\nFINISPOS1=63\n", true},
         {"FINISPOS0=1\n", false},
@@ -594,7 +424,7 @@ START_TEST(places_are_needed_and_differ)
     char auth[80];
     (void)snprintf(auth, sizeof auth, "%s", race(ann, bob, false));
     for (int i = 0; i < COUNT(cases); i++) {
-        (void)snprintf(payload, sizeof payload, "AUTH=%s\n%s", auth, cases[i].tags);
+        (void)snprintf(payload, sizeof payload, "AUTH=%s\n%s", auth, cases[i].text);
         const struct got *g = raw_ask(i % 2 == 0 ? ann : bob, "rank", payload);
         if (cases[i].good) {
             SUCCEEDS(g); /* all other numbers may be missing */
@@ -602,7 +432,7 @@ START_TEST(places_are_needed_and_differ)
             back(ann, bob);
             (void)snprintf(auth, sizeof auth, "%s", race(ann, bob, false));
         } else {
-            ck_assert_msg(g->code != 0, "%s is taken", cases[i].tags);
+            ck_assert_msg(g->code != 0, "%s is taken", cases[i].text);
             REFUSED(g, "miss", 0);
         }
         int32_t is[FIGURES];
@@ -612,11 +442,12 @@ START_TEST(places_are_needed_and_differ)
     }
     ck_assert_int_gt(good, 6);
 }
-END_TEST
 
 /* ---- What counts -------------------------------------------------------- */
 
-START_TEST(who_was_lost_loses)
+GROUP(what_counts, open_world, close_world, 0);
+
+TEST(what_counts, who_was_lost_loses)
 {
     static const struct {
         const char *tags;
@@ -647,9 +478,8 @@ START_TEST(who_was_lost_loses)
         }
     }
 }
-END_TEST
 
-START_TEST(when_both_were_lost_nobody_wins)
+TEST_LOOP(what_counts, when_both_were_lost_nobody_wins, 0, 4)
 {
     static const char *const tags[] = {"DISCTIME0=1\nDISCTIME1=2\n", "DISCTIME0=1\nDISQTIME1=2\n",
                                        "DISQTIME0=1\nDISQTIME1=2\n", "DISQTIME0=1\nDISCTIME1=1\n"};
@@ -664,9 +494,8 @@ START_TEST(when_both_were_lost_nobody_wins)
         ck_assert_int_eq(is[DISCONNECTS], strstr(tags[_i], side == 0 ? "DISCTIME0" : "DISCTIME1") != NULL);
     }
 }
-END_TEST
 
-START_TEST(figures_add_up)
+TEST(what_counts, figures_add_up)
 {
     static const struct {
         const char *tags;
@@ -697,10 +526,9 @@ START_TEST(figures_add_up)
     figures_of(cid, "Ann", again);
     ck_assert_mem_eq(is, again, sizeof is);
 }
-END_TEST
 
 /* One long row of victories, then the tables turn. */
-START_TEST(ratings_are_elo)
+TEST(what_counts, ratings_are_elo)
 {
     int32_t old[2][FIGURES], new[2][FIGURES];
     take_places("");
@@ -725,20 +553,6 @@ START_TEST(ratings_are_elo)
         }
     }
 }
-END_TEST
-
-START_TEST(elo_points_are_rounded_right)
-{
-    for (uint32_t ahead = 0; ahead <= 8191; ahead++) { /* 13 bits are all that there is */
-        for (int way = 0; way < 2; way++) {
-            uint32_t winner = way == 0 ? ahead : 0, loser = way == 0 ? 0 : ahead;
-            double wanted = 32.0 * (1.0 - expectation(winner, loser));
-            ck_assert_msg(fabs(elo_points(winner, loser) - wanted) <= 0.5 + 1e-4, "%u beats %u: %u points, not %.4f",
-                          (unsigned)winner, (unsigned)loser, (unsigned)elo_points(winner, loser), wanted);
-        }
-    }
-}
-END_TEST
 
 /* ---- Everybody's figures, at random ------------------------------------- */
 
@@ -789,11 +603,10 @@ static void check_board(struct raw *r)
     }
 }
 
-START_TEST(all_figures_are_as_reported)
+TEST_LOOP(what_counts, all_figures_are_as_reported, 0, 2)
 {
     static const struct world_options options[] = {{.seed = 61}, {.seed = 62, .split = WORLD_RANDOM}};
-    world_free(w);
-    w = world_new(&options[_i]);
+    reopen(&options[_i]);
     memset(racers, 0, sizeof racers);
     for (int i = 0; i < RACERS; i++) {
         char name[8];
@@ -847,406 +660,12 @@ START_TEST(all_figures_are_as_reported)
         }
     }
 }
-END_TEST
-
-/* ---- The leaderboard ---------------------------------------------------- */
-
-/* A leaderboard as it came, checked row by row: names with a space between. */
-static const char *board(struct raw *r, const char *request, const char *reply)
-{
-    char *text = page();
-    raw_forget(r);
-    say(r, "snap", request);
-    const struct got *g = frame_at(r, 0);
-    ck_assert_str_eq(g->kind, "snap"); /* the reply first */
-    ck_assert_str_eq(got_code(g), "");
-    SAYS(g, "%s\nSEQN=%d\nSTATUS=1", reply, (int)r->count - 1);
-    int32_t start = got_number(g, "START"), points = 8191;
-    for (size_t i = 1; i < r->count; i++) {
-        int32_t longs[FIGURES];
-        g = frame_at(r, i);
-        ck_assert_str_eq(g->kind, "+snp");
-        SAYS(g, "R=%d\nP=*\nN=*\nS=*", (int)start + (int)i);
-        ck_assert_int_le(got_number(g, "P"), points);
-        points = got_number(g, "P");
-        ck_assert_uint_eq(console_read_longs(console_find(got_payload(g), "S"), longs, FIGURES), FIGURES);
-        ck_assert_int_eq(longs[RATING], points);
-        ck_assert_int_ge(longs[RACES], 1);
-        ck_assert_uint_lt(strlen(text), 8000);
-        (void)snprintf(text + strlen(text), 32, "%s%.15s", i == 1 ? "" : " ", got_text(g, "N"));
-    }
-    return text;
-}
-
-/* Ann 1516, Cid and Dan 1500, Bob 1484; Eve has not raced. Dan was there first,
- * but ties go by name. */
-static void small_board(void)
-{
-    struct raw *dan = player(w, "Dan", "");
-    take_places("");
-    SUCCEEDS(report(ann, race(ann, bob, false), ""));
-    SUCCEEDS(report(cid, race(cid, dan, false), "DISCTIME0=1\nDISCTIME1=1\n"));
-    back(ann, bob);
-    back(cid, dan);
-    (void)player(w, "Eve", "");
-}
-
-START_TEST(the_leaderboard_tells_the_best_first)
-{
-    small_board();
-    for (int i = 0; i < 2; i++) {
-        ck_assert_str_eq(board(cid, "INDEX=0\nCHAN=1\nFIND=\nRANGE=10\n", "CHAN=1\nINDEX=0\nRANGE=10\nSTART=0"),
-                         "Ann Cid Dan Bob");
-        SAYS(frame_at(cid, 1), "R=1\nP=1516\nN=Ann\nS=1,1,0,0,5ec,7,1");
-        SAYS(frame_at(cid, 2), "R=2\nP=1500\nN=Cid\nS=*");
-        SAYS(frame_at(cid, 3), "R=3\nP=1500\nN=Dan\nS=*");
-        SAYS(frame_at(cid, 4), "R=4\nP=1484\nN=Bob\nS=1,0,1,0,5cc,3,2");
-        come_back();
-    }
-}
-END_TEST
-
-START_TEST(a_part_of_the_leaderboard_can_be_asked)
-{
-    small_board();
-    ck_assert_str_eq(board(cid, "INDEX=1\nCHAN=7\nRANGE=2\n", "CHAN=7\nINDEX=1\nRANGE=2\nSTART=1"), "Cid Dan");
-    ck_assert_str_eq(board(cid, "INDEX=3\nCHAN=0\nRANGE=100\n", "CHAN=0\nINDEX=3\nRANGE=100\nSTART=3"), "Bob");
-    ck_assert_str_eq(board(cid, "INDEX=2\nCHAN=-1\nRANGE=1\n", "CHAN=-1\nINDEX=2\nRANGE=1\nSTART=2"), "Dan");
-    ck_assert_str_eq(board(cid, "CHAN=1\n", "CHAN=1\nINDEX=*\nRANGE=10\nSTART=0"), "Ann Cid Dan Bob");
-    ck_assert_str_eq(board(cid, "", "CHAN=*\nINDEX=*\nRANGE=10\nSTART=0"), "Ann Cid Dan Bob");
-    ck_assert_str_eq(board(cid, "CHAN=1\nINDEX=4\nRANGE=3\n", "CHAN=1\nINDEX=*\nRANGE=3\nSTART=*"), "");
-    ck_assert_str_eq(board(cid, "CHAN=1\nINDEX=2147483647\nRANGE=3\n", "CHAN=1\nINDEX=*\nRANGE=3\nSTART=*"), "");
-    ck_assert_str_eq(board(cid, "CHAN=1\nFIND=Dan\nRANGE=10\n", "CHAN=1\nINDEX=*\nRANGE=10\nSTART=2"), "Dan Bob");
-    ck_assert_str_eq(board(cid, "CHAN=1\nFIND=cID\nRANGE=1\nINDEX=3\n", "CHAN=1\nINDEX=*\nRANGE=1\nSTART=1"), "Cid");
-    ck_assert_str_eq(board(cid, "CHAN=1\nFIND=Ann\nRANGE=2\n", "CHAN=1\nINDEX=*\nRANGE=2\nSTART=0"), "Ann Cid");
-}
-END_TEST
-
-START_TEST(who_is_not_on_the_leaderboard_is_not_found)
-{
-    static const char *const names[] = {"Eve", "Nobody", "A nn", "A.nn", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
-    char payload[128];
-    small_board();
-    raw_forget(cid);
-    (void)snprintf(payload, sizeof payload, "INDEX=0\nCHAN=4\nFIND=%s\nRANGE=10\n", names[_i]);
-    say(cid, "snap", payload);
-    GOT(cid, "snap"); /* no failure: the game asks for its own place */
-    SUCCEEDS(frame_at(cid, 0));
-    SAYS(frame_at(cid, 0), "CHAN=4\nINDEX=*\nRANGE=10\nSTART=*\nSEQN=0\nSTATUS=1");
-}
-END_TEST
-
-START_TEST(an_empty_leaderboard_has_no_rows)
-{
-    take_places("");
-    ck_assert_str_eq(board(cid, "INDEX=0\nCHAN=1\nFIND=\nRANGE=10\n", "CHAN=1\nINDEX=0\nRANGE=10\nSTART=0"), "");
-    say(cid, "sele", "RANKS=0\n");
-    raw_forget(cid);
-    say(cid, "sele", "RANKS=50\n");
-    GOT(cid, "sele +rnk +pop");
-    SAYS(frame_at(cid, 1), "D=-2");
-}
-END_TEST
-
-START_TEST(strange_numbers_in_a_request_for_the_leaderboard)
-{
-    static const char *const bad[] = {"INDEX=-1\nCHAN=1\n",
-                                      "RANGE=-1\nCHAN=1\n",
-                                      "RANGE=0\nCHAN=1\n",
-                                      "INDEX=x\nRANGE=y\nCHAN=z\n",
-                                      "INDEX=4294967295\nRANGE=4294967295\nCHAN=4294967295\n",
-                                      "RANGE=99999999999999\n",
-                                      "INDEX=2147483647\nRANGE=2147483647\n",
-                                      "INDEX=-2147483648\nRANGE=5\n"};
-    small_board();
-    raw_forget(cid);
-    say(cid, "snap", bad[_i]);
-    const struct got *g = frame_at(cid, 0);
-    ck_assert_str_eq(g->kind, "snap");
-    ck_assert((g->code == 0) == (got_status(g) == 1));
-    ck_assert_uint_le(frames_of(cid, "+snp", NULL), 4);
-    if (g->code == 0)
-        ck_assert_int_eq(got_number(g, "SEQN"), (int32_t)cid->count - 1);
-}
-END_TEST
-
-START_TEST(two_leaderboards_in_one_segment_come_one_after_the_other)
-{
-    small_board();
-    raw_forget(cid);
-    raw_send(cid, "snap", "INDEX=0\nCHAN=1\nRANGE=2\n");
-    raw_send(cid, "snap", "INDEX=1\nCHAN=2\nRANGE=2\n");
-    GOT(cid, "snap +snp +snp snap +snp +snp");
-    SAYS(frame_at(cid, 2), "R=2\nP=1500\nN=Cid\nS=*");
-    SAYS(frame_at(cid, 5), "R=3\nP=1500\nN=Dan\nS=*");
-}
-END_TEST
-
-/* 120 who have raced: sixty at 1516, then sixty at 1484. Names in their order. */
-static char many[120][16];
-
-static void many_ranked(void)
-{
-    static struct raw *links[30];
-    int count = 0;
-    w->options.no_check = true; /* else it takes a second */
-    for (int i = 0; i < COUNT(links); i++) {
-        char name[16], payload[32];
-        (void)snprintf(name, sizeof name, "Driver%02d", i);
-        links[i] = player(w, name, "");
-        (void)snprintf(many[count++], sizeof many[0], "%s", name);
-        for (int k = 1; k < 4; k++) {
-            (void)snprintf(many[count], sizeof many[0], "%.8s_%d", name, k);
-            (void)snprintf(payload, sizeof payload, "PERS=%.15s\n", many[count++]);
-            SUCCEEDS(raw_ask(links[i], "cper", payload));
-        }
-    }
-    for (int i = 0; i < COUNT(links); i += 2) {
-        for (int k = 0; k < 4; k++) {
-            char payload[32];
-            for (int side = 0; side < 2; side++) {
-                (void)snprintf(links[i + side]->name, sizeof links[0]->name, "%.15s", many[4 * (i + side) + k]);
-                (void)snprintf(payload, sizeof payload, "PERS=%.15s\n", links[i + side]->name);
-                SUCCEEDS(raw_ask(links[i + side], "pers", payload));
-            }
-            SUCCEEDS(report(links[i], race(links[i], links[i + 1], false), ""));
-        }
-        raw_close(links[i]);
-        raw_close(links[i + 1]);
-    }
-    w->options.no_check = false;
-}
-
-/* The name of a place there. */
-static const char *name_of_place(int place)
-{
-    int pair = (place - 1) % 60 / 4, k = (place - 1) % 4;
-    return many[8 * pair + k + (place <= 60 ? 0 : 4)];
-}
-
-START_TEST(a_long_leaderboard_comes_in_parts_of_100)
-{
-    many_ranked();
-    take_places("");
-    for (int turn = 0; turn < 2; turn++) {
-        for (int from = 0; from < 140; from += 20) {
-            char request[64], reply[64];
-            (void)snprintf(request, sizeof request, "INDEX=%d\nCHAN=1\nRANGE=%d\n", from, from == 0 ? 1000 : 100);
-            (void)snprintf(reply, sizeof reply, "CHAN=1\nINDEX=%d\nRANGE=*\nSTART=%d", from, from);
-            (void)board(cid, request, reply);
-            int rows = from > 120 ? 0 : 120 - from > 100 ? 100 : 120 - from;
-            ck_assert_uint_eq(cid->count, (size_t)rows + 1);
-            for (int i = 0; i < rows; i++) {
-                SAYS(frame_at(cid, (size_t)i + 1), "R=%d\nP=%d\nN=%s\nS=*", from + i + 1, from + i < 60 ? 1516 : 1484,
-                     name_of_place(from + i + 1));
-            }
-        }
-        come_back();
-    }
-    raw_window(cid, 0); /* and however slowly it is read */
-    raw_forget(cid);
-    raw_send(cid, "snap", "INDEX=0\nCHAN=1\nRANGE=100\n");
-    raw_send(cid, "snap", "INDEX=100\nCHAN=2\nRANGE=100\n"); /* the next one waits for the rows of the last */
-    world_settle(w);
-    for (int i = 0; i < 40; i++)
-        raw_window(cid, 100);
-    raw_window(cid, SIZE_MAX);
-    ck_assert_uint_eq(cid->count, 122);
-    for (int i = 0; i < 120; i++)
-        ck_assert_str_eq(got_text(frame_at(cid, (size_t)i + (i < 100 ? 1 : 2)), "N"), name_of_place(i + 1));
-    ck_assert_int_eq(got_number(frame_at(cid, 101), "CHAN"), 2);
-}
-END_TEST
-
-/* One kept record more, as if it came from the journal. */
-static void keep(const char *kind, const char *payload)
-{
-    uint8_t bytes[NASCAR_RECORD_BYTES];
-    size_t size = console_frame(bytes, sizeof bytes, kind, 0, payload, strlen(payload) + 1);
-    struct nascar_event event = {.type = NASCAR_RECORD, .conn = NASCAR_NONE, .bytes = bytes, .size = (uint32_t)size};
-    (void)world_step(w, &event);
-}
-
-START_TEST(no_place_is_over_13_bits)
-{
-    char payload[256];
-    world_free(w);
-    struct world_options options = {.limits = {8, 2100, 8, 8, 8, 8}, .no_check = true};
-    w = world_new(&options);
-    for (int i = 0; i < 2060; i++) {
-        (void)snprintf(payload, sizeof payload,
-                       "CREATED=1\nLAST=1\nBAN=0\nNAME=R%d\nHASH=x\nPERSONAS=R%d,R%d_1,R%d_2,R%d_3\n", i, i, i, i, i);
-        keep("acct", payload);
-        for (int k = 0; k < 4; k++) {
-            (void)snprintf(payload, sizeof payload,
-                           k == 0 ? "P1=1,1,0,0,%d,0,1\nPERS=R%d\n" : "P1=1,1,0,0,%d,0,1\nPERS=R%d_%d\n",
-                           k == 0 && i == 0 ? 8191 : 1500, i, k);
-            keep("stat", payload);
-        }
-    }
-    ann = player(w, "Ann", "");
-    raw_forget(ann);
-    say(ann, "snap", "INDEX=8180\nCHAN=1\nRANGE=100\n");
-    ck_assert_uint_ge(ann->count, 12);
-    for (size_t i = 1; i < ann->count; i++)
-        ck_assert_int_lt(got_number(frame_at(ann, i), "R"), 8192);
-    const struct got *g = raw_ask(ann, "user", "PERS=R999_3\n"); /* the last one */
-    SUCCEEDS(g);
-    ck_assert_int_eq(got_number(g, "RANK"), 0);
-    ck_assert_str_eq(board(ann, "INDEX=0\nCHAN=1\nRANGE=1\n", "CHAN=1\nINDEX=0\nRANGE=1\nSTART=0"), "R0");
-    SAYS(frame_at(ann, 1), "R=1\nP=8191\nN=R0\nS=1,1,0,0,1fff,0,1");
-}
-END_TEST
-
-START_TEST(sele_brings_the_top_n)
-{
-    static const int wanted[] = {1, 3, 50, 100, 101, 1000};
-    char payload[32];
-    many_ranked();
-    take_places("");
-    for (int i = 0; i < COUNT(wanted); i++) {
-        size_t rows = wanted[i] > 100 ? 100 : (size_t)wanted[i];
-        SUCCEEDS(raw_ask(cid, "sele", "RANKS=0\n"));
-        world_settle(w);
-        raw_forget(cid);
-        (void)snprintf(payload, sizeof payload, "RANKS=%d\n", wanted[i]);
-        say(cid, "sele", payload);
-        ck_assert_uint_eq(frames_of(cid, "+rnk", NULL), rows + 1);
-        ck_assert_str_eq(frame_at(cid, 0)->kind, "sele");
-        ck_assert_str_eq(frame_at(cid, 1)->kind, "+rnk");
-        SAYS(frame_at(cid, 1), "D=-2");
-        for (size_t k = 0; k < rows; k++) {
-            ck_assert_str_eq(frame_at(cid, k + 2)->kind, "+rnk");
-            SAYS(frame_at(cid, k + 2), "A=%d\nN=%s\nS=1,%s", (int)k + 1, name_of_place((int)k + 1),
-                 k < 60 ? "1,0,0,5ec,7,1" : "0,1,0,5cc,3,2");
-        }
-    }
-    SUCCEEDS(raw_ask(cid, "sele", "RANKS=0\n"));
-    world_settle(w);
-    raw_forget(cid);
-    SUCCEEDS(report(ann, race(ann, bob, false), ""));
-    ck_assert_uint_eq(frames_of(cid, "+rnk", NULL), 0);
-    SUCCEEDS(raw_ask(cid, "sele", "RANKS=50\n"));
-    ck_assert_uint_eq(frames_of(cid, "+rnk", NULL), 51);
-    raw_forget(cid);
-    back(ann, bob);
-    SUCCEEDS(report(ann, race(ann, bob, false), "")); /* not again when results come in */
-    ck_assert_uint_eq(frames_of(cid, "+rnk", NULL), 0);
-}
-END_TEST
-
-START_TEST(ranks_asked_for_before_pers_come_behind_who)
-{
-    small_board();
-    struct raw *fay = raw_open(w, 0);
-    SUCCEEDS(raw_auth(fay, "Fay", "secret"));
-    SUCCEEDS(raw_ask(fay, "sele", "RANKS=2\n"));
-    world_settle(w);
-    raw_forget(fay);
-    say(fay, "pers", "PERS=Fay\n");
-    ck_assert_str_eq(frame_at(fay, 0)->kind, "pers");
-    ck_assert_str_eq(frame_at(fay, 1)->kind, "+who");
-    ck_assert_uint_eq(frames_of(fay, "+rnk", NULL), 3);
-}
-END_TEST
-
-/* ---- Wherever figures are shown ----------------------------------------- */
-
-START_TEST(a_profile_shows_rank_and_figures)
-{
-    small_board();
-    go(bob, "East");
-    for (int i = 0; i < 2; i++) {
-        const struct got *g = raw_ask(cid, "user", "PERS=bob\n");
-        ck_assert_str_eq(got_code(g), "");
-        SAYS(g, "STAT=1,0,1,0,5cc,3,2,0,0,0,0,0,0,0,0,0,0,0,0,0,0\nINFO=0,0\nADDR=*\nRANK=4\nTITLE=1\nPERS=Bob\nROOM=*"
-                "\nSTATUS=1");
-        ck_assert_int_eq(got_number(raw_ask(cid, "user", "PERS=Ann\n"), "RANK"), 1);
-        ck_assert_int_eq(got_number(raw_ask(cid, "user", "PERS=Cid\n"), "RANK"), 2);
-        ck_assert_int_eq(got_number(raw_ask(cid, "user", "PERS=Dan\n"), "RANK"), 3);
-        has_not_raced("Eve");
-        REFUSED(raw_ask(cid, "user", "PERS=Nobody\n"), "user", 102);
-        come_back();
-    }
-}
-END_TEST
-
-START_TEST(the_room_and_onln_show_rank_and_figures)
-{
-    small_board();
-    go(ann, "East");
-    go(bob, "East");
-    forget_all(w);
-    go(cid, "East");
-    world_settle(w);
-    int found = 0;
-    for (size_t i = 0; i < cid->count; i++) {
-        const struct got *g = cid->frames[i];
-        if (strcmp(g->kind, "+usr") == 0 && strcmp(got_text(g, "N"), "Ann") == 0) {
-            SAYS(g, "I=*\nF=0\nA=*\nT=3\nR=1\nN=Ann\nS=1,1,0,0,5ec,7,1\nX=");
-            found++;
-        } else if (strcmp(g->kind, "+usr") == 0 && strcmp(got_text(g, "N"), "Bob") == 0) {
-            SAYS(g, "I=*\nF=0\nA=*\nT=3\nR=4\nN=Bob\nS=1,0,1,0,5cc,3,2\nX=");
-            found++;
-        }
-    }
-    ck_assert_int_eq(found, 2);
-    const struct got *g = raw_ask(cid, "onln", "PERS=aNN\n");
-    SUCCEEDS(g);
-    ck_assert_str_eq(got_text(g, "N"), "Ann");
-    ck_assert_str_eq(got_text(g, "S"), "1,1,0,0,5ec,7,1");
-    ck_assert_int_eq(got_number(g, "R"), 1);
-    ck_assert_int_eq(got_number(g, "P"), 1516);
-    g = raw_ask(cid, "onln", "PERS=Eve\n"); /* who has not raced */
-    SUCCEEDS(g);
-    ck_assert_str_eq(got_text(g, "S"), "");
-    ck_assert_int_eq(got_number(g, "R"), 0);
-    struct raw *eve = player(w, "Eve", "");
-    forget_all(w);
-    go(eve, "East");
-    ck_assert_uint_eq(frames_of(cid, "+usr", &g), 1);
-    SAYS(g, "I=*\nF=0\nA=*\nT=4\nR=0\nN=Eve\nS=\nX=");
-}
-END_TEST
-
-START_TEST(a_deleted_persona_is_off_the_leaderboard)
-{
-    take_places("");
-    struct raw *dan = player(w, "Dan", "");
-    SUCCEEDS(raw_ask(ann, "cper", "PERS=Ace\n"));
-    SUCCEEDS(raw_ask(ann, "pers", "PERS=Ace\n"));
-    strcpy(ann->name, "Ace");
-    char open[80];
-    SUCCEEDS(report(bob, race(ann, bob, false), ""));
-    back(ann, bob);
-    (void)snprintf(open, sizeof open, "%s", race(ann, bob, false)); /* and one is under way */
-    SUCCEEDS(report(dan, race(cid, dan, false), ""));
-    SUCCEEDS(raw_ask(ann, "pers", "PERS=Ann\n"));
-    SUCCEEDS(raw_ask(ann, "dper", "PERS=Ace\n"));
-    strcpy(ann->name, "Ann");
-    for (int i = _i; i < 3; i++) {
-        ck_assert_str_eq(board(cid, "CHAN=1\n", "CHAN=1\nINDEX=*\nRANGE=10\nSTART=0"), "Cid Bob Dan");
-        ck_assert_str_eq(board(cid, "FIND=Ace\n", "CHAN=*\nINDEX=*\nRANGE=10\nSTART=*"), "");
-        if (i == 0) {
-            come_back();
-        } else if (i == 1) { /* whoever has that name or place now has not raced */
-            SUCCEEDS(raw_ask(ann, "cper", "PERS=Ace\n"));
-            SUCCEEDS(raw_ask(ann, "pers", "PERS=Ace\n"));
-            has_not_raced("Ace");
-            REFUSED(report(ann, open, ""), "sess", 101);
-        }
-    }
-    const struct got *g = report(bob, open, ""); /* the other one's report finds nobody to beat, or counts for him */
-    ck_assert((g->code == 0) == (got_status(g) == 1));
-    has_not_raced("Ace");
-    come_back();
-    has_not_raced("Ace");
-}
-END_TEST
 
 /* ---- Trouble with the disk ---------------------------------------------- */
 
-START_TEST(a_result_that_is_not_kept_does_not_count)
+GROUP(trouble_with_the_disk, open_world, close_world, 0);
+
+TEST(trouble_with_the_disk, a_result_that_is_not_kept_does_not_count)
 {
     take_places("");
     const char *auth = race(ann, bob, false);
@@ -1268,9 +687,8 @@ START_TEST(a_result_that_is_not_kept_does_not_count)
     check_figures("Ann", 1, 1, 0, 0, 1516, 7, 1);
     check_figures("Bob", 1, 0, 1, 0, 1484, 3, 2);
 }
-END_TEST
 
-START_TEST(a_result_is_answered_when_it_is_kept)
+TEST_LOOP(trouble_with_the_disk, a_result_is_answered_when_it_is_kept, 0, 4)
 {
     bool kept = _i % 2 == 0, stay = _i < 2;
     take_places("East");
@@ -1309,11 +727,10 @@ START_TEST(a_result_is_answered_when_it_is_kept)
         check_figures("Ann", 1, 1, 0, 0, 1516, 7, 1);
     }
 }
-END_TEST
 
 /* Several results in one turn of the disk: whoever is in two of them is counted
  * in both. The first turn may fail, and then who was refused says it again. */
-START_TEST(results_that_come_at_once_count_all)
+TEST_LOOP(trouble_with_the_disk, results_that_come_at_once_count_all, 0, 2)
 {
     static const int32_t wanted[][3] = {{1, 1, 0}, {2, 1, 1}, {2, 1, 1}, {1, 0, 1}};
     char payload[4][256];
@@ -1357,17 +774,16 @@ START_TEST(results_that_come_at_once_count_all)
         come_back();
     }
 }
-END_TEST
 
-START_TEST(a_race_waits_until_its_ticket_is_kept)
+TEST_LOOP(trouble_with_the_disk, a_race_waits_until_its_ticket_is_kept, 0, 4)
 {
     take_places("East");
-    send_word(ann, bob, "w893m_a017l_g");
-    send_word(bob, ann, "ACPT");
+    word(ann, bob, "w893m_a017l_g");
+    word(bob, ann, "ACPT");
     w->hold_records = true;
-    ready(ann, bob, 1);
-    forget_all(w);
-    ready(bob, ann, 0);
+    chal(ann, bob->name, 1);
+    forget_all();
+    chal(bob, ann->name, 0);
     SUCCEEDS(raw_expect(bob, "chal"));
     GOT(ann, "");
     SUCCEEDS(raw_ask(ann, "mesg", "TEXT=hello\n")); /* neither waits for it */
@@ -1377,7 +793,7 @@ START_TEST(a_race_waits_until_its_ticket_is_kept)
     case 2: say(bob, "mesg", "PRIV=Ann\nTEXT=DECL\nATTR=3\n"); break;
     default: say(ann, "chal", "PERS=*\n"); break;
     }
-    forget_all(w);
+    forget_all();
     world_release_records(w, true);
     w->hold_records = false;
     world_settle(w);
@@ -1395,22 +811,21 @@ START_TEST(a_race_waits_until_its_ticket_is_kept)
     if (!raw_closed(ann))
         say(ann, "chal", "PERS=*\n");
     say(bob, "chal", "PERS=*\n");
-    forget_all(w);
+    forget_all();
     if (raw_closed(ann))
         ann = player(w, "Ann", "East");
     SUCCEEDS(report(bob, race(ann, bob, false), "")); /* and all goes on */
 }
-END_TEST
 
-START_TEST(with_no_disk_nobody_is_left_waiting_for_a_race)
+TEST(trouble_with_the_disk, with_no_disk_nobody_is_left_waiting_for_a_race)
 {
     take_places("East");
-    send_word(ann, bob, "w893m_a017l_g");
-    send_word(bob, ann, "ACPT");
-    forget_all(w);
+    word(ann, bob, "w893m_a017l_g");
+    word(bob, ann, "ACPT");
+    forget_all();
     w->fail_records = true;
-    ready(ann, bob, 1);
-    ready(bob, ann, 0);
+    chal(ann, bob->name, 1);
+    chal(bob, ann->name, 0);
     world_run(w, 15000);
     ck_assert_uint_eq(frames_of(ann, "+ses", NULL), frames_of(bob, "+ses", NULL));
     const struct got *g = NULL;
@@ -1429,343 +844,12 @@ START_TEST(with_no_disk_nobody_is_left_waiting_for_a_race)
     back(ann, bob);
     SUCCEEDS(report(ann, race(ann, bob, false), ""));
 }
-END_TEST
-
-/* ---- Reports of abuse --------------------------------------------------- */
-
-static void chat(struct raw *r, const char *text)
-{
-    char payload[256];
-    (void)snprintf(payload, sizeof payload, "TEXT=%s\n", text);
-    SUCCEEDS(raw_ask(r, "mesg", payload));
-}
-
-static void whisper(struct raw *r, const char *to, const char *text)
-{
-    char payload[256];
-    (void)snprintf(payload, sizeof payload, "TEXT=%s\nPRIV=%s\n", text, to);
-    SUCCEEDS(raw_ask(r, "mesg", payload));
-}
-
-static const struct got *abuse(struct raw *r, const char *name)
-{
-    char payload[64];
-    (void)snprintf(payload, sizeof payload, "PERS=%s\n", name);
-    return raw_ask(r, "rept", payload);
-}
-
-#define KEPT(text) \
-    ck_assert_msg(kept_count(w, "line", text) == 1, "%s is kept %zu times", text, kept_count(w, "line", text))
-#define NOT_KEPT_LINE(text) ck_assert_msg(kept_count(w, "line", text) == 0, "%s is kept", text)
-
-START_TEST(a_report_is_kept_for_the_operator)
-{
-    take_places("");
-    const struct got *g = abuse(ann, "bOB");
-    ck_assert_str_eq(got_code(g), "");
-    SAYS(g, "STATUS=1");
-    ck_assert_uint_eq(kept_count(w, "rept", ""), 1);
-    ck_assert_uint_eq(kept_count(w, "rept", "Bob"), 1);
-    ck_assert_uint_eq(kept_count(w, "rept", "Ann"), 1);
-    ck_assert_uint_eq(kept_count(w, "line", ""), 0); /* nobody said a word */
-    raw_close(bob);
-    SUCCEEDS(abuse(ann, "Bob")); /* who may have left */
-    ck_assert_uint_eq(kept_count(w, "rept", "Bob"), 2);
-    kept_compact(w);
-    ck_assert_uint_eq(kept_count(w, "rept", "Bob"), 2);
-    kept_restart(w);
-    ck_assert_uint_eq(kept_count(w, "rept", "Bob"), 2);
-    ck_assert_uint_eq(kept_count(w, "rept", "Ann"), 2);
-}
-END_TEST
-
-START_TEST(a_bad_report_is_refused)
-{
-    static const struct {
-        const char *tags, *code;
-        int32_t status;
-    } bad[] = {
-        {"PERS=Nobody\n", "user", 102},
-        {"PERS=Ann\n", "user", 102},
-        {"PERS=aNN\n", "user", 102},
-        {"PERS=East\n", "user", 102},
-        {"PERS=a.b\n", "user", 102},
-        {"PERS=\n", NULL, 0},
-        {"", NULL, 0},
-        {"PERS=bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\n", "user", 102},
-    };
-    take_places("");
-    chat(bob, "rude");
-    size_t before = w->record_count;
-    const struct got *g = raw_ask(ann, "rept", bad[_i].tags);
-    if (bad[_i].code != NULL) {
-        REFUSED(g, bad[_i].code, bad[_i].status);
-    } else {
-        ck_assert_uint_ne(g->code, 0);
-        ck_assert_int_ne(got_status(g), 1);
-    }
-    ck_assert_uint_eq(w->record_count, before);
-}
-END_TEST
-
-START_TEST(a_report_holds_what_was_said_between_and_around_the_two)
-{
-    take_places("East");
-    struct raw *dan = player(w, "Dan", "West"), *eve = player(w, "Eve", "");
-    chat(ann, "ann_east");
-    chat(bob, "bob_east");
-    chat(cid, "cid_east"); /* around them */
-    chat(dan, "dan_west"); /* elsewhere */
-    chat(eve, "eve_hub");
-    whisper(ann, "Bob", "ann_to_bob");
-    whisper(bob, "Ann", "bob_to_ann");
-    whisper(ann, "Cid", "ann_to_cid"); /* nobody else's business */
-    whisper(bob, "Dan", "bob_to_dan");
-    whisper(cid, "Bob", "cid_to_bob");
-    whisper(cid, "Ann", "cid_to_ann");
-    whisper(cid, "Dan", "cid_to_dan");
-    if (_i == 1) { /* to where neither says a word; what they said stands */
-        go(ann, "Beginner");
-        go(bob, "Beginner");
-        chat(cid, "cid_again");
-    }
-    SUCCEEDS(abuse(ann, "Bob"));
-    KEPT("ann_east");
-    KEPT("bob_east");
-    KEPT("cid_east");
-    KEPT("ann_to_bob");
-    KEPT("bob_to_ann");
-    NOT_KEPT_LINE("dan_west");
-    NOT_KEPT_LINE("eve_hub");
-    NOT_KEPT_LINE("ann_to_cid");
-    NOT_KEPT_LINE("bob_to_dan");
-    NOT_KEPT_LINE("cid_to_bob");
-    NOT_KEPT_LINE("cid_to_ann");
-    NOT_KEPT_LINE("cid_to_dan");
-    ck_assert_uint_eq(kept_count(w, "line", ""), _i == 1 ? 6 : 5);
-    for (int i = 0; i < 2; i++) { /* compaction keeps them, in their order */
-        const char *const order[] = {"ann_east", "bob_east", "cid_east", "ann_to_bob", "bob_to_ann"};
-        size_t last = 0;
-        for (int k = 0; k < COUNT(order); k++) {
-            size_t at = 0;
-            while (at < w->record_count &&
-                   strstr((char *)w->records[at].bytes + CONSOLE_HEADER_BYTES, order[k]) == NULL)
-                at++;
-            ck_assert_uint_lt(at, w->record_count);
-            ck_assert_uint_gt(at, last);
-            last = at;
-        }
-        kept_restart(w);
-    }
-}
-END_TEST
-
-START_TEST(a_report_holds_what_others_said_where_one_of_the_two_is)
-{
-    ann = player(w, "Ann", "East");
-    bob = player(w, "Bob", "West");
-    cid = player(w, "Cid", "East");
-    struct raw *dan = player(w, "Dan", "West"), *eve = player(w, "Eve", "Beginner");
-    chat(cid, "cid_east");
-    chat(dan, "dan_west");
-    chat(eve, "eve_beginner");
-    SUCCEEDS(abuse(ann, "Bob"));
-    KEPT("cid_east");
-    KEPT("dan_west");
-    NOT_KEPT_LINE("eve_beginner");
-    ck_assert_uint_eq(kept_count(w, "line", ""), 2);
-}
-END_TEST
-
-START_TEST(a_line_tells_who_said_it_and_when)
-{
-    take_places("East");
-    chat(bob, "rude");
-    SUCCEEDS(abuse(ann, "Bob"));
-    ck_assert_uint_eq(kept_count(w, "line", "Bob"), 1);
-    whisper(bob, "Ann", "worse");
-    SUCCEEDS(abuse(ann, "Bob"));
-    bool named = false;
-    for (size_t i = 0; i < w->record_count; i++) {
-        const char *payload = (const char *)w->records[i].bytes + CONSOLE_HEADER_BYTES;
-        named = named || (memcmp(w->records[i].bytes, "line", 4) == 0 && strstr(payload, "worse") != NULL &&
-                          strstr(payload, "Bob") != NULL && strstr(payload, "Ann") != NULL);
-    }
-    ck_assert(named);
-}
-END_TEST
-
-START_TEST(the_last_200_lines_are_remembered)
-{
-    char text[32];
-    take_places("East");
-    struct raw *dan = player(w, "Dan", "West");
-    for (int i = 0; i < 230; i++) {
-        (void)snprintf(text, sizeof text, "line%03d_", i);
-        chat(i % 2 == 0 ? bob : cid, text);
-        raw_forget(ann);
-        raw_forget(bob);
-        raw_forget(cid);
-    }
-    SUCCEEDS(abuse(ann, "Bob"));
-    ck_assert_uint_eq(kept_count(w, "line", ""), 200);
-    NOT_KEPT_LINE("line029_");
-    KEPT("line030_");
-    KEPT("line229_");
-    kept_compact(w);
-    ck_assert_uint_eq(kept_count(w, "line", ""), 200);
-    for (int i = 0; i < 150; i++) { /* others talk on */
-        (void)snprintf(text, sizeof text, "west%03d_", i);
-        chat(dan, text);
-        raw_forget(dan);
-    }
-    SUCCEEDS(abuse(cid, "Bob"));
-    ck_assert_uint_eq(kept_count(w, "line", "line229_"), 2);
-    ck_assert_uint_eq(kept_count(w, "line", "line180_"), 2);
-    ck_assert_uint_eq(kept_count(w, "line", "line179_"), 1);
-    ck_assert_uint_eq(kept_count(w, "line", "west"), 0);
-}
-END_TEST
-
-START_TEST(what_a_deleted_persona_said_is_not_anothers)
-{
-    take_places("");
-    SUCCEEDS(raw_ask(bob, "cper", "PERS=Ace\n"));
-    SUCCEEDS(raw_ask(bob, "pers", "PERS=Ace\n"));
-    go(bob, "West");
-    chat(bob, "rude");
-    whisper(bob, "Ann", "ruder");
-    SUCCEEDS(raw_ask(bob, "pers", "PERS=Bob\n"));
-    SUCCEEDS(raw_ask(bob, "dper", "PERS=Ace\n"));
-    SUCCEEDS(raw_ask(bob, "cper", "PERS=Neo\n")); /* may have its place */
-    REFUSED(abuse(ann, "Ace"), "user", 102);
-    SUCCEEDS(abuse(ann, "Neo"));
-    ck_assert_uint_eq(kept_count(w, "rept", "Neo"), 1);
-    NOT_KEPT_LINE("rude");
-    NOT_KEPT_LINE("ruder");
-}
-END_TEST
-
-START_TEST(any_line_can_be_kept)
-{
-    take_places("East");
-    char payload[1024] = "TEXT=";
-    for (int i = 0; i < 255; i++) { /* as long as can be, and every byte escaped */
-        int byte = _i == 0 ? '=' : 1 + i % 255;
-        (void)snprintf(payload + strlen(payload), 8, "%%%02x", (unsigned)byte);
-    }
-    SUCCEEDS(raw_ask(bob, "mesg", payload));
-    SUCCEEDS(raw_ask(bob, "mesg", "TEXT=\"x%0aPERS%3dCid%0aUSER%3dCid\"\n")); /* cannot pass for another's */
-    SUCCEEDS(abuse(ann, "Bob"));
-    ck_assert_uint_eq(kept_count(w, "line", ""), 2);
-    ck_assert_uint_eq(kept_count(w, "line", "PERS=Cid"), 0);
-    ck_assert_uint_eq(kept_count(w, "line", "\nUSER=Cid"), 0);
-    kept_restart(w);
-    ck_assert_uint_eq(kept_count(w, "line", ""), 2);
-    for (size_t i = 0; i < w->record_count; i++) {
-        char text[600];
-        const char *value = console_find((const char *)w->records[i].bytes + CONSOLE_HEADER_BYTES, "TEXT");
-        if (memcmp(w->records[i].bytes, "line", 4) == 0 && value != NULL) {
-            size_t size = console_read_text(value, text, sizeof text);
-            ck_assert(size == 255 || strcmp(text, "x\nPERS=Cid\nUSER=Cid") == 0);
-        }
-    }
-}
-END_TEST
-
-START_TEST(one_persona_reports_16_times)
-{
-    take_places("");
-    for (int i = 0; i < 16; i++)
-        SUCCEEDS(abuse(ann, i % 2 == 0 ? "Bob" : "Cid"));
-    REFUSED(abuse(ann, "Bob"), "full", 0);
-    SUCCEEDS(abuse(bob, "Ann")); /* others may */
-    come_back();
-    REFUSED(abuse(ann, "Cid"), "full", 0);
-    whisper(bob, "Ann", "rude");
-    SUCCEEDS(abuse(bob, "Ann")); /* a new one, whatever number it has */
-    kept_compact(w);
-    ck_assert_uint_eq(kept_count(w, "rept", ""), 18);
-    ck_assert_uint_eq(kept_count(w, "rept", "Bob"), 8 + 2); /* about him, and his */
-    KEPT("rude");
-}
-END_TEST
-
-START_TEST(there_are_256_reports)
-{
-    struct raw *r = NULL;
-    char name[16];
-    take_places("");
-    for (int i = 0; i < 256; i++) {
-        if (i % 16 == 0) {
-            (void)snprintf(name, sizeof name, "Angry%d", i / 16);
-            r = player(w, name, "");
-        }
-        SUCCEEDS(abuse(r, "Bob"));
-    }
-    REFUSED(abuse(ann, "Bob"), "full", 0);
-    come_back();
-    REFUSED(abuse(ann, "Bob"), "full", 0);
-    ck_assert_uint_eq(kept_count(w, "rept", "Bob"), 256);
-}
-END_TEST
-
-START_TEST(a_report_that_is_not_kept_is_refused)
-{
-    char text[32];
-    take_places("East");
-    for (int i = 0; i < (_i % 2 == 0 ? 3 : 200); i++) {
-        (void)snprintf(text, sizeof text, "line%03d_", i);
-        chat(bob, text);
-        forget_all(w);
-    }
-    w->fail_records = true;
-    for (int i = 0; i < 20; i++) { /* none of them counts */
-        const struct got *g = abuse(ann, "Bob");
-        ck_assert_uint_ne(g->code, 0);
-        ck_assert_int_ne(got_status(g), 1);
-    }
-    w->fail_records = false;
-    if (_i >= 2) {
-        w->hold_records = true;
-        say(ann, "rept", "PERS=Bob\n");
-        ck_assert_uint_eq(frames_of(ann, "rept", NULL), 20); /* the answer waits */
-        w->hold_records = false;
-        world_settle(w);
-        SUCCEEDS(frame_at(ann, ann->count - 1));
-    } else {
-        SUCCEEDS(abuse(ann, "Bob"));
-    }
-    ck_assert_uint_eq(kept_count(w, "rept", "Bob"), 1);
-    ck_assert_uint_eq(kept_count(w, "line", ""), _i % 2 == 0 ? 3 : 200);
-    kept_restart(w);
-    ck_assert_uint_eq(kept_count(w, "rept", "Bob"), 1);
-    ck_assert_uint_eq(kept_count(w, "line", ""), _i % 2 == 0 ? 3 : 200);
-}
-END_TEST
-
-START_TEST(who_reports_and_hangs_up_has_reported)
-{
-    take_places("East");
-    chat(bob, "rude");
-    w->hold_records = true;
-    say(ann, "rept", "PERS=Bob\n");
-    raw_close(ann);
-    if (_i == 1)
-        raw_close(bob);
-    world_release_records(w, true);
-    w->hold_records = false;
-    world_run(w, 1000);
-    ck_assert_uint_eq(kept_count(w, "rept", "Bob"), 1);
-    KEPT("rude");
-    kept_restart(w);
-    KEPT("rude");
-}
-END_TEST
 
 /* ---- Whatever comes ----------------------------------------------------- */
 
-START_TEST(no_payload_breaks_a_link)
+GROUP(whatever_comes, open_world, close_world, 0);
+
+TEST_LOOP(whatever_comes, no_payload_breaks_a_link, 0, 5)
 {
     static const char *const kinds_of[] = {"rank", "snap", "rept", "user", "onln"};
     static const char *const shapes[] = {
@@ -1793,7 +877,7 @@ START_TEST(no_payload_breaks_a_link)
     char *longest = lobby_text();
     take_places("East");
     for (int i = 0; i <= 2 * COUNT(shapes); i++) {
-        forget_all(w);
+        forget_all();
         if (i < COUNT(shapes)) {
             say(ann, kinds_of[_i], shapes[i]);
         } else if (i < 2 * COUNT(shapes)) { /* without its NUL */
@@ -1811,11 +895,10 @@ START_TEST(no_payload_breaks_a_link)
     SUCCEEDS(report(ann, race(ann, bob, false), ""));
     check_figures("Ann", 1, 1, 0, 0, 1516, 7, 1);
 }
-END_TEST
 
 /* ---- Two consoles ------------------------------------------------------- */
 
-START_TEST(two_consoles_race_and_report)
+TEST_LOOP(whatever_comes, two_consoles_race_and_report, 0, 2)
 {
     static const enum world_split splits[] = {WORLD_WHOLE, WORLD_RANDOM};
     static const struct console_result result = {.start = {2, 1},
@@ -1885,102 +968,4 @@ START_TEST(two_consoles_race_and_report)
     ck_assert_uint_ne(console_reply(see, "rank")->code, 0);
     ck_assert_uint_eq(console_reply(see, "rept")->code, 0);
     ck_assert_uint_eq(kept_count(w, "rept", "See"), 1);
-}
-END_TEST
-
-/* ---- main --------------------------------------------------------------- */
-
-int main(void)
-{
-    Suite *suite = suite_create("results");
-
-    TCase *reports = tcase_create("who may report");
-    tcase_add_checked_fixture(reports, open_world, close_world);
-    tcase_add_loop_test(reports, the_first_report_counts_at_once, 0, 4);
-    tcase_add_loop_test(reports, the_ticket_decides_who_raced_and_not_the_names, 0, 4);
-    tcase_add_loop_test(reports, each_racer_reports_once, 0, 2);
-    tcase_add_test(reports, nobody_else_reports);
-    tcase_add_test(reports, no_other_ticket_counts);
-    tcase_add_loop_test(reports, a_race_is_reported_after_new_logins_and_restarts, 0, 5);
-    tcase_add_loop_test(reports, a_ticket_is_good_for_24_hours, 0, 2);
-    tcase_add_test(reports, nobody_takes_the_place_of_all_open_races);
-    tcase_add_test(reports, a_full_table_of_open_races_heals);
-    tcase_add_loop_test(reports, a_second_report_that_differs_is_logged, 0, 4);
-    tcase_add_test(reports, a_report_ends_racing);
-    tcase_add_test(reports, a_refused_report_ends_no_race);
-    suite_add_tcase(suite, reports);
-
-    TCase *values = tcase_create("numbers");
-    tcase_add_checked_fixture(values, open_world, close_world);
-    tcase_add_loop_test(values, every_number_is_held_to_its_bounds, 0, COUNT(numbers));
-    tcase_add_test(values, places_are_needed_and_differ);
-    suite_add_tcase(suite, values);
-
-    TCase *counts = tcase_create("what counts");
-    tcase_add_checked_fixture(counts, open_world, close_world);
-    tcase_add_test(counts, who_was_lost_loses);
-    tcase_add_loop_test(counts, when_both_were_lost_nobody_wins, 0, 4);
-    tcase_add_test(counts, figures_add_up);
-    tcase_add_test(counts, ratings_are_elo);
-    tcase_add_test(counts, elo_points_are_rounded_right);
-    tcase_add_loop_test(counts, all_figures_are_as_reported, 0, 2);
-    suite_add_tcase(suite, counts);
-
-    TCase *boards = tcase_create("the leaderboard");
-    tcase_add_checked_fixture(boards, open_world, close_world);
-    tcase_add_test(boards, the_leaderboard_tells_the_best_first);
-    tcase_add_test(boards, a_part_of_the_leaderboard_can_be_asked);
-    tcase_add_loop_test(boards, who_is_not_on_the_leaderboard_is_not_found, 0, 5);
-    tcase_add_test(boards, an_empty_leaderboard_has_no_rows);
-    tcase_add_loop_test(boards, strange_numbers_in_a_request_for_the_leaderboard, 0, 8);
-    tcase_add_test(boards, two_leaderboards_in_one_segment_come_one_after_the_other);
-    tcase_add_test(boards, a_long_leaderboard_comes_in_parts_of_100);
-    tcase_add_test(boards, no_place_is_over_13_bits);
-    tcase_add_test(boards, sele_brings_the_top_n);
-    tcase_add_test(boards, ranks_asked_for_before_pers_come_behind_who);
-    suite_add_tcase(suite, boards);
-
-    TCase *shown = tcase_create("where figures are shown");
-    tcase_add_checked_fixture(shown, open_world, close_world);
-    tcase_add_test(shown, a_profile_shows_rank_and_figures);
-    tcase_add_test(shown, the_room_and_onln_show_rank_and_figures);
-    tcase_add_loop_test(shown, a_deleted_persona_is_off_the_leaderboard, 0, 2);
-    suite_add_tcase(suite, shown);
-
-    TCase *disk = tcase_create("trouble with the disk");
-    tcase_add_checked_fixture(disk, open_world, close_world);
-    tcase_add_test(disk, a_result_that_is_not_kept_does_not_count);
-    tcase_add_loop_test(disk, a_result_is_answered_when_it_is_kept, 0, 4);
-    tcase_add_loop_test(disk, results_that_come_at_once_count_all, 0, 2);
-    tcase_add_loop_test(disk, a_race_waits_until_its_ticket_is_kept, 0, 4);
-    tcase_add_test(disk, with_no_disk_nobody_is_left_waiting_for_a_race);
-    suite_add_tcase(suite, disk);
-
-    TCase *reported = tcase_create("reports of abuse");
-    tcase_add_checked_fixture(reported, open_world, close_world);
-    tcase_add_test(reported, a_report_is_kept_for_the_operator);
-    tcase_add_loop_test(reported, a_bad_report_is_refused, 0, 8);
-    tcase_add_loop_test(reported, a_report_holds_what_was_said_between_and_around_the_two, 0, 2);
-    tcase_add_test(reported, a_report_holds_what_others_said_where_one_of_the_two_is);
-    tcase_add_test(reported, a_line_tells_who_said_it_and_when);
-    tcase_add_test(reported, the_last_200_lines_are_remembered);
-    tcase_add_test(reported, what_a_deleted_persona_said_is_not_anothers);
-    tcase_add_loop_test(reported, any_line_can_be_kept, 0, 2);
-    tcase_add_test(reported, one_persona_reports_16_times);
-    tcase_add_test(reported, there_are_256_reports);
-    tcase_add_loop_test(reported, a_report_that_is_not_kept_is_refused, 0, 4);
-    tcase_add_loop_test(reported, who_reports_and_hangs_up_has_reported, 0, 2);
-    suite_add_tcase(suite, reported);
-
-    TCase *whatever = tcase_create("whatever comes");
-    tcase_add_checked_fixture(whatever, open_world, close_world);
-    tcase_add_loop_test(whatever, no_payload_breaks_a_link, 0, 5);
-    tcase_add_loop_test(whatever, two_consoles_race_and_report, 0, 2);
-    suite_add_tcase(suite, whatever);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

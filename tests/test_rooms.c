@@ -1,59 +1,19 @@
-/* Rooms, their lists and chat (PROTOCOL 2, 3.3, 3.4, 6): who is told what, in
- * which order, with which tags; and that a reader who stalls loses nothing but
- * chat, and slows nobody.
+/* Rooms and their lists (PROTOCOL 2, 3.3, 6): who is told what, in which order,
+ * with which tags, when players come, go, create and leave. Chat has a suite of
+ * its own.
  *
  * SPDX-License-Identifier: MIT */
-#include "../nascar_server.c"
-
-#include "world.h"
-#include "lobby.h"
-
-#define HUB_IDENT 0
-#define EAST 1
-#define WEST 2
-#define BEGINNER 3
-
-static struct world *w;
-
-static void open_world(void)
-{
-    w = world_new(NULL);
-}
+#include "clients.h"
 
 static void open_large_world(void)
 {
-    static const struct world_options large = {.limits = {128, 256, 160, 64, 1024, 64}, .no_check = true};
+    static const struct world_options large = {.limits = {128, 256, 160, 64, 1024, 64, 0}, .no_check = true};
     w = world_new(&large);
 }
 
-static void close_world(void)
-{
-    world_all_well(w);
-    world_free(w);
-}
-
-/* What is said of a room by the last +pop that names it; -1: none does. */
-static int32_t told_population(struct raw *r, int32_t ident)
-{
-    int32_t told = -1;
-    world_settle(w);
-    for (size_t i = 0; i < r->count; i++) {
-        if (strcmp(r->frames[i]->kind, "+pop") != 0)
-            continue;
-        for (const char *at = got_raw(r->frames[i], "Z"); *at != '\0'; at += *at == ' ') {
-            int room = -1, population = -1, used = 0;
-            ck_assert_int_eq(sscanf(at, "%d:%d%n", &room, &population, &used), 2);
-            at += used;
-            if (room == 0)
-                ck_assert_str_eq(at, ""); /* whoever reads on stops there (3.3) */
-            if (room == ident)
-                told = population;
-        }
-    }
-    return told;
-}
-
 /* ---- The hub and the lasting rooms (3.3) -------------------------------- */
+
+GROUP(lasting_rooms, open_world, close_world, 0);
 
 /* The one +rom of this number since raw_forget(). */
 static const struct got *row_of(struct raw *r, int32_t ident)
@@ -70,9 +30,9 @@ static const struct got *row_of(struct raw *r, int32_t ident)
     return row;
 }
 
-START_TEST(the_hub_and_three_rooms_are_there)
+TEST(lasting_rooms, the_hub_and_three_rooms_are_there)
 {
-    struct raw *ann = deaf_player(w, "Ann");
+    struct raw *ann = deaf_player("Ann");
     say(ann, "sele", "ROOMS=1\n");
     GOT(ann, "sele +rom +rom +rom +rom +pop");
     SAYS(row_of(ann, HUB_IDENT), "I=0\nN=Lobby\nH=\"Main Lobby Hub\"\nA=203.0.113.10\nT=1\nL=100\nF=0");
@@ -81,28 +41,23 @@ START_TEST(the_hub_and_three_rooms_are_there)
     SAYS(row_of(ann, BEGINNER), "I=3\nN=Beginner\nH=\"New Drivers Welcome\"\nA=203.0.113.10\nT=0\nL=50\nF=0");
     SAYS(frame_at(ann, 5), "Z=1:0 2:0 3:0 0:1");
 }
-END_TEST
 
-START_TEST(configured_rooms_take_the_place_of_the_default_ones)
+TEST(lasting_rooms, configured_rooms_take_the_place_of_the_default_ones)
 {
     world_free(w);
     w = world_with("room = \"East: Only here: 2\"\nroom=B.Two\nroom = x: too few: 1\n"
                    "room = Lobby: not this one: 9\nroom = east: there already: 9\n"
                    "room = a name of more than thirty-one bytes: no: 9\n");
-    struct raw *ann = deaf_player(w, "Ann");
+    struct raw *ann = deaf_player("Ann");
     say(ann, "sele", "ROOMS=1\n");
     GOT(ann, "sele +rom +rom +rom +pop");
     SAYS(row_of(ann, EAST), "I=1\nN=East\nH=\"Only here\"\nA=*\nT=0\nL=2\nF=0");
     SAYS(row_of(ann, WEST), "I=2\nN=B.Two\nH=*\nA=*\nT=0\nL=50\nF=0");
 }
-END_TEST
 
-START_TEST(a_room_line_says_what_is_wrong_with_it)
+TEST(lasting_rooms, a_room_line_says_what_is_wrong_with_it)
 {
-    static const struct {
-        const char *value;
-        bool good;
-    } lines[] = {
+    static const struct trial lines[] = {
         {"East", true},
         {"East: East Coast Racers", true},
         {"East: East Coast Racers: 50", true},
@@ -120,17 +75,16 @@ START_TEST(a_room_line_says_what_is_wrong_with_it)
     };
     char why[128];
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
-        ck_assert_msg(nascar_config_check("room", lines[i].value, why, sizeof why) == lines[i].good, "room = %s",
-                      lines[i].value);
+        ck_assert_msg(nascar_config_check("room", lines[i].text, why, sizeof why) == lines[i].good, "room = %s",
+                      lines[i].text);
         ck_assert((why[0] == '\0') == lines[i].good);
     }
 }
-END_TEST
 
-START_TEST(a_new_configuration_changes_the_rooms_for_all)
+TEST(lasting_rooms, a_new_configuration_changes_the_rooms_for_all)
 {
     struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "East");
-    forget_all(w);
+    forget_all();
     world_configure(w, "room = East: Other words: 2\nroom = Oval: New: 8\n");
     (void)kinds(ann);
     SAYS(row_of(ann, EAST), "I=1\nN=East\nH=\"Other words\"\nA=*\nT=1\nL=2\nF=0");
@@ -139,15 +93,16 @@ START_TEST(a_new_configuration_changes_the_rooms_for_all)
     go(bob, "Oval");
     go(bob, "West"); /* what is not named stays until the next start */
 }
-END_TEST
 
-START_TEST(the_hub_takes_more_than_its_limit)
+GROUP(many, open_large_world, close_world, 60);
+
+TEST(many, the_hub_takes_more_than_its_limit)
 {
     struct raw *last = NULL;
     for (int i = 0; i < 104; i++) {
         char name[16];
         (void)snprintf(name, sizeof name, "Racer%d", i);
-        last = deaf_player(w, name);
+        last = deaf_player(name);
     }
     say(last, "sele", "ROOMS=1\n");
     ck_assert_int_eq(told_population(last, HUB_IDENT), 104);
@@ -155,20 +110,17 @@ START_TEST(the_hub_takes_more_than_its_limit)
     go(last, "East");
     SUCCEEDS(raw_ask(last, "move", "NAME=\nPASS=\n"));
 }
-END_TEST
 
 /* ---- Subscribing: sele (3.2) -------------------------------------------- */
 
-START_TEST(a_list_is_pushed_when_its_tag_leaves_zero)
+GROUP(selecting, open_world, close_world, 0);
+
+TEST_LOOP(selecting, a_list_is_pushed_when_its_tag_leaves_zero, 0, 3)
 {
     static const struct {
         const char *tag, *pushed;
-    } tags[] = {
-        {"ROOMS", "sele +rom +rom +rom +rom +pop"},
-        {"USERS", "sele +usr +pop"},
-        {"RANKS", "sele +rnk +pop"},
-    };
-    struct raw *ann = deaf_player(w, "Ann");
+    } tags[] = {{"ROOMS", "sele +rom +rom +rom +rom +pop"}, {"USERS", "sele +usr +pop"}, {"RANKS", "sele +rnk +pop"}};
+    struct raw *ann = deaf_player("Ann");
     char on[32], off[32];
     (void)snprintf(on, sizeof on, "%s=1\n", tags[_i].tag);
     (void)snprintf(off, sizeof off, "%s=0\n", tags[_i].tag);
@@ -185,12 +137,11 @@ START_TEST(a_list_is_pushed_when_its_tag_leaves_zero)
     say(ann, "sele", on);
     GOT(ann, tags[_i].pushed); /* the whole list again */
 }
-END_TEST
 
-START_TEST(only_the_given_tags_change)
+TEST(selecting, only_the_given_tags_change)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
-    forget_all(w);
+    forget_all();
     say(ann, "sele", "ROOMS=0\n");
     GOT(ann, "sele");
     raw_forget(ann);
@@ -205,9 +156,8 @@ START_TEST(only_the_given_tags_change)
     go(bob, "East");
     ck_assert_uint_eq(frames_of(ann, "+usr", NULL), 0);
 }
-END_TEST
 
-START_TEST(a_selection_before_pers_is_noted)
+TEST_LOOP(selecting, a_selection_before_pers_is_noted, 0, 2)
 {
     struct raw *r = raw_open(w, 0);
     (void)snprintf(r->name, sizeof r->name, "Ann");
@@ -223,11 +173,10 @@ START_TEST(a_selection_before_pers_is_noted)
     GOT(r, "pers +who +rom +rom +rom +rom +usr +rnk +pop");
     SAYS(frame_at(r, 1), "F=U\nN=Ann\nRI=0\nRT=1\nR=0\nRF=1"); /* [spec], to the letter */
 }
-END_TEST
 
-START_TEST(the_consoles_two_selections_show_all_lists_and_the_top_50)
+TEST(selecting, the_consoles_two_selections_show_all_lists_and_the_top_50)
 {
-    struct raw *ann = deaf_player(w, "Ann");
+    struct raw *ann = deaf_player("Ann");
     raw_send(ann, "sele", "ROOMS=1 USERS=1 RANKS=1 MESGS=1");
     raw_send(ann, "sele", "RANKS=50\n"); /* not waiting for the first reply */
     const struct got *rank = NULL, *pop = NULL, *reply = NULL;
@@ -245,11 +194,10 @@ START_TEST(the_consoles_two_selections_show_all_lists_and_the_top_50)
     ck_assert_ptr_eq(frame_at(ann, at + 2), pop);
     ck_assert_uint_eq(ann->count, at + 3);
 }
-END_TEST
 
-START_TEST(who_selects_nothing_is_pushed_nothing)
+TEST(selecting, who_selects_nothing_is_pushed_nothing)
 {
-    struct raw *ann = deaf_player(w, "Ann"), *bob = player(w, "Bob", "");
+    struct raw *ann = deaf_player("Ann"), *bob = player(w, "Bob", "");
     raw_forget(ann);
     go(bob, "East");
     GOT(ann, "");
@@ -259,29 +207,29 @@ START_TEST(who_selects_nothing_is_pushed_nothing)
     raw_close(bob);
     GOT(ann, "");
 }
-END_TEST
 
-START_TEST(a_selection_in_a_room_lists_its_users)
+TEST(selecting, a_selection_in_a_room_lists_its_users)
 {
-    struct raw *ann = deaf_player(w, "Ann"), *bob = deaf_player(w, "Bob");
+    struct raw *ann = deaf_player("Ann"), *bob = deaf_player("Bob");
     go(ann, "East");
     go(bob, "East");
-    forget_all(w);
+    forget_all();
     say(ann, "sele", "USERS=1\n");
     GOT(ann, "sele +usr +usr +pop");
     SAYS(frame_at(ann, 1), "I=*\nF=0\nA=%s\nT=2\nR=*\nN=Bob\nS=*\nX=*", dotted(bob->ip));
     SAYS(frame_at(ann, 2), "I=*\nF=U0\nA=%s\nT=2\nR=*\nN=Ann\nS=*\nX=*", dotted(ann->ip));
 }
-END_TEST
 
 /* ---- Moving (3.3) ------------------------------------------------------- */
 
-START_TEST(a_move_from_the_hub_tells_everyone_in_order)
+GROUP(moving, open_world, close_world, 0);
+
+TEST(moving, a_move_from_the_hub_tells_everyone_in_order)
 {
     struct raw *bob = player(w, "Bob", "East"), *cid = player(w, "Cid", "West");
     struct raw *dan = player(w, "Dan", ""), *ann = player(w, "Ann", "");
     int32_t ann_ident = ident_of(ann), bob_ident = ident_of(bob);
-    forget_all(w);
+    forget_all();
     say(ann, "move", "NAME=East\nPASS=\n");
     GOT(ann, "move +who +usr +usr +pop");
     SAYS(frame_at(ann, 0), "IDENT=1\nCOUNT=2\nNAME=East\nFLAGS=0\nLIDENT=0\nLCOUNT=1\nSTATUS=1");
@@ -297,15 +245,14 @@ START_TEST(a_move_from_the_hub_tells_everyone_in_order)
     ck_assert_int_eq(told_population(ann, HUB_IDENT), 1);
     ck_assert_int_eq(told_population(bob, HUB_IDENT), 1);
 }
-END_TEST
 
-START_TEST(a_move_between_rooms_tells_everyone_in_order)
+TEST(moving, a_move_between_rooms_tells_everyone_in_order)
 {
     struct raw *ann = player(w, "Ann", "East"), *left = player(w, "Left", "East");
     struct raw *bob = player(w, "Bob", "West"), *bea = player(w, "Bea", "West");
     struct raw *cid = player(w, "Cid", "Beginner"), *dan = player(w, "Dan", "");
     int32_t ann_ident = ident_of(ann);
-    forget_all(w);
+    forget_all();
     say(ann, "move", "NAME=West\nPASS=\n");
     GOT(ann, "move +who +usr +usr +usr +pop");
     SAYS(frame_at(ann, 0), "IDENT=2\nCOUNT=3\nNAME=West\nFLAGS=0\nLIDENT=1\nLCOUNT=1\nSTATUS=1");
@@ -328,14 +275,13 @@ START_TEST(a_move_between_rooms_tells_everyone_in_order)
     ck_assert_int_eq(told_population(dan, EAST), 1);
     ck_assert_int_eq(told_population(dan, WEST), 3);
 }
-END_TEST
 
-START_TEST(an_empty_name_leaves_to_the_hub)
+TEST(moving, an_empty_name_leaves_to_the_hub)
 {
     struct raw *ann = player(w, "Ann", "East"), *left = player(w, "Left", "East");
     struct raw *dan = player(w, "Dan", "");
     int32_t ann_ident = ident_of(ann);
-    forget_all(w);
+    forget_all();
     say(ann, "move", "NAME=\nPASS=\n");
     GOT(ann, "move +who +usr +pop");
     SAYS(frame_at(ann, 0), "IDENT=0\nCOUNT=2\nNAME=Lobby\nFLAGS=0\nLIDENT=1\nLCOUNT=1\nSTATUS=1");
@@ -346,21 +292,19 @@ START_TEST(an_empty_name_leaves_to_the_hub)
     GOT(dan, "+pop"); /* players in the hub are not listed to one another */
     SAYS(frame_at(dan, 0), "Z=1:1 0:2");
 }
-END_TEST
 
-START_TEST(a_move_to_where_one_is_changes_nothing)
+TEST_LOOP(moving, a_move_to_where_one_is_changes_nothing, 0, 3)
 {
     struct raw *ann = player(w, "Ann", _i == 0 ? "East" : ""), *bob = player(w, "Bob", "East");
-    forget_all(w);
+    forget_all();
     say(ann, "move", _i == 0 ? "NAME=East\nPASS=\n" : _i == 1 ? "NAME=\nPASS=\n" : "NAME=Lobby\n");
     GOT(ann, "move");
     SAYS(frame_at(ann, 0), "IDENT=%d\nCOUNT=%d\nNAME=%s\nFLAGS=0\nSTATUS=1", _i == 0 ? EAST : 0, _i == 0 ? 2 : 1,
          _i == 0 ? "East" : "Lobby");
     GOT(bob, "");
 }
-END_TEST
 
-START_TEST(a_failed_move_or_creation_says_where_one_still_is)
+TEST_LOOP(moving, a_failed_move_or_creation_says_where_one_still_is, 0, 30)
 {
     static const struct {
         const char *kind, *payload, *code;
@@ -390,7 +334,7 @@ START_TEST(a_failed_move_or_creation_says_where_one_still_is)
     SUCCEEDS(raw_ask(bob, "room", "NAME=C.Lock\nPASS=key\nDESC=None\nMAX=50\n"));
     SUCCEEDS(raw_ask(cid, "room", "NAME=C.Two\nPASS=\nDESC=None\nMAX=2\n"));
     go(dan, "C.Two");
-    forget_all(w);
+    forget_all();
     say(ann, tries[at].kind, tries[at].payload);
     GOT(ann, tries[at].kind);
     REFUSED(frame_at(ann, 0), tries[at].code, tries[at].status);
@@ -402,9 +346,8 @@ START_TEST(a_failed_move_or_creation_says_where_one_still_is)
     SAYS(frame_at(ann, 2), "N=Ann\nFROM=Ann\nATTR=0\nRI=%d\nT=\"still here\"\nTEXT=\"still here\"",
          _i % 2 == 0 ? HUB_IDENT : WEST);
 }
-END_TEST
 
-START_TEST(a_room_without_a_name_is_not_made)
+TEST(moving, a_room_without_a_name_is_not_made)
 {
     struct raw *ann = player(w, "Ann", "West");
     const struct got *g = raw_ask(ann, "room", "NAME=\nPASS=\nDESC=None\nMAX=50\n");
@@ -412,9 +355,8 @@ START_TEST(a_room_without_a_name_is_not_made)
     ck_assert_int_eq(got_status(g), 0);
     ck_assert_int_eq(got_number(g, "IDENT"), WEST);
 }
-END_TEST
 
-START_TEST(the_hub_lists_only_oneself)
+TEST(moving, the_hub_lists_only_oneself)
 {
     struct raw *ann = player(w, "Ann", "");
     struct view *v = malloc(sizeof *v);
@@ -426,14 +368,13 @@ START_TEST(the_hub_lists_only_oneself)
     GOT(ann, "");
     free(v);
 }
-END_TEST
 
-START_TEST(a_status_text_is_shown_to_the_room)
+TEST(moving, a_status_text_is_shown_to_the_room)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
     struct raw *cid = player(w, "Cid", "West");
     int32_t ident = ident_of(ann);
-    forget_all(w);
+    forget_all();
     say(ann, "auxi", "TEXT=\"two words\"\n");
     GOT(ann, "auxi +usr");
     SAYS(frame_at(ann, 0), "TEXT=\"two words\"\nSTATUS=1");
@@ -441,23 +382,22 @@ START_TEST(a_status_text_is_shown_to_the_room)
     GOT(bob, "+usr");
     SAYS(frame_at(bob, 0), "I=%d\nF=0\nA=*\nT=2\nR=*\nN=Ann\nS=*\nX=\"two words\"", (int)ident);
     GOT(cid, "");
-    forget_all(w);
+    forget_all();
     say(cid, "move", "NAME=East\nPASS=\n"); /* who comes later sees it too */
     ck_assert_str_eq(frame_at(cid, 2)->kind, "+usr");
     ck_assert(strcmp(got_text(frame_at(cid, 2), "X"), "two words") == 0 ||
               strcmp(got_text(frame_at(cid, 3), "X"), "two words") == 0);
-    forget_all(w);
+    forget_all();
     say(ann, "auxi", "TEXT=\n"); /* empty clears it */
     GOT(bob, "+usr");
     ck_assert_str_eq(got_text(frame_at(bob, 0), "X"), "");
     ck_assert_str_eq(got_text(frame_at(bob, 0), "N"), "Ann");
 }
-END_TEST
 
-START_TEST(peek_answers_and_tells_nobody)
+TEST(moving, peek_answers_and_tells_nobody)
 {
     struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "East");
-    forget_all(w);
+    forget_all();
     say(ann, "peek", "NAME=East\n");
     say(ann, "peek", "NAME=Lobby\n");
     say(ann, "peek", "NAME=Bob\n");
@@ -473,36 +413,34 @@ START_TEST(peek_answers_and_tells_nobody)
     say(ann, "peek", "NAME=Bob\n");
     REFUSED(frame_at(ann, 0), "user", 102);
 }
-END_TEST
 
 /* ---- Leaving (3.3) ------------------------------------------------------ */
 
-START_TEST(a_disconnect_tells_the_others_what_leaving_does)
+TEST(moving, a_disconnect_tells_the_others_what_leaving_does)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
     struct raw *cid = player(w, "Cid", "West"), *dan = player(w, "Dan", "");
     int32_t ident = ident_of(ann);
-    forget_all(w);
+    forget_all();
     raw_close(ann);
     GOT(bob, "+usr +pop");
     SAYS(frame_at(bob, 0), "I=%d\nT=1", (int)ident);
     GOT(cid, "+pop");
     SAYS(frame_at(cid, 0), "Z=1:1");
     GOT(dan, "+pop");
-    forget_all(w);
+    forget_all();
     raw_close(dan); /* out of the hub */
     GOT(bob, "+pop");
     SAYS(frame_at(bob, 0), "Z=0:0");
     GOT(cid, "+pop");
 }
-END_TEST
 
-START_TEST(another_persona_leaves_the_room)
+TEST(moving, another_persona_leaves_the_room)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
     int32_t ident = ident_of(ann);
     SUCCEEDS(raw_ask(ann, "cper", "PERS=Anna\n"));
-    forget_all(w);
+    forget_all();
     say(ann, "pers", "PERS=Anna\n");
     GOT(bob, "+usr +pop");
     SAYS(frame_at(bob, 0), "I=%d\nT=1", (int)ident);
@@ -510,17 +448,18 @@ START_TEST(another_persona_leaves_the_room)
     ck_assert_str_eq(got_text(who, "N"), "Anna");
     ck_assert_int_eq(got_number(who, "RI"), 0);
 }
-END_TEST
 
 /* ---- Rooms that players create (3.3) ------------------------------------ */
 
-START_TEST(a_created_room_is_shown_to_all_before_its_makers_reply)
+GROUP(creating, open_world, close_world, 0);
+
+TEST(creating, a_created_room_is_shown_to_all_before_its_makers_reply)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
-    struct raw *cid = player(w, "Cid", ""), *deaf = deaf_player(w, "Deaf");
+    struct raw *cid = player(w, "Cid", ""), *deaf = deaf_player("Deaf");
     int32_t ident = ident_of(ann);
     struct raw *seer[] = {bob, cid};
-    forget_all(w);
+    forget_all();
     say(ann, "room", "NAME=C.Test\nPASS=\nDESC=None\nMAX=50\n");
     GOT(ann, "+rom room +who +usr +pop");
     SAYS(frame_at(ann, 0), "I=1001\nN=C.Test\nH=None\nA=203.0.113.10\nT=*\nL=50\nF=0");
@@ -545,10 +484,9 @@ START_TEST(a_created_room_is_shown_to_all_before_its_makers_reply)
     SUCCEEDS(raw_ask(bob, "room", "NAME=C.Next\nPASS=\nDESC=None\nMAX=50\n"));
     SAYS(row_of(bob, 1002), "I=1002\nN=C.Next\nH=None\nA=*\nT=*\nL=50\nF=0");
 }
-END_TEST
 
 /* Even if the room is made in the same turn: +rom comes before what names it. */
-START_TEST(who_moves_to_a_brand_new_room_knows_it)
+TEST_LOOP(creating, who_moves_to_a_brand_new_room_knows_it, 0, 2)
 {
     struct console *ann = world_player(w, "Ann");
     struct raw *cid = player(w, "Cid", "");
@@ -563,16 +501,15 @@ START_TEST(who_moves_to_a_brand_new_room_knows_it)
     ck_assert_int_eq(ann->room_population, 2);
     ck_assert_uint_eq(ann->rooms.count, 5);
 }
-END_TEST
 
-START_TEST(a_created_room_vanishes_with_its_last_player)
+TEST_LOOP(creating, a_created_room_vanishes_with_its_last_player, 0, 4)
 {
     struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "East");
     struct raw *cid = player(w, "Cid", "");
     SUCCEEDS(raw_ask(ann, "room", "NAME=C.Test\nPASS=\nDESC=None\nMAX=50\n"));
     go(cid, "C.Test");
     go(ann, "");
-    forget_all(w);
+    forget_all();
     say(bob, "peek", "NAME=C.Test\n"); /* its maker has left, Cid has not */
     SUCCEEDS(frame_at(bob, 0));
     go(ann, "C.Test");
@@ -580,7 +517,7 @@ START_TEST(a_created_room_vanishes_with_its_last_player)
         go(cid, "East");
     else
         raw_close(cid);
-    forget_all(w);
+    forget_all();
     switch (_i) {
     case 0: say(ann, "move", "NAME=\nPASS=\n"); break;
     case 1: say(ann, "move", "NAME=East\nPASS=\n"); break;
@@ -613,12 +550,11 @@ START_TEST(a_created_room_vanishes_with_its_last_player)
     ck_assert_uint_ne(frames_of(bob, "+rom", NULL), 0);
     (void)row_of(bob, _i == 2 ? 1003 : 1002); /* but never its number */
 }
-END_TEST
 
-START_TEST(a_password_makes_a_room_private)
+TEST(creating, a_password_makes_a_room_private)
 {
     struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "");
-    forget_all(w);
+    forget_all();
     say(ann, "room", "NAME=C.Mine\nPASS=\"my key\"\nDESC=None\nMAX=50\n");
     SAYS(row_of(ann, 1001), "I=1001\nN=C.Mine\nH=None\nA=*\nT=*\nL=50\nF=P");
     SAYS(row_of(bob, 1001), "I=1001\nN=C.Mine\nH=None\nA=*\nT=*\nL=50\nF=P");
@@ -631,9 +567,8 @@ START_TEST(a_password_makes_a_room_private)
     SAYS(frame_at(bob, 0), "IDENT=1001\nCOUNT=2\nNAME=C.Mine\nFLAGS=P\nLIDENT=0\nLCOUNT=0\nSTATUS=1");
     SAYS(frame_at(bob, 1), "F=U\nN=Bob\nRI=1001\nRT=2\nR=C.Mine\nRF=P");
 }
-END_TEST
 
-START_TEST(the_limit_of_a_created_room_is_held_to_2_to_100)
+TEST_LOOP(creating, the_limit_of_a_created_room_is_held_to_2_to_100, 0, 9)
 {
     static const struct {
         const char *max;
@@ -654,11 +589,10 @@ START_TEST(the_limit_of_a_created_room_is_held_to_2_to_100)
     }
     go(cid, "C.Test"); /* there is place again */
 }
-END_TEST
 
-START_TEST(a_full_table_of_rooms_refuses_until_one_goes)
+TEST(creating, a_full_table_of_rooms_refuses_until_one_goes)
 {
-    static const struct world_options few = {.limits = {64, 256, 8, 64, 1024, 64}};
+    static const struct world_options few = {.limits = {64, 256, 8, 64, 1024, 64, 0}};
     struct raw *maker[5];
     char name[16], payload[128];
     world_free(w);
@@ -671,19 +605,18 @@ START_TEST(a_full_table_of_rooms_refuses_until_one_goes)
         (void)snprintf(payload, sizeof payload, "NAME=C.%d\nPASS=\nDESC=None\nMAX=50\n", i);
         SUCCEEDS(raw_ask(maker[i], "room", payload));
     }
-    forget_all(w);
+    forget_all();
     say(maker[4], "room", "NAME=C.4\nPASS=\nDESC=None\nMAX=50\n");
     GOT(maker[4], "room");
     REFUSED(frame_at(maker[4], 0), "full", 103);
     ck_assert_int_eq(got_number(frame_at(maker[4], 0), "IDENT"), WEST);
     GOT(maker[0], "");
     raw_close(maker[2]);
-    forget_all(w);
+    forget_all();
     SUCCEEDS(raw_ask(maker[4], "room", "NAME=C.4\nPASS=\nDESC=None\nMAX=50\n"));
 }
-END_TEST
 
-START_TEST(names_and_descriptions_forge_nothing)
+TEST_LOOP(creating, names_and_descriptions_forge_nothing, 0, 8)
 {
     static const char *const texts[] = {"C. N=x",  "C. F=P",    "C.F:B T=9", "C.\"q\" I=7",
                                         "C.%41%%", "C.'a' N:b", "C.a=b:c=d", "C.I=5 L=1 A=1.2.3.4"};
@@ -703,9 +636,8 @@ START_TEST(names_and_descriptions_forge_nothing)
     ck_assert_str_eq(bob->room_name, texts[_i]);
     ck_assert_int_eq(bob->room_population, 2);
 }
-END_TEST
 
-START_TEST(a_long_list_of_populations_is_split)
+TEST(many, a_long_list_of_populations_is_split)
 {
     struct raw *r[100];
     struct view *v = malloc(sizeof *v);
@@ -713,7 +645,7 @@ START_TEST(a_long_list_of_populations_is_split)
     struct raw *seer = player(w, "Seer", "");
     for (int i = 0; i < 100; i++) {
         (void)snprintf(name, sizeof name, "Racer%d", i);
-        r[i] = deaf_player(w, name);
+        r[i] = deaf_player(name);
     }
     raw_window(seer, 0); /* misses all of it, and is told at once */
     for (int i = 0; i < 100; i++) {
@@ -746,524 +678,10 @@ START_TEST(a_long_list_of_populations_is_split)
     ck_assert_int_eq(v->hub, 2);
     free(v);
 }
-END_TEST
-
-/* ---- Chat (3.4) --------------------------------------------------------- */
-
-START_TEST(room_chat_reaches_all_in_the_room_and_its_sender)
-{
-    static const char *const rooms[] = {"East", ""};
-    struct raw *ann = player(w, "Ann", rooms[_i]), *bob = player(w, "Bob", rooms[_i]);
-    struct raw *cid = player(w, "Cid", "West");
-    forget_all(w);
-    say(ann, "mesg", "TEXT=hello\n");
-    GOT(ann, "mesg +msg");
-    SAYS(frame_at(ann, 0), "STATUS=1");
-    SAYS(frame_at(ann, 1), "N=Ann\nFROM=Ann\nATTR=0\nRI=%d\nT=hello\nTEXT=hello", _i == 0 ? EAST : 0);
-    GOT(bob, "+msg");
-    SAYS(frame_at(bob, 0), "N=Ann\nFROM=Ann\nATTR=0\nRI=%d\nT=hello\nTEXT=hello", _i == 0 ? EAST : 0);
-    GOT(cid, "");
-}
-END_TEST
-
-START_TEST(who_comes_and_speaks_at_once_is_listed_first)
-{
-    struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "East");
-    forget_all(w);
-    raw_send(ann, "move", "NAME=East\nPASS=\n"); /* both in one segment */
-    raw_send(ann, "mesg", "TEXT=hello\n");
-    ck_assert_str_eq(frame_at(bob, 0)->kind, "+usr");
-    ck_assert_uint_eq(frames_of(bob, "+msg", NULL), 1);
-    ck_assert_uint_eq(frames_of(ann, "+msg", NULL), 1);
-}
-END_TEST
-
-START_TEST(a_private_line_reaches_its_recipient_only)
-{
-    static const char *const payloads[] = {"TEXT=psst\nPRIV=Bob\n", "N=Bob\nTEXT=psst\n", "PRIV=bOB\nTEXT=psst\n"};
-    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "West");
-    struct raw *cid = player(w, "Cid", "East"), *dan = player(w, "Dan", "West");
-    forget_all(w);
-    say(ann, "mesg", payloads[_i]);
-    GOT(ann, "mesg");
-    SAYS(frame_at(ann, 0), "STATUS=1");
-    GOT(bob, "+msg");
-    SAYS(frame_at(bob, 0), "F=P\nN=Ann\nFROM=Ann\nATTR=0\nRI=2\nT=psst\nTEXT=psst");
-    GOT(cid, "");
-    GOT(dan, "");
-}
-END_TEST
-
-START_TEST(nobody_forges_letters_that_mean_something)
-{
-    static const struct {
-        const char *sent, *room, *private_line;
-    } letters[] = {
-        {"", "", "P"},
-        {"A", "A", "PA"},
-        {"B", "", "P"},
-        {"P", "", "P"},
-        {"U", "", "P"},
-        {"0", "", "P"},
-        {"BPU", "", "P"},
-        {"BPU0", "", "P"},
-        {"A0", "A0", "PA0"},
-        {"1", "1", "P1"},
-        {"CZ@2", "CZ@2", "PCZ@2"},
-        {"BAU1P", "A1", "PA1"},
-        {"0B3", "", NULL},
-        {"3", "", NULL},
-        {"A3", "A", NULL},
-        {"65536", "", "P"},
-    };
-    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
-    char payload[128];
-    forget_all(w);
-    (void)snprintf(payload, sizeof payload, "TEXT=hi\nATTR=%s\n", letters[_i].sent);
-    say(ann, "mesg", payload);
-    GOT(bob, "+msg");
-    const struct got *g = frame_at(bob, 0);
-    ck_assert(got_has(g, "F") == (letters[_i].room[0] != '\0'));
-    ck_assert_uint_eq(got_flags(g, "F"), console_read_flags(letters[_i].room));
-    ck_assert_int_eq(got_number(g, "ATTR"), 0);
-    ck_assert_str_eq(got_text(g, "T"), "hi");
-    if (letters[_i].private_line == NULL)
-        return; /* 3 with a recipient is a challenge */
-    forget_all(w);
-    (void)snprintf(payload, sizeof payload, "TEXT=hi\nPRIV=Bob\nATTR=%s\n", letters[_i].sent);
-    say(ann, "mesg", payload);
-    GOT(bob, "+msg");
-    g = frame_at(bob, 0);
-    ck_assert_uint_eq(got_flags(g, "F"), console_read_flags(letters[_i].private_line));
-    ck_assert_int_eq(got_number(g, "ATTR"), 0);
-}
-END_TEST
-
-START_TEST(a_line_to_nobody_or_to_oneself_is_refused)
-{
-    static const char *const names[] = {"Ann", "ann", "Nobody", "Gone", "East", "a-name-of-more-than-thirty-one-bytes"};
-    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
-    struct raw *gone = player(w, "Gone", "East");
-    char payload[128];
-    raw_close(gone);
-    forget_all(w);
-    (void)snprintf(payload, sizeof payload, "TEXT=hi\nPRIV=%s\n", names[_i]);
-    say(ann, "mesg", payload);
-    GOT(ann, "mesg");
-    REFUSED(frame_at(ann, 0), "user", 102);
-    GOT(bob, "");
-}
-END_TEST
-
-START_TEST(a_line_may_have_255_characters)
-{
-    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
-    char text[400], payload[1400] = "TEXT=\"";
-    size_t size = _i == 2 ? 300 : 255;
-    for (size_t i = 0; i < size; i++) /* 1: each of them escaped, both ways */
-        text[i] = (char)(unsigned char)(_i == 1 ? 0x80u + i % 0x80u : 'a' + i % 26);
-    text[size] = '\0';
-    for (size_t i = 0; i < size; i++)
-        (void)snprintf(payload + strlen(payload), 4, "%%%02x", (unsigned)(unsigned char)text[i]);
-    strcat(payload, "\"\n");
-    forget_all(w);
-    say(ann, "mesg", payload);
-    SUCCEEDS(frame_at(ann, 0));
-    GOT(bob, "+msg");
-    text[255] = '\0'; /* what a console keeps of N and T */
-    ck_assert_str_eq(got_text(frame_at(bob, 0), "T"), text);
-    ck_assert_str_eq(got_text(frame_at(bob, 0), "TEXT"), text);
-    ck_assert_str_eq(got_text(frame_at(ann, 1), "T"), text);
-}
-END_TEST
-
-START_TEST(chat_without_text_is_refused)
-{
-    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
-    forget_all(w);
-    say(ann, "mesg", _i == 0 ? "PRIV=Bob\n" : "ATTR=A\n");
-    GOT(ann, "mesg");
-    REFUSED(frame_at(ann, 0), "miss", 0);
-    GOT(bob, "");
-}
-END_TEST
-
-static const char *const hostile[] = {
-    " N=x",
-    "hi N=Server F=B",
-    "F:B",
-    "F:B N:Server T:gotcha",
-    "a T=b",
-    " TEXT=b FROM=c",
-    "\"quoted\"",
-    "\" N=x",
-    "'quoted'",
-    "' N=x",
-    "it's",
-    "100%",
-    "%",
-    "%%",
-    "%41",
-    "%00",
-    "%0aN=x",
-    "line\nN=x\nF=B",
-    "tab\tF=B",
-    "\nF=B\n",
-    "\xe9\xff\x80",
-    "\x7f\x01\x1f",
-    "=",
-    ":",
-    "hi F:B",
-    "hi F:P3 N:Server",
-    "a RI:7",
-    "RI=7 ATTR=3",
-    "~",
-    "a  b   c ",
-    " ",
-};
-
-START_TEST(hostile_chat_is_shown_as_typed)
-{
-    struct console *ann = world_player(w, "Ann"), *bob = world_player(w, "Bob");
-    struct console *cid = world_player(w, "Cid");
-    console_move(ann, "East", "");
-    console_move(bob, "East", "");
-    world_settle(w);
-    console_chat(ann, hostile[_i]);
-    world_settle(w);
-    ck_assert_uint_eq(console_saw(ann, "Ann", hostile[_i]), 1);
-    ck_assert_uint_eq(console_saw(bob, "Ann", hostile[_i]), 1);
-    ck_assert_uint_eq(bob->chat.at[0].flags, 0);
-    console_tell(bob, "Cid", hostile[_i]);
-    world_settle(w);
-    ck_assert_uint_eq(console_saw(cid, "Bob", hostile[_i]), 1);
-    ck_assert_uint_eq(cid->chat.at[0].flags, CONSOLE_FLAG('P'));
-    ck_assert_uint_eq(ann->chat.count + bob->chat.count + cid->chat.count, 3);
-}
-END_TEST
-
-START_TEST(hostile_status_texts_forge_nothing)
-{
-    struct console *ann = world_player(w, "Ann"), *bob = world_player(w, "Bob");
-    console_move(ann, "East", "");
-    console_move(bob, "East", "");
-    console_status(ann, hostile[_i]);
-    world_settle(w);
-    ck_assert_uint_eq(bob->users.count, 2);
-    const struct console_user *user = console_user(bob, "Ann");
-    ck_assert_ptr_nonnull(user);
-    ck_assert_str_eq(user->extra, hostile[_i]);
-    ck_assert_uint_eq(user->flags, CONSOLE_FLAG('0'));
-    ck_assert_int_eq(bob->room_population, 2);
-    ck_assert_str_eq(console_user(ann, "Ann")->extra, hostile[_i]);
-}
-END_TEST
-
-START_TEST(who_ignores_the_sender_gets_nothing)
-{
-    struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", ""), *cid = player(w, "Cid", "");
-    set_ignored(bob, "Ann", true);
-    go(ann, "East");
-    go(bob, "East");
-    go(cid, "East");
-    forget_all(w);
-    say(ann, "mesg", "TEXT=hello\n");
-    GOT(ann, "mesg +msg");
-    GOT(cid, "+msg");
-    GOT(bob, "");
-    forget_all(w);
-    say(ann, "mesg", "TEXT=hello\nPRIV=Bob\n");
-    GOT(ann, "mesg");
-    SUCCEEDS(frame_at(ann, 0)); /* and is not told why */
-    GOT(bob, "");
-    say(bob, "mesg", "TEXT=hello\n");
-    GOT(ann, "mesg +msg");
-    say(bob, "mesg", "TEXT=hello\nPRIV=Ann\n");
-    GOT(ann, "mesg +msg +msg");
-    go(bob, "");
-    set_ignored(bob, "Ann", false);
-    go(bob, "East");
-    forget_all(w);
-    say(ann, "mesg", "TEXT=hello\n");
-    GOT(bob, "+msg");
-}
-END_TEST
-
-/* ---- Readers who fall behind (3.3, 3.4) --------------------------------- */
-
-/* "TEXT=line 17\n", many in one go. */
-static void send_lines(struct raw *r, int first, int count)
-{
-    for (int i = first; i < first + count; i++) {
-        char payload[64];
-        (void)snprintf(payload, sizeof payload, "TEXT=\"line %d\"\n", i);
-        raw_send(r, "mesg", payload);
-    }
-}
-
-/* Whether the lines of a sender came whole and in order, those from `first`
- * to the last one; returns how many. */
-static int lines_in_order(struct raw *r, const char *sender, int first)
-{
-    int next = first;
-    world_settle(w);
-    for (size_t i = 0; i < r->count; i++) {
-        const struct got *g = r->frames[i];
-        int number = -1;
-        if (strcmp(g->kind, "+msg") != 0 || strcmp(got_text(g, "N"), sender) != 0)
-            continue;
-        ck_assert_int_eq(sscanf(got_text(g, "T"), "line %d", &number), 1);
-        ck_assert_int_eq(number, next);
-        next++;
-    }
-    return next - first;
-}
-
-START_TEST(bursts_reach_all_who_keep_up)
-{
-    struct raw *reader[24], *bob = player(w, "Bob", "East");
-    struct raw *ann = player(w, "Ann", "East");
-    char name[16];
-    for (int i = 0; i < 24; i++) {
-        (void)snprintf(name, sizeof name, "Racer%d", i);
-        reader[i] = player(w, name, "East");
-    }
-    forget_all(w);
-    uint64_t before_ms = w->mono_ms;
-    send_lines(ann, 0, 64);
-    send_lines(bob, 0, 64);
-    for (int i = 0; i < 24; i++) {
-        ck_assert_int_eq(lines_in_order(reader[i], "Ann", 0), 64);
-        ck_assert_int_eq(lines_in_order(reader[i], "Bob", 0), 64);
-    }
-    ck_assert_int_eq(lines_in_order(ann, "Ann", 0), 64);
-    ck_assert_uint_eq(frames_of(ann, "mesg", NULL), 64);
-    ck_assert_uint_eq(frames_of(bob, "mesg", NULL), 64);
-    ck_assert_uint_eq(w->mono_ms, before_ms); /* without waiting for anything */
-}
-END_TEST
-
-START_TEST(what_a_sender_says_behind_a_burst_is_not_lost)
-{
-    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
-    forget_all(w);
-    for (int round = 0; round < 5; round++) {
-        send_lines(ann, round * 100, 100);
-        raw_send(ann, "peek", "NAME=East\n");
-    }
-    raw_send(ann, "move", "NAME=West\nPASS=\n");
-    raw_send(ann, "mesg", "TEXT=west\n");
-    ck_assert_int_eq(lines_in_order(bob, "Ann", 0), 500);
-    ck_assert_uint_eq(frames_of(ann, "mesg", NULL), 501);
-    ck_assert_uint_eq(frames_of(ann, "peek", NULL), 5);
-    ck_assert_uint_eq(frames_of(ann, "move", NULL), 1);
-    ck_assert_uint_eq(frames_of(bob, "+msg", NULL), 500);
-    const struct got *last = NULL;
-    ck_assert_uint_eq(frames_of(ann, "+msg", &last), 501);
-    ck_assert_int_eq(got_number(last, "RI"), WEST);
-    raw_forget(bob);
-    send_lines(bob, 0, 100); /* and a burst whose sender hangs up behind it */
-    raw_close(bob);
-    ck_assert(raw_closed(bob));
-}
-END_TEST
-
-/* A line to one reader waits for it like a line to a room. */
-START_TEST(private_bursts_lose_nothing)
-{
-    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "West");
-    forget_all(w);
-    char tail[101]; /* that takes three bytes for each, twice */
-    memset(tail, 0xFF, 100);
-    tail[100] = '\0';
-    for (int i = 0; i < 300; i++) {
-        char payload[200];
-        (void)snprintf(payload, sizeof payload, "TEXT=\"line %d %s\"\nPRIV=Bob\n", i, tail);
-        raw_send(ann, "mesg", payload);
-    }
-    ck_assert_int_eq(lines_in_order(bob, "Ann", 0), 300);
-    ck_assert_uint_eq(frames_of(ann, "mesg", NULL), 300);
-}
-END_TEST
-
-/* The announcement of how many lines were missed; 0 if there is none. */
-static int missed_lines(struct raw *r)
-{
-    int missed = 0, told = 0;
-    world_settle(w);
-    for (size_t i = 0; i < r->count; i++) {
-        const struct got *g = r->frames[i];
-        if (strcmp(g->kind, "+msg") != 0 || got_flags(g, "F") != CONSOLE_FLAG('B'))
-            continue;
-        const char *digits = strpbrk(got_text(g, "T"), "0123456789");
-        ck_assert_ptr_nonnull(digits);
-        missed += (int)strtol(digits, NULL, 10);
-        told++;
-    }
-    ck_assert_int_le(told, 1);
-    return missed;
-}
-
-START_TEST(a_stalled_reader_misses_chat_is_told_and_slows_nobody)
-{
-    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
-    struct raw *slow = player(w, "Slow", "East");
-    forget_all(w);
-    raw_window(slow, (size_t)_i * 500); /* and stalls there */
-    send_lines(ann, 0, 200);
-    ck_assert_int_eq(lines_in_order(bob, "Ann", 0), 200);
-    ck_assert_int_eq(lines_in_order(ann, "Ann", 0), 200);
-    ck_assert_uint_eq(frames_of(ann, "mesg", NULL), 200);
-    ck_assert_uint_eq(w->mono_ms, 0);
-    int seen = 0;
-    raw_window(slow, SIZE_MAX);
-    ck_assert_int_eq(missed_lines(bob), 0);
-    seen = lines_in_order(slow, "Ann", 0); /* it misses the later ones, and none in between */
-    ck_assert_int_lt(seen, 200);
-    ck_assert_int_eq(missed_lines(slow), 200 - seen);
-    raw_forget(slow);
-    send_lines(ann, 200, 5); /* and now it keeps up again */
-    ck_assert_int_eq(lines_in_order(slow, "Ann", 200), 5);
-    ck_assert_int_eq(missed_lines(slow), 0);
-    raw_forget(slow);
-    raw_window(slow, 0); /* and if it stalls again, it is told of that only */
-    send_lines(ann, 205, 100);
-    world_settle(w);
-    raw_window(slow, SIZE_MAX);
-    seen = lines_in_order(slow, "Ann", 205);
-    ck_assert_int_lt(seen, 100);
-    ck_assert_int_eq(missed_lines(slow), 100 - seen);
-}
-END_TEST
-
-START_TEST(a_stalled_readers_lists_end_true)
-{
-    struct raw *slow = player(w, "Slow", ""), *ann = player(w, "Ann", "");
-    struct raw *bob = player(w, "Bob", "East"), *cid = player(w, "Cid", "");
-    struct view *v = malloc(sizeof *v);
-    view_start(v, slow);
-    go(slow, "East");
-    view_update(v, slow);
-    raw_window(slow, (size_t)_i * 300);
-    for (int i = 0; i < 20; i++) { /* merged: it could not hold them all */
-        go(ann, "East");
-        say(ann, "auxi", i % 2 == 0 ? "TEXT=even\n" : "TEXT=odd\n");
-        say(cid, "room", "NAME=C.Cid\nPASS=\nDESC=None\nMAX=50\n");
-        go(bob, "C.Cid");
-        go(cid, "West");
-        go(bob, i < 19 ? "East" : "C.Cid");
-        for (int k = 0; k < 5; k++) {
-            go(ann, "West");
-            go(ann, "East");
-        }
-    }
-    SUCCEEDS(raw_ask(cid, "room", "NAME=C.Last\nPASS=x\nDESC=None\nMAX=7\n"));
-    raw_window(slow, SIZE_MAX);
-    ck_assert_uint_lt(slow->count, 300); /* not each step */
-    view_update(v, slow);
-    ck_assert_int_eq(v->room, EAST);
-    ck_assert_int_eq(v->population, 2);
-    ck_assert_uint_eq(v->user_count, 2);
-    ck_assert_ptr_nonnull(view_user(v, "Slow"));
-    ck_assert_str_eq(view_user(v, "Ann")->extra, "odd");
-    ck_assert_uint_eq(v->room_count, 6);
-    ck_assert_int_eq(view_room(v, 1020)->population, 1);
-    ck_assert_int_eq(view_room(v, 1021)->population, 1);
-    ck_assert_int_eq(view_room(v, 1021)->limit, 7);
-    ck_assert_int_eq(view_room(v, WEST)->population, 0);
-    ck_assert_int_eq(v->hub, 0);
-    free(v);
-}
-END_TEST
-
-/* Two who are equally far behind may share a +pop, but not one from before. */
-START_TEST(a_room_that_went_is_in_no_later_pop)
-{
-    struct raw *slow[] = {player(w, "Slow1", "East"), player(w, "Slow2", "East")};
-    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "");
-    struct raw *cid = player(w, "Cid", "");
-    char payload[160];
-    raw_window(slow[0], 0);
-    raw_window(slow[1], 0);
-    for (int i = 0; i < 80; i++) { /* until no more is written for them */
-        (void)snprintf(payload, sizeof payload, "TEXT=%0100d\n", i);
-        say(ann, "auxi", payload);
-    }
-    SUCCEEDS(raw_ask(cid, "room", "NAME=C.Cid\nPASS=\nDESC=None\nMAX=50\n"));
-    go(bob, "West");
-    forget_all(w);
-    raw_window(slow[0], SIZE_MAX);
-    ck_assert_int_eq(told_population(slow[0], 1001), 1);
-    raw_close(cid);
-    raw_window(slow[1], SIZE_MAX);
-    ck_assert_int_eq(told_population(slow[1], WEST), 1);
-    ck_assert_int_eq(told_population(slow[1], 1001), -1);
-    const struct got *row = NULL;
-    ck_assert_uint_eq(frames_of(slow[0], "+rom", &row), 2);
-    SAYS(row, "I=1001");
-}
-END_TEST
-
-START_TEST(a_reader_stuck_for_30_s_is_closed)
-{
-    struct raw *slow = player(w, "Slow", "East"), *bob = player(w, "Bob", "East");
-    int32_t ident = ident_of(slow);
-    forget_all(w);
-    raw_window(slow, 10);
-    say(bob, "mesg", "TEXT=hello\n");
-    raw_forget(bob);
-    world_run(w, 29900);
-    ck_assert(!raw_closed(slow));
-    GOT(bob, "");
-    world_run(w, 200);
-    ck_assert(raw_closed(slow));
-    GOT(bob, "+usr +pop");
-    SAYS(frame_at(bob, 0), "I=%d\nT=1", (int)ident);
-}
-END_TEST
-
-START_TEST(a_reader_that_drains_in_time_is_kept)
-{
-    struct raw *slow = player(w, "Slow", "East"), *bob = player(w, "Bob", "East");
-    for (int i = 0; i < 5; i++) {
-        raw_window(slow, 10);
-        say(bob, "mesg", "TEXT=hello\n");
-        world_run(w, 25000);
-        raw_window(slow, SIZE_MAX);
-    }
-    world_run(w, 60000);
-    ck_assert(!raw_closed(slow));
-}
-END_TEST
-
-/* One who comes and goes often must not use up what others need to move (a
- * leaver is remembered until the stalled reader has been told of it). */
-START_TEST(a_stalled_reader_keeps_nobody_out_of_a_room)
-{
-    struct raw *slow = player(w, "Slow", "East"), *ann = player(w, "Ann", "");
-    w->options.no_check = true; /* there are many steps */
-    raw_window(slow, 0);
-    for (int i = 0; i < 1000; i++) {
-        SUCCEEDS(raw_ask(ann, "move", i % 2 == 0 ? "NAME=East\nPASS=\n" : "NAME=\nPASS=\n"));
-        raw_forget(ann);
-    }
-}
-END_TEST
-
-START_TEST(a_stalled_reader_keeps_nobody_from_creating_rooms)
-{
-    struct raw *slow = player(w, "Slow", "East"), *ann = player(w, "Ann", "");
-    w->options.no_check = true; /* there are many steps */
-    raw_window(slow, 0);
-    for (int i = 0; i < 150; i++) { /* never more than one of them at a time, of 32 */
-        SUCCEEDS(raw_ask(ann, "room", "NAME=C.Ann\nPASS=\nDESC=None\nMAX=50\n"));
-        go(ann, "");
-        raw_forget(ann);
-    }
-}
-END_TEST
 
 /* ---- Anything, at random ------------------------------------------------ */
+
+GROUP(at_random, open_world, close_world, 60);
 
 #define RACERS 12
 
@@ -1345,7 +763,7 @@ static void compare_views(struct racer *racers)
     }
 }
 
-START_TEST(random_movers_with_random_windows_end_with_true_lists)
+TEST_LOOP(at_random, random_movers_with_random_windows_end_with_true_lists, 0, 4)
 {
     static const struct world_options options[] = {{.seed = 11},
                                                    {.seed = 12, .split = WORLD_RANDOM},
@@ -1353,8 +771,7 @@ START_TEST(random_movers_with_random_windows_end_with_true_lists)
                                                    {.seed = 14}};
     struct racer racers[RACERS];
     char name[16];
-    world_free(w);
-    w = world_new(&options[_i]);
+    reopen(&options[_i]);
     for (int i = 0; i < RACERS; i++) {
         (void)snprintf(name, sizeof name, "Racer%d", i);
         racers[i].raw = player(w, name, "");
@@ -1390,106 +807,4 @@ START_TEST(random_movers_with_random_windows_end_with_true_lists)
     }
     for (int i = 0; i < RACERS; i++)
         free(racers[i].view);
-}
-END_TEST
-
-/* ---- main --------------------------------------------------------------- */
-
-#define COUNT(array) ((int)(sizeof(array) / sizeof(array)[0]))
-
-int main(void)
-{
-    Suite *suite = suite_create("rooms");
-
-    TCase *lasting = tcase_create("lasting rooms");
-    tcase_add_checked_fixture(lasting, open_world, close_world);
-    tcase_add_test(lasting, the_hub_and_three_rooms_are_there);
-    tcase_add_test(lasting, configured_rooms_take_the_place_of_the_default_ones);
-    tcase_add_test(lasting, a_room_line_says_what_is_wrong_with_it);
-    tcase_add_test(lasting, a_new_configuration_changes_the_rooms_for_all);
-    suite_add_tcase(suite, lasting);
-
-    TCase *selecting = tcase_create("selecting");
-    tcase_add_checked_fixture(selecting, open_world, close_world);
-    tcase_add_loop_test(selecting, a_list_is_pushed_when_its_tag_leaves_zero, 0, 3);
-    tcase_add_test(selecting, only_the_given_tags_change);
-    tcase_add_loop_test(selecting, a_selection_before_pers_is_noted, 0, 2);
-    tcase_add_test(selecting, the_consoles_two_selections_show_all_lists_and_the_top_50);
-    tcase_add_test(selecting, who_selects_nothing_is_pushed_nothing);
-    tcase_add_test(selecting, a_selection_in_a_room_lists_its_users);
-    suite_add_tcase(suite, selecting);
-
-    TCase *moving = tcase_create("moving");
-    tcase_add_checked_fixture(moving, open_world, close_world);
-    tcase_add_test(moving, a_move_from_the_hub_tells_everyone_in_order);
-    tcase_add_test(moving, a_move_between_rooms_tells_everyone_in_order);
-    tcase_add_test(moving, an_empty_name_leaves_to_the_hub);
-    tcase_add_loop_test(moving, a_move_to_where_one_is_changes_nothing, 0, 3);
-    tcase_add_loop_test(moving, a_failed_move_or_creation_says_where_one_still_is, 0, 30);
-    tcase_add_test(moving, a_room_without_a_name_is_not_made);
-    tcase_add_test(moving, the_hub_lists_only_oneself);
-    tcase_add_test(moving, a_status_text_is_shown_to_the_room);
-    tcase_add_test(moving, peek_answers_and_tells_nobody);
-    tcase_add_test(moving, a_disconnect_tells_the_others_what_leaving_does);
-    tcase_add_test(moving, another_persona_leaves_the_room);
-    suite_add_tcase(suite, moving);
-
-    TCase *creating = tcase_create("creating");
-    tcase_add_checked_fixture(creating, open_world, close_world);
-    tcase_add_test(creating, a_created_room_is_shown_to_all_before_its_makers_reply);
-    tcase_add_loop_test(creating, who_moves_to_a_brand_new_room_knows_it, 0, 2);
-    tcase_add_loop_test(creating, a_created_room_vanishes_with_its_last_player, 0, 4);
-    tcase_add_test(creating, a_password_makes_a_room_private);
-    tcase_add_loop_test(creating, the_limit_of_a_created_room_is_held_to_2_to_100, 0, 9);
-    tcase_add_test(creating, a_full_table_of_rooms_refuses_until_one_goes);
-    tcase_add_loop_test(creating, names_and_descriptions_forge_nothing, 0, 8);
-    suite_add_tcase(suite, creating);
-
-    TCase *many = tcase_create("many");
-    tcase_add_checked_fixture(many, open_large_world, close_world);
-    tcase_set_timeout(many, 60);
-    tcase_add_test(many, the_hub_takes_more_than_its_limit);
-    tcase_add_test(many, a_long_list_of_populations_is_split);
-    suite_add_tcase(suite, many);
-
-    TCase *chat = tcase_create("chat");
-    tcase_add_checked_fixture(chat, open_world, close_world);
-    tcase_add_loop_test(chat, room_chat_reaches_all_in_the_room_and_its_sender, 0, 2);
-    tcase_add_test(chat, who_comes_and_speaks_at_once_is_listed_first);
-    tcase_add_loop_test(chat, a_private_line_reaches_its_recipient_only, 0, 3);
-    tcase_add_loop_test(chat, nobody_forges_letters_that_mean_something, 0, 16);
-    tcase_add_loop_test(chat, a_line_to_nobody_or_to_oneself_is_refused, 0, 6);
-    tcase_add_loop_test(chat, a_line_may_have_255_characters, 0, 3);
-    tcase_add_loop_test(chat, chat_without_text_is_refused, 0, 2);
-    tcase_add_loop_test(chat, hostile_chat_is_shown_as_typed, 0, COUNT(hostile));
-    tcase_add_loop_test(chat, hostile_status_texts_forge_nothing, 0, COUNT(hostile));
-    tcase_add_test(chat, who_ignores_the_sender_gets_nothing);
-    suite_add_tcase(suite, chat);
-
-    TCase *slow = tcase_create("readers who fall behind");
-    tcase_add_checked_fixture(slow, open_world, close_world);
-    tcase_set_timeout(slow, 60);
-    tcase_add_test(slow, bursts_reach_all_who_keep_up);
-    tcase_add_test(slow, what_a_sender_says_behind_a_burst_is_not_lost);
-    tcase_add_test(slow, private_bursts_lose_nothing);
-    tcase_add_loop_test(slow, a_stalled_reader_misses_chat_is_told_and_slows_nobody, 0, 3);
-    tcase_add_loop_test(slow, a_stalled_readers_lists_end_true, 0, 3);
-    tcase_add_test(slow, a_room_that_went_is_in_no_later_pop);
-    tcase_add_test(slow, a_reader_stuck_for_30_s_is_closed);
-    tcase_add_test(slow, a_reader_that_drains_in_time_is_kept);
-    tcase_add_test(slow, a_stalled_reader_keeps_nobody_out_of_a_room);
-    tcase_add_test(slow, a_stalled_reader_keeps_nobody_from_creating_rooms);
-    suite_add_tcase(suite, slow);
-
-    TCase *chance = tcase_create("at random");
-    tcase_add_checked_fixture(chance, open_world, close_world);
-    tcase_set_timeout(chance, 60);
-    tcase_add_loop_test(chance, random_movers_with_random_windows_end_with_true_lists, 0, 4);
-    suite_add_tcase(suite, chance);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -2,15 +2,19 @@
  * writes, syncs and only then acts; failing and dying disks; compaction.
  *
  * SPDX-License-Identifier: MIT */
+#define main nascar_main
 #include "../nascar_server.c"
 #undef main
 
-#include "machine.h"
+#include "suite.h"
+#include "machine.c"
 
 /* ---- The checksum ------------------------------------------------------------- */
 
+GROUP(bytes, NULL, NULL, 60);
+
 /* RFC 3720 B.4, and the usual nine digits. */
-START_TEST(the_checksum_is_crc32c)
+TEST(bytes, the_checksum_is_crc32c)
 {
     static const uint8_t pdu[48] = {
         0x01, 0xc0, [16] = 0x14, [22] = 0x04, [27] = 0x14, [31] = 0x18, [32] = 0x28, [40] = 0x02};
@@ -29,7 +33,6 @@ START_TEST(the_checksum_is_crc32c)
     for (size_t cut = 0; cut <= 48; cut++)
         ck_assert_uint_eq(crc32c(crc32c(0, pdu, cut), pdu + cut, 48 - cut), 0xd9963a56);
 }
-END_TEST
 
 /* ---- The bytes ------------------------------------------------------------------ */
 
@@ -122,7 +125,7 @@ static uint32_t read_made(const struct made *j, const uint8_t *bytes, size_t siz
     return batches;
 }
 
-START_TEST(a_whole_journal_is_read_whole)
+TEST(bytes, a_whole_journal_is_read_whole)
 {
     struct made *j = made_some(7);
     struct journal_reader r;
@@ -133,7 +136,6 @@ START_TEST(a_whole_journal_is_read_whole)
     ck_assert_uint_eq(r.format, JOURNAL_FORMAT);
     made_free(j);
 }
-END_TEST
 
 /* Copied to the end of a block of its own, so that a sanitizer sees one byte too many. */
 static uint8_t *copied(const uint8_t *bytes, size_t size)
@@ -144,7 +146,7 @@ static uint8_t *copied(const uint8_t *bytes, size_t size)
     return copy;
 }
 
-START_TEST(cut_anywhere_it_keeps_every_whole_batch)
+TEST(bytes, cut_anywhere_it_keeps_every_whole_batch)
 {
     struct made *j = made_some(6);
     struct journal_reader r;
@@ -162,9 +164,8 @@ START_TEST(cut_anywhere_it_keeps_every_whole_batch)
     }
     made_free(j);
 }
-END_TEST
 
-START_TEST(a_flipped_bit_costs_the_last_batch_or_is_found)
+TEST(bytes, a_flipped_bit_costs_the_last_batch_or_is_found)
 {
     struct made *j = made_some(6);
     struct journal_reader r;
@@ -185,9 +186,8 @@ START_TEST(a_flipped_bit_costs_the_last_batch_or_is_found)
     free(bytes);
     made_free(j);
 }
-END_TEST
 
-START_TEST(a_lost_or_repeated_part_is_found)
+TEST(bytes, a_lost_or_repeated_part_is_found)
 {
     struct made *j = made_some(6);
     struct journal_reader r;
@@ -217,10 +217,9 @@ START_TEST(a_lost_or_repeated_part_is_found)
     free(bytes);
     made_free(j);
 }
-END_TEST
 
 /* A right checksum does not make it a batch. */
-START_TEST(what_holds_no_whole_frames_is_no_batch)
+TEST(bytes, what_holds_no_whole_frames_is_no_batch)
 {
     struct made *j = made_some(2);
     struct journal_reader r;
@@ -230,7 +229,6 @@ START_TEST(what_holds_no_whole_frames_is_no_batch)
     ck_assert_int_eq(r.end, JOURNAL_TORN);
     made_free(j);
 }
-END_TEST
 
 static const struct {
     const char *head; /* kind and text */
@@ -243,7 +241,7 @@ static const struct {
     {"nsrjBY=me\nFORMAT=1\n", JOURNAL_WHOLE},
 };
 
-START_TEST(the_header_says_what_it_is)
+TEST_LOOP(bytes, the_header_says_what_it_is, 0, COUNT(heads))
 {
     struct outgoing f;
     struct journal_reader r;
@@ -256,9 +254,10 @@ START_TEST(the_header_says_what_it_is)
     journal_open(&r, f.bytes, f.size);
     ck_assert_int_eq(r.end, heads[_i].end);
 }
-END_TEST
 
 /* ---- Machines and their disks -------------------------------------------------- */
+
+GROUP(turns, NULL, NULL, 60);
 
 static void disk_put(struct disk *d, const uint8_t *bytes, size_t size)
 {
@@ -352,17 +351,24 @@ static struct machine *restart(struct disk *d)
     return m;
 }
 
+/* All have the same, as a console puts it that got no key. */
+static void put_password(struct outgoing *f)
+{
+    static const uint8_t no_key[16] = {0};
+    struct console_pad pad = {.started = false};
+    char password[CONSOLE_CIPHER_BYTES + 2] = "~";
+    console_encode(&pad, no_key, sizeof no_key, "secret", password + 1);
+    put_text(f, tag_PASS, password);
+}
+
 /* A sign-up by a link of its own. Returns it; its answer may take a while. */
 static struct peer *sign_up(struct machine *m, const char *name)
 {
     struct peer *p = peer_new(m);
-    char password[40];
-    static const uint8_t no_key[16] = {0};
-    ssc2_encode(no_key, sizeof no_key, "secret", password);
     struct outgoing f;
     frame_begin(&f, "acct", "");
     put_raw(&f, tag_NAME, name);
-    put_text(&f, tag_PASS, password);
+    put_password(&f);
     put_raw(&f, tag_MAIL, "a@b.c");
     put_raw(&f, tag_BORN, "19700101");
     frame_end(&f);
@@ -379,7 +385,7 @@ static int answered(const struct peer *p, const char *kind)
     return 0;
 }
 
-START_TEST(a_first_start_makes_a_journal)
+TEST(turns, a_first_start_makes_a_journal)
 {
     struct disk d;
     memset(&d, 0, sizeof d);
@@ -393,9 +399,8 @@ START_TEST(a_first_start_makes_a_journal)
     machine_free(m);
     disk_free(&d);
 }
-END_TEST
 
-START_TEST(an_answer_leaves_when_its_record_is_on_the_disk)
+TEST(turns, an_answer_leaves_when_its_record_is_on_the_disk)
 {
     struct machine *m = MACHINE("--hash-cost", "4");
     unsigned syncs = m->disk->syncs;
@@ -412,9 +417,8 @@ START_TEST(an_answer_leaves_when_its_record_is_on_the_disk)
     ck_assert_str_eq(end, "ASw");
     machine_free(m);
 }
-END_TEST
 
-START_TEST(a_turn_has_one_append_and_one_sync)
+TEST(turns, a_turn_has_one_append_and_one_sync)
 {
     struct machine *m = machine_on(NULL, USUAL);
     struct peer *p[10];
@@ -433,7 +437,6 @@ START_TEST(a_turn_has_one_append_and_one_sync)
     ck_assert_uint_eq(m->disk->syncs - syncs, 3); /* of four, four and two */
     machine_free(m);
 }
-END_TEST
 
 /* Record `number` of its own, as the core hands them out. */
 static void hand_out(struct machine *m, const char *kind, const char *text, bool lazy)
@@ -460,7 +463,7 @@ static void hand_out_notes(struct machine *m)
     }
 }
 
-START_TEST(a_lazy_record_waits_for_others_or_a_minute)
+TEST(turns, a_lazy_record_waits_for_others_or_a_minute)
 {
     struct machine *m = machine_on(NULL, USUAL);
     settle_machine(m);
@@ -479,12 +482,25 @@ START_TEST(a_lazy_record_waits_for_others_or_a_minute)
     settle_machine(m);
     ck_assert_str_eq(m->disk->trace, "ASAS"); /* what may be torn is the last of its file */
     ck_assert_uint_ne(find_account(m->shell.state, "Bob"), NONE);
-    ck_assert(queue_is_empty(&m->shell.records));
+    ck_assert_uint_eq(m->shell.waiters.size, 0);
     machine_free(m);
 }
-END_TEST
 
-START_TEST(a_stop_keeps_the_lazy_ones_too)
+/* A record may hold the hash of a password. */
+TEST(turns, what_is_kept_is_wiped_from_memory)
+{
+    struct machine *m = machine_on(NULL, USUAL);
+    settle_machine(m);
+    hand_out(m, "acct", "NAME=Bob\nHASH=$2b$04$x\n", false);
+    size_t size = m->shell.records.size;
+    settle_machine(m);
+    ck_assert_uint_eq(m->shell.records.size, BATCH_HEAD_BYTES);
+    for (size_t i = 0; i < size; i++)
+        EXPECT(m->shell.records.bytes[i] == 0);
+    machine_free(m);
+}
+
+TEST(turns, a_stop_keeps_the_lazy_ones_too)
 {
     struct disk d;
     memset(&d, 0, sizeof d);
@@ -503,10 +519,9 @@ START_TEST(a_stop_keeps_the_lazy_ones_too)
     machine_free(m);
     disk_free(&d);
 }
-END_TEST
 
 /* Whoever stands behind more than a batch gets an answer, too. */
-START_TEST(a_stop_answers_all_who_wait)
+TEST(turns, a_stop_answers_all_who_wait)
 {
     struct disk d;
     memset(&d, 0, sizeof d);
@@ -522,10 +537,9 @@ START_TEST(a_stop_answers_all_who_wait)
     machine_free(m);
     disk_free(&d);
 }
-END_TEST
 
 /* A clock that nobody has set does not put the server back behind what it keeps. */
-START_TEST(dates_go_on_from_what_is_kept)
+TEST(turns, dates_go_on_from_what_is_kept)
 {
     struct disk d;
     memset(&d, 0, sizeof d);
@@ -544,9 +558,8 @@ START_TEST(dates_go_on_from_what_is_kept)
     machine_free(m);
     disk_free(&d);
 }
-END_TEST
 
-START_TEST(more_than_a_batch_takes_more_turns)
+TEST(turns, more_than_a_batch_takes_more_turns)
 {
     struct disk d;
     memset(&d, 0, sizeof d);
@@ -555,7 +568,7 @@ START_TEST(more_than_a_batch_takes_more_turns)
     d.trace[0] = 0;
     settle_machine(m);
     ck_assert_str_eq(d.trace, "ASASAS");
-    ck_assert(queue_is_empty(&m->shell.records));
+    ck_assert_uint_eq(m->shell.waiters.size, 0);
     struct journal_reader r; /* all of them, in their order */
     struct span batch, record;
     int n = 0;
@@ -568,9 +581,8 @@ START_TEST(more_than_a_batch_takes_more_turns)
     machine_free(m);
     disk_free(&d);
 }
-END_TEST
 
-START_TEST(limits_are_raised_to_what_is_kept)
+TEST(turns, limits_are_raised_to_what_is_kept)
 {
     struct made *j = malloc(sizeof *j);
     struct disk d;
@@ -595,13 +607,12 @@ START_TEST(limits_are_raised_to_what_is_kept)
     ck_assert_uint_eq(m->shell.state->edges.live, 900);
     ck_assert_uint_eq(m->shell.limits.accounts, 100);
     ck_assert_uint_eq(m->shell.limits.roster_edges, 900);
-    log_flush(&m->shell);
+    shell_log_flush(&m->shell);
     ck_assert_uint_eq(count_log(m, "level=warn event=accounts_over_limit max_accounts=10 room_for=100"), 1);
     machine_free(m);
     disk_free(&d);
     made_free(j);
 }
-END_TEST
 
 /* What goes to standard error. */
 static char said[1024];
@@ -622,7 +633,7 @@ static struct machine *start_saying(struct disk *d)
     return m;
 }
 
-START_TEST(a_newer_format_and_damage_are_refused_by_name)
+TEST(turns, a_newer_format_and_damage_are_refused_by_name)
 {
     struct made *j = made_some(5);
     struct disk d;
@@ -652,9 +663,8 @@ START_TEST(a_newer_format_and_damage_are_refused_by_name)
     disk_free(&d);
     made_free(j);
 }
-END_TEST
 
-START_TEST(an_older_format_is_written_anew)
+TEST(turns, an_older_format_is_written_anew)
 {
     struct made *j = malloc(sizeof *j);
     struct disk d;
@@ -676,16 +686,15 @@ START_TEST(an_older_format_is_written_anew)
     disk_free(&d);
     made_free(j);
 }
-END_TEST
 
-START_TEST(a_torn_tail_is_cut_with_a_word_and_the_journal_goes_on)
+TEST(turns, a_torn_tail_is_cut_with_a_word_and_the_journal_goes_on)
 {
     struct made *j = made_some(4);
     struct disk d;
     disk_put(&d, j->bytes, j->size - 1);
     struct machine *m = restart(&d);
     char part[96];
-    log_flush(&m->shell);
+    shell_log_flush(&m->shell);
     (void)snprintf(part, sizeof part, "level=warn event=journal_cut bytes=%zu offset=%zu\n", j->end[4] - j->end[3] - 1,
                    j->end[3]);
     ck_assert(in_log(m, part));
@@ -694,16 +703,17 @@ START_TEST(a_torn_tail_is_cut_with_a_word_and_the_journal_goes_on)
     ck_assert_int_eq(answered(p, "acct"), 1);
     struct machine *again = restart(&d);
     expect_same_kept(m->shell.state, again->shell.state);
-    log_flush(&again->shell);
+    shell_log_flush(&again->shell);
     ck_assert(!in_log(again, "cut"));
     machine_free(again);
     machine_free(m);
     disk_free(&d);
     made_free(j);
 }
-END_TEST
 
 /* ---- Failing disks ---------------------------------------------------------------- */
+
+GROUP(failing, NULL, NULL, 60);
 
 /* Call number n fails, once or for a while: those online notice nothing, who
  * creates something is told the truth, and then all is well again. */
@@ -735,7 +745,7 @@ static void live_with_a_failing_disk(unsigned n, bool for_long)
     bool failed = in_log(m, "event=journal_failed");
     if (for_long) {
         run_machine(m, 60000);
-        log_flush(&m->shell);
+        shell_log_flush(&m->shell);
         EXPECT(count_log(m, "event=journal_failed") == failed);
         EXPECT(count_log(m, "event=compaction_failed") <= 1); /* a line for what changes, not for each try */
         EXPECT(!in_log(m, "journal_recovered"));
@@ -749,7 +759,7 @@ static void live_with_a_failing_disk(unsigned n, bool for_long)
         acked[i] = answered(p[i], "acct");
         EXPECT(acked[i] == 1);
     }
-    log_flush(&m->shell);
+    shell_log_flush(&m->shell);
     failed = in_log(m, "event=journal_failed");
     EXPECT(count_log(m, "event=journal_recovered") == failed);
     EXPECT(d.kept_journal == d.journal && d.inode[d.journal - 1].synced == d.inode[d.journal - 1].size);
@@ -765,19 +775,17 @@ static void live_with_a_failing_disk(unsigned n, bool for_long)
     disk_free(&d);
 }
 
-START_TEST(one_call_fails)
+TEST_LOOP(failing, one_call_fails, 0, 16)
 {
     live_with_a_failing_disk((unsigned)_i + 1, false);
 }
-END_TEST
 
-START_TEST(all_calls_fail_for_a_while)
+TEST_LOOP(failing, all_calls_fail_for_a_while, 0, 6)
 {
     live_with_a_failing_disk((unsigned)_i + 1, true);
 }
-END_TEST
 
-START_TEST(what_was_not_kept_is_cut_off)
+TEST_LOOP(failing, what_was_not_kept_is_cut_off, 0, 2)
 {
     struct disk d;
     memset(&d, 0, sizeof d);
@@ -792,9 +800,8 @@ START_TEST(what_was_not_kept_is_cut_off)
     machine_free(m);
     disk_free(&d);
 }
-END_TEST
 
-START_TEST(what_a_start_goes_by_is_synced)
+TEST(failing, what_a_start_goes_by_is_synced)
 {
     struct made *j = made_some(4);
     struct disk d;
@@ -808,10 +815,9 @@ START_TEST(what_a_start_goes_by_is_synced)
     disk_free(&d);
     made_free(j);
 }
-END_TEST
 
 /* While a journal is being replaced after a failure, calls fail again. */
-START_TEST(two_calls_fail)
+TEST_LOOP(failing, two_calls_fail, 0, 2)
 {
     for (unsigned second = 1; second < 14; second++) {
         struct disk d;
@@ -841,10 +847,9 @@ START_TEST(two_calls_fail)
         disk_free(&d);
     }
 }
-END_TEST
 
 /* A start with a failing disk refuses, or goes on as if nothing was. */
-START_TEST(a_start_with_a_failing_disk_refuses_or_is_whole)
+TEST_LOOP(failing, a_start_with_a_failing_disk_refuses_or_is_whole, 0, 8)
 {
     struct made *j = made_some(4);
     for (int kind = 0; kind < 3; kind++) {
@@ -874,7 +879,6 @@ START_TEST(a_start_with_a_failing_disk_refuses_or_is_whole)
     }
     made_free(j);
 }
-END_TEST
 
 /* ---- The power goes ------------------------------------------------------------------ */
 
@@ -918,7 +922,7 @@ static void lose_power(struct machine *m)
     }
 }
 
-START_TEST(after_a_power_cut_at_any_call_all_acknowledged_is_there)
+TEST_LOOP(failing, after_a_power_cut_at_any_call_all_acknowledged_is_there, 0, 27)
 {
     struct disk d;
     char name[32];
@@ -942,13 +946,14 @@ START_TEST(after_a_power_cut_at_any_call_all_acknowledged_is_there)
     machine_free(m);
     disk_free(&d);
 }
-END_TEST
 
 /* ---- What was answered while nothing could be kept ------------------------------------ */
 
 /* Nobody is kept out by a full disk: a ticket, a race and a letter that was read
  * are taken from memory alone. But when the log says that the journal has
  * recovered, they are in it, however far it was written when they came. */
+
+GROUP(outage, NULL, NULL, 60);
 
 #define ARCHIVE_LINES 6000 /* of abuse reports: the tables behind all others, so that they take many slices */
 
@@ -1025,13 +1030,11 @@ static struct peer *enter(struct machine *m, const char *name, char ticket[40])
 static struct peer *log_in_again(struct machine *m, const char *name)
 {
     struct peer *p = peer_new(m);
-    char text[128], password[40];
-    static const uint8_t no_key[16] = {0};
-    ssc2_encode(no_key, sizeof no_key, "secret", password);
+    char text[128];
     struct outgoing f;
     frame_begin(&f, "auth", "");
     put_raw(&f, tag_NAME, name);
-    put_text(&f, tag_PASS, password);
+    put_password(&f);
     frame_end(&f);
     peer_send_bytes(p, f.bytes, f.size);
     (void)snprintf(text, sizeof text, "PERS=%s\n", name);
@@ -1059,10 +1062,10 @@ struct outage {
     char race[40];
 };
 
-/* The fresh journal is so far, in tables as nascar_next_kept() has them. */
-static void write_fresh_up_to(struct machine *m, uint32_t table)
+/* The fresh journal is written as far as to the records of this kind. */
+static void write_fresh_up_to(struct machine *m, enum record_kind kind)
 {
-    for (int i = 0; m->shell.compaction.file.fd < 0 || m->shell.compaction.cursor.table < table; i++) {
+    for (int i = 0; m->shell.compaction.file.fd < 0 || m->shell.compaction.cursor.table < kind; i++) {
         EXPECT(i < 1000 && !in_log(m, "journal_recovered"));
         turn(m, m->now_ms + 100);
         m->hurried = 0;
@@ -1095,7 +1098,7 @@ static void live_through(struct outage *o, unsigned n)
     struct peer *nobody = sign_up(m, "Nobody");
     settle_machine(m);
     EXPECT(answered(nobody, "acct") == -1 && in_log(m, "event=journal_failed"));
-    write_fresh_up_to(m, 7);
+    write_fresh_up_to(m, RECORD_LINE);
     (void)ask(m, o->alice, "chal", "PERS=Bob\nHOST=0\n");
     last_tag(o->alice, "+ses", "AUTH", o->race, sizeof o->race);
     EXPECT(o->race[0]);
@@ -1116,7 +1119,7 @@ static void live_through(struct outage *o, unsigned n)
         turn(m, m->now_ms + 100);
         m->hurried = 0;
         const struct compaction *x = &m->shell.compaction;
-        if (behind && x->file.fd >= 0 && x->cursor.table >= 7) { /* of the last one that is made */
+        if (behind && x->file.fd >= 0 && x->cursor.table >= RECORD_LINE) { /* of the last one that is made */
             enter_again(m, o->alice, "Alice", o->ticket);
             behind = false;
         }
@@ -1142,7 +1145,7 @@ static void outage_free(struct outage *o)
 
 #define OUTAGE_CALLS 12 /* one, and those from the last answer to the folder's sync */
 
-START_TEST(a_ticket_given_in_an_outage_is_kept_when_it_is_over)
+TEST_LOOP(outage, a_ticket_given_in_an_outage_is_kept_when_it_is_over, 0, OUTAGE_CALLS)
 {
     struct outage o;
     bool good = false;
@@ -1157,9 +1160,8 @@ START_TEST(a_ticket_given_in_an_outage_is_kept_when_it_is_over)
     }
     outage_free(&o);
 }
-END_TEST
 
-START_TEST(a_race_begun_in_an_outage_is_kept_when_it_is_over)
+TEST_LOOP(outage, a_race_begun_in_an_outage_is_kept_when_it_is_over, 0, OUTAGE_CALLS)
 {
     struct outage o;
     char result[256];
@@ -1171,9 +1173,8 @@ START_TEST(a_race_begun_in_an_outage_is_kept_when_it_is_over)
     ck_assert_int_eq(ask(m, log_in_again(m, "Bob"), "rank", result), 1);
     outage_free(&o);
 }
-END_TEST
 
-START_TEST(a_letter_read_in_an_outage_does_not_come_again_after_it)
+TEST_LOOP(outage, a_letter_read_in_an_outage_does_not_come_again_after_it, 0, OUTAGE_CALLS)
 {
     struct outage o;
     char ticket[40];
@@ -1189,9 +1190,10 @@ START_TEST(a_letter_read_in_an_outage_does_not_come_again_after_it)
     ck_assert_int_eq(answered(carol, "RECV"), 0);
     outage_free(&o);
 }
-END_TEST
 
 /* ---- Compaction -------------------------------------------------------------------------- */
+
+GROUP(compaction, NULL, NULL, 60);
 
 #define MANY 1000
 
@@ -1231,7 +1233,7 @@ static void disk_with_many(struct disk *d)
     made_free(j);
 }
 
-START_TEST(compaction_runs_in_slices_beside_what_happens)
+TEST(compaction, compaction_runs_in_slices_beside_what_happens)
 {
     struct disk d;
     struct peer *p[60] = {NULL};
@@ -1295,11 +1297,10 @@ START_TEST(compaction_runs_in_slices_beside_what_happens)
     machine_free(m);
     disk_free(&d);
 }
-END_TEST
 
 /* The n-th write to the fresh file fails: the old one is sound, and nobody
  * notices; a minute later it is tried again. */
-START_TEST(a_failing_compaction_is_dropped_and_tried_again)
+TEST_LOOP(compaction, a_failing_compaction_is_dropped_and_tried_again, 0, 12)
 {
     struct disk d;
     disk_with_many(&d);
@@ -1320,7 +1321,7 @@ START_TEST(a_failing_compaction_is_dropped_and_tried_again)
     for (int i = 0; i < 100; i++)
         EXPECT(shell_turn(&m->shell, m->now_ms + 10));
     turn(m, m->now_ms);
-    log_flush(&m->shell);
+    shell_log_flush(&m->shell);
     ck_assert_uint_eq(count_log(m, "event=compacted"), 1);
     ck_assert_int_ne(answered(p, "acct"), 0);
     again = restart(&d);
@@ -1330,9 +1331,8 @@ START_TEST(a_failing_compaction_is_dropped_and_tried_again)
     machine_free(m);
     disk_free(&d);
 }
-END_TEST
 
-START_TEST(a_journal_of_the_living_is_left_alone)
+TEST(compaction, a_journal_of_the_living_is_left_alone)
 {
     struct disk d;
     disk_with_many(&d);
@@ -1360,69 +1360,5 @@ START_TEST(a_journal_of_the_living_is_left_alone)
     machine_free(m);
     disk_free(&d);
 }
-END_TEST
 
 /* ---------------------------------------------------------------------------------------------- */
-
-int main(void)
-{
-    Suite *suite = suite_create("journal");
-
-    TCase *bytes = tcase_create("bytes");
-    tcase_set_timeout(bytes, 60);
-    tcase_add_test(bytes, the_checksum_is_crc32c);
-    tcase_add_test(bytes, a_whole_journal_is_read_whole);
-    tcase_add_test(bytes, cut_anywhere_it_keeps_every_whole_batch);
-    tcase_add_test(bytes, a_flipped_bit_costs_the_last_batch_or_is_found);
-    tcase_add_test(bytes, a_lost_or_repeated_part_is_found);
-    tcase_add_test(bytes, what_holds_no_whole_frames_is_no_batch);
-    tcase_add_loop_test(bytes, the_header_says_what_it_is, 0, COUNT(heads));
-    suite_add_tcase(suite, bytes);
-
-    TCase *turns = tcase_create("turns");
-    tcase_set_timeout(turns, 60);
-    tcase_add_test(turns, a_first_start_makes_a_journal);
-    tcase_add_test(turns, an_answer_leaves_when_its_record_is_on_the_disk);
-    tcase_add_test(turns, a_turn_has_one_append_and_one_sync);
-    tcase_add_test(turns, a_lazy_record_waits_for_others_or_a_minute);
-    tcase_add_test(turns, a_stop_keeps_the_lazy_ones_too);
-    tcase_add_test(turns, a_stop_answers_all_who_wait);
-    tcase_add_test(turns, dates_go_on_from_what_is_kept);
-    tcase_add_test(turns, more_than_a_batch_takes_more_turns);
-    tcase_add_test(turns, limits_are_raised_to_what_is_kept);
-    tcase_add_test(turns, a_newer_format_and_damage_are_refused_by_name);
-    tcase_add_test(turns, an_older_format_is_written_anew);
-    tcase_add_test(turns, a_torn_tail_is_cut_with_a_word_and_the_journal_goes_on);
-    suite_add_tcase(suite, turns);
-
-    TCase *failing = tcase_create("failing");
-    tcase_set_timeout(failing, 60);
-    tcase_add_loop_test(failing, one_call_fails, 0, 16);
-    tcase_add_loop_test(failing, all_calls_fail_for_a_while, 0, 6);
-    tcase_add_loop_test(failing, what_was_not_kept_is_cut_off, 0, 2);
-    tcase_add_test(failing, what_a_start_goes_by_is_synced);
-    tcase_add_loop_test(failing, two_calls_fail, 0, 2);
-    tcase_add_loop_test(failing, a_start_with_a_failing_disk_refuses_or_is_whole, 0, 8);
-    tcase_add_loop_test(failing, after_a_power_cut_at_any_call_all_acknowledged_is_there, 0, 27);
-    suite_add_tcase(suite, failing);
-
-    TCase *outage = tcase_create("outage");
-    tcase_set_timeout(outage, 60);
-    tcase_add_loop_test(outage, a_ticket_given_in_an_outage_is_kept_when_it_is_over, 0, OUTAGE_CALLS);
-    tcase_add_loop_test(outage, a_race_begun_in_an_outage_is_kept_when_it_is_over, 0, OUTAGE_CALLS);
-    tcase_add_loop_test(outage, a_letter_read_in_an_outage_does_not_come_again_after_it, 0, OUTAGE_CALLS);
-    suite_add_tcase(suite, outage);
-
-    TCase *compaction = tcase_create("compaction");
-    tcase_set_timeout(compaction, 60);
-    tcase_add_test(compaction, compaction_runs_in_slices_beside_what_happens);
-    tcase_add_loop_test(compaction, a_failing_compaction_is_dropped_and_tried_again, 0, 12);
-    tcase_add_test(compaction, a_journal_of_the_living_is_left_alone);
-    suite_add_tcase(suite, compaction);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}

@@ -1,14 +1,16 @@
-/* The small parts of the core, one by one: tags, strings, numbers, frames,
- * passwords on the wire, addresses, configuration, and the lists that consoles
- * follow. Where the console reads what the server writes, the console model's
- * own reader (console.h) has the last word.
+/* The small parts of the core, one by one (PROTOCOL 1, 2, 4): tags, strings,
+ * numbers, frames, passwords on the wire, and the lists that consoles follow.
+ * Where the console reads what the server writes, the console model's own reader
+ * (console.h) has the last word.
  *
  * SPDX-License-Identifier: MIT */
+#define NASCAR_NO_SHELL
 #include "../nascar_server.c"
 
+#include "suite.h"
 #include "console.h"
 
-#include <check.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,23 +97,23 @@ static size_t from_hex(const char *hex, uint8_t *out, size_t room)
 
 /* ---- Finding tags (PROTOCOL 2) ------------------------------------------ */
 
-START_TEST(a_tag_is_found_in_any_case)
+GROUP(tags, NULL, NULL, 0);
+
+TEST(tags, a_tag_is_found_in_any_case)
 {
     ck_assert_str_eq(text_at("NAME=Bob\n", "NAME"), "Bob");
     ck_assert_str_eq(text_at("name=Bob\n", "NAME"), "Bob");
     ck_assert_str_eq(text_at("NaMe=Bob\n", "NAME"), "Bob");
     ck_assert_str_eq(text_at("NAME=Bob\n", "name"), "Bob");
 }
-END_TEST
 
-START_TEST(a_colon_separates_as_well_as_an_equals_sign)
+TEST(tags, a_colon_separates_as_well_as_an_equals_sign)
 {
     ck_assert_str_eq(text_at("NAME:Bob\n", "NAME"), "Bob");
     ck_assert_str_eq(text_at("Q=1\nNAME:Bob\nR=2\n", "NAME"), "Bob");
 }
-END_TEST
 
-START_TEST(tags_stand_on_lines_or_behind_spaces)
+TEST(tags, tags_stand_on_lines_or_behind_spaces)
 {
     /* The console's first sele, which has no last newline. */
     const char *sele = "ROOMS=1 USERS=2 RANKS=3 MESGS=4";
@@ -122,16 +124,14 @@ START_TEST(tags_stand_on_lines_or_behind_spaces)
     ck_assert_str_eq(text_at("NAME=East\nPASS=\n", "PASS"), "");
     ck_assert_str_eq(text_at("NAME=East\tPASS=x\n", "PASS"), "x");
 }
-END_TEST
 
-START_TEST(the_first_match_wins)
+TEST(tags, the_first_match_wins)
 {
     ck_assert_str_eq(text_at("N=one\nN=two\n", "N"), "one");
     ck_assert_str_eq(text_at("N:one\nN=two\n", "N"), "one");
 }
-END_TEST
 
-START_TEST(a_key_stands_at_the_start_or_behind_a_byte_below_0x21)
+TEST(tags, a_key_stands_at_the_start_or_behind_a_byte_below_0x21)
 {
     for (int before = 1; before < 256; before++) {
         char payload[] = "Q=1_N=x";
@@ -140,9 +140,8 @@ START_TEST(a_key_stands_at_the_start_or_behind_a_byte_below_0x21)
         ck_assert_uint_eq(find(payload, "N"), console_finds(payload, "N"));
     }
 }
-END_TEST
 
-START_TEST(a_key_inside_a_longer_one_is_not_it)
+TEST(tags, a_key_inside_a_longer_one_is_not_it)
 {
     ck_assert_str_eq(text_at("LIDENT=7\nIDENT=1\n", "IDENT"), "1");
     ck_assert_uint_eq(find("LIDENT=7\n", "IDENT"), NOT_THERE);
@@ -152,17 +151,15 @@ START_TEST(a_key_inside_a_longer_one_is_not_it)
     ck_assert_uint_eq(find("N", "N"), NOT_THERE);
     ck_assert_uint_eq(find("=x", "N"), NOT_THERE);
 }
-END_TEST
 
-START_TEST(quotes_do_not_protect_a_text_from_being_taken_for_a_tag)
+TEST(tags, quotes_do_not_protect_a_text_from_being_taken_for_a_tag)
 {
     ck_assert_str_eq(text_at("TEXT=\"hi N=x\"\nN=Bob\n", "N"), "x\"");
     ck_assert_str_eq(text_at("TEXT=\"hi F:P\"\n", "F"), "P\"");
     ck_assert_str_eq(text_at("TEXT=\"hiN=x\"\nN=Bob\n", "N"), "Bob");
 }
-END_TEST
 
-START_TEST(one_leading_space_is_skipped)
+TEST(tags, one_leading_space_is_skipped)
 {
     ck_assert_str_eq(text_at("N= Bob\n", "N"), "Bob");
     ck_assert_str_eq(text_at("N=  Bob\n", "N"), " Bob");
@@ -170,9 +167,8 @@ START_TEST(one_leading_space_is_skipped)
     const char *number = "N= 17";
     ck_assert_uint_eq(number_of(number + find(number, "N")), 17);
 }
-END_TEST
 
-START_TEST(a_value_may_end_with_the_payload)
+TEST(tags, a_value_may_end_with_the_payload)
 {
     ck_assert_uint_eq(find("N=", "N"), 2);
     ck_assert_str_eq(text_at("N=", "N"), "");
@@ -181,9 +177,8 @@ START_TEST(a_value_may_end_with_the_payload)
     ck_assert_uint_eq(find_tag(bytes_of("N=xyz"), 3, "N"), 2); /* nothing behind `size` is looked at */
     ck_assert_uint_eq(find_tag(bytes_of("N=xyz"), 1, "N"), NOT_THERE);
 }
-END_TEST
 
-START_TEST(the_server_finds_what_a_console_finds)
+TEST_LOOP(tags, the_server_finds_what_a_console_finds, 0, 3)
 {
     static const char letters[] = "NnFTx=: \n\"'%12\t.";
     static const char *const keys[] = {"N", "F", "T", "NF", "TN", "X"};
@@ -200,9 +195,10 @@ START_TEST(the_server_finds_what_a_console_finds)
         }
     }
 }
-END_TEST
 
 /* ---- Strings ------------------------------------------------------------ */
+
+GROUP(values, NULL, NULL, 0);
 
 static const struct {
     const char *written, *read;
@@ -246,16 +242,15 @@ static const struct {
      "en=\"is playing NASCAR Thunder%e2%84%a2 2004\"\nP=mad4\n"},
 };
 
-START_TEST(strings_lose_their_quotes_and_escapes)
+TEST_LOOP(values, strings_lose_their_quotes_and_escapes, 0, COUNT(strings))
 {
     char out[256];
     uint32_t size = read_string(bytes_of(strings[_i].written), size_of(strings[_i].written), 0, out, sizeof out);
     ck_assert_str_eq(out, strings[_i].read);
     ck_assert_uint_eq(size, strlen(strings[_i].read));
 }
-END_TEST
 
-START_TEST(the_server_reads_strings_as_a_console_does)
+TEST_LOOP(values, the_server_reads_strings_as_a_console_does, 0, 2)
 {
     static const char letters[] = "ab \"'%%%412fz\n";
     uint64_t seed = (uint64_t)_i + 1;
@@ -273,9 +268,8 @@ START_TEST(the_server_reads_strings_as_a_console_does)
                written, server, console);
     }
 }
-END_TEST
 
-START_TEST(a_string_is_cut_to_its_field)
+TEST(values, a_string_is_cut_to_its_field)
 {
     for (uint32_t room = 1; room < 9; room++) {
         char out[10];
@@ -288,9 +282,8 @@ START_TEST(a_string_is_cut_to_its_field)
         ck_assert_int_eq(out[room], '#');
     }
 }
-END_TEST
 
-START_TEST(a_string_ends_where_its_payload_ends)
+TEST(values, a_string_ends_where_its_payload_ends)
 {
     char out[16];
     ck_assert_uint_eq(read_string(bytes_of("abc%41"), 4, 0, out, sizeof out), 4);
@@ -302,7 +295,6 @@ START_TEST(a_string_ends_where_its_payload_ends)
     ck_assert_uint_eq(read_string(bytes_of("abc"), 3, 3, out, sizeof out), 0);
     ck_assert_str_eq(out, "");
 }
-END_TEST
 
 /* ---- Numbers ------------------------------------------------------------ */
 
@@ -332,14 +324,13 @@ static const struct {
     {"99999999999999999999", 1661992959u},
 };
 
-START_TEST(numbers_wrap_at_32_bits)
+TEST_LOOP(values, numbers_wrap_at_32_bits, 0, COUNT(numbers))
 {
     ck_assert_uint_eq(number_of(numbers[_i].written), numbers[_i].read);
     ck_assert_int_eq(to_signed(numbers[_i].read), console_read_number(numbers[_i].written));
 }
-END_TEST
 
-START_TEST(a_session_number_is_known_again_by_its_signed_form)
+TEST(values, a_session_number_is_known_again_by_its_signed_form)
 {
     /* PROTOCOL 3.1 [cap]: SESS of @dir, and MASK of the auth that followed. */
     ck_assert_uint_eq(number_of("2924700378"), number_of("-1370266918"));
@@ -352,9 +343,8 @@ START_TEST(a_session_number_is_known_again_by_its_signed_form)
     /* PROTOCOL 10 */
     ck_assert_int_eq(to_signed(number_of("635603346243")), -51813565);
 }
-END_TEST
 
-START_TEST(a_number_is_written_so_that_it_reads_the_same)
+TEST(values, a_number_is_written_so_that_it_reads_the_same)
 {
     static const int64_t values[] = {0, 1, -1, 9, 10, 255, INT32_MAX, INT32_MIN, UINT32_MAX, INT64_MAX, INT64_MIN};
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
@@ -364,7 +354,6 @@ START_TEST(a_number_is_written_so_that_it_reads_the_same)
         ck_assert_str_eq(text, expected);
     }
 }
-END_TEST
 
 /* ---- Addresses ---------------------------------------------------------- */
 
@@ -395,16 +384,15 @@ static const struct {
     {"", false, 0},
 };
 
-START_TEST(an_address_is_a_dotted_quad)
+TEST_LOOP(values, an_address_is_a_dotted_quad, 0, COUNT(addresses))
 {
     uint32_t address = 77;
     ck_assert_int_eq(read_address(bytes_of(addresses[_i].written), size_of(addresses[_i].written), 0, &address),
                      addresses[_i].good);
     ck_assert_uint_eq(address, addresses[_i].good ? addresses[_i].read : 77);
 }
-END_TEST
 
-START_TEST(an_address_is_written_so_that_the_console_reads_it)
+TEST(values, an_address_is_written_so_that_the_console_reads_it)
 {
     static const uint32_t values[] = {0, 1, 0x0A000001u, 0xC0000264u, 0xFFFFFFFFu, 0x01020304u, 0x64C8FA09u};
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
@@ -416,11 +404,10 @@ START_TEST(an_address_is_written_so_that_the_console_reads_it)
         ck_assert_uint_eq(console_read_address(text), values[i]);
     }
 }
-END_TEST
 
 /* ---- Flags -------------------------------------------------------------- */
 
-START_TEST(flags_are_letters)
+TEST(values, flags_are_letters)
 {
     static const struct {
         const char *written;
@@ -458,9 +445,8 @@ START_TEST(flags_are_letters)
     ck_assert_uint_eq(FLAG_0, 1u << 27);
     ck_assert_uint_eq(FLAG_3, 1u << 30);
 }
-END_TEST
 
-START_TEST(flags_are_written_so_that_they_read_the_same)
+TEST(values, flags_are_written_so_that_they_read_the_same)
 {
     uint64_t seed = 5;
     for (int round = 0; round < 2000; round++) {
@@ -471,7 +457,6 @@ START_TEST(flags_are_written_so_that_they_read_the_same)
         EXPECT(console_read_flags(text) == flags, "%08lx", (unsigned long)flags);
     }
 }
-END_TEST
 
 /* ---- Dates -------------------------------------------------------------- */
 
@@ -480,7 +465,7 @@ static bool leap_year(int year)
     return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
 }
 
-START_TEST(every_day_from_1970_to_2099_is_written_as_the_calendar_has_it)
+TEST(values, every_day_from_1970_to_2099_is_written_as_the_calendar_has_it)
 {
     static const int days_of[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     int64_t day = 0;
@@ -499,9 +484,8 @@ START_TEST(every_day_from_1970_to_2099_is_written_as_the_calendar_has_it)
     }
     ck_assert_int_eq(day * 86400 - 1, LATEST_DATE_S);
 }
-END_TEST
 
-START_TEST(a_date_is_held_to_what_the_console_reads)
+TEST(values, a_date_is_held_to_what_the_console_reads)
 {
     static const struct {
         int64_t wall_s;
@@ -520,9 +504,8 @@ START_TEST(a_date_is_held_to_what_the_console_reads)
         ck_assert_int_eq(console_read_epoch(text), read);
     }
 }
-END_TEST
 
-START_TEST(an_age_is_whole_years)
+TEST(values, an_age_is_whole_years)
 {
     const int64_t now_s = 1767225600 + 45 * 86400; /* 2026-02-15 */
     ck_assert_int_eq(age_at("1990-02-15", now_s), 36);
@@ -538,9 +521,10 @@ START_TEST(an_age_is_whole_years)
     ck_assert_int_eq(age_at("1990", now_s), -1);
     ck_assert_int_eq(age_at("soon", now_s), -1);
 }
-END_TEST
 
 /* ---- Writing tags (PROTOCOL 2) ------------------------------------------ */
+
+GROUP(writing, NULL, NULL, 0);
 
 /* What the server writes is read back by both readers. */
 static void expect_round_trip(const char *text)
@@ -567,7 +551,7 @@ static void expect_round_trip(const char *text)
     }
 }
 
-START_TEST(every_byte_at_every_place_of_a_text_survives)
+TEST(writing, every_byte_at_every_place_of_a_text_survives)
 {
     static const char *const around[] = {"abcde", "a b c", "     ", "%%%%%", "'''''", "=N=N="};
     for (size_t k = 0; k < sizeof around / sizeof around[0]; k++) {
@@ -586,9 +570,8 @@ START_TEST(every_byte_at_every_place_of_a_text_survives)
         expect_round_trip(text);
     }
 }
-END_TEST
 
-START_TEST(escapes_are_as_the_protocol_writes_them)
+TEST(writing, escapes_are_as_the_protocol_writes_them)
 {
     struct outgoing f;
     frame_begin(&f, "test", "");
@@ -599,9 +582,8 @@ START_TEST(escapes_are_as_the_protocol_writes_them)
     frame_end(&f);
     ck_assert_str_eq(payload_of(&f), "TEXT=a%3d%22b%22%3a50%25%0a%7f%e2\nN=%27x'\nH=\"two words\"\nX=\n");
 }
-END_TEST
 
-START_TEST(no_text_of_a_player_passes_for_a_tag)
+TEST_LOOP(writing, no_text_of_a_player_passes_for_a_tag, 0, 4)
 {
     static const char letters[] = "NFTIX=:= \n\"'%%3dafx\t\x01\xff";
     uint64_t seed = (uint64_t)_i + 1;
@@ -638,9 +620,8 @@ START_TEST(no_text_of_a_player_passes_for_a_tag)
         }
     }
 }
-END_TEST
 
-START_TEST(what_a_console_writes_is_read_as_it_was_typed)
+TEST_LOOP(writing, what_a_console_writes_is_read_as_it_was_typed, 0, 3)
 {
     uint64_t seed = (uint64_t)_i + 1;
     for (int round = 0; round < 150; round++) {
@@ -658,9 +639,10 @@ START_TEST(what_a_console_writes_is_read_as_it_was_typed)
         ck_assert_uint_eq(number_of(tags.text + find(tags.text, "MASK")), 2924700378u);
     }
 }
-END_TEST
 
 /* ---- Frames (PROTOCOL 1) ------------------------------------------------ */
+
+GROUP(frames, NULL, NULL, 0);
 
 static void write_header(uint8_t out[HEADER_BYTES], const char *kind, uint32_t length)
 {
@@ -669,7 +651,7 @@ static void write_header(uint8_t out[HEADER_BYTES], const char *kind, uint32_t l
     store_be32(out + 8, length);
 }
 
-START_TEST(a_frame_is_12_to_2048_bytes_long)
+TEST(frames, a_frame_is_12_to_2048_bytes_long)
 {
     static const struct {
         uint32_t length;
@@ -697,9 +679,8 @@ START_TEST(a_frame_is_12_to_2048_bytes_long)
         }
     }
 }
-END_TEST
 
-START_TEST(a_frame_is_not_whole_before_its_last_byte)
+TEST(frames, a_frame_is_not_whole_before_its_last_byte)
 {
     static const uint32_t lengths[] = {12, 13, 45, 512, 2048};
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
@@ -713,9 +694,8 @@ START_TEST(a_frame_is_not_whole_before_its_last_byte)
         ck_assert_int_eq(read_frame(bytes, lengths[i], &frame), FRAME_WHOLE);
     }
 }
-END_TEST
 
-START_TEST(a_kind_is_four_printable_characters)
+TEST(frames, a_kind_is_four_printable_characters)
 {
     for (uint32_t place_at = 0; place_at < 4; place_at++) {
         for (uint32_t byte = 0; byte < 256; byte++) {
@@ -731,9 +711,8 @@ START_TEST(a_kind_is_four_printable_characters)
         }
     }
 }
-END_TEST
 
-START_TEST(the_code_of_a_request_is_ignored)
+TEST(frames, the_code_of_a_request_is_ignored)
 {
     uint8_t bytes[HEADER_BYTES];
     struct frame frame;
@@ -741,18 +720,16 @@ START_TEST(the_code_of_a_request_is_ignored)
     store_be32(bytes + 4, 0x10); /* PROTOCOL 1: the console's echo has 0x10 or 0x11 */
     ck_assert_int_eq(read_frame(bytes, sizeof bytes, &frame), FRAME_WHOLE);
 }
-END_TEST
 
-START_TEST(a_payload_ends_at_its_first_nul)
+TEST(frames, a_payload_ends_at_its_first_nul)
 {
     ck_assert_uint_eq(payload_size(bytes_of("N=x\n\0N=y\n"), 9), 4);
     ck_assert_uint_eq(payload_size(bytes_of("N=x\n"), 4), 4);
     ck_assert_uint_eq(payload_size(bytes_of(""), 0), 0);
     ck_assert_uint_eq(payload_size(bytes_of(""), 1), 0);
 }
-END_TEST
 
-START_TEST(a_frame_is_written_as_the_example)
+TEST(frames, a_frame_is_written_as_the_example)
 {
     /* PROTOCOL 1: +who, 33 bytes of payload; ours ends it with a NUL: 46. */
     static const uint8_t header[] = {0x2b, 0x77, 0x68, 0x6f, 0, 0, 0, 0, 0, 0, 0, 46};
@@ -770,9 +747,8 @@ START_TEST(a_frame_is_written_as_the_example)
     ck_assert_mem_eq(f.bytes + HEADER_BYTES, "F=U\nN=VTSTech\nRI=0\nRT=4\nR=0\nRF=1\n", 34);
     ck_assert_int_eq(f.bytes[45], 0);
 }
-END_TEST
 
-START_TEST(an_empty_frame_is_12_bytes_and_a_code_is_four_letters)
+TEST(frames, an_empty_frame_is_12_bytes_and_a_code_is_four_letters)
 {
     static const uint8_t frame[] = {'c', 'h', 'a', 'l', 't', 'i', 'm', 'e', 0, 0, 0, 12};
     struct outgoing f;
@@ -782,9 +758,8 @@ START_TEST(an_empty_frame_is_12_bytes_and_a_code_is_four_letters)
     ck_assert_uint_eq(f.size, 12);
     ck_assert_mem_eq(f.bytes, frame, sizeof frame);
 }
-END_TEST
 
-START_TEST(no_failure_has_a_code_that_harms_the_console)
+TEST(frames, no_failure_has_a_code_that_harms_the_console)
 {
     /* PROTOCOL 1: never `auth`, which disconnects; 0 is success. */
     for (uint32_t i = OK + 1; i < FAILURE_COUNT; i++) {
@@ -796,9 +771,10 @@ START_TEST(no_failure_has_a_code_that_harms_the_console)
     ck_assert_str_eq(failures[OK].code, "");
     ck_assert_uint_eq(failures[OK].status, 1);
 }
-END_TEST
 
 /* ---- Passwords on the wire (PROTOCOL 4) --------------------------------- */
+
+GROUP(passwords, NULL, NULL, 0);
 
 struct vector {
     char line[1024];
@@ -837,7 +813,7 @@ static bool read_vector(int number, struct vector *v)
 
 #define VECTORS 59
 
-START_TEST(a_password_vector_decodes)
+TEST_LOOP(passwords, a_password_vector_decodes, 0, VECTORS)
 {
     struct vector v;
     char payload[256], text[2 * SSC2_CHARS + 4], password[SSC2_CHARS + 1];
@@ -860,17 +836,15 @@ START_TEST(a_password_vector_decodes)
     ck_assert_int_eq(password[n], 0);
     ck_assert_str_eq(text_at(payload, "MID"), "$00041f82bee5");
 }
-END_TEST
 
-START_TEST(all_vectors_are_there)
+TEST(passwords, all_vectors_are_there)
 {
     struct vector v;
     ck_assert(read_vector(VECTORS - 1, &v));
     ck_assert(!read_vector(VECTORS, &v));
 }
-END_TEST
 
-START_TEST(what_a_console_encodes_is_decoded)
+TEST_LOOP(passwords, what_a_console_encodes_is_decoded, 0, 3)
 {
     uint64_t seed = (uint64_t)_i + 1;
     struct console_pad pad = {.started = false};
@@ -895,9 +869,8 @@ START_TEST(what_a_console_encodes_is_decoded)
         ck_assert_str_eq(password, typed);
     }
 }
-END_TEST
 
-START_TEST(a_broken_ciphertext_is_no_password)
+TEST(passwords, a_broken_ciphertext_is_no_password)
 {
     static const uint8_t key[16] = {1, 2, 3};
     char password[SSC2_CHARS + 1], text[80];
@@ -921,7 +894,7 @@ START_TEST(a_broken_ciphertext_is_no_password)
     ck_assert_int_eq(password[4], '#');
     ck_assert_uint_eq(ssc2_decode(key, 16, "", password), 0);
     ck_assert_str_eq(password, "");
-    /* the mask form: pairs of hex digits, either case */
+    /* the mask form: matches of hex digits, either case */
     ck_assert_uint_eq(mask_decode("4294967295", "3EC97dD5", password), 4);
     ck_assert_str_eq(password, "AAAA");
     ck_assert_uint_eq(mask_decode("4294967295", "", password), 0);
@@ -937,365 +910,12 @@ START_TEST(a_broken_ciphertext_is_no_password)
     text[2 * SSC2_CHARS + 2] = '\0';
     ck_assert_uint_eq(mask_decode("mask", text, password), NOT_THERE);
 }
-END_TEST
-
-/* ---- Addresses of players (PROTOCOL 8) ---------------------------------- */
-
-#define HOME_A 0xC6336401u /* 198.51.100.1 */
-#define HOME_B 0xCB007107u /* 203.0.113.7 */
-#define SERVER 0xC0A80105u /* 192.168.1.5: the server in its own network */
-#define PUBLIC 0x08080404u /* 8.8.4.4: what is configured */
-#define LAN_A 0xC0A80114u  /* 192.168.1.20 */
-#define LAN_B 0xC0A80115u
-#define EMULATOR 0xC0000264u /* 192.0.2.100 */
-#define LOCALHOST 0x7F000001u
-
-static const struct {
-    const char *what;
-    struct endpoint viewer, player;
-    uint32_t public_address, seen;
-} views[] = {
-    {"two homes: the source address", {HOME_A, 0, SERVER}, {HOME_B, 0, SERVER}, 0, HOME_B},
-    {"two homes: not what `addr` says", {HOME_A, LAN_A, SERVER}, {HOME_B, LAN_B, SERVER}, 0, HOME_B},
-    {"two homes: nor an emulator's", {HOME_A, 0, SERVER}, {HOME_B, EMULATOR, SERVER}, 0, HOME_B},
-    {"two homes: nor the server's public one", {HOME_A, 0, SERVER}, {HOME_B, 0, SERVER}, PUBLIC, HOME_B},
-    {"one home: the private address", {HOME_A, LAN_A, SERVER}, {HOME_A, LAN_B, SERVER}, 0, LAN_B},
-    {"one home, public address set", {HOME_A, LAN_A, SERVER}, {HOME_A, LAN_B, SERVER}, PUBLIC, LAN_B},
-    {"one home: 10/8", {HOME_A, 0, SERVER}, {HOME_A, 0x0A010203u, SERVER}, 0, 0x0A010203u},
-    {"one home: 172.16/12", {HOME_A, 0, SERVER}, {HOME_A, 0xAC1FFFFFu, SERVER}, 0, 0xAC1FFFFFu},
-    {"one home: 172.32 is public", {HOME_A, 0, SERVER}, {HOME_A, 0xAC200001u, SERVER}, 0, HOME_A},
-    {"one home: 11/8 is public", {HOME_A, 0, SERVER}, {HOME_A, 0x0B000001u, SERVER}, 0, HOME_A},
-    {"one home: 192.169 is public", {HOME_A, 0, SERVER}, {HOME_A, 0xC0A90001u, SERVER}, 0, HOME_A},
-    {"one home: an emulator's 192.0.2.100", {HOME_A, 0, SERVER}, {HOME_A, EMULATOR, SERVER}, 0, HOME_A},
-    {"one home: no `addr`", {HOME_A, LAN_A, SERVER}, {HOME_A, 0, SERVER}, 0, HOME_A},
-    {"one home: loopback in `addr`", {HOME_A, 0, SERVER}, {HOME_A, LOCALHOST, SERVER}, 0, HOME_A},
-    {"the server's network, seen from it", {LAN_A, LAN_A, SERVER}, {LAN_B, LAN_B, SERVER}, PUBLIC, LAN_B},
-    {"the server's network, from outside", {HOME_A, 0, PUBLIC}, {LAN_B, LAN_B, SERVER}, PUBLIC, PUBLIC},
-    {"the same without a public address", {HOME_A, 0, SERVER}, {LAN_B, LAN_B, SERVER}, 0, LAN_B},
-    {"an outsider, seen from the server's network", {LAN_A, 0, SERVER}, {HOME_B, LAN_B, SERVER}, PUBLIC, HOME_B},
-    {"loopback, from outside", {HOME_A, 0, PUBLIC}, {LOCALHOST, 0, LOCALHOST}, PUBLIC, PUBLIC},
-    {"loopback, from the server's network", {LAN_A, 0, SERVER}, {LOCALHOST, 0, LOCALHOST}, PUBLIC, SERVER},
-    {"loopback, from itself", {LOCALHOST, 0, LOCALHOST}, {LOCALHOST, EMULATOR, LOCALHOST}, PUBLIC, LOCALHOST},
-    {"one machine of the server's network", {LAN_A, 0, SERVER}, {LAN_A, 0x0A000001u, SERVER}, PUBLIC, LAN_A},
-};
-
-START_TEST(a_player_is_shown_where_it_can_be_reached)
-{
-    uint32_t seen = visible_address(views[_i].viewer, views[_i].player, views[_i].public_address);
-    ck_assert_msg(seen == views[_i].seen, "%s: %08lx", views[_i].what, (unsigned long)seen);
-}
-END_TEST
-
-/* ---- Names -------------------------------------------------------------- */
-
-START_TEST(a_name_is_letters_digits_and_six_signs)
-{
-    for (int byte = 1; byte < 256; byte++) {
-        char name[] = "a_b";
-        name[1] = (char)(unsigned char)byte;
-        bool good = (byte >= '0' && byte <= '9') || (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
-                    byte == '_' || byte == '-' || byte == '{' || byte == '}' || byte == '[' || byte == ']';
-        ck_assert_msg(valid_name(name, 12) == good, "byte %d", byte);
-    }
-    ck_assert(!valid_name("", 12));
-    ck_assert(!valid_name("a", 12));
-    ck_assert(valid_name("ab", 12));
-    ck_assert(valid_name("abcdefghijkl", 12));
-    ck_assert(!valid_name("abcdefghijklm", 12));
-    ck_assert(valid_name("abcdefghijklmnop", 16));
-    ck_assert(!valid_name("abcdefghijklmnopq", 16));
-    ck_assert(valid_name("{is}", 12)); /* [cap] */
-}
-END_TEST
-
-START_TEST(names_are_the_same_whatever_their_case)
-{
-    ck_assert(same_name("Bob", "bOB"));
-    ck_assert(same_name("", ""));
-    ck_assert(!same_name("Bob", "Bobby"));
-    ck_assert(!same_name("Bobby", "Bob"));
-    ck_assert(!same_name("a[", "a{")); /* only letters have a case */
-    ck_assert(!same_name("a]", "a}"));
-    ck_assert(!same_name("a_", "a\x7f"));
-    ck_assert(!same_name("a@", "a`"));
-}
-END_TEST
-
-START_TEST(a_room_name_is_printable_and_short_enough)
-{
-    ck_assert(valid_room_name("C.Test"));
-    ck_assert(valid_room_name("East Coast"));
-    ck_assert(valid_room_name("x"));
-    ck_assert(valid_room_name("1234567890123456789012345678901"));
-    ck_assert(!valid_room_name("12345678901234567890123456789012"));
-    ck_assert(!valid_room_name(""));
-    ck_assert(!valid_room_name(" East"));
-    ck_assert(!valid_room_name("East "));
-    ck_assert(!valid_room_name("Ea\nst"));
-    ck_assert(!valid_room_name("Ea\x7fst"));
-    ck_assert(!valid_room_name("Ea\xe9st"));
-}
-END_TEST
-
-START_TEST(a_password_has_4_to_16_characters)
-{
-    ck_assert(!valid_password(""));
-    ck_assert(!valid_password("abc"));
-    ck_assert(valid_password("abcd"));
-    ck_assert(valid_password("    "));
-    ck_assert(valid_password("1234567890123456"));
-    ck_assert(!valid_password("12345678901234567"));
-    ck_assert(valid_password("pass=%\"'"));
-    ck_assert(!valid_password("pass\n"));
-    ck_assert(!valid_password("pass\x80"));
-}
-END_TEST
-
-START_TEST(a_token_has_1_to_127_visible_characters)
-{
-    char text[130];
-    memset(text, 'a', sizeof text);
-    text[127] = '\0';
-    ck_assert(valid_token(text, 127));
-    ck_assert(!valid_token(text, 128)); /* longer before it was cut */
-    text[127] = 'a';
-    text[128] = '\0';
-    ck_assert(!valid_token(text, 128));
-    ck_assert(!valid_token("", 0));
-    ck_assert(valid_token("w893m_a017l_g", 13));
-    for (int byte = 1; byte < 256; byte++) {
-        char token[] = "a_b";
-        token[1] = (char)(unsigned char)byte;
-        ck_assert_msg(valid_token(token, 3) == (byte >= 0x21 && byte <= 0x7e), "byte %d", byte);
-    }
-}
-END_TEST
-
-/* ---- Configuration ------------------------------------------------------ */
-
-static const struct {
-    const char *key, *value, *why; /* why: NULL if the value is good */
-} configured[] = {
-    {"public-address", "192.0.2.1", NULL},
-    {"public-address", "192.0.2", "expected an IPv4 address, as 192.0.2.1"},
-    {"public-address", "server.example", "expected an IPv4 address, as 192.0.2.1"},
-    {"public-address", "192.0.2.1 192.0.2.2", "expected an IPv4 address, as 192.0.2.1"},
-    {"public-address", "", "expected an IPv4 address, as 192.0.2.1"},
-    {"lobby-port", "0", NULL},
-    {"lobby-port", "65535", NULL},
-    {"lobby-port", "65536", "expected a number from 0 to 65535"},
-    {"lobby-port", "-1", "expected a number from 0 to 65535"},
-    {"lobby-port", "11000x", "expected a number from 0 to 65535"},
-    {"lobby-port", "", "expected a number from 0 to 65535"},
-    {"lobby-port", "4294978296", "expected a number from 0 to 65535"},
-    {"buddy-port", "10899", NULL},
-    {"buddy-port", "x", "expected a number from 0 to 65535"},
-    {"accounts", "open", NULL},
-    {"accounts", "register", NULL},
-    {"accounts", "closed", NULL},
-    {"accounts", "close", "expected one of: open register closed"},
-    {"accounts", "open register", "expected one of: open register closed"},
-    {"accounts", "", "expected one of: open register closed"},
-    {"accounts", "Open", "expected one of: open register closed"},
-    {"skey", "on", NULL},
-    {"skey", "off", NULL},
-    {"skey", "yes", "expected one of: off on"},
-    {"directory-direct", "yes", NULL},
-    {"directory-direct", "no", NULL},
-    {"directory-direct", "on", "expected one of: no yes"},
-    {"ping-s", "1", NULL},
-    {"ping-s", "3600", NULL},
-    {"ping-s", "0", "expected seconds from 1 to 3600"},
-    {"ping-s", "3601", "expected seconds from 1 to 3600"},
-    {"ping-s", "30s", "expected seconds from 1 to 3600"},
-    {"idle-s", "86400", NULL},
-    {"idle-s", "86401", "expected seconds from 1 to 86400"},
-    {"login-s", "900", NULL},
-    {"login-s", "0", "expected seconds from 1 to 86400"},
-    {"challenge-s", "60", NULL},
-    {"challenge-s", "3601", "expected seconds from 1 to 3600"},
-    {"race-start-s", "10", NULL},
-    {"race-start-s", "", "expected seconds from 1 to 3600"},
-    {"first-frame-s", "10", NULL},
-    {"first-frame-s", "ten", "expected seconds from 1 to 3600"},
-    {"linger-s", "5", NULL},
-    {"linger-s", "0", "expected seconds from 1 to 3600"},
-    {"buddy-login-s", "30", NULL},
-    {"buddy-login-s", "99999", "expected seconds from 1 to 3600"},
-    {"rate", "0", NULL},
-    {"rate", "1000000", NULL},
-    {"rate", "1000001", "expected a number from 0 to 1000000"},
-    {"per-address", "1", NULL},
-    {"per-address", "0", "expected a number from 1 to 1000000"},
-    {"logins-per-address", "300", NULL},
-    {"logins-per-address", "0", "expected a number from 1 to 1000000"},
-    {"accounts-per-address", "50", NULL},
-    {"accounts-per-address", "many", "expected a number from 1 to 1000000"},
-    {"room", "East", NULL},
-    {"room", "East: East Coast Racers", NULL},
-    {"room", "\"East: East Coast Racers: 50\"", NULL},
-    {"room", "East: East Coast Racers: 1",
-     "expected \"Name: Description: Limit\", a name and description of up to 31 characters, a limit of 2 to 65536"},
-    {"room", "East: East Coast Racers: many",
-     "expected \"Name: Description: Limit\", a name and description of up to 31 characters, a limit of 2 to 65536"},
-    {"room", "12345678901234567890123456789012",
-     "expected \"Name: Description: Limit\", a name and description of up to 31 characters, a limit of 2 to 65536"},
-    {"room", "East: 12345678901234567890123456789012",
-     "expected \"Name: Description: Limit\", a name and description of up to 31 characters, a limit of 2 to 65536"},
-    {"room", "",
-     "expected \"Name: Description: Limit\", a name and description of up to 31 characters, a limit of 2 to 65536"},
-    {"room", "lobby: a second hub: 50", "expected at most 32 rooms, and none called Lobby"},
-    {"news-line", "Welcome", NULL},
-    {"news-line", "", NULL},
-    {"down", "Back at noon", NULL},
-    {"down", "", NULL},
-    {"rooms", "East", "unknown key"},
-    {"Accounts", "open", "unknown key"},
-    {"", "x", "unknown key"},
-};
-
-START_TEST(a_configured_value_is_good_or_the_reason_says_why)
-{
-    char why[160];
-    memset(why, '#', sizeof why);
-    bool good = nascar_config_check(configured[_i].key, configured[_i].value, why, sizeof why);
-    ck_assert_msg(good == (configured[_i].why == NULL), "%s = %s: %s", configured[_i].key, configured[_i].value,
-                  good ? "good" : why);
-    ck_assert_str_eq(why, good ? "" : configured[_i].why);
-}
-END_TEST
-
-START_TEST(the_reason_is_cut_to_its_place)
-{
-    char why[8];
-    ck_assert(!nascar_config_check("lobby-port", "x", why, sizeof why));
-    ck_assert_str_eq(why, "expecte");
-    memset(why, '#', sizeof why);
-    ck_assert(!nascar_config_check("lobby-port", "x", why, 0));
-    ck_assert_int_eq(why[0], '#');
-}
-END_TEST
-
-START_TEST(every_key_of_the_core_is_checked_here)
-{
-    for (size_t i = 0; i < SETTINGS; i++) {
-        bool seen = false;
-        for (size_t k = 0; k < sizeof configured / sizeof configured[0]; k++)
-            seen = seen || strcmp(configured[k].key, settings[i].key) == 0;
-        ck_assert_msg(seen, "%s", settings[i].key);
-    }
-}
-END_TEST
-
-START_TEST(long_texts_of_the_configuration_are_refused)
-{
-    char text[DOWN_CHARS + 2], why[100];
-    memset(text, 'x', sizeof text);
-    text[DOWN_CHARS] = '\0';
-    ck_assert(nascar_config_check("down", text, why, sizeof why));
-    text[DOWN_CHARS] = 'x';
-    text[DOWN_CHARS + 1] = '\0';
-    ck_assert(!nascar_config_check("down", text, why, sizeof why));
-    ck_assert_str_eq(why, "expected at most 255 characters");
-    /* Its end of line counts too: PROTOCOL 1 keeps the reply under 256 bytes. */
-    text[NEWS_CHARS] = '\0';
-    ck_assert(!nascar_config_check("news-line", text, why, sizeof why));
-    text[NEWS_CHARS - 1] = '\0';
-    ck_assert(nascar_config_check("news-line", text, why, sizeof why));
-}
-END_TEST
-
-START_TEST(a_line_that_passes_its_check_is_in_the_configuration)
-{
-    static struct config config;
-    char text[16 + NEWS_CHARS], why[100];
-    for (uint32_t n = 1; n < NEWS_CHARS; n += 83) {
-        memcpy(text, "news-line = ", 12);
-        memset(text + 12, 'x', n);
-        text[12 + n] = '\0';
-        if (!nascar_config_check("news-line", text + 12, why, sizeof why))
-            continue;
-        config_read(&config, bytes_of(text), size_of(text));
-        ck_assert_msg(strlen(config.news) == n + 1, "a line of %lu characters is left out", (unsigned long)n);
-    }
-}
-END_TEST
-
-START_TEST(a_configuration_is_read_line_by_line)
-{
-    static struct config config;
-    const char *text = "# a remark\n"
-                       "public-address = 192.0.2.1\n"
-                       "\taccounts=closed \n"
-                       "ping-s   =   7\n"
-                       "idle-s = zero\n"
-                       "unknown = 1\n"
-                       "nothing\n"
-                       "room = Oval: Fast: 8\n"
-                       "room = \"Road: Slow\"\n"
-                       "room = OVAL: again: 9\n"
-                       "news-line = first = best\n"
-                       "news-line = second\n"
-                       "down = Back at noon";
-    config_read(&config, bytes_of(text), size_of(text));
-    ck_assert_uint_eq(config.public_address, 0xC0000201u);
-    ck_assert_uint_eq(config.accounts, ACCOUNTS_CLOSED);
-    ck_assert_uint_eq(config.ping_ms, 7000);
-    ck_assert_uint_eq(config.idle_ms, 60000);
-    ck_assert_uint_eq(config.room_count, 2);
-    ck_assert_str_eq(config.room[0].name, "Oval");
-    ck_assert_str_eq(config.room[0].description, "Fast");
-    ck_assert_uint_eq(config.room[0].limit, 8);
-    ck_assert_str_eq(config.room[1].name, "Road");
-    ck_assert_uint_eq(config.room[1].limit, 50);
-    ck_assert_str_eq(config.news, "first = best\nsecond\n");
-    ck_assert_str_eq(config.down, "Back at noon");
-}
-END_TEST
-
-START_TEST(without_a_configuration_the_defaults_hold)
-{
-    static struct config config;
-    config_read(&config, NULL, 0);
-    ck_assert_uint_eq(config.public_address, 0);
-    ck_assert_uint_eq(config.lobby_port, 11000); /* PROTOCOL 3 */
-    ck_assert_uint_eq(config.buddy_port, 10899);
-    ck_assert_uint_eq(config.accounts, ACCOUNTS_OPEN);
-    ck_assert_uint_eq(config.skey, 1);
-    ck_assert_uint_eq(config.directory_direct, 0);
-    ck_assert_uint_eq(config.ping_ms, 30000); /* PROTOCOL 7 */
-    ck_assert_uint_eq(config.idle_ms, 60000);
-    ck_assert_uint_eq(config.login_ms, 900000);
-    ck_assert_uint_eq(config.challenge_ms, 60000);
-    ck_assert_uint_eq(config.race_start_ms, 10000); /* PROTOCOL 5 */
-    ck_assert_uint_eq(config.first_frame_ms, 10000);
-    ck_assert_uint_eq(config.linger_ms, 5000);
-    ck_assert_uint_eq(config.buddy_login_ms, 30000);
-    ck_assert_uint_eq(config.room_count, 3); /* PROTOCOL 3.3 */
-    ck_assert_str_eq(config.room[0].name, "East");
-    ck_assert_str_eq(config.room[0].description, "East Coast Racers");
-    ck_assert_str_eq(config.room[1].name, "West");
-    ck_assert_str_eq(config.room[2].name, "Beginner");
-    ck_assert_uint_eq(config.room[2].limit, 50);
-    ck_assert_str_eq(config.down, "");
-}
-END_TEST
-
-START_TEST(there_are_at_most_32_configured_rooms)
-{
-    static struct config config;
-    char text[64 * 20] = "";
-    for (int i = 0; i < 40; i++)
-        (void)snprintf(text + strlen(text), sizeof text - strlen(text), "room = Room%d\n", i);
-    config_read(&config, bytes_of(text), size_of(text));
-    ck_assert_uint_eq(config.room_count, CONFIG_ROOMS);
-    ck_assert_str_eq(config.room[31].name, "Room31");
-}
-END_TEST
 
 /* ---- Hashing ------------------------------------------------------------ */
 
-START_TEST(siphash_is_siphash_2_4)
+GROUP(hashes_and_lists, NULL, NULL, 0);
+
+TEST(hashes_and_lists, siphash_is_siphash_2_4)
 {
     /* The published vectors: key 00..0f, data 00, 01, 02 ... */
     static const struct {
@@ -1313,9 +933,8 @@ START_TEST(siphash_is_siphash_2_4)
     for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++)
         ck_assert_msg(siphash(words, data, vectors[i].size) == vectors[i].hash, "%zu bytes", vectors[i].size);
 }
-END_TEST
 
-START_TEST(secrets_are_compared_as_a_whole)
+TEST(hashes_and_lists, secrets_are_compared_as_a_whole)
 {
     static const uint8_t a[] = "0123456789abcdef";
     for (size_t i = 0; i < sizeof a; i++) {
@@ -1327,10 +946,9 @@ START_TEST(secrets_are_compared_as_a_whole)
         ck_assert(equal_secret(a, b, i));
     }
 }
-END_TEST
 
 /* Sums of the bytes 0, 1, 2 ..., by another program. */
-START_TEST(sha256_is_sha_256)
+TEST(hashes_and_lists, sha256_is_sha_256)
 {
     static const struct {
         size_t size;
@@ -1355,7 +973,6 @@ START_TEST(sha256_is_sha_256)
         ck_assert_str_eq(hex, vectors[i].sum);
     }
 }
-END_TEST
 
 /* ---- Ranks --------------------------------------------------------------- */
 
@@ -1368,7 +985,7 @@ struct ranking {
 
 static void ranking_open(struct ranking *r)
 {
-    static const struct nascar_limits limits = {1, RANKED / 4, 8, 1, 1, 1};
+    static const struct nascar_limits limits = {1, RANKED / 4, 8, 1, 1, 1, 0};
     size_t size = nascar_arena_size(&limits);
     void *arena = calloc(1, size);
     memset(r, 0, sizeof *r);
@@ -1398,15 +1015,15 @@ static void ranks_are_right(const struct ranking *r)
         ck_assert_uint_eq(rank_of(r->state, i), place);
         ranked += place > 0;
         if (place > 0)
-            ck_assert_uint_eq(persona_at_rank(r->state, place), i);
+            ck_assert_uint_eq(find_persona_by_rank(r->state, place), i);
     }
-    ck_assert_uint_eq(persona_at_rank(r->state, 0), NONE);
-    ck_assert_uint_eq(persona_at_rank(r->state, ranked + 1), NONE);
+    ck_assert_uint_eq(find_persona_by_rank(r->state, 0), NONE);
+    ck_assert_uint_eq(find_persona_by_rank(r->state, ranked + 1), NONE);
     ck_assert_uint_eq(tree_size(r->state, r->state->ranked), ranked);
 }
 
 /* Ratings from a few values (ties) to many, changed at random. */
-START_TEST(a_rank_is_the_number_of_better_ones_and_one)
+TEST_LOOP(hashes_and_lists, a_rank_is_the_number_of_better_ones_and_one, 0, 3)
 {
     struct ranking r;
     uint32_t chance = 77u + (uint32_t)_i, spread = _i == 0 ? 1 : _i == 1 ? 5 : 8000;
@@ -1424,11 +1041,10 @@ START_TEST(a_rank_is_the_number_of_better_ones_and_one)
     ranks_are_right(&r);
     free(r.state);
 }
-END_TEST
 
 /* Whoever comes in order, as when a journal is read, must not make a list of
  * the tree: it would be walked from end to end each time. */
-START_TEST(the_tree_of_ranks_stays_shallow)
+TEST(hashes_and_lists, the_tree_of_ranks_stays_shallow)
 {
     struct ranking r;
     ranking_open(&r);
@@ -1446,7 +1062,21 @@ START_TEST(the_tree_of_ranks_stays_shallow)
     }
     free(r.state);
 }
-END_TEST
+
+/* ---- Ratings -------------------------------------------------------------- */
+
+TEST(hashes_and_lists, elo_points_are_rounded_right)
+{
+    for (uint32_t ahead = 0; ahead <= 8191; ahead++) { /* 13 bits are all that there is */
+        for (int way = 0; way < 2; way++) {
+            uint32_t winner = way == 0 ? ahead : 0, loser = way == 0 ? 0 : ahead;
+            double expected = 1.0 / (1.0 + pow(10.0, ((double)loser - winner) / 400.0));
+            double wanted = 32.0 * (1.0 - expected);
+            ck_assert_msg(fabs(elo_points(winner, loser) - wanted) <= 0.5 + 1e-4, "%u beats %u: %u points, not %.4f",
+                          (unsigned)winner, (unsigned)loser, (unsigned)elo_points(winner, loser), wanted);
+        }
+    }
+}
 
 /* ---- Lists that consoles follow ------------------------------------------ */
 
@@ -1459,7 +1089,7 @@ END_TEST
 struct lists {
     struct nascar *state;
     struct feed feed;
-    uint32_t live[AT_ONCE], live_count; /* presences */
+    uint32_t live[AT_ONCE], live_count; /* occupants */
     uint32_t version[ENTRIES];          /* the truth: 0 is gone */
     uint32_t entries;
     struct watcher {
@@ -1470,37 +1100,36 @@ struct lists {
 
 static void lists_open(struct lists *l)
 {
-    static const struct nascar_limits limits = {1, 1, 8, 1, 1, 64};
+    static const struct nascar_limits limits = {1, 1, 8, 1, 1, 64, 0};
     size_t size = nascar_arena_size(&limits);
     void *arena = calloc(1, size);
     memset(l, 0, sizeof *l);
     l->state = nascar_init(arena, size, &limits);
     ck_assert_ptr_eq(l->state, arena);
-    l->feed.head = l->feed.tail = NONE;
 }
 
-static struct presence *entry_at(const struct lists *l, uint32_t presence)
+static struct occupant *entry_at(const struct lists *l, uint32_t presence)
 {
-    return presence_at(l->state, presence);
+    return occupant_at(l->state, presence);
 }
 
 static void add_entry(struct lists *l)
 {
-    if (pool_full(&l->state->presences))
+    if (pool_full(&l->state->occupants))
         return; /* of tombstones */
     uint32_t number = l->entries++;
     ck_assert_uint_lt(number, ENTRIES);
-    uint32_t i = presence_take(l->state, 1, number);
+    uint32_t i = occupant_take(l->state, 1, number);
     entry_at(l, i)->player = l->version[number] = 1;
     l->live[l->live_count++] = i;
-    feed_touch(l->state, &l->feed, presence_node(l->state, i));
+    feed_touch(l->state, &l->feed, occupant_node(l->state, i));
 }
 
 static void change_entry(struct lists *l, uint32_t which)
 {
-    struct presence *entry = entry_at(l, l->live[which]);
+    struct occupant *entry = entry_at(l, l->live[which]);
     entry->player = ++l->version[entry->persona];
-    feed_touch(l->state, &l->feed, presence_node(l->state, l->live[which]));
+    feed_touch(l->state, &l->feed, occupant_node(l->state, l->live[which]));
 }
 
 static void remove_entry(struct lists *l, uint32_t which)
@@ -1509,7 +1138,7 @@ static void remove_entry(struct lists *l, uint32_t which)
     l->live[which] = l->live[--l->live_count];
     l->version[entry_at(l, i)->persona] = 0;
     entry_at(l, i)->player = 0;
-    feed_bury(l->state, &l->feed, presence_node(l->state, i));
+    feed_bury(l->state, &l->feed, occupant_node(l->state, i));
 }
 
 /* Tells a watcher up to `most` changes; nothing twice. Returns how many. */
@@ -1519,7 +1148,7 @@ static uint32_t tell(struct lists *l, struct watcher *to, uint32_t most)
     uint32_t count = 0, i;
     memset(told, 0, l->entries);
     while (count < most && (i = feed_next(l->state, &l->feed, &to->sub)) != NONE) {
-        const struct presence *entry = entry_at(l, i - 2 * l->state->rooms.capacity);
+        const struct occupant *entry = entry_at(l, i - 2 * l->state->rooms.capacity);
         EXPECT(!told[entry->persona], "entry %lu is told twice", (unsigned long)entry->persona);
         told[entry->persona] = 1;
         to->knows[entry->persona] = entry->player;
@@ -1582,7 +1211,7 @@ static void random_act(struct lists *l, uint64_t *seed)
     }
 }
 
-START_TEST(who_follows_a_list_ends_with_the_truth)
+TEST_LOOP(hashes_and_lists, who_follows_a_list_ends_with_the_truth, 0, 12)
 {
     static struct lists l;
     uint64_t seed = (uint64_t)_i + 1;
@@ -1603,13 +1232,12 @@ START_TEST(who_follows_a_list_ends_with_the_truth)
             }
         }
         /* Everybody has passed them: no tombstone is kept. */
-        ck_assert_uint_eq(l.state->presences.live, l.live_count);
+        ck_assert_uint_eq(l.state->occupants.live, l.live_count);
     }
     free(l.state);
 }
-END_TEST
 
-START_TEST(tombstones_of_one_who_goes_are_freed)
+TEST(hashes_and_lists, tombstones_of_one_who_goes_are_freed)
 {
     static struct lists l;
     lists_open(&l);
@@ -1620,19 +1248,18 @@ START_TEST(tombstones_of_one_who_goes_are_freed)
     (void)tell(&l, &l.watcher[0], UINT32_MAX);
     while (l.live_count > 2)
         remove_entry(&l, 0);
-    ck_assert_uint_eq(l.state->presences.live, 8);
+    ck_assert_uint_eq(l.state->occupants.live, 8);
     (void)tell(&l, &l.watcher[0], 3);
     unsubscribe(l.state, &l.feed, &l.watcher[1].sub); /* has been told nothing */
-    ck_assert_uint_eq(l.state->presences.live, 5);    /* the other has still to be told of three */
+    ck_assert_uint_eq(l.state->occupants.live, 5);    /* the other has still to be told of three */
     unsubscribe(l.state, &l.feed, &l.watcher[0].sub);
-    ck_assert_uint_eq(l.state->presences.live, 2);
+    ck_assert_uint_eq(l.state->occupants.live, 2);
     remove_entry(&l, 0); /* nobody to tell: freed at once */
-    ck_assert_uint_eq(l.state->presences.live, 1);
+    ck_assert_uint_eq(l.state->occupants.live, 1);
     free(l.state);
 }
-END_TEST
 
-START_TEST(a_newcomer_is_not_told_of_those_who_left_before)
+TEST(hashes_and_lists, a_newcomer_is_not_told_of_those_who_left_before)
 {
     static struct lists l;
     lists_open(&l);
@@ -1647,129 +1274,6 @@ START_TEST(a_newcomer_is_not_told_of_those_who_left_before)
     expect_truth(&l, &l.watcher[1]);
     ck_assert_uint_eq(tell(&l, &l.watcher[0], UINT32_MAX), 3);
     expect_truth(&l, &l.watcher[0]);
-    ck_assert_uint_eq(l.state->presences.live, 3);
+    ck_assert_uint_eq(l.state->occupants.live, 3);
     free(l.state);
-}
-END_TEST
-
-/* ---- main --------------------------------------------------------------- */
-
-#define COUNT(table) ((int)(sizeof(table) / sizeof(table)[0]))
-
-static void add_tags(Suite *suite)
-{
-    TCase *tags = tcase_create("tags");
-    tcase_add_test(tags, a_tag_is_found_in_any_case);
-    tcase_add_test(tags, a_colon_separates_as_well_as_an_equals_sign);
-    tcase_add_test(tags, tags_stand_on_lines_or_behind_spaces);
-    tcase_add_test(tags, the_first_match_wins);
-    tcase_add_test(tags, a_key_stands_at_the_start_or_behind_a_byte_below_0x21);
-    tcase_add_test(tags, a_key_inside_a_longer_one_is_not_it);
-    tcase_add_test(tags, quotes_do_not_protect_a_text_from_being_taken_for_a_tag);
-    tcase_add_test(tags, one_leading_space_is_skipped);
-    tcase_add_test(tags, a_value_may_end_with_the_payload);
-    tcase_add_loop_test(tags, the_server_finds_what_a_console_finds, 0, 3);
-    suite_add_tcase(suite, tags);
-}
-
-static void add_values(Suite *suite)
-{
-    TCase *values = tcase_create("values");
-    tcase_add_loop_test(values, strings_lose_their_quotes_and_escapes, 0, COUNT(strings));
-    tcase_add_loop_test(values, the_server_reads_strings_as_a_console_does, 0, 2);
-    tcase_add_test(values, a_string_is_cut_to_its_field);
-    tcase_add_test(values, a_string_ends_where_its_payload_ends);
-    tcase_add_loop_test(values, numbers_wrap_at_32_bits, 0, COUNT(numbers));
-    tcase_add_test(values, a_session_number_is_known_again_by_its_signed_form);
-    tcase_add_test(values, a_number_is_written_so_that_it_reads_the_same);
-    tcase_add_loop_test(values, an_address_is_a_dotted_quad, 0, COUNT(addresses));
-    tcase_add_test(values, an_address_is_written_so_that_the_console_reads_it);
-    tcase_add_test(values, flags_are_letters);
-    tcase_add_test(values, flags_are_written_so_that_they_read_the_same);
-    tcase_add_test(values, every_day_from_1970_to_2099_is_written_as_the_calendar_has_it);
-    tcase_add_test(values, a_date_is_held_to_what_the_console_reads);
-    tcase_add_test(values, an_age_is_whole_years);
-    suite_add_tcase(suite, values);
-}
-
-static void add_writing(Suite *suite)
-{
-    TCase *writing = tcase_create("writing");
-    tcase_add_test(writing, every_byte_at_every_place_of_a_text_survives);
-    tcase_add_test(writing, escapes_are_as_the_protocol_writes_them);
-    tcase_add_loop_test(writing, no_text_of_a_player_passes_for_a_tag, 0, 4);
-    tcase_add_loop_test(writing, what_a_console_writes_is_read_as_it_was_typed, 0, 3);
-    suite_add_tcase(suite, writing);
-
-    TCase *frames = tcase_create("frames");
-    tcase_add_test(frames, a_frame_is_12_to_2048_bytes_long);
-    tcase_add_test(frames, a_frame_is_not_whole_before_its_last_byte);
-    tcase_add_test(frames, a_kind_is_four_printable_characters);
-    tcase_add_test(frames, the_code_of_a_request_is_ignored);
-    tcase_add_test(frames, a_payload_ends_at_its_first_nul);
-    tcase_add_test(frames, a_frame_is_written_as_the_example);
-    tcase_add_test(frames, an_empty_frame_is_12_bytes_and_a_code_is_four_letters);
-    tcase_add_test(frames, no_failure_has_a_code_that_harms_the_console);
-    suite_add_tcase(suite, frames);
-}
-
-static void add_passwords(Suite *suite)
-{
-    TCase *passwords = tcase_create("passwords");
-    tcase_add_loop_test(passwords, a_password_vector_decodes, 0, VECTORS);
-    tcase_add_test(passwords, all_vectors_are_there);
-    tcase_add_loop_test(passwords, what_a_console_encodes_is_decoded, 0, 3);
-    tcase_add_test(passwords, a_broken_ciphertext_is_no_password);
-    suite_add_tcase(suite, passwords);
-}
-
-static void add_rules(Suite *suite)
-{
-    TCase *rules = tcase_create("addresses, names, configuration");
-    tcase_add_loop_test(rules, a_player_is_shown_where_it_can_be_reached, 0, COUNT(views));
-    tcase_add_test(rules, a_name_is_letters_digits_and_six_signs);
-    tcase_add_test(rules, names_are_the_same_whatever_their_case);
-    tcase_add_test(rules, a_room_name_is_printable_and_short_enough);
-    tcase_add_test(rules, a_password_has_4_to_16_characters);
-    tcase_add_test(rules, a_token_has_1_to_127_visible_characters);
-    tcase_add_loop_test(rules, a_configured_value_is_good_or_the_reason_says_why, 0, COUNT(configured));
-    tcase_add_test(rules, the_reason_is_cut_to_its_place);
-    tcase_add_test(rules, every_key_of_the_core_is_checked_here);
-    tcase_add_test(rules, long_texts_of_the_configuration_are_refused);
-    tcase_add_test(rules, a_line_that_passes_its_check_is_in_the_configuration);
-    tcase_add_test(rules, a_configuration_is_read_line_by_line);
-    tcase_add_test(rules, without_a_configuration_the_defaults_hold);
-    tcase_add_test(rules, there_are_at_most_32_configured_rooms);
-    suite_add_tcase(suite, rules);
-}
-
-static void add_lists(Suite *suite)
-{
-    TCase *lists = tcase_create("hashing, ranks and lists");
-    tcase_add_test(lists, siphash_is_siphash_2_4);
-    tcase_add_test(lists, sha256_is_sha_256);
-    tcase_add_loop_test(lists, a_rank_is_the_number_of_better_ones_and_one, 0, 3);
-    tcase_add_test(lists, the_tree_of_ranks_stays_shallow);
-    tcase_add_test(lists, secrets_are_compared_as_a_whole);
-    tcase_add_loop_test(lists, who_follows_a_list_ends_with_the_truth, 0, 12);
-    tcase_add_test(lists, tombstones_of_one_who_goes_are_freed);
-    tcase_add_test(lists, a_newcomer_is_not_told_of_those_who_left_before);
-    suite_add_tcase(suite, lists);
-}
-
-int main(void)
-{
-    Suite *suite = suite_create("text");
-    add_tags(suite);
-    add_values(suite);
-    add_writing(suite);
-    add_passwords(suite);
-    add_rules(suite);
-    add_lists(suite);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

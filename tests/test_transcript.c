@@ -6,29 +6,29 @@
  *
  * SPDX-License-Identifier: MIT */
 
-/* What the world calls is the recorder below, which calls the core. */
-#define nascar_step core_step
-#define nascar_next_record core_next_record
-#define nascar_next_hash_job core_next_hash_job
-#define nascar_next_log core_next_log
-#include "../nascar_server.c"
+#include "world.h"
+
+/* A world that calls the recorder below, which calls the core. */
+static bool heard_step(struct nascar *state, const struct nascar_event *event);
+static bool heard_record(struct nascar *state, struct nascar_record *record);
+static bool heard_hash_job(struct nascar *state, struct nascar_hash_job *job);
+static bool heard_log(struct nascar *state, struct nascar_log *log);
+#define nascar_step heard_step
+#define nascar_next_record heard_record
+#define nascar_next_hash_job heard_hash_job
+#define nascar_next_log heard_log
+#include "world.c"
 #undef nascar_step
 #undef nascar_next_record
 #undef nascar_next_hash_job
 #undef nascar_next_log
 
-#include "world.h"
+#include "suite.h"
 
-#include <check.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-bool nascar_step(struct nascar *state, const struct nascar_event *event);
-bool nascar_next_record(struct nascar *state, struct nascar_record *record);
-bool nascar_next_hash_job(struct nascar *state, struct nascar_hash_job *job);
-bool nascar_next_log(struct nascar *state, struct nascar_log *log);
 
 /* ---- The recorder ------------------------------------------------------- */
 
@@ -80,7 +80,7 @@ static void put_escaped(const char *what, uint32_t conn, const void *bytes, size
     put_bytes("\n", 1);
 }
 
-bool nascar_step(struct nascar *state, const struct nascar_event *event)
+static bool heard_step(struct nascar *state, const struct nascar_event *event)
 {
     struct nascar_event moved = *event;
     uint8_t *memory = malloc(event->size + misaligned_by + 1); /* no more than that: sanitizers watch its end */
@@ -94,7 +94,7 @@ bool nascar_step(struct nascar *state, const struct nascar_event *event)
         memcpy(memory + misaligned_by, event->bytes, event->size);
         moved.bytes = memory + misaligned_by;
     }
-    bool done = core_step(state, &moved);
+    bool done = nascar_step(state, &moved);
     free(memory);
     put("step %d on %lu at %llu: %d, then %llu, %lu\n", (int)event->type, (unsigned long)event->conn,
         (unsigned long long)event->mono_ms, (int)done, (unsigned long long)nascar_deadline_ms(state),
@@ -102,17 +102,17 @@ bool nascar_step(struct nascar *state, const struct nascar_event *event)
     return done;
 }
 
-bool nascar_next_record(struct nascar *state, struct nascar_record *record)
+static bool heard_record(struct nascar *state, struct nascar_record *record)
 {
-    bool found = core_next_record(state, record);
+    bool found = nascar_next_record(state, record);
     if (found)
         put_escaped("record", record->conn, record->bytes, record->size);
     return found;
 }
 
-bool nascar_next_hash_job(struct nascar *state, struct nascar_hash_job *job)
+static bool heard_hash_job(struct nascar *state, struct nascar_hash_job *job)
 {
-    bool found = core_next_hash_job(state, job);
+    bool found = nascar_next_hash_job(state, job);
     if (found) {
         put_escaped("password", job->conn, job->password, sizeof job->password);
         put_escaped("fresh", job->conn, job->fresh, sizeof job->fresh);
@@ -122,9 +122,9 @@ bool nascar_next_hash_job(struct nascar *state, struct nascar_hash_job *job)
     return found;
 }
 
-bool nascar_next_log(struct nascar *state, struct nascar_log *log)
+static bool heard_log(struct nascar *state, struct nascar_log *log)
 {
-    bool found = core_next_log(state, log);
+    bool found = nascar_next_log(state, log);
     if (found)
         put("log %d %s\n", (int)log->level, log->text);
     return found;
@@ -252,9 +252,11 @@ static void live(struct transcript *transcript, size_t offset, enum world_split 
 
 /* ---- What holds --------------------------------------------------------- */
 
+GROUP(byte_for_byte, NULL, NULL, 30);
+
 #define SPLITS 3 /* enum world_split */
 
-START_TEST(input_at_any_address_is_the_same)
+TEST_LOOP(byte_for_byte, input_at_any_address_is_the_same, 0, SPLITS)
 {
     struct transcript even = {NULL, 0, 0};
     enum world_split split = (enum world_split)_i;
@@ -268,9 +270,8 @@ START_TEST(input_at_any_address_is_the_same)
     }
     free(even.text);
 }
-END_TEST
 
-START_TEST(the_transcript_is_left_for_comparison)
+TEST(byte_for_byte, the_transcript_is_left_for_comparison)
 {
     const char *name = getenv("TRANSCRIPT");
     struct transcript all = {NULL, 0, 0};
@@ -289,21 +290,4 @@ START_TEST(the_transcript_is_left_for_comparison)
         ck_assert_int_eq(fclose(file), 0);
     }
     free(all.text);
-}
-END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("transcript");
-    TCase *bytes = tcase_create("byte for byte");
-    tcase_set_timeout(bytes, 30);
-    tcase_add_loop_test(bytes, input_at_any_address_is_the_same, 0, SPLITS);
-    tcase_add_test(bytes, the_transcript_is_left_for_comparison);
-    suite_add_tcase(suite, bytes);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

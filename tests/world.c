@@ -30,7 +30,7 @@ struct world_console {
 };
 
 struct held_record {
-    uint32_t conn, ticket;
+    uint32_t conn, receipt;
     struct world_record record;
 };
 
@@ -144,7 +144,7 @@ static void collect(struct world *w)
         w->held_records = grow(w->held_records, w->held_record_count, &w->held_record_room, sizeof *w->held_records);
         struct held_record *held = &w->held_records[w->held_record_count++];
         held->conn = record.conn;
-        held->ticket = record.ticket;
+        held->receipt = record.receipt;
         held->record.size = record.size;
         held->record.bytes = must(malloc(record.size + 1u));
         memcpy(held->record.bytes, record.bytes, record.size);
@@ -186,7 +186,7 @@ static void return_record(struct world *w, struct held_record *held, bool kept)
 {
     struct nascar_event event = {.type = kept ? NASCAR_RECORD : NASCAR_RECORD_FAILED,
                                  .conn = held->conn,
-                                 .ticket = held->ticket,
+                                 .receipt = held->receipt,
                                  .bytes = held->record.bytes,
                                  .size = held->record.size};
     if (kept) {
@@ -228,7 +228,7 @@ static bool hash_matches(const char *stored, const char *password)
 static void answer_job(struct world *w, const struct nascar_hash_job *job)
 {
     char fresh[64];
-    struct nascar_event event = {.type = NASCAR_VERDICT, .conn = job->conn, .ticket = job->ticket};
+    struct nascar_event event = {.type = NASCAR_VERDICT, .conn = job->conn, .receipt = job->receipt};
     if (memchr(job->password, '\0', sizeof job->password) == NULL ||
         memchr(job->fresh, '\0', sizeof job->fresh) == NULL || memchr(job->stored, '\0', sizeof job->stored) == NULL)
         world_fail(w, "a hash job's text has no end");
@@ -439,7 +439,8 @@ static void close_connection(struct world *w, uint32_t conn, bool tell_core)
         (void)world_step(w, &event);
 }
 
-static void drain(struct world *w, uint32_t conn)
+/* What the core offers at once, which is a segment. */
+static void drain_segment(struct world *w, uint32_t conn)
 {
     struct world_connection *connection = &w->connections[conn];
     uint32_t size = 0;
@@ -456,6 +457,15 @@ static void drain(struct world *w, uint32_t conn)
         deliver(w, connection, bytes, read);
     struct nascar_event event = {.type = NASCAR_DRAINED, .conn = conn, .size = (uint32_t)read};
     (void)world_step(w, &event);
+}
+
+static void drain(struct world *w, uint32_t conn)
+{
+    struct world_connection *connection = &w->connections[conn];
+    uint32_t size;
+    do
+        drain_segment(w, conn);
+    while (connection->open && !connection->stalled && nascar_outbox(w->state, conn, &size) != NULL);
     if (connection->open && nascar_closing(w->state, conn))
         close_connection(w, conn, true);
 }
@@ -646,7 +656,7 @@ static void boot(struct world *w)
 
 struct world *world_new(const struct world_options *options)
 {
-    static const struct nascar_limits small = {64, 256, 32, 64, 1024, 64};
+    static const struct nascar_limits small = {64, 256, 32, 64, 1024, 64, 0};
     struct world *w = must(calloc(1, sizeof *w));
     if (options != NULL)
         w->options = *options;
@@ -740,6 +750,53 @@ bool world_logged(const struct world *w, const char *part)
 uint32_t world_fresh_ip(struct world *w)
 {
     return w->next_ip++;
+}
+
+/* ---- What is kept --------------------------------------------------------- */
+
+void kept_compact(struct world *w)
+{
+    struct nascar_cursor cursor;
+    struct nascar_record record;
+    memset(&cursor, 0, sizeof cursor);
+    for (size_t i = 0; i < w->record_count; i++)
+        free(w->records[i].bytes);
+    w->record_count = 0;
+    while (nascar_next_kept(w->state, &cursor, &record)) {
+        if (record.size == 0)
+            continue; /* nothing of what was looked at */
+        if (w->record_count == w->record_room) {
+            w->record_room = w->record_room * 2 + 16;
+            w->records = realloc(w->records, w->record_room * sizeof *w->records);
+            ck_assert_ptr_nonnull(w->records);
+        }
+        struct world_record *kept = &w->records[w->record_count++];
+        kept->size = record.size;
+        kept->bytes = malloc(record.size);
+        ck_assert_ptr_nonnull(kept->bytes);
+        memcpy(kept->bytes, record.bytes, record.size);
+    }
+}
+
+void kept_restart(struct world *w)
+{
+    world_restart(w);
+    kept_compact(w);
+    world_restart(w);
+}
+
+size_t kept_count(const struct world *w, const char *kind, const char *part)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < w->record_count; i++) {
+        const struct world_record *record = &w->records[i];
+        char text[NASCAR_RECORD_BYTES + 1] = "";
+        ck_assert_uint_lt(record->size, sizeof text);
+        for (uint32_t k = CONSOLE_HEADER_BYTES; k < record->size; k++)
+            text[k - CONSOLE_HEADER_BYTES] = record->bytes[k] == '\0' ? ' ' : (char)record->bytes[k];
+        count += memcmp(record->bytes, kind, 4) == 0 && strstr(text, part) != NULL;
+    }
+    return count;
 }
 
 /* ---- Consoles ----------------------------------------------------------- */

@@ -104,6 +104,16 @@ __attribute__((format(printf, 2, 3), noreturn))
 #endif
 void world_fail(const struct world *w, const char *format, ...);
 
+/* ---- What is kept (DESIGN 5) --------------------------------------------- */
+
+/* The journal as compaction leaves it: what is kept now, and nothing else. */
+void kept_compact(struct world *w);
+/* Every link is lost, and the server starts again, twice: from the journal as
+ * it is, and from one that has been compacted. */
+void kept_restart(struct world *w);
+/* How many durable records of this kind hold this text. */
+size_t kept_count(const struct world *w, const char *kind, const char *part);
+
 /* ---- Consoles ----------------------------------------------------------- */
 
 /* A console at its main menu; ip 0: an address of its own. */

@@ -1,0 +1,794 @@
+/* The faked system; machine.h says what it is for. A suite includes this file
+ * below nascar_server.c (or sets FAIL and PEERS before).
+ *
+ * SPDX-License-Identifier: MIT */
+#include "machine.h"
+
+/* ---- A machine: the shell on a faked system ------------------------------- */
+
+static bool unlucky(struct machine *m)
+{
+    m->chance = m->chance * 1664525u + 1013904223u;
+    return m->one_in > 0 && (m->chance >> 16) % m->one_in == 0;
+}
+
+static uint32_t chance_below(struct machine *m, uint32_t limit)
+{
+    m->chance = m->chance * 1664525u + 1013904223u;
+    return (uint32_t)((uint64_t)m->chance * limit >> 32);
+}
+
+/* So much of a read or write is done, of which the peer has or takes `most`, and
+ * a call `limit`; 0: no limit. */
+static size_t part_of(struct machine *m, size_t size, size_t most, size_t limit)
+{
+    if (size > most)
+        size = most;
+    if (limit > 0 && size > limit)
+        size = limit;
+    if (!m->ragged || size < 2 || chance_below(m, 2) == 0)
+        return size;
+    return 1 + chance_below(m, chance_below(m, 4) == 0 ? 2 : (uint32_t)size);
+}
+
+static bool peer_fails(const struct peer *p, bool must_wait)
+{
+    if (!p->reset && !must_wait)
+        return false;
+    errno = p->reset ? ECONNRESET : EAGAIN;
+    return true;
+}
+
+static bool interrupted(struct machine *m)
+{
+    errno = unlucky(m) ? EINTR : unlucky(m) ? EAGAIN : 0;
+    return errno != 0;
+}
+
+static struct peer *peer_of(struct machine *m, int fd)
+{
+    EXPECT(fd >= FIRST_FD && fd < FIRST_FD + (int)m->peers);
+    struct peer *p = &m->peer[fd - FIRST_FD];
+    EXPECT(p->accepted && !p->closed); /* else a call on a file that is not open */
+    return p;
+}
+
+static void disk_trace(struct disk *d, char what)
+{
+    size_t n = strlen(d->trace);
+    if (n > 0 && d->trace[n - 1] == what && (what == 'w' || what == 'a'))
+        return;
+    if (n + 1 == sizeof d->trace) {
+        memmove(d->trace, d->trace + 256, n - 255);
+        n -= 256;
+    }
+    d->trace[n] = what;
+    d->trace[n + 1] = 0;
+}
+
+static bool disk_fails(struct machine *m, const char *call)
+{
+    struct disk *d = m->disk;
+    if (d->at_call)
+        d->at_call(m);
+    unsigned number = ++d->calls;
+    if (d->fails)
+        return d->fails(m, call);
+    errno = ENOSPC;
+    return (number >= d->fail_from && number < d->fail_until) || number == d->also_fails;
+}
+
+static struct inode *inode_of(struct disk *d, int fd)
+{
+    EXPECT(fd >= DISK_FD && fd < DISK_FD + (int)d->inodes);
+    EXPECT(d->inode[fd - DISK_FD].opened);
+    return &d->inode[fd - DISK_FD];
+}
+
+static char disk_letter(const struct disk *d, int fd, char letter)
+{
+    return d->journal == (uint32_t)(fd - DISK_FD) + 1 ? letter : (char)(letter + 'a' - 'A');
+}
+
+/* One that no name and nobody who has it open leads to. */
+static uint32_t disk_inode(struct disk *d)
+{
+    uint32_t i = 0;
+    while (i < d->inodes &&
+           (d->inode[i].opened || i + 1 == d->journal || i + 1 == d->fresh || i + 1 == d->kept_journal))
+        i++;
+    EXPECT(i < INODES);
+    if (i == d->inodes)
+        d->inodes++;
+    d->inode[i].size = d->inode[i].synced = d->inode[i].peak = 0;
+    d->inode[i].broken = false;
+    return i + 1;
+}
+
+static int fake_open(void *world, int folder, const char *name, bool fresh)
+{
+    struct disk *d = ((struct machine *)world)->disk;
+    uint32_t *entry = strcmp(name, "journal") == 0 ? &d->journal : &d->fresh;
+    EXPECT(folder == 7 && (entry == &d->journal || strcmp(name, "journal.new") == 0));
+    if ((fresh || d->fails) && disk_fails(world, "open"))
+        return -1;
+    if (fresh && *entry == 0)
+        *entry = disk_inode(d);
+    errno = ENOENT;
+    if (*entry == 0)
+        return -1;
+    if (fresh)
+        d->inode[*entry - 1].size = d->inode[*entry - 1].synced = 0;
+    EXPECT(!d->inode[*entry - 1].opened);
+    d->inode[*entry - 1].opened = true;
+    return DISK_FD + (int)*entry - 1;
+}
+
+static uint8_t *fake_load(void *world, int fd, size_t *size)
+{
+    struct machine *m = world;
+    const struct inode *inode = inode_of(m->disk, fd);
+    if (m->disk->fails && disk_fails(world, "load"))
+        return NULL;
+    uint8_t *bytes = malloc(inode->size + 1);
+    EXPECT(bytes);
+    if (inode->size > 0)
+        memcpy(bytes, inode->bytes, inode->size);
+    *size = inode->size;
+    m->loaded = bytes;
+    return bytes;
+}
+
+static void fake_unload(void *world, uint8_t *bytes, size_t size)
+{
+    struct machine *m = world;
+    EXPECT(m->loaded == bytes);
+    (void)size;
+    free(bytes);
+    m->loaded = NULL;
+}
+
+static void inode_append(struct inode *inode, const void *bytes, size_t size)
+{
+    if (inode->size + size >= inode->peak) {
+        inode->bytes = realloc(inode->bytes, inode->size + size + 1);
+        EXPECT(inode->bytes);
+        inode->peak = inode->size + size;
+    }
+    if (size > 0)
+        memcpy(inode->bytes + inode->size, bytes, size);
+    inode->size += size;
+}
+
+/* One that fails has written half. */
+static bool fake_append(void *world, int fd, const void *bytes, size_t size)
+{
+    struct machine *m = world;
+    if (fd == RECORD_FD) {
+        inode_append(&m->recording, bytes, size);
+        return true;
+    }
+    struct inode *inode = inode_of(m->disk, fd);
+    bool fails = disk_fails(m, "append");
+    EXPECT(!inode->broken);
+    disk_trace(m->disk, disk_letter(m->disk, fd, 'A'));
+    inode->broken = fails;
+    if (fails)
+        size = m->disk->fails ? chance_below(m, (uint32_t)size + 1) : size / 2;
+    inode_append(inode, bytes, size);
+    return !fails;
+}
+
+static bool fake_sync(void *world, int fd)
+{
+    struct machine *m = world;
+    struct inode *inode = inode_of(m->disk, fd);
+    bool fails = disk_fails(m, "sync");
+    EXPECT(!inode->broken);
+    disk_trace(m->disk, disk_letter(m->disk, fd, 'S'));
+    m->disk->syncs++;
+    inode->broken = fails;
+    if (!fails)
+        inode->synced = inode->peak = inode->size;
+    return !fails;
+}
+
+static bool fake_truncate(void *world, int fd, uint64_t size)
+{
+    struct machine *m = world;
+    struct inode *inode = inode_of(m->disk, fd);
+    disk_trace(m->disk, disk_letter(m->disk, fd, 'T'));
+    if (disk_fails(m, "truncate"))
+        return false;
+    EXPECT(size <= inode->size);
+    inode->size = (size_t)size;
+    inode->synced = inode->synced < inode->size ? inode->synced : inode->size;
+    return true;
+}
+
+static bool fake_rename(void *world, int folder, const char *from, const char *to)
+{
+    struct disk *d = ((struct machine *)world)->disk;
+    EXPECT(folder == 7 && strcmp(from, "journal.new") == 0 && strcmp(to, "journal") == 0 && d->fresh != 0);
+    disk_trace(d, 'R');
+    if (disk_fails(world, "rename"))
+        return false;
+    EXPECT(d->inode[d->fresh - 1].synced == d->inode[d->fresh - 1].size); /* else a crash would leave less */
+    d->journal = d->fresh;
+    d->fresh = 0;
+    return true;
+}
+
+static bool fake_sync_folder(void *world, int folder)
+{
+    struct disk *d = ((struct machine *)world)->disk;
+    EXPECT(folder == 7);
+    disk_trace(d, 'F');
+    if (disk_fails(world, "sync_folder"))
+        return false;
+    d->kept_journal = d->journal;
+    return true;
+}
+
+static void fake_remove(void *world, int folder, const char *name)
+{
+    struct disk *d = ((struct machine *)world)->disk;
+    EXPECT(folder == 7);
+    if (strcmp(name, "journal.new") == 0)
+        d->fresh = 0;
+}
+
+static int fake_start_helper(void *world)
+{
+    struct machine *m = world;
+    if (m->helper.cannot_start)
+        return -1;
+    EXPECT(!m->helper.running);
+    m->helper.running = true;
+    m->helper.dead = false;
+    m->helper.answers = 0;
+    m->helper.starts++;
+    return HELPER_FD;
+}
+
+static bool no_hash(const char *password, const char *setting, char *out, size_t out_bytes)
+{
+    (void)password;
+    (void)setting;
+    (void)out;
+    (void)out_bytes;
+    return false;
+}
+
+bool fake_hash(const char *password, const char *setting, char *out, size_t out_bytes)
+{
+    char text[128] = "";
+    copy_text(text, 30, setting);
+    for (const char *p = password; *p; p++)
+        (void)snprintf(text + strlen(text), sizeof text - strlen(text), "%02x", (unsigned)(uint8_t)*p);
+    EXPECT(strlen(text) < out_bytes);
+    copy_text(out, out_bytes, text);
+    return true;
+}
+
+static ssize_t helper_gets(struct machine *m, const void *bytes, size_t size)
+{
+    struct fake_helper *h = &m->helper;
+    const struct hash_question *q = bytes;
+    EXPECT(h->running && size == sizeof *q && h->answers < HELPER_JOBS);
+    if (h->dead) {
+        errno = EPIPE;
+        return -1;
+    }
+    h->questions++;
+    const char *password = q->job.stored[0] ? q->job.password : q->job.fresh;
+    h->dead = (h->dies_of > 0 && --h->dies_of == 0) || (h->poison && strcmp(password, h->poison) == 0);
+    if (h->dead)
+        return (ssize_t)size;
+    m->hashes += q->job.stored[0] && q->job.fresh[0] ? 2 : 1;
+    answer_question(q, &h->answer[h->answers++], m->hash_fails ? no_hash : fake_hash);
+    return (ssize_t)size;
+}
+
+static bool helper_speaks(const struct machine *m)
+{
+    return m->helper.running && (m->helper.dead || (m->helper.answers > 0 && !m->helper.lazy));
+}
+
+static ssize_t helper_says(struct machine *m, void *bytes, size_t size)
+{
+    struct fake_helper *h = &m->helper;
+    EXPECT(h->running && size == sizeof h->answer[0]);
+    errno = EAGAIN;
+    if (h->answers == 0 || h->lazy)
+        return h->dead ? 0 : -1;
+    memcpy(bytes, &h->answer[0], size);
+    memmove(&h->answer[0], &h->answer[1], --h->answers * sizeof h->answer[0]);
+    return (ssize_t)size;
+}
+
+/* The place in the queue of the first who waits at that listener. */
+static size_t first_waiting(const struct machine *m, bool control)
+{
+    size_t i = 0;
+    while (i < m->waiting_count && m->peer[m->waiting[i]].control != control)
+        i++;
+    return i;
+}
+
+static int fake_poll(void *world, struct pollfd *fds, uint32_t count, int timeout_ms)
+{
+    struct machine *m = world;
+    int ready = 0;
+    m->polls++;
+    m->timeout_ms = timeout_ms;
+    m->listening = fds[FIRST_LISTENER].events == POLLIN;
+    if (m->at_poll)
+        m->at_poll(m);
+    if (m->poll_error || interrupted(m)) {
+        if (m->poll_error)
+            errno = m->poll_error;
+        if (errno == EAGAIN)
+            errno = EINTR;
+        return -1;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        short seen = 0;
+        if (i == SIGNALS) {
+            EXPECT(fds[i].fd == SIGNALS_FD);
+            seen = m->signals_due > 0 ? POLLIN : 0;
+        } else if (i == HELPER) {
+            EXPECT(fds[i].fd == (m->helper.running ? HELPER_FD : -1));
+            seen = helper_speaks(m) ? POLLIN : 0;
+        } else if (i < FIRST_SOCKET) {
+            EXPECT(fds[i].fd == LISTENER_FD + (int)i);
+            bool waits = (i == FIRST_LISTENER || i == CONTROL_LISTENER) &&
+                         first_waiting(m, i == CONTROL_LISTENER) < m->waiting_count;
+            seen = waits ? POLLIN : 0;
+        } else {
+            const struct peer *p = peer_of(m, fds[i].fd);
+            seen = (short)((p->in_bytes > 0 || p->hung_up || p->reset ? POLLIN : 0) |
+                           (p->window > 0 || p->reset ? POLLOUT : 0));
+            if (m->hide_one_in > 0 && !p->reset && seen && chance_below(m, m->hide_one_in) == 0)
+                seen = 0;
+        }
+        fds[i].revents = (short)(seen & fds[i].events);
+        if (i >= FIRST_SOCKET && peer_of(m, fds[i].fd)->reset)
+            fds[i].revents = (short)(fds[i].revents | POLLERR | POLLHUP);
+        ready += fds[i].revents != 0;
+    }
+    m->hurried = ready == 0 && timeout_ms == 0 ? m->hurried + 1 : 0;
+    if (ready == 0 && timeout_ms > 0)
+        m->now_ms += (uint64_t)timeout_ms;
+    return ready;
+}
+
+static uint32_t fake_signal(void *world, int fd)
+{
+    struct machine *m = world;
+    EXPECT(fd == SIGNALS_FD && m->signals_due > 0);
+    uint32_t number = m->signals[0];
+    memmove(m->signals, m->signals + 1, --m->signals_due * sizeof m->signals[0]);
+    return number;
+}
+
+static int fake_accept(void *world, int listener, uint32_t *from, uint32_t *to)
+{
+    struct machine *m = world;
+    EXPECT(listener == LISTENER_FD + (int)FIRST_LISTENER || listener == LISTENER_FD + (int)CONTROL_LISTENER);
+    m->accepts++;
+    if (unlucky(m)) {
+        errno = unlucky(m) ? EINTR : ECONNABORTED;
+        return -1;
+    }
+    size_t at = first_waiting(m, listener == LISTENER_FD + (int)CONTROL_LISTENER);
+    if (m->accept_error || at == m->waiting_count) {
+        errno = m->accept_error ? m->accept_error : EAGAIN;
+        return -1;
+    }
+    size_t next = m->waiting[at];
+    struct peer *p = &m->peer[next];
+    memmove(m->waiting + at, m->waiting + at + 1, (--m->waiting_count - at) * sizeof m->waiting[0]);
+    m->accepted++;
+    p->accepted = true;
+    *from = p->ip;
+    *to = 0xC0000201;
+    return FIRST_FD + (int)next;
+}
+
+static ssize_t fake_read(void *world, int fd, void *bytes, size_t size)
+{
+    struct machine *m = world;
+    if (fd == HELPER_FD)
+        return helper_says(m, bytes, size);
+    struct peer *p = peer_of(m, fd);
+    if (interrupted(m))
+        return -1;
+    if (peer_fails(p, p->in_bytes == 0 && !p->hung_up))
+        return -1;
+    size = part_of(m, size, p->in_bytes, m->read_bytes);
+    if (size > 0) {
+        memcpy(bytes, p->in, size);
+        p->in_bytes -= size;
+        memmove(p->in, p->in + size, p->in_bytes);
+        if (m->at_read)
+            m->at_read(m, p, bytes, size);
+    }
+    return (ssize_t)size;
+}
+
+static ssize_t fake_write(void *world, int fd, const void *bytes, size_t size)
+{
+    struct machine *m = world;
+    if (fd == HELPER_FD)
+        return helper_gets(m, bytes, size);
+    struct peer *p = peer_of(m, fd);
+    EXPECT(size > 0);
+    disk_trace(m->disk, 'w');
+    if (interrupted(m))
+        return -1;
+    if (peer_fails(p, p->window == 0))
+        return -1;
+    size = part_of(m, size, p->window, m->write_bytes);
+    p->window -= p->window == SIZE_MAX ? 0 : size;
+    p->out = realloc(p->out, p->out_bytes + size);
+    EXPECT(p->out);
+    memcpy(p->out + p->out_bytes, bytes, size);
+    p->out_bytes += size;
+    if (m->at_write)
+        m->at_write(m, p, bytes, size);
+    return (ssize_t)size;
+}
+
+static void fake_close(void *world, int fd)
+{
+    struct machine *m = world;
+    if (fd == HELPER_FD)
+        m->helper.running = false;
+    else if (fd == RECORD_FD)
+        m->recording.opened = false;
+    else if (fd < DISK_FD)
+        peer_of(m, fd)->closed = true;
+    else
+        inode_of(m->disk, fd)->opened = false;
+}
+
+static void fake_log(void *world, const char *text, size_t size)
+{
+    struct machine *m = world;
+    m->log = realloc(m->log, m->log_bytes + size + 1);
+    EXPECT(m->log);
+    memcpy(m->log + m->log_bytes, text, size);
+    m->log_bytes += size;
+    m->log[m->log_bytes] = 0;
+}
+
+static bool fake_entropy(void *world, void *bytes, size_t size)
+{
+    struct machine *m = world;
+    for (size_t i = 0; i < size; i++) {
+        m->chance = m->chance * 1664525u + 1013904223u;
+        ((uint8_t *)bytes)[i] = (uint8_t)(m->chance >> 24);
+    }
+    return !m->entropy_fails;
+}
+
+static uint64_t fake_mono_ms(void *world)
+{
+    struct machine *m = world;
+    m->clock_us += m->tick_us;
+    m->now_ms += m->clock_us / 1000;
+    m->clock_us %= 1000;
+    return m->now_ms;
+}
+
+/* A clock that nobody has set begins with 1970; none shows an earlier date. */
+static int64_t fake_wall_s(void *world)
+{
+    struct machine *m = world;
+    int64_t date_s = 1767225600 + m->wall_offset_s + (int64_t)(fake_mono_ms(world) / 1000);
+    return date_s > 0 ? date_s : 1;
+}
+
+static const struct nascar_sys fake_calls = {
+    .poll = fake_poll,
+    .signal = fake_signal,
+    .accept = fake_accept,
+    .read = fake_read,
+    .write = fake_write,
+    .close = fake_close,
+    .log = fake_log,
+    .append = fake_append,
+    .entropy = fake_entropy,
+    .mono_ms = fake_mono_ms,
+    .wall_s = fake_wall_s,
+    .open = fake_open,
+    .load = fake_load,
+    .unload = fake_unload,
+    .truncate = fake_truncate,
+    .sync = fake_sync,
+    .rename = fake_rename,
+    .sync_folder = fake_sync_folder,
+    .remove = fake_remove,
+    .helper = fake_start_helper,
+};
+
+void disk_free(struct disk *d)
+{
+    for (uint32_t i = 0; i < d->inodes; i++)
+        free(d->inode[i].bytes);
+    memset(d, 0, sizeof *d);
+}
+
+void machine_free(struct machine *m)
+{
+    struct shell *sh = &m->shell;
+    disk_free(&m->own_disk);
+    if (sh->state)
+        (void)munmap(sh->state, nascar_arena_size(&sh->limits));
+    (void)munmap(sh->compaction.batch.bytes, BATCH_BYTES);
+    if (sh->numbers.free) { /* the last of them */
+        (void)munmap(sh->polled, (FIRST_SOCKET + sh->conns) * sizeof *sh->polled);
+        (void)munmap(sh->number_of, sh->conns * sizeof *sh->number_of);
+        (void)munmap(sh->place_of, sh->conns * sizeof *sh->place_of);
+        (void)munmap(sh->numbers.free, sh->conns * sizeof *sh->numbers.free);
+    }
+    if (sh->partial)
+        (void)munmap(sh->partial, sh->conns * sizeof *sh->partial);
+    free(m->recording.bytes);
+    free(m->loaded);
+    for (size_t i = 0; i < m->peers; i++) {
+        free(m->peer[i].in);
+        free(m->peer[i].out);
+    }
+    free(m->shell.records.bytes);
+    free(m->shell.waiters.bytes);
+    free(m->shell.jobs.bytes);
+    free(m->log);
+    free(m);
+}
+
+struct machine *machine_make(struct disk *disk)
+{
+    struct machine *m = calloc(1, sizeof *m);
+    EXPECT(m);
+    m->disk = disk ? disk : &m->own_disk;
+    for (uint32_t i = 0; i < m->disk->inodes; i++)
+        m->disk->inode[i].opened = false;
+    m->now_ms = START_MS;
+    m->chance = 2004;
+    return m;
+}
+
+bool machine_start(struct machine *m, const char *const *arguments)
+{
+    struct journal_reader reader;
+    m->shell.sys = &fake_calls;
+    m->shell.world = m;
+    m->shell.folder = 7;
+    m->shell.arguments = (char **)(uintptr_t)arguments;
+    EXPECT(read_options(&m->shell.options, m->shell.arguments));
+    shell_time(&m->shell);
+    helper_start(&m->shell);
+    if (!journal_find(&m->shell, &reader) || !make_state(&m->shell))
+        return false;
+    if (m->records) {
+        m->shell.record_fd = RECORD_FD;
+        m->recording.opened = true;
+        EXPECT(recording_begin(&m->shell));
+    }
+    feed_entropy(&m->shell);
+    if (!journal_load(&m->shell, &reader))
+        return false;
+    m->shell.polled[SIGNALS].fd = SIGNALS_FD;
+    m->shell.polled[SIGNALS].events = POLLIN;
+    for (uint32_t i = FIRST_LISTENER; i < FIRST_SOCKET; i++)
+        m->shell.polled[i].fd = LISTENER_FD + (int)i;
+    want_ports(&m->shell);
+    shell_configure(&m->shell);
+    return true;
+}
+
+struct machine *machine_on(struct disk *disk, const char *const *arguments)
+{
+    struct machine *m = machine_make(disk);
+    if (machine_start(m, arguments))
+        return m;
+    machine_free(m);
+    return NULL;
+}
+
+struct machine *machine_new(const char *const *arguments)
+{
+    struct machine *m = machine_on(NULL, arguments);
+    EXPECT(m);
+    return m;
+}
+
+void check_shell(const struct machine *m)
+{
+    const struct shell *sh = &m->shell;
+    uint32_t paused = 0, taken = 0, open = 0;
+    const char *broken = nascar_check(sh->state);
+    if (broken)
+        FAIL("%s", broken);
+    for (uint32_t place = 0; place < sh->open; place++) {
+        EXPECT(sh->place_of[sh->number_of[place]] == place);
+        paused += !(sh->polled[FIRST_SOCKET + place].events & POLLIN);
+    }
+    EXPECT(sh->paused == paused);
+    for (uint32_t c = 0; c < sh->conns; c++)
+        taken += sh->place_of[c] != NONE;
+    EXPECT(taken == sh->open);
+    EXPECT(sh->numbers.count + sh->control_numbers.count + sh->open == sh->conns);
+    for (uint32_t i = 0; i < sh->numbers.count; i++)
+        EXPECT(sh->place_of[sh->numbers.free[i]] == NONE);
+    for (uint32_t i = 0; i < sh->control_numbers.count; i++)
+        EXPECT(sh->place_of[sh->control_numbers.free[i]] == NONE);
+    size_t urgent = 0, count = 0;
+    for (size_t i = 0; i < sh->waiters.size / sizeof(struct waiter); i++)
+        urgent += !((const struct waiter *)(const void *)sh->waiters.bytes)[i].lazy;
+    EXPECT(sh->urgent == urgent);
+    for (size_t at = BATCH_HEAD_BYTES; at < sh->records.size; at += load_be32(sh->records.bytes + at + 8))
+        count++;
+    EXPECT(sh->waiters.size == count * sizeof(struct waiter));
+    EXPECT((sh->lazy_due_ms > 0) == (count > 0));
+    for (size_t i = 0; i < m->peers; i++)
+        open += m->peer[i].accepted && !m->peer[i].closed;
+    EXPECT(open == sh->open);
+}
+
+void turn(struct machine *m, uint64_t until_ms)
+{
+    EXPECT(shell_turn(&m->shell, until_ms));
+    EXPECT(m->hurried < 50); /* else the loop spins */
+    if (m->check_one_in == 0 || ++m->turns % m->check_one_in == 0)
+        check_shell(m);
+}
+
+void settle_machine(struct machine *m)
+{
+    size_t out = 0, in = 1, before_out = 0, before_in = 0;
+    unsigned enough = m->one_in > 0 ? 30 : 3;
+    for (unsigned quiet = 0; quiet < enough;) {
+        turn(m, m->now_ms);
+        in = m->waiting_count;
+        out = 0;
+        for (size_t i = 0; i < m->peers; i++) {
+            in += m->peer[i].in_bytes;
+            out += m->peer[i].out_bytes + m->peer[i].closed;
+        }
+        quiet = in == before_in && out == before_out ? quiet + 1 : 0;
+        before_in = in;
+        before_out = out;
+        m->hurried = 0;
+    }
+}
+
+void run_machine(struct machine *m, uint64_t ms)
+{
+    uint64_t end_ms = m->now_ms + ms;
+    while (m->now_ms < end_ms)
+        turn(m, end_ms);
+}
+
+bool in_log(const struct machine *m, const char *part)
+{
+    return m->log && strstr(m->log, part) != NULL;
+}
+
+size_t count_log(const struct machine *m, const char *part)
+{
+    size_t n = 0;
+    for (const char *at = m->log; at && (at = strstr(at, part)) != NULL; at++)
+        n++;
+    return n;
+}
+
+void signal_machine(struct machine *m, uint32_t number)
+{
+    EXPECT(m->signals_due < sizeof m->signals / sizeof m->signals[0]);
+    m->signals[m->signals_due++] = number;
+}
+
+/* ---- Who connects ----------------------------------------------------------- */
+
+struct peer *peer_new(struct machine *m)
+{
+    size_t i = 0;
+    while (i < m->peers && !m->peer[i].forgotten)
+        i++;
+    EXPECT(i < PEERS && m->waiting_count < PEERS);
+    struct peer *p = &m->peer[i], fresh = {.in = p->in, .out = p->out, .window = SIZE_MAX};
+    *p = fresh;
+    p->ip = 0xC6336401u + (uint32_t)i;
+    m->peers += i == m->peers;
+    m->waiting[m->waiting_count++] = (uint16_t)i;
+    return p;
+}
+
+void peer_send_bytes(struct peer *p, const void *bytes, size_t size)
+{
+    if (size == 0)
+        return;
+    p->in = realloc(p->in, p->in_bytes + size);
+    EXPECT(p->in);
+    memcpy(p->in + p->in_bytes, bytes, size);
+    p->in_bytes += size;
+}
+
+void peer_send(struct peer *p, const char *kind, const char *payload)
+{
+    uint8_t frame[CONSOLE_REQUEST_BYTES];
+    peer_send_bytes(p, frame, console_frame(frame, sizeof frame, kind, 0, payload, strlen(payload) + 1));
+}
+
+size_t peer_got(const struct peer *p, const char *kind)
+{
+    size_t n = 0;
+    for (size_t at = 0; at < p->out_bytes;) {
+        EXPECT(p->out_bytes - at >= HEADER_BYTES);
+        uint32_t size = load_be32(p->out + at + 8);
+        EXPECT(size >= HEADER_BYTES && p->out_bytes - at >= size);
+        n += memcmp(p->out + at, kind, 4) == 0;
+        at += size;
+    }
+    return n;
+}
+
+void seat_step(struct machine *m, struct seat *seat)
+{
+    struct console *c = seat->console;
+    uint32_t address;
+    uint16_t port;
+    console_tick(c, m->now_ms);
+    for (int i = 0; i < CONSOLE_LINKS; i++) {
+        enum console_link link = (enum console_link)i;
+        uint8_t bytes[1024];
+        size_t size;
+        if (!seat->link[i] && console_wants(c, link, &address, &port)) {
+            seat->link[i] = peer_new(m);
+            seat->fed[i] = 0;
+            console_link_opened(c, link);
+        }
+        struct peer *p = seat->link[i];
+        if (!p)
+            continue;
+        if (p->out_bytes > seat->fed[i])
+            console_feed(c, link, p->out + seat->fed[i], p->out_bytes - seat->fed[i]);
+        seat->fed[i] = p->out_bytes;
+        while ((size = console_take(c, link, bytes, sizeof bytes)) > 0)
+            peer_send_bytes(p, bytes, size);
+        p->hung_up = p->hung_up || console_hangs_up(c, link);
+        if (p->closed) {
+            console_link_closed(c, link);
+            seat->link[i] = NULL;
+        }
+    }
+    if (c->misled[0])
+        FAIL("%s is misled: %s", c->name, c->misled);
+}
+
+void settle_seats(struct machine *m, struct seat *seats, size_t count)
+{
+    for (unsigned i = 0; i < 12; i++) {
+        for (size_t k = 0; k < count; k++)
+            seat_step(m, &seats[k]);
+        settle_machine(m);
+    }
+    for (size_t k = 0; k < count; k++)
+        seat_step(m, &seats[k]);
+}
+
+struct seat seat_new(struct machine *m, const char *name)
+{
+    struct seat seat = {.console = console_new((uint32_t)m->peers + 1)};
+    console_tick(seat.console, m->now_ms);
+    console_login(seat.console, name, "open wheel", name);
+    return seat;
+}
+
+void seat_free(struct seat *seat)
+{
+    console_free(seat->console);
+}
