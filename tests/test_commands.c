@@ -425,17 +425,56 @@ TEST(addresses, an_address_tries_only_so_many_logins_in_ten_minutes)
     SUCCEEDS(raw_auth(raw_open(w, ip), "Ann", "secret"));
 }
 
+/* Four more may ask the directory, which says why they do not get in (3.1). */
+#define DIRECTORY_SPARE 4
+
 TEST(addresses, an_address_has_only_so_many_connections)
 {
     reopen_with("per-address = 3\n");
     uint32_t ip = world_fresh_ip(w);
-    struct raw *first = raw_open(w, ip);
-    (void)raw_open(w, ip);
-    (void)raw_open(w, ip);
+    struct raw *first = raw_open(w, ip), *second = raw_open(w, ip), *third = raw_open(w, ip), *spare = NULL;
+    for (int i = 0; i < DIRECTORY_SPARE; i++) {
+        spare = raw_open(w, ip);
+        OPEN(spare);
+    }
     CLOSED(raw_open(w, ip));
+    ck_assert(world_logged(w, "reason=\"too many from this address\""));
     OPEN(raw_open(w, 0));
     raw_close(first);
+    raw_close(spare);
     OPEN(raw_open(w, ip));
+    greet(second); /* whoever was there before the crowd gets what it came for */
+    REFUSED(raw_ask(third, "AUTH", buddy_tags("Ann", "$00")), "user", 101);
+}
+
+TEST_LOOP(addresses, a_connection_too_many_may_ask_the_directory_and_nothing_else, 0, 7)
+{
+    static const struct said firsts[] = {
+        {"addr", ADDR_REQUEST},           {"skey", SKEY_REQUEST}, {"auth", "NAME=Ann\n"}, {"~png", "TIME=1\n"},
+        {"AUTH", "USER=Ann\nLKEY=$00\n"}, {"WHAT", "N=1\n"},      {"@dir", DIR_REQUEST}};
+    bool asks = _i == 6;
+    reopen_with("per-address = 2\n");
+    uint32_t ip = world_fresh_ip(w);
+    struct raw *ann = raw_login_from(w, ip, "Ann", "secret");
+    (void)raw_open(w, ip);
+    for (int turn = 0; turn < 3; turn++) { /* the next one, too */
+        struct raw *r = raw_open(w, ip);
+        OPEN(r);
+        raw_forget(r);
+        say(r, firsts[_i].kind, firsts[_i].payload);
+        ck_assert_uint_eq(r->count, asks ? 1 : 0); /* not a word but the directory's */
+        if (asks) {
+            SAYS(frame_at(r, 0), "ADDR=0.0.0.0\nPORT=0\nDOWN=*");
+            ck_assert_ptr_nonnull(strstr(got_text(frame_at(r, 0), "DOWN"), "from your address"));
+            OPEN(r);
+            say(r, "addr", ADDR_REQUEST); /* nor afterwards */
+            ck_assert_int_eq(frames_of(r, "addr", NULL) == 1 && frame_at(r, 1)->code == 0, 0);
+        } else {
+            CLOSED(r);
+        }
+    }
+    OPEN(ann);
+    SUCCEEDS(raw_ask(ann, "mesg", "TEXT=here\n"));
 }
 
 /* ---- Time (7) ----------------------------------------------------------- */
