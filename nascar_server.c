@@ -1697,6 +1697,7 @@ struct conn {
     bool slow;    /* its last write was not complete */
     bool behind;  /* its lists have news, which become rows when its outbox is drained */
     bool crowded; /* it reads, but has no room for one more line of chat */
+    bool spare;   /* one more than its address may have: it may ask the directory, and nothing else */
     uint8_t unknown_kinds;
     uint32_t peer, local, reported;
     uint32_t address; /* its entry in addresses */
@@ -2811,7 +2812,7 @@ static uint32_t segment_size(const struct nascar *s, const struct conn *conn)
  * was cut must not be taken for a frame. */
 static void outbox_written(const struct nascar *s, struct conn *conn, uint32_t size)
 {
-    uint32_t to = conn->out_start + size, end = conn->out_start;
+    uint32_t to = conn->out_start + size, end = conn->out_start + conn->out_begun;
     while (end < to)
         end = frame_end_at(s, conn, end);
     conn->out_begun = end - to;
@@ -5492,8 +5493,9 @@ static const char *keep_out(const struct request *q)
     const struct address *address = address_at(s, q->conn->address);
     if (pool_full(&s->players) && address->players == 0)
         return "The server is full. Please try again later.";
-    /* This connection ends, but the lobby's and the buddies' have to find room. */
-    if (address->connections + 1 > s->config.per_address)
+    /* This connection ends, but the lobby's and the buddies' have to find room. Where
+     * an address may have but one, the lobby's alone has. */
+    if (address->connections > 1 && address->connections + 1 > s->config.per_address)
         return "Too many players are online from your address. Please try again later.";
     return "";
 }
@@ -7484,20 +7486,13 @@ static void become_lobby(struct nascar *s, uint32_t c)
     timer_start(s, conn_timer(c, T_IDLE), Q_IDLE);
 }
 
-/* Has the address of this connection more of them than it may have? The directory
- * is there to say so; no other service is begun on one. */
-static bool is_crowd(const struct request *q)
-{
-    return address_at(q->s, q->conn->address)->connections > q->s->config.per_address;
-}
-
 /* Handles one request. Returns false if it has stalled, and is to be tried again. */
 static bool dispatch(struct request *q)
 {
     const struct command *command = q->command;
     enum failure failure;
     bool other_service = command && (command->states & FIRST) && !(command->states & IN(CONN_LOBBY));
-    if (q->conn->state == CONN_NEW && !(command && command->start == do_directory) && is_crowd(q)) {
+    if (q->conn->state == CONN_NEW && !(command && command->start == do_directory) && q->conn->spare) {
         conn_doom(q->s, q->c, "too many from this address");
         return true;
     }
@@ -7717,6 +7712,7 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
         return;
     }
     log_end(s, log_begin_conn(s, NASCAR_LOG_INFO, "connect", c));
+    conn->spare = address_at(s, conn->address)->connections > s->config.per_address;
     if (address_at(s, conn->address)->connections > s->config.per_address + DIRECTORY_SPARE) {
         conn_doom(s, c, "too many from this address");
         return;

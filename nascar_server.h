@@ -164,17 +164,18 @@ uint32_t nascar_inbox_room(const struct nascar *state, uint32_t conn);
  * once until its next change; NASCAR_NONE if there is none. For each of them:
  *
  *   - Write what nascar_outbox() gives, or as much of it as the socket takes.
- *   - If nascar_closing(), close it and hand in NASCAR_CLOSED, whether all of it
- *     was written or not.
- *   - Else hand in NASCAR_DRAINED with the number of bytes that were written, even
- *     if the outbox was empty: the step may fill it again, with rows of lists.
- *     Repeat while it was written to its end and there is more.
- *   - A number short of the whole outbox marks a slow reader. Go on when the
- *     socket can be written to. */
+ *   - Hand in NASCAR_DRAINED with the number of bytes that were written, even if
+ *     there were none: the step may fill the outbox again, with rows of lists.
+ *     Repeat while all that was given was written and there is more.
+ *   - If nascar_closing(), close it now and hand in NASCAR_CLOSED, whether all of
+ *     it was written or not.
+ *   - A number short of what was given marks a slow reader. Go on when the socket
+ *     can be written to. */
 uint32_t nascar_next_output(struct nascar *state);
 
-/* What `conn` has to write: *size bytes. NULL, with *size 0, if there is nothing
- * or no such connection. */
+/* What `conn` has to write next: *size bytes, which belong into one TCP segment
+ * (segment-bytes, below). NULL, with *size 0, if there is nothing or no such
+ * connection. */
 const uint8_t *nascar_outbox(const struct nascar *state, uint32_t conn, uint32_t *size);
 
 /* Whether `conn` is to be closed; false if there is no such connection. */

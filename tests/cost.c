@@ -108,11 +108,10 @@ static void work(void)
             do {
                 const uint8_t *bytes = nascar_outbox(state, conn, &size);
                 read_out(conn, bytes, size);
-                struct nascar_event event = {.type = nascar_closing(state, conn) ? NASCAR_CLOSED : NASCAR_DRAINED,
-                                             .conn = conn,
-                                             .size = size};
-                step(&event);
+                step(&(struct nascar_event){.type = NASCAR_DRAINED, .conn = conn, .size = size});
             } while (nascar_outbox(state, conn, &size) != NULL);
+            if (nascar_closing(state, conn))
+                step(&(struct nascar_event){.type = NASCAR_CLOSED, .conn = conn});
         } else {
             return;
         }

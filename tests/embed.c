@@ -60,8 +60,10 @@ static void work(void)
                 uint32_t size = 0;
                 const uint8_t *bytes = nascar_outbox(state, conn, &size);
                 hear(conn, bytes, size);
-                step(nascar_closing(state, conn) ? NASCAR_CLOSED : NASCAR_DRAINED, conn, 0, NULL, size);
+                step(NASCAR_DRAINED, conn, 0, NULL, size);
             } while (nascar_outbox(state, conn, &(uint32_t){0}) != NULL);
+            if (nascar_closing(state, conn))
+                step(NASCAR_CLOSED, conn, 0, NULL, 0);
         } else {
             return;
         }

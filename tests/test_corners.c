@@ -126,15 +126,18 @@ TEST(parts, a_configuration_leaves_out_what_it_cannot_read)
 
 TEST(parts, limits_have_ranges)
 {
-    static const uint32_t ends[6][2] = {{1, 65536}, {1, 1048576}, {8, 4096}, {1, 65536}, {1, 1u << 26}, {1, 1u << 20}};
-    for (size_t i = 0; i < 6; i++) {
+    static const uint32_t ends[][2] = {{1, 65536},    {1, 1048576},  {8, 4096},    {1, 65536},
+                                       {1, 1u << 26}, {1, 1u << 20}, {0, 1u << 20}};
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
         for (int end = 0; end < 2; end++) {
-            uint32_t limits[6] = {4, 4, 8, 4, 4, 4};
+            uint32_t limits[] = {4, 4, 8, 4, 4, 4, 4};
             struct nascar_limits l;
+            static_assert(sizeof limits == sizeof l && sizeof ends / sizeof ends[0] == sizeof limits / sizeof limits[0],
+                          "all of them");
             limits[i] = ends[i][end];
             memcpy(&l, limits, sizeof l);
             ck_assert_uint_gt(nascar_arena_size(&l), 0);
-            limits[i] = end == 0 ? ends[i][0] - 1 : ends[i][1] + 1;
+            limits[i] = end == 0 ? ends[i][0] - 1 : ends[i][1] + 1; /* 0 - 1 is too many, too */
             memcpy(&l, limits, sizeof l);
             ck_assert_uint_eq(nascar_arena_size(&l), 0);
             ck_assert_ptr_null(nascar_init(w->arena, w->arena_bytes, &l));
@@ -505,9 +508,12 @@ TEST(the_lobby, small_refusals)
     send_word(ann, "Bob", "token");
     world_settle(w);
     raw_forget(ann);
-    send_word(bob, "Ann", "DECL or not"); /* an answer is a token, too */
+    send_word(bob, "Ann", "DECL or not"); /* its first four letters count */
+    SUCCEEDS(raw_expect(bob, "mesg"));
+    ck_assert_uint_eq(frames_of(ann, "+msg", &g), 1);
+    ck_assert_str_eq(got_raw(g, "T"), "DECL");
+    send_word(bob, "Ann", "WELL or not"); /* no answer, and a token has no spaces */
     REFUSED(raw_expect(bob, "mesg"), failures[BAD_TOKEN].code, failures[BAD_TOKEN].status);
-    ck_assert_uint_eq(frames_of(ann, "+msg", NULL), 0);
 }
 
 TEST(the_lobby, a_long_room_name_is_found)
