@@ -175,6 +175,7 @@ static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a ro
 #define THROTTLE_MS 250u      /* how often a connection that is over its rate is looked at again */
 #define SLOW_MS 30000u        /* a reader that is stuck for so long is closed */
 #define SESSIONS_PER_PEER 64u /* more than the consoles of one household need */
+#define DIRECTORY_SPARE 4u    /* connections over the limit of an address, which may ask the directory why */
 #define DIRECTORY_MS 1800000u /* PROTOCOL 3.1: SESS and MASK are kept 30 minutes */
 #define ADDRESS_MS 600000u    /* what an address did is remembered for so long, and its limits are for as long */
 #define FREE_FAILURES 5u      /* wrong passwords that are free before an address has to wait */
@@ -1193,6 +1194,14 @@ struct endpoint {
     uint32_t reached;  /* the server's address that it connected to */
 };
 
+/* Does whoever is at this end live next to the server? A neighbour is told the
+ * address that it has reached: its router might not turn packets round that are
+ * for the public one (PROTOCOL 8). */
+static bool is_neighbour(struct endpoint end)
+{
+    return is_local(end.source) && in_network(end.source, end.reached, 24);
+}
+
 /* The address at which `viewer` reaches `player`. public_address is the
  * server's, 0 if none is configured. */
 static uint32_t visible_address(struct endpoint viewer, struct endpoint player, uint32_t public_address)
@@ -1200,6 +1209,9 @@ static uint32_t visible_address(struct endpoint viewer, struct endpoint player, 
     bool same = viewer.source == player.source;
     if (same && !is_local(player.source) && is_private(player.reported))
         return player.reported; /* both are behind one router, and meet inside */
+    if (same && is_private(player.source) && is_private(player.reported) && is_private(viewer.reported) &&
+        player.reported != viewer.reported)
+        return player.reported; /* the same with a second router between them and the server */
     if (!same && is_local(player.source) && !is_local(viewer.source) && public_address != 0)
         return public_address; /* the player is on the server's side of the router, the viewer is not */
     if (is_loopback(player.source) && !is_loopback(viewer.source))
@@ -1223,10 +1235,11 @@ struct config {
     uint32_t public_address;
     uint32_t lobby_port, buddy_port;
     uint32_t accounts; /* enum account_mode */
-    uint32_t skey, directory_direct;
+    uint32_t skey, directory_direct, lan;
     uint32_t ping_ms, idle_ms, login_ms, challenge_ms, race_start_ms;
     uint32_t first_frame_ms, linger_ms, buddy_login_ms;
-    uint32_t rate; /* tokens a second for each connection; 0: no limit */
+    uint32_t segment_bytes; /* 0: no limit */
+    uint32_t rate;          /* tokens a second for each connection; 0: no limit */
     uint32_t per_address, logins_per_address, accounts_per_address;
     uint32_t room_count;
     struct config_room room[CONFIG_ROOMS];
@@ -1301,6 +1314,8 @@ static const struct setting {
     {"log-level", SET_WORD, SHELL(log_level), 0, 0, "error warn info debug", "info", "error, warn, info or debug"},
     {"public-address", SET_ADDRESS, CORE(public_address), 0, 0, NULL, NULL,
      "what consoles are told to connect to; by default, the address they reached"},
+    {"lan", SET_WORD, CORE(lan), 0, 0, "off auto", "auto",
+     "auto: neighbours are told the address that they reached (%s); off: all come through one proxy"},
     {"accounts", SET_WORD, CORE(accounts), 0, 0, "open register closed", "open",
      "open: a first login makes the account; register: only a sign-up; closed: only ctl passwd (%s)"},
     {"skey", SET_WORD, CORE(skey), 0, 0, "off on", "on", "off: passwords in the console's second form (%s)"},
@@ -1319,6 +1334,8 @@ static const struct setting {
      "a directory connection is closed so long after its answer (%s)"},
     {"buddy-login-s", SET_SECONDS, CORE(buddy_login_ms), 1, 3600, NULL, "30",
      "so long may a buddy connection take to log in (%s)"},
+    {"segment-bytes", SET_NUMBER, CORE(segment_bytes), 0, 65535, NULL, "1400",
+     "no TCP segment to a console is longer, or ends inside a frame (%s); 0: any may"},
     {"rate", SET_NUMBER, CORE(rate), 0, 1000000, NULL, "10",
      "requests a second that a connection may send, on average; 0: no limit (%s)"},
     {"per-address", SET_NUMBER, CORE(per_address), 1, 1000000, NULL, "64", "connections from one address (%s)"},
@@ -1680,6 +1697,7 @@ struct conn {
     bool slow;    /* its last write was not complete */
     bool behind;  /* its lists have news, which become rows when its outbox is drained */
     bool crowded; /* it reads, but has no room for one more line of chat */
+    bool spare;   /* one more than its address may have: it may ask the directory, and nothing else */
     uint8_t unknown_kinds;
     uint32_t peer, local, reported;
     uint32_t address; /* its entry in addresses */
@@ -1687,9 +1705,10 @@ struct conn {
     uint32_t inbox, outbox; /* from their pools, while there is something in them; else NONE */
     uint32_t in_size;
     uint32_t out_start, out_end;
-    uint32_t sess;     /* of its address's newest directory session, when it sent `skey`; 0: none */
-    uint32_t receipt;  /* of the verdict or record that it waits for */
-    uint32_t checking; /* the account whose password is being compared */
+    uint32_t out_begun; /* bytes of the first frame that are left, as part of it was written; 0: it is whole */
+    uint32_t sess;      /* of its address's newest directory session, when it sent `skey`; 0: none */
+    uint32_t receipt;   /* of the verdict or record that it waits for */
+    uint32_t checking;  /* the account whose password is being compared */
     uint32_t player;
     uint32_t buddy;  /* its entry in buddies, if it is a buddy link */
     uint8_t lkey[8]; /* the buddy ticket that it gets when a record of that is kept */
@@ -1902,7 +1921,7 @@ struct match {
 struct address {
     uint32_t link;
     uint32_t ipv4;
-    uint32_t connections;
+    uint32_t connections, players;
     uint32_t failed;          /* wrong passwords, forgotten after ten minutes without one */
     uint32_t logins, created; /* tries to log in, and new accounts, since window_ms */
     uint64_t failed_at_ms, window_ms;
@@ -1949,7 +1968,7 @@ struct record_slot {
     POOL(buddies, struct buddy, buddy_at, conns) \
     POOL(watches, struct watch, watch_at, conns * (ROSTER_PER_PERSONA + WATCHES_ASKED)) \
     POOL(messages, struct message, message_at, limits->messages) \
-    POOL(races, struct race_ticket, race_ticket_at, clients * RACES_PER_CLIENT) \
+    POOL(races, struct race_ticket, race_ticket_at, limits->races ? limits->races : clients * RACES_PER_CLIENT) \
     POOL(reports, struct report, report_at, REPORTS) \
     POOL(report_lines, struct report_line, report_line_at, REPORT_LINES)
 
@@ -2101,7 +2120,8 @@ static size_t lay_out(struct tables *t, const struct nascar_limits *limits)
     memset(t, 0, sizeof *t);
     if (!in_range(limits->clients, 1, 65536) || !in_range(limits->accounts, 1, 1048576) ||
         !in_range(limits->rooms, 8, 4096) || !in_range(limits->directory_sessions, 1, 65536) ||
-        !in_range(limits->roster_edges, 1, 1u << 26) || !in_range(limits->messages, 1, 1u << 20))
+        !in_range(limits->roster_edges, 1, 1u << 26) || !in_range(limits->messages, 1, 1u << 20) ||
+        !in_range(limits->races, 0, 1u << 20))
         return 0;
     uint32_t conns = nascar_connections(limits), clients = limits->clients;
     place_pool(&t->conns, &at, conns, sizeof(struct conn));
@@ -2756,7 +2776,7 @@ static void outbox_release(struct nascar *s, struct conn *conn)
     if (conn->outbox != NONE)
         pool_give(s, &s->outboxes, conn->outbox);
     conn->outbox = NONE;
-    conn->out_start = conn->out_end = 0;
+    conn->out_start = conn->out_end = conn->out_begun = 0;
 }
 
 uint32_t nascar_next_output(struct nascar *s)
@@ -2767,13 +2787,46 @@ uint32_t nascar_next_output(struct nascar *s)
     return c;
 }
 
+/* Where the frame ends that begins, or goes on, at this place of the outbox. */
+static uint32_t frame_end_at(const struct nascar *s, const struct conn *conn, uint32_t at)
+{
+    if (at == conn->out_start && conn->out_begun > 0)
+        return at + conn->out_begun;
+    return at + load_be32(outbox_at(s, conn->outbox)->bytes + at + 8);
+}
+
+/* How much of the outbox goes into one segment: whole frames, as many as fit, and
+ * one at least (PROTOCOL 1). */
+static uint32_t segment_size(const struct nascar *s, const struct conn *conn)
+{
+    uint32_t all = conn->out_end - conn->out_start, most = s->config.segment_bytes, size = 0, next = 0;
+    if (all <= most || most == 0)
+        return all;
+    do {
+        size = next;
+        next = frame_end_at(s, conn, conn->out_start + size) - conn->out_start;
+    } while (next <= most);
+    return size > 0 ? size : next;
+}
+
+/* Notes that so much of the outbox has been written. What is left of a frame that
+ * was cut must not be taken for a frame. */
+static void outbox_written(const struct nascar *s, struct conn *conn, uint32_t size)
+{
+    uint32_t to = conn->out_start + size, end = conn->out_start + conn->out_begun;
+    while (end < to)
+        end = frame_end_at(s, conn, end);
+    conn->out_begun = end - to;
+    conn->out_start = to;
+}
+
 const uint8_t *nascar_outbox(const struct nascar *s, uint32_t c, uint32_t *size)
 {
     *size = 0;
     if (c >= s->conns.capacity || conn_at(s, c)->state == CONN_FREE || conn_at(s, c)->outbox == NONE)
         return NULL;
     const struct conn *conn = conn_at(s, c);
-    *size = conn->out_end - conn->out_start;
+    *size = segment_size(s, conn);
     return outbox_at(s, conn->outbox)->bytes + conn->out_start;
 }
 
@@ -3246,11 +3299,13 @@ static uint32_t player_address(const struct nascar *s, uint32_t viewer, const st
     return visible_address(endpoint_of(conn_at(s, viewer)), endpoint_of(conn_at(s, p->conn)), s->config.public_address);
 }
 
-/* PROTOCOL 3.1: the public address if one is configured, else the one that the
- * console reached. */
+/* PROTOCOL 3.1: the address that the console reached, unless a public one is
+ * configured and the console is no neighbour. */
 static uint32_t server_address(const struct nascar *s, uint32_t c)
 {
-    return s->config.public_address ? s->config.public_address : conn_at(s, c)->local;
+    const struct conn *conn = conn_at(s, c);
+    bool next_door = s->config.lan && is_neighbour(endpoint_of(conn));
+    return s->config.public_address && !next_door ? s->config.public_address : conn->local;
 }
 
 static const char *room_flags(const struct room *room)
@@ -3999,6 +4054,7 @@ static void player_remove(struct nascar *s, uint32_t player)
     lobby_unsubscribe(s, player);
     account_at(s, p->account)->player = NONE;
     conn_at(s, p->conn)->player = NONE;
+    address_at(s, conn_at(s, p->conn)->address)->players--;
     pool_give(s, &s->players, player);
     s->retry = true;
 }
@@ -4026,6 +4082,7 @@ static bool player_add(struct nascar *s, uint32_t c, uint32_t account)
     p->last_login_s = a->last_login_s ? a->last_login_s : a->created_s;
     a->player = player;
     conn->player = player;
+    address_at(s, conn->address)->players++;
     conn->state = CONN_ACCOUNT;
     return true;
 }
@@ -4156,7 +4213,8 @@ static void race_ticket_remove_oldest(struct nascar *s, uint32_t persona)
     EACH_LIVE(i, races) {
         const struct race_ticket *race = race_ticket_at(s, i);
         if ((race->persona[0] == persona || race->persona[1] == persona) &&
-            (oldest == NONE || race->number < race_ticket_at(s, oldest)->number))
+            (oldest == NONE || race->when_s < race_ticket_at(s, oldest)->when_s ||
+             (race->when_s == race_ticket_at(s, oldest)->when_s && race->number < race_ticket_at(s, oldest)->number)))
             oldest = i;
     }
     race_ticket_remove(s, oldest);
@@ -4176,12 +4234,13 @@ static void sweep_expired(struct nascar *s)
             race_ticket_remove(s, i);
 }
 
-/* Frees a persona's expired messages, so that new ones find room. */
-static void drop_expired(struct nascar *s, uint32_t persona)
+/* What has expired makes room for a message that was sent at that time. It is the
+ * same at a start, as no record says that it is gone. */
+static void drop_expired(struct nascar *s, uint32_t persona, int64_t sent_s)
 {
     for (uint32_t i = list_first(&persona_at(s, persona)->messages), next; i != NONE; i = next) {
         next = list_next(s, PERSONA_MESSAGES, i);
-        if (message_at(s, i)->until_s <= s->wall_s)
+        if (message_at(s, i)->until_s <= sent_s)
             message_remove(s, i);
     }
 }
@@ -4577,6 +4636,7 @@ static enum failure apply_mesg(struct nascar *s, const struct record *r)
         s->next_message = id;
     if (r->mesg.to == NONE)
         return NO_USER;
+    drop_expired(s, r->mesg.to, r->mesg.sent_s);
     struct persona *p = persona_at(s, r->mesg.to);
     uint32_t after = list_last(s, PERSONA_MESSAGES, &p->messages);
     while (after != NONE && message_at(s, after)->id > id)
@@ -4698,7 +4758,9 @@ struct field {
 static_assert(TAG_COUNT <= 256 && sizeof(struct record) <= UINT16_MAX, "struct field is wide enough");
 
 /* The row of a kind. `apply` makes the change; `failed`, if there is one, what
- * is to change although the record could not be kept. Compaction goes through
+ * is to change although the record could not be kept. If that is the same, nobody
+ * is refused for a full disk what he cannot do without: a ticket for the buddies,
+ * a race; and a letter that was read is gone. Compaction goes through
  * `pool` (in struct nascar) and writes a record for each item, unless `fill`
  * returns false; a kind without `fill` says nothing that others do not say. Each
  * record takes one of `limit` (in struct nascar_limits), unless that is 0. */
@@ -4734,14 +4796,15 @@ static const struct durable durables[RECORD_KINDS] = {
         FIELD(PERS, TEXT, cper.persona), FIELD(NAME, ACCOUNT, cper.account)}},
     [RECORD_DPER] = {"dper", apply_dper, .fields = {
         FIELD(PERS, PERSONA, dper.persona), FIELD(NAME, ACCOUNT, dper.account)}},
-    [RECORD_TICK] = {"tick", apply_tick, .fill = fill_tick, .pool = POOL(personas), .fields = {
+    [RECORD_TICK] = {"tick", apply_tick, .failed = apply_tick, .fill = fill_tick, .pool = POOL(personas), .fields = {
         FIELD(HASH, RAW, tick.hash), FIELD(WHEN, DATE, tick.until_s), FIELD(PERS, PERSONA, tick.persona)}},
     [RECORD_STAT] = {"stat", apply_stat, .fill = fill_stat, .pool = POOL(personas), .fields = {
         FIELD(P1, RAW, stat.figures), FIELD(PERS, PERSONA, stat.persona)}},
     [RECORD_ROST] = {"rost", apply_rost, .fill = fill_rost, .pool = POOL(edges), .limit = LIMIT(roster_edges),
      .fields = {
         FIELD(LIST, LISTS, rost.lists), FIELD(PERS, PERSONA, rost.owner), FIELD(USER, PERSONA, rost.other)}},
-    [RECORD_RACE] = {"race", apply_race, .fill = fill_race, .pool = POOL(races), .fields = {
+    [RECORD_RACE] = {"race", apply_race, .failed = apply_race, .fill = fill_race, .pool = POOL(races), .limit = LIMIT(races),
+     .fields = {
         FIELD(AUTH, RAW, race.ticket), FIELD(WHEN, DATE, race.when_s), FIELD(FLAGS, NUMBER, race.reported),
         FIELD(SEQN, NUMBER, race.first_sum), FIELD(HOST, PERSONA, race.persona[0]),
         FIELD(OPPO, PERSONA, race.persona[1])}},
@@ -4881,6 +4944,12 @@ static void record_failed(struct nascar *s, const uint8_t *bytes, uint32_t size)
     struct record record;
     if (decode_record(s, bytes, size, &record) && durables[record.kind].failed)
         (void)durables[record.kind].failed(s, &record);
+}
+
+bool nascar_takes_unkept(const uint8_t *bytes, uint32_t size)
+{
+    const struct durable *durable = size >= HEADER_BYTES ? find_durable(bytes) : NULL;
+    return durable && durable->failed == durable->apply;
 }
 
 #define KEPT_LOOKS 64u /* how many items one call looks at, at most */
@@ -5176,7 +5245,7 @@ static void copy_field(uint8_t *out, size_t size, const char *text)
 struct ses {
     char name[32];
     const char *self, *host, *opponent, *second;
-    uint32_t address, from;
+    uint32_t address; /* the opponent's, as the receiver reaches it */
     uint32_t seed;
     int64_t when_s;
     const char *ticket;
@@ -5192,7 +5261,7 @@ static void write_play(uint8_t out[PLAY_BYTES], const struct ses *ses)
     copy_field(out + 0x80, 16, ses->host);
     copy_field(out + 0x90, 16, ses->second);
     store_le32(out + 0xc0, ses->address);
-    store_le32(out + 0xc4, ses->from);
+    store_le32(out + 0xc4, ses->address);
     store_le32(out + 0xc8, ses->seed);
     store_le32(out + 0xcc, (uint32_t)ses->when_s);
     copy_field(out + 0xd0, 64, ses->ticket);
@@ -5202,7 +5271,7 @@ static void write_ses(struct outgoing *f, const struct ses *ses)
 {
     frame_begin(f, "+ses", "");
     put_address(f, tag_ADDR, ses->address);
-    put_address(f, tag_FROM, ses->from);
+    put_address(f, tag_FROM, ses->address); /* PROTOCOL 5: right whichever of the two a console dials */
     put_number(f, tag_SEED, to_signed(ses->seed));
     put_date(f, tag_WHEN, ses->when_s);
     put_raw(f, tag_AUTH, ses->ticket);
@@ -5261,7 +5330,6 @@ static void race_start(struct nascar *s, uint32_t number)
         ses.self = player_persona(s, p)->name;
         ses.opponent = player_persona(s, other)->name;
         ses.address = player_address(s, p->conn, other);
-        ses.from = conn_at(s, p->conn)->peer;
         write_ses(&s->frame, &ses);
         send_frame(s, p->conn);
         frame_begin(&s->frame, "play", "");
@@ -5324,14 +5392,15 @@ static enum failure challenge_prepare(struct nascar *s, uint32_t player, uint32_
     return unreachable || player_at(s, target)->match != NONE ? BUSY : OK;
 }
 
-/* Is this ACPT, DECL or BLOC? The first four letters count. */
+/* Is this ACPT, DECL or BLOC? The first four letters count, and nothing else is
+ * relayed (PROTOCOL 5, step 3). */
 static bool is_answer(const char *text)
 {
     return strncmp(text, "ACPT", 4) == 0 || strncmp(text, "DECL", 4) == 0 || strncmp(text, "BLOC", 4) == 0;
 }
 
 /* May this answer be given now? ACPT is given once, and by the challenged
- * player. What may be given is relayed as it is. */
+ * player. */
 static enum failure challenge_answer_check(const struct nascar *s, uint32_t player, uint32_t other, const char *text)
 {
     const struct player *p = player_at(s, player);
@@ -5414,12 +5483,28 @@ static const struct directory_session *session_add(struct nascar *s, uint32_t pe
     return session;
 }
 
+/* What a console is shown that cannot get in now, or "". Here it can be shown,
+ * and nowhere later (PROTOCOL 3.1). On a full server an address that has a player
+ * online gets through, as that may be the console's own ghost. */
+static const char *keep_out(const struct request *q)
+{
+    const struct nascar *s = q->s;
+    if (s->config.down[0])
+        return s->config.down;
+    const struct address *address = address_at(s, q->conn->address);
+    if (pool_full(&s->players) && address->players == 0)
+        return "The server is full. Please try again later.";
+    /* This connection ends, but the lobby's and the buddies' have to find room. Where
+     * an address may have but one, the lobby's alone has. */
+    if (address->connections > 1 && address->connections + 1 > s->config.per_address)
+        return "Too many players are online from your address. Please try again later.";
+    return "";
+}
+
 static enum failure do_directory(struct request *q)
 {
     struct nascar *s = q->s;
-    const char *down = s->config.down;
-    if (!down[0] && pool_full(&s->players))
-        down = "The server is full. Please try again later.";
+    const char *down = keep_out(q);
     q->conn->state = CONN_DIRECTORY;
     timer_start(s, conn_timer(q->c, T_PHASE), Q_LINGER);
     if (down[0]) {
@@ -5973,8 +6058,7 @@ static enum failure do_pers(struct request *q)
     return OK;
 }
 
-/* If the ticket could not be kept, it is good for as long as the server runs,
- * so that a full disk locks nobody out. */
+/* Kept or not, the ticket is good (nascar_takes_unkept). */
 static enum failure kept_pers(struct request *q, enum failure failure)
 {
     struct nascar *s = q->s;
@@ -5983,10 +6067,7 @@ static enum failure kept_pers(struct request *q, enum failure failure)
         return NO_ACCOUNT;
     struct persona *persona = persona_at(s, number);
     char ticket[2 + 2 * sizeof q->conn->lkey] = "$";
-    if (failure) {
-        hash_lkey(q->conn->lkey, persona->lkey_hash);
-        persona->lkey_until_s = s->wall_s + LKEY_S;
-    }
+    (void)failure;
     uint32_t old = player_at(s, player)->persona;
     bool again = old != NONE, from_hub = again && player_at(s, player)->room == HUB;
     persona_off(s, player);
@@ -6341,12 +6422,12 @@ static enum failure challenge_word(struct request *q, const char *name, const ch
     if (target == q->player)
         return refuse_challenge(q, name, NO_USER);
     if (is_answer(text)) {
-        enum failure failure = challenge_answer_check(s, q->player, target, text);
-        if (failure == OK && !valid_token(text, size))
-            failure = BAD_TOKEN;
+        char word[5];
+        copy_text(word, sizeof word, text);
+        enum failure failure = challenge_answer_check(s, q->player, target, word);
         if (failure == OK) {
-            reply_text(q, text);
-            challenge_answer(s, q->player, target, text);
+            reply_text(q, word);
+            challenge_answer(s, q->player, target, word);
         }
         return failure;
     }
@@ -6411,6 +6492,16 @@ static enum failure say_in_private(struct request *q, uint32_t target, const cha
     return OK;
 }
 
+/* [spec] answers a challenge without ATTR: a private line that is just the word,
+ * while a challenge is open between these two, is no talk (PROTOCOL 5, step 3). */
+static bool answers_challenge(const struct request *q, const char *name, const char *text)
+{
+    if (!is_answer(text) || strlen(text) != 4 || q->p->match == NONE)
+        return false;
+    const struct match *match = match_at(q->s, q->p->match);
+    return match->state != MATCH_RACING && match->player[1 - q->p->side] == find_online(q->s, name);
+}
+
 static enum failure do_mesg(struct request *q)
 {
     char text[CHAT_CHARS + 1], name[ANY_NAME_CHARS + 1], letters[32];
@@ -6419,7 +6510,7 @@ static enum failure do_mesg(struct request *q)
     uint32_t flags = get_flags(q, tag_ATTR);
     bool challenge = (flags & FLAG_3) != 0, private = get_text(q, to, name, sizeof name) > 0;
     get_name(q, to, name);
-    if (private && challenge)
+    if (private && (challenge || answers_challenge(q, name, text)))
         return challenge_word(q, name, text, size);
     if (size == 0)
         return MISSING;
@@ -7099,7 +7190,7 @@ static enum failure do_send(struct request *q)
     int32_t seconds = to_signed(get_number(q, tag_SECS, MESSAGE_S));
     if (seconds <= 0)
         return NO_USER;
-    drop_expired(s, to);
+    drop_expired(s, to, r.mesg.sent_s);
     if (pool_full(&s->messages))
         sweep_expired(s);
     if (persona_at(s, to)->message_count >= MESSAGES_PER_PERSONA || pool_full(&s->messages))
@@ -7405,6 +7496,10 @@ static bool dispatch(struct request *q)
     const struct command *command = q->command;
     enum failure failure;
     bool other_service = command && (command->states & FIRST) && !(command->states & IN(CONN_LOBBY));
+    if (q->conn->state == CONN_NEW && !(command && command->start == do_directory) && q->conn->spare) {
+        conn_doom(q->s, q->c, "too many from this address");
+        return true;
+    }
     if (q->conn->state == CONN_NEW && !other_service)
         become_lobby(q->s, q->c);
     if (!command) {
@@ -7621,7 +7716,8 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
         return;
     }
     log_end(s, log_begin_conn(s, NASCAR_LOG_INFO, "connect", c));
-    if (address_at(s, conn->address)->connections > s->config.per_address) {
+    conn->spare = address_at(s, conn->address)->connections > s->config.per_address;
+    if (address_at(s, conn->address)->connections > s->config.per_address + DIRECTORY_SPARE) {
         conn_doom(s, c, "too many from this address");
         return;
     }
@@ -7672,11 +7768,11 @@ static void conn_caught_up(struct nascar *s, uint32_t c)
 static void conn_drained(struct nascar *s, uint32_t c, uint32_t size)
 {
     struct conn *conn = conn_at(s, c);
-    uint32_t queued = conn->out_end - conn->out_start;
-    conn->out_start += min_u32(size, queued);
+    uint32_t queued = conn->out_end - conn->out_start, offered = segment_size(s, conn);
+    outbox_written(s, conn, min_u32(size, queued));
     if (conn->buddy != NONE)
         buddy_at(s, conn->buddy)->telling -= min_u32(size, buddy_at(s, conn->buddy)->telling);
-    if (size < queued && !conn->slow) {
+    if (size < offered && !conn->slow) {
         conn->slow = true;
         timer_start(s, conn_timer(c, T_SLOW), Q_SLOW);
     }
@@ -7874,17 +7970,13 @@ static void request_record_came(struct nascar *s, uint32_t c, uint32_t receipt, 
     request_finish(&q, &frame, q.command->kept(&q, failure));
 }
 
-/* The record of a race's ticket has come back, and the race starts. If it could
- * not be kept, the ticket is good for as long as the server runs, which is
- * better than no race. */
+/* A race that waits for its ticket starts now, kept or not (nascar_takes_unkept). */
 static void match_record_came(struct nascar *s, const struct nascar_event *e)
 {
     uint32_t number = e->conn - match_waiter(s, 0);
     if (!is_live(s, &s->matches, number) || !match_at(s, number)->starting ||
         match_at(s, number)->receipt != e->receipt)
         return;
-    if (e->type == NASCAR_RECORD_FAILED)
-        (void)apply_record(s, e->bytes, e->size);
     race_start(s, number);
 }
 
@@ -8362,15 +8454,16 @@ static const char *check_accounts(const struct nascar *s)
 
 static const char *check_addresses(const struct nascar *s)
 {
-    uint32_t connections = 0;
+    uint32_t connections = 0, players = 0;
     EACH_LIVE(i, addresses) {
         connections += address_at(s, i)->connections;
+        players += address_at(s, i)->players;
         HOLDS(find_address(s, address_at(s, i)->ipv4) == i, "an address is not found");
         HOLDS(address_at(s, i)->failed + address_at(s, i)->logins + address_at(s, i)->created == 0 ||
                   timer_at(s, s->address_timers + i)->queue == Q_ADDRESS,
               "what an address did is never forgotten");
     }
-    HOLDS(connections == s->conn_count, "a connection is of no address");
+    HOLDS(connections == s->conn_count && players == s->players.live, "a connection or a player is of no address");
     EACH_LIVE(i, directory)
         HOLDS(find_session(s, session_at(s, i)->sess) == i, "a directory session is not found");
     return NULL;
@@ -8541,10 +8634,12 @@ static ssize_t system_read(void *world, int fd, void *bytes, size_t size)
     return recv(fd, bytes, size, 0);
 }
 
+/* What is written ends its TCP segment: with TCP_NODELAY it leaves at once, and
+ * with MSG_EOR the kernel does not join it to what follows (PROTOCOL 1). */
 static ssize_t system_write(void *world, int fd, const void *bytes, size_t size)
 {
     (void)world;
-    return send(fd, bytes, size, MSG_NOSIGNAL);
+    return send(fd, bytes, size, MSG_NOSIGNAL | MSG_EOR);
 }
 
 /* Input that is left unread would turn the close into a reset, and that can
@@ -9041,7 +9136,7 @@ static bool journal_next(struct journal_reader *r, struct span *frames)
 #define SCRIPT_TYPES 13u
 #define SCRIPT_HEAD_BYTES 32u /* the most that stands before an event's bytes */
 
-static const uint8_t script_magic[4] = {'N', 'S', 'R', '2'};
+static const uint8_t script_magic[4] = {'N', 'S', 'R', '3'};
 
 static_assert(NASCAR_VERDICT + 1 == SCRIPT_WALL, "event types come first");
 
@@ -9073,33 +9168,41 @@ static uint64_t read_varint(struct script *x)
     return value;
 }
 
-/* Begins to read a script. Without a header the limits stay as they are. */
+/* The limits in a script's header, in this order. One of version 2 lacks the last. */
+static const size_t script_limits[] = {offsetof(struct nascar_limits, clients),
+                                       offsetof(struct nascar_limits, accounts),
+                                       offsetof(struct nascar_limits, rooms),
+                                       offsetof(struct nascar_limits, directory_sessions),
+                                       offsetof(struct nascar_limits, roster_edges),
+                                       offsetof(struct nascar_limits, messages),
+                                       offsetof(struct nascar_limits, races)};
+
+#define SCRIPT_LIMITS (sizeof script_limits / sizeof script_limits[0])
+
+static uint32_t *script_limit(struct nascar_limits *limits, size_t i)
+{
+    return (uint32_t *)(void *)((uint8_t *)limits + script_limits[i]);
+}
+
+/* Begins to read a script. Without a header, the limits stay as they are. */
 static void script_open(struct script *x, const uint8_t *bytes, size_t size, struct nascar_limits *limits)
 {
     memset(x, 0, sizeof *x);
     x->bytes = bytes;
     x->size = size;
-    if (size < sizeof script_magic || memcmp(bytes, script_magic, sizeof script_magic) != 0)
+    if (size < sizeof script_magic || memcmp(bytes, script_magic, 3) != 0 || (bytes[3] != '2' && bytes[3] != '3'))
         return;
     x->at = sizeof script_magic;
-    limits->clients = (uint32_t)read_varint(x);
-    limits->accounts = (uint32_t)read_varint(x);
-    limits->rooms = (uint32_t)read_varint(x);
-    limits->directory_sessions = (uint32_t)read_varint(x);
-    limits->roster_edges = (uint32_t)read_varint(x);
-    limits->messages = (uint32_t)read_varint(x);
+    for (size_t i = 0; i < SCRIPT_LIMITS - (bytes[3] == '2'); i++)
+        *script_limit(limits, i) = (uint32_t)read_varint(x);
 }
 
-static uint32_t script_write_header(uint8_t out[64], const struct nascar_limits *limits)
+static uint32_t script_write_header(uint8_t out[64], struct nascar_limits limits)
 {
     uint32_t n = sizeof script_magic;
     memcpy(out, script_magic, n);
-    n += write_varint(out + n, limits->clients);
-    n += write_varint(out + n, limits->accounts);
-    n += write_varint(out + n, limits->rooms);
-    n += write_varint(out + n, limits->directory_sessions);
-    n += write_varint(out + n, limits->roster_edges);
-    n += write_varint(out + n, limits->messages);
+    for (size_t i = 0; i < SCRIPT_LIMITS; i++)
+        n += write_varint(out + n, *script_limit(&limits, i));
     return n;
 }
 
@@ -9524,6 +9627,9 @@ static void print_help(void)
 #define COMPACT_BATCH_BYTES 65536u /* after which a batch is written: that takes milliseconds */
 #define COMPACT_RETRY_MS 60000u    /* before another try: the old journal is sound, so there is time */
 #define RECOVER_RETRY_MS 5000u     /* ... if there is no journal, and nothing can be kept */
+#ifndef COMPACT_ITEMS
+#define COMPACT_ITEMS 32u /* that a slice takes between two looks at the clock */
+#endif
 
 /* What comes at the end and goes off the front: it grows as it must, and no copy
  * of what went stays behind, as that may hold passwords. */
@@ -9719,7 +9825,7 @@ static bool recording_begin(struct shell *sh)
     uint8_t header[64];
     sh->recorded_ms = 0;
     sh->partial = reserve(sh->conns * sizeof *sh->partial);
-    return sh->partial && sh->sys->append(sh->world, sh->record_fd, header, script_write_header(header, &sh->limits));
+    return sh->partial && sh->sys->append(sh->world, sh->record_fd, header, script_write_header(header, sh->limits));
 }
 
 /* Opens the recording, if there is to be one. That of an earlier run is kept as
@@ -9913,6 +10019,14 @@ static bool compaction_write(struct shell *sh, bool end)
     return !end || journal_append(sh, &x->file, &x->batch);
 }
 
+/* Puts one more record of the state into the fresh journal. */
+static bool compaction_add(struct shell *sh, const uint8_t *bytes, uint32_t size)
+{
+    struct compaction *x = &sh->compaction;
+    (void)batch_add(&x->batch, bytes, size); /* what it holds is written long before it is full */
+    return x->batch.size < COMPACT_BATCH_BYTES || compaction_write(sh, false);
+}
+
 /* Writes the batch to the journal, and to a fresh one that is being made,
  * behind what that has of the state so far. A batch that may be torn must be
  * the last of its file, so what came before it is synced first. */
@@ -9951,6 +10065,17 @@ static uint64_t commit_due_ms(const struct shell *sh)
     return sh->urgent > 0 ? 0 : sh->lazy_due_ms > 0 ? sh->lazy_due_ms : UINT64_MAX;
 }
 
+/* The core has a change in memory alone, and its player has been told: it goes
+ * into the fresh journal, behind what that has of the state so far, and before
+ * any later change of the same thing. If none is being made, or this one fails,
+ * the next has it with the state. So, whenever there is a sound journal again,
+ * INVARIANT: all that was ever acknowledged is in it. */
+static void journal_catch_up(struct shell *sh, const uint8_t *bytes, uint32_t size)
+{
+    if (sh->compaction.file.fd >= 0 && nascar_takes_unkept(bytes, size) && !compaction_add(sh, bytes, size))
+        compaction_failed(sh);
+}
+
 /* Keeps what is due, and gives it back to the core. The records that come of
  * that are added behind it and wait for the next turn. The buffers may move when
  * that happens, but only when the step is done with its own record. */
@@ -9971,9 +10096,11 @@ static void journal_commit(struct shell *sh)
                                      .receipt = waiter->receipt,
                                      .bytes = sh->records.bytes + at,
                                      .size = load_be32(sh->records.bytes + at + 8)};
-        at += event.size;
         sh->urgent -= !waiter->lazy;
         shell_step(sh, &event);
+        if (!kept)
+            journal_catch_up(sh, sh->records.bytes + at, event.size);
+        at += event.size;
     }
     buffer_cut(&sh->waiters, waiter_bytes);
     buffer_cut(&sh->records, batch.size - BATCH_HEAD_BYTES);
@@ -10044,13 +10171,12 @@ static void compaction_slice(struct shell *sh)
     bool more = true;
     for (uint32_t n = 1; more && spent_ms < COMPACT_SLICE_MS; n++) {
         more = nascar_next_kept(sh->state, &x->cursor, &record);
-        if (more && record.size > 0) /* else it has only looked at what is not kept */
-            (void)batch_add(&x->batch, record.bytes, record.size);
-        if (x->batch.size >= COMPACT_BATCH_BYTES && !compaction_write(sh, false)) {
+        /* size 0: it has only looked at what is not kept */
+        if (more && record.size > 0 && !compaction_add(sh, record.bytes, record.size)) {
             compaction_failed(sh);
             return;
         }
-        if (n % 32 == 0)
+        if (n % COMPACT_ITEMS == 0)
             spent_ms = sh->sys->mono_ms(sh->world) - began_ms;
     }
     spent_ms = sh->sys->mono_ms(sh->world) - began_ms;
@@ -10440,14 +10566,14 @@ static bool shell_write_some(struct shell *sh, uint32_t c)
         n = n < 0 ? 0 : n;
         shell_log_frames(sh, c, "out", bytes, (size_t)n);
     }
-    if (nascar_closing(sh->state, c)) {
-        shell_close(sh, c);
-        return false;
-    }
     bool whole = (size_t)n == size;
     polled->events = (short)(whole ? polled->events & ~POLLOUT : polled->events | POLLOUT);
     struct nascar_event event = {.type = NASCAR_DRAINED, .conn = c, .size = (uint32_t)n};
     shell_step(sh, &event);
+    if (nascar_closing(sh->state, c) && (!whole || nascar_outbox(sh->state, c, &size) == NULL)) {
+        shell_close(sh, c);
+        return false;
+    }
     return whole;
 }
 
@@ -10758,6 +10884,8 @@ static void raise_limits(struct shell *sh, struct nascar_limits *limits)
     raise_limit(&limits->accounts, sh->kept.accounts, 1u << 20);
     raise_limit(&limits->roster_edges, sh->kept.roster_edges, 1u << 26);
     raise_limit(&limits->messages, sh->kept.messages, 1u << 20);
+    if (sh->kept.races > limits->clients * RACES_PER_CLIENT)
+        limits->races = min_u32(sh->kept.races, 1u << 20);
     (void)snprintf(text, sizeof text, "event=accounts_over_limit max_accounts=%u room_for=%u", sh->options.max_accounts,
                    limits->accounts);
     if (limits->accounts > sh->options.max_accounts)

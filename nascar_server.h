@@ -70,10 +70,11 @@ struct nascar_limits {
     uint32_t directory_sessions; /* remembered 30 minutes, 1..65536 */
     uint32_t roster_edges;       /* buddies and ignored players in all, 1..2^26 */
     uint32_t messages;           /* kept for players who are offline, in all, 1..2^20 */
+    uint32_t races;              /* whose results are not all in, 0..2^20; 0: 16 for each client */
 };
 
 /* clang-format off */
-#define NASCAR_LIMITS_DEFAULT {1024, 16384, 256, 4096, 409600, 65536}
+#define NASCAR_LIMITS_DEFAULT {1024, 16384, 256, 4096, 409600, 65536, 0}
 /* clang-format on */
 
 /* How many connections these limits allow: two for each client (lobby and
@@ -163,17 +164,18 @@ uint32_t nascar_inbox_room(const struct nascar *state, uint32_t conn);
  * once until its next change; NASCAR_NONE if there is none. For each of them:
  *
  *   - Write what nascar_outbox() gives, or as much of it as the socket takes.
- *   - If nascar_closing(), close it and hand in NASCAR_CLOSED, whether all of it
- *     was written or not.
- *   - Else hand in NASCAR_DRAINED with the number of bytes that were written, even
- *     if the outbox was empty: the step may fill it again, with rows of lists.
- *     Repeat while it was written to its end and there is more.
- *   - A number short of the whole outbox marks a slow reader. Go on when the
- *     socket can be written to. */
+ *   - Hand in NASCAR_DRAINED with the number of bytes that were written, even if
+ *     there were none: the step may fill the outbox again, with rows of lists.
+ *     Repeat while all that was given was written and there is more.
+ *   - If nascar_closing(), close it now and hand in NASCAR_CLOSED, whether all of
+ *     it was written or not.
+ *   - A number short of what was given marks a slow reader. Go on when the socket
+ *     can be written to. */
 uint32_t nascar_next_output(struct nascar *state);
 
-/* What `conn` has to write: *size bytes. NULL, with *size 0, if there is nothing
- * or no such connection. */
+/* What `conn` has to write next: *size bytes, which belong into one TCP segment
+ * (segment-bytes, below). NULL, with *size 0, if there is nothing or no such
+ * connection. */
 const uint8_t *nascar_outbox(const struct nascar *state, uint32_t conn, uint32_t *size);
 
 /* Whether `conn` is to be closed; false if there is no such connection. */
@@ -199,6 +201,12 @@ struct nascar_record {
 
 /* Takes the next record; false, with *record as it was, if there is none. */
 bool nascar_next_record(struct nascar *state, struct nascar_record *record);
+
+/* Does the core make the change of this record although it could not be kept? It
+ * does so where a player would be locked out otherwise. Then a fresh journal that
+ * is being made must hold the record, too: put it behind what that has so far. One
+ * that is begun later has the change with the state (nascar_next_kept). */
+bool nascar_takes_unkept(const uint8_t *bytes, uint32_t size);
 
 /* Where nascar_next_kept() stands, and room for one record. Begin with all zero. */
 struct nascar_cursor {
@@ -270,6 +278,8 @@ bool nascar_next_log(struct nascar *state, struct nascar_log *log);
  *
  *   public-address        the IPv4 address that consoles are told to connect to;
  *                         by default `local`, the one that each has reached
+ *   lan                   auto: neighbours of the server, in its own /24, are told
+ *                         `local` all the same; off: they are not: auto
  *   lobby-port            the ports that they are told, 0..65535: 11000
  *   buddy-port            10899
  *   accounts              open: a first login makes the account (the default);
@@ -288,6 +298,8 @@ bool nascar_next_log(struct nascar *state, struct nascar_log *log);
  *   buddy-login-s         so long may a buddy connection take to log in, 1..3600: 30
  *   rate                  requests a second from one connection, on average,
  *                         0..1000000, 0 for no limit: 10
+ *   segment-bytes         at most so many are in the outbox at once, and no frame is cut
+ *                         by their end, 0..65535, 0 for no limit: 1400 (PROTOCOL 1)
  *   per-address           connections from one address, 1..1000000: 64
  *   logins-per-address    tries to log in from one address in ten minutes: 300
  *   accounts-per-address  new accounts from one address in ten minutes: 50

@@ -39,7 +39,7 @@ void fuzz_statistics(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct nascar_limits choice = {0, 0, 0, 0, 0, 0};
+    struct nascar_limits choice = {0, 0, 0, 0, 0, 0, 0};
     struct script script;
     struct nascar_event e;
     bool checkpoint = false;

@@ -8,7 +8,7 @@
 
 /* Few of everything: a full table is a few events away. */
 static const struct nascar_limits small_limits = {
-    .clients = 5, .accounts = 8, .rooms = 8, .directory_sessions = 6, .roster_edges = 12, .messages = 6};
+    .clients = 5, .accounts = 8, .rooms = 8, .directory_sessions = 6, .roster_edges = 12, .messages = 6, 0};
 
 enum mood {
     MOOD_RECORDS = 1,  /* records come back after each event by themselves, */
@@ -196,7 +196,7 @@ static bool answer_job(struct nascar_event *e)
 static void drain(uint32_t c)
 {
     struct nascar_event e = {.type = NASCAR_DRAINED, .conn = c, .mono_ms = core.mono_ms, .wall_s = core.wall_s};
-    for (int turns = 0; turns < 32; turns++) {
+    for (int turns = 0; turns < 64; turns++) {
         if (!nascar_outbox(core.state, c, &e.size))
             return;
         e.size /= core.mood & MOOD_FAILS ? 2u : 1u;
@@ -259,9 +259,10 @@ static void say(uint32_t c, const char *kind, const char *text)
 /* The value of a tag in what waits for a connection, up to its end of line. */
 static void heard(uint32_t c, const char *kind, const char *key, char *out, uint32_t out_bytes)
 {
-    uint32_t size = 0;
+    const struct conn *conn = conn_at(core.state, c);
+    uint32_t size = conn->out_end - conn->out_start; /* all segments of it */
+    const uint8_t *bytes = size > 0 ? outbox_at(core.state, conn->outbox)->bytes + conn->out_start : NULL;
     struct frame frame;
-    const uint8_t *bytes = nascar_outbox(core.state, c, &size);
     while (size > 0 && read_frame(bytes, size, &frame) == FRAME_WHOLE) {
         uint32_t n = frame.size - HEADER_BYTES, at = find_tag(bytes + HEADER_BYTES, n, key);
         if (memcmp(frame.kind, kind, 4) == 0 && at != NOT_THERE)

@@ -30,8 +30,8 @@ static void write_seed(const char *harness, const void *bytes, size_t size)
 
 static void script_begin(uint32_t scene, uint32_t mood)
 {
-    struct nascar_limits limits = {scene, mood, 0, 0, 0, 0};
-    seed_bytes = script_write_header(seed, &limits);
+    struct nascar_limits limits = {scene, mood, 0, 0, 0, 0, 0};
+    seed_bytes = script_write_header(seed, limits);
     seed_events = 0;
 }
 

@@ -981,14 +981,14 @@ static void on_session(struct console *c, const char *payload)
         if (i < 2 || console_find(payload, players[i]) != NULL)
             race_text(c, payload, players[i], 0x80 + 16 * i, 16);
     uint32_t address = console_read_address(console_find(payload, "ADDR"));
-    uint32_t own = console_read_address(console_find(payload, "FROM"));
+    uint32_t from = console_read_address(console_find(payload, "FROM"));
     const char *seed = console_find(payload, "SEED");
     c->seed = console_read_number(seed);
     if (seed != NULL && strtoll(seed, NULL, 10) != c->seed)
         mislead(c, "SEED of +ses is no signed number of 32 bits");
     int64_t when = console_read_epoch(console_find(payload, "WHEN"));
     put_little_endian(c->race + 0xC0, address);
-    put_little_endian(c->race + 0xC4, own);
+    put_little_endian(c->race + 0xC4, from);
     put_little_endian(c->race + 0xC8, (uint32_t)c->seed);
     put_little_endian(c->race + 0xCC, (uint32_t)(uint64_t)when);
     race_text(c, payload, "AUTH", 0xD0, 64);
@@ -1007,7 +1007,12 @@ static void on_session(struct console *c, const char *payload)
         mislead(c, "+ses names %s as the host", host);
     if (strcmp(first, host) != 0)
         mislead(c, "P1 of +ses is not the host");
-    if (c->seed == 0 || address == 0 || own == 0 || when == 0 || c->race_ticket[0] == '\0')
+    /* Which of the two it dials, and when it takes the list's instead, is not known. */
+    const struct console_user *listed = console_user(c, other);
+    if (from != address || (listed != NULL && listed->address != address))
+        mislead(c, "+ses finds %s at ADDR %08lx, FROM %08lx, and +usr at %08lx", other, (unsigned long)address,
+                (unsigned long)from, (unsigned long)(listed != NULL ? listed->address : address));
+    if (c->seed == 0 || address == 0 || when == 0 || c->race_ticket[0] == '\0')
         mislead(c, "+ses has an empty SEED, ADDR, FROM, WHEN or AUTH");
     c->play_due = true;
     if (!crossed) {

@@ -108,11 +108,10 @@ static void work(void)
             do {
                 const uint8_t *bytes = nascar_outbox(state, conn, &size);
                 read_out(conn, bytes, size);
-                struct nascar_event event = {.type = nascar_closing(state, conn) ? NASCAR_CLOSED : NASCAR_DRAINED,
-                                             .conn = conn,
-                                             .size = size};
-                step(&event);
+                step(&(struct nascar_event){.type = NASCAR_DRAINED, .conn = conn, .size = size});
             } while (nascar_outbox(state, conn, &size) != NULL);
+            if (nascar_closing(state, conn))
+                step(&(struct nascar_event){.type = NASCAR_CLOSED, .conn = conn});
         } else {
             return;
         }
@@ -199,7 +198,7 @@ static void leave(uint32_t conn)
 /* Rooms R0..R19 for 50 each, and a small and a large one. */
 static void start(void)
 {
-    static const struct nascar_limits limits = {CONNECTIONS, CONNECTIONS, 64, 64, CONNECTIONS, 64};
+    static const struct nascar_limits limits = {CONNECTIONS, CONNECTIONS, 64, 64, CONNECTIONS, 64, 0};
     static char config[2048];
     size_t bytes = nascar_arena_size(&limits), size;
     int n = snprintf(config, sizeof config, "rate = 0\nroom = Small\nroom = From\nroom = To\nroom = All::65536\n");

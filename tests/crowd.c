@@ -418,12 +418,32 @@ void crowd_close(struct crowd *c, uint32_t conn)
     ck_assert(crowd_event(c, &event));
 }
 
-void crowd_drain(struct crowd *c, uint32_t conn)
+/* A segment ends where a frame does, and is longer than 1,400 bytes only if one frame
+ * alone is (PROTOCOL 1). What is left of a frame that was cut comes first. */
+static void check_segment(const struct reader *r, const uint8_t *bytes, size_t size)
+{
+    size_t total = r->part_bytes + size, at = 0, frames = 0;
+    for (; at + CONSOLE_HEADER_BYTES <= total; frames++) {
+        uint8_t length[4];
+        for (size_t i = 0; i < 4; i++) {
+            size_t place = at + 8 + i;
+            length[i] = place < r->part_bytes ? r->part[place] : bytes[place - r->part_bytes];
+        }
+        ck_assert_uint_ge(size_at(length), CONSOLE_HEADER_BYTES);
+        at += size_at(length);
+    }
+    ck_assert_msg(at == total, "a segment ends inside a frame");
+    ck_assert_msg(size <= 1400 || frames == 1, "a segment has %zu bytes", size);
+}
+
+/* What the core offers at once, which is a segment. */
+static void crowd_drain_segment(struct crowd *c, uint32_t conn)
 {
     struct reader *r = &c->reader[conn];
     uint32_t size = 0;
     const uint8_t *bytes = nascar_outbox(c->s, conn, &size);
     size_t read = r->window < size ? r->window : size;
+    check_segment(r, bytes, size);
     if (r->window != SIZE_MAX)
         r->window -= read;
     r->stalled = read < size;
@@ -431,6 +451,14 @@ void crowd_drain(struct crowd *c, uint32_t conn)
     struct nascar_event event = {.type = NASCAR_DRAINED, .conn = conn, .size = (uint32_t)read};
     if (!crowd_event(c, &event))
         ck_abort_msg("DRAINED is refused");
+}
+
+void crowd_drain(struct crowd *c, uint32_t conn)
+{
+    uint32_t size;
+    do
+        crowd_drain_segment(c, conn);
+    while (!c->reader[conn].stalled && nascar_outbox(c->s, conn, &size) != NULL);
     if (nascar_closing(c->s, conn))
         crowd_close(c, conn);
 }
@@ -600,7 +628,7 @@ void crowd_login(struct crowd *c, uint32_t conn, uint32_t who, const char *room)
 
 struct crowd *crowd_in_one_room(uint32_t players)
 {
-    struct nascar_limits limits = {players, players, 16, 16, 64, 64};
+    struct nascar_limits limits = {players, players, 16, 16, 64, 64, 0};
     struct crowd *c = crowd_new(&limits, "room = Big: All of them: 2000\nroom = Other:: 2000\n");
     for (uint32_t i = 0; i < players; i++) {
         (void)crowd_open(c, i);

@@ -27,8 +27,8 @@ uint32_t size_of(uint32_t full, uint32_t small);
 #define IDENTS 1100u     /* more than there are personas */
 #define RUNNING_MS 1000u /* when a crowd's clock starts */
 
-static const struct nascar_limits tiny = {4, 16, 8, 16, 64, 64};
-static const struct nascar_limits middle = {32, 40, 16, 32, 64, 64};
+static const struct nascar_limits tiny = {4, 16, 8, 16, 64, 64, 0};
+static const struct nascar_limits middle = {32, 40, 16, 32, 64, 64, 0};
 
 struct reader {
     bool open;

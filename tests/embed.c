@@ -60,8 +60,10 @@ static void work(void)
                 uint32_t size = 0;
                 const uint8_t *bytes = nascar_outbox(state, conn, &size);
                 hear(conn, bytes, size);
-                step(nascar_closing(state, conn) ? NASCAR_CLOSED : NASCAR_DRAINED, conn, 0, NULL, size);
+                step(NASCAR_DRAINED, conn, 0, NULL, size);
             } while (nascar_outbox(state, conn, &(uint32_t){0}) != NULL);
+            if (nascar_closing(state, conn))
+                step(NASCAR_CLOSED, conn, 0, NULL, 0);
         } else {
             return;
         }
@@ -104,7 +106,7 @@ static void enter(uint32_t conn, const char *name, const char *password, const c
 int main(void)
 {
     struct nascar_limits limits = {
-        .clients = 2, .accounts = 16, .rooms = 8, .directory_sessions = 4, .roster_edges = 50, .messages = 16};
+        .clients = 2, .accounts = 16, .rooms = 8, .directory_sessions = 4, .roster_edges = 50, .messages = 16, 0};
     const char *config = "accounts = open\nlobby-port = 11000\nbuddy-port = 10899\n";
     uint8_t entropy[NASCAR_ENTROPY_BYTES];
     size_t size = nascar_arena_size(&limits);

@@ -120,6 +120,7 @@ struct machine {
     int64_t wall_offset_s; /* the wall clock jumps */
 
     /* what was seen */
+    unsigned turns, check_one_in;             /* the invariants are checked after each turn, or after one in so many */
     unsigned polls, accepts, hashes, hurried; /* hurried: polls that did not wait in a row */
     int timeout_ms;                           /* the last poll's */
     bool listening;                           /* the last poll's */

@@ -2,7 +2,8 @@
  * to 64 consoles, and everything going wrong that a text seed comes to: the
  * network, the disk, the clocks, the helper, the power. Same seed, same run.
  *
- * What must hold: nascar_check() after every turn; no console is ever misled;
+ * What must hold: nascar_check() after every turn (in a long life, which would
+ * take the more time the more it has piled up, after some); no console is ever misled;
  * what was acknowledged is there after every crash; once quiet, each console's
  * lists are the server's truth; and when the faults end, everyone gets in,
  * chats and races within bounded time.
@@ -14,6 +15,8 @@
  * recording of each life of a server; the fuzzers begin with those.
  *
  * SPDX-License-Identifier: MIT */
+static unsigned compact_items; /* in a long life few, so that compaction takes long, too, and much comes in between */
+#define COMPACT_ITEMS compact_items
 #define main nascar_main
 #include "../nascar_server.c"
 #undef main
@@ -40,6 +43,7 @@ sim_fail(const char *format, ...);
 #define ASKED 32u
 #define MAYBES 64u
 #define USUAL_STEPS 1500u
+#define LONG_STEPS 10000u
 #define CALLS_A_STEP 2000000u /* of the system: more, and the server spins */
 
 /* ---- What is simulated ------------------------------------------------------ */
@@ -156,6 +160,7 @@ struct kept_account {
     char password[17];
     char maybe[MAYBES][17]; /* asked for, and neither done nor given up for sure */
     size_t maybes;
+    uint32_t set_step; /* when one was last acknowledged */
 };
 
 enum kept_state { NEVER, THERE, DELETED };
@@ -168,7 +173,7 @@ struct kept_persona {
     uint32_t results; /* that were read, and may count or not */
     bool any_figures;
     uint8_t ticket[16];
-    bool ticket_known;
+    bool ticket_known, ticket_unkept; /* unkept: taken from memory alone so far */
     int64_t lkey_until_s;
     uint32_t tickets; /* that were asked for */
     uint32_t reports;
@@ -184,6 +189,7 @@ struct kept_letter {
     bool broke;                                 /* the link, in that moment: it may come again */
     int64_t sent_s;
     bool excused; /* its reader was deleted, or ignores its writer */
+    bool over;    /* read, and gone for good */
 };
 
 struct kept_race {
@@ -192,6 +198,7 @@ struct kept_race {
     int64_t when_s;
     uint32_t asked, acknowledged;
     bool excused;
+    bool unkept; /* taken from memory alone so far */
 };
 
 static struct {
@@ -523,6 +530,20 @@ static bool letter_is_there(uint32_t i)
     return false;
 }
 
+/* Is there another request, not answered yet, that may set the same entry? Its
+ * link may go before its answer. */
+static bool roster_is_asked_for(const struct asked *q)
+{
+    for (size_t i = 0; i < PEERS; i++)
+        for (size_t k = 0; !sim.machine->peer[i].closed && k < sim.wire[i].asked_count; k++) {
+            const struct asked *other = &sim.wire[i].asked[k];
+            if ((strcmp(other->kind, "RADD") == 0 || strcmp(other->kind, "RDEL") == 0) &&
+                other->persona == q->persona && other->other == q->other && other->bit == q->bit)
+                return true;
+        }
+    return false;
+}
+
 /* A `dper` may wait behind what its link asked for before. */
 static bool deletion_is_asked_for(uint32_t persona)
 {
@@ -549,7 +570,14 @@ static void letter_acknowledged(struct kept_letter *l, uint32_t i, uint32_t aske
         FAIL("letter %u from %s is acknowledged, and nowhere", i, name_of(l->from));
 }
 
-static void ticket_acknowledged(struct kept_persona *p, uint32_t i, const struct asked *q, const char *payload)
+/* Whatever was acknowledged is in it, be it that it was kept at once or, when
+ * nothing could be, that the server took it from memory until now. */
+static bool journal_is_sound(void)
+{
+    return sim.machine->shell.journal.fd >= 0 && !sim.machine->shell.journal_lost;
+}
+
+static void ticket_acknowledged(struct kept_persona *p, uint32_t i, const char *payload)
 {
     uint8_t ticket[8];
     char text[40];
@@ -557,14 +585,28 @@ static void ticket_acknowledged(struct kept_persona *p, uint32_t i, const struct
     (void)console_read_text(console_find(payload, "LKEY"), text, sizeof text);
     EXPECT(text[0] == '$' && read_hex(text + 1, ticket, sizeof ticket));
     p->tickets -= p->tickets > 0;
-    /* On a failing disk it need not be kept. */
-    p->ticket_known = sim.troubles == q->troubles && there != NONE && sim.machine->shell.journal.fd >= 0;
+    p->ticket_known = there != NONE && journal_is_sound();
+    p->ticket_unkept = there != NONE && !journal_is_sound();
     hash_lkey(ticket, p->ticket);
     if (there == NONE)
         return;
     p->lkey_until_s = persona_at(server(), there)->lkey_until_s;
     if (p->tickets == 0)
         EXPECT(memcmp(persona_at(server(), there)->lkey_hash, p->ticket, 16) == 0);
+}
+
+/* The journal has recovered: what was taken from memory alone is a promise. */
+static void promises_hold(void)
+{
+    if (!journal_is_sound())
+        return;
+    for (uint32_t i = 0; i < PERSONAS; i++) {
+        struct kept_persona *p = &sim.persona[i];
+        p->ticket_known = p->ticket_known || p->ticket_unkept;
+        p->ticket_unkept = false;
+    }
+    for (uint32_t i = 0; i < sim.races; i++)
+        sim.race[i].unkept = false;
 }
 
 /* The figures as the server has them now must count what it says it has kept. */
@@ -600,7 +642,8 @@ static void account_acknowledged(struct wire *w, const struct asked *q, const ch
             for (size_t k = 0; k < sim.wire[i].asked_count; k++)
                 open += sim.wire[i].asked[k].account == q->account && sim.wire[i].asked[k].password[0];
         bool good = verifies(account_at(server(), there), q->password);
-        if (!good && open == 0 && a->maybes < 2)
+        /* Of two that were open at once, the answer to the first may be told last. */
+        if (!good && open == 0 && a->maybes < 2 && a->set_step < q->step)
             FAIL("the password of %s is acknowledged, and is another", name_of(q->account));
         char old[17];
         (void)snprintf(old, sizeof old, "%s", a->password);
@@ -608,6 +651,7 @@ static void account_acknowledged(struct wire *w, const struct asked *q, const ch
         if (a->known)
             add_maybe(a, old); /* another request with it may be on its way */
         a->known = true;
+        a->set_step = sim.step;
         if (good && open == 0)
             a->maybes = 0; /* what is not asked for any more is settled */
     }
@@ -665,7 +709,7 @@ static void on_answer(struct wire *w, const char *kind, uint32_t code, const cha
         if (find_persona(server(), name_of(q.persona)) == NONE)
             persona_anew(q.persona, DELETED, NONE); /* else it has been made again meanwhile */
     } else if (strcmp(kind, "pers") == 0 && p && code == 0) {
-        ticket_acknowledged(p, q.persona, &q, payload);
+        ticket_acknowledged(p, q.persona, payload);
         w->persona = q.persona;
     } else if (strcmp(kind, "pers") == 0 && p && refused) {
         p->tickets -= p->tickets > 0;
@@ -686,7 +730,7 @@ static void on_answer(struct wire *w, const char *kind, uint32_t code, const cha
         uint8_t *lists = &sim.lists[q.persona][q.other];
         bool there = find_persona(server(), name_of(q.other)) != NONE;
         *lists = (uint8_t)(kind[1] == 'A' && there ? *lists | q.bit : *lists & ~q.bit);
-        if (sim.persona[q.persona].unsure || sim.persona[q.other].unsure)
+        if (sim.persona[q.persona].unsure || sim.persona[q.other].unsure || roster_is_asked_for(&q))
             return;
         sim.lists_unsure[q.persona][q.other] &= (uint8_t)~q.bit;
     } else if (strcmp(kind, "SEND") == 0 && code == 0) {
@@ -706,7 +750,7 @@ static void on_letter_told(const struct wire *w, const char *payload)
         FAIL("letter %u for %s went to somebody else", i, name_of(l->to));
     event("letter %u is told to %s", i, name_of(l->to));
     uint32_t on = (uint32_t)(w - sim.wire);
-    if (l->told++ > 0 && l->told_in == sim.lives && !l->broke)
+    if (l->told++ > 0 && (l->over || (l->told_in == sim.lives && !l->broke)))
         FAIL("letter %u came twice", i);
     l->broke = false;
     l->told_in = sim.lives;
@@ -741,7 +785,7 @@ static void on_race_told(const char *payload)
     r->persona[0] = number_in(payload, "P1");
     r->persona[1] = number_in(payload, "P2");
     r->when_s = race_ticket_at(server(), there)->when_s;
-    r->excused = sim.machine->shell.journal.fd < 0; /* better a race that is not kept than none */
+    r->unkept = !journal_is_sound(); /* better a race that is not kept than none */
 }
 
 static void on_frame_out(struct wire *w, const char *kind, uint32_t code, const char *payload)
@@ -874,6 +918,7 @@ static void compare_personas(void)
         p->any_figures = false;
         p->results = p->tickets = 0;
         p->ticket_known = true;
+        p->ticket_unkept = false;
         memcpy(p->ticket, persona->lkey_hash, 16);
         p->lkey_until_s = persona->lkey_until_s;
     }
@@ -911,9 +956,13 @@ static void compare_letters(void)
             there[i / 8] = (uint8_t)(there[i / 8] | 1u << i % 8);
     }
     for (uint32_t i = 0; i < sim.letters; i++) {
-        const struct kept_letter *l = &sim.letter[i];
-        if (l->state == KEPT && l->told == 0 && !(there[i / 8] >> i % 8 & 1) && !l->excused &&
-            !sim.ever_ignored[l->to][l->from] && l->sent_s + MESSAGE_S > sim.latest_s)
+        struct kept_letter *l = &sim.letter[i];
+        bool is_there = there[i / 8] >> i % 8 & 1;
+        if (is_there && l->over)
+            FAIL("letter %u to %s was read, and is back", i, name_of(l->to));
+        l->over = l->over || (l->state == KEPT && l->told > 0 && !is_there && journal_is_sound());
+        if (l->state == KEPT && l->told == 0 && !is_there && !l->excused && !sim.ever_ignored[l->to][l->from] &&
+            l->sent_s + MESSAGE_S > sim.latest_s)
             FAIL("letter %u from %s to %s is lost", i, name_of(l->from), name_of(l->to));
     }
 }
@@ -930,7 +979,7 @@ static void compare_races(void)
                 r->excused = true;
         EXPECT(read_hex(r->ticket, bytes, sizeof bytes));
         bool there = find_race_ticket(s, bytes) != NONE;
-        if (!there && r->asked < 2 && !r->excused && r->when_s + RACE_S > sim.latest_s)
+        if (!there && r->asked < 2 && !r->excused && !r->unkept && r->when_s + RACE_S > sim.latest_s)
             FAIL("the race %s is lost", r->ticket);
         r->excused = r->excused || !there;
     }
@@ -1158,6 +1207,7 @@ static void run(uint64_t ms)
         sim.latest_s = server()->wall_s;
     log_events(m);
     sim.troubles += m->shell.journal.fd < 0;
+    promises_hold();
     tally.turns++;
 }
 
@@ -1242,6 +1292,7 @@ static void boot(void)
         m->at_read = at_read;
         m->at_write = at_write;
         m->records = sim.records;
+        m->check_one_in = sim.steps > LONG_STEPS ? 16 : 0;
         m->tick_us = one_in(3) ? any(4000) : 0;
         m->ragged = !sim.quiet && one_in(2);
         m->one_in = !sim.quiet && one_in(3) ? 4 + any(30) : 0;
@@ -1976,6 +2027,7 @@ static void run_seed(const char *seed, uint32_t steps)
     sim.chance = hash_more(0xCBF29CE484222325u, seed, strlen(seed));
     sim.hash = 0xCBF29CE484222325u;
     sim.steps = steps;
+    compact_items = steps > LONG_STEPS ? 1 : 32;
     sim.ms = 1000;
     sim.records = recordings || sim.chance % 4 == 0;
     sim.shares = sim.chance % 5 == 0;

@@ -224,7 +224,7 @@ TEST_LOOP(sign_ups, a_password_has_4_to_16_characters, 0, 8)
 TEST(sign_ups, a_full_table_of_accounts_refuses_newcomers_only)
 {
     world_free(w);
-    struct world_options options = {.limits = {64, 2, 32, 64, 1024, 64}};
+    struct world_options options = {.limits = {64, 2, 32, 64, 1024, 64, 0}};
     w = world_new(&options);
     can_log_in("Ann", "secret");
     can_log_in("Bob", "secret");

@@ -194,7 +194,7 @@ TEST(replayed, the_captures_are_whole)
 
 /* Small, because its state is copied often. What a replay draws is less than
  * the pool of entropy holds, so it gets the same secrets however it is cut. */
-static const struct nascar_limits few = {2, 4, 8, 4, 4, 64};
+static const struct nascar_limits few = {2, 4, 8, 4, 4, 64, 0};
 
 struct replay {
     const struct capture *capture;

@@ -493,9 +493,9 @@ GROUP(answers, open_world, close_world, 0);
 TEST_LOOP(answers, an_acceptance_is_relayed_once_and_makes_both_busy, 0, 4)
 {
     static const char *const rooms[][2] = {{"East", "East"}, {"East", "West"}};
-    static const char *const accepts[] = {"ACPT", "ACPTxyz"};
+    static const char *const accepts[] = {"ACPT", "ACPTxyz"}; /* the first four letters count, and are relayed */
     take_places(rooms[_i % 2][0], rooms[_i % 2][1]);
-    const char *accept = accepts[_i / 2]; /* the first four letters count */
+    const char *accept = accepts[_i / 2];
     (void)offer(ann, "Bob", BY_MESG);
     ck_assert_uint_eq(shown(dan, bob), NOT_SHOWN); /* not before its ACPT */
     forget_all();
@@ -504,7 +504,7 @@ TEST_LOOP(answers, an_acceptance_is_relayed_once_and_makes_both_busy, 0, 4)
     ck_assert_uint_eq(shown(bob, bob), SHOWN_BUSY | SHOWN_OWN);
     ck_assert_uint_eq(shown(dan, bob), SHOWN_BUSY);
     ck_assert_uint_eq(shown(cid, bob), _i % 2 == 0 ? SHOWN_BUSY : NOT_SHOWN);
-    TOLD(ann, bob, accept, EAST);
+    TOLD(ann, bob, "ACPT", EAST);
     ck_assert_uint_eq(words(bob, NULL), 0);
     forget_all();
     word(bob, ann, "ACPT");
@@ -571,8 +571,8 @@ static const struct ending {
     const char *by; /* a word, or what the player does */
     const char *told;
 } endings[] = {
-    {"DECL", "DECL"}, {"BLOC", "BLOC"},       {"DECLINED", "DECLINED"}, {"hang up", "DECL"},
-    {"move", "DECL"}, {"to the hub", "DECL"}, {"room", "DECL"},         {"pers", "DECL"},
+    {"DECL", "DECL"},    {"BLOC", "BLOC"}, {"DECLINED", "DECL"},   {"DECL sorry", "DECL"}, {"BLOC=\x01", "BLOC"},
+    {"hang up", "DECL"}, {"move", "DECL"}, {"to the hub", "DECL"}, {"room", "DECL"},       {"pers", "DECL"},
 };
 #define ENDINGS ((int)(sizeof endings / sizeof endings[0]))
 
@@ -834,7 +834,7 @@ static const struct got *expect_race(struct raw *self, const struct raw *opponen
     ck_assert_str_eq(got_text(ses, "P3"), "");
     ck_assert_str_eq(got_text(ses, "P4"), "");
     ck_assert_uint_eq(got_address(ses, "ADDR"), opponent->ip);
-    ck_assert_uint_eq(got_address(ses, "FROM"), self->ip);
+    ck_assert_uint_eq(got_address(ses, "FROM"), opponent->ip);
     ck_assert_int_ne(got_number(ses, "SEED"), 0);
     ck_assert_int_eq(console_read_epoch(console_find(got_payload(ses), "WHEN")),
                      WORLD_WALL_S + (int64_t)(w->mono_ms / 1000));
@@ -968,8 +968,33 @@ TEST(races, two_pairs_at_once_do_not_mix)
     ck_assert_int_eq(got_number(third, "SEED"), got_number(fourth, "SEED"));
 }
 
+/* The opponent's address in ADDR and FROM of `+ses`, and the same in `play` (5). */
+static void expect_at(struct raw *r, const struct got *ses, const char *address)
+{
+    const struct got *play = NULL;
+    uint8_t bytes[4];
+    ck_assert_str_eq(got_raw(ses, "ADDR"), address);
+    ck_assert_str_eq(got_raw(ses, "FROM"), address);
+    ck_assert_uint_eq(frames_of(r, "play", &play), 1);
+    put_little(bytes, got_address(ses, "ADDR"));
+    ck_assert_mem_eq(play->payload + 0xC0, bytes, 4);
+    ck_assert_mem_eq(play->payload + 0xC4, bytes, 4);
+}
+
+/* Where the list of users has somebody, which a console may dial instead. */
+static void expect_listed_at(struct raw *r, const char *name, const char *address)
+{
+    const struct got *listed = NULL;
+    world_settle(w);
+    for (size_t i = 0; i < r->count; i++)
+        if (strcmp(r->frames[i]->kind, "+usr") == 0 && strcmp(got_text(r->frames[i], "N"), name) == 0)
+            listed = r->frames[i];
+    ck_assert_ptr_nonnull(listed);
+    ck_assert_str_eq(got_raw(listed, "A"), address);
+}
+
 /* PROTOCOL 8: at which address each one finds the other. */
-TEST_LOOP(races, racers_are_told_addresses_that_they_can_reach, 0, 9)
+TEST_LOOP(races, racers_are_told_addresses_that_they_can_reach, 0, 13)
 {
     static const struct {
         uint32_t ann, bob;       /* source addresses */
@@ -992,6 +1017,12 @@ TEST_LOOP(races, racers_are_told_addresses_that_they_can_reach, 0, 9)
         /* both at the server's side */
         {0xC0A80105u, 0xC0A80106u, "192.168.1.5", "192.168.1.6", "public-address = 203.0.113.77\n", "192.168.1.6",
          "192.168.1.5"},
+        /* a router between them and the server gives both its own, private address */
+        {0xC0A80101u, 0xC0A80101u, "10.0.0.5", "10.0.0.6", "", "10.0.0.6", "10.0.0.5"},
+        {0xC0A80101u, 0xC0A80101u, "10.0.0.5", "10.0.0.6", "public-address = 203.0.113.77\n", "10.0.0.6", "10.0.0.5"},
+        /* the same address twice, or an emulator's, is no address of a network of theirs */
+        {0xC0A80101u, 0xC0A80101u, "10.0.0.5", "10.0.0.5", "", "192.168.1.1", "192.168.1.1"},
+        {0xC0A80101u, 0xC0A80101u, "10.0.0.5", "192.0.2.100", "", "192.168.1.1", "192.168.1.1"},
     };
     char payload[64];
     const struct got *g = NULL;
@@ -1004,18 +1035,15 @@ TEST_LOOP(races, racers_are_told_addresses_that_they_can_reach, 0, 9)
     SUCCEEDS(raw_ask(bob, "addr", payload));
     go(ann, "East");
     go(bob, "East");
-    (void)frames_of(ann, "+usr", &g); /* the newcomer's */
-    ck_assert_str_eq(got_text(g, "N"), "Bob");
-    ck_assert_str_eq(got_raw(g, "A"), cases[_i].bob_for_ann);
+    expect_listed_at(ann, "Bob", cases[_i].bob_for_ann);
+    expect_listed_at(bob, "Ann", cases[_i].ann_for_bob);
     accept_offer(BY_MESG);
     chal(ann, "Bob", 1);
     chal(bob, "Ann", 0);
     (void)frames_of(ann, "+ses", &g);
-    ck_assert_str_eq(got_raw(g, "ADDR"), cases[_i].bob_for_ann);
-    ck_assert_uint_eq(got_address(g, "FROM"), cases[_i].ann);
+    expect_at(ann, g, cases[_i].bob_for_ann);
     (void)frames_of(bob, "+ses", &g);
-    ck_assert_str_eq(got_raw(g, "ADDR"), cases[_i].ann_for_bob);
-    ck_assert_uint_eq(got_address(g, "FROM"), cases[_i].bob);
+    expect_at(bob, g, cases[_i].ann_for_bob);
 }
 
 TEST_LOOP(races, who_drops_the_lobby_after_ses_ends_nothing, 0, 4)

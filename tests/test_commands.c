@@ -58,6 +58,128 @@ TEST(directory, a_public_address_and_other_ports_are_told)
     ck_assert_int_eq(got_number(g, "BUDDY_PORT"), 12002);
 }
 
+/* PROTOCOL 3.1 and 8: a router may not turn packets round that are for its own
+ * public address, so those behind it are told what they have reached. */
+TEST_LOOP(directory, neighbours_are_told_what_they_reached_and_others_the_public_address, 0, 18)
+{
+    static const struct {
+        uint32_t server, client;
+        const char *told; /* where `lan` is auto, and a public address is configured */
+    } cases[] = {
+        {0xC0A80105u, 0xC0A80114u, "192.168.1.5"}, /* the next house number */
+        {0xC0A80105u, 0xC0A80101u, "192.168.1.5"}, /* the router, which rewrites sources */
+        {0x0A000001u, 0x0A0000FEu, "10.0.0.1"},
+        {0x7F000001u, 0x7F000001u, "127.0.0.1"},
+        {0xC0A80105u, 0xC0A80214u, "192.0.2.77"}, /* private, but of another network */
+        {0xC0A80105u, 0xC6336401u, "192.0.2.77"},
+        {0xCB00710Au, 0xCB007107u, "192.0.2.77"}, /* the same 24 bits, but public */
+        {0xCB00710Au, 0xC0A80114u, "192.0.2.77"},
+        {0xC0A80105u, 0x7F000001u, "192.0.2.77"},
+    };
+    static const char *const configs[] = {"public-address = 192.0.2.77\n", "public-address = 192.0.2.77\nlan = off\n"};
+    const char *told = _i / 9 == 0 ? cases[_i % 9].told : "192.0.2.77";
+    reopen_with(configs[_i / 9]);
+    w->server_ip = cases[_i % 9].server;
+    struct raw *r = raw_open(w, cases[_i % 9].client);
+    SAYS(raw_ask(r, "@dir", DIR_REQUEST), "ADDR=%s\nPORT=11000\nSESS=*\nMASK=*", told);
+    raw_close(r);
+    r = raw_login_from(w, cases[_i % 9].client, "Ann", "secret");
+    ck_assert_str_eq(got_raw(raw_ask(r, "news", "NAME=0\n"), "BUDDY_URL"), told);
+    SUCCEEDS(raw_ask(r, "sele", "ROOMS=0\n"));
+    raw_forget(r);
+    say(r, "sele", "ROOMS=1\n");
+    ck_assert_uint_eq(frames_of(r, "+rom", NULL), 4);
+    for (size_t i = 0; i < r->count; i++)
+        if (strcmp(r->frames[i]->kind, "+rom") == 0)
+            ck_assert_str_eq(got_raw(r->frames[i], "A"), told);
+    world_configure(w, _i / 9 == 0 ? "" : "lan = off\n"); /* no public address: what each has reached */
+    r = raw_open(w, cases[_i % 9].client);
+    SAYS(raw_ask(r, "@dir", DIR_REQUEST), "ADDR=%s\nPORT=11000\nSESS=*\nMASK=*", dotted(w->server_ip));
+}
+
+static const struct world_options for_two = {.limits = {2, 16, 8, 16, 64, 64, 0}};
+
+/* What the directory says to somebody from this address: "" if it lets in. */
+static const char *kept_out(uint32_t ip)
+{
+    char *text = lobby_text();
+    struct raw *r = raw_open(w, ip);
+    const struct got *g = raw_ask(r, "@dir", DIR_REQUEST);
+    ck_assert_uint_eq(g->code, 0);
+    if (!got_has(g, "DOWN")) {
+        SAYS(g, "ADDR=203.0.113.10\nPORT=11000\nSESS=*\nMASK=*");
+    } else {
+        SAYS(g, "ADDR=0.0.0.0\nPORT=0\nDOWN=*");
+        (void)snprintf(text, 256, "%s", got_text(g, "DOWN"));
+        ck_assert_str_ne(text, "");
+    }
+    raw_close(r);
+    return text;
+}
+
+/* PROTOCOL 3.1: the directory's answer is the one that a console shows. */
+TEST(directory, a_full_server_keeps_out_all_but_those_who_may_have_a_ghost)
+{
+    reopen(&for_two);
+    uint32_t home = world_fresh_ip(w);
+    struct raw *ann = raw_login_from(w, home, "Ann", "secret");
+    ck_assert_str_eq(kept_out(0), ""); /* not full yet */
+    struct raw *bob = player(w, "Bob", "");
+    const char *why = kept_out(0);
+    ck_assert_ptr_nonnull(strstr(why, "full"));
+    struct raw *waits = guest(); /* who is only connected has no ghost */
+    ck_assert_str_eq(kept_out(waits->ip), why);
+    ck_assert_str_eq(kept_out(home), "");
+    ck_assert_str_eq(kept_out(bob->ip), "");
+    struct raw *again = raw_login_from(w, home, "Ann", "secret"); /* and takes its place */
+    CLOSED(ann);
+    ck_assert_str_eq(kept_out(home), "");
+    ck_assert_str_eq(kept_out(0), why);
+    raw_close(again);
+    ck_assert_str_eq(kept_out(home), ""); /* there is a place again, for everybody */
+    ck_assert_str_eq(kept_out(0), "");
+    SUCCEEDS(raw_auth(waits, "Cid", "secret")); /* in the game, without a persona yet */
+    ck_assert_str_eq(kept_out(home), why);
+    ck_assert_str_eq(kept_out(waits->ip), "");
+}
+
+TEST(directory, an_address_with_too_many_behind_it_is_told_so)
+{
+    reopen_with("per-address = 4\n");
+    uint32_t home = world_fresh_ip(w);
+    ck_assert_str_eq(kept_out(home), "");
+    (void)raw_login_from(w, home, "Ann", "secret");
+    struct raw *link = raw_open(w, home);
+    ck_assert_str_eq(kept_out(home), ""); /* this one goes, and two come: a lobby and a buddy connection */
+    (void)raw_open(w, home);
+    const char *why = kept_out(home);
+    ck_assert_ptr_nonnull(strstr(why, "from your address"));
+    for (int i = 0; i < 10; i++) /* whoever asks next may, too */
+        ck_assert_str_eq(kept_out(home), why);
+    ck_assert_str_eq(kept_out(0), "");
+    raw_close(link);
+    ck_assert_str_eq(kept_out(home), "");
+    reopen_with("per-address = 1\n"); /* no buddies for anybody, but a lobby */
+    ck_assert_str_eq(kept_out(home), "");
+    (void)raw_open(w, home);
+    ck_assert_ptr_nonnull(strstr(kept_out(home), "from your address"));
+}
+
+/* The operator's own words come first, for everybody. */
+TEST(directory, what_the_operator_says_of_an_outage_comes_before_other_reasons)
+{
+    reopen(&for_two);
+    uint32_t home = world_fresh_ip(w);
+    (void)raw_login_from(w, home, "Ann", "secret");
+    (void)player(w, "Bob", "");
+    world_configure(w, "down = Back at noon\nper-address = 1\n");
+    ck_assert_str_eq(kept_out(0), "Back at noon");
+    ck_assert_str_eq(kept_out(home), "Back at noon");
+    world_configure(w, "per-address = 1\n");
+    ck_assert_ptr_nonnull(strstr(kept_out(0), "full"));
+    ck_assert_ptr_nonnull(strstr(kept_out(home), "from your address"));
+}
+
 TEST_LOOP(directory, a_server_that_is_down_says_why, 0, 2)
 {
     char config[300] = "down = ", text[256];
@@ -425,17 +547,56 @@ TEST(addresses, an_address_tries_only_so_many_logins_in_ten_minutes)
     SUCCEEDS(raw_auth(raw_open(w, ip), "Ann", "secret"));
 }
 
+/* Four more may ask the directory, which says why they do not get in (3.1). */
+#define DIRECTORY_SPARE 4
+
 TEST(addresses, an_address_has_only_so_many_connections)
 {
     reopen_with("per-address = 3\n");
     uint32_t ip = world_fresh_ip(w);
-    struct raw *first = raw_open(w, ip);
-    (void)raw_open(w, ip);
-    (void)raw_open(w, ip);
+    struct raw *first = raw_open(w, ip), *second = raw_open(w, ip), *third = raw_open(w, ip), *spare = NULL;
+    for (int i = 0; i < DIRECTORY_SPARE; i++) {
+        spare = raw_open(w, ip);
+        OPEN(spare);
+    }
     CLOSED(raw_open(w, ip));
+    ck_assert(world_logged(w, "reason=\"too many from this address\""));
     OPEN(raw_open(w, 0));
     raw_close(first);
+    raw_close(spare);
     OPEN(raw_open(w, ip));
+    greet(second); /* whoever was there before the crowd gets what it came for */
+    REFUSED(raw_ask(third, "AUTH", buddy_tags("Ann", "$00")), "user", 101);
+}
+
+TEST_LOOP(addresses, a_connection_too_many_may_ask_the_directory_and_nothing_else, 0, 7)
+{
+    static const struct said firsts[] = {
+        {"addr", ADDR_REQUEST},           {"skey", SKEY_REQUEST}, {"auth", "NAME=Ann\n"}, {"~png", "TIME=1\n"},
+        {"AUTH", "USER=Ann\nLKEY=$00\n"}, {"WHAT", "N=1\n"},      {"@dir", DIR_REQUEST}};
+    bool asks = _i == 6;
+    reopen_with("per-address = 2\n");
+    uint32_t ip = world_fresh_ip(w);
+    struct raw *ann = raw_login_from(w, ip, "Ann", "secret");
+    (void)raw_open(w, ip);
+    for (int turn = 0; turn < 3; turn++) { /* the next one, too */
+        struct raw *r = raw_open(w, ip);
+        OPEN(r);
+        raw_forget(r);
+        say(r, firsts[_i].kind, firsts[_i].payload);
+        ck_assert_uint_eq(r->count, asks ? 1 : 0); /* not a word but the directory's */
+        if (asks) {
+            SAYS(frame_at(r, 0), "ADDR=0.0.0.0\nPORT=0\nDOWN=*");
+            ck_assert_ptr_nonnull(strstr(got_text(frame_at(r, 0), "DOWN"), "from your address"));
+            OPEN(r);
+            say(r, "addr", ADDR_REQUEST); /* nor afterwards */
+            ck_assert_int_eq(frames_of(r, "addr", NULL) == 1 && frame_at(r, 1)->code == 0, 0);
+        } else {
+            CLOSED(r);
+        }
+    }
+    OPEN(ann);
+    SUCCEEDS(raw_ask(ann, "mesg", "TEXT=here\n"));
 }
 
 /* ---- Time (7) ----------------------------------------------------------- */

@@ -703,7 +703,7 @@ TEST(lists, chat_is_shown_and_cut)
 GROUP(races, NULL, NULL, 0);
 
 static const char session_for_ann[] = "NAME=Ann.77\nSELF=Ann\nHOST=Ann\nOPPO=Bob\nP1=Ann\nP2=Bob\nADDR=198.51.100.7\n"
-                                      "FROM=198.51.100.6\nSEED=-77\nWHEN=2026-01-28 11:07:46\nAUTH=abcdef\n";
+                                      "FROM=198.51.100.7\nSEED=-77\nWHEN=2026-01-28 11:07:46\nAUTH=abcdef\n";
 
 TEST(races, an_offer_accepted_starts_the_race)
 {
@@ -730,7 +730,7 @@ TEST(races, an_offer_accepted_starts_the_race)
     memcpy(race + 0x60, "Bob", 3);
     memcpy(race + 0x80, "Ann", 3);
     memcpy(race + 0x90, "Bob", 3);
-    memcpy(race + 0xC0, "\x07\x64\x33\xC6\x06\x64\x33\xC6\xB3\xFF\xFF\xFF\x02\xEE\x79\x69", 16);
+    memcpy(race + 0xC0, "\x07\x64\x33\xC6\x07\x64\x33\xC6\xB3\xFF\xFF\xFF\x02\xEE\x79\x69", 16);
     memcpy(race + 0xD0, "abcdef", 6);
     ck_assert_mem_eq(c->race, race, sizeof race);
     give_bytes(c, CONSOLE_LOBBY, "play", 0, race, sizeof race);
@@ -916,6 +916,25 @@ TEST(harm, an_acceptance_said_twice_misleads)
     give(c, "+msg", "F=P3\nN=Bob\nT=ACPT\n");
     ck_assert_int_eq(c->challenge, CONSOLE_IDLE);
     ASSERT_MISLED(c, "after the acceptance");
+    console_free(c);
+}
+
+/* Whichever of the three addresses it dials, it must find the opponent. */
+TEST_LOOP(harm, three_places_tell_one_address_of_the_opponent, 0, 3)
+{
+    static const char *const was[] = {"ADDR=198.51.100.7", "FROM=198.51.100.7", "ADDR=198.51.100.7\nFROM=198.51.100.7"};
+    static const char *const is[] = {"ADDR=198.51.100.6", "FROM=198.51.100.6", "ADDR=198.51.100.6\nFROM=198.51.100.6"};
+    char session[512];
+    struct console *c = inside("Ann");
+    give_user(c, 6, "Bob", "0", 2);
+    (void)console_challenge_player(c, "Bob", NULL);
+    give(c, "+msg", "F=P3\nN=Bob\nT=ACPT\n");
+    (void)snprintf(session, sizeof session, "%s", session_for_ann);
+    char *at = strstr(session, was[_i]);
+    ck_assert_ptr_nonnull(at);
+    memcpy(at, is[_i], strlen(is[_i])); /* as long */
+    give(c, "+ses", session);
+    ASSERT_MISLED(c, "finds Bob at");
     console_free(c);
 }
 

@@ -47,7 +47,7 @@ TEST(what_is_not_taken, log_lines_without_room_are_counted)
  * verdict or record that finds no room is not taken and changes nothing. */
 TEST_LOOP(what_is_not_taken, jobs_and_records_that_are_not_taken_make_others_wait, 0, 2)
 {
-    struct nascar_limits limits = {100, 100, 8, 16, 64, 64};
+    struct nascar_limits limits = {100, 100, 8, 16, 64, 64, 0};
     struct crowd *c = crowd_new(&limits, "");
     bool jobs = _i == 0;
     c->checked = true;
@@ -324,7 +324,7 @@ static void churn_round(struct crowd *c, uint64_t seed, uint32_t ops)
 
 TEST(memory_and_determinism, memory_stays_where_one_round_of_life_left_it)
 {
-    static const struct nascar_limits roomy = {64, 64, 32, 128, 256, 64};
+    static const struct nascar_limits roomy = {64, 64, 32, 128, 256, 64, 0};
     struct crowd *c = crowd_new(&roomy, "");
     uint32_t high[POOL_COUNT], live[POOL_COUNT], rounds = size_of(40, 3);
     for (uint32_t round = 0; round < rounds; round++) {
@@ -357,7 +357,7 @@ TEST(memory_and_determinism, memory_stays_where_one_round_of_life_left_it)
 
 TEST(memory_and_determinism, the_core_lives_with_16_kib_of_stack)
 {
-    static const struct nascar_limits roomy = {64, 64, 32, 128, 256, 64};
+    static const struct nascar_limits roomy = {64, 64, 32, 128, 256, 64, 0};
     struct crowd *c = crowd_new(&roomy, "");
     c->stack_bytes = 16384;
     churn_round(c, 7, CHURN_OPS);

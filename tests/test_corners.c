@@ -126,15 +126,18 @@ TEST(parts, a_configuration_leaves_out_what_it_cannot_read)
 
 TEST(parts, limits_have_ranges)
 {
-    static const uint32_t ends[6][2] = {{1, 65536}, {1, 1048576}, {8, 4096}, {1, 65536}, {1, 1u << 26}, {1, 1u << 20}};
-    for (size_t i = 0; i < 6; i++) {
+    static const uint32_t ends[][2] = {{1, 65536},    {1, 1048576},  {8, 4096},    {1, 65536},
+                                       {1, 1u << 26}, {1, 1u << 20}, {0, 1u << 20}};
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
         for (int end = 0; end < 2; end++) {
-            uint32_t limits[6] = {4, 4, 8, 4, 4, 4};
+            uint32_t limits[] = {4, 4, 8, 4, 4, 4, 4};
             struct nascar_limits l;
+            static_assert(sizeof limits == sizeof l && sizeof ends / sizeof ends[0] == sizeof limits / sizeof limits[0],
+                          "all of them");
             limits[i] = ends[i][end];
             memcpy(&l, limits, sizeof l);
             ck_assert_uint_gt(nascar_arena_size(&l), 0);
-            limits[i] = end == 0 ? ends[i][0] - 1 : ends[i][1] + 1;
+            limits[i] = end == 0 ? ends[i][0] - 1 : ends[i][1] + 1; /* 0 - 1 is too many, too */
             memcpy(&l, limits, sizeof l);
             ck_assert_uint_eq(nascar_arena_size(&l), 0);
             ck_assert_ptr_null(nascar_init(w->arena, w->arena_bytes, &l));
@@ -505,9 +508,12 @@ TEST(the_lobby, small_refusals)
     send_word(ann, "Bob", "token");
     world_settle(w);
     raw_forget(ann);
-    send_word(bob, "Ann", "DECL or not"); /* an answer is a token, too */
+    send_word(bob, "Ann", "DECL or not"); /* its first four letters count */
+    SUCCEEDS(raw_expect(bob, "mesg"));
+    ck_assert_uint_eq(frames_of(ann, "+msg", &g), 1);
+    ck_assert_str_eq(got_raw(g, "T"), "DECL");
+    send_word(bob, "Ann", "WELL or not"); /* no answer, and a token has no spaces */
     REFUSED(raw_expect(bob, "mesg"), failures[BAD_TOKEN].code, failures[BAD_TOKEN].status);
-    ck_assert_uint_eq(frames_of(ann, "+msg", NULL), 0);
 }
 
 TEST(the_lobby, a_long_room_name_is_found)
@@ -552,7 +558,7 @@ TEST(the_lobby, each_console_is_told_the_address_at_which_it_reaches_a_player)
 
 TEST(the_lobby, rooms_without_a_number_or_a_name_are_left_out)
 {
-    static const struct nascar_limits many = {4, 4, 1200, 4, 4, 4};
+    static const struct nascar_limits many = {4, 4, 1200, 4, 4, 4, 0};
     char config[4096], name[32];
     reopen(&(struct world_options){.limits = many});
     w->options.no_check = true;
@@ -1124,7 +1130,7 @@ TEST(the_operator, who_lists_all_players_however_many)
 
 TEST(the_operator, an_operator_is_told_why_there_is_no_account)
 {
-    static const struct nascar_limits few = {4, 2, 16, 4, 4, 4};
+    static const struct nascar_limits few = {4, 2, 16, 4, 4, 4, 0};
     static const struct {
         const char *request, *why;
     } asked[] = {{"NAME=!\nPASS=secret\n", "expected a name"},
@@ -1219,7 +1225,7 @@ TEST(records_that_nobody_has_written, a_record_that_cannot_be_is_passed_over)
 TEST(records_that_nobody_has_written, kept_messages_come_once_in_order_and_as_many_as_fit)
 {
     char payload[128];
-    static const struct nascar_limits few = {4, 16, 16, 4, 4, 60};
+    static const struct nascar_limits few = {4, 16, 16, 4, 4, 60, 0};
     reopen(&(struct world_options){.limits = few});
     keep_account("Ann", "Ann");
     keep_account("Bob", "Bob");
@@ -1245,7 +1251,7 @@ TEST(records_that_nobody_has_written, kept_messages_come_once_in_order_and_as_ma
 TEST(records_that_nobody_has_written, a_roster_takes_25_from_the_journal_and_all_what_the_table_holds)
 {
     char payload[64];
-    static const struct nascar_limits few = {4, 16, 16, 4, 27, 4};
+    static const struct nascar_limits few = {4, 16, 16, 4, 27, 4, 0};
     reopen(&(struct world_options){.limits = few});
     keep_fours(32);
     for (int i = 1; i < 28; i++) {
@@ -1263,7 +1269,7 @@ TEST(records_that_nobody_has_written, a_roster_takes_25_from_the_journal_and_all
 TEST(records_that_nobody_has_written, open_races_are_so_many_and_expired_ones_make_room)
 {
     char payload[128];
-    static const struct nascar_limits few = {3, 16, 16, 4, 4, 4}; /* 48 races */
+    static const struct nascar_limits few = {3, 16, 16, 4, 4, 4, 0}; /* 48 races */
     reopen(&(struct world_options){.limits = few});
     keep_account("Ann", "Ann,Ann1");
     keep_account("Bob", "Bob,Bob1");
@@ -1312,7 +1318,7 @@ TEST(records_that_nobody_has_written, open_races_are_so_many_and_expired_ones_ma
 
 TEST(records_that_nobody_has_written, full_messages_make_room_by_what_has_expired)
 {
-    static const struct nascar_limits few = {4, 16, 16, 4, 4, 2};
+    static const struct nascar_limits few = {4, 16, 16, 4, 4, 2, 0};
     reopen(&(struct world_options){.limits = few});
     keep_account("Bob", "Bob");
     keep_account("Cid", "Cid");

@@ -211,7 +211,7 @@ TEST(the_leaderboard, no_place_is_over_13_bits)
 {
     char payload[256];
     world_free(w);
-    struct world_options options = {.limits = {8, 2100, 8, 8, 8, 8}, .no_check = true};
+    struct world_options options = {.limits = {8, 2100, 8, 8, 8, 8, 0}, .no_check = true};
     w = world_new(&options);
     for (int i = 0; i < 2060; i++) {
         (void)snprintf(payload, sizeof payload,

@@ -753,9 +753,8 @@ static void compare_race(struct truth *t, size_t who, size_t other)
     EXPECT(t, memcmp(a->race + 0x20, b->race + 0x60, 0x20) == 0); /* SELF, OPPO */
     EXPECT(t, memcmp(a->race + 0x60, b->race + 0x20, 0x20) == 0);
     EXPECT(t, memcmp(a->race + 0x80, b->race + 0x80, 0x40) == 0); /* P1-P4 */
-    EXPECT(t, memcmp(a->race + 0xC0, b->race + 0xC4, 4) == 0);    /* ADDR, FROM */
-    EXPECT(t, memcmp(a->race + 0xC4, b->race + 0xC0, 4) == 0);
-    EXPECT(t, memcmp(a->race + 0xC8, b->race + 0xC8, 8) == 0); /* SEED, WHEN */
+    EXPECT(t, memcmp(a->race + 0xC0, a->race + 0xC4, 4) == 0);    /* ADDR, FROM */
+    EXPECT(t, memcmp(a->race + 0xC8, b->race + 0xC8, 8) == 0);    /* SEED, WHEN */
     uint32_t address = (uint32_t)a->race[0xC0] | (uint32_t)a->race[0xC1] << 8 | (uint32_t)a->race[0xC2] << 16 |
                        (uint32_t)a->race[0xC3] << 24;
     EXPECT(t, address == t->guest[other].ip);

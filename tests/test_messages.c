@@ -153,7 +153,7 @@ TEST(letters, strange_seconds_lose_no_letter_silently)
     }
 }
 
-TEST_LOOP(letters, fifty_letters_are_kept, 0, 3)
+TEST_LOOP(letters, fifty_letters_are_kept, 0, 4)
 {
     struct person *ann = linked("Ann"), *cid = linked("Cid"), *bob = player_only("Bob");
     (void)person("Dan");
@@ -173,7 +173,7 @@ TEST_LOOP(letters, fifty_letters_are_kept, 0, 3)
         link_up(ann);
         REFUSED(letter(ann, "Bob", "too many", NULL), "full", 0);
     }
-    if (_i == 2) { /* ten of them run out: there is room for so many */
+    if (_i >= 2) { /* ten of them run out: there is room for so many */
         w->wall_offset_s += 700;
         for (int i = 0; i < 10; i++) {
             (void)snprintf(body, sizeof body, "M%d", i);
@@ -184,6 +184,12 @@ TEST_LOOP(letters, fifty_letters_are_kept, 0, 3)
         for (int i = 0; i < 10; i++)
             (void)snprintf(all + strlen(all), 16, " M%d", i);
         strcpy(expected, all);
+    }
+    if (_i == 3) { /* and those who came into it are kept, too */
+        restart();
+        enter(ann);
+        link_up(ann);
+        enter(bob);
     }
     link_up(bob);
     ask_rosters(bob);
@@ -199,7 +205,7 @@ TEST_LOOP(letters, fifty_letters_are_kept, 0, 3)
 
 TEST_LOOP(letters, a_full_table_of_letters_refuses, 0, 2)
 {
-    struct world_options options = {.limits = {16, 64, 8, 16, 64, 3}};
+    struct world_options options = {.limits = {16, 64, 8, 16, 64, 3, 0}};
     reopen_people(&options);
     struct person *ann = linked("Ann"), *bob = player_only("Bob");
     (void)person("Cid");

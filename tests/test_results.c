@@ -180,7 +180,7 @@ TEST(who_may_report, nobody_takes_the_place_of_all_open_races)
 {
     char auth[40][80], older[80];
     world_free(w);
-    struct world_options options = {.limits = {4, 64, 8, 8, 8, 8}};
+    struct world_options options = {.limits = {4, 64, 8, 8, 8, 8, 0}};
     w = world_new(&options);
     take_places("");
     struct raw *dan = player(w, "Dan", "");
@@ -201,7 +201,7 @@ TEST(who_may_report, a_full_table_of_open_races_heals)
 {
     char auth[80] = "";
     world_free(w);
-    struct world_options options = {.limits = {4, 64, 8, 8, 8, 8}};
+    struct world_options options = {.limits = {4, 64, 8, 8, 8, 8, 0}};
     w = world_new(&options);
     take_places("");
     struct raw *dan = player(w, "Dan", "");

@@ -7,7 +7,7 @@
 
 static void open_large_world(void)
 {
-    static const struct world_options large = {.limits = {128, 256, 160, 64, 1024, 64}, .no_check = true};
+    static const struct world_options large = {.limits = {128, 256, 160, 64, 1024, 64, 0}, .no_check = true};
     w = world_new(&large);
 }
 
@@ -592,7 +592,7 @@ TEST_LOOP(creating, the_limit_of_a_created_room_is_held_to_2_to_100, 0, 9)
 
 TEST(creating, a_full_table_of_rooms_refuses_until_one_goes)
 {
-    static const struct world_options few = {.limits = {64, 256, 8, 64, 1024, 64}};
+    static const struct world_options few = {.limits = {64, 256, 8, 64, 1024, 64, 0}};
     struct raw *maker[5];
     char name[16], payload[128];
     world_free(w);

@@ -352,7 +352,7 @@ TEST(rosters, a_change_that_is_not_kept_has_not_happened)
 
 TEST(rosters, a_full_table_of_rosters_refuses)
 {
-    struct world_options options = {.limits = {16, 64, 8, 16, 2, 16}};
+    struct world_options options = {.limits = {16, 64, 8, 16, 2, 16, 0}};
     reopen_people(&options);
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     put_on_list(ann, "B", "Bob");

@@ -63,12 +63,36 @@ static const struct {
     {"loopback, from the server's network", {LAN_A, 0, SERVER}, {LOCALHOST, 0, LOCALHOST}, PUBLIC, SERVER},
     {"loopback, from itself", {LOCALHOST, 0, LOCALHOST}, {LOCALHOST, EMULATOR, LOCALHOST}, PUBLIC, LOCALHOST},
     {"one machine of the server's network", {LAN_A, 0, SERVER}, {LAN_A, 0x0A000001u, SERVER}, PUBLIC, LAN_A},
+    {"behind a second router", {LAN_A, 0x0A000001u, SERVER}, {LAN_A, 0x0A000002u, SERVER}, 0, 0x0A000002u},
+    {"the same, public address set", {LAN_A, 0x0A000001u, SERVER}, {LAN_A, 0x0A000002u, SERVER}, PUBLIC, 0x0A000002u},
+    {"the same, one `addr` twice", {LAN_A, 0x0A000002u, SERVER}, {LAN_A, 0x0A000002u, SERVER}, 0, LAN_A},
+    {"the same, the viewer an emulator", {LAN_A, EMULATOR, SERVER}, {LAN_A, 0x0A000002u, SERVER}, 0, LAN_A},
+    {"the same, the player an emulator", {LAN_A, 0x0A000001u, SERVER}, {LAN_A, EMULATOR, SERVER}, 0, LAN_A},
+    {"two on loopback", {LOCALHOST, 0x0A000001u, LOCALHOST}, {LOCALHOST, 0x0A000002u, LOCALHOST}, 0, LOCALHOST},
 };
 
 TEST_LOOP(rules, a_player_is_shown_where_it_can_be_reached, 0, COUNT(views))
 {
     uint32_t seen = visible_address(views[_i].viewer, views[_i].player, views[_i].public_address);
     ck_assert_msg(seen == views[_i].seen, "%s: %08lx", views[_i].what, (unsigned long)seen);
+}
+
+TEST(rules, a_neighbour_comes_from_the_private_24_bits_that_it_has_reached)
+{
+    static const struct {
+        uint32_t source, reached;
+        bool neighbour;
+    } cases[] = {
+        {LAN_A, SERVER, true},        {0xC0A80101u, SERVER, true},
+        {0xC0A801FFu, SERVER, true},  {0xC0A80201u, SERVER, false}, /* private, but not next door */
+        {0xC0A80014u, SERVER, false}, {0x0A000001u, 0x0A0000FEu, true},
+        {LOCALHOST, LOCALHOST, true}, {0x7F000101u, LOCALHOST, false},
+        {LAN_A, PUBLIC, false},       {0xCB007107u, 0xCB00710Au, false}, /* the same 24 bits, but public */
+        {HOME_A, SERVER, false},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++)
+        ck_assert_msg(is_neighbour((struct endpoint){cases[i].source, LAN_B, cases[i].reached}) == cases[i].neighbour,
+                      "case %zu", i);
 }
 
 /* ---- Names -------------------------------------------------------------- */
@@ -161,6 +185,9 @@ static const struct {
     {"public-address", "server.example", "expected an IPv4 address, as 192.0.2.1"},
     {"public-address", "192.0.2.1 192.0.2.2", "expected an IPv4 address, as 192.0.2.1"},
     {"public-address", "", "expected an IPv4 address, as 192.0.2.1"},
+    {"lan", "auto", NULL},
+    {"lan", "off", NULL},
+    {"lan", "on", "expected one of: off auto"},
     {"lobby-port", "0", NULL},
     {"lobby-port", "65535", NULL},
     {"lobby-port", "65536", "expected a number from 0 to 65535"},
@@ -202,6 +229,10 @@ static const struct {
     {"linger-s", "0", "expected seconds from 1 to 3600"},
     {"buddy-login-s", "30", NULL},
     {"buddy-login-s", "99999", "expected seconds from 1 to 3600"},
+    {"segment-bytes", "0", NULL},
+    {"segment-bytes", "65535", NULL},
+    {"segment-bytes", "65536", "expected a number from 0 to 65535"},
+    {"segment-bytes", "1400 bytes", "expected a number from 0 to 65535"},
     {"rate", "0", NULL},
     {"rate", "1000000", NULL},
     {"rate", "1000001", "expected a number from 0 to 1000000"},

@@ -351,18 +351,24 @@ static struct machine *restart(struct disk *d)
     return m;
 }
 
-/* A sign-up by a link of its own. Returns it; its answer may take a while. */
-static struct peer *sign_up(struct machine *m, const char *name)
+/* All have the same, as a console puts it that got no key. */
+static void put_password(struct outgoing *f)
 {
-    struct peer *p = peer_new(m);
     static const uint8_t no_key[16] = {0};
     struct console_pad pad = {.started = false};
     char password[CONSOLE_CIPHER_BYTES + 2] = "~";
     console_encode(&pad, no_key, sizeof no_key, "secret", password + 1);
+    put_text(f, tag_PASS, password);
+}
+
+/* A sign-up by a link of its own. Returns it; its answer may take a while. */
+static struct peer *sign_up(struct machine *m, const char *name)
+{
+    struct peer *p = peer_new(m);
     struct outgoing f;
     frame_begin(&f, "acct", "");
     put_raw(&f, tag_NAME, name);
-    put_text(&f, tag_PASS, password);
+    put_password(&f);
     put_raw(&f, tag_MAIL, "a@b.c");
     put_raw(&f, tag_BORN, "19700101");
     frame_end(&f);
@@ -939,6 +945,250 @@ TEST_LOOP(failing, after_a_power_cut_at_any_call_all_acknowledged_is_there, 0, 2
     lose_power(m);
     machine_free(m);
     disk_free(&d);
+}
+
+/* ---- What was answered while nothing could be kept ------------------------------------ */
+
+/* Nobody is kept out by a full disk: a ticket, a race and a letter that was read
+ * are taken from memory alone. But when the log says that the journal has
+ * recovered, they are in it, however far it was written when they came. */
+
+GROUP(outage, NULL, NULL, 60);
+
+#define ARCHIVE_LINES 6000 /* of abuse reports: the tables behind all others, so that they take many slices */
+
+static void disk_with_an_archive(struct disk *d)
+{
+    struct made *j = malloc(sizeof *j);
+    size_t room = 2u << 20, size;
+    uint8_t *bytes = malloc(room);
+    char text[256];
+    ck_assert(j && bytes);
+    made_begin(j, JOURNAL_FORMAT);
+    memcpy(bytes, j->bytes, j->size);
+    size = j->size;
+    for (int i = 0; i < ARCHIVE_LINES; i++) {
+        int report = i / 200 + 1;
+        if (i % 200 == 0) {
+            (void)snprintf(text, sizeof text, "ID=%d\nTIME=1700000000\nNAME=driver%d\nPERS=other\n", report, report);
+            made_record(j, "rept", text);
+        }
+        (void)snprintf(text, sizeof text, "ID=%d\nINDEX=%d\nTIME=1700000000\nNAME=other\nPERS=\nROOM=East\nTEXT=x\n",
+                       report, i % 200);
+        made_record(j, "line", text);
+        if (i % 200 == 199) {
+            batch_seal(&j->batch, ++j->batches);
+            EXPECT(size + j->batch.size < room);
+            memcpy(bytes + size, j->batch.bytes, j->batch.size);
+            size += j->batch.size;
+            batch_begin(&j->batch);
+        }
+    }
+    disk_put(d, bytes, size);
+    free(bytes);
+    made_free(j);
+}
+
+/* A tag of the last frame of a kind that came; empty if there is none. */
+static void last_tag(const struct peer *p, const char *kind, const char *tag, char *out, size_t room)
+{
+    out[0] = 0;
+    for (size_t at = 0; at + HEADER_BYTES <= p->out_bytes; at += load_be32(p->out + at + 8))
+        if (memcmp(p->out + at, kind, 4) == 0)
+            (void)console_read_text(console_find((const char *)p->out + at + HEADER_BYTES, tag), out, room);
+}
+
+/* What a request is answered with, as answered() says it. */
+static int ask(struct machine *m, struct peer *p, const char *kind, const char *payload)
+{
+    p->out_bytes = 0;
+    peer_send(p, kind, payload);
+    settle_machine(m);
+    return answered(p, kind);
+}
+
+static void enter_again(struct machine *m, struct peer *p, const char *name, char ticket[40])
+{
+    char text[64];
+    (void)snprintf(text, sizeof text, "PERS=%s\n", name);
+    EXPECT(ask(m, p, "pers", text) == 1);
+    last_tag(p, "pers", "LKEY", ticket, 40);
+}
+
+static struct peer *enter(struct machine *m, const char *name, char ticket[40])
+{
+    char text[64];
+    (void)snprintf(text, sizeof text, "PERS=%s\n", name);
+    struct peer *p = sign_up(m, name);
+    settle_machine(m);
+    EXPECT(answered(p, "acct") == 1);
+    EXPECT(ask(m, p, "cper", text) == 1);
+    enter_again(m, p, name, ticket);
+    return p;
+}
+
+static struct peer *log_in_again(struct machine *m, const char *name)
+{
+    struct peer *p = peer_new(m);
+    char text[128];
+    struct outgoing f;
+    frame_begin(&f, "auth", "");
+    put_raw(&f, tag_NAME, name);
+    put_password(&f);
+    frame_end(&f);
+    peer_send_bytes(p, f.bytes, f.size);
+    (void)snprintf(text, sizeof text, "PERS=%s\n", name);
+    EXPECT(ask(m, p, "pers", text) == 1);
+    return p;
+}
+
+/* On the buddy service; *good says whether the ticket is. */
+static struct peer *call_buddies(struct machine *m, const char *name, const char *ticket, bool *good)
+{
+    struct peer *p = peer_new(m);
+    char text[160];
+    (void)snprintf(text, sizeof text, "PROD=NASCAR\nUSER=%s/cso/nascar-ps2-2004\nLKEY=%s\n", name, ticket);
+    int answer = ask(m, p, "AUTH", text);
+    EXPECT(answer != 0);
+    *good = answer == 1;
+    return p;
+}
+
+struct outage {
+    struct disk disk, copy;
+    struct machine *m;
+    struct peer *alice, *bob;
+    char old[7][40], ticket[40]; /* Alice's; the last one is good */
+    char race[40];
+};
+
+/* The fresh journal is written as far as to the records of this kind. */
+static void write_fresh_up_to(struct machine *m, enum record_kind kind)
+{
+    for (int i = 0; m->shell.compaction.file.fd < 0 || m->shell.compaction.cursor.table < kind; i++) {
+        EXPECT(i < 1000 && !in_log(m, "journal_recovered"));
+        turn(m, m->now_ms + 100);
+        m->hurried = 0;
+    }
+}
+
+/* An append fails. While a fresh journal is written in slices, and nearly all is
+ * in it, all that nobody is refused happens; then call number `n` fails, if it
+ * is not 0. Ends when the log says that the journal has recovered. */
+static void live_through(struct outage *o, unsigned n)
+{
+    char bobs[40], carols[40];
+    bool good;
+    disk_with_an_archive(&o->disk);
+    struct machine *m = o->m = restart(&o->disk);
+    o->alice = enter(m, "Alice", o->old[0]);
+    o->bob = enter(m, "Bob", bobs);
+    (void)enter(m, "Carol", carols);
+    struct peer *bob = call_buddies(m, "Bob", bobs, &good);
+    EXPECT(good && ask(m, bob, "SEND", "TYPE=C\nUSER=Carol\nBODY=hello\nSECS=259200\n") == 1);
+    struct peer *carol = call_buddies(m, "Carol", carols, &good);
+    EXPECT(good && !answered(carol, "RECV"));
+    (void)ask(m, o->bob, "mesg", "PRIV=Alice\nTEXT=w893m_a017l_g\nATTR=3\n");
+    (void)ask(m, o->alice, "mesg", "PRIV=Bob\nTEXT=ACPT\nATTR=3\n");
+    (void)ask(m, o->bob, "chal", "PERS=Alice\nHOST=1\n");
+
+    m->tick_us = 6000; /* of slices as short as can be */
+    o->disk.fail_from = o->disk.calls + 1;
+    o->disk.fail_until = o->disk.fail_from + 1;
+    struct peer *nobody = sign_up(m, "Nobody");
+    settle_machine(m);
+    EXPECT(answered(nobody, "acct") == -1 && in_log(m, "event=journal_failed"));
+    write_fresh_up_to(m, RECORD_LINE);
+    (void)ask(m, o->alice, "chal", "PERS=Bob\nHOST=0\n");
+    last_tag(o->alice, "+ses", "AUTH", o->race, sizeof o->race);
+    EXPECT(o->race[0]);
+    EXPECT(ask(m, carol, "RGET", "LRSC=cso\nLIST=B\nPRES=Y\nID=1\n") == 1);
+    EXPECT(answered(carol, "RECV") == 1);
+    o->disk.fail_from = n > 0 ? o->disk.calls + n : 0;
+    o->disk.fail_until = o->disk.fail_from + 1;
+    for (int i = 0; i < 1200; i++) /* more than a batch of the fresh journal takes */
+        hand_out(m, "tick", "HASH=00112233445566778899aabbccddeeff\nWHEN=1767300000\nPERS=Alice\n", false);
+    for (size_t i = 1; i < 6; i++)
+        enter_again(m, o->alice, "Alice", o->old[i]);
+    enter_again(m, o->alice, "Alice", o->ticket);
+    EXPECT(m->shell.journal.fd < 0);
+    memcpy(o->old[6], o->ticket, sizeof o->ticket);
+    bool behind = n == 0;
+    for (int i = 0; !in_log(m, "event=journal_recovered"); i++) {
+        EXPECT(i < 5000);
+        turn(m, m->now_ms + 100);
+        m->hurried = 0;
+        const struct compaction *x = &m->shell.compaction;
+        if (behind && x->file.fd >= 0 && x->cursor.table >= RECORD_LINE) { /* of the last one that is made */
+            enter_again(m, o->alice, "Alice", o->ticket);
+            behind = false;
+        }
+        behind = behind || (o->disk.calls >= o->disk.fail_from && x->file.fd < 0);
+    }
+    EXPECT(n == 0 || o->disk.calls >= o->disk.fail_from); /* else there is no such call */
+}
+
+/* And the power goes. */
+static struct machine *after_the_outage(struct outage *o)
+{
+    crash_copy(&o->copy, &o->disk, o->disk.kept_journal, 0);
+    machine_free(o->m);
+    return o->m = restart(&o->copy);
+}
+
+static void outage_free(struct outage *o)
+{
+    machine_free(o->m);
+    disk_free(&o->disk);
+    disk_free(&o->copy);
+}
+
+#define OUTAGE_CALLS 12 /* one, and those from the last answer to the folder's sync */
+
+TEST_LOOP(outage, a_ticket_given_in_an_outage_is_kept_when_it_is_over, 0, OUTAGE_CALLS)
+{
+    struct outage o;
+    bool good = false;
+    memset(&o, 0, sizeof o);
+    live_through(&o, (unsigned)_i);
+    struct machine *m = after_the_outage(&o);
+    (void)call_buddies(m, "Alice", o.ticket, &good);
+    ck_assert(good);
+    for (size_t i = 0; i < COUNT(o.old); i++) {
+        (void)call_buddies(m, "Alice", o.old[i], &good);
+        ck_assert_msg(!good, "a ticket that a later one has ended is good again");
+    }
+    outage_free(&o);
+}
+
+TEST_LOOP(outage, a_race_begun_in_an_outage_is_kept_when_it_is_over, 0, OUTAGE_CALLS)
+{
+    struct outage o;
+    char result[256];
+    memset(&o, 0, sizeof o);
+    live_through(&o, (unsigned)_i);
+    struct machine *m = after_the_outage(&o);
+    (void)snprintf(result, sizeof result, "AUTH=%s\nFINISPOS0=1\nFINISPOS1=2\n", o.race);
+    ck_assert_int_eq(ask(m, log_in_again(m, "Alice"), "rank", result), 1);
+    ck_assert_int_eq(ask(m, log_in_again(m, "Bob"), "rank", result), 1);
+    outage_free(&o);
+}
+
+TEST_LOOP(outage, a_letter_read_in_an_outage_does_not_come_again_after_it, 0, OUTAGE_CALLS)
+{
+    struct outage o;
+    char ticket[40];
+    bool good = false;
+    memset(&o, 0, sizeof o);
+    live_through(&o, (unsigned)_i);
+    struct machine *m = after_the_outage(&o);
+    struct peer *lobby = log_in_again(m, "Carol");
+    last_tag(lobby, "pers", "LKEY", ticket, sizeof ticket);
+    struct peer *carol = call_buddies(m, "Carol", ticket, &good);
+    ck_assert(good);
+    ck_assert_int_eq(ask(m, carol, "RGET", "LRSC=cso\nLIST=B\nPRES=Y\nID=1\n"), 1);
+    ck_assert_int_eq(answered(carol, "RECV"), 0);
+    outage_free(&o);
 }
 
 /* ---- Compaction -------------------------------------------------------------------------- */

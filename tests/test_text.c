@@ -985,7 +985,7 @@ struct ranking {
 
 static void ranking_open(struct ranking *r)
 {
-    static const struct nascar_limits limits = {1, RANKED / 4, 8, 1, 1, 1};
+    static const struct nascar_limits limits = {1, RANKED / 4, 8, 1, 1, 1, 0};
     size_t size = nascar_arena_size(&limits);
     void *arena = calloc(1, size);
     memset(r, 0, sizeof *r);
@@ -1100,7 +1100,7 @@ struct lists {
 
 static void lists_open(struct lists *l)
 {
-    static const struct nascar_limits limits = {1, 1, 8, 1, 1, 64};
+    static const struct nascar_limits limits = {1, 1, 8, 1, 1, 64, 0};
     size_t size = nascar_arena_size(&limits);
     void *arena = calloc(1, size);
     memset(l, 0, sizeof *l);

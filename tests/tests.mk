@@ -12,7 +12,7 @@
 # There is a fourth, msan, by clang with the memory sanitizer: not for suites, as
 # Check is not made for it, but for what drives the server without Check.
 
-.PHONY: deps test test-core test-live core-checks all-checks hostile sim sim-kept mutants bench recordings
+.PHONY: deps test test-core test-live core-checks all-checks hostile sim sim-kept sim-long mutants bench recordings
 
 SUITES   = $(basename $(notdir $(wildcard tests/test_*.c)))
 PROGRAMS = cost durable embed hostile live load sim
@@ -224,6 +224,10 @@ sim: build/gcc/sim
 ## make sim-kept     the simulator on the seeds that ever failed
 sim-kept: build/gcc/sim
 	build/gcc/sim --kept tests/sim.seeds
+
+## make sim-long     one life of 200,000 steps, from SEED=TEXT
+sim-long: build/gcc/sim
+	build/gcc/sim $(or $(SEED),$(shell date +%s)) 200000
 
 ## make mutants      plants faults in the server, one at a time: 95 of 100 must be caught; LINES='3 17' plants some
 mutants: deps

@@ -439,12 +439,37 @@ static void close_connection(struct world *w, uint32_t conn, bool tell_core)
         (void)world_step(w, &event);
 }
 
-static void drain(struct world *w, uint32_t conn)
+/* A segment ends where a frame does, and holds more than so many bytes only if one
+ * frame alone does (PROTOCOL 1). What is left of a frame that was cut comes first. */
+static void check_segment(struct world *w, const struct world_connection *connection, const uint8_t *bytes, size_t size)
+{
+    const char *most = w->config, *next;
+    size_t total = connection->in_bytes + size, at = 0, frames = 0;
+    while ((next = strstr(most, "segment-bytes = ")) != NULL)
+        most = next + 16;
+    size_t limit = most == w->config ? 1400 : strtoul(most, NULL, 10);
+    for (; at + CONSOLE_HEADER_BYTES <= total; frames++) {
+        uint8_t length[4];
+        for (size_t i = 0; i < 4; i++) {
+            size_t place = at + 8 + i;
+            length[i] = place < connection->in_bytes ? connection->in[place] : bytes[place - connection->in_bytes];
+        }
+        at += word_at(length) < CONSOLE_HEADER_BYTES ? total : word_at(length);
+    }
+    if (at != total)
+        world_fail(w, "a segment for %s ends inside a frame", who(connection));
+    if (limit > 0 && size > limit && frames > 1)
+        world_fail(w, "a segment for %s has %lu bytes", who(connection), (unsigned long)size);
+}
+
+/* What the core offers at once, which is a segment. */
+static void drain_segment(struct world *w, uint32_t conn)
 {
     struct world_connection *connection = &w->connections[conn];
     uint32_t size = 0;
     const uint8_t *bytes = nascar_outbox(w->state, conn, &size);
     size_t read = size;
+    check_segment(w, connection, bytes, size);
     if (connection->window != SIZE_MAX) {
         read = connection->window < read ? connection->window : read;
         connection->window -= read;
@@ -456,6 +481,15 @@ static void drain(struct world *w, uint32_t conn)
         deliver(w, connection, bytes, read);
     struct nascar_event event = {.type = NASCAR_DRAINED, .conn = conn, .size = (uint32_t)read};
     (void)world_step(w, &event);
+}
+
+static void drain(struct world *w, uint32_t conn)
+{
+    struct world_connection *connection = &w->connections[conn];
+    uint32_t size;
+    do
+        drain_segment(w, conn);
+    while (connection->open && !connection->stalled && nascar_outbox(w->state, conn, &size) != NULL);
     if (connection->open && nascar_closing(w->state, conn))
         close_connection(w, conn, true);
 }
@@ -646,7 +680,7 @@ static void boot(struct world *w)
 
 struct world *world_new(const struct world_options *options)
 {
-    static const struct nascar_limits small = {64, 256, 32, 64, 1024, 64};
+    static const struct nascar_limits small = {64, 256, 32, 64, 1024, 64, 0};
     struct world *w = must(calloc(1, sizeof *w));
     if (options != NULL)
         w->options = *options;
