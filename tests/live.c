@@ -593,7 +593,6 @@ static const struct {
     {"record", NULL, {NULL}}, /* any name; what cannot be written ends with status 1 */
     {"log-level", "debug", {"loud", "INFO", "", "error warn", NULL}},
     {"public-address", "192.0.2.1", {"example.org", "192.0.2", "192.0.2.999", "", NULL}},
-    {"lan", "off", {"on", "AUTO", "", NULL}},
     {"accounts", "register", {"ajar", "Open", "", NULL}},
     {"skey", "on", {"maybe", "1", "", NULL}},
     {"directory-direct", "no", {"on", "", NULL}},
@@ -605,7 +604,6 @@ static const struct {
     {"first-frame-s", "10", {"0", "3601", "", NULL}},
     {"linger-s", "5", {"0", "3601", "", NULL}},
     {"buddy-login-s", "30", {"0", "3601", "", NULL}},
-    {"segment-bytes", "1400", {"65536", "-1", "", NULL}},
     {"rate", "10", {"1000001", "-1", "", NULL}},
     {"per-address", "64", {"0", "1000001", "", NULL}},
     {"logins-per-address", "300", {"0", "1000001", "", NULL}},
