@@ -175,10 +175,10 @@ uint32_t nascar_next_output(struct nascar *state);
 
 /* What `conn` is to write next: *size bytes, one TCP segment (the key
  * segment-bytes, below), and not always the whole outbox. It has whole frames, unless
- * the last one was written in part: then it begins with the rest of that. Write them in one call, and see to it
- * that they leave as they are: TCP_NODELAY, and MSG_EOR where there is such a flag
- * (PROTOCOL 1). NULL, with *size 0, if there is nothing to write or no such
- * connection. */
+ * the last one was written in part: then it begins with the rest of that. Write it in
+ * one call, and see to it that it leaves as it is: TCP_NODELAY, and MSG_EOR where
+ * there is such a flag (PROTOCOL 1). NULL, with *size 0, if there is nothing to write
+ * or no such connection. */
 const uint8_t *nascar_outbox(const struct nascar *state, uint32_t conn, uint32_t *size);
 
 /* Whether `conn` is to be closed; false if there is no such connection. */
