@@ -167,15 +167,18 @@ uint32_t nascar_inbox_room(const struct nascar *state, uint32_t conn);
  *   - Hand in NASCAR_DRAINED with the number of bytes that were written, even if
  *     there were none: the step may fill the outbox again, with rows of lists.
  *     Repeat while all that was given was written and there is more.
- *   - If nascar_closing(), close it now and hand in NASCAR_CLOSED, whether all of
- *     it was written or not.
  *   - A number short of what was given marks a slow reader. Go on when the socket
- *     can be written to. */
+ *     can be written to.
+ *   - If it is closing (nascar_closing()), do the same until its outbox is empty or
+ *     the socket takes no more; then close it and hand in NASCAR_CLOSED. */
 uint32_t nascar_next_output(struct nascar *state);
 
-/* What `conn` has to write next: *size bytes, which belong into one TCP segment
- * (segment-bytes, below). NULL, with *size 0, if there is nothing or no such
- * connection. */
+/* What `conn` is to write next: *size bytes, one TCP segment (the key
+ * segment-bytes, below), and not always the whole outbox. It has whole frames, unless
+ * the last one was written in part: then it begins with the rest of that. Write it in
+ * one call, and see to it that it leaves as it is: TCP_NODELAY, and MSG_EOR where
+ * there is such a flag (PROTOCOL 1). NULL, with *size 0, if there is nothing to write
+ * or no such connection. */
 const uint8_t *nascar_outbox(const struct nascar *state, uint32_t conn, uint32_t *size);
 
 /* Whether `conn` is to be closed; false if there is no such connection. */
@@ -278,8 +281,9 @@ bool nascar_next_log(struct nascar *state, struct nascar_log *log);
  *
  *   public-address        the IPv4 address that consoles are told to connect to;
  *                         by default `local`, the one that each has reached
- *   lan                   auto: neighbours of the server, in its own /24, are told
- *                         `local` all the same; off: they are not: auto
+ *   lan                   auto: a neighbour of the server, with a private or loopback
+ *                         address in the /24 of `local`, is told `local` all the
+ *                         same (the default); off: it is not
  *   lobby-port            the ports that they are told, 0..65535: 11000
  *   buddy-port            10899
  *   accounts              open: a first login makes the account (the default);
@@ -298,15 +302,16 @@ bool nascar_next_log(struct nascar *state, struct nascar_log *log);
  *   buddy-login-s         so long may a buddy connection take to log in, 1..3600: 30
  *   rate                  requests a second from one connection, on average,
  *                         0..1000000, 0 for no limit: 10
- *   segment-bytes         at most so many are in the outbox at once, and no frame is cut
- *                         by their end, 0..65535, 0 for no limit: 1400 (PROTOCOL 1)
- *   per-address           connections from one address, 1..1000000: 64
+ *   segment-bytes         nascar_outbox() gives no more than this at once, but one
+ *                         whole frame at least, 0..65535, 0 for no limit: 1400
+ *   per-address           connections from one address, 1..1000000: 64; four more may
+ *                         ask the directory, which says why no other is taken
  *   logins-per-address    tries to log in from one address in ten minutes: 300
  *   accounts-per-address  new accounts from one address in ten minutes: 50
  *   room                  "Name: Description: Limit", a room in place of the three
  *                         default ones; one line for each, up to 32
  *   news-line             a line of the news; one for each, 242 characters in all
- *   down                  consoles are told that the service is down, with this
+ *   down                  consoles are turned away at the directory, and shown this
  *                         text of up to 255 characters
  */
 
