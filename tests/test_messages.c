@@ -289,6 +289,24 @@ TEST(letters, a_link_lost_while_letters_come_loses_none)
     ck_assert(came[19]);
 }
 
+/* ... whether the server has been up all the while or not. */
+TEST_LOOP(letters, a_letter_that_a_lost_link_did_not_read_comes_to_the_next, 0, 2)
+{
+    struct person *ann = linked("Ann"), *bob = player_only("Bob");
+    write_letter(ann, "Bob", "hello");
+    link_up(bob);
+    raw_window(bob->buddy, 0);
+    raw_send(bob->buddy, "RGET", GET_B);
+    world_settle(w);
+    READS(bob, "");
+    link_down(bob);
+    if (_i == 1)
+        restart();
+    link_up(bob);
+    ask_rosters(bob);
+    READS(bob, "hello");
+}
+
 TEST_LOOP(letters, a_letter_says_what_was_written, 0, 7)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob");
