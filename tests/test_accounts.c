@@ -508,6 +508,18 @@ TEST_LOOP(personas_and_news, a_refused_edit_changes_nothing, 0, 13)
     ck_assert_str_eq(got_text(g, "SPAM"), "NN");
 }
 
+TEST(personas_and_news, who_guesses_by_edit_has_to_wait_as_by_auth)
+{
+    can_log_in("Bob", "secret");
+    struct raw *ann = member("Ann", "secret");
+    for (int i = 0; i < 5; i++)
+        REFUSED(raw_ask(ann, "edit", "PASS=guessed\nCHNG=other1\n"), "pass", 100);
+    ck_assert_str_eq(got_code(raw_ask(ann, "edit", "PASS=secret\nCHNG=other1\n")), "hack");
+    ck_assert_str_eq(got_code(raw_auth(raw_open(w, ann->ip), "Bob", "secret")), "hack");
+    world_run(w, 2000);
+    SUCCEEDS(raw_ask(ann, "edit", "PASS=secret\nCHNG=other1\n"));
+}
+
 /* The second is asked for while the first is on its way to the disk. */
 TEST(personas_and_news, two_edits_at_once_both_hold)
 {

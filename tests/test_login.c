@@ -28,6 +28,27 @@ TEST(logins, a_first_login_makes_the_account_and_its_persona)
     ck_assert(is_past_date(got_raw(g, "LAST"))); /* the login before */
     ck_assert_int_eq(console_read_epoch(got_raw(g, "LAST")), WORLD_WALL_S + 3);
     ck_assert_uint_eq(world_kept(w, "acct"), kept);
+    raw_close(ann);
+    world_run(w, 3600000);
+    g = raw_auth(raw_open(w, 0), "Ann", "secret");
+    ck_assert_int_eq(console_read_epoch(got_raw(g, "LAST")), WORLD_WALL_S + 3 + 3600);
+}
+
+/* ... even if the address itself is not, as others log in from there. */
+TEST(logins, wrong_passwords_are_forgotten_after_ten_minutes)
+{
+    struct raw *ann = raw_login(w, "Ann", "secret");
+    can_log_in("Bob", "secret");
+    for (int i = 0; i < 5; i++)
+        REFUSED(raw_auth(raw_open(w, ann->ip), "Bob", "guessed"), "pass", 100);
+    ck_assert_str_eq(got_code(raw_auth(raw_open(w, ann->ip), "Bob", "secret")), "hack"); /* it has to wait */
+    for (int i = 0; i < 2; i++) {
+        world_run(w, 301000);
+        SUCCEEDS(raw_auth(raw_open(w, ann->ip), "Bob", "secret"));
+    }
+    REFUSED(raw_auth(raw_open(w, ann->ip), "Bob", "guessed"), "pass", 100);
+    SUCCEEDS(raw_auth(raw_open(w, ann->ip), "Bob", "secret")); /* one is free again */
+    OPEN(ann);
 }
 
 TEST(logins, the_first_persona_is_the_accounts_name_cut_to_12)

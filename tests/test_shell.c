@@ -782,6 +782,8 @@ static const struct {
     {{"--skey", "off"}, NULL},
     {{"--skey", "of"}, "--skey: expected one of: off on, not 'of'"},
     {{"--ping-s", "0"}, "--ping-s: expected seconds from 1 to 3600, not '0'"},
+    {{"--ping-s", "30", "--idle-s", "30"}, "expected a ping-s below idle-s"},
+    {{"--ping-s", "29", "--idle-s", "30"}, NULL},
     {{"--rate", "1000001"}, "--rate: expected a number from 0 to 1000000, not '1000001'"},
     {{"--room", "East: here: 5", "--room", "West"}, NULL},
     {{"--room", "East", "--room", "east: again"}, "--room: expected a room that is not there yet"},
@@ -835,6 +837,21 @@ TEST(options, options_have_the_last_word_over_the_file)
     config_read(&config, (const uint8_t *)o.rooms, (uint32_t)strlen(o.rooms));
     ck_assert_uint_eq(config.room_count, 1);
     ck_assert_str_eq(config.room[0].name, "South");
+    (void)unlink(path);
+}
+
+TEST(options, rooms_on_the_command_line_take_the_place_of_the_files)
+{
+    struct options o;
+    char path[64];
+    write_text(temporary(path), "room = South\nroom = North\n");
+    const char *arguments[] = {"--room", "West: where it ends: 7", "--config", path, "--room", "Oval", NULL};
+    ck_assert(read_options(&o, (char **)(uintptr_t)arguments));
+    struct config config;
+    config_read(&config, (const uint8_t *)o.rooms, (uint32_t)strlen(o.rooms));
+    ck_assert_uint_eq(config.room_count, 2);
+    ck_assert_str_eq(config.room[0].name, "West");
+    ck_assert_str_eq(config.room[1].name, "Oval");
     (void)unlink(path);
 }
 
@@ -905,6 +922,70 @@ TEST(options, a_configuration_of_any_length_is_taken_whole_or_refused)
     ck_assert_ptr_nonnull(strstr(said, "the configuration is longer than"));
     (void)unlink(path);
     free(o);
+}
+
+/* ---- ctl --------------------------------------------------------------------------- */
+
+GROUP(ctl, NULL, NULL, 30);
+
+/* What the server answers `ctl passwd`, and what a script sees of it. */
+static int exit_status(const char *code, const char *text, const char **said)
+{
+    struct outgoing request, answer;
+    int ends[2];
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    frame_begin(&answer, "cpwd", code ? code : "");
+    if (text)
+        put_text(&answer, tag_TEXT, text);
+    frame_end(&answer);
+    if (code)
+        ck_assert_int_eq(send(ends[1], answer.bytes, answer.size, 0), (ssize_t)answer.size);
+    (void)shutdown(ends[1], SHUT_WR);
+    frame_begin(&request, "cpwd", "");
+    frame_end(&request);
+    catch_stderr();
+    int status = control_talk(ends[0], &request);
+    *said = caught_stderr();
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    return status;
+}
+
+TEST(ctl, a_refusal_is_an_exit_status_and_a_line)
+{
+    const char *said = NULL;
+    ck_assert_int_eq(exit_status("", NULL, &said), 0);
+    ck_assert_str_eq(said, "");
+    ck_assert_int_eq(exit_status("inam", "expected a name", &said), 1);
+    ck_assert_str_eq(said, "nascar_server: ctl: expected a name\n");
+    ck_assert_int_eq(exit_status("inam", NULL, &said), 1);
+    ck_assert_str_eq(said, "nascar_server: ctl: refused (inam)\n");
+    ck_assert_int_eq(exit_status(NULL, NULL, &said), 1); /* it is gone */
+    ck_assert_str_eq(said, "nascar_server: ctl: the server has hung up\n");
+}
+
+static const struct {
+    const char *argument[4];
+    int status;
+    const char *said;
+} typed[] = {
+    {{NULL}, 2, "ctl: expected a command; the commands are:\n"},
+    {{"fly"}, 2, "ctl: unknown command fly; the commands are:\n"},
+    {{"who", "me"}, 2, "ctl: expected nothing after who; the commands are:\n"},
+    {{"passwd"}, 2, "ctl: expected one name after passwd; the commands are:\n"},
+    {{"passwd", "Ann", "Bob"}, 2, "ctl: expected one name after passwd; the commands are:\n"},
+    {{"--tyres=soft", "who"}, 2, "ctl: unknown option --tyres; the commands are:\n"},
+    {{"--data", "/nowhere", "who"}, 1, "/nowhere"},
+    {{"--data=/nowhere", "stats"}, 1, "/nowhere"},
+};
+
+TEST_LOOP(ctl, what_is_no_command_is_told_apart_from_what_fails, 0, COUNT(typed))
+{
+    catch_stderr();
+    int status = control((char **)(uintptr_t)typed[_i].argument);
+    const char *said = caught_stderr();
+    ck_assert_int_eq(status, typed[_i].status);
+    ck_assert_msg(strstr(said, typed[_i].said) != NULL, "says: %s", said);
 }
 
 /* ---- Passwords ---------------------------------------------------------------------- */

@@ -779,6 +779,61 @@ TEST_LOOP(failing, all_calls_fail_for_a_while, 0, 6)
     live_with_a_failing_disk((unsigned)_i + 1, true);
 }
 
+/* An operator who reads the log sees when each outage begins and ends. */
+TEST(failing, each_outage_has_its_lines)
+{
+    struct disk d;
+    char name[32];
+    memset(&d, 0, sizeof d);
+    struct machine *m = restart(&d);
+    for (size_t outage = 1; outage <= 3; outage++) {
+        d.fail_from = d.calls + 1;
+        d.fail_until = UINT32_MAX;
+        (void)snprintf(name, sizeof name, "driver%zu", outage);
+        (void)sign_up(m, name);
+        run_machine(m, 60000);
+        d.fail_until = 0;
+        run_machine(m, 7000);
+        shell_log_flush(&m->shell);
+        ck_assert_uint_eq(count_log(m, "event=journal_failed"), outage);
+        ck_assert_uint_eq(count_log(m, "event=compaction_failed"), outage);
+        ck_assert_uint_eq(count_log(m, "event=journal_recovered"), outage);
+    }
+    machine_free(m);
+    disk_free(&d);
+}
+
+static bool journal_takes_nothing(struct machine *m, const char *call)
+{
+    errno = ENOSPC;
+    return strcmp(call, "append") == 0 && m->disk->fresh == 0;
+}
+
+/* A disk so full that a fresh journal just fits, and nothing more: the state is
+ * not written again for each sign-up. */
+TEST(failing, a_full_disk_is_tried_every_5_s_only)
+{
+    struct disk d;
+    char name[32];
+    memset(&d, 0, sizeof d);
+    struct machine *m = restart(&d);
+    d.fails = journal_takes_nothing;
+    for (int i = 0; i < 40; i++) {
+        (void)snprintf(name, sizeof name, "driver%d", i);
+        struct peer *p = sign_up(m, name);
+        run_machine(m, 500);
+        ck_assert_int_eq(answered(p, "acct"), -1);
+        p->hung_up = true;
+        settle_machine(m);
+        p->forgotten = true;
+    }
+    shell_log_flush(&m->shell);
+    ck_assert_uint_ge(count_log(m, "event=journal_recovered"), 3);
+    ck_assert_uint_le(count_log(m, "event=journal_recovered"), 5); /* in 20 s */
+    machine_free(m);
+    disk_free(&d);
+}
+
 TEST_LOOP(failing, what_was_not_kept_is_cut_off, 0, 2)
 {
     struct disk d;
