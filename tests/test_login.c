@@ -34,7 +34,29 @@ TEST(logins, a_first_login_makes_the_account_and_its_persona)
     ck_assert_int_eq(console_read_epoch(got_raw(g, "LAST")), WORLD_WALL_S + 3 + 3600);
 }
 
-/* ... even if the address itself is not, as others log in from there. */
+TEST(logins, the_log_says_from_where_somebody_logs_in)
+{
+    char part[64];
+    struct raw *ann = raw_login(w, "Ann", "secret");
+    (void)snprintf(part, sizeof part, " peer=%s account=", dotted(ann->ip));
+    ck_assert(world_logged(w, part));
+    REFUSED(raw_auth(raw_open(w, ann->ip + 1000), "Ann", "guessed"), "pass", 100);
+    (void)snprintf(part, sizeof part, "event=login_refused conn=%u peer=%s ", (unsigned)ann->conn + 1,
+                   dotted(ann->ip + 1000));
+    ck_assert(world_logged(w, part));
+}
+
+TEST(logins, who_leaves_out_addr_is_pinged_all_the_same)
+{
+    struct raw *directory = raw_open(w, 0), *ann = raw_open(w, directory->ip);
+    const char *mask = got_raw(raw_ask(directory, "@dir", DIR_REQUEST), "MASK");
+    ann->keeps_pings = true;
+    SUCCEEDS(raw_ask(ann, "auth", credentials("Ann", masked(mask, "secret"), "")));
+    world_run(w, 60000);
+    ck_assert_uint_ge(raw_count(ann, "~png"), 1);
+}
+
+/* ... even if the address itself is not forgotten, as others log in from there. */
 TEST(logins, wrong_passwords_are_forgotten_after_ten_minutes)
 {
     struct raw *ann = raw_login(w, "Ann", "secret");

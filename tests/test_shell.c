@@ -259,6 +259,26 @@ TEST(loop, a_full_outbox_keeps_its_order_and_loses_nothing)
     machine_free(m);
 }
 
+static const int passing_writes[] = {EAGAIN, EWOULDBLOCK, ENOBUFS};
+
+/* The kernel has no memory for it just now: that is nobody's fault. */
+TEST_LOOP(loop, a_write_that_fails_for_now_is_tried_again, 0, COUNT(passing_writes))
+{
+    struct machine *m = MACHINE("--idle-s", "1000");
+    struct peer *p = peer_new(m);
+    peer_send(p, "skey", "SKEY=$5075626c6963204b6579\n");
+    m->write_error = passing_writes[_i];
+    for (int i = 0; i < 5; i++)
+        turn(m, m->now_ms);
+    ck_assert(!p->closed);
+    ck_assert_uint_eq(p->out_bytes, 0);
+    m->write_error = 0;
+    settle_machine(m);
+    ck_assert(!p->closed);
+    ck_assert_uint_eq(peer_got(p, "skey"), 1);
+    machine_free(m);
+}
+
 TEST(loop, who_reads_nothing_for_30_s_is_closed)
 {
     struct machine *m = MACHINE("--ping-s", "1", "--idle-s", "1000", "--login-s", "1000");

@@ -340,3 +340,22 @@ TEST(again, a_recording_tells_nothing_of_a_password)
     machine_free(a);
     machine_free(b);
 }
+
+/* Nor of the hash, if the disk fails with it. */
+TEST(again, a_recording_tells_nothing_of_a_hash_that_could_not_be_kept)
+{
+    struct machine *m = recorder("open");
+    struct peer *ann = member(m, "Alice"), *p = caller(m, false);
+    char form[160];
+    m->disk->fail_from = m->disk->calls + 1;
+    m->disk->fail_until = UINT32_MAX;
+    send_secret(m, ann, "edit", "NAME=Alice\nPASS=four\n", "CHNG", "secret99", "");
+    transform(m, p, '~', "secret99", form);
+    send_secret(m, p, "auth", "NAME=Bobby\n", "PASS", form, "");
+    shell_log_flush(&m->shell);
+    ck_assert(in_log(m, "journal_failed"));
+    ck_assert_uint_eq(find_account(m->shell.state, "Bobby"), NONE);
+    expect_absent(m, "secret99");
+    expect_absent(m, "7365637265743939"); /* as the hash of a machine says it */
+    machine_free(m);
+}
