@@ -25,6 +25,22 @@ TEST(sign_ups, a_sign_up_makes_an_account_and_is_a_login)
             "SPAM=YN\nLAST=*");
 }
 
+/* It is New Year 2026. */
+TEST(sign_ups, age_goes_up_on_the_birthday)
+{
+    static const struct {
+        const char *born;
+        int32_t age;
+    } births[] = {{"19791231", 46}, {"19800101", 46}, {"19800102", 45}, {"19800201", 45}, {"20251231", 0}};
+    for (int i = 0; i < COUNT(births); i++) {
+        char name[16], born[32];
+        struct raw *r = guest();
+        (void)snprintf(name, sizeof name, "Ann%d", i);
+        (void)snprintf(born, sizeof born, "BORN=%s\n", births[i].born);
+        ck_assert_int_eq(got_number(raw_ask(r, "acct", sign_up_tags(r, name, "secret", born)), "AGE"), births[i].age);
+    }
+}
+
 TEST(sign_ups, a_sign_up_needs_no_more_than_a_name_and_a_password)
 {
     struct raw *ann = guest();
