@@ -359,3 +359,42 @@ TEST(again, a_recording_tells_nothing_of_a_hash_that_could_not_be_kept)
     expect_absent(m, "7365637265743939"); /* as the hash of a machine says it */
     machine_free(m);
 }
+
+/* A recorder looks at whole frames: what one has begun is not another's. */
+TEST(again, half_a_frame_of_who_has_gone_is_nobodys)
+{
+    struct machine *m = recorder("open");
+    struct peer *gone = peer_new(m);
+    peer_send_bytes(gone, "skey\0\0\0", 7);
+    settle_machine(m);
+    uint32_t c = conn_of(m, gone);
+    hang_up(m, gone);
+    struct peer *p = peer_new(m);
+    peer_send(p, "skey", "SKEY=$5075626c6963204b6579\n");
+    settle_machine(m);
+    ck_assert_uint_eq(conn_of(m, p), c); /* it has the same number */
+    ck_assert_uint_eq(peer_got(p, "skey"), 1);
+    expect_same_again(m, "half a frame");
+    machine_free(m);
+}
+
+TEST(again, what_comes_while_a_password_is_tried_waits_its_turn)
+{
+    struct machine *m = recorder("open");
+    struct peer *p = caller(m, false);
+    char wire[160], payload[256];
+    transform(m, p, '~', "secret", wire);
+    m->helper.lazy = true;
+    (void)snprintf(payload, sizeof payload, "NAME=Alice\nPASS=%s\n", wire);
+    peer_send(p, "auth", payload);
+    for (int i = 0; i < 200; i++)
+        peer_send(p, "skey", "SKEY=$5075626c6963204b6579\n");
+    settle_machine(m);
+    ck_assert_uint_eq(peer_got(p, "auth"), 0);
+    m->helper.lazy = false;
+    settle_machine(m);
+    ck_assert_uint_eq(peer_got(p, "auth"), 1);
+    ck_assert_uint_eq(peer_got(p, "skey"), 201);
+    expect_same_again(m, "frames that waited");
+    machine_free(m);
+}
