@@ -307,6 +307,23 @@ TEST_LOOP(letters, a_letter_that_a_lost_link_did_not_read_comes_to_the_next, 0, 
     READS(bob, "hello");
 }
 
+TEST(letters, letters_from_before_and_after_a_restart_come_in_order)
+{
+    struct person *ann = linked("Ann"), *bob = player_only("Bob");
+    write_letter(ann, "Bob", "first");
+    write_letter(ann, "Bob", "second");
+    restart();
+    enter(ann);
+    link_up(ann);
+    write_letter(ann, "Bob", "third");
+    enter(bob);
+    link_up(bob);
+    ask_rosters(bob);
+    READS(bob, "first second third");
+    ask_rosters(bob);
+    READS(bob, "");
+}
+
 TEST_LOOP(letters, a_letter_says_what_was_written, 0, 7)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob");

@@ -984,6 +984,30 @@ TEST(ctl, a_refusal_is_an_exit_status_and_a_line)
     ck_assert_str_eq(said, "nascar_server: ctl: the server has hung up\n");
 }
 
+/* Others on the machine may not ask, and a relative --config is found again at a reload. */
+TEST(ctl, the_socket_is_its_owners_and_the_server_stays_where_it_was)
+{
+    static struct shell sh;
+    char folder[] = "/tmp/nascar-ctl-XXXXXX", before[4096], after[4096];
+    struct stat about;
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    sh.folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    ck_assert_int_ge(sh.folder, 0);
+    ck_assert_ptr_nonnull(getcwd(before, sizeof before));
+    mode_t mask = umask(022);
+    int fd = open_control(&sh);
+    ck_assert_uint_eq(umask(mask), 022);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_ptr_nonnull(getcwd(after, sizeof after));
+    ck_assert_str_eq(before, after);
+    ck_assert_int_eq(fstatat(sh.folder, "control", &about, 0), 0);
+    ck_assert_uint_eq(about.st_mode & 0777, 0600);
+    (void)unlinkat(sh.folder, "control", 0);
+    (void)close(fd);
+    (void)close(sh.folder);
+    (void)rmdir(folder);
+}
+
 static const struct {
     const char *argument[4];
     int status;
