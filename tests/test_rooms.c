@@ -138,6 +138,20 @@ TEST_LOOP(selecting, a_list_is_pushed_when_its_tag_leaves_zero, 0, 3)
     GOT(ann, tags[_i].pushed); /* the whole list again */
 }
 
+TEST(selecting, another_number_of_ranks_brings_the_ranking_again)
+{
+    struct raw *ann = deaf_player("Ann");
+    const struct got *rank = NULL;
+    say(ann, "sele", "RANKS=1\n");
+    raw_forget(ann);
+    say(ann, "sele", "RANKS=50\n");
+    ck_assert_uint_eq(frames_of(ann, "+rnk", &rank), 1);
+    SAYS(rank, "D=-2");
+    raw_forget(ann);
+    say(ann, "sele", "RANKS=50\n");
+    GOT(ann, "sele");
+}
+
 TEST(selecting, only_the_given_tags_change)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
@@ -447,6 +461,17 @@ TEST(moving, another_persona_leaves_the_room)
     const struct got *who = raw_expect(ann, "+who");
     ck_assert_str_eq(got_text(who, "N"), "Anna");
     ck_assert_int_eq(got_number(who, "RI"), 0);
+}
+
+TEST(moving, another_persona_is_told_all_rooms_again)
+{
+    struct raw *ann = player(w, "Ann", "East");
+    SUCCEEDS(raw_ask(ann, "cper", "PERS=Anna\n"));
+    forget_all();
+    say(ann, "pers", "PERS=Anna\n");
+    ck_assert_uint_eq(frames_of(ann, "+rom", NULL), 4);
+    for (int32_t ident = HUB_IDENT; ident <= BEGINNER; ident++)
+        (void)row_of(ann, ident);
 }
 
 TEST(moving, another_persona_begins_without_a_status_text)
