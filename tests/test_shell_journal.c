@@ -658,6 +658,50 @@ TEST(turns, a_newer_format_and_damage_are_refused_by_name)
     made_free(j);
 }
 
+/* `dump` prints what it can, and its exit status says whether that was all. */
+static int dump_status(const uint8_t *bytes, size_t size)
+{
+    char folder[] = "/tmp/nascar-dump-XXXXXX", path[64];
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    (void)snprintf(path, sizeof path, "%s/journal", folder);
+    FILE *file = fopen(path, "wb");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_uint_eq(fwrite(bytes, 1, size, file), size);
+    ck_assert_int_eq(fclose(file), 0);
+    FILE *out = tmpfile(), *err = tmpfile();
+    (void)fflush(stdout);
+    int kept = dup(STDOUT_FILENO), kept_err = dup(STDERR_FILENO);
+    ck_assert(out && err && dup2(fileno(out), STDOUT_FILENO) >= 0 && dup2(fileno(err), STDERR_FILENO) >= 0);
+    int status = dump(folder);
+    (void)fflush(stdout);
+    (void)dup2(kept, STDOUT_FILENO);
+    (void)dup2(kept_err, STDERR_FILENO);
+    (void)close(kept);
+    (void)close(kept_err);
+    rewind(out);
+    said[fread(said, 1, sizeof said - 1, out)] = 0;
+    (void)fclose(out);
+    (void)fclose(err);
+    (void)unlink(path);
+    (void)rmdir(folder);
+    return status;
+}
+
+TEST(turns, a_dump_of_what_is_damaged_ends_with_status_1)
+{
+    struct made *j = made_some(4);
+    ck_assert_int_eq(dump_status(j->bytes, j->size), 0);
+    ck_assert_ptr_nonnull(strstr(said, "batch 4 at "));
+    ck_assert_int_eq(dump_status(j->bytes, j->size - 1), 0); /* a torn end is no damage */
+    ck_assert_ptr_nonnull(strstr(said, "batch 3 at "));
+    ck_assert_ptr_nonnull(strstr(said, "torn at "));
+    j->bytes[j->end[1] + 30] ^= 1;
+    ck_assert_int_eq(dump_status(j->bytes, j->size), 1);
+    ck_assert_ptr_nonnull(strstr(said, "batch 1 at "));
+    ck_assert_ptr_null(strstr(said, "batch 2 at "));
+    made_free(j);
+}
+
 TEST(turns, an_older_format_is_written_anew)
 {
     struct made *j = malloc(sizeof *j);

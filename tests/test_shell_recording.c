@@ -398,3 +398,42 @@ TEST(again, what_comes_while_a_password_is_tried_waits_its_turn)
     expect_same_again(m, "frames that waited");
     machine_free(m);
 }
+
+static int replay_status(const struct inode *recording)
+{
+    char path[] = "/tmp/nascar-replay-XXXXXX";
+    int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(write(fd, recording->bytes, recording->size), (ssize_t)recording->size);
+    (void)close(fd);
+    FILE *words = tmpfile();
+    (void)fflush(stdout);
+    int kept = dup(STDOUT_FILENO), kept_err = dup(STDERR_FILENO);
+    ck_assert(words && dup2(fileno(words), STDOUT_FILENO) >= 0 && dup2(fileno(words), STDERR_FILENO) >= 0);
+    int status = replay(path);
+    (void)fflush(stdout);
+    (void)dup2(kept, STDOUT_FILENO);
+    (void)dup2(kept_err, STDERR_FILENO);
+    (void)close(kept);
+    (void)close(kept_err);
+    (void)fclose(words);
+    (void)unlink(path);
+    return status;
+}
+
+/* A server that answers otherwise than it did is noticed, and by a script, too. */
+TEST(again, a_replay_that_ends_otherwise_is_told_and_has_status_1)
+{
+    unsigned long events = 0, checkpoints = 0;
+    struct machine *m = recorder("open");
+    struct peer *p = member(m, "Alice");
+    send_secret(m, p, "mesg", "TEXT=\"good morning\"\n", "", "", "");
+    expect_same_again(m, "mesg");
+    ck_assert_int_eq(replay_status(&m->recording), 0);
+    uint8_t *at = memmem(m->recording.bytes, m->recording.size, "good morning", 12);
+    ck_assert_ptr_nonnull(at);
+    memcpy(at, "good evening", 12);
+    ck_assert_ptr_nonnull(replay_bytes(m->recording.bytes, m->recording.size, &events, &checkpoints));
+    ck_assert_int_eq(replay_status(&m->recording), 1);
+    machine_free(m);
+}
