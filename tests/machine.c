@@ -427,6 +427,10 @@ static ssize_t fake_write(void *world, int fd, const void *bytes, size_t size)
     disk_trace(m->disk, 'w');
     if (interrupted(m))
         return -1;
+    if (m->write_error) {
+        errno = m->write_error;
+        return -1;
+    }
     if (peer_fails(p, p->window == 0))
         return -1;
     size = part_of(m, size, p->window, m->write_bytes);

@@ -113,6 +113,7 @@ struct machine {
     size_t read_bytes, write_bytes; /* at most, a call; 0: no limit */
     unsigned one_in;                /* one call in so many fails with EINTR, and one with EAGAIN; 0: none */
     int accept_error;               /* each accept fails with it */
+    int write_error;                /* each write to a peer does, too */
     int poll_error;
     bool hash_fails, entropy_fails;
     bool ragged;           /* reads and writes take a part, by chance */

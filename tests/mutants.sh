@@ -1,12 +1,12 @@
 #!/bin/sh
 # Plants single faults in the server, one at a time, and counts how many the
-# suites and 10 s of simulation catch: 95 of 100 at least, and each of the others
-# has its explanation. tests/mutants.tsv has the faults, one a line:
+# suites, the test of the real binary and 10 s of simulation catch: 95 of 100 at
+# least, and each of the others has its explanation. tests/mutants.tsv has the faults, one a line:
 #
 #     suite <tab> text <tab> what takes its place [<tab> why nothing shows it]
 #
-# `suite` is tried first, then the others, the quickest first, and the simulator
-# last, up to the first that fails. The text must stand in nascar_server.c once;
+# `suite` is tried first (`live` is tests/live.c), then the others, the quickest
+# first, and the simulator last, up to the first that fails. The text must stand in nascar_server.c once;
 # a pilcrow (¶) in it is the end of a line.
 #
 # usage: HELPERS='NAME...' SUITES='NAME...' sh tests/mutants.sh [LINE...]
@@ -25,6 +25,11 @@ compile() { clang -std=c11 -w "$@" -x c -; }
 # does not include the server is an object in $out already, and takes the core.
 build() {
     {
+        if [ "$2" = live ]; then # drives a server that runs by itself
+            compile -O0 -I"$1" -c -o "$1/server.o" <"$1/nascar_server.c" || return 1
+            clang -o "$1/nascar_server" "$1/server.o" -lcrypt
+            return
+        fi
         if [ -f "$out/$2.o" ]; then
             object=$out/$2.o core=$1/core.o
             [ -f "$core" ] || compile -O0 -DNASCAR_NO_SHELL -I"$1" -c -o "$core" <"$1/nascar_server.c" || return 1
@@ -42,6 +47,7 @@ build() {
 run() {
     case $2 in
     sim) timeout -k 5 "$3" "$1/sim" --seconds 10 mutants ;;
+    live) timeout -k 5 "$3" "$out/live" "$1/nascar_server" ;;
     *) CK_FORK=no TRANSCRIPT=$1/transcript timeout -k 5 "$3" "$1/$2" ;;
     esac >"$1/$2.log" 2>&1 </dev/null
 }
@@ -103,9 +109,10 @@ for name in $HELPERS $SUITES; do
     grep -q '^#include "../nascar_server.c"' "tests/$name.c" || clang -std=c11 -w -O1 -c -o "$out/$name.o" "tests/$name.c" || exit 1
 done
 for name in $HELPERS; do ar rcs "$out/helpers.a" "$out/$name.o"; done
+clang -std=c11 -w -O1 -o "$out/live" tests/live.c tests/server.c "$out/helpers.a" -lcrypt || exit 1
 
 # Without a fault all must pass, and shows how long it takes.
-for program in $SUITES sim; do
+for program in $SUITES live sim; do
     # It has no server in it.
     [ "$program" = test_console ] && continue
     began=$(date +%s%N)

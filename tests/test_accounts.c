@@ -25,6 +25,22 @@ TEST(sign_ups, a_sign_up_makes_an_account_and_is_a_login)
             "SPAM=YN\nLAST=*");
 }
 
+/* It is New Year 2026. */
+TEST(sign_ups, age_goes_up_on_the_birthday)
+{
+    static const struct {
+        const char *born;
+        int32_t age;
+    } births[] = {{"19791231", 46}, {"19800101", 46}, {"19800102", 45}, {"19800201", 45}, {"20251231", 0}};
+    for (int i = 0; i < COUNT(births); i++) {
+        char name[16], born[32];
+        struct raw *r = guest();
+        (void)snprintf(name, sizeof name, "Ann%d", i);
+        (void)snprintf(born, sizeof born, "BORN=%s\n", births[i].born);
+        ck_assert_int_eq(got_number(raw_ask(r, "acct", sign_up_tags(r, name, "secret", born)), "AGE"), births[i].age);
+    }
+}
+
 TEST(sign_ups, a_sign_up_needs_no_more_than_a_name_and_a_password)
 {
     struct raw *ann = guest();
@@ -506,6 +522,18 @@ TEST_LOOP(personas_and_news, a_refused_edit_changes_nothing, 0, 13)
     SUCCEEDS(g);
     ck_assert_str_eq(got_text(g, "MAIL"), "");
     ck_assert_str_eq(got_text(g, "SPAM"), "NN");
+}
+
+TEST(personas_and_news, who_guesses_by_edit_has_to_wait_as_by_auth)
+{
+    can_log_in("Bob", "secret");
+    struct raw *ann = member("Ann", "secret");
+    for (int i = 0; i < 5; i++)
+        REFUSED(raw_ask(ann, "edit", "PASS=guessed\nCHNG=other1\n"), "pass", 100);
+    ck_assert_str_eq(got_code(raw_ask(ann, "edit", "PASS=secret\nCHNG=other1\n")), "hack");
+    ck_assert_str_eq(got_code(raw_auth(raw_open(w, ann->ip), "Bob", "secret")), "hack");
+    world_run(w, 2000);
+    SUCCEEDS(raw_ask(ann, "edit", "PASS=secret\nCHNG=other1\n"));
 }
 
 /* The second is asked for while the first is on its way to the disk. */

@@ -61,6 +61,25 @@ TEST(the_ticket, no_other_ticket_opens_it)
     ck_assert_str_eq(buddy_code("Ann", ann->ticket), "");
 }
 
+/* A compaction passes over those who have none, some at a time. */
+TEST_LOOP(the_ticket, a_ticket_behind_many_who_have_none_is_kept, 60, 68)
+{
+    crowd("X", _i);
+    struct person *zed = player_only("Zed");
+    no_links();
+    kept_restart(w);
+    ck_assert_str_eq(buddy_code("Zed", zed->ticket), "");
+}
+
+TEST(the_ticket, a_first_ticket_opens_it_though_the_disk_is_full)
+{
+    struct person *ann = person("Ann");
+    w->fail_records = true;
+    enter(ann);
+    ck_assert_str_eq(buddy_code("Ann", ann->ticket), "");
+    w->fail_records = false;
+}
+
 TEST(the_ticket, a_refused_link_may_try_again)
 {
     static const char *const tries[] = {"", "USER=Ann\n", "LKEY=$0123456789abcdef\n", "USER=\nLKEY=\n",

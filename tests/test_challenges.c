@@ -299,6 +299,21 @@ TEST_LOOP(offers, only_the_last_peek_counts, 0, 2)
     ck_assert_uint_eq(words(bob, NULL), 0);
 }
 
+TEST_LOOP(offers, who_has_moved_since_its_peek_challenges_nobody, 0, 3)
+{
+    take_places("East", "East");
+    SUCCEEDS(raw_ask(ann, "cper", "PERS=Anna\n"));
+    SUCCEEDS(raw_ask(ann, "peek", "NAME=Bob\n"));
+    if (_i == 0)
+        SUCCEEDS(raw_ask(ann, "move", "NAME=West\nPASS=\n"));
+    else
+        SUCCEEDS(raw_ask(ann, "pers", _i == 1 ? "PERS=Anna\n" : "PERS=Ann\n"));
+    forget_all();
+    say(ann, "auxi", "TEXT=" TOKEN "\n");
+    SAYS(reply_to(ann, "auxi"), "TEXT=" TOKEN "\nSTATUS=1");
+    ck_assert_uint_eq(words(bob, NULL), 0);
+}
+
 TEST_LOOP(offers, only_a_token_of_ones_own_challenges, 0, 7)
 {
     static const char *const texts[] = {

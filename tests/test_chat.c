@@ -438,6 +438,38 @@ TEST(readers_who_fall_behind, a_room_that_went_is_in_no_later_pop)
     SAYS(row, "I=1001");
 }
 
+/* ... and the same with a +usr: T is how many there are when it is told. Nobody
+ * else is told of anything in between. */
+TEST(readers_who_fall_behind, a_row_that_is_told_late_counts_those_who_are_there)
+{
+    struct raw *slow[] = {player(w, "Slow1", "East"), player(w, "Slow2", "East")};
+    struct raw *ann = deaf_player("Ann"), *bob = deaf_player("Bob");
+    char payload[160];
+    go(ann, "East");
+    go(bob, "East");
+    raw_window(slow[0], 0);
+    raw_window(slow[1], 0);
+    for (int i = 0; i < 80; i++) { /* until no more is written for them */
+        (void)snprintf(payload, sizeof payload, "TEXT=%0100d\n", i);
+        say(ann, "auxi", payload);
+    }
+    say(ann, "auxi", "TEXT=last\n");
+    raw_window(slow[0], SIZE_MAX);
+    raw_window(slow[0], 0);
+    for (int i = 0; i < 100; i++)
+        raw_send(slow[0], "user", "PERS=Ann\n");
+    raw_close(bob);
+    raw_window(slow[1], SIZE_MAX);
+    for (int k = 0; k < 2; k++) {
+        const struct got *row = NULL;
+        for (size_t i = 0; i < slow[k]->count; i++)
+            if (strcmp(got_text(slow[k]->frames[i], "X"), "last") == 0)
+                row = slow[k]->frames[i];
+        ck_assert_ptr_nonnull(row);
+        ck_assert_int_eq(got_number(row, "T"), 4 - k);
+    }
+}
+
 TEST(readers_who_fall_behind, a_reader_stuck_for_30_s_is_closed)
 {
     struct raw *slow = player(w, "Slow", "East"), *bob = player(w, "Bob", "East");

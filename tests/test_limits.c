@@ -355,6 +355,28 @@ TEST_LOOP(connections_and_boxes, requests_of_who_does_not_read_wait_in_its_inbox
     crowd_free(c);
 }
 
+/* One who has a line to say waits for a reader who has no room for it just now,
+ * but not for one who is not there any more. */
+TEST_LOOP(connections_and_boxes, a_talker_goes_on_when_the_reader_it_waits_for_goes, 0, 2)
+{
+    struct crowd *c = crowd_new_checked(&tiny, "");
+    for (uint32_t i = 0; i < 3; i++)
+        crowd_login(c, i, i, "East");
+    crowd_hold(c, 1, true);
+    for (uint32_t i = 0; i < 60; i++)
+        crowd_say(c, 0, "mesg", "TEXT=%0100d\n", 0);
+    crowd_settle(c);
+    ck_assert_uint_lt(c->reader[2].lines, 60);
+    if (_i == 0) {
+        crowd_close(c, 1);
+    } else {
+        crowd_say(c, 1, "move", "NAME=West\nPASS=\n");
+    }
+    crowd_settle(c);
+    ck_assert_uint_eq(c->reader[2].lines, 60);
+    crowd_free(c);
+}
+
 /* ---- Tables (DESIGN 3: a full table is an answered error) ------------------- */
 
 GROUP(tables, NULL, NULL, 60);

@@ -28,6 +28,49 @@ TEST(logins, a_first_login_makes_the_account_and_its_persona)
     ck_assert(is_past_date(got_raw(g, "LAST"))); /* the login before */
     ck_assert_int_eq(console_read_epoch(got_raw(g, "LAST")), WORLD_WALL_S + 3);
     ck_assert_uint_eq(world_kept(w, "acct"), kept);
+    raw_close(ann);
+    world_run(w, 3600000);
+    g = raw_auth(raw_open(w, 0), "Ann", "secret");
+    ck_assert_int_eq(console_read_epoch(got_raw(g, "LAST")), WORLD_WALL_S + 3 + 3600);
+}
+
+TEST(logins, the_log_says_from_where_somebody_logs_in)
+{
+    char part[64];
+    struct raw *ann = raw_login(w, "Ann", "secret");
+    (void)snprintf(part, sizeof part, " peer=%s account=", dotted(ann->ip));
+    ck_assert(world_logged(w, part));
+    REFUSED(raw_auth(raw_open(w, ann->ip + 1000), "Ann", "guessed"), "pass", 100);
+    (void)snprintf(part, sizeof part, "event=login_refused conn=%u peer=%s ", (unsigned)ann->conn + 1,
+                   dotted(ann->ip + 1000));
+    ck_assert(world_logged(w, part));
+}
+
+TEST(logins, who_leaves_out_addr_is_pinged_all_the_same)
+{
+    struct raw *directory = raw_open(w, 0), *ann = raw_open(w, directory->ip);
+    const char *mask = got_raw(raw_ask(directory, "@dir", DIR_REQUEST), "MASK");
+    ann->keeps_pings = true;
+    SUCCEEDS(raw_ask(ann, "auth", credentials("Ann", masked(mask, "secret"), "")));
+    world_run(w, 60000);
+    ck_assert_uint_ge(raw_count(ann, "~png"), 1);
+}
+
+/* ... even if the address itself is not forgotten, as others log in from there. */
+TEST(logins, wrong_passwords_are_forgotten_after_ten_minutes)
+{
+    struct raw *ann = raw_login(w, "Ann", "secret");
+    can_log_in("Bob", "secret");
+    for (int i = 0; i < 5; i++)
+        REFUSED(raw_auth(raw_open(w, ann->ip), "Bob", "guessed"), "pass", 100);
+    ck_assert_str_eq(got_code(raw_auth(raw_open(w, ann->ip), "Bob", "secret")), "hack"); /* it has to wait */
+    for (int i = 0; i < 2; i++) {
+        world_run(w, 301000);
+        SUCCEEDS(raw_auth(raw_open(w, ann->ip), "Bob", "secret"));
+    }
+    REFUSED(raw_auth(raw_open(w, ann->ip), "Bob", "guessed"), "pass", 100);
+    SUCCEEDS(raw_auth(raw_open(w, ann->ip), "Bob", "secret")); /* one is free again */
+    OPEN(ann);
 }
 
 TEST(logins, the_first_persona_is_the_accounts_name_cut_to_12)

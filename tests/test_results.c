@@ -340,6 +340,22 @@ TEST(who_may_report, a_refused_report_ends_no_race)
     REFUSED(raw_expect(cid, "mesg"), "ingm", 105);
 }
 
+/* A report may be late: the game asks for the next race, and the one before is still told. */
+TEST(who_may_report, a_report_of_an_earlier_race_does_not_end_the_present_one)
+{
+    take_places("East");
+    const char *first = race(ann, bob, false);
+    back(ann, bob);
+    const char *second = race(ann, bob, false);
+    forget_all();
+    SUCCEEDS(report(ann, first, ""));
+    word(cid, ann, "w893m_a017l_g");
+    REFUSED(raw_expect(cid, "mesg"), "ingm", 105); /* she is as busy as before */
+    SUCCEEDS(report(ann, second, ""));
+    word(cid, ann, "w893m_a017l_g");
+    SUCCEEDS(raw_expect(cid, "mesg"));
+}
+
 /* ---- Numbers ------------------------------------------------------------ */
 
 GROUP(numbers, open_world, close_world, 0);

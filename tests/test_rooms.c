@@ -138,6 +138,20 @@ TEST_LOOP(selecting, a_list_is_pushed_when_its_tag_leaves_zero, 0, 3)
     GOT(ann, tags[_i].pushed); /* the whole list again */
 }
 
+TEST(selecting, another_number_of_ranks_brings_the_ranking_again)
+{
+    struct raw *ann = deaf_player("Ann");
+    const struct got *rank = NULL;
+    say(ann, "sele", "RANKS=1\n");
+    raw_forget(ann);
+    say(ann, "sele", "RANKS=50\n");
+    ck_assert_uint_eq(frames_of(ann, "+rnk", &rank), 1);
+    SAYS(rank, "D=-2");
+    raw_forget(ann);
+    say(ann, "sele", "RANKS=50\n");
+    GOT(ann, "sele");
+}
+
 TEST(selecting, only_the_given_tags_change)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
@@ -449,6 +463,31 @@ TEST(moving, another_persona_leaves_the_room)
     ck_assert_int_eq(got_number(who, "RI"), 0);
 }
 
+TEST(moving, another_persona_is_told_all_rooms_again)
+{
+    struct raw *ann = player(w, "Ann", "East");
+    SUCCEEDS(raw_ask(ann, "cper", "PERS=Anna\n"));
+    forget_all();
+    say(ann, "pers", "PERS=Anna\n");
+    ck_assert_uint_eq(frames_of(ann, "+rom", NULL), 4);
+    for (int32_t ident = HUB_IDENT; ident <= BEGINNER; ident++)
+        (void)row_of(ann, ident);
+}
+
+TEST(moving, another_persona_begins_without_a_status_text)
+{
+    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
+    SUCCEEDS(raw_ask(ann, "cper", "PERS=Anna\n"));
+    SUCCEEDS(raw_ask(ann, "auxi", "TEXT=busy\n"));
+    SUCCEEDS(raw_ask(ann, "pers", "PERS=Anna\n"));
+    forget_all();
+    go(ann, "East");
+    const struct got *row = NULL;
+    ck_assert_uint_eq(frames_of(bob, "+usr", &row), 1);
+    ck_assert_str_eq(got_text(row, "N"), "Anna");
+    ck_assert_str_eq(got_text(row, "X"), "");
+}
+
 /* ---- Rooms that players create (3.3) ------------------------------------ */
 
 GROUP(creating, open_world, close_world, 0);
@@ -549,6 +588,24 @@ TEST_LOOP(creating, a_created_room_vanishes_with_its_last_player, 0, 4)
     SUCCEEDS(raw_expect(bob, "room"));
     ck_assert_uint_ne(frames_of(bob, "+rom", NULL), 0);
     (void)row_of(bob, _i == 2 ? 1003 : 1002); /* but never its number */
+}
+
+/* The operator makes a lasting room of it, under the feet of those inside. */
+TEST(creating, a_configured_room_takes_a_players_room_over)
+{
+    struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "");
+    SUCCEEDS(raw_ask(ann, "room", "NAME=C.Mine\nPASS=\"my key\"\nDESC=None\nMAX=50\n"));
+    forget_all();
+    world_configure(w, "room = C.Mine: For all: 8\n");
+    SAYS(row_of(bob, 1001), "I=1001\nN=C.Mine\nH=\"For all\"\nA=*\nT=*\nL=8\nF=0");
+    go(bob, "C.Mine"); /* it has no password any more */
+    go(bob, "");
+    go(ann, "");
+    forget_all();
+    world_settle(w);
+    go(bob, "C.Mine"); /* and it stays when it is empty */
+    ck_assert_int_eq(told_population(ann, 1001), 1);
+    ck_assert_uint_eq(frames_of(ann, "+rom", NULL), 0);
 }
 
 TEST(creating, a_password_makes_a_room_private)

@@ -458,3 +458,14 @@ TEST(ignoring, an_ignore_list_works_without_a_buddy_link)
     SUCCEEDS(raw_ask(ann->lobby, "mesg", "TEXT=psst\nPRIV=Bob\n"));
     ck_assert_uint_eq(frames_of(bob->lobby, "+msg", NULL), 0);
 }
+
+TEST(rosters, who_is_deleted_can_still_be_taken_off)
+{
+    struct person *ann = linked("Ann"), *bob = player_only("Bob");
+    SUCCEEDS(raw_ask(bob->lobby, "cper", "PERS=Ace\n"));
+    put_on_list(ann, "B", "Ace");
+    put_on_list(ann, "B", "Bob");
+    SUCCEEDS(raw_ask(bob->lobby, "dper", "PERS=Ace\n"));
+    SUCCEEDS(change_list(ann->buddy, "RDEL", "B", "Ace")); /* the console still shows the row */
+    HAS(ann, "Bob", "");
+}

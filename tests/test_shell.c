@@ -259,6 +259,26 @@ TEST(loop, a_full_outbox_keeps_its_order_and_loses_nothing)
     machine_free(m);
 }
 
+static const int passing_writes[] = {EAGAIN, EWOULDBLOCK, ENOBUFS};
+
+/* The kernel has no memory for it just now: that is nobody's fault. */
+TEST_LOOP(loop, a_write_that_fails_for_now_is_tried_again, 0, COUNT(passing_writes))
+{
+    struct machine *m = MACHINE("--idle-s", "1000");
+    struct peer *p = peer_new(m);
+    peer_send(p, "skey", "SKEY=$5075626c6963204b6579\n");
+    m->write_error = passing_writes[_i];
+    for (int i = 0; i < 5; i++)
+        turn(m, m->now_ms);
+    ck_assert(!p->closed);
+    ck_assert_uint_eq(p->out_bytes, 0);
+    m->write_error = 0;
+    settle_machine(m);
+    ck_assert(!p->closed);
+    ck_assert_uint_eq(peer_got(p, "skey"), 1);
+    machine_free(m);
+}
+
 TEST(loop, who_reads_nothing_for_30_s_is_closed)
 {
     struct machine *m = MACHINE("--ping-s", "1", "--idle-s", "1000", "--login-s", "1000");
@@ -782,6 +802,8 @@ static const struct {
     {{"--skey", "off"}, NULL},
     {{"--skey", "of"}, "--skey: expected one of: off on, not 'of'"},
     {{"--ping-s", "0"}, "--ping-s: expected seconds from 1 to 3600, not '0'"},
+    {{"--ping-s", "30", "--idle-s", "30"}, "expected a ping-s below idle-s"},
+    {{"--ping-s", "29", "--idle-s", "30"}, NULL},
     {{"--rate", "1000001"}, "--rate: expected a number from 0 to 1000000, not '1000001'"},
     {{"--room", "East: here: 5", "--room", "West"}, NULL},
     {{"--room", "East", "--room", "east: again"}, "--room: expected a room that is not there yet"},
@@ -835,6 +857,21 @@ TEST(options, options_have_the_last_word_over_the_file)
     config_read(&config, (const uint8_t *)o.rooms, (uint32_t)strlen(o.rooms));
     ck_assert_uint_eq(config.room_count, 1);
     ck_assert_str_eq(config.room[0].name, "South");
+    (void)unlink(path);
+}
+
+TEST(options, rooms_on_the_command_line_take_the_place_of_the_files)
+{
+    struct options o;
+    char path[64];
+    write_text(temporary(path), "room = South\nroom = North\n");
+    const char *arguments[] = {"--room", "West: where it ends: 7", "--config", path, "--room", "Oval", NULL};
+    ck_assert(read_options(&o, (char **)(uintptr_t)arguments));
+    struct config config;
+    config_read(&config, (const uint8_t *)o.rooms, (uint32_t)strlen(o.rooms));
+    ck_assert_uint_eq(config.room_count, 2);
+    ck_assert_str_eq(config.room[0].name, "West");
+    ck_assert_str_eq(config.room[1].name, "Oval");
     (void)unlink(path);
 }
 
@@ -905,6 +942,94 @@ TEST(options, a_configuration_of_any_length_is_taken_whole_or_refused)
     ck_assert_ptr_nonnull(strstr(said, "the configuration is longer than"));
     (void)unlink(path);
     free(o);
+}
+
+/* ---- ctl --------------------------------------------------------------------------- */
+
+GROUP(ctl, NULL, NULL, 30);
+
+/* What the server answers `ctl passwd`, and what a script sees of it. */
+static int exit_status(const char *code, const char *text, const char **said)
+{
+    struct outgoing request, answer;
+    int ends[2];
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    frame_begin(&answer, "cpwd", code ? code : "");
+    if (text)
+        put_text(&answer, tag_TEXT, text);
+    frame_end(&answer);
+    if (code)
+        ck_assert_int_eq(send(ends[1], answer.bytes, answer.size, 0), (ssize_t)answer.size);
+    (void)shutdown(ends[1], SHUT_WR);
+    frame_begin(&request, "cpwd", "");
+    frame_end(&request);
+    catch_stderr();
+    int status = control_talk(ends[0], &request);
+    *said = caught_stderr();
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    return status;
+}
+
+TEST(ctl, a_refusal_is_an_exit_status_and_a_line)
+{
+    const char *said = NULL;
+    ck_assert_int_eq(exit_status("", NULL, &said), 0);
+    ck_assert_str_eq(said, "");
+    ck_assert_int_eq(exit_status("inam", "expected a name", &said), 1);
+    ck_assert_str_eq(said, "nascar_server: ctl: expected a name\n");
+    ck_assert_int_eq(exit_status("inam", NULL, &said), 1);
+    ck_assert_str_eq(said, "nascar_server: ctl: refused (inam)\n");
+    ck_assert_int_eq(exit_status(NULL, NULL, &said), 1); /* it is gone */
+    ck_assert_str_eq(said, "nascar_server: ctl: the server has hung up\n");
+}
+
+/* Others on the machine may not ask, and a relative --config is found again at a reload. */
+TEST(ctl, the_socket_is_its_owners_and_the_server_stays_where_it_was)
+{
+    static struct shell sh;
+    char folder[] = "/tmp/nascar-ctl-XXXXXX", before[4096], after[4096];
+    struct stat about;
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    sh.folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    ck_assert_int_ge(sh.folder, 0);
+    ck_assert_ptr_nonnull(getcwd(before, sizeof before));
+    mode_t mask = umask(022);
+    int fd = open_control(&sh);
+    ck_assert_uint_eq(umask(mask), 022);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_ptr_nonnull(getcwd(after, sizeof after));
+    ck_assert_str_eq(before, after);
+    ck_assert_int_eq(fstatat(sh.folder, "control", &about, 0), 0);
+    ck_assert_uint_eq(about.st_mode & 0777, 0600);
+    (void)unlinkat(sh.folder, "control", 0);
+    (void)close(fd);
+    (void)close(sh.folder);
+    (void)rmdir(folder);
+}
+
+static const struct {
+    const char *argument[4];
+    int status;
+    const char *said;
+} typed[] = {
+    {{NULL}, 2, "ctl: expected a command; the commands are:\n"},
+    {{"fly"}, 2, "ctl: unknown command fly; the commands are:\n"},
+    {{"who", "me"}, 2, "ctl: expected nothing after who; the commands are:\n"},
+    {{"passwd"}, 2, "ctl: expected one name after passwd; the commands are:\n"},
+    {{"passwd", "Ann", "Bob"}, 2, "ctl: expected one name after passwd; the commands are:\n"},
+    {{"--tyres=soft", "who"}, 2, "ctl: unknown option --tyres; the commands are:\n"},
+    {{"--data", "/nowhere", "who"}, 1, "/nowhere"},
+    {{"--data=/nowhere", "stats"}, 1, "/nowhere"},
+};
+
+TEST_LOOP(ctl, what_is_no_command_is_told_apart_from_what_fails, 0, COUNT(typed))
+{
+    catch_stderr();
+    int status = control((char **)(uintptr_t)typed[_i].argument);
+    const char *said = caught_stderr();
+    ck_assert_int_eq(status, typed[_i].status);
+    ck_assert_msg(strstr(said, typed[_i].said) != NULL, "says: %s", said);
 }
 
 /* ---- Passwords ---------------------------------------------------------------------- */

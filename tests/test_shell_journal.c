@@ -703,6 +703,50 @@ TEST(turns, a_newer_format_and_damage_are_refused_by_name)
     made_free(j);
 }
 
+/* `dump` prints what it can, and its exit status says whether that was all. */
+static int dump_status(const uint8_t *bytes, size_t size)
+{
+    char folder[] = "/tmp/nascar-dump-XXXXXX", path[64];
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    (void)snprintf(path, sizeof path, "%s/journal", folder);
+    FILE *file = fopen(path, "wb");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_uint_eq(fwrite(bytes, 1, size, file), size);
+    ck_assert_int_eq(fclose(file), 0);
+    FILE *out = tmpfile(), *err = tmpfile();
+    (void)fflush(stdout);
+    int kept = dup(STDOUT_FILENO), kept_err = dup(STDERR_FILENO);
+    ck_assert(out && err && dup2(fileno(out), STDOUT_FILENO) >= 0 && dup2(fileno(err), STDERR_FILENO) >= 0);
+    int status = dump(folder);
+    (void)fflush(stdout);
+    (void)dup2(kept, STDOUT_FILENO);
+    (void)dup2(kept_err, STDERR_FILENO);
+    (void)close(kept);
+    (void)close(kept_err);
+    rewind(out);
+    said[fread(said, 1, sizeof said - 1, out)] = 0;
+    (void)fclose(out);
+    (void)fclose(err);
+    (void)unlink(path);
+    (void)rmdir(folder);
+    return status;
+}
+
+TEST(turns, a_dump_of_what_is_damaged_ends_with_status_1)
+{
+    struct made *j = made_some(4);
+    ck_assert_int_eq(dump_status(j->bytes, j->size), 0);
+    ck_assert_ptr_nonnull(strstr(said, "batch 4 at "));
+    ck_assert_int_eq(dump_status(j->bytes, j->size - 1), 0); /* a torn end is no damage */
+    ck_assert_ptr_nonnull(strstr(said, "batch 3 at "));
+    ck_assert_ptr_nonnull(strstr(said, "torn at "));
+    j->bytes[j->end[1] + 30] ^= 1;
+    ck_assert_int_eq(dump_status(j->bytes, j->size), 1);
+    ck_assert_ptr_nonnull(strstr(said, "batch 1 at "));
+    ck_assert_ptr_null(strstr(said, "batch 2 at "));
+    made_free(j);
+}
+
 TEST(turns, an_older_format_is_written_anew)
 {
     struct made *j = malloc(sizeof *j);
@@ -822,6 +866,61 @@ TEST_LOOP(failing, one_call_fails, 0, 16)
 TEST_LOOP(failing, all_calls_fail_for_a_while, 0, 6)
 {
     live_with_a_failing_disk((unsigned)_i + 1, true);
+}
+
+/* An operator who reads the log sees when each outage begins and ends. */
+TEST(failing, each_outage_has_its_lines)
+{
+    struct disk d;
+    char name[32];
+    memset(&d, 0, sizeof d);
+    struct machine *m = restart(&d);
+    for (size_t outage = 1; outage <= 3; outage++) {
+        d.fail_from = d.calls + 1;
+        d.fail_until = UINT32_MAX;
+        (void)snprintf(name, sizeof name, "driver%zu", outage);
+        (void)sign_up(m, name);
+        run_machine(m, 60000);
+        d.fail_until = 0;
+        run_machine(m, 7000);
+        shell_log_flush(&m->shell);
+        ck_assert_uint_eq(count_log(m, "event=journal_failed"), outage);
+        ck_assert_uint_eq(count_log(m, "event=compaction_failed"), outage);
+        ck_assert_uint_eq(count_log(m, "event=journal_recovered"), outage);
+    }
+    machine_free(m);
+    disk_free(&d);
+}
+
+static bool journal_takes_nothing(struct machine *m, const char *call)
+{
+    errno = ENOSPC;
+    return strcmp(call, "append") == 0 && m->disk->fresh == 0;
+}
+
+/* A disk so full that a fresh journal just fits, and nothing more: the state is
+ * not written again for each sign-up. */
+TEST(failing, a_full_disk_is_tried_every_5_s_only)
+{
+    struct disk d;
+    char name[32];
+    memset(&d, 0, sizeof d);
+    struct machine *m = restart(&d);
+    d.fails = journal_takes_nothing;
+    for (int i = 0; i < 40; i++) {
+        (void)snprintf(name, sizeof name, "driver%d", i);
+        struct peer *p = sign_up(m, name);
+        run_machine(m, 500);
+        ck_assert_int_eq(answered(p, "acct"), -1);
+        p->hung_up = true;
+        settle_machine(m);
+        p->forgotten = true;
+    }
+    shell_log_flush(&m->shell);
+    ck_assert_uint_ge(count_log(m, "event=journal_recovered"), 3);
+    ck_assert_uint_le(count_log(m, "event=journal_recovered"), 5); /* in 20 s */
+    machine_free(m);
+    disk_free(&d);
 }
 
 TEST_LOOP(failing, what_was_not_kept_is_cut_off, 0, 2)

@@ -340,3 +340,100 @@ TEST(again, a_recording_tells_nothing_of_a_password)
     machine_free(a);
     machine_free(b);
 }
+
+/* Nor of the hash, if the disk fails with it. */
+TEST(again, a_recording_tells_nothing_of_a_hash_that_could_not_be_kept)
+{
+    struct machine *m = recorder("open");
+    struct peer *ann = member(m, "Alice"), *p = caller(m, false);
+    char form[160];
+    m->disk->fail_from = m->disk->calls + 1;
+    m->disk->fail_until = UINT32_MAX;
+    send_secret(m, ann, "edit", "NAME=Alice\nPASS=four\n", "CHNG", "secret99", "");
+    transform(m, p, '~', "secret99", form);
+    send_secret(m, p, "auth", "NAME=Bobby\n", "PASS", form, "");
+    shell_log_flush(&m->shell);
+    ck_assert(in_log(m, "journal_failed"));
+    ck_assert_uint_eq(find_account(m->shell.state, "Bobby"), NONE);
+    expect_absent(m, "secret99");
+    expect_absent(m, "7365637265743939"); /* as the hash of a machine says it */
+    machine_free(m);
+}
+
+/* A recorder looks at whole frames: what one has begun is not another's. */
+TEST(again, half_a_frame_of_who_has_gone_is_nobodys)
+{
+    struct machine *m = recorder("open");
+    struct peer *gone = peer_new(m);
+    peer_send_bytes(gone, "skey\0\0\0", 7);
+    settle_machine(m);
+    uint32_t c = conn_of(m, gone);
+    hang_up(m, gone);
+    struct peer *p = peer_new(m);
+    peer_send(p, "skey", "SKEY=$5075626c6963204b6579\n");
+    settle_machine(m);
+    ck_assert_uint_eq(conn_of(m, p), c); /* it has the same number */
+    ck_assert_uint_eq(peer_got(p, "skey"), 1);
+    expect_same_again(m, "half a frame");
+    machine_free(m);
+}
+
+TEST(again, what_comes_while_a_password_is_tried_waits_its_turn)
+{
+    struct machine *m = recorder("open");
+    struct peer *p = caller(m, false);
+    char wire[160], payload[256];
+    transform(m, p, '~', "secret", wire);
+    m->helper.lazy = true;
+    (void)snprintf(payload, sizeof payload, "NAME=Alice\nPASS=%s\n", wire);
+    peer_send(p, "auth", payload);
+    for (int i = 0; i < 200; i++)
+        peer_send(p, "skey", "SKEY=$5075626c6963204b6579\n");
+    settle_machine(m);
+    ck_assert_uint_eq(peer_got(p, "auth"), 0);
+    m->helper.lazy = false;
+    settle_machine(m);
+    ck_assert_uint_eq(peer_got(p, "auth"), 1);
+    ck_assert_uint_eq(peer_got(p, "skey"), 201);
+    expect_same_again(m, "frames that waited");
+    machine_free(m);
+}
+
+static int replay_status(const struct inode *recording)
+{
+    char path[] = "/tmp/nascar-replay-XXXXXX";
+    int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(write(fd, recording->bytes, recording->size), (ssize_t)recording->size);
+    (void)close(fd);
+    FILE *words = tmpfile();
+    (void)fflush(stdout);
+    int kept = dup(STDOUT_FILENO), kept_err = dup(STDERR_FILENO);
+    ck_assert(words && dup2(fileno(words), STDOUT_FILENO) >= 0 && dup2(fileno(words), STDERR_FILENO) >= 0);
+    int status = replay(path);
+    (void)fflush(stdout);
+    (void)dup2(kept, STDOUT_FILENO);
+    (void)dup2(kept_err, STDERR_FILENO);
+    (void)close(kept);
+    (void)close(kept_err);
+    (void)fclose(words);
+    (void)unlink(path);
+    return status;
+}
+
+/* A server that answers otherwise than it did is noticed, and by a script, too. */
+TEST(again, a_replay_that_ends_otherwise_is_told_and_has_status_1)
+{
+    unsigned long events = 0, checkpoints = 0;
+    struct machine *m = recorder("open");
+    struct peer *p = member(m, "Alice");
+    send_secret(m, p, "mesg", "TEXT=\"good morning\"\n", "", "", "");
+    expect_same_again(m, "mesg");
+    ck_assert_int_eq(replay_status(&m->recording), 0);
+    uint8_t *at = memmem(m->recording.bytes, m->recording.size, "good morning", 12);
+    ck_assert_ptr_nonnull(at);
+    memcpy(at, "good evening", 12);
+    ck_assert_ptr_nonnull(replay_bytes(m->recording.bytes, m->recording.size, &events, &checkpoints));
+    ck_assert_int_eq(replay_status(&m->recording), 1);
+    machine_free(m);
+}
