@@ -796,7 +796,7 @@ CASE(what_cannot_be_opened_is_named, 10)
 
 /* ---- Cases: limits -------------------------------------------------------------------- */
 
-CASE(an_address_has_64_connections_and_others_go_on, 15)
+CASE(an_address_has_64_connections_and_is_told_so, 15)
 {
     struct server *s = START(CHEAP);
     int fd[64];
@@ -804,15 +804,22 @@ CASE(an_address_has_64_connections_and_others_go_on, 15)
         fd[i] = raw_open(s, (int)(i % PORTS), LOCALHOST);
     EXPECT(raw_asks(fd[63], "addr", "ADDR=192.0.2.100\nPORT=50000\n", "STATUS=1", 2000));
     EXPECT(!logged(s, "too many from this address"));
+    /* One more may ask the directory, which says why; nothing else is begun on it (PROTOCOL 3.1). */
     int extra = raw_open(s, DIRECTORY, LOCALHOST);
+    EXPECT(raw_asks(extra, "@dir", "PROD=NASCAR-PS2-2004\n", "DOWN=\"Too many players", 2000));
+    (void)close(extra);
+    extra = raw_open(s, LOBBY, LOCALHOST);
+    raw_send(extra, "addr", "ADDR=192.0.2.100\nPORT=50000\n");
     EXPECT(raw_end(extra, 2000, NULL) != OPEN);
     (void)close(extra);
     UNTIL(1000, log_lines(s, "event=close", "peer=127.0.0.1 reason=\"too many from this address\"") == 1);
     EXPECT(raw_asks(fd[0], "addr", "ADDR=192.0.2.100\nPORT=50000\n", "STATUS=1", 2000));
     EXPECT(directory_answers(s, DIRECTORY, LOCALHOST + 1));
     (void)player_from(s, "Neighbour", LOCALHOST + 1);
-    (void)close(fd[1]);
-    UNTIL(1000, log_lines(s, "event=close", "reason=\"disconnected\"") >= 1);
+    (void)close(fd[1]); /* a player has two connections: for one more, two must be free */
+    (void)close(fd[2]);
+    UNTIL(1000, log_lines(s, "event=close conn=1 ", "reason=\"disconnected\"") == 1);
+    UNTIL(1000, log_lines(s, "event=close conn=2 ", "reason=\"disconnected\"") == 1);
     EXPECT(directory_answers(s, LOBBY, LOCALHOST));
 }
 
