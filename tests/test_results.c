@@ -197,6 +197,44 @@ TEST(who_may_report, nobody_takes_the_place_of_all_open_races)
     }
 }
 
+/* Races 7, 12 and so on have been reported while later ones were open, and left their
+ * places to the newest. */
+static bool is_over(int number)
+{
+    return number >= 7 && number % 5 == 2;
+}
+
+/* The oldest is the one that began first, whatever its place in the table: a fresh
+ * journal has them in the order of their places. */
+TEST_LOOP(who_may_report, the_oldest_open_race_is_the_oldest_after_a_compaction_and_a_start, 0, 3)
+{
+    char auth[48][80];
+    int open = 0, dropped = 0;
+    take_places("");
+    for (int i = 0; i < COUNT(auth); i++) {
+        world_run(w, 2000);
+        (void)snprintf(auth[i], sizeof auth[0], "%s", race(ann, bob, false));
+        back(ann, bob);
+        if (i >= 3 && is_over(i - 3)) {
+            SUCCEEDS(report(ann, auth[i - 3], ""));
+            SUCCEEDS(report(bob, auth[i - 3], ""));
+        }
+        if (i == 30 + 5 * _i) /* before there are too many, or when there are */
+            come_back();
+    }
+    come_back();
+    for (int i = 0; i < COUNT(auth); i++) {
+        if (is_over(i) && i + 3 < COUNT(auth))
+            continue;
+        bool taken = report(ann, auth[i], "")->code == 0;
+        ck_assert_msg(taken || open == 0, "race %d is dropped, and an older one is not", i);
+        open += taken;
+        dropped += !taken;
+    }
+    ck_assert_int_eq(open, 32);
+    ck_assert_int_ge(dropped, 4);
+}
+
 TEST(who_may_report, a_full_table_of_open_races_heals)
 {
     char auth[80] = "";

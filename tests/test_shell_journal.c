@@ -614,6 +614,45 @@ TEST(turns, limits_are_raised_to_what_is_kept)
     made_free(j);
 }
 
+/* One player may be in the game, so there is room for 16 races: not when more are open. */
+TEST(turns, fewer_clients_drop_no_open_race)
+{
+    enum { PAIRS = 20, OPEN = 50 };
+    struct made *j = malloc(sizeof *j);
+    struct disk d;
+    char text[160];
+    ck_assert_ptr_nonnull(j);
+    made_begin(j, JOURNAL_FORMAT);
+    for (int i = 0; i < 2 * PAIRS; i++) {
+        (void)snprintf(text, sizeof text, "driver%d", i);
+        made_account(j, text);
+    }
+    for (int i = 0; i < OPEN; i++) {
+        (void)snprintf(text, sizeof text, "AUTH=%032x\nWHEN=%lld\nFLAGS=0\nSEQN=0\nHOST=driver%d\nOPPO=driver%d\n",
+                       (unsigned)i, 1767225600LL, 2 * (i % PAIRS), 2 * (i % PAIRS) + 1);
+        made_record(j, "race", text);
+    }
+    made_batch(j);
+    disk_put(&d, j->bytes, j->size);
+    for (int start = 0; start < 3; start++) { /* the second time, and from a compacted journal, too */
+        struct machine *m = machine_on(&d, ARGUMENTS("--max-clients", "1"));
+        ck_assert_ptr_nonnull(m);
+        ck_assert_uint_eq(m->shell.state->races.live, OPEN);
+        ck_assert_uint_eq(m->shell.limits.races, OPEN);
+        if (start == 1)
+            compaction_begin(&m->shell);
+        run_machine(m, 2000);
+        machine_free(m);
+    }
+    struct machine *m = machine_on(&d, ARGUMENTS("--max-clients", "100"));
+    ck_assert_ptr_nonnull(m);
+    ck_assert_uint_eq(m->shell.state->races.live, OPEN);
+    ck_assert_uint_eq(m->shell.limits.races, 0); /* the usual 16 for each client are more */
+    machine_free(m);
+    disk_free(&d);
+    made_free(j);
+}
+
 /* What goes to standard error. */
 static char said[1024];
 
