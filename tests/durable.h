@@ -50,18 +50,6 @@ const struct finished *run_binary(const char *const *extra, const char *input);
 #define BINARY(...) run_binary((const char *const[]){__VA_ARGS__, NULL}, NULL)
 #define BINARY_READS(input, ...) run_binary((const char *const[]){__VA_ARGS__, NULL}, input)
 
-/* strace, attached to a running server until trace_end(). */
-struct trace {
-    pid_t pid;
-    char path[128];
-};
-
-struct trace trace_begin(const struct server *s, const char *const *options);
-/* Detaches, and gives what it has written: valid until the next call. */
-const char *trace_end(struct trace t);
-
-#define TRACE(s, ...) trace_begin(s, (const char *const[]){__VA_ARGS__, NULL})
-
 /* ---- The journal, read without the server ------------------------------- */
 
 struct kept { /* one record */

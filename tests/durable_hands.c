@@ -160,17 +160,6 @@ void no_secret_is_kept(void)
 
 /* ---- Running other programs --------------------------------------------- */
 
-static FILE *emptied(FILE **file)
-{
-    if (*file == NULL) {
-        *file = tmpfile();
-        EXPECT(*file != NULL);
-    }
-    EXPECT(ftruncate(fileno(*file), 0) == 0);
-    (void)lseek(fileno(*file), 0, SEEK_SET);
-    return *file;
-}
-
 const struct finished *run_binary(const char *const *extra, const char *input)
 {
     static struct finished f;
@@ -195,51 +184,6 @@ const struct finished *run_binary(const char *const *extra, const char *input)
     if (in >= 0)
         (void)close(in);
     return &f;
-}
-
-struct trace trace_begin(const struct server *s, const char *const *options)
-{
-    struct trace t = {0, ""};
-    static FILE *said;
-    char pid[16], *arguments[32] = {strdup("strace"), strdup("-yy"), strdup("-s"), strdup("1000")};
-    size_t count = 4;
-    (void)snprintf(t.path, sizeof t.path, "%s/trace%u", folder, file_count++);
-    (void)snprintf(pid, sizeof pid, "%d", (int)s->pid);
-    for (; *options != NULL && count < 26; options++)
-        arguments[count++] = strdup(*options);
-    arguments[count++] = strdup("-o");
-    arguments[count++] = t.path;
-    arguments[count++] = strdup("-p");
-    arguments[count++] = pid;
-    (void)emptied(&said);
-    t.pid = fork();
-    EXPECT(t.pid >= 0);
-    if (t.pid == 0) {
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        (void)dup2(fileno(said), STDERR_FILENO);
-        (void)execvp(arguments[0], arguments);
-        (void)fprintf(stderr, "cannot start strace: %s\n", strerror(errno));
-        _exit(127);
-    }
-    for (uint64_t end = now_ms() + 5000; strstr(contents(said), "attached") == NULL; sleep_ms(5))
-        if (now_ms() > end || waitpid(t.pid, NULL, WNOHANG) != 0)
-            fail("strace does not attach: %s", contents(said));
-    return t;
-}
-
-const char *trace_end(struct trace t)
-{
-    static FILE *file;
-    (void)kill(t.pid, SIGINT);
-    if (wait_exit(t.pid, 5000) == -2) {
-        (void)kill(t.pid, SIGKILL);
-        (void)waitpid(t.pid, NULL, 0);
-    }
-    if (file != NULL)
-        (void)fclose(file);
-    file = fopen(t.path, "rb");
-    EXPECT(file != NULL);
-    return contents(file);
 }
 
 /* ---- The journal, read without the server ------------------------------- */

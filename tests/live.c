@@ -8,13 +8,19 @@
  * measured; at the end `live: N passed, N failed`.
  *
  * SPDX-License-Identifier: MIT */
-#define _GNU_SOURCE 1 /* memmem, pipe2 */
+#define _GNU_SOURCE 1 /* memmem, pipe2, unshare */
 
 #include "server.h"
 
 #include <errno.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -1026,6 +1032,133 @@ CASE(what_is_typed_cannot_forge_a_log_line, 10)
         }
         EXPECT(!quoted);
     }
+}
+
+/* ---- Cases: segments (PROTOCOL 1) ------------------------------------------------ */
+
+/* Loopback in a name space of networks of this process alone, with the packets of an
+ * Ethernet; and a socket that sees all of them. */
+static int own_wire(void)
+{
+    struct ifreq request = {.ifr_name = "lo", .ifr_mtu = 1500};
+    if (unshare(CLONE_NEWNET) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0)
+        skip("no name space of networks, as this is not root: %s", strerror(errno));
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), bytes = 64 << 20;
+    EXPECT(fd >= 0 && ioctl(fd, SIOCSIFMTU, &request) == 0);
+    request.ifr_flags = IFF_UP | IFF_RUNNING;
+    EXPECT(ioctl(fd, SIOCSIFFLAGS, &request) == 0);
+    (void)close(fd);
+    int wire = socket(AF_PACKET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, htons(ETH_P_IP));
+    if (wire < 0)
+        skip("no AF_PACKET socket: %s", strerror(errno));
+    EXPECT(setsockopt(wire, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes) == 0 ||
+           setsockopt(wire, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes) == 0);
+    return wire;
+}
+
+struct seen {
+    size_t segments, frames;
+    size_t several, longest; /* segments of more than one frame; the bytes of the longest of them */
+    size_t cut;              /* segments that do not begin and end where a frame does */
+};
+
+static uint32_t word_at(const uint8_t *at)
+{
+    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+/* Looks at what the server has sent from this port since the last time. */
+static void look_at_wire(int wire, uint16_t port, struct seen *seen)
+{
+    static uint8_t packet[1 << 16];
+    struct sockaddr_ll from;
+    socklen_t from_bytes = sizeof from;
+    ssize_t n;
+    while ((n = recvfrom(wire, packet, sizeof packet, 0, (struct sockaddr *)&from, &from_bytes)) > 0) {
+        size_t ip = (packet[0] & 15u) * 4u, size = (size_t)packet[2] << 8 | packet[3];
+        if (from.sll_pkttype == PACKET_OUTGOING || packet[9] != IPPROTO_TCP || size > (size_t)n ||
+            ((uint16_t)packet[ip] << 8 | packet[ip + 1]) != port)
+            continue; /* each packet comes by twice, on its way out and in */
+        size_t at = ip + (packet[ip + 12] >> 4) * 4u, begin = at, frames = 0;
+        if (at == size)
+            continue;
+        for (; at + CONSOLE_HEADER_BYTES <= size && word_at(packet + at + 8) >= CONSOLE_HEADER_BYTES; frames++)
+            at += word_at(packet + at + 8);
+        seen->segments++;
+        seen->frames += frames;
+        seen->several += frames > 1;
+        seen->cut += at != size;
+        seen->longest = frames > 1 && size - begin > seen->longest ? size - begin : seen->longest;
+    }
+    EXPECT(n < 0 && errno == EAGAIN);
+}
+
+/* Thirty players come into one room, and talk there. */
+static struct seen thirty_in_one_room(int wire, const struct server *s)
+{
+    struct seen seen = {0};
+    for (unsigned i = 0; i < 30; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "Driver%u", i);
+        (void)player_from(s, name, LOCALHOST);
+        look_at_wire(wire, s->port[LOBBY], &seen);
+    }
+    for (size_t i = 0; i < seat_count; i++)
+        console_move(seats[i].console, "East", "");
+    for (size_t i = 0; i < seat_count; i++)
+        UNTIL(10000, is_in(seats[i].console, "East", 30) && seats[i].console->users.count == 30);
+    look_at_wire(wire, s->port[LOBBY], &seen);
+    (void)flood(seats[0].console, 20);
+    run_for(100);
+    look_at_wire(wire, s->port[LOBBY], &seen);
+    return seen;
+}
+
+CASE(no_segment_ends_inside_a_frame, 40)
+{
+    int wire = own_wire();
+    struct seen seen = thirty_in_one_room(wire, START(CHEAP, "--rate", "0", "--per-address", "1000"));
+    note("segments: %zu, of which %zu hold more than one of %zu frames, in up to %zu bytes\n", seen.segments,
+         seen.several, seen.frames, seen.longest);
+    EXPECT(seen.segments > 500 && seen.several > 30);
+    EXPECT(seen.cut == 0);
+    EXPECT(seen.longest <= 1400);
+}
+
+CASE(without_segments_of_its_own_a_write_is_as_long_as_it_comes, 40)
+{
+    int wire = own_wire();
+    struct seen seen =
+        thirty_in_one_room(wire, START(CHEAP, "--rate", "0", "--per-address", "1000", "--segment-bytes", "0"));
+    EXPECT(seen.longest > 1400); /* so the case before this one has seen something */
+}
+
+/* That a small write does not wait for the answer to the one before, nor joins it. */
+CASE(every_write_to_a_console_is_a_segment_of_its_own, 20)
+{
+    struct server *s = START(CHEAP);
+    struct trace trace = TRACE(s, "-f", "-e", "trace=accept4,setsockopt,sendto");
+    struct console *a = player(s, "Alice"), *b = player(s, "Bob");
+    talk(a, b, "side by side");
+    const char *text = trace_end(trace);
+    size_t opened = 0, without_delay = 0, written = 0, ends = 0;
+    for (const char *at = text, *end; *at != '\0'; at = end) {
+        char line[512];
+        end = at + strcspn(at, "\n");
+        (void)snprintf(line, sizeof line, "%.*s", (int)(end - at < 500 ? end - at : 500), at);
+        const char *tail = end - at > 100 ? end - 100 : at; /* behind the bytes of a write */
+        opened += strstr(line, "accept4(") != NULL && strstr(line, "= -1") == NULL;
+        without_delay += strstr(line, "TCP_NODELAY, [1]") != NULL;
+        if (strstr(line, "sendto(") != NULL) {
+            const char *flags = strstr(tail, "MSG_EOR");
+            written++;
+            ends += flags != NULL && flags < end;
+        }
+        end += *end == '\n';
+    }
+    note("segments: %zu writes to %zu connections\n", written, opened);
+    EXPECT(opened >= 6 && without_delay >= opened);
+    EXPECT(written > 20 && ends == written);
 }
 
 /* ---- Cases: what it costs ------------------------------------------------------------------------ */

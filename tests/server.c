@@ -25,6 +25,7 @@ bool instrumented;
 /* What a case leaves for the parent, in memory that both see. */
 struct result {
     char why[1024];         /* empty: it passed */
+    char skipped[256];      /* why it could not be tried; empty: it was */
     char notes[TEXT_BYTES]; /* lines to print */
     char log[TEXT_BYTES];   /* the end of the servers' logs, when it failed */
 };
@@ -91,6 +92,16 @@ __attribute__((format(printf, 1, 2))) void note(const char *format, ...)
     va_start(arguments, format);
     (void)vsnprintf(result->notes + used, sizeof result->notes - used, format, arguments);
     va_end(arguments);
+}
+
+__attribute__((format(printf, 1, 2), noreturn)) void skip(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(result->skipped, sizeof result->skipped, format, arguments);
+    va_end(arguments);
+    clean_up();
+    _exit(0);
 }
 
 void run_for(uint32_t ms)
@@ -395,6 +406,64 @@ const char *write_file(const char *path, const char *text)
     EXPECT(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
     (void)close(fd);
     return path;
+}
+
+/* ---- Running other programs --------------------------------------------- */
+
+FILE *emptied(FILE **file)
+{
+    if (*file == NULL) {
+        *file = tmpfile();
+        EXPECT(*file != NULL);
+    }
+    EXPECT(ftruncate(fileno(*file), 0) == 0);
+    (void)lseek(fileno(*file), 0, SEEK_SET);
+    return *file;
+}
+
+struct trace trace_begin(const struct server *s, const char *const *options)
+{
+    struct trace t = {0, ""};
+    static FILE *said;
+    char pid[16], *arguments[32] = {strdup("strace"), strdup("-yy"), strdup("-s"), strdup("1000")};
+    size_t count = 4;
+    (void)snprintf(t.path, sizeof t.path, "%s/trace%u", folder, file_count++);
+    (void)snprintf(pid, sizeof pid, "%d", (int)s->pid);
+    for (; *options != NULL && count < 26; options++)
+        arguments[count++] = strdup(*options);
+    arguments[count++] = strdup("-o");
+    arguments[count++] = t.path;
+    arguments[count++] = strdup("-p");
+    arguments[count++] = pid;
+    (void)emptied(&said);
+    t.pid = fork();
+    EXPECT(t.pid >= 0);
+    if (t.pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        (void)dup2(fileno(said), STDERR_FILENO);
+        (void)execvp(arguments[0], arguments);
+        (void)fprintf(stderr, "cannot start strace: %s\n", strerror(errno));
+        _exit(127);
+    }
+    for (uint64_t end = now_ms() + 5000; strstr(contents(said), "attached") == NULL; sleep_ms(5))
+        if (now_ms() > end || waitpid(t.pid, NULL, WNOHANG) != 0)
+            fail("strace does not attach: %s", contents(said));
+    return t;
+}
+
+const char *trace_end(struct trace t)
+{
+    static FILE *file;
+    (void)kill(t.pid, SIGINT);
+    if (wait_exit(t.pid, 5000) == -2) {
+        (void)kill(t.pid, SIGKILL);
+        (void)waitpid(t.pid, NULL, 0);
+    }
+    if (file != NULL)
+        (void)fclose(file);
+    file = fopen(t.path, "rb");
+    EXPECT(file != NULL);
+    return contents(file);
 }
 
 /* ---- Sockets --------------------------------------------------------------- */
@@ -766,7 +835,9 @@ static void finish(const struct test_case *test, struct running *r, unsigned *pa
         (void)snprintf(r->result->why, sizeof r->result->why, "the test itself died: %s", strsignal(WTERMSIG(status)));
     }
     (void)fputs(r->result->notes, stdout);
-    if (r->result->why[0] == '\0') {
+    if (r->result->why[0] == '\0' && r->result->skipped[0] != '\0') {
+        (void)printf("skipped %s: %s\n", test->name, r->result->skipped);
+    } else if (r->result->why[0] == '\0') {
         (void)printf("ok %s (%.1f s)\n", test->name, (double)took_ms / 1000);
         ++*passed;
     } else {

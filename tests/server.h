@@ -76,6 +76,8 @@ __attribute__((format(printf, 1, 2), noreturn)) void fail(const char *format, ..
     } while (0)
 
 __attribute__((format(printf, 1, 2))) void note(const char *format, ...);
+/* Ends a case that cannot be tried here, which counts neither as passed nor as failed. */
+__attribute__((format(printf, 1, 2), noreturn)) void skip(const char *format, ...);
 
 /* Lets the consoles go on until the condition holds; fails if it does not. */
 #define UNTIL(ms, condition) \
@@ -139,6 +141,20 @@ struct memory {
 struct memory memory_of(const struct server *s);
 /* A file with this text, a new one if `path` is NULL; its name stays valid. */
 const char *write_file(const char *path, const char *text);
+/* A file for a process to write to, empty, and the same one each time. */
+FILE *emptied(FILE **file);
+
+/* strace, attached to a running server until trace_end(). */
+struct trace {
+    pid_t pid;
+    char path[128];
+};
+
+struct trace trace_begin(const struct server *s, const char *const *options);
+/* Detaches, and gives what it has written: valid until the next call. */
+const char *trace_end(struct trace t);
+
+#define TRACE(s, ...) trace_begin(s, (const char *const[]){__VA_ARGS__, NULL})
 
 /* ---- Sockets --------------------------------------------------------------- */
 
