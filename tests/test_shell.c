@@ -984,6 +984,56 @@ TEST(ctl, a_refusal_is_an_exit_status_and_a_line)
     ck_assert_str_eq(said, "nascar_server: ctl: the server has hung up\n");
 }
 
+/* Waits until the other side has asked, and what is typed is not shown. */
+static void wait_for_prompt(int said, const char *prompt, int terminal)
+{
+    char text[256];
+    size_t n = 0;
+    struct termios mode;
+    do {
+        ck_assert_uint_lt(n, sizeof text - 1);
+        ck_assert_int_eq(read(said, text + n, 1), 1);
+        text[++n] = 0;
+    } while (!strstr(text, prompt));
+    while (tcgetattr(terminal, &mode) != 0 || mode.c_lflag & ECHO)
+        (void)usleep(1000);
+}
+
+/* Does `ctl passwd` take what is typed on a terminal, twice? */
+static bool takes_typed(const char *first, const char *second)
+{
+    int terminal = posix_openpt(O_RDWR | O_NOCTTY), said[2], status = 0;
+    ck_assert(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0 && pipe(said) == 0);
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        char password[64];
+        int ours = open(ptsname(terminal), O_RDWR | O_NOCTTY);
+        if (ours < 0 || dup2(ours, STDIN_FILENO) < 0 || dup2(said[1], STDERR_FILENO) < 0)
+            _exit(9);
+        _exit(!ask_password(password, sizeof password) || strcmp(password, first) != 0);
+    }
+    (void)close(said[1]);
+    const char *words[] = {first, second}, *prompts[] = {"New password: ", "Once more: "};
+    for (int i = 0; i < 2; i++) {
+        wait_for_prompt(said[0], prompts[i], terminal);
+        ck_assert_int_eq(write(terminal, words[i], strlen(words[i])), (ssize_t)strlen(words[i]));
+        ck_assert_int_eq(write(terminal, "\n", 1), 1);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    (void)close(said[0]);
+    (void)close(terminal);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) < 2);
+    return WEXITSTATUS(status) == 0;
+}
+
+TEST(ctl, a_password_on_a_terminal_is_typed_twice)
+{
+    ck_assert(takes_typed("secret", "secret"));
+    ck_assert(!takes_typed("secret", "secrets"));
+    ck_assert(!takes_typed("secret", "secre"));
+}
+
 /* Others on the machine may not ask, and a relative --config is found again at a reload. */
 TEST(ctl, the_socket_is_its_owners_and_the_server_stays_where_it_was)
 {
