@@ -1190,11 +1190,19 @@ TEST(calls, real_sockets_say_who_is_there_and_end_without_a_reset)
     ck_assert_uint_eq(local, 0x7F000001);
     ck_assert(fcntl(fd, F_GETFL) & O_NONBLOCK);
     ck_assert(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+    int on = 0;
+    socklen_t on_bytes = sizeof on;
+    ck_assert_int_eq(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, &on_bytes), 0);
+    ck_assert_int_ne(on, 0); /* a line of chat does not wait for an acknowledgement of the one before */
     ck_assert_int_eq(system_read(NULL, fd, bytes, sizeof bytes), -1);
 
     ck_assert_int_eq(send(client, "unread", 6, 0), 6);
     ck_assert_int_eq(system_write(NULL, fd, "the last word", 13), 13);
     system_close(NULL, fd);
+    int error = -1;
+    size = sizeof error;
+    ck_assert_int_eq(getsockopt(client, SOL_SOCKET, SO_ERROR, &error, &size), 0);
+    ck_assert_int_eq(error, 0); /* not even behind the end, where it may take away what has not been read */
     ck_assert_int_eq(recv(client, bytes, sizeof bytes, 0), 13);
     ck_assert_int_eq(recv(client, bytes, sizeof bytes, 0), 0); /* the end, and no reset */
     (void)close(client);
@@ -1210,6 +1218,30 @@ TEST(calls, writing_to_who_is_gone_is_an_error_and_no_signal)
     ck_assert_int_eq(system_write(NULL, pair[0], "x", 1), -1);
     ck_assert_int_eq(errno, EPIPE);
     (void)close(pair[0]);
+}
+
+/* What is kept is nobody else's to read, and a fresh file begins empty. */
+TEST(calls, a_fresh_file_is_empty_and_its_owners)
+{
+    char folder[] = "/tmp/nascar-file-XXXXXX";
+    struct stat about;
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    int at = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    ck_assert_int_ge(at, 0);
+    mode_t mask = umask(0);
+    for (int i = 0; i < 2; i++) {
+        int fd = system_open(NULL, at, "journal", true);
+        ck_assert_int_ge(fd, 0);
+        ck_assert_int_eq(fstat(fd, &about), 0);
+        ck_assert_uint_eq(about.st_mode & 0777, 0600);
+        ck_assert_int_eq(about.st_size, 0);
+        ck_assert(system_append(NULL, fd, "what was", 8));
+        (void)close(fd);
+    }
+    (void)umask(mask);
+    system_remove(NULL, at, "journal");
+    (void)close(at);
+    (void)rmdir(folder);
 }
 
 TEST(calls, entropy_and_clocks_are_there)
