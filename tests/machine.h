@@ -121,6 +121,7 @@ struct machine {
     int64_t wall_offset_s; /* the wall clock jumps */
 
     /* what was seen */
+    char removed[64];                         /* names of files, a journal's apart */
     unsigned polls, accepts, hashes, hurried; /* hurried: polls that did not wait in a row */
     int timeout_ms;                           /* the last poll's */
     bool listening;                           /* the last poll's */
