@@ -236,6 +236,8 @@ static void fake_remove(void *world, int folder, const char *name)
     EXPECT(folder == 7);
     if (strcmp(name, "journal.new") == 0)
         d->fresh = 0;
+    else
+        append_text(((struct machine *)world)->removed, sizeof((struct machine *)world)->removed, name);
 }
 
 static int fake_start_helper(void *world)

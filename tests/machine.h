@@ -122,6 +122,7 @@ struct machine {
 
     /* what was seen */
     unsigned turns, check_one_in;             /* the invariants are checked after each turn, or after one in so many */
+    char removed[64];                         /* names of files, a journal's apart */
     unsigned polls, accepts, hashes, hurried; /* hurried: polls that did not wait in a row */
     int timeout_ms;                           /* the last poll's */
     bool listening;                           /* the last poll's */

@@ -355,6 +355,22 @@ TEST_LOOP(connections_and_boxes, requests_of_who_does_not_read_wait_in_its_inbox
     crowd_free(c);
 }
 
+/* What a console sends behind its `auth` is answered, too, before it reads anything. */
+TEST(connections_and_boxes, a_login_goes_on_while_nothing_of_it_is_read)
+{
+    struct crowd *c = crowd_new_checked(&tiny, "");
+    (void)crowd_open(c, 0);
+    crowd_hold(c, 0, true);
+    crowd_says_login(c, 0, 0, "East");
+    crowd_settle(c);
+    uint32_t player = conn_at(c->s, 0)->player;
+    ck_assert_uint_ne(player, NONE);
+    ck_assert_uint_ne(player_at(c->s, player)->room, NONE);
+    ck_assert_str_eq(room_at(c->s, player_at(c->s, player)->room)->name, "East");
+    crowd_hold(c, 0, false);
+    crowd_free(c);
+}
+
 /* One who has a line to say waits for a reader who has no room for it just now,
  * but not for one who is not there any more. */
 TEST_LOOP(connections_and_boxes, a_talker_goes_on_when_the_reader_it_waits_for_goes, 0, 2)

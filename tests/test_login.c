@@ -468,6 +468,17 @@ TEST(refusals, a_banned_account_does_not_get_in)
     can_log_in("Ann", "secret");
 }
 
+TEST(refusals, a_ban_is_kept_when_the_journal_is_written_anew)
+{
+    can_log_in("Ann", "secret");
+    can_log_in("Bob", "secret");
+    set_ban("Ann", true);
+    kept_compact(w);
+    world_restart(w);
+    REFUSED(raw_auth(raw_open(w, 0), "Ann", "secret"), "blak", 100);
+    can_log_in("Bob", "secret");
+}
+
 TEST(refusals, a_refused_banned_login_closes_nobody)
 {
     struct raw *older = player(w, "Ann", "");

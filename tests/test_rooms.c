@@ -463,6 +463,25 @@ TEST(moving, another_persona_leaves_the_room)
     ck_assert_int_eq(got_number(who, "RI"), 0);
 }
 
+/* PROTOCOL 8; a row is not the same for all who are told of it. */
+TEST(moving, each_is_told_the_address_at_which_it_finds_the_other)
+{
+    uint32_t home = world_fresh_ip(w);
+    struct raw *ann = raw_login_from(w, home, "Ann", "secret"), *bob = raw_login_from(w, home, "Bob", "secret");
+    struct raw *cid = player(w, "Cid", "East"), *readers[] = {cid, bob, cid};
+    (void)raw_ask(ann, "addr", "ADDR=192.168.1.5\nPORT=50000\n");
+    go(ann, "East");
+    go(bob, "East");
+    forget_all();
+    for (int i = 0; i < COUNT(readers); i++) {
+        say(ann, "auxi", i % 2 == 0 ? "TEXT=one\n" : "TEXT=two\n");
+        const struct got *row = NULL;
+        (void)frames_of(readers[i], "+usr", &row);
+        ck_assert_str_eq(got_text(row, "N"), "Ann");
+        ck_assert_str_eq(got_text(row, "A"), readers[i] == bob ? "192.168.1.5" : dotted(home));
+    }
+}
+
 TEST(moving, another_persona_is_told_all_rooms_again)
 {
     struct raw *ann = player(w, "Ann", "East");
@@ -525,6 +544,23 @@ TEST(creating, a_created_room_is_shown_to_all_before_its_makers_reply)
 }
 
 /* Even if the room is made in the same turn: +rom comes before what names it. */
+/* PROTOCOL 3.1, 3.3: A is the server's address, as each console has reached it. */
+TEST(creating, a_created_room_is_at_the_address_that_each_has_reached)
+{
+    struct raw *ann = player(w, "Ann", ""), *bob, *cid;
+    uint32_t usual = w->server_ip;
+    w->server_ip = 0xC0000205u;
+    bob = player(w, "Bob", "");
+    w->server_ip = usual;
+    cid = player(w, "Cid", "");
+    for (int i = 0; i < 2; i++) {
+        forget_all();
+        SUCCEEDS(raw_ask(ann, "room", i == 0 ? "NAME=C.One\nDESC=None\nMAX=9\n" : "NAME=C.Two\nDESC=None\nMAX=9\n"));
+        ck_assert_str_eq(got_text(row_of(cid, 1001 + i), "A"), dotted(usual));
+        ck_assert_str_eq(got_text(row_of(bob, 1001 + i), "A"), "192.0.2.5");
+    }
+}
+
 TEST_LOOP(creating, who_moves_to_a_brand_new_room_knows_it, 0, 2)
 {
     struct console *ann = world_player(w, "Ann");

@@ -410,17 +410,20 @@ TEST_LOOP(loop, a_password_that_kills_the_helper_twice_is_refused, 0, 5)
 TEST(loop, a_helper_that_cannot_start_is_tried_once_a_second)
 {
     struct machine *m = MACHINE("--hash-cost", "4", "--idle-s", "1000", "--login-s", "1000");
-    struct seat seat = seat_new(m, "Alice");
-    m->helper.cannot_start = true;
-    m->helper.dies_of = 1;
-    settle_for(m, &seat, 1, 20000);
-    shell_log_flush(&m->shell);
-    ck_assert_uint_eq(count_log(m, "event=helper_failed"), 1);
-    ck_assert(seat.console->stage != CONSOLE_INSIDE && seat.console->refused == 0);
-    m->helper.cannot_start = false;
-    settle_for(m, &seat, 1, 1500);
-    ck_assert(seat.console->stage == CONSOLE_INSIDE);
-    seat_free(&seat);
+    struct seat seats[] = {seat_new(m, "Alice"), seat_new(m, "Bobby")};
+    for (size_t i = 0; i < 2; i++) { /* each time it has a line in the log */
+        m->helper.cannot_start = true;
+        m->helper.dies_of = 1;
+        settle_for(m, &seats[i], 1, 20000);
+        shell_log_flush(&m->shell);
+        ck_assert_uint_eq(count_log(m, "event=helper_failed"), i + 1);
+        ck_assert(seats[i].console->stage != CONSOLE_INSIDE && seats[i].console->refused == 0);
+        m->helper.cannot_start = false;
+        settle_for(m, &seats[i], 1, 1500);
+        ck_assert(seats[i].console->stage == CONSOLE_INSIDE);
+    }
+    seat_free(&seats[0]);
+    seat_free(&seats[1]);
     machine_free(m);
 }
 
@@ -592,6 +595,7 @@ TEST_LOOP(signals, a_stop_flushes_and_closes_everybody, 0, COUNT(endings))
     }
     ck_assert_uint_eq(peer_got(p[0], "skey"), 1);
     ck_assert_uint_eq(count_log(m, "event=stop"), 1);
+    ck_assert_str_eq(m->removed, "controlpid"); /* nobody takes it for a server that runs */
     machine_free(m);
 }
 
@@ -984,6 +988,56 @@ TEST(ctl, a_refusal_is_an_exit_status_and_a_line)
     ck_assert_str_eq(said, "nascar_server: ctl: the server has hung up\n");
 }
 
+/* Waits until the other side has asked, and what is typed is not shown. */
+static void wait_for_prompt(int said, const char *prompt, int terminal)
+{
+    char text[256];
+    size_t n = 0;
+    struct termios mode;
+    do {
+        ck_assert_uint_lt(n, sizeof text - 1);
+        ck_assert_int_eq(read(said, text + n, 1), 1);
+        text[++n] = 0;
+    } while (!strstr(text, prompt));
+    while (tcgetattr(terminal, &mode) != 0 || mode.c_lflag & ECHO)
+        (void)usleep(1000);
+}
+
+/* Does `ctl passwd` take what is typed on a terminal, twice? */
+static bool takes_typed(const char *first, const char *second)
+{
+    int terminal = posix_openpt(O_RDWR | O_NOCTTY), said[2], status = 0;
+    ck_assert(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0 && pipe(said) == 0);
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        char password[64];
+        int ours = open(ptsname(terminal), O_RDWR | O_NOCTTY);
+        if (ours < 0 || dup2(ours, STDIN_FILENO) < 0 || dup2(said[1], STDERR_FILENO) < 0)
+            _exit(9);
+        _exit(!ask_password(password, sizeof password) || strcmp(password, first) != 0);
+    }
+    (void)close(said[1]);
+    const char *words[] = {first, second}, *prompts[] = {"New password: ", "Once more: "};
+    for (int i = 0; i < 2; i++) {
+        wait_for_prompt(said[0], prompts[i], terminal);
+        ck_assert_int_eq(write(terminal, words[i], strlen(words[i])), (ssize_t)strlen(words[i]));
+        ck_assert_int_eq(write(terminal, "\n", 1), 1);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    (void)close(said[0]);
+    (void)close(terminal);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) < 2);
+    return WEXITSTATUS(status) == 0;
+}
+
+TEST(ctl, a_password_on_a_terminal_is_typed_twice)
+{
+    ck_assert(takes_typed("secret", "secret"));
+    ck_assert(!takes_typed("secret", "secrets"));
+    ck_assert(!takes_typed("secret", "secre"));
+}
+
 /* Others on the machine may not ask, and a relative --config is found again at a reload. */
 TEST(ctl, the_socket_is_its_owners_and_the_server_stays_where_it_was)
 {
@@ -1140,11 +1194,19 @@ TEST(calls, real_sockets_say_who_is_there_and_end_without_a_reset)
     ck_assert_uint_eq(local, 0x7F000001);
     ck_assert(fcntl(fd, F_GETFL) & O_NONBLOCK);
     ck_assert(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+    int on = 0;
+    socklen_t on_bytes = sizeof on;
+    ck_assert_int_eq(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, &on_bytes), 0);
+    ck_assert_int_ne(on, 0); /* a line of chat does not wait for an acknowledgement of the one before */
     ck_assert_int_eq(system_read(NULL, fd, bytes, sizeof bytes), -1);
 
     ck_assert_int_eq(send(client, "unread", 6, 0), 6);
     ck_assert_int_eq(system_write(NULL, fd, "the last word", 13), 13);
     system_close(NULL, fd);
+    int error = -1;
+    size = sizeof error;
+    ck_assert_int_eq(getsockopt(client, SOL_SOCKET, SO_ERROR, &error, &size), 0);
+    ck_assert_int_eq(error, 0); /* not even behind the end, where it may take away what has not been read */
     ck_assert_int_eq(recv(client, bytes, sizeof bytes, 0), 13);
     ck_assert_int_eq(recv(client, bytes, sizeof bytes, 0), 0); /* the end, and no reset */
     (void)close(client);
@@ -1160,6 +1222,30 @@ TEST(calls, writing_to_who_is_gone_is_an_error_and_no_signal)
     ck_assert_int_eq(system_write(NULL, pair[0], "x", 1), -1);
     ck_assert_int_eq(errno, EPIPE);
     (void)close(pair[0]);
+}
+
+/* What is kept is nobody else's to read, and a fresh file begins empty. */
+TEST(calls, a_fresh_file_is_empty_and_its_owners)
+{
+    char folder[] = "/tmp/nascar-file-XXXXXX";
+    struct stat about;
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    int at = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    ck_assert_int_ge(at, 0);
+    mode_t mask = umask(0);
+    for (int i = 0; i < 2; i++) {
+        int fd = system_open(NULL, at, "journal", true);
+        ck_assert_int_ge(fd, 0);
+        ck_assert_int_eq(fstat(fd, &about), 0);
+        ck_assert_uint_eq(about.st_mode & 0777, 0600);
+        ck_assert_int_eq(about.st_size, 0);
+        ck_assert(system_append(NULL, fd, "what was", 8));
+        (void)close(fd);
+    }
+    (void)umask(mask);
+    system_remove(NULL, at, "journal");
+    (void)close(at);
+    (void)rmdir(folder);
 }
 
 TEST(calls, entropy_and_clocks_are_there)

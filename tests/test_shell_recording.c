@@ -437,3 +437,34 @@ TEST(again, a_replay_that_ends_otherwise_is_told_and_has_status_1)
     ck_assert_int_eq(replay_status(&m->recording), 1);
     machine_free(m);
 }
+
+TEST(again, numbers_of_every_length_are_read_as_they_were_written)
+{
+    for (unsigned bits = 0; bits < 63; bits++)
+        for (int by = -1; by <= 1; by++) {
+            uint64_t value = (UINT64_C(1) << bits) + (uint64_t)(int64_t)by;
+            uint8_t bytes[16] = {0};
+            struct script script = {.bytes = bytes, .size = write_varint(bytes, value)};
+            ck_assert_uint_eq(read_varint(&script), value);
+        }
+}
+
+TEST(again, the_recording_of_an_earlier_run_is_kept_beside)
+{
+    static struct shell sh;
+    char folder[] = "/tmp/nascar-record-XXXXXX", old[96];
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    sh.sys = &system_calls;
+    sh.conns = 4;
+    (void)snprintf(sh.options.record_file, sizeof sh.options.record_file, "%s/a.rec", folder);
+    (void)snprintf(old, sizeof old, "%s/a.rec.old", folder);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(access(old, F_OK), -1);
+        ck_assert(recording_open(&sh));
+        (void)close(sh.record_fd);
+    }
+    ck_assert_int_eq(access(old, F_OK), 0);
+    (void)unlink(old);
+    (void)unlink(sh.options.record_file);
+    (void)rmdir(folder);
+}
