@@ -199,7 +199,7 @@ static void change_text(struct draft *d, uint32_t i)
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed)
 {
     struct draft d = {.bytes = data, .most_bytes = max_size};
-    uint8_t event[INBOX_BYTES + SCRIPT_HEAD_BYTES], header[10] = "NSR2";
+    uint8_t event[INBOX_BYTES + SCRIPT_HEAD_BYTES], header[11] = "NSR3";
     uint32_t random = seed;
     if (!core.state)
         scenes_make();
@@ -207,10 +207,12 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
         return LLVMFuzzerMutate(data, size, max_size);
     if (max_size < sizeof header)
         return size;
-    if (size < sizeof header || memcmp(data, header, 4) != 0 || some(&random, 64) == 0) {
+    size_t old = 0; /* bytes of the header that it has: six limits, or the seven that there are now */
+    if (size >= sizeof header && memcmp(data, header, 3) == 0 && (data[3] == '2' || data[3] == '3'))
+        old = data[3] == '2' ? 10 : 11;
+    if (old == 0 || some(&random, 64) == 0) {
         header[4] = (uint8_t)some(&random, SCENES);
         header[5] = (uint8_t)(some(&random, 8) ? MOOD_RECORDS | MOOD_VERDICTS : some(&random, 128));
-        size_t old = size < sizeof header || memcmp(data, header, 4) != 0 ? 0 : sizeof header;
         size = put_in_place(data, size, max_size, 0, old, header, sizeof header);
     }
     find_places(&d, size);

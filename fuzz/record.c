@@ -117,7 +117,7 @@ struct nascar *__wrap_nascar_init(void *arena, size_t arena_bytes, const struct 
     last_s = 0;
     written = 0;
     if (file)
-        put("NSR2\0\0\0\0\0\0", 10);
+        put("NSR3\0\0\0\0\0\0\0", 11);
     return recorded;
 }
 

@@ -189,7 +189,7 @@ int main(int argc, char **argv)
         uint8_t *bytes = read_file(argv[i], &size);
         if (!bytes)
             return 1;
-        if (size > sizeof script_magic && memcmp(bytes, script_magic, sizeof script_magic) == 0) {
+        if (size > sizeof script_magic && memcmp(bytes, script_magic, 3) == 0) { /* of either version */
             take_script(bytes, size);
         } else {
             char *text = malloc(size + 1);

@@ -33,6 +33,34 @@ static void expect_same_again(struct machine *m, const char *what)
     ck_assert_uint_ge(checkpoints, 1);
 }
 
+/* Version 2 had no limit of open races, and the corpora are of that version. */
+TEST(again, the_header_of_an_older_recording_is_read_too)
+{
+    static const struct {
+        const char *bytes;
+        uint32_t messages, races, at;
+    } headers[] = {{"NSR2\1\2\3\4\5\6\7\7", 6, 77, 10},
+                   {"NSR3\1\2\3\4\5\6\7\7", 6, 7, 11},
+                   {"NSR1\1\2\3\4\5\6\7\7", 66, 77, 0},
+                   {"NSR4\1\2\3\4\5\6\7\7", 66, 77, 0}};
+    for (size_t i = 0; i < COUNT(headers); i++) {
+        struct script script;
+        struct nascar_limits limits = {.messages = 66, .races = 77};
+        script_open(&script, (const uint8_t *)headers[i].bytes, 12, &limits);
+        ck_assert_uint_eq(limits.messages, headers[i].messages);
+        ck_assert_uint_eq(limits.races, headers[i].races);
+        ck_assert_uint_eq(script.at, headers[i].at);
+    }
+    uint8_t header[64];
+    struct script script;
+    struct nascar_limits limits = NASCAR_LIMITS_DEFAULT, read = {0, 0, 0, 0, 0, 0, 0};
+    limits.races = 12345;
+    uint32_t size = script_write_header(header, limits);
+    script_open(&script, header, size, &read);
+    ck_assert_mem_eq(&read, &limits, sizeof limits);
+    ck_assert_uint_eq(script.at, size);
+}
+
 static void expect_absent(const struct machine *m, const char *secret)
 {
     if (memmem(m->recording.bytes, m->recording.size, secret, strlen(secret)))
