@@ -1248,6 +1248,16 @@ TEST(calls, a_fresh_file_is_empty_and_its_owners)
     (void)rmdir(folder);
 }
 
+/* A helper that takes its time holds up nobody. */
+TEST(calls, the_helper_is_never_waited_for)
+{
+    int fd = system_helper(NULL);
+    ck_assert_int_ge(fd, 0);
+    ck_assert(fcntl(fd, F_GETFL) & O_NONBLOCK);
+    ck_assert(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+    (void)close(fd); /* which ends it */
+}
+
 TEST(calls, entropy_and_clocks_are_there)
 {
     uint8_t one[NASCAR_ENTROPY_BYTES] = {0}, two[NASCAR_ENTROPY_BYTES] = {0};
