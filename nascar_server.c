@@ -9339,12 +9339,38 @@ static uint64_t output_hash_value(const struct output_hash *hash)
  * how long the password was. No word is longer than what it stands for, so that a
  * frame never grows. */
 #define SOME_PASSWORD "x"                 /* one of up to PASSWORD_CHARS; a new one that is not valid */
-#define WRONG_ROOM_PASSWORD "y"           /* not the room's: that is SOME_PASSWORD in a recording */
 #define LONG_PASSWORD "seventeen-letters" /* more than PASSWORD_CHARS */
 #define NO_FORM "!"                       /* in auth and acct: it cannot be decoded */
 
 static_assert(sizeof REDACTED - 1 == 4, "the shortest password that is valid");
 static_assert(sizeof LONG_PASSWORD - 1 == PASSWORD_CHARS + 1, "the shortest that is too long");
+
+/* Passwords of rooms have a letter each: a request may wait, and its room be
+ * another one by then, so that whether it is right shows only later. Of those that
+ * were seen, here are fingerprints under the key of the look-up tables. Should there
+ * be more than letters, the last letter stands for all the others. */
+static const char room_letters[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+#define ROOM_LETTERS (sizeof room_letters - 1)
+
+struct room_passwords {
+    uint32_t count;
+    uint64_t seen[ROOM_LETTERS];
+    char word[2]; /* the last one that was asked for */
+};
+
+static const char *room_word(const struct nascar *s, struct room_passwords *rooms, const char *password)
+{
+    uint64_t print = siphash(s->hash_key, (const uint8_t *)password, strlen(password));
+    uint32_t i = 0;
+    while (i < rooms->count && rooms->seen[i] != print)
+        i++;
+    if (i == rooms->count && rooms->count < ROOM_LETTERS)
+        rooms->seen[rooms->count++] = print;
+    rooms->word[0] = room_letters[min_u32(i, ROOM_LETTERS - 1)];
+    rooms->word[1] = 0;
+    return rooms->word;
+}
 
 /* The word for the transformed password of `auth` and `acct`. Its first character
  * stays, as a `$` needs a directory session in the replay, too. If nothing follows
@@ -9366,18 +9392,16 @@ static const char *redact_transformed(const struct request *q)
 
 /* The word for a plain password: of `edit`, `room`, `move` or `cpwd`, or in a
  * frame that should have none. */
-static const char *redact_plain(const struct request *q, enum tag tag)
+static const char *redact_plain(const struct request *q, enum tag tag, struct room_passwords *rooms)
 {
-    char text[PASSWORD_CHARS + 1], name[ANY_NAME_CHARS + 1];
+    char text[PASSWORD_CHARS + 1];
     uint32_t size = get_text(q, tag, text, sizeof text);
     const char *word = size > PASSWORD_CHARS ? LONG_PASSWORD : size > 0 ? SOME_PASSWORD : "";
-    if (tag == tag_CHNG || strcmp(q->kind, "cpwd") == 0) { /* a new one */
+    bool moves = strcmp(q->kind, "move") == 0;           /* which compares what it has read, however long */
+    if (tag == tag_CHNG || strcmp(q->kind, "cpwd") == 0) /* a new one */
         word = size == 0 ? "" : size <= PASSWORD_CHARS && valid_password(text) ? REDACTED : SOME_PASSWORD;
-    } else if (strcmp(q->kind, "move") == 0 && size > 0) {
-        get_name(q, tag_NAME, name);
-        uint32_t r = find_room(q->s, name);
-        word = r != NONE && strcmp(text, room_at(q->s, r)->password) != 0 ? WRONG_ROOM_PASSWORD : SOME_PASSWORD;
-    }
+    else if (size > 0 && (moves || (strcmp(q->kind, "room") == 0 && size <= PASSWORD_CHARS)))
+        word = room_word(q->s, rooms, text);
     wipe(text, sizeof text);
     return word;
 }
@@ -9412,7 +9436,8 @@ static void replace_value(struct outgoing *f, enum tag tag, const char *value)
  * answers it in the same way. A tag that is called PASS or CHNG has one in every
  * kind of frame, as a client may have made a mistake, apart from those in which
  * players talk: what they say is not secret, and others hear it word for word. */
-static void scrub_frame(struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size, struct outgoing *f)
+static void scrub_frame(struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size, struct outgoing *f,
+                        struct room_passwords *rooms)
 {
     struct request q = {
         .s = s, .c = c, .conn = conn_at(s, c), .command = find_command(bytes), .payload = bytes + HEADER_BYTES};
@@ -9426,8 +9451,8 @@ static void scrub_frame(struct nascar *s, uint32_t c, const uint8_t *bytes, uint
     if (q.command && q.command->talks)
         return;
     bool transformed = strcmp(q.kind, "auth") == 0 || strcmp(q.kind, "acct") == 0;
-    replace_value(f, tag_CHNG, redact_plain(&q, tag_CHNG));
-    replace_value(f, tag_PASS, transformed ? redact_transformed(&q) : redact_plain(&q, tag_PASS));
+    replace_value(f, tag_CHNG, redact_plain(&q, tag_CHNG, rooms));
+    replace_value(f, tag_PASS, transformed ? redact_transformed(&q) : redact_plain(&q, tag_PASS, rooms));
 }
 
 /* The same for a durable record: the hash of an account stays secret. */
@@ -9722,6 +9747,7 @@ struct shell {
     struct nascar_limits limits;
     struct partial *partial; /* of each connection; NULL: nothing is recorded */
     int record_fd;
+    struct room_passwords room_passwords; /* that stand in the recording as letters */
     uint64_t recorded_ms, recorded_events;
     int64_t recorded_wall_s;
     struct output_hash put_out;
@@ -9802,7 +9828,7 @@ static void recording_event(struct shell *sh, const struct nascar_event *e)
     sh->recorded_wall_s = e->wall_s;
     scrubbed.size = 0;
     if (e->type == NASCAR_BYTES && e->size >= HEADER_BYTES && load_be32(e->bytes + 8) == e->size)
-        scrub_frame(sh->state, e->conn, e->bytes, e->size, &scrubbed);
+        scrub_frame(sh->state, e->conn, e->bytes, e->size, &scrubbed, &sh->room_passwords);
     else if (e->type == NASCAR_RECORD || e->type == NASCAR_RECORD_FAILED)
         scrub_record(e->bytes, e->size, &scrubbed);
     if (scrubbed.size > 0) {

@@ -245,6 +245,26 @@ TEST(again, a_room_with_a_password_runs_again)
     machine_free(m);
 }
 
+/* Whether it is right shows when a request is taken up: by then the room may be
+ * another one of the same name. */
+TEST(again, a_password_that_waits_meets_another_room)
+{
+    struct machine *m = recorder("open");
+    struct peer *host = member(m, "Alice"), *guest = member(m, "Bobby");
+    send_secret(m, host, "room", "NAME=C.pit\n", "PASS", "first", "");
+    m->helper.lazy = true;
+    send_secret(m, guest, "edit", "", "PASS", "secret", "MAIL=c@d.e\n"); /* waits for its hash, ... */
+    send_secret(m, guest, "move", "NAME=C.pit\n", "PASS", "second", ""); /* ... and this behind it */
+    send_secret(m, host, "move", "NAME=\n", "", "", "");
+    send_secret(m, host, "room", "NAME=C.pit\n", "PASS", "second", "");
+    m->helper.lazy = false;
+    settle_machine(m);
+    const struct nascar *s = m->shell.state;
+    ck_assert_uint_ne(player_at(s, conn_at(s, conn_of(m, guest))->player)->room, HUB);
+    expect_same_again(m, "another room");
+    machine_free(m);
+}
+
 TEST(again, the_operator_sets_a_password_that_is_not_written_down)
 {
     struct machine *m = recorder("closed");

@@ -164,7 +164,10 @@ replay = sh -c 'for file in tests/data/*.rec $2; do echo "$$file" && $1 replay "
 build/log/replay: nascar_server FORCE
 	$(RUN) $(call replay,./nascar_server)
 
-core-checks: $(SUITES:%=build/log/gcc.%)
+# What takes longest to build and to run is begun first.
+LONGEST = test_limits test_shell_journal test_shell test_corners test_text
+
+core-checks: $(addprefix build/log/gcc.,$(LONGEST) $(filter-out $(LONGEST),$(SUITES)))
 
 all-checks: core-checks $(addprefix build/log/,binary install warnings-release embed exports replay) \
     $(foreach compiler,gcc clang,build/log/warnings.$(compiler) build/log/warnings-core.$(compiler)) \
