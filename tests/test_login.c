@@ -509,6 +509,14 @@ static void let_go(void)
     world_settle(w);
 }
 
+/* Nothing is answered for `ms`, although the server is asked; then all of it may go. */
+static void waits_then_goes_on(struct raw *r, uint64_t ms)
+{
+    world_run(w, ms);
+    GOT(r, "");
+    let_go();
+}
+
 TEST_LOOP(at_the_same_time, of_two_sign_ups_at_once_the_second_is_dupl, 0, 4)
 {
     struct raw *first = guest(), *second = guest();
@@ -658,9 +666,7 @@ TEST_LOOP(waiting, frames_behind_a_pending_login_wait_for_it, 0, 12)
     raw_send(r, "pers", "PERS=Ann\n");
     raw_send(r, "sele", "MESGS=1\n");
     raw_send(r, "onln", "PERS=Ann\n");
-    world_run(w, 5000);
-    GOT(r, "");
-    let_go();
+    waits_then_goes_on(r, 5000);
     GOT(r, signs_up ? "acct cper pers +who sele onln" : "auth pers +who sele onln");
     for (size_t i = 0; i < r->count; i++)
         ck_assert_str_eq(got_code(r->frames[i]), "");
@@ -674,9 +680,7 @@ TEST(waiting, frames_behind_a_pending_change_wait_for_it)
     raw_send(r, "pers", "PERS=Ace\n");
     raw_send(r, "cper", "PERS=Ace\n");
     raw_send(r, "onln", "PERS=Ace\n");
-    world_run(w, 1000);
-    GOT(r, "");
-    let_go();
+    waits_then_goes_on(r, 1000);
     GOT(r, "cper pers +who cper onln");
     SUCCEEDS(frame_at(r, 1));
     REFUSED(frame_at(r, 3), "dupl", 0);

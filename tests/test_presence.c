@@ -8,6 +8,13 @@
 
 GROUP(presence, open_people, close_world, 0);
 
+/* Nobody takes it for a player who only logs in again. */
+static void leave_lobby_for_good(struct person *p)
+{
+    leave_lobby(p);
+    world_run(w, 5000);
+}
+
 TEST(presence, pset_is_relayed_to_everyone_who_lists_the_player)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob"), *cid = linked("Cid"), *dan = linked("Dan");
@@ -134,8 +141,7 @@ TEST(presence, presence_follows_the_lobby)
     SUCCEEDS(raw_ask(bob->lobby, "chal", "PERS=*\n"));
     SEES(ann, "Bob=AWAY"); /* as it had said */
     raw_forget(ann->buddy);
-    leave_lobby(bob);
-    world_run(w, 5000);
+    leave_lobby_for_good(bob);
     SEES(ann, "Bob=DISC");
     ck_assert(!raw_closed(bob->buddy));
     raw_forget(ann->buddy);
@@ -208,8 +214,7 @@ TEST_LOOP(presence, a_race_that_has_just_begun_may_end_the_lobby_link, 0, 2)
     if (_i == 1)
         world_run(w, 25000); /* still just */
     leave_lobby(bob);
-    leave_lobby(cid);
-    world_run(w, 5000);
+    leave_lobby_for_good(cid);
     ck_assert_str_eq(shown(ann->buddy, "Bob"), "PASS");
     ck_assert_str_eq(shown(ann->buddy, "Cid"), "PASS");
     ck_assert_ptr_null(strstr(sees(ann->buddy), "DISC")); /* not for a moment */
@@ -229,8 +234,7 @@ TEST_LOOP(presence, a_race_that_has_just_begun_may_end_the_lobby_link, 0, 2)
     enter(bob); /* and this one is back */
     ck_assert_str_eq(shown(ann->buddy, "Bob"), "CHAT");
     raw_forget(ann->buddy);
-    leave_lobby(bob);
-    world_run(w, 5000);
+    leave_lobby_for_good(bob);
     SEES(ann, "Bob=DISC");
 }
 
@@ -239,8 +243,7 @@ TEST(presence, a_new_buddy_link_keeps_who_races)
     struct person *ann = linked("Ann"), *bob = linked("Bob"), *cid = linked("Cid");
     put_on_list(ann, "B", "Bob");
     hold_race(bob, cid);
-    leave_lobby(bob);
-    world_run(w, 5000);
+    leave_lobby_for_good(bob);
     struct raw *first = bob->buddy;
     link_up(bob); /* it stands already, and this one takes its place */
     world_run(w, 5000);
@@ -280,8 +283,7 @@ TEST_LOOP(presence, a_lobby_link_that_ends_otherwise_ends_presence, 0, 4)
     }
     world_settle(w);
     raw_forget(ann->buddy);
-    leave_lobby(bob);
-    world_run(w, 5000);
+    leave_lobby_for_good(bob);
     SEES(ann, "Bob=DISC");
 }
 
@@ -323,8 +325,7 @@ TEST(presence, changes_are_told_from_auth_on)
     link_up(ann);
     SEES(ann, ""); /* what is, RGET tells */
     set_presence(bob, "XA");
-    leave_lobby(cid);
-    world_run(w, 5000);
+    leave_lobby_for_good(cid);
     SEES(ann, "Bob=XA Cid=DISC");
 }
 
@@ -336,8 +337,7 @@ TEST(presence, who_is_taken_off_the_roster_is_not_told_of)
     SEES(ann, "Bob=AWAY");
     take_off_list(ann, "B", "Bob");
     set_presence(bob, "CHAT");
-    leave_lobby(bob);
-    world_run(w, 5000);
+    leave_lobby_for_good(bob);
     SEES(ann, "");
 }
 
@@ -379,8 +379,7 @@ TEST(presence, a_subscription_begins_with_whatever_is)
     enter(bob);
     SEES(ann, "Bob=CHAT");
     raw_forget(ann->buddy);
-    leave_lobby(bob);
-    world_run(w, 5000);
+    leave_lobby_for_good(bob);
     SEES(ann, "Bob=DISC");
 }
 

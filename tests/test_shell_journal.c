@@ -387,8 +387,7 @@ static int answered(const struct peer *p, const char *kind)
 
 TEST(turns, a_first_start_makes_a_journal)
 {
-    struct disk d;
-    memset(&d, 0, sizeof d);
+    struct disk d = {0};
     struct machine *m = restart(&d);
     ck_assert_str_eq(d.trace, "asRF");
     ck_assert_uint_eq(d.kept_journal, d.journal);
@@ -504,8 +503,7 @@ TEST(turns, what_is_kept_is_wiped_from_memory)
 
 TEST(turns, a_stop_keeps_the_lazy_ones_too)
 {
-    struct disk d;
-    memset(&d, 0, sizeof d);
+    struct disk d = {0};
     struct machine *m = restart(&d);
     struct peer *p = sign_up(m, "Alice");
     settle_machine(m);
@@ -525,8 +523,7 @@ TEST(turns, a_stop_keeps_the_lazy_ones_too)
 /* Whoever stands behind more than a batch gets an answer, too. */
 TEST(turns, a_stop_answers_all_who_wait)
 {
-    struct disk d;
-    memset(&d, 0, sizeof d);
+    struct disk d = {0};
     struct machine *m = restart(&d);
     m->helper.lazy = true;
     struct peer *p = sign_up(m, "Alice");
@@ -543,8 +540,7 @@ TEST(turns, a_stop_answers_all_who_wait)
 /* A clock that nobody has set does not put the server back behind what it keeps. */
 TEST(turns, dates_go_on_from_what_is_kept)
 {
-    struct disk d;
-    memset(&d, 0, sizeof d);
+    struct disk d = {0};
     struct machine *m = restart(&d);
     (void)sign_up(m, "Alice");
     settle_machine(m);
@@ -563,8 +559,7 @@ TEST(turns, dates_go_on_from_what_is_kept)
 
 TEST(turns, more_than_a_batch_takes_more_turns)
 {
-    struct disk d;
-    memset(&d, 0, sizeof d);
+    struct disk d = {0};
     struct machine *m = restart(&d);
     hand_out_notes(m);
     d.trace[0] = 0;
@@ -927,8 +922,7 @@ TEST(failing, a_full_disk_is_tried_every_5_s_only)
 
 TEST_LOOP(failing, what_was_not_kept_is_cut_off, 0, 2)
 {
-    struct disk d;
-    memset(&d, 0, sizeof d);
+    struct disk d = {0};
     struct machine *m = restart(&d);
     size_t end = d.inode[0].size;
     d.fail_from = d.calls + 1 + (unsigned)_i; /* the append, or the sync */
