@@ -799,11 +799,10 @@ GROUP(failing, NULL, NULL, 60);
  * creates something is told the truth, and then all is well again. */
 static void live_with_a_failing_disk(unsigned n, bool for_long)
 {
-    struct disk d;
+    struct disk d = {0};
     struct peer *p[12];
     int acked[12];
     char name[32];
-    memset(&d, 0, sizeof d);
     struct machine *m = restart(&d);
     struct seat seat = seat_new(m, "Carol");
     settle_seats(m, &seat, 1);
@@ -868,9 +867,8 @@ TEST_LOOP(failing, all_calls_fail_for_a_while, 0, 6)
 /* An operator who reads the log sees when each outage begins and ends. */
 TEST(failing, each_outage_has_its_lines)
 {
-    struct disk d;
+    struct disk d = {0};
     char name[32];
-    memset(&d, 0, sizeof d);
     struct machine *m = restart(&d);
     for (size_t outage = 1; outage <= 3; outage++) {
         d.fail_from = d.calls + 1;
@@ -899,9 +897,8 @@ static bool journal_takes_nothing(struct machine *m, const char *call)
  * not written again for each sign-up. */
 TEST(failing, a_full_disk_is_tried_every_5_s_only)
 {
-    struct disk d;
+    struct disk d = {0};
     char name[32];
-    memset(&d, 0, sizeof d);
     struct machine *m = restart(&d);
     d.fails = journal_takes_nothing;
     for (int i = 0; i < 40; i++) {
@@ -954,8 +951,7 @@ TEST(failing, what_a_start_goes_by_is_synced)
 TEST_LOOP(failing, two_calls_fail, 0, 2)
 {
     for (unsigned second = 1; second < 14; second++) {
-        struct disk d;
-        memset(&d, 0, sizeof d);
+        struct disk d = {0};
         struct machine *m = restart(&d);
         d.fail_from = d.calls + 1 + (unsigned)_i;
         d.fail_until = d.fail_from + 1;
@@ -1058,9 +1054,8 @@ static void lose_power(struct machine *m)
 
 TEST_LOOP(failing, after_a_power_cut_at_any_call_all_acknowledged_is_there, 0, 27)
 {
-    struct disk d;
+    struct disk d = {0};
     char name[32];
-    memset(&d, 0, sizeof d);
     struct machine *m = restart(&d);
     watched_count = 0;
     stride = _i == 0 ? 1 : 61;                                 /* at each byte, or at a few of each batch */
