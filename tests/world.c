@@ -614,6 +614,14 @@ void world_run(struct world *w, uint64_t ms)
     }
 }
 
+void world_pass(struct world *w, int64_t seconds)
+{
+    bool no_check = w->options.no_check;
+    w->options.no_check = true; /* days would take minutes */
+    world_run(w, (uint64_t)seconds * 1000);
+    w->options.no_check = no_check;
+}
+
 /* ---- Birth and death ---------------------------------------------------- */
 
 static void send_config(struct world *w)
