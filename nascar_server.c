@@ -4231,10 +4231,11 @@ static void race_ticket_remove_oldest(struct nascar *s, uint32_t persona)
 }
 
 /* The date now as the dates that are kept are meant: while the record that moves
- * them all is on its way, they are still those of the clock before it was set. */
+ * them all is on its way, they are still those of the clock before it was set. At
+ * the start, while they come back, it is the newest of them. */
 static int64_t kept_now_s(const struct nascar *s)
 {
-    return s->wall_s - s->setting_s;
+    return s->dated ? s->wall_s - s->setting_s : s->newest_record_s;
 }
 
 /* Frees what has expired, for a full table, but not more often than once a minute. */
@@ -8139,8 +8140,7 @@ static void time_passed(struct nascar *s, const struct nascar_event *e)
     int64_t passed_s = (int64_t)(s->now_ms / 1000 - s->dated_ms / 1000), clock_s = e->wall_s;
     s->dated_ms = s->now_ms;
     if (!s->dated) {
-        s->wall_s = s->clock_s = s->newest_record_s;
-        if (e->type != NASCAR_ENTROPY && e->type != NASCAR_RECORD && e->type != NASCAR_RECORD_FAILED)
+        if (e->type != NASCAR_ENTROPY && e->type != NASCAR_RECORD && e->type != NASCAR_CONFIG)
             dates_begin(s, clock_s);
         return;
     }

@@ -44,6 +44,7 @@ struct world {
     size_t arena_bytes;
     uint64_t mono_ms;
     int64_t wall_offset_s; /* wall clock = mono_ms / 1000 + this */
+    bool stands_still;     /* ... or this alone */
     uint32_t server_ip;    /* the local address of connections opened from now on */
     uint64_t steps;
     char *config; /* as last given to the core */
