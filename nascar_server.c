@@ -4586,6 +4586,7 @@ static enum failure apply_race(struct nascar *s, const struct record *r)
     uint8_t ticket[16];
     if (!read_hex(r->race.ticket, ticket, sizeof ticket))
         return MISSING;
+    note_date(s, r->race.when_s); /* first: at a start that is the date by which others have expired */
     uint32_t i = find_race_ticket(s, ticket);
     if (i == NONE && pool_full(&s->races))
         sweep_expired(s);
@@ -4603,7 +4604,6 @@ static enum failure apply_race(struct nascar *s, const struct record *r)
     race->when_s = r->race.when_s;
     race->reported = r->race.reported & 3;
     race->first_sum = r->race.first_sum;
-    note_date(s, race->when_s);
     for (uint32_t side = 0; side < 2; side++)
         if (race->persona[side] != NONE && persona_at(s, race->persona[side])->race_count > RACES_PER_PERSONA)
             race_ticket_remove_oldest(s, race->persona[side]);
