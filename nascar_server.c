@@ -186,7 +186,7 @@ static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a ro
 #define MESSAGE_MAX_S 2592000 /* 30 days */
 #define CLOCK_SET_S 60        /* a wall clock that is off by more has been set; by less it drifts, and is followed */
 #define DOUBT_MS 3600000u     /* one that stands behind what is kept at the start is believed after so long */
-#define SWEEP_MS 60000u       /* a full table is searched for what has expired no more often than this */
+#define SWEEP_S 60            /* a full table is searched for what has expired no more often than this */
 #define RACES_PER_PERSONA 32u /* open ones, so that nobody takes all the places */
 #define BURST_MS 6000u        /* a token bucket holds what its rate gives in this time */
 
@@ -2048,8 +2048,8 @@ struct nascar {
     uint64_t doubted_ms;     /* until then a wall clock that is behind the dates kept is not believed */
     uint64_t seq;            /* of the newest change in any feed */
     uint32_t next_receipt, next_room, next_created_room, next_message, next_report, next_race;
-    uint32_t ranked;   /* the root of the tree of ranks */
-    uint64_t swept_ms; /* when expired races and messages were last searched for */
+    uint32_t ranked; /* the root of the tree of ranks */
+    int64_t swept_s; /* when expired races and messages were last searched for */
     uint64_t chat_count;
     struct chat_line chat[CHAT_LINES];
 
@@ -4241,9 +4241,10 @@ static int64_t kept_now_s(const struct nascar *s)
 /* Frees what has expired, for a full table, but not more often than once a minute. */
 static void sweep_expired(struct nascar *s)
 {
-    if (s->swept_ms != 0 && s->now_ms < s->swept_ms + SWEEP_MS)
+    int64_t since_s = kept_now_s(s) - s->swept_s; /* below 0 if the clock was set back */
+    if (since_s >= 0 && since_s < SWEEP_S)
         return;
-    s->swept_ms = s->now_ms;
+    s->swept_s = kept_now_s(s);
     EACH_LIVE(i, messages)
         if (message_at(s, i)->until_s <= kept_now_s(s))
             message_remove(s, i);

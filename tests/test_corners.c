@@ -1302,7 +1302,7 @@ TEST(records_that_nobody_has_written, open_races_are_so_many_and_expired_ones_ma
     keep("mesg", "PERS=Bob\nUSER=Ann\nID=1\nTIME=1\nWHEN=1767300000\nBODY=one\n");
     keep("mesg", "PERS=Bob\nUSER=Ann\nID=2\nTIME=1\nWHEN=1767225700\nBODY=two\n");
     keep("dmsg", "PERS=Bob\nID=1\n"); /* a free place among the messages */
-    w->mono_ms += SWEEP_MS + 60000;
+    w->mono_ms += SWEEP_S * 1000u + 60000;
     (void)snprintf(payload, sizeof payload, known, 200u, now + 120, "Bob", "Bob1");
     keep("race", payload);
     ck_assert_uint_eq(kept("race", "HOST=Bob"), 1);
