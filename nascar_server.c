@@ -2044,7 +2044,7 @@ struct nascar {
     int64_t setting_s;       /* by so much it was set, if the record of that is on its way; else 0 */
     int64_t since_s;         /* the date at the start: what is newer has its date from this run */
     int64_t newest_record_s; /* the newest date that is kept */
-    uint64_t dated_ms;       /* now_ms when wall_s was found */
+    uint64_t dated_ms;       /* now_ms when wall_s was that date, to the second */
     uint64_t doubted_ms;     /* until then a wall clock that is behind the dates kept is not believed */
     uint64_t seq;            /* of the newest change in any feed */
     uint32_t next_receipt, next_room, next_created_room, next_message, next_report, next_race;
@@ -8129,6 +8129,7 @@ static void dates_begin(struct nascar *s, int64_t clock_s)
         s->doubted_ms = s->now_ms + DOUBT_MS;
     s->clock_s = was_set ? clock_s : s->wall_s;
     s->since_s = s->wall_s;
+    s->dated_ms = s->now_ms;
     s->dated = true;
 }
 
@@ -8138,13 +8139,13 @@ static void time_passed(struct nascar *s, const struct nascar_event *e)
 {
     if (e->mono_ms > s->now_ms)
         s->now_ms = e->mono_ms < UINT64_MAX / 2 ? e->mono_ms : UINT64_MAX / 2;
-    int64_t passed_s = (int64_t)(s->now_ms / 1000 - s->dated_ms / 1000), clock_s = e->wall_s;
-    s->dated_ms = s->now_ms;
+    int64_t passed_s = (int64_t)((s->now_ms - s->dated_ms) / 1000), clock_s = e->wall_s;
     if (!s->dated) {
         if (e->type != NASCAR_ENTROPY && e->type != NASCAR_RECORD && e->type != NASCAR_CONFIG)
             dates_begin(s, clock_s);
         return;
     }
+    s->dated_ms += (uint64_t)passed_s * 1000; /* whole seconds only, wherever that clock began */
     s->wall_s += passed_s;
     s->clock_s += passed_s;
     if (clock_s == real_date(clock_s)) {
