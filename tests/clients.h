@@ -11,7 +11,6 @@
 #include "suite.h"
 #include "world.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

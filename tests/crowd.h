@@ -8,7 +8,6 @@
 #include "suite.h"
 #include "world.h"
 
-#include <check.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -11,13 +11,13 @@
 #define MACHINE_H
 
 #include "console.h"
+#include "suite.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 /* How a test fails. Check's suites have Check's way, the simulator its own. */
 #ifndef FAIL
-#include <check.h>
 #define FAIL(...) ck_abort_msg(__VA_ARGS__)
 #endif
 

@@ -19,6 +19,11 @@
 #include <check.h>
 #include <stdbool.h>
 
+/* Check notes in a file each assertion that held, by a system call, so that it
+ * can say where a crash was. Some suites make ten millions of them, and spent
+ * most of their time so. */
+#define _mark_point(file, line) ((void)0)
+
 #define COUNT(array) ((int)(sizeof(array) / sizeof(array)[0]))
 
 struct suite_test {

@@ -26,7 +26,7 @@ APART = machine server
 INSIDE := $(basename $(notdir $(shell grep -l '^.include "../nascar_server.c"' tests/*.c)))
 
 TEST_RULES  = Makefile tests/tests.mk
-TEST_FLAGS  = $(STD) $(WARN) -Werror $(OPTIMISE) -g -fno-omit-frame-pointer
+TEST_FLAGS  = $(STD) $(WARN) -Werror $(OPTIMISE) -fno-omit-frame-pointer
 CHECK_FLAGS = $(shell pkg-config --cflags check)
 CHECK_LIBS  = $(shell pkg-config --libs check)
 build/gcc/%:   TEST_CC = gcc
@@ -43,9 +43,13 @@ BUILDING = @mkdir -p $(@D) && echo "Building $@"
 # $(call in,WAYS,NAMES): the products NAMES in each way's folder.
 in = $(foreach way,$1,$(addprefix build/$(way)/,$2))
 
-# What each edit of the server compiles again is compiled quickly, unless it runs long.
-OPTIMISE = -O1
-$(call in,$(WAYS),$(addsuffix .o,core $(filter $(SUITES),$(INSIDE)))): OPTIMISE = -Og
+# What each edit of the server compiles again is compiled quickly: a backtrace
+# has its lines, a debugger no variables (make build/gcc/test_text OPTIMISE=-g3).
+# Some of it takes longer to compile than to run.
+BRIEF    = test_corners test_rules test_text
+OPTIMISE = -O1 -g
+$(call in,$(WAYS),$(addsuffix .o,core $(filter $(SUITES),$(INSIDE)))): OPTIMISE = -Og -g1
+$(call in,$(WAYS),$(BRIEF:%=%.o)): OPTIMISE = -O0 -g1
 
 # The compiler notes down what else an object is made of (-include, below).
 OBJECT = $(BUILDING) && $(TEST_CC) $(TEST_FLAGS) $(CHECK_FLAGS) -MMD -MP -MF $@.d -MT $@ -c -o $@ $<

@@ -2,8 +2,8 @@
  *
  * SPDX-License-Identifier: MIT */
 #include "world.h"
+#include "suite.h"
 
-#include <check.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -680,7 +680,7 @@ static void boot(struct world *w)
 
 struct world *world_new(const struct world_options *options)
 {
-    static const struct nascar_limits small = {64, 256, 32, 64, 1024, 64, 0};
+    static const struct nascar_limits small = {64, 128, 32, 64, 256, 64, 128};
     struct world *w = must(calloc(1, sizeof *w));
     if (options != NULL)
         w->options = *options;
