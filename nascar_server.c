@@ -184,7 +184,9 @@ static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a ro
 #define RACE_S 86400          /* PROTOCOL 5: AUTH lives 24 hours */
 #define MESSAGE_S 259200      /* PROTOCOL 9: the SECS that the console sends */
 #define MESSAGE_MAX_S 2592000 /* 30 days */
-#define SWEEP_MS 60000u       /* a full table is searched for what has expired no more often than this */
+#define CLOCK_SET_S 60        /* a wall clock that is off by more has been set; by less it drifts, and is followed */
+#define DOUBT_MS 3600000u     /* one that stands behind what is kept at the start is believed after so long */
+#define SWEEP_S 60            /* a full table is searched for what has expired no more often than this */
 #define RACES_PER_PERSONA 32u /* open ones, so that nobody takes all the places */
 #define BURST_MS 6000u        /* a token bucket holds what its rate gives in this time */
 
@@ -203,7 +205,7 @@ static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a ro
     X(MODE) X(MORE) X(N) X(NAME) X(NEWS0) X(NEWS1) X(NEWS2) X(NEWS3) X(OPPO) X(OPTS) X(P) X(P1) X(P2) \
     X(P3) X(P4) X(PASS) X(PERS) X(PERSONAS) X(PORT) X(PRIV) X(PROD) X(R) X(RACETIME) X(RANGE) X(RANK) \
     X(RANKS) X(REF) X(RF) X(RI) X(ROOM) X(ROOMS) X(RT) X(S) X(SECS) X(SEED) X(SELF) X(SEQN) X(SESS) \
-    X(SET_NUMAI) X(SET_RACELEN) X(SET_TRACKID) X(SHOW) X(SIZE) X(SKEY) X(SLOTS) X(SPAM) X(START) \
+    X(SET_NUMAI) X(SET_RACELEN) X(SET_TRACKID) X(SHOW) X(SINCE) X(SIZE) X(SKEY) X(SLOTS) X(SPAM) X(START) \
     X(STARTPOS0) X(STARTPOS1) X(STAT) X(STATUS) X(T) X(TEXT) X(TIME) X(TITLE) X(TOS) X(TYPE) X(USER) \
     X(USERS) X(WHEN) X(X) X(Z)
 
@@ -767,6 +769,10 @@ static char *write_digits(char *out, uint32_t value, int width)
 
 /* PROTOCOL 2: the console reads dates from 1970 to 2099. */
 #define LATEST_DATE_S 4102444799
+
+/* 2026-01-01: this server is no older, so a clock that says less was never set. A
+ * router without a battery begins with 1970. */
+#define EARLIEST_DATE_S 1767225600
 
 /* Writes "Y-M-D h:m:s" UTC, 19 characters and a NUL. */
 static void write_date(char out[20], int64_t wall_s)
@@ -2038,12 +2044,18 @@ struct nascar {
     uint8_t entropy[NASCAR_ENTROPY_BYTES];
 
     uint64_t now_ms;
-    int64_t wall_s;
-    int64_t newest_record_s; /* dates never go back behind this: a router boots in 1970 */
+    bool dated;              /* the records of the last run are here, so dates go on from theirs */
+    int64_t wall_s;          /* the date now: it runs on with now_ms, see time_passed() */
+    int64_t clock_s;         /* what the wall clock says; if that is another date, it was set */
+    int64_t setting_s;       /* by so much it was set, if the record of that is on its way; else 0 */
+    int64_t since_s;         /* the date at the start: what is newer has its date from this run */
+    int64_t newest_record_s; /* the newest date that is kept */
+    uint64_t dated_ms;       /* now_ms when wall_s was that date, to the second */
+    uint64_t doubted_ms;     /* until then a wall clock that is behind the dates kept is not believed */
     uint64_t seq;            /* of the newest change in any feed */
     uint32_t next_receipt, next_room, next_created_room, next_message, next_report, next_race;
-    uint32_t ranked;   /* the root of the tree of ranks */
-    uint64_t swept_ms; /* when expired races and messages were last searched for */
+    uint32_t ranked; /* the root of the tree of ranks */
+    int64_t swept_s; /* when expired races and messages were last searched for */
     uint64_t chat_count;
     struct chat_line chat[CHAT_LINES];
 
@@ -4225,17 +4237,26 @@ static void race_ticket_remove_oldest(struct nascar *s, uint32_t persona)
     race_ticket_remove(s, oldest);
 }
 
+/* The date now as the dates that are kept are meant: while the record that moves
+ * them all is on its way, they are still those of the clock before it was set. At
+ * the start, while they come back, it is the newest of them. */
+static int64_t kept_now_s(const struct nascar *s)
+{
+    return s->dated ? s->wall_s - s->setting_s : s->newest_record_s;
+}
+
 /* Frees what has expired, for a full table, but not more often than once a minute. */
 static void sweep_expired(struct nascar *s)
 {
-    if (s->swept_ms != 0 && s->now_ms < s->swept_ms + SWEEP_MS)
+    int64_t since_s = kept_now_s(s) - s->swept_s; /* below 0 if the clock was set back */
+    if (since_s >= 0 && since_s < SWEEP_S)
         return;
-    s->swept_ms = s->now_ms;
+    s->swept_s = kept_now_s(s);
     EACH_LIVE(i, messages)
-        if (message_at(s, i)->until_s <= s->wall_s)
+        if (message_at(s, i)->until_s <= kept_now_s(s))
             message_remove(s, i);
     EACH_LIVE(i, races)
-        if (race_ticket_at(s, i)->when_s + RACE_S <= s->wall_s)
+        if (race_ticket_at(s, i)->when_s + RACE_S <= kept_now_s(s))
             race_ticket_remove(s, i);
 }
 
@@ -4315,7 +4336,7 @@ static uint32_t find_report(const struct nascar *s, uint32_t id)
 /* clang-format off */
 enum record_kind {
     RECORD_ACCT, RECORD_EDIT, RECORD_SEEN, RECORD_CPER, RECORD_DPER, RECORD_TICK, RECORD_STAT, RECORD_ROST, RECORD_RACE,
-    RECORD_RANK, RECORD_MESG, RECORD_DMSG, RECORD_REPT, RECORD_LINE, RECORD_KINDS
+    RECORD_RANK, RECORD_MESG, RECORD_DMSG, RECORD_REPT, RECORD_LINE, RECORD_CLCK, RECORD_KINDS
 };
 /* clang-format on */
 
@@ -4383,6 +4404,9 @@ struct record {
         } dmsg;
         struct report rept;      /* an abuse report */
         struct report_line line; /* ... and a line of it */
+        struct {                 /* the wall clock was set from one date to another; the run began at the third */
+            int64_t from_s, to_s, since_s;
+        } clck;
     };
 };
 
@@ -4391,7 +4415,7 @@ struct record {
  * called fill_... is for compaction: it fills the record that says the same as
  * what is there now, or returns false if that need not be kept. */
 
-/* No date goes back behind the newest one that is kept. */
+/* A run that begins with a clock that was not set goes on from the newest date. */
 static void note_date(struct nascar *s, int64_t date_s)
 {
     if (date_s > s->newest_record_s)
@@ -4518,7 +4542,7 @@ static bool fill_tick(const struct nascar *s, uint32_t i, struct record *r)
     r->tick.persona = i;
     r->tick.until_s = p->lkey_until_s;
     write_hex(r->tick.hash, p->lkey_hash, sizeof p->lkey_hash);
-    return p->lkey_until_s > s->wall_s;
+    return p->lkey_until_s > kept_now_s(s);
 }
 
 /* A persona's figures have come to be these, if both are right. */
@@ -4570,6 +4594,7 @@ static enum failure apply_race(struct nascar *s, const struct record *r)
     uint8_t ticket[16];
     if (!read_hex(r->race.ticket, ticket, sizeof ticket))
         return MISSING;
+    note_date(s, r->race.when_s); /* first: at a start that is the date by which others have expired */
     uint32_t i = find_race_ticket(s, ticket);
     if (i == NONE && pool_full(&s->races))
         sweep_expired(s);
@@ -4587,7 +4612,6 @@ static enum failure apply_race(struct nascar *s, const struct record *r)
     race->when_s = r->race.when_s;
     race->reported = r->race.reported & 3;
     race->first_sum = r->race.first_sum;
-    note_date(s, race->when_s);
     for (uint32_t side = 0; side < 2; side++)
         if (race->persona[side] != NONE && persona_at(s, race->persona[side])->race_count > RACES_PER_PERSONA)
             race_ticket_remove_oldest(s, race->persona[side]);
@@ -4603,7 +4627,7 @@ static bool fill_race(const struct nascar *s, uint32_t i, struct record *r)
     r->race.first_sum = race->first_sum;
     r->race.when_s = race->when_s;
     write_hex(r->race.ticket, race->ticket, sizeof race->ticket);
-    return race->when_s + RACE_S > s->wall_s;
+    return race->when_s + RACE_S > kept_now_s(s);
 }
 
 /* The figures count even where the race is not known any more. */
@@ -4672,7 +4696,7 @@ static enum failure apply_mesg(struct nascar *s, const struct record *r)
 static bool fill_mesg(const struct nascar *s, uint32_t i, struct record *r)
 {
     r->mesg = *message_at(s, i);
-    return !r->mesg.over && r->mesg.until_s > s->wall_s;
+    return !r->mesg.over && r->mesg.until_s > kept_now_s(s);
 }
 
 static enum failure apply_dmsg(struct nascar *s, const struct record *r)
@@ -4738,6 +4762,49 @@ static bool fill_line(const struct nascar *s, uint32_t i, struct record *r)
     return true;
 }
 
+/* Moves a date as the clock was moved; in a record it has 32 bits. */
+static void move_date(int64_t *date_s, const struct record *r)
+{
+    *date_s += r->clck.to_s - r->clck.from_s;
+    *date_s = *date_s < 0 ? 0 : *date_s > UINT32_MAX ? UINT32_MAX : *date_s;
+}
+
+/* A date that decides nothing, but is shown, was right if it is older than the run
+ * whose clock was wrong. Only one that is yet to come was not, either. */
+static void move_shown_date(int64_t *date_s, const struct record *r)
+{
+    if (*date_s >= r->clck.since_s || *date_s > r->clck.to_s)
+        move_date(date_s, r);
+}
+
+/* The wall clock was set. All that runs out keeps the time that it has left, and
+ * what has run out stays so. This walks over whole tables, but is rare. */
+static enum failure apply_clck(struct nascar *s, const struct record *r)
+{
+    EACH_LIVE(i, accounts) {
+        move_shown_date(&account_at(s, i)->created_s, r);
+        move_shown_date(&account_at(s, i)->last_login_s, r);
+    }
+    EACH_LIVE(i, players)
+        move_shown_date(&player_at(s, i)->last_login_s, r);
+    EACH_LIVE(i, personas)
+        if (persona_at(s, i)->lkey_until_s > 0) /* else it has no ticket */
+            move_date(&persona_at(s, i)->lkey_until_s, r);
+    EACH_LIVE(i, races)
+        move_date(&race_ticket_at(s, i)->when_s, r);
+    EACH_LIVE(i, messages) {
+        move_date(&message_at(s, i)->sent_s, r);
+        move_date(&message_at(s, i)->until_s, r);
+    }
+    EACH_LIVE(i, reports)
+        move_shown_date(&report_at(s, i)->at_s, r);
+    EACH_LIVE(i, report_lines)
+        move_shown_date(&report_line_at(s, i)->line.at_s, r);
+    s->newest_record_s = r->clck.to_s;
+    s->setting_s = 0;
+    return OK;
+}
+
 /* ---- The table of durable records ---------------------------------------- */
 
 /* How the value of a tag stands in a frame, and what it is in `struct record`. */
@@ -4765,7 +4832,7 @@ static_assert(TAG_COUNT <= 256 && sizeof(struct record) <= UINT16_MAX, "struct f
 /* The row of a kind. `apply` makes the change; `failed`, if there is one, what
  * is to change although the record could not be kept. If that is the same, nobody
  * is refused for a full disk what he cannot do without: a ticket for the buddies,
- * a race; and a letter that was read is gone. Compaction goes through
+ * a race; a letter that was read is gone; and the clock has been set. Compaction goes through
  * `pool` (in struct nascar) and writes a record for each item, unless `fill`
  * returns false; a kind without `fill` says nothing that others do not say. Each
  * record takes one of `limit` (in struct nascar_limits), unless that is 0. */
@@ -4831,6 +4898,8 @@ static const struct durable durables[RECORD_KINDS] = {
         FIELD(ID, REPORT, line.report), FIELD(INDEX, NUMBER, line.index), FIELD(TIME, DATE, line.line.at_s),
         FIELD(NAME, TEXT, line.line.from), FIELD(PERS, TEXT, line.line.to), FIELD(ROOM, TEXT, line.line.room),
         FIELD(TEXT, TEXT, line.line.text)}},
+    [RECORD_CLCK] = {"clck", apply_clck, .failed = apply_clck, .fields = { /* the clock is set, kept or not */
+        FIELD(FROM, DATE, clck.from_s), FIELD(TIME, DATE, clck.to_s), FIELD(SINCE, DATE, clck.since_s)}},
 #undef MEMBER
 #undef FIELD
 #undef OPTIONAL
@@ -6727,7 +6796,7 @@ static enum failure do_rank(struct request *q)
     if (chars == 0)
         return MISSING;
     uint32_t i = read_hex(ticket, bytes, sizeof bytes) ? find_race_ticket(s, bytes) : NONE;
-    if (i == NONE || race_ticket_at(s, i)->when_s + RACE_S <= s->wall_s)
+    if (i == NONE || race_ticket_at(s, i)->when_s + RACE_S <= kept_now_s(s))
         return NO_SESSION;
     const struct race_ticket *race = race_ticket_at(s, i);
     uint32_t side = race->persona[0] == persona ? 0 : 1;
@@ -6954,7 +7023,7 @@ static enum failure do_buddy_auth(struct request *q)
         return BAD_LKEY;
     const struct persona *persona = persona_at(s, number);
     hash_lkey(ticket, hash);
-    if (!equal_secret(persona->lkey_hash, hash, sizeof hash) || persona->lkey_until_s <= s->wall_s)
+    if (!equal_secret(persona->lkey_hash, hash, sizeof hash) || persona->lkey_until_s <= kept_now_s(s))
         return BAD_LKEY;
     q->conn->state = CONN_BUDDY;
     buddy_connect(s, q->c, number);
@@ -7153,7 +7222,7 @@ static bool send_kept_message(struct nascar *s, uint32_t buddy)
         return false;
     struct message *m = message_at(s, i);
     uint32_t from = find_persona(s, m->from);
-    bool dropped = m->until_s <= s->wall_s || (from != NONE && ignores(s, b->persona, from));
+    bool dropped = m->until_s <= kept_now_s(s) || (from != NONE && ignores(s, b->persona, from));
     if (!m->told && !dropped) {
         m->told = true;
         write_recv(&s->row_frame, m->from, m->type, m->sent_s, m->body);
@@ -8045,6 +8114,80 @@ static void conn_event(struct nascar *s, const struct nascar_event *e)
         conn_closed(s, e->conn);
 }
 
+/* The nearest date that this server can live to see. */
+static int64_t real_date(int64_t date_s)
+{
+    return date_s < EARLIEST_DATE_S ? EARLIEST_DATE_S : date_s > LATEST_DATE_S ? LATEST_DATE_S : date_s;
+}
+
+/* The first event behind the records of the last run: from what date do we go on?
+ * A clock that is ahead of what is kept shows how long the server stood still. One
+ * that was never set shows nothing. One that is merely behind may have been put
+ * right, or stand where the router has last seen it; that is left open. */
+static void dates_begin(struct nascar *s, int64_t clock_s)
+{
+    bool was_set = clock_s == real_date(clock_s);
+    s->wall_s = real_date(s->newest_record_s + 1);
+    if (was_set && clock_s >= s->wall_s - CLOCK_SET_S)
+        s->wall_s = clock_s;
+    else
+        s->doubted_ms = s->now_ms + DOUBT_MS;
+    s->clock_s = was_set ? clock_s : s->wall_s;
+    s->since_s = s->wall_s;
+    s->dated_ms = s->now_ms;
+    s->dated = true;
+}
+
+/* Dates run on with the clock that nobody sets, and follow the wall clock as long
+ * as that drifts only. If it leaps, it was set, and clock_set() sees to that. */
+static void time_passed(struct nascar *s, const struct nascar_event *e)
+{
+    if (e->mono_ms > s->now_ms)
+        s->now_ms = e->mono_ms < UINT64_MAX / 2 ? e->mono_ms : UINT64_MAX / 2;
+    int64_t passed_s = (int64_t)((s->now_ms - s->dated_ms) / 1000), clock_s = e->wall_s;
+    if (!s->dated) {
+        if (e->type != NASCAR_ENTROPY && e->type != NASCAR_RECORD && e->type != NASCAR_CONFIG)
+            dates_begin(s, clock_s);
+        return;
+    }
+    s->dated_ms += (uint64_t)passed_s * 1000; /* whole seconds only, wherever that clock began */
+    s->wall_s += passed_s;
+    s->clock_s += passed_s;
+    if (clock_s == real_date(clock_s)) {
+        int64_t off_s = clock_s - s->clock_s;
+        if (off_s > CLOCK_SET_S || off_s < -CLOCK_SET_S)
+            s->doubted_ms = 0; /* whoever sets it knows the date */
+        else
+            s->wall_s += off_s;
+        s->clock_s = clock_s;
+    }
+    s->wall_s = real_date(s->wall_s);
+    s->clock_s = real_date(s->clock_s);
+}
+
+/* The wall clock was set. What is new has its dates from the new one from now on,
+ * and stands behind the record of this, which moves the dates of what is kept: so
+ * each is moved that was made before, live as in a replay. */
+static void clock_set(struct nascar *s)
+{
+    struct record r = {.kind = RECORD_CLCK, .clck = {s->wall_s, s->clock_s, s->since_s}};
+    char from[20], to[20];
+    if (s->now_ms < s->doubted_ms || s->setting_s != 0 || s->record_count == RECORDS)
+        return; /* a later step does it */
+    queue_record(s, NONE, 0, &r);
+    for (uint32_t i = 0; i < CHAT_LINES; i++) /* no records, so these are moved now */
+        move_date(&s->chat[i].at_s, &r);
+    s->setting_s = s->clock_s - s->wall_s;
+    s->since_s += s->setting_s;
+    s->wall_s = s->clock_s;
+    write_date(from, r.clck.from_s);
+    write_date(to, r.clck.to_s);
+    uint32_t line = log_begin(s, NASCAR_LOG_WARN, "clock_set");
+    log_text(s, "from", from);
+    log_text(s, "to", to);
+    log_end(s, line);
+}
+
 bool nascar_step(struct nascar *s, const struct nascar_event *e)
 {
     if (e->type != NASCAR_ENTROPY && (!s->keyed || s->entropy_size < STEP_ENTROPY))
@@ -8053,10 +8196,7 @@ bool nascar_step(struct nascar *s, const struct nascar_event *e)
     if ((e->type == NASCAR_VERDICT || e->type == NASCAR_RECORD || e->type == NASCAR_RECORD_FAILED) &&
         (s->record_count == RECORDS || s->job_count == RECORDS))
         return false;
-    if (e->mono_ms > s->now_ms)
-        s->now_ms = e->mono_ms < UINT64_MAX / 2 ? e->mono_ms : UINT64_MAX / 2;
-    s->wall_s = e->wall_s > s->newest_record_s ? e->wall_s : s->newest_record_s;
-    s->wall_s = s->wall_s < LATEST_DATE_S ? s->wall_s : LATEST_DATE_S;
+    time_passed(s, e);
     switch (e->type) {
     case NASCAR_OPENED:
     case NASCAR_CONTROL:
@@ -8076,6 +8216,8 @@ bool nascar_step(struct nascar *s, const struct nascar_event *e)
     settle(s);
     while (s->retry)
         retry_stalled(s);
+    if (s->clock_s != s->wall_s)
+        clock_set(s);
     return true;
 }
 
@@ -8517,6 +8659,7 @@ const char *nascar_check(const struct nascar *s)
     HOLDS(s->entropy_size <= NASCAR_ENTROPY_BYTES, "there is more entropy than fits");
     HOLDS(s->record_taken <= s->record_count && s->record_count <= RECORDS, "records are counted wrongly");
     HOLDS(s->job_taken <= s->job_count && s->job_count <= RECORDS, "hash jobs are counted wrongly");
+    HOLDS(!s->dated || s->wall_s == real_date(s->wall_s), "it is no date that can be");
     HOLDS(s->log_taken <= s->log_size && s->log_size <= LOG_BYTES, "log lines are counted wrongly");
     for (size_t i = 0; !broken && i < sizeof pools / sizeof pools[0]; i++) { /* never: only if the server is wrong */
         broken = check_pool(s, pools[i]);

@@ -123,8 +123,10 @@ struct nascar_event {
     uint32_t conn;        /* a connection's number; RECORD*, VERDICT: as the record or job had it */
     uint64_t mono_ms;     /* a clock that nobody sets, for timeouts. Where it begins does not
                              matter; one that goes back is taken to stand still */
-    int64_t wall_s;       /* seconds since 1970 UTC, for dates, up to 2099. One that is behind
-                             the newest date in a record is taken to be that date */
+    int64_t wall_s;       /* seconds since 1970 UTC, for dates. It may be set at any time, and
+                             nothing expires by that: a record is made that moves all dates.
+                             Before 2026 and behind 2099 it is not looked at: dates then go on
+                             from the newest one in a record, with mono_ms */
     const uint8_t *bytes; /* may be NULL if size is 0 */
     uint32_t size;
     uint32_t peer;    /* OPENED, CONTROL: the address that it comes from */

@@ -98,9 +98,13 @@ static void check_outputs(void)
     (void)nascar_deadline_ms(core.state);
 }
 
-static bool step_once(const struct nascar_event *e)
+static bool step_once(const struct nascar_event *event)
 {
     struct nascar *s = core.state;
+    struct nascar_event dated = *event, *e = &dated;
+    uint64_t now_ms = e->mono_ms > s->now_ms ? e->mono_ms : s->now_ms;
+    if (e->wall_s == core.wall_s && now_ms > core.mono_ms && now_ms < UINT64_MAX / 2)
+        e->wall_s += (int64_t)((now_ms - core.mono_ms) / 1000); /* the clocks go together, unless a script sets one */
     hash_written(&core.put_out, s, fuzz_wants_hash ? e : &(struct nascar_event){.type = NASCAR_CLOCK});
     bool done = nascar_step(s, e);
     core.steps++;

@@ -44,6 +44,9 @@ sim_fail(const char *format, ...);
 #define MAYBES 64u
 #define USUAL_STEPS 1500u
 #define LONG_STEPS 10000u
+#define WALL_S 2398377600 /* 2046: the right date when a seed begins */
+#define YEAR_S 31536000
+#define SLACK_S 60            /* of a date: seconds are cut off, and a clock may drift */
 #define CALLS_A_STEP 2000000u /* of the system: more, and the server spins */
 
 /* ---- What is simulated ------------------------------------------------------ */
@@ -174,8 +177,8 @@ struct kept_persona {
     bool any_figures;
     uint8_t ticket[16];
     bool ticket_known, ticket_unkept; /* unkept: taken from memory alone so far */
-    int64_t lkey_until_s;
-    uint32_t tickets; /* that were asked for */
+    int64_t ticket_until_s;           /* as sim.lived_s */
+    uint32_t tickets;                 /* that were asked for */
     uint32_t reports;
     uint32_t buddy_step; /* when it was last seen to have a buddy link */
 };
@@ -187,15 +190,15 @@ struct kept_letter {
     uint32_t from, to;
     uint32_t told, told_in, told_on, told_step; /* times; when, in which life of the server, on which wire */
     bool broke;                                 /* the link, in that moment: it may come again */
-    int64_t sent_s;
-    bool excused; /* its reader was deleted, or ignores its writer */
-    bool over;    /* read, and gone for good */
+    int64_t until_s;                            /* as sim.lived_s */
+    bool excused;                               /* its reader was deleted, or ignores its writer */
+    bool over;                                  /* read, and gone for good */
 };
 
 struct kept_race {
     char ticket[40];
     uint32_t persona[2];
-    int64_t when_s;
+    int64_t until_s; /* as sim.lived_s */
     uint32_t asked, acknowledged;
     bool excused;
     bool unkept; /* taken from memory alone so far */
@@ -206,7 +209,10 @@ static struct {
     uint64_t chance;
     uint32_t step, steps;
     uint64_t ms, offset_ms; /* the consoles' clock, and what it is ahead of the machine's */
-    int64_t latest_s;       /* the latest date that the server has had */
+    int64_t lived_s;        /* what the server must hold to have passed, however its clock was set */
+    uint64_t counted_ms;    /* the machine's clock when that was counted */
+    int64_t last_date_s;    /* of the last life, as what it kept is dated */
+    bool clock_unsure;      /* it ended before the disk had it that the clock was set */
     uint32_t actors;
     struct actor actor[ACTORS];
     struct machine *machine;
@@ -577,6 +583,18 @@ static bool journal_is_sound(void)
     return sim.machine->shell.journal.fd >= 0 && !sim.machine->shell.journal_lost;
 }
 
+/* The server's own date. That stands still between its steps, time does not. */
+static int64_t date_s(void)
+{
+    return kept_now_s(server()) + (int64_t)((sim.machine->now_ms - server()->now_ms) / 1000);
+}
+
+/* How long something still lives by that. */
+static int64_t time_left_s(int64_t until_s)
+{
+    return until_s - date_s();
+}
+
 static void ticket_acknowledged(struct kept_persona *p, uint32_t i, const char *payload)
 {
     uint8_t ticket[8];
@@ -590,7 +608,7 @@ static void ticket_acknowledged(struct kept_persona *p, uint32_t i, const char *
     hash_lkey(ticket, p->ticket);
     if (there == NONE)
         return;
-    p->lkey_until_s = persona_at(server(), there)->lkey_until_s;
+    p->ticket_until_s = sim.lived_s + time_left_s(persona_at(server(), there)->lkey_until_s);
     if (p->tickets == 0)
         EXPECT(memcmp(persona_at(server(), there)->lkey_hash, p->ticket, 16) == 0);
 }
@@ -784,7 +802,7 @@ static void on_race_told(const char *payload)
     (void)snprintf(r->ticket, sizeof r->ticket, "%s", ticket);
     r->persona[0] = number_in(payload, "P1");
     r->persona[1] = number_in(payload, "P2");
-    r->when_s = race_ticket_at(server(), there)->when_s;
+    r->until_s = sim.lived_s + time_left_s(race_ticket_at(server(), there)->when_s + RACE_S);
     r->unkept = !journal_is_sound(); /* better a race that is not kept than none */
 }
 
@@ -911,16 +929,18 @@ static void compare_personas(void)
             FAIL("%s has lost races", name_of(i));
         if (!p->any_figures && f->races == p->figures.races && memcmp(f, &p->figures, sizeof *f) != 0)
             FAIL("%s has other figures", name_of(i));
-        if (p->ticket_known && p->tickets == 0 && p->lkey_until_s > sim.latest_s &&
-            memcmp(persona->lkey_hash, p->ticket, 16) != 0)
-            FAIL("the ticket of %s is lost", name_of(i));
+        int64_t left_s = time_left_s(persona->lkey_until_s), promised_s = p->ticket_until_s - sim.lived_s;
+        bool same = memcmp(persona->lkey_hash, p->ticket, 16) == 0;
+        if (p->ticket_known && p->tickets == 0 && promised_s > SLACK_S && (!same || left_s < promised_s - SLACK_S))
+            FAIL("the ticket of %s is lost: it has %lld s left, not %lld", name_of(i), (long long)left_s,
+                 (long long)promised_s);
         p->figures = *f;
         p->any_figures = false;
         p->results = p->tickets = 0;
         p->ticket_known = true;
         p->ticket_unkept = false;
         memcpy(p->ticket, persona->lkey_hash, 16);
-        p->lkey_until_s = persona->lkey_until_s;
+        p->ticket_until_s = sim.lived_s + left_s;
     }
 }
 
@@ -962,7 +982,7 @@ static void compare_letters(void)
             FAIL("letter %u to %s was read, and is back", i, name_of(l->to));
         l->over = l->over || (l->state == KEPT && l->told > 0 && !is_there && journal_is_sound());
         if (l->state == KEPT && l->told == 0 && !is_there && !l->excused && !sim.ever_ignored[l->to][l->from] &&
-            l->sent_s + MESSAGE_S > sim.latest_s)
+            l->until_s > sim.lived_s + SLACK_S)
             FAIL("letter %u from %s to %s is lost", i, name_of(l->from), name_of(l->to));
     }
 }
@@ -979,7 +999,7 @@ static void compare_races(void)
                 r->excused = true;
         EXPECT(read_hex(r->ticket, bytes, sizeof bytes));
         bool there = find_race_ticket(s, bytes) != NONE;
-        if (!there && r->asked < 2 && !r->excused && !r->unkept && r->when_s + RACE_S > sim.latest_s)
+        if (!there && r->asked < 2 && !r->excused && !r->unkept && r->until_s > sim.lived_s + SLACK_S)
             FAIL("the race %s is lost", r->ticket);
         r->excused = r->excused || !there;
     }
@@ -1194,6 +1214,13 @@ static void log_events(struct machine *m)
         m->log[0] = 0;
 }
 
+/* Time passes by the clock that nobody sets. */
+static void count_time(void)
+{
+    sim.lived_s += (int64_t)(sim.machine->now_ms / 1000 - sim.counted_ms / 1000);
+    sim.counted_ms = sim.machine->now_ms;
+}
+
 /* Turns until so much time has passed, or once. */
 static void run(uint64_t ms)
 {
@@ -1201,10 +1228,7 @@ static void run(uint64_t ms)
     m->hurried = 0;
     turn(m, m->now_ms + ms);
     sim.ms = m->now_ms + sim.offset_ms;
-    if (m->shell.wall_s > sim.latest_s)
-        sim.latest_s = m->shell.wall_s;
-    if (server()->wall_s > sim.latest_s)
-        sim.latest_s = server()->wall_s;
+    count_time();
     log_events(m);
     sim.troubles += m->shell.journal.fd < 0;
     promises_hold();
@@ -1256,6 +1280,9 @@ static void machine_gone(bool power)
         a->stalled_until_ms = 0;
     }
     sim.offset_ms += m->now_ms;
+    count_time();
+    sim.last_date_s = date_s();
+    sim.clock_unsure = server()->setting_s != 0 || m->shell.journal_lost;
     replay_life(m);
     machine_free(m);
     sim.machine = NULL;
@@ -1263,10 +1290,45 @@ static void machine_gone(bool power)
     tally.crashes++;
 }
 
+/* The machine's wall clock is right but for some seconds. */
+static void put_wall_right(struct machine *m)
+{
+    m->wall_offset_s = WALL_S + (int64_t)(sim.ms / 1000) - 1767225600 - (int64_t)(m->now_ms / 1000) + any(10) - 5;
+}
+
+/* Up to 25 years, either way. */
+static int64_t any_years_s(void)
+{
+    return (int64_t)(any64() % (50LL * YEAR_S)) - 25LL * YEAR_S;
+}
+
+/* What a machine's wall clock says when it boots. */
+static void set_wall(struct machine *m)
+{
+    put_wall_right(m);
+    if (one_in(8))
+        m->wall_offset_s = -1767225600 - (int64_t)(m->now_ms / 1000); /* a clock that nobody has set */
+    else if (one_in(12))
+        m->wall_offset_s += any_years_s();
+    else if (one_in(12))
+        m->wall_offset_s -= any(90 * 86400); /* the date of its newest file */
+}
+
+/* The server has started: how long does it take itself to have been away? */
+static void count_absence(void)
+{
+    struct machine *m = sim.machine;
+    int64_t from_s = sim.clock_unsure ? server()->newest_record_s : sim.last_date_s;
+    struct nascar_event now = {.type = NASCAR_CLOCK, .conn = NONE};
+    shell_step(&m->shell, &now);
+    int64_t absent_s = date_s() - from_s;
+    sim.lived_s += sim.lives > 1 && absent_s > 0 ? absent_s : 0;
+    sim.counted_ms = m->now_ms;
+}
+
 /* Starts on what is there. A disk that fails may stop it; one that does not must not. */
 static void boot(void)
 {
-    int64_t wall_s = 1767225600 + (int64_t)(sim.ms / 1000);
     for (volatile int attempt = 0;; attempt++) {
         if (setjmp(sim.crashed) != 0) {
             bool power = !one_in(3);
@@ -1286,8 +1348,7 @@ static void boot(void)
         sim.calls = 0;
         sim.disk.fails = disk_call_fails;
         m->now_ms = 1 + (one_in(2) ? any(5000) : any64() % 10000000000u);
-        m->wall_offset_s = one_in(8) ? -1767225600 /* a clock that nobody has set */
-                                     : wall_s - 1767225600 - (int64_t)(m->now_ms / 1000) + (int64_t)any(10) - 5;
+        set_wall(m);
         m->chance = (uint32_t)any64();
         m->at_read = at_read;
         m->at_write = at_write;
@@ -1319,8 +1380,7 @@ static void boot(void)
     }
     sim.offset_ms = sim.ms - sim.machine->now_ms;
     event("life %u begins, journal of %llu bytes", sim.lives, (unsigned long long)sim.machine->shell.journal.size);
-    sim.latest_s = sim.machine->shell.wall_s > sim.latest_s ? sim.machine->shell.wall_s : sim.latest_s;
-    sim.latest_s = server()->wall_s > sim.latest_s ? server()->wall_s : sim.latest_s;
+    count_absence();
     check_shell(sim.machine);
     compare_ledger();
 }
@@ -1422,7 +1482,7 @@ static void act_letter(struct console *c)
     memset(l, 0, sizeof *l);
     l->from = from;
     l->to = to;
-    l->sent_s = server()->wall_s;
+    l->until_s = sim.lived_s + MESSAGE_S;
     (void)snprintf(body, sizeof body, "L%u", sim.letters++);
     console_write_letter(c, name_of(to), body);
 }
@@ -1593,9 +1653,18 @@ static void lose_links(struct actor *a, bool reset)
 
 static void jump_wall(void)
 {
-    int64_t jump_s = one_in(12) ? (int64_t)any(10 * 86400) : one_in(2) ? (int64_t)any(7200) : -(int64_t)any(7200);
-    sim.machine->wall_offset_s += jump_s;
+    struct machine *m = sim.machine;
+    int64_t before_s = m->wall_offset_s;
+    if (one_in(3))
+        put_wall_right(m);
+    else if (one_in(2))
+        m->wall_offset_s += any_years_s();
+    else
+        m->wall_offset_s += (int64_t)any(14400) - 7200;
+    int64_t jump_s = m->wall_offset_s - before_s;
     event("the wall clock jumps by %lld s", (long long)jump_s);
+    if (jump_s > 0 && jump_s <= CLOCK_SET_S)
+        sim.lived_s += jump_s; /* that is followed */
 }
 
 /* The machine slept: its connections' other ends did not. */

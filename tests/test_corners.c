@@ -1085,7 +1085,7 @@ TEST(buddies_and_messages, an_expired_message_between_others_makes_room)
     struct raw *buddy = buddy_of(player(w, "Ann", ""));
     SUCCEEDS(raw_ask(buddy, "SEND", "USER=Bob\nBODY=long\nSECS=100000\n"));
     SUCCEEDS(raw_ask(buddy, "SEND", "USER=Bob\nBODY=short\nSECS=5\n"));
-    w->wall_offset_s += 10;
+    world_run(w, 10000);
     SUCCEEDS(raw_ask(buddy, "SEND", "USER=Bob\nBODY=last\nSECS=100000\n"));
     ck_assert_uint_eq(w->state->messages.live, 2);
     ck_assert_uint_eq(kept("mesg", "BODY=short"), 0);
@@ -1308,9 +1308,8 @@ TEST(records_that_nobody_has_written, open_races_are_so_many_and_expired_ones_ma
     keep("mesg", "PERS=Bob\nUSER=Ann\nID=1\nTIME=1\nWHEN=1767300000\nBODY=one\n");
     keep("mesg", "PERS=Bob\nUSER=Ann\nID=2\nTIME=1\nWHEN=1767225700\nBODY=two\n");
     keep("dmsg", "PERS=Bob\nID=1\n"); /* a free place among the messages */
-    w->mono_ms += SWEEP_MS + 60000;
-    w->wall_offset_s += 60;
-    (void)snprintf(payload, sizeof payload, known, 200u, now, "Bob", "Bob1");
+    w->mono_ms += SWEEP_S * 1000u + 60000;
+    (void)snprintf(payload, sizeof payload, known, 200u, now + 120, "Bob", "Bob1");
     keep("race", payload);
     ck_assert_uint_eq(kept("race", "HOST=Bob"), 1);
     ck_assert_uint_eq(w->state->messages.live, 0);
@@ -1328,7 +1327,7 @@ TEST(records_that_nobody_has_written, full_messages_make_room_by_what_has_expire
     keep("mesg", "PERS=Cid\nUSER=Bob\nID=1\nTIME=1\nWHEN=1767225601\nBODY=one\n");
     keep("mesg", "PERS=Cid\nUSER=Bob\nID=2\nTIME=1\nWHEN=1767325601\nBODY=two\n");
     struct raw *buddy = buddy_of(player(w, "Ann", ""));
-    w->wall_offset_s += 10;
+    world_run(w, 10000);
     SUCCEEDS(raw_ask(buddy, "SEND", "USER=Bob\nBODY=three\n"));
     ck_assert_uint_eq(kept("mesg", ""), 2);
     ck_assert_uint_eq(kept("mesg", "BODY=one"), 0);

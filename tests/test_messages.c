@@ -13,7 +13,7 @@ TEST_LOOP(letters, a_letter_comes_at_once_to_who_is_linked, 0, 2)
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     if (_i == 1)
         leave_lobby(bob); /* the buddy link is what counts */
-    w->wall_offset_s += 1000;
+    world_run(w, 1000000);
     size_t before = w->record_count;
     write_letter(ann, "bOB/cso/nascar-ps2-2004", "hello");
     GOT(bob->buddy, "RECV");
@@ -56,7 +56,7 @@ TEST_LOOP(letters, a_letter_waits_for_the_next_rosters, 0, 4)
         enter(bob); /* in the lobby, without a link */
     long long first = now_s();
     write_letter(ann, "bob", "one");
-    w->wall_offset_s += 100;
+    world_run(w, 100000);
     write_letter(cid, "BOB/cso", "\"two words\"");
     w->wall_offset_s -= 50; /* the clock is set back; the order is that of sending */
     write_letter(ann, "Bob", "three");
@@ -110,12 +110,12 @@ TEST_LOOP(letters, a_letter_is_kept_for_its_seconds, 0, 8)
     SUCCEEDS(letter(ann, "Bob", "hello", cases[_i].secs));
     SUCCEEDS(letter(ann, "Cid", "hello", cases[_i].secs));
     long early = cases[_i].lives_s > 2 ? 2 : 1;
-    w->wall_offset_s += cases[_i].lives_s - early;
+    world_pass(w, cases[_i].lives_s - early);
     enter(bob);
     link_up(bob);
     ask_rosters(bob);
     READS(bob, "hello");
-    w->wall_offset_s += early + 2;
+    world_pass(w, early + 2);
     if (_i % 2 == 1)
         restart();
     if (cid->lobby == NULL || raw_closed(cid->lobby))
@@ -174,7 +174,7 @@ TEST_LOOP(letters, fifty_letters_are_kept, 0, 4)
         REFUSED(letter(ann, "Bob", "too many", NULL), "full", 0);
     }
     if (_i >= 2) { /* ten of them run out: there is room for so many */
-        w->wall_offset_s += 700;
+        world_run(w, 700000);
         for (int i = 0; i < 10; i++) {
             (void)snprintf(body, sizeof body, "M%d", i);
             write_letter(ann, "Bob", body);
@@ -221,7 +221,7 @@ TEST_LOOP(letters, a_full_table_of_letters_refuses, 0, 2)
         READS(bob, "one three");
     } else { /* what has expired makes room, whosever it is */
         (void)person("Dan");
-        w->wall_offset_s += 4 * DAY_S;
+        world_pass(w, 4 * DAY_S);
         world_run(w, 61000);
         write_letter(ann, "Dan", "five");
     }

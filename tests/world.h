@@ -44,6 +44,7 @@ struct world {
     size_t arena_bytes;
     uint64_t mono_ms;
     int64_t wall_offset_s; /* wall clock = mono_ms / 1000 + this */
+    bool stands_still;     /* ... or this alone */
     uint32_t server_ip;    /* the local address of connections opened from now on */
     uint64_t steps;
     char *config; /* as last given to the core */
@@ -84,6 +85,7 @@ void world_free(struct world *w);             /* with its consoles and raw clien
 void world_settle(struct world *w);
 /* Lets this much time pass, deadline by deadline. */
 void world_run(struct world *w, uint64_t ms);
+void world_pass(struct world *w, int64_t seconds); /* the same, by hours and days */
 /* One event, at the current time, and what follows from it in the core
  * (records, verdicts). Returns what nascar_step() returned. */
 bool world_step(struct world *w, const struct nascar_event *event);
