@@ -9537,7 +9537,7 @@ static const char *redact_transformed(const struct request *q)
  * frame that should have none. */
 static const char *redact_plain(const struct request *q, enum tag tag, struct room_passwords *rooms)
 {
-    char text[PASSWORD_CHARS + 1];
+    char text[PASSWORD_CHARS + 1] = "";
     uint32_t size = get_text(q, tag, text, sizeof text);
     const char *word = size > PASSWORD_CHARS ? LONG_PASSWORD : size > 0 ? SOME_PASSWORD : "";
     bool moves = strcmp(q->kind, "move") == 0;           /* which compares what it has read, however long */
