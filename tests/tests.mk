@@ -151,6 +151,9 @@ build/log/binary: nascar_server FORCE
 build/log/install: nascar_server FORCE
 	$(RUN) sh tests/install.sh build/install-test $(MAKE)
 
+build/log/build: build/libc.flags FORCE
+	$(RUN) sh tests/build.sh build/build-test $(MAKE)
+
 build/log/live: build/gcc/live nascar_server FORCE
 	$(RUN) build/gcc/live ./nascar_server
 
@@ -173,7 +176,7 @@ LONGEST = test_limits test_shell_journal test_shell test_corners test_text
 
 core-checks: $(addprefix build/log/gcc.,$(LONGEST) $(filter-out $(LONGEST),$(SUITES)))
 
-all-checks: core-checks $(addprefix build/log/,binary install warnings-release embed exports replay) \
+all-checks: core-checks $(addprefix build/log/,binary build install warnings-release embed exports replay) \
     $(foreach compiler,gcc clang,build/log/warnings.$(compiler) build/log/warnings-core.$(compiler)) \
     $(foreach way,asan uchar valgrind,$(SUITES:%=build/log/$(way).%)) \
     $(foreach way,gcc asan msan,$(FUZZERS:%=build/log/$(way).%)) build/log/msan.sim build/log/msan.replay \
