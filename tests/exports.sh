@@ -36,9 +36,14 @@ none "it calls string functions that keep and allocate nothing, and what ends a 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 holds "the header compiles alone, as C" "$@" -fsyntax-only -x c nascar_server.h
-if [ -x "$("$1" -print-prog-name=cc1plus)" ]; then
-    holds "the header compiles alone, as C++" "$1" -Wall -Wextra -Wpedantic -Werror -fsyntax-only -x c++ nascar_server.h
-fi
+# clang needs no C++ library for that, so it is always there; g++ may not be.
+for compiler in clang g++; do
+    command -v "$compiler" >/dev/null || continue
+    for std in c++98 c++11 c++20; do
+        holds "the header compiles alone, as C++, with $compiler -std=$std" \
+            "$compiler" -std=$std -Wall -Wextra -Wpedantic -Werror -fsyntax-only -x c++ nascar_server.h
+    done
+done
 
 awk '/^```c$/ { on = 1; next } /^```$/ { on = 0 } on' README.md >"$work/readme.c"
 # With some fixed entropy it starts, and is sound.
