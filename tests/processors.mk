@@ -59,7 +59,7 @@ build/log/glibc.i686: FORCE
 	$(RUN) sh -c 'echo "_Static_assert(sizeof(time_t) == 8 && sizeof(off_t) == 8, \"64 bits\");" | \
 	    $(CC-i686) $(STD) $(WARN) -Werror -Os -include ./nascar_server.c -idirafter /usr/include -x c -c -o /dev/null -'
 
-cross-checks: build/log/same.asan build/log/glibc.i686 $(PROCESSORS:%=build/log/replay.%) $(foreach target,$(PROCESSORS),\
+cross-checks: build/log/same.asan build/log/glibc.i686 $(foreach target,$(PROCESSORS),build/log/replay.$(target) \
     $(SUITES:%=build/log/$(target).%) build/log/same.$(target) build/log/binary.$(target))
 
 ## make test-cross   the suites and the live test on MIPS (big-endian) and ARM, both emulated, and on i686
