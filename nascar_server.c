@@ -75,6 +75,9 @@
  * SPDX-License-Identifier: MIT */
 #ifndef NASCAR_NO_SHELL
 #define _GNU_SOURCE 1 /* accept4, crypt_r */
+/* Where time_t and off_t may have 32 bits, as in glibc: dates go on after 2038. */
+#define _FILE_OFFSET_BITS 64
+#define _TIME_BITS 64
 #endif
 
 #include "nascar_server.h"
@@ -158,13 +161,13 @@
 #define RECORDS 64u /* that a step may leave; and as many hash jobs */
 #define LOG_BYTES 16384u
 
-static_assert(NEWS_CHARS == 242, "as set_value() says");
-static_assert(PING_SLOTS >= 2, "a period has two halves");
-static_assert(OUTBOX_BYTES >= REPLY_BYTES + CHAT_BYTES + ROW_BYTES, "an empty outbox takes chat and rows");
-static_assert(REPLY_BYTES >= FRAME_OUT_BYTES + 1024, "a reply, and what follows it");
-static_assert(CHAT_BYTES >= HEADER_BYTES + 6 * CHAT_CHARS + 200, "an escaped byte takes three");
-static_assert(ROW_BYTES >= HEADER_BYTES + POP_CHARS + 8, "+pop fits a row");
-static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a row");
+_Static_assert(NEWS_CHARS == 242, "as set_value() says");
+_Static_assert(PING_SLOTS >= 2, "a period has two halves");
+_Static_assert(OUTBOX_BYTES >= REPLY_BYTES + CHAT_BYTES + ROW_BYTES, "an empty outbox takes chat and rows");
+_Static_assert(REPLY_BYTES >= FRAME_OUT_BYTES + 1024, "a reply, and what follows it");
+_Static_assert(CHAT_BYTES >= HEADER_BYTES + 6 * CHAT_CHARS + 200, "an escaped byte takes three");
+_Static_assert(ROW_BYTES >= HEADER_BYTES + POP_CHARS + 8, "+pop fits a row");
+_Static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a row");
 
 /* A step starts only with this much entropy in the pool: the most that one
  * frame draws (@dir: four tries for SESS, and MASK), and the key of the look-up
@@ -1778,7 +1781,7 @@ struct persona {
     int64_t lkey_until_s;
 };
 
-static_assert(sizeof(struct persona) <= 112, "128 bytes with its places in the tables");
+_Static_assert(sizeof(struct persona) <= 112, "128 bytes with its places in the tables");
 
 #define LIST_BUDDY 1u
 #define LIST_IGNORE 2u
@@ -4827,7 +4830,7 @@ struct field {
     uint16_t given;        /* where the bool is that says whether the tag is there; 0: it always is */
 };
 
-static_assert(TAG_COUNT <= 256 && sizeof(struct record) <= UINT16_MAX, "struct field is wide enough");
+_Static_assert(TAG_COUNT <= 256 && sizeof(struct record) <= UINT16_MAX, "struct field is wide enough");
 
 /* The row of a kind. `apply` makes the change; `failed`, if there is one, what
  * is to change although the record could not be kept. If that is the same, nobody
@@ -9286,7 +9289,7 @@ static bool journal_next(struct journal_reader *r, struct span *frames)
 
 static const uint8_t script_magic[4] = {'N', 'S', 'R', '3'};
 
-static_assert(NASCAR_VERDICT + 1 == SCRIPT_WALL, "event types come first");
+_Static_assert(NASCAR_VERDICT + 1 == SCRIPT_WALL, "event types come first");
 
 struct script {
     const uint8_t *bytes;
@@ -9485,8 +9488,8 @@ static uint64_t output_hash_value(const struct output_hash *hash)
 #define LONG_PASSWORD "seventeen-letters" /* more than PASSWORD_CHARS */
 #define NO_FORM "!"                       /* in auth and acct: it cannot be decoded */
 
-static_assert(sizeof REDACTED - 1 == 4, "the shortest password that is valid");
-static_assert(sizeof LONG_PASSWORD - 1 == PASSWORD_CHARS + 1, "the shortest that is too long");
+_Static_assert(sizeof REDACTED - 1 == 4, "the shortest password that is valid");
+_Static_assert(sizeof LONG_PASSWORD - 1 == PASSWORD_CHARS + 1, "the shortest that is too long");
 
 /* Passwords of rooms have a letter each: a request may wait, and its room be
  * another one by then, so that whether it is right shows only later. Of those that

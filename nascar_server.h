@@ -40,7 +40,7 @@
  *   own byte order: 192.0.2.1 is 0xC0000201 everywhere.
  * - Faults. A broken invariant ends the program by assert(), also where NDEBUG is
  *   defined. No event leads there.
- * - Compilers. C11, or C++ for this header alone.
+ * - Compilers. C11 or later; for this header alone C++, too, of any year.
  *
  * SPDX-License-Identifier: MIT */
 #ifndef NASCAR_SERVER_H

@@ -3,12 +3,13 @@
 
 .PHONY: cross
 
-TARGETS = mips mipsel armhf aarch64
+TARGETS = mips mipsel armhf aarch64 i686
 
 CC-mips    = mips-linux-gnu-gcc
 CC-mipsel  = mipsel-linux-gnu-gcc
 CC-armhf   = arm-linux-gnueabihf-gcc
 CC-aarch64 = aarch64-linux-gnu-gcc
+CC-i686    = i686-linux-gnu-gcc
 
 # MIPS's instructions are long, and its pages and aarch64's may be of 64 KiB.
 CROSS_MAX_KIB = 336
@@ -20,7 +21,7 @@ $(TARGETS:%=build/%/nascar_server): build/%/nascar_server: $(SERVER) Makefile co
 	$(BUILDING)
 	@$(call release,$(CC-$*),build/libc-$*.flags) -o $@
 
-## make cross        static binaries for routers: build/{mips,mipsel,armhf,aarch64}/nascar_server
+## make cross        static binaries for routers and old PCs: build/{mips,mipsel,armhf,aarch64,i686}/nascar_server
 cross:
 	@sh tests/need.sh cross $(TARGETS)
 	@$(MAKE) --no-print-directory $(JOBS) $(TARGETS:%=build/%/nascar_server)

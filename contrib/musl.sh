@@ -1,7 +1,8 @@
 #!/bin/sh
 # Chooses the C library for ./nascar_server and leaves the compiler's options
 # for it in build/libc.flags: musl, linked statically, if this machine's apt can
-# give us its source; else what the system has. Needs no root.
+# give us its source; else the system's own, statically; else it fails. With
+# STATIC=no it is the system's own, dynamically. Needs no root.
 #
 # musl is built from Debian's source package because the musl that Debian
 # packages has no crypt(), with which passwords are kept.
@@ -11,7 +12,7 @@
 #                                      for another processor: build/libc-mips.flags
 set -eu
 
-build=$PWD/build
+build=$PWD/build # may have any name, which others need not understand: they get paths from here
 for_target=${TARGET:+-$TARGET}
 musl=build/musl$for_target # kept by `make clean`; a path without $PWD, so the tree can move
 flags=build/libc$for_target.flags
@@ -33,31 +34,16 @@ compile() {
     rm -rf "$build/musl$for_target.src" "$build/musl$for_target.new"
     mkdir "$build/musl$for_target.src"
     cd "$build/musl$for_target.src"
-    tar xzf "$build"/sources/musl_*.orig.tar.gz --strip-components=1
+    tar xzf ../sources/musl_*.orig.tar.gz --strip-components=1
     # The project's own make may have passed its flags down; they are not for this.
     unset MAKEFLAGS MFLAGS MAKEOVERRIDES LDFLAGS CPPFLAGS
-    set -- --prefix="$build/musl$for_target.new" --disable-shared --disable-wrapper
+    set -- --prefix="../musl$for_target.new" --disable-shared --disable-wrapper
     if [ -n "$for_target" ]; then
         machine=$($CC -dumpmachine)
         export CROSS_COMPILE="$machine-"
         set -- "$@" --target="$machine"
     fi
     CC=$CC CFLAGS=-fPIE ./configure "$@" && make -s -j"$(nproc)" && make -s install
-}
-
-# Each step in a subshell, checked by hand: `set -e` does not hold inside `if`.
-make_musl() {
-    [ -f "$musl/lib/libc.a" ] && return
-    why="no apt-get here to fetch its source"
-    command -v apt-get >/dev/null || return 1
-    echo "Getting and building musl${TARGET:+ for $TARGET}, once (half a minute; log: build/musl$for_target.log)" >&2
-    why="its source could not be fetched"
-    (fetch musl) >>"$log" 2>&1 || return 1
-    why=$(verify musl) || { [ -n "$why" ] || exit 1; return 1; }
-    why="its build failed"
-    (compile) >>"$log" 2>&1 || return 1
-    mv "$build/musl$for_target.new" "$musl"
-    rm -rf "$build/musl$for_target.src"
 }
 
 # ---- What the compiler is told -----------------------------------------------
@@ -81,43 +67,80 @@ musl_flags() {
     own=$($CC -print-file-name=include) # the compiler's: stddef.h, stdarg.h
     cat <<END
 -static-pie -fPIE -Wl,--no-dynamic-linker
--nostdinc -isystem $musl/include -isystem $own -idirafter $musl/kernel
+-nostdinc -isystem $musl/include -isystem "$own" -idirafter $musl/kernel
 -nostartfiles -Wl,$musl/lib/rcrt1.o,$musl/lib/crti.o,$musl/lib/crtn.o -L$musl/lib
 END
 }
 
-system_flags() {
-    echo "-pie -fPIE -Wl,--no-as-needed -lcrypt"
-}
-
-# Without musl the system must have crypt.h and libcrypt.
-need_crypt() {
+# Whether what is said in $flags is enough for a program that has crypt().
+links() {
     echo '#include <crypt.h>
           int main(void) { static struct crypt_data d; return crypt_r("", "", &d) != 0; }' |
-        $CC -D_GNU_SOURCE -x c - -lcrypt -o build/crypt-probe >>"$log" 2>&1 && rm build/crypt-probe && return
-    echo "The system's C library has no <crypt.h> that works with -lcrypt. Type this, then make again:" >&2
+        $CC -D_GNU_SOURCE -x c - "@$flags" -o "build/probe$for_target" >>"$log" 2>&1 && rm "build/probe$for_target"
+}
+
+musl_links() {
+    [ -e "$musl/kernel/linux" ] || kernel_headers
+    musl_flags >"$flags"
+    links
+}
+
+# system_links HOW PACKAGES-OF-DNF: says what to install if it does not, HOW being
+# "statically" or "dynamically".
+system_links() {
+    if links; then return; fi
+    rm "$flags"
+    echo "The system's C library has no <crypt.h> that works with -lcrypt, $1. Type this, then make again:" >&2
     root=$([ "$(id -u)" = 0 ] || echo "sudo ")
     if command -v apt-get >/dev/null; then echo "    ${root}apt-get install libc6-dev libcrypt-dev"
-    elif command -v dnf >/dev/null; then echo "    ${root}dnf install glibc-devel libxcrypt-devel"
+    elif command -v dnf >/dev/null; then echo "    ${root}dnf install $2"
     elif command -v zypper >/dev/null; then echo "    ${root}zypper install glibc-devel libxcrypt-devel"
     elif command -v apk >/dev/null; then echo "    ${root}apk add musl-dev"
     elif command -v pacman >/dev/null; then echo "    ${root}pacman -S libxcrypt"
     else echo "    (your package manager's install command for libcrypt with its headers)"
     fi >&2
-    exit 1
+    return 1
+}
+
+# ---- Which one ---------------------------------------------------------------
+
+# Each step in a subshell, checked by hand: `set -e` does not hold inside `if`. One
+# that is there already may be for another compiler's processor.
+make_musl() {
+    [ -f "$musl/lib/libc.a" ] && musl_links && return
+    why="no apt-get here to fetch its source"
+    command -v apt-get >/dev/null || return 1
+    echo "Getting and building musl${TARGET:+ for $TARGET}, once (half a minute; log: build/musl$for_target.log)" >&2
+    why="its source could not be fetched"
+    (fetch musl) >>"$log" 2>&1 || return 1
+    why=$(verify musl) || { [ -n "$why" ] || exit 1; return 1; }
+    why="its build failed"
+    (compile) >>"$log" 2>&1 || return 1
+    rm -rf "$musl"
+    mv "$build/musl$for_target.new" "$musl"
+    rm -rf "$build/musl$for_target.src"
+    why="$CC does not link with it"
+    musl_links
 }
 
 $CC --version >/dev/null || { echo "No C compiler: $CC does not run" >&2; exit 1; }
 mkdir -p build
 : >"$log"
-if make_musl; then
-    kernel_headers
-    musl_flags >"$flags"
+if [ "${STATIC:-yes}" = no ]; then
+    echo "-pie -fPIE -Wl,--no-as-needed -lcrypt" >"$flags"
+    system_links "dynamically" "glibc-devel libxcrypt-devel"
+elif make_musl; then
+    :
 elif [ -n "$for_target" ]; then
     echo "No musl for $TARGET ($why, see build/musl$for_target.log)" >&2
     exit 1
 else
-    need_crypt
-    echo "No musl ($why, see build/musl.log): linking with the system's C library instead. To try again: make clean && make" >&2
-    system_flags >"$flags"
+    echo "-static-pie -fPIE -lcrypt" >"$flags"
+    if ! system_links "statically" "glibc-static libxcrypt-static"; then
+        echo "No musl ($why, see build/musl.log), so there is nothing to link statically with." \
+            "For a dynamic binary, with the system's C library: make STATIC=no" >&2
+        exit 1
+    fi
+    echo "No musl ($why, see build/musl.log): linking with the system's C library instead," \
+        "statically. To try again: make clean && make" >&2
 fi

@@ -63,14 +63,15 @@ source_lines() {
 }
 
 # fetch PACKAGE: its tarball comes to $build/sources, if it is not there. apt
-# works in a folder of our own, one for each process: two may fetch at once.
+# works in a folder of our own, one for each process, as two may fetch at once, and
+# with a plain name, which not each of its options needs. Call it in a subshell.
 fetch() {
     mkdir -p "$build/sources"
     cd "$build/sources" || return 1
     ls "$1"_*.orig.tar.* 2>/dev/null && return
     package=$1
-    work=$build/sources/work.$$
-    rm -rf "$work"
+    work=$(mktemp -d) || return 1
+    trap 'rm -rf "$work"' EXIT
     mkdir -p "$work/sources" "$work/lists/partial" "$work/cache"
     source_lines "$work/sources"
     cd "$work" || return 1
@@ -80,10 +81,7 @@ fetch() {
         -o APT::Sandbox::User=root -o Acquire::Languages=none \
         -o Acquire::Retries=1 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20
     apt-get "$@" update || echo "some of apt's sources failed"
-    apt-get "$@" source --download-only --tar-only "$package" && mv "$package"_*.orig.tar.* ..
-    status=$?
-    rm -rf "$work"
-    return $status
+    apt-get "$@" source --download-only --tar-only "$package" && mv "$package"_*.orig.tar.* "$build/sources"
 }
 
 # verify PACKAGE. 0: the tarball is one we know. 1: another release. A known name

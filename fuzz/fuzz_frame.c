@@ -45,7 +45,7 @@ static void sort_tags(void)
     }
 }
 
-static_assert(TAG_COUNT < 0xff, "a tag is one byte here");
+_Static_assert(TAG_COUNT < 0xff, "a tag is one byte here");
 
 /* The server's tag whose `=` or `:` stands here; TAG_COUNT if it is none. */
 static uint32_t tag_at(const uint8_t *payload, uint32_t equals)

@@ -15,7 +15,8 @@ failed=0
 
 # A block is freed once a step, so a small quarantine holds thousands of steps;
 # and what is allocated is written at once, always in the same place.
-export ASAN_OPTIONS=allow_addr2line=1:print_legend=0:quarantine_size_mb=1:max_malloc_fill_size=0:malloc_context_size=1:allocator_release_to_os_interval_ms=-1
+export ASAN_OPTIONS=allow_addr2line=1:print_legend=0:quarantine_size_mb=1:max_malloc_fill_size=0
+ASAN_OPTIONS=$ASAN_OPTIONS:malloc_context_size=1:allocator_release_to_os_interval_ms=-1
 export UBSAN_OPTIONS=print_stacktrace=1
 export AFL_SKIP_CPUFREQ=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 AFL_NO_UI=1 AFL_NO_AFFINITY=1
 if [ "$engine" = afl ]; then # it has its own, and refuses others
@@ -36,8 +37,9 @@ canary_seed() {
 
 canary_libfuzzer() {
     canary_seed
-    timeout $((canary_seconds + 20)) build/fuzz/libfuzzer/canary -seed=1 -max_len=512 -max_total_time="$canary_seconds" \
-        -dict=build/fuzz/canary.dict -artifact_prefix=build/fuzz/canary/ build/fuzz/canary >build/fuzz/canary.log 2>&1
+    timeout $((canary_seconds + 20)) build/fuzz/libfuzzer/canary \
+        -seed=1 -max_len=512 -max_total_time="$canary_seconds" -dict=build/fuzz/canary.dict \
+        -artifact_prefix=build/fuzz/canary/ build/fuzz/canary >build/fuzz/canary.log 2>&1
     grep -q 'AddressSanitizer: heap-buffer-overflow' build/fuzz/canary.log
 }
 
@@ -53,8 +55,9 @@ fuzz_libfuzzer() {
     mkdir -p "build/fuzz/found/$name" "corpus/$name"
     : >"$log"
     # shellcheck disable=SC2086 # several options
-    timeout $((seconds + 60)) "build/fuzz/libfuzzer/$name" $schedule -reload=0 -max_len="$bytes" -max_total_time="$seconds" -timeout=10 \
-        -print_final_stats=1 -verbosity=1 -dict="build/fuzz/$name.dict" -artifact_prefix="$crashes/$name-" \
+    timeout $((seconds + 60)) "build/fuzz/libfuzzer/$name" $schedule -reload=0 \
+        -max_len="$bytes" -max_total_time="$seconds" -timeout=10 -print_final_stats=1 -verbosity=1 \
+        -dict="build/fuzz/$name.dict" -artifact_prefix="$crashes/$name-" \
         "build/fuzz/found/$name" "corpus/$name" >"$log" 2>&1
     status=$?
     # Runs a second of processor time: the machine may be busy with other things.
@@ -62,7 +65,12 @@ fuzz_libfuzzer() {
         /^stat::number_of_executed_units:/ { runs = $2 }
         /^fuzz: .* s of processor time/ { seconds = $2 }
         /^[0-9]+ runs, / { what = substr($0, index($0, ",") + 2) }
-        /^#[0-9]+.* cov: [0-9]+ ft: / { for (i = 1; i < NF; i++) { if ($i == "cov:") cov = $(i + 1); if ($i == "ft:") ft = $(i + 1) } }
+        /^#[0-9]+.* cov: [0-9]+ ft: / {
+            for (i = 1; i < NF; i++) {
+                if ($i == "cov:") cov = $(i + 1)
+                if ($i == "ft:") ft = $(i + 1)
+            }
+        }
         END {
             if (what) printf "%s: coverage %d, features %d, %s\n", name, cov, ft, what
             printf "%s: %d runs, %d runs/s, %d crashes\n", name, runs, (seconds > 0 ? runs / seconds : 0), (status != 0)
@@ -78,8 +86,8 @@ run_afl() { # NAME SECONDS SEEDS OPTION...
     name=$1 length=$2 seeds=$3
     shift 3
     rm -rf "build/fuzz/afl.$name"
-    timeout $((length + 60)) afl-fuzz -i "$seeds" -o "build/fuzz/afl.$name" -V "$length" -x "build/fuzz/$name.dict" -m none -t 2000 "$@" \
-        -- "build/fuzz/afl/$name" >"build/fuzz/afl.$name.log" 2>&1
+    timeout $((length + 60)) afl-fuzz -i "$seeds" -o "build/fuzz/afl.$name" -V "$length" \
+        -x "build/fuzz/$name.dict" -m none -t 2000 "$@" -- "build/fuzz/afl/$name" >"build/fuzz/afl.$name.log" 2>&1
 }
 
 afl_figure() { awk -F ' *: *' -v key="$2" '$1 == key { print $2 }' "build/fuzz/afl.$1/default/fuzzer_stats"; }

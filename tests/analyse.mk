@@ -28,12 +28,16 @@ build/log/cppcheck: FORCE
 build/log/shellcheck: FORCE
 	$(RUN) shellcheck $(wildcard tests/*.sh fuzz/*.sh contrib/*.sh) .ci/run
 
+# What clang-format does not lay out is no wider either.
+build/log/columns: FORCE
+	$(RUN) sh -c '! grep -nE "^.{121,}" Makefile .ci/run $(wildcard */*.mk */*.sh)'
+
 FORMATTED = $(wildcard *.[ch] tests/*.[ch] tests/*/*.[ch] fuzz/*.[ch] contrib/*.[ch])
 
 build/log/format: FORCE
 	$(RUN) clang-format --dry-run -Werror $(FORMATTED)
 
-analysis-checks: $(addprefix build/log/,clang-analyzer gcc-analyzer tidy cppcheck shellcheck format)
+analysis-checks: $(addprefix build/log/,clang-analyzer gcc-analyzer tidy cppcheck shellcheck columns format)
 
 ## make analyse      clang-tidy, clang's and gcc's analyzers, cppcheck, shellcheck, the format: no finding
 analyse:

@@ -28,9 +28,11 @@ cat "$work"/out.* | awk '
         return (instructions[n, many] - instructions[n, few]) / (frames[n, many] - frames[n, few])
     }
     END {
-        split("echo of a ping;chat, 10 in the room;chat, all in the room;move to another room;login, addr to sele;leave", order, ";")
+        split("echo of a ping;chat, 10 in the room;chat, all in the room;" \
+            "move to another room;login, addr to sele;leave", order, ";")
         printf "%-22s %29s %24s  %18s\n", "", "instructions", "deliveries", "a delivery more"
-        printf "%-22s %9s %9s %9s %8s %7s %7s  %9s %8s\n", "players there", 10, 100, 1000, 10, 100, 1000, "10-100", "100-1000"
+        printf "%-22s %9s %9s %9s %8s %7s %7s  %9s %8s\n", "players there",
+            10, 100, 1000, 10, 100, 1000, "10-100", "100-1000"
         for (i = 1; i <= 6; i++) {
             n = order[i]
             printf "%-22s %9.0f %9.0f %9.0f %8.1f %7.1f %7.1f  %9.0f %8.0f\n", n,

@@ -15,7 +15,7 @@ COVER_FUZZ   = $(basename $(notdir $(wildcard fuzz/fuzz_*.c)))
 COVER_RUNS   = $(COVER_SUITES) $(COVER_FUZZ) sim
 COVER_REPORTED = test_text
 COVER_RULES  = $(TEST_RULES) tests/coverage.mk tests/coverage/assert.h
-COUNTED      = clang $(STD) -O1 -g -I$(CURDIR)/tests/coverage -fprofile-instr-generate -fcoverage-mapping -x c -
+COUNTED      = clang $(STD) -O1 -g -fprofile-instr-generate -fcoverage-mapping -x c -
 COUNT        = LLVM_PROFILE_FILE=$@ timeout --foreground -k 10 300
 
 # What does not include the server is compiled as ever.
@@ -23,15 +23,15 @@ build/cover/%: TEST_CC = clang
 
 build/cover/core.o: $(SERVER) $(COVER_RULES)
 	$(BUILDING)
-	@$(COUNTED) -DNASCAR_NO_SHELL -c -o $@ <nascar_server.c
+	@$(COUNTED) -Itests/coverage -DNASCAR_NO_SHELL -c -o $@ <nascar_server.c
 
 $(INSIDE:%=build/cover/%.o): build/cover/%.o: tests/%.c $(SERVER) $(wildcard tests/*.h) $(COVER_RULES)
 	$(BUILDING)
-	@cd tests && $(COUNTED) $(CHECK_FLAGS) -c -o ../$@ <$(<F)
+	@cd tests && $(COUNTED) -Icoverage $(CHECK_FLAGS) -c -o ../$@ <$(<F)
 
 $(COVER_FUZZ:%=build/cover/%.o): build/cover/%.o: fuzz/%.c $(SERVER) $(wildcard fuzz/*.h) $(COVER_RULES)
 	$(BUILDING)
-	@cd fuzz && $(COUNTED) -c -o ../$@ <$(<F)
+	@cd fuzz && $(COUNTED) -I../tests/coverage -c -o ../$@ <$(<F)
 
 $(COVER_SUITES:%=build/cover/%) build/cover/sim: %: %.o build/cover/helpers.a
 	@clang -fprofile-instr-generate -o $@ $^ $(CHECK_LIBS) -lcrypt
@@ -62,5 +62,6 @@ coverage: deps
 	@$(MAKE) --no-print-directory $(JOBS) $(COVER_RUNS:%=build/cover/%.profraw)
 	@llvm-profdata merge -o build/cover/all.profdata $(COVER_RUNS:%=build/cover/%.profraw)
 	@llvm-cov export -format=lcov -instr-profile build/cover/all.profdata build/cover/$(COVER_REPORTED) \
-	    >build/cover/report 2>build/cover/report.log && test ! -s build/cover/report.log || { cat build/cover/report.log; exit 1; }
+	    >build/cover/report 2>build/cover/report.log && test ! -s build/cover/report.log || \
+	    { cat build/cover/report.log; exit 1; }
 	@awk -f tests/coverage.awk nascar_server.c build/cover/report

@@ -6,7 +6,7 @@ set -u
 
 folder=$1
 shift
-prefix=/opt/some\ place
+prefix="/opt/some place \$b 'c' \"d\" #e"
 failed=0
 # holds WHAT COMMAND...: says so, and fails in the end, if the command fails
 holds() {

@@ -753,7 +753,7 @@ CASE(the_word_serve_and_the_largest_limits_are_taken, 10)
     if (s->pid == 0)
         become_server(arguments, -1, out[1], s->err, 0);
     (void)close(out[1]);
-    if (emulated) { /* 32 bits cannot address that much */
+    if (narrow) { /* 32 bits cannot address that much */
         EXPECT(wait_exit(s->pid, 5000) == 1);
         s->pid = 0;
         EXPECT(logged(s, "no memory for 65536 clients and 1048576 accounts"));

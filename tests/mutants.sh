@@ -1,13 +1,14 @@
 #!/bin/sh
 # Plants single faults in the server, one at a time, and counts how many the
 # suites, the test of the real binary and 10 s of simulation catch: 95 of 100 at
-# least, and each of the others has its explanation. tests/mutants.tsv has the faults, one a line:
+# least, and each of the others has its explanation. tests/mutants.tsv has the
+# faults, one a line:
 #
 #     suite <tab> text <tab> what takes its place [<tab> why nothing shows it]
 #
 # `suite` is tried first (`live` is tests/live.c), then the others, the quickest
-# first, and the simulator last, up to the first that fails. The text must stand in nascar_server.c once;
-# a pilcrow (¶) in it is the end of a line.
+# first, and the simulator last, up to the first that fails. The text must stand in
+# nascar_server.c once; a pilcrow (¶) in it is the end of a line.
 #
 # usage: HELPERS='NAME...' SUITES='NAME...' sh tests/mutants.sh [LINE...]
 # With LINEs, only those of the list. The names are of files in tests/.
@@ -92,7 +93,8 @@ one() {
         done
     fi
     echo "$result" >"$out/$1.result"
-    awk -F '\t' -v line="$1" -v result="$result" 'NR == line { printf "%3d %-28s %s  ->  %s\n", line, result, $2, $3 }' "$list"
+    awk -F '\t' -v line="$1" -v result="$result" '
+        NR == line { printf "%3d %-28s %s  ->  %s\n", line, result, $2, $3 }' "$list"
     rm -rf "$where"
 }
 
@@ -106,7 +108,8 @@ rm -rf "$out"
 mkdir -p "$out/0/tests"
 cp nascar_server.c nascar_server.h "$out/0"
 for name in $HELPERS $SUITES; do
-    grep -q '^#include "../nascar_server.c"' "tests/$name.c" || clang -std=c11 -w -O1 -c -o "$out/$name.o" "tests/$name.c" || exit 1
+    grep -q '^#include "../nascar_server.c"' "tests/$name.c" ||
+        clang -std=c11 -w -O1 -c -o "$out/$name.o" "tests/$name.c" || exit 1
 done
 for name in $HELPERS; do ar rcs "$out/helpers.a" "$out/$name.o"; done
 clang -std=c11 -w -O1 -o "$out/live" tests/live.c tests/server.c "$out/helpers.a" -lcrypt || exit 1
@@ -141,6 +144,7 @@ done | awk -F '\t' '
     /^survived/ && $3 == "" { bad++; print "line " $2 " is not caught" }
     /^broken/ { bad++; print "line " $2 " is " $1 }
     END {
-        printf "mutants: %d of %d caught (%.1f %%), %d explained\n", caught, all, all ? 100 * caught / all : 0, explained
+        part = all ? 100 * caught / all : 0
+        printf "mutants: %d of %d caught (%.1f %%), %d explained\n", caught, all, part, explained
         exit all == 0 || bad > 0 || caught < 0.95 * all
     }'

@@ -7,8 +7,8 @@
 #        sh tests/need.sh fuzz     what `make fuzz` and `make afl` use
 #        sh tests/need.sh prove    what `make prove` uses
 #        sh tests/need.sh analyse  what `make analyse` uses
-#        sh tests/need.sh cross mips armhf           what `make cross` uses
-#        sh tests/need.sh test-cross mips armhf      what `make test-cross` uses
+#        sh tests/need.sh cross mips i686            what `make cross` uses
+#        sh tests/need.sh test-cross mips i686       what `make test-cross` uses
 set -u
 
 # need PACKAGE PROBE...: the package is missing if the probe fails. Probes try
@@ -39,6 +39,7 @@ need_cross() {
     case $1 in
     armhf) machine=arm-linux-gnueabihf debian=armhf ;;
     aarch64) machine=aarch64-linux-gnu debian=arm64 ;;
+    i686) machine=i686-linux-gnu debian=i386 ;;
     *) machine=$1-linux-gnu debian=$1 ;;
     esac
     need "gcc-$machine" "$machine-gcc" --version
@@ -77,6 +78,7 @@ look() {
     if [ "$1" = test-cross ]; then
         shift
         need qemu-user-static runs qemu-mips-static
+        need libc6-dev-i386-cross i686-linux-gnu-gcc -E -include stdio.h -x c /dev/null
         for target; do need_cross "$target"; done
         return
     fi

@@ -15,7 +15,8 @@ source=$1
 work=$2
 
 # What is proved. The contracts of these call on each other and on the C library's.
-functions=load_be32,lower,is_digit,hex_value,read_frame,payload_size,find_tag,read_string,read_number,read_address,read_flags
+functions=load_be32,lower,is_digit,hex_value,read_frame,payload_size,find_tag,read_string,read_number
+functions=$functions,read_address,read_flags
 functions=$functions,ssc2_init,ssc2_push,ssc2_swap,ssc2_absorb,ssc2_next,ssc2_decode,mask_byte,mask_decode
 
 # A fault for each function that reads: its name, the kind of goal that must
@@ -50,7 +51,8 @@ prove() {
     file=$1
     proved_functions=$2
     shift 2
-    frama-c -c11 -machdep gcc_x86_64 -cpp-extra-args="-DNASCAR_NO_SHELL -I." "$file" -wp -wp-rte -wp-fct "$proved_functions" \
+    frama-c -c11 -machdep gcc_x86_64 -cpp-extra-args="-DNASCAR_NO_SHELL -I." "$file" \
+        -wp -wp-rte -wp-fct "$proved_functions" \
         -wp-prover cvc4 -wp-timeout 10 -wp-par "$(nproc)" "$@" 2>&1
 }
 # open_goals FILE: those that are not proved, and failed smoke tests.
@@ -109,4 +111,5 @@ open_goals "$work/contradiction.txt" | grep -q 'Smoke-test typed_mask_byte_' || 
 [ -z "$missed" ] || echo "prove: planted faults that are not found:$missed"
 [ "$proved" = "$all" ] || echo "prove: $proved of $all goals and smoke tests passed"
 [ -z "$missed$warnings" ] && [ "$proved" = "$all" ] &&
-    echo "prove: $count functions, $((all - smokes)) goals, all proved; $smokes smoke tests; $(($(faults | wc -l) + 1)) planted faults found"
+    echo "prove: $count functions, $((all - smokes)) goals, all proved;" \
+        "$smokes smoke tests; $(($(faults | wc -l) + 1)) planted faults found"

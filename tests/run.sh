@@ -38,7 +38,8 @@ echo "$counts" >"$log.count"
 case $counts in
 *" 0") printf '%-28s %4d passed  %3d s\n' "$name" "${counts% *}" "$seconds" ;;
 *)
-    printf '%-28s %4d passed, %d FAILED (exit status %d)  %d s\n' "$name" "${counts% *}" "${counts#* }" "$status" "$seconds"
+    printf '%-28s %4d passed, %d FAILED (exit status %d)  %d s\n' \
+        "$name" "${counts% *}" "${counts#* }" "$status" "$seconds"
     tail -n 60 "$log" | sed 's/^/    /'
     ;;
 esac

@@ -20,7 +20,7 @@
 #include <time.h>
 
 const char *binary;
-bool emulated;
+bool narrow;
 bool instrumented;
 /* What a case leaves for the parent, in memory that both see. */
 struct result {
@@ -906,6 +906,19 @@ static bool chosen(const struct test_case *test, const char *part)
     return part == NULL || strstr(test->name, part) != NULL;
 }
 
+/* ELF says so in a byte behind its mark. What is no ELF file is a command that
+ * starts an emulator, of a processor that has 32 bits. */
+static bool has_32_bits(const char *path)
+{
+    char head[5] = "";
+    FILE *file = fopen(path, "rb");
+    if (file != NULL) {
+        (void)!fread(head, 1, sizeof head, file);
+        (void)fclose(file);
+    }
+    return memcmp(head, "\177ELF\2", sizeof head) != 0;
+}
+
 int run_cases(size_t at_once, int argc, char **argv)
 {
     struct running *running = calloc(case_count, sizeof *running);
@@ -917,8 +930,8 @@ int run_cases(size_t at_once, int argc, char **argv)
         return 2;
     }
     binary = argv[1];
-    emulated = strstr(binary, "qemu") != NULL;
-    instrumented = emulated || strstr(binary, "asan") != NULL;
+    narrow = has_32_bits(binary);
+    instrumented = strstr(binary, "qemu") != NULL || strstr(binary, "asan") != NULL;
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     for (size_t i = 0; i < case_count; i++)
         if (cases[i].beside && chosen(&cases[i], part))

@@ -48,7 +48,7 @@ struct seat {
 
 /* Everything of the case that this process runs. */
 extern const char *binary;
-extern bool emulated;     /* another processor, of 32 bits (make test-cross) */
+extern bool narrow;       /* the binary has 32 bits (make test-cross) */
 extern bool instrumented; /* by sanitizers or an emulator, which change memory and speed */
 extern struct server servers[SERVERS];
 extern size_t server_count;

@@ -132,8 +132,9 @@ TEST(parts, limits_have_ranges)
         for (int end = 0; end < 2; end++) {
             uint32_t limits[] = {4, 4, 8, 4, 4, 4, 4};
             struct nascar_limits l;
-            static_assert(sizeof limits == sizeof l && sizeof ends / sizeof ends[0] == sizeof limits / sizeof limits[0],
-                          "all of them");
+            _Static_assert(sizeof limits == sizeof l &&
+                               sizeof ends / sizeof ends[0] == sizeof limits / sizeof limits[0],
+                           "all of them");
             limits[i] = ends[i][end];
             memcpy(&l, limits, sizeof l);
             ck_assert_uint_gt(nascar_arena_size(&l), 0);
@@ -325,7 +326,7 @@ static const struct {
 #undef HASH
 };
 
-static_assert(
+_Static_assert(
     sizeof "ninety-six......................................................................................" ==
         NASCAR_HASH_BYTES + 1,
     "one character too many");

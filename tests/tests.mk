@@ -34,9 +34,9 @@ build/asan/%:  TEST_CC = clang -fsanitize=address,undefined -fno-sanitize-recove
 build/uchar/%: TEST_CC = gcc -funsigned-char
 build/msan/%:  TEST_CC = clang -fsanitize=memory
 
-# and in emulation, on two other processors (tests/emulated.mk).
-EMULATED = mips armhf
-WAYS     = gcc asan uchar msan $(EMULATED)
+# and for three other processors (tests/processors.mk).
+PROCESSORS = mips armhf i686
+WAYS       = gcc asan uchar msan $(PROCESSORS)
 
 BUILDING = @mkdir -p $(@D) && echo "Building $@"
 
@@ -128,14 +128,19 @@ build/log/msan.sim: build/msan/sim FORCE
 build/log/msan.replay: build/msan/nascar_server FORCE
 	$(RUN) $(call replay,$<)
 
-# Neither compiler warns about the file, whole or as the core alone, and the
-# release build does not with musl's headers.
+# Neither compiler warns about the file, whole or as the core alone.
 build/log/warnings.%: FORCE
 	$(RUN) $* $(STD) $(WARN) -Werror -Os -c -o build/warnings.$*.o nascar_server.c
 
 build/log/warnings-core.%: FORCE
 	$(RUN) $* $(STD) $(WARN) -Werror -Os -DNASCAR_NO_SHELL -c -o build/warnings-core.$*.o nascar_server.c
 
+# Nor does it in a later C, nor without what C11's <assert.h> has beside assert().
+build/log/standards.%: FORCE
+	$(RUN) sh -c 'for std in c11 gnu11 c17 c2x gnu2x; do for part in NASCAR_NO_SHELL WHOLE; do \
+	    $* -std=$$std $(WARN) -Werror -Itests/coverage -D$$part -fsyntax-only nascar_server.c || exit 1; done; done'
+
+# The release build does not warn with musl's headers either.
 build/log/warnings-release: build/libc.flags FORCE
 	$(RUN) $(RELEASE) -Werror -o build/warnings-release
 
@@ -150,6 +155,9 @@ build/log/binary: nascar_server FORCE
 
 build/log/install: nascar_server FORCE
 	$(RUN) sh tests/install.sh build/install-test $(MAKE)
+
+build/log/build: build/libc.flags FORCE
+	$(RUN) sh tests/build.sh build/build-test $(MAKE)
 
 build/log/live: build/gcc/live nascar_server FORCE
 	$(RUN) build/gcc/live ./nascar_server
@@ -173,8 +181,8 @@ LONGEST = test_limits test_shell_journal test_shell test_corners test_text
 
 core-checks: $(addprefix build/log/gcc.,$(LONGEST) $(filter-out $(LONGEST),$(SUITES)))
 
-all-checks: core-checks $(addprefix build/log/,binary install warnings-release embed exports replay) \
-    $(foreach compiler,gcc clang,build/log/warnings.$(compiler) build/log/warnings-core.$(compiler)) \
+all-checks: core-checks $(addprefix build/log/,binary build install warnings-release embed exports replay) \
+    $(foreach compiler,gcc clang,$(addprefix build/log/,$(addsuffix .$(compiler),warnings warnings-core standards))) \
     $(foreach way,asan uchar valgrind,$(SUITES:%=build/log/$(way).%)) \
     $(foreach way,gcc asan msan,$(FUZZERS:%=build/log/$(way).%)) build/log/msan.sim build/log/msan.replay \
     build/log/same.asan build/log/same.uchar

@@ -11,8 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define static_assert _Static_assert
-
 static inline void coverage_broken(const char *file, int line, const char *condition)
 {
     fprintf(stderr, "%s:%d: %s does not hold\n", file, line, condition);
