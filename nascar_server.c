@@ -137,6 +137,9 @@
 #ifndef ADDRESSES_KEPT
 #define ADDRESSES_KEPT 1024u /* remembered for what they did lately, beside those that are connected */
 #endif
+#ifndef GUESSES_KEPT
+#define GUESSES_KEPT 4096u /* pairs of a name and an address from which its password was wrong lately */
+#endif
 #ifndef CONNECTIONS_SPARE
 #define CONNECTIONS_SPARE 64u /* beside two for each client: for those who come and go */
 #endif
@@ -178,7 +181,9 @@ static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a ro
 #define DIRECTORY_SPARE 4u    /* connections over the limit of an address, which may ask the directory why */
 #define DIRECTORY_MS 1800000u /* PROTOCOL 3.1: SESS and MASK are kept 30 minutes */
 #define ADDRESS_MS 600000u    /* what an address did is remembered for so long, and its limits are for as long */
-#define FREE_FAILURES 5u      /* wrong passwords that are free before an address has to wait */
+#define FREE_GUESSES 5u       /* wrong passwords for one name that are free before an address has to wait with it */
+#define FREE_FAILURES 100u    /* ... and for all names, before it has to wait as a whole */
+#define QUIET_MS 60000u       /* of an address that is refused so often there is a line in the log */
 #define REMATCH_MS 30000u     /* PROTOCOL 5: a new challenge ends a race after 30 s */
 #define LKEY_S 43200          /* PROTOCOL 9: LKEY lives 12 hours */
 #define RACE_S 86400          /* PROTOCOL 5: AUTH lives 24 hours */
@@ -1351,7 +1356,7 @@ static const struct setting {
      "requests a second from one connection, on average (%s); 0: no limit"},
     {"per-address", SET_NUMBER, CORE(per_address), 1, 1000000, NULL, "64", "connections from one address (%s)"},
     {"logins-per-address", SET_NUMBER, CORE(logins_per_address), 1, 1000000, NULL, "300",
-     "tries to log in from one address in ten minutes (%s)"},
+     "tries to log in that fail, from one address in ten minutes (%s)"},
     {"accounts-per-address", SET_NUMBER, CORE(accounts_per_address), 1, 1000000, NULL, "50",
      "new accounts from one address in ten minutes (%s)"},
     {"room", SET_ROOM, CORE(room), 0, 0, NULL, NULL,
@@ -1646,6 +1651,8 @@ enum queue {
     Q_RACE_START,
     Q_DIRECTORY,
     Q_ADDRESS,
+    Q_GUESS,   /* those that are still free, ... */
+    Q_GUESSED, /* ... and those behind them */
     Q_PING,
     QUEUES
 };
@@ -1933,9 +1940,20 @@ struct address {
     uint32_t link;
     uint32_t ipv4;
     uint32_t connections, players;
-    uint32_t failed;          /* wrong passwords, forgotten after ten minutes without one */
-    uint32_t logins, created; /* tries to log in, and new accounts, since window_ms */
-    uint64_t failed_at_ms, window_ms;
+    uint32_t failed;         /* wrong passwords since window_ms */
+    uint32_t tries, created; /* tries to log in that have not succeeded, and new accounts, since then */
+    uint32_t unlogged;       /* refusals of these since the last line about one */
+    uint64_t failed_at_ms, window_ms, quiet_until_ms;
+};
+
+/* Wrong passwords that came from one address for one name, whether there is such an
+ * account or not. It is forgotten ten minutes after the last one. */
+struct guess {
+    uint32_t link;
+    uint32_t ipv4;
+    uint64_t name; /* its hash, which nobody else can compute */
+    uint64_t failed_at_ms;
+    uint32_t failed; /* those that are not known to be right, too */
 };
 
 struct directory_session {
@@ -1975,6 +1993,7 @@ struct record_slot {
     POOL(matches, struct match, match_at, clients) \
     /* One for each connection, and some more for addresses that were here lately. */ \
     POOL(addresses, struct address, address_at, conns + ADDRESSES_KEPT) \
+    POOL(guesses, struct guess, guess_at, GUESSES_KEPT) \
     POOL(directory, struct directory_session, session_at, limits->directory_sessions) \
     POOL(buddies, struct buddy, buddy_at, conns) \
     POOL(watches, struct watch, watch_at, conns * (ROSTER_PER_PERSONA + WATCHES_ASKED)) \
@@ -1994,6 +2013,7 @@ struct record_slot {
     INDEX(room_names, rooms, t->rooms.capacity) \
     INDEX(occupant_keys, occupants, t->occupants.capacity) \
     INDEX(address_numbers, addresses, t->addresses.capacity) \
+    INDEX(guess_pairs, guesses, t->guesses.capacity) \
     INDEX(session_numbers, directory, t->directory.capacity) \
     INDEX(session_peers, directory, t->directory.capacity)
 
@@ -2025,7 +2045,7 @@ enum list_kind { LIST_KINDS(LIST_KIND_NAME) LIST_KIND_COUNT };
  * two nodes (list, population), an occupant one. */
 #define TABLES \
     struct pool conns, timers, nodes; \
-    uint32_t match_timers, directory_timers, address_timers; \
+    uint32_t match_timers, directory_timers, address_timers, guess_timers; \
     POOLS(POOL_MEMBER) \
     INDEXES(INDEX_MEMBER) \
     size_t links[LIST_KIND_COUNT];
@@ -2073,6 +2093,7 @@ struct nascar {
     struct list lobby_readers; /* players who follow the populations, and so maybe the rooms */
     struct feed room_feed, population_feed;
     uint32_t conn_count;
+    uint32_t guessed; /* how many names must wait, each at an address (Q_GUESSED) */
 
     uint32_t ping_places;                 /* how many have got a place in the rhythm of pings */
     uint64_t ping_beat_ms, ping_batch_ms; /* its first beat after the last batch; the earliest next batch */
@@ -2153,7 +2174,8 @@ static size_t lay_out(struct tables *t, const struct nascar_limits *limits)
     t->match_timers = conns * CONN_TIMERS;
     t->directory_timers = t->match_timers + t->matches.capacity;
     t->address_timers = t->directory_timers + t->directory.capacity;
-    place_pool(&t->timers, &at, t->address_timers + t->addresses.capacity, sizeof(struct timer));
+    t->guess_timers = t->address_timers + t->addresses.capacity;
+    place_pool(&t->timers, &at, t->guess_timers + t->guesses.capacity, sizeof(struct timer));
     place_pool(&t->nodes, &at, 2ull * t->rooms.capacity + t->occupants.capacity, sizeof(struct node));
 #define PLACE(name, table) t->links[name] = place(&at, t->table.capacity, sizeof(struct links));
     LIST_KINDS(PLACE)
@@ -2466,6 +2488,16 @@ static uint32_t find_address(const struct nascar *s, uint32_t ipv4)
     FIND(&s->address_numbers, hash_numbers(s, ipv4, 0), address_at(s, i)->ipv4 == ipv4);
 }
 
+static uint64_t hash_guess(const struct nascar *s, uint32_t ipv4, uint64_t name)
+{
+    return hash_numbers(s, ipv4, (uint32_t)name);
+}
+
+static uint32_t find_guess(const struct nascar *s, uint32_t ipv4, uint64_t name)
+{
+    FIND(&s->guess_pairs, hash_guess(s, ipv4, name), guess_at(s, i)->ipv4 == ipv4 && guess_at(s, i)->name == name);
+}
+
 static uint32_t find_session(const struct nascar *s, uint32_t sess)
 {
     FIND(&s->session_numbers, hash_numbers(s, sess, 0), session_at(s, i)->sess == sess);
@@ -2540,7 +2572,9 @@ static uint32_t queue_ms(const struct nascar *s, enum queue queue)
     case Q_CHALLENGE: return s->config.challenge_ms;
     case Q_RACE_START: return s->config.race_start_ms;
     case Q_DIRECTORY: return DIRECTORY_MS;
-    case Q_ADDRESS: return ADDRESS_MS;
+    case Q_ADDRESS:
+    case Q_GUESS:
+    case Q_GUESSED: return ADDRESS_MS;
     case Q_NONE: /* never: no timer is started in these */
     case Q_PING: /* nor there without a time */
     case QUEUES: break;
@@ -5706,32 +5740,114 @@ static struct address *address_touch(const struct request *q)
     struct nascar *s = q->s;
     uint32_t i = q->conn->address;
     struct address *a = address_at(s, i);
-    if (s->now_ms - a->failed_at_ms >= ADDRESS_MS)
-        a->failed = 0;
     if (s->now_ms - a->window_ms >= ADDRESS_MS) {
-        a->logins = a->created = 0;
+        a->failed = a->tries = a->created = 0;
         a->window_ms = s->now_ms;
     }
     timer_start(s, s->address_timers + i, Q_ADDRESS);
     return a;
 }
 
-/* PROTOCOL 6, "too many tries": after some wrong passwords an address has to
- * wait, longer each time, but at most a minute, so that friends behind the same
- * address are not shut out. */
-static bool may_try_password(const struct request *q)
+static void guess_forget(struct nascar *s, uint32_t i)
+{
+    const struct guess *g = guess_at(s, i);
+    s->guessed -= g->failed >= FREE_GUESSES;
+    index_remove(s, &s->guess_pairs, hash_guess(s, g->ipv4, g->name), i);
+    timer_stop(s, s->guess_timers + i);
+    pool_give(s, &s->guesses, i);
+}
+
+/* The entry of a name and the address that tries its password, made if there is
+ * none. In a full table the oldest one makes room that keeps nobody waiting, or that
+ * does, if more than half of them do. So many names make the server forget no
+ * guesser, and many guessers not that another one has begun. */
+static uint32_t guess_take(struct nascar *s, uint32_t ipv4, uint64_t name)
+{
+    uint32_t i = find_guess(s, ipv4, name);
+    if (i != NONE)
+        return i;
+    if (pool_full(&s->guesses)) {
+        enum queue queue = s->guessed > s->guesses.capacity / 2 ? Q_GUESSED : Q_GUESS;
+        guess_forget(s, list_first(&s->queue[queue]) - s->guess_timers);
+    }
+    i = pool_take(s, &s->guesses);
+    guess_at(s, i)->ipv4 = ipv4;
+    guess_at(s, i)->name = name;
+    index_add(s, &s->guess_pairs, hash_guess(s, ipv4, name), i);
+    return i;
+}
+
+/* So many more wrong passwords; none if it was counted when it was tried. */
+static void guess_count(const struct request *q, const char *name, uint32_t more)
+{
+    struct nascar *s = q->s;
+    uint32_t i = guess_take(s, q->conn->peer, hash_name(s, name));
+    struct guess *g = guess_at(s, i);
+    s->guessed -= g->failed >= FREE_GUESSES;
+    g->failed += more;
+    if (g->failed == 0) /* a right one came in between, and all was forgotten */
+        g->failed = 1;
+    s->guessed += g->failed >= FREE_GUESSES;
+    g->failed_at_ms = s->now_ms;
+    timer_start(s, s->guess_timers + i, g->failed < FREE_GUESSES ? Q_GUESS : Q_GUESSED);
+}
+
+/* Who has failed too often waits, longer each time, but at most a minute. */
+static bool must_wait(const struct nascar *s, uint32_t failed, uint32_t free, uint64_t failed_at_ms)
+{
+    uint64_t wait_ms = failed < free ? 0 : UINT64_C(1000) << min_u32(failed - free, 6);
+    return s->now_ms < failed_at_ms + (wait_ms < 60000 ? wait_ms : 60000);
+}
+
+/* Logs that a limit keeps a request from going on, once a minute for an address. */
+static enum failure too_many_tries(const struct request *q, const char *name, const char *limit)
 {
     struct nascar *s = q->s;
     struct address *a = address_touch(q);
-    if (a->failed >= FREE_FAILURES) {
-        uint64_t wait_ms = UINT64_C(1000) << min_u32(a->failed - FREE_FAILURES, 6);
-        if (s->now_ms < a->failed_at_ms + (wait_ms < 60000 ? wait_ms : 60000))
-            return false;
+    if (s->now_ms < a->quiet_until_ms) {
+        a->unlogged++;
+        return TOO_MANY_TRIES;
     }
-    if (a->logins >= s->config.logins_per_address)
-        return false;
-    a->logins++;
-    return true;
+    uint32_t line = log_begin_conn(s, NASCAR_LOG_WARN, "login_refused", q->c);
+    log_text(s, "name", name);
+    log_text(s, "reason", failures[TOO_MANY_TRIES].code);
+    log_text(s, "limit", limit);
+    if (a->unlogged > 0)
+        log_number(s, "more", a->unlogged);
+    log_end(s, line);
+    a->unlogged = 0;
+    a->quiet_until_ms = s->now_ms + QUIET_MS;
+    return TOO_MANY_TRIES;
+}
+
+/* PROTOCOL 6, "too many tries": whoever tries a password that costs a hash asks here
+ * first. A try counts as a wrong one until it is over, as many can be made at once. */
+static enum failure may_try_password(const struct request *q, const char *name)
+{
+    struct nascar *s = q->s;
+    struct address *a = address_touch(q);
+    uint32_t i = find_guess(s, q->conn->peer, hash_name(s, name));
+    if (i != NONE && must_wait(s, guess_at(s, i)->failed, FREE_GUESSES, guess_at(s, i)->failed_at_ms))
+        return too_many_tries(q, name, "wrong passwords for this name");
+    if (must_wait(s, a->failed, FREE_FAILURES, a->failed_at_ms))
+        return too_many_tries(q, name, "wrong passwords from this address");
+    if (a->tries >= s->config.logins_per_address)
+        return too_many_tries(q, name, "logins-per-address");
+    a->tries++;
+    guess_count(q, name, 1);
+    return OK;
+}
+
+/* It was right, or no guess: it does not count, and neither do those before it. */
+static void password_tried(const struct request *q, const char *name)
+{
+    struct nascar *s = q->s;
+    struct address *a = address_touch(q);
+    uint32_t i = find_guess(s, q->conn->peer, hash_name(s, name));
+    if (i != NONE)
+        guess_forget(s, i);
+    if (a->tries > 0)
+        a->tries--;
 }
 
 static enum failure password_failed(const struct request *q, const char *name, enum failure failure)
@@ -5744,6 +5860,7 @@ static enum failure password_failed(const struct request *q, const char *name, e
     log_end(s, line);
     a->failed++;
     a->failed_at_ms = s->now_ms;
+    guess_count(q, name, 0);
     return failure;
 }
 
@@ -5777,7 +5894,8 @@ static enum failure send_account(struct request *q, const char *name, const char
     if (pool_full(&s->accounts))
         return SERVER_FULL;
     if (q->conn->state != CONN_CONTROL && address->created++ >= s->config.accounts_per_address)
-        return TOO_MANY_TRIES;
+        return too_many_tries(q, name, "accounts-per-address");
+    password_tried(q, name);
     copy_text(r.acct.name, sizeof r.acct.name, name);
     copy_text(r.acct.hash, sizeof r.acct.hash, hash);
     (void)get_text(q, tag_MAIL, r.acct.mail, sizeof r.acct.mail);
@@ -5854,21 +5972,18 @@ static enum failure do_auth(struct request *q)
     get_name(q, tag_NAME, name);
     if (!name[0])
         return MISSING;
-    if (!may_try_password(q))
-        return TOO_MANY_TRIES;
     enum failure failure = get_password(q, password);
-    if (failure == WRONG_PASSWORD)
-        return password_failed(q, name, failure);
-    if (failure)
+    if (failure && failure != WRONG_PASSWORD)
         return failure;
+    enum failure refused = may_try_password(q, name);
     uint32_t account = find_account(s, name);
     q->conn->checking = account;
-    if (account != NONE)
+    if (!refused && !failure && account != NONE)
         send_hash_job(q, password, account_at(s, account)->hash, "");
-    else
+    else if (!refused && !failure)
         send_hash_job(q, "", "", password);
     wipe(password, sizeof password);
-    return OK;
+    return refused ? refused : failure ? password_failed(q, name, failure) : OK;
 }
 
 static enum failure verdict_auth(struct request *q, bool accepted, const char *hash)
@@ -5877,8 +5992,12 @@ static enum failure verdict_auth(struct request *q, bool accepted, const char *h
     char name[ANY_NAME_CHARS + 1], password[SSC2_CHARS + 1];
     uint32_t checked = q->conn->checking;
     get_name(q, tag_NAME, name);
+    if (checked != NONE && !accepted)
+        return password_failed(q, name, WRONG_PASSWORD);
+    if (checked != NONE || find_account(s, name) != NONE)
+        password_tried(q, name);
     if (checked != NONE)
-        return accepted ? finish_auth(q, checked) : password_failed(q, name, WRONG_PASSWORD);
+        return finish_auth(q, checked);
     if (find_account(s, name) != NONE) /* it was made meanwhile, so now there is a password to check */
         return do_auth(q);
     if (s->config.accounts != ACCOUNTS_OPEN || !valid_name(name, ACCOUNT_CHARS) || find_room(s, name) != NONE)
@@ -5947,8 +6066,8 @@ static enum failure do_acct(struct request *q)
         failure = TAKEN;
     if (failure == OK && pool_full(&s->accounts))
         failure = SERVER_FULL;
-    if (failure == OK && !may_try_password(q)) /* there is no password to try, but a hash to make */
-        failure = TOO_MANY_TRIES;
+    if (failure == OK) /* there is no password to try, but a hash to make */
+        failure = may_try_password(q, name);
     if (failure == OK)
         send_hash_job(q, "", "", password);
     wipe(password, sizeof password);
@@ -6002,9 +6121,9 @@ static enum failure do_edit(struct request *q)
         failure = WRONG_PASSWORD;
     else if (chars == 0)
         send_edit(q, q->p->account, "");
-    else if (!may_try_password(q))
-        failure = TOO_MANY_TRIES;
     else
+        failure = may_try_password(q, a->name);
+    if (failure == OK && chars > 0)
         send_hash_job(q, password, a->hash, fresh);
     wipe(password, sizeof password);
     wipe(fresh, sizeof fresh);
@@ -6016,6 +6135,7 @@ static enum failure verdict_edit(struct request *q, bool accepted, const char *h
     char fresh[SSC2_CHARS + 1];
     if (!accepted)
         return password_failed(q, account_at(q->s, q->p->account)->name, WRONG_PASSWORD);
+    password_tried(q, account_at(q->s, q->p->account)->name);
     bool renew = get_text(q, tag_CHNG, fresh, sizeof fresh) > 0;
     wipe(fresh, sizeof fresh);
     if (renew && !hash[0])
@@ -7744,7 +7864,7 @@ static void address_forget(struct nascar *s, uint32_t i)
 {
     struct address *a = address_at(s, i);
     timer_stop(s, s->address_timers + i);
-    a->failed = a->logins = a->created = 0;
+    a->failed = a->tries = a->created = a->unlogged = 0;
     address_release(s, i);
 }
 
@@ -7959,6 +8079,8 @@ static void timer_fired(struct nascar *s, uint32_t i, enum queue queue)
         break;
     case Q_DIRECTORY: session_remove(s, i - s->directory_timers); break;
     case Q_ADDRESS: address_forget(s, i - s->address_timers); break;
+    case Q_GUESS:
+    case Q_GUESSED: guess_forget(s, i - s->guess_timers); break;
     case Q_NONE: /* never: no timer is due in these */
     case Q_PING: /* and these come in batches */
     case QUEUES: assert(false); break;
@@ -8343,7 +8465,8 @@ static const char *check_lists(const struct nascar *s)
             listed = count_listed(s, TIMER_QUEUE, 0, s->conns.high * CONN_TIMERS) +
                      count_listed(s, TIMER_QUEUE, s->match_timers, s->matches.high) +
                      count_listed(s, TIMER_QUEUE, s->directory_timers, s->directory.high) +
-                     count_listed(s, TIMER_QUEUE, s->address_timers, s->addresses.high);
+                     count_listed(s, TIMER_QUEUE, s->address_timers, s->addresses.high) +
+                     count_listed(s, TIMER_QUEUE, s->guess_timers, s->guesses.high);
         if (kind == FEED_ENTRIES)
             listed = count_listed(s, FEED_ENTRIES, 0, 2 * s->rooms.high) +
                      count_listed(s, FEED_ENTRIES, occupant_node(s, 0), s->occupants.high);
@@ -8606,11 +8729,21 @@ static const char *check_addresses(const struct nascar *s)
         connections += address_at(s, i)->connections;
         players += address_at(s, i)->players;
         HOLDS(find_address(s, address_at(s, i)->ipv4) == i, "an address is not found");
-        HOLDS(address_at(s, i)->failed + address_at(s, i)->logins + address_at(s, i)->created == 0 ||
+        HOLDS(address_at(s, i)->failed + address_at(s, i)->tries + address_at(s, i)->created == 0 ||
                   timer_at(s, s->address_timers + i)->queue == Q_ADDRESS,
               "what an address did is never forgotten");
     }
     HOLDS(connections == s->conn_count && players == s->players.live, "a connection or a player is of no address");
+    uint32_t guessed = 0;
+    EACH_LIVE(i, guesses) {
+        const struct guess *g = guess_at(s, i);
+        guessed += g->failed >= FREE_GUESSES;
+        HOLDS(find_guess(s, g->ipv4, g->name) == i, "wrong passwords for a name are not found");
+        HOLDS(g->failed > 0 &&
+                  timer_at(s, s->guess_timers + i)->queue == (g->failed < FREE_GUESSES ? Q_GUESS : Q_GUESSED),
+              "wrong passwords for a name are never forgotten, or too early");
+    }
+    HOLDS(guessed == s->guessed, "the count of names that wait is not their recount");
     EACH_LIVE(i, directory)
         HOLDS(find_session(s, session_at(s, i)->sess) == i, "a directory session is not found");
     return NULL;

@@ -527,6 +527,7 @@ TEST(addresses, an_address_makes_only_so_many_accounts_in_ten_minutes)
     greet(r);
     REFUSED(sign_up(r, "Fourth", "secret"), "hack", 100);
     REFUSED(raw_auth(r, "Fourth", "secret"), "hack", 100);
+    ck_assert(world_logged(w, "name=\"Fourth\" reason=\"hack\" limit=\"accounts-per-address\""));
     SUCCEEDS(raw_auth(r, "Racer1", "secret")); /* logins are not counted so */
     can_log_in("Fourth", "secret");            /* nor other addresses */
     world_run(w, 605000);
@@ -535,13 +536,17 @@ TEST(addresses, an_address_makes_only_so_many_accounts_in_ten_minutes)
     SUCCEEDS(sign_up(r, "Fifth", "secret"));
 }
 
-TEST(addresses, an_address_tries_only_so_many_logins_in_ten_minutes)
+TEST(addresses, an_address_fails_only_so_many_logins_in_ten_minutes)
 {
     reopen_with("logins-per-address = 4\n");
     uint32_t ip = world_fresh_ip(w);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 10; i++)
         SUCCEEDS(raw_auth(raw_open(w, ip), "Ann", "secret"));
+    for (int i = 0; i < 4; i++)
+        REFUSED(raw_auth(raw_open(w, ip), "Ann", "guessed"), "pass", 100);
     REFUSED(raw_auth(raw_open(w, ip), "Ann", "secret"), "hack", 100);
+    REFUSED(raw_auth(raw_open(w, ip), "Bob", "secret"), "hack", 100);
+    ck_assert(world_logged(w, "reason=\"hack\" limit=\"logins-per-address\""));
     can_log_in("Ann", "secret");
     world_run(w, 605000);
     SUCCEEDS(raw_auth(raw_open(w, ip), "Ann", "secret"));
