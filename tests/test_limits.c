@@ -547,20 +547,20 @@ TEST(tables, a_room_takes_as_many_as_its_limit)
     crowd_free(c);
 }
 
-/* PROTOCOL 3.1: a bounded table; 64 for each peer. */
+/* PROTOCOL 3.1: a bounded table; 128 for each peer. */
 TEST(tables, the_oldest_directory_session_makes_room)
 {
-    static const struct nascar_limits many = {8, 8, 8, 100, 64, 64, 0};
+    static const struct nascar_limits many = {8, 8, 8, 200, 64, 64, 0};
     struct crowd *c = crowd_new_checked(&many, "");
-    uint32_t sess[200];
-    for (uint32_t i = 0; i < 200; i++) {
-        uint32_t peer = i < 70 ? WORLD_FIRST_IP : WORLD_FIRST_IP + i;
+    uint32_t sess[300];
+    for (uint32_t i = 0; i < 300; i++) {
+        uint32_t peer = i < 140 ? WORLD_FIRST_IP : WORLD_FIRST_IP + i;
         (void)crowd_open_from(c, 0, peer);
         ANSWER(c, 0, "@dir", "PROD=NASCAR-PS2-2004\n", "");
         sess[i] = (uint32_t)reply_number(c, 0, "SESS");
         crowd_close(c, 0);
         crowd_run(c, 1);
-        uint32_t first = i < 64 ? 0 : i < 70 ? i - 63 : i < 106 ? 6 : i - 99;
+        uint32_t first = i < 128 ? 0 : i < 140 ? i - 127 : i < 212 ? 12 : i - 199;
         ck_assert_uint_eq(c->s->directory.live, i + 1 - first);
         ck_assert_uint_ne(find_session(c->s, sess[first]), NONE); /* the oldest that is kept */
         ck_assert_uint_ne(find_session(c->s, sess[i]), NONE);
@@ -568,7 +568,7 @@ TEST(tables, the_oldest_directory_session_makes_room)
     }
     crowd_run(c, 1800000); /* and after 30 minutes there is none */
     ck_assert_uint_eq(c->s->directory.live, 0);
-    ck_assert_uint_eq(c->s->directory.high, 100);
+    ck_assert_uint_eq(c->s->directory.high, 200);
     crowd_free(c);
 }
 
