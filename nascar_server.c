@@ -5993,10 +5993,11 @@ static enum failure send_account(struct request *q, const char *name, const char
         return NOT_KEPT;
     if (pool_full(&s->accounts))
         return SERVER_FULL;
-    if (q->conn->state != CONN_CONTROL && address->created++ >= s->config.accounts_per_address &&
-        !is_trusted(&s->config, q->conn->peer))
-        return too_many_tries(q, name, "accounts-per-address");
-    password_tried(q, name);
+    if (q->conn->state != CONN_CONTROL) { /* the operator is of no address */
+        if (address->created++ >= s->config.accounts_per_address && !is_trusted(&s->config, q->conn->peer))
+            return too_many_tries(q, name, "accounts-per-address");
+        password_tried(q, name);
+    }
     copy_text(r.acct.name, sizeof r.acct.name, name);
     copy_text(r.acct.hash, sizeof r.acct.hash, hash);
     (void)get_text(q, tag_MAIL, r.acct.mail, sizeof r.acct.mail);

@@ -264,7 +264,7 @@ TEST(logins, a_directory_session_is_remembered_for_30_minutes)
 TEST(logins, one_address_cannot_push_out_the_sessions_of_others)
 {
     world_free(w);
-    struct world_options options = {.limits = {64, 256, 32, 128, 1024, 64, 0}};
+    struct world_options options = {.limits = {64, 256, 32, 256, 1024, 64, 0}};
     w = world_new(&options);
     struct raw *r = guest(), *directory = raw_open(w, r->ip);
     const char *mask = got_raw(raw_ask(directory, "@dir", DIR_REQUEST), "MASK");
