@@ -117,6 +117,7 @@
 #define ANY_NAME_CHARS 31u                               /* the longest name that is ever looked up: a room's */
 #define NEWS_CHARS (NEWS_REPLY_BYTES - HEADER_BYTES - 1) /* of the news screen, ends of lines included */
 #define CONFIG_ROOMS 32u
+#define CONFIG_NETWORKS 32u
 #define PRODUCT_CHARS 63u /* PSET PROD; its STAT is cut to CHAT_CHARS */
 #define WATCHES_ASKED 25u /* whom one buddy link may watch by PADD */
 #define ROWS_ASKED 100u   /* the most rows of a leaderboard that one request gets */
@@ -139,6 +140,9 @@
 #endif
 #ifndef ADDRESSES_KEPT
 #define ADDRESSES_KEPT 1024u /* remembered for what they did lately, beside those that are connected */
+#endif
+#ifndef GUESSES_KEPT
+#define GUESSES_KEPT 4096u /* pairs of a name and an address from which its password was wrong lately */
 #endif
 #ifndef CONNECTIONS_SPARE
 #define CONNECTIONS_SPARE 64u /* beside two for each client: for those who come and go */
@@ -174,24 +178,28 @@ _Static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a r
  * tables. */
 #define STEP_ENTROPY 64u
 
-#define PING_BATCH_MS 500u    /* pings go out in at most two batches a second */
-#define THROTTLE_MS 250u      /* how often a connection that is over its rate is looked at again */
-#define SLOW_MS 30000u        /* a reader that is stuck for so long is closed */
-#define SESSIONS_PER_PEER 64u /* more than the consoles of one household need */
-#define DIRECTORY_SPARE 4u    /* connections over the limit of an address, which may ask the directory why */
-#define DIRECTORY_MS 1800000u /* PROTOCOL 3.1: SESS and MASK are kept 30 minutes */
-#define ADDRESS_MS 600000u    /* what an address did is remembered for so long, and its limits are for as long */
-#define FREE_FAILURES 5u      /* wrong passwords that are free before an address has to wait */
-#define REMATCH_MS 30000u     /* PROTOCOL 5: a new challenge ends a race after 30 s */
-#define LKEY_S 43200          /* PROTOCOL 9: LKEY lives 12 hours */
-#define RACE_S 86400          /* PROTOCOL 5: AUTH lives 24 hours */
-#define MESSAGE_S 259200      /* PROTOCOL 9: the SECS that the console sends */
-#define MESSAGE_MAX_S 2592000 /* 30 days */
-#define CLOCK_SET_S 60        /* a wall clock that is off by more has been set; by less it drifts, and is followed */
-#define DOUBT_MS 3600000u     /* one that stands behind what is kept at the start is believed after so long */
-#define SWEEP_S 60            /* a full table is searched for what has expired no more often than this */
-#define RACES_PER_PERSONA 32u /* open ones, so that nobody takes all the places */
-#define BURST_MS 6000u        /* a token bucket holds what its rate gives in this time */
+#define PING_BATCH_MS 500u     /* pings go out in at most two batches a second */
+#define THROTTLE_MS 250u       /* how often a connection that is over its rate is looked at again */
+#define SLOW_MS 30000u         /* a reader that is stuck for so long is closed */
+#define SESSIONS_PER_PEER 128u /* as many as players who get in from one address, by default */
+#define DIRECTORY_SPARE 4u     /* connections over the limit of an address, which may ask the directory why */
+#define DIRECTORY_MS 1800000u  /* PROTOCOL 3.1: SESS and MASK are kept 30 minutes */
+#define ADDRESS_MS 600000u     /* what an address did is remembered for so long, and its limits are for as long */
+#define FREE_GUESSES 5u        /* wrong passwords for one name that are free before an address has to wait with it */
+#define FREE_FAILURES 100u     /* ... and for all names, before it has to wait as a whole */
+#define SILENT_MS 35000u       /* in which there is a ping and its answer: who was not heard may be dead, ... */
+#define UNANSWERED_MS 5000u    /* ... if a ping has not been answered for so long */
+#define QUIET_MS 60000u        /* of an address that is refused so often there is a line in the log */
+#define REMATCH_MS 30000u      /* PROTOCOL 5: a new challenge ends a race after 30 s */
+#define LKEY_S 43200           /* PROTOCOL 9: LKEY lives 12 hours */
+#define RACE_S 86400           /* PROTOCOL 5: AUTH lives 24 hours */
+#define MESSAGE_S 259200       /* PROTOCOL 9: the SECS that the console sends */
+#define MESSAGE_MAX_S 2592000  /* 30 days */
+#define CLOCK_SET_S 60         /* a wall clock that is off by more has been set; by less it drifts, and is followed */
+#define DOUBT_MS 3600000u      /* one that stands behind what is kept at the start is believed after so long */
+#define SWEEP_S 60             /* a full table is searched for what has expired no more often than this */
+#define RACES_PER_PERSONA 32u  /* open ones, so that nobody takes all the places */
+#define BURST_MS 6000u         /* a token bucket holds what its rate gives in this time */
 
 #define FIRST_CREATED_ROOM 1001u /* PROTOCOL 3.3 */
 
@@ -1174,7 +1182,7 @@ static uint32_t mask_decode(const char *mask, const char *text, char out[SSC2_CH
 
 static bool in_network(uint32_t address, uint32_t network, unsigned bits)
 {
-    return (address ^ network) >> (32 - bits) == 0;
+    return bits == 0 || (address ^ network) >> (32 - bits) == 0;
 }
 
 static bool is_loopback(uint32_t address)
@@ -1240,6 +1248,10 @@ struct config_room {
     uint32_t limit;
 };
 
+struct network {
+    uint32_t address, bits; /* all bits of the address behind the first ones are 0 */
+};
+
 struct config {
     uint32_t public_address;
     uint32_t lobby_port, buddy_port;
@@ -1250,6 +1262,8 @@ struct config {
     uint32_t segment_bytes; /* 0: no limit */
     uint32_t rate;          /* tokens a second for each connection; 0: no limit */
     uint32_t per_address, logins_per_address, accounts_per_address;
+    uint32_t trusted_count;
+    struct network trusted[CONFIG_NETWORKS]; /* the three limits are not for those in it */
     uint32_t room_count;
     struct config_room room[CONFIG_ROOMS];
     char down[DOWN_CHARS + 1];
@@ -1260,6 +1274,13 @@ struct config {
 #define CONFIG_BYTES 16384u /* of lines that the shell hands to the core, its rooms apart */
 #define LINE_CHARS 1022u    /* of a configuration or news file, and of a path in it */
 
+/* A key of the core that may be given more than once, as lines. Those of the command
+ * line replace the file's. */
+struct option_list {
+    char lines[CONFIG_BYTES];
+    bool typed;
+};
+
 /* What the shell is told, the keys that it hands on to the core included. */
 struct options {
     uint32_t bind_address;
@@ -1269,11 +1290,10 @@ struct options {
     uint32_t log_level;
     const char *config_file;
     char news_file[LINE_CHARS + 1], record_file[LINE_CHARS + 1], data[LINE_CHARS + 1];
-    char news_where[512];     /* who named the news file, for the error if it cannot be read */
-    struct config config;     /* what the core's keys came to, so that their errors are told at the start */
-    char core[CONFIG_BYTES];  /* the core's keys, as lines */
-    char rooms[CONFIG_BYTES]; /* its rooms; those of the command line replace the file's */
-    bool rooms_typed;         /* on the command line */
+    char news_where[512];    /* who named the news file, for the error if it cannot be read */
+    struct config config;    /* what the core's keys came to, so that their errors are told at the start */
+    char core[CONFIG_BYTES]; /* the core's keys, as lines, but for those of the next two */
+    struct option_list rooms, trusted;
 };
 
 enum setting_type {
@@ -1283,6 +1303,7 @@ enum setting_type {
     SET_ADDRESS,
     SET_WORD,
     SET_ROOM,
+    SET_NETWORK,
     SET_NEWS_LINE,
     SET_DOWN,
     SET_FOLDER,
@@ -1352,11 +1373,13 @@ static const struct setting {
      "most bytes in a TCP segment, which has whole frames (%s); 0: no such limit"},
     {"rate", SET_NUMBER, CORE(rate), 0, 1000000, NULL, "10",
      "requests a second from one connection, on average (%s); 0: no limit"},
-    {"per-address", SET_NUMBER, CORE(per_address), 1, 1000000, NULL, "64", "connections from one address (%s)"},
+    {"per-address", SET_NUMBER, CORE(per_address), 1, 1000000, NULL, "256", "connections from one address (%s)"},
     {"logins-per-address", SET_NUMBER, CORE(logins_per_address), 1, 1000000, NULL, "300",
-     "tries to log in from one address in ten minutes (%s)"},
+     "tries to log in that fail, from one address in ten minutes (%s)"},
     {"accounts-per-address", SET_NUMBER, CORE(accounts_per_address), 1, 1000000, NULL, "50",
      "new accounts from one address in ten minutes (%s)"},
+    {"trusted", SET_NETWORK, CORE(trusted), 0, 0, NULL, NULL,
+     "NETWORK/BITS, as 192.168.1.0/24, whose addresses have none of these three limits; once or more"},
     {"room", SET_ROOM, CORE(room), 0, 0, NULL, NULL,
      "\"Name: Description: Limit\"; once or more, in place of the default rooms"},
     {"news-line", SET_NEWS_LINE, CORE(news), 0, 0, NULL, NULL, NULL},
@@ -1450,6 +1473,47 @@ static bool parse_room(const char *text, struct config_room *room)
     return true;
 }
 
+/* This and the next return what was expected, or NULL if it was that. */
+static const char *add_room(struct config *config, const char *text)
+{
+    struct config_room room;
+    if (!parse_room(text, &room))
+        return "\"Name: Description: Limit\", a name and description of up to 31 characters, a limit of 2 to 65536";
+    for (uint32_t i = 0; i < config->room_count; i++)
+        if (same_name(config->room[i].name, room.name))
+            return "a room that is not there yet";
+    if (config->room_count == CONFIG_ROOMS || same_name(room.name, "Lobby"))
+        return "at most 32 rooms, and none called Lobby";
+    config->room[config->room_count++] = room;
+    return NULL;
+}
+
+/* The limits for an address are not for those in this network. */
+static const char *add_network(struct config *config, const char *text)
+{
+    struct network network = {0, 0};
+    char address[16];
+    size_t chars = strcspn(text, "/");
+    copy_text(address, min_u32((uint32_t)chars + 1, sizeof address), text);
+    if (chars >= sizeof address || text[chars] != '/' || !parse_address(address, &network.address) ||
+        !parse_number(text + chars + 1, 0, 32, &network.bits))
+        return "NETWORK/BITS, as 192.168.1.0/24, with 0 to 32 bits";
+    if (network.bits < 32 && network.address << network.bits != 0)
+        return "a network whose address is 0 behind its bits, as 192.168.1.0/24";
+    if (config->trusted_count == CONFIG_NETWORKS)
+        return "at most 32 networks";
+    config->trusted[config->trusted_count++] = network;
+    return NULL;
+}
+
+static bool is_trusted(const struct config *config, uint32_t address)
+{
+    for (uint32_t i = 0; i < config->trusted_count; i++)
+        if (in_network(address, config->trusted[i].address, config->trusted[i].bits))
+            return true;
+    return false;
+}
+
 static const struct setting *find_setting(const char *key)
 {
     for (size_t i = 0; i < SETTINGS; i++)
@@ -1466,7 +1530,6 @@ static const char *set_value(void *fields, const struct setting *setting, const 
     void *field = (char *)fields + setting->offset;
     uint32_t *number = field;
     size_t used, n = strlen(value);
-    struct config_room room;
     int word;
     switch (setting->type) { /* never: the cases are all types */
     case SET_NUMBER:
@@ -1483,16 +1546,8 @@ static const char *set_value(void *fields, const struct setting *setting, const 
             return "one of:";
         *number = (uint32_t)word;
         return NULL;
-    case SET_ROOM:
-        if (!parse_room(value, &room))
-            return "\"Name: Description: Limit\", a name and description of up to 31 characters, a limit of 2 to 65536";
-        for (uint32_t i = 0; i < config->room_count; i++)
-            if (same_name(config->room[i].name, room.name))
-                return "a room that is not there yet";
-        if (config->room_count == CONFIG_ROOMS || same_name(room.name, "Lobby"))
-            return "at most 32 rooms, and none called Lobby";
-        config->room[config->room_count++] = room;
-        return NULL;
+    case SET_ROOM: return add_room(config, value);
+    case SET_NETWORK: return add_network(config, value);
     case SET_NEWS_LINE:
         used = strlen(config->news);
         if (used + n + 1 > NEWS_CHARS)
@@ -1649,6 +1704,8 @@ enum queue {
     Q_RACE_START,
     Q_DIRECTORY,
     Q_ADDRESS,
+    Q_GUESS,   /* those that are still free, ... */
+    Q_GUESSED, /* ... and those behind them */
     Q_PING,
     QUEUES
 };
@@ -1730,6 +1787,7 @@ struct conn {
     uint32_t missed_lines;
     uint32_t ping_ref, round_trip_ms;
     uint64_t wait_since_ms, ping_sent_ms;
+    uint64_t heard_ms, asked_ms; /* when its last bytes came; and the first ping behind them, if it is later */
     uint64_t tokens_milli, tokens_at_ms;
     uint8_t skey[16];
 };
@@ -1935,10 +1993,22 @@ struct match {
 struct address {
     uint32_t link;
     uint32_t ipv4;
-    uint32_t connections, players;
-    uint32_t failed;          /* wrong passwords, forgotten after ten minutes without one */
-    uint32_t logins, created; /* tries to log in, and new accounts, since window_ms */
-    uint64_t failed_at_ms, window_ms;
+    uint32_t connections, closing, players; /* those that are closing are among the connections */
+    struct list heard;                      /* its consoles' other connections, the longest silent one first */
+    uint32_t failed;                        /* wrong passwords since window_ms */
+    uint32_t tries, created;                /* tries to log in that have not succeeded, and new accounts, since then */
+    uint32_t unlogged;                      /* refusals of these since the last line about one */
+    uint64_t failed_at_ms, window_ms, quiet_until_ms;
+};
+
+/* Wrong passwords that came from one address for one name, whether there is such an
+ * account or not. It is forgotten ten minutes after the last one. */
+struct guess {
+    uint32_t link;
+    uint32_t ipv4;
+    uint64_t name; /* its hash, which nobody else can compute */
+    uint64_t failed_at_ms;
+    uint32_t failed; /* those that are not known to be right, too */
 };
 
 struct directory_session {
@@ -1978,6 +2048,7 @@ struct record_slot {
     POOL(matches, struct match, match_at, clients) \
     /* One for each connection, and some more for addresses that were here lately. */ \
     POOL(addresses, struct address, address_at, conns + ADDRESSES_KEPT) \
+    POOL(guesses, struct guess, guess_at, GUESSES_KEPT) \
     POOL(directory, struct directory_session, session_at, limits->directory_sessions) \
     POOL(buddies, struct buddy, buddy_at, conns) \
     POOL(watches, struct watch, watch_at, conns * (ROSTER_PER_PERSONA + WATCHES_ASKED)) \
@@ -1997,6 +2068,7 @@ struct record_slot {
     INDEX(room_names, rooms, t->rooms.capacity) \
     INDEX(occupant_keys, occupants, t->occupants.capacity) \
     INDEX(address_numbers, addresses, t->addresses.capacity) \
+    INDEX(guess_pairs, guesses, t->guesses.capacity) \
     INDEX(session_numbers, directory, t->directory.capacity) \
     INDEX(session_peers, directory, t->directory.capacity)
 
@@ -2007,6 +2079,7 @@ struct record_slot {
     KIND(READY_CONNS, conns) /* they have output, or are to be closed */ \
     KIND(STALLED_CONNS, conns) /* their next frame waits */ \
     KIND(DOOMED_CONNS, conns) /* they are to be taken out of the game */ \
+    KIND(ADDRESS_CONNS, conns) /* in the order in which they were heard */ \
     KIND(ROOM_MEMBERS, players) \
     KIND(LOBBY_READERS, players) /* they follow the populations, and so maybe the rooms */ \
     KIND(DIRTY_ROOMS, rooms) /* their members are to be told */ \
@@ -2028,7 +2101,7 @@ enum list_kind { LIST_KINDS(LIST_KIND_NAME) LIST_KIND_COUNT };
  * two nodes (list, population), an occupant one. */
 #define TABLES \
     struct pool conns, timers, nodes; \
-    uint32_t match_timers, directory_timers, address_timers; \
+    uint32_t match_timers, directory_timers, address_timers, guess_timers; \
     POOLS(POOL_MEMBER) \
     INDEXES(INDEX_MEMBER) \
     size_t links[LIST_KIND_COUNT];
@@ -2076,6 +2149,7 @@ struct nascar {
     struct list lobby_readers; /* players who follow the populations, and so maybe the rooms */
     struct feed room_feed, population_feed;
     uint32_t conn_count;
+    uint32_t guessed; /* how many names must wait, each at an address (Q_GUESSED) */
 
     uint32_t ping_places;                 /* how many have got a place in the rhythm of pings */
     uint64_t ping_beat_ms, ping_batch_ms; /* its first beat after the last batch; the earliest next batch */
@@ -2156,7 +2230,8 @@ static size_t lay_out(struct tables *t, const struct nascar_limits *limits)
     t->match_timers = conns * CONN_TIMERS;
     t->directory_timers = t->match_timers + t->matches.capacity;
     t->address_timers = t->directory_timers + t->directory.capacity;
-    place_pool(&t->timers, &at, t->address_timers + t->addresses.capacity, sizeof(struct timer));
+    t->guess_timers = t->address_timers + t->addresses.capacity;
+    place_pool(&t->timers, &at, t->guess_timers + t->guesses.capacity, sizeof(struct timer));
     place_pool(&t->nodes, &at, 2ull * t->rooms.capacity + t->occupants.capacity, sizeof(struct node));
 #define PLACE(name, table) t->links[name] = place(&at, t->table.capacity, sizeof(struct links));
     LIST_KINDS(PLACE)
@@ -2469,6 +2544,16 @@ static uint32_t find_address(const struct nascar *s, uint32_t ipv4)
     FIND(&s->address_numbers, hash_numbers(s, ipv4, 0), address_at(s, i)->ipv4 == ipv4);
 }
 
+static uint64_t hash_guess(const struct nascar *s, uint32_t ipv4, uint64_t name)
+{
+    return hash_numbers(s, ipv4, (uint32_t)name);
+}
+
+static uint32_t find_guess(const struct nascar *s, uint32_t ipv4, uint64_t name)
+{
+    FIND(&s->guess_pairs, hash_guess(s, ipv4, name), guess_at(s, i)->ipv4 == ipv4 && guess_at(s, i)->name == name);
+}
+
 static uint32_t find_session(const struct nascar *s, uint32_t sess)
 {
     FIND(&s->session_numbers, hash_numbers(s, sess, 0), session_at(s, i)->sess == sess);
@@ -2543,7 +2628,9 @@ static uint32_t queue_ms(const struct nascar *s, enum queue queue)
     case Q_CHALLENGE: return s->config.challenge_ms;
     case Q_RACE_START: return s->config.race_start_ms;
     case Q_DIRECTORY: return DIRECTORY_MS;
-    case Q_ADDRESS: return ADDRESS_MS;
+    case Q_ADDRESS:
+    case Q_GUESS:
+    case Q_GUESSED: return ADDRESS_MS;
     case Q_NONE: /* never: no timer is started in these */
     case Q_PING: /* nor there without a time */
     case QUEUES: break;
@@ -2736,6 +2823,24 @@ static void conn_update_crowded(struct nascar *s, uint32_t c)
         s->retry = true;
 }
 
+/* Takes a connection out of those from which its address may be heard. */
+static void conn_unlist(struct nascar *s, uint32_t c)
+{
+    if (in_list(s, ADDRESS_CONNS, c)) /* the operator's is not */
+        list_remove(s, ADDRESS_CONNS, &address_at(s, conn_at(s, c)->address)->heard, c);
+}
+
+/* Something came from a connection, or it has waited and goes on: its silence begins anew. */
+static void conn_heard(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    if (conn->closing || conn->state == CONN_CONTROL)
+        return;
+    conn_unlist(s, c);
+    list_append(s, ADDRESS_CONNS, &address_at(s, conn->address)->heard, c);
+    conn->heard_ms = s->now_ms;
+}
+
 /* Ends a connection: no more input is taken, and what is in its outbox is still
  * written. Its player leaves the game in settle(), when the present frame is
  * done, so that no list changes under those who are walking it. */
@@ -2752,6 +2857,8 @@ static void conn_doom(struct nascar *s, uint32_t c, const char *reason)
         log_end(s, line);
     }
     conn->closing = true;
+    conn_unlist(s, c);
+    address_at(s, conn->address)->closing++;
     list_append(s, DOOMED_CONNS, &s->doomed, c);
     conn_update_crowded(s, c);
     mark_ready(s, c);
@@ -2883,6 +2990,7 @@ static void conn_wait_over(struct nascar *s, uint32_t c)
     conn->wait = WAIT_NONE;
     timer_resume(s, conn_timer(c, T_PHASE), waited_ms);
     timer_resume(s, conn_timer(c, T_IDLE), waited_ms);
+    conn_heard(s, c);
 }
 
 /* Those who can wait for a record have numbers in one row: connections first,
@@ -5538,7 +5646,7 @@ static uint32_t find_surplus_session(const struct nascar *s, uint32_t peer)
  * oldest of all, makes room for it if there is none. */
 static const struct directory_session *session_add(struct nascar *s, uint32_t peer)
 {
-    uint32_t surplus = find_surplus_session(s, peer);
+    uint32_t surplus = is_trusted(&s->config, peer) ? NONE : find_surplus_session(s, peer);
     if (surplus != NONE)
         session_remove(s, surplus);
     if (pool_full(&s->directory))
@@ -5560,6 +5668,29 @@ static const struct directory_session *session_add(struct nascar *s, uint32_t pe
     return session;
 }
 
+/* How many connections an address has that stay. */
+static uint32_t open_connections(const struct address *a)
+{
+    return a->connections - a->closing;
+}
+
+/* The connection of an address that has been silent longest, if it seems to be dead: a
+ * console answers each ping at once, and this one has said nothing since one. One that is
+ * not pinged yet is judged by its silence alone. NONE if all are alive. */
+static uint32_t find_dead(const struct nascar *s, const struct address *a)
+{
+    for (uint32_t c = list_first(&a->heard); c != NONE; c = list_next(s, ADDRESS_CONNS, c)) {
+        const struct conn *conn = conn_at(s, c);
+        if (s->now_ms - conn->heard_ms <= SILENT_MS)
+            break;
+        bool pinged = timer_at(s, conn_timer(c, T_PING))->queue != Q_NONE;
+        bool asked = conn->asked_ms > conn->heard_ms && s->now_ms - conn->asked_ms >= UNANSWERED_MS;
+        if (conn->wait == WAIT_NONE && (!pinged || asked))
+            return c;
+    }
+    return NONE;
+}
+
 /* What a console is shown that cannot get in now, or "". Here it can be shown,
  * and nowhere later (PROTOCOL 3.1). On a full server an address that has a player
  * online gets through, as that may be the console's own ghost. */
@@ -5571,9 +5702,11 @@ static const char *keep_out(const struct request *q)
     const struct address *address = address_at(s, q->conn->address);
     if (pool_full(&s->players) && address->players == 0)
         return "The server is full. Please try again later.";
-    /* This connection ends, but the lobby's and the buddies' have to find room. Where
-     * an address may have but one, the lobby's alone has. */
-    if (address->connections > 1 && address->connections + 1 > s->config.per_address)
+    /* This connection ends, but the lobby's and the buddies' have to find room, or take
+     * a dead one's. Where an address may have but one, the lobby's alone has. */
+    uint32_t open = open_connections(address);
+    if (open > 1 && open + 1 > s->config.per_address && !is_trusted(&s->config, q->conn->peer) &&
+        find_dead(s, address) == NONE)
         return "Too many players are online from your address. Please try again later.";
     return "";
 }
@@ -5709,32 +5842,115 @@ static struct address *address_touch(const struct request *q)
     struct nascar *s = q->s;
     uint32_t i = q->conn->address;
     struct address *a = address_at(s, i);
-    if (s->now_ms - a->failed_at_ms >= ADDRESS_MS)
-        a->failed = 0;
     if (s->now_ms - a->window_ms >= ADDRESS_MS) {
-        a->logins = a->created = 0;
+        a->failed = a->tries = a->created = 0;
         a->window_ms = s->now_ms;
     }
     timer_start(s, s->address_timers + i, Q_ADDRESS);
     return a;
 }
 
-/* PROTOCOL 6, "too many tries": after some wrong passwords an address has to
- * wait, longer each time, but at most a minute, so that friends behind the same
- * address are not shut out. */
-static bool may_try_password(const struct request *q)
+static void guess_forget(struct nascar *s, uint32_t i)
+{
+    const struct guess *g = guess_at(s, i);
+    s->guessed -= g->failed >= FREE_GUESSES;
+    index_remove(s, &s->guess_pairs, hash_guess(s, g->ipv4, g->name), i);
+    timer_stop(s, s->guess_timers + i);
+    pool_give(s, &s->guesses, i);
+}
+
+/* The entry of a name and the address that tries its password, made if there is
+ * none. In a full table the oldest one makes room that keeps nobody waiting, or that
+ * does, if more than half of them do. So many names make the server forget no
+ * guesser, and many guessers not that another one has begun. */
+static uint32_t guess_take(struct nascar *s, uint32_t ipv4, uint64_t name)
+{
+    uint32_t i = find_guess(s, ipv4, name);
+    if (i != NONE)
+        return i;
+    if (pool_full(&s->guesses)) {
+        enum queue queue = s->guessed > s->guesses.capacity / 2 ? Q_GUESSED : Q_GUESS;
+        guess_forget(s, list_first(&s->queue[queue]) - s->guess_timers);
+    }
+    i = pool_take(s, &s->guesses);
+    guess_at(s, i)->ipv4 = ipv4;
+    guess_at(s, i)->name = name;
+    index_add(s, &s->guess_pairs, hash_guess(s, ipv4, name), i);
+    return i;
+}
+
+/* So many more wrong passwords; none if it was counted when it was tried. */
+static void guess_count(const struct request *q, const char *name, uint32_t more)
+{
+    struct nascar *s = q->s;
+    uint32_t i = guess_take(s, q->conn->peer, hash_name(s, name));
+    struct guess *g = guess_at(s, i);
+    s->guessed -= g->failed >= FREE_GUESSES;
+    g->failed += more;
+    if (g->failed == 0) /* a right one came in between, and all was forgotten */
+        g->failed = 1;
+    s->guessed += g->failed >= FREE_GUESSES;
+    g->failed_at_ms = s->now_ms;
+    timer_start(s, s->guess_timers + i, g->failed < FREE_GUESSES ? Q_GUESS : Q_GUESSED);
+}
+
+/* Who has failed too often waits, longer each time, but at most a minute. */
+static bool must_wait(const struct nascar *s, uint32_t failed, uint32_t free, uint64_t failed_at_ms)
+{
+    uint64_t wait_ms = failed < free ? 0 : UINT64_C(1000) << min_u32(failed - free, 6);
+    return s->now_ms < failed_at_ms + (wait_ms < 60000 ? wait_ms : 60000);
+}
+
+/* Logs that a limit keeps a request from going on, once a minute for an address. */
+static enum failure too_many_tries(const struct request *q, const char *name, const char *limit)
 {
     struct nascar *s = q->s;
     struct address *a = address_touch(q);
-    if (a->failed >= FREE_FAILURES) {
-        uint64_t wait_ms = UINT64_C(1000) << min_u32(a->failed - FREE_FAILURES, 6);
-        if (s->now_ms < a->failed_at_ms + (wait_ms < 60000 ? wait_ms : 60000))
-            return false;
+    if (s->now_ms < a->quiet_until_ms) {
+        a->unlogged++;
+        return TOO_MANY_TRIES;
     }
-    if (a->logins >= s->config.logins_per_address)
-        return false;
-    a->logins++;
-    return true;
+    uint32_t line = log_begin_conn(s, NASCAR_LOG_WARN, "login_refused", q->c);
+    log_text(s, "name", name);
+    log_text(s, "reason", failures[TOO_MANY_TRIES].code);
+    log_text(s, "limit", limit);
+    if (a->unlogged > 0)
+        log_number(s, "more", a->unlogged);
+    log_end(s, line);
+    a->unlogged = 0;
+    a->quiet_until_ms = s->now_ms + QUIET_MS;
+    return TOO_MANY_TRIES;
+}
+
+/* PROTOCOL 6, "too many tries": whoever tries a password that costs a hash asks here
+ * first. A try counts as a wrong one until it is over, as many can be made at once. */
+static enum failure may_try_password(const struct request *q, const char *name)
+{
+    struct nascar *s = q->s;
+    struct address *a = address_touch(q);
+    uint32_t i = find_guess(s, q->conn->peer, hash_name(s, name));
+    if (i != NONE && must_wait(s, guess_at(s, i)->failed, FREE_GUESSES, guess_at(s, i)->failed_at_ms))
+        return too_many_tries(q, name, "wrong passwords for this name");
+    bool limited = !is_trusted(&s->config, q->conn->peer);
+    if (limited && must_wait(s, a->failed, FREE_FAILURES, a->failed_at_ms))
+        return too_many_tries(q, name, "wrong passwords from this address");
+    if (limited && a->tries >= s->config.logins_per_address)
+        return too_many_tries(q, name, "logins-per-address");
+    a->tries++;
+    guess_count(q, name, 1);
+    return OK;
+}
+
+/* It was right, or no guess: it does not count, and neither do those before it. */
+static void password_tried(const struct request *q, const char *name)
+{
+    struct nascar *s = q->s;
+    struct address *a = address_touch(q);
+    uint32_t i = find_guess(s, q->conn->peer, hash_name(s, name));
+    if (i != NONE)
+        guess_forget(s, i);
+    if (a->tries > 0)
+        a->tries--;
 }
 
 static enum failure password_failed(const struct request *q, const char *name, enum failure failure)
@@ -5747,6 +5963,7 @@ static enum failure password_failed(const struct request *q, const char *name, e
     log_end(s, line);
     a->failed++;
     a->failed_at_ms = s->now_ms;
+    guess_count(q, name, 0);
     return failure;
 }
 
@@ -5779,8 +5996,11 @@ static enum failure send_account(struct request *q, const char *name, const char
         return NOT_KEPT;
     if (pool_full(&s->accounts))
         return SERVER_FULL;
-    if (q->conn->state != CONN_CONTROL && address->created++ >= s->config.accounts_per_address)
-        return TOO_MANY_TRIES;
+    if (q->conn->state != CONN_CONTROL) { /* the operator is of no address */
+        if (address->created++ >= s->config.accounts_per_address && !is_trusted(&s->config, q->conn->peer))
+            return too_many_tries(q, name, "accounts-per-address");
+        password_tried(q, name);
+    }
     copy_text(r.acct.name, sizeof r.acct.name, name);
     copy_text(r.acct.hash, sizeof r.acct.hash, hash);
     (void)get_text(q, tag_MAIL, r.acct.mail, sizeof r.acct.mail);
@@ -5857,21 +6077,18 @@ static enum failure do_auth(struct request *q)
     get_name(q, tag_NAME, name);
     if (!name[0])
         return MISSING;
-    if (!may_try_password(q))
-        return TOO_MANY_TRIES;
     enum failure failure = get_password(q, password);
-    if (failure == WRONG_PASSWORD)
-        return password_failed(q, name, failure);
-    if (failure)
+    if (failure && failure != WRONG_PASSWORD)
         return failure;
+    enum failure refused = may_try_password(q, name);
     uint32_t account = find_account(s, name);
     q->conn->checking = account;
-    if (account != NONE)
+    if (!refused && !failure && account != NONE)
         send_hash_job(q, password, account_at(s, account)->hash, "");
-    else
+    else if (!refused && !failure)
         send_hash_job(q, "", "", password);
     wipe(password, sizeof password);
-    return OK;
+    return refused ? refused : failure ? password_failed(q, name, failure) : OK;
 }
 
 static enum failure verdict_auth(struct request *q, bool accepted, const char *hash)
@@ -5880,8 +6097,12 @@ static enum failure verdict_auth(struct request *q, bool accepted, const char *h
     char name[ANY_NAME_CHARS + 1], password[SSC2_CHARS + 1];
     uint32_t checked = q->conn->checking;
     get_name(q, tag_NAME, name);
+    if (checked != NONE && !accepted)
+        return password_failed(q, name, WRONG_PASSWORD);
+    if (checked != NONE || find_account(s, name) != NONE)
+        password_tried(q, name);
     if (checked != NONE)
-        return accepted ? finish_auth(q, checked) : password_failed(q, name, WRONG_PASSWORD);
+        return finish_auth(q, checked);
     if (find_account(s, name) != NONE) /* it was made meanwhile, so now there is a password to check */
         return do_auth(q);
     if (s->config.accounts != ACCOUNTS_OPEN || !valid_name(name, ACCOUNT_CHARS) || find_room(s, name) != NONE)
@@ -5950,8 +6171,8 @@ static enum failure do_acct(struct request *q)
         failure = TAKEN;
     if (failure == OK && pool_full(&s->accounts))
         failure = SERVER_FULL;
-    if (failure == OK && !may_try_password(q)) /* there is no password to try, but a hash to make */
-        failure = TOO_MANY_TRIES;
+    if (failure == OK) /* there is no password to try, but a hash to make */
+        failure = may_try_password(q, name);
     if (failure == OK)
         send_hash_job(q, "", "", password);
     wipe(password, sizeof password);
@@ -6005,9 +6226,9 @@ static enum failure do_edit(struct request *q)
         failure = WRONG_PASSWORD;
     else if (chars == 0)
         send_edit(q, q->p->account, "");
-    else if (!may_try_password(q))
-        failure = TOO_MANY_TRIES;
     else
+        failure = may_try_password(q, a->name);
+    if (failure == OK && chars > 0)
         send_hash_job(q, password, a->hash, fresh);
     wipe(password, sizeof password);
     wipe(fresh, sizeof fresh);
@@ -6019,6 +6240,7 @@ static enum failure verdict_edit(struct request *q, bool accepted, const char *h
     char fresh[SSC2_CHARS + 1];
     if (!accepted)
         return password_failed(q, account_at(q->s, q->p->account)->name, WRONG_PASSWORD);
+    password_tried(q, account_at(q->s, q->p->account)->name);
     bool renew = get_text(q, tag_CHNG, fresh, sizeof fresh) > 0;
     wipe(fresh, sizeof fresh);
     if (renew && !hash[0])
@@ -7747,7 +7969,7 @@ static void address_forget(struct nascar *s, uint32_t i)
 {
     struct address *a = address_at(s, i);
     timer_stop(s, s->address_timers + i);
-    a->failed = a->logins = a->created = 0;
+    a->failed = a->tries = a->created = a->unlogged = 0;
     address_release(s, i);
 }
 
@@ -7771,6 +7993,20 @@ static void conn_reset(struct conn *conn)
     conn->inbox = conn->outbox = conn->player = conn->buddy = conn->checking = NONE;
 }
 
+/* A new connection may be one too many for its address. Then it takes the place of a dead
+ * one: a router that has lost its power leaves all of those of a clan behind. */
+static void conn_find_room(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    const struct address *a = address_at(s, conn->address);
+    uint32_t dead;
+    while (open_connections(a) > s->config.per_address && (dead = find_dead(s, a)) != NONE)
+        conn_doom(s, dead, "silent, and a new one from its address takes its place");
+    conn->spare = open_connections(a) > s->config.per_address;
+    if (open_connections(a) > s->config.per_address + DIRECTORY_SPARE)
+        conn_doom(s, c, "too many from this address");
+}
+
 static void conn_opened(struct nascar *s, const struct nascar_event *e)
 {
     uint32_t c = e->conn;
@@ -7792,18 +8028,17 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
         conn->state = CONN_CONTROL;
         return;
     }
+    conn_heard(s, c);
     log_end(s, log_begin_conn(s, NASCAR_LOG_INFO, "connect", c));
-    conn->spare = address_at(s, conn->address)->connections > s->config.per_address;
-    if (address_at(s, conn->address)->connections > s->config.per_address + DIRECTORY_SPARE) {
-        conn_doom(s, c, "too many from this address");
-        return;
-    }
     timer_start(s, conn_timer(c, T_PHASE), Q_FIRST_FRAME);
+    if (!is_trusted(&s->config, conn->peer))
+        conn_find_room(s, c);
 }
 
 static void conn_bytes(struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size)
 {
     struct conn *conn = conn_at(s, c);
+    conn_heard(s, c);
     if (timer_at(s, conn_timer(c, T_IDLE))->queue != Q_NONE) /* not while it waits, when this deadline stands still */
         timer_start(s, conn_timer(c, T_IDLE), Q_IDLE);
     while (size > 0 && !conn->closing) {
@@ -7880,6 +8115,7 @@ static void conn_closed(struct nascar *s, uint32_t c)
     }
     outbox_release(s, conn);
     address_at(s, conn->address)->connections--;
+    address_at(s, conn->address)->closing--;
     address_release(s, conn->address);
     conn_reset(conn);
     s->conn_count--;
@@ -7898,6 +8134,8 @@ static void send_ping(struct nascar *s, uint32_t c)
     put_number(&s->frame, tag_REF, ++conn->ping_ref);
     put_number(&s->frame, tag_TIME, conn->round_trip_ms);
     conn->ping_sent_ms = s->now_ms;
+    if (conn->asked_ms <= conn->heard_ms)
+        conn->asked_ms = s->now_ms;
     send_frame(s, c);
 }
 
@@ -7962,6 +8200,8 @@ static void timer_fired(struct nascar *s, uint32_t i, enum queue queue)
         break;
     case Q_DIRECTORY: session_remove(s, i - s->directory_timers); break;
     case Q_ADDRESS: address_forget(s, i - s->address_timers); break;
+    case Q_GUESS:
+    case Q_GUESSED: guess_forget(s, i - s->guess_timers); break;
     case Q_NONE: /* never: no timer is due in these */
     case Q_PING: /* and these come in batches */
     case QUEUES: assert(false); break;
@@ -8315,6 +8555,8 @@ static void tally_lists(const struct nascar *s, struct tally *tally)
     tally_list(s, DOOMED_CONNS, &s->doomed, tally);
     tally_list(s, LOBBY_READERS, &s->lobby_readers, tally);
     tally_list(s, DIRTY_ROOMS, &s->dirty_rooms, tally);
+    EACH_LIVE(i, addresses)
+        tally_list(s, ADDRESS_CONNS, &address_at(s, i)->heard, tally);
     EACH_LIVE(i, rooms) {
         tally_list(s, FEED_ENTRIES, &room_at(s, i)->users.entries, tally);
         tally_list(s, ROOM_MEMBERS, &room_at(s, i)->members, tally);
@@ -8346,7 +8588,8 @@ static const char *check_lists(const struct nascar *s)
             listed = count_listed(s, TIMER_QUEUE, 0, s->conns.high * CONN_TIMERS) +
                      count_listed(s, TIMER_QUEUE, s->match_timers, s->matches.high) +
                      count_listed(s, TIMER_QUEUE, s->directory_timers, s->directory.high) +
-                     count_listed(s, TIMER_QUEUE, s->address_timers, s->addresses.high);
+                     count_listed(s, TIMER_QUEUE, s->address_timers, s->addresses.high) +
+                     count_listed(s, TIMER_QUEUE, s->guess_timers, s->guesses.high);
         if (kind == FEED_ENTRIES)
             listed = count_listed(s, FEED_ENTRIES, 0, 2 * s->rooms.high) +
                      count_listed(s, FEED_ENTRIES, occupant_node(s, 0), s->occupants.high);
@@ -8382,6 +8625,8 @@ static const char *check_conn(const struct nascar *s, uint32_t c)
     HOLDS(conn->outbox == NONE || is_live(s, &s->outboxes, conn->outbox), "a connection's outbox is free");
     HOLDS(conn->out_start <= conn->out_end && conn->out_end <= OUTBOX_BYTES, "an outbox ends outside of itself");
     HOLDS(!conn->closing || conn->player == NONE, "a player plays on a closed connection");
+    HOLDS(in_list(s, ADDRESS_CONNS, c) == (!conn->closing && conn->state != CONN_CONTROL),
+          "a connection is not heard, or one that is closing is");
     HOLDS(conn->wait == WAIT_NONE || conn->inbox != NONE, "a connection waits without a request");
     HOLDS((conn->state == CONN_ACCOUNT || conn->state == CONN_PERSONA) == (conn->player != NONE) || conn->closing,
           "a connection's state is not its player's");
@@ -8602,18 +8847,51 @@ static const char *check_accounts(const struct nascar *s)
     return NULL;
 }
 
+/* The connections of an address that may be heard, in the order in which they were. */
+static const char *check_heard(const struct nascar *s, uint32_t i)
+{
+    const struct address *a = address_at(s, i);
+    uint64_t heard_ms = 0;
+    uint32_t listed = 0;
+    for (uint32_t c = list_first(&a->heard); c != NONE; c = list_next(s, ADDRESS_CONNS, c)) {
+        const struct conn *conn = conn_at(s, c);
+        HOLDS(conn->address == i, "an address hears another's connection");
+        HOLDS(conn->heard_ms >= heard_ms, "an address has its silent connections out of order");
+        heard_ms = conn->heard_ms;
+        listed++;
+    }
+    HOLDS(listed <= open_connections(a), "an address hears more connections than it has");
+    return NULL;
+}
+
 static const char *check_addresses(const struct nascar *s)
 {
-    uint32_t connections = 0, players = 0;
+    uint32_t connections = 0, closing = 0, players = 0;
+    for (uint32_t c = 0; c < s->conns.high; c++)
+        closing += conn_at(s, c)->closing;
     EACH_LIVE(i, addresses) {
+        const char *broken = check_heard(s, i);
+        HOLDS(!broken, broken);
+        closing -= address_at(s, i)->closing;
         connections += address_at(s, i)->connections;
         players += address_at(s, i)->players;
         HOLDS(find_address(s, address_at(s, i)->ipv4) == i, "an address is not found");
-        HOLDS(address_at(s, i)->failed + address_at(s, i)->logins + address_at(s, i)->created == 0 ||
+        HOLDS(address_at(s, i)->failed + address_at(s, i)->tries + address_at(s, i)->created == 0 ||
                   timer_at(s, s->address_timers + i)->queue == Q_ADDRESS,
               "what an address did is never forgotten");
     }
     HOLDS(connections == s->conn_count && players == s->players.live, "a connection or a player is of no address");
+    HOLDS(closing == 0, "a connection that is closing is of no address");
+    uint32_t guessed = 0;
+    EACH_LIVE(i, guesses) {
+        const struct guess *g = guess_at(s, i);
+        guessed += g->failed >= FREE_GUESSES;
+        HOLDS(find_guess(s, g->ipv4, g->name) == i, "wrong passwords for a name are not found");
+        HOLDS(g->failed > 0 &&
+                  timer_at(s, s->guess_timers + i)->queue == (g->failed < FREE_GUESSES ? Q_GUESS : Q_GUESSED),
+              "wrong passwords for a name are never forgotten, or too early");
+    }
+    HOLDS(guessed == s->guessed, "the count of names that wait is not their recount");
     EACH_LIVE(i, directory)
         HOLDS(find_session(s, session_at(s, i)->sess) == i, "a directory session is not found");
     return NULL;
@@ -9636,10 +9914,17 @@ static bool complain(const char *where, const char *key, const char *format, ...
 
 #define COMMAND_LINE "--" /* the `where` of options that were typed; errors show it in front of the name */
 
+/* Where the lines of a key are that may be given more than once; NULL for others. */
+static struct option_list *list_of(struct options *o, const struct setting *setting)
+{
+    return setting->type == SET_ROOM ? &o->rooms : setting->type == SET_NETWORK ? &o->trusted : NULL;
+}
+
 /* Keeps a key of the core as a line, which the core gets later. */
 static bool hand_on(struct options *o, const char *where, const struct setting *setting, const char *value)
 {
-    char *text = setting->type == SET_ROOM ? o->rooms : o->core;
+    struct option_list *list = list_of(o, setting);
+    char *text = list ? list->lines : o->core;
     if (strlen(text) + strlen(setting->key) + strlen(value) + 8 > CONFIG_BYTES)
         return complain(where, setting->key, "the configuration is longer than %u bytes", CONFIG_BYTES);
     append_text(text, CONFIG_BYTES, setting->key);
@@ -9664,10 +9949,11 @@ static bool set_option(struct options *o, const char *where, const char *key, co
         return complain(where, key, "unknown option; --help lists them");
     if (setting->type == SET_CONFIG_FILE && !typed)
         return complain(where, key, "only on the command line");
-    if (setting->type == SET_ROOM && typed && !o->rooms_typed) {
-        o->rooms_typed = true;
-        o->config.room_count = 0;
-        o->rooms[0] = 0;
+    struct option_list *list = list_of(o, setting);
+    if (list && typed && !list->typed) {
+        list->typed = true;
+        list->lines[0] = 0;
+        *(list == &o->rooms ? &o->config.room_count : &o->config.trusted_count) = 0;
     }
     if (!change_setting(setting->of_shell ? (void *)o : &o->config, setting, value, why, sizeof why))
         return setting->type == SET_FOLDER ? complain(where, key, "%s", why) /* it is empty */
@@ -10872,9 +11158,10 @@ static void shell_listen_wanted(struct shell *sh)
 /* Gives the core its part of the options, with the ports that were opened. */
 static void shell_configure(struct shell *sh)
 {
-    char text[2 * CONFIG_BYTES + 64];
-    int n = snprintf(text, sizeof text, "%s%slobby-port = %u\nbuddy-port = %u\n", sh->options.core, sh->options.rooms,
-                     sh->port[1], sh->port[2]);
+    char text[3 * CONFIG_BYTES + 64];
+    const struct options *o = &sh->options;
+    int n = snprintf(text, sizeof text, "%s%s%slobby-port = %u\nbuddy-port = %u\n", o->core, o->rooms.lines,
+                     o->trusted.lines, sh->port[1], sh->port[2]);
     struct nascar_event event = {.type = NASCAR_CONFIG,
                                  .conn = NONE,
                                  .bytes = (const uint8_t *)text,

@@ -306,10 +306,12 @@ bool nascar_next_log(struct nascar *state, struct nascar_log *log);
  *                         0..1000000, 0 for no limit: 10
  *   segment-bytes         nascar_outbox() gives no more than this at once, but one
  *                         whole frame at least, 0..65535, 0 for no limit: 1400
- *   per-address           connections from one address, 1..1000000: 64; four more may
+ *   per-address           connections from one address, 1..1000000: 256; four more may
  *                         ask the directory, which says why no other is taken
- *   logins-per-address    tries to log in from one address in ten minutes: 300
+ *   logins-per-address    tries to log in from one address that fail, in ten minutes: 300
  *   accounts-per-address  new accounts from one address in ten minutes: 50
+ *   trusted               a network, as 192.168.1.0/24, whose addresses have none of
+ *                         these three limits; one line for each, up to 32
  *   room                  "Name: Description: Limit", a room in place of the three
  *                         default ones; one line for each, up to 32
  *   news-line             a line of the news; one for each, 242 characters in all

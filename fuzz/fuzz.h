@@ -10,6 +10,7 @@
 /* Tables of the core that are full within a short input; their sizes are no
  * part of nascar_limits. */
 #define ADDRESSES_KEPT 1u
+#define GUESSES_KEPT 2u
 #define CONNECTIONS_SPARE 1u
 #define OCCUPANTS_SPARE 10u
 #define RACES_PER_CLIENT 3u

@@ -490,6 +490,7 @@ static void restore_state(const struct nascar *scene)
     restore(scene, timers + s->match_timers * sizeof(struct timer), MARK(matches) * sizeof(struct timer));
     restore(scene, timers + s->directory_timers * sizeof(struct timer), MARK(directory) * sizeof(struct timer));
     restore(scene, timers + s->address_timers * sizeof(struct timer), MARK(addresses) * sizeof(struct timer));
+    restore(scene, timers + s->guess_timers * sizeof(struct timer), MARK(guesses) * sizeof(struct timer));
     restore(scene, nodes, 2 * (size_t)MARK(rooms) * sizeof(struct node));
     restore(scene, nodes + 2 * (size_t)s->rooms.capacity * sizeof(struct node), MARK(occupants) * sizeof(struct node));
 #undef MARK

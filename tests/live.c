@@ -613,9 +613,10 @@ static const struct {
     {"buddy-login-s", "30", {"0", "3601", "", NULL}},
     {"segment-bytes", "1400", {"65536", "-1", "1.4k", "", NULL}},
     {"rate", "10", {"1000001", "-1", "", NULL}},
-    {"per-address", "64", {"0", "1000001", "", NULL}},
+    {"per-address", "256", {"0", "1000001", "", NULL}},
     {"logins-per-address", "300", {"0", "1000001", "", NULL}},
     {"accounts-per-address", "50", {"0", "1000001", "", NULL}},
+    {"trusted", "192.168.1.0/24", {"192.168.1.1/24", "192.168.1.0/33", "192.168.1.0", "", NULL}},
     {"room",
      "South: \"Y'all\": 30",
      {"", ": no name", "Lobby: the hub: 5", "X: a\nrate = 0", "North: cold: 65537", LONG_NAME}},
@@ -796,13 +797,13 @@ CASE(what_cannot_be_opened_is_named, 10)
 
 /* ---- Cases: limits -------------------------------------------------------------------- */
 
-CASE(an_address_has_64_connections_and_is_told_so, 15)
+CASE(an_address_has_256_connections_and_is_told_so, 15)
 {
     struct server *s = START(CHEAP);
-    int fd[64];
-    for (size_t i = 0; i < 64; i++)
+    int fd[256];
+    for (size_t i = 0; i < 256; i++)
         fd[i] = raw_open(s, (int)(i % PORTS), LOCALHOST);
-    EXPECT(raw_asks(fd[63], "addr", "ADDR=192.0.2.100\nPORT=50000\n", "STATUS=1", 2000));
+    EXPECT(raw_asks(fd[255], "addr", "ADDR=192.0.2.100\nPORT=50000\n", "STATUS=1", 2000));
     EXPECT(!logged(s, "too many from this address"));
     /* One more may ask the directory, which says why; nothing else is begun on it (PROTOCOL 3.1). */
     int extra = raw_open(s, DIRECTORY, LOCALHOST);

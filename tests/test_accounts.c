@@ -531,7 +531,8 @@ TEST(personas_and_news, who_guesses_by_edit_has_to_wait_as_by_auth)
     for (int i = 0; i < 5; i++)
         REFUSED(raw_ask(ann, "edit", "PASS=guessed\nCHNG=other1\n"), "pass", 100);
     ck_assert_str_eq(got_code(raw_ask(ann, "edit", "PASS=secret\nCHNG=other1\n")), "hack");
-    ck_assert_str_eq(got_code(raw_auth(raw_open(w, ann->ip), "Bob", "secret")), "hack");
+    ck_assert_str_eq(got_code(raw_auth(raw_open(w, ann->ip), "Ann", "secret")), "hack");
+    ck_assert_str_eq(got_code(raw_auth(raw_open(w, ann->ip), "Bob", "secret")), "");
     world_run(w, 2000);
     SUCCEEDS(raw_ask(ann, "edit", "PASS=secret\nCHNG=other1\n"));
 }

@@ -527,6 +527,7 @@ TEST(addresses, an_address_makes_only_so_many_accounts_in_ten_minutes)
     greet(r);
     REFUSED(sign_up(r, "Fourth", "secret"), "hack", 100);
     REFUSED(raw_auth(r, "Fourth", "secret"), "hack", 100);
+    ck_assert(world_logged(w, "name=\"Fourth\" reason=\"hack\" limit=\"accounts-per-address\""));
     SUCCEEDS(raw_auth(r, "Racer1", "secret")); /* logins are not counted so */
     can_log_in("Fourth", "secret");            /* nor other addresses */
     world_run(w, 605000);
@@ -535,13 +536,17 @@ TEST(addresses, an_address_makes_only_so_many_accounts_in_ten_minutes)
     SUCCEEDS(sign_up(r, "Fifth", "secret"));
 }
 
-TEST(addresses, an_address_tries_only_so_many_logins_in_ten_minutes)
+TEST(addresses, an_address_fails_only_so_many_logins_in_ten_minutes)
 {
     reopen_with("logins-per-address = 4\n");
     uint32_t ip = world_fresh_ip(w);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 10; i++)
         SUCCEEDS(raw_auth(raw_open(w, ip), "Ann", "secret"));
+    for (int i = 0; i < 4; i++)
+        REFUSED(raw_auth(raw_open(w, ip), "Ann", "guessed"), "pass", 100);
     REFUSED(raw_auth(raw_open(w, ip), "Ann", "secret"), "hack", 100);
+    REFUSED(raw_auth(raw_open(w, ip), "Bob", "secret"), "hack", 100);
+    ck_assert(world_logged(w, "reason=\"hack\" limit=\"logins-per-address\""));
     can_log_in("Ann", "secret");
     world_run(w, 605000);
     SUCCEEDS(raw_auth(raw_open(w, ip), "Ann", "secret"));
@@ -597,6 +602,242 @@ TEST_LOOP(addresses, a_connection_too_many_may_ask_the_directory_and_nothing_els
     }
     OPEN(ann);
     SUCCEEDS(raw_ask(ann, "mesg", "TEXT=here\n"));
+}
+
+/* ---- Whom an address lets in: trusted networks, and dead links ------------- */
+
+static const struct world_options for_many = {.limits = {256, 512, 32, 4096, 1024, 512, 0},
+                                              .config = "per-address = 256\n",
+                                              .no_check = true};
+
+/* A player of that address, with both links. */
+static struct raw *with_friends(uint32_t ip, const char *name)
+{
+    struct raw *lobby = raw_login_from(w, ip, name, "secret");
+    const char *ticket = ticket_of(lobby, name);
+    SUCCEEDS(raw_ask(raw_open(w, ip), "AUTH", buddy_tags(name, ticket)));
+    raw_forget(lobby);
+    return lobby;
+}
+
+TEST(addresses, a_party_of_128_gets_in_and_the_next_is_told_why_he_does_not)
+{
+    char name[16];
+    reopen(&for_many);
+    uint32_t ip = world_fresh_ip(w);
+    for (int i = 0; i < 128; i++) {
+        (void)snprintf(name, sizeof name, "Racer%d", i);
+        if (i % 50 == 0)
+            world_run(w, 605000); /* which is how many accounts may be made in ten minutes */
+        ck_assert_str_eq(kept_out(ip), "");
+        (void)with_friends(ip, name);
+    }
+    ck_assert_ptr_nonnull(strstr(kept_out(ip), "from your address"));
+    world_run(w, 605000); /* those who are there stay, and so does the reason */
+    ck_assert_ptr_nonnull(strstr(kept_out(ip), "from your address"));
+    ck_assert_str_eq(kept_out(0), "");
+    world_configure(w, "per-address = 256\ntrusted = 198.51.100.0/24\n");
+    ck_assert_str_eq(kept_out(ip), "");
+    (void)with_friends(ip, "Late");
+    world_configure(w, "per-address = 256\n");
+    ck_assert_ptr_nonnull(strstr(kept_out(ip), "from your address"));
+}
+
+#define FEW "per-address = 2\nlogins-per-address = 3\naccounts-per-address = 1\n"
+
+/* None of the limits that an address has: connections, accounts, logins that fail,
+ * and the wait after a hundred of those. What protects an account stays. */
+TEST_LOOP(addresses, a_trusted_network_has_no_limits_for_an_address, 0, 5)
+{
+    static const char *const networks[] = {"trusted = 198.51.100.0/24\n", "trusted = 0.0.0.0/0\n",
+                                           "trusted = 10.0.0.0/8\ntrusted = 198.51.100.1/32\ntrusted = 192.0.2.0/24\n",
+                                           "trusted = 198.51.100.0/25\n",
+                                           "trusted = 198.51.100.1/32\ntrusted = 0.0.0.0/32\n"};
+    char config[256], name[16];
+    (void)snprintf(config, sizeof config, FEW "%s", networks[_i]);
+    reopen_with(config);
+    uint32_t ip = WORLD_FIRST_IP;
+    for (int i = 0; i < 20; i++) {
+        (void)snprintf(name, sizeof name, "Racer%d", i);
+        ck_assert_str_eq(kept_out(ip), "");
+        (void)with_friends(ip, name);
+    }
+    for (int i = 0; i < 110; i++) {
+        struct raw *r = raw_open(w, ip);
+        (void)snprintf(name, sizeof name, "Racer%d", i % 20);
+        if (i >= 20)
+            (void)snprintf(name, sizeof name, "nobody.%d", i); /* no account has such a name */
+        REFUSED(raw_auth(r, name, "guessed"), i < 20 ? "pass" : "imst", 100);
+        raw_close(r);
+    }
+    SUCCEEDS(raw_auth(raw_open(w, ip), "Racer1", "secret"));
+    for (int i = 0; i < 5; i++)
+        REFUSED(raw_auth(raw_open(w, ip), "Racer2", "guessed"), i < 4 ? "pass" : "hack", 100);
+    SUCCEEDS(raw_auth(raw_open(w, ip), "Racer1", "secret"));
+    uint32_t other = _i == 1 ? 0 : 0xC6336401u + 256; /* others have limits */
+    if (_i != 1) {
+        (void)raw_open(w, other);
+        (void)raw_open(w, other);
+        ck_assert_ptr_nonnull(strstr(kept_out(other), "from your address"));
+    }
+    world_configure(w, FEW); /* it takes effect at once; whoever is there stays */
+    CLOSED(raw_open(w, ip));
+    ck_assert_uint_ge(world_kept(w, "acct"), 20);
+}
+
+TEST(addresses, a_trusted_address_has_as_many_sessions_of_the_directory_as_it_asks_for)
+{
+    enum { ASKED = 300 };
+    int32_t sess[ASKED];
+    char mask[ASKED][40];
+    for (int trusted = 0; trusted < 2; trusted++) {
+        reopen(&(struct world_options){.limits = {256, 512, 32, 4096, 1024, 512, 0},
+                                       .config = trusted ? "skey = off\ntrusted = 198.51.100.1/32\n" : "skey = off\n",
+                                       .no_check = true});
+        for (int i = 0; i < ASKED; i++) {
+            struct raw *r = raw_open(w, WORLD_FIRST_IP);
+            const struct got *g = raw_ask(r, "@dir", DIR_REQUEST);
+            sess[i] = got_number(g, "SESS");
+            (void)snprintf(mask[i], sizeof mask[i], "%.39s", got_raw(g, "MASK"));
+            raw_close(r);
+        }
+        for (int i = 0; i < ASKED; i += 23) {
+            char more[32], name[16];
+            (void)snprintf(more, sizeof more, "MASK=%d\n", sess[i]);
+            (void)snprintf(name, sizeof name, "Racer%d", i);
+            struct raw *r = raw_open(w, WORLD_FIRST_IP);
+            const struct got *g = raw_ask(r, "auth", credentials(name, masked(mask[i], "secret"), more));
+            bool remembered = trusted || i >= ASKED - 128;
+            if (remembered)
+                SUCCEEDS(g);
+        }
+        for (int i = 0; i < ASKED; i += 23) { /* with the password that he has typed */
+            char name[16];
+            (void)snprintf(name, sizeof name, "Racer%d", i);
+            if (trusted)
+                can_log_in(name, "secret");
+        }
+    }
+}
+
+/* Ping echoes come no more from any of these; nor does anything else. */
+static void lose_power(struct raw **clan, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        clan[i]->keeps_pings = true;
+}
+
+/* The router of a clan lost its power, and the links that were open are open for the
+ * server still. */
+TEST(addresses, a_clan_returns_over_its_dead_links)
+{
+    enum { CLAN = 30 };
+    struct raw *dead[2 * CLAN];
+    char name[16];
+    reopen_with("per-address = 64\nidle-s = 3000\naccounts-per-address = 100\n");
+    uint32_t ip = world_fresh_ip(w);
+    struct raw *cid = player(w, "Cid", "East");
+    for (int i = 0; i < CLAN; i++) {
+        (void)snprintf(name, sizeof name, "Racer%d", i);
+        dead[2 * i] = raw_login_from(w, ip, name, "secret");
+        dead[2 * i + 1] = raw_open(w, ip);
+        SUCCEEDS(raw_ask(dead[2 * i + 1], "AUTH", buddy_tags(name, ticket_of(dead[2 * i], name))));
+    }
+    ck_assert_str_eq(kept_out(ip), "");
+    lose_power(dead, 2 * CLAN);
+    world_run(w, 70000);
+    raw_forget(cid);
+    for (int i = 0; i < CLAN; i++) { /* others of them than before, so that nobody takes his own place */
+        (void)snprintf(name, sizeof name, "Other%d", i);
+        ck_assert_str_eq(kept_out(ip), "");
+        (void)with_friends(ip, name);
+    }
+    size_t taken = 0;
+    for (size_t i = 0; i < w->log_count; i++)
+        taken += strstr(w->log[i], "event=close") != NULL &&
+                 strstr(w->log[i], "reason=\"silent, and a new one from its address takes its place\"") != NULL;
+    ck_assert_uint_ge(taken, 56);
+    OPEN(cid);
+}
+
+/* Four connections and no more: the one who comes takes the place of that one who has
+ * been silent longest, and others see him leave. */
+TEST(addresses, the_longest_silent_one_makes_room_and_others_see_him_leave)
+{
+    reopen_with("per-address = 4\nidle-s = 3000\n");
+    uint32_t ip = world_fresh_ip(w);
+    struct raw *cid = player(w, "Cid", "East");
+    struct raw *clan[] = {raw_login_from(w, ip, "Ann", "secret"), raw_login_from(w, ip, "Bob", "secret"),
+                          raw_login_from(w, ip, "Dan", "secret"), raw_login_from(w, ip, "Eve", "secret")};
+    for (int i = 0; i < 4; i++) {
+        go(clan[i], "East");
+        clan[i]->keeps_pings = i < 3; /* Eve is there */
+    }
+    world_run(w, 5000);
+    say(clan[0], "onln", "PERS=Ann\n"); /* so Bob has been silent longest */
+    ck_assert_ptr_nonnull(strstr(kept_out(ip), "from your address"));
+    world_run(w, 30000); /* 35 s is not over 35 s */
+    ck_assert_ptr_nonnull(strstr(kept_out(ip), "from your address"));
+    for (int i = 0; i < 4; i++)
+        OPEN(clan[i]);
+    raw_forget(cid);
+    world_run(w, 30000);
+    struct raw *fay = raw_open(w, ip);
+    OPEN(clan[0]);
+    CLOSED(clan[1]);
+    OPEN(clan[2]);
+    OPEN(clan[3]);
+    GOT(cid, "+usr +pop");
+    ck_assert(!got_has(frame_at(cid, 0), "N")); /* which is how a console is told that one has left */
+    greet(fay);
+    SUCCEEDS(raw_auth(fay, "Fay", "secret"));
+    REFUSED(raw_ask(cid, "onln", "PERS=Bob\n"), "user", 102);
+    (void)raw_open(w, ip);
+    CLOSED(clan[2]);
+    (void)raw_open(w, ip);
+    CLOSED(clan[0]);
+    struct raw *spare = raw_open(w, ip); /* there is no dead one any more */
+    say(spare, "addr", ADDR_REQUEST);
+    CLOSED(spare);
+    OPEN(clan[3]);
+    OPEN(fay);
+}
+
+/* Whoever answers pings is there, however long he says nothing else; and so is one to
+ * whom the server itself has said nothing, as it was stopped for a while. */
+TEST_LOOP(addresses, nobody_who_is_there_makes_room, 0, 4)
+{
+    static const char *const config[] = {"per-address = 2\nidle-s = 3000\n",
+                                         "per-address = 2\nidle-s = 3000\nping-s = 600\n",
+                                         "per-address = 2\nidle-s = 3000\n", "per-address = 2\nidle-s = 3000\n"};
+    reopen_with(config[_i]);
+    uint32_t ip = world_fresh_ip(w);
+    struct raw *ann = raw_login_from(w, ip, "Ann", "secret"), *bob = raw_login_from(w, ip, "Bob", "secret");
+    if (_i == 0) {
+        world_run(w, 3600000);
+    } else if (_i == 1) {
+        world_run(w, 300000); /* not pinged yet */
+    } else if (_i == 2) {
+        w->mono_ms += 120000; /* nobody has given the server the time to ping */
+    } else {
+        w->hold_records = true;
+        ann->keeps_pings = bob->keeps_pings = true;
+        say(ann, "pers", "PERS=Ann\n");
+        say(bob, "pers", "PERS=Bob\n");
+        world_run(w, 120000); /* they wait for the disk, and not we for them */
+    }
+    struct raw *eve = raw_open(w, ip);
+    say(eve, "addr", ADDR_REQUEST);
+    CLOSED(eve);
+    OPEN(ann);
+    OPEN(bob);
+    if (_i == 3) {
+        w->hold_records = false;
+        world_release_records(w, true);
+        (void)raw_open(w, ip);
+        OPEN(ann);
+        OPEN(bob);
+    }
 }
 
 /* ---- Time (7) ----------------------------------------------------------- */

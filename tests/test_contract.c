@@ -212,7 +212,8 @@ static void unused_memory_is_untouched(const struct crowd *c)
     } timers[] = {{(size_t)s->conns.high * CONN_TIMERS, s->match_timers},
                   {(size_t)s->match_timers + s->matches.high, s->directory_timers},
                   {(size_t)s->directory_timers + s->directory.high, s->address_timers},
-                  {(size_t)s->address_timers + s->addresses.high, s->timers.capacity}};
+                  {(size_t)s->address_timers + s->addresses.high, s->guess_timers},
+                  {(size_t)s->guess_timers + s->guesses.high, s->timers.capacity}};
     for (size_t i = 0; i < sizeof timers / sizeof timers[0]; i++) {
         must_be_zero(c, s->timers.offset + timers[i].from * sizeof(struct timer),
                      (timers[i].to - timers[i].from) * sizeof(struct timer), "a timer");

@@ -453,20 +453,33 @@ TEST(logging_in, of_99_taken_variants_none_is_offered)
     ck_assert_str_eq(got_text(g, "OPTS"), "Ann1,Ann2,Ann3,Ann4");
 }
 
-TEST(logging_in, sign_ups_and_new_passwords_count_as_logins)
+TEST(logging_in, new_passwords_count_as_logins_when_the_old_one_is_wrong)
+{
+    world_configure(w, "logins-per-address = 3\n");
+    struct raw *ann = raw_login_from(w, world_fresh_ip(w), "Ann", "secret");
+    for (int i = 0; i < 9; i++)
+        SUCCEEDS(raw_ask(ann, "edit", "PASS=secret\nMAIL=a@b\n"));
+    for (int i = 0; i < 3; i++)
+        ck_assert_str_eq(got_code(raw_ask(ann, "edit", "PASS=guessed\nMAIL=a@c\n")), failures[WRONG_PASSWORD].code);
+    ck_assert_str_eq(got_code(raw_ask(ann, "edit", "PASS=secret\nMAIL=a@d\n")), failures[TOO_MANY_TRIES].code);
+}
+
+/* There is no password to try, but a hash to make. */
+TEST(logging_in, sign_ups_for_which_there_is_no_place_count_as_logins)
 {
     char payload[256], letters[128];
-    world_configure(w, "logins-per-address = 3\n");
-    uint32_t ip = world_fresh_ip(w);
-    struct raw *ann = raw_login_from(w, ip, "Ann", "secret");
-    SUCCEEDS(raw_ask(ann, "edit", "PASS=secret\nMAIL=a@b\n"));
-    SUCCEEDS(raw_ask(ann, "edit", "PASS=secret\nMAIL=a@c\n"));
-    ck_assert_str_eq(got_code(raw_ask(ann, "edit", "PASS=secret\nMAIL=a@d\n")), failures[TOO_MANY_TRIES].code);
-    struct raw *directory = raw_open(w, ip);
-    const struct got *g = raw_ask(directory, "@dir", "PROD=x\n");
-    console_mask(got_text(g, "MASK"), "secret", letters, sizeof letters);
-    (void)snprintf(payload, sizeof payload, "NAME=Bob\nMASK=%d\nPASS=%s\n", got_number(g, "SESS"), letters);
-    ck_assert_str_eq(got_code(raw_ask(raw_open(w, ip), "acct", payload)), failures[TOO_MANY_TRIES].code);
+    world_configure(w, "logins-per-address = 3\naccounts-per-address = 1\n");
+    uint32_t ip = world_fresh_ip(w), jobs = 0;
+    for (int i = 0; i < 9; i++) {
+        struct raw *directory = raw_open(w, ip);
+        const struct got *g = raw_ask(directory, "@dir", "PROD=x\n");
+        console_mask(got_text(g, "MASK"), "secret", letters, sizeof letters);
+        (void)snprintf(payload, sizeof payload, "NAME=Racer%d\nMASK=%d\nPASS=%s\n", i, got_number(g, "SESS"), letters);
+        ck_assert_str_eq(got_code(raw_ask(raw_open(w, ip), "acct", payload)),
+                         i == 0 ? "" : failures[TOO_MANY_TRIES].code);
+        jobs = i == 0 ? w->hash_jobs : jobs;
+    }
+    ck_assert_uint_eq(w->hash_jobs - jobs, 3);
     ck_assert_uint_eq(w->state->accounts.live, 1);
 }
 

@@ -547,20 +547,20 @@ TEST(tables, a_room_takes_as_many_as_its_limit)
     crowd_free(c);
 }
 
-/* PROTOCOL 3.1: a bounded table; 64 for each peer. */
+/* PROTOCOL 3.1: a bounded table; 128 for each peer. */
 TEST(tables, the_oldest_directory_session_makes_room)
 {
-    static const struct nascar_limits many = {8, 8, 8, 100, 64, 64, 0};
+    static const struct nascar_limits many = {8, 8, 8, 200, 64, 64, 0};
     struct crowd *c = crowd_new_checked(&many, "");
-    uint32_t sess[200];
-    for (uint32_t i = 0; i < 200; i++) {
-        uint32_t peer = i < 70 ? WORLD_FIRST_IP : WORLD_FIRST_IP + i;
+    uint32_t sess[300];
+    for (uint32_t i = 0; i < 300; i++) {
+        uint32_t peer = i < 140 ? WORLD_FIRST_IP : WORLD_FIRST_IP + i;
         (void)crowd_open_from(c, 0, peer);
         ANSWER(c, 0, "@dir", "PROD=NASCAR-PS2-2004\n", "");
         sess[i] = (uint32_t)reply_number(c, 0, "SESS");
         crowd_close(c, 0);
         crowd_run(c, 1);
-        uint32_t first = i < 64 ? 0 : i < 70 ? i - 63 : i < 106 ? 6 : i - 99;
+        uint32_t first = i < 128 ? 0 : i < 140 ? i - 127 : i < 212 ? 12 : i - 199;
         ck_assert_uint_eq(c->s->directory.live, i + 1 - first);
         ck_assert_uint_ne(find_session(c->s, sess[first]), NONE); /* the oldest that is kept */
         ck_assert_uint_ne(find_session(c->s, sess[i]), NONE);
@@ -568,7 +568,7 @@ TEST(tables, the_oldest_directory_session_makes_room)
     }
     crowd_run(c, 1800000); /* and after 30 minutes there is none */
     ck_assert_uint_eq(c->s->directory.live, 0);
-    ck_assert_uint_eq(c->s->directory.high, 100);
+    ck_assert_uint_eq(c->s->directory.high, 200);
     crowd_free(c);
 }
 
@@ -712,10 +712,21 @@ static const char *auth_from(struct crowd *c, uint32_t peer, uint32_t who, const
     return code;
 }
 
+static const char *wrong_password(void)
+{
+    static char text[64];
+    static const uint8_t no_key[16];
+    struct console_pad pad = {.started = false};
+    text[0] = '~';
+    console_encode(&pad, no_key, sizeof no_key, "guessed", text + 1);
+    return text;
+}
+
 TEST(addresses_and_pace, an_address_has_so_many_connections_logins_and_accounts)
 {
     struct crowd *c = crowd_new_checked(&tiny, "");
     uint32_t home = WORLD_FIRST_IP, other = home + 1;
+    const char *wrong = wrong_password();
     configure_addresses(c);
     uint32_t most = 5 + DIRECTORY_SPARE, last = most + 2;
     for (uint32_t i = 0; i <= most; i++) {
@@ -738,11 +749,14 @@ TEST(addresses_and_pace, an_address_has_so_many_connections_logins_and_accounts)
         ck_assert_str_eq(auth_from(c, home, 10 * round, c->password), "");
         ck_assert_str_eq(auth_from(c, home, 10 * round + 1, c->password), "");
         ck_assert_str_eq(auth_from(c, home, 10 * round + 2, c->password), "hack"); /* the third new one */
-        ck_assert_str_eq(auth_from(c, home, 10 * round, c->password), "");
-        ck_assert_str_eq(auth_from(c, home, 10 * round, c->password), "hack"); /* the fifth login */
+        for (uint32_t i = 0; i < 9; i++)
+            ck_assert_str_eq(auth_from(c, home, 10 * round, c->password), "");
+        for (uint32_t i = 0; i < 3; i++) /* the fourth, as an account that there was no place for has failed, too */
+            ck_assert_str_eq(auth_from(c, home, 10 * round, wrong), "pass");
+        ck_assert_str_eq(auth_from(c, home, 10 * round + 1, c->password), "hack");
         ck_assert_str_eq(auth_from(c, other + round, 10 * round, c->password), "");
         crowd_run(c, ADDRESS_MS - 1000);
-        ck_assert_str_eq(auth_from(c, home, 0, c->password), "hack"); /* not yet */
+        ck_assert_str_eq(auth_from(c, home, 1, c->password), "hack"); /* not yet */
         crowd_run(c, 2000);
     }
     crowd_run(c, 2 * ADDRESS_MS);
@@ -754,18 +768,16 @@ TEST(addresses_and_pace, who_guesses_passwords_waits_and_nobody_else_does)
 {
     struct crowd *c = crowd_new_checked(&tiny, "");
     uint32_t home = WORLD_FIRST_IP, other = home + 1;
-    char wrong[64];
-    static const uint8_t no_key[16];
-    struct console_pad pad = {.started = false};
-    wrong[0] = '~';
-    console_encode(&pad, no_key, sizeof no_key, "guessed", wrong + 1);
+    const char *wrong = wrong_password();
     ck_assert_str_eq(auth_from(c, other, 0, c->password), "");
-    for (uint32_t i = 0; i < FREE_FAILURES; i++)
+    ck_assert_str_eq(auth_from(c, other, 1, c->password), "");
+    for (uint32_t i = 0; i < FREE_GUESSES; i++)
         ck_assert_str_eq(auth_from(c, home, 0, wrong), "pass");
     for (uint32_t i = 0; i < 8; i++) { /* 1, 2, 4 ... s, at most a minute */
         uint64_t wait_ms = i < 6 ? UINT64_C(1000) << i : 60000;
         ck_assert_str_eq(auth_from(c, home, 0, c->password), "hack");
         ck_assert_str_eq(auth_from(c, other, 0, c->password), "");
+        ck_assert_str_eq(auth_from(c, home, 1, c->password), "");
         crowd_run(c, wait_ms - 1);
         ck_assert_str_eq(auth_from(c, home, 0, c->password), "hack");
         crowd_run(c, 1);
@@ -775,6 +787,46 @@ TEST(addresses_and_pace, who_guesses_passwords_waits_and_nobody_else_does)
     ck_assert_str_eq(auth_from(c, home, 0, c->password), "");
     crowd_run(c, 2 * ADDRESS_MS);
     ck_assert_uint_eq(c->s->addresses.live, 0);
+    ck_assert_uint_eq(c->s->guesses.live, 0);
+    crowd_free(c);
+}
+
+/* Each name fails so often, in turn, from addresses of which none fails so often
+ * that it has to wait. */
+static void flood_with_guesses(struct crowd *c, uint32_t network, uint32_t names, uint32_t times)
+{
+    for (uint32_t i = 0; i < names * times; i++)
+        ck_assert_str_eq(auth_from(c, network + i / times / 19, 1000 + i / times, c->password), "imst");
+    must_hold(c);
+}
+
+/* Whoever guesses would have his guesses forgotten by thousands of others; whoever
+ * bears a grudge would have the table full, and all others wait. */
+TEST(addresses_and_pace, thousands_of_guesses_make_the_server_forget_no_guesser)
+{
+    struct crowd *c = crowd_new(&tiny, "");
+    uint32_t home = WORLD_FIRST_IP, capacity = c->s->guesses.capacity;
+    ck_assert_str_eq(auth_from(c, home + 1, 0, c->password), "");
+    ck_assert_str_eq(auth_from(c, home + 1, 1, c->password), "");
+    crowd_configure(c, "accounts = closed\n");
+    for (uint32_t i = 0; i < FREE_GUESSES; i++)
+        ck_assert_str_eq(auth_from(c, home, 0, wrong_password()), "pass");
+    flood_with_guesses(c, 0x0A000000u, capacity + 500, 1);
+    ck_assert_uint_eq(c->s->guesses.live, capacity);
+    ck_assert_str_eq(auth_from(c, home, 0, c->password), "hack");
+    ck_assert_str_eq(auth_from(c, home, 1, c->password), "");
+    flood_with_guesses(c, 0x0B000000u, capacity / 2 - 1, FREE_GUESSES);
+    ck_assert_uint_eq(c->s->guesses.live, capacity);
+    ck_assert_str_eq(auth_from(c, home, 0, c->password), "hack");
+    flood_with_guesses(c, 0x0C000000u, capacity / 2, FREE_GUESSES);
+    for (uint32_t i = 0; i < FREE_GUESSES; i++) { /* a new guesser has his place, whoever logs in */
+        ck_assert_str_eq(auth_from(c, home + 2, 1, c->password), "");
+        ck_assert_str_eq(auth_from(c, home + 3, 1, wrong_password()), "pass");
+    }
+    ck_assert_str_eq(auth_from(c, home + 3, 1, c->password), "hack");
+    must_hold(c);
+    crowd_run(c, 2 * ADDRESS_MS);
+    ck_assert_uint_eq(c->s->guesses.live, 0);
     crowd_free(c);
 }
 

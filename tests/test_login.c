@@ -63,7 +63,7 @@ TEST(logins, wrong_passwords_are_forgotten_after_ten_minutes)
     can_log_in("Bob", "secret");
     for (int i = 0; i < 5; i++)
         REFUSED(raw_auth(raw_open(w, ann->ip), "Bob", "guessed"), "pass", 100);
-    ck_assert_str_eq(got_code(raw_auth(raw_open(w, ann->ip), "Bob", "secret")), "hack"); /* it has to wait */
+    ck_assert_str_eq(got_code(raw_auth(raw_open(w, ann->ip), "Bob", "secret")), "hack"); /* he has to wait */
     for (int i = 0; i < 2; i++) {
         world_run(w, 301000);
         SUCCEEDS(raw_auth(raw_open(w, ann->ip), "Bob", "secret"));
@@ -264,7 +264,7 @@ TEST(logins, a_directory_session_is_remembered_for_30_minutes)
 TEST(logins, one_address_cannot_push_out_the_sessions_of_others)
 {
     world_free(w);
-    struct world_options options = {.limits = {64, 256, 32, 128, 1024, 64, 0}};
+    struct world_options options = {.limits = {64, 256, 32, 256, 1024, 64, 0}};
     w = world_new(&options);
     struct raw *r = guest(), *directory = raw_open(w, r->ip);
     const char *mask = got_raw(raw_ask(directory, "@dir", DIR_REQUEST), "MASK");
@@ -378,17 +378,178 @@ static void fail_logins(struct raw *r, const char *name, int times)
         REFUSED(raw_auth(r, name, "wrong1"), "pass", 100);
 }
 
-TEST(refusals, after_five_failures_an_address_has_to_wait)
+TEST(refusals, after_five_failures_an_address_has_to_wait_with_that_name)
 {
     can_log_in("Ann", "secret");
     struct raw *r = raw_open(w, 0);
     fail_logins(r, "Ann", 5);
     REFUSED(raw_auth(r, "Ann", "secret"), "hack", 100); /* the right one does not help */
     OPEN(r);
-    REFUSED(raw_auth(raw_open(w, r->ip), "Ann", "secret"), "hack", 100); /* nor a new connection */
+    REFUSED(raw_auth(raw_open(w, r->ip), "aNN", "secret"), "hack", 100); /* nor a new connection */
     can_log_in("Ann", "secret");                                         /* elsewhere, nobody is shut out */
     world_run(w, 60000);                                                 /* and here nobody for longer than a minute */
     SUCCEEDS(raw_auth(r, "Ann", "secret"));
+    SUCCEEDS(raw_auth(raw_open(w, r->ip), "Ann", "secret")); /* whose guesses are forgotten now */
+}
+
+/* A clan behind one address, of whom one has forgotten his password, or the name
+ * of his account, or types a new one. */
+TEST_LOOP(refusals, one_players_wrong_passwords_do_not_shut_out_his_friends, 0, 3)
+{
+    struct raw *ann = raw_login(w, "Ann", "secret");
+    can_log_in("Bob", "secret");
+    world_configure(w, "accounts = closed\n");
+    for (int i = 0; i < 20; i++) {
+        struct raw *r = _i == 2 ? ann : raw_open(w, ann->ip);
+        const struct got *g = _i == 0   ? raw_auth(r, "Ann", "guessed")
+                              : _i == 1 ? raw_auth(r, "Anne", "guessed")
+                                        : raw_ask(r, "edit", "PASS=guessed\nCHNG=other1\n");
+        REFUSED(g, i >= 5 ? "hack" : _i == 1 ? "imst" : "pass", 100);
+        SUCCEEDS(raw_auth(raw_open(w, ann->ip), "Bob", "secret"));
+    }
+    if (_i == 1)
+        SUCCEEDS(raw_auth(raw_open(w, ann->ip), "Ann", "secret"));
+    world_run(w, 2000);
+    if (_i != 1)
+        SUCCEEDS(raw_auth(raw_open(w, ann->ip), "Ann", "secret"));
+}
+
+/* Whoever guesses does so on as many connections as he likes. */
+TEST(refusals, guesses_at_once_count_before_they_are_known_to_be_wrong)
+{
+    enum { AT_ONCE = 20 };
+    struct raw *r[AT_ONCE];
+    can_log_in("Ann", "secret");
+    can_log_in("Bob", "secret");
+    uint32_t ip = world_fresh_ip(w), before = w->hash_jobs;
+    for (int i = 0; i < AT_ONCE; i++) {
+        r[i] = raw_open(w, ip);
+        greet(r[i]);
+    }
+    w->hold_verdicts = true;
+    for (int i = 0; i < AT_ONCE; i++)
+        say_auth(r[i], "Ann", "guessed");
+    world_settle(w);
+    ck_assert_uint_eq(w->hash_jobs - before, 5);
+    world_release_verdicts(w);
+    w->hold_verdicts = false;
+    REFUSED(raw_auth(raw_open(w, ip), "Ann", "secret"), "hack", 100);
+    SUCCEEDS(raw_auth(raw_open(w, ip), "Bob", "secret"));
+    uint32_t tries = w->hash_jobs;
+    for (int i = 0; i < AT_ONCE; i++) { /* nor does it help to hang up before the answer */
+        world_run(w, 60000);
+        w->hold_verdicts = true;
+        struct raw *again = raw_open(w, ip);
+        greet(again);
+        say_auth(again, "Ann", "guessed");
+        say_auth(again, "Ann", "guessed");
+        world_settle(w);
+        raw_close(again);
+        world_release_verdicts(w);
+        w->hold_verdicts = false;
+    }
+    ck_assert_uint_eq(w->hash_jobs - tries, AT_ONCE);
+}
+
+static size_t lines_with(const char *part)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < w->log_count; i++)
+        count += strstr(w->log[i], part) != NULL;
+    return count;
+}
+
+/* So many different names, five wrong passwords for each: no name is waited for. */
+static void fail_many(uint32_t ip, int failures)
+{
+    char name[16];
+    for (int i = 0; i < failures; i++) {
+        struct raw *r = raw_open(w, ip);
+        (void)snprintf(name, sizeof name, "Racer%d", i / 5);
+        REFUSED(raw_auth(r, name, "guessed"), "imst", 100);
+        raw_close(r);
+    }
+}
+
+TEST(refusals, after_a_hundred_failures_an_address_has_to_wait_as_a_whole)
+{
+    can_log_in("Ann", "secret");
+    world_configure(w, "accounts = closed\n");
+    uint32_t ip = world_fresh_ip(w);
+    fail_many(ip, 99);
+    SUCCEEDS(raw_auth(raw_open(w, ip), "Ann", "secret"));
+    REFUSED(raw_auth(raw_open(w, ip), "Ann", "guessed"), "pass", 100);
+    REFUSED(raw_auth(raw_open(w, ip), "Ann", "secret"), "hack", 100);
+    SUCCEEDS(raw_auth(raw_open(w, ip + 1000), "Ann", "secret"));
+    world_run(w, 1000);
+    SUCCEEDS(raw_auth(raw_open(w, ip), "Ann", "secret"));
+    SUCCEEDS(raw_auth(raw_open(w, ip), "Ann", "secret")); /* right ones do not make it wait longer */
+    for (int second = 1; second <= 300; second++) {       /* wrong ones do */
+        char name[16];
+        (void)snprintf(name, sizeof name, "Racer%d", 1000 + second);
+        struct raw *r = raw_open(w, ip);
+        (void)raw_auth(r, name, "guessed");
+        raw_close(r);
+        world_run(w, 1000);
+    }
+    ck_assert_uint_le(lines_with("event=login_refused") - lines_with("reason=\"hack\""), 100 + 12);
+    world_run(w, 300000); /* ten minutes have passed */
+    fail_many(ip, 5);
+    SUCCEEDS(raw_auth(raw_open(w, ip), "Ann", "secret"));
+}
+
+/* A carrier's customers mistype now and then, day and night. */
+TEST(refusals, failures_of_hours_ago_make_no_address_wait)
+{
+    can_log_in("Ann", "secret");
+    uint32_t ip = world_fresh_ip(w);
+    for (int i = 0; i < 150; i++) {
+        REFUSED(raw_auth(raw_open(w, ip), "Ann", "guessed"), "pass", 100);
+        SUCCEEDS(raw_auth(raw_open(w, ip), "Ann", "secret"));
+        world_run(w, 120000);
+    }
+    ck_assert(!world_logged(w, "reason=\"hack\""));
+}
+
+TEST(refusals, right_logins_are_not_limited)
+{
+    can_log_in("Ann", "secret");
+    uint32_t ip = world_fresh_ip(w);
+    for (int i = 0; i < 400; i++) {
+        struct raw *r = raw_open(w, ip);
+        SUCCEEDS(raw_auth(r, "Ann", "secret"));
+        raw_close(r);
+    }
+    struct raw *ann = raw_login_from(w, ip, "Ann", "secret");
+    for (int i = 0; i < 400; i++)
+        SUCCEEDS(raw_ask(ann, "edit", "PASS=secret\nMAIL=a@b\n"));
+    ck_assert(!world_logged(w, "reason=\"hack\""));
+}
+
+TEST(refusals, a_guesser_is_logged_once_a_minute)
+{
+    can_log_in("Ann", "secret");
+    uint32_t ip = world_fresh_ip(w), other = world_fresh_ip(w);
+    char part[160];
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; i < 5; i++)
+            REFUSED(raw_auth(raw_open(w, k == 0 ? ip : other), "Ann", "guessed"), "pass", 100);
+    for (int i = 0; i < 4; i++)
+        REFUSED(raw_auth(raw_open(w, ip), "Ann", "guessed"), "hack", 100);
+    ck_assert_uint_eq(lines_with("reason=\"hack\""), 1);
+    (void)snprintf(part, sizeof part, " peer=%s name=\"Ann\" reason=\"hack\" limit=\"wrong passwords for this name\"",
+                   dotted(ip));
+    ck_assert_uint_eq(lines_with(part), 1);
+    REFUSED(raw_auth(raw_open(w, other), "Ann", "guessed"), "hack", 100);
+    ck_assert_uint_eq(lines_with("reason=\"hack\""), 2); /* another address is another guesser */
+    world_run(w, 59000);
+    REFUSED(raw_auth(raw_open(w, ip), "Ann", "guessed"), "pass", 100);
+    REFUSED(raw_auth(raw_open(w, ip), "Ann", "guessed"), "hack", 100);
+    ck_assert_uint_eq(lines_with("reason=\"hack\""), 2);
+    world_run(w, 1001);
+    REFUSED(raw_auth(raw_open(w, ip), "Ann", "guessed"), "hack", 100);
+    ck_assert_uint_eq(lines_with("reason=\"hack\""), 3);
+    ck_assert_uint_eq(lines_with(" more=4"), 1); /* that had no line of their own */
 }
 
 TEST(refusals, four_failures_do_not_make_one_wait)

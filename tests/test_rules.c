@@ -177,6 +177,8 @@ TEST(rules, a_token_has_1_to_127_visible_characters)
 
 /* ---- Configuration ------------------------------------------------------ */
 
+#define NETWORK_EXPECTED "expected NETWORK/BITS, as 192.168.1.0/24, with 0 to 32 bits"
+
 static const struct {
     const char *key, *value, *why; /* why: NULL if the value is good */
 } configured[] = {
@@ -242,6 +244,30 @@ static const struct {
     {"logins-per-address", "0", "expected a number from 1 to 1000000"},
     {"accounts-per-address", "50", NULL},
     {"accounts-per-address", "many", "expected a number from 1 to 1000000"},
+    {"trusted", "192.168.1.0/24", NULL},
+    {"trusted", "0.0.0.0/0", NULL},
+    {"trusted", "192.0.2.7/32", NULL},
+    {"trusted", "192.0.2.6/31", NULL},
+    {"trusted", "128.0.0.0/1", NULL},
+    {"trusted", "192.168.1.0/33", NETWORK_EXPECTED},
+    {"trusted", "192.168.1.0/-1", NETWORK_EXPECTED},
+    {"trusted", "192.168.1.0/", NETWORK_EXPECTED},
+    {"trusted", "192.168.1.0/24x", NETWORK_EXPECTED},
+    {"trusted", "192.168.1.0/24/24", NETWORK_EXPECTED},
+    {"trusted", "192.168.1.0/255.255.255.0", NETWORK_EXPECTED},
+    {"trusted", "192.168.1.0/ 24", NETWORK_EXPECTED},
+    {"trusted", "192.168.1.0 /24", NETWORK_EXPECTED},
+    {"trusted", "192.168.1.0", NETWORK_EXPECTED},
+    {"trusted", "192.168.1/24", NETWORK_EXPECTED},
+    {"trusted", "192.168.256.0/24", NETWORK_EXPECTED},
+    {"trusted", "192.168.1.0/24,10.0.0.0/8", NETWORK_EXPECTED},
+    {"trusted", "/24", NETWORK_EXPECTED},
+    {"trusted", "", NETWORK_EXPECTED},
+    {"trusted", "yes", NETWORK_EXPECTED},
+    {"trusted", "fe80::/10", NETWORK_EXPECTED},
+    {"trusted", "192.168.1.7/24", "expected a network whose address is 0 behind its bits, as 192.168.1.0/24"},
+    {"trusted", "192.0.2.7/31", "expected a network whose address is 0 behind its bits, as 192.168.1.0/24"},
+    {"trusted", "0.0.0.1/0", "expected a network whose address is 0 behind its bits, as 192.168.1.0/24"},
     {"room", "East", NULL},
     {"room", "East: East Coast Racers", NULL},
     {"room", "\"East: East Coast Racers: 50\"", NULL},
@@ -275,6 +301,26 @@ TEST_LOOP(rules, a_configured_value_is_good_or_the_reason_says_why, 0, COUNT(con
     ck_assert_msg(good == (configured[_i].why == NULL), "%s = %s: %s", configured[_i].key, configured[_i].value,
                   good ? "good" : why);
     ck_assert_str_eq(why, good ? "" : configured[_i].why);
+}
+
+TEST(rules, there_are_so_many_trusted_networks_and_no_more)
+{
+    static struct config config;
+    char text[64 * 40] = "per-address = 3\ntrusted = nonsense\n";
+    config_read(&config, bytes_of(text), size_of(text));
+    ck_assert_uint_eq(config.trusted_count, 0);
+    for (uint32_t i = 0; i < 40; i++)
+        (void)snprintf(text + strlen(text), 64, "trusted = 10.0.%u.0/24\n", (unsigned)i);
+    config_read(&config, bytes_of(text), size_of(text));
+    ck_assert_uint_eq(config.trusted_count, CONFIG_NETWORKS);
+    ck_assert(is_trusted(&config, 0x0A0000FFu));
+    ck_assert(is_trusted(&config, 0x0A001F00u));
+    ck_assert(!is_trusted(&config, 0x0A002000u));
+    ck_assert_str_eq(add_network(&config, "192.0.2.0/24"), "at most 32 networks");
+    config_read(&config, bytes_of(""), 0);
+    ck_assert_uint_eq(config.trusted_count, 0);
+    ck_assert_uint_eq(config.per_address, 256);
+    ck_assert(!is_trusted(&config, 0));
 }
 
 TEST(rules, the_reason_is_cut_to_its_place)

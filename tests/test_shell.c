@@ -704,6 +704,81 @@ TEST(signals, a_reload_reaches_those_online_or_changes_nothing)
     machine_free(m);
 }
 
+/* How many of those who come from one address are let in: three at most. */
+static size_t let_in(struct machine *m)
+{
+    struct peer *p[3];
+    size_t count = 0;
+    for (int i = 0; i < 3; i++) {
+        p[i] = peer_new(m);
+        p[i]->ip = 0xC6336401u;
+        settle_machine(m);
+        peer_send(p[i], "addr", "ADDR=192.0.2.100\nPORT=50000\n");
+        settle_machine(m);
+        count += peer_got(p[i], "addr");
+    }
+    for (int i = 0; i < 3; i++)
+        p[i]->hung_up = true;
+    settle_machine(m);
+    return count;
+}
+
+TEST(signals, a_reload_trusts_networks_and_trusts_them_no_more)
+{
+    char path[64];
+    write_text(temporary(path), "per-address = 2\n");
+    struct machine *m = MACHINE("--config", path);
+    ck_assert_uint_eq(let_in(m), 2);
+    write_text(path, "per-address = 2\ntrusted = 198.51.100.0/24\n");
+    signal_machine(m, SIGHUP);
+    settle_machine(m);
+    ck_assert_uint_eq(let_in(m), 3);
+    write_text(path, "per-address = 2\ntrusted = 198.51.100.1/24\n");
+    signal_machine(m, SIGHUP);
+    catch_stderr();
+    settle_machine(m);
+    ck_assert_ptr_nonnull(strstr(caught_stderr(), ":2: trusted: expected a network whose address is 0 behind"));
+    ck_assert_uint_eq(let_in(m), 3);
+    write_text(path, "per-address = 2\ntrusted = 198.51.101.0/24\n");
+    signal_machine(m, SIGHUP);
+    settle_machine(m);
+    ck_assert_uint_eq(let_in(m), 2);
+    (void)unlink(path);
+    machine_free(m);
+}
+
+/* The server is stopped for a while and goes on. What has come meanwhile is read before
+ * anybody is taken for dead, and whoever had no ping to answer is not, either. */
+TEST_LOOP(signals, a_server_that_was_stopped_takes_nobody_for_dead, 0, 2)
+{
+    struct machine *m = MACHINE("--per-address", "2", "--idle-s", "1000");
+    struct peer *old[2], *p;
+    for (int i = 0; i < 2; i++) {
+        old[i] = peer_new(m);
+        old[i]->ip = 0xC6336401u;
+        peer_send(old[i], "addr", "ADDR=192.0.2.100\nPORT=50000\n");
+    }
+    settle_machine(m);
+    if (_i == 1)
+        run_machine(m, 31000); /* both have been pinged */
+    ck_assert_uint_eq(peer_got(old[0], "~png"), _i == 1 ? 1 : 0);
+    m->now_ms += 120000;
+    for (int i = 0; i < 2 && _i == 1; i++)
+        peer_send(old[i], "~png", "TIME=1\n");
+    p = peer_new(m);
+    p->ip = 0xC6336401u;
+    peer_send(p, "addr", "ADDR=192.0.2.100\nPORT=50000\n");
+    settle_machine(m);
+    ck_assert(!old[0]->closed && !old[1]->closed && p->closed);
+    run_machine(m, 40000); /* but they do not answer any more */
+    p = peer_new(m);
+    p->ip = 0xC6336401u;
+    settle_machine(m);
+    ck_assert(old[0]->closed + old[1]->closed == 1 && !p->closed);
+    ck_assert(in_log(m, "event=close") && in_log(m, "takes its place"));
+    machine_free(m);
+}
+
 /* ---- The log ---------------------------------------------------------------------- */
 
 TEST(signals, a_log_line_is_one_line_however_long)
@@ -812,6 +887,9 @@ static const struct {
     {{"--room", "East: here: 5", "--room", "West"}, NULL},
     {{"--room", "East", "--room", "east: again"}, "--room: expected a room that is not there yet"},
     {{"--room", "Lobby"}, "none called Lobby"},
+    {{"--trusted", "10.0.0.0/8", "--trusted", "0.0.0.0/0"}, NULL},
+    {{"--trusted", "10.0.0.1/8"}, "--trusted: expected a network whose address is 0 behind its bits, as"},
+    {{"--trusted", "10.0.0.0/8", "--trusted", "10.0.0.0"}, "--trusted: expected NETWORK/BITS, as 192.168.1.0/24,"},
     {{"--down", "Back\nskey = off"}, "--down"},
     {{"--room", "X: a\nrate = 0"}, "--room"},
     {{"--news", "/nowhere/news"}, "--news: /nowhere/news: No such file or directory"},
@@ -858,7 +936,7 @@ TEST(options, options_have_the_last_word_over_the_file)
     struct config config;
     config_read(&config, (const uint8_t *)o.core, (uint32_t)strlen(o.core));
     ck_assert_uint_eq(config.skey, 1);
-    config_read(&config, (const uint8_t *)o.rooms, (uint32_t)strlen(o.rooms));
+    config_read(&config, (const uint8_t *)o.rooms.lines, (uint32_t)strlen(o.rooms.lines));
     ck_assert_uint_eq(config.room_count, 1);
     ck_assert_str_eq(config.room[0].name, "South");
     (void)unlink(path);
@@ -872,10 +950,48 @@ TEST(options, rooms_on_the_command_line_take_the_place_of_the_files)
     const char *arguments[] = {"--room", "West: where it ends: 7", "--config", path, "--room", "Oval", NULL};
     ck_assert(read_options(&o, (char **)(uintptr_t)arguments));
     struct config config;
-    config_read(&config, (const uint8_t *)o.rooms, (uint32_t)strlen(o.rooms));
+    config_read(&config, (const uint8_t *)o.rooms.lines, (uint32_t)strlen(o.rooms.lines));
     ck_assert_uint_eq(config.room_count, 2);
     ck_assert_str_eq(config.room[0].name, "West");
     ck_assert_str_eq(config.room[1].name, "Oval");
+    (void)unlink(path);
+}
+
+/* ... and so do trusted networks. */
+TEST(options, trusted_networks_on_the_command_line_take_the_place_of_the_files)
+{
+    struct options o;
+    char path[64];
+    write_text(temporary(path), "trusted = 10.0.0.0/8\n  trusted=192.0.2.0/24 \r\n");
+    const char *typed[] = {"--trusted", "192.168.1.0/24", "--config", path, "--trusted=192.168.3.0/24", NULL};
+    const char *untyped[] = {"--config", path, NULL};
+    struct config config;
+    for (int i = 0; i < 2; i++) {
+        ck_assert(read_options(&o, (char **)(uintptr_t)(i == 0 ? typed : untyped)));
+        config_read(&config, (const uint8_t *)o.trusted.lines, (uint32_t)strlen(o.trusted.lines));
+        ck_assert_uint_eq(config.trusted_count, 2);
+        ck_assert_uint_eq(config.trusted[0].address, i == 0 ? 0xC0A80100u : 0x0A000000u);
+        ck_assert_uint_eq(config.trusted[1].address, i == 0 ? 0xC0A80300u : 0xC0000200u);
+        ck_assert_uint_eq(config.trusted[1].bits, 24);
+        ck_assert_uint_eq(o.config.trusted_count, 2);
+    }
+    (void)unlink(path);
+}
+
+TEST(options, there_are_at_most_32_trusted_networks)
+{
+    struct options o;
+    char path[64], text[40 * 24] = "";
+    for (uint32_t i = 0; i < 33; i++)
+        (void)snprintf(text + strlen(text), 24, "trusted = 10.0.%u.0/24\n", (unsigned)i);
+    const char *arguments[] = {"--config", temporary(path), NULL};
+    write_text(path, text);
+    catch_stderr();
+    ck_assert(!read_options(&o, (char **)(uintptr_t)arguments));
+    ck_assert_ptr_nonnull(strstr(caught_stderr(), ":33: trusted: expected at most 32 networks, not '10.0.32.0/24'"));
+    *strstr(text, "trusted = 10.0.32.") = '#';
+    write_text(path, text);
+    ck_assert(read_options(&o, (char **)(uintptr_t)arguments));
     (void)unlink(path);
 }
 
