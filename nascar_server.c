@@ -134,6 +134,14 @@
 #ifndef RACES_PER_CLIENT
 #define RACES_PER_CLIENT 16u /* tickets of races that not both have reported: a day of racing */
 #endif
+#ifndef MESSAGES_PER_ACCOUNT
+#define MESSAGES_PER_ACCOUNT 4u /* kept in all, on average */
+#endif
+#ifndef SESSIONS_PER_CLIENT
+#define SESSIONS_PER_CLIENT 4u /* of the directory: a console makes one each time that it connects */
+#endif
+#define MESSAGES_LEAST 256u /* in a small server, where an average says little */
+#define SESSIONS_LEAST 64u
 #ifndef ADDRESSES_KEPT
 #define ADDRESSES_KEPT 1024u /* remembered for what they did lately, beside those that are connected */
 #endif
@@ -11050,6 +11058,21 @@ static void raise_limit(uint32_t *limit, uint32_t kept, uint32_t most)
         *limit = min_u32(kept, most);
 }
 
+/* What the options allow. All large tables follow from the two, so that a small
+ * server needs little address space. */
+static struct nascar_limits wanted_limits(const struct options *o)
+{
+    struct nascar_limits limits = NASCAR_LIMITS_DEFAULT;
+    limits.clients = o->max_clients;
+    limits.accounts = o->max_accounts;
+    limits.roster_edges = min_u32(limits.accounts, (1u << 26) / ROSTER_PER_PERSONA) * ROSTER_PER_PERSONA;
+    limits.messages = min_u32(limits.accounts * MESSAGES_PER_ACCOUNT, 1u << 20);
+    limits.directory_sessions = min_u32(limits.clients * SESSIONS_PER_CLIENT, 65536);
+    raise_limit(&limits.messages, MESSAGES_LEAST, MESSAGES_LEAST);
+    raise_limit(&limits.directory_sessions, SESSIONS_LEAST, SESSIONS_LEAST);
+    return limits;
+}
+
 /* Raises the limits to what the journal has, so that nothing is dropped because
  * an option was lowered. */
 static void raise_limits(struct shell *sh, struct nascar_limits *limits)
@@ -11069,17 +11092,17 @@ static void raise_limits(struct shell *sh, struct nascar_limits *limits)
 /* Makes the state, and the shell's tables for as many connections as it has. */
 static bool make_state(struct shell *sh)
 {
-    struct nascar_limits limits = NASCAR_LIMITS_DEFAULT;
-    limits.clients = sh->options.max_clients;
-    limits.accounts = sh->options.max_accounts;
-    limits.roster_edges = min_u32(limits.accounts, (1u << 26) / ROSTER_PER_PERSONA) * ROSTER_PER_PERSONA;
+    struct nascar_limits limits = wanted_limits(&sh->options);
     raise_limits(sh, &limits);
     sh->limits = limits;
     sh->conns = nascar_connections(&limits);
     size_t arena_bytes = nascar_arena_size(&limits);
     void *arena = arena_bytes ? reserve(arena_bytes) : NULL;
     if (!arena)
-        return complain("", "", "no memory for %u clients and %u accounts", limits.clients, limits.accounts);
+        return complain("", "",
+                        "no memory for %u clients and %u accounts, which take %llu KiB of address space: lower "
+                        "--max-clients or --max-accounts, or allow more (ulimit -v)",
+                        limits.clients, limits.accounts, (unsigned long long)arena_bytes / 1024);
     sh->state = nascar_init(arena, arena_bytes, &limits);
     sh->polled = reserve((FIRST_SOCKET + sh->conns) * sizeof *sh->polled);
     sh->number_of = reserve(sh->conns * sizeof *sh->number_of);

@@ -1206,6 +1206,35 @@ CASE(memory_is_small, 30)
     EXPECT(instrumented || empty.pss_kib <= 700);
 }
 
+/* With `ulimit -v`. */
+static void limit_address_space(void)
+{
+    struct rlimit limit = {16000u * 1024, 16000u * 1024};
+    (void)setrlimit(RLIMIT_AS, &limit);
+}
+
+/* It starts, fills up, reads its options again, and starts on what it has kept. */
+CASE(a_small_server_needs_little_address_space, 20)
+{
+    if (instrumented)
+        skip("what instruments it takes more");
+    before_exec = limit_address_space;
+    struct server *s = new_server();
+    for (int run = 0; run < 2; run++) {
+        seat_count = 0;
+        START_AGAIN(s, CHEAP, "--max-clients", "16", "--max-accounts", "100", "--rate", "0");
+        fill(s, 16);
+        EXPECT(kill(s->pid, SIGHUP) == 0);
+        UNTIL(2000, log_lines(s, "event=reloaded", NULL) == (size_t)run + 1);
+        talk(seats[0].console, seats[15].console, "all in");
+        (void)stop(s, SIGTERM);
+    }
+    const struct outcome *o = RUN(SERVER_ARGUMENTS, "--data", s->data);
+    EXPECT(o->status == 1);
+    if (strstr(o->err, "address space") == NULL || strstr(o->err, "--max-clients") == NULL)
+        fail("it does not say what takes so much: %s", o->err);
+}
+
 /* ---- Running them ------------------------------------------------------------------------------- */
 
 int main(int argc, char **argv)

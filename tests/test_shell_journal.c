@@ -613,6 +613,61 @@ TEST(turns, limits_are_raised_to_what_is_kept)
     made_free(j);
 }
 
+/* The tables follow from the options, and those that nobody has set are as they ever were. */
+TEST(turns, tables_follow_from_clients_and_accounts)
+{
+    static const struct nascar_limits normal = NASCAR_LIMITS_DEFAULT;
+    struct machine *m = machine_new((const char *const[]){NULL});
+    ck_assert_mem_eq(&m->shell.limits, &normal, sizeof normal);
+    machine_free(m);
+    m = machine_new((const char *const[]){"--max-clients", "16", "--max-accounts", "100", NULL});
+    ck_assert_uint_eq(m->shell.limits.messages, 400);
+    ck_assert_uint_eq(m->shell.limits.directory_sessions, 64);
+    ck_assert_uint_lt(nascar_arena_size(&m->shell.limits), 6u << 20);
+    machine_free(m);
+    m = machine_new((const char *const[]){"--max-clients", "1", "--max-accounts", "1", NULL});
+    ck_assert_uint_eq(m->shell.limits.messages, 256);
+    ck_assert_uint_eq(m->shell.limits.directory_sessions, 64);
+    machine_free(m);
+    m = machine_new((const char *const[]){"--max-clients", "65536", "--max-accounts", "1048576", NULL});
+    ck_assert_uint_eq(m->shell.limits.messages, 1u << 20);
+    ck_assert_uint_eq(m->shell.limits.directory_sessions, 65536);
+    machine_free(m);
+}
+
+/* Ten accounts have room for 256 messages: not when more are kept. */
+TEST(turns, fewer_accounts_drop_no_message)
+{
+    enum { NAMES = 10, KEPT = 400 };
+    struct made *j = malloc(sizeof *j);
+    struct disk d;
+    char text[128];
+    ck_assert_ptr_nonnull(j);
+    made_begin(j, JOURNAL_FORMAT);
+    for (int i = 0; i < NAMES; i++) {
+        (void)snprintf(text, sizeof text, "driver%d", i);
+        made_account(j, text);
+    }
+    made_batch(j);
+    for (int i = 0; i < KEPT; i++) {
+        (void)snprintf(text, sizeof text,
+                       "ID=%d\nTIME=1767225600\nWHEN=1767485000\nTYPE=C\nPERS=driver%d\nUSER=driver%d\nBODY=No %d\n",
+                       i + 1, i % NAMES, (i + 1) % NAMES, i);
+        made_record(j, "mesg", text);
+    }
+    made_batch(j);
+    disk_put(&d, j->bytes, j->size);
+    struct machine *m = machine_on(&d, ARGUMENTS("--max-accounts", "10"));
+    ck_assert_ptr_nonnull(m);
+    ck_assert_uint_eq(m->shell.state->messages.live, KEPT);
+    struct machine *again = machine_on(&d, ARGUMENTS("--max-accounts", "10"));
+    expect_same_kept(m->shell.state, again->shell.state);
+    machine_free(again);
+    machine_free(m);
+    disk_free(&d);
+    made_free(j);
+}
+
 /* One player may be in the game, so there is room for 16 races: not when more are open. */
 TEST(turns, fewer_clients_drop_no_open_race)
 {
