@@ -8736,7 +8736,10 @@ struct nascar_sys {
     bool (*rename)(void *world, int folder, const char *from, const char *to);
     bool (*sync_folder)(void *world, int folder);
     void (*remove)(void *world, int folder, const char *name);
-    int (*helper)(void *world); /* starts the hashing helper, and returns a socket to it */
+    /* Says in the file `pid` who uses the folder. Opens and locks it in *file, if that is -1. */
+    bool (*sign)(void *world, int folder, int *file);
+    int (*control)(void *world, int folder); /* opens the operator's socket */
+    int (*helper)(void *world);              /* starts the hashing helper, and returns a socket to it */
 };
 
 /* Reserves memory that costs nothing until it is used. NULL if there is no room
@@ -8934,6 +8937,63 @@ static void system_remove(void *world, int folder, const char *name)
     (void)unlinkat(folder, name, 0);
 }
 
+/* A full disk is no reason not to play: it is not full for ever. */
+static bool is_full(int error)
+{
+    return error == ENOSPC || error == EDQUOT || error == EFBIG;
+}
+
+/* Opens the file `pid` in *file, to keep it open, and locks it. Returns 0;
+ * EWOULDBLOCK if another server has locked it; or why it cannot be opened or locked. */
+static int lock_pid_file(int folder, int *file)
+{
+    struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    struct stat status;
+    for (;;) {
+        *file = openat(folder, "pid", O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        if (*file < 0)
+            return errno;
+        if (fcntl(*file, F_SETLK, &all) != 0)
+            return errno == EACCES ? EWOULDBLOCK : errno;
+        if (fstat(*file, &status) != 0 || status.st_nlink > 0)
+            return 0;
+        (void)close(*file); /* whoever had it has just removed it, and ended */
+    }
+}
+
+static bool system_sign(void *world, int folder, int *file)
+{
+    char pid[16];
+    int n = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
+    if (*file < 0)
+        (void)lock_pid_file(folder, file);
+    return *file >= 0 && ftruncate(*file, 0) == 0 && system_append(world, *file, pid, (size_t)n);
+}
+
+static const struct sockaddr_un control_address = {.sun_family = AF_UNIX, .sun_path = "control"};
+
+/* By its name inside the folder, as the path of a socket must be short. */
+static int system_control(void *world, int folder)
+{
+    int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    mode_t mask = umask(0177);
+    system_remove(world, folder, "control");
+    bool good = here >= 0 && fd >= 0 && fchdir(folder) == 0;
+    good =
+        good && bind(fd, (const struct sockaddr *)&control_address, sizeof control_address) == 0 && listen(fd, 4) == 0;
+    int error = errno;
+    (void)umask(mask);
+    if (here < 0 || fchdir(here) != 0)
+        good = false;
+    if (here >= 0)
+        (void)close(here);
+    if (!good && fd >= 0)
+        (void)close(fd);
+    errno = error;
+    return good ? fd : -1;
+}
+
 /* ---- The hashing helper: a process of its own, as one hash takes so long --- */
 
 /* What goes to the helper and what comes back, each as one message. */
@@ -9053,9 +9113,10 @@ static int system_helper(void *world)
 }
 
 static const struct nascar_sys system_calls = {
-    system_poll,     system_signal,  system_accept,  system_read,        system_write,  system_close,  system_log,
-    system_append,   system_entropy, system_mono_ms, system_wall_s,      system_open,   system_load,   system_unload,
-    system_truncate, system_sync,    system_rename,  system_sync_folder, system_remove, system_helper,
+    system_poll,   system_signal, system_accept,   system_read,    system_write,  system_close,
+    system_log,    system_append, system_entropy,  system_mono_ms, system_wall_s, system_open,
+    system_load,   system_unload, system_truncate, system_sync,    system_rename, system_sync_folder,
+    system_remove, system_sign,   system_control,  system_helper,
 };
 
 /* ---- The journal's bytes (DESIGN 5) -------------------------------------- */
@@ -9846,6 +9907,7 @@ struct compaction {
     struct batch batch;
     uint64_t began_ms, longest_ms, again_ms;
     bool failing; /* the log has said so */
+    int error;    /* why the last one failed */
 };
 
 /* The hashing helper, and its jobs; the first one is the one at work. */
@@ -9882,13 +9944,16 @@ struct shell {
     uint64_t accept_again_ms;
     uint64_t now_ms;
     int64_t wall_s;
-    char **arguments;      /* of the command line, to be read again at SIGHUP */
-    struct buffer jobs;    /* struct nascar_hash_job: those that the helper has not got yet */
-    struct buffer records; /* not kept yet, as a batch has them, behind room for its head */
-    struct buffer waiters; /* struct waiter: one for each of them */
-    uint32_t urgent;       /* how many of the records are not lazy */
-    uint64_t lazy_due_ms;  /* when the others have waited long enough; 0: there is none */
-    int folder;            /* of the data, which it locks */
+    char **arguments;       /* of the command line, to be read again at SIGHUP */
+    struct buffer jobs;     /* struct nascar_hash_job: those that the helper has not got yet */
+    struct buffer records;  /* not kept yet, as a batch has them, behind room for its head */
+    struct buffer waiters;  /* struct waiter: one for each of them */
+    uint32_t urgent;        /* how many of the records are not lazy */
+    uint64_t lazy_due_ms;   /* when the others have waited long enough; 0: there is none */
+    int folder;             /* of the data, which it locks */
+    int pid_file;           /* in it, open and locked; -1: it could not be made */
+    bool signed_in;         /* it says who we are */
+    uint64_t sign_again_ms; /* when it and the operator's socket are tried again; UINT64_MAX: they are there */
     struct journal journal;
     struct compaction compaction;
     bool journal_lost;         /* it has failed, and no other has taken its place yet */
@@ -9945,6 +10010,15 @@ static bool is_recording(const struct shell *sh)
     return sh->partial != NULL;
 }
 
+/* It cannot be written, which stops nothing else. */
+static void recording_ended(struct shell *sh)
+{
+    shell_log(sh, NASCAR_LOG_ERROR, "event=recording_ended reason=\"it cannot be written\"");
+    if (sh->record_fd >= 0)
+        sh->sys->close(sh->world, sh->record_fd);
+    sh->record_fd = -1;
+}
+
 static void recording_write(struct shell *sh, uint32_t type, const struct nascar_event *e)
 {
     uint8_t head[SCRIPT_HEAD_BYTES];
@@ -9952,11 +10026,8 @@ static void recording_write(struct shell *sh, uint32_t type, const struct nascar
     sh->recorded_ms = e->mono_ms;
     bool good = sh->sys->append(sh->world, sh->record_fd, head, n) &&
                 (type == NASCAR_DRAINED || sh->sys->append(sh->world, sh->record_fd, e->bytes, e->size));
-    if (!good && sh->record_fd >= 0) {
-        shell_log(sh, NASCAR_LOG_ERROR, "event=recording_ended reason=\"it cannot be written\"");
-        sh->sys->close(sh->world, sh->record_fd);
-        sh->record_fd = -1;
-    }
+    if (!good && sh->record_fd >= 0)
+        recording_ended(sh);
 }
 
 static void recording_numbers(struct shell *sh, uint32_t type, uint64_t mono_ms, uint64_t value)
@@ -10022,8 +10093,11 @@ static bool recording_open(struct shell *sh)
     (void)snprintf(old, sizeof old, "%s.old", path);
     (void)rename(path, old);
     sh->record_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (sh->record_fd < 0 || !recording_begin(sh))
+    if (sh->record_fd >= 0 && recording_begin(sh))
+        return true;
+    if (!is_full(errno))
         return complain(COMMAND_LINE, "record", "%s: %s", path, strerror(errno));
+    recording_ended(sh);
     return true;
 }
 
@@ -10170,7 +10244,8 @@ static void journal_failed(struct shell *sh, uint64_t end)
     (void)snprintf(text, sizeof text, "event=journal_failed offset=%llu reason=\"%s\"", (unsigned long long)end,
                    strerror(errno));
     shell_log(sh, NASCAR_LOG_ERROR, text);
-    (void)sh->sys->truncate(sh->world, sh->journal.fd, end);
+    if (sh->journal.fd >= 0)
+        (void)sh->sys->truncate(sh->world, sh->journal.fd, end);
     journal_close(sh, &sh->journal);
     sh->journal_lost = true;
     sh->compaction.again_ms = sh->compaction.began_ms + RECOVER_RETRY_MS; /* a full disk is not tried again and again */
@@ -10181,6 +10256,7 @@ static void compaction_failed(struct shell *sh)
 {
     struct compaction *x = &sh->compaction;
     char text[128];
+    x->error = errno;
     (void)snprintf(text, sizeof text, "event=compaction_failed reason=\"%s\"", strerror(errno));
     if (!x->failing)
         shell_log(sh, NASCAR_LOG_ERROR, text);
@@ -10460,6 +10536,21 @@ static void journal_replay(struct shell *sh, struct journal_reader *r)
     sh->journal.unsynced = true; /* nobody knows how the last run ended; the file's name may be new, too */
 }
 
+/* At the start no journal could be written. If that is because the disk is full,
+ * the server goes on as it does when that happens later: all that is kept has been
+ * read. */
+static bool journal_wanting(struct shell *sh, const struct journal_reader *r)
+{
+    if (is_full(sh->compaction.error)) {
+        errno = sh->compaction.error;
+        if (!sh->journal_lost)
+            journal_failed(sh, r->at);
+        return true;
+    }
+    shell_log_flush(sh);
+    return complain("", sh->options.data, "a journal could not be written there: see above");
+}
+
 /* Brings back the state that was kept, and leaves a journal that can be written
  * to. If there is none yet, or it has an older format, a new one is written. */
 static bool journal_load(struct shell *sh, struct journal_reader *r)
@@ -10482,10 +10573,8 @@ static bool journal_load(struct shell *sh, struct journal_reader *r)
         compaction_begin(sh);
         while (sh->compaction.file.fd >= 0)
             compaction_slice(sh);
-        if (sh->compaction.failing || sh->journal.fd < 0) {
-            shell_log_flush(sh);
-            return complain("", sh->options.data, "a journal could not be written there: see above");
-        }
+        if (sh->compaction.failing || sh->journal.fd < 0)
+            return journal_wanting(sh, r);
     }
     return true;
 }
@@ -10850,8 +10939,12 @@ static void shell_accept(struct shell *sh, int listener, bool control)
 /* Milliseconds until the next deadline, at most a minute, as poll takes them. */
 static int shell_timeout(const struct shell *sh, uint64_t until_ms)
 {
-    const uint64_t others_ms[] = {sh->accept_paused ? sh->accept_again_ms : UINT64_MAX, commit_due_ms(sh),
-                                  compaction_due_ms(sh), helper_due_ms(sh), until_ms};
+    const uint64_t others_ms[] = {sh->accept_paused ? sh->accept_again_ms : UINT64_MAX,
+                                  commit_due_ms(sh),
+                                  compaction_due_ms(sh),
+                                  helper_due_ms(sh),
+                                  sh->sign_again_ms,
+                                  until_ms};
     uint64_t due_ms = nascar_deadline_ms(sh->state);
     for (size_t i = 0; i < sizeof others_ms / sizeof others_ms[0]; i++)
         due_ms = others_ms[i] < due_ms ? others_ms[i] : due_ms;
@@ -10872,6 +10965,42 @@ static void shell_listen_wanted(struct shell *sh)
         sh->polled[i].events = wanted && numbers_of(sh, i == CONTROL_LISTENER)->count > 0 ? POLLIN : 0;
     sh->polled[HELPER].fd = sh->helper.fd;
     sh->polled[HELPER].events = POLLIN;
+}
+
+/* Logs that a file of the folder could not be made, the first time, or that it was
+ * after all. Returns whether it is to be tried again. */
+static bool tell_sign(struct shell *sh, const char *file, bool made)
+{
+    char text[256];
+    bool full = !made && is_full(errno);
+    (void)snprintf(text, sizeof text, "event=no_%s reason=\"%s\"%s", file, strerror(errno),
+                   full ? " advice=\"make room on the disk: it is played meanwhile, and this is tried again\"" : "");
+    if (!made && sh->sign_again_ms == 0)
+        shell_log(sh, NASCAR_LOG_WARN, text);
+    (void)snprintf(text, sizeof text, "event=%s_made", file);
+    if (made && sh->sign_again_ms > 0)
+        shell_log(sh, NASCAR_LOG_INFO, text);
+    return full;
+}
+
+/* Has the folder say who uses it, by `pid` and the operator's socket. The server
+ * runs without these, too: some file systems have no sockets, and a full disk has
+ * room for neither, but may have later. */
+static void sign_work(struct shell *sh)
+{
+    int *control = &sh->polled[CONTROL_LISTENER].fd;
+    bool again = false;
+    if (sh->sign_again_ms > sh->now_ms)
+        return;
+    if (!sh->signed_in) {
+        sh->signed_in = sh->sys->sign(sh->world, sh->folder, &sh->pid_file);
+        again = tell_sign(sh, "pid", sh->signed_in);
+    }
+    if (*control < 0) {
+        *control = sh->sys->control(sh->world, sh->folder);
+        again = tell_sign(sh, "control", *control >= 0) || again;
+    }
+    sh->sign_again_ms = again ? sh->now_ms + RECOVER_RETRY_MS : UINT64_MAX;
 }
 
 /* Gives the core its part of the options, with the ports that were opened. */
@@ -10918,6 +11047,7 @@ static bool shell_turn(struct shell *sh, uint64_t until_ms)
 {
     shell_flush(sh);
     compaction_work(sh);
+    sign_work(sh);
     for (uint32_t place = 0; sh->paused > 0 && place < sh->open; place++)
         shell_read_wanted(sh, sh->number_of[place]);
     shell_log_flush(sh);
@@ -11132,21 +11262,37 @@ static void announce(const struct shell *sh)
     (void)fflush(stdout);
 }
 
-/* Says which process holds the folder, as the file in it has it. */
-static void explain_lock(const struct shell *sh, int error)
+/* The number that the file `pid` says; 0 if it says none. */
+static int signed_pid(const struct shell *sh)
 {
-    char pid[16] = "?";
-    int fd = openat(sh->folder, "pid", O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, pid, sizeof pid - 1) : -1;
-    if (n > 0)
-        pid[n] = 0;
-    pid[strcspn(pid, "\n")] = 0;
-    if (fd >= 0)
-        (void)close(fd);
-    if (error == EWOULDBLOCK)
-        (void)complain(COMMAND_LINE, "data", "%s: a server uses it, process %s", sh->options.data, pid);
-    else
-        (void)complain(COMMAND_LINE, "data", "%s: it cannot be locked: %s", sh->options.data, strerror(error));
+    char text[16];
+    ssize_t n = sh->pid_file >= 0 ? pread(sh->pid_file, text, sizeof text - 1, 0) : -1;
+    text[n > 0 ? n : 0] = 0;
+    return atoi(text);
+}
+
+/* Locks the folder, and the file `pid` in it: one of the two will do, as not every
+ * file system has both kinds of locks. Where there is neither, whoever is named in
+ * that file has the folder while he lives. */
+static bool lock_data(struct shell *sh)
+{
+    char text[192];
+    const char *path = sh->options.data;
+    int by_folder = flock(sh->folder, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
+    int by_file = lock_pid_file(sh->folder, &sh->pid_file), pid = signed_pid(sh);
+    if (by_folder == EWOULDBLOCK || by_file == EWOULDBLOCK)
+        return complain(COMMAND_LINE, "data", "%s: a server uses it, process %d", path, pid);
+    if (by_folder == 0)
+        return true;
+    if (by_file != 0 && pid > 0 && pid != getpid() && (kill(pid, 0) == 0 || errno == EPERM))
+        return complain(COMMAND_LINE, "data",
+                        "%s: a server uses it, process %d, as its file `pid` says, and nothing there can be locked: "
+                        "remove that file if this process is none",
+                        path, pid);
+    (void)snprintf(text, sizeof text, "event=no_flock reason=\"%s\" advice=\"%s\"", strerror(by_folder),
+                   by_file == 0 ? "its file pid is locked instead" : "start no second server on this folder");
+    shell_log(sh, NASCAR_LOG_WARN, text);
+    return true;
 }
 
 /* Opens the data folder and locks it. It is ours as long as it is open. */
@@ -11158,50 +11304,10 @@ static bool open_data(struct shell *sh)
     sh->folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (sh->folder < 0)
         return complain(COMMAND_LINE, "data", "%s: %s", path, strerror(errno));
-    if (flock(sh->folder, LOCK_EX | LOCK_NB) != 0) {
-        explain_lock(sh, errno);
+    if (!lock_data(sh))
         return false;
-    }
-    char pid[16];
-    int n = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
-    int fd = system_open(NULL, sh->folder, "pid", true);
-    bool good = fd >= 0 && system_append(NULL, fd, pid, (size_t)n);
-    if (!good)
-        (void)complain(COMMAND_LINE, "data", "%s: it cannot be written to: %s", path, strerror(errno));
-    if (fd >= 0)
-        (void)close(fd);
-    return good;
-}
-
-static const struct sockaddr_un control_address = {.sun_family = AF_UNIX, .sun_path = "control"};
-
-/* Opens the operator's socket, by its name inside the folder, as the path of a
- * socket must be short. Without it the server runs on: some file systems have
- * no sockets. */
-static int open_control(struct shell *sh)
-{
-    int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    mode_t mask = umask(0177);
-    system_remove(NULL, sh->folder, "control");
-    bool good = here >= 0 && fd >= 0 && fchdir(sh->folder) == 0;
-    good =
-        good && bind(fd, (const struct sockaddr *)&control_address, sizeof control_address) == 0 && listen(fd, 4) == 0;
-    int error = errno;
-    (void)umask(mask);
-    if (here < 0 || fchdir(here) != 0)
-        good = false;
-    if (here >= 0)
-        (void)close(here);
-    if (!good) {
-        char text[128];
-        (void)snprintf(text, sizeof text, "event=no_control reason=\"%s\"", strerror(error));
-        shell_log(sh, NASCAR_LOG_WARN, text);
-        if (fd >= 0)
-            (void)close(fd);
-        fd = -1;
-    }
-    return fd;
+    sh->signed_in = sh->sys->sign(sh->world, sh->folder, &sh->pid_file);
+    return true;
 }
 
 /* Everything up to the loop. The helper starts first, while there is nothing
@@ -11234,7 +11340,8 @@ static int serve_start(struct shell *sh)
         if (sh->polled[FIRST_LISTENER + i].fd < 0)
             return 1;
     }
-    sh->polled[CONTROL_LISTENER].fd = open_control(sh);
+    sh->polled[CONTROL_LISTENER].fd = -1;
+    sign_work(sh);
     shell_configure(sh);
     return 0;
 }

@@ -14,7 +14,9 @@
 
 #include <errno.h>
 #include <linux/if_ether.h>
+#include <linux/filter.h>
 #include <linux/if_packet.h>
+#include <linux/seccomp.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -25,6 +27,8 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 /* ---- Chat and how long it takes ----------------------------------------------- */
@@ -1233,6 +1237,128 @@ CASE(a_small_server_needs_little_address_space, 20)
     EXPECT(o->status == 1);
     if (strstr(o->err, "address space") == NULL || strstr(o->err, "--max-clients") == NULL)
         fail("it does not say what takes so much: %s", o->err);
+}
+
+/* ---- Cases: the data folder --------------------------------------------------------------------- */
+
+/* Writes zeros to a file there until the disk is full, and makes files until there can be no more. */
+static void fill_disk(const char *data)
+{
+    static const uint8_t zeros[4096];
+    char path[160];
+    (void)snprintf(path, sizeof path, "%s/ballast", data);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    while (fd >= 0 && write(fd, zeros, sizeof zeros) > 0)
+        continue;
+    EXPECT(fd >= 0 && errno == ENOSPC);
+    for (unsigned i = 0; fd >= 0; i++) {
+        (void)close(fd);
+        (void)snprintf(path, sizeof path, "%s/more%u", data, i);
+        fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    }
+    EXPECT(errno == ENOSPC);
+}
+
+static void empty_disk(const char *data)
+{
+    char path[160];
+    (void)snprintf(path, sizeof path, "%s/ballast", data);
+    for (unsigned i = 0; unlink(path) == 0; i++)
+        (void)snprintf(path, sizeof path, "%s/more%u", data, i);
+}
+
+/* Whoever has an account gets in, and the rest comes by itself when there is room. */
+CASE_BESIDE(a_disk_that_is_full_at_the_start_is_survived, 30)
+{
+    struct server *s = new_server();
+    char recording[160];
+    EXPECT(mkdir(s->data, 0700) == 0);
+    (void)snprintf(recording, sizeof recording, "%s/nascar.rec", s->data);
+    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount("none", s->data, "tmpfs", 0, "size=256k,nr_inodes=64,mode=0700") != 0)
+        skip("no tmpfs: %s", strerror(errno));
+    START_AGAIN(s, CHEAP);
+    (void)player(s, "Alice");
+    (void)stop(s, SIGTERM);
+    seat_count = 0;
+    fill_disk(s->data);
+    START_AGAIN(s, CHEAP, "--record", recording);
+    struct console *alice = player(s, "Alice");
+    EXPECT(log_lines(s, "event=no_pid", "No space left on device") == 1);
+    EXPECT(log_lines(s, "event=no_control", "No space left on device") == 1 && logged(s, "event=recording_ended"));
+    EXPECT(RUN("ctl", "--data", s->data, "who")->status == 1);
+    empty_disk(s->data);
+    UNTIL(8000, logged(s, "event=pid_made") && logged(s, "event=control_made"));
+    EXPECT(RUN("ctl", "--data", s->data, "who")->status == 0);
+    talk(alice, player(s, "Bob"), "room for one more");
+    (void)stop(s, SIGTERM);
+    (void)umount(s->data);
+}
+
+/* A system without flock(), and maybe without fcntl()'s locks. */
+static struct {
+    int error;
+    bool no_locks;
+} locking;
+
+#define FAILS_WITH(error) BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)(error))
+#define LOAD(offset) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(offset))
+#define UNLESS(value, skipped) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)(value), 0, skipped)
+
+static void forbid_locks(void)
+{
+    size_t low_half = __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 4 : 0;
+    struct sock_filter filter[] = {
+        LOAD(offsetof(struct seccomp_data, nr)),
+        UNLESS(SYS_flock, 1),
+        FAILS_WITH(locking.error),
+        UNLESS(locking.no_locks ? SYS_fcntl : -1, 3),
+        LOAD(offsetof(struct seccomp_data, args) + 8 + low_half),
+        UNLESS(F_SETLK, 1),
+        FAILS_WITH(locking.error),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = sizeof filter / sizeof filter[0], .filter = filter};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) != 0)
+        _exit(99);
+}
+
+static void expect_refusal(const struct server *s)
+{
+    char expected[64];
+    const struct outcome *o = RUN(SERVER_ARGUMENTS, "--data", s->data);
+    (void)snprintf(expected, sizeof expected, "a server uses it, process %d", (int)s->pid);
+    if (o->status != 1 || strstr(o->err, expected) == NULL)
+        fail("error %d, %s locks: status %d, `%s`", locking.error, locking.no_locks ? "no" : "other", o->status,
+             o->err);
+}
+
+CASE(without_flock_two_servers_still_do_not_use_one_folder, 20)
+{
+    static const int errors[] = {ENOSYS, EOPNOTSUPP, ENOLCK, EINVAL};
+    if (emulated)
+        skip("the filter is one for this processor's calls");
+    before_exec = forbid_locks;
+    locking.error = ENOSYS;
+    if (RUN("--version")->status == 99)
+        skip("no seccomp");
+    for (size_t i = 0; i < 2 * sizeof errors / sizeof errors[0]; i++) {
+        locking.error = errors[i / 2];
+        locking.no_locks = i % 2 == 1;
+        struct server *s = START(CHEAP);
+        EXPECT(log_lines(s, "level=warn event=no_flock reason=", locking.no_locks ? "no second" : "pid is locked") ==
+               1);
+        expect_refusal(s);
+        before_exec = NULL; /* the other one has what this one has not */
+        if (!locking.no_locks)
+            expect_refusal(s);
+        before_exec = forbid_locks;
+        (void)kill(s->pid, SIGKILL); /* `pid` stays */
+        (void)wait_exit(s->pid, 3000);
+        START_AGAIN(s, CHEAP);
+        EXPECT(directory_answers(s, DIRECTORY, LOCALHOST));
+        (void)stop(s, SIGTERM);
+    }
 }
 
 /* ---- Running them ------------------------------------------------------------------------------- */
