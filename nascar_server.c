@@ -1279,6 +1279,7 @@ struct options {
     char core[CONFIG_BYTES];  /* the core's keys, as lines */
     char rooms[CONFIG_BYTES]; /* its rooms; those of the command line replace the file's */
     bool rooms_typed;         /* on the command line */
+    bool running;             /* they are read again by a server that runs */
 };
 
 enum setting_type {
@@ -1302,30 +1303,35 @@ static const struct setting {
     const char *key;
     enum setting_type type;
     bool of_shell; /* its field is in struct options, else in struct config */
+    bool at_start; /* a reload does not change it */
     size_t offset;
     uint32_t min, max;
     const char *words;    /* SET_WORD: the values 0, 1, ... */
     const char *fallback; /* what it is when nobody sets it; NULL: empty, or 0 */
     const char *help;     /* for printf, with the fallback as %s; NULL: not shown */
 } settings[] = {
-#define CORE(field) false, offsetof(struct config, field)
-#define SHELL(field) true, offsetof(struct options, field)
+#define CORE(field) false, false, offsetof(struct config, field)
+#define CORE_START(field) false, true, offsetof(struct config, field)
+#define SHELL(field) true, false, offsetof(struct options, field)
+#define SHELL_START(field) true, true, offsetof(struct options, field)
     {"config", SET_CONFIG_FILE, SHELL(config_file), 0, 0, NULL, NULL,
      "read lines `key = value` from this file; options that are typed count more"},
-    {"data", SET_FOLDER, SHELL(data), 0, 0, NULL, DATA_FOLDER,
+    {"data", SET_FOLDER, SHELL_START(data), 0, 0, NULL, DATA_FOLDER,
      "the folder where all is kept (./%s); made if it is missing"},
-    {"bind", SET_ADDRESS, SHELL(bind_address), 0, 0, NULL, NULL, "listen on this address only (0.0.0.0: on all)"},
-    {"directory-port", SET_PORT, SHELL(directory_port), 0, 65535, NULL, "10600",
+    {"bind", SET_ADDRESS, SHELL_START(bind_address), 0, 0, NULL, NULL, "listen on this address only (0.0.0.0: on all)"},
+    {"directory-port", SET_PORT, SHELL_START(directory_port), 0, 65535, NULL, "10600",
      "the TCP port to which a console comes first (%s); 0: any free one"},
-    {"lobby-port", SET_PORT, CORE(lobby_port), 0, 65535, NULL, "11000", "the lobby's TCP port (%s); 0: any free one"},
-    {"buddy-port", SET_PORT, CORE(buddy_port), 0, 65535, NULL, "10899",
+    {"lobby-port", SET_PORT, CORE_START(lobby_port), 0, 65535, NULL, "11000",
+     "the lobby's TCP port (%s); 0: any free one"},
+    {"buddy-port", SET_PORT, CORE_START(buddy_port), 0, 65535, NULL, "10899",
      "the buddy service's TCP port (%s); 0: any free one"},
-    {"max-clients", SET_NUMBER, SHELL(max_clients), 1, 65536, NULL, "1024", "players online at once (%s)"},
-    {"max-accounts", SET_NUMBER, SHELL(max_accounts), 1, 1048576, NULL, "16384", "accounts that there may be (%s)"},
+    {"max-clients", SET_NUMBER, SHELL_START(max_clients), 1, 65536, NULL, "1024", "players online at once (%s)"},
+    {"max-accounts", SET_NUMBER, SHELL_START(max_accounts), 1, 1048576, NULL, "16384",
+     "accounts that there may be (%s)"},
     {"hash-cost", SET_NUMBER, SHELL(hash_cost), 4, 15, NULL, "10",
      "how hard stored passwords are to guess; each step doubles a login's time (%s)"},
     {"news", SET_NEWS_FILE, SHELL(news_file), 0, 0, NULL, NULL, "the lines of this file are the news"},
-    {"record", SET_FILE, SHELL(record_file), 0, 0, NULL, NULL,
+    {"record", SET_FILE, SHELL_START(record_file), 0, 0, NULL, NULL,
      "record all that happens, without passwords, to this file, for `replay`"},
     {"log-level", SET_WORD, SHELL(log_level), 0, 0, "error warn info debug", "info",
      "how much is logged: error, warn, info or debug (%s)"},
@@ -1367,7 +1373,9 @@ static const struct setting {
     {"news-line", SET_NEWS_LINE, CORE(news), 0, 0, NULL, NULL, NULL},
     {"down", SET_DOWN, CORE(down), 0, 0, NULL, NULL, "turn consoles away at the directory, and show them this text"},
 #undef CORE
+#undef CORE_START
 #undef SHELL
+#undef SHELL_START
 };
 
 #define SETTINGS (sizeof settings / sizeof settings[0])
@@ -9743,6 +9751,22 @@ static bool set_option(struct options *o, const char *where, const char *key, co
     return !handed_on || hand_on(o, where, setting, value);
 }
 
+/* Opens a file of options. What was a pipe at the start is empty by now, and a
+ * FIFO would be waited for: so a server that runs reads regular files only. NULL,
+ * with the reason, if it is not to be read. */
+static FILE *open_lines(const struct options *o, const char *path, const char **why)
+{
+    struct stat status;
+    int fd = open(path, O_RDONLY | O_NOCTTY | O_CLOEXEC | (o->running ? O_NONBLOCK : 0));
+    bool known = fd >= 0 && fstat(fd, &status) == 0;
+    bool regular = known && S_ISREG(status.st_mode);
+    FILE *file = regular || (known && !o->running) ? fdopen(fd, "r") : NULL;
+    *why = known && o->running && !regular ? "it is no regular file, and only such are read again" : strerror(errno);
+    if (!file && fd >= 0)
+        (void)close(fd);
+    return file;
+}
+
 /* Gives each line of a file to `take`, without its end and with its place as
  * "FILE:LINE: ", until one is refused. If the file cannot be read, the error
  * names the option that named it: `where` and `key`. */
@@ -9750,7 +9774,8 @@ static bool read_lines(struct options *o, const char *where, const char *key, co
                        bool take(struct options *, const char *, const char *))
 {
     char line[LINE_CHARS + 2], place[512];
-    FILE *file = fopen(path, "r");
+    const char *why;
+    FILE *file = open_lines(o, path, &why);
     bool good = file != NULL;
     for (uint32_t number = 1; good && fgets(line, sizeof line, file); number++) {
         size_t size = strcspn(line, "\n");
@@ -9763,7 +9788,7 @@ static bool read_lines(struct options *o, const char *where, const char *key, co
         }
     }
     if (!file || ferror(file))
-        good = complain(where, key, "%s: %s", path, strerror(errno));
+        good = complain(where, key, "%s: %s", path, file ? strerror(errno) : why);
     if (file)
         (void)fclose(file);
     return good;
@@ -9804,12 +9829,11 @@ static bool split_argument(char **arguments, int *i, char key[64], const char **
 }
 
 /* Reads the file of --config first and then the options, so that these have the
- * last word. */
-static bool read_options(struct options *o, char **arguments)
+ * last word. `o` has the defaults. */
+static bool take_options(struct options *o, char **arguments)
 {
     char key[64];
     const char *value = NULL;
-    options_defaults(o);
     for (int i = 0; arguments[i]; i++) {
         if (!split_argument(arguments, &i, key, &value))
             return false;
@@ -9825,6 +9849,49 @@ static bool read_options(struct options *o, char **arguments)
     if (o->config.ping_ms >= o->config.idle_ms)
         return complain("", "", "expected a ping-s below idle-s: a console is heard when it answers pings");
     return !o->news_file[0] || read_lines(o, o->news_where, "news", o->news_file, take_news_line);
+}
+
+static bool read_options(struct options *o, char **arguments)
+{
+    options_defaults(o);
+    return take_options(o, arguments);
+}
+
+/* What is set only at the start stays as it is in force. Writes the keys of which
+ * something else was read. */
+static void keep_at_start(struct options *fresh, const struct options *in_force, char *keys, size_t keys_bytes)
+{
+    keys[0] = 0;
+    for (size_t i = 0; i < SETTINGS; i++) {
+        const struct setting *setting = &settings[i];
+        bool text = setting->type == SET_FOLDER || setting->type == SET_FILE;
+        char *now = (char *)(setting->of_shell ? (void *)fresh : &fresh->config) + setting->offset;
+        const char *was =
+            (const char *)(setting->of_shell ? (const void *)in_force : &in_force->config) + setting->offset;
+        if (!setting->at_start || (text ? strcmp(now, was) : memcmp(now, was, sizeof(uint32_t))) == 0)
+            continue;
+        append_text(keys, keys_bytes, keys[0] ? " " : "");
+        append_text(keys, keys_bytes, setting->key);
+        memcpy(now, was, text ? LINE_CHARS + 1 : sizeof(uint32_t));
+    }
+}
+
+/* The same for a server that runs, with what is in force: nothing in it changes if
+ * this returns false. `keys`: those that are to change, but need a restart for it. */
+static bool read_options_again(struct options *in_force, char **arguments, char *keys, size_t keys_bytes)
+{
+    struct options *fresh = malloc(sizeof *fresh);
+    if (!fresh)
+        return complain("", "", "no memory for the options");
+    options_defaults(fresh);
+    fresh->running = true;
+    bool good = take_options(fresh, arguments);
+    if (good) {
+        keep_at_start(fresh, in_force, keys, keys_bytes);
+        *in_force = *fresh;
+    }
+    free(fresh);
+    return good;
 }
 
 static void print_help(void)
@@ -11016,19 +11083,20 @@ static void shell_configure(struct shell *sh)
     shell_step(sh, &event);
 }
 
-/* SIGHUP reads the options again. What can change while the server runs does;
- * ports and sizes stay. */
+/* SIGHUP reads the options again. What can change while the server runs does; the
+ * log names what cannot and was to. */
 static void shell_reload(struct shell *sh)
 {
-    struct options *fresh = malloc(sizeof *fresh);
-    if (fresh && read_options(fresh, sh->arguments)) {
-        sh->options = *fresh;
-        shell_configure(sh);
-        shell_log(sh, NASCAR_LOG_INFO, "event=reloaded");
-    } else {
+    char keys[160], text[256];
+    if (!read_options_again(&sh->options, sh->arguments, keys, sizeof keys)) {
         shell_log(sh, NASCAR_LOG_ERROR, "event=reload_refused reason=\"see the line above; nothing has changed\"");
+        return;
     }
-    free(fresh);
+    shell_configure(sh);
+    shell_log(sh, NASCAR_LOG_INFO, "event=reloaded");
+    (void)snprintf(text, sizeof text, "event=restart_wanted keys=\"%s\"", keys);
+    if (keys[0])
+        shell_log(sh, NASCAR_LOG_WARN, text);
 }
 
 /* Takes a signal: SIGHUP reads the options again, SIGTERM and SIGINT end the loop. */
