@@ -8725,7 +8725,8 @@ const char *nascar_check(const struct nascar *s)
  * call of that name: -1 and errno on failure. */
 struct nascar_sys {
     int (*poll)(void *world, struct pollfd *fds, uint32_t count, int timeout_ms);
-    uint32_t (*signal)(void *world, int fd); /* the number of one that has come; 0: none has */
+    /* The number of one that has come; 0: none has. hang_up: SIGHUP from who sends it as a terminal goes away. */
+    uint32_t (*signal)(void *world, int fd, bool *hang_up);
     int (*accept)(void *world, int listener, uint32_t *peer, uint32_t *local);
     ssize_t (*read)(void *world, int fd, void *bytes, size_t size);
     ssize_t (*write)(void *world, int fd, const void *bytes, size_t size);
@@ -8764,11 +8765,31 @@ static int system_poll(void *world, struct pollfd *fds, uint32_t count, int time
     return poll(fds, count, timeout_ms);
 }
 
-static uint32_t system_signal(void *world, int fd)
+/* Opens our terminal and closes it again. Returns 0, or why that fails: with
+ * ENXIO there is none, or none any more. */
+static int try_terminal(void)
+{
+    int fd = open("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return errno;
+    (void)close(fd);
+    return 0;
+}
+
+/* When a terminal goes away, the kernel sends SIGHUP to some of its processes; the
+ * kernel has no other use for it. Shells send it on to their jobs. They belong to
+ * our session, and the terminal is gone by then: else they mean a reload, as all
+ * others do. */
+static uint32_t system_signal(void *world, int fd, bool *hang_up)
 {
     struct signalfd_siginfo info;
     (void)world;
-    return read(fd, &info, sizeof info) == sizeof info ? info.ssi_signo : 0;
+    if (read(fd, &info, sizeof info) != sizeof info)
+        return 0;
+    pid_t sender = (pid_t)info.ssi_pid, session = getsid(0);
+    bool of_ours = sender > 0 && (sender == session || getsid(sender) == session); /* it may have ended */
+    *hang_up = info.ssi_code == SI_KERNEL || (of_ours && try_terminal() == ENXIO);
+    return info.ssi_signo;
 }
 
 /* The address of an IPv4 socket; 0 for the operator's, which is none. */
@@ -10008,6 +10029,7 @@ struct shell {
     uint32_t open, paused;                   /* how many connections are open, and are not read from now */
     uint32_t port[LISTENERS];                /* that are open; those in the options may be 0 */
     bool accept_paused, stopping;
+    bool terminal, outlives_terminal; /* it was started from one; and SIGHUP was ignored then, as by nohup */
     uint64_t accept_again_ms;
     uint64_t now_ms;
     int64_t wall_s;
@@ -11099,14 +11121,20 @@ static void shell_reload(struct shell *sh)
         shell_log(sh, NASCAR_LOG_WARN, text);
 }
 
-/* Takes a signal: SIGHUP reads the options again, SIGTERM and SIGINT end the loop. */
+/* Takes a signal: SIGHUP reads the options again, SIGTERM and SIGINT end the loop.
+ * So does SIGHUP if it says that our terminal has gone away. */
 static void shell_signal(struct shell *sh)
 {
-    uint32_t number = sh->sys->signal(sh->world, sh->polled[SIGNALS].fd);
-    if (number == SIGHUP)
+    bool hang_up = false;
+    uint32_t number = sh->sys->signal(sh->world, sh->polled[SIGNALS].fd, &hang_up);
+    if (number == SIGHUP && !(hang_up && sh->terminal)) {
         shell_reload(sh);
-    else if (number != 0)
+    } else if (number == SIGHUP && !sh->outlives_terminal) {
+        shell_log(sh, NASCAR_LOG_INFO, "event=terminal_closed");
         sh->stopping = true;
+    } else if (number != SIGHUP && number != 0) {
+        sh->stopping = true;
+    }
 }
 
 /* One turn: writes all that came of the last one, waits, and reads all that is
@@ -11384,6 +11412,9 @@ static bool open_data(struct shell *sh)
 static int serve_start(struct shell *sh)
 {
     struct journal_reader reader;
+    struct sigaction hang_up;
+    sh->terminal = try_terminal() == 0;
+    sh->outlives_terminal = sigaction(SIGHUP, NULL, &hang_up) == 0 && hang_up.sa_handler == SIG_IGN;
     int signals = open_signals();
     if (signals < 0) {
         (void)complain("", "", "signals: %s", strerror(errno));

@@ -580,6 +580,120 @@ CASE(a_restart_takes_the_same_ports, 10)
     UNTIL(3000, settled(a));
 }
 
+/* ---- Cases: the terminal goes away -------------------------------------------------------- */
+
+static enum terminal_end {
+    SHELL_PASSES_IT_ON, /* to its jobs, as bash does */
+    SHELL_DIES,         /* and only the kernel tells who is in the foreground */
+    NO_SHELL,           /* the server leads the session, as in `xterm -e` */
+    DISOWNED,           /* in the background, and told nothing */
+    NOHUP,              /* told, but not to mind */
+    TERMINAL_ENDS
+} terminal_end;
+static char terminal[64];
+
+/* Begins a session at the terminal, with a shell that has a job: the server. */
+static void sit_at_terminal(void)
+{
+    sigset_t set;
+    int number = 0;
+    (void)setsid();
+    int tty = open(terminal, O_RDWR | O_CLOEXEC);
+    (void)ioctl(tty, TIOCSCTTY, 0);
+    (void)dup2(tty, STDIN_FILENO);
+    if (terminal_end == NO_SHELL)
+        return;
+    (void)signal(SIGTTOU, SIG_IGN);
+    pid_t job = fork();
+    if (job == 0) {
+        (void)setpgid(0, 0);
+        if (terminal_end != DISOWNED)
+            (void)tcsetpgrp(STDIN_FILENO, getpgrp());
+        (void)signal(SIGHUP, terminal_end == NOHUP ? SIG_IGN : SIG_DFL);
+        return;
+    }
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGHUP);
+    (void)sigaddset(&set, SIGUSR1); /* `kill -HUP %1` */
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    while (sigwait(&set, &number) == 0 && number == SIGUSR1)
+        (void)kill(-job, SIGHUP);
+    if (terminal_end == SHELL_PASSES_IT_ON || terminal_end == NOHUP)
+        (void)kill(-job, SIGHUP);
+    _exit(0);
+}
+
+/* Ends a server that is no child of ours when we end. */
+static void guard(pid_t server)
+{
+    sigset_t set;
+    int number = 0;
+    if (fork() != 0)
+        return;
+    for (int fd = 3; fd < 1024; fd++)
+        (void)close(fd);
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+    (void)sigwait(&set, &number);
+    (void)kill(server, SIGKILL);
+    _exit(0);
+}
+
+static pid_t pid_in(const char *data)
+{
+    char path[160], text[16] = "";
+    (void)snprintf(path, sizeof path, "%s/pid", data);
+    FILE *file = fopen(path, "r");
+    EXPECT(file != NULL && fgets(text, sizeof text, file) != NULL && atoi(text) > 0);
+    (void)fclose(file);
+    return (pid_t)atoi(text);
+}
+
+CASE(a_terminal_that_goes_away_stops_what_it_started, 20)
+{
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
+    for (terminal_end = 0; terminal_end < TERMINAL_ENDS; terminal_end++) {
+        bool goes_on = terminal_end == DISOWNED || terminal_end == NOHUP;
+        int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+        if (master < 0 || grantpt(master) != 0 || unlockpt(master) != 0 || ptsname_r(master, terminal, sizeof terminal))
+            skip("no terminal");
+        before_exec = sit_at_terminal;
+        struct server *s = START(CHEAP);
+        before_exec = NULL;
+        pid_t shell = s->pid, server = pid_in(s->data);
+        EXPECT((server == shell) == (terminal_end == NO_SHELL));
+        guard(server);
+        size_t reloads = 0;
+        if (terminal_end != NO_SHELL) { /* it is there, so whoever sends this wants a reload */
+            (void)kill(shell, SIGUSR1);
+            UNTIL(2000, log_lines(s, "event=reloaded", NULL) == 1);
+            reloads++;
+        }
+        if (terminal_end == SHELL_DIES)
+            (void)kill(shell, SIGKILL);
+        else
+            (void)close(master);
+        if (!goes_on && wait_exit(server, 3000) != 0)
+            fail("end %d of the terminal: the server goes on, or dies of it", (int)terminal_end);
+        if (goes_on) {
+            run_for(200);
+            EXPECT(kill(server, 0) == 0 && log_lines(s, "event=reloaded", NULL) == reloads);
+            (void)kill(server, SIGHUP); /* the operator's */
+            UNTIL(2000, log_lines(s, "event=reloaded", NULL) == reloads + 1);
+            (void)kill(server, SIGTERM);
+            EXPECT(wait_exit(server, 3000) == 0);
+        }
+        EXPECT(log_lines(s, "event=terminal_closed", NULL) == !goes_on && log_lines(s, "event=stop", NULL) == 1);
+        s->pid = 0;
+        START_AGAIN(s, CHEAP); /* nothing uses the folder */
+        (void)stop(s, SIGTERM);
+        if (terminal_end == SHELL_DIES)
+            (void)close(master);
+    }
+}
+
 /* ---- Cases: usage ------------------------------------------------------------------ */
 
 #define LONG_NAME "A name of more than 31 characters"

@@ -384,13 +384,14 @@ static int fake_poll(void *world, struct pollfd *fds, uint32_t count, int timeou
     return ready;
 }
 
-static uint32_t fake_signal(void *world, int fd)
+static uint32_t fake_signal(void *world, int fd, bool *hang_up)
 {
     struct machine *m = world;
     EXPECT(fd == SIGNALS_FD && m->signals_due > 0);
     uint32_t number = m->signals[0];
     memmove(m->signals, m->signals + 1, --m->signals_due * sizeof m->signals[0]);
-    return number;
+    *hang_up = (number & HANG_UP) != 0;
+    return number & ~HANG_UP;
 }
 
 static int fake_accept(void *world, int listener, uint32_t *from, uint32_t *to)

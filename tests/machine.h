@@ -40,6 +40,7 @@
 #define RECORD_FD 81
 #define SIGNALS_FD 82
 #define PID_FD 83
+#define HANG_UP 0x100u /* beside SIGHUP: it came as a terminal went away */
 #define DISK_FD 2000
 #define INODES 256
 #define START_MS 1000

@@ -761,6 +761,26 @@ TEST_LOOP(signals, a_reload_reads_regular_files_only, 0, 2 * COUNT(files_read))
     machine_free(m);
 }
 
+/* Only one that was started from a terminal, and is not to outlive it, ends with it. */
+TEST_LOOP(signals, a_terminal_that_goes_away_stops_what_it_started, 0, 8)
+{
+    struct machine *m = MACHINE("--hash-cost", "4");
+    bool hung_up = _i & 1, by_terminal = _i & 2;
+    m->shell.terminal = by_terminal;
+    m->shell.outlives_terminal = _i & 4;
+    bool stops = hung_up && by_terminal && !m->shell.outlives_terminal, reloads = !hung_up || !by_terminal;
+    signal_machine(m, hung_up ? SIGHUP | HANG_UP : SIGHUP);
+    turn(m, m->now_ms);
+    ck_assert(m->shell.stopping == stops);
+    if (!stops)
+        signal_machine(m, SIGTERM);
+    ck_assert_int_eq(shell_loop(&m->shell), 0);
+    ck_assert_uint_eq(count_log(m, "event=reloaded"), reloads);
+    ck_assert_uint_eq(count_log(m, "level=info event=terminal_closed"), stops);
+    ck_assert_uint_eq(count_log(m, "event=stop"), 1);
+    machine_free(m);
+}
+
 /* Each time, until the file says again what is in force, or the server starts anew. */
 TEST(signals, a_reload_names_what_needs_a_restart)
 {
@@ -1362,14 +1382,15 @@ TEST(calls, entropy_and_clocks_are_there)
 TEST(calls, signals_come_one_by_one)
 {
     sigset_t before;
+    bool hang_up = false;
     ck_assert_int_eq(sigprocmask(SIG_SETMASK, NULL, &before), 0);
     int fd = open_signals();
     ck_assert_int_ge(fd, 0);
-    ck_assert_uint_eq(system_signal(NULL, fd), 0);
+    ck_assert_uint_eq(system_signal(NULL, fd, &hang_up), 0);
     ck_assert_int_eq(raise(SIGHUP), 0);
     ck_assert_int_eq(raise(SIGPIPE), 0); /* nothing */
-    ck_assert_uint_eq(system_signal(NULL, fd), SIGHUP);
-    ck_assert_uint_eq(system_signal(NULL, fd), 0);
+    ck_assert_uint_eq(system_signal(NULL, fd, &hang_up), SIGHUP);
+    ck_assert_uint_eq(system_signal(NULL, fd, &hang_up), 0);
     (void)close(fd);
     ck_assert_int_eq(sigprocmask(SIG_SETMASK, &before, NULL), 0);
 }
