@@ -138,6 +138,14 @@
 #ifndef RACES_PER_CLIENT
 #define RACES_PER_CLIENT 16u /* tickets of races that not both have reported: a day of racing */
 #endif
+#ifndef MESSAGES_PER_ACCOUNT
+#define MESSAGES_PER_ACCOUNT 4u /* kept in all, on average */
+#endif
+#ifndef SESSIONS_PER_CLIENT
+#define SESSIONS_PER_CLIENT 4u /* of the directory: a console makes one each time that it connects */
+#endif
+#define MESSAGES_LEAST 256u /* in a small server, where an average says little */
+#define SESSIONS_LEAST 64u
 #ifndef ADDRESSES_KEPT
 #define ADDRESSES_KEPT 1024u /* remembered for what they did lately, beside those that are connected */
 #endif
@@ -1294,6 +1302,7 @@ struct options {
     struct config config;    /* what the core's keys came to, so that their errors are told at the start */
     char core[CONFIG_BYTES]; /* the core's keys, as lines, but for those of the next two */
     struct option_list rooms, trusted;
+    bool running; /* they are read again by a server that runs */
 };
 
 enum setting_type {
@@ -1318,30 +1327,35 @@ static const struct setting {
     const char *key;
     enum setting_type type;
     bool of_shell; /* its field is in struct options, else in struct config */
+    bool at_start; /* a reload does not change it */
     size_t offset;
     uint32_t min, max;
     const char *words;    /* SET_WORD: the values 0, 1, ... */
     const char *fallback; /* what it is when nobody sets it; NULL: empty, or 0 */
     const char *help;     /* for printf, with the fallback as %s; NULL: not shown */
 } settings[] = {
-#define CORE(field) false, offsetof(struct config, field)
-#define SHELL(field) true, offsetof(struct options, field)
+#define CORE(field) false, false, offsetof(struct config, field)
+#define CORE_START(field) false, true, offsetof(struct config, field)
+#define SHELL(field) true, false, offsetof(struct options, field)
+#define SHELL_START(field) true, true, offsetof(struct options, field)
     {"config", SET_CONFIG_FILE, SHELL(config_file), 0, 0, NULL, NULL,
      "read lines `key = value` from this file; options that are typed count more"},
-    {"data", SET_FOLDER, SHELL(data), 0, 0, NULL, DATA_FOLDER,
+    {"data", SET_FOLDER, SHELL_START(data), 0, 0, NULL, DATA_FOLDER,
      "the folder where all is kept (./%s); made if it is missing"},
-    {"bind", SET_ADDRESS, SHELL(bind_address), 0, 0, NULL, NULL, "listen on this address only (0.0.0.0: on all)"},
-    {"directory-port", SET_PORT, SHELL(directory_port), 0, 65535, NULL, "10600",
+    {"bind", SET_ADDRESS, SHELL_START(bind_address), 0, 0, NULL, NULL, "listen on this address only (0.0.0.0: on all)"},
+    {"directory-port", SET_PORT, SHELL_START(directory_port), 0, 65535, NULL, "10600",
      "the TCP port to which a console comes first (%s); 0: any free one"},
-    {"lobby-port", SET_PORT, CORE(lobby_port), 0, 65535, NULL, "11000", "the lobby's TCP port (%s); 0: any free one"},
-    {"buddy-port", SET_PORT, CORE(buddy_port), 0, 65535, NULL, "10899",
+    {"lobby-port", SET_PORT, CORE_START(lobby_port), 0, 65535, NULL, "11000",
+     "the lobby's TCP port (%s); 0: any free one"},
+    {"buddy-port", SET_PORT, CORE_START(buddy_port), 0, 65535, NULL, "10899",
      "the buddy service's TCP port (%s); 0: any free one"},
-    {"max-clients", SET_NUMBER, SHELL(max_clients), 1, 65536, NULL, "1024", "players online at once (%s)"},
-    {"max-accounts", SET_NUMBER, SHELL(max_accounts), 1, 1048576, NULL, "16384", "accounts that there may be (%s)"},
+    {"max-clients", SET_NUMBER, SHELL_START(max_clients), 1, 65536, NULL, "1024", "players online at once (%s)"},
+    {"max-accounts", SET_NUMBER, SHELL_START(max_accounts), 1, 1048576, NULL, "16384",
+     "accounts that there may be (%s)"},
     {"hash-cost", SET_NUMBER, SHELL(hash_cost), 4, 15, NULL, "10",
      "how hard stored passwords are to guess; each step doubles a login's time (%s)"},
     {"news", SET_NEWS_FILE, SHELL(news_file), 0, 0, NULL, NULL, "the lines of this file are the news"},
-    {"record", SET_FILE, SHELL(record_file), 0, 0, NULL, NULL,
+    {"record", SET_FILE, SHELL_START(record_file), 0, 0, NULL, NULL,
      "record all that happens, without passwords, to this file, for `replay`"},
     {"log-level", SET_WORD, SHELL(log_level), 0, 0, "error warn info debug", "info",
      "how much is logged: error, warn, info or debug (%s)"},
@@ -1385,7 +1399,9 @@ static const struct setting {
     {"news-line", SET_NEWS_LINE, CORE(news), 0, 0, NULL, NULL, NULL},
     {"down", SET_DOWN, CORE(down), 0, 0, NULL, NULL, "turn consoles away at the directory, and show them this text"},
 #undef CORE
+#undef CORE_START
 #undef SHELL
+#undef SHELL_START
 };
 
 #define SETTINGS (sizeof settings / sizeof settings[0])
@@ -8990,7 +9006,8 @@ const char *nascar_check(const struct nascar *s)
  * call of that name: -1 and errno on failure. */
 struct nascar_sys {
     int (*poll)(void *world, struct pollfd *fds, uint32_t count, int timeout_ms);
-    uint32_t (*signal)(void *world, int fd); /* the number of one that has come; 0: none has */
+    /* The number of one that has come; 0: none has. hang_up: SIGHUP from who sends it as a terminal goes away. */
+    uint32_t (*signal)(void *world, int fd, bool *hang_up);
     int (*accept)(void *world, int listener, uint32_t *peer, uint32_t *local);
     ssize_t (*read)(void *world, int fd, void *bytes, size_t size);
     ssize_t (*write)(void *world, int fd, const void *bytes, size_t size);
@@ -9009,7 +9026,10 @@ struct nascar_sys {
     bool (*rename)(void *world, int folder, const char *from, const char *to);
     bool (*sync_folder)(void *world, int folder);
     void (*remove)(void *world, int folder, const char *name);
-    int (*helper)(void *world); /* starts the hashing helper, and returns a socket to it */
+    /* Says in the file `pid` who uses the folder. Opens and locks it in *file, if that is -1. */
+    bool (*sign)(void *world, int folder, int *file);
+    int (*control)(void *world, int folder); /* opens the operator's socket */
+    int (*helper)(void *world);              /* starts the hashing helper, and returns a socket to it */
 };
 
 /* Reserves memory that costs nothing until it is used. NULL if there is no room
@@ -9026,11 +9046,31 @@ static int system_poll(void *world, struct pollfd *fds, uint32_t count, int time
     return poll(fds, count, timeout_ms);
 }
 
-static uint32_t system_signal(void *world, int fd)
+/* Opens our terminal and closes it again. Returns 0, or why that fails: with
+ * ENXIO there is none, or none any more. */
+static int try_terminal(void)
+{
+    int fd = open("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return errno;
+    (void)close(fd);
+    return 0;
+}
+
+/* When a terminal goes away, the kernel sends SIGHUP to some of its processes; the
+ * kernel has no other use for it. Shells send it on to their jobs. They belong to
+ * our session, and the terminal is gone by then: else they mean a reload, as all
+ * others do. */
+static uint32_t system_signal(void *world, int fd, bool *hang_up)
 {
     struct signalfd_siginfo info;
     (void)world;
-    return read(fd, &info, sizeof info) == sizeof info ? info.ssi_signo : 0;
+    if (read(fd, &info, sizeof info) != sizeof info)
+        return 0;
+    pid_t sender = (pid_t)info.ssi_pid, session = getsid(0);
+    bool of_ours = sender > 0 && (sender == session || getsid(sender) == session); /* it may have ended */
+    *hang_up = info.ssi_code == SI_KERNEL || (of_ours && try_terminal() == ENXIO);
+    return info.ssi_signo;
 }
 
 /* The address of an IPv4 socket; 0 for the operator's, which is none. */
@@ -9207,6 +9247,63 @@ static void system_remove(void *world, int folder, const char *name)
     (void)unlinkat(folder, name, 0);
 }
 
+/* A full disk is no reason not to play: it is not full for ever. */
+static bool is_full(int error)
+{
+    return error == ENOSPC || error == EDQUOT || error == EFBIG;
+}
+
+/* Opens the file `pid` in *file, to keep it open, and locks it. Returns 0;
+ * EWOULDBLOCK if another server has locked it; or why it cannot be opened or locked. */
+static int lock_pid_file(int folder, int *file)
+{
+    struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    struct stat status;
+    for (;;) {
+        *file = openat(folder, "pid", O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        if (*file < 0)
+            return errno;
+        if (fcntl(*file, F_SETLK, &all) != 0)
+            return errno == EACCES ? EWOULDBLOCK : errno;
+        if (fstat(*file, &status) != 0 || status.st_nlink > 0)
+            return 0;
+        (void)close(*file); /* whoever had it has just removed it, and ended */
+    }
+}
+
+static bool system_sign(void *world, int folder, int *file)
+{
+    char pid[16];
+    int n = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
+    if (*file < 0)
+        (void)lock_pid_file(folder, file);
+    return *file >= 0 && ftruncate(*file, 0) == 0 && system_append(world, *file, pid, (size_t)n);
+}
+
+static const struct sockaddr_un control_address = {.sun_family = AF_UNIX, .sun_path = "control"};
+
+/* By its name inside the folder, as the path of a socket must be short. */
+static int system_control(void *world, int folder)
+{
+    int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    mode_t mask = umask(0177);
+    system_remove(world, folder, "control");
+    bool good = here >= 0 && fd >= 0 && fchdir(folder) == 0;
+    good =
+        good && bind(fd, (const struct sockaddr *)&control_address, sizeof control_address) == 0 && listen(fd, 4) == 0;
+    int error = errno;
+    (void)umask(mask);
+    if (here < 0 || fchdir(here) != 0)
+        good = false;
+    if (here >= 0)
+        (void)close(here);
+    if (!good && fd >= 0)
+        (void)close(fd);
+    errno = error;
+    return good ? fd : -1;
+}
+
 /* ---- The hashing helper: a process of its own, as one hash takes so long --- */
 
 /* What goes to the helper and what comes back, each as one message. */
@@ -9326,9 +9423,10 @@ static int system_helper(void *world)
 }
 
 static const struct nascar_sys system_calls = {
-    system_poll,     system_signal,  system_accept,  system_read,        system_write,  system_close,  system_log,
-    system_append,   system_entropy, system_mono_ms, system_wall_s,      system_open,   system_load,   system_unload,
-    system_truncate, system_sync,    system_rename,  system_sync_folder, system_remove, system_helper,
+    system_poll,   system_signal, system_accept,   system_read,    system_write,  system_close,
+    system_log,    system_append, system_entropy,  system_mono_ms, system_wall_s, system_open,
+    system_load,   system_unload, system_truncate, system_sync,    system_rename, system_sync_folder,
+    system_remove, system_sign,   system_control,  system_helper,
 };
 
 /* ---- The journal's bytes (DESIGN 5) -------------------------------------- */
@@ -9963,6 +10061,22 @@ static bool set_option(struct options *o, const char *where, const char *key, co
     return !handed_on || hand_on(o, where, setting, value);
 }
 
+/* Opens a file of options. What was a pipe at the start is empty by now, and a
+ * FIFO would be waited for: so a server that runs reads regular files only. NULL,
+ * with the reason, if it is not to be read. */
+static FILE *open_lines(const struct options *o, const char *path, const char **why)
+{
+    struct stat status;
+    int fd = open(path, O_RDONLY | O_NOCTTY | O_CLOEXEC | (o->running ? O_NONBLOCK : 0));
+    bool known = fd >= 0 && fstat(fd, &status) == 0;
+    bool regular = known && S_ISREG(status.st_mode);
+    FILE *file = regular || (known && !o->running) ? fdopen(fd, "r") : NULL;
+    *why = known && o->running && !regular ? "it is no regular file, and only such are read again" : strerror(errno);
+    if (!file && fd >= 0)
+        (void)close(fd);
+    return file;
+}
+
 /* Gives each line of a file to `take`, without its end and with its place as
  * "FILE:LINE: ", until one is refused. If the file cannot be read, the error
  * names the option that named it: `where` and `key`. */
@@ -9970,7 +10084,8 @@ static bool read_lines(struct options *o, const char *where, const char *key, co
                        bool take(struct options *, const char *, const char *))
 {
     char line[LINE_CHARS + 2], place[512];
-    FILE *file = fopen(path, "r");
+    const char *why;
+    FILE *file = open_lines(o, path, &why);
     bool good = file != NULL;
     for (uint32_t number = 1; good && fgets(line, sizeof line, file); number++) {
         size_t size = strcspn(line, "\n");
@@ -9983,7 +10098,7 @@ static bool read_lines(struct options *o, const char *where, const char *key, co
         }
     }
     if (!file || ferror(file))
-        good = complain(where, key, "%s: %s", path, strerror(errno));
+        good = complain(where, key, "%s: %s", path, file ? strerror(errno) : why);
     if (file)
         (void)fclose(file);
     return good;
@@ -10024,12 +10139,11 @@ static bool split_argument(char **arguments, int *i, char key[64], const char **
 }
 
 /* Reads the file of --config first and then the options, so that these have the
- * last word. */
-static bool read_options(struct options *o, char **arguments)
+ * last word. `o` has the defaults. */
+static bool take_options(struct options *o, char **arguments)
 {
     char key[64];
     const char *value = NULL;
-    options_defaults(o);
     for (int i = 0; arguments[i]; i++) {
         if (!split_argument(arguments, &i, key, &value))
             return false;
@@ -10045,6 +10159,49 @@ static bool read_options(struct options *o, char **arguments)
     if (o->config.ping_ms >= o->config.idle_ms)
         return complain("", "", "expected a ping-s below idle-s: a console is heard when it answers pings");
     return !o->news_file[0] || read_lines(o, o->news_where, "news", o->news_file, take_news_line);
+}
+
+static bool read_options(struct options *o, char **arguments)
+{
+    options_defaults(o);
+    return take_options(o, arguments);
+}
+
+/* What is set only at the start stays as it is in force. Writes the keys of which
+ * something else was read. */
+static void keep_at_start(struct options *fresh, const struct options *in_force, char *keys, size_t keys_bytes)
+{
+    keys[0] = 0;
+    for (size_t i = 0; i < SETTINGS; i++) {
+        const struct setting *setting = &settings[i];
+        bool text = setting->type == SET_FOLDER || setting->type == SET_FILE;
+        char *now = (char *)(setting->of_shell ? (void *)fresh : &fresh->config) + setting->offset;
+        const char *was =
+            (const char *)(setting->of_shell ? (const void *)in_force : &in_force->config) + setting->offset;
+        if (!setting->at_start || (text ? strcmp(now, was) : memcmp(now, was, sizeof(uint32_t))) == 0)
+            continue;
+        append_text(keys, keys_bytes, keys[0] ? " " : "");
+        append_text(keys, keys_bytes, setting->key);
+        memcpy(now, was, text ? LINE_CHARS + 1 : sizeof(uint32_t));
+    }
+}
+
+/* The same for a server that runs, with what is in force: nothing in it changes if
+ * this returns false. `keys`: those that are to change, but need a restart for it. */
+static bool read_options_again(struct options *in_force, char **arguments, char *keys, size_t keys_bytes)
+{
+    struct options *fresh = malloc(sizeof *fresh);
+    if (!fresh)
+        return complain("", "", "no memory for the options");
+    options_defaults(fresh);
+    fresh->running = true;
+    bool good = take_options(fresh, arguments);
+    if (good) {
+        keep_at_start(fresh, in_force, keys, keys_bytes);
+        *in_force = *fresh;
+    }
+    free(fresh);
+    return good;
 }
 
 static void print_help(void)
@@ -10127,6 +10284,7 @@ struct compaction {
     struct batch batch;
     uint64_t began_ms, longest_ms, again_ms;
     bool failing; /* the log has said so */
+    int error;    /* why the last one failed */
 };
 
 /* The hashing helper, and its jobs; the first one is the one at work. */
@@ -10160,16 +10318,20 @@ struct shell {
     uint32_t open, paused;                   /* how many connections are open, and are not read from now */
     uint32_t port[LISTENERS];                /* that are open; those in the options may be 0 */
     bool accept_paused, stopping;
+    bool terminal, outlives_terminal; /* it was started from one; and SIGHUP was ignored then, as by nohup */
     uint64_t accept_again_ms;
     uint64_t now_ms;
     int64_t wall_s;
-    char **arguments;      /* of the command line, to be read again at SIGHUP */
-    struct buffer jobs;    /* struct nascar_hash_job: those that the helper has not got yet */
-    struct buffer records; /* not kept yet, as a batch has them, behind room for its head */
-    struct buffer waiters; /* struct waiter: one for each of them */
-    uint32_t urgent;       /* how many of the records are not lazy */
-    uint64_t lazy_due_ms;  /* when the others have waited long enough; 0: there is none */
-    int folder;            /* of the data, which it locks */
+    char **arguments;       /* of the command line, to be read again at SIGHUP */
+    struct buffer jobs;     /* struct nascar_hash_job: those that the helper has not got yet */
+    struct buffer records;  /* not kept yet, as a batch has them, behind room for its head */
+    struct buffer waiters;  /* struct waiter: one for each of them */
+    uint32_t urgent;        /* how many of the records are not lazy */
+    uint64_t lazy_due_ms;   /* when the others have waited long enough; 0: there is none */
+    int folder;             /* of the data, which it locks */
+    int pid_file;           /* in it, open and locked; -1: it could not be made */
+    bool signed_in;         /* it says who we are */
+    uint64_t sign_again_ms; /* when it and the operator's socket are tried again; UINT64_MAX: they are there */
     struct journal journal;
     struct compaction compaction;
     bool journal_lost;         /* it has failed, and no other has taken its place yet */
@@ -10226,6 +10388,15 @@ static bool is_recording(const struct shell *sh)
     return sh->partial != NULL;
 }
 
+/* It cannot be written, which stops nothing else. */
+static void recording_ended(struct shell *sh)
+{
+    shell_log(sh, NASCAR_LOG_ERROR, "event=recording_ended reason=\"it cannot be written\"");
+    if (sh->record_fd >= 0)
+        sh->sys->close(sh->world, sh->record_fd);
+    sh->record_fd = -1;
+}
+
 static void recording_write(struct shell *sh, uint32_t type, const struct nascar_event *e)
 {
     uint8_t head[SCRIPT_HEAD_BYTES];
@@ -10233,11 +10404,8 @@ static void recording_write(struct shell *sh, uint32_t type, const struct nascar
     sh->recorded_ms = e->mono_ms;
     bool good = sh->sys->append(sh->world, sh->record_fd, head, n) &&
                 (type == NASCAR_DRAINED || sh->sys->append(sh->world, sh->record_fd, e->bytes, e->size));
-    if (!good && sh->record_fd >= 0) {
-        shell_log(sh, NASCAR_LOG_ERROR, "event=recording_ended reason=\"it cannot be written\"");
-        sh->sys->close(sh->world, sh->record_fd);
-        sh->record_fd = -1;
-    }
+    if (!good && sh->record_fd >= 0)
+        recording_ended(sh);
 }
 
 static void recording_numbers(struct shell *sh, uint32_t type, uint64_t mono_ms, uint64_t value)
@@ -10303,8 +10471,11 @@ static bool recording_open(struct shell *sh)
     (void)snprintf(old, sizeof old, "%s.old", path);
     (void)rename(path, old);
     sh->record_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (sh->record_fd < 0 || !recording_begin(sh))
+    if (sh->record_fd >= 0 && recording_begin(sh))
+        return true;
+    if (!is_full(errno))
         return complain(COMMAND_LINE, "record", "%s: %s", path, strerror(errno));
+    recording_ended(sh);
     return true;
 }
 
@@ -10451,7 +10622,8 @@ static void journal_failed(struct shell *sh, uint64_t end)
     (void)snprintf(text, sizeof text, "event=journal_failed offset=%llu reason=\"%s\"", (unsigned long long)end,
                    strerror(errno));
     shell_log(sh, NASCAR_LOG_ERROR, text);
-    (void)sh->sys->truncate(sh->world, sh->journal.fd, end);
+    if (sh->journal.fd >= 0)
+        (void)sh->sys->truncate(sh->world, sh->journal.fd, end);
     journal_close(sh, &sh->journal);
     sh->journal_lost = true;
     sh->compaction.again_ms = sh->compaction.began_ms + RECOVER_RETRY_MS; /* a full disk is not tried again and again */
@@ -10462,6 +10634,7 @@ static void compaction_failed(struct shell *sh)
 {
     struct compaction *x = &sh->compaction;
     char text[128];
+    x->error = errno;
     (void)snprintf(text, sizeof text, "event=compaction_failed reason=\"%s\"", strerror(errno));
     if (!x->failing)
         shell_log(sh, NASCAR_LOG_ERROR, text);
@@ -10741,6 +10914,21 @@ static void journal_replay(struct shell *sh, struct journal_reader *r)
     sh->journal.unsynced = true; /* nobody knows how the last run ended; the file's name may be new, too */
 }
 
+/* At the start no journal could be written. If that is because the disk is full,
+ * the server goes on as it does when that happens later: all that is kept has been
+ * read. */
+static bool journal_wanting(struct shell *sh, const struct journal_reader *r)
+{
+    if (is_full(sh->compaction.error)) {
+        errno = sh->compaction.error;
+        if (!sh->journal_lost)
+            journal_failed(sh, r->at);
+        return true;
+    }
+    shell_log_flush(sh);
+    return complain("", sh->options.data, "a journal could not be written there: see above");
+}
+
 /* Brings back the state that was kept, and leaves a journal that can be written
  * to. If there is none yet, or it has an older format, a new one is written. */
 static bool journal_load(struct shell *sh, struct journal_reader *r)
@@ -10763,10 +10951,8 @@ static bool journal_load(struct shell *sh, struct journal_reader *r)
         compaction_begin(sh);
         while (sh->compaction.file.fd >= 0)
             compaction_slice(sh);
-        if (sh->compaction.failing || sh->journal.fd < 0) {
-            shell_log_flush(sh);
-            return complain("", sh->options.data, "a journal could not be written there: see above");
-        }
+        if (sh->compaction.failing || sh->journal.fd < 0)
+            return journal_wanting(sh, r);
     }
     return true;
 }
@@ -11131,8 +11317,12 @@ static void shell_accept(struct shell *sh, int listener, bool control)
 /* Milliseconds until the next deadline, at most a minute, as poll takes them. */
 static int shell_timeout(const struct shell *sh, uint64_t until_ms)
 {
-    const uint64_t others_ms[] = {sh->accept_paused ? sh->accept_again_ms : UINT64_MAX, commit_due_ms(sh),
-                                  compaction_due_ms(sh), helper_due_ms(sh), until_ms};
+    const uint64_t others_ms[] = {sh->accept_paused ? sh->accept_again_ms : UINT64_MAX,
+                                  commit_due_ms(sh),
+                                  compaction_due_ms(sh),
+                                  helper_due_ms(sh),
+                                  sh->sign_again_ms,
+                                  until_ms};
     uint64_t due_ms = nascar_deadline_ms(sh->state);
     for (size_t i = 0; i < sizeof others_ms / sizeof others_ms[0]; i++)
         due_ms = others_ms[i] < due_ms ? others_ms[i] : due_ms;
@@ -11155,6 +11345,42 @@ static void shell_listen_wanted(struct shell *sh)
     sh->polled[HELPER].events = POLLIN;
 }
 
+/* Logs that a file of the folder could not be made, the first time, or that it was
+ * after all. Returns whether it is to be tried again. */
+static bool tell_sign(struct shell *sh, const char *file, bool made)
+{
+    char text[256];
+    bool full = !made && is_full(errno);
+    (void)snprintf(text, sizeof text, "event=no_%s reason=\"%s\"%s", file, strerror(errno),
+                   full ? " advice=\"make room on the disk: it is played meanwhile, and this is tried again\"" : "");
+    if (!made && sh->sign_again_ms == 0)
+        shell_log(sh, NASCAR_LOG_WARN, text);
+    (void)snprintf(text, sizeof text, "event=%s_made", file);
+    if (made && sh->sign_again_ms > 0)
+        shell_log(sh, NASCAR_LOG_INFO, text);
+    return full;
+}
+
+/* Has the folder say who uses it, by `pid` and the operator's socket. The server
+ * runs without these, too: some file systems have no sockets, and a full disk has
+ * room for neither, but may have later. */
+static void sign_work(struct shell *sh)
+{
+    int *control = &sh->polled[CONTROL_LISTENER].fd;
+    bool again = false;
+    if (sh->sign_again_ms > sh->now_ms)
+        return;
+    if (!sh->signed_in) {
+        sh->signed_in = sh->sys->sign(sh->world, sh->folder, &sh->pid_file);
+        again = tell_sign(sh, "pid", sh->signed_in);
+    }
+    if (*control < 0) {
+        *control = sh->sys->control(sh->world, sh->folder);
+        again = tell_sign(sh, "control", *control >= 0) || again;
+    }
+    sh->sign_again_ms = again ? sh->now_ms + RECOVER_RETRY_MS : UINT64_MAX;
+}
+
 /* Gives the core its part of the options, with the ports that were opened. */
 static void shell_configure(struct shell *sh)
 {
@@ -11169,29 +11395,36 @@ static void shell_configure(struct shell *sh)
     shell_step(sh, &event);
 }
 
-/* SIGHUP reads the options again. What can change while the server runs does;
- * ports and sizes stay. */
+/* SIGHUP reads the options again. What can change while the server runs does; the
+ * log names what cannot and was to. */
 static void shell_reload(struct shell *sh)
 {
-    struct options *fresh = malloc(sizeof *fresh);
-    if (fresh && read_options(fresh, sh->arguments)) {
-        sh->options = *fresh;
-        shell_configure(sh);
-        shell_log(sh, NASCAR_LOG_INFO, "event=reloaded");
-    } else {
+    char keys[160], text[256];
+    if (!read_options_again(&sh->options, sh->arguments, keys, sizeof keys)) {
         shell_log(sh, NASCAR_LOG_ERROR, "event=reload_refused reason=\"see the line above; nothing has changed\"");
+        return;
     }
-    free(fresh);
+    shell_configure(sh);
+    shell_log(sh, NASCAR_LOG_INFO, "event=reloaded");
+    (void)snprintf(text, sizeof text, "event=restart_wanted keys=\"%s\"", keys);
+    if (keys[0])
+        shell_log(sh, NASCAR_LOG_WARN, text);
 }
 
-/* Takes a signal: SIGHUP reads the options again, SIGTERM and SIGINT end the loop. */
+/* Takes a signal: SIGHUP reads the options again, SIGTERM and SIGINT end the loop.
+ * So does SIGHUP if it says that our terminal has gone away. */
 static void shell_signal(struct shell *sh)
 {
-    uint32_t number = sh->sys->signal(sh->world, sh->polled[SIGNALS].fd);
-    if (number == SIGHUP)
+    bool hang_up = false;
+    uint32_t number = sh->sys->signal(sh->world, sh->polled[SIGNALS].fd, &hang_up);
+    if (number == SIGHUP && !(hang_up && sh->terminal)) {
         shell_reload(sh);
-    else if (number != 0)
+    } else if (number == SIGHUP && !sh->outlives_terminal) {
+        shell_log(sh, NASCAR_LOG_INFO, "event=terminal_closed");
         sh->stopping = true;
+    } else if (number != SIGHUP && number != 0) {
+        sh->stopping = true;
+    }
 }
 
 /* One turn: writes all that came of the last one, waits, and reads all that is
@@ -11200,6 +11433,7 @@ static bool shell_turn(struct shell *sh, uint64_t until_ms)
 {
     shell_flush(sh);
     compaction_work(sh);
+    sign_work(sh);
     for (uint32_t place = 0; sh->paused > 0 && place < sh->open; place++)
         shell_read_wanted(sh, sh->number_of[place]);
     shell_log_flush(sh);
@@ -11340,6 +11574,21 @@ static void raise_limit(uint32_t *limit, uint32_t kept, uint32_t most)
         *limit = min_u32(kept, most);
 }
 
+/* What the options allow. All large tables follow from the two, so that a small
+ * server needs little address space. */
+static struct nascar_limits wanted_limits(const struct options *o)
+{
+    struct nascar_limits limits = NASCAR_LIMITS_DEFAULT;
+    limits.clients = o->max_clients;
+    limits.accounts = o->max_accounts;
+    limits.roster_edges = min_u32(limits.accounts, (1u << 26) / ROSTER_PER_PERSONA) * ROSTER_PER_PERSONA;
+    limits.messages = min_u32(limits.accounts * MESSAGES_PER_ACCOUNT, 1u << 20);
+    limits.directory_sessions = min_u32(limits.clients * SESSIONS_PER_CLIENT, 65536);
+    raise_limit(&limits.messages, MESSAGES_LEAST, MESSAGES_LEAST);
+    raise_limit(&limits.directory_sessions, SESSIONS_LEAST, SESSIONS_LEAST);
+    return limits;
+}
+
 /* Raises the limits to what the journal has, so that nothing is dropped because
  * an option was lowered. */
 static void raise_limits(struct shell *sh, struct nascar_limits *limits)
@@ -11359,17 +11608,17 @@ static void raise_limits(struct shell *sh, struct nascar_limits *limits)
 /* Makes the state, and the shell's tables for as many connections as it has. */
 static bool make_state(struct shell *sh)
 {
-    struct nascar_limits limits = NASCAR_LIMITS_DEFAULT;
-    limits.clients = sh->options.max_clients;
-    limits.accounts = sh->options.max_accounts;
-    limits.roster_edges = min_u32(limits.accounts, (1u << 26) / ROSTER_PER_PERSONA) * ROSTER_PER_PERSONA;
+    struct nascar_limits limits = wanted_limits(&sh->options);
     raise_limits(sh, &limits);
     sh->limits = limits;
     sh->conns = nascar_connections(&limits);
     size_t arena_bytes = nascar_arena_size(&limits);
     void *arena = arena_bytes ? reserve(arena_bytes) : NULL;
     if (!arena)
-        return complain("", "", "no memory for %u clients and %u accounts", limits.clients, limits.accounts);
+        return complain("", "",
+                        "no memory for %u clients and %u accounts, which take %llu KiB of address space: lower "
+                        "--max-clients or --max-accounts, or allow more (ulimit -v)",
+                        limits.clients, limits.accounts, (unsigned long long)arena_bytes / 1024);
     sh->state = nascar_init(arena, arena_bytes, &limits);
     sh->polled = reserve((FIRST_SOCKET + sh->conns) * sizeof *sh->polled);
     sh->number_of = reserve(sh->conns * sizeof *sh->number_of);
@@ -11399,21 +11648,37 @@ static void announce(const struct shell *sh)
     (void)fflush(stdout);
 }
 
-/* Says which process holds the folder, as the file in it has it. */
-static void explain_lock(const struct shell *sh, int error)
+/* The number that the file `pid` says; 0 if it says none. */
+static int signed_pid(const struct shell *sh)
 {
-    char pid[16] = "?";
-    int fd = openat(sh->folder, "pid", O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, pid, sizeof pid - 1) : -1;
-    if (n > 0)
-        pid[n] = 0;
-    pid[strcspn(pid, "\n")] = 0;
-    if (fd >= 0)
-        (void)close(fd);
-    if (error == EWOULDBLOCK)
-        (void)complain(COMMAND_LINE, "data", "%s: a server uses it, process %s", sh->options.data, pid);
-    else
-        (void)complain(COMMAND_LINE, "data", "%s: it cannot be locked: %s", sh->options.data, strerror(error));
+    char text[16];
+    ssize_t n = sh->pid_file >= 0 ? pread(sh->pid_file, text, sizeof text - 1, 0) : -1;
+    text[n > 0 ? n : 0] = 0;
+    return atoi(text);
+}
+
+/* Locks the folder, and the file `pid` in it: one of the two will do, as not every
+ * file system has both kinds of locks. Where there is neither, whoever is named in
+ * that file has the folder while he lives. */
+static bool lock_data(struct shell *sh)
+{
+    char text[192];
+    const char *path = sh->options.data;
+    int by_folder = flock(sh->folder, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
+    int by_file = lock_pid_file(sh->folder, &sh->pid_file), pid = signed_pid(sh);
+    if (by_folder == EWOULDBLOCK || by_file == EWOULDBLOCK)
+        return complain(COMMAND_LINE, "data", "%s: a server uses it, process %d", path, pid);
+    if (by_folder == 0)
+        return true;
+    if (by_file != 0 && pid > 0 && pid != getpid() && (kill(pid, 0) == 0 || errno == EPERM))
+        return complain(COMMAND_LINE, "data",
+                        "%s: a server uses it, process %d, as its file `pid` says, and nothing there can be locked: "
+                        "remove that file if this process is none",
+                        path, pid);
+    (void)snprintf(text, sizeof text, "event=no_flock reason=\"%s\" advice=\"%s\"", strerror(by_folder),
+                   by_file == 0 ? "its file pid is locked instead" : "start no second server on this folder");
+    shell_log(sh, NASCAR_LOG_WARN, text);
+    return true;
 }
 
 /* Opens the data folder and locks it. It is ours as long as it is open. */
@@ -11425,50 +11690,10 @@ static bool open_data(struct shell *sh)
     sh->folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (sh->folder < 0)
         return complain(COMMAND_LINE, "data", "%s: %s", path, strerror(errno));
-    if (flock(sh->folder, LOCK_EX | LOCK_NB) != 0) {
-        explain_lock(sh, errno);
+    if (!lock_data(sh))
         return false;
-    }
-    char pid[16];
-    int n = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
-    int fd = system_open(NULL, sh->folder, "pid", true);
-    bool good = fd >= 0 && system_append(NULL, fd, pid, (size_t)n);
-    if (!good)
-        (void)complain(COMMAND_LINE, "data", "%s: it cannot be written to: %s", path, strerror(errno));
-    if (fd >= 0)
-        (void)close(fd);
-    return good;
-}
-
-static const struct sockaddr_un control_address = {.sun_family = AF_UNIX, .sun_path = "control"};
-
-/* Opens the operator's socket, by its name inside the folder, as the path of a
- * socket must be short. Without it the server runs on: some file systems have
- * no sockets. */
-static int open_control(struct shell *sh)
-{
-    int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    mode_t mask = umask(0177);
-    system_remove(NULL, sh->folder, "control");
-    bool good = here >= 0 && fd >= 0 && fchdir(sh->folder) == 0;
-    good =
-        good && bind(fd, (const struct sockaddr *)&control_address, sizeof control_address) == 0 && listen(fd, 4) == 0;
-    int error = errno;
-    (void)umask(mask);
-    if (here < 0 || fchdir(here) != 0)
-        good = false;
-    if (here >= 0)
-        (void)close(here);
-    if (!good) {
-        char text[128];
-        (void)snprintf(text, sizeof text, "event=no_control reason=\"%s\"", strerror(error));
-        shell_log(sh, NASCAR_LOG_WARN, text);
-        if (fd >= 0)
-            (void)close(fd);
-        fd = -1;
-    }
-    return fd;
+    sh->signed_in = sh->sys->sign(sh->world, sh->folder, &sh->pid_file);
+    return true;
 }
 
 /* Everything up to the loop. The helper starts first, while there is nothing
@@ -11477,6 +11702,9 @@ static int open_control(struct shell *sh)
 static int serve_start(struct shell *sh)
 {
     struct journal_reader reader;
+    struct sigaction hang_up;
+    sh->terminal = try_terminal() == 0;
+    sh->outlives_terminal = sigaction(SIGHUP, NULL, &hang_up) == 0 && hang_up.sa_handler == SIG_IGN;
     int signals = open_signals();
     if (signals < 0) {
         (void)complain("", "", "signals: %s", strerror(errno));
@@ -11501,7 +11729,8 @@ static int serve_start(struct shell *sh)
         if (sh->polled[FIRST_LISTENER + i].fd < 0)
             return 1;
     }
-    sh->polled[CONTROL_LISTENER].fd = open_control(sh);
+    sh->polled[CONTROL_LISTENER].fd = -1;
+    sign_work(sh);
     shell_configure(sh);
     return 0;
 }

@@ -14,7 +14,9 @@
 
 #include <errno.h>
 #include <linux/if_ether.h>
+#include <linux/filter.h>
 #include <linux/if_packet.h>
+#include <linux/seccomp.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -25,6 +27,8 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 /* ---- Chat and how long it takes ----------------------------------------------- */
@@ -574,6 +578,120 @@ CASE(a_restart_takes_the_same_ports, 10)
     seats[0].server = second;
     console_login(a, "Alice", PASSWORD, "Alice");
     UNTIL(3000, settled(a));
+}
+
+/* ---- Cases: the terminal goes away -------------------------------------------------------- */
+
+static enum terminal_end {
+    SHELL_PASSES_IT_ON, /* to its jobs, as bash does */
+    SHELL_DIES,         /* and only the kernel tells who is in the foreground */
+    NO_SHELL,           /* the server leads the session, as in `xterm -e` */
+    DISOWNED,           /* in the background, and told nothing */
+    NOHUP,              /* told, but not to mind */
+    TERMINAL_ENDS
+} terminal_end;
+static char terminal[64];
+
+/* Begins a session at the terminal, with a shell that has a job: the server. */
+static void sit_at_terminal(void)
+{
+    sigset_t set;
+    int number = 0;
+    (void)setsid();
+    int tty = open(terminal, O_RDWR | O_CLOEXEC);
+    (void)ioctl(tty, TIOCSCTTY, 0);
+    (void)dup2(tty, STDIN_FILENO);
+    if (terminal_end == NO_SHELL)
+        return;
+    (void)signal(SIGTTOU, SIG_IGN);
+    pid_t job = fork();
+    if (job == 0) {
+        (void)setpgid(0, 0);
+        if (terminal_end != DISOWNED)
+            (void)tcsetpgrp(STDIN_FILENO, getpgrp());
+        (void)signal(SIGHUP, terminal_end == NOHUP ? SIG_IGN : SIG_DFL);
+        return;
+    }
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGHUP);
+    (void)sigaddset(&set, SIGUSR1); /* `kill -HUP %1` */
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    while (sigwait(&set, &number) == 0 && number == SIGUSR1)
+        (void)kill(-job, SIGHUP);
+    if (terminal_end == SHELL_PASSES_IT_ON || terminal_end == NOHUP)
+        (void)kill(-job, SIGHUP);
+    _exit(0);
+}
+
+/* Ends a server that is no child of ours when we end. */
+static void guard(pid_t server)
+{
+    sigset_t set;
+    int number = 0;
+    if (fork() != 0)
+        return;
+    for (int fd = 3; fd < 1024; fd++)
+        (void)close(fd);
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+    (void)sigwait(&set, &number);
+    (void)kill(server, SIGKILL);
+    _exit(0);
+}
+
+static pid_t pid_in(const char *data)
+{
+    char path[160], text[16] = "";
+    (void)snprintf(path, sizeof path, "%s/pid", data);
+    FILE *file = fopen(path, "r");
+    EXPECT(file != NULL && fgets(text, sizeof text, file) != NULL && atoi(text) > 0);
+    (void)fclose(file);
+    return (pid_t)atoi(text);
+}
+
+CASE(a_terminal_that_goes_away_stops_what_it_started, 20)
+{
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
+    for (terminal_end = 0; terminal_end < TERMINAL_ENDS; terminal_end++) {
+        bool goes_on = terminal_end == DISOWNED || terminal_end == NOHUP;
+        int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+        if (master < 0 || grantpt(master) != 0 || unlockpt(master) != 0 || ptsname_r(master, terminal, sizeof terminal))
+            skip("no terminal");
+        before_exec = sit_at_terminal;
+        struct server *s = START(CHEAP);
+        before_exec = NULL;
+        pid_t shell = s->pid, server = pid_in(s->data);
+        EXPECT((server == shell) == (terminal_end == NO_SHELL));
+        guard(server);
+        size_t reloads = 0;
+        if (terminal_end != NO_SHELL) { /* it is there, so whoever sends this wants a reload */
+            (void)kill(shell, SIGUSR1);
+            UNTIL(2000, log_lines(s, "event=reloaded", NULL) == 1);
+            reloads++;
+        }
+        if (terminal_end == SHELL_DIES)
+            (void)kill(shell, SIGKILL);
+        else
+            (void)close(master);
+        if (!goes_on && wait_exit(server, 3000) != 0)
+            fail("end %d of the terminal: the server goes on, or dies of it", (int)terminal_end);
+        if (goes_on) {
+            run_for(200);
+            EXPECT(kill(server, 0) == 0 && log_lines(s, "event=reloaded", NULL) == reloads);
+            (void)kill(server, SIGHUP); /* the operator's */
+            UNTIL(2000, log_lines(s, "event=reloaded", NULL) == reloads + 1);
+            (void)kill(server, SIGTERM);
+            EXPECT(wait_exit(server, 3000) == 0);
+        }
+        EXPECT(log_lines(s, "event=terminal_closed", NULL) == !goes_on && log_lines(s, "event=stop", NULL) == 1);
+        s->pid = 0;
+        START_AGAIN(s, CHEAP); /* nothing uses the folder */
+        (void)stop(s, SIGTERM);
+        if (terminal_end == SHELL_DIES)
+            (void)close(master);
+    }
 }
 
 /* ---- Cases: usage ------------------------------------------------------------------ */
@@ -1205,6 +1323,157 @@ CASE(memory_is_small, 30)
          full.pss_kib, empty.rss_kib, full.rss_kib, (double)(full.pss_kib - empty.pss_kib) / 100);
     EXPECT(empty.pss_kib > 0);
     EXPECT(instrumented || empty.pss_kib <= 700);
+}
+
+/* With `ulimit -v`. */
+static void limit_address_space(void)
+{
+    struct rlimit limit = {16000u * 1024, 16000u * 1024};
+    (void)setrlimit(RLIMIT_AS, &limit);
+}
+
+/* It starts, fills up, reads its options again, and starts on what it has kept. */
+CASE(a_small_server_needs_little_address_space, 20)
+{
+    if (instrumented)
+        skip("what instruments it takes more");
+    before_exec = limit_address_space;
+    struct server *s = new_server();
+    for (int run = 0; run < 2; run++) {
+        seat_count = 0;
+        START_AGAIN(s, CHEAP, "--max-clients", "16", "--max-accounts", "100", "--rate", "0");
+        fill(s, 16);
+        EXPECT(kill(s->pid, SIGHUP) == 0);
+        UNTIL(2000, log_lines(s, "event=reloaded", NULL) == (size_t)run + 1);
+        talk(seats[0].console, seats[15].console, "all in");
+        (void)stop(s, SIGTERM);
+    }
+    const struct outcome *o = RUN(SERVER_ARGUMENTS, "--data", s->data);
+    EXPECT(o->status == 1);
+    if (strstr(o->err, "address space") == NULL || strstr(o->err, "--max-clients") == NULL)
+        fail("it does not say what takes so much: %s", o->err);
+}
+
+/* ---- Cases: the data folder --------------------------------------------------------------------- */
+
+/* Writes zeros to a file there until the disk is full, and makes files until there can be no more. */
+static void fill_disk(const char *data)
+{
+    static const uint8_t zeros[4096];
+    char path[160];
+    (void)snprintf(path, sizeof path, "%s/ballast", data);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    while (fd >= 0 && write(fd, zeros, sizeof zeros) > 0)
+        continue;
+    EXPECT(fd >= 0 && errno == ENOSPC);
+    for (unsigned i = 0; fd >= 0; i++) {
+        (void)close(fd);
+        (void)snprintf(path, sizeof path, "%s/more%u", data, i);
+        fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    }
+    EXPECT(errno == ENOSPC);
+}
+
+static void empty_disk(const char *data)
+{
+    char path[160];
+    (void)snprintf(path, sizeof path, "%s/ballast", data);
+    for (unsigned i = 0; unlink(path) == 0; i++)
+        (void)snprintf(path, sizeof path, "%s/more%u", data, i);
+}
+
+/* Whoever has an account gets in, and the rest comes by itself when there is room. */
+CASE_BESIDE(a_disk_that_is_full_at_the_start_is_survived, 30)
+{
+    struct server *s = new_server();
+    char recording[160];
+    EXPECT(mkdir(s->data, 0700) == 0);
+    (void)snprintf(recording, sizeof recording, "%s/nascar.rec", s->data);
+    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount("none", s->data, "tmpfs", 0, "size=256k,nr_inodes=64,mode=0700") != 0)
+        skip("no tmpfs: %s", strerror(errno));
+    START_AGAIN(s, CHEAP);
+    (void)player(s, "Alice");
+    (void)stop(s, SIGTERM);
+    seat_count = 0;
+    fill_disk(s->data);
+    START_AGAIN(s, CHEAP, "--record", recording);
+    struct console *alice = player(s, "Alice");
+    EXPECT(log_lines(s, "event=no_pid", "No space left on device") == 1);
+    EXPECT(log_lines(s, "event=no_control", "No space left on device") == 1 && logged(s, "event=recording_ended"));
+    EXPECT(RUN("ctl", "--data", s->data, "who")->status == 1);
+    empty_disk(s->data);
+    UNTIL(8000, logged(s, "event=pid_made") && logged(s, "event=control_made"));
+    EXPECT(RUN("ctl", "--data", s->data, "who")->status == 0);
+    talk(alice, player(s, "Bob"), "room for one more");
+    (void)stop(s, SIGTERM);
+    (void)umount(s->data);
+}
+
+/* A system without flock(), and maybe without fcntl()'s locks. */
+static struct {
+    int error;
+    bool no_locks;
+} locking;
+
+#define FAILS_WITH(error) BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)(error))
+#define LOAD(offset) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(offset))
+#define UNLESS(value, skipped) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)(value), 0, skipped)
+
+static void forbid_locks(void)
+{
+    size_t low_half = __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 4 : 0;
+    struct sock_filter filter[] = {
+        LOAD(offsetof(struct seccomp_data, nr)),
+        UNLESS(SYS_flock, 1),
+        FAILS_WITH(locking.error),
+        UNLESS(locking.no_locks ? SYS_fcntl : -1, 3),
+        LOAD(offsetof(struct seccomp_data, args) + 8 + low_half),
+        UNLESS(F_SETLK, 1),
+        FAILS_WITH(locking.error),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = sizeof filter / sizeof filter[0], .filter = filter};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) != 0)
+        _exit(99);
+}
+
+static void expect_refusal(const struct server *s)
+{
+    char expected[64];
+    const struct outcome *o = RUN(SERVER_ARGUMENTS, "--data", s->data);
+    (void)snprintf(expected, sizeof expected, "a server uses it, process %d", (int)s->pid);
+    if (o->status != 1 || strstr(o->err, expected) == NULL)
+        fail("error %d, %s locks: status %d, `%s`", locking.error, locking.no_locks ? "no" : "other", o->status,
+             o->err);
+}
+
+CASE(without_flock_two_servers_still_do_not_use_one_folder, 20)
+{
+    static const int errors[] = {ENOSYS, EOPNOTSUPP, ENOLCK, EINVAL};
+    if (emulated)
+        skip("the filter is one for this processor's calls");
+    before_exec = forbid_locks;
+    locking.error = ENOSYS;
+    if (RUN("--version")->status == 99)
+        skip("no seccomp");
+    for (size_t i = 0; i < 2 * sizeof errors / sizeof errors[0]; i++) {
+        locking.error = errors[i / 2];
+        locking.no_locks = i % 2 == 1;
+        struct server *s = START(CHEAP);
+        EXPECT(log_lines(s, "level=warn event=no_flock reason=", locking.no_locks ? "no second" : "pid is locked") ==
+               1);
+        expect_refusal(s);
+        before_exec = NULL; /* the other one has what this one has not */
+        if (!locking.no_locks)
+            expect_refusal(s);
+        before_exec = forbid_locks;
+        (void)kill(s->pid, SIGKILL); /* `pid` stays */
+        (void)wait_exit(s->pid, 3000);
+        START_AGAIN(s, CHEAP);
+        EXPECT(directory_answers(s, DIRECTORY, LOCALHOST));
+        (void)stop(s, SIGTERM);
+    }
 }
 
 /* ---- Running them ------------------------------------------------------------------------------- */

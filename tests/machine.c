@@ -74,7 +74,7 @@ static bool disk_fails(struct machine *m, const char *call)
     unsigned number = ++d->calls;
     if (d->fails)
         return d->fails(m, call);
-    errno = ENOSPC;
+    errno = d->error ? d->error : ENOSPC;
     return (number >= d->fail_from && number < d->fail_until) || number == d->also_fails;
 }
 
@@ -240,6 +240,25 @@ static void fake_remove(void *world, int folder, const char *name)
         append_text(((struct machine *)world)->removed, sizeof((struct machine *)world)->removed, name);
 }
 
+static bool fake_sign(void *world, int folder, int *file)
+{
+    struct machine *m = world;
+    EXPECT(folder == 7 && (*file == -1 || *file == PID_FD));
+    if (m->sign_error)
+        errno = m->sign_error;
+    else
+        *file = PID_FD;
+    return m->sign_error == 0;
+}
+
+static int fake_control(void *world, int folder)
+{
+    struct machine *m = world;
+    EXPECT(folder == 7);
+    errno = m->sign_error;
+    return m->sign_error ? -1 : LISTENER_FD + (int)CONTROL_LISTENER;
+}
+
 static int fake_start_helper(void *world)
 {
     struct machine *m = world;
@@ -343,7 +362,7 @@ static int fake_poll(void *world, struct pollfd *fds, uint32_t count, int timeou
             EXPECT(fds[i].fd == (m->helper.running ? HELPER_FD : -1));
             seen = helper_speaks(m) ? POLLIN : 0;
         } else if (i < FIRST_SOCKET) {
-            EXPECT(fds[i].fd == LISTENER_FD + (int)i);
+            EXPECT(fds[i].fd == LISTENER_FD + (int)i || (i == CONTROL_LISTENER && m->sign_error && fds[i].fd == -1));
             bool waits = (i == FIRST_LISTENER || i == CONTROL_LISTENER) &&
                          first_waiting(m, i == CONTROL_LISTENER) < m->waiting_count;
             seen = waits ? POLLIN : 0;
@@ -365,13 +384,14 @@ static int fake_poll(void *world, struct pollfd *fds, uint32_t count, int timeou
     return ready;
 }
 
-static uint32_t fake_signal(void *world, int fd)
+static uint32_t fake_signal(void *world, int fd, bool *hang_up)
 {
     struct machine *m = world;
     EXPECT(fd == SIGNALS_FD && m->signals_due > 0);
     uint32_t number = m->signals[0];
     memmove(m->signals, m->signals + 1, --m->signals_due * sizeof m->signals[0]);
-    return number;
+    *hang_up = (number & HANG_UP) != 0;
+    return number & ~HANG_UP;
 }
 
 static int fake_accept(void *world, int listener, uint32_t *from, uint32_t *to)
@@ -516,6 +536,8 @@ static const struct nascar_sys fake_calls = {
     .rename = fake_rename,
     .sync_folder = fake_sync_folder,
     .remove = fake_remove,
+    .sign = fake_sign,
+    .control = fake_control,
     .helper = fake_start_helper,
 };
 
@@ -572,6 +594,7 @@ bool machine_start(struct machine *m, const char *const *arguments)
     m->shell.sys = &fake_calls;
     m->shell.world = m;
     m->shell.folder = 7;
+    m->shell.pid_file = -1;
     m->shell.arguments = (char **)(uintptr_t)arguments;
     EXPECT(read_options(&m->shell.options, m->shell.arguments));
     shell_time(&m->shell);
@@ -588,8 +611,10 @@ bool machine_start(struct machine *m, const char *const *arguments)
         return false;
     m->shell.polled[SIGNALS].fd = SIGNALS_FD;
     m->shell.polled[SIGNALS].events = POLLIN;
-    for (uint32_t i = FIRST_LISTENER; i < FIRST_SOCKET; i++)
+    for (uint32_t i = FIRST_LISTENER; i < CONTROL_LISTENER; i++)
         m->shell.polled[i].fd = LISTENER_FD + (int)i;
+    m->shell.polled[CONTROL_LISTENER].fd = -1;
+    sign_work(&m->shell);
     want_ports(&m->shell);
     shell_configure(&m->shell);
     return true;

@@ -39,6 +39,8 @@
 #define HELPER_FD 80
 #define RECORD_FD 81
 #define SIGNALS_FD 82
+#define PID_FD 83
+#define HANG_UP 0x100u /* beside SIGHUP: it came as a terminal went away */
 #define DISK_FD 2000
 #define INODES 256
 #define START_MS 1000
@@ -76,6 +78,7 @@ struct disk {
     unsigned calls;                 /* those that can fail */
     unsigned fail_from, fail_until; /* calls with these numbers fail; the first is 1 */
     unsigned also_fails, syncs;
+    int error;                                         /* they fail with it; 0: ENOSPC */
     bool (*fails)(struct machine *, const char *call); /* instead of these numbers */
     char trace[512]; /* A append, S sync, T truncate, small for the fresh file; R rename,
                                        F folder, w to a peer; the newest last */
@@ -116,6 +119,7 @@ struct machine {
     int write_error;                /* each write to a peer does, too */
     int poll_error;
     bool hash_fails, entropy_fails;
+    int sign_error;        /* `pid` and the operator's socket cannot be made */
     bool ragged;           /* reads and writes take a part, by chance */
     unsigned hide_one_in;  /* one connection in so many is not seen to be ready; 0: none */
     int64_t wall_offset_s; /* the wall clock jumps */

@@ -166,6 +166,8 @@ bool logged(const struct server *s, const char *part)
     return log_lines(s, part, NULL) > 0;
 }
 
+void (*before_exec)(void);
+
 __attribute__((noreturn)) void become_server(const char *const *arguments, int in, int out, int err, rlim_t files)
 {
     char *copy[ARGUMENTS];
@@ -187,6 +189,8 @@ __attribute__((noreturn)) void become_server(const char *const *arguments, int i
     /* The search for leaks takes files. */
     (void)setenv("ASAN_OPTIONS", files > 0 ? "detect_leaks=0" : "print_legend=0:allow_addr2line=1", 0);
     (void)setenv("UBSAN_OPTIONS", "print_stacktrace=1", 0);
+    if (before_exec != NULL)
+        before_exec();
     (void)execv(binary, copy);
     (void)fprintf(stderr, "cannot start %s: %s\n", binary, strerror(errno));
     _exit(127);

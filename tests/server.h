@@ -98,6 +98,7 @@ size_t log_lines(const struct server *s, const char *part, const char *other);
 bool logged(const struct server *s, const char *part);
 /* What becomes the server: dies with us, has nothing but its own streams. `in`:
  * -1 is nothing to read. */
+extern void (*before_exec)(void); /* called in it at last, if there is one */
 __attribute__((noreturn)) void become_server(const char *const *arguments, int in, int out, int err, rlim_t files);
 /* Waits for a process; its exit status, -1 if it died, -2 if it still runs. */
 int wait_exit(pid_t pid, uint64_t ms);

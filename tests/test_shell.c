@@ -747,6 +747,114 @@ TEST(signals, a_reload_trusts_networks_and_trusts_them_no_more)
     machine_free(m);
 }
 
+/* Reads the options again; what that says on standard error. */
+static const char *reloaded(struct machine *m)
+{
+    signal_machine(m, SIGHUP);
+    catch_stderr();
+    turn(m, m->now_ms);
+    shell_log_flush(&m->shell);
+    return caught_stderr();
+}
+
+static const char *const files_read[] = {"config", "news"};
+
+/* What has been a pipe is empty by now, and who opens a FIFO may wait for ever: such
+ * a file is read at the start, and never again. */
+TEST_LOOP(signals, a_reload_reads_regular_files_only, 0, 2 * COUNT(files_read))
+{
+    static const char *const now[] = {"fifo", "folder", "device", "nothing"};
+    char path[64], key[16], of_pipe[32], expected[160];
+    int ends[2];
+    bool news = strcmp(files_read[_i / 2], "news") == 0, pipe_first = _i % 2 == 1;
+    const char *text = news ? "closed for today\n" : "accounts = closed\n";
+    write_text(temporary(path), text);
+    ck_assert_int_eq(pipe(ends), 0);
+    ck_assert_int_eq(write(ends[1], text, strlen(text)), (ssize_t)strlen(text));
+    (void)close(ends[1]);
+    (void)snprintf(of_pipe, sizeof of_pipe, "/proc/self/fd/%d", ends[0]);
+    (void)snprintf(key, sizeof key, "--%s", files_read[_i / 2]);
+    const char *named = pipe_first ? of_pipe : path;
+    struct machine *m = MACHINE(key, named);
+    (void)snprintf(expected, sizeof expected, "nascar_server: %s: %s: ", key, named);
+    for (size_t i = 0; i < (size_t)COUNT(now); i++) {
+        if (!pipe_first) {
+            (void)unlink(path);
+            (void)rmdir(path);
+            ck_assert(i != 0 || mkfifo(path, 0600) == 0);
+            ck_assert(i != 1 || mkdir(path, 0700) == 0);
+            ck_assert(i != 2 || symlink("/dev/null", path) == 0);
+        }
+        const char *said = reloaded(m);
+        if (strncmp(said, expected, strlen(expected)) != 0)
+            ck_abort_msg("%s: %s", now[i], said);
+        ck_assert_uint_eq(count_log(m, "level=error event=reload_refused"), i + 1);
+        const struct config *config = &m->shell.state->config;
+        ck_assert(news ? strcmp(config->news, text) == 0 : config->accounts == ACCOUNTS_CLOSED);
+    }
+    ck_assert(!in_log(m, "event=reloaded"));
+    if (!pipe_first) { /* and one that is there again is read */
+        write_text(path, "");
+        (void)reloaded(m);
+        ck_assert(in_log(m, "event=reloaded"));
+        ck_assert(m->shell.state->config.accounts == ACCOUNTS_OPEN && m->shell.state->config.news[0] == 0);
+    }
+    (void)unlink(path);
+    (void)close(ends[0]);
+    machine_free(m);
+}
+
+/* Only one that was started from a terminal, and is not to outlive it, ends with it. */
+TEST_LOOP(signals, a_terminal_that_goes_away_stops_what_it_started, 0, 8)
+{
+    struct machine *m = MACHINE("--hash-cost", "4");
+    bool hung_up = _i & 1, by_terminal = _i & 2;
+    m->shell.terminal = by_terminal;
+    m->shell.outlives_terminal = _i & 4;
+    bool stops = hung_up && by_terminal && !m->shell.outlives_terminal, reloads = !hung_up || !by_terminal;
+    signal_machine(m, hung_up ? SIGHUP | HANG_UP : SIGHUP);
+    turn(m, m->now_ms);
+    ck_assert(m->shell.stopping == stops);
+    if (!stops)
+        signal_machine(m, SIGTERM);
+    ck_assert_int_eq(shell_loop(&m->shell), 0);
+    ck_assert_uint_eq(count_log(m, "event=reloaded"), reloads);
+    ck_assert_uint_eq(count_log(m, "level=info event=terminal_closed"), stops);
+    ck_assert_uint_eq(count_log(m, "event=stop"), 1);
+    machine_free(m);
+}
+
+/* Each time, until the file says again what is in force, or the server starts anew. */
+TEST(signals, a_reload_names_what_needs_a_restart)
+{
+    char path[64];
+    write_text(temporary(path), "max-clients = 16\nmax-accounts = 64\nhash-cost = 4\n");
+    struct machine *m = machine_new((const char *const[]){"--config", path, NULL});
+    (void)reloaded(m);
+    ck_assert(in_log(m, "level=info event=reloaded") && !in_log(m, "event=restart_wanted"));
+    write_text(path, "max-clients = 7\nmax-accounts = 64\nhash-cost = 5\nbind = 127.0.0.1\ndirectory-port = 1\n"
+                     "lobby-port = 2\nbuddy-port = 3\ndata = elsewhere\nrecord = /tmp/elsewhere.rec\nping-s = 7\n");
+    for (size_t i = 1; i <= 2; i++) {
+        (void)reloaded(m);
+        ck_assert_uint_eq(count_log(m, "level=warn event=restart_wanted keys=\"data bind directory-port lobby-port "
+                                       "buddy-port max-clients record\"\n"),
+                          i);
+        ck_assert_uint_eq(m->shell.options.hash_cost, 5);
+        ck_assert_uint_eq(m->shell.state->config.ping_ms, 7000);
+        ck_assert_uint_eq(m->shell.options.max_clients, 16); /* is in force */
+        ck_assert_str_eq(m->shell.options.data, DATA_FOLDER);
+    }
+    write_text(path, "max-clients = 16\nmax-accounts = 65\n");
+    (void)reloaded(m);
+    ck_assert_uint_eq(count_log(m, "event=restart_wanted keys=\"max-accounts\"\n"), 1);
+    write_text(path, "max-clients = 16\nmax-accounts = 64\n");
+    (void)reloaded(m);
+    ck_assert_uint_eq(count_log(m, "event=restart_wanted"), 3);
+    ck_assert_uint_eq(count_log(m, "event=reloaded"), 5);
+    (void)unlink(path);
+    machine_free(m);
+}
+
 /* The server is stopped for a while and goes on. What has come meanwhile is read before
  * anybody is taken for dead, and whoever had no ping to answer is not, either. */
 TEST_LOOP(signals, a_server_that_was_stopped_takes_nobody_for_dead, 0, 2)
@@ -1165,7 +1273,7 @@ TEST(ctl, the_socket_is_its_owners_and_the_server_stays_where_it_was)
     ck_assert_int_ge(sh.folder, 0);
     ck_assert_ptr_nonnull(getcwd(before, sizeof before));
     mode_t mask = umask(022);
-    int fd = open_control(&sh);
+    int fd = system_control(NULL, sh.folder);
     ck_assert_uint_eq(umask(mask), 022);
     ck_assert_int_ge(fd, 0);
     ck_assert_ptr_nonnull(getcwd(after, sizeof after));
@@ -1390,14 +1498,15 @@ TEST(calls, entropy_and_clocks_are_there)
 TEST(calls, signals_come_one_by_one)
 {
     sigset_t before;
+    bool hang_up = false;
     ck_assert_int_eq(sigprocmask(SIG_SETMASK, NULL, &before), 0);
     int fd = open_signals();
     ck_assert_int_ge(fd, 0);
-    ck_assert_uint_eq(system_signal(NULL, fd), 0);
+    ck_assert_uint_eq(system_signal(NULL, fd, &hang_up), 0);
     ck_assert_int_eq(raise(SIGHUP), 0);
     ck_assert_int_eq(raise(SIGPIPE), 0); /* nothing */
-    ck_assert_uint_eq(system_signal(NULL, fd), SIGHUP);
-    ck_assert_uint_eq(system_signal(NULL, fd), 0);
+    ck_assert_uint_eq(system_signal(NULL, fd, &hang_up), SIGHUP);
+    ck_assert_uint_eq(system_signal(NULL, fd, &hang_up), 0);
     (void)close(fd);
     ck_assert_int_eq(sigprocmask(SIG_SETMASK, &before, NULL), 0);
 }

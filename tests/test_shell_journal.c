@@ -613,6 +613,61 @@ TEST(turns, limits_are_raised_to_what_is_kept)
     made_free(j);
 }
 
+/* The tables follow from the options, and those that nobody has set are as they ever were. */
+TEST(turns, tables_follow_from_clients_and_accounts)
+{
+    static const struct nascar_limits normal = NASCAR_LIMITS_DEFAULT;
+    struct machine *m = machine_new((const char *const[]){NULL});
+    ck_assert_mem_eq(&m->shell.limits, &normal, sizeof normal);
+    machine_free(m);
+    m = machine_new((const char *const[]){"--max-clients", "16", "--max-accounts", "100", NULL});
+    ck_assert_uint_eq(m->shell.limits.messages, 400);
+    ck_assert_uint_eq(m->shell.limits.directory_sessions, 64);
+    ck_assert_uint_lt(nascar_arena_size(&m->shell.limits), 6u << 20);
+    machine_free(m);
+    m = machine_new((const char *const[]){"--max-clients", "1", "--max-accounts", "1", NULL});
+    ck_assert_uint_eq(m->shell.limits.messages, 256);
+    ck_assert_uint_eq(m->shell.limits.directory_sessions, 64);
+    machine_free(m);
+    m = machine_new((const char *const[]){"--max-clients", "65536", "--max-accounts", "1048576", NULL});
+    ck_assert_uint_eq(m->shell.limits.messages, 1u << 20);
+    ck_assert_uint_eq(m->shell.limits.directory_sessions, 65536);
+    machine_free(m);
+}
+
+/* Ten accounts have room for 256 messages: not when more are kept. */
+TEST(turns, fewer_accounts_drop_no_message)
+{
+    enum { NAMES = 10, KEPT = 400 };
+    struct made *j = malloc(sizeof *j);
+    struct disk d;
+    char text[128];
+    ck_assert_ptr_nonnull(j);
+    made_begin(j, JOURNAL_FORMAT);
+    for (int i = 0; i < NAMES; i++) {
+        (void)snprintf(text, sizeof text, "driver%d", i);
+        made_account(j, text);
+    }
+    made_batch(j);
+    for (int i = 0; i < KEPT; i++) {
+        (void)snprintf(text, sizeof text,
+                       "ID=%d\nTIME=1767225600\nWHEN=1767485000\nTYPE=C\nPERS=driver%d\nUSER=driver%d\nBODY=No %d\n",
+                       i + 1, i % NAMES, (i + 1) % NAMES, i);
+        made_record(j, "mesg", text);
+    }
+    made_batch(j);
+    disk_put(&d, j->bytes, j->size);
+    struct machine *m = machine_on(&d, ARGUMENTS("--max-accounts", "10"));
+    ck_assert_ptr_nonnull(m);
+    ck_assert_uint_eq(m->shell.state->messages.live, KEPT);
+    struct machine *again = machine_on(&d, ARGUMENTS("--max-accounts", "10"));
+    expect_same_kept(m->shell.state, again->shell.state);
+    machine_free(again);
+    machine_free(m);
+    disk_free(&d);
+    made_free(j);
+}
+
 /* One player may be in the game, so there is room for 16 races: not when more are open. */
 TEST(turns, fewer_clients_drop_no_open_race)
 {
@@ -758,6 +813,7 @@ TEST(turns, an_older_format_is_written_anew)
     disk_put(&d, j->bytes, j->size);
     d.fail_from = 3; /* the old one cannot be written to, so not without the new one */
     d.fail_until = 4;
+    d.error = EIO;
     ck_assert_ptr_null(start_saying(&d));
     struct machine *m = restart(&d);
     ck_assert_uint_ne(find_account(m->shell.state, "Alice"), NONE);
@@ -1010,6 +1066,77 @@ TEST_LOOP(failing, a_start_with_a_failing_disk_refuses_or_is_whole, 0, 8)
         disk_free(&d);
     }
     made_free(j);
+}
+
+static bool nothing_is_appended(struct machine *m, const char *call)
+{
+    (void)m;
+    errno = EDQUOT;
+    return strcmp(call, "append") == 0;
+}
+
+/* A full disk, where no call works or only writing does not: it starts on a journal
+ * that is whole, torn, of an older format, or not there, plays, and recovers. */
+TEST_LOOP(failing, a_full_disk_at_the_start_is_survived, 0, 8)
+{
+    static const int errors[] = {ENOSPC, EDQUOT, EFBIG};
+    struct disk d = {0};
+    struct made *j = made_some(4);
+    bool older = _i / 2 == 2, none = _i / 2 == 3;
+    if (older) {
+        free(j->batch.bytes);
+        made_begin(j, JOURNAL_FORMAT - 1);
+        made_account(j, "driver0");
+        made_batch(j);
+    }
+    if (!none)
+        disk_put(&d, j->bytes, j->size - (_i / 2 == 1 ? 3 : 0));
+    size_t sound = _i / 2 == 1 ? j->end[j->batches - 1] : j->size;
+    d.fail_from = 1;
+    d.fail_until = UINT32_MAX;
+    d.error = errors[_i % 3];
+    d.fails = _i % 2 ? nothing_is_appended : NULL;
+    struct machine *m = machine_make(&d);
+    m->sign_error = d.error;
+    EXPECT(machine_start(m, USUAL));
+    struct peer *p = sign_up(m, "Alice");
+    settle_machine(m);
+    shell_log_flush(&m->shell);
+    EXPECT(answered(p, "acct") == -1);
+    EXPECT(none || m->shell.state->accounts.live > 0);
+    EXPECT(none || d.inode[d.journal - 1].size >= sound); /* what is kept stays as it is */
+    EXPECT(count_log(m, "level=warn event=no_pid reason=") == 1 && count_log(m, "event=no_control reason=") == 1);
+    EXPECT(count_log(m, "level=error event=journal_failed") == 1);
+    run_machine(m, 20000);
+    EXPECT(count_log(m, "event=no_") == 2 && !in_log(m, "_made"));
+    unsigned polls = m->polls;
+    run_machine(m, 60000);
+    EXPECT(m->polls < polls + 200);
+
+    d.fails = NULL;
+    d.fail_until = 0;
+    m->sign_error = 0;
+    run_machine(m, 6000);
+    p = sign_up(m, "Bob");
+    settle_machine(m);
+    shell_log_flush(&m->shell);
+    EXPECT(answered(p, "acct") == 1);
+    EXPECT(count_log(m, "event=journal_recovered") == 1);
+    EXPECT(count_log(m, "event=pid_made") == 1 && count_log(m, "event=control_made") == 1);
+    struct machine *again = restart(&d);
+    expect_same_kept(m->shell.state, again->shell.state);
+    machine_free(again);
+    machine_free(m);
+    disk_free(&d);
+    made_free(j);
+}
+
+/* One that fails is none to rely on. */
+TEST(failing, a_failing_disk_at_the_start_is_refused)
+{
+    struct disk d = {.fail_from = 1, .fail_until = UINT32_MAX, .error = EIO};
+    EXPECT(!start_saying(&d) && strstr(said, "a journal could not be written there"));
+    disk_free(&d);
 }
 
 /* ---- The power goes ------------------------------------------------------------------ */
