@@ -8704,6 +8704,14 @@ const char *nascar_check(const struct nascar *s)
 
 /* ---- The operating system, as a table ------------------------------------ */
 
+/* The last thing that was written to a file, by which it is known again. */
+#define TAIL_BYTES 20u
+struct tail {
+    uint64_t at;
+    uint32_t size;
+    uint8_t bytes[TAIL_BYTES];
+};
+
 /* All that the loop asks of the system, so that a simulator can stand in its
  * place; but for memory, and for the files that a reload reads. Each is as the
  * call of that name: -1 and errno on failure. */
@@ -8728,7 +8736,13 @@ struct nascar_sys {
     bool (*rename)(void *world, int folder, const char *from, const char *to);
     bool (*sync_folder)(void *world, int folder);
     void (*remove)(void *world, int folder, const char *name);
-    int (*helper)(void *world); /* starts the hashing helper, and returns a socket to it */
+    /* What became of an open file that had so many bytes, and that this path led to; NULL: it is as it was. */
+    const char *(*changed)(void *world, const char *path, int fd, uint64_t size, const struct tail *tail);
+    int (*set_aside)(void *world, int folder, const char *name); /* as NAME.found-N: N; 0: there is no such file */
+    /* The folder that this path leads to, made if it is missing, and locked: `folder`, if it still is that. */
+    int (*folder)(void *world, const char *path, int folder);
+    int (*control)(void *world, int folder); /* a listener for the operator, by its name in the folder */
+    int (*helper)(void *world);              /* starts the hashing helper, and returns a socket to it */
 };
 
 /* Reserves memory that costs nothing until it is used. NULL if there is no room
@@ -8926,6 +8940,91 @@ static void system_remove(void *world, int folder, const char *name)
     (void)unlinkat(folder, name, 0);
 }
 
+/* One look at a file that only we write to, which is enough: its last batch says
+ * which one it is, and what it holds. Only bytes that were changed further in
+ * front, by somebody who left the size alone, are not seen. */
+static const char *system_changed(void *world, const char *path, int fd, uint64_t size, const struct tail *tail)
+{
+    struct stat named, ours;
+    uint8_t bytes[TAIL_BYTES];
+    (void)world;
+    if (lstat(path, &named) != 0)
+        return errno == ENOENT || errno == ENOTDIR ? "it was removed" : strerror(errno);
+    if (fstat(fd, &ours) != 0)
+        return strerror(errno);
+    if (named.st_dev != ours.st_dev || named.st_ino != ours.st_ino)
+        return "another file has taken its place";
+    if ((uintmax_t)ours.st_size < size)
+        return "it was cut";
+    if ((uintmax_t)ours.st_size > size)
+        return "something else was written to it";
+    if (pread(fd, bytes, tail->size, (off_t)tail->at) != (ssize_t)tail->size)
+        return "it cannot be read";
+    return memcmp(bytes, tail->bytes, tail->size) == 0 ? NULL : "it was overwritten";
+}
+
+/* A second name first, so that there is always a file of the first one; but not
+ * every file system has that, and no folder has two names. */
+static int system_set_aside(void *world, int folder, const char *name)
+{
+    char as[64];
+    struct stat status;
+    (void)world;
+    for (int n = 1; n < 10000; n++) {
+        (void)snprintf(as, sizeof as, "%s.found-%d", name, n);
+        if (fstatat(folder, as, &status, AT_SYMLINK_NOFOLLOW) == 0)
+            continue;
+        if (linkat(folder, name, folder, as, 0) == 0 || renameat(folder, name, folder, as) == 0)
+            return n;
+        return errno == ENOENT ? 0 : -1;
+    }
+    errno = EEXIST;
+    return -1;
+}
+
+static int system_folder(void *world, const char *path, int folder)
+{
+    struct stat there, ours;
+    (void)world;
+    if (stat(path, &there) == 0 && fstat(folder, &ours) == 0 && there.st_dev == ours.st_dev &&
+        there.st_ino == ours.st_ino)
+        return folder;
+    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+        return -1;
+    int fresh = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fresh >= 0 && flock(fresh, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+        (void)close(fresh);
+        errno = EWOULDBLOCK;
+        return -1;
+    }
+    if (fresh >= 0)
+        (void)close(folder);
+    return fresh;
+}
+
+static const struct sockaddr_un control_address = {.sun_family = AF_UNIX, .sun_path = "control"};
+
+/* The path of a socket must be short, so this is done inside the folder. */
+static int system_control(void *world, int folder)
+{
+    int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    mode_t mask = umask(0177);
+    system_remove(world, folder, "control");
+    bool good = here >= 0 && fd >= 0 && fchdir(folder) == 0 &&
+                bind(fd, (const struct sockaddr *)&control_address, sizeof control_address) == 0 && listen(fd, 4) == 0;
+    int error = errno;
+    (void)umask(mask);
+    if (here < 0 || fchdir(here) != 0)
+        good = false;
+    if (here >= 0)
+        (void)close(here);
+    if (!good && fd >= 0)
+        (void)close(fd);
+    errno = error;
+    return good ? fd : -1;
+}
+
 /* ---- The hashing helper: a process of its own, as one hash takes so long --- */
 
 /* What goes to the helper and what comes back, each as one message. */
@@ -9045,9 +9144,10 @@ static int system_helper(void *world)
 }
 
 static const struct nascar_sys system_calls = {
-    system_poll,     system_signal,  system_accept,  system_read,        system_write,  system_close,  system_log,
-    system_append,   system_entropy, system_mono_ms, system_wall_s,      system_open,   system_load,   system_unload,
-    system_truncate, system_sync,    system_rename,  system_sync_folder, system_remove, system_helper,
+    system_poll,   system_signal,  system_accept,    system_read,    system_write,   system_close,
+    system_log,    system_append,  system_entropy,   system_mono_ms, system_wall_s,  system_open,
+    system_load,   system_unload,  system_truncate,  system_sync,    system_rename,  system_sync_folder,
+    system_remove, system_changed, system_set_aside, system_folder,  system_control, system_helper,
 };
 
 /* ---- The journal's bytes (DESIGN 5) -------------------------------------- */
@@ -9211,6 +9311,7 @@ struct journal_reader {
     size_t size, at;  /* all that stands before `at` is sound */
     size_t checked;   /* ... before this it has been checked already */
     size_t compacted; /* ... and up to here it is a compacted state */
+    size_t last;      /* where the last batch begins, or the header, if there is none */
     uint64_t number;  /* of the last batch */
     uint32_t format;
     enum journal_end end;
@@ -9266,6 +9367,7 @@ static bool journal_next(struct journal_reader *r, struct span *frames)
     }
     frames->bytes = p + BATCH_HEAD_BYTES;
     frames->size = n - BATCH_HEAD_BYTES;
+    r->last = r->at;
     r->at += n;
     r->number++;
     if (frames->size == 0)
@@ -9800,6 +9902,7 @@ static void print_help(void)
 #define COMPACT_BATCH_BYTES 65536u /* after which a batch is written: that takes milliseconds */
 #define COMPACT_RETRY_MS 60000u    /* before another try: the old journal is sound, so there is time */
 #define RECOVER_RETRY_MS 5000u     /* ... if there is no journal, and nothing can be kept */
+#define LOOK_MS 60000u             /* between two looks at the journal's file when nothing is written to it */
 #ifndef COMPACT_ITEMS
 #define COMPACT_ITEMS 32u /* that a slice takes between two looks at the clock */
 #endif
@@ -9829,6 +9932,7 @@ struct journal {
     uint64_t size;   /* where its last sound batch ends */
     uint64_t number; /* of that batch */
     bool unsynced;   /* its end may not be on the disk yet */
+    struct tail tail;
 };
 
 /* Compaction: a fresh journal that is to replace the present one. */
@@ -9874,16 +9978,19 @@ struct shell {
     uint64_t accept_again_ms;
     uint64_t now_ms;
     int64_t wall_s;
-    char **arguments;      /* of the command line, to be read again at SIGHUP */
-    struct buffer jobs;    /* struct nascar_hash_job: those that the helper has not got yet */
-    struct buffer records; /* not kept yet, as a batch has them, behind room for its head */
-    struct buffer waiters; /* struct waiter: one for each of them */
-    uint32_t urgent;       /* how many of the records are not lazy */
-    uint64_t lazy_due_ms;  /* when the others have waited long enough; 0: there is none */
-    int folder;            /* of the data, which it locks */
+    char **arguments;          /* of the command line, to be read again at SIGHUP */
+    struct buffer jobs;        /* struct nascar_hash_job: those that the helper has not got yet */
+    struct buffer records;     /* not kept yet, as a batch has them, behind room for its head */
+    struct buffer waiters;     /* struct waiter: one for each of them */
+    uint32_t urgent;           /* how many of the records are not lazy */
+    uint64_t lazy_due_ms;      /* when the others have waited long enough; 0: there is none */
+    int folder;                /* of the data, which it locks */
+    char data[LINE_CHARS + 1]; /* its path */
     struct journal journal;
     struct compaction compaction;
     bool journal_lost;         /* it has failed, and no other has taken its place yet */
+    bool journal_strange;      /* ... as what has its name is not ours, or not as we left it */
+    uint64_t looked_ms;        /* when that was last looked at */
     uint64_t live_bytes;       /* the journal's size when it was last compacted */
     struct nascar_limits kept; /* what the journal's records take, at most */
     struct helper helper;
@@ -10144,6 +10251,13 @@ static bool journal_sync(struct shell *sh, struct journal *j)
     return true;
 }
 
+static struct tail tail_of(const uint8_t *bytes, size_t size, uint64_t at)
+{
+    struct tail tail = {.at = at, .size = size < TAIL_BYTES ? (uint32_t)size : TAIL_BYTES};
+    memcpy(tail.bytes, bytes, tail.size);
+    return tail;
+}
+
 static bool journal_append(struct shell *sh, struct journal *j, struct batch *batch)
 {
     batch_seal(batch, j->number + 1);
@@ -10151,29 +10265,62 @@ static bool journal_append(struct shell *sh, struct journal *j, struct batch *ba
     if (!sh->sys->append(sh->world, j->fd, batch->bytes, batch->size))
         return false;
     j->number++;
+    j->tail = tail_of(batch->bytes, batch->size, j->size);
     j->size += batch->size;
     return true;
+}
+
+/* The journal's file is not used again. A full disk is not tried again and again. */
+static void journal_give_up(struct shell *sh, uint64_t end, const char *reason)
+{
+    char text[192];
+    (void)snprintf(text, sizeof text, "event=journal_failed offset=%llu reason=\"%s\"", (unsigned long long)end,
+                   reason);
+    shell_log(sh, NASCAR_LOG_ERROR, text);
+    journal_close(sh, &sh->journal);
+    sh->journal_lost = true;
+    sh->compaction.again_ms = sh->compaction.began_ms + RECOVER_RETRY_MS;
 }
 
 /* The journal has failed. What was not kept is cut off, as far as that is possible. */
 static void journal_failed(struct shell *sh, uint64_t end)
 {
-    char text[160];
-    (void)snprintf(text, sizeof text, "event=journal_failed offset=%llu reason=\"%s\"", (unsigned long long)end,
-                   strerror(errno));
-    shell_log(sh, NASCAR_LOG_ERROR, text);
+    const char *reason = strerror(errno);
     (void)sh->sys->truncate(sh->world, sh->journal.fd, end);
-    journal_close(sh, &sh->journal);
-    sh->journal_lost = true;
-    sh->compaction.again_ms = sh->compaction.began_ms + RECOVER_RETRY_MS; /* a full disk is not tried again and again */
+    journal_give_up(sh, end, reason);
 }
 
-/* A fresh journal could not be made. Another try comes later. */
-static void compaction_failed(struct shell *sh)
+static const char *file_changed(struct shell *sh, const char *name, const struct journal *j)
+{
+    char path[LINE_CHARS + 16];
+    (void)snprintf(path, sizeof path, "%s/%s", sh->data, name);
+    return sh->sys->changed(sh->world, path, j->fd, j->size, &j->tail);
+}
+
+/* Looks whether the journal is still as we have written it, under its name. If
+ * somebody has removed, replaced or overwritten it, it is left as it is: a fresh
+ * one takes its place. */
+static void journal_look(struct shell *sh)
+{
+    sh->looked_ms = sh->now_ms;
+    const char *what = sh->journal.fd >= 0 ? file_changed(sh, "journal", &sh->journal) : NULL;
+    if (!what)
+        return;
+    journal_give_up(sh, sh->journal.size, what);
+    sh->journal_strange = true;
+}
+
+static uint64_t look_due_ms(const struct shell *sh)
+{
+    return sh->journal.fd >= 0 ? sh->looked_ms + LOOK_MS : UINT64_MAX;
+}
+
+/* A fresh journal could not be made, for this reason (NULL: errno). Another try comes later. */
+static void compaction_failed(struct shell *sh, const char *reason)
 {
     struct compaction *x = &sh->compaction;
-    char text[128];
-    (void)snprintf(text, sizeof text, "event=compaction_failed reason=\"%s\"", strerror(errno));
+    char text[160];
+    (void)snprintf(text, sizeof text, "event=compaction_failed reason=\"%s\"", reason ? reason : strerror(errno));
     if (!x->failing)
         shell_log(sh, NASCAR_LOG_ERROR, text);
     x->failing = true;
@@ -10207,6 +10354,7 @@ static bool compaction_add(struct shell *sh, const uint8_t *bytes, uint32_t size
 static bool journal_keep(struct shell *sh, struct batch *batch, bool urgent)
 {
     struct compaction *x = &sh->compaction;
+    journal_look(sh);
     uint64_t end = sh->journal.size;
     if (sh->journal.fd < 0)
         return false;
@@ -10216,7 +10364,7 @@ static bool journal_keep(struct shell *sh, struct batch *batch, bool urgent)
         return false;
     }
     if (x->file.fd >= 0 && !(compaction_write(sh, false) && journal_append(sh, &x->file, batch)))
-        compaction_failed(sh);
+        compaction_failed(sh, NULL);
     return true;
 }
 
@@ -10247,7 +10395,7 @@ static uint64_t commit_due_ms(const struct shell *sh)
 static void journal_catch_up(struct shell *sh, const uint8_t *bytes, uint32_t size)
 {
     if (sh->compaction.file.fd >= 0 && nascar_takes_unkept(bytes, size) && !compaction_add(sh, bytes, size))
-        compaction_failed(sh);
+        compaction_failed(sh, NULL);
 }
 
 /* Keeps what is due, and gives it back to the core. The records that come of
@@ -10283,11 +10431,35 @@ static void journal_commit(struct shell *sh)
 
 /* ---- Compaction ---------------------------------------------------------- */
 
+static bool write_pid(struct shell *sh);
+static int open_control(struct shell *sh);
+
+/* Goes to where the path of the data leads now, if the folder that was there has
+ * been removed, moved or hidden. */
+static bool follow_folder(struct shell *sh)
+{
+    int folder = sh->sys->folder(sh->world, sh->data, sh->folder);
+    if (folder < 0 || folder == sh->folder)
+        return folder >= 0;
+    sh->folder = folder;
+    sh->journal_strange = true; /* if there is one in it */
+    (void)write_pid(sh);
+    struct pollfd *control = &sh->polled[CONTROL_LISTENER];
+    if (control->fd >= 0)
+        sh->sys->close(sh->world, control->fd);
+    control->fd = open_control(sh);
+    return true;
+}
+
 static void compaction_begin(struct shell *sh)
 {
     struct compaction *x = &sh->compaction;
     uint8_t head[64];
     uint32_t size = write_journal_head(head, JOURNAL_FORMAT);
+    if (!follow_folder(sh)) {
+        compaction_failed(sh, errno == EWOULDBLOCK ? "another server uses the folder" : NULL);
+        return;
+    }
     memset(&x->cursor, 0, sizeof x->cursor);
     batch_begin(&x->batch);
     x->began_ms = sh->sys->mono_ms(sh->world);
@@ -10295,9 +10467,22 @@ static void compaction_begin(struct shell *sh)
     x->file.fd = sh->sys->open(sh->world, sh->folder, "journal.new", true);
     x->file.size = size;
     x->file.number = 0;
+    x->file.tail = tail_of(head, size, 0);
     x->file.unsynced = true;
     if (x->file.fd < 0 || !sh->sys->append(sh->world, x->file.fd, head, size))
-        compaction_failed(sh);
+        compaction_failed(sh, NULL);
+}
+
+/* Keeps what stands in the journal's place and is not ours: it may be somebody's backup. */
+static bool keep_strange(struct shell *sh)
+{
+    char text[96];
+    int n = sh->journal_strange ? sh->sys->set_aside(sh->world, sh->folder, "journal") : 0;
+    (void)snprintf(text, sizeof text, "event=journal_set_aside file=\"journal.found-%d\"", n);
+    if (n > 0)
+        shell_log(sh, NASCAR_LOG_WARN, text);
+    sh->journal_strange = sh->journal_strange && n < 0;
+    return n >= 0;
 }
 
 /* The fresh journal is complete, and takes the old one's place. Until its name
@@ -10308,9 +10493,11 @@ static void compaction_finish(struct shell *sh)
     struct compaction *x = &sh->compaction;
     char text[192];
     uint64_t was = sh->journal.size, before_ms = sh->sys->mono_ms(sh->world);
-    if (!compaction_write(sh, true) || !journal_sync(sh, &x->file) ||
-        !sh->sys->rename(sh->world, sh->folder, "journal.new", "journal")) {
-        compaction_failed(sh);
+    journal_look(sh);
+    bool good = compaction_write(sh, true) && journal_sync(sh, &x->file);
+    const char *changed = good ? file_changed(sh, "journal.new", &x->file) : NULL;
+    if (!good || changed || !keep_strange(sh) || !sh->sys->rename(sh->world, sh->folder, "journal.new", "journal")) {
+        compaction_failed(sh, changed);
         return;
     }
     journal_close(sh, &sh->journal);
@@ -10347,7 +10534,7 @@ static void compaction_slice(struct shell *sh)
         more = nascar_next_kept(sh->state, &x->cursor, &record);
         /* size 0: it has only looked at what is not kept */
         if (more && record.size > 0 && !compaction_add(sh, record.bytes, record.size)) {
-            compaction_failed(sh);
+            compaction_failed(sh, NULL);
             return;
         }
         if (n % COMPACT_ITEMS == 0)
@@ -10368,11 +10555,22 @@ static uint64_t compaction_due_ms(const struct shell *sh)
 
 static void compaction_work(struct shell *sh)
 {
+    if (look_due_ms(sh) <= sh->now_ms)
+        journal_look(sh);
     if (compaction_due_ms(sh) > sh->now_ms)
         return;
     if (sh->compaction.file.fd < 0)
         compaction_begin(sh);
     if (sh->compaction.file.fd >= 0)
+        compaction_slice(sh);
+}
+
+/* Makes a fresh journal at once, if that is possible now. */
+static void compaction_run(struct shell *sh)
+{
+    if (sh->compaction.file.fd < 0)
+        compaction_begin(sh);
+    while (sh->compaction.file.fd >= 0)
         compaction_slice(sh);
 }
 
@@ -10408,7 +10606,9 @@ static bool journal_find(struct shell *sh, struct journal_reader *r)
     struct span frames, record;
     size_t size = 0;
     memset(r, 0, sizeof *r);
-    journal_path(sh->options.data, path);
+    copy_text(sh->data, sizeof sh->data, sh->options.data);
+    sh->looked_ms = sh->now_ms;
+    journal_path(sh->data, path);
     sh->compaction.file.fd = -1;
     sh->compaction.batch.bytes = reserve(BATCH_BYTES);
     if (!sh->compaction.batch.bytes)
@@ -10449,6 +10649,7 @@ static void journal_replay(struct shell *sh, struct journal_reader *r)
     }
     sh->journal.size = r->at;
     sh->journal.number = r->number;
+    sh->journal.tail = tail_of(r->bytes + again.last, r->at - again.last, again.last);
     sh->journal.unsynced = true; /* nobody knows how the last run ended; the file's name may be new, too */
 }
 
@@ -10471,9 +10672,7 @@ static bool journal_load(struct shell *sh, struct journal_reader *r)
             journal_failed(sh, r->at);
     }
     if (sh->journal.fd < 0 || r->format < JOURNAL_FORMAT) {
-        compaction_begin(sh);
-        while (sh->compaction.file.fd >= 0)
-            compaction_slice(sh);
+        compaction_run(sh);
         if (sh->compaction.failing || sh->journal.fd < 0) {
             shell_log_flush(sh);
             return complain("", sh->options.data, "a journal could not be written there: see above");
@@ -10482,13 +10681,18 @@ static bool journal_load(struct shell *sh, struct journal_reader *r)
     return true;
 }
 
-/* Keeps what still waits, and removes what would say that a server runs. */
+/* Keeps what still waits, and removes what would say that a server runs. If
+ * there is no sound journal, there is one more try to make one: else all that
+ * was kept in it is lost. */
 static void journal_end(struct shell *sh)
 {
     for (int i = 0; i < 100 && sh->waiters.size > 0; i++)
         journal_commit(sh);
     if (sh->journal.fd >= 0 && !journal_sync(sh, &sh->journal))
         journal_failed(sh, sh->journal.size);
+    journal_look(sh);
+    if (sh->journal.fd < 0)
+        compaction_run(sh);
     journal_close(sh, &sh->journal);
     if (sh->compaction.file.fd >= 0)
         sh->sys->remove(sh->world, sh->folder, "journal.new");
@@ -10842,8 +11046,12 @@ static void shell_accept(struct shell *sh, int listener, bool control)
 /* Milliseconds until the next deadline, at most a minute, as poll takes them. */
 static int shell_timeout(const struct shell *sh, uint64_t until_ms)
 {
-    const uint64_t others_ms[] = {sh->accept_paused ? sh->accept_again_ms : UINT64_MAX, commit_due_ms(sh),
-                                  compaction_due_ms(sh), helper_due_ms(sh), until_ms};
+    const uint64_t others_ms[] = {sh->accept_paused ? sh->accept_again_ms : UINT64_MAX,
+                                  commit_due_ms(sh),
+                                  compaction_due_ms(sh),
+                                  look_due_ms(sh),
+                                  helper_due_ms(sh),
+                                  until_ms};
     uint64_t due_ms = nascar_deadline_ms(sh->state);
     for (size_t i = 0; i < sizeof others_ms / sizeof others_ms[0]; i++)
         due_ms = others_ms[i] < due_ms ? others_ms[i] : due_ms;
@@ -11126,6 +11334,18 @@ static void explain_lock(const struct shell *sh, int error)
         (void)complain(COMMAND_LINE, "data", "%s: it cannot be locked: %s", sh->options.data, strerror(error));
 }
 
+/* Says in the folder which process has it. */
+static bool write_pid(struct shell *sh)
+{
+    char pid[16];
+    int n = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
+    int fd = sh->sys->open(sh->world, sh->folder, "pid", true);
+    bool good = fd >= 0 && sh->sys->append(sh->world, fd, pid, (size_t)n);
+    if (fd >= 0)
+        sh->sys->close(sh->world, fd);
+    return good;
+}
+
 /* Opens the data folder and locks it. It is ours as long as it is open. */
 static bool open_data(struct shell *sh)
 {
@@ -11139,45 +11359,18 @@ static bool open_data(struct shell *sh)
         explain_lock(sh, errno);
         return false;
     }
-    char pid[16];
-    int n = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
-    int fd = system_open(NULL, sh->folder, "pid", true);
-    bool good = fd >= 0 && system_append(NULL, fd, pid, (size_t)n);
-    if (!good)
-        (void)complain(COMMAND_LINE, "data", "%s: it cannot be written to: %s", path, strerror(errno));
-    if (fd >= 0)
-        (void)close(fd);
-    return good;
+    return write_pid(sh) || complain(COMMAND_LINE, "data", "%s: it cannot be written to: %s", path, strerror(errno));
 }
 
-static const struct sockaddr_un control_address = {.sun_family = AF_UNIX, .sun_path = "control"};
-
-/* Opens the operator's socket, by its name inside the folder, as the path of a
- * socket must be short. Without it the server runs on: some file systems have
- * no sockets. */
+/* Opens the operator's socket. Without it the server runs on: some file systems
+ * have no sockets. */
 static int open_control(struct shell *sh)
 {
-    int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    mode_t mask = umask(0177);
-    system_remove(NULL, sh->folder, "control");
-    bool good = here >= 0 && fd >= 0 && fchdir(sh->folder) == 0;
-    good =
-        good && bind(fd, (const struct sockaddr *)&control_address, sizeof control_address) == 0 && listen(fd, 4) == 0;
-    int error = errno;
-    (void)umask(mask);
-    if (here < 0 || fchdir(here) != 0)
-        good = false;
-    if (here >= 0)
-        (void)close(here);
-    if (!good) {
-        char text[128];
-        (void)snprintf(text, sizeof text, "event=no_control reason=\"%s\"", strerror(error));
+    char text[128];
+    int fd = sh->sys->control(sh->world, sh->folder);
+    (void)snprintf(text, sizeof text, "event=no_control reason=\"%s\"", strerror(errno));
+    if (fd < 0)
         shell_log(sh, NASCAR_LOG_WARN, text);
-        if (fd >= 0)
-            (void)close(fd);
-        fd = -1;
-    }
     return fd;
 }
 
