@@ -1255,7 +1255,8 @@ struct config {
 
 #define DATA_FOLDER "nascar-data"
 #define CONFIG_BYTES 16384u /* of lines that the shell hands to the core, its rooms apart */
-#define LINE_CHARS 1022u    /* of a configuration or news file, and of a path in it */
+#define VALUE_CHARS 511u    /* of a value of the core's */
+#define LINE_CHARS 1022u    /* of a line of a configuration or news file, and of a path */
 
 /* What the shell is told, the keys that it hands on to the core included. */
 struct options {
@@ -1266,11 +1267,11 @@ struct options {
     uint32_t log_level;
     const char *config_file;
     char news_file[LINE_CHARS + 1], record_file[LINE_CHARS + 1], data[LINE_CHARS + 1];
-    char news_where[512];     /* who named the news file, for the error if it cannot be read */
-    struct config config;     /* what the core's keys came to, so that their errors are told at the start */
-    char core[CONFIG_BYTES];  /* the core's keys, as lines */
-    char rooms[CONFIG_BYTES]; /* its rooms; those of the command line replace the file's */
-    bool rooms_typed;         /* on the command line */
+    char news_where[LINE_CHARS + 16]; /* who named the news file, for the error if it cannot be read */
+    struct config config;             /* what the core's keys came to, so that their errors are told at the start */
+    char core[CONFIG_BYTES];          /* the core's keys, as lines */
+    char rooms[CONFIG_BYTES];         /* its rooms; those of the command line replace the file's */
+    bool rooms_typed;                 /* on the command line */
 };
 
 enum setting_type {
@@ -1404,6 +1405,13 @@ static int word_index(const char *words, const char *word)
     return -1;
 }
 
+static bool is_ascii(const char *text)
+{
+    while (*text && (uint8_t)*text < 0x80)
+        text++;
+    return !*text;
+}
+
 /* Copies text[0..n) without the spaces around it; false if it is too long. */
 static bool copy_trimmed(char *out, size_t out_bytes, const char *text, size_t n)
 {
@@ -1465,6 +1473,8 @@ static const char *set_value(void *fields, const struct setting *setting, const 
     size_t used, n = strlen(value);
     struct config_room room;
     int word;
+    if (setting->type >= SET_ROOM && setting->type <= SET_DOWN && !is_ascii(value))
+        return "ASCII characters only";
     switch (setting->type) { /* never: the cases are all types */
     case SET_NUMBER:
     case SET_PORT: return parse_number(value, setting->min, setting->max, number) ? NULL : "a number";
@@ -1526,10 +1536,21 @@ static void append_text(char *out, size_t out_bytes, const char *text)
 static bool change_setting(void *fields, const struct setting *setting, const char *value, char *why, size_t why_bytes)
 {
     char number[24];
-    const char *expected = set_value(fields, setting, value);
-    if (!expected)
-        return true;
+    uint32_t most = setting->of_shell ? LINE_CHARS : VALUE_CHARS;
     append_text(why, why_bytes, "expected ");
+    if (strlen(value) > most) {
+        append_text(why, why_bytes, "at most ");
+        write_number(number, most);
+        append_text(why, why_bytes, number);
+        append_text(why, why_bytes, " characters");
+        return false;
+    }
+    const char *expected = set_value(fields, setting, value);
+    if (!expected) {
+        if (why_bytes > 0)
+            why[0] = 0;
+        return true;
+    }
     append_text(why, why_bytes, expected);
     if (setting->words) {
         append_text(why, why_bytes, " ");
@@ -1572,7 +1593,7 @@ static void set_defaults(void *fields, bool of_shell)
  * refused such lines before. */
 static void config_read(struct config *config, const uint8_t *bytes, uint32_t size)
 {
-    char line[512], key[64];
+    char line[VALUE_CHARS + 1], key[64];
     memset(config, 0, sizeof *config);
     set_defaults(config, false);
     for (uint32_t at = 0; at < size;) {
@@ -8874,7 +8895,14 @@ static int64_t system_wall_s(void *world)
 static int system_open(void *world, int folder, const char *name, bool fresh)
 {
     (void)world;
-    return openat(folder, name, O_RDWR | O_APPEND | O_CLOEXEC | (fresh ? O_CREAT | O_TRUNC : 0), 0600);
+    int flags = O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK; /* the last is for what is no file */
+    int fd = openat(folder, name, flags | (fresh ? O_CREAT | O_TRUNC : 0), 0600);
+    struct stat status;
+    if (fd < 0 || (fstat(fd, &status) == 0 && S_ISREG(status.st_mode)))
+        return fd;
+    (void)close(fd);
+    errno = EEXIST;
+    return -1;
 }
 
 /* Reads the file and does not map it: so a failing disk is an error and not a
@@ -8938,6 +8966,22 @@ static void system_remove(void *world, int folder, const char *name)
 {
     (void)world;
     (void)unlinkat(folder, name, 0);
+}
+
+/* What stands under this name, if it is none of this type; NULL: that, or nothing does. */
+static const char *wrong_type(int folder, const char *name, mode_t type)
+{
+    struct stat status;
+    if (fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) != 0 || (status.st_mode & S_IFMT) == type)
+        return NULL;
+    switch (status.st_mode & S_IFMT) {
+    case S_IFLNK: return "a symbolic link";
+    case S_IFDIR: return "a folder";
+    case S_IFREG: return "a regular file";
+    case S_IFIFO: return "a FIFO";
+    case S_IFSOCK: return "a socket";
+    default: return "a device";
+    }
 }
 
 /* One look at a file that only we write to, which is enough: its last batch says
@@ -9769,31 +9813,52 @@ static bool set_option(struct options *o, const char *where, const char *key, co
         o->rooms[0] = 0;
     }
     if (!change_setting(setting->of_shell ? (void *)o : &o->config, setting, value, why, sizeof why))
-        return setting->type == SET_FOLDER ? complain(where, key, "%s", why) /* it is empty */
-                                           : complain(where, key, "%s, not '%s'", why, value);
+        return value[0] == 0 && setting->type == SET_FOLDER ? complain(where, key, "%s", why)
+               : strlen(value) > VALUE_CHARS ? complain(where, key, "%s, and it has %zu", why, strlen(value))
+                                             : complain(where, key, "%s, not '%s'", why, value);
     if (setting->type == SET_NEWS_FILE) /* the last one counts: it is read when all is known */
         copy_text(o->news_where, sizeof o->news_where, where);
     return !handed_on || hand_on(o, where, setting, value);
 }
 
-/* Gives each line of a file to `take`, without its end and with its place as
- * "FILE:LINE: ", until one is refused. If the file cannot be read, the error
- * names the option that named it: `where` and `key`. */
+/* Reads the next line without its end; false if there is none. If it is none that
+ * can be taken, *expected says what was expected. */
+static bool read_line(FILE *file, char line[LINE_CHARS + 2], const char **expected)
+{
+    size_t n = 0;
+    int c;
+    *expected = NULL;
+    while ((c = getc(file)) != EOF && c != '\n' && !*expected) {
+        if (c == 0)
+            *expected = "plain text, and here is a NUL byte: is it UTF-16, or no text at all?";
+        else if (n == LINE_CHARS + 1)
+            *expected = "at most 1022 characters in a line";
+        else
+            line[n++] = (char)c;
+    }
+    n -= n > 0 && line[n - 1] == '\r';
+    line[n] = 0;
+    if (!*expected && n > LINE_CHARS)
+        *expected = "at most 1022 characters in a line";
+    if (!*expected && strchr(line, '\r'))
+        *expected = "lines that end with LF or CR LF, and not with CR alone";
+    return c != EOF || n > 0 || *expected;
+}
+
+/* Gives each line of a file to `take`, with its place as "FILE:LINE: ", until one
+ * is refused. A byte-order mark of UTF-8 in front is passed over. If the file
+ * cannot be read, the error names the option that named it: `where` and `key`. */
 static bool read_lines(struct options *o, const char *where, const char *key, const char *path,
                        bool take(struct options *, const char *, const char *))
 {
-    char line[LINE_CHARS + 2], place[512];
+    char line[LINE_CHARS + 2], place[LINE_CHARS + 16];
+    const char *expected;
     FILE *file = fopen(path, "r");
     bool good = file != NULL;
-    for (uint32_t number = 1; good && fgets(line, sizeof line, file); number++) {
-        size_t size = strcspn(line, "\n");
+    for (uint32_t number = 1; good && read_line(file, line, &expected); number++) {
+        bool marked = number == 1 && strncmp(line, "\xEF\xBB\xBF", 3) == 0;
         (void)snprintf(place, sizeof place, "%s:%u: ", path, number);
-        if (line[size] != '\n' && !feof(file)) {
-            good = complain(place, "", "expected at most %u characters in a line", LINE_CHARS);
-        } else {
-            line[size > 0 && line[size - 1] == '\r' ? size - 1 : size] = 0;
-            good = take(o, place, line);
-        }
+        good = expected ? complain(place, "", "expected %s", expected) : take(o, place, line + (marked ? 3 : 0));
     }
     if (!file || ferror(file))
         good = complain(where, key, "%s: %s", path, strerror(errno));
@@ -9807,6 +9872,21 @@ static bool take_news_line(struct options *o, const char *place, const char *lin
     return set_option(o, place, "news-line", line);
 }
 
+/* Takes the quotes away that stand round a value. An apostrophe in front is text if
+ * none ends it; else they must stand round all of it. */
+static bool unquote(char *value)
+{
+    size_t n = strlen(value);
+    if (value[0] != '"' && value[0] != '\'')
+        return true;
+    const char *next = strchr(value + 1, value[0]);
+    if (!next || next != value + n - 1)
+        return value[0] == '\'';
+    memmove(value, value + 1, n - 2);
+    value[n - 2] = 0;
+    return true;
+}
+
 static bool take_config_line(struct options *o, const char *place, const char *line)
 {
     char key[64], value[LINE_CHARS + 1];
@@ -9816,6 +9896,10 @@ static bool take_config_line(struct options *o, const char *place, const char *l
     if (!equals || !copy_trimmed(key, sizeof key, text, (size_t)(equals - text)) ||
         !copy_trimmed(value, sizeof value, equals + 1, strlen(equals + 1)))
         return complain(place, "", "expected `key = value`, not '%s'", text);
+    if (!is_ascii(key))
+        return complain(place, "", "expected a key in ASCII characters, not '%s'", key);
+    if (!unquote(value))
+        return complain(place, key, "expected its quotes round the whole value, not %s", value);
     return set_option(o, place, key, value);
 }
 
@@ -9840,15 +9924,15 @@ static bool split_argument(char **arguments, int *i, char key[64], const char **
  * last word. */
 static bool read_options(struct options *o, char **arguments)
 {
-    char key[64];
+    char key[64], why[64] = "";
     const char *value = NULL;
     options_defaults(o);
     for (int i = 0; arguments[i]; i++) {
         if (!split_argument(arguments, &i, key, &value))
             return false;
         const struct setting *setting = find_setting(key);
-        if (setting && setting->type == SET_CONFIG_FILE)
-            (void)set_value(o, setting, value);
+        if (setting && setting->type == SET_CONFIG_FILE && !change_setting(o, setting, value, why, sizeof why))
+            return complain(COMMAND_LINE, key, "%s, and it has %zu", why, strlen(value));
     }
     if (o->config_file && !read_lines(o, COMMAND_LINE, "config", o->config_file, take_config_line))
         return false;
@@ -9867,7 +9951,7 @@ static void print_help(void)
                  "       nascar_server dump [DATA]    print what is kept\n"
                  "       nascar_server replay FILE    run a recording again and compare\n"
                  "The online service of NASCAR Thunder 2004 for the PlayStation 2. No option is needed.\n\n"
-                 "options, each also a line `key = value` in the file of --config:\n");
+                 "options, each also a line `key = value` in the file of --config, in quotes or not:\n");
     for (size_t i = 0; i < SETTINGS; i++) {
         if (!settings[i].help)
             continue;
@@ -10118,6 +10202,9 @@ static bool recording_open(struct shell *sh)
     sh->record_fd = -1;
     if (!path[0])
         return true;
+    if (wrong_type(AT_FDCWD, path, S_IFREG))
+        return complain(COMMAND_LINE, "record", "%s is %s, and not a regular file", path,
+                        wrong_type(AT_FDCWD, path, S_IFREG));
     (void)snprintf(old, sizeof old, "%s.old", path);
     (void)rename(path, old);
     sh->record_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -11321,7 +11408,7 @@ static void announce(const struct shell *sh)
 static void explain_lock(const struct shell *sh, int error)
 {
     char pid[16] = "?";
-    int fd = openat(sh->folder, "pid", O_RDONLY | O_CLOEXEC);
+    int fd = openat(sh->folder, "pid", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     ssize_t n = fd >= 0 ? read(fd, pid, sizeof pid - 1) : -1;
     if (n > 0)
         pid[n] = 0;
@@ -11346,6 +11433,24 @@ static bool write_pid(struct shell *sh)
     return good;
 }
 
+/* A link would be replaced by a file of its own, and one that leads nowhere, as its
+ * disk is not mounted, would be taken for a first start. */
+static bool check_types(const struct shell *sh)
+{
+    static const char *const names[] = {"journal", "journal.new", "pid", "control"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        bool socket_wanted = i == 3;
+        const char *what = wrong_type(sh->folder, names[i], socket_wanted ? S_IFSOCK : S_IFREG);
+        if (what)
+            return complain(
+                COMMAND_LINE, "data",
+                "%s/%s is %s, and not a %s: move it away; what may be a symbolic link is the folder itself, "
+                "which --data names",
+                sh->options.data, names[i], what, socket_wanted ? "socket" : "regular file");
+    }
+    return true;
+}
+
 /* Opens the data folder and locks it. It is ours as long as it is open. */
 static bool open_data(struct shell *sh)
 {
@@ -11354,11 +11459,15 @@ static bool open_data(struct shell *sh)
         return complain(COMMAND_LINE, "data", "%s: it cannot be made: %s", path, strerror(errno));
     sh->folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (sh->folder < 0)
-        return complain(COMMAND_LINE, "data", "%s: %s", path, strerror(errno));
+        return complain(COMMAND_LINE, "data", "%s: %s", path,
+                        errno == ENOENT ? "it is a symbolic link that leads nowhere: is its disk mounted?"
+                                        : strerror(errno));
     if (flock(sh->folder, LOCK_EX | LOCK_NB) != 0) {
         explain_lock(sh, errno);
         return false;
     }
+    if (!check_types(sh))
+        return false;
     return write_pid(sh) || complain(COMMAND_LINE, "data", "%s: it cannot be written to: %s", path, strerror(errno));
 }
 
@@ -11483,6 +11592,10 @@ static int dump(const char *folder)
     struct journal_reader r;
     struct span frames, record;
     size_t size;
+    if (!folder[0] || strlen(folder) > LINE_CHARS) {
+        (void)complain("", "dump", "expected the name of a folder, of at most %u characters", LINE_CHARS);
+        return 2;
+    }
     journal_path(folder, path);
     uint8_t *bytes = read_file(path, &size);
     if (!bytes)
@@ -11528,8 +11641,11 @@ static bool read_secret(char *out, size_t out_bytes)
 {
     size_t n = 0;
     char c = 0;
-    while (read(STDIN_FILENO, &c, 1) == 1 && c != '\n' && n + 1 < out_bytes)
+    while (read(STDIN_FILENO, &c, 1) == 1 && c != '\n' && n + 1 < out_bytes) {
+        if (c == 0) /* a password that ended there would be another one */
+            return false;
         out[n++] = c;
+    }
     n -= n > 0 && out[n - 1] == '\r';
     out[n] = 0;
     return c == '\n' || n > 0;
@@ -11559,7 +11675,7 @@ static bool ask_password(char *out, size_t out_bytes)
     action.sa_handler = on_interrupt;
     (void)sigaction(SIGINT, &action, NULL);
     if (!ask_secret("New password: ", out, out_bytes))
-        return complain("ctl ", "passwd", "expected a password on standard input");
+        return complain("ctl ", "passwd", "expected a password on standard input, as text");
     if (!isatty(STDIN_FILENO))
         return true;
     bool same = ask_secret("Once more: ", again, sizeof again) && strcmp(again, out) == 0;
@@ -11748,6 +11864,18 @@ static int replay(const char *path)
     return 0;
 }
 
+/* Whoever has asked for output gets it, or an error: a backup by `dump` must not be
+ * half a one without a word. */
+static int printed(int status)
+{
+    bool good = !ferror(stdout);
+    errno = 0;
+    if (fflush(stdout) == 0 && good)
+        return status;
+    (void)complain("", "", "standard output cannot be written%s%s", errno ? ": " : "", errno ? strerror(errno) : "");
+    return 1;
+}
+
 int main(int argc, char **argv)
 {
     (void)argc;
@@ -11755,27 +11883,27 @@ int main(int argc, char **argv)
     for (char **a = arguments; *a; a++) {
         if (strcmp(*a, "--help") == 0) {
             print_help();
-            return 0;
+            return printed(0);
         }
         if (strcmp(*a, "--version") == 0) {
             (void)printf("nascar_server %s\n", NASCAR_VERSION);
-            return 0;
+            return printed(0);
         }
     }
     if (*arguments && strcmp(*arguments, "replay") == 0) {
         if (arguments[1] && !arguments[2])
-            return replay(arguments[1]);
+            return printed(replay(arguments[1]));
         (void)complain("", "replay", "expected one file");
         return 2;
     }
     if (*arguments && strcmp(*arguments, "dump") == 0) {
         if (!arguments[1] || (!arguments[2] && strncmp(arguments[1], "-", 1) != 0))
-            return dump(arguments[1] ? arguments[1] : DATA_FOLDER);
+            return printed(dump(arguments[1] ? arguments[1] : DATA_FOLDER));
         (void)complain("", "dump", "expected one folder");
         return 2;
     }
     if (*arguments && strcmp(*arguments, "ctl") == 0)
-        return control(arguments + 1);
+        return printed(control(arguments + 1));
     if (*arguments && strcmp(*arguments, "serve") == 0)
         arguments++;
     return serve(arguments);

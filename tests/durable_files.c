@@ -6,10 +6,12 @@
 
 #include "durable.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* `NAME` in the server's folder; the next of a few buffers. */
@@ -64,7 +66,7 @@ CASE(a_backup_copied_over_the_journal_loses_nothing, 30)
     overwrite(in_data(s, "journal"), backup, size); /* in place */
     sign_up_recovered(s, "Carol");
     EXPECT(logged(s, "event=journal_failed") && logged(s, "event=journal_recovered"));
-    EXPECT(size_of_file(in_data(s, "journal.found-1")) == size); /* and nothing was written to it */
+    EXPECT(size_of_file(in_data(s, "journal.found-1")) == size);               /* and nothing was written to it */
     EXPECT(rename(in_data(s, "journal.found-1"), in_data(s, "journal")) == 0); /* over it */
     EXPECT(sign_up(s, "Dave") != 0 || logged(s, "another file"));
     sign_up_recovered(s, "Dave");
@@ -105,4 +107,111 @@ CASE(a_data_folder_that_is_removed_or_moved_is_made_again, 30)
     EXPECT(BINARY("ctl", "--data", s->data, "stats")->status == 0);
     kill_server(s);
     expect_start_with_all(s, drivers, 3);
+}
+
+/* ---- Cases: what is none of our files --------------------------------------- */
+
+static const char *const kinds[] = {"a symbolic link", "a folder", "a FIFO", "a symbolic link"};
+
+/* The last kind is a link that leads nowhere. */
+static void make_kind(size_t kind, const char *path, const char *real)
+{
+    EXPECT(kind == 1   ? mkdir(path, 0700) == 0
+           : kind == 2 ? mkfifo(path, 0600) == 0
+                       : symlink(kind == 0 ? real : "/nowhere/journal", path) == 0);
+}
+
+CASE(a_link_or_another_thing_under_a_name_of_ours_is_refused, 30)
+{
+    static const char *const names[] = {"journal", "journal.new", "pid", "control"};
+    char path[192], real[160], expected[256];
+    struct stat status;
+    for (size_t i = 0; i < 16; i++) {
+        struct server *s = new_server();
+        server_count = 0;
+        (void)snprintf(path, sizeof path, "%s/%s", s->data, names[i / 4]);
+        (void)snprintf(real, sizeof real, "%s", write_file(NULL, ""));
+        EXPECT(mkdir(s->data, 0700) == 0 || errno == EEXIST);
+        make_kind(i % 4, path, real);
+        const struct outcome *o = RUN(SERVER_ARGUMENTS, "--data", s->data);
+        (void)snprintf(expected, sizeof expected, "--data: %s is %s, and not a ", path, kinds[i % 4]);
+        if (o->status != 1 || strstr(o->err, expected) == NULL || strstr(o->err, "which --data names") == NULL)
+            fail("%s: status %d, %s", expected, o->status, o->err);
+        EXPECT(lstat(path, &status) == 0); /* and it is as it was */
+        EXPECT(remove(path) == 0);
+    }
+}
+
+CASE(the_data_folder_may_be_a_link_but_not_one_that_leads_nowhere, 15)
+{
+    char real[128];
+    struct server *s = new_server();
+    fresh_folder(real);
+    EXPECT(symlink(real, s->data) == 0);
+    const struct outcome *o = RUN(SERVER_ARGUMENTS, "--data", s->data);
+    EXPECT(o->status == 1 && strstr(o->err, "it is a symbolic link that leads nowhere: is its disk mounted?") != NULL);
+    EXPECT(mkdir(real, 0700) == 0);
+    START_AGAIN(s, CROWD);
+    EXPECT(sign_up(s, "Alice") == 0);
+    EXPECT(BINARY("dump", real)->status == 0 && size_of_file(in_data(s, "journal")) > 100);
+    (void)stop(s, SIGTERM);
+    o = RUN(SERVER_ARGUMENTS, "--data", s->data, "--record", real); /* it would be renamed */
+    EXPECT(o->status == 1 && strstr(o->err, "--record: ") != NULL && strstr(o->err, "is a folder") != NULL);
+    EXPECT(size_of_file(in_data(s, "journal")) > 100);
+    expect_start_with_all(s, drivers, 1);
+}
+
+/* ---- Cases: output ------------------------------------------------------------ */
+
+/* Runs a command of the binary with its output to where nothing can be written. */
+static void expect_no_room(const char *command)
+{
+    char line[512], path[128], *text = NULL;
+    (void)snprintf(path, sizeof path, "%s", write_file(NULL, ""));
+    (void)snprintf(line, sizeof line, "%s %s >/dev/full 2>%s", binary, command, path);
+    int status = system(line);
+    size_t size = 0;
+    read_whole(path, (uint8_t **)&text, &size);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 1 || size == 0 ||
+        memmem(text, size, "standard output cannot be written", 33) == NULL)
+        fail("%s: status %d, %.*s", command, status, (int)size, text ? text : "");
+    free(text);
+}
+
+CASE(output_that_cannot_be_written_is_an_error, 20)
+{
+    char recording[160], command[400];
+    if (access("/dev/full", W_OK) != 0)
+        skip("there is no /dev/full");
+    (void)snprintf(recording, sizeof recording, "%s", write_file(NULL, ""));
+    struct server *s = START(CROWD, "--record", recording);
+    EXPECT(sign_up(s, "Alice") == 0);
+    expect_no_room("--help");
+    expect_no_room("--version");
+    static const char *const commands[] = {"dump %s", "ctl --data %s stats"};
+    for (size_t i = 0; i < 2; i++) {
+        (void)snprintf(command, sizeof command, commands[i], s->data);
+        expect_no_room(command);
+    }
+    for (int i = 0; i < 60; i++) { /* more than a buffer takes */
+        char name[13];
+        (void)snprintf(name, sizeof name, "driver%d", i);
+        EXPECT(sign_up(s, name) == 0);
+    }
+    (void)snprintf(command, sizeof command, "dump %s", s->data);
+    expect_no_room(command);
+    (void)stop(s, SIGTERM);
+    (void)snprintf(command, sizeof command, "replay %s", recording);
+    expect_no_room(command);
+    EXPECT(BINARY("replay", recording)->status == 0);
+    /* And a path that is too long is not cut. */
+    char longer[1100];
+    (void)snprintf(longer, sizeof longer, "%s", s->data);
+    while (strlen(longer) < 1010)
+        strcat(longer, "/.");
+    strcat(longer, "/nowhere/at/all");
+    const struct finished *f = BINARY("dump", longer);
+    EXPECT(f->status == 2 && strstr(f->err, "at most 1022 characters") != NULL);
+    EXPECT(BINARY("dump", "")->status == 2);
+    EXPECT(BINARY_READS("abc\n", "ctl", "--data", longer, "stats")->status == 1);
 }
