@@ -1280,7 +1280,8 @@ struct config {
 
 #define DATA_FOLDER "nascar-data"
 #define CONFIG_BYTES 16384u /* of lines that the shell hands to the core, its rooms apart */
-#define LINE_CHARS 1022u    /* of a configuration or news file, and of a path in it */
+#define VALUE_CHARS 511u    /* of a value of the core's */
+#define LINE_CHARS 1022u    /* of a line of a configuration or news file, and of a path */
 
 /* A key of the core that may be given more than once, as lines. Those of the command
  * line replace the file's. */
@@ -1298,9 +1299,9 @@ struct options {
     uint32_t log_level;
     const char *config_file;
     char news_file[LINE_CHARS + 1], record_file[LINE_CHARS + 1], data[LINE_CHARS + 1];
-    char news_where[512];    /* who named the news file, for the error if it cannot be read */
-    struct config config;    /* what the core's keys came to, so that their errors are told at the start */
-    char core[CONFIG_BYTES]; /* the core's keys, as lines, but for those of the next two */
+    char news_where[LINE_CHARS + 16]; /* who named the news file, for the error if it cannot be read */
+    struct config config;             /* what the core's keys came to, so that their errors are told at the start */
+    char core[CONFIG_BYTES];          /* the core's keys, as lines, but for those of the next two */
     struct option_list rooms, trusted;
     bool running; /* they are read again by a server that runs */
 };
@@ -1446,6 +1447,13 @@ static int word_index(const char *words, const char *word)
     return -1;
 }
 
+static bool is_ascii(const char *text)
+{
+    while (*text && (uint8_t)*text < 0x80)
+        text++;
+    return !*text;
+}
+
 /* Copies text[0..n) without the spaces around it; false if it is too long. */
 static bool copy_trimmed(char *out, size_t out_bytes, const char *text, size_t n)
 {
@@ -1547,6 +1555,8 @@ static const char *set_value(void *fields, const struct setting *setting, const 
     uint32_t *number = field;
     size_t used, n = strlen(value);
     int word;
+    if (setting->type >= SET_ROOM && setting->type <= SET_DOWN && !is_ascii(value))
+        return "ASCII characters only";
     switch (setting->type) { /* never: the cases are all types */
     case SET_NUMBER:
     case SET_PORT: return parse_number(value, setting->min, setting->max, number) ? NULL : "a number";
@@ -1600,10 +1610,21 @@ static void append_text(char *out, size_t out_bytes, const char *text)
 static bool change_setting(void *fields, const struct setting *setting, const char *value, char *why, size_t why_bytes)
 {
     char number[24];
-    const char *expected = set_value(fields, setting, value);
-    if (!expected)
-        return true;
+    uint32_t most = setting->of_shell ? LINE_CHARS : VALUE_CHARS;
     append_text(why, why_bytes, "expected ");
+    if (strlen(value) > most) {
+        append_text(why, why_bytes, "at most ");
+        write_number(number, most);
+        append_text(why, why_bytes, number);
+        append_text(why, why_bytes, " characters");
+        return false;
+    }
+    const char *expected = set_value(fields, setting, value);
+    if (!expected) {
+        if (why_bytes > 0)
+            why[0] = 0;
+        return true;
+    }
     append_text(why, why_bytes, expected);
     if (setting->words) {
         append_text(why, why_bytes, " ");
@@ -1646,7 +1667,7 @@ static void set_defaults(void *fields, bool of_shell)
  * refused such lines before. */
 static void config_read(struct config *config, const uint8_t *bytes, uint32_t size)
 {
-    char line[512], key[64];
+    char line[VALUE_CHARS + 1], key[64];
     memset(config, 0, sizeof *config);
     set_defaults(config, false);
     for (uint32_t at = 0; at < size;) {
@@ -9001,6 +9022,21 @@ const char *nascar_check(const struct nascar *s)
 
 /* ---- The operating system, as a table ------------------------------------ */
 
+/* What keeps others from a folder: a lock of it, or one of its file `pid`. */
+struct folder_lock {
+    int pid_file;           /* open; -1: it could not be made */
+    int by_folder, by_file; /* 0, or why there is no such lock */
+    int pid;                /* of the process that the file has named; 0: none */
+};
+
+/* The last thing that was written to a file, by which it is known again. */
+#define TAIL_BYTES 20u
+struct tail {
+    uint64_t at;
+    uint32_t size;
+    uint8_t bytes[TAIL_BYTES];
+};
+
 /* All that the loop asks of the system, so that a simulator can stand in its
  * place; but for memory, and for the files that a reload reads. Each is as the
  * call of that name: -1 and errno on failure. */
@@ -9026,9 +9062,15 @@ struct nascar_sys {
     bool (*rename)(void *world, int folder, const char *from, const char *to);
     bool (*sync_folder)(void *world, int folder);
     void (*remove)(void *world, int folder, const char *name);
+    /* What became of an open file that had so many bytes, and that this path led to; NULL: it is as it was. */
+    const char *(*changed)(void *world, const char *path, int fd, uint64_t size, const struct tail *tail);
+    int (*set_aside)(void *world, int folder, const char *name); /* as NAME.found-N: N; 0: there is no such file */
+    /* The folder that this path leads to, made if it is missing, and locked: `folder`, if it still is that. Else
+     * `folder` and its lock are given up. */
+    int (*folder)(void *world, const char *path, int folder, struct folder_lock *lock);
     /* Says in the file `pid` who uses the folder. Opens and locks it in *file, if that is -1. */
     bool (*sign)(void *world, int folder, int *file);
-    int (*control)(void *world, int folder); /* opens the operator's socket */
+    int (*control)(void *world, int folder); /* a listener for the operator, by its name in the folder */
     int (*helper)(void *world);              /* starts the hashing helper, and returns a socket to it */
 };
 
@@ -9178,10 +9220,23 @@ static int64_t system_wall_s(void *world)
 
 /* ---- Files of the data folder -------------------------------------------- */
 
+/* Opens a file of the folder, with these flags beside the usual ones; -1 if there is something else of its name. */
+static int open_regular(int folder, const char *name, int flags)
+{
+    const int usual = O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK; /* the last is for what is no file */
+    int fd = openat(folder, name, usual | flags, 0600);
+    struct stat status;
+    if (fd < 0 || (fstat(fd, &status) == 0 && S_ISREG(status.st_mode)))
+        return fd;
+    (void)close(fd);
+    errno = EEXIST;
+    return -1;
+}
+
 static int system_open(void *world, int folder, const char *name, bool fresh)
 {
     (void)world;
-    return openat(folder, name, O_RDWR | O_APPEND | O_CLOEXEC | (fresh ? O_CREAT | O_TRUNC : 0), 0600);
+    return open_regular(folder, name, fresh ? O_CREAT | O_TRUNC : 0);
 }
 
 /* Reads the file and does not map it: so a failing disk is an error and not a
@@ -9260,7 +9315,7 @@ static int lock_pid_file(int folder, int *file)
     struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     struct stat status;
     for (;;) {
-        *file = openat(folder, "pid", O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        *file = open_regular(folder, "pid", O_CREAT);
         if (*file < 0)
             return errno;
         if (fcntl(*file, F_SETLK, &all) != 0)
@@ -9269,6 +9324,27 @@ static int lock_pid_file(int folder, int *file)
             return 0;
         (void)close(*file); /* whoever had it has just removed it, and ended */
     }
+}
+
+/* Locks a folder, and the file `pid` in it: one of the two will do, as not every
+ * file system has both kinds of locks. Where there is neither, whoever is named in
+ * that file has the folder while he lives. Returns false if another server has it. */
+static bool lock_folder(int folder, struct folder_lock *lock)
+{
+    char text[16];
+    lock->by_folder = flock(folder, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
+    lock->by_file = lock_pid_file(folder, &lock->pid_file);
+    ssize_t n = lock->pid_file >= 0 ? pread(lock->pid_file, text, sizeof text - 1, 0) : -1;
+    text[n > 0 ? n : 0] = 0;
+    lock->pid = atoi(text);
+    bool named = lock->pid > 0 && lock->pid != getpid() && (kill(lock->pid, 0) == 0 || errno == EPERM);
+    if (lock->by_folder != EWOULDBLOCK && lock->by_file != EWOULDBLOCK &&
+        (lock->by_folder == 0 || lock->by_file == 0 || !named))
+        return true;
+    if (lock->pid_file >= 0)
+        (void)close(lock->pid_file);
+    lock->pid_file = -1;
+    return false;
 }
 
 static bool system_sign(void *world, int folder, int *file)
@@ -9280,18 +9356,100 @@ static bool system_sign(void *world, int folder, int *file)
     return *file >= 0 && ftruncate(*file, 0) == 0 && system_append(world, *file, pid, (size_t)n);
 }
 
+/* What stands under this name, if it is none of this type; NULL: that, or nothing does. */
+static const char *wrong_type(int folder, const char *name, mode_t type)
+{
+    struct stat status;
+    if (fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) != 0 || (status.st_mode & S_IFMT) == type)
+        return NULL;
+    switch (status.st_mode & S_IFMT) {
+    case S_IFLNK: return "a symbolic link";
+    case S_IFDIR: return "a folder";
+    case S_IFREG: return "a regular file";
+    case S_IFIFO: return "a FIFO";
+    case S_IFSOCK: return "a socket";
+    default: return "a device";
+    }
+}
+
+/* One look at a file that only we write to, which is enough: its last batch says
+ * which one it is, and what it holds. Only bytes that were changed further in
+ * front, by somebody who left the size alone, are not seen. */
+static const char *system_changed(void *world, const char *path, int fd, uint64_t size, const struct tail *tail)
+{
+    struct stat named, ours;
+    uint8_t bytes[TAIL_BYTES];
+    (void)world;
+    if (lstat(path, &named) != 0)
+        return errno == ENOENT || errno == ENOTDIR ? "it was removed" : strerror(errno);
+    if (fstat(fd, &ours) != 0)
+        return strerror(errno);
+    if (named.st_dev != ours.st_dev || named.st_ino != ours.st_ino)
+        return "another file has taken its place";
+    if ((uintmax_t)ours.st_size < size)
+        return "it was cut";
+    if ((uintmax_t)ours.st_size > size)
+        return "something else was written to it";
+    if (pread(fd, bytes, tail->size, (off_t)tail->at) != (ssize_t)tail->size)
+        return "it cannot be read";
+    return memcmp(bytes, tail->bytes, tail->size) == 0 ? NULL : "it was overwritten";
+}
+
+/* A second name first, so that there is always a file of the first one; but not
+ * every file system has that, and no folder has two names. */
+static int system_set_aside(void *world, int folder, const char *name)
+{
+    char as[64];
+    struct stat status;
+    (void)world;
+    for (int n = 1; n < 10000; n++) {
+        (void)snprintf(as, sizeof as, "%s.found-%d", name, n);
+        if (fstatat(folder, as, &status, AT_SYMLINK_NOFOLLOW) == 0)
+            continue;
+        if (linkat(folder, name, folder, as, 0) == 0 || renameat(folder, name, folder, as) == 0)
+            return n;
+        return errno == ENOENT ? 0 : -1;
+    }
+    errno = EEXIST;
+    return -1;
+}
+
+static int system_folder(void *world, const char *path, int folder, struct folder_lock *lock)
+{
+    struct stat there, ours;
+    struct folder_lock fresh_lock;
+    (void)world;
+    if (stat(path, &there) == 0 && fstat(folder, &ours) == 0 && there.st_dev == ours.st_dev &&
+        there.st_ino == ours.st_ino)
+        return folder;
+    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+        return -1;
+    int fresh = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fresh < 0)
+        return -1;
+    if (!lock_folder(fresh, &fresh_lock)) {
+        (void)close(fresh);
+        errno = EWOULDBLOCK;
+        return -1;
+    }
+    (void)close(folder);
+    if (lock->pid_file >= 0)
+        (void)close(lock->pid_file);
+    *lock = fresh_lock;
+    return fresh;
+}
+
 static const struct sockaddr_un control_address = {.sun_family = AF_UNIX, .sun_path = "control"};
 
-/* By its name inside the folder, as the path of a socket must be short. */
+/* The path of a socket must be short, so this is done inside the folder. */
 static int system_control(void *world, int folder)
 {
     int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     mode_t mask = umask(0177);
     system_remove(world, folder, "control");
-    bool good = here >= 0 && fd >= 0 && fchdir(folder) == 0;
-    good =
-        good && bind(fd, (const struct sockaddr *)&control_address, sizeof control_address) == 0 && listen(fd, 4) == 0;
+    bool good = here >= 0 && fd >= 0 && fchdir(folder) == 0 &&
+                bind(fd, (const struct sockaddr *)&control_address, sizeof control_address) == 0 && listen(fd, 4) == 0;
     int error = errno;
     (void)umask(mask);
     if (here < 0 || fchdir(here) != 0)
@@ -9423,10 +9581,11 @@ static int system_helper(void *world)
 }
 
 static const struct nascar_sys system_calls = {
-    system_poll,   system_signal, system_accept,   system_read,    system_write,  system_close,
-    system_log,    system_append, system_entropy,  system_mono_ms, system_wall_s, system_open,
-    system_load,   system_unload, system_truncate, system_sync,    system_rename, system_sync_folder,
-    system_remove, system_sign,   system_control,  system_helper,
+    system_poll,      system_signal, system_accept,      system_read,    system_write,
+    system_close,     system_log,    system_append,      system_entropy, system_mono_ms,
+    system_wall_s,    system_open,   system_load,        system_unload,  system_truncate,
+    system_sync,      system_rename, system_sync_folder, system_remove,  system_changed,
+    system_set_aside, system_folder, system_sign,        system_control, system_helper,
 };
 
 /* ---- The journal's bytes (DESIGN 5) -------------------------------------- */
@@ -9590,6 +9749,7 @@ struct journal_reader {
     size_t size, at;  /* all that stands before `at` is sound */
     size_t checked;   /* ... before this it has been checked already */
     size_t compacted; /* ... and up to here it is a compacted state */
+    size_t last;      /* where the last batch begins, or the header, if there is none */
     uint64_t number;  /* of the last batch */
     uint32_t format;
     enum journal_end end;
@@ -9645,6 +9805,7 @@ static bool journal_next(struct journal_reader *r, struct span *frames)
     }
     frames->bytes = p + BATCH_HEAD_BYTES;
     frames->size = n - BATCH_HEAD_BYTES;
+    r->last = r->at;
     r->at += n;
     r->number++;
     if (frames->size == 0)
@@ -10054,8 +10215,9 @@ static bool set_option(struct options *o, const char *where, const char *key, co
         *(list == &o->rooms ? &o->config.room_count : &o->config.trusted_count) = 0;
     }
     if (!change_setting(setting->of_shell ? (void *)o : &o->config, setting, value, why, sizeof why))
-        return setting->type == SET_FOLDER ? complain(where, key, "%s", why) /* it is empty */
-                                           : complain(where, key, "%s, not '%s'", why, value);
+        return value[0] == 0 && setting->type == SET_FOLDER ? complain(where, key, "%s", why)
+               : strlen(value) > VALUE_CHARS ? complain(where, key, "%s, and it has %zu", why, strlen(value))
+                                             : complain(where, key, "%s, not '%s'", why, value);
     if (setting->type == SET_NEWS_FILE) /* the last one counts: it is read when all is known */
         copy_text(o->news_where, sizeof o->news_where, where);
     return !handed_on || hand_on(o, where, setting, value);
@@ -10077,25 +10239,44 @@ static FILE *open_lines(const struct options *o, const char *path, const char **
     return file;
 }
 
-/* Gives each line of a file to `take`, without its end and with its place as
- * "FILE:LINE: ", until one is refused. If the file cannot be read, the error
- * names the option that named it: `where` and `key`. */
+/* Reads the next line without its end; false if there is none. If it is none that
+ * can be taken, *expected says what was expected. */
+static bool read_line(FILE *file, char line[LINE_CHARS + 2], const char **expected)
+{
+    size_t n = 0;
+    int c;
+    *expected = NULL;
+    while ((c = getc(file)) != EOF && c != '\n' && !*expected) {
+        if (c == 0)
+            *expected = "plain text, and here is a NUL byte: is it UTF-16, or no text at all?";
+        else if (n == LINE_CHARS + 1)
+            *expected = "at most 1022 characters in a line";
+        else
+            line[n++] = (char)c;
+    }
+    n -= n > 0 && line[n - 1] == '\r';
+    line[n] = 0;
+    if (!*expected && n > LINE_CHARS)
+        *expected = "at most 1022 characters in a line";
+    if (!*expected && strchr(line, '\r'))
+        *expected = "lines that end with LF or CR LF, and not with CR alone";
+    return c != EOF || n > 0 || *expected;
+}
+
+/* Gives each line of a file to `take`, with its place as "FILE:LINE: ", until one
+ * is refused. A byte-order mark of UTF-8 in front is passed over. If the file
+ * cannot be read, the error names the option that named it: `where` and `key`. */
 static bool read_lines(struct options *o, const char *where, const char *key, const char *path,
                        bool take(struct options *, const char *, const char *))
 {
-    char line[LINE_CHARS + 2], place[512];
-    const char *why;
+    char line[LINE_CHARS + 2], place[LINE_CHARS + 16];
+    const char *expected, *why;
     FILE *file = open_lines(o, path, &why);
     bool good = file != NULL;
-    for (uint32_t number = 1; good && fgets(line, sizeof line, file); number++) {
-        size_t size = strcspn(line, "\n");
+    for (uint32_t number = 1; good && read_line(file, line, &expected); number++) {
+        bool marked = number == 1 && strncmp(line, "\xEF\xBB\xBF", 3) == 0;
         (void)snprintf(place, sizeof place, "%s:%u: ", path, number);
-        if (line[size] != '\n' && !feof(file)) {
-            good = complain(place, "", "expected at most %u characters in a line", LINE_CHARS);
-        } else {
-            line[size > 0 && line[size - 1] == '\r' ? size - 1 : size] = 0;
-            good = take(o, place, line);
-        }
+        good = expected ? complain(place, "", "expected %s", expected) : take(o, place, line + (marked ? 3 : 0));
     }
     if (!file || ferror(file))
         good = complain(where, key, "%s: %s", path, file ? strerror(errno) : why);
@@ -10109,6 +10290,21 @@ static bool take_news_line(struct options *o, const char *place, const char *lin
     return set_option(o, place, "news-line", line);
 }
 
+/* Takes the quotes away that stand round a value. An apostrophe in front is text if
+ * none ends it; else they must stand round all of it. */
+static bool unquote(char *value)
+{
+    size_t n = strlen(value);
+    if (value[0] != '"' && value[0] != '\'')
+        return true;
+    const char *next = strchr(value + 1, value[0]);
+    if (!next || next != value + n - 1)
+        return value[0] == '\'';
+    memmove(value, value + 1, n - 2);
+    value[n - 2] = 0;
+    return true;
+}
+
 static bool take_config_line(struct options *o, const char *place, const char *line)
 {
     char key[64], value[LINE_CHARS + 1];
@@ -10118,6 +10314,10 @@ static bool take_config_line(struct options *o, const char *place, const char *l
     if (!equals || !copy_trimmed(key, sizeof key, text, (size_t)(equals - text)) ||
         !copy_trimmed(value, sizeof value, equals + 1, strlen(equals + 1)))
         return complain(place, "", "expected `key = value`, not '%s'", text);
+    if (!is_ascii(key))
+        return complain(place, "", "expected a key in ASCII characters, not '%s'", key);
+    if (!unquote(value))
+        return complain(place, key, "expected its quotes round the whole value, not %s", value);
     return set_option(o, place, key, value);
 }
 
@@ -10142,14 +10342,14 @@ static bool split_argument(char **arguments, int *i, char key[64], const char **
  * last word. `o` has the defaults. */
 static bool take_options(struct options *o, char **arguments)
 {
-    char key[64];
+    char key[64], why[64] = "";
     const char *value = NULL;
     for (int i = 0; arguments[i]; i++) {
         if (!split_argument(arguments, &i, key, &value))
             return false;
         const struct setting *setting = find_setting(key);
-        if (setting && setting->type == SET_CONFIG_FILE)
-            (void)set_value(o, setting, value);
+        if (setting && setting->type == SET_CONFIG_FILE && !change_setting(o, setting, value, why, sizeof why))
+            return complain(COMMAND_LINE, key, "%s, and it has %zu", why, strlen(value));
     }
     if (o->config_file && !read_lines(o, COMMAND_LINE, "config", o->config_file, take_config_line))
         return false;
@@ -10211,7 +10411,7 @@ static void print_help(void)
                  "       nascar_server dump [DATA]    print what is kept\n"
                  "       nascar_server replay FILE    run a recording again and compare\n"
                  "The online service of NASCAR Thunder 2004 for the PlayStation 2. No option is needed.\n\n"
-                 "options, each also a line `key = value` in the file of --config:\n");
+                 "options, each also a line `key = value` in the file of --config, in quotes or not:\n");
     for (size_t i = 0; i < SETTINGS; i++) {
         if (!settings[i].help)
             continue;
@@ -10246,6 +10446,7 @@ static void print_help(void)
 #define COMPACT_BATCH_BYTES 65536u /* after which a batch is written: that takes milliseconds */
 #define COMPACT_RETRY_MS 60000u    /* before another try: the old journal is sound, so there is time */
 #define RECOVER_RETRY_MS 5000u     /* ... if there is no journal, and nothing can be kept */
+#define LOOK_MS 60000u             /* between two looks at the journal's file when nothing is written to it */
 #ifndef COMPACT_ITEMS
 #define COMPACT_ITEMS 32u /* that a slice takes between two looks at the clock */
 #endif
@@ -10275,6 +10476,7 @@ struct journal {
     uint64_t size;   /* where its last sound batch ends */
     uint64_t number; /* of that batch */
     bool unsynced;   /* its end may not be on the disk yet */
+    struct tail tail;
 };
 
 /* Compaction: a fresh journal that is to replace the present one. */
@@ -10322,19 +10524,22 @@ struct shell {
     uint64_t accept_again_ms;
     uint64_t now_ms;
     int64_t wall_s;
-    char **arguments;       /* of the command line, to be read again at SIGHUP */
-    struct buffer jobs;     /* struct nascar_hash_job: those that the helper has not got yet */
-    struct buffer records;  /* not kept yet, as a batch has them, behind room for its head */
-    struct buffer waiters;  /* struct waiter: one for each of them */
-    uint32_t urgent;        /* how many of the records are not lazy */
-    uint64_t lazy_due_ms;   /* when the others have waited long enough; 0: there is none */
-    int folder;             /* of the data, which it locks */
-    int pid_file;           /* in it, open and locked; -1: it could not be made */
-    bool signed_in;         /* it says who we are */
-    uint64_t sign_again_ms; /* when it and the operator's socket are tried again; UINT64_MAX: they are there */
+    char **arguments;          /* of the command line, to be read again at SIGHUP */
+    struct buffer jobs;        /* struct nascar_hash_job: those that the helper has not got yet */
+    struct buffer records;     /* not kept yet, as a batch has them, behind room for its head */
+    struct buffer waiters;     /* struct waiter: one for each of them */
+    uint32_t urgent;           /* how many of the records are not lazy */
+    uint64_t lazy_due_ms;      /* when the others have waited long enough; 0: there is none */
+    int folder;                /* of the data, which it locks */
+    char data[LINE_CHARS + 1]; /* its path, as it was at the start */
+    struct folder_lock lock;   /* of it */
+    bool signed_in;            /* its file `pid` says who we are */
+    uint64_t sign_again_ms;    /* when it and the operator's socket are tried again; UINT64_MAX: they are there */
     struct journal journal;
     struct compaction compaction;
     bool journal_lost;         /* it has failed, and no other has taken its place yet */
+    bool journal_strange;      /* ... as what has its name is not ours, or not as we left it */
+    uint64_t looked_ms;        /* when that was last looked at */
     uint64_t live_bytes;       /* the journal's size when it was last compacted */
     struct nascar_limits kept; /* what the journal's records take, at most */
     struct helper helper;
@@ -10468,6 +10673,9 @@ static bool recording_open(struct shell *sh)
     sh->record_fd = -1;
     if (!path[0])
         return true;
+    if (wrong_type(AT_FDCWD, path, S_IFREG))
+        return complain(COMMAND_LINE, "record", "%s is %s, and not a regular file", path,
+                        wrong_type(AT_FDCWD, path, S_IFREG));
     (void)snprintf(old, sizeof old, "%s.old", path);
     (void)rename(path, old);
     sh->record_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -10604,6 +10812,13 @@ static bool journal_sync(struct shell *sh, struct journal *j)
     return true;
 }
 
+static struct tail tail_of(const uint8_t *bytes, size_t size, uint64_t at)
+{
+    struct tail tail = {.at = at, .size = size < TAIL_BYTES ? (uint32_t)size : TAIL_BYTES};
+    memcpy(tail.bytes, bytes, tail.size);
+    return tail;
+}
+
 static bool journal_append(struct shell *sh, struct journal *j, struct batch *batch)
 {
     batch_seal(batch, j->number + 1);
@@ -10611,31 +10826,64 @@ static bool journal_append(struct shell *sh, struct journal *j, struct batch *ba
     if (!sh->sys->append(sh->world, j->fd, batch->bytes, batch->size))
         return false;
     j->number++;
+    j->tail = tail_of(batch->bytes, batch->size, j->size);
     j->size += batch->size;
     return true;
+}
+
+/* The journal's file is not used again. A full disk is not tried again and again. */
+static void journal_give_up(struct shell *sh, uint64_t end, const char *reason)
+{
+    char text[192];
+    (void)snprintf(text, sizeof text, "event=journal_failed offset=%llu reason=\"%s\"", (unsigned long long)end,
+                   reason);
+    shell_log(sh, NASCAR_LOG_ERROR, text);
+    journal_close(sh, &sh->journal);
+    sh->journal_lost = true;
+    sh->compaction.again_ms = sh->compaction.began_ms + RECOVER_RETRY_MS;
 }
 
 /* The journal has failed. What was not kept is cut off, as far as that is possible. */
 static void journal_failed(struct shell *sh, uint64_t end)
 {
-    char text[160];
-    (void)snprintf(text, sizeof text, "event=journal_failed offset=%llu reason=\"%s\"", (unsigned long long)end,
-                   strerror(errno));
-    shell_log(sh, NASCAR_LOG_ERROR, text);
+    const char *reason = strerror(errno);
     if (sh->journal.fd >= 0)
         (void)sh->sys->truncate(sh->world, sh->journal.fd, end);
-    journal_close(sh, &sh->journal);
-    sh->journal_lost = true;
-    sh->compaction.again_ms = sh->compaction.began_ms + RECOVER_RETRY_MS; /* a full disk is not tried again and again */
+    journal_give_up(sh, end, reason);
 }
 
-/* A fresh journal could not be made. Another try comes later. */
-static void compaction_failed(struct shell *sh)
+static const char *file_changed(struct shell *sh, const char *name, const struct journal *j)
+{
+    char path[LINE_CHARS + 16];
+    (void)snprintf(path, sizeof path, "%s/%s", sh->data, name);
+    return sh->sys->changed(sh->world, path, j->fd, j->size, &j->tail);
+}
+
+/* Looks whether the journal is still as we have written it, under its name. If
+ * somebody has removed, replaced or overwritten it, it is left as it is: a fresh
+ * one takes its place. */
+static void journal_look(struct shell *sh)
+{
+    sh->looked_ms = sh->now_ms;
+    const char *what = sh->journal.fd >= 0 ? file_changed(sh, "journal", &sh->journal) : NULL;
+    if (!what)
+        return;
+    journal_give_up(sh, sh->journal.size, what);
+    sh->journal_strange = true;
+}
+
+static uint64_t look_due_ms(const struct shell *sh)
+{
+    return sh->journal.fd >= 0 ? sh->looked_ms + LOOK_MS : UINT64_MAX;
+}
+
+/* A fresh journal could not be made, for this reason (NULL: errno). Another try comes later. */
+static void compaction_failed(struct shell *sh, const char *reason)
 {
     struct compaction *x = &sh->compaction;
-    char text[128];
-    x->error = errno;
-    (void)snprintf(text, sizeof text, "event=compaction_failed reason=\"%s\"", strerror(errno));
+    char text[160];
+    x->error = reason ? 0 : errno;
+    (void)snprintf(text, sizeof text, "event=compaction_failed reason=\"%s\"", reason ? reason : strerror(errno));
     if (!x->failing)
         shell_log(sh, NASCAR_LOG_ERROR, text);
     x->failing = true;
@@ -10669,6 +10917,7 @@ static bool compaction_add(struct shell *sh, const uint8_t *bytes, uint32_t size
 static bool journal_keep(struct shell *sh, struct batch *batch, bool urgent)
 {
     struct compaction *x = &sh->compaction;
+    journal_look(sh);
     uint64_t end = sh->journal.size;
     if (sh->journal.fd < 0)
         return false;
@@ -10678,7 +10927,7 @@ static bool journal_keep(struct shell *sh, struct batch *batch, bool urgent)
         return false;
     }
     if (x->file.fd >= 0 && !(compaction_write(sh, false) && journal_append(sh, &x->file, batch)))
-        compaction_failed(sh);
+        compaction_failed(sh, NULL);
     return true;
 }
 
@@ -10709,7 +10958,7 @@ static uint64_t commit_due_ms(const struct shell *sh)
 static void journal_catch_up(struct shell *sh, const uint8_t *bytes, uint32_t size)
 {
     if (sh->compaction.file.fd >= 0 && nascar_takes_unkept(bytes, size) && !compaction_add(sh, bytes, size))
-        compaction_failed(sh);
+        compaction_failed(sh, NULL);
 }
 
 /* Keeps what is due, and gives it back to the core. The records that come of
@@ -10745,11 +10994,45 @@ static void journal_commit(struct shell *sh)
 
 /* ---- Compaction ---------------------------------------------------------- */
 
+/* Logs it if the folder itself could not be locked. */
+static void tell_lock(struct shell *sh)
+{
+    char text[192];
+    if (sh->lock.by_folder == 0)
+        return;
+    (void)snprintf(text, sizeof text, "event=no_flock reason=\"%s\" advice=\"%s\"", strerror(sh->lock.by_folder),
+                   sh->lock.by_file == 0 ? "its file pid is locked instead" : "start no second server on this folder");
+    shell_log(sh, NASCAR_LOG_WARN, text);
+}
+
+/* Goes to where the path of the data leads now, if the folder that was there has
+ * been removed, moved or hidden. sign_work() does the rest in the next turn. */
+static bool follow_folder(struct shell *sh)
+{
+    int *control = &sh->polled[CONTROL_LISTENER].fd;
+    int folder = sh->sys->folder(sh->world, sh->data, sh->folder, &sh->lock);
+    if (folder < 0 || folder == sh->folder)
+        return folder >= 0;
+    sh->folder = folder;
+    sh->journal_strange = true; /* if there is one in it */
+    tell_lock(sh);
+    if (*control >= 0)
+        sh->sys->close(sh->world, *control);
+    *control = -1;
+    sh->signed_in = false;
+    sh->sign_again_ms = 0;
+    return true;
+}
+
 static void compaction_begin(struct shell *sh)
 {
     struct compaction *x = &sh->compaction;
     uint8_t head[64];
     uint32_t size = write_journal_head(head, JOURNAL_FORMAT);
+    if (!follow_folder(sh)) {
+        compaction_failed(sh, errno == EWOULDBLOCK ? "another server uses the folder" : NULL);
+        return;
+    }
     memset(&x->cursor, 0, sizeof x->cursor);
     batch_begin(&x->batch);
     x->began_ms = sh->sys->mono_ms(sh->world);
@@ -10757,9 +11040,22 @@ static void compaction_begin(struct shell *sh)
     x->file.fd = sh->sys->open(sh->world, sh->folder, "journal.new", true);
     x->file.size = size;
     x->file.number = 0;
+    x->file.tail = tail_of(head, size, 0);
     x->file.unsynced = true;
     if (x->file.fd < 0 || !sh->sys->append(sh->world, x->file.fd, head, size))
-        compaction_failed(sh);
+        compaction_failed(sh, NULL);
+}
+
+/* Keeps what stands in the journal's place and is not ours: it may be somebody's backup. */
+static bool keep_strange(struct shell *sh)
+{
+    char text[96];
+    int n = sh->journal_strange ? sh->sys->set_aside(sh->world, sh->folder, "journal") : 0;
+    (void)snprintf(text, sizeof text, "event=journal_set_aside file=\"journal.found-%d\"", n);
+    if (n > 0)
+        shell_log(sh, NASCAR_LOG_WARN, text);
+    sh->journal_strange = sh->journal_strange && n < 0;
+    return n >= 0;
 }
 
 /* The fresh journal is complete, and takes the old one's place. Until its name
@@ -10770,9 +11066,11 @@ static void compaction_finish(struct shell *sh)
     struct compaction *x = &sh->compaction;
     char text[192];
     uint64_t was = sh->journal.size, before_ms = sh->sys->mono_ms(sh->world);
-    if (!compaction_write(sh, true) || !journal_sync(sh, &x->file) ||
-        !sh->sys->rename(sh->world, sh->folder, "journal.new", "journal")) {
-        compaction_failed(sh);
+    journal_look(sh);
+    bool good = compaction_write(sh, true) && journal_sync(sh, &x->file);
+    const char *changed = good ? file_changed(sh, "journal.new", &x->file) : NULL;
+    if (!good || changed || !keep_strange(sh) || !sh->sys->rename(sh->world, sh->folder, "journal.new", "journal")) {
+        compaction_failed(sh, changed);
         return;
     }
     journal_close(sh, &sh->journal);
@@ -10809,7 +11107,7 @@ static void compaction_slice(struct shell *sh)
         more = nascar_next_kept(sh->state, &x->cursor, &record);
         /* size 0: it has only looked at what is not kept */
         if (more && record.size > 0 && !compaction_add(sh, record.bytes, record.size)) {
-            compaction_failed(sh);
+            compaction_failed(sh, NULL);
             return;
         }
         if (n % COMPACT_ITEMS == 0)
@@ -10830,11 +11128,22 @@ static uint64_t compaction_due_ms(const struct shell *sh)
 
 static void compaction_work(struct shell *sh)
 {
+    if (look_due_ms(sh) <= sh->now_ms)
+        journal_look(sh);
     if (compaction_due_ms(sh) > sh->now_ms)
         return;
     if (sh->compaction.file.fd < 0)
         compaction_begin(sh);
     if (sh->compaction.file.fd >= 0)
+        compaction_slice(sh);
+}
+
+/* Makes a fresh journal at once, if that is possible now. */
+static void compaction_run(struct shell *sh)
+{
+    if (sh->compaction.file.fd < 0)
+        compaction_begin(sh);
+    while (sh->compaction.file.fd >= 0)
         compaction_slice(sh);
 }
 
@@ -10870,7 +11179,9 @@ static bool journal_find(struct shell *sh, struct journal_reader *r)
     struct span frames, record;
     size_t size = 0;
     memset(r, 0, sizeof *r);
-    journal_path(sh->options.data, path);
+    copy_text(sh->data, sizeof sh->data, sh->options.data);
+    sh->looked_ms = sh->now_ms;
+    journal_path(sh->data, path);
     sh->compaction.file.fd = -1;
     sh->compaction.batch.bytes = reserve(BATCH_BYTES);
     if (!sh->compaction.batch.bytes)
@@ -10911,6 +11222,7 @@ static void journal_replay(struct shell *sh, struct journal_reader *r)
     }
     sh->journal.size = r->at;
     sh->journal.number = r->number;
+    sh->journal.tail = tail_of(r->bytes + again.last, r->at - again.last, again.last);
     sh->journal.unsynced = true; /* nobody knows how the last run ended; the file's name may be new, too */
 }
 
@@ -10948,22 +11260,25 @@ static bool journal_load(struct shell *sh, struct journal_reader *r)
             journal_failed(sh, r->at);
     }
     if (sh->journal.fd < 0 || r->format < JOURNAL_FORMAT) {
-        compaction_begin(sh);
-        while (sh->compaction.file.fd >= 0)
-            compaction_slice(sh);
+        compaction_run(sh);
         if (sh->compaction.failing || sh->journal.fd < 0)
             return journal_wanting(sh, r);
     }
     return true;
 }
 
-/* Keeps what still waits, and removes what would say that a server runs. */
+/* Keeps what still waits, and removes what would say that a server runs. If
+ * there is no sound journal, there is one more try to make one: else all that
+ * was kept in it is lost. */
 static void journal_end(struct shell *sh)
 {
     for (int i = 0; i < 100 && sh->waiters.size > 0; i++)
         journal_commit(sh);
     if (sh->journal.fd >= 0 && !journal_sync(sh, &sh->journal))
         journal_failed(sh, sh->journal.size);
+    journal_look(sh);
+    if (sh->journal.fd < 0)
+        compaction_run(sh);
     journal_close(sh, &sh->journal);
     if (sh->compaction.file.fd >= 0)
         sh->sys->remove(sh->world, sh->folder, "journal.new");
@@ -11320,6 +11635,7 @@ static int shell_timeout(const struct shell *sh, uint64_t until_ms)
     const uint64_t others_ms[] = {sh->accept_paused ? sh->accept_again_ms : UINT64_MAX,
                                   commit_due_ms(sh),
                                   compaction_due_ms(sh),
+                                  look_due_ms(sh),
                                   helper_due_ms(sh),
                                   sh->sign_again_ms,
                                   until_ms};
@@ -11371,7 +11687,7 @@ static void sign_work(struct shell *sh)
     if (sh->sign_again_ms > sh->now_ms)
         return;
     if (!sh->signed_in) {
-        sh->signed_in = sh->sys->sign(sh->world, sh->folder, &sh->pid_file);
+        sh->signed_in = sh->sys->sign(sh->world, sh->folder, &sh->lock.pid_file);
         again = tell_sign(sh, "pid", sh->signed_in);
     }
     if (*control < 0) {
@@ -11626,6 +11942,7 @@ static bool make_state(struct shell *sh)
     sh->numbers.free = reserve(sh->conns * sizeof *sh->numbers.free);
     if (!sh->state || !sh->polled || !sh->number_of || !sh->place_of || !sh->numbers.free)
         return complain("", "", "no memory for %u connections", sh->conns);
+    sh->polled[CONTROL_LISTENER].fd = -1;
     sh->numbers.count = sh->conns - NASCAR_CONTROL_CONNECTIONS;
     sh->control_numbers.count = NASCAR_CONTROL_CONNECTIONS;
     sh->control_numbers.free = sh->numbers.free + sh->numbers.count;
@@ -11648,36 +11965,38 @@ static void announce(const struct shell *sh)
     (void)fflush(stdout);
 }
 
-/* The number that the file `pid` says; 0 if it says none. */
-static int signed_pid(const struct shell *sh)
-{
-    char text[16];
-    ssize_t n = sh->pid_file >= 0 ? pread(sh->pid_file, text, sizeof text - 1, 0) : -1;
-    text[n > 0 ? n : 0] = 0;
-    return atoi(text);
-}
-
-/* Locks the folder, and the file `pid` in it: one of the two will do, as not every
- * file system has both kinds of locks. Where there is neither, whoever is named in
- * that file has the folder while he lives. */
+/* Locks the folder, and says who has it if that cannot be. */
 static bool lock_data(struct shell *sh)
 {
-    char text[192];
     const char *path = sh->options.data;
-    int by_folder = flock(sh->folder, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
-    int by_file = lock_pid_file(sh->folder, &sh->pid_file), pid = signed_pid(sh);
-    if (by_folder == EWOULDBLOCK || by_file == EWOULDBLOCK)
-        return complain(COMMAND_LINE, "data", "%s: a server uses it, process %d", path, pid);
-    if (by_folder == 0)
+    struct folder_lock *lock = &sh->lock;
+    if (lock_folder(sh->folder, lock)) {
+        tell_lock(sh);
         return true;
-    if (by_file != 0 && pid > 0 && pid != getpid() && (kill(pid, 0) == 0 || errno == EPERM))
-        return complain(COMMAND_LINE, "data",
-                        "%s: a server uses it, process %d, as its file `pid` says, and nothing there can be locked: "
-                        "remove that file if this process is none",
-                        path, pid);
-    (void)snprintf(text, sizeof text, "event=no_flock reason=\"%s\" advice=\"%s\"", strerror(by_folder),
-                   by_file == 0 ? "its file pid is locked instead" : "start no second server on this folder");
-    shell_log(sh, NASCAR_LOG_WARN, text);
+    }
+    if (lock->by_folder == EWOULDBLOCK || lock->by_file == EWOULDBLOCK)
+        return complain(COMMAND_LINE, "data", "%s: a server uses it, process %d", path, lock->pid);
+    return complain(COMMAND_LINE, "data",
+                    "%s: a server uses it, process %d, as its file `pid` says, and nothing there can be locked: "
+                    "remove that file if this process is none",
+                    path, lock->pid);
+}
+
+/* A link would be replaced by a file of its own, and one that leads nowhere, as its
+ * disk is not mounted, would be taken for a first start. */
+static bool check_types(const struct shell *sh)
+{
+    static const char *const names[] = {"journal", "journal.new", "pid", "control"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        bool socket_wanted = i == 3;
+        const char *what = wrong_type(sh->folder, names[i], socket_wanted ? S_IFSOCK : S_IFREG);
+        if (what)
+            return complain(
+                COMMAND_LINE, "data",
+                "%s/%s is %s, and not a %s: move it away; what may be a symbolic link is the folder itself, "
+                "which --data names",
+                sh->options.data, names[i], what, socket_wanted ? "socket" : "regular file");
+    }
     return true;
 }
 
@@ -11689,10 +12008,12 @@ static bool open_data(struct shell *sh)
         return complain(COMMAND_LINE, "data", "%s: it cannot be made: %s", path, strerror(errno));
     sh->folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (sh->folder < 0)
-        return complain(COMMAND_LINE, "data", "%s: %s", path, strerror(errno));
-    if (!lock_data(sh))
+        return complain(COMMAND_LINE, "data", "%s: %s", path,
+                        errno == ENOENT ? "it is a symbolic link that leads nowhere: is its disk mounted?"
+                                        : strerror(errno));
+    if (!check_types(sh) || !lock_data(sh))
         return false;
-    sh->signed_in = sh->sys->sign(sh->world, sh->folder, &sh->pid_file);
+    sh->signed_in = sh->sys->sign(sh->world, sh->folder, &sh->lock.pid_file);
     return true;
 }
 
@@ -11729,7 +12050,6 @@ static int serve_start(struct shell *sh)
         if (sh->polled[FIRST_LISTENER + i].fd < 0)
             return 1;
     }
-    sh->polled[CONTROL_LISTENER].fd = -1;
     sign_work(sh);
     shell_configure(sh);
     return 0;
@@ -11809,6 +12129,10 @@ static int dump(const char *folder)
     struct journal_reader r;
     struct span frames, record;
     size_t size;
+    if (!folder[0] || strlen(folder) > LINE_CHARS) {
+        (void)complain("", "dump", "expected the name of a folder, of at most %u characters", LINE_CHARS);
+        return 2;
+    }
     journal_path(folder, path);
     uint8_t *bytes = read_file(path, &size);
     if (!bytes)
@@ -11854,8 +12178,11 @@ static bool read_secret(char *out, size_t out_bytes)
 {
     size_t n = 0;
     char c = 0;
-    while (read(STDIN_FILENO, &c, 1) == 1 && c != '\n' && n + 1 < out_bytes)
+    while (read(STDIN_FILENO, &c, 1) == 1 && c != '\n' && n + 1 < out_bytes) {
+        if (c == 0) /* a password that ended there would be another one */
+            return false;
         out[n++] = c;
+    }
     n -= n > 0 && out[n - 1] == '\r';
     out[n] = 0;
     return c == '\n' || n > 0;
@@ -11885,7 +12212,7 @@ static bool ask_password(char *out, size_t out_bytes)
     action.sa_handler = on_interrupt;
     (void)sigaction(SIGINT, &action, NULL);
     if (!ask_secret("New password: ", out, out_bytes))
-        return complain("ctl ", "passwd", "expected a password on standard input");
+        return complain("ctl ", "passwd", "expected a password on standard input, as text");
     if (!isatty(STDIN_FILENO))
         return true;
     bool same = ask_secret("Once more: ", again, sizeof again) && strcmp(again, out) == 0;
@@ -12074,6 +12401,18 @@ static int replay(const char *path)
     return 0;
 }
 
+/* Whoever has asked for output gets it, or an error: a backup by `dump` must not be
+ * half a one without a word. */
+static int printed(int status)
+{
+    bool good = !ferror(stdout);
+    errno = 0;
+    if (fflush(stdout) == 0 && good)
+        return status;
+    (void)complain("", "", "standard output cannot be written%s%s", errno ? ": " : "", errno ? strerror(errno) : "");
+    return 1;
+}
+
 int main(int argc, char **argv)
 {
     (void)argc;
@@ -12081,27 +12420,27 @@ int main(int argc, char **argv)
     for (char **a = arguments; *a; a++) {
         if (strcmp(*a, "--help") == 0) {
             print_help();
-            return 0;
+            return printed(0);
         }
         if (strcmp(*a, "--version") == 0) {
             (void)printf("nascar_server %s\n", NASCAR_VERSION);
-            return 0;
+            return printed(0);
         }
     }
     if (*arguments && strcmp(*arguments, "replay") == 0) {
         if (arguments[1] && !arguments[2])
-            return replay(arguments[1]);
+            return printed(replay(arguments[1]));
         (void)complain("", "replay", "expected one file");
         return 2;
     }
     if (*arguments && strcmp(*arguments, "dump") == 0) {
         if (!arguments[1] || (!arguments[2] && strncmp(arguments[1], "-", 1) != 0))
-            return dump(arguments[1] ? arguments[1] : DATA_FOLDER);
+            return printed(dump(arguments[1] ? arguments[1] : DATA_FOLDER));
         (void)complain("", "dump", "expected one folder");
         return 2;
     }
     if (*arguments && strcmp(*arguments, "ctl") == 0)
-        return control(arguments + 1);
+        return printed(control(arguments + 1));
     if (*arguments && strcmp(*arguments, "serve") == 0)
         arguments++;
     return serve(arguments);

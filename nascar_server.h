@@ -277,8 +277,8 @@ bool nascar_next_log(struct nascar *state, struct nascar_log *log);
 /* NASCAR_CONFIG has the whole configuration as text, a line `key = value` for each
  * value that is not the default. It may come again at any time: what is not in it
  * has its default then. Lines that cannot be read, or have more than 511 characters
- * in their value, are left out, so check each one before. Until the first one there
- * is no room but the hub. These are the keys; the options of the program in the
+ * in their value, are left out, so check each one before. Texts are ASCII. Until the
+ * first one there is no room but the hub. These are the keys; the options of the program in the
  * lower half, such as `data` or `max-clients`, are not among them.
  *
  *   public-address        the IPv4 address that consoles are told to connect to;

@@ -90,12 +90,20 @@ static char disk_letter(const struct disk *d, int fd, char letter)
     return d->journal == (uint32_t)(fd - DISK_FD) + 1 ? letter : (char)(letter + 'a' - 'A');
 }
 
+static bool is_found(const struct disk *d, uint32_t inode)
+{
+    uint32_t n = 0;
+    while (n < d->founds && d->found[n] != inode)
+        n++;
+    return n < d->founds;
+}
+
 /* One that no name and nobody who has it open leads to. */
 static uint32_t disk_inode(struct disk *d)
 {
     uint32_t i = 0;
-    while (i < d->inodes &&
-           (d->inode[i].opened || i + 1 == d->journal || i + 1 == d->fresh || i + 1 == d->kept_journal))
+    while (i < d->inodes && (d->inode[i].opened || i + 1 == d->journal || i + 1 == d->fresh ||
+                             i + 1 == d->kept_journal || is_found(d, i + 1)))
         i++;
     EXPECT(i < INODES);
     if (i == d->inodes)
@@ -107,15 +115,17 @@ static uint32_t disk_inode(struct disk *d)
 
 static int fake_open(void *world, int folder, const char *name, bool fresh)
 {
-    struct disk *d = ((struct machine *)world)->disk;
+    struct machine *m = world;
+    struct disk *d = m->disk;
     uint32_t *entry = strcmp(name, "journal") == 0 ? &d->journal : &d->fresh;
-    EXPECT(folder == 7 && (entry == &d->journal || strcmp(name, "journal.new") == 0));
+    EXPECT(folder == m->folder);
+    EXPECT(entry == &d->journal || strcmp(name, "journal.new") == 0);
     if ((fresh || d->fails) && disk_fails(world, "open"))
         return -1;
-    if (fresh && *entry == 0)
+    if (fresh && *entry == 0 && !d->removed)
         *entry = disk_inode(d);
     errno = ENOENT;
-    if (*entry == 0)
+    if (*entry == 0 || d->removed)
         return -1;
     if (fresh)
         d->inode[*entry - 1].size = d->inode[*entry - 1].synced = 0;
@@ -168,6 +178,8 @@ static bool fake_append(void *world, int fd, const void *bytes, size_t size)
         inode_append(&m->recording, bytes, size);
         return true;
     }
+    if (fd == PID_FD)
+        return true;
     struct inode *inode = inode_of(m->disk, fd);
     bool fails = disk_fails(m, "append");
     EXPECT(!inode->broken);
@@ -209,9 +221,13 @@ static bool fake_truncate(void *world, int fd, uint64_t size)
 static bool fake_rename(void *world, int folder, const char *from, const char *to)
 {
     struct disk *d = ((struct machine *)world)->disk;
-    EXPECT(folder == 7 && strcmp(from, "journal.new") == 0 && strcmp(to, "journal") == 0 && d->fresh != 0);
+    EXPECT(folder == ((struct machine *)world)->folder && strcmp(from, "journal.new") == 0 &&
+           strcmp(to, "journal") == 0);
     disk_trace(d, 'R');
     if (disk_fails(world, "rename"))
+        return false;
+    errno = ENOENT;
+    if (d->fresh == 0)
         return false;
     EXPECT(d->inode[d->fresh - 1].synced == d->inode[d->fresh - 1].size); /* else a crash would leave less */
     d->journal = d->fresh;
@@ -222,7 +238,7 @@ static bool fake_rename(void *world, int folder, const char *from, const char *t
 static bool fake_sync_folder(void *world, int folder)
 {
     struct disk *d = ((struct machine *)world)->disk;
-    EXPECT(folder == 7);
+    EXPECT(folder == ((struct machine *)world)->folder);
     disk_trace(d, 'F');
     if (disk_fails(world, "sync_folder"))
         return false;
@@ -233,7 +249,7 @@ static bool fake_sync_folder(void *world, int folder)
 static void fake_remove(void *world, int folder, const char *name)
 {
     struct disk *d = ((struct machine *)world)->disk;
-    EXPECT(folder == 7);
+    EXPECT(folder == ((struct machine *)world)->folder);
     if (strcmp(name, "journal.new") == 0)
         d->fresh = 0;
     else
@@ -243,20 +259,74 @@ static void fake_remove(void *world, int folder, const char *name)
 static bool fake_sign(void *world, int folder, int *file)
 {
     struct machine *m = world;
-    EXPECT(folder == 7 && (*file == -1 || *file == PID_FD));
+    EXPECT(folder == m->folder && (*file == -1 || *file == PID_FD));
+    errno = m->sign_error;
     if (m->sign_error)
-        errno = m->sign_error;
-    else
-        *file = PID_FD;
-    return m->sign_error == 0;
+        return false;
+    *file = PID_FD;
+    m->pids++;
+    return true;
+}
+
+/* One look at a file. Whoever has changed one has done so before the call. */
+static const char *fake_changed(void *world, const char *path, int fd, uint64_t size, const struct tail *tail)
+{
+    struct machine *m = world;
+    const char *name = strrchr(path, '/') + 1;
+    const struct inode *inode = inode_of(m->disk, fd);
+    uint32_t entry = strcmp(name, "journal") == 0 ? m->disk->journal : m->disk->fresh;
+    EXPECT(entry == m->disk->journal || strcmp(name, "journal.new") == 0);
+    EXPECT(strncmp(path, m->shell.data, strlen(m->shell.data)) == 0);
+    if (m->disk->removed || entry == 0)
+        return "it was removed";
+    if (entry != (uint32_t)(fd - DISK_FD) + 1)
+        return "another file has taken its place";
+    if (inode->size != size)
+        return inode->size < size ? "it was cut" : "something else was written to it";
+    EXPECT(tail->at + tail->size <= size);
+    return memcmp(inode->bytes + tail->at, tail->bytes, tail->size) == 0 ? NULL : "it was overwritten";
+}
+
+static int fake_set_aside(void *world, int folder, const char *name)
+{
+    struct disk *d = ((struct machine *)world)->disk;
+    EXPECT(folder == ((struct machine *)world)->folder && strcmp(name, "journal") == 0);
+    if (d->fails ? disk_fails(world, "set_aside") : false)
+        return -1;
+    if (d->journal == 0)
+        return 0;
+    EXPECT(d->founds < sizeof d->found / sizeof d->found[0]);
+    d->found[d->founds++] = d->journal;
+    return (int)d->founds;
+}
+
+static int fake_folder(void *world, const char *path, int folder, struct folder_lock *lock)
+{
+    struct machine *m = world;
+    struct disk *d = m->disk;
+    EXPECT(folder == m->folder && strcmp(path, m->shell.data) == 0);
+    if (d->foreign) {
+        errno = EWOULDBLOCK;
+        return -1;
+    }
+    if (!d->removed)
+        return folder;
+    if (disk_fails(world, "folder"))
+        return -1;
+    d->removed = false;
+    lock->pid_file = -1;
+    return ++m->folder;
 }
 
 static int fake_control(void *world, int folder)
 {
     struct machine *m = world;
-    EXPECT(folder == 7);
+    EXPECT(folder == m->folder);
     errno = m->sign_error;
-    return m->sign_error ? -1 : LISTENER_FD + (int)CONTROL_LISTENER;
+    if (m->sign_error)
+        return -1;
+    m->controls++;
+    return LISTENER_FD + (int)CONTROL_LISTENER;
 }
 
 static int fake_start_helper(void *world)
@@ -473,6 +543,8 @@ static void fake_close(void *world, int fd)
         m->helper.running = false;
     else if (fd == RECORD_FD)
         m->recording.opened = false;
+    else if (fd == PID_FD || fd == LISTENER_FD + (int)CONTROL_LISTENER)
+        return;
     else if (fd < DISK_FD)
         peer_of(m, fd)->closed = true;
     else
@@ -536,6 +608,9 @@ static const struct nascar_sys fake_calls = {
     .rename = fake_rename,
     .sync_folder = fake_sync_folder,
     .remove = fake_remove,
+    .changed = fake_changed,
+    .set_aside = fake_set_aside,
+    .folder = fake_folder,
     .sign = fake_sign,
     .control = fake_control,
     .helper = fake_start_helper,
@@ -585,6 +660,7 @@ struct machine *machine_make(struct disk *disk)
         m->disk->inode[i].opened = false;
     m->now_ms = START_MS;
     m->chance = 2004;
+    m->folder = FOLDER_FD;
     return m;
 }
 
@@ -593,8 +669,8 @@ bool machine_start(struct machine *m, const char *const *arguments)
     struct journal_reader reader;
     m->shell.sys = &fake_calls;
     m->shell.world = m;
-    m->shell.folder = 7;
-    m->shell.pid_file = -1;
+    m->shell.folder = FOLDER_FD;
+    m->shell.lock.pid_file = -1;
     m->shell.arguments = (char **)(uintptr_t)arguments;
     EXPECT(read_options(&m->shell.options, m->shell.arguments));
     shell_time(&m->shell);
@@ -613,7 +689,6 @@ bool machine_start(struct machine *m, const char *const *arguments)
     m->shell.polled[SIGNALS].events = POLLIN;
     for (uint32_t i = FIRST_LISTENER; i < CONTROL_LISTENER; i++)
         m->shell.polled[i].fd = LISTENER_FD + (int)i;
-    m->shell.polled[CONTROL_LISTENER].fd = -1;
     sign_work(&m->shell);
     want_ports(&m->shell);
     shell_configure(&m->shell);

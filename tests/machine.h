@@ -41,6 +41,7 @@
 #define SIGNALS_FD 82
 #define PID_FD 83
 #define HANG_UP 0x100u /* beside SIGHUP: it came as a terminal went away */
+#define FOLDER_FD 7
 #define DISK_FD 2000
 #define INODES 256
 #define START_MS 1000
@@ -75,6 +76,9 @@ struct disk {
     struct inode inode[INODES];
     uint32_t inodes, journal, fresh;
     uint32_t kept_journal;          /* after a crash: as of the folder's last sync */
+    uint32_t found[8], founds;      /* journal.found-1 and so on, as inodes + 1 */
+    bool removed;                   /* the folder: its path leads nowhere */
+    bool foreign;                   /* another server has the folder's path */
     unsigned calls;                 /* those that can fail */
     unsigned fail_from, fail_until; /* calls with these numbers fail; the first is 1 */
     unsigned also_fails, syncs;
@@ -97,8 +101,10 @@ struct fake_helper {
 struct machine {
     struct shell shell;
     struct disk *disk, own_disk;
-    uint8_t *loaded; /* what fake_load() gave */
-    bool records;    /* as with --record */
+    int folder;              /* by its number; a folder made anew has the next */
+    unsigned controls, pids; /* how often the operator's socket was opened, and the file `pid` written */
+    uint8_t *loaded;         /* what fake_load() gave */
+    bool records;            /* as with --record */
     struct inode recording;
     struct fake_helper helper;
     uint64_t tick_us; /* each look at the clock takes so long */

@@ -101,6 +101,7 @@ enum deed {
     STOP,
     RELOAD,
     COMPACT,
+    HANDS,
     WALL_JUMPS,
     MONO_JUMPS,
     WAIT,
@@ -109,14 +110,14 @@ enum deed {
 };
 
 static const char *const deed_names[DEEDS] = {
-    "login",      "signup",    "others_account", "wrong_password", "move",        "create",         "chat",
-    "tell",       "challenge", "answer",         "cancel",         "ready",       "back",           "result",
-    "friend",     "ignore",    "unfriend",       "letter",         "status",      "look",           "leaderboard",
-    "news",       "abuse",     "password",       "mail",           "new_persona", "delete_persona", "other_persona",
-    "search",     "watch",     "presence",       "buddy_leaves",   "leave",       "operator",       "reset",
-    "vanish",     "stall",     "emfile",         "helper_lazy",    "helper_dies", "helper_gone",    "disk_bad",
-    "disk_once",  "crash",     "crash_at_call",  "stop",           "reload",      "compact",        "wall_jumps",
-    "mono_jumps", "wait",      "quiet",
+    "login",      "signup",     "others_account", "wrong_password", "move",        "create",         "chat",
+    "tell",       "challenge",  "answer",         "cancel",         "ready",       "back",           "result",
+    "friend",     "ignore",     "unfriend",       "letter",         "status",      "look",           "leaderboard",
+    "news",       "abuse",      "password",       "mail",           "new_persona", "delete_persona", "other_persona",
+    "search",     "watch",      "presence",       "buddy_leaves",   "leave",       "operator",       "reset",
+    "vanish",     "stall",      "emfile",         "helper_lazy",    "helper_dies", "helper_gone",    "disk_bad",
+    "disk_once",  "crash",      "crash_at_call",  "stop",           "reload",      "compact",        "hands",
+    "wall_jumps", "mono_jumps", "wait",           "quiet",
 };
 
 struct bytes {
@@ -1408,6 +1409,28 @@ static void stop(void)
     boot();
 }
 
+/* Somebody removes the journal or its folder, cuts it, or writes to it; then the
+ * server is told to stop, before anybody has changed anything. */
+static void lay_hands_on(struct disk *d)
+{
+    sim.disk_bad_until = 0;
+    sim.disk_once = false;
+    sim.crash_in = 0;
+    d->founds = 0;
+    uint32_t what = any(4);
+    struct inode *inode = d->journal > 0 ? &d->inode[d->journal - 1] : NULL;
+    event("hands on the journal: %u", what);
+    if (what == 0 && inode)
+        inode->size = any((uint32_t)inode->size);
+    else if (what == 1 && inode)
+        inode_append(inode, "nonsense", 8);
+    else
+        d->journal = 0;
+    if (what == 3)
+        d->removed = true;
+    stop();
+}
+
 /* ---- What players do ------------------------------------------------------------------------ */
 
 static const char *const passwords[] = {"open wheel", "pass word", "drafting", "sesame", "mad4"};
@@ -1711,6 +1734,7 @@ static void go_wrong(enum deed deed)
         if (m->shell.compaction.file.fd < 0 && m->shell.journal.fd >= 0)
             compaction_begin(&m->shell);
         break;
+    case HANDS: lay_hands_on(&sim.disk); break;
     case WALL_JUMPS: jump_wall(); break;
     case MONO_JUMPS: jump_mono(); break;
     default: break;

@@ -286,6 +286,12 @@ static const struct {
     {"news-line", "", NULL},
     {"down", "Back at noon", NULL},
     {"down", "", NULL},
+    {"down",
+     "Zur\xC3\xBC"
+     "ck um acht",
+     "expected ASCII characters only"},
+    {"news-line", "caf\xE9", "expected ASCII characters only"},
+    {"room", "Oval: M\xC3\xBCnchen: 8", "expected ASCII characters only"},
     {"rooms", "East", "unknown key"},
     {"hash-cost", "10", "unknown key"}, /* the shell's */
     {"record", "file", "unknown key"},
@@ -358,6 +364,21 @@ TEST(rules, long_texts_of_the_configuration_are_refused)
     ck_assert(!nascar_config_check("news-line", text, why, sizeof why));
     text[NEWS_CHARS - 1] = '\0';
     ck_assert(nascar_config_check("news-line", text, why, sizeof why));
+}
+
+/* What config_read() leaves out, the check refuses: also what is long by its spaces. */
+TEST(rules, a_value_too_long_to_be_read_is_refused)
+{
+    char text[VALUE_CHARS + 2], why[100] = "";
+    memset(text, ' ', sizeof text);
+    memcpy(text, "East", 4);
+    text[VALUE_CHARS] = '\0';
+    ck_assert(nascar_config_check("room", text, why, sizeof why));
+    ck_assert_str_eq(why, "");
+    text[VALUE_CHARS] = ' ';
+    text[VALUE_CHARS + 1] = '\0';
+    ck_assert(!nascar_config_check("room", text, why, sizeof why));
+    ck_assert_str_eq(why, "expected at most 511 characters");
 }
 
 TEST(rules, a_line_that_passes_its_check_is_in_the_configuration)

@@ -526,7 +526,7 @@ TEST(loop, poll_waits_for_the_next_deadline_and_no_shorter)
 {
     struct machine *m = MACHINE("--first-frame-s", "7");
     turn(m, UINT64_MAX);
-    ck_assert_int_eq(m->timeout_ms, -1); /* nobody there: for ever */
+    ck_assert_int_eq(m->timeout_ms, 60000); /* nobody there: only the journal is looked at */
     (void)peer_new(m);
     turn(m, m->now_ms);
     turn(m, m->now_ms);
@@ -1138,6 +1138,151 @@ static const struct {
      ":1: expected at most 1022 characters"},
 };
 
+/* A path that is too long is an error, wherever it stands, and never another one. */
+static const char *const path_options[] = {"data", "record", "news", "config"};
+
+TEST_LOOP(options, a_path_is_taken_whole_or_not_at_all, 0, 8)
+{
+    static char path[LINE_CHARS + 2], option[LINE_CHARS + 32], expected[64];
+    struct options o;
+    const char *key = path_options[_i % 4];
+    bool in_file = _i >= 4;
+    char file[64];
+    if (in_file && strcmp(key, "config") == 0)
+        return; /* it cannot stand in a file */
+    memset(path, 'x', sizeof path - 1);
+    if (in_file) /* where a line has 1,022 characters */
+        path[LINE_CHARS - 8] = 0;
+    (void)snprintf(option, sizeof option, in_file ? "%s = ./%s\n" : "--%s=%s", key, path);
+    const char *arguments[] = {in_file ? "--config" : option, in_file ? temporary(file) : NULL, NULL};
+    if (in_file)
+        write_text(file, option);
+    catch_stderr();
+    ck_assert(!read_options(&o, (char **)(uintptr_t)arguments));
+    (void)snprintf(expected, sizeof expected, "--%s: expected at most 1022 characters, and it has 1023\n", key);
+    const char *said = caught_stderr();
+    ck_assert_msg(strstr(said, in_file ? ":1: expected at most 1022 characters" : expected) != NULL, "says: %s", said);
+    if (in_file)
+        (void)unlink(file);
+}
+
+TEST(options, a_long_path_is_named_whole_in_an_error)
+{
+    static char path[LINE_CHARS + 2];
+    struct options o;
+    char folder[] = "/tmp/nascar-long-XXXXXX";
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    (void)snprintf(path, sizeof path, "%s", folder);
+    while (strlen(path) < 900)
+        strcat(path, "/.");
+    strcat(path, "/conf");
+    write_text(path, "skey = on\nskey = maybe\n");
+    const char *arguments[] = {"--config", path, NULL};
+    catch_stderr();
+    ck_assert(!read_options(&o, (char **)(uintptr_t)arguments));
+    ck_assert_ptr_nonnull(strstr(caught_stderr(), "/conf:2: skey: expected one of"));
+    (void)unlink(path);
+    (void)rmdir(folder);
+}
+
+/* Bytes of a file, as a configuration and as news, and what is said; NULL: they are taken. */
+static const struct {
+    const char *bytes;
+    size_t size;
+    const char *config_says, *news_says;
+} texts[] = {
+#define TEXT(text) text, sizeof text - 1
+    {TEXT("\xEF\xBB\xBFskey = off\n"), NULL, NULL},
+    {TEXT("\xEF\xBB\xBF"), NULL, NULL},
+    {TEXT("\xEF\xBB\xBF# caf\xC3\xA9\r\nskey = off"), NULL, ":1: news-line: expected ASCII characters only"},
+    {TEXT("skey = off\n\xEF\xBB\xBFskey = on\n"), ":2: expected a key in ASCII",
+     ":2: news-line: expected ASCII characters only"},
+    {TEXT("\xFF\xFEs\0k\0e\0y\0 \0=\0 \0o\0n\0"), ":1: expected plain text, and here is a NUL byte",
+     ":1: expected plain text, and here is a NUL byte"},
+    {TEXT("\xFE\xFF\0s\0k"), ":1: expected plain text, and here is a NUL byte", ":1: expected plain text"},
+    {TEXT("skey = off\nskey = on\0\n"), ":2: expected plain text", ":2: expected plain text"},
+    {TEXT("# all that follows is lost\0\nskey = off\n"), ":1: expected plain text", ":1: expected plain text"},
+    {TEXT("\0"), ":1: expected plain text", ":1: expected plain text"},
+    {TEXT("skey = off\rlan = off\r"), ":1: expected lines that end with LF", ":1: expected lines that end with LF"},
+    {TEXT("down = Zur\xC3\xBC"
+          "ck\n"),
+     ":1: down: expected ASCII characters only", ":1: news-line: expected ASCII characters only"},
+    {TEXT("\nroom = Caf\xE9\n"), ":2: room: expected ASCII characters only",
+     ":2: news-line: expected ASCII characters only"},
+    {TEXT("data = /home/j\xC3\xB6rg\n"), NULL, ":1: news-line: expected ASCII"}, /* a path is what the system says */
+#undef TEXT
+};
+
+TEST_LOOP(options, a_file_that_is_not_plain_text_is_refused_by_its_line, 0, 2 * COUNT(texts))
+{
+    struct options o;
+    char path[64], expected[256];
+    bool news = _i % 2 == 1;
+    const char *says = news ? texts[_i / 2].news_says : texts[_i / 2].config_says;
+    FILE *file = fopen(temporary(path), "wb");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_uint_eq(fwrite(texts[_i / 2].bytes, 1, texts[_i / 2].size, file), texts[_i / 2].size);
+    ck_assert_int_eq(fclose(file), 0);
+    const char *arguments[] = {news ? "--news" : "--config", path, NULL};
+    catch_stderr();
+    bool taken = read_options(&o, (char **)(uintptr_t)arguments);
+    const char *said = caught_stderr();
+    (void)snprintf(expected, sizeof expected, "nascar_server: %s%s", path, says ? says : "");
+    ck_assert_msg(taken == !says && (!says || strncmp(said, expected, strlen(expected)) == 0), "says: %s", said);
+    if (!says && !news && texts[_i / 2].size > 3 && strstr(texts[_i / 2].bytes, "skey"))
+        ck_assert_uint_eq(o.config.skey, 0);
+    (void)unlink(path);
+}
+
+/* A line of a configuration, and the text for consoles that are turned away; NULL: refused. */
+static const char *const quoted[][2] = {
+    {"down = \"My server\"", "My server"},
+    {"down = 'My server'", "My server"},
+    {"down=\"My server\"\r", "My server"},
+    {"down = \"it's down\"", "it's down"},
+    {"down = 'say \"please\"'", "say \"please\""},
+    {"down = 'tis the season", "'tis the season"},
+    {"down = back at \"8\"", "back at \"8\""},
+    {"down = \"\"", ""},
+    {"down = \"My server", NULL},
+    {"down = \"", NULL},
+    {"down = \"My\" server", NULL},
+    {"down = \"My\" and \"yours\"", NULL},
+};
+
+TEST_LOOP(options, quotes_stand_round_a_value, 0, COUNT(quoted))
+{
+    struct options o;
+    char path[64];
+    write_text(temporary(path), quoted[_i][0]);
+    const char *arguments[] = {"--config", path, NULL};
+    catch_stderr();
+    bool taken = read_options(&o, (char **)(uintptr_t)arguments);
+    const char *said = caught_stderr();
+    ck_assert_msg(taken == (quoted[_i][1] != NULL), "says: %s", said);
+    if (taken)
+        ck_assert_str_eq(o.config.down, quoted[_i][1]);
+    else
+        ck_assert_ptr_nonnull(strstr(said, ":1: down: expected its quotes round the whole value"));
+    (void)unlink(path);
+}
+
+TEST(options, quotes_stand_round_numbers_words_and_paths_too)
+{
+    struct options o;
+    char path[64];
+    write_text(temporary(path),
+               "max-clients = \"5\"\nskey = 'off'\ndata = \" my data \"\nroom = 'East: it is: 7'\nroom = \"Oval\"\n");
+    const char *arguments[] = {"--config", path, NULL};
+    ck_assert(read_options(&o, (char **)(uintptr_t)arguments));
+    ck_assert_uint_eq(o.max_clients, 5);
+    ck_assert_uint_eq(o.config.skey, 0);
+    ck_assert_str_eq(o.data, " my data ");
+    ck_assert_str_eq(o.config.room[0].description, "it is");
+    ck_assert_str_eq(o.config.room[1].name, "Oval");
+    (void)unlink(path);
+}
+
 TEST_LOOP(options, files_are_refused_with_the_line_and_what_was_expected, 0, COUNT(files))
 {
     struct options o;
@@ -1269,6 +1414,7 @@ TEST(ctl, the_socket_is_its_owners_and_the_server_stays_where_it_was)
     char folder[] = "/tmp/nascar-ctl-XXXXXX", before[4096], after[4096];
     struct stat about;
     ck_assert_ptr_nonnull(mkdtemp(folder));
+    sh.sys = &system_calls;
     sh.folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     ck_assert_int_ge(sh.folder, 0);
     ck_assert_ptr_nonnull(getcwd(before, sizeof before));

@@ -1205,6 +1205,274 @@ TEST_LOOP(failing, after_a_power_cut_at_any_call_all_acknowledged_is_there, 0, 2
     disk_free(&d);
 }
 
+/* ---- What hands do to the file -------------------------------------------------------- */
+
+/* Somebody removes, replaces, cuts or overwrites the journal while the server
+ * runs, or the folder around it. */
+
+GROUP(hands, NULL, NULL, 60);
+
+static void journal_gone(struct disk *d)
+{
+    d->journal = 0;
+}
+
+/* As by `mv` of another one over it. */
+static void journal_replaced(struct disk *d)
+{
+    struct made *j = made_some(3);
+    uint32_t i = disk_inode(d);
+    inode_append(&d->inode[i - 1], j->bytes, j->size);
+    d->journal = i;
+    made_free(j);
+}
+
+static void journal_cut(struct disk *d)
+{
+    d->inode[d->journal - 1].size -= 7;
+}
+
+static void journal_emptied(struct disk *d)
+{
+    d->inode[d->journal - 1].size = 0;
+}
+
+static void journal_longer(struct disk *d)
+{
+    inode_append(&d->inode[d->journal - 1], "nonsense", 8);
+}
+
+/* As by `cp` of another one over it. */
+static void journal_overwritten(struct disk *d)
+{
+    struct made *j = made_some(3);
+    d->inode[d->journal - 1].size = 0;
+    inode_append(&d->inode[d->journal - 1], j->bytes, j->size);
+    made_free(j);
+}
+
+static void journal_overwritten_in_its_size(struct disk *d)
+{
+    memset(d->inode[d->journal - 1].bytes, 'x', d->inode[d->journal - 1].size);
+}
+
+static void folder_gone(struct disk *d)
+{
+    d->journal = d->fresh = 0;
+    d->removed = true;
+}
+
+/* A backup was put in its place. */
+static void folder_replaced(struct disk *d)
+{
+    journal_replaced(d);
+    d->removed = true;
+}
+
+static const struct {
+    void (*act)(struct disk *);
+    const char *reason;
+    bool stays; /* a file that is not ours, which is kept aside */
+} hands[] = {
+    {journal_gone, "it was removed", false},
+    {journal_replaced, "another file has taken its place", true},
+    {journal_cut, "it was cut", true},
+    {journal_emptied, "it was cut", true},
+    {journal_longer, "something else was written to it", true},
+    {journal_overwritten, "something else was written to it", true},
+    {journal_overwritten_in_its_size, "it was overwritten", true},
+    {folder_gone, "it was removed", false},
+    {folder_replaced, "it was removed", true},
+};
+
+/* What stands under the name, if anything does. */
+static uint8_t *copy_of_journal(const struct disk *d, size_t *size)
+{
+    *size = d->journal > 0 ? d->inode[d->journal - 1].size : 0;
+    return copied(d->journal > 0 ? d->inode[d->journal - 1].bytes : NULL, *size);
+}
+
+static void expect_set_aside(const struct disk *d, int i, const uint8_t *bytes, size_t size)
+{
+    ck_assert_uint_eq(d->founds, hands[i].stays ? 1 : 0);
+    if (!hands[i].stays)
+        return;
+    const struct inode *found = &d->inode[d->found[0] - 1];
+    ck_assert_uint_eq(found->size, size); /* and nothing was written to it, or cut off */
+    ck_assert(memcmp(found->bytes, bytes, size) == 0);
+}
+
+static struct machine *machine_with(struct disk *d, const char *name)
+{
+    struct machine *m = restart(d);
+    struct peer *p = sign_up(m, name);
+    settle_machine(m);
+    EXPECT(answered(p, "acct") == 1);
+    return m;
+}
+
+/* Nothing that was acknowledged is lost. */
+static void expect_all_is_kept(struct machine *m, struct disk *d)
+{
+    struct machine *again = restart(d);
+    ck_assert_uint_ne(find_account(again->shell.state, "Alice"), NONE);
+    expect_same_kept(m->shell.state, again->shell.state);
+    machine_free(again);
+}
+
+TEST_LOOP(hands, a_batch_finds_a_journal_that_is_no_longer_ours, 0, COUNT(hands))
+{
+    struct disk d = {0};
+    size_t size;
+    struct machine *m = machine_with(&d, "Alice");
+    hands[_i].act(&d);
+    uint8_t *bytes = copy_of_journal(&d, &size);
+    bool anew = d.removed;
+    struct peer *p = sign_up(m, "Bob");
+    settle_machine(m);
+    ck_assert_int_eq(answered(p, "acct"), -1); /* it is not kept, and not said to be */
+    run_machine(m, 6000);
+    shell_log_flush(&m->shell);
+    char line[160];
+    (void)snprintf(line, sizeof line, "reason=\"%s", hands[_i].reason);
+    ck_assert_uint_eq(count_log(m, "level=error event=journal_failed offset="), 1);
+    ck_assert(in_log(m, line));
+    ck_assert_uint_eq(count_log(m, "event=journal_recovered"), 1);
+    ck_assert_uint_eq(count_log(m, "level=warn event=journal_set_aside file=\"journal.found-1\""), hands[_i].stays);
+    expect_set_aside(&d, _i, bytes, size);
+    ck_assert_uint_eq(m->pids, 1 + anew); /* a folder made anew has its other files, too */
+    ck_assert_uint_eq(m->controls, 1 + anew);
+    p = sign_up(m, "Carol");
+    settle_machine(m);
+    ck_assert_int_eq(answered(p, "acct"), 1);
+    ck_assert_uint_eq(d.kept_journal, d.journal);
+    expect_all_is_kept(m, &d);
+    free(bytes);
+    machine_free(m);
+    disk_free(&d);
+}
+
+/* Nobody changes anything any more, and it is told to stop. */
+TEST_LOOP(hands, a_stop_finds_it_too, 0, COUNT(hands))
+{
+    struct disk d = {0};
+    size_t size;
+    struct machine *m = machine_with(&d, "Alice");
+    hands[_i].act(&d);
+    uint8_t *bytes = copy_of_journal(&d, &size);
+    signal_machine(m, SIGTERM);
+    ck_assert_int_eq(shell_loop(&m->shell), 0);
+    ck_assert(in_log(m, "event=journal_failed"));
+    ck_assert(in_log(m, "event=journal_recovered"));
+    expect_set_aside(&d, _i, bytes, size);
+    expect_all_is_kept(m, &d);
+    free(bytes);
+    machine_free(m);
+    disk_free(&d);
+}
+
+/* ... or the power goes a while later. */
+TEST_LOOP(hands, it_is_found_within_a_minute, 0, COUNT(hands))
+{
+    struct disk d = {0};
+    struct machine *m = machine_with(&d, "Alice");
+    run_machine(m, 100000);
+    hands[_i].act(&d);
+    run_machine(m, 61000);
+    ck_assert(in_log(m, "event=journal_recovered"));
+    expect_all_is_kept(m, &d);
+    machine_free(m);
+    disk_free(&d);
+}
+
+/* While a fresh journal is being written anyway. */
+TEST_LOOP(hands, a_compaction_finds_it_too, 0, COUNT(hands))
+{
+    struct disk d = {0};
+    size_t size;
+    struct machine *m = machine_with(&d, "Alice");
+    compaction_begin(&m->shell);
+    hands[_i].act(&d);
+    uint8_t *bytes = copy_of_journal(&d, &size);
+    run_machine(m, 12000);
+    shell_log_flush(&m->shell);
+    ck_assert(in_log(m, "event=journal_failed"));
+    ck_assert_uint_eq(count_log(m, "event=journal_recovered"), 1);
+    expect_set_aside(&d, _i, bytes, size);
+    expect_all_is_kept(m, &d);
+    free(bytes);
+    machine_free(m);
+    disk_free(&d);
+}
+
+/* The fresh file is removed or replaced before it gets its name. */
+TEST_LOOP(hands, a_fresh_journal_that_is_not_ours_is_not_taken, 0, 2)
+{
+    struct disk d = {0};
+    struct machine *m = machine_with(&d, "Alice");
+    compaction_begin(&m->shell);
+    d.fresh = 0;
+    if (_i == 1) {
+        d.fresh = disk_inode(&d);
+        inode_append(&d.inode[d.fresh - 1], "x", 1);
+    }
+    turn(m, m->now_ms);
+    m->hurried = 0;
+    ck_assert(in_log(m, _i == 0 ? "event=compaction_failed reason=\"it was removed\""
+                                : "event=compaction_failed reason=\"another file has taken its place\""));
+    ck_assert(!in_log(m, "event=journal_failed"));
+    expect_all_is_kept(m, &d);
+    machine_free(m);
+    disk_free(&d);
+}
+
+/* The folder cannot be made, or another server has taken its place: that is
+ * logged once and tried until it can be. */
+TEST_LOOP(hands, a_folder_that_cannot_be_had_is_tried_again, 0, 2)
+{
+    struct disk d = {0};
+    struct machine *m = machine_with(&d, "Alice");
+    folder_gone(&d);
+    d.foreign = _i == 0;
+    d.fail_from = d.calls + 1;
+    d.fail_until = _i == 0 ? 0 : UINT32_MAX;
+    struct peer *p = sign_up(m, "Bob");
+    run_machine(m, 60000);
+    ck_assert_int_eq(answered(p, "acct"), -1);
+    shell_log_flush(&m->shell);
+    ck_assert_uint_eq(count_log(m, "event=compaction_failed"), 1);
+    ck_assert(in_log(m, _i == 0 ? "reason=\"another server uses the folder\"" : "reason=\"No space left on device\""));
+    ck_assert(!in_log(m, "event=journal_recovered"));
+    d.foreign = false;
+    d.fail_until = 0;
+    run_machine(m, 6000);
+    ck_assert(in_log(m, "event=journal_recovered"));
+    p = sign_up(m, "Carol");
+    settle_machine(m);
+    ck_assert_int_eq(answered(p, "acct"), 1);
+    expect_all_is_kept(m, &d);
+    machine_free(m);
+    disk_free(&d);
+}
+
+/* It happens again, and each strange file is kept. */
+TEST(hands, every_strange_file_is_kept)
+{
+    struct disk d = {0};
+    struct machine *m = machine_with(&d, "Alice");
+    for (uint32_t i = 1; i <= 3; i++) {
+        journal_overwritten(&d);
+        run_machine(m, 61000);
+        shell_log_flush(&m->shell);
+        ck_assert_uint_eq(count_log(m, "event=journal_recovered"), i);
+        ck_assert_uint_eq(d.founds, i);
+        expect_all_is_kept(m, &d);
+        m->disk->inode[d.journal - 1].opened = true; /* by the one that runs on */
+    }
+    machine_free(m);
+    disk_free(&d);
+}
+
 /* ---- What was answered while nothing could be kept ------------------------------------ */
 
 /* Nobody is kept out by a full disk: a ticket, a race and a letter that was read
