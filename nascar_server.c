@@ -8826,14 +8826,14 @@ static bool system_append(void *world, int fd, const void *bytes, size_t size)
  * this one call only. */
 static ssize_t write_now(int fd, const void *bytes, size_t size)
 {
-    ssize_t n = send(fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (n >= 0 || errno != ENOTSOCK)
-        return n;
+    struct stat about = {0};
+    if (fstat(fd, &about) == 0 && S_ISSOCK(about.st_mode))
+        return send(fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
     int flags = fcntl(fd, F_GETFL);
-    bool waits = flags >= 0 && !(flags & O_NONBLOCK);
+    bool waits = flags >= 0 && !(flags & O_NONBLOCK) && !S_ISREG(about.st_mode);
     if (waits)
         (void)fcntl(fd, F_SETFL, flags | O_NONBLOCK);
-    n = write(fd, bytes, size);
+    ssize_t n = write(fd, bytes, size);
     int error = errno;
     if (waits)
         (void)fcntl(fd, F_SETFL, flags);

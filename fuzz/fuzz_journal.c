@@ -140,10 +140,12 @@ static void disk_close(void *world, int fd)
     (void)file_of(fd);
 }
 
-static void heard_log(void *world, const char *text, size_t size)
+static ssize_t heard_log(void *world, int fd, const char *text, size_t size)
 {
     (void)world;
+    (void)fd;
     hash_in(&hash, text, size);
+    return (ssize_t)size;
 }
 
 static bool some_entropy(void *world, void *bytes, size_t size)
@@ -224,7 +226,8 @@ static void shell_begin(void)
     sh.records = sh.waiters = sh.jobs = (struct buffer){NULL, 0, 0};
     sh.urgent = 0;
     sh.lazy_due_ms = 0;
-    sh.log_size = 0;
+    sh.log_size = sh.log_sent = sh.log_lost = 0;
+    sh.ready = true;
     sh.live_bytes = 0;
     sh.journal_lost = sh.stopping = false;
     memset(&sh.journal, 0, sizeof sh.journal);
