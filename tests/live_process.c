@@ -108,8 +108,10 @@ CASE(a_log_that_nobody_reads_stops_nobody, 30)
         chatter(a, b, 2000); /* far more than it takes */
         flags = fcntl(ends[1], F_GETFL);
         EXPECT(flags >= 0 && !(flags & O_NONBLOCK)); /* others have it open, too */
-        EXPECT(kill(s->pid, SIGHUP) == 0);           /* which says something as well */
+        struct trace trace = TRACE(s, "-e", "trace=fcntl");
+        EXPECT(kill(s->pid, SIGHUP) == 0); /* which says something as well */
         chatter(a, b, 20);
+        EXPECT(strstr(trace_end(trace), "F_SETFL") == NULL); /* not even for a moment */
         size_t size = read_all(ends[0], text, sizeof text);
         talk(a, b, "now somebody reads");
         size += read_all(ends[0], text + size, sizeof text - size);
