@@ -1298,7 +1298,7 @@ struct options {
     uint32_t hash_cost;
     uint32_t log_level;
     const char *config_file;
-    char news_file[LINE_CHARS + 1], record_file[LINE_CHARS + 1], data[LINE_CHARS + 1];
+    char news_file[LINE_CHARS + 1], record_file[LINE_CHARS + 1], log_file[LINE_CHARS + 1], data[LINE_CHARS + 1];
     char news_where[LINE_CHARS + 16]; /* who named the news file, for the error if it cannot be read */
     struct config config;             /* what the core's keys came to, so that their errors are told at the start */
     char core[CONFIG_BYTES];          /* the core's keys, as lines, but for those of the next two */
@@ -1358,6 +1358,8 @@ static const struct setting {
     {"news", SET_NEWS_FILE, SHELL(news_file), 0, 0, NULL, NULL, "the lines of this file are the news"},
     {"record", SET_FILE, SHELL_START(record_file), 0, 0, NULL, NULL,
      "record all that happens, without passwords, to this file, for `replay`"},
+    {"log-file", SET_FILE, SHELL_START(log_file), 0, 0, NULL, NULL,
+     "log to this file and not to standard error; SIGUSR1 opens it again"},
     {"log-level", SET_WORD, SHELL(log_level), 0, 0, "error warn info debug", "info",
      "how much is logged: error, warn, info or debug (%s)"},
     {"public-address", SET_ADDRESS, CORE(public_address), 0, 0, NULL, NULL,
@@ -9022,6 +9024,34 @@ const char *nascar_check(const struct nascar *s)
 
 /* ---- The operating system, as a table ------------------------------------ */
 
+/* What an error number means, and what to do about it; valid until the next call. */
+static const char *why(int error)
+{
+    static const struct {
+        int error;
+        const char *advice;
+    } known[] = {
+        {EMFILE, "raise the limit of open files (ulimit -n)"},
+        {ENFILE, "too many files are open on this machine"},
+        {ENOMEM, "free some memory, or raise its limit (ulimit -v)"},
+        {ENOSPC, "make room on the disk"},
+        {EDQUOT, "make room, or have the quota raised"},
+        {EFBIG, "raise the limit of the size of files (ulimit -f)"},
+        {EROFS, "it is mounted for reading only"},
+        {EACCES, "this user may not do that: allow it, or run as another"},
+        {EPERM, "this user may not do that: allow it, or run as another"},
+        {EADDRINUSE, "another program has that port: stop it, or choose another port"},
+        {EADDRNOTAVAIL, "choose an address of this machine (--bind)"},
+    };
+    static char text[192];
+    const char *advice = "";
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (known[i].error == error)
+            advice = known[i].advice;
+    (void)snprintf(text, sizeof text, "%s%s%s", strerror(error), advice[0] ? ": " : "", advice);
+    return text;
+}
+
 /* What keeps others from a folder: a lock of it, or one of its file `pid`. */
 struct folder_lock {
     int pid_file;           /* open; -1: it could not be made */
@@ -9047,8 +9077,9 @@ struct nascar_sys {
     int (*accept)(void *world, int listener, uint32_t *peer, uint32_t *local);
     ssize_t (*read)(void *world, int fd, void *bytes, size_t size);
     ssize_t (*write)(void *world, int fd, const void *bytes, size_t size);
-    void (*close)(void *world, int fd); /* with a FIN and not a reset, if possible */
-    void (*log)(void *world, const char *text, size_t size);
+    void (*close)(void *world, int fd);                                  /* with a FIN and not a reset, if possible */
+    int (*log_open)(void *world, const char *path);                      /* to append to; "": standard error */
+    ssize_t (*log)(void *world, int fd, const char *text, size_t size);  /* as much as is taken without waiting */
     bool (*append)(void *world, int fd, const void *bytes, size_t size); /* all of it, or it returns false */
     bool (*entropy)(void *world, void *bytes, size_t size);
     uint64_t (*mono_ms)(void *world);
@@ -9181,25 +9212,68 @@ static bool system_append(void *world, int fd, const void *bytes, size_t size)
     return true;
 }
 
-static void system_log(void *world, const char *text, size_t size)
+/* Writes as much as is taken at once, whatever that is which is written to. A
+ * stream that others have open, too, is theirs to wait for: it has O_NONBLOCK for
+ * this one call only. */
+static ssize_t write_now(int fd, const void *bytes, size_t size)
 {
-    (void)system_append(world, STDERR_FILENO, text, size);
+    struct stat about = {0};
+    if (fstat(fd, &about) == 0 && S_ISSOCK(about.st_mode))
+        return send(fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    int flags = fcntl(fd, F_GETFL);
+    bool waits = flags >= 0 && !(flags & O_NONBLOCK) && !S_ISREG(about.st_mode);
+    if (waits)
+        (void)fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+    ssize_t n = write(fd, bytes, size);
+    int error = errno;
+    if (waits)
+        (void)fcntl(fd, F_SETFL, flags);
+    errno = error;
+    return n;
 }
 
+/* Standard error is opened anew if it is a pipe or a terminal, so that O_NONBLOCK is
+ * not set for others; where that cannot be, write_now() does without. A file is not:
+ * what else is written to it has its own place there. */
+static int system_log_open(void *world, const char *path)
+{
+    const int flags = O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+    struct stat about;
+    (void)world;
+    if (path[0])
+        return open(path, flags | O_CREAT, 0600);
+    bool shared = fstat(STDERR_FILENO, &about) == 0 && (S_ISFIFO(about.st_mode) || S_ISCHR(about.st_mode));
+    int fd = shared ? open("/proc/self/fd/2", flags) : -1;
+    return fd >= 0 ? fd : fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+}
+
+/* Standard error that was closed takes all, and shows it to nobody. */
+static ssize_t system_log(void *world, int fd, const char *text, size_t size)
+{
+    (void)world;
+    ssize_t n = write_now(fd, text, size);
+    return n < 0 && errno == EBADF ? (ssize_t)size : n;
+}
+
+/* A signal may cut it short; an old kernel, or a filter, has no getrandom(). */
 static bool system_entropy(void *world, void *bytes, size_t size)
 {
     uint8_t *p = bytes;
+    int file = -1;
     (void)world;
-    while (size > 0) { /* a signal or an old kernel may cut it short */
-        ssize_t n = getrandom(p, size, 0);
-        if (n < 0 && errno != EINTR)
-            return false;
+    while (size > 0) {
+        ssize_t n = file < 0 ? getrandom(p, size, 0) : read(file, p, size);
         if (n > 0) {
             p += n;
             size -= (size_t)n;
+        } else if (n == 0 || errno != EINTR) {
+            if (file >= 0 || (file = open("/dev/urandom", O_RDONLY | O_CLOEXEC)) < 0)
+                break;
         }
     }
-    return true;
+    if (file >= 0)
+        (void)close(file);
+    return size == 0;
 }
 
 static uint64_t system_mono_ms(void *world)
@@ -9255,6 +9329,8 @@ static uint8_t *system_load(void *world, int fd, size_t *size)
     uint8_t *bytes = reserve(room);
     while (bytes && done < room - 1) {
         ssize_t n = pread(fd, bytes + done, room - 1 - done, (off_t)done);
+        if (n == 0) /* it has become shorter */
+            errno = EIO;
         if (n == 0 || (n < 0 && errno != EINTR)) {
             (void)munmap(bytes, room);
             return NULL;
@@ -9381,9 +9457,9 @@ static const char *system_changed(void *world, const char *path, int fd, uint64_
     uint8_t bytes[TAIL_BYTES];
     (void)world;
     if (lstat(path, &named) != 0)
-        return errno == ENOENT || errno == ENOTDIR ? "it was removed" : strerror(errno);
+        return errno == ENOENT || errno == ENOTDIR ? "it was removed" : why(errno);
     if (fstat(fd, &ours) != 0)
-        return strerror(errno);
+        return why(errno);
     if (named.st_dev != ours.st_dev || named.st_ino != ours.st_ino)
         return "another file has taken its place";
     if ((uintmax_t)ours.st_size < size)
@@ -9446,11 +9522,15 @@ static int system_control(void *world, int folder)
 {
     int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    mode_t mask = umask(0177);
-    system_remove(world, folder, "control");
-    bool good = here >= 0 && fd >= 0 && fchdir(folder) == 0 &&
-                bind(fd, (const struct sockaddr *)&control_address, sizeof control_address) == 0 && listen(fd, 4) == 0;
     int error = errno;
+    mode_t mask = umask(0177);
+    bool good = here >= 0 && fd >= 0;
+    if (good) {
+        system_remove(world, folder, "control");
+        good = fchdir(folder) == 0 &&
+               bind(fd, (const struct sockaddr *)&control_address, sizeof control_address) == 0 && listen(fd, 4) == 0;
+        error = errno;
+    }
     (void)umask(mask);
     if (here < 0 || fchdir(here) != 0)
         good = false;
@@ -9532,6 +9612,8 @@ static void helper_isolate(int fd)
     (void)signal(SIGINT, SIG_IGN);
     (void)signal(SIGTERM, SIG_IGN);
     (void)signal(SIGHUP, SIG_IGN);
+    (void)signal(SIGQUIT, SIG_IGN);
+    (void)signal(SIGUSR1, SIG_IGN);
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)dup2(fd, STDIN_FILENO);
@@ -9572,20 +9654,23 @@ static int system_helper(void *world)
     pid_t child = fork();
     if (child == 0)
         helper_run(pair[1]);
+    bool good = child > 0 && fcntl(pair[0], F_SETFL, O_NONBLOCK) == 0;
+    int error = errno;
     (void)close(pair[1]);
-    if (child < 0 || fcntl(pair[0], F_SETFL, O_NONBLOCK) != 0) {
+    if (!good) {
         (void)close(pair[0]);
+        errno = error;
         return -1;
     }
     return pair[0];
 }
 
 static const struct nascar_sys system_calls = {
-    system_poll,      system_signal, system_accept,      system_read,    system_write,
-    system_close,     system_log,    system_append,      system_entropy, system_mono_ms,
-    system_wall_s,    system_open,   system_load,        system_unload,  system_truncate,
-    system_sync,      system_rename, system_sync_folder, system_remove,  system_changed,
-    system_set_aside, system_folder, system_sign,        system_control, system_helper,
+    system_poll,        system_signal, system_accept,  system_read,      system_write,   system_close,
+    system_log_open,    system_log,    system_append,  system_entropy,   system_mono_ms, system_wall_s,
+    system_open,        system_load,   system_unload,  system_truncate,  system_sync,    system_rename,
+    system_sync_folder, system_remove, system_changed, system_set_aside, system_folder,  system_sign,
+    system_control,     system_helper,
 };
 
 /* ---- The journal's bytes (DESIGN 5) -------------------------------------- */
@@ -10158,16 +10243,30 @@ static void options_defaults(struct options *o)
     set_defaults(&o->config, false);
 }
 
-/* Prints one line on standard error: what is wrong, and what was expected.
- * Returns false. */
+/* The server that this process is; NULL in the other subcommands, and for a library.
+ * Complaints, and the last word of a fault, find its log by this. */
+static struct shell *serving;
+
+static void shell_complain(struct shell *sh, const char *line, size_t size);
+
+/* Prints one line on standard error, or where a server logs: what is wrong, and what
+ * was expected. Returns false. */
 static bool complain(const char *where, const char *key, const char *format, ...)
 {
+    char line[4 * LINE_CHARS];
     va_list arguments;
-    (void)fprintf(stderr, "nascar_server: %s%s%s", where, key, key[0] ? ": " : "");
+    (void)snprintf(line, sizeof line, "nascar_server: %s%s%s", where, key, key[0] ? ": " : "");
+    size_t size = strlen(line);
     va_start(arguments, format);
-    (void)vfprintf(stderr, format, arguments);
+    (void)vsnprintf(line + size, sizeof line - size, format, arguments);
     va_end(arguments);
-    (void)fputc('\n', stderr);
+    size = strlen(line);
+    size -= size + 1 == sizeof line;
+    line[size++] = '\n';
+    if (serving)
+        shell_complain(serving, line, size);
+    else
+        (void)system_append(NULL, STDERR_FILENO, line, size);
     return false;
 }
 
@@ -10226,14 +10325,14 @@ static bool set_option(struct options *o, const char *where, const char *key, co
 /* Opens a file of options. What was a pipe at the start is empty by now, and a
  * FIFO would be waited for: so a server that runs reads regular files only. NULL,
  * with the reason, if it is not to be read. */
-static FILE *open_lines(const struct options *o, const char *path, const char **why)
+static FILE *open_lines(const struct options *o, const char *path, const char **reason)
 {
     struct stat status;
     int fd = open(path, O_RDONLY | O_NOCTTY | O_CLOEXEC | (o->running ? O_NONBLOCK : 0));
     bool known = fd >= 0 && fstat(fd, &status) == 0;
     bool regular = known && S_ISREG(status.st_mode);
     FILE *file = regular || (known && !o->running) ? fdopen(fd, "r") : NULL;
-    *why = known && o->running && !regular ? "it is no regular file, and only such are read again" : strerror(errno);
+    *reason = known && o->running && !regular ? "it is no regular file, and only such are read again" : why(errno);
     if (!file && fd >= 0)
         (void)close(fd);
     return file;
@@ -10270,8 +10369,8 @@ static bool read_lines(struct options *o, const char *where, const char *key, co
                        bool take(struct options *, const char *, const char *))
 {
     char line[LINE_CHARS + 2], place[LINE_CHARS + 16];
-    const char *expected, *why;
-    FILE *file = open_lines(o, path, &why);
+    const char *expected, *reason;
+    FILE *file = open_lines(o, path, &reason);
     bool good = file != NULL;
     for (uint32_t number = 1; good && read_line(file, line, &expected); number++) {
         bool marked = number == 1 && strncmp(line, "\xEF\xBB\xBF", 3) == 0;
@@ -10279,7 +10378,7 @@ static bool read_lines(struct options *o, const char *where, const char *key, co
         good = expected ? complain(place, "", "expected %s", expected) : take(o, place, line + (marked ? 3 : 0));
     }
     if (!file || ferror(file))
-        good = complain(where, key, "%s: %s", path, file ? strerror(errno) : why);
+        good = complain(where, key, "%s: %s", path, file ? why(errno) : reason);
     if (file)
         (void)fclose(file);
     return good;
@@ -10437,6 +10536,8 @@ static void print_help(void)
 #define ACCEPT_PAUSE_MS 1000u /* before the next accept, after EMFILE and the like */
 #define STOP_MS 2000u         /* in which outboxes are flushed at the end */
 #define LOG_BATCH_BYTES 8192u
+#define LOG_RETRY_MS 1000u         /* before another try to write lines that were not taken */
+#define BLIND_MS 20u               /* between two tries of all, if poll() cannot look */
 #define LAZY_MS 60000u             /* that a lazy record may wait for others */
 #define HELPER_JOBS 4u             /* that the helper is given at once, so that it always has one */
 #define HELPER_PAUSE_MS 1000u      /* between two starts of the helper */
@@ -10550,7 +10651,13 @@ struct shell {
     uint64_t recorded_ms, recorded_events;
     int64_t recorded_wall_s;
     struct output_hash put_out;
-    uint32_t log_size;
+    bool ready;           /* the start is over: complaints go to the log */
+    bool poll_failing;    /* the log has said so */
+    uint32_t stop_signal; /* that has ended the loop */
+    int log_fd;
+    uint32_t log_size, log_sent; /* what waits to be written, from a line's begin on, and how much of it was */
+    uint32_t log_lost;           /* lines that found no room there */
+    bool log_stuck;              /* the last try has left some */
     char log[LOG_BATCH_BYTES];
 };
 
@@ -10560,28 +10667,97 @@ static void shell_time(struct shell *sh)
     sh->wall_s = sh->sys->wall_s(sh->world);
 }
 
+/* Writes what the log takes at once. A line that is written in part stays whole, so
+ * that its rest follows, or all of it if the log is another file by then. */
 static void shell_log_flush(struct shell *sh)
 {
-    sh->sys->log(sh->world, sh->log, sh->log_size);
-    sh->log_size = 0;
+    ssize_t n = 1;
+    while (sh->log_sent < sh->log_size && n > 0) {
+        n = sh->sys->log(sh->world, sh->log_fd, sh->log + sh->log_sent, sh->log_size - sh->log_sent);
+        sh->log_sent += n > 0 ? (uint32_t)n : 0;
+    }
+    uint32_t whole = sh->log_sent;
+    while (whole > 0 && sh->log[whole - 1] != '\n')
+        whole--;
+    sh->log_size -= whole;
+    sh->log_sent -= whole;
+    memmove(sh->log, sh->log + whole, sh->log_size);
+    sh->log_stuck = sh->log_size > 0;
 }
 
-/* Logs one line: the time, the level, and the key=value pairs of `text`. */
+/* Adds a whole line to what is to be written. False if there is no room, as nobody
+ * reads the log: nothing waits for that. */
+static bool shell_log_line(struct shell *sh, const char *line, size_t size)
+{
+    if (sh->log_size + size > sizeof sh->log)
+        shell_log_flush(sh);
+    bool fits = sh->log_size + size <= sizeof sh->log;
+    if (fits) {
+        memcpy(sh->log + sh->log_size, line, size);
+        sh->log_size += (uint32_t)size;
+    }
+    sh->log_lost += !fits;
+    return fits;
+}
+
+/* A complaint stands in the log of a server that runs, and else on standard error. */
+static void shell_complain(struct shell *sh, const char *line, size_t size)
+{
+    if (sh->ready) {
+        (void)shell_log_line(sh, line, size);
+        return;
+    }
+    shell_log_flush(sh);
+    (void)write_now(STDERR_FILENO, line, size);
+}
+
+/* Logs one line: the time, the level, the key=value pairs of `text`, and how many
+ * lines before it were lost. */
 static void shell_log(struct shell *sh, enum nascar_log_level level, const char *text)
 {
     static const char *const names[] = {"error", "warn", "info", "debug"};
-    char date[20], line[1024];
+    char date[20], line[1024], lost[24] = "";
     if ((uint32_t)level > sh->options.log_level)
         return;
     write_date(date, sh->wall_s);
     date[10] = 'T';
-    int n = snprintf(line, sizeof line, "time=%sZ level=%s %s\n", date, names[level], text);
-    size_t size = n < (int)sizeof line ? (size_t)n : sizeof line - 1;
-    line[size - 1] = '\n';
-    if (sh->log_size + size > sizeof sh->log)
-        shell_log_flush(sh);
-    memcpy(sh->log + sh->log_size, line, size);
-    sh->log_size += (uint32_t)size;
+    if (sh->log_lost > 0)
+        (void)snprintf(lost, sizeof lost, " lost=%u", sh->log_lost);
+    int n = snprintf(line, sizeof line, "time=%sZ level=%s %.940s%s\n", date, names[level], text, lost);
+    if (shell_log_line(sh, line, (size_t)n))
+        sh->log_lost = 0;
+}
+
+/* Opens the log file again, as whoever moves it away asks for. */
+static void shell_log_reopen(struct shell *sh)
+{
+    char text[256];
+    if (!sh->options.log_file[0])
+        return;
+    shell_log_flush(sh);
+    int fd = sh->sys->log_open(sh->world, sh->options.log_file);
+    if (fd < 0) {
+        (void)snprintf(text, sizeof text, "event=log_kept reason=\"%s\" advice=\"send SIGUSR1 again\"", why(errno));
+        shell_log(sh, NASCAR_LOG_ERROR, text);
+        return;
+    }
+    sh->sys->close(sh->world, sh->log_fd);
+    sh->log_fd = fd;
+    sh->log_sent = 0;
+    shell_log(sh, NASCAR_LOG_INFO, "event=log_reopened");
+}
+
+/* Ends the process: what was acknowledged is in the journal. */
+static _Noreturn void shell_die(struct shell *sh, const char *reason)
+{
+    char text[320];
+    (void)snprintf(text, sizeof text, "event=died reason=\"%s\"", reason);
+    if (sh->ready)
+        shell_log(sh, NASCAR_LOG_ERROR, text);
+    else
+        (void)complain("", "", "%s", reason);
+    shell_log_flush(sh);
+    exit(1);
 }
 
 /* ---- Recording ----------------------------------------------------------- */
@@ -10596,7 +10772,9 @@ static bool is_recording(const struct shell *sh)
 /* It cannot be written, which stops nothing else. */
 static void recording_ended(struct shell *sh)
 {
-    shell_log(sh, NASCAR_LOG_ERROR, "event=recording_ended reason=\"it cannot be written\"");
+    char text[256];
+    (void)snprintf(text, sizeof text, "event=recording_ended reason=\"%s\"", why(errno));
+    shell_log(sh, NASCAR_LOG_ERROR, text);
     if (sh->record_fd >= 0)
         sh->sys->close(sh->world, sh->record_fd);
     sh->record_fd = -1;
@@ -10682,7 +10860,7 @@ static bool recording_open(struct shell *sh)
     if (sh->record_fd >= 0 && recording_begin(sh))
         return true;
     if (!is_full(errno))
-        return complain(COMMAND_LINE, "record", "%s: %s", path, strerror(errno));
+        return complain(COMMAND_LINE, "record", "%s: %s", path, why(errno));
     recording_ended(sh);
     return true;
 }
@@ -10709,25 +10887,31 @@ static void core_step(struct shell *sh, const struct nascar_event *event)
 static void feed_entropy(struct shell *sh)
 {
     uint8_t bytes[NASCAR_ENTROPY_BYTES];
+    char text[256];
     struct nascar_event event = {.type = NASCAR_ENTROPY, .conn = NONE, .mono_ms = sh->now_ms, .wall_s = sh->wall_s};
     event.bytes = bytes;
     event.size = nascar_entropy_wanted(sh->state);
     if (event.size <= NASCAR_ENTROPY_BYTES / 2)
         return;
-    if (!sh->sys->entropy(sh->world, bytes, event.size))
-        abort();
+    if (!sh->sys->entropy(sh->world, bytes, event.size)) {
+        (void)snprintf(text, sizeof text,
+                       "no random numbers, neither from getrandom() nor from /dev/urandom: %s: start it where "
+                       "there is one of them",
+                       why(errno));
+        shell_die(sh, text);
+    }
     core_step(sh, &event);
     wipe(bytes, sizeof bytes);
 }
 
 /* Makes room for so many more bytes at its end, which are to be filled. */
-static void *buffer_add(struct buffer *b, size_t size)
+static void *buffer_add(struct shell *sh, struct buffer *b, size_t size)
 {
     if (size > b->room - b->size) {
         size_t room = 2 * (b->room + size);
         uint8_t *bytes = malloc(room);
-        if (!bytes)
-            abort();       /* there is nowhere to keep what a player is about to be told */
+        if (!bytes) /* there is nowhere to keep what a player is about to be told */
+            shell_die(sh, "no memory for what waits to be kept: free some, or raise its limit (ulimit -v)");
         if (b->size > 0) { /* no realloc(), which would leave passwords behind */
             memcpy(bytes, b->bytes, b->size);
             wipe(b->bytes, b->size);
@@ -10758,9 +10942,9 @@ static void keep_record(struct shell *sh, const struct nascar_record *record)
     if (sh->lazy_due_ms == 0)
         sh->lazy_due_ms = sh->now_ms + LAZY_MS;
     if (sh->records.size == 0) /* the first of all */
-        (void)buffer_add(&sh->records, BATCH_HEAD_BYTES);
-    memcpy(buffer_add(&sh->records, record->size), record->bytes, record->size);
-    *(struct waiter *)buffer_add(&sh->waiters, sizeof(struct waiter)) =
+        (void)buffer_add(sh, &sh->records, BATCH_HEAD_BYTES);
+    memcpy(buffer_add(sh, &sh->records, record->size), record->bytes, record->size);
+    *(struct waiter *)buffer_add(sh, &sh->waiters, sizeof(struct waiter)) =
         (struct waiter){record->conn, record->receipt, record->lazy};
     sh->urgent += !record->lazy;
 }
@@ -10785,7 +10969,7 @@ static void shell_step(struct shell *sh, const struct nascar_event *event)
     while (nascar_next_record(sh->state, &record))
         keep_record(sh, &record);
     while (nascar_next_hash_job(sh->state, &job)) {
-        *(struct nascar_hash_job *)buffer_add(&sh->jobs, sizeof job) = job;
+        *(struct nascar_hash_job *)buffer_add(sh, &sh->jobs, sizeof job) = job;
         wipe(&job, sizeof job);
     }
 }
@@ -10834,7 +11018,7 @@ static bool journal_append(struct shell *sh, struct journal *j, struct batch *ba
 /* The journal's file is not used again. A full disk is not tried again and again. */
 static void journal_give_up(struct shell *sh, uint64_t end, const char *reason)
 {
-    char text[192];
+    char text[320];
     (void)snprintf(text, sizeof text, "event=journal_failed offset=%llu reason=\"%s\"", (unsigned long long)end,
                    reason);
     shell_log(sh, NASCAR_LOG_ERROR, text);
@@ -10846,7 +11030,7 @@ static void journal_give_up(struct shell *sh, uint64_t end, const char *reason)
 /* The journal has failed. What was not kept is cut off, as far as that is possible. */
 static void journal_failed(struct shell *sh, uint64_t end)
 {
-    const char *reason = strerror(errno);
+    const char *reason = why(errno);
     if (sh->journal.fd >= 0)
         (void)sh->sys->truncate(sh->world, sh->journal.fd, end);
     journal_give_up(sh, end, reason);
@@ -10881,9 +11065,9 @@ static uint64_t look_due_ms(const struct shell *sh)
 static void compaction_failed(struct shell *sh, const char *reason)
 {
     struct compaction *x = &sh->compaction;
-    char text[160];
+    char text[256];
     x->error = reason ? 0 : errno;
-    (void)snprintf(text, sizeof text, "event=compaction_failed reason=\"%s\"", reason ? reason : strerror(errno));
+    (void)snprintf(text, sizeof text, "event=compaction_failed reason=\"%s\"", reason ? reason : why(errno));
     if (!x->failing)
         shell_log(sh, NASCAR_LOG_ERROR, text);
     x->failing = true;
@@ -10997,10 +11181,10 @@ static void journal_commit(struct shell *sh)
 /* Logs it if the folder itself could not be locked. */
 static void tell_lock(struct shell *sh)
 {
-    char text[192];
+    char text[320];
     if (sh->lock.by_folder == 0)
         return;
-    (void)snprintf(text, sizeof text, "event=no_flock reason=\"%s\" advice=\"%s\"", strerror(sh->lock.by_folder),
+    (void)snprintf(text, sizeof text, "event=no_flock reason=\"%s\" advice=\"%s\"", why(sh->lock.by_folder),
                    sh->lock.by_file == 0 ? "its file pid is locked instead" : "start no second server on this folder");
     shell_log(sh, NASCAR_LOG_WARN, text);
 }
@@ -11009,10 +11193,10 @@ static void tell_lock(struct shell *sh)
  * been removed, moved or hidden. sign_work() does the rest in the next turn. */
 static bool follow_folder(struct shell *sh)
 {
-    int *control = &sh->polled[CONTROL_LISTENER].fd;
     int folder = sh->sys->folder(sh->world, sh->data, sh->folder, &sh->lock);
     if (folder < 0 || folder == sh->folder)
         return folder >= 0;
+    int *control = &sh->polled[CONTROL_LISTENER].fd;
     sh->folder = folder;
     sh->journal_strange = true; /* if there is one in it */
     tell_lock(sh);
@@ -11185,14 +11369,14 @@ static bool journal_find(struct shell *sh, struct journal_reader *r)
     sh->compaction.file.fd = -1;
     sh->compaction.batch.bytes = reserve(BATCH_BYTES);
     if (!sh->compaction.batch.bytes)
-        return complain("", "", "no memory");
+        return complain("", "", "no memory to write the journal with: %s", why(errno));
     sh->sys->remove(sh->world, sh->folder, "journal.new");
     sh->journal.fd = sh->sys->open(sh->world, sh->folder, "journal", false);
     if (sh->journal.fd < 0 && errno == ENOENT)
         return true;
     uint8_t *bytes = sh->journal.fd >= 0 ? sh->sys->load(sh->world, sh->journal.fd, &size) : NULL;
     if (!bytes)
-        return complain("", path, "%s", strerror(errno));
+        return complain("", path, "%s", why(errno));
     journal_open(r, bytes, size);
     while (journal_next(r, &frames)) {
         while (take_record(&frames, &record)) {
@@ -11294,8 +11478,12 @@ static void helper_start(struct shell *sh)
     struct helper *h = &sh->helper;
     h->again_ms = sh->now_ms + HELPER_PAUSE_MS;
     h->fd = sh->sys->helper(sh->world);
-    if (h->fd < 0 && !h->failing)
-        shell_log(sh, NASCAR_LOG_ERROR, "event=helper_failed advice=\"nobody can log in until it starts\"");
+    char text[320];
+    if (h->fd < 0 && !h->failing) {
+        (void)snprintf(text, sizeof text,
+                       "event=helper_failed reason=\"%s\" advice=\"nobody can log in until it starts\"", why(errno));
+        shell_log(sh, NASCAR_LOG_ERROR, text);
+    }
     h->failing = h->fd < 0;
 }
 
@@ -11615,9 +11803,8 @@ static void shell_accept(struct shell *sh, int listener, bool control)
         }
         int error = errno;
         if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
-            char text[128];
-            (void)snprintf(text, sizeof text, "event=accept_paused connections=%u reason=\"%s\"", sh->open,
-                           strerror(error));
+            char text[256];
+            (void)snprintf(text, sizeof text, "event=accept_paused connections=%u reason=\"%s\"", sh->open, why(error));
             shell_log(sh, NASCAR_LOG_WARN, text);
             sh->accept_paused = true;
             sh->accept_again_ms = sh->now_ms + ACCEPT_PAUSE_MS;
@@ -11638,7 +11825,8 @@ static int shell_timeout(const struct shell *sh, uint64_t until_ms)
                                   look_due_ms(sh),
                                   helper_due_ms(sh),
                                   sh->sign_again_ms,
-                                  until_ms};
+                                  until_ms,
+                                  sh->log_stuck ? sh->now_ms + LOG_RETRY_MS : UINT64_MAX};
     uint64_t due_ms = nascar_deadline_ms(sh->state);
     for (size_t i = 0; i < sizeof others_ms / sizeof others_ms[0]; i++)
         due_ms = others_ms[i] < due_ms ? others_ms[i] : due_ms;
@@ -11665,10 +11853,10 @@ static void shell_listen_wanted(struct shell *sh)
  * after all. Returns whether it is to be tried again. */
 static bool tell_sign(struct shell *sh, const char *file, bool made)
 {
-    char text[256];
+    char text[320];
     bool full = !made && is_full(errno);
-    (void)snprintf(text, sizeof text, "event=no_%s reason=\"%s\"%s", file, strerror(errno),
-                   full ? " advice=\"make room on the disk: it is played meanwhile, and this is tried again\"" : "");
+    (void)snprintf(text, sizeof text, "event=no_%s reason=\"%s\"%s", file, why(errno),
+                   full ? " advice=\"it is played meanwhile, and this is tried again\"" : "");
     if (!made && sh->sign_again_ms == 0)
         shell_log(sh, NASCAR_LOG_WARN, text);
     (void)snprintf(text, sizeof text, "event=%s_made", file);
@@ -11727,25 +11915,54 @@ static void shell_reload(struct shell *sh)
         shell_log(sh, NASCAR_LOG_WARN, text);
 }
 
-/* Takes a signal: SIGHUP reads the options again, SIGTERM and SIGINT end the loop.
- * So does SIGHUP if it says that our terminal has gone away. */
+/* Takes a signal: SIGHUP reads the options again, SIGUSR1 opens the log again, and
+ * the others end the loop. So does SIGHUP if it says that our terminal has gone away. */
 static void shell_signal(struct shell *sh)
 {
     bool hang_up = false;
     uint32_t number = sh->sys->signal(sh->world, sh->polled[SIGNALS].fd, &hang_up);
     if (number == SIGHUP && !(hang_up && sh->terminal)) {
         shell_reload(sh);
-    } else if (number == SIGHUP && !sh->outlives_terminal) {
-        shell_log(sh, NASCAR_LOG_INFO, "event=terminal_closed");
+    } else if (number == SIGUSR1) {
+        shell_log_reopen(sh);
+    } else if (number != 0 && !(number == SIGHUP && sh->outlives_terminal)) {
+        if (number == SIGHUP)
+            shell_log(sh, NASCAR_LOG_INFO, "event=terminal_closed");
         sh->stopping = true;
-    } else if (number != SIGHUP && number != 0) {
-        sh->stopping = true;
+        sh->stop_signal = number;
     }
 }
 
+/* Waits for what is ready. poll() refuses to look at more than there may be files,
+ * which somebody can lower while we run (prlimit --nofile). Nothing that is open is
+ * closed by that: then all is tried, many times a second, as no call here waits. */
+static int shell_poll(struct shell *sh, int timeout_ms)
+{
+    uint32_t count = FIRST_SOCKET + sh->open;
+    char text[320];
+    int n = sh->sys->poll(sh->world, sh->polled, count, timeout_ms);
+    if (n < 0 && errno == EINTR)
+        return n;
+    if (n < 0 && !sh->poll_failing) {
+        (void)snprintf(text, sizeof text,
+                       "event=poll_failed reason=\"%s\" advice=\"it goes on, and works harder: raise the limit of "
+                       "open files (ulimit -n) to over %u\"",
+                       why(errno), count);
+        shell_log(sh, NASCAR_LOG_ERROR, text);
+    }
+    sh->poll_failing = n < 0;
+    if (n >= 0)
+        return n;
+    bool hurry = timeout_ms >= 0 && timeout_ms < (int)BLIND_MS;
+    (void)sh->sys->poll(sh->world, sh->polled, 0, hurry ? timeout_ms : (int)BLIND_MS);
+    for (uint32_t i = 0; i < count; i++)
+        sh->polled[i].revents = sh->polled[i].fd >= 0 ? sh->polled[i].events : 0;
+    return (int)count;
+}
+
 /* One turn: writes all that came of the last one, waits, and reads all that is
- * ready. Returns false if poll() fails, which is not expected. */
-static bool shell_turn(struct shell *sh, uint64_t until_ms)
+ * ready. */
+static void shell_turn(struct shell *sh, uint64_t until_ms)
 {
     shell_flush(sh);
     compaction_work(sh);
@@ -11754,16 +11971,16 @@ static bool shell_turn(struct shell *sh, uint64_t until_ms)
         shell_read_wanted(sh, sh->number_of[place]);
     shell_log_flush(sh);
     shell_listen_wanted(sh);
-    int n = sh->sys->poll(sh->world, sh->polled, FIRST_SOCKET + sh->open, shell_timeout(sh, until_ms));
+    int n = shell_poll(sh, shell_timeout(sh, until_ms));
     if (n < 0)
-        return errno == EINTR;
+        return;
     shell_time(sh);
     if (nascar_deadline_ms(sh->state) <= sh->now_ms) {
         struct nascar_event event = {.type = NASCAR_CLOCK, .conn = NONE};
         shell_step(sh, &event);
     }
     if (n == 0)
-        return true;
+        return;
     if (sh->polled[SIGNALS].revents != 0)
         shell_signal(sh);
     if (sh->polled[HELPER].revents != 0)
@@ -11785,7 +12002,6 @@ static bool shell_turn(struct shell *sh, uint64_t until_ms)
     for (uint32_t i = FIRST_LISTENER; i < FIRST_SOCKET; i++)
         if (sh->polled[i].revents & POLLIN)
             shell_accept(sh, sh->polled[i].fd, i == CONTROL_LISTENER);
-    return true;
 }
 
 static bool has_output(const struct shell *sh)
@@ -11796,26 +12012,45 @@ static bool has_output(const struct shell *sh)
     return false;
 }
 
-/* Runs until it is told to stop, then flushes outboxes, two seconds at most. */
-static int shell_loop(struct shell *sh)
+/* The signals that the server knows: those that arrive as bytes to read, and faults. */
+static const struct {
+    int number;
+    const char *name;
+    bool fault;
+} known_signals[] = {
+    {SIGHUP, "SIGHUP", false},   {SIGUSR1, "SIGUSR1", false}, {SIGTERM, "SIGTERM", false}, {SIGINT, "SIGINT", false},
+    {SIGQUIT, "SIGQUIT", false}, {SIGXCPU, "SIGXCPU", false}, {SIGSEGV, "SIGSEGV", true},  {SIGBUS, "SIGBUS", true},
+    {SIGILL, "SIGILL", true},    {SIGFPE, "SIGFPE", true},    {SIGABRT, "SIGABRT", true},  {SIGSYS, "SIGSYS", true},
+    {SIGTRAP, "SIGTRAP", true},
+};
+
+#define KNOWN_SIGNALS (sizeof known_signals / sizeof known_signals[0])
+
+static const char *signal_name(uint32_t number)
 {
-    char text[64];
+    size_t i = 0;
+    while (i + 1 < KNOWN_SIGNALS && (uint32_t)known_signals[i].number != number)
+        i++;
+    return known_signals[i].name;
+}
+
+/* Runs until it is told to stop, then flushes outboxes, two seconds at most. */
+static void shell_loop(struct shell *sh)
+{
+    char text[96];
     while (!sh->stopping)
-        if (!shell_turn(sh, UINT64_MAX))
-            return 1;
+        shell_turn(sh, UINT64_MAX);
     uint64_t until_ms = sh->now_ms + STOP_MS;
     shell_flush(sh);
     while ((has_output(sh) || sh->urgent > 0) && sh->now_ms < until_ms)
-        if (!shell_turn(sh, until_ms))
-            return 1;
-    (void)snprintf(text, sizeof text, "event=stop connections=%u", sh->open);
+        shell_turn(sh, until_ms);
+    (void)snprintf(text, sizeof text, "event=stop signal=%s connections=%u", signal_name(sh->stop_signal), sh->open);
     for (uint32_t place = 0; place < sh->open; place++)
         sh->sys->close(sh->world, sh->polled[FIRST_SOCKET + place].fd);
     journal_end(sh);
     shell_log(sh, NASCAR_LOG_INFO, text);
     shell_log_flush(sh);
     recording_close(sh);
-    return 0;
 }
 
 /* ---- Start --------------------------------------------------------------- */
@@ -11847,7 +12082,7 @@ static int open_listener(const struct options *o, uint32_t which, uint32_t *port
         bind(fd, (const struct sockaddr *)&address, size) != 0 || listen(fd, 512) != 0 ||
         getsockname(fd, (struct sockaddr *)&address, &size) != 0) {
         write_address(text, o->bind_address);
-        (void)complain("", "", "%s port %u on %s: %s", port_names[which], *port, text, strerror(errno));
+        (void)complain("", "", "%s port %u on %s: %s", port_names[which], *port, text, why(errno));
         if (fd >= 0)
             (void)close(fd);
         return -1;
@@ -11856,18 +12091,50 @@ static int open_listener(const struct options *o, uint32_t which, uint32_t *port
     return fd;
 }
 
-/* Has signals arrive as bytes to read. SIGPIPE does not arrive at all. */
+/* The last word of a fault; only what a handler may call. Then the fault takes its course. */
+static void on_fault(int number)
+{
+    char text[160] = "time=", date[20];
+    struct shell *sh = serving;
+    if (sh) {
+        write_date(date, system_wall_s(NULL));
+        date[10] = 'T';
+        append_text(text, sizeof text, date);
+        append_text(text, sizeof text, "Z level=error event=died signal=");
+        append_text(text, sizeof text, signal_name((uint32_t)number));
+        append_text(text, sizeof text, " advice=\"this is a fault of the server: please report it\"\n");
+        (void)write_now(sh->log_fd, sh->log + sh->log_sent, sh->log_size - sh->log_sent);
+        (void)write_now(sh->log_fd, text, strlen(text));
+    }
+    (void)raise(number);
+}
+
+/* Has the signals arrive that the server knows. All others are ignored that would end
+ * it or stop it and that nobody has asked for: so a pipe without a reader, or a file
+ * that may not grow, is an error of write(), and the helper leaves no zombie. SIGTSTP
+ * stays, which a terminal sends at Ctrl-Z. */
 static int open_signals(void)
 {
     sigset_t set;
+    struct sigaction action;
     (void)sigemptyset(&set);
-    (void)sigaddset(&set, SIGTERM);
-    (void)sigaddset(&set, SIGINT);
-    (void)sigaddset(&set, SIGHUP);
+    for (size_t i = 0; i < KNOWN_SIGNALS; i++)
+        if (!known_signals[i].fault)
+            (void)sigaddset(&set, known_signals[i].number);
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
-    (void)signal(SIGPIPE, SIG_IGN);
-    (void)signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is then an error of write() */
-    (void)signal(SIGCHLD, SIG_IGN); /* so the helper leaves no zombie */
+    for (int number = 1; number <= SIGRTMAX; number++) {
+        if (sigismember(&set, number) == 1 || number == SIGTSTP || sigaction(number, NULL, &action) != 0 ||
+            action.sa_handler != SIG_DFL)
+            continue;
+        action.sa_handler = SIG_IGN;
+        for (size_t i = 0; i < KNOWN_SIGNALS; i++) {
+            if (known_signals[i].number == number) {
+                action.sa_handler = on_fault;
+                action.sa_flags = (int)SA_RESETHAND;
+            }
+        }
+        (void)sigaction(number, &action, NULL);
+    }
     return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
@@ -11956,13 +12223,13 @@ static bool make_state(struct shell *sh)
 
 static void announce(const struct shell *sh)
 {
-    char address[16];
+    char address[16], line[160] = "ready";
+    size_t size = strlen(line);
     write_address(address, sh->options.bind_address);
-    (void)printf("ready");
     for (uint32_t i = 0; i < LISTENERS; i++)
-        (void)printf(" %s=%s:%u", port_names[i], address, sh->port[i]);
-    (void)printf("\n");
-    (void)fflush(stdout);
+        size += (size_t)snprintf(line + size, sizeof line - size, " %s=%s:%u", port_names[i], address, sh->port[i]);
+    line[size++] = '\n';
+    (void)write_now(STDOUT_FILENO, line, size); /* nobody need read it, either */
 }
 
 /* Locks the folder, and says who has it if that cannot be. */
@@ -12005,12 +12272,12 @@ static bool open_data(struct shell *sh)
 {
     const char *path = sh->options.data;
     if (mkdir(path, 0700) != 0 && errno != EEXIST)
-        return complain(COMMAND_LINE, "data", "%s: it cannot be made: %s", path, strerror(errno));
+        return complain(COMMAND_LINE, "data", "%s: it cannot be made: %s", path, why(errno));
     sh->folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (sh->folder < 0)
         return complain(COMMAND_LINE, "data", "%s: %s", path,
                         errno == ENOENT ? "it is a symbolic link that leads nowhere: is its disk mounted?"
-                                        : strerror(errno));
+                                        : why(errno));
     if (!check_types(sh) || !lock_data(sh))
         return false;
     sh->signed_in = sh->sys->sign(sh->world, sh->folder, &sh->lock.pid_file);
@@ -12028,7 +12295,7 @@ static int serve_start(struct shell *sh)
     sh->outlives_terminal = sigaction(SIGHUP, NULL, &hang_up) == 0 && hang_up.sa_handler == SIG_IGN;
     int signals = open_signals();
     if (signals < 0) {
-        (void)complain("", "", "signals: %s", strerror(errno));
+        (void)complain("", "", "signals: %s", why(errno));
         return 1;
     }
     shell_time(sh);
@@ -12058,17 +12325,27 @@ static int serve_start(struct shell *sh)
 static int serve(char **arguments)
 {
     struct shell *sh = calloc(1, sizeof *sh);
-    if (!sh)
+    if (!sh) {
+        (void)complain("", "", "the server: %s", why(errno));
         return 1;
+    }
     sh->sys = &system_calls;
     sh->arguments = arguments;
+    serving = sh;
     if (!read_options(&sh->options, arguments))
         return 2;
+    sh->log_fd = system_log_open(NULL, sh->options.log_file);
+    if (sh->log_fd < 0) {
+        const char *path = sh->options.log_file;
+        (void)complain(COMMAND_LINE, "log-file", "%s: %s", path[0] ? path : "standard error", why(errno));
+        return 1;
+    }
     int status = serve_start(sh);
     if (status == 0) {
         shell_log_flush(sh); /* what was logged at the start comes first */
         announce(sh);
-        status = shell_loop(sh);
+        sh->ready = true;
+        shell_loop(sh);
     }
     shell_log_flush(sh);
     return status;
@@ -12093,7 +12370,7 @@ static uint8_t *read_file(const char *path, size_t *size)
         *size += n;
     }
     if (!file || ferror(file) || n > 0) {
-        (void)complain("", path, "%s", strerror(errno));
+        (void)complain("", path, "%s", why(errno));
         free(bytes);
         bytes = NULL;
     }
@@ -12232,7 +12509,7 @@ static int control_connect(const char *folder)
     if (error == ENOENT || error == ECONNREFUSED || error == ENOTDIR)
         (void)complain("", "ctl", "no server runs on the folder %s: start one, or name its folder with --data", folder);
     else
-        (void)complain("", "ctl", "%s: %s", folder, strerror(error));
+        (void)complain("", "ctl", "%s: %s", folder, why(error));
     if (fd >= 0)
         (void)close(fd);
     return -1;
@@ -12409,13 +12686,49 @@ static int printed(int status)
     errno = 0;
     if (fflush(stdout) == 0 && good)
         return status;
-    (void)complain("", "", "standard output cannot be written%s%s", errno ? ": " : "", errno ? strerror(errno) : "");
+    (void)complain("", "", "standard output cannot be written%s%s", errno ? ": " : "", errno ? why(errno) : "");
     return 1;
+}
+
+/* Takes the first three streams, if any of them is closed: else the next file that is
+ * opened would be one of them, and get what is said there. Each is the wrong end of a
+ * pipe, so that using it fails as it would if it were closed; a pipe needs no /dev. */
+static bool take_streams(void)
+{
+    bool closed[3], any = false, good = true;
+    int ends[2], away[2];
+    for (int fd = 0; fd < 3; fd++) {
+        closed[fd] = fcntl(fd, F_GETFD) < 0;
+        any = any || closed[fd];
+    }
+    if (!any)
+        return true;
+    if (pipe(ends) != 0)
+        return false;
+    for (int i = 0; i < 2; i++) {
+        away[i] = fcntl(ends[i], F_DUPFD, 3);
+        if (away[i] < 0 && errno == EINVAL) /* the limit of open files is 3 */
+            errno = EMFILE;
+        good = good && away[i] >= 0;
+    }
+    for (int fd = 0; fd < 3 && good; fd++)
+        good = !closed[fd] || dup2(fd == STDIN_FILENO ? away[1] : away[0], fd) == fd;
+    for (int i = 0; i < 2; i++) {
+        if (ends[i] > 2)
+            (void)close(ends[i]);
+        if (away[i] > 2)
+            (void)close(away[i]);
+    }
+    return good;
 }
 
 int main(int argc, char **argv)
 {
     (void)argc;
+    if (!take_streams()) {
+        (void)complain("", "", "standard input, output or error is closed, and cannot be taken: %s", why(errno));
+        return 1;
+    }
     char **arguments = argv + (argv[0] != NULL);
     for (char **a = arguments; *a; a++) {
         if (strcmp(*a, "--help") == 0) {

@@ -134,16 +134,36 @@ static void disk_remove(void *world, int folder, const char *name)
     disk.file[1].size = 0;
 }
 
+/* Nobody else has his hands on it. */
+static const char *disk_changed(void *world, const char *path, int fd, uint64_t size, const struct tail *tail)
+{
+    (void)world;
+    (void)path;
+    (void)file_of(fd);
+    DEMAND(tail->size <= TAIL_BYTES && tail->at + tail->size <= size);
+    return NULL;
+}
+
+static int disk_folder(void *world, const char *path, int folder, struct folder_lock *lock)
+{
+    (void)world;
+    (void)path;
+    (void)lock;
+    return folder;
+}
+
 static void disk_close(void *world, int fd)
 {
     (void)world;
     (void)file_of(fd);
 }
 
-static void heard_log(void *world, const char *text, size_t size)
+static ssize_t heard_log(void *world, int fd, const char *text, size_t size)
 {
     (void)world;
+    (void)fd;
     hash_in(&hash, text, size);
+    return (ssize_t)size;
 }
 
 static bool some_entropy(void *world, void *bytes, size_t size)
@@ -178,7 +198,9 @@ static const struct nascar_sys disk_sys = {.close = disk_close,
                                            .sync = disk_sync,
                                            .rename = disk_rename,
                                            .sync_folder = disk_sync_folder,
-                                           .remove = disk_remove};
+                                           .remove = disk_remove,
+                                           .changed = disk_changed,
+                                           .folder = disk_folder};
 
 /* ---- Loading -------------------------------------------------------------------- */
 
@@ -218,15 +240,16 @@ static void shell_begin(void)
     sh.sys = &disk_sys;
     sh.world = NULL;
     sh.options.log_level = NASCAR_LOG_DEBUG;
-    sh.options.data[0] = 0;
+    sh.options.data[0] = sh.data[0] = 0;
     sh.partial = NULL;
     sh.record_fd = -1;
     sh.records = sh.waiters = sh.jobs = (struct buffer){NULL, 0, 0};
     sh.urgent = 0;
     sh.lazy_due_ms = 0;
-    sh.log_size = 0;
+    sh.log_size = sh.log_sent = sh.log_lost = 0;
+    sh.ready = true;
     sh.live_bytes = 0;
-    sh.journal_lost = sh.stopping = false;
+    sh.journal_lost = sh.journal_strange = sh.stopping = false;
     memset(&sh.journal, 0, sizeof sh.journal);
     memset(&sh.compaction, 0, sizeof sh.compaction);
     sh.compaction.file.fd = -1;

@@ -715,6 +715,7 @@ static const struct {
     {"hash-cost", "4", {"3", "16", "ten", "", NULL}},
     {"news", NULL, {"/nowhere/news.txt", "/", NULL}},
     {"record", NULL, {NULL}}, /* any name; what cannot be written ends with status 1 */
+    {"log-file", NULL, {NULL}},
     {"log-level", "debug", {"loud", "INFO", "", "error warn", NULL}},
     {"public-address", "192.0.2.1", {"example.org", "192.0.2", "192.0.2.999", "", NULL}},
     {"lan", "off", {"on", "192.168.1.0/24", "", NULL}},

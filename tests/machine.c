@@ -416,11 +416,9 @@ static int fake_poll(void *world, struct pollfd *fds, uint32_t count, int timeou
     m->listening = fds[FIRST_LISTENER].events == POLLIN;
     if (m->at_poll)
         m->at_poll(m);
-    if (m->poll_error || interrupted(m)) {
-        if (m->poll_error)
-            errno = m->poll_error;
-        if (errno == EAGAIN)
-            errno = EINTR;
+    bool too_many = m->poll_most > 0 && count > m->poll_most;
+    if (too_many || interrupted(m)) {
+        errno = too_many ? EINVAL : EINTR;
         return -1;
     }
     for (uint32_t i = 0; i < count; i++) {
@@ -457,7 +455,9 @@ static int fake_poll(void *world, struct pollfd *fds, uint32_t count, int timeou
 static uint32_t fake_signal(void *world, int fd, bool *hang_up)
 {
     struct machine *m = world;
-    EXPECT(fd == SIGNALS_FD && m->signals_due > 0);
+    EXPECT(fd == SIGNALS_FD && (m->signals_due > 0 || m->poll_most > 0));
+    if (m->signals_due == 0)
+        return 0;
     uint32_t number = m->signals[0];
     memmove(m->signals, m->signals + 1, --m->signals_due * sizeof m->signals[0]);
     *hang_up = (number & HANG_UP) != 0;
@@ -467,7 +467,8 @@ static uint32_t fake_signal(void *world, int fd, bool *hang_up)
 static int fake_accept(void *world, int listener, uint32_t *from, uint32_t *to)
 {
     struct machine *m = world;
-    EXPECT(listener == LISTENER_FD + (int)FIRST_LISTENER || listener == LISTENER_FD + (int)CONTROL_LISTENER);
+    bool blind = m->poll_most > 0 && listener > LISTENER_FD && listener < LISTENER_FD + (int)FIRST_SOCKET;
+    EXPECT(blind || listener == LISTENER_FD + (int)FIRST_LISTENER || listener == LISTENER_FD + (int)CONTROL_LISTENER);
     m->accepts++;
     if (unlucky(m)) {
         errno = unlucky(m) ? EINTR : ECONNABORTED;
@@ -541,6 +542,8 @@ static void fake_close(void *world, int fd)
     struct machine *m = world;
     if (fd == HELPER_FD)
         m->helper.running = false;
+    else if (fd == LOG_FD)
+        m->log_closes++;
     else if (fd == RECORD_FD)
         m->recording.opened = false;
     else if (fd == PID_FD || fd == LISTENER_FD + (int)CONTROL_LISTENER)
@@ -551,14 +554,31 @@ static void fake_close(void *world, int fd)
         inode_of(m->disk, fd)->opened = false;
 }
 
-static void fake_log(void *world, const char *text, size_t size)
+static int fake_log_open(void *world, const char *path)
 {
     struct machine *m = world;
+    EXPECT(path[0]);
+    errno = EMFILE;
+    return m->log_cannot_open ? -1 : LOG_FD;
+}
+
+static ssize_t fake_log(void *world, int fd, const char *text, size_t size)
+{
+    struct machine *m = world;
+    EXPECT(fd == LOG_FD);
+    errno = EAGAIN;
+    m->log_tries++;
+    if (m->log_full && m->log_room == 0)
+        return -1;
+    if (m->log_full && size > m->log_room)
+        size = m->log_room;
+    m->log_room -= m->log_full ? size : 0;
     m->log = realloc(m->log, m->log_bytes + size + 1);
     EXPECT(m->log);
     memcpy(m->log + m->log_bytes, text, size);
     m->log_bytes += size;
     m->log[m->log_bytes] = 0;
+    return (ssize_t)size;
 }
 
 static bool fake_entropy(void *world, void *bytes, size_t size)
@@ -568,6 +588,7 @@ static bool fake_entropy(void *world, void *bytes, size_t size)
         m->chance = m->chance * 1664525u + 1013904223u;
         ((uint8_t *)bytes)[i] = (uint8_t)(m->chance >> 24);
     }
+    errno = ENOSYS;
     return !m->entropy_fails;
 }
 
@@ -595,6 +616,7 @@ static const struct nascar_sys fake_calls = {
     .read = fake_read,
     .write = fake_write,
     .close = fake_close,
+    .log_open = fake_log_open,
     .log = fake_log,
     .append = fake_append,
     .entropy = fake_entropy,
@@ -671,6 +693,7 @@ bool machine_start(struct machine *m, const char *const *arguments)
     m->shell.world = m;
     m->shell.folder = FOLDER_FD;
     m->shell.lock.pid_file = -1;
+    m->shell.log_fd = LOG_FD;
     m->shell.arguments = (char **)(uintptr_t)arguments;
     EXPECT(read_options(&m->shell.options, m->shell.arguments));
     shell_time(&m->shell);
@@ -692,6 +715,7 @@ bool machine_start(struct machine *m, const char *const *arguments)
     sign_work(&m->shell);
     want_ports(&m->shell);
     shell_configure(&m->shell);
+    m->shell.ready = true;
     return true;
 }
 
@@ -746,7 +770,7 @@ void check_shell(const struct machine *m)
 
 void turn(struct machine *m, uint64_t until_ms)
 {
-    EXPECT(shell_turn(&m->shell, until_ms));
+    shell_turn(&m->shell, until_ms);
     EXPECT(m->hurried < 50); /* else the loop spins */
     if (m->check_one_in == 0 || ++m->turns % m->check_one_in == 0)
         check_shell(m);

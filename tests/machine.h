@@ -40,6 +40,7 @@
 #define RECORD_FD 81
 #define SIGNALS_FD 82
 #define PID_FD 83
+#define LOG_FD 84
 #define HANG_UP 0x100u /* beside SIGHUP: it came as a terminal went away */
 #define FOLDER_FD 7
 #define DISK_FD 2000
@@ -123,7 +124,10 @@ struct machine {
     unsigned one_in;                /* one call in so many fails with EINTR, and one with EAGAIN; 0: none */
     int accept_error;               /* each accept fails with it */
     int write_error;                /* each write to a peer does, too */
-    int poll_error;
+    uint32_t poll_most;             /* poll() refuses to look at more; 0: no limit */
+    bool log_full;                  /* the log takes no more than log_room */
+    size_t log_room;
+    bool log_cannot_open;
     bool hash_fails, entropy_fails;
     int sign_error;        /* `pid` and the operator's socket cannot be made */
     bool ragged;           /* reads and writes take a part, by chance */
@@ -134,8 +138,9 @@ struct machine {
     unsigned turns, check_one_in;             /* the invariants are checked after each turn, or after one in so many */
     char removed[64];                         /* names of files, a journal's apart */
     unsigned polls, accepts, hashes, hurried; /* hurried: polls that did not wait in a row */
-    int timeout_ms;                           /* the last poll's */
-    bool listening;                           /* the last poll's */
+    unsigned log_tries, log_closes;
+    int timeout_ms; /* the last poll's */
+    bool listening; /* the last poll's */
 
     uint32_t signals[8]; /* that have come, the oldest first */
     unsigned signals_due;

@@ -6,9 +6,9 @@
 #
 #     suite <tab> text <tab> what takes its place [<tab> why nothing shows it]
 #
-# `suite` is tried first (`live` is tests/live.c), then the others, the quickest
-# first, and the simulator last, up to the first that fails. The text must stand in
-# nascar_server.c once; a pilcrow (¶) in it is the end of a line.
+# `suite` is tried first (`live` is tests/live.c and its parts), then the others, the
+# quickest first, and the simulator last, up to the first that fails. The text must
+# stand in nascar_server.c once; a pilcrow (¶) in it is the end of a line.
 #
 # usage: HELPERS='NAME...' SUITES='NAME...' sh tests/mutants.sh [LINE...]
 # With LINEs, only those of the list. The names are of files in tests/.
@@ -112,7 +112,7 @@ for name in $HELPERS $SUITES; do
         clang -std=c11 -w -O1 -c -o "$out/$name.o" "tests/$name.c" || exit 1
 done
 for name in $HELPERS; do ar rcs "$out/helpers.a" "$out/$name.o"; done
-clang -std=c11 -w -O1 -o "$out/live" tests/live.c tests/server.c "$out/helpers.a" -lcrypt || exit 1
+clang -std=c11 -w -O1 -o "$out/live" tests/live.c tests/live_*.c tests/server.c "$out/helpers.a" -lcrypt || exit 1
 
 # Without a fault all must pass, and shows how long it takes.
 for program in $SUITES live sim; do

@@ -1402,7 +1402,7 @@ static void stop(void)
 {
     event("it is told to stop");
     sim.machine->shell.stopping = true;
-    (void)shell_loop(&sim.machine->shell);
+    shell_loop(&sim.machine->shell);
     log_events(sim.machine);
     machine_gone(false);
     disk_crash(false);

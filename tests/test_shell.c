@@ -14,6 +14,30 @@
 
 static const char login_request[] = "NAME=Alice\nPASS=~ but no key\n";
 
+/* What goes to standard error while `work` runs; it stays valid until the next call. */
+static int kept_stderr = -1;
+static FILE *caught;
+
+static void catch_stderr(void)
+{
+    (void)fflush(stderr);
+    kept_stderr = dup(STDERR_FILENO);
+    caught = tmpfile();
+    ck_assert(kept_stderr >= 0 && caught && dup2(fileno(caught), STDERR_FILENO) >= 0);
+}
+
+static const char *caught_stderr(void)
+{
+    static char text[4096];
+    (void)fflush(stderr);
+    (void)dup2(kept_stderr, STDERR_FILENO);
+    (void)close(kept_stderr);
+    rewind(caught);
+    text[fread(text, 1, sizeof text - 1, caught)] = 0;
+    (void)fclose(caught);
+    return text;
+}
+
 /* ---- The loop ------------------------------------------------------------------ */
 
 GROUP(loop, NULL, NULL, 30);
@@ -498,27 +522,40 @@ TEST(loop, the_operator_gets_in_when_all_other_places_are_taken)
     machine_free(m);
 }
 
-/* In a process of its own: it is to die. */
-TEST(loop, without_entropy_the_server_aborts)
+/* The end of the process is one of the log, too: it is told on standard error here. */
+static ssize_t log_to_stderr(void *world, int fd, const char *text, size_t size)
 {
+    (void)world;
+    (void)fd;
+    return write(STDERR_FILENO, text, size);
+}
+
+/* In a process of its own, as it is to end: with status 1, and a line that says why. */
+TEST_LOOP(loop, without_entropy_the_server_ends_and_says_so, 0, 2)
+{
+    struct nascar_sys sys = fake_calls;
     struct machine *m = MACHINE("--hash-cost", "4");
     int status = 0;
+    settle_machine(m);
+    sys.log = log_to_stderr;
+    m->shell.sys = &sys;
+    m->shell.ready = _i == 0; /* else it has just been started */
+    m->entropy_fails = true;
+    catch_stderr();
     pid_t child = fork();
-    ck_assert_int_ge(child, 0);
     if (child == 0) {
-        struct rlimit none = {0, 0};
-        (void)setrlimit(RLIMIT_CORE, &none);
-        (void)signal(SIGABRT, SIG_DFL);
-        (void)close(STDERR_FILENO);
-        m->entropy_fails = true;
         for (int i = 0; i < 100; i++) {
             peer_send(peer_new(m), "@dir", "PROD=NASCAR-PS2-2004\n");
-            (void)shell_turn(&m->shell, m->now_ms);
+            shell_turn(&m->shell, m->now_ms);
         }
         _exit(0);
     }
     ck_assert_int_eq(waitpid(child, &status, 0), child);
-    ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    const char *said = caught_stderr();
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    ck_assert_msg(strstr(said, _i == 0 ? "level=error event=died reason=\"no random numbers, neither from getrandom()"
+                                       : "nascar_server: no random numbers, neither from getrandom()") != NULL,
+                  "says: %s", said);
     machine_free(m);
 }
 
@@ -550,11 +587,38 @@ TEST(loop, a_long_wait_is_cut_to_a_minute)
     machine_free(m);
 }
 
-TEST(loop, a_poll_that_fails_ends_the_loop_with_status_1)
+/* The limit of open files is lowered while it runs, and raised again. */
+TEST(loop, a_poll_that_refuses_to_look_ends_nothing)
 {
-    struct machine *m = MACHINE("--hash-cost", "4");
-    m->poll_error = EINVAL;
-    ck_assert_int_eq(shell_loop(&m->shell), 1);
+    struct machine *m = MACHINE("--ping-s", "1", "--first-frame-s", "60");
+    struct peer *p = peer_new(m), *slow = peer_new(m);
+    peer_send(p, "addr", "ADDR=192.0.2.100\nPORT=50000\n");
+    peer_send(slow, "addr", "ADDR=192.0.2.100\nPORT=50000\n");
+    settle_machine(m);
+    for (unsigned round = 1; round <= 2; round++) {
+        m->poll_most = FIRST_SOCKET;
+        slow->window = 1;
+        size_t pings = peer_got(p, "~png"), answers = peer_got(p, "skey");
+        unsigned polls = m->polls;
+        peer_send(p, "skey", "SKEY=$00\n");
+        peer_send(slow, "skey", "SKEY=$00\n");
+        run_machine(m, 5000);
+        ck_assert_uint_eq(peer_got(p, "skey"), answers + 1);
+        ck_assert_uint_ge(peer_got(p, "~png"), pings + 4);
+        ck_assert_uint_le(m->polls - polls, 2 * 5000 / BLIND_MS + 50); /* it does not spin */
+        ck_assert_uint_eq(count_log(m, "level=error event=poll_failed reason=\"Invalid argument\""), round);
+        slow->window = SIZE_MAX;
+        run_machine(m, 100);
+        ck_assert_uint_eq(peer_got(slow, "skey"), round);
+        m->poll_most = 0;
+        polls = m->polls;
+        run_machine(m, 1000);
+        ck_assert_uint_le(m->polls - polls, 20);
+    }
+    m->poll_most = 1;
+    signal_machine(m, SIGTERM);
+    shell_loop(&m->shell);
+    ck_assert(p->closed && in_log(m, "event=stop signal=SIGTERM"));
     machine_free(m);
 }
 
@@ -587,7 +651,7 @@ TEST_LOOP(signals, a_stop_flushes_and_closes_everybody, 0, COUNT(endings))
     peer_send(p[0], "skey", "SKEY=$00\n"); /* comes with the signal: answered */
     m->at_poll = open_windows_later;
     signal_machine(m, endings[_i]);
-    ck_assert_int_eq(shell_loop(&m->shell), 0);
+    shell_loop(&m->shell);
     ck_assert(m->now_ms - m->mark_ms >= 700 && m->now_ms - m->mark_ms < 1500);
     for (int i = 0; i < 5; i++) {
         ck_assert(p[i]->closed);
@@ -608,7 +672,7 @@ TEST(signals, a_stop_does_not_wait_longer_than_2_s)
     settle_machine(m);
     signal_machine(m, SIGTERM);
     uint64_t began_ms = m->now_ms;
-    ck_assert_int_eq(shell_loop(&m->shell), 0);
+    shell_loop(&m->shell);
     ck_assert_uint_eq(m->now_ms, began_ms + STOP_MS);
     ck_assert(p->closed && p->out_bytes == 3);
     machine_free(m);
@@ -624,7 +688,7 @@ TEST(signals, a_stopping_server_takes_nobody_in)
     signal_machine(m, SIGTERM);
     turn(m, m->now_ms);
     (void)peer_new(m);
-    ck_assert_int_eq(shell_loop(&m->shell), 0);
+    shell_loop(&m->shell);
     ck_assert_uint_eq(m->accepted, 1);
     machine_free(m);
 }
@@ -644,30 +708,6 @@ static char *temporary(char path[64])
     ck_assert_int_ge(fd, 0);
     (void)close(fd);
     return path;
-}
-
-/* What goes to standard error while `work` runs; it stays valid until the next call. */
-static int kept_stderr = -1;
-static FILE *caught;
-
-static void catch_stderr(void)
-{
-    (void)fflush(stderr);
-    kept_stderr = dup(STDERR_FILENO);
-    caught = tmpfile();
-    ck_assert(kept_stderr >= 0 && caught && dup2(fileno(caught), STDERR_FILENO) >= 0);
-}
-
-static const char *caught_stderr(void)
-{
-    static char text[4096];
-    (void)fflush(stderr);
-    (void)dup2(kept_stderr, STDERR_FILENO);
-    (void)close(kept_stderr);
-    rewind(caught);
-    text[fread(text, 1, sizeof text - 1, caught)] = 0;
-    (void)fclose(caught);
-    return text;
 }
 
 TEST(signals, a_reload_reaches_those_online_or_changes_nothing)
@@ -817,10 +857,10 @@ TEST_LOOP(signals, a_terminal_that_goes_away_stops_what_it_started, 0, 8)
     ck_assert(m->shell.stopping == stops);
     if (!stops)
         signal_machine(m, SIGTERM);
-    ck_assert_int_eq(shell_loop(&m->shell), 0);
+    shell_loop(&m->shell);
     ck_assert_uint_eq(count_log(m, "event=reloaded"), reloads);
     ck_assert_uint_eq(count_log(m, "level=info event=terminal_closed"), stops);
-    ck_assert_uint_eq(count_log(m, "event=stop"), 1);
+    ck_assert_uint_eq(count_log(m, stops ? "event=stop signal=SIGHUP" : "event=stop signal=SIGTERM"), 1);
     machine_free(m);
 }
 
@@ -833,11 +873,12 @@ TEST(signals, a_reload_names_what_needs_a_restart)
     (void)reloaded(m);
     ck_assert(in_log(m, "level=info event=reloaded") && !in_log(m, "event=restart_wanted"));
     write_text(path, "max-clients = 7\nmax-accounts = 64\nhash-cost = 5\nbind = 127.0.0.1\ndirectory-port = 1\n"
-                     "lobby-port = 2\nbuddy-port = 3\ndata = elsewhere\nrecord = /tmp/elsewhere.rec\nping-s = 7\n");
+                     "lobby-port = 2\nbuddy-port = 3\ndata = elsewhere\nrecord = /tmp/elsewhere.rec\n"
+                     "log-file = /tmp/elsewhere.log\nping-s = 7\n");
     for (size_t i = 1; i <= 2; i++) {
         (void)reloaded(m);
         ck_assert_uint_eq(count_log(m, "level=warn event=restart_wanted keys=\"data bind directory-port lobby-port "
-                                       "buddy-port max-clients record\"\n"),
+                                       "buddy-port max-clients record log-file\"\n"),
                           i);
         ck_assert_uint_eq(m->shell.options.hash_cost, 5);
         ck_assert_uint_eq(m->shell.state->config.ping_ms, 7000);
@@ -904,6 +945,123 @@ TEST(signals, a_log_line_is_one_line_however_long)
     ck_assert_uint_eq(count_log(m, "time=2026-01-01T00:00:01Z level=warn xxx"), 20);
     ck_assert(in_log(m, "\ntime=2026-01-01T00:00:01Z level=error event=loud\n"));
     ck_assert(!in_log(m, "quiet"));
+    machine_free(m);
+}
+
+/* All lines of a log in turn are whole, and say how many are missing between them. */
+static unsigned lines_lost(const struct machine *m)
+{
+    unsigned lost = 0, next = 0, number = 0, said = 0;
+    for (const char *at = m->log; *at; at = strchr(at, '\n') + 1) {
+        ck_assert_msg(sscanf(at, "time=2026-01-01T00:00:%*uZ level=info event=counted number=%u", &number) == 1,
+                      "no line: %.60s", at);
+        const char *told = strstr(at, " lost="), *end = strchr(at, '\n');
+        ck_assert_ptr_nonnull(end);
+        said = told && told < end ? (unsigned)strtoul(told + 6, NULL, 10) : 0;
+        ck_assert_uint_eq(number - next, said);
+        lost += said;
+        next = number + 1;
+    }
+    return lost;
+}
+
+/* The log takes a few bytes now and then, or nothing for long. */
+TEST_LOOP(signals, a_log_that_is_not_read_loses_lines_and_counts_them, 0, 6)
+{
+    static const size_t rooms[] = {1, 7, 63, 64, 65, 5000};
+    struct machine *m = MACHINE("--log-level", "info");
+    char text[64];
+    m->log_full = true;
+    for (unsigned i = 0; i < 3000; i++) {
+        (void)snprintf(text, sizeof text, "event=counted number=%u", i);
+        shell_log(&m->shell, NASCAR_LOG_INFO, text);
+        if (i % 37 == 0)
+            m->log_room += rooms[_i];
+        if (i % 11 == 0)
+            shell_log_flush(&m->shell);
+    }
+    ck_assert_uint_gt(m->log_bytes, 0);
+    m->log_full = false; /* somebody reads again */
+    shell_log_flush(&m->shell);
+    shell_log(&m->shell, NASCAR_LOG_INFO, "event=counted number=3000");
+    shell_log_flush(&m->shell);
+    unsigned lost = lines_lost(m);
+    ck_assert(_i == 5 || lost > 500);
+    ck_assert(strstr(m->log, "number=3000") != NULL);
+    machine_free(m);
+}
+
+/* What it did not take is tried again without anything else happening, and not too often. */
+TEST(signals, a_stuck_log_is_tried_again_each_second)
+{
+    struct machine *m = MACHINE("--log-level", "info");
+    turn(m, m->now_ms);
+    m->log_full = true;
+    shell_log(&m->shell, NASCAR_LOG_INFO, "event=waiting");
+    unsigned tries = m->log_tries;
+    run_machine(m, 10000);
+    ck_assert_uint_ge(m->log_tries - tries, 9);
+    ck_assert_uint_le(m->log_tries - tries, 14);
+    ck_assert(!in_log(m, "event=waiting"));
+    m->log_full = false;
+    run_machine(m, 1100);
+    ck_assert_uint_eq(count_log(m, "event=waiting"), 1);
+    turn(m, UINT64_MAX);
+    ck_assert_int_gt(m->timeout_ms, 10 * (int)LOG_RETRY_MS);
+    machine_free(m);
+}
+
+/* A line that the old file has in part stands whole in the new one. */
+TEST(signals, sigusr1_opens_the_log_file_again)
+{
+    struct machine *m = MACHINE("--log-file", "nascar.log", "--log-level", "info");
+    turn(m, m->now_ms);
+    m->log_full = true;
+    m->log_room = 30;
+    shell_log(&m->shell, NASCAR_LOG_INFO, "event=torn");
+    turn(m, m->now_ms);
+    ck_assert_uint_eq(m->log_room, 0);
+    m->log_cannot_open = true;
+    signal_machine(m, SIGUSR1);
+    turn(m, m->now_ms);
+    ck_assert_uint_eq(m->log_closes, 0);
+    m->log_cannot_open = false;
+    signal_machine(m, SIGUSR1);
+    turn(m, m->now_ms);
+    ck_assert_uint_eq(m->log_closes, 1);
+    m->log_full = false;
+    size_t old = m->log_bytes;
+    turn(m, m->now_ms);
+    ck_assert(strstr(m->log + old, "time=2026-01-01T00:00:01Z level=info event=torn\n") == m->log + old);
+    ck_assert(in_log(m, "level=error event=log_kept reason=\"") && in_log(m, ": raise the limit of open files"));
+    ck_assert(in_log(m, "level=info event=log_reopened\n"));
+    ck_assert(!m->shell.stopping);
+    machine_free(m);
+}
+
+TEST(signals, without_a_log_file_sigusr1_means_nothing)
+{
+    struct machine *m = MACHINE("--log-level", "info");
+    signal_machine(m, SIGUSR1);
+    turn(m, m->now_ms);
+    turn(m, m->now_ms);
+    ck_assert(!m->shell.stopping && !in_log(m, "event=log_") && m->log_closes == 0);
+    machine_free(m);
+}
+
+/* What is there to complain about while it runs waits for nobody, either. */
+TEST(signals, a_complaint_of_a_running_server_is_in_its_log)
+{
+    struct machine *m = MACHINE("--log-level", "info");
+    serving = &m->shell;
+    m->log_full = true;
+    for (int i = 0; i < 500; i++)
+        ck_assert(!complain("nascar.conf:7: ", "tyres", "expected %s, not '%s'", "slicks", "soft"));
+    m->log_full = false;
+    shell_log_flush(&m->shell);
+    serving = NULL;
+    ck_assert_uint_gt(count_log(m, "nascar_server: nascar.conf:7: tyres: expected slicks, not 'soft'\n"), 50);
+    ck_assert_uint_gt(m->shell.log_lost, 100);
     machine_free(m);
 }
 
@@ -1592,6 +1750,50 @@ TEST(calls, writing_to_who_is_gone_is_an_error_and_no_signal)
     ck_assert_int_eq(system_write(NULL, pair[0], "x", 1), -1);
     ck_assert_int_eq(errno, EPIPE);
     (void)close(pair[0]);
+}
+
+/* Others have the pipe open, too, and wait in it if they like. */
+TEST(calls, a_full_pipe_is_not_waited_for_and_stays_as_it_was)
+{
+    int ends[2];
+    char text[4096];
+    size_t taken = 0, got = 0;
+    ssize_t n;
+    memset(text, 'x', sizeof text);
+    ck_assert_int_eq(pipe(ends), 0);
+    for (int i = 0; i < 100; i++)
+        taken += (n = write_now(ends[1], text, 1000)) > 0 ? (size_t)n : 0;
+    ck_assert_int_eq(n, -1);
+    ck_assert_int_eq(errno, EAGAIN);
+    ck_assert_int_eq(fcntl(ends[1], F_GETFL) & O_NONBLOCK, 0);
+    (void)close(ends[1]);
+    while ((n = read(ends[0], text, sizeof text)) > 0)
+        got += (size_t)n;
+    ck_assert_uint_eq(got, taken);
+    (void)close(ends[0]);
+}
+
+/* Which of the first three are closed when the process begins; in a process of its own. */
+TEST_LOOP(calls, the_first_three_streams_are_taken, 0, 8)
+{
+    int status = 0;
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        char c = 0;
+        for (int fd = 0; fd < 3; fd++)
+            if (_i >> fd & 1)
+                (void)close(fd);
+        bool good = take_streams();
+        int next = dup(0);
+        for (int fd = 0; fd < 3; fd++) { /* using it fails as if it were closed */
+            if (_i >> fd & 1)
+                good = good && (fd == 0 ? read(fd, &c, 1) : write(fd, "x", 1)) == -1 && errno == EBADF;
+        }
+        _exit(good && next > 2 ? 0 : 1);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
 /* What is kept is nobody else's to read, and a fresh file begins empty. */

@@ -78,6 +78,7 @@ $(call in,gcc,durable hostile live load) $(call in,gcc asan msan,sim): %: %.o $$
 
 build/gcc/durable build/gcc/live: build/gcc/server.o
 build/gcc/durable: $(patsubst tests/%.c,build/gcc/%.o,$(wildcard tests/durable_*.c))
+build/gcc/live: $(patsubst tests/%.c,build/gcc/%.o,$(wildcard tests/live_*.c))
 
 # The core alone, as an embedder has it (tests/exports.sh says why not -fpie).
 EMBED_FLAGS = $(STD) $(WARN) -Werror -Os
