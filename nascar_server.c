@@ -184,6 +184,7 @@ static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a ro
 #define RACE_S 86400          /* PROTOCOL 5: AUTH lives 24 hours */
 #define MESSAGE_S 259200      /* PROTOCOL 9: the SECS that the console sends */
 #define MESSAGE_MAX_S 2592000 /* 30 days */
+#define STOOD_STILL_MS 1000u  /* a deadline is never seen so late, unless the program stood still */
 #define CLOCK_SET_S 60        /* a wall clock that is off by more has been set; by less it drifts, and is followed */
 #define DOUBT_MS 3600000u     /* one that stands behind what is kept at the start is believed after so long */
 #define SWEEP_S 60            /* a full table is searched for what has expired no more often than this */
@@ -1633,14 +1634,14 @@ struct links {
 
 /* Deadlines. One queue for each length of time, so that a new deadline is the
  * last of its queue; a timer's number tells whose it is (struct tables). */
-enum queue {
+enum queue { /* those that are due at once pass in this order; input that has arrived goes on first */
     Q_NONE,
+    Q_THROTTLE,
     Q_FIRST_FRAME,
     Q_LINGER,
     Q_BUDDY_LOGIN,
     Q_LOGIN,
     Q_IDLE,
-    Q_THROTTLE,
     Q_SLOW,
     Q_CHALLENGE,
     Q_RACE_START,
@@ -2043,14 +2044,16 @@ struct nascar {
     uint32_t entropy_size;
     uint8_t entropy[NASCAR_ENTROPY_BYTES];
 
-    uint64_t now_ms;
+    uint64_t mono_ms;        /* the clock that nobody sets, which dates run on with */
+    uint64_t now_ms;         /* the time of all deadlines: that clock, but for stood_ms */
+    uint64_t stood_ms;       /* so long the program stood still, in all */
     bool dated;              /* the records of the last run are here, so dates go on from theirs */
-    int64_t wall_s;          /* the date now: it runs on with now_ms, see time_passed() */
+    int64_t wall_s;          /* the date now: it runs on with mono_ms, see time_passed() */
     int64_t clock_s;         /* what the wall clock says; if that is another date, it was set */
     int64_t setting_s;       /* by so much it was set, if the record of that is on its way; else 0 */
     int64_t since_s;         /* the date at the start: what is newer has its date from this run */
     int64_t newest_record_s; /* the newest date that is kept */
-    uint64_t dated_ms;       /* now_ms when wall_s was that date, to the second */
+    uint64_t dated_ms;       /* mono_ms when wall_s was that date, to the second */
     uint64_t doubted_ms;     /* until then a wall clock that is behind the dates kept is not believed */
     uint64_t seq;            /* of the newest change in any feed */
     uint32_t next_receipt, next_room, next_created_room, next_message, next_report, next_race;
@@ -5877,6 +5880,8 @@ static enum failure verdict_auth(struct request *q, bool accepted, const char *h
     char name[ANY_NAME_CHARS + 1], password[SSC2_CHARS + 1];
     uint32_t checked = q->conn->checking;
     get_name(q, tag_NAME, name);
+    if (!accepted && hash[0]) /* nobody knows: that is no wrong password */
+        return NOT_KEPT;
     if (checked != NONE)
         return accepted ? finish_auth(q, checked) : password_failed(q, name, WRONG_PASSWORD);
     if (find_account(s, name) != NONE) /* it was made meanwhile, so now there is a password to check */
@@ -6014,6 +6019,8 @@ static enum failure do_edit(struct request *q)
 static enum failure verdict_edit(struct request *q, bool accepted, const char *hash)
 {
     char fresh[SSC2_CHARS + 1];
+    if (!accepted && hash[0])
+        return NOT_KEPT;
     if (!accepted)
         return password_failed(q, account_at(q->s, q->p->account)->name, WRONG_PASSWORD);
     bool renew = get_text(q, tag_CHNG, fresh, sizeof fresh) > 0;
@@ -7979,7 +7986,8 @@ static void clock_passed(struct nascar *s)
     settle(s);
 }
 
-uint64_t nascar_deadline_ms(const struct nascar *s)
+/* When the next deadline is due, in the time of now_ms. */
+static uint64_t next_deadline_ms(const struct nascar *s)
 {
     uint64_t due_ms = next_ping_ms(s);
     for (uint32_t queue = Q_NONE + 1; queue < Q_PING; queue++) {
@@ -7988,6 +7996,12 @@ uint64_t nascar_deadline_ms(const struct nascar *s)
             due_ms = timer_at(s, i)->due_ms;
     }
     return due_ms;
+}
+
+uint64_t nascar_deadline_ms(const struct nascar *s)
+{
+    uint64_t due_ms = next_deadline_ms(s);
+    return due_ms == UINT64_MAX ? due_ms : due_ms + s->stood_ms;
 }
 
 /* ---- The machine --------------------------------------------------------- */
@@ -8134,17 +8148,39 @@ static void dates_begin(struct nascar *s, int64_t clock_s)
         s->doubted_ms = s->now_ms + DOUBT_MS;
     s->clock_s = was_set ? clock_s : s->wall_s;
     s->since_s = s->wall_s;
-    s->dated_ms = s->now_ms;
+    s->dated_ms = s->mono_ms;
     s->dated = true;
+}
+
+/* The clock that nobody sets goes on. Whoever calls us does so when a deadline is
+ * due, so if that is long past, the program stood still: it was stopped, or its
+ * machine was, or its disk took that long. Consoles could not be heard or asked
+ * meanwhile, so the time does not count for any deadline; but for dates it does. */
+static void mono_passed(struct nascar *s, uint64_t mono_ms)
+{
+    uint64_t now_ms = mono_ms - s->stood_ms;
+    s->mono_ms = mono_ms;
+    if (now_ms > s->now_ms + STOOD_STILL_MS) {
+        uint64_t due_ms = next_deadline_ms(s);
+        due_ms = due_ms > s->now_ms ? due_ms : s->now_ms;
+        if (due_ms < now_ms && now_ms - due_ms > STOOD_STILL_MS) {
+            uint32_t line = log_begin(s, NASCAR_LOG_WARN, "stood_still");
+            log_number(s, "ms", (int64_t)(now_ms - due_ms));
+            log_end(s, line);
+            s->stood_ms += now_ms - due_ms;
+            now_ms = due_ms;
+        }
+    }
+    s->now_ms = now_ms;
 }
 
 /* Dates run on with the clock that nobody sets, and follow the wall clock as long
  * as that drifts only. If it leaps, it was set, and clock_set() sees to that. */
 static void time_passed(struct nascar *s, const struct nascar_event *e)
 {
-    if (e->mono_ms > s->now_ms)
-        s->now_ms = e->mono_ms < UINT64_MAX / 2 ? e->mono_ms : UINT64_MAX / 2;
-    int64_t passed_s = (int64_t)((s->now_ms - s->dated_ms) / 1000), clock_s = e->wall_s;
+    if (e->mono_ms > s->mono_ms)
+        mono_passed(s, e->mono_ms < UINT64_MAX / 2 ? e->mono_ms : UINT64_MAX / 2);
+    int64_t passed_s = (int64_t)((s->mono_ms - s->dated_ms) / 1000), clock_s = e->wall_s;
     if (!s->dated) {
         if (e->type != NASCAR_ENTROPY && e->type != NASCAR_RECORD && e->type != NASCAR_CONFIG)
             dates_begin(s, clock_s);
@@ -8728,7 +8764,8 @@ struct nascar_sys {
     bool (*rename)(void *world, int folder, const char *from, const char *to);
     bool (*sync_folder)(void *world, int folder);
     void (*remove)(void *world, int folder, const char *name);
-    int (*helper)(void *world); /* starts the hashing helper, and returns a socket to it */
+    int (*helper)(void *world, int *process); /* starts the hashing helper, and returns a socket to it */
+    void (*kill)(void *world, int process);
 };
 
 /* Reserves memory that costs nothing until it is used. NULL if there is no room
@@ -9027,7 +9064,7 @@ _Noreturn static void helper_run(int fd)
 
 /* Starts the helper and returns our end of its socket. It ends when our end is
  * closed, even by SIGKILL. */
-static int system_helper(void *world)
+static int system_helper(void *world, int *process)
 {
     int pair[2];
     (void)world;
@@ -9041,13 +9078,21 @@ static int system_helper(void *world)
         (void)close(pair[0]);
         return -1;
     }
+    *process = child;
     return pair[0];
+}
+
+static void system_kill(void *world, int process)
+{
+    (void)world;
+    (void)kill(process, SIGKILL);
 }
 
 static const struct nascar_sys system_calls = {
     system_poll,     system_signal,  system_accept,  system_read,        system_write,  system_close,  system_log,
     system_append,   system_entropy, system_mono_ms, system_wall_s,      system_open,   system_load,   system_unload,
     system_truncate, system_sync,    system_rename,  system_sync_folder, system_remove, system_helper,
+    system_kill,
 };
 
 /* ---- The journal's bytes (DESIGN 5) -------------------------------------- */
@@ -9789,12 +9834,14 @@ static void print_help(void)
 #define ACCEPTS_PER_TURN 64u
 #define OUTPUT_BATCH 64u
 #define ACCEPT_PAUSE_MS 1000u /* before the next accept, after EMFILE and the like */
+#define UNREAD_MS 500u        /* that a deadline waits for input at most */
 #define STOP_MS 2000u         /* in which outboxes are flushed at the end */
 #define LOG_BATCH_BYTES 8192u
 #define LAZY_MS 60000u             /* that a lazy record may wait for others */
 #define HELPER_JOBS 4u             /* that the helper is given at once, so that it always has one */
 #define HELPER_PAUSE_MS 1000u      /* between two starts of the helper */
-#define HELPER_DEATHS 2u           /* of the helper, after which the job it was at is given up */
+#define HELPER_MS 20000u           /* in which the helper answers, or it hangs and is killed */
+#define HELPER_TRIES 2u            /* at a job, after which it is given up: the helper died or hung each time */
 #define COMPACT_BYTES 1048576u     /* a smaller journal is not compacted */
 #define COMPACT_SLICE_MS 5u        /* a slice of work ends after this; its last write comes on top */
 #define COMPACT_BATCH_BYTES 65536u /* after which a batch is written: that takes milliseconds */
@@ -9843,13 +9890,15 @@ struct compaction {
 /* The hashing helper, and its jobs; the first one is the one at work. */
 struct helper {
     int fd; /* -1: it does not run */
+    int process;
     struct {
         struct hash_question question;
         bool sent;
-        uint32_t deaths;
+        uint32_t tries; /* that have failed */
     } job[HELPER_JOBS];
     uint32_t jobs, next_number;
     uint64_t again_ms;
+    uint64_t began_ms; /* when it was given the first job, or came to it */
     bool failing;
 };
 
@@ -9871,6 +9920,7 @@ struct shell {
     uint32_t open, paused;                   /* how many connections are open, and are not read from now */
     uint32_t port[LISTENERS];                /* that are open; those in the options may be 0 */
     bool accept_paused, stopping;
+    bool unread; /* something was read or accepted in this turn, behind which there may be more */
     uint64_t accept_again_ms;
     uint64_t now_ms;
     int64_t wall_s;
@@ -10503,7 +10553,7 @@ static void helper_start(struct shell *sh)
 {
     struct helper *h = &sh->helper;
     h->again_ms = sh->now_ms + HELPER_PAUSE_MS;
-    h->fd = sh->sys->helper(sh->world);
+    h->fd = sh->sys->helper(sh->world, &h->process);
     if (h->fd < 0 && !h->failing)
         shell_log(sh, NASCAR_LOG_ERROR, "event=helper_failed advice=\"nobody can log in until it starts\"");
     h->failing = h->fd < 0;
@@ -10523,22 +10573,51 @@ static void helper_verdict(struct shell *sh, const struct hash_answer *answer)
     h->jobs--;
     memmove(&h->job[0], &h->job[1], h->jobs * sizeof h->job[0]);
     wipe(&h->job[h->jobs], sizeof h->job[0]);
+    h->began_ms = sh->now_ms;
     shell_step(sh, &event);
 }
 
-/* The helper has died. The next one gets its jobs, except for the first if the
- * helper seems to die of that. */
-static void helper_died(struct shell *sh)
+/* The helper is lost: it has died, or was killed. The next one gets its jobs,
+ * except for the first if that has cost another helper before. */
+static void helper_lost(struct shell *sh, const char *event)
 {
     struct helper *h = &sh->helper;
-    const struct hash_answer no = {0, false, ""};
-    shell_log(sh, NASCAR_LOG_ERROR, "event=helper_died advice=\"it is started again\"");
+    const struct hash_answer none = {0, false, NASCAR_NO_VERDICT};
+    char text[128];
+    (void)snprintf(text, sizeof text, "event=%s advice=\"it is started again\"", event);
+    shell_log(sh, NASCAR_LOG_ERROR, text);
     sh->sys->close(sh->world, h->fd);
     h->fd = -1;
     for (uint32_t i = 0; i < h->jobs; i++)
         h->job[i].sent = false;
-    if (h->jobs > 0 && ++h->job[0].deaths == HELPER_DEATHS)
-        helper_verdict(sh, &no);
+    if (h->jobs == 0 || ++h->job[0].tries < HELPER_TRIES)
+        return;
+    (void)snprintf(text, sizeof text, "event=hash_given_up conn=%u tries=%u", h->job[0].question.job.conn,
+                   HELPER_TRIES);
+    shell_log(sh, NASCAR_LOG_ERROR, text);
+    helper_verdict(sh, &none);
+}
+
+/* When the helper has to have answered; UINT64_MAX if it is at no job. */
+static uint64_t helper_answer_due_ms(const struct shell *sh)
+{
+    const struct helper *h = &sh->helper;
+    return h->fd >= 0 && h->jobs > 0 && h->job[0].sent ? h->began_ms + HELPER_MS : UINT64_MAX;
+}
+
+/* A helper that hangs is killed. What it has answered has been read by now. If we
+ * are late, we stood still, and it may have stood still, too. */
+static void helper_deadline(struct shell *sh)
+{
+    uint64_t due_ms = helper_answer_due_ms(sh);
+    if (sh->now_ms < due_ms)
+        return;
+    if (sh->now_ms - due_ms > STOOD_STILL_MS) {
+        sh->helper.began_ms = sh->now_ms;
+        return;
+    }
+    sh->sys->kill(sh->world, sh->helper.process);
+    helper_lost(sh, "helper_hangs");
 }
 
 /* Reads the answers that are there. */
@@ -10554,7 +10633,7 @@ static void helper_read(struct shell *sh)
             helper_verdict(sh, &answer);
     }
     if (n >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK))
-        helper_died(sh);
+        helper_lost(sh, "helper_died");
 }
 
 /* Takes jobs from the queue. For somebody who has hung up meanwhile, nothing is
@@ -10585,13 +10664,15 @@ static void helper_work(struct shell *sh)
         const struct hash_question *question = &h->job[i].question;
         if (!h->job[i].sent && sh->sys->write(sh->world, h->fd, question, sizeof *question) != sizeof *question)
             return; /* if it has died, reading from it shows that */
+        if (i == 0 && !h->job[i].sent)
+            h->began_ms = sh->now_ms;
         h->job[i].sent = true;
     }
 }
 
 static uint64_t helper_due_ms(const struct shell *sh)
 {
-    return sh->helper.fd < 0 ? sh->helper.again_ms : UINT64_MAX;
+    return sh->helper.fd < 0 ? sh->helper.again_ms : helper_answer_due_ms(sh);
 }
 
 /* ---- Connections --------------------------------------------------------- */
@@ -10802,6 +10883,7 @@ static void shell_read(struct shell *sh, uint32_t c)
         shell_close(sh, c);
         return;
     }
+    sh->unread = sh->unread || (size_t)n == room;
     shell_log_frames(sh, c, "in", bytes, (size_t)n);
     if (is_recording(sh)) {
         memcpy(sh->partial[c].bytes + sh->partial[c].size, bytes, (size_t)n);
@@ -10821,6 +10903,7 @@ static void shell_accept(struct shell *sh, int listener, bool control)
         int fd = sh->sys->accept(sh->world, listener, &peer, &local);
         if (fd >= 0) {
             shell_open(sh, fd, control, peer, local);
+            sh->unread = true;
             continue;
         }
         int error = errno;
@@ -10904,26 +10987,9 @@ static void shell_signal(struct shell *sh)
         sh->stopping = true;
 }
 
-/* One turn: writes all that came of the last one, waits, and reads all that is
- * ready. Returns false if poll() fails, which is not expected. */
-static bool shell_turn(struct shell *sh, uint64_t until_ms)
+/* Reads all that is ready. */
+static void shell_serve(struct shell *sh)
 {
-    shell_flush(sh);
-    compaction_work(sh);
-    for (uint32_t place = 0; sh->paused > 0 && place < sh->open; place++)
-        shell_read_wanted(sh, sh->number_of[place]);
-    shell_log_flush(sh);
-    shell_listen_wanted(sh);
-    int n = sh->sys->poll(sh->world, sh->polled, FIRST_SOCKET + sh->open, shell_timeout(sh, until_ms));
-    if (n < 0)
-        return errno == EINTR;
-    shell_time(sh);
-    if (nascar_deadline_ms(sh->state) <= sh->now_ms) {
-        struct nascar_event event = {.type = NASCAR_CLOCK, .conn = NONE};
-        shell_step(sh, &event);
-    }
-    if (n == 0)
-        return true;
     if (sh->polled[SIGNALS].revents != 0)
         shell_signal(sh);
     if (sh->polled[HELPER].revents != 0)
@@ -10945,6 +11011,38 @@ static bool shell_turn(struct shell *sh, uint64_t until_ms)
     for (uint32_t i = FIRST_LISTENER; i < FIRST_SOCKET; i++)
         if (sh->polled[i].revents & POLLIN)
             shell_accept(sh, sh->polled[i].fd, i == CONTROL_LISTENER);
+}
+
+/* Deadlines that are due pass, behind all that has arrived. If more may have than
+ * was read at once, another turn reads it first; but nobody who goes on sending
+ * holds up the others' deadlines for long. */
+static void shell_deadlines(struct shell *sh)
+{
+    struct nascar_event event = {.type = NASCAR_CLOCK, .conn = NONE};
+    uint64_t due_ms = nascar_deadline_ms(sh->state);
+    if (due_ms <= sh->now_ms && (!sh->unread || sh->now_ms - due_ms >= UNREAD_MS))
+        shell_step(sh, &event);
+    helper_deadline(sh);
+}
+
+/* One turn: writes all that came of the last one, waits, reads all that is ready,
+ * and then looks at the clock. Returns false if poll() fails, which is not expected. */
+static bool shell_turn(struct shell *sh, uint64_t until_ms)
+{
+    shell_flush(sh);
+    compaction_work(sh);
+    for (uint32_t place = 0; sh->paused > 0 && place < sh->open; place++)
+        shell_read_wanted(sh, sh->number_of[place]);
+    shell_log_flush(sh);
+    shell_listen_wanted(sh);
+    int n = sh->sys->poll(sh->world, sh->polled, FIRST_SOCKET + sh->open, shell_timeout(sh, until_ms));
+    if (n < 0)
+        return errno == EINTR;
+    shell_time(sh);
+    sh->unread = false;
+    if (n > 0)
+        shell_serve(sh);
+    shell_deadlines(sh);
     return true;
 }
 

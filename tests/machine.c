@@ -240,7 +240,7 @@ static void fake_remove(void *world, int folder, const char *name)
         append_text(((struct machine *)world)->removed, sizeof((struct machine *)world)->removed, name);
 }
 
-static int fake_start_helper(void *world)
+static int fake_start_helper(void *world, int *process)
 {
     struct machine *m = world;
     if (m->helper.cannot_start)
@@ -250,7 +250,18 @@ static int fake_start_helper(void *world)
     m->helper.dead = false;
     m->helper.answers = 0;
     m->helper.starts++;
+    m->helper.hangs = m->helper.hangs_of > 0 && m->helper.hangs_of-- > 0;
+    *process = (int)m->helper.starts;
     return HELPER_FD;
+}
+
+/* It is killed before our end of its socket is closed. */
+static void fake_kill(void *world, int process)
+{
+    struct machine *m = world;
+    EXPECT(m->helper.running && process == (int)m->helper.starts);
+    m->helper.kills++;
+    m->helper.hangs = false;
 }
 
 static bool no_hash(const char *password, const char *setting, char *out, size_t out_bytes)
@@ -294,7 +305,7 @@ static ssize_t helper_gets(struct machine *m, const void *bytes, size_t size)
 
 static bool helper_speaks(const struct machine *m)
 {
-    return m->helper.running && (m->helper.dead || (m->helper.answers > 0 && !m->helper.lazy));
+    return m->helper.running && (m->helper.dead || (m->helper.answers > 0 && !m->helper.lazy && !m->helper.hangs));
 }
 
 static ssize_t helper_says(struct machine *m, void *bytes, size_t size)
@@ -302,7 +313,7 @@ static ssize_t helper_says(struct machine *m, void *bytes, size_t size)
     struct fake_helper *h = &m->helper;
     EXPECT(h->running && size == sizeof h->answer[0]);
     errno = EAGAIN;
-    if (h->answers == 0 || h->lazy)
+    if (h->answers == 0 || h->lazy || h->hangs)
         return h->dead ? 0 : -1;
     memcpy(bytes, &h->answer[0], size);
     memmove(&h->answer[0], &h->answer[1], --h->answers * sizeof h->answer[0]);
@@ -517,6 +528,7 @@ static const struct nascar_sys fake_calls = {
     .sync_folder = fake_sync_folder,
     .remove = fake_remove,
     .helper = fake_start_helper,
+    .kill = fake_kill,
 };
 
 void disk_free(struct disk *d)

@@ -89,6 +89,9 @@ struct fake_helper {
     unsigned dies_of;        /* so many questions; 0: none */
     const char *poison;      /* it dies of this password */
     bool cannot_start, lazy; /* lazy: its answers wait until this is false */
+    bool hangs;              /* it answers nothing any more, until it is killed */
+    unsigned hangs_of;       /* so many that are started hang */
+    uint32_t kills;
 };
 
 struct machine {
