@@ -586,7 +586,7 @@ static bool journal_is_sound(void)
 /* The server's own date. That stands still between its steps, time does not. */
 static int64_t date_s(void)
 {
-    return kept_now_s(server()) + (int64_t)((sim.machine->now_ms - server()->now_ms) / 1000);
+    return kept_now_s(server()) + (int64_t)((sim.machine->now_ms - server()->mono_ms) / 1000);
 }
 
 /* How long something still lives by that. */
