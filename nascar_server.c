@@ -8733,6 +8733,7 @@ const char *nascar_check(const struct nascar *s)
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <termios.h>
 #include <time.h>
@@ -8766,6 +8767,7 @@ struct nascar_sys {
     void (*remove)(void *world, int folder, const char *name);
     int (*helper)(void *world, int *process); /* starts the hashing helper, and returns a socket to it */
     void (*kill)(void *world, int process);
+    int (*spare)(void *world, int fd); /* another descriptor of it, so that there is one to give up */
 };
 
 /* Reserves memory that costs nothing until it is used. NULL if there is no room
@@ -8874,6 +8876,12 @@ static bool system_entropy(void *world, void *bytes, size_t size)
         }
     }
     return true;
+}
+
+static int system_spare(void *world, int fd)
+{
+    (void)world;
+    return fcntl(fd, F_DUPFD_CLOEXEC, 0);
 }
 
 static uint64_t system_mono_ms(void *world)
@@ -9092,7 +9100,7 @@ static const struct nascar_sys system_calls = {
     system_poll,     system_signal,  system_accept,  system_read,        system_write,  system_close,  system_log,
     system_append,   system_entropy, system_mono_ms, system_wall_s,      system_open,   system_load,   system_unload,
     system_truncate, system_sync,    system_rename,  system_sync_folder, system_remove, system_helper,
-    system_kill,
+    system_kill,     system_spare,
 };
 
 /* ---- The journal's bytes (DESIGN 5) -------------------------------------- */
@@ -9917,6 +9925,8 @@ struct shell {
     uint32_t *number_of;                     /* place in polled, less FIRST_SOCKET -> connection */
     uint32_t *place_of;                      /* connection -> its place, NONE when free */
     struct numbers numbers, control_numbers; /* for players, and for the operator */
+    int spare[NASCAR_CONTROL_CONNECTIONS];   /* descriptors that are kept for the operator's connections */
+    uint32_t spares;
     uint32_t open, paused;                   /* how many connections are open, and are not read from now */
     uint32_t port[LISTENERS];                /* that are open; those in the options may be 0 */
     bool accept_paused, stopping;
@@ -10689,6 +10699,25 @@ static struct numbers *numbers_of(struct shell *sh, bool control)
     return control ? &sh->control_numbers : &sh->numbers;
 }
 
+/* Keeps a descriptor for each connection of the operator that is not open, so that
+ * he gets in when there are no others left, too. */
+static void spares_take(struct shell *sh)
+{
+    int fd;
+    while (sh->spares < sh->control_numbers.count &&
+           (fd = sh->sys->spare(sh->world, sh->polled[SIGNALS].fd)) >= 0)
+        sh->spare[sh->spares++] = fd;
+}
+
+/* Gives one up. Returns false if there is none. */
+static bool spares_give(struct shell *sh)
+{
+    if (sh->spares == 0)
+        return false;
+    sh->sys->close(sh->world, sh->spare[--sh->spares]);
+    return true;
+}
+
 static void shell_open(struct shell *sh, int fd, bool control, uint32_t peer, uint32_t local)
 {
     struct numbers *numbers = numbers_of(sh, control);
@@ -10720,6 +10749,7 @@ static void shell_close(struct shell *sh, uint32_t c)
     sh->place_of[c] = NONE;
     struct numbers *numbers = numbers_of(sh, c >= sh->conns - NASCAR_CONTROL_CONNECTIONS);
     numbers->free[numbers->count++] = c;
+    spares_take(sh);
     if (is_recording(sh))
         sh->partial[c].size = 0;
     struct nascar_event event = {.type = NASCAR_CLOSED, .conn = c};
@@ -10907,6 +10937,8 @@ static void shell_accept(struct shell *sh, int listener, bool control)
             continue;
         }
         int error = errno;
+        if ((error == EMFILE || error == ENFILE) && control && spares_give(sh))
+            continue;
         if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
             char text[128];
             (void)snprintf(text, sizeof text, "event=accept_paused connections=%u reason=\"%s\"", sh->open,
@@ -10942,9 +10974,10 @@ static void shell_listen_wanted(struct shell *sh)
 {
     if (sh->accept_paused && sh->now_ms >= sh->accept_again_ms)
         sh->accept_paused = false;
-    bool wanted = !sh->stopping && !sh->accept_paused;
-    for (uint32_t i = FIRST_LISTENER; i < FIRST_SOCKET; i++)
-        sh->polled[i].events = wanted && numbers_of(sh, i == CONTROL_LISTENER)->count > 0 ? POLLIN : 0;
+    for (uint32_t i = FIRST_LISTENER; i < FIRST_SOCKET; i++) {
+        bool control = i == CONTROL_LISTENER, paused = sh->accept_paused && !(control && sh->spares > 0);
+        sh->polled[i].events = !sh->stopping && !paused && numbers_of(sh, control)->count > 0 ? POLLIN : 0;
+    }
     sh->polled[HELPER].fd = sh->helper.fd;
     sh->polled[HELPER].events = POLLIN;
 }
@@ -11298,6 +11331,7 @@ static int serve_start(struct shell *sh)
     raise_file_limit(sh);
     sh->polled[SIGNALS].fd = signals;
     sh->polled[SIGNALS].events = POLLIN;
+    spares_take(sh);
     if (!recording_open(sh))
         return 1;
     feed_entropy(sh);
@@ -11423,6 +11457,8 @@ static const struct {
 
 #define CONTROL_COMMANDS (sizeof control_commands / sizeof control_commands[0])
 
+#define CONTROL_MS 4000u /* in which the server answers, or it hangs */
+
 static void on_interrupt(int number)
 {
     (void)number; /* it only ends the read, so that the terminal is put right */
@@ -11472,17 +11508,39 @@ static bool ask_password(char *out, size_t out_bytes)
     return same || complain("ctl ", "passwd", "the two are not the same; nothing has changed");
 }
 
+/* The next call on this socket waits until then and no longer. */
+static void control_patience(int fd, uint64_t until_ms)
+{
+    uint64_t now_ms = system_mono_ms(NULL), left_ms = until_ms > now_ms ? until_ms - now_ms : 1;
+    struct timeval left = {.tv_sec = (time_t)(left_ms / 1000), .tv_usec = (suseconds_t)(left_ms % 1000 * 1000)};
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &left, sizeof left);
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &left, sizeof left);
+}
+
+/* The server that runs is stopped, has no file descriptor left for us, or its
+ * helper hangs. */
+static void control_complain_silence(void)
+{
+    (void)complain("", "ctl",
+                   "the server runs, but did not answer within %u seconds: it is stopped or overloaded (see its log); "
+                   "it may still do what it was asked",
+                   CONTROL_MS / 1000);
+}
+
 /* Connects to the server that runs on a folder. If none answers: -1, and a line
  * on standard error. */
-static int control_connect(const char *folder)
+static int control_connect(const char *folder, uint64_t until_ms)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    control_patience(fd, until_ms);
     if (fd >= 0 && chdir(folder) == 0 &&
         connect(fd, (const struct sockaddr *)&control_address, sizeof control_address) == 0)
         return fd;
     int error = errno;
     if (error == ENOENT || error == ECONNREFUSED || error == ENOTDIR)
         (void)complain("", "ctl", "no server runs on the folder %s: start one, or name its folder with --data", folder);
+    else if (error == EAGAIN || error == EWOULDBLOCK)
+        control_complain_silence();
     else
         (void)complain("", "ctl", "%s: %s", folder, strerror(error));
     if (fd >= 0)
@@ -11513,13 +11571,14 @@ static bool control_answer(const uint8_t *bytes, uint32_t size, int *status)
 }
 
 /* Sends a request and prints the answer. */
-static int control_talk(int fd, const struct outgoing *request)
+static int control_talk(int fd, const struct outgoing *request, uint64_t until_ms)
 {
     uint8_t bytes[INBOX_BYTES];
     uint32_t size = 0;
     struct frame frame;
     int status = 1;
-    ssize_t n = send(fd, request->bytes, request->size, MSG_NOSIGNAL) == (ssize_t)request->size;
+    control_patience(fd, until_ms);
+    ssize_t n = send(fd, request->bytes, request->size, MSG_NOSIGNAL);
     while (n > 0 && (n = recv(fd, bytes + size, sizeof bytes - size, 0)) > 0) {
         size += (uint32_t)n;
         while (read_frame(bytes, size, &frame) == FRAME_WHOLE) {
@@ -11527,9 +11586,14 @@ static int control_talk(int fd, const struct outgoing *request)
                 return status;
             size -= frame.size;
             memmove(bytes, bytes + frame.size, size);
+            until_ms = system_mono_ms(NULL) + CONTROL_MS; /* a long list may take its time */
         }
+        control_patience(fd, until_ms);
     }
-    (void)complain("", "ctl", "the server has hung up");
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+        control_complain_silence();
+    else
+        (void)complain("", "ctl", "the server has hung up");
     return 1;
 }
 
@@ -11567,19 +11631,22 @@ static int control(char **arguments)
         return control_usage(control_commands[command].sets_password ? "expected one name after "
                                                                      : "expected nothing after ",
                              control_commands[command].name);
-    int fd = control_connect(folder);
+    uint64_t until_ms = system_mono_ms(NULL) + CONTROL_MS;
+    int fd = control_connect(folder, until_ms);
     if (fd < 0)
         return 1;
     frame_begin(&request, control_commands[command].kind, "");
     if (control_commands[command].sets_password) {
+        uint64_t asked_ms = system_mono_ms(NULL);
         if (!ask_password(password, sizeof password))
             return 1;
+        until_ms += system_mono_ms(NULL) - asked_ms; /* who types takes his time */
         put_text(&request, tag_NAME, name);
         put_text(&request, tag_PASS, password);
         wipe(password, sizeof password);
     }
     frame_end(&request);
-    int status = control_talk(fd, &request);
+    int status = control_talk(fd, &request, until_ms);
     wipe(&request, sizeof request);
     return status;
 }

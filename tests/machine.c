@@ -255,6 +255,16 @@ static int fake_start_helper(void *world, int *process)
     return HELPER_FD;
 }
 
+static int fake_spare(void *world, int fd)
+{
+    struct machine *m = world;
+    EXPECT(fd == SIGNALS_FD);
+    if (m->spares == 0)
+        return -1;
+    m->spares--;
+    return SPARE_FD;
+}
+
 /* It is killed before our end of its socket is closed. */
 static void fake_kill(void *world, int process)
 {
@@ -395,10 +405,12 @@ static int fake_accept(void *world, int listener, uint32_t *from, uint32_t *to)
         return -1;
     }
     size_t at = first_waiting(m, listener == LISTENER_FD + (int)CONTROL_LISTENER);
-    if (m->accept_error || at == m->waiting_count) {
-        errno = m->accept_error ? m->accept_error : EAGAIN;
+    bool spare = m->accept_error == EMFILE && m->spares > 0;
+    if ((m->accept_error && !spare) || at == m->waiting_count) {
+        errno = m->accept_error && !spare ? m->accept_error : EAGAIN;
         return -1;
     }
+    m->spares -= spare;
     size_t next = m->waiting[at];
     struct peer *p = &m->peer[next];
     memmove(m->waiting + at, m->waiting + at + 1, (--m->waiting_count - at) * sizeof m->waiting[0]);
@@ -464,6 +476,8 @@ static void fake_close(void *world, int fd)
         m->helper.running = false;
     else if (fd == RECORD_FD)
         m->recording.opened = false;
+    else if (fd == SPARE_FD)
+        m->spares++;
     else if (fd < DISK_FD)
         peer_of(m, fd)->closed = true;
     else
@@ -529,6 +543,7 @@ static const struct nascar_sys fake_calls = {
     .remove = fake_remove,
     .helper = fake_start_helper,
     .kill = fake_kill,
+    .spare = fake_spare,
 };
 
 void disk_free(struct disk *d)

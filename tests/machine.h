@@ -39,6 +39,7 @@
 #define HELPER_FD 80
 #define RECORD_FD 81
 #define SIGNALS_FD 82
+#define SPARE_FD 83
 #define DISK_FD 2000
 #define INODES 256
 #define START_MS 1000
@@ -116,6 +117,7 @@ struct machine {
     size_t read_bytes, write_bytes; /* at most, a call; 0: no limit */
     unsigned one_in;                /* one call in so many fails with EINTR, and one with EAGAIN; 0: none */
     int accept_error;               /* each accept fails with it */
+    uint32_t spares;                /* descriptors that can be had to be kept; accept takes them, too */
     int write_error;                /* each write to a peer does, too */
     int poll_error;
     bool hash_fails, entropy_fails;

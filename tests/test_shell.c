@@ -637,6 +637,37 @@ TEST(loop, the_operator_gets_in_when_all_other_places_are_taken)
     machine_free(m);
 }
 
+/* Each of the operator's connections has a file descriptor of its own. */
+TEST(loop, the_operator_gets_in_when_files_have_run_out)
+{
+    struct machine *m = MACHINE("--hash-cost", "4");
+    m->spares = NASCAR_CONTROL_CONNECTIONS;
+    spares_take(&m->shell);
+    ck_assert_uint_eq(m->spares, 0);
+    m->accept_error = EMFILE;
+    struct peer *waits = peer_new(m);
+    peer_send(waits, "@dir", "PROD=NASCAR-PS2-2004\n");
+    for (unsigned round = 0; round < 3; round++) {
+        struct peer *p[NASCAR_CONTROL_CONNECTIONS];
+        for (uint32_t i = 0; i < COUNT(p); i++) {
+            p[i] = peer_new(m);
+            p[i]->control = true;
+            peer_send(p[i], "csta", "");
+        }
+        settle_machine(m);
+        for (uint32_t i = 0; i < COUNT(p); i++) {
+            ck_assert_uint_eq(peer_got(p[i], "csta"), 1);
+            p[i]->hung_up = true;
+        }
+        m->spares = NASCAR_CONTROL_CONNECTIONS; /* as each that is closed is free again */
+        settle_machine(m);
+        ck_assert_uint_eq(m->shell.spares, NASCAR_CONTROL_CONNECTIONS);
+        ck_assert_uint_eq(m->spares, 0);
+    }
+    ck_assert(!waits->accepted);
+    machine_free(m);
+}
+
 /* In a process of its own: it is to die. */
 TEST(loop, without_entropy_the_server_aborts)
 {
@@ -1107,7 +1138,7 @@ static int exit_status(const char *code, const char *text, const char **said)
     frame_begin(&request, "cpwd", "");
     frame_end(&request);
     catch_stderr();
-    int status = control_talk(ends[0], &request);
+    int status = control_talk(ends[0], &request, system_mono_ms(NULL) + CONTROL_MS);
     *said = caught_stderr();
     (void)close(ends[0]);
     (void)close(ends[1]);
