@@ -1635,20 +1635,20 @@ struct links {
 /* Deadlines. One queue for each length of time, so that a new deadline is the
  * last of its queue; a timer's number tells whose it is (struct tables). */
 enum queue { /* those that are due at once pass in this order; input that has arrived goes on first */
-    Q_NONE,
-    Q_THROTTLE,
-    Q_FIRST_FRAME,
-    Q_LINGER,
-    Q_BUDDY_LOGIN,
-    Q_LOGIN,
-    Q_IDLE,
-    Q_SLOW,
-    Q_CHALLENGE,
-    Q_RACE_START,
-    Q_DIRECTORY,
-    Q_ADDRESS,
-    Q_PING,
-    QUEUES
+             Q_NONE,
+             Q_THROTTLE,
+             Q_FIRST_FRAME,
+             Q_LINGER,
+             Q_BUDDY_LOGIN,
+             Q_LOGIN,
+             Q_IDLE,
+             Q_SLOW,
+             Q_CHALLENGE,
+             Q_RACE_START,
+             Q_DIRECTORY,
+             Q_ADDRESS,
+             Q_PING,
+             QUEUES
 };
 
 struct timer {
@@ -9097,10 +9097,10 @@ static void system_kill(void *world, int process)
 }
 
 static const struct nascar_sys system_calls = {
-    system_poll,     system_signal,  system_accept,  system_read,        system_write,  system_close,  system_log,
-    system_append,   system_entropy, system_mono_ms, system_wall_s,      system_open,   system_load,   system_unload,
-    system_truncate, system_sync,    system_rename,  system_sync_folder, system_remove, system_helper,
-    system_kill,     system_spare,
+    system_poll,   system_signal, system_accept,   system_read,    system_write,  system_close,
+    system_log,    system_append, system_entropy,  system_mono_ms, system_wall_s, system_open,
+    system_load,   system_unload, system_truncate, system_sync,    system_rename, system_sync_folder,
+    system_remove, system_helper, system_kill,     system_spare,
 };
 
 /* ---- The journal's bytes (DESIGN 5) -------------------------------------- */
@@ -9927,8 +9927,8 @@ struct shell {
     struct numbers numbers, control_numbers; /* for players, and for the operator */
     int spare[NASCAR_CONTROL_CONNECTIONS];   /* descriptors that are kept for the operator's connections */
     uint32_t spares;
-    uint32_t open, paused;                   /* how many connections are open, and are not read from now */
-    uint32_t port[LISTENERS];                /* that are open; those in the options may be 0 */
+    uint32_t open, paused;    /* how many connections are open, and are not read from now */
+    uint32_t port[LISTENERS]; /* that are open; those in the options may be 0 */
     bool accept_paused, stopping;
     bool unread; /* something was read or accepted in this turn, behind which there may be more */
     uint64_t accept_again_ms;
@@ -10704,8 +10704,7 @@ static struct numbers *numbers_of(struct shell *sh, bool control)
 static void spares_take(struct shell *sh)
 {
     int fd;
-    while (sh->spares < sh->control_numbers.count &&
-           (fd = sh->sys->spare(sh->world, sh->polled[SIGNALS].fd)) >= 0)
+    while (sh->spares < sh->control_numbers.count && (fd = sh->sys->spare(sh->world, sh->polled[SIGNALS].fd)) >= 0)
         sh->spare[sh->spares++] = fd;
 }
 

@@ -551,7 +551,7 @@ CASE_BESIDE(a_stopped_server_is_told_by_ctl_and_goes_on, 30)
     UNTIL(3000, console_saw(bob, "Annie", "before") == 1);
     run_for(2000);
     talk(bob, ann, "after");
-    EXPECT(settled(ann) && settled(bob) && !logged(s, "event=close"));
+    EXPECT(settled(ann) && settled(bob) && !logged(s, "reason=\"silent\""));
     EXPECT(log_lines(s, "event=stood_still", NULL) == 1 && !logged(s, "event=clock_set"));
     EXPECT(RUN("ctl", "--data", s->data, "stats")->status == 0);
 }
