@@ -1267,6 +1267,7 @@ static void run(uint64_t ms)
     m->hurried = 0;
     note_peers(m);
     turn(m, m->now_ms + ms);
+    shell_log_flush(&m->shell);
     sim.ms = m->now_ms + sim.offset_ms;
     count_time();
     log_events(m);
