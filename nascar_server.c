@@ -1634,21 +1634,22 @@ struct links {
 
 /* Deadlines. One queue for each length of time, so that a new deadline is the
  * last of its queue; a timer's number tells whose it is (struct tables). */
-enum queue { /* those that are due at once pass in this order; input that has arrived goes on first */
-             Q_NONE,
-             Q_THROTTLE,
-             Q_FIRST_FRAME,
-             Q_LINGER,
-             Q_BUDDY_LOGIN,
-             Q_LOGIN,
-             Q_IDLE,
-             Q_SLOW,
-             Q_CHALLENGE,
-             Q_RACE_START,
-             Q_DIRECTORY,
-             Q_ADDRESS,
-             Q_PING,
-             QUEUES
+/* Those that are due at once pass in this order: input that has arrived goes on first. */
+enum queue {
+    Q_NONE,
+    Q_THROTTLE,
+    Q_FIRST_FRAME,
+    Q_LINGER,
+    Q_BUDDY_LOGIN,
+    Q_LOGIN,
+    Q_IDLE,
+    Q_SLOW,
+    Q_CHALLENGE,
+    Q_RACE_START,
+    Q_DIRECTORY,
+    Q_ADDRESS,
+    Q_PING,
+    QUEUES
 };
 
 struct timer {

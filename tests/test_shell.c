@@ -522,6 +522,38 @@ TEST_LOOP(loop, what_came_while_it_stood_still_is_read_before_a_deadline_passes,
     machine_free(m);
 }
 
+/* More has come than one read takes: what is behind it counts, too. */
+TEST(loop, what_stands_behind_much_else_is_read_before_a_deadline_passes)
+{
+    struct machine *m = MACHINE("--hash-cost", "4", "--login-s", "2");
+    struct peer *p = peer_new(m);
+    peer_send(p, "addr", "ADDR=192.0.2.100\nPORT=50000\n");
+    settle_machine(m);
+    for (int i = 0; i < 200; i++)
+        peer_send(p, "~png", "REF=1\nTIME=1\n");
+    peer_send(p, "auth", login_request);
+    m->now_ms += 120000;
+    settle_machine(m);
+    ck_assert(peer_got(p, "auth") == 1 && !p->closed);
+    machine_free(m);
+}
+
+/* A frame that waits for its sender's rate came long ago. */
+TEST(loop, what_waits_for_its_rate_goes_on_before_a_deadline_passes)
+{
+    struct machine *m = machine_new(
+        (const char *const[]){"--max-clients", "16", "--hash-cost", "4", "--rate", "1", "--login-s", "1", NULL});
+    struct peer *p = peer_new(m);
+    for (int i = 0; i < 6; i++)
+        peer_send(p, "addr", "ADDR=192.0.2.100\nPORT=50000\n");
+    peer_send(p, "auth", login_request);
+    settle_machine(m);
+    ck_assert_uint_eq(peer_got(p, "addr"), 6);
+    run_machine(m, 2000);
+    ck_assert(peer_got(p, "auth") == 1 && !p->closed);
+    machine_free(m);
+}
+
 /* Nobody was asked anything meanwhile, so nobody was silent. Who does not answer
  * the next ping is. */
 TEST(loop, nobody_is_silent_while_it_stands_still)
