@@ -1633,8 +1633,8 @@ struct links {
 };
 
 /* Deadlines. One queue for each length of time, so that a new deadline is the
- * last of its queue; a timer's number tells whose it is (struct tables). */
-/* Those that are due at once pass in this order: input that has arrived goes on first. */
+ * last of its queue; a timer's number tells whose it is (struct tables). Those that
+ * are due at once pass in this order: input that has arrived goes on first. */
 enum queue {
     Q_NONE,
     Q_THROTTLE,
