@@ -203,6 +203,7 @@ _Static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a r
 #define RACE_S 86400           /* PROTOCOL 5: AUTH lives 24 hours */
 #define MESSAGE_S 259200       /* PROTOCOL 9: the SECS that the console sends */
 #define MESSAGE_MAX_S 2592000  /* 30 days */
+#define STOOD_STILL_MS 1000u   /* a deadline is never seen so late, unless the program stood still */
 #define CLOCK_SET_S 60         /* a wall clock that is off by more has been set; by less it drifts, and is followed */
 #define DOUBT_MS 3600000u      /* one that stands behind what is kept at the start is believed after so long */
 #define SWEEP_S 60             /* a full table is searched for what has expired no more often than this */
@@ -1729,15 +1730,16 @@ struct links {
 };
 
 /* Deadlines. One queue for each length of time, so that a new deadline is the
- * last of its queue; a timer's number tells whose it is (struct tables). */
+ * last of its queue; a timer's number tells whose it is (struct tables). Those that
+ * are due at once pass in this order: input that has arrived goes on first. */
 enum queue {
     Q_NONE,
+    Q_THROTTLE,
     Q_FIRST_FRAME,
     Q_LINGER,
     Q_BUDDY_LOGIN,
     Q_LOGIN,
     Q_IDLE,
-    Q_THROTTLE,
     Q_SLOW,
     Q_CHALLENGE,
     Q_RACE_START,
@@ -2158,14 +2160,16 @@ struct nascar {
     uint32_t entropy_size;
     uint8_t entropy[NASCAR_ENTROPY_BYTES];
 
-    uint64_t now_ms;
+    uint64_t mono_ms;        /* the clock that nobody sets, which dates run on with */
+    uint64_t now_ms;         /* the time of all deadlines: that clock, but for stood_ms */
+    uint64_t stood_ms;       /* so long the program stood still, in all */
     bool dated;              /* the records of the last run are here, so dates go on from theirs */
-    int64_t wall_s;          /* the date now: it runs on with now_ms, see time_passed() */
+    int64_t wall_s;          /* the date now: it runs on with mono_ms, see time_passed() */
     int64_t clock_s;         /* what the wall clock says; if that is another date, it was set */
     int64_t setting_s;       /* by so much it was set, if the record of that is on its way; else 0 */
     int64_t since_s;         /* the date at the start: what is newer has its date from this run */
     int64_t newest_record_s; /* the newest date that is kept */
-    uint64_t dated_ms;       /* now_ms when wall_s was that date, to the second */
+    uint64_t dated_ms;       /* mono_ms when wall_s was that date, to the second */
     uint64_t doubted_ms;     /* until then a wall clock that is behind the dates kept is not believed */
     uint64_t seq;            /* of the newest change in any feed */
     uint32_t next_receipt, next_room, next_created_room, next_message, next_report, next_race;
@@ -5918,14 +5922,14 @@ static uint32_t guess_take(struct nascar *s, uint32_t ipv4, uint64_t name)
     return i;
 }
 
-/* So many more wrong passwords; none if it was counted when it was tried. */
-static void guess_count(const struct request *q, const char *name, uint32_t more)
+/* So many more wrong passwords, or one less; none if it was counted when it was tried. */
+static void guess_count(const struct request *q, const char *name, int32_t more)
 {
     struct nascar *s = q->s;
     uint32_t i = guess_take(s, q->conn->peer, hash_name(s, name));
     struct guess *g = guess_at(s, i);
     s->guessed -= g->failed >= FREE_GUESSES;
-    g->failed += more;
+    g->failed += (uint32_t)more;
     if (g->failed == 0) /* a right one came in between, and all was forgotten */
         g->failed = 1;
     s->guessed += g->failed >= FREE_GUESSES;
@@ -5980,14 +5984,17 @@ static enum failure may_try_password(const struct request *q, const char *name)
     return OK;
 }
 
-/* It was right, or no guess: it does not count, and neither do those before it. */
-static void password_tried(const struct request *q, const char *name)
+/* A try is over that does not count. It was right, or no guess, and neither do those
+ * before it; or nobody has found out, and they do. */
+static void password_tried(const struct request *q, const char *name, bool known)
 {
     struct nascar *s = q->s;
     struct address *a = address_touch(q);
     uint32_t i = find_guess(s, q->conn->peer, hash_name(s, name));
-    if (i != NONE)
+    if (i != NONE && (known || guess_at(s, i)->failed == 1))
         guess_forget(s, i);
+    else if (i != NONE)
+        guess_count(q, name, -1);
     if (a->tries > 0)
         a->tries--;
 }
@@ -6004,6 +6011,14 @@ static enum failure password_failed(const struct request *q, const char *name, e
     a->failed_at_ms = s->now_ms;
     guess_count(q, name, 0);
     return failure;
+}
+
+/* No answer came to whether it is right, or no hash of it. */
+static enum failure password_unchecked(const struct request *q, const char *name)
+{
+    if (q->conn->state != CONN_CONTROL) /* the operator is of no address */
+        password_tried(q, name, false);
+    return NOT_KEPT;
 }
 
 static bool is_name_free(const struct nascar *s, const char *name)
@@ -6032,13 +6047,13 @@ static enum failure send_account(struct request *q, const char *name, const char
     char persona[PERSONA_CHARS + 1];
     struct address *address = address_touch(q);
     if (!hash[0])
-        return NOT_KEPT;
+        return password_unchecked(q, name);
     if (pool_full(&s->accounts))
         return SERVER_FULL;
-    if (q->conn->state != CONN_CONTROL) { /* the operator is of no address */
+    if (q->conn->state != CONN_CONTROL) {
         if (address->created++ >= s->config.accounts_per_address && !is_trusted(&s->config, q->conn->peer))
             return too_many_tries(q, name, "accounts-per-address");
-        password_tried(q, name);
+        password_tried(q, name, true);
     }
     copy_text(r.acct.name, sizeof r.acct.name, name);
     copy_text(r.acct.hash, sizeof r.acct.hash, hash);
@@ -6136,10 +6151,12 @@ static enum failure verdict_auth(struct request *q, bool accepted, const char *h
     char name[ANY_NAME_CHARS + 1], password[SSC2_CHARS + 1];
     uint32_t checked = q->conn->checking;
     get_name(q, tag_NAME, name);
+    if (!accepted && hash[0])
+        return password_unchecked(q, name);
     if (checked != NONE && !accepted)
         return password_failed(q, name, WRONG_PASSWORD);
     if (checked != NONE || find_account(s, name) != NONE)
-        password_tried(q, name);
+        password_tried(q, name, true);
     if (checked != NONE)
         return finish_auth(q, checked);
     if (find_account(s, name) != NONE) /* it was made meanwhile, so now there is a password to check */
@@ -6277,9 +6294,11 @@ static enum failure do_edit(struct request *q)
 static enum failure verdict_edit(struct request *q, bool accepted, const char *hash)
 {
     char fresh[SSC2_CHARS + 1];
+    if (!accepted && hash[0])
+        return password_unchecked(q, account_at(q->s, q->p->account)->name);
     if (!accepted)
         return password_failed(q, account_at(q->s, q->p->account)->name, WRONG_PASSWORD);
-    password_tried(q, account_at(q->s, q->p->account)->name);
+    password_tried(q, account_at(q->s, q->p->account)->name, true);
     bool renew = get_text(q, tag_CHNG, fresh, sizeof fresh) > 0;
     wipe(fresh, sizeof fresh);
     if (renew && !hash[0])
@@ -8261,7 +8280,8 @@ static void clock_passed(struct nascar *s)
     settle(s);
 }
 
-uint64_t nascar_deadline_ms(const struct nascar *s)
+/* When the next deadline is due, in the time of now_ms. */
+static uint64_t next_deadline_ms(const struct nascar *s)
 {
     uint64_t due_ms = next_ping_ms(s);
     for (uint32_t queue = Q_NONE + 1; queue < Q_PING; queue++) {
@@ -8270,6 +8290,12 @@ uint64_t nascar_deadline_ms(const struct nascar *s)
             due_ms = timer_at(s, i)->due_ms;
     }
     return due_ms;
+}
+
+uint64_t nascar_deadline_ms(const struct nascar *s)
+{
+    uint64_t due_ms = next_deadline_ms(s);
+    return due_ms == UINT64_MAX ? due_ms : due_ms + s->stood_ms;
 }
 
 /* ---- The machine --------------------------------------------------------- */
@@ -8416,17 +8442,39 @@ static void dates_begin(struct nascar *s, int64_t clock_s)
         s->doubted_ms = s->now_ms + DOUBT_MS;
     s->clock_s = was_set ? clock_s : s->wall_s;
     s->since_s = s->wall_s;
-    s->dated_ms = s->now_ms;
+    s->dated_ms = s->mono_ms;
     s->dated = true;
+}
+
+/* The clock that nobody sets goes on. Whoever calls us does so when a deadline is
+ * due, so if that is long past, the program stood still: it was stopped, or its
+ * machine was, or its disk took that long. Consoles could not be heard or asked
+ * meanwhile, so the time does not count for any deadline; but for dates it does. */
+static void mono_passed(struct nascar *s, uint64_t mono_ms)
+{
+    uint64_t now_ms = mono_ms - s->stood_ms;
+    s->mono_ms = mono_ms;
+    if (now_ms > s->now_ms + STOOD_STILL_MS) {
+        uint64_t due_ms = next_deadline_ms(s);
+        due_ms = due_ms > s->now_ms ? due_ms : s->now_ms;
+        if (due_ms < now_ms && now_ms - due_ms > STOOD_STILL_MS) {
+            uint32_t line = log_begin(s, NASCAR_LOG_WARN, "stood_still");
+            log_number(s, "ms", (int64_t)(now_ms - due_ms));
+            log_end(s, line);
+            s->stood_ms += now_ms - due_ms;
+            now_ms = due_ms;
+        }
+    }
+    s->now_ms = now_ms;
 }
 
 /* Dates run on with the clock that nobody sets, and follow the wall clock as long
  * as that drifts only. If it leaps, it was set, and clock_set() sees to that. */
 static void time_passed(struct nascar *s, const struct nascar_event *e)
 {
-    if (e->mono_ms > s->now_ms)
-        s->now_ms = e->mono_ms < UINT64_MAX / 2 ? e->mono_ms : UINT64_MAX / 2;
-    int64_t passed_s = (int64_t)((s->now_ms - s->dated_ms) / 1000), clock_s = e->wall_s;
+    if (e->mono_ms > s->mono_ms)
+        mono_passed(s, e->mono_ms < UINT64_MAX / 2 ? e->mono_ms : UINT64_MAX / 2);
+    int64_t passed_s = (int64_t)((s->mono_ms - s->dated_ms) / 1000), clock_s = e->wall_s;
     if (!s->dated) {
         if (e->type != NASCAR_ENTROPY && e->type != NASCAR_RECORD && e->type != NASCAR_CONFIG)
             dates_begin(s, clock_s);
@@ -8457,7 +8505,7 @@ static void clock_set(struct nascar *s)
     if (s->now_ms < s->doubted_ms || s->setting_s != 0 || s->record_count == RECORDS)
         return; /* a later step does it */
     queue_record(s, NONE, 0, &r);
-    for (uint32_t i = 0; i < CHAT_LINES; i++) /* no records, so these are moved now */
+    for (uint64_t i = 0; i < s->chat_count && i < CHAT_LINES; i++) /* no records, so these are moved now */
         move_date(&s->chat[i].at_s, &r);
     s->setting_s = s->clock_s - s->wall_s;
     s->since_s += s->setting_s;
@@ -9017,6 +9065,7 @@ const char *nascar_check(const struct nascar *s)
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <termios.h>
 #include <time.h>
@@ -9101,8 +9150,10 @@ struct nascar_sys {
     int (*folder)(void *world, const char *path, int folder, struct folder_lock *lock);
     /* Says in the file `pid` who uses the folder. Opens and locks it in *file, if that is -1. */
     bool (*sign)(void *world, int folder, int *file);
-    int (*control)(void *world, int folder); /* a listener for the operator, by its name in the folder */
-    int (*helper)(void *world);              /* starts the hashing helper, and returns a socket to it */
+    int (*control)(void *world, int folder);  /* a listener for the operator, by its name in the folder */
+    int (*helper)(void *world, int *process); /* starts the hashing helper, and returns a socket to it */
+    void (*kill)(void *world, int process);
+    int (*spare)(void *world, int fd); /* another descriptor of it, so that there is one to give up */
 };
 
 /* Reserves memory that costs nothing until it is used. NULL if there is no room
@@ -9274,6 +9325,12 @@ static bool system_entropy(void *world, void *bytes, size_t size)
     if (file >= 0)
         (void)close(file);
     return size == 0;
+}
+
+static int system_spare(void *world, int fd)
+{
+    (void)world;
+    return fcntl(fd, F_DUPFD_CLOEXEC, 0);
 }
 
 static uint64_t system_mono_ms(void *world)
@@ -9645,7 +9702,7 @@ _Noreturn static void helper_run(int fd)
 
 /* Starts the helper and returns our end of its socket. It ends when our end is
  * closed, even by SIGKILL. */
-static int system_helper(void *world)
+static int system_helper(void *world, int *process)
 {
     int pair[2];
     (void)world;
@@ -9662,7 +9719,14 @@ static int system_helper(void *world)
         errno = error;
         return -1;
     }
+    *process = child;
     return pair[0];
+}
+
+static void system_kill(void *world, int process)
+{
+    (void)world;
+    (void)kill(process, SIGKILL);
 }
 
 static const struct nascar_sys system_calls = {
@@ -9670,7 +9734,7 @@ static const struct nascar_sys system_calls = {
     system_log_open,    system_log,    system_append,  system_entropy,   system_mono_ms, system_wall_s,
     system_open,        system_load,   system_unload,  system_truncate,  system_sync,    system_rename,
     system_sync_folder, system_remove, system_changed, system_set_aside, system_folder,  system_sign,
-    system_control,     system_helper,
+    system_control,     system_helper, system_kill,    system_spare,
 };
 
 /* ---- The journal's bytes (DESIGN 5) -------------------------------------- */
@@ -10534,6 +10598,7 @@ static void print_help(void)
 #define ACCEPTS_PER_TURN 64u
 #define OUTPUT_BATCH 64u
 #define ACCEPT_PAUSE_MS 1000u /* before the next accept, after EMFILE and the like */
+#define UNREAD_MS 500u        /* that a deadline waits for input at most */
 #define STOP_MS 2000u         /* in which outboxes are flushed at the end */
 #define LOG_BATCH_BYTES 8192u
 #define LOG_RETRY_MS 1000u         /* before another try to write lines that were not taken */
@@ -10541,7 +10606,8 @@ static void print_help(void)
 #define LAZY_MS 60000u             /* that a lazy record may wait for others */
 #define HELPER_JOBS 4u             /* that the helper is given at once, so that it always has one */
 #define HELPER_PAUSE_MS 1000u      /* between two starts of the helper */
-#define HELPER_DEATHS 2u           /* of the helper, after which the job it was at is given up */
+#define HELPER_MS 20000u           /* in which the helper answers, or it hangs and is killed */
+#define HELPER_TRIES 2u            /* at a job, after which it is given up: the helper died or hung each time */
 #define COMPACT_BYTES 1048576u     /* a smaller journal is not compacted */
 #define COMPACT_SLICE_MS 5u        /* a slice of work ends after this; its last write comes on top */
 #define COMPACT_BATCH_BYTES 65536u /* after which a batch is written: that takes milliseconds */
@@ -10593,13 +10659,15 @@ struct compaction {
 /* The hashing helper, and its jobs; the first one is the one at work. */
 struct helper {
     int fd; /* -1: it does not run */
+    int process;
     struct {
         struct hash_question question;
         bool sent;
-        uint32_t deaths;
+        uint32_t tries; /* that have failed */
     } job[HELPER_JOBS];
     uint32_t jobs, next_number;
     uint64_t again_ms;
+    uint64_t began_ms; /* when it was given the first job, or came to it */
     bool failing;
 };
 
@@ -10618,10 +10686,13 @@ struct shell {
     uint32_t *number_of;                     /* place in polled, less FIRST_SOCKET -> connection */
     uint32_t *place_of;                      /* connection -> its place, NONE when free */
     struct numbers numbers, control_numbers; /* for players, and for the operator */
-    uint32_t open, paused;                   /* how many connections are open, and are not read from now */
-    uint32_t port[LISTENERS];                /* that are open; those in the options may be 0 */
+    int spare[NASCAR_CONTROL_CONNECTIONS];   /* descriptors that are kept for the operator's connections */
+    uint32_t spares;
+    uint32_t open, paused;    /* how many connections are open, and are not read from now */
+    uint32_t port[LISTENERS]; /* that are open; those in the options may be 0 */
     bool accept_paused, stopping;
     bool terminal, outlives_terminal; /* it was started from one; and SIGHUP was ignored then, as by nohup */
+    bool unread;                      /* something was read or accepted in this turn, behind which there may be more */
     uint64_t accept_again_ms;
     uint64_t now_ms;
     int64_t wall_s;
@@ -11477,7 +11548,7 @@ static void helper_start(struct shell *sh)
 {
     struct helper *h = &sh->helper;
     h->again_ms = sh->now_ms + HELPER_PAUSE_MS;
-    h->fd = sh->sys->helper(sh->world);
+    h->fd = sh->sys->helper(sh->world, &h->process);
     char text[320];
     if (h->fd < 0 && !h->failing) {
         (void)snprintf(text, sizeof text,
@@ -11501,22 +11572,51 @@ static void helper_verdict(struct shell *sh, const struct hash_answer *answer)
     h->jobs--;
     memmove(&h->job[0], &h->job[1], h->jobs * sizeof h->job[0]);
     wipe(&h->job[h->jobs], sizeof h->job[0]);
+    h->began_ms = sh->now_ms;
     shell_step(sh, &event);
 }
 
-/* The helper has died. The next one gets its jobs, except for the first if the
- * helper seems to die of that. */
-static void helper_died(struct shell *sh)
+/* The helper is lost: it has died, or was killed. The next one gets its jobs,
+ * except for the first if that has cost another helper before. */
+static void helper_lost(struct shell *sh, const char *event)
 {
     struct helper *h = &sh->helper;
-    const struct hash_answer no = {0, false, ""};
-    shell_log(sh, NASCAR_LOG_ERROR, "event=helper_died advice=\"it is started again\"");
+    const struct hash_answer none = {0, false, NASCAR_NO_VERDICT};
+    char text[128];
+    (void)snprintf(text, sizeof text, "event=%s advice=\"it is started again\"", event);
+    shell_log(sh, NASCAR_LOG_ERROR, text);
     sh->sys->close(sh->world, h->fd);
     h->fd = -1;
     for (uint32_t i = 0; i < h->jobs; i++)
         h->job[i].sent = false;
-    if (h->jobs > 0 && ++h->job[0].deaths == HELPER_DEATHS)
-        helper_verdict(sh, &no);
+    if (h->jobs == 0 || ++h->job[0].tries < HELPER_TRIES)
+        return;
+    (void)snprintf(text, sizeof text, "event=hash_given_up conn=%u tries=%u", h->job[0].question.job.conn,
+                   HELPER_TRIES);
+    shell_log(sh, NASCAR_LOG_ERROR, text);
+    helper_verdict(sh, &none);
+}
+
+/* When the helper has to have answered; UINT64_MAX if it is at no job. */
+static uint64_t helper_answer_due_ms(const struct shell *sh)
+{
+    const struct helper *h = &sh->helper;
+    return h->fd >= 0 && h->jobs > 0 && h->job[0].sent ? h->began_ms + HELPER_MS : UINT64_MAX;
+}
+
+/* A helper that hangs is killed. What it has answered has been read by now. If we
+ * are late, we stood still, and it may have stood still, too. */
+static void helper_deadline(struct shell *sh)
+{
+    uint64_t due_ms = helper_answer_due_ms(sh);
+    if (sh->now_ms < due_ms)
+        return;
+    if (sh->now_ms - due_ms > STOOD_STILL_MS) {
+        sh->helper.began_ms = sh->now_ms;
+        return;
+    }
+    sh->sys->kill(sh->world, sh->helper.process);
+    helper_lost(sh, "helper_hangs");
 }
 
 /* Reads the answers that are there. */
@@ -11532,7 +11632,7 @@ static void helper_read(struct shell *sh)
             helper_verdict(sh, &answer);
     }
     if (n >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK))
-        helper_died(sh);
+        helper_lost(sh, "helper_died");
 }
 
 /* Takes jobs from the queue. For somebody who has hung up meanwhile, nothing is
@@ -11563,13 +11663,15 @@ static void helper_work(struct shell *sh)
         const struct hash_question *question = &h->job[i].question;
         if (!h->job[i].sent && sh->sys->write(sh->world, h->fd, question, sizeof *question) != sizeof *question)
             return; /* if it has died, reading from it shows that */
+        if (i == 0 && !h->job[i].sent)
+            h->began_ms = sh->now_ms;
         h->job[i].sent = true;
     }
 }
 
 static uint64_t helper_due_ms(const struct shell *sh)
 {
-    return sh->helper.fd < 0 ? sh->helper.again_ms : UINT64_MAX;
+    return sh->helper.fd < 0 ? sh->helper.again_ms : helper_answer_due_ms(sh);
 }
 
 /* ---- Connections --------------------------------------------------------- */
@@ -11584,6 +11686,24 @@ static struct pollfd *polled_conn(const struct shell *sh, uint32_t c)
 static struct numbers *numbers_of(struct shell *sh, bool control)
 {
     return control ? &sh->control_numbers : &sh->numbers;
+}
+
+/* Keeps a descriptor for each connection of the operator that is not open, so that
+ * he gets in when there are no others left, too. */
+static void spares_take(struct shell *sh)
+{
+    int fd;
+    while (sh->spares < sh->control_numbers.count && (fd = sh->sys->spare(sh->world, sh->polled[SIGNALS].fd)) >= 0)
+        sh->spare[sh->spares++] = fd;
+}
+
+/* Gives one up. Returns false if there is none. */
+static bool spares_give(struct shell *sh)
+{
+    if (sh->spares == 0)
+        return false;
+    sh->sys->close(sh->world, sh->spare[--sh->spares]);
+    return true;
 }
 
 static void shell_open(struct shell *sh, int fd, bool control, uint32_t peer, uint32_t local)
@@ -11617,6 +11737,7 @@ static void shell_close(struct shell *sh, uint32_t c)
     sh->place_of[c] = NONE;
     struct numbers *numbers = numbers_of(sh, c >= sh->conns - NASCAR_CONTROL_CONNECTIONS);
     numbers->free[numbers->count++] = c;
+    spares_take(sh);
     if (is_recording(sh))
         sh->partial[c].size = 0;
     struct nascar_event event = {.type = NASCAR_CLOSED, .conn = c};
@@ -11780,6 +11901,7 @@ static void shell_read(struct shell *sh, uint32_t c)
         shell_close(sh, c);
         return;
     }
+    sh->unread = sh->unread || (size_t)n == room;
     shell_log_frames(sh, c, "in", bytes, (size_t)n);
     if (is_recording(sh)) {
         memcpy(sh->partial[c].bytes + sh->partial[c].size, bytes, (size_t)n);
@@ -11799,9 +11921,12 @@ static void shell_accept(struct shell *sh, int listener, bool control)
         int fd = sh->sys->accept(sh->world, listener, &peer, &local);
         if (fd >= 0) {
             shell_open(sh, fd, control, peer, local);
+            sh->unread = true;
             continue;
         }
         int error = errno;
+        if ((error == EMFILE || error == ENFILE) && control && spares_give(sh))
+            continue;
         if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
             char text[256];
             (void)snprintf(text, sizeof text, "event=accept_paused connections=%u reason=\"%s\"", sh->open, why(error));
@@ -11842,9 +11967,10 @@ static void shell_listen_wanted(struct shell *sh)
 {
     if (sh->accept_paused && sh->now_ms >= sh->accept_again_ms)
         sh->accept_paused = false;
-    bool wanted = !sh->stopping && !sh->accept_paused;
-    for (uint32_t i = FIRST_LISTENER; i < FIRST_SOCKET; i++)
-        sh->polled[i].events = wanted && numbers_of(sh, i == CONTROL_LISTENER)->count > 0 ? POLLIN : 0;
+    for (uint32_t i = FIRST_LISTENER; i < FIRST_SOCKET; i++) {
+        bool control = i == CONTROL_LISTENER, paused = sh->accept_paused && !(control && sh->spares > 0);
+        sh->polled[i].events = !sh->stopping && !paused && numbers_of(sh, control)->count > 0 ? POLLIN : 0;
+    }
     sh->polled[HELPER].fd = sh->helper.fd;
     sh->polled[HELPER].events = POLLIN;
 }
@@ -11960,27 +12086,9 @@ static int shell_poll(struct shell *sh, int timeout_ms)
     return (int)count;
 }
 
-/* One turn: writes all that came of the last one, waits, and reads all that is
- * ready. */
-static void shell_turn(struct shell *sh, uint64_t until_ms)
+/* Reads all that is ready. */
+static void shell_serve(struct shell *sh)
 {
-    shell_flush(sh);
-    compaction_work(sh);
-    sign_work(sh);
-    for (uint32_t place = 0; sh->paused > 0 && place < sh->open; place++)
-        shell_read_wanted(sh, sh->number_of[place]);
-    shell_log_flush(sh);
-    shell_listen_wanted(sh);
-    int n = shell_poll(sh, shell_timeout(sh, until_ms));
-    if (n < 0)
-        return;
-    shell_time(sh);
-    if (nascar_deadline_ms(sh->state) <= sh->now_ms) {
-        struct nascar_event event = {.type = NASCAR_CLOCK, .conn = NONE};
-        shell_step(sh, &event);
-    }
-    if (n == 0)
-        return;
     if (sh->polled[SIGNALS].revents != 0)
         shell_signal(sh);
     if (sh->polled[HELPER].revents != 0)
@@ -12002,6 +12110,39 @@ static void shell_turn(struct shell *sh, uint64_t until_ms)
     for (uint32_t i = FIRST_LISTENER; i < FIRST_SOCKET; i++)
         if (sh->polled[i].revents & POLLIN)
             shell_accept(sh, sh->polled[i].fd, i == CONTROL_LISTENER);
+}
+
+/* Deadlines that are due pass, behind all that has arrived. If more may have than
+ * was read at once, another turn reads it first; but nobody who goes on sending
+ * holds up the others' deadlines for long. */
+static void shell_deadlines(struct shell *sh)
+{
+    struct nascar_event event = {.type = NASCAR_CLOCK, .conn = NONE};
+    uint64_t due_ms = nascar_deadline_ms(sh->state);
+    if (due_ms <= sh->now_ms && (!sh->unread || sh->now_ms - due_ms >= UNREAD_MS))
+        shell_step(sh, &event);
+    helper_deadline(sh);
+}
+
+/* One turn: writes all that came of the last one, waits, reads all that is ready,
+ * and then looks at the clock. */
+static void shell_turn(struct shell *sh, uint64_t until_ms)
+{
+    shell_flush(sh);
+    compaction_work(sh);
+    sign_work(sh);
+    for (uint32_t place = 0; sh->paused > 0 && place < sh->open; place++)
+        shell_read_wanted(sh, sh->number_of[place]);
+    shell_log_flush(sh);
+    shell_listen_wanted(sh);
+    int n = shell_poll(sh, shell_timeout(sh, until_ms));
+    if (n < 0)
+        return;
+    shell_time(sh);
+    sh->unread = false;
+    if (n > 0)
+        shell_serve(sh);
+    shell_deadlines(sh);
 }
 
 static bool has_output(const struct shell *sh)
@@ -12306,6 +12447,7 @@ static int serve_start(struct shell *sh)
     raise_file_limit(sh);
     sh->polled[SIGNALS].fd = signals;
     sh->polled[SIGNALS].events = POLLIN;
+    spares_take(sh);
     if (!recording_open(sh))
         return 1;
     feed_entropy(sh);
@@ -12445,6 +12587,8 @@ static const struct {
 
 #define CONTROL_COMMANDS (sizeof control_commands / sizeof control_commands[0])
 
+#define CONTROL_MS 4000u /* in which the server answers, or it hangs */
+
 static void on_interrupt(int number)
 {
     (void)number; /* it only ends the read, so that the terminal is put right */
@@ -12497,17 +12641,39 @@ static bool ask_password(char *out, size_t out_bytes)
     return same || complain("ctl ", "passwd", "the two are not the same; nothing has changed");
 }
 
+/* The next call on this socket waits until then and no longer. */
+static void control_patience(int fd, uint64_t until_ms)
+{
+    uint64_t now_ms = system_mono_ms(NULL), left_ms = until_ms > now_ms ? until_ms - now_ms : 1;
+    struct timeval left = {.tv_sec = (time_t)(left_ms / 1000), .tv_usec = (suseconds_t)(left_ms % 1000 * 1000)};
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &left, sizeof left);
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &left, sizeof left);
+}
+
+/* The server that runs is stopped, has no file descriptor left for us, or its
+ * helper hangs. */
+static void control_complain_silence(void)
+{
+    (void)complain("", "ctl",
+                   "the server runs, but did not answer within %u seconds: it is stopped or overloaded (see its log); "
+                   "it may still do what it was asked",
+                   CONTROL_MS / 1000);
+}
+
 /* Connects to the server that runs on a folder. If none answers: -1, and a line
  * on standard error. */
-static int control_connect(const char *folder)
+static int control_connect(const char *folder, uint64_t until_ms)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    control_patience(fd, until_ms);
     if (fd >= 0 && chdir(folder) == 0 &&
         connect(fd, (const struct sockaddr *)&control_address, sizeof control_address) == 0)
         return fd;
     int error = errno;
     if (error == ENOENT || error == ECONNREFUSED || error == ENOTDIR)
         (void)complain("", "ctl", "no server runs on the folder %s: start one, or name its folder with --data", folder);
+    else if (error == EAGAIN || error == EWOULDBLOCK)
+        control_complain_silence();
     else
         (void)complain("", "ctl", "%s: %s", folder, why(error));
     if (fd >= 0)
@@ -12538,13 +12704,14 @@ static bool control_answer(const uint8_t *bytes, uint32_t size, int *status)
 }
 
 /* Sends a request and prints the answer. */
-static int control_talk(int fd, const struct outgoing *request)
+static int control_talk(int fd, const struct outgoing *request, uint64_t until_ms)
 {
     uint8_t bytes[INBOX_BYTES];
     uint32_t size = 0;
     struct frame frame;
     int status = 1;
-    ssize_t n = send(fd, request->bytes, request->size, MSG_NOSIGNAL) == (ssize_t)request->size;
+    control_patience(fd, until_ms);
+    ssize_t n = send(fd, request->bytes, request->size, MSG_NOSIGNAL);
     while (n > 0 && (n = recv(fd, bytes + size, sizeof bytes - size, 0)) > 0) {
         size += (uint32_t)n;
         while (read_frame(bytes, size, &frame) == FRAME_WHOLE) {
@@ -12552,9 +12719,14 @@ static int control_talk(int fd, const struct outgoing *request)
                 return status;
             size -= frame.size;
             memmove(bytes, bytes + frame.size, size);
+            until_ms = system_mono_ms(NULL) + CONTROL_MS; /* a long list may take its time */
         }
+        control_patience(fd, until_ms);
     }
-    (void)complain("", "ctl", "the server has hung up");
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+        control_complain_silence();
+    else
+        (void)complain("", "ctl", "the server has hung up");
     return 1;
 }
 
@@ -12592,19 +12764,22 @@ static int control(char **arguments)
         return control_usage(control_commands[command].sets_password ? "expected one name after "
                                                                      : "expected nothing after ",
                              control_commands[command].name);
-    int fd = control_connect(folder);
+    uint64_t until_ms = system_mono_ms(NULL) + CONTROL_MS;
+    int fd = control_connect(folder, until_ms);
     if (fd < 0)
         return 1;
     frame_begin(&request, control_commands[command].kind, "");
     if (control_commands[command].sets_password) {
+        uint64_t asked_ms = system_mono_ms(NULL);
         if (!ask_password(password, sizeof password))
             return 1;
+        until_ms += system_mono_ms(NULL) - asked_ms; /* who types takes his time */
         put_text(&request, tag_NAME, name);
         put_text(&request, tag_PASS, password);
         wipe(password, sizeof password);
     }
     frame_end(&request);
-    int status = control_talk(fd, &request);
+    int status = control_talk(fd, &request, until_ms);
     wipe(&request, sizeof request);
     return status;
 }

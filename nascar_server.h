@@ -122,7 +122,9 @@ struct nascar_event {
     enum nascar_event_type type;
     uint32_t conn;        /* a connection's number; RECORD*, VERDICT: as the record or job had it */
     uint64_t mono_ms;     /* a clock that nobody sets, for timeouts. Where it begins does not
-                             matter; one that goes back is taken to stand still */
+                             matter; one that goes back is taken to stand still. If the next
+                             deadline is over a second past, your program stood still, and all
+                             deadlines move on by as much, so that nobody is dropped by it */
     int64_t wall_s;       /* seconds since 1970 UTC, for dates. It may be set at any time, and
                              nothing expires by that: a record is made that moves all dates.
                              Before 2026 and behind 2099 it is not looked at: dates then go on
@@ -151,7 +153,8 @@ bool nascar_step(struct nascar *state, const struct nascar_event *event);
 uint32_t nascar_entropy_wanted(const struct nascar *state);
 
 /* When the next NASCAR_CLOCK is due, on the clock of mono_ms. It may come earlier,
- * and is due at once if that time is past. UINT64_MAX if nothing waits for time. */
+ * and is due at once if that time is past; but hand in first what has arrived by
+ * then. UINT64_MAX if nothing waits for time. */
 uint64_t nascar_deadline_ms(const struct nascar *state);
 
 /* How many bytes of input `conn` takes now; more close the connection. While a
@@ -235,7 +238,9 @@ bool nascar_next_kept(const struct nascar *state, struct nascar_cursor *cursor, 
  *   accepted   whether `stored` is empty or is a hash of `password`
  *   bytes      if accepted and `fresh` is not empty: the hash of `fresh` with
  *              `salt`, its own parameters in it. Else, or if no hash could be
- *              made, none.
+ *              made, none. If not accepted because it could not be found out:
+ *              NASCAR_NO_VERDICT; then the player is told that it failed, and not
+ *              that the password was wrong.
  *
  * A hash is 1 to NASCAR_HASH_BYTES - 1 printable characters of ASCII without a
  * space (0x21 to 0x7E), as crypt() makes them, and without a NUL at its end. It is
@@ -244,6 +249,7 @@ bool nascar_next_kept(const struct nascar *state, struct nascar_cursor *cursor, 
  *
  * Passwords are in no other output. Wipe the job when it is done. */
 #define NASCAR_HASH_BYTES 96u
+#define NASCAR_NO_VERDICT "*"
 struct nascar_hash_job {
     uint32_t conn;    /* the connection that waits for the answer */
     uint32_t receipt; /* which of its jobs this is */

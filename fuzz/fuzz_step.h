@@ -102,9 +102,9 @@ static bool step_once(const struct nascar_event *event)
 {
     struct nascar *s = core.state;
     struct nascar_event dated = *event, *e = &dated;
-    uint64_t now_ms = e->mono_ms > s->now_ms ? e->mono_ms : s->now_ms;
-    if (e->wall_s == core.wall_s && now_ms > core.mono_ms && now_ms < UINT64_MAX / 2)
-        e->wall_s += (int64_t)((now_ms - core.mono_ms) / 1000); /* the clocks go together, unless a script sets one */
+    uint64_t mono_ms = e->mono_ms > s->mono_ms ? e->mono_ms : s->mono_ms;
+    if (e->wall_s == core.wall_s && mono_ms > core.mono_ms && mono_ms < UINT64_MAX / 2)
+        e->wall_s += (int64_t)((mono_ms - core.mono_ms) / 1000); /* the clocks go together, unless a script sets one */
     hash_written(&core.put_out, s, fuzz_wants_hash ? e : &(struct nascar_event){.type = NASCAR_CLOCK});
     bool done = nascar_step(s, e);
     core.steps++;
@@ -509,7 +509,7 @@ static void scene_begin(uint32_t number, uint32_t mood)
         DEMAND(memcmp(core.state, scene, core.arena_bytes) == 0);
     memset(&core.put_out, 0, sizeof core.put_out);
     forget_waiting();
-    core.mono_ms = core.state->now_ms;
+    core.mono_ms = core.state->mono_ms;
     core.wall_s = core.state->wall_s;
     core.random = 2;
     core.mood = mood & 255 & ~(uint32_t)MOOD_DRAINED;

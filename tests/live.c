@@ -29,6 +29,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 /* ---- Chat and how long it takes ----------------------------------------------- */
@@ -515,6 +516,50 @@ CASE(a_stop_ends_connections_without_a_reset, 10)
         fail("the connection %s", end == RESET ? "is reset" : "stays open");
 }
 
+/* A connection to the operator's socket that nobody takes: -1 if there is no place. */
+static int wait_for_control(const struct server *s)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    EXPECT(snprintf(address.sun_path, sizeof address.sun_path, "%s/control", s->data) < (int)sizeof address.sun_path);
+    if (connect(fd, (const struct sockaddr *)&address, sizeof address) == 0)
+        return fd;
+    (void)close(fd);
+    return -1;
+}
+
+/* SIGSTOP: `ctl` says so in time, be there a place in the queue or not. SIGCONT: nobody
+ * was silent, as nobody was asked anything. */
+CASE_BESIDE(a_stopped_server_is_told_by_ctl_and_goes_on, 30)
+{
+    const struct server *s = START(CHEAP, "--ping-s", "1", "--idle-s", "3");
+    struct console *ann = player(s, "Annie"), *bob = player(s, "Bobby");
+    enter(ann, "East");
+    enter(bob, "East");
+    EXPECT(kill(s->pid, SIGSTOP) == 0);
+    console_chat(ann, "before");
+    pump(20);
+    for (int full = 0; full < 2; full++) {
+        int fd[64], count = 0;
+        while (full && count < 64 && (fd[count] = wait_for_control(s)) >= 0)
+            count++;
+        EXPECT(count < 64);
+        uint64_t began_ms = now_ms();
+        const struct outcome *o = RUN("ctl", "--data", s->data, "stats");
+        EXPECT(now_ms() - began_ms < 5000);
+        EXPECT(o->status == 1 && strstr(o->err, "did not answer within 4 seconds") != NULL);
+        while (count > 0)
+            (void)close(fd[--count]);
+    }
+    EXPECT(kill(s->pid, SIGCONT) == 0);
+    UNTIL(3000, console_saw(bob, "Annie", "before") == 1);
+    run_for(2000);
+    talk(bob, ann, "after");
+    EXPECT(settled(ann) && settled(bob) && !logged(s, "reason=\"silent\""));
+    EXPECT(log_lines(s, "event=stood_still", NULL) == 1 && !logged(s, "event=clock_set"));
+    EXPECT(RUN("ctl", "--data", s->data, "stats")->status == 0);
+}
+
 CASE(a_pipe_signal_kills_nothing, 10)
 {
     struct server *s = START(CHEAP);
@@ -994,6 +1039,8 @@ CASE(without_files_others_wait_and_those_online_play_on, 20)
     run_for(200);
     size_t served = answered(fd, 60);
     EXPECT(served > 5 && served < 32);
+    for (int i = 0; i < 5; i++)
+        EXPECT(RUN("ctl", "--data", s->data, "stats")->status == 0); /* the operator gets in */
     uint64_t cpu = cpu_ms(s), pauses = log_lines(s, "event=accept_paused", NULL);
     struct latency l = round_trips(a, b, 60, 45);
     cpu = cpu_ms(s) - cpu;

@@ -329,7 +329,7 @@ static int fake_control(void *world, int folder)
     return LISTENER_FD + (int)CONTROL_LISTENER;
 }
 
-static int fake_start_helper(void *world)
+static int fake_start_helper(void *world, int *process)
 {
     struct machine *m = world;
     if (m->helper.cannot_start)
@@ -339,7 +339,28 @@ static int fake_start_helper(void *world)
     m->helper.dead = false;
     m->helper.answers = 0;
     m->helper.starts++;
+    m->helper.hangs = m->helper.hangs_of > 0 && m->helper.hangs_of-- > 0;
+    *process = (int)m->helper.starts;
     return HELPER_FD;
+}
+
+static int fake_spare(void *world, int fd)
+{
+    struct machine *m = world;
+    EXPECT(fd == SIGNALS_FD);
+    if (m->spares == 0)
+        return -1;
+    m->spares--;
+    return SPARE_FD;
+}
+
+/* It is killed before our end of its socket is closed. */
+static void fake_kill(void *world, int process)
+{
+    struct machine *m = world;
+    EXPECT(m->helper.running && process == (int)m->helper.starts);
+    m->helper.kills++;
+    m->helper.hangs = false;
 }
 
 static bool no_hash(const char *password, const char *setting, char *out, size_t out_bytes)
@@ -383,7 +404,7 @@ static ssize_t helper_gets(struct machine *m, const void *bytes, size_t size)
 
 static bool helper_speaks(const struct machine *m)
 {
-    return m->helper.running && (m->helper.dead || (m->helper.answers > 0 && !m->helper.lazy));
+    return m->helper.running && (m->helper.dead || (m->helper.answers > 0 && !m->helper.lazy && !m->helper.hangs));
 }
 
 static ssize_t helper_says(struct machine *m, void *bytes, size_t size)
@@ -391,7 +412,7 @@ static ssize_t helper_says(struct machine *m, void *bytes, size_t size)
     struct fake_helper *h = &m->helper;
     EXPECT(h->running && size == sizeof h->answer[0]);
     errno = EAGAIN;
-    if (h->answers == 0 || h->lazy)
+    if (h->answers == 0 || h->lazy || h->hangs)
         return h->dead ? 0 : -1;
     memcpy(bytes, &h->answer[0], size);
     memmove(&h->answer[0], &h->answer[1], --h->answers * sizeof h->answer[0]);
@@ -475,10 +496,12 @@ static int fake_accept(void *world, int listener, uint32_t *from, uint32_t *to)
         return -1;
     }
     size_t at = first_waiting(m, listener == LISTENER_FD + (int)CONTROL_LISTENER);
-    if (m->accept_error || at == m->waiting_count) {
-        errno = m->accept_error ? m->accept_error : EAGAIN;
+    bool spare = m->accept_error == EMFILE && m->spares > 0;
+    if ((m->accept_error && !spare) || at == m->waiting_count) {
+        errno = m->accept_error && !spare ? m->accept_error : EAGAIN;
         return -1;
     }
+    m->spares -= spare;
     size_t next = m->waiting[at];
     struct peer *p = &m->peer[next];
     memmove(m->waiting + at, m->waiting + at + 1, (--m->waiting_count - at) * sizeof m->waiting[0]);
@@ -548,6 +571,8 @@ static void fake_close(void *world, int fd)
         m->recording.opened = false;
     else if (fd == PID_FD || fd == LISTENER_FD + (int)CONTROL_LISTENER)
         return;
+    else if (fd == SPARE_FD)
+        m->spares++;
     else if (fd < DISK_FD)
         peer_of(m, fd)->closed = true;
     else
@@ -636,6 +661,8 @@ static const struct nascar_sys fake_calls = {
     .sign = fake_sign,
     .control = fake_control,
     .helper = fake_start_helper,
+    .kill = fake_kill,
+    .spare = fake_spare,
 };
 
 void disk_free(struct disk *d)

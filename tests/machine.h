@@ -41,6 +41,7 @@
 #define SIGNALS_FD 82
 #define PID_FD 83
 #define LOG_FD 84
+#define SPARE_FD 85
 #define HANG_UP 0x100u /* beside SIGHUP: it came as a terminal went away */
 #define FOLDER_FD 7
 #define DISK_FD 2000
@@ -97,6 +98,9 @@ struct fake_helper {
     unsigned dies_of;        /* so many questions; 0: none */
     const char *poison;      /* it dies of this password */
     bool cannot_start, lazy; /* lazy: its answers wait until this is false */
+    bool hangs;              /* it answers nothing any more, until it is killed */
+    unsigned hangs_of;       /* so many that are started hang */
+    uint32_t kills;
 };
 
 struct machine {
@@ -123,6 +127,7 @@ struct machine {
     size_t read_bytes, write_bytes; /* at most, a call; 0: no limit */
     unsigned one_in;                /* one call in so many fails with EINTR, and one with EAGAIN; 0: none */
     int accept_error;               /* each accept fails with it */
+    uint32_t spares;                /* descriptors that can be had to be kept; accept takes them, too */
     int write_error;                /* each write to a peer does, too */
     uint32_t poll_most;             /* poll() refuses to look at more; 0: no limit */
     bool log_full;                  /* the log takes no more than log_room */

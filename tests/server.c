@@ -317,7 +317,7 @@ const struct outcome *outcome_of(const char *const *extra)
     EXPECT(pid >= 0);
     if (pid == 0)
         become_server(arguments, -1, fileno(out), fileno(err), 0);
-    o.status = wait_exit(pid, 3000);
+    o.status = wait_exit(pid, 6000);
     if (o.status == -2) {
         (void)kill(pid, SIGKILL);
         (void)waitpid(pid, NULL, 0);

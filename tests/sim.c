@@ -104,6 +104,8 @@ enum deed {
     HANDS,
     WALL_JUMPS,
     MONO_JUMPS,
+    STANDS_STILL,
+    HELPER_HANGS,
     WAIT,
     QUIET,
     DEEDS
@@ -117,7 +119,7 @@ static const char *const deed_names[DEEDS] = {
     "search",     "watch",      "presence",       "buddy_leaves",   "leave",       "operator",       "reset",
     "vanish",     "stall",      "emfile",         "helper_lazy",    "helper_dies", "helper_gone",    "disk_bad",
     "disk_once",  "crash",      "crash_at_call",  "stop",           "reload",      "compact",        "hands",
-    "wall_jumps", "mono_jumps", "wait",           "quiet",
+    "wall_jumps", "mono_jumps", "stands_still",   "helper_hangs",   "wait",        "quiet",
 };
 
 struct bytes {
@@ -227,7 +229,10 @@ static struct {
     uint32_t troubles; /* with disk and helper, so far */
     uint32_t disk_bad_until, disk_one_in, helper_lazy_until, helper_gone_until, emfile_until;
     bool disk_once, quiet, starting;
-    uint32_t crash_in; /* calls; 0: not */
+    bool all_speak;          /* since the server stood still: whoever is there answers in time */
+    uint32_t peer_of[PEERS]; /* the peer behind each connection, and ... */
+    bool waits[PEERS];       /* ... whether something of it waited to be read, when the turn began */
+    uint32_t crash_in;       /* calls; 0: not */
     jmp_buf crashed;
     uint32_t calls;
     uint64_t hash;
@@ -429,7 +434,8 @@ static void persona_unsure(uint32_t i)
 
 static bool helper_shaky(void)
 {
-    return sim.machine->helper.dies_of > 0 || sim.machine->helper.dead || !sim.machine->helper.running;
+    return sim.machine->helper.dies_of > 0 || sim.machine->helper.hangs || sim.machine->helper.hangs_of > 0 ||
+           sim.machine->helper.dead || !sim.machine->helper.running;
 }
 
 /* A start forgets the masks; then the newest one of the address is tried. */
@@ -587,7 +593,7 @@ static bool journal_is_sound(void)
 /* The server's own date. That stands still between its steps, time does not. */
 static int64_t date_s(void)
 {
-    return kept_now_s(server()) + (int64_t)((sim.machine->now_ms - server()->now_ms) / 1000);
+    return kept_now_s(server()) + (int64_t)((sim.machine->now_ms - server()->mono_ms) / 1000);
 }
 
 /* How long something still lives by that. */
@@ -1204,10 +1210,43 @@ static void move_bytes(bool all)
 
 /* ---- The machine's life ------------------------------------------------------------------ */
 
+static void note_peers(const struct machine *m)
+{
+    const struct shell *sh = &m->shell;
+    EXPECT(sh->conns <= PEERS);
+    memset(sim.waits, 0, sizeof sim.waits);
+    for (uint32_t place = 0; place < sh->open; place++) {
+        const struct pollfd *polled = &sh->polled[FIRST_SOCKET + place];
+        uint32_t c = sh->number_of[place];
+        sim.peer_of[c] = (uint32_t)(polled->fd - FIRST_FD);
+        sim.waits[c] = m->peer[sim.peer_of[c]].in_bytes > 0 && (polled->events & POLLIN);
+    }
+}
+
+/* What has arrived is read before a deadline passes; and nobody was silent while the
+ * server stood still, as it asked nobody. */
+static void judge_close(const struct machine *m, const char *line)
+{
+    const char *conn = strstr(line, "event=close conn=");
+    bool silent = strstr(line, "reason=\"silent\"") != NULL;
+    if (!conn || m->hide_one_in > 0 || m->one_in > 0 || !(silent || strstr(line, "reason=\"no frame in time\"")))
+        return;
+    uint32_t c = (uint32_t)strtoul(conn + strlen("event=close conn="), NULL, 10), i = sim.peer_of[c];
+    if (i >= m->peers || sim.wire[i].actor == NONE || m->peer[i].hung_up || m->peer[i].reset)
+        return;
+    const struct actor *a = &sim.actor[sim.wire[i].actor];
+    bool whole = silent || !m->ragged;
+    for (int link = 0; link < CONSOLE_LINKS; link++)
+        whole = whole && (silent || a->link[link] != &m->peer[i] || a->up[link].size == 0);
+    if ((sim.waits[c] && whole) || (silent && sim.all_speak && a->stalled_until_ms == 0))
+        FAIL("%s is dropped, though it was heard: %s", a->console->name, line);
+}
+
 static void log_events(struct machine *m)
 {
     for (char *line = m->log, *end; line && (end = strchr(line, '\n')) != NULL; line = end + 1) {
         *end = 0;
+        judge_close(m, line);
         event("log %s", strlen(line) > 26 ? line + 26 : line);
     }
     m->log_bytes = 0;
@@ -1227,7 +1266,9 @@ static void run(uint64_t ms)
 {
     struct machine *m = sim.machine;
     m->hurried = 0;
+    note_peers(m);
     turn(m, m->now_ms + ms);
+    shell_log_flush(&m->shell);
     sim.ms = m->now_ms + sim.offset_ms;
     count_time();
     log_events(m);
@@ -1338,6 +1379,7 @@ static void boot(void)
             machine_free(sim.machine);
             sim.machine = NULL;
         }
+        sim.all_speak = false;
         struct machine *m = sim.machine = machine_make(&sim.disk);
         uint32_t troubles = sim.troubles;
         if (attempt > 2) {
@@ -1699,6 +1741,28 @@ static void jump_mono(void)
     event("the clock jumps by %llu ms", (unsigned long long)jump_ms);
 }
 
+/* The process is stopped, and goes on: all clocks go on meanwhile, and so do the
+ * consoles, whose bytes wait in the sockets. */
+static void stand_still(void)
+{
+    struct machine *m = sim.machine;
+    uint64_t end_ms = m->now_ms + any(one_in(2) ? 10000 : 200000);
+    event("the server stands still");
+    while (m->now_ms < end_ms) {
+        m->now_ms += 1 + any(2000);
+        sim.ms = m->now_ms + sim.offset_ms;
+        move_bytes(one_in(2));
+    }
+    event("the server goes on");
+    sim.all_speak = true;
+    for (end_ms = sim.ms + 3000; sim.ms < end_ms;) {
+        move_bytes(true);
+        run(250);
+        sim.calls = 0;
+    }
+    sim.all_speak = false;
+}
+
 static void go_wrong(enum deed deed)
 {
     struct machine *m = sim.machine;
@@ -1737,6 +1801,12 @@ static void go_wrong(enum deed deed)
     case HANDS: lay_hands_on(&sim.disk); break;
     case WALL_JUMPS: jump_wall(); break;
     case MONO_JUMPS: jump_mono(); break;
+    case STANDS_STILL: stand_still(); break;
+    case HELPER_HANGS:
+        m->helper.hangs = m->helper.running;
+        m->helper.hangs_of = any(3);
+        sim.troubles++;
+        break;
     default: break;
     }
 }
@@ -1757,7 +1827,8 @@ static void end_faults(void)
     sim.disk_bad_until = sim.emfile_until = sim.helper_lazy_until = sim.helper_gone_until = 0;
     sim.crash_in = 0;
     set_faults();
-    m->helper.dies_of = 0;
+    m->helper.dies_of = m->helper.hangs_of = 0;
+    m->helper.hangs = false;
     m->ragged = false;
     m->one_in = m->hide_one_in = 0;
     m->tick_us = 0;

@@ -451,6 +451,30 @@ TEST(refusals, guesses_at_once_count_before_they_are_known_to_be_wrong)
     ck_assert_uint_eq(w->hash_jobs - tries, AT_ONCE);
 }
 
+/* The helper hangs or dies: a try of which nobody finds out whether it was right is no
+ * guess, and no amnesty for those before it. */
+TEST_LOOP(refusals, a_try_without_an_answer_does_not_count, 0, 3)
+{
+    struct raw *ann = raw_login(w, "Ann", "secret");
+    const char *name = _i == 1 ? "Newcomer" : "Ann";
+    struct raw *r = _i == 2 ? ann : raw_open(w, ann->ip);
+    for (int i = 0; i < 40; i++) {
+        if (i == 10)
+            for (int k = 0; k < 4; k++)
+                REFUSED(raw_auth(raw_open(w, ann->ip), "Ann", "guessed"), "pass", 100);
+        w->no_verdicts = true;
+        const struct got *g = _i == 2 ? raw_ask(r, "edit", "PASS=secret\nCHNG=other1\n") : raw_auth(r, name, "secret");
+        w->no_verdicts = false;
+        ck_assert_str_ne(got_code(g), "pass");
+        DENIED(g);
+        ck_assert_str_ne(got_code(g), "hack");
+    }
+    REFUSED(raw_auth(raw_open(w, ann->ip), "Ann", "guessed"), "pass", 100);
+    REFUSED(raw_auth(raw_open(w, ann->ip), "Ann", "secret"), "hack", 100);
+    if (_i == 1)
+        SUCCEEDS(raw_auth(r, name, "secret"));
+}
+
 static size_t lines_with(const char *part)
 {
     size_t count = 0;

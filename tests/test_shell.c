@@ -451,6 +451,177 @@ TEST(loop, a_helper_that_cannot_start_is_tried_once_a_second)
     machine_free(m);
 }
 
+/* A helper that hangs is killed after 20 s, and the next one gets its jobs. If that
+ * hangs, too, the player is told that it failed: not that his password is wrong. */
+TEST_LOOP(loop, a_hanging_helper_is_replaced_and_then_answered_for, 0, 3)
+{
+    static const char *const kinds[] = {"auth", "auth", "acct"};
+    struct machine *m = MACHINE("--hash-cost", "4");
+    struct peer *p = peer_new(m), *first = peer_new(m), *other = peer_new(m);
+    peer_send(first, "auth", "NAME=Anna\nPASS=~secret\n");
+    settle_machine(m);
+    m->helper.hangs = true;
+    m->helper.hangs_of = _i == 0 ? 0 : 1;
+    peer_send(p, kinds[_i], _i == 2 ? "NAME=Bert\nPASS=~secret\nMINAGE=18\n" : "NAME=Anna\nPASS=~secret\n");
+    settle_machine(m);
+    peer_send(other, "auth", "NAME=Cleo\nPASS=~secret\n");
+    run_machine(m, 19000);
+    ck_assert_uint_eq(m->helper.kills, 0);
+    run_machine(m, 2000);
+    shell_log_flush(&m->shell);
+    ck_assert_uint_eq(m->helper.kills, 1);
+    ck_assert_uint_eq(count_log(m, "level=error event=helper_hangs"), 1);
+    ck_assert_uint_eq(peer_got(p, kinds[_i]), _i == 0 ? 1 : 0);
+    run_machine(m, 21000);
+    shell_log_flush(&m->shell);
+    ck_assert_uint_eq(m->helper.kills, _i == 0 ? 1 : 2);
+    ck_assert_uint_eq(count_log(m, "level=error event=hash_given_up conn=0 tries=2"), _i == 0 ? 0 : 1);
+    ck_assert_uint_eq(count_log(m, "event=login_refused"), 0);
+    ck_assert_uint_eq(peer_got(p, kinds[_i]), 1);
+    ck_assert_mem_eq(p->out + 4, _i == 0 ? "\0\0\0" : "fail", 4);
+    ck_assert_uint_eq(peer_got(other, "auth"), 1);
+    ck_assert_mem_eq(other->out + 4, "\0\0\0", 4);
+    ck_assert_uint_eq(m->shell.state->accounts.live, 2);
+    machine_free(m);
+}
+
+/* The helper has answered, or could not, as the machine stood still as a whole:
+ * that is no hanging. */
+TEST_LOOP(loop, a_helper_is_not_killed_for_what_the_machine_did, 0, 2)
+{
+    struct machine *m = MACHINE("--hash-cost", "4");
+    struct peer *p = peer_new(m);
+    m->helper.lazy = true;
+    peer_send(p, "auth", login_request);
+    settle_machine(m);
+    m->now_ms += 1000000;
+    m->helper.lazy = _i == 1;
+    run_machine(m, 10000);
+    m->helper.lazy = false;
+    run_machine(m, 100);
+    ck_assert_uint_eq(m->helper.kills, 0);
+    ck_assert_uint_eq(peer_got(p, "auth"), 1);
+    machine_free(m);
+}
+
+/* ---- Standing still --------------------------------------------------------------- */
+
+/* The process is stopped and goes on, or its machine sleeps. Meanwhile each of
+ * these has sent what it had to: so none of their deadlines passes. */
+TEST_LOOP(loop, what_came_while_it_stood_still_is_read_before_a_deadline_passes, 0, 4)
+{
+    static const uint64_t stops_ms[] = {900, 15000, 120000, 7 * 24 * 3600000u};
+    struct machine *m = MACHINE("--hash-cost", "4", "--idle-s", "20", "--ping-s", "10", "--first-frame-s", "1",
+                                "--login-s", "2", "--linger-s", "1", "--buddy-login-s", "1");
+    struct peer *p[6], *late = NULL;
+    for (int i = 0; i < 6; i++)
+        p[i] = peer_new(m);
+    peer_send(p[0], "auth", "NAME=Anna\nPASS=~secret\n");
+    peer_send(p[1], "addr", "ADDR=192.0.2.100\nPORT=50000\n");
+    peer_send(p[2], "@dir", "PROD=NASCAR-PS2-2004\n");
+    peer_send(p[3], "AUTH", "USER=Nobody\nLKEY=$00\n");
+    settle_machine(m);
+    ck_assert_uint_eq(m->shell.open, 6);
+    run_machine(m, 500);
+    peer_send(p[0], "~png", "REF=1\n");
+    peer_send(p[1], "auth", "NAME=Bert\nPASS=~secret\n");
+    peer_send(p[2], "@dir", "PROD=NASCAR-PS2-2004\n");
+    peer_send(p[3], "AUTH", "USER=Nobody\nLKEY=$00\n");
+    peer_send(p[4], "auth", "NAME=Cleo\nPASS=~secret\n");
+    p[5]->hung_up = true;
+    late = peer_new(m);
+    peer_send(late, "auth", "NAME=Dora\nPASS=~secret\n");
+    m->now_ms += stops_ms[_i];
+    settle_machine(m);
+    shell_log_flush(&m->shell);
+    for (int i = 0; i < 5; i++)
+        ck_assert_msg(!p[i]->closed || i == 3, "%d is closed", i); /* whose tickets are bad: answered, then closed */
+    ck_assert_uint_eq(peer_got(p[1], "auth") + peer_got(p[4], "auth") + peer_got(late, "auth"), 3);
+    ck_assert_uint_eq(peer_got(p[2], "@dir"), 2);
+    ck_assert_uint_eq(peer_got(p[3], "AUTH"), 2);
+    ck_assert(p[5]->closed && count_log(m, "reason=\"disconnected\"") == 1);
+    ck_assert_uint_eq(count_log(m, " in time\"") + count_log(m, "reason=\"silent\""), p[3]->closed ? 1 : 0);
+    ck_assert_uint_eq(count_log(m, "event=stood_still"), _i == 0 ? 0 : 1);
+    ck_assert_uint_eq(count_log(m, "event=clock_set"), 0);
+    machine_free(m);
+}
+
+/* More has come than one read takes: what is behind it counts, too. */
+TEST(loop, what_stands_behind_much_else_is_read_before_a_deadline_passes)
+{
+    struct machine *m = MACHINE("--hash-cost", "4", "--login-s", "2");
+    struct peer *p = peer_new(m);
+    peer_send(p, "addr", "ADDR=192.0.2.100\nPORT=50000\n");
+    settle_machine(m);
+    for (int i = 0; i < 200; i++)
+        peer_send(p, "~png", "REF=1\nTIME=1\n");
+    peer_send(p, "auth", login_request);
+    m->now_ms += 120000;
+    settle_machine(m);
+    ck_assert(peer_got(p, "auth") == 1 && !p->closed);
+    machine_free(m);
+}
+
+/* A frame that waits for its sender's rate came long ago. */
+TEST(loop, what_waits_for_its_rate_goes_on_before_a_deadline_passes)
+{
+    struct machine *m = machine_new(
+        (const char *const[]){"--max-clients", "16", "--hash-cost", "4", "--rate", "1", "--login-s", "1", NULL});
+    struct peer *p = peer_new(m);
+    for (int i = 0; i < 6; i++)
+        peer_send(p, "addr", "ADDR=192.0.2.100\nPORT=50000\n");
+    peer_send(p, "auth", login_request);
+    settle_machine(m);
+    ck_assert_uint_eq(peer_got(p, "addr"), 6);
+    run_machine(m, 2000);
+    ck_assert(peer_got(p, "auth") == 1 && !p->closed);
+    machine_free(m);
+}
+
+/* Nobody was asked anything meanwhile, so nobody was silent. Who does not answer
+ * the next ping is. */
+TEST(loop, nobody_is_silent_while_it_stands_still)
+{
+    struct machine *m = MACHINE("--idle-s", "6", "--ping-s", "3");
+    struct peer *p = peer_new(m), *gone = peer_new(m);
+    peer_send(p, "addr", "ADDR=192.0.2.100\nPORT=50000\n");
+    peer_send(gone, "addr", "ADDR=192.0.2.100\nPORT=50000\n");
+    settle_machine(m);
+    for (int i = 0; i < 40; i++) {
+        m->now_ms += i % 4 == 0 ? 120000 : 0;
+        size_t pings = peer_got(p, "~png");
+        run_machine(m, 1000);
+        if (peer_got(p, "~png") > pings)
+            peer_send(p, "~png", "REF=1\n");
+    }
+    ck_assert(!p->closed && gone->closed);
+    machine_free(m);
+}
+
+/* Whoever goes on sending holds up nobody's deadline. */
+static void sends_on(struct machine *m)
+{
+    if (!m->peer[0].closed && m->peer[0].in_bytes < 8192)
+        for (int i = 0; i < 100; i++)
+            peer_send(&m->peer[0], "~png", "REF=1\nTIME=1\nA=0123456789012345678901234567890123456789\n");
+    m->now_ms += 10;
+}
+
+TEST(loop, who_goes_on_sending_holds_up_no_deadline)
+{
+    struct machine *m = MACHINE("--first-frame-s", "2");
+    struct peer *busy = peer_new(m), *mute = peer_new(m);
+    peer_send(busy, "addr", "ADDR=192.0.2.100\nPORT=50000\n");
+    settle_machine(m);
+    ck_assert(busy->accepted && mute->accepted);
+    m->at_poll = sends_on;
+    run_machine(m, 1900);
+    ck_assert(!mute->closed);
+    run_machine(m, 1000);
+    ck_assert(mute->closed && !busy->closed);
+    machine_free(m);
+}
+
 /* Sixty at once, while the helper is slow: nobody is lost, pings go on, and
  * who hangs up is not hashed for. */
 TEST(loop, sixty_at_once_all_get_in)
@@ -519,6 +690,37 @@ TEST(loop, the_operator_gets_in_when_all_other_places_are_taken)
     settle_machine(m);
     ck_assert_uint_eq(peer_got(next, "csta"), 1);
     ck_assert(load_be32(next->out + 4) != 0 || next->closed); /* and no operator's */
+    machine_free(m);
+}
+
+/* Each of the operator's connections has a file descriptor of its own. */
+TEST(loop, the_operator_gets_in_when_files_have_run_out)
+{
+    struct machine *m = MACHINE("--hash-cost", "4");
+    m->spares = NASCAR_CONTROL_CONNECTIONS;
+    spares_take(&m->shell);
+    ck_assert_uint_eq(m->spares, 0);
+    m->accept_error = EMFILE;
+    struct peer *waits = peer_new(m);
+    peer_send(waits, "@dir", "PROD=NASCAR-PS2-2004\n");
+    for (unsigned round = 0; round < 3; round++) {
+        struct peer *p[NASCAR_CONTROL_CONNECTIONS];
+        for (uint32_t i = 0; i < COUNT(p); i++) {
+            p[i] = peer_new(m);
+            p[i]->control = true;
+            peer_send(p[i], "csta", "");
+        }
+        settle_machine(m);
+        for (uint32_t i = 0; i < COUNT(p); i++) {
+            ck_assert_uint_eq(peer_got(p[i], "csta"), 1);
+            p[i]->hung_up = true;
+        }
+        m->spares = NASCAR_CONTROL_CONNECTIONS; /* as each that is closed is free again */
+        settle_machine(m);
+        ck_assert_uint_eq(m->shell.spares, NASCAR_CONTROL_CONNECTIONS);
+        ck_assert_uint_eq(m->spares, 0);
+    }
+    ck_assert(!waits->accepted);
     machine_free(m);
 }
 
@@ -1495,7 +1697,7 @@ static int exit_status(const char *code, const char *text, const char **said)
     frame_begin(&request, "cpwd", "");
     frame_end(&request);
     catch_stderr();
-    int status = control_talk(ends[0], &request);
+    int status = control_talk(ends[0], &request, system_mono_ms(NULL) + CONTROL_MS);
     *said = caught_stderr();
     (void)close(ends[0]);
     (void)close(ends[1]);
@@ -1823,8 +2025,9 @@ TEST(calls, a_fresh_file_is_empty_and_its_owners)
 /* A helper that takes its time holds up nobody. */
 TEST(calls, the_helper_is_never_waited_for)
 {
-    int fd = system_helper(NULL);
+    int process = 0, fd = system_helper(NULL, &process);
     ck_assert_int_ge(fd, 0);
+    ck_assert_int_gt(process, 0);
     ck_assert(fcntl(fd, F_GETFL) & O_NONBLOCK);
     ck_assert(fcntl(fd, F_GETFD) & FD_CLOEXEC);
     (void)close(fd); /* which ends it */

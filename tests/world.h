@@ -53,6 +53,7 @@ struct world {
     bool hold_records;  /* records wait for world_release_records() */
     bool fail_records;  /* every record fails */
     bool hold_verdicts; /* hash jobs wait for world_release_verdicts() */
+    bool no_verdicts;   /* nobody finds out about a password */
     bool free_run;      /* a console that is misled does not fail the test at once */
 
     struct world_record *records; /* everything that became durable */
