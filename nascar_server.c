@@ -11532,7 +11532,7 @@ static void journal_end(struct shell *sh)
     if (sh->journal.fd >= 0 && !journal_sync(sh, &sh->journal))
         journal_failed(sh, sh->journal.size);
     journal_look(sh);
-    if (sh->journal.fd < 0)
+    for (int i = 0; i < 2 && sh->journal.fd < 0; i++) /* a fresh one that was begun may be gone, too */
         compaction_run(sh);
     journal_close(sh, &sh->journal);
     if (sh->compaction.file.fd >= 0)

@@ -1444,6 +1444,7 @@ static void stop(void)
 {
     event("it is told to stop");
     sim.machine->shell.stopping = true;
+    sim.machine->shell.stop_signal = SIGTERM;
     shell_loop(&sim.machine->shell);
     log_events(sim.machine);
     machine_gone(false);

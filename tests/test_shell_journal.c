@@ -1352,19 +1352,25 @@ TEST_LOOP(hands, a_batch_finds_a_journal_that_is_no_longer_ours, 0, COUNT(hands)
     disk_free(&d);
 }
 
-/* Nobody changes anything any more, and it is told to stop. */
-TEST_LOOP(hands, a_stop_finds_it_too, 0, COUNT(hands))
+/* Nobody changes anything any more, and it is told to stop; in the second half while a
+ * fresh journal is being made, which is removed with the folder. */
+TEST_LOOP(hands, a_stop_finds_it_too, 0, 2 * (int)COUNT(hands))
 {
     struct disk d = {0};
-    size_t size;
+    size_t size, hand = (size_t)_i % COUNT(hands);
     struct machine *m = machine_with(&d, "Alice");
-    hands[_i].act(&d);
+    m->shell.stopping = (size_t)_i >= COUNT(hands); /* no turn comes in between */
+    m->shell.stop_signal = SIGTERM;
+    if (m->shell.stopping)
+        compaction_begin(&m->shell);
+    hands[hand].act(&d);
     uint8_t *bytes = copy_of_journal(&d, &size);
-    signal_machine(m, SIGTERM);
+    if (!m->shell.stopping)
+        signal_machine(m, SIGTERM);
     shell_loop(&m->shell);
     ck_assert(in_log(m, "event=journal_failed"));
     ck_assert(in_log(m, "event=journal_recovered"));
-    expect_set_aside(&d, _i, bytes, size);
+    expect_set_aside(&d, (int)hand, bytes, size);
     expect_all_is_kept(m, &d);
     free(bytes);
     machine_free(m);
