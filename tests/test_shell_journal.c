@@ -142,7 +142,8 @@ static uint8_t *copied(const uint8_t *bytes, size_t size)
 {
     uint8_t *copy = malloc(size > 0 ? size : 1);
     EXPECT(copy);
-    memcpy(copy, bytes, size);
+    if (size > 0)
+        memcpy(copy, bytes, size);
     return copy;
 }
 
