@@ -4925,36 +4925,42 @@ static void move_date(int64_t *date_s, const struct record *r)
 
 /* A date that decides nothing, but is shown, was right if it is older than the run
  * whose clock was wrong. Only one that is yet to come was not, either. */
-static void move_shown_date(int64_t *date_s, const struct record *r)
+static void move_shown_date(struct nascar *s, int64_t *date_s, const struct record *r)
 {
     if (*date_s >= r->clck.since_s || *date_s > r->clck.to_s)
         move_date(date_s, r);
+    note_date(s, *date_s);
 }
 
 /* The wall clock was set. All that runs out keeps the time that it has left, and
  * what has run out stays so. This walks over whole tables, but is rare. */
 static enum failure apply_clck(struct nascar *s, const struct record *r)
 {
+    s->newest_record_s = r->clck.to_s; /* and no date that is kept is newer, see note_date() */
     EACH_LIVE(i, accounts) {
-        move_shown_date(&account_at(s, i)->created_s, r);
-        move_shown_date(&account_at(s, i)->last_login_s, r);
+        move_shown_date(s, &account_at(s, i)->created_s, r);
+        move_shown_date(s, &account_at(s, i)->last_login_s, r);
     }
     EACH_LIVE(i, players)
-        move_shown_date(&player_at(s, i)->last_login_s, r);
+        move_shown_date(s, &player_at(s, i)->last_login_s, r);
     EACH_LIVE(i, personas)
-        if (persona_at(s, i)->lkey_until_s > 0) /* else it has no ticket */
+        if (persona_at(s, i)->lkey_until_s > 0) { /* else it has no ticket */
             move_date(&persona_at(s, i)->lkey_until_s, r);
-    EACH_LIVE(i, races)
+            note_date(s, persona_at(s, i)->lkey_until_s - LKEY_S);
+        }
+    EACH_LIVE(i, races) {
         move_date(&race_ticket_at(s, i)->when_s, r);
+        note_date(s, race_ticket_at(s, i)->when_s);
+    }
     EACH_LIVE(i, messages) {
         move_date(&message_at(s, i)->sent_s, r);
         move_date(&message_at(s, i)->until_s, r);
+        note_date(s, message_at(s, i)->sent_s);
     }
     EACH_LIVE(i, reports)
-        move_shown_date(&report_at(s, i)->at_s, r);
+        move_shown_date(s, &report_at(s, i)->at_s, r);
     EACH_LIVE(i, report_lines)
-        move_shown_date(&report_line_at(s, i)->line.at_s, r);
-    s->newest_record_s = r->clck.to_s;
+        move_shown_date(s, &report_line_at(s, i)->line.at_s, r);
     s->setting_s = 0;
     return OK;
 }
