@@ -109,6 +109,10 @@ TEST_LOOP(letters, a_letter_is_kept_for_its_seconds, 0, 8)
     struct person *ann = linked("Ann"), *bob = player_only("Bob"), *cid = player_only("Cid");
     SUCCEEDS(letter(ann, "Bob", "hello", cases[_i].secs));
     SUCCEEDS(letter(ann, "Cid", "hello", cases[_i].secs));
+    link_down(ann); /* days with nobody to ping are short */
+    leave_lobby(ann);
+    leave_lobby(bob);
+    leave_lobby(cid);
     long early = cases[_i].lives_s > 2 ? 2 : 1;
     world_pass(w, cases[_i].lives_s - early);
     enter(bob);
