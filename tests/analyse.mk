@@ -39,7 +39,7 @@ analysis-checks: $(addprefix build/log/,clang-analyzer gcc-analyzer tidy cppchec
 analyse:
 	@sh tests/need.sh analyse
 	$(START)
-	@CHECK_TIMEOUT_S=900 $(MAKE) $(KEEP_GOING) $(JOBS) analysis-checks $(BROKEN)
+	@$(MAKE) $(KEEP_GOING) $(JOBS) analysis-checks $(BROKEN)
 	@sh tests/total.sh
 
 ## make format       lays out all C files as .clang-format says

@@ -13,7 +13,7 @@ mkdir -p "${log%/*}"
 began=$(date +%s)
 # In a process group of its own: a suite that is told to end tells its group, and
 # ours is that of make and of all the other checks. So an interruption is passed on.
-timeout -k 10 "${CHECK_TIMEOUT_S:-300}" "$@" >"$log" 2>&1 </dev/null &
+timeout -k 10 "${CHECK_TIMEOUT_S:-900}" "$@" >"$log" 2>&1 </dev/null &
 trap 'kill $!; exit 1' HUP INT TERM
 wait $!
 status=$?
