@@ -4260,13 +4260,13 @@ static void sweep_expired(struct nascar *s)
             race_ticket_remove(s, i);
 }
 
-/* What has expired makes room for a message that was sent at that time. It is the
- * same at a start, as no record says that it is gone. */
-static void drop_expired(struct nascar *s, uint32_t persona, int64_t sent_s)
+/* What has expired at that time makes room for a message. It is the same at a start,
+ * by the date of that message, as no record says what is gone. */
+static void drop_expired(struct nascar *s, uint32_t persona, int64_t at_s)
 {
     for (uint32_t i = list_first(&persona_at(s, persona)->messages), next; i != NONE; i = next) {
         next = list_next(s, PERSONA_MESSAGES, i);
-        if (message_at(s, i)->until_s <= sent_s)
+        if (message_at(s, i)->until_s <= at_s)
             message_remove(s, i);
     }
 }
@@ -7264,7 +7264,7 @@ static enum failure do_send(struct request *q)
     int32_t seconds = to_signed(get_number(q, tag_SECS, MESSAGE_S));
     if (seconds <= 0)
         return NO_USER;
-    drop_expired(s, to, r.mesg.sent_s);
+    drop_expired(s, to, kept_now_s(s));
     if (pool_full(&s->messages))
         sweep_expired(s);
     if (persona_at(s, to)->message_count >= MESSAGES_PER_PERSONA || pool_full(&s->messages))

@@ -196,6 +196,22 @@ TEST_LOOP(jumps, records_on_their_way_are_of_one_clock_each, 0, 8)
     ck_assert_str_eq(buddy_code("Bob", fresh), "user");
 }
 
+/* A letter makes room by what has expired: by the clock of what is kept. */
+TEST(jumps, a_letter_while_the_clock_is_being_set_ends_no_other)
+{
+    struct person *a = linked("Ann");
+    (void)person("Bob");
+    SUCCEEDS(letter(a, "Bob", "one", NULL));
+    w->hold_records = true;
+    set_clock_by(20LL * YEAR_S);
+    say(a->buddy, "SEND", "TYPE=C\nUSER=Bob\nBODY=two\n");
+    world_settle(w);
+    w->hold_records = false;
+    world_release_records(w, true);
+    world_settle(w);
+    is_reading(&people[1], "one two");
+}
+
 /* Whether the disk takes it or not: the clock has been set. */
 TEST(jumps, a_failing_disk_does_not_hold_the_clock_up)
 {
