@@ -711,6 +711,25 @@ TEST_LOOP(time, pings_are_spread_with_at_most_two_batches_a_second, 0, 2)
         OPEN(r[i]);
 }
 
+/* A shorter period holds at once for those who are here: none of them waits out the old one. */
+TEST(time, a_new_period_of_pings_reaches_those_who_are_here)
+{
+    enum { CROWD = 30 };
+    struct raw *r[CROWD];
+    reopen_with("ping-s = 55\n");
+    for (int i = 0; i < CROWD; i++) {
+        r[i] = raw_open(w, 0);
+        r[i]->keeps_pings = true;
+        (void)raw_ask(r[i], "addr", ADDR_REQUEST);
+    }
+    world_configure(w, "ping-s = 6\n");
+    for (int i = 0; i < CROWD; i++)
+        raw_forget(r[i]);
+    world_run(w, 8000);
+    for (int i = 0; i < CROWD; i++)
+        ck_assert_uint_ge(raw_count(r[i], "~png"), 1);
+}
+
 TEST(time, who_says_nothing_for_60_s_is_dropped)
 {
     struct raw *bob = player(w, "Bob", "East"), *ann = player(w, "Ann", "East");
