@@ -864,6 +864,16 @@ static bool begins(const char *text, const char *word)
     return strncmp(text, word, 4) == 0; /* the first four letters count */
 }
 
+/* A request of this kind about this is not answered yet. */
+static bool awaits(const struct console *c, const char *kind, const char *about)
+{
+    const struct console_link_state *lobby = &c->link[CONSOLE_LOBBY];
+    for (size_t i = 0; i < lobby->pending.count; i++)
+        if (strcmp(lobby->pending.at[i].kind, kind) == 0 && strcmp(lobby->pending.at[i].about, about) == 0)
+            return true;
+    return false;
+}
+
 static void on_challenge_text(struct console *c, const char *from, const char *text)
 {
     bool accept = begins(text, "ACPT");
@@ -884,6 +894,8 @@ static void on_challenge_text(struct console *c, const char *from, const char *t
         }
         if (theirs && refusal) {
             c->challenge = CONSOLE_IDLE;
+            if (awaits(c, "mesg", from)) /* sent before the server had read ours; words have no numbers */
+                copy_text(c->confused, sizeof c->confused, from);
             return;
         }
         break;
@@ -956,17 +968,11 @@ static void race_text(struct console *c, const char *payload, const char *key, s
     memcpy(c->race + offset, text, strlen(text));
 }
 
-/* It has said that it does not race `other`, and the server has not read it yet. */
+/* It does not race `other`: it has said so, and the server has not read it yet, or it
+ * takes its offer for refused, which the server has taken up since. */
 static bool has_given_up(const struct console *c, const char *other)
 {
-    const struct console_link_state *lobby = &c->link[CONSOLE_LOBBY];
-    for (size_t i = 0; i < lobby->pending.count; i++) {
-        const struct console_pending *pending = &lobby->pending.at[i];
-        if ((strcmp(pending->kind, "chal") == 0 && strcmp(pending->about, "*") == 0) ||
-            (strcmp(pending->kind, "mesg") == 0 && strcmp(pending->about, other) == 0))
-            return true;
-    }
-    return false;
+    return awaits(c, "chal", "*") || awaits(c, "mesg", other) || strcmp(c->confused, other) == 0;
 }
 
 static void on_session(struct console *c, const char *payload)
@@ -1015,6 +1021,7 @@ static void on_session(struct console *c, const char *payload)
     if (c->seed == 0 || address == 0 || when == 0 || c->race_ticket[0] == '\0')
         mislead(c, "+ses has an empty SEED, ADDR, FROM, WHEN or AUTH");
     c->play_due = true;
+    c->confused[0] = '\0';
     if (!crossed) {
         c->challenge = CONSOLE_RACING;
         c->races++;
@@ -1852,6 +1859,8 @@ bool console_challenge_player(struct console *c, const char *persona, const char
     c->challenge = CONSOLE_OFFERED;
     c->challenger = true;
     c->walks_before = walks_under_way(c);
+    if (strcmp(c->confused, persona) == 0)
+        c->confused[0] = '\0';
     copy_text(c->opponent, sizeof c->opponent, persona);
     copy_text(c->token, sizeof c->token, token);
     if (c->habits.peeks) {

@@ -252,6 +252,7 @@ struct console {
     char opponent[32], token[128];
     bool challenger;                  /* we made the offer */
     size_t walks_before;              /* moves under way when it was made: they do not end it */
+    char confused[32];                /* whose DECL ended our offer to him, and may have meant his own to us */
     uint32_t crossed;                 /* offers that came while we could not take one */
     uint32_t blocked;                 /* offers that the console answered BLOC by itself */
     uint8_t race[CONSOLE_RACE_BYTES]; /* from the tags of the last +ses */
