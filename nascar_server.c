@@ -9475,7 +9475,8 @@ static bool lock_folder(int folder, struct folder_lock *lock)
     lock->by_file = lock_pid_file(folder, &lock->pid_file);
     ssize_t n = lock->pid_file >= 0 ? pread(lock->pid_file, text, sizeof text - 1, 0) : -1;
     text[n > 0 ? n : 0] = 0;
-    lock->pid = atoi(text);
+    long pid = strtol(text, NULL, 10);
+    lock->pid = pid > 0 && pid <= INT32_MAX ? (pid_t)pid : 0;
     bool named = lock->pid > 0 && lock->pid != getpid() && (kill(lock->pid, 0) == 0 || errno == EPERM);
     if (lock->by_folder != EWOULDBLOCK && lock->by_file != EWOULDBLOCK &&
         (lock->by_folder == 0 || lock->by_file == 0 || !named))
@@ -10345,6 +10346,7 @@ static bool complain(const char *where, const char *key, const char *format, ...
 /* Where the lines of a key are that may be given more than once; NULL for others. */
 static struct option_list *list_of(struct options *o, const struct setting *setting)
 {
+    assert(o != NULL); /* so NULL means that there is no list */
     return setting->type == SET_ROOM ? &o->rooms : setting->type == SET_NETWORK ? &o->trusted : NULL;
 }
 
@@ -12088,7 +12090,7 @@ static int shell_poll(struct shell *sh, int timeout_ms)
     bool hurry = timeout_ms >= 0 && timeout_ms < (int)BLIND_MS;
     (void)sh->sys->poll(sh->world, sh->polled, 0, hurry ? timeout_ms : (int)BLIND_MS);
     for (uint32_t i = 0; i < count; i++)
-        sh->polled[i].revents = sh->polled[i].fd >= 0 ? sh->polled[i].events : 0;
+        sh->polled[i].revents = (short)(sh->polled[i].fd >= 0 ? sh->polled[i].events : 0);
     return (int)count;
 }
 
