@@ -12345,7 +12345,12 @@ static bool make_state(struct shell *sh)
     sh->limits = limits;
     sh->conns = nascar_connections(&limits);
     size_t arena_bytes = nascar_arena_size(&limits);
-    void *arena = arena_bytes ? reserve(arena_bytes) : NULL;
+    if (arena_bytes == 0)
+        return complain("", "",
+                        "%u clients and %u accounts are more than a process of 32 bits can address: lower "
+                        "--max-clients or --max-accounts",
+                        limits.clients, limits.accounts);
+    void *arena = reserve(arena_bytes);
     if (!arena)
         return complain("", "",
                         "no memory for %u clients and %u accounts, which take %llu KiB of address space: lower "
