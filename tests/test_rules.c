@@ -314,19 +314,19 @@ TEST(rules, there_are_so_many_trusted_networks_and_no_more)
     static struct config config;
     char text[64 * 40] = "per-address = 3\ntrusted = nonsense\n";
     config_read(&config, bytes_of(text), size_of(text));
-    ck_assert_uint_eq(config.trusted_count, 0);
+    ck_assert_uint_eq(config.trusted.count, 0);
     for (uint32_t i = 0; i < 40; i++)
         (void)snprintf(text + strlen(text), 64, "trusted = 10.0.%u.0/24\n", (unsigned)i);
     config_read(&config, bytes_of(text), size_of(text));
-    ck_assert_uint_eq(config.trusted_count, CONFIG_NETWORKS);
-    ck_assert(is_trusted(&config, 0x0A0000FFu));
-    ck_assert(is_trusted(&config, 0x0A001F00u));
-    ck_assert(!is_trusted(&config, 0x0A002000u));
-    ck_assert_str_eq(add_network(&config, "192.0.2.0/24"), "at most 32 networks");
+    ck_assert_uint_eq(config.trusted.count, CONFIG_NETWORKS);
+    ck_assert(in_networks(&config.trusted, 0x0A0000FFu));
+    ck_assert(in_networks(&config.trusted, 0x0A001F00u));
+    ck_assert(!in_networks(&config.trusted, 0x0A002000u));
+    ck_assert_str_eq(add_network(&config.trusted, "192.0.2.0/24"), "at most 32 networks");
     config_read(&config, bytes_of(""), 0);
-    ck_assert_uint_eq(config.trusted_count, 0);
+    ck_assert_uint_eq(config.trusted.count, 0);
     ck_assert_uint_eq(config.per_address, 256);
-    ck_assert(!is_trusted(&config, 0));
+    ck_assert(!in_networks(&config.trusted, 0));
 }
 
 TEST(rules, the_reason_is_cut_to_its_place)
