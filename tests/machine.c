@@ -351,7 +351,8 @@ static int fake_start_finder(void *world, int *process)
         return -1;
     EXPECT(!m->finder.running);
     m->finder.running = true;
-    m->finder.dead = m->finder.answers = false;
+    m->finder.dead = false;
+    m->finder.waiting = 0;
     *process = FINDER_PROCESS + (int)++m->finder.starts;
     return FINDER_FD;
 }
@@ -360,33 +361,33 @@ static ssize_t finder_gets(struct machine *m, const void *bytes, size_t size)
 {
     struct fake_finder *f = &m->finder;
     struct host_question question;
-    EXPECT(f->running && size == sizeof question && !f->answers);
+    EXPECT(f->running && size == sizeof question && f->waiting < 4);
     errno = EPIPE;
     if (f->dead)
         return -1;
     memcpy(&question, bytes, size);
     copy_text(f->name, sizeof f->name, question.name);
-    f->number = question.number;
+    f->number[f->waiting++] = question.number;
     f->questions++;
-    f->answers = true;
     f->dead = f->dies;
     return (ssize_t)size;
 }
 
 static bool finder_speaks(const struct machine *m)
 {
-    return m->finder.running && (m->finder.dead || (m->finder.answers && !m->finder.hangs));
+    return m->finder.running && (m->finder.dead || (m->finder.waiting > 0 && !m->finder.hangs));
 }
 
 static ssize_t finder_says(struct machine *m, void *bytes, size_t size)
 {
     struct fake_finder *f = &m->finder;
-    struct host_answer answer = {.number = f->number, .address = f->address, .reason = "there is no such host"};
+    struct host_answer answer = {.number = f->number[0], .reason = "there is no such host"};
     EXPECT(f->running && size == sizeof answer);
     errno = EAGAIN;
-    if (f->dead || !f->answers || f->hangs)
+    if (f->dead || f->waiting == 0 || f->hangs)
         return f->dead ? 0 : -1;
-    f->answers = false;
+    answer.address = f->waiting > 1 ? f->stale : f->address;
+    memmove(&f->number[0], &f->number[1], --f->waiting * sizeof f->number[0]);
     memcpy(bytes, &answer, size);
     return (ssize_t)size;
 }

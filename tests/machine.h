@@ -109,12 +109,12 @@ struct fake_helper {
 struct fake_finder {
     bool running, dead;
     uint32_t starts, kills, questions;
-    uint32_t number; /* the last question's, which is still to be answered, if it answers at all */
-    bool answers;
-    char name[HOST_CHARS + 1]; /* in that question */
-    uint32_t address;          /* that it finds; 0: none */
-    bool cannot_start, dies;   /* dies: of the next question */
-    bool hangs;                /* it answers nothing */
+    uint32_t number[4], waiting; /* the questions that are still to be answered, if it answers at all */
+    uint32_t stale;              /* what it finds for one that is not the last */
+    char name[HOST_CHARS + 1];   /* in the last question */
+    uint32_t address;            /* that it finds; 0: none */
+    bool cannot_start, dies;     /* dies: of the next question */
+    bool hangs;                  /* it answers nothing */
 };
 
 struct machine {

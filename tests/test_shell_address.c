@@ -359,20 +359,26 @@ TEST(host, an_answer_for_the_name_before_is_left)
     (void)close(mkstemp(path));
     write_lines(path, "public-address = " NAME "\n");
     struct machine *m = machine_make(NULL);
-    m->finder.address = 0xCB007107u;
+    m->finder.stale = 0xCB007107u;
+    m->finder.address = 0xCB007108u;
     m->finder.hangs = true;
     ck_assert(machine_start(m, ARGUMENTS("--config", path)));
     settle_machine(m);
-    ck_assert(m->finder.answers);
-    m->shell.finder.asked = true;
-    struct host_answer old = {.number = m->finder.number, .address = 0xCB007107u, .reason = ""};
-    write_lines(path, "public-address = 203.0.113.99\n");
-    signal_machine(m, SIGHUP);
-    m->finder.hangs = false; /* it comes in the same turn */
+    reload(m, path, "public-address = other.example.net\n");
+    ck_assert_uint_eq(m->finder.waiting, 2); /* it is asked at once */
+    m->finder.hangs = false;
     settle_machine(m);
-    ck_assert_uint_eq(old.number, m->finder.number);
+    ck_assert_str_eq(told(m), "203.0.113.8");
+    ck_assert(!in_log(m, "203.0.113.7"));
+    m->finder.hangs = true;
+    run_machine(m, 301000);
+    ck_assert_uint_eq(m->finder.waiting, 1);
+    reload(m, path, "public-address = 203.0.113.99\n");
+    m->finder.hangs = false;
+    m->finder.address = 0xCB007109u;
+    settle_machine(m);
     ck_assert_str_eq(told(m), "203.0.113.99");
-    ck_assert_uint_eq(m->shell.state->config.public_address, 0xCB007163u);
+    ck_assert_uint_eq(m->finder.kills, 0);
     (void)unlink(path);
     machine_free(m);
 }
