@@ -253,7 +253,7 @@ TEST(proxy, a_header_and_the_first_frame_have_one_deadline)
     reopen_with(CONFIG "first-frame-s = 10\n");
     struct raw *silent = raw_open(w, PROXY_IP), *half = handed_on(NAMED, 12), *whole = handed_on(NAMED, 12);
     world_run(w, 6000);
-    raw_send_bytes(whole, NAMED + 12, sizeof NAMED - 13);
+    raw_send_bytes(whole, &NAMED[12], sizeof NAMED - 13);
     world_run(w, 3900);
     OPEN(silent);
     OPEN(half);
