@@ -118,6 +118,7 @@
 #define NEWS_CHARS (NEWS_REPLY_BYTES - HEADER_BYTES - 1) /* of the news screen, ends of lines included */
 #define CONFIG_ROOMS 32u
 #define CONFIG_NETWORKS 32u
+#define HOST_CHARS 253u   /* the longest name of a host, in text (RFC 1035) */
 #define PRODUCT_CHARS 63u /* PSET PROD; its STAT is cut to CHAT_CHARS */
 #define WATCHES_ASKED 25u /* whom one buddy link may watch by PADD */
 #define ROWS_ASKED 100u   /* the most rows of a leaderboard that one request gets */
@@ -876,6 +877,194 @@ static enum frame_state read_frame(const uint8_t *bytes, uint32_t size, struct f
     return size >= frame->size ? FRAME_WHOLE : FRAME_PART;
 }
 
+/* ---- The PROXY protocol: whose connection a proxy hands on ---------------- */
+
+#define PROXY_LINE_BYTES 107u          /* the longest header of version 1, its CR LF included */
+#define PROXY_HEADER_BYTES INBOX_BYTES /* the longest of version 2 that is taken */
+
+struct proxy_header {
+    uint32_t size;        /* of the header; if it is broken, of that part of it which shows that */
+    uint32_t source;      /* the player's address; 0: it names nobody */
+    uint32_t destination; /* the address that he has reached; 0: it does not say */
+    const char *broken;   /* why it is */
+};
+
+/* Takes a decimal number off the text, without a zero in front, and what ends it. */
+static bool take_decimal(const char **text, uint32_t most, char end, uint32_t *value)
+{
+    const char *p = *text;
+    *value = 0;
+    while (is_digit((uint8_t)*p) && p < *text + 5)
+        *value = *value * 10 + (uint32_t)(*p++ - '0');
+    bool good = p > *text && (**text != '0' || p == *text + 1) && *value <= most && *p == end;
+    *text = p + (*p != 0);
+    return good;
+}
+
+static bool take_ipv4(const char **text, char end, uint32_t *address)
+{
+    uint32_t part;
+    *address = 0;
+    for (int i = 0; i < 4; i++) {
+        if (!take_decimal(text, 255, i < 3 ? '.' : end, &part))
+            return false;
+        *address = *address << 8 | part;
+    }
+    return true;
+}
+
+/* The same for an IPv6 address: groups of hex digits, in place of some of which
+ * stands `::`, and at its end there may be an IPv4 address. */
+static bool take_ipv6(const char **text, char end, uint8_t address[16])
+{
+    uint32_t n = 0, gap = NASCAR_NONE, ipv4;
+    const char *p = *text;
+    memset(address, 0, 16);
+    if (p[0] == ':' && p[1] == ':') {
+        gap = 0;
+        p += 2;
+    }
+    for (const char *group = p; n < 16 && *p != end; group = p) {
+        uint32_t value = 0;
+        while (p < group + 4 && hex_value((uint8_t)*p) >= 0)
+            value = value << 4 | (uint32_t)hex_value((uint8_t)*p++);
+        if (*p == '.' && n <= 12 && take_ipv4(&group, end, &ipv4)) {
+            store_be32(address + n, ipv4);
+            n += 4;
+            p = group - (end != 0);
+            break;
+        }
+        if (p == group || (*p != ':' && *p != end) || (p[0] == ':' && p[1] == end))
+            return false;
+        address[n++] = (uint8_t)(value >> 8);
+        address[n++] = (uint8_t)value;
+        p += *p == ':';
+        if (*p == ':' && gap == NASCAR_NONE && p[-1] == ':') {
+            gap = n;
+            p++;
+        }
+    }
+    *text = p + 1;
+    if (*p != end || (gap == NASCAR_NONE ? n != 16 : n > 14))
+        return false;
+    if (gap != NASCAR_NONE) {
+        memmove(address + 16 - (n - gap), address + gap, n - gap);
+        memset(address + gap, 0, 16 - n);
+    }
+    return true;
+}
+
+/* The IPv4 address that this one of IPv6 stands for (::ffff:192.0.2.1); 0 if it is another. */
+static uint32_t mapped_ipv4(const uint8_t address[16])
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, 0xff};
+    return memcmp(address, mapped, sizeof mapped) == 0 ? load_be32(address + 12) : 0;
+}
+
+static enum frame_state proxy_broken(struct proxy_header *h, uint32_t size, const char *why)
+{
+    h->size = size;
+    h->source = h->destination = 0;
+    h->broken = why;
+    return FRAME_BROKEN;
+}
+
+#define NO_PROXY_HEADER "there is no PROXY header in front"
+#define NO_IPV4 "it names an IPv6 address, and this server has IPv4 only"
+#define NO_ADDRESS "it names the address 0.0.0.0, which is nobody's"
+
+/* Reads what stands between `PROXY ` and the end of the line, a text. */
+static enum frame_state read_proxy_text(const char *text, struct proxy_header *h)
+{
+    uint8_t ipv6[2][16];
+    uint32_t port[2];
+    bool six = strncmp(text, "TCP6 ", 5) == 0, good = six || strncmp(text, "TCP4 ", 5) == 0;
+    if (strncmp(text, "UNKNOWN", 7) == 0 && (text[7] == 0 || text[7] == ' '))
+        return FRAME_WHOLE;
+    text += good ? 5 : 0;
+    if (six)
+        good = take_ipv6(&text, ' ', ipv6[0]) && take_ipv6(&text, ' ', ipv6[1]);
+    else
+        good = good && take_ipv4(&text, ' ', &h->source) && take_ipv4(&text, ' ', &h->destination);
+    if (!good || !take_decimal(&text, 65535, ' ', &port[0]) || !take_decimal(&text, 65535, 0, &port[1]))
+        return proxy_broken(h, h->size, "its line is malformed");
+    if (six) {
+        h->source = mapped_ipv4(ipv6[0]);
+        h->destination = mapped_ipv4(ipv6[1]);
+    }
+    return h->source ? FRAME_WHOLE : proxy_broken(h, h->size, six ? NO_IPV4 : NO_ADDRESS);
+}
+
+static enum frame_state read_proxy_line(const uint8_t *bytes, uint32_t size, struct proxy_header *h)
+{
+    static const char start[] = "PROXY ";
+    char text[PROXY_LINE_BYTES];
+    uint32_t n = 0, chars = 0;
+    for (; n < size && n < sizeof start - 1; n++)
+        if (bytes[n] != (uint8_t)start[n])
+            return proxy_broken(h, n + 1, NO_PROXY_HEADER);
+    while (n < size && n < PROXY_LINE_BYTES - 1 && bytes[n] != '\r' && bytes[n] != '\n' && bytes[n] != 0)
+        text[chars++] = (char)bytes[n++];
+    text[chars] = 0;
+    if (n == PROXY_LINE_BYTES - 1)
+        return proxy_broken(h, n, "its line has no end within 107 bytes");
+    if (n < size && bytes[n] != '\r')
+        return proxy_broken(h, n + 1, "its line does not end with CR LF");
+    if (size < n + 2)
+        return FRAME_PART;
+    if (bytes[n + 1] != '\n')
+        return proxy_broken(h, n + 2, "its line does not end with CR LF");
+    h->size = n + 2;
+    return read_proxy_text(text, h);
+}
+
+static const uint8_t proxy_signature[12] = {'\r', '\n', '\r', '\n', 0, '\r', '\n', 'Q', 'U', 'I', 'T', '\n'};
+
+/* Version 2. What it says behind the addresses is passed over. A family that we do not
+ * have, or none, names nobody, and so does `local`, by which the proxy asks for itself. */
+static enum frame_state read_proxy_block(const uint8_t *bytes, uint32_t size, struct proxy_header *h)
+{
+    for (uint32_t i = 0; i < size && i < sizeof proxy_signature; i++)
+        if (bytes[i] != proxy_signature[i])
+            return proxy_broken(h, i + 1, NO_PROXY_HEADER);
+    if (size > 12 && (bytes[12] & 0xfe) != 0x20)
+        return proxy_broken(h, 13, "its version is not 2, or its command is unknown");
+    bool local = size > 12 && bytes[12] == 0x20;
+    if (size > 13 && !local && (bytes[13] >> 4 > 3 || (bytes[13] & 15) > 2))
+        return proxy_broken(h, 14, "its family of addresses is unknown");
+    if (size < 16)
+        return FRAME_PART;
+    bool four = !local && bytes[13] == 0x11, six = !local && bytes[13] == 0x21;
+    uint32_t length = (uint32_t)bytes[14] << 8 | bytes[15];
+    if (length > PROXY_HEADER_BYTES - 16)
+        return proxy_broken(h, 16, "it is longer than 2048 bytes");
+    if (length < (four ? 12 : six ? 36 : 0))
+        return proxy_broken(h, 16, "it is too short for its addresses");
+    if (size < 16 + length)
+        return FRAME_PART;
+    h->size = 16 + length;
+    if (!four && !six)
+        return FRAME_WHOLE;
+    h->source = four ? load_be32(bytes + 16) : mapped_ipv4(bytes + 16);
+    h->destination = four ? load_be32(bytes + 20) : mapped_ipv4(bytes + 32);
+    return h->source ? FRAME_WHOLE : proxy_broken(h, h->size, six ? NO_IPV4 : NO_ADDRESS);
+}
+
+_Static_assert(PROXY_HEADER_BYTES == 2048, "as it says");
+
+/* Looks at the header of HAProxy's PROXY protocol that a stream of bytes begins with,
+ * of version 1 or 2. The same is said however the bytes are cut, as soon as those
+ * that have come show it. */
+static enum frame_state read_proxy_header(const uint8_t *bytes, uint32_t size, struct proxy_header *h)
+{
+    memset(h, 0, sizeof *h);
+    if (size == 0)
+        return FRAME_PART;
+    return bytes[0] == proxy_signature[0] ? read_proxy_block(bytes, size, h) : read_proxy_line(bytes, size, h);
+}
+
+/* ---- Frames: their text ---------------------------------------------------- */
+
 /* The size of a payload's text, which ends at the first NUL or where the frame ends. */
 /*@ requires payload(payload, size);
     assigns \nothing;
@@ -1261,8 +1450,14 @@ struct network {
     uint32_t address, bits; /* all bits of the address behind the first ones are 0 */
 };
 
+struct networks {
+    uint32_t count;
+    struct network network[CONFIG_NETWORKS];
+};
+
 struct config {
     uint32_t public_address;
+    char public_name[HOST_CHARS + 1]; /* the host whose address that is; empty: it was given as an address */
     uint32_t lobby_port, buddy_port;
     uint32_t accounts; /* enum account_mode */
     uint32_t skey, directory_direct, lan;
@@ -1271,8 +1466,8 @@ struct config {
     uint32_t segment_bytes; /* 0: no limit */
     uint32_t rate;          /* tokens a second for each connection; 0: no limit */
     uint32_t per_address, logins_per_address, accounts_per_address;
-    uint32_t trusted_count;
-    struct network trusted[CONFIG_NETWORKS]; /* the three limits are not for those in it */
+    struct networks trusted; /* the three limits are not for those in them */
+    struct networks proxies; /* a connection from there begins by saying whose it is */
     uint32_t room_count;
     struct config_room room[CONFIG_ROOMS];
     char down[DOWN_CHARS + 1];
@@ -1303,8 +1498,9 @@ struct options {
     char news_where[LINE_CHARS + 16]; /* who named the news file, for the error if it cannot be read */
     struct config config;             /* what the core's keys came to, so that their errors are told at the start */
     char core[CONFIG_BYTES];          /* the core's keys, as lines, but for those of the next two */
-    struct option_list rooms, trusted;
-    bool running; /* they are read again by a server that runs */
+    struct option_list rooms, trusted, proxies;
+    bool running; /* they are read again by a server that runs, ... */
+    bool finds;   /* ... which has a process that looks up a host's address */
 };
 
 enum setting_type {
@@ -1312,6 +1508,7 @@ enum setting_type {
     SET_PORT, /* 0 takes any free one: the core is told which one that came to be */
     SET_SECONDS,
     SET_ADDRESS,
+    SET_HOST, /* an address, or a name, behind which somebody else has to look */
     SET_WORD,
     SET_ROOM,
     SET_NETWORK,
@@ -1363,8 +1560,8 @@ static const struct setting {
      "log to this file and not to standard error; SIGUSR1 opens it again"},
     {"log-level", SET_WORD, SHELL(log_level), 0, 0, "error warn info debug", "info",
      "how much is logged: error, warn, info or debug (%s)"},
-    {"public-address", SET_ADDRESS, CORE(public_address), 0, 0, NULL, NULL,
-     "what consoles are told to connect to; by default, the address they reached"},
+    {"public-address", SET_HOST, CORE(public_address), 0, 0, NULL, NULL,
+     "address or host name that consoles are told to connect to; by default, the address they reached"},
     {"lan", SET_WORD, CORE(lan), 0, 0, "off auto", "auto",
      "off: tell the public address also to consoles in the server's own /24 (%s)"},
     {"accounts", SET_WORD, CORE(accounts), 0, 0, "open register closed", "open",
@@ -1398,6 +1595,8 @@ static const struct setting {
      "new accounts from one address in ten minutes (%s)"},
     {"trusted", SET_NETWORK, CORE(trusted), 0, 0, NULL, NULL,
      "NETWORK/BITS, as 192.168.1.0/24, whose addresses have none of these three limits; once or more"},
+    {"proxy-from", SET_NETWORK, CORE(proxies), 0, 0, NULL, NULL,
+     "NETWORK/BITS of proxies, whose connections begin with a PROXY header (version 1 or 2); once or more"},
     {"room", SET_ROOM, CORE(room), 0, 0, NULL, NULL,
      "\"Name: Description: Limit\"; once or more, in place of the default rooms"},
     {"news-line", SET_NEWS_LINE, CORE(news), 0, 0, NULL, NULL, NULL},
@@ -1434,6 +1633,22 @@ static bool parse_number(const char *text, uint32_t min, uint32_t max, uint32_t 
 static bool parse_address(const char *text, uint32_t *address)
 {
     return !strpbrk(text, " \t") && read_address((const uint8_t *)text, (uint32_t)strlen(text), 0, address);
+}
+
+/* Is this the whole name of a host (RFC 1123)? Its last part begins with a letter, so that
+ * no address in a strange form is taken for a name. */
+static bool valid_host(const char *name)
+{
+    size_t part = 0, n = 0;
+    for (; name[n]; n++) {
+        uint8_t c = (uint8_t)name[n];
+        bool edge = n == part || name[n + 1] == '.' || name[n + 1] == 0;
+        if (c == '.' && n > part && n - part <= 63)
+            part = n + 1;
+        else if (!is_letter(c) && !is_digit(c) && (c != '-' || edge))
+            return false;
+    }
+    return n <= HOST_CHARS && n > part && n - part <= 63 && is_letter((uint8_t)name[part]);
 }
 
 /* The position of `word` in a list with single spaces, or -1. */
@@ -1515,8 +1730,7 @@ static const char *add_room(struct config *config, const char *text)
     return NULL;
 }
 
-/* The limits for an address are not for those in this network. */
-static const char *add_network(struct config *config, const char *text)
+static const char *add_network(struct networks *networks, const char *text)
 {
     struct network network = {0, 0};
     char address[16];
@@ -1527,16 +1741,16 @@ static const char *add_network(struct config *config, const char *text)
         return "NETWORK/BITS, as 192.168.1.0/24, with 0 to 32 bits";
     if (network.bits < 32 && network.address << network.bits != 0)
         return "a network whose address is 0 behind its bits, as 192.168.1.0/24";
-    if (config->trusted_count == CONFIG_NETWORKS)
+    if (networks->count == CONFIG_NETWORKS)
         return "at most 32 networks";
-    config->trusted[config->trusted_count++] = network;
+    networks->network[networks->count++] = network;
     return NULL;
 }
 
-static bool is_trusted(const struct config *config, uint32_t address)
+static bool in_networks(const struct networks *networks, uint32_t address)
 {
-    for (uint32_t i = 0; i < config->trusted_count; i++)
-        if (in_network(address, config->trusted[i].address, config->trusted[i].bits))
+    for (uint32_t i = 0; i < networks->count; i++)
+        if (in_network(address, networks->network[i].address, networks->network[i].bits))
             return true;
     return false;
 }
@@ -1546,6 +1760,18 @@ static const struct setting *find_setting(const char *key)
     for (size_t i = 0; i < SETTINGS; i++)
         if (strcmp(settings[i].key, key) == 0)
             return &settings[i];
+    return NULL;
+}
+
+/* An address, or a host's name: then the address is 0 until somebody has looked it up. */
+static const char *set_public_address(struct config *config, const char *text)
+{
+    uint32_t address = 0;
+    bool named = !parse_address(text, &address);
+    if (named && !valid_host(text))
+        return "an IPv4 address, as 192.0.2.1, or the name of a host";
+    config->public_address = address;
+    copy_text(config->public_name, sizeof config->public_name, named ? text : "");
     return NULL;
 }
 
@@ -1569,6 +1795,7 @@ static const char *set_value(void *fields, const struct setting *setting, const 
         *number *= 1000;
         return NULL;
     case SET_ADDRESS: return parse_address(value, number) ? NULL : "an IPv4 address, as 192.0.2.1";
+    case SET_HOST: return set_public_address(config, value);
     case SET_WORD:
         word = word_index(setting->words, value);
         if (word < 0)
@@ -1576,7 +1803,7 @@ static const char *set_value(void *fields, const struct setting *setting, const 
         *number = (uint32_t)word;
         return NULL;
     case SET_ROOM: return add_room(config, value);
-    case SET_NETWORK: return add_network(config, value);
+    case SET_NETWORK: return add_network(field, value);
     case SET_NEWS_LINE:
         used = strlen(config->news);
         if (used + n + 1 > NEWS_CHARS)
@@ -1786,7 +2013,8 @@ struct subscription {
 
 enum conn_state {
     CONN_FREE,
-    CONN_NEW, /* no frame yet: it may want any service */
+    CONN_UNNAMED, /* from a proxy, which has not said yet whose it is */
+    CONN_NEW,     /* no frame yet: it may want any service */
     CONN_DIRECTORY,
     CONN_LOBBY,     /* no login yet */
     CONN_ACCOUNT,   /* after auth or acct */
@@ -1805,11 +2033,12 @@ struct wants {
 
 struct conn {
     uint8_t state, wait;
-    bool closing; /* no more input is taken; what is left is written, then it is closed */
-    bool slow;    /* its last write was not complete */
-    bool behind;  /* its lists have news, which become rows when its outbox is drained */
-    bool crowded; /* it reads, but has no room for one more line of chat */
-    bool spare;   /* one more than its address may have: it may ask the directory, and nothing else */
+    bool closing;  /* no more input is taken; what is left is written, then it is closed */
+    bool slow;     /* its last write was not complete */
+    bool behind;   /* its lists have news, which become rows when its outbox is drained */
+    bool crowded;  /* it reads, but has no room for one more line of chat */
+    bool spare;    /* one more than its address may have: it may ask the directory, and nothing else */
+    bool of_proxy; /* a proxy's own, or nobody's yet: it has no limits of an address, and counts for none */
     uint8_t unknown_kinds;
     uint32_t peer, local, reported;
     uint32_t address; /* its entry in addresses */
@@ -2030,7 +2259,10 @@ struct match {
     uint8_t ticket[16]; /* AUTH */
 };
 
-/* One source address: its connections, and what it did lately. */
+/* One source address: its connections, and what it did lately. What is of_proxy stands
+ * under NOBODY. */
+#define NOBODY 0u /* 0.0.0.0 */
+
 struct address {
     uint32_t link;
     uint32_t ipv4;
@@ -2884,6 +3116,13 @@ static void conn_heard(struct nascar *s, uint32_t c)
     conn->heard_ms = s->now_ms;
 }
 
+/* The level of the lines that somebody comes and goes: a proxy looks after us every few
+ * seconds, and nobody wants to read that. */
+static enum nascar_log_level come_and_go(const struct conn *conn)
+{
+    return conn->of_proxy && conn->state <= CONN_NEW ? NASCAR_LOG_DEBUG : NASCAR_LOG_INFO;
+}
+
 /* Ends a connection: no more input is taken, and what is in its outbox is still
  * written. Its player leaves the game in settle(), when the present frame is
  * done, so that no list changes under those who are walking it. */
@@ -2893,7 +3132,7 @@ static void conn_doom(struct nascar *s, uint32_t c, const char *reason)
     if (conn->closing)
         return;
     if (conn->state != CONN_CONTROL) {
-        uint32_t line = log_begin_conn(s, NASCAR_LOG_INFO, "close", c);
+        uint32_t line = log_begin_conn(s, come_and_go(conn), "close", c);
         log_text(s, "reason", reason);
         if (conn->unknown_kinds > 0)
             log_number(s, "unknown_kinds", conn->unknown_kinds);
@@ -5681,6 +5920,12 @@ static uint32_t draw_session_number(struct nascar *s)
     return sess == 0 ? 1 : sess;
 }
 
+/* Are the limits of an address for this connection? */
+static bool has_limits(const struct nascar *s, const struct conn *conn)
+{
+    return !conn->of_proxy && !in_networks(&s->config.trusted, conn->peer);
+}
+
 /* The oldest session of a peer that has as many as one may have, else NONE. */
 static uint32_t find_surplus_session(const struct nascar *s, uint32_t peer)
 {
@@ -5693,9 +5938,9 @@ static uint32_t find_surplus_session(const struct nascar *s, uint32_t peer)
 
 /* Adds a session, to be remembered for 30 minutes. The peer's oldest, or the
  * oldest of all, makes room for it if there is none. */
-static const struct directory_session *session_add(struct nascar *s, uint32_t peer)
+static const struct directory_session *session_add(struct nascar *s, const struct conn *conn)
 {
-    uint32_t surplus = is_trusted(&s->config, peer) ? NONE : find_surplus_session(s, peer);
+    uint32_t peer = conn->peer, surplus = has_limits(s, conn) ? find_surplus_session(s, peer) : NONE;
     if (surplus != NONE)
         session_remove(s, surplus);
     if (pool_full(&s->directory))
@@ -5754,8 +5999,7 @@ static const char *keep_out(const struct request *q)
     /* This connection ends, but the lobby's and the buddies' have to find room, or take
      * a dead one's. Where an address may have but one, the lobby's alone has. */
     uint32_t open = open_connections(address);
-    if (open > 1 && open + 1 > s->config.per_address && !is_trusted(&s->config, q->conn->peer) &&
-        find_dead(s, address) == NONE)
+    if (open > 1 && open + 1 > s->config.per_address && has_limits(s, q->conn) && find_dead(s, address) == NONE)
         return "Too many players are online from your address. Please try again later.";
     return "";
 }
@@ -5774,7 +6018,7 @@ static enum failure do_directory(struct request *q)
         send_back(q);
         return OK;
     }
-    const struct directory_session *session = session_add(s, q->conn->peer);
+    const struct directory_session *session = session_add(s, q->conn);
     frame_begin(&s->frame, q->kind, "");
     put_address(&s->frame, tag_ADDR, server_address(s, q->c));
     put_number(&s->frame, tag_PORT, s->config.lobby_port);
@@ -5980,7 +6224,7 @@ static enum failure may_try_password(const struct request *q, const char *name)
     uint32_t i = find_guess(s, q->conn->peer, hash_name(s, name));
     if (i != NONE && must_wait(s, guess_at(s, i)->failed, FREE_GUESSES, guess_at(s, i)->failed_at_ms))
         return too_many_tries(q, name, "wrong passwords for this name");
-    bool limited = !is_trusted(&s->config, q->conn->peer);
+    bool limited = has_limits(s, q->conn);
     if (limited && must_wait(s, a->failed, FREE_FAILURES, a->failed_at_ms))
         return too_many_tries(q, name, "wrong passwords from this address");
     if (limited && a->tries >= s->config.logins_per_address)
@@ -6057,7 +6301,7 @@ static enum failure send_account(struct request *q, const char *name, const char
     if (pool_full(&s->accounts))
         return SERVER_FULL;
     if (q->conn->state != CONN_CONTROL) {
-        if (address->created++ >= s->config.accounts_per_address && !is_trusted(&s->config, q->conn->peer))
+        if (address->created++ >= s->config.accounts_per_address && has_limits(s, q->conn))
             return too_many_tries(q, name, "accounts-per-address");
         password_tried(q, name, true);
     }
@@ -7808,6 +8052,96 @@ static const struct command *find_command(const uint8_t kind[4])
 
 /* ==== 8. The machine ====================================================== */
 
+/* ---- Input: whose connection it is ---------------------------------------- */
+
+/* The entry of an address, made if there is none; NONE if there are too many. */
+static uint32_t address_take(struct nascar *s, uint32_t ipv4)
+{
+    uint32_t i = find_address(s, ipv4);
+    if (i != NONE)
+        return i;
+    i = pool_take(s, &s->addresses);
+    if (i == NONE)
+        return NONE;
+    address_at(s, i)->ipv4 = ipv4;
+    address_at(s, i)->window_ms = s->now_ms;
+    index_add(s, &s->address_numbers, hash_numbers(s, ipv4, 0), i);
+    return i;
+}
+
+/* Frees an entry that has no connection and nothing to remember. */
+static void address_release(struct nascar *s, uint32_t i)
+{
+    const struct address *a = address_at(s, i);
+    if (a->connections > 0 || timer_at(s, s->address_timers + i)->queue != Q_NONE)
+        return;
+    index_remove(s, &s->address_numbers, hash_numbers(s, a->ipv4, 0), i);
+    pool_give(s, &s->addresses, i);
+}
+
+static void address_forget(struct nascar *s, uint32_t i)
+{
+    struct address *a = address_at(s, i);
+    timer_stop(s, s->address_timers + i);
+    a->failed = a->tries = a->created = a->unlogged = 0;
+    address_release(s, i);
+}
+
+/* The entry for a connection's address. One that is only remembered makes room
+ * for it. */
+static uint32_t address_for_conn(struct nascar *s, uint32_t ipv4)
+{
+    uint32_t i = address_take(s, ipv4);
+    while (i == NONE) { /* there are more entries than connections, so one of them is not in use */
+        address_forget(s, list_first(&s->queue[Q_ADDRESS]) - s->address_timers);
+        i = address_take(s, ipv4);
+    }
+    return i;
+}
+
+/* A new connection may be one too many for its address. Then it takes the place of a dead
+ * one: a router that has lost its power leaves all of those of a clan behind. */
+static void conn_find_room(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    const struct address *a = address_at(s, conn->address);
+    uint32_t dead;
+    while (open_connections(a) > s->config.per_address && (dead = find_dead(s, a)) != NONE)
+        conn_doom(s, dead, "silent, and a new one from its address takes its place");
+    conn->spare = open_connections(a) > s->config.per_address;
+    if (open_connections(a) > s->config.per_address + DIRECTORY_SPARE)
+        conn_doom(s, c, "too many from this address");
+}
+
+/* From here on it is known whose connection this is, and what goes by address begins. */
+static void conn_peer_known(struct nascar *s, uint32_t c)
+{
+    const struct conn *conn = conn_at(s, c);
+    log_end(s, log_begin_conn(s, come_and_go(conn), "connect", c));
+    if (has_limits(s, conn))
+        conn_find_room(s, c);
+}
+
+/* A proxy has said whose connection this is, or that it is its own. */
+static void conn_named(struct nascar *s, uint32_t c, const struct proxy_header *header)
+{
+    struct conn *conn = conn_at(s, c);
+    conn->state = CONN_NEW;
+    if (header->destination)
+        conn->local = header->destination;
+    if (header->source && header->source != conn->peer) {
+        conn_unlist(s, c);
+        address_at(s, conn->address)->connections--;
+        address_release(s, conn->address);
+        conn->peer = header->source;
+        conn->of_proxy = false;
+        conn->address = address_for_conn(s, conn->peer);
+        address_at(s, conn->address)->connections++;
+        conn_heard(s, c);
+    }
+    conn_peer_known(s, c);
+}
+
 /* ---- Input: from bytes to commands --------------------------------------- */
 
 /* How much a full bucket holds, in thousandths of a token. */
@@ -7906,13 +8240,36 @@ static void inbox_drop_frame(struct nascar *s, uint32_t c, uint32_t size)
         timer_start(s, conn_timer(c, T_IDLE), Q_IDLE);
 }
 
-static void log_broken(struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size)
+/* Says how input begins that cannot be read, or why there is none. */
+static void log_broken(struct nascar *s, uint32_t c, const char *event, const char *reason)
 {
-    char hex[2 * HEADER_BYTES + 1];
-    uint32_t line = log_begin_conn(s, NASCAR_LOG_WARN, "broken_frame", c);
-    write_hex(hex, bytes, min_u32(size, HEADER_BYTES));
+    char hex[2 * HEADER_BYTES + 1] = "";
+    const struct conn *conn = conn_at(s, c);
+    uint32_t line = log_begin_conn(s, NASCAR_LOG_WARN, event, c);
+    if (conn->inbox != NONE)
+        write_hex(hex, inbox_at(s, conn->inbox)->bytes, min_u32(conn->in_size, HEADER_BYTES));
+    if (reason[0])
+        log_text(s, "reason", reason);
     log_text(s, "starts", hex);
     log_end(s, line);
+}
+
+/* Takes the header that names whose connection it is. Returns false if it is not all
+ * there yet, or is none. */
+static bool take_proxy_header(struct nascar *s, uint32_t c)
+{
+    const struct conn *conn = conn_at(s, c);
+    struct proxy_header header;
+    enum frame_state state = read_proxy_header(inbox_at(s, conn->inbox)->bytes, conn->in_size, &header);
+    if (state == FRAME_BROKEN) {
+        log_broken(s, c, "bad_proxy_header", header.broken);
+        conn_doom(s, c, "bad PROXY header");
+    } else if (state == FRAME_WHOLE) {
+        inbox_drop_frame(s, c, header.size);
+        conn_named(s, c, &header);
+    }
+    settle(s);
+    return state == FRAME_WHOLE;
 }
 
 /* Handles the frames of a connection until there is none, or one has to wait. */
@@ -7921,6 +8278,10 @@ static void conn_run(struct nascar *s, uint32_t c)
     struct conn *conn = conn_at(s, c);
     while (!conn->closing && conn->wait == WAIT_NONE && conn->inbox != NONE) {
         struct frame frame;
+        if (conn->state == CONN_UNNAMED && !take_proxy_header(s, c))
+            return;
+        if (conn->closing || conn->inbox == NONE)
+            return;
         const struct inbox *box = inbox_at(s, conn->inbox);
         /* A console is told what happened before its request, and then its
          * answer. On a buddy link it is the other way round: of two RGETs in
@@ -7929,7 +8290,7 @@ static void conn_run(struct nascar *s, uint32_t c)
             pump(s, c);
         enum frame_state state = read_frame(box->bytes, conn->in_size, &frame);
         if (state == FRAME_BROKEN) {
-            log_broken(s, c, box->bytes, conn->in_size);
+            log_broken(s, c, "broken_frame", "");
             conn_doom(s, c, "broken frame");
             settle(s);
         }
@@ -8004,71 +8365,12 @@ static void request_finish(struct request *q, const struct frame *frame, enum fa
 
 /* ---- Events -------------------------------------------------------------- */
 
-/* The entry of an address, made if there is none; NONE if there are too many. */
-static uint32_t address_take(struct nascar *s, uint32_t ipv4)
-{
-    uint32_t i = find_address(s, ipv4);
-    if (i != NONE)
-        return i;
-    i = pool_take(s, &s->addresses);
-    if (i == NONE)
-        return NONE;
-    address_at(s, i)->ipv4 = ipv4;
-    address_at(s, i)->window_ms = s->now_ms;
-    index_add(s, &s->address_numbers, hash_numbers(s, ipv4, 0), i);
-    return i;
-}
-
-/* Frees an entry that has no connection and nothing to remember. */
-static void address_release(struct nascar *s, uint32_t i)
-{
-    const struct address *a = address_at(s, i);
-    if (a->connections > 0 || timer_at(s, s->address_timers + i)->queue != Q_NONE)
-        return;
-    index_remove(s, &s->address_numbers, hash_numbers(s, a->ipv4, 0), i);
-    pool_give(s, &s->addresses, i);
-}
-
-static void address_forget(struct nascar *s, uint32_t i)
-{
-    struct address *a = address_at(s, i);
-    timer_stop(s, s->address_timers + i);
-    a->failed = a->tries = a->created = a->unlogged = 0;
-    address_release(s, i);
-}
-
-/* The entry for a connection's address. One that is only remembered makes room
- * for it. */
-static uint32_t address_for_conn(struct nascar *s, uint32_t ipv4)
-{
-    uint32_t i = address_take(s, ipv4);
-    while (i == NONE) { /* there are more entries than connections, so one of them is not in use */
-        address_forget(s, list_first(&s->queue[Q_ADDRESS]) - s->address_timers);
-        i = address_take(s, ipv4);
-    }
-    return i;
-}
-
 /* Empties a connection. It may stay in the lists of those with output and of those
  * who wait, which pass it by in their time. */
 static void conn_reset(struct conn *conn)
 {
     memset(conn, 0, sizeof *conn);
     conn->inbox = conn->outbox = conn->player = conn->buddy = conn->checking = NONE;
-}
-
-/* A new connection may be one too many for its address. Then it takes the place of a dead
- * one: a router that has lost its power leaves all of those of a clan behind. */
-static void conn_find_room(struct nascar *s, uint32_t c)
-{
-    struct conn *conn = conn_at(s, c);
-    const struct address *a = address_at(s, conn->address);
-    uint32_t dead;
-    while (open_connections(a) > s->config.per_address && (dead = find_dead(s, a)) != NONE)
-        conn_doom(s, dead, "silent, and a new one from its address takes its place");
-    conn->spare = open_connections(a) > s->config.per_address;
-    if (open_connections(a) > s->config.per_address + DIRECTORY_SPARE)
-        conn_doom(s, c, "too many from this address");
 }
 
 static void conn_opened(struct nascar *s, const struct nascar_event *e)
@@ -8085,7 +8387,8 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
     conn->local = e->local;
     conn->tokens_milli = bucket_milli(s);
     conn->tokens_at_ms = s->now_ms;
-    conn->address = address_for_conn(s, e->peer);
+    conn->of_proxy = e->type == NASCAR_OPENED && in_networks(&s->config.proxies, e->peer);
+    conn->address = address_for_conn(s, conn->of_proxy ? NOBODY : e->peer);
     s->conn_count++;
     address_at(s, conn->address)->connections++;
     if (e->type == NASCAR_CONTROL) {
@@ -8093,10 +8396,11 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
         return;
     }
     conn_heard(s, c);
-    log_end(s, log_begin_conn(s, NASCAR_LOG_INFO, "connect", c));
     timer_start(s, conn_timer(c, T_PHASE), Q_FIRST_FRAME);
-    if (!is_trusted(&s->config, conn->peer))
-        conn_find_room(s, c);
+    if (conn->of_proxy)
+        conn->state = CONN_UNNAMED;
+    else
+        conn_peer_known(s, c);
 }
 
 static void conn_bytes(struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size)
@@ -8245,7 +8549,11 @@ static void timer_fired(struct nascar *s, uint32_t i, enum queue queue)
 {
     uint32_t c = i / CONN_TIMERS;
     switch (queue) { /* never: the cases are all queues */
-    case Q_FIRST_FRAME: conn_doom(s, c, "no frame in time"); break;
+    case Q_FIRST_FRAME:
+        if (conn_at(s, c)->state == CONN_UNNAMED)
+            log_broken(s, c, "bad_proxy_header", "it has not come in time");
+        conn_doom(s, c, "no frame in time");
+        break;
     case Q_LINGER: conn_doom(s, c, "directory done"); break;
     case Q_BUDDY_LOGIN: conn_doom(s, c, "no buddy login in time"); break;
     case Q_LOGIN: conn_doom(s, c, "no login in time"); break;
@@ -8340,10 +8648,31 @@ static void entropy_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
     (void)room_create(s, "Lobby", "Main Lobby Hub", "", 100, s->next_room++); /* PROTOCOL 3.3 */
 }
 
+/* The host whose name is configured has this address. */
+static void address_came(struct nascar *s, uint32_t address)
+{
+    uint32_t was = s->config.public_address;
+    if (!s->config.public_name[0] || address == 0 || address == was)
+        return;
+    s->config.public_address = address;
+    uint32_t line = log_begin(s, NASCAR_LOG_INFO, "public_address");
+    log_text(s, "name", s->config.public_name);
+    if (was)
+        log_address(s, "from", was);
+    log_address(s, "to", address);
+    log_end(s, line);
+}
+
+/* A host whose name stays has the address that is known of it. */
 static void config_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
 {
     uint64_t old_beat_ms = beat_ms(s);
+    uint32_t known = s->config.public_address;
+    char name[HOST_CHARS + 1];
+    copy_text(name, sizeof name, s->config.public_name);
     config_read(&s->config, bytes, size);
+    if (name[0] && same_name(name, s->config.public_name))
+        s->config.public_address = known;
     retime_pings(s, old_beat_ms);
     configure_rooms(s);
 }
@@ -8542,6 +8871,7 @@ bool nascar_step(struct nascar *s, const struct nascar_event *e)
     case NASCAR_CLOCK: clock_passed(s); break;
     case NASCAR_ENTROPY: entropy_came(s, e->bytes, e->size); break;
     case NASCAR_CONFIG: config_came(s, e->bytes, e->size); break;
+    case NASCAR_ADDRESS: address_came(s, e->peer); break;
     case NASCAR_RECORD: record_came(s, e, apply_record(s, e->bytes, e->size)); break;
     case NASCAR_RECORD_FAILED:
         record_failed(s, e->bytes, e->size);
@@ -8720,6 +9050,9 @@ static const char *check_conn(const struct nascar *s, uint32_t c)
     HOLDS(!conn->closing || conn->player == NONE, "a player plays on a closed connection");
     HOLDS(in_list(s, ADDRESS_CONNS, c) == (!conn->closing && conn->state != CONN_CONTROL),
           "a connection is not heard, or one that is closing is");
+    HOLDS(address_at(s, conn->address)->ipv4 == (conn->of_proxy ? NOBODY : conn->peer),
+          "a connection counts for another's address");
+    HOLDS(conn->state != CONN_UNNAMED || conn->of_proxy, "a connection has no name, and is no proxy's");
     HOLDS(conn->wait == WAIT_NONE || conn->inbox != NONE, "a connection waits without a request");
     HOLDS((conn->state == CONN_ACCOUNT || conn->state == CONN_PERSONA) == (conn->player != NONE) || conn->closing,
           "a connection's state is not its player's");
@@ -9158,6 +9491,7 @@ struct nascar_sys {
     bool (*sign)(void *world, int folder, int *file);
     int (*control)(void *world, int folder);  /* a listener for the operator, by its name in the folder */
     int (*helper)(void *world, int *process); /* starts the hashing helper, and returns a socket to it */
+    int (*finder)(void *world, int *process); /* the same for the process that looks up a host's address */
     void (*kill)(void *world, int process);
     int (*spare)(void *world, int fd); /* another descriptor of it, so that there is one to give up */
 };
@@ -9690,7 +10024,7 @@ static void helper_isolate(int fd)
         (void)close(other);
 }
 
-_Noreturn static void helper_run(int fd)
+static void helper_run(int fd)
 {
     struct hash_question question;
     struct hash_answer answer;
@@ -9704,20 +10038,229 @@ _Noreturn static void helper_run(int fd)
         if (send(STDIN_FILENO, &answer, sizeof answer, MSG_NOSIGNAL) != sizeof answer)
             break;
     }
-    _exit(0);
 }
 
-/* Starts the helper and returns our end of its socket. It ends when our end is
- * closed, even by SIGKILL. */
-static int system_helper(void *world, int *process)
+/* ---- Host names: a process of its own, as name servers take their time ------ */
+
+/* What goes to it and what comes back, each as one message. */
+struct host_question {
+    uint32_t number;
+    char name[HOST_CHARS + 1];
+};
+
+struct host_answer {
+    uint32_t number, address; /* 0: there is none */
+    char reason[64];          /* why */
+};
+
+#define LOOK_UP_MS 15000 /* in which it is found, or given up */
+#define DNS_WAIT_MS 2500 /* for one answer of a name server */
+#define DNS_TRIES 2      /* of each */
+#define DNS_SERVERS 3u
+#define DNS_BYTES 512u /* the longest question or answer */
+#define DNS_HEAD 12u
+#define NO_DNS_ANSWER "no name server gives an answer"
+
+/* Reads the next word of a file with lines of words, what follows a # apart. *place: the
+ * which of its line it is, from 1 on; begin with 0. False at the end. */
+static bool read_word(FILE *file, char word[HOST_CHARS + 1], uint32_t *place)
+{
+    uint32_t n = 0;
+    bool comment = false;
+    for (int c; (c = getc(file)) != EOF || n > 0;) {
+        bool space = c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == EOF;
+        if (space && n > 0) {
+            (void)ungetc(c, file);
+            break;
+        }
+        comment = (comment || c == '#') && c != '\n';
+        if (c == '\n')
+            *place = 0;
+        else if (!space && !comment && n < HOST_CHARS)
+            word[n++] = (char)c;
+    }
+    word[n] = 0;
+    ++*place;
+    return n > 0;
+}
+
+/* Looks for a name in a file as /etc/hosts is, with lines of an address and its names.
+ * 0: it is not there. By a loopback address a machine means itself, and nobody else does. */
+static uint32_t find_in_hosts(const char *path, const char *name)
+{
+    char word[HOST_CHARS + 1];
+    uint32_t place = 0, address = 0, found = 0;
+    FILE *file = fopen(path, "re");
+    while (file && !found && read_word(file, word, &place)) {
+        if (place == 1 && !parse_address(word, &address))
+            address = 0;
+        else if (place > 1 && same_name(word, name) && (!is_loopback(address) || same_name(name, "localhost")))
+            found = address;
+    }
+    if (file)
+        (void)fclose(file);
+    return found;
+}
+
+/* The name servers of a file as /etc/resolv.conf is; without any, one of this machine. */
+static uint32_t find_name_servers(const char *path, uint32_t servers[DNS_SERVERS])
+{
+    char word[HOST_CHARS + 1];
+    uint32_t place = 0, count = 0;
+    bool named = false;
+    FILE *file = fopen(path, "re");
+    while (file && count < DNS_SERVERS && read_word(file, word, &place)) {
+        if (place == 1)
+            named = strcmp(word, "nameserver") == 0;
+        else if (place == 2 && named && parse_address(word, &servers[count]))
+            count++;
+    }
+    if (file)
+        (void)fclose(file);
+    if (count == 0)
+        servers[count++] = 0x7f000001;
+    return count;
+}
+
+/* Asks for the addresses of a name. Returns the size (RFC 1035). */
+static uint32_t write_dns_question(uint8_t out[DNS_BYTES], const uint8_t id[2], const char *name)
+{
+    uint32_t n = DNS_HEAD;
+    memset(out, 0, DNS_BYTES);
+    memcpy(out, id, 2);
+    out[2] = out[5] = 1; /* for whom it asks others; one question */
+    for (size_t chars; *name; name += chars + (name[chars] == '.')) {
+        chars = strcspn(name, ".");
+        out[n++] = (uint8_t)chars;
+        memcpy(out + n, name, chars);
+        n += (uint32_t)chars;
+    }
+    store_be32(out + n + 1, 0x00010001); /* type A, class IN */
+    return n + 5;
+}
+
+/* Passes over a name: labels, each behind its length, up to an empty one or a reference
+ * to elsewhere. Returns where it ends, past `size` if it does not. */
+static uint32_t skip_dns_name(const uint8_t *bytes, uint32_t size, uint32_t at)
+{
+    while (at < size && bytes[at] != 0 && bytes[at] < 0xc0)
+        at += 1u + bytes[at];
+    return at >= size ? size + 1 : at + (bytes[at] == 0 ? 1 : 2);
+}
+
+/* The address in an answer; the lowest, if there are several, so that it does not change
+ * from one answer to the next. 0: there is none. */
+static uint32_t read_dns_answer(const uint8_t *bytes, uint32_t size)
+{
+    uint32_t found = 0, at = DNS_HEAD;
+    for (uint32_t questions = load_be32(bytes + 4) >> 16; questions > 0 && at <= size; questions--)
+        at = skip_dns_name(bytes, size, at) + 4;
+    for (uint32_t answers = load_be32(bytes + 4) & 0xffff; answers > 0 && at <= size; answers--) {
+        at = skip_dns_name(bytes, size, at);
+        if (at > size || size - at < 10)
+            break;
+        uint32_t length = load_be32(bytes + at + 6) & 0xffff;
+        bool ipv4 = load_be32(bytes + at) == 0x00010001 && length == 4;
+        at += 10 + length;
+        uint32_t address = ipv4 && at <= size ? load_be32(bytes + at - 4) : 0;
+        if (address != 0 && (found == 0 || address < found))
+            found = address;
+    }
+    return found;
+}
+
+/* Asks one name server. Returns the address, or 0, with the reason, if it has an answer; else
+ * 0 without a reason. */
+static uint32_t ask_name_server(uint32_t server, uint16_t port, const char *name, const char **reason)
+{
+    uint8_t question[DNS_BYTES], answer[DNS_BYTES], id[2];
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(server)};
+    struct pollfd polled = {.fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), .events = POLLIN};
+    bool good = system_entropy(NULL, id, sizeof id);
+    uint32_t size = write_dns_question(question, id, name), address = 0;
+    ssize_t n = 0;
+    good = good && connect(polled.fd, (const struct sockaddr *)&to, sizeof to) == 0 && /* it alone is heard */
+           send(polled.fd, question, size, 0) == (ssize_t)size;
+    for (bool ours = false; good && !ours;) {
+        good = poll(&polled, 1, DNS_WAIT_MS) > 0 && (n = recv(polled.fd, answer, sizeof answer, 0)) >= 0;
+        /* An answer to what was asked; the rest of its first line says how it went. */
+        ours = good && (uint32_t)n >= size && memcmp(answer, id, 2) == 0 && answer[2] & 0x80 &&
+               memcmp(answer + DNS_HEAD, question + DNS_HEAD, size - DNS_HEAD) == 0;
+    }
+    if (polled.fd >= 0)
+        (void)close(polled.fd);
+    uint8_t code = good ? answer[3] & 15 : 2;
+    if (code == 0)
+        address = read_dns_answer(answer, (uint32_t)n);
+    *reason = code == 3 ? "there is no such host" : code == 0 && !address ? "it has no IPv4 address" : NULL;
+    return address;
+}
+
+/* Not by getaddrinfo(), which takes more of the binary than this, and does not work in a
+ * static one with glibc. */
+static void look_up(const char *name, struct host_answer *answer)
+{
+    uint32_t servers[DNS_SERVERS], count = find_name_servers("/etc/resolv.conf", servers);
+    const char *reason = NULL;
+    answer->address = find_in_hosts("/etc/hosts", name);
+    for (uint32_t i = 0; i < DNS_TRIES * count && !answer->address && !reason; i++)
+        answer->address = ask_name_server(servers[i % count], 53, name, &reason);
+    copy_text(answer->reason, sizeof answer->reason, reason ? reason : NO_DNS_ANSWER);
+}
+
+_Static_assert(DNS_TRIES *DNS_SERVERS *DNS_WAIT_MS <= LOOK_UP_MS, "each is asked so often");
+
+/* Has a process look up one name, which is given up on in time: so whatever becomes of it,
+ * the next one can be tried. Returns false if the server is gone meanwhile. */
+static bool answer_host(const struct host_question *question, struct host_answer *answer)
+{
+    int ends[2];
+    memset(answer, 0, sizeof *answer);
+    answer->number = question->number;
+    copy_text(answer->reason, sizeof answer->reason, "no process can be started for it");
+    if (pipe(ends) != 0)
+        return true;
+    struct pollfd fds[2] = {{.fd = ends[0], .events = POLLIN}, {.fd = STDIN_FILENO}};
+    pid_t child = fork();
+    if (child == 0) {
+        look_up(question->name, answer);
+        _exit(write(ends[1], answer, sizeof *answer) != sizeof *answer);
+    }
+    (void)close(ends[1]);
+    if (child > 0) {
+        copy_text(answer->reason, sizeof answer->reason, NO_DNS_ANSWER);
+        bool there = poll(fds, 2, LOOK_UP_MS) > 0 && fds[0].revents != 0;
+        if (!there || read(ends[0], answer, sizeof *answer) != sizeof *answer)
+            (void)kill(child, SIGKILL);
+    }
+    (void)close(ends[0]);
+    return fds[1].revents == 0;
+}
+
+static void finder_run(int fd)
+{
+    struct host_question question;
+    struct host_answer answer;
+    ssize_t n;
+    helper_isolate(fd);
+    while ((n = recv(STDIN_FILENO, &question, sizeof question, 0)) == sizeof question || (n < 0 && errno == EINTR))
+        if (n > 0 && (!answer_host(&question, &answer) ||
+                      send(STDIN_FILENO, &answer, sizeof answer, MSG_NOSIGNAL) != sizeof answer))
+            break;
+}
+
+/* Starts a process of our own and returns our end of its socket. It ends when our end
+ * is closed, even by SIGKILL. */
+static int start_process(void run(int fd), int *process)
 {
     int pair[2];
-    (void)world;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
         return -1;
     pid_t child = fork();
-    if (child == 0)
-        helper_run(pair[1]);
+    if (child == 0) {
+        run(pair[1]);
+        _exit(0);
+    }
     bool good = child > 0 && fcntl(pair[0], F_SETFL, O_NONBLOCK) == 0;
     int error = errno;
     (void)close(pair[1]);
@@ -9728,6 +10271,18 @@ static int system_helper(void *world, int *process)
     }
     *process = child;
     return pair[0];
+}
+
+static int system_helper(void *world, int *process)
+{
+    (void)world;
+    return start_process(helper_run, process);
+}
+
+static int system_finder(void *world, int *process)
+{
+    (void)world;
+    return start_process(finder_run, process);
 }
 
 static void system_kill(void *world, int process)
@@ -9741,7 +10296,7 @@ static const struct nascar_sys system_calls = {
     system_log_open,    system_log,    system_append,  system_entropy,   system_mono_ms, system_wall_s,
     system_open,        system_load,   system_unload,  system_truncate,  system_sync,    system_rename,
     system_sync_folder, system_remove, system_changed, system_set_aside, system_folder,  system_sign,
-    system_control,     system_helper, system_kill,    system_spare,
+    system_control,     system_helper, system_finder,  system_kill,      system_spare,
 };
 
 /* ---- The journal's bytes (DESIGN 5) -------------------------------------- */
@@ -9977,12 +10532,12 @@ static bool journal_next(struct journal_reader *r, struct span *frames)
  * out of range has a meaning, too. */
 #define SCRIPT_WALL 11u       /* no event: sets the wall clock, in 8 bytes */
 #define SCRIPT_CHECKPOINT 12u /* no event: what all the output so far hashes to, in 8 bytes */
-#define SCRIPT_TYPES 13u
+#define SCRIPT_TYPES 14u
 #define SCRIPT_HEAD_BYTES 32u /* the most that stands before an event's bytes */
 
 static const uint8_t script_magic[4] = {'N', 'S', 'R', '3'};
 
-_Static_assert(NASCAR_VERDICT + 1 == SCRIPT_WALL, "event types come first");
+_Static_assert(NASCAR_VERDICT + 1 == SCRIPT_WALL && SCRIPT_CHECKPOINT + 1 == NASCAR_ADDRESS, "each has its own number");
 
 struct script {
     const uint8_t *bytes;
@@ -10065,6 +10620,10 @@ static uint32_t script_write_event(uint8_t out[SCRIPT_HEAD_BYTES], uint32_t type
         break;
     case NASCAR_DRAINED:
         store_be32(numbers, e->size);
+        count = 4;
+        break;
+    case NASCAR_ADDRESS:
+        store_be32(numbers, e->peer);
         count = 4;
         break;
     case NASCAR_VERDICT:
@@ -10347,7 +10906,10 @@ static bool complain(const char *where, const char *key, const char *format, ...
 static struct option_list *list_of(struct options *o, const struct setting *setting)
 {
     assert(o != NULL); /* so NULL means that there is no list */
-    return setting->type == SET_ROOM ? &o->rooms : setting->type == SET_NETWORK ? &o->trusted : NULL;
+    return setting->type == SET_ROOM                             ? &o->rooms
+           : setting->type != SET_NETWORK                        ? NULL
+           : setting->offset == offsetof(struct config, trusted) ? &o->trusted
+                                                                 : &o->proxies;
 }
 
 /* Keeps a key of the core as a line, which the core gets later. */
@@ -10366,11 +10928,12 @@ static bool hand_on(struct options *o, const char *where, const struct setting *
 
 /* Sets one option. `where` is COMMAND_LINE or "FILE:LINE: ". A key of the core is
  * checked here and handed on as it was given; its ports are not, as the core is
- * to know those that are open in the end. */
+ * to know those that are open in the end, nor is the public address, which may stay
+ * what it is. */
 static bool set_option(struct options *o, const char *where, const char *key, const char *value)
 {
     const struct setting *setting = find_setting(key);
-    bool handed_on = !setting || (!setting->of_shell && setting->type != SET_PORT);
+    bool handed_on = !setting || (!setting->of_shell && setting->type != SET_PORT && setting->type != SET_HOST);
     bool typed = strcmp(where, COMMAND_LINE) == 0;
     char why[256] = "";
     if (handed_on && strpbrk(value, "\r\n"))
@@ -10383,7 +10946,9 @@ static bool set_option(struct options *o, const char *where, const char *key, co
     if (list && typed && !list->typed) {
         list->typed = true;
         list->lines[0] = 0;
-        *(list == &o->rooms ? &o->config.room_count : &o->config.trusted_count) = 0;
+        *(list == &o->rooms     ? &o->config.room_count
+          : list == &o->trusted ? &o->config.trusted.count
+                                : &o->config.proxies.count) = 0;
     }
     if (!change_setting(setting->of_shell ? (void *)o : &o->config, setting, value, why, sizeof why))
         return value[0] == 0 && setting->type == SET_FOLDER ? complain(where, key, "%s", why)
@@ -10538,14 +11103,21 @@ static bool read_options(struct options *o, char **arguments)
     return take_options(o, arguments);
 }
 
-/* What is set only at the start stays as it is in force. Writes the keys of which
- * something else was read. */
+/* What is set only at the start stays as it is in force; so does the public address if
+ * it is to be the first host's name, as the process that looks it up is made then, too.
+ * Writes the keys of which something else was read. */
 static void keep_at_start(struct options *fresh, const struct options *in_force, char *keys, size_t keys_bytes)
 {
     keys[0] = 0;
     for (size_t i = 0; i < SETTINGS; i++) {
         const struct setting *setting = &settings[i];
         bool text = setting->type == SET_FOLDER || setting->type == SET_FILE;
+        if (setting->type == SET_HOST && fresh->config.public_name[0] && !in_force->finds) {
+            fresh->config.public_address = in_force->config.public_address;
+            fresh->config.public_name[0] = 0;
+            append_text(keys, keys_bytes, keys[0] ? " " : "");
+            append_text(keys, keys_bytes, setting->key);
+        }
         char *now = (char *)(setting->of_shell ? (void *)fresh : &fresh->config) + setting->offset;
         const char *was =
             (const char *)(setting->of_shell ? (const void *)in_force : &in_force->config) + setting->offset;
@@ -10566,6 +11138,7 @@ static bool read_options_again(struct options *in_force, char **arguments, char 
         return complain("", "", "no memory for the options");
     options_defaults(fresh);
     fresh->running = true;
+    fresh->finds = in_force->finds;
     bool good = take_options(fresh, arguments);
     if (good) {
         keep_at_start(fresh, in_force, keys, keys_bytes);
@@ -10596,11 +11169,12 @@ static void print_help(void)
 /* ---- The shell's state --------------------------------------------------- */
 
 #define LISTENERS 3u
-/* The poll set has, in this order: signals, the helper, the listeners, the
- * operator's listener, connections. */
+/* The poll set has, in this order: signals, the helper, the process that looks up a
+ * host, the listeners, the operator's listener, connections. */
 #define SIGNALS 0u
 #define HELPER 1u
-#define FIRST_LISTENER 2u
+#define FINDER 2u
+#define FIRST_LISTENER 3u
 #define CONTROL_LISTENER (FIRST_LISTENER + LISTENERS)
 #define FIRST_SOCKET (CONTROL_LISTENER + 1u)
 #define ACCEPTS_PER_TURN 64u
@@ -10615,6 +11189,9 @@ static void print_help(void)
 #define HELPER_JOBS 4u             /* that the helper is given at once, so that it always has one */
 #define HELPER_PAUSE_MS 1000u      /* between two starts of the helper */
 #define HELPER_MS 20000u           /* in which the helper answers, or it hangs and is killed */
+#define FIND_MS 300000u            /* between two looks for the address of a host that has one */
+#define FIND_SOON_MS 10000u        /* ... until it has been found for the first time */
+#define FINDER_MS 20000u           /* in which its process answers, or it hangs and is killed */
 #define HELPER_TRIES 2u            /* at a job, after which it is given up: the helper died or hung each time */
 #define COMPACT_BYTES 1048576u     /* a smaller journal is not compacted */
 #define COMPACT_SLICE_MS 5u        /* a slice of work ends after this; its last write comes on top */
@@ -10679,6 +11256,17 @@ struct helper {
     bool failing;
 };
 
+/* The process that looks up the address of a host, which `public-address` names. */
+struct finder {
+    int fd; /* -1: it does not run */
+    int process;
+    struct host_question question; /* the last one */
+    bool asked;                    /* it has not answered that yet */
+    uint32_t address;              /* the last that it has found; 0: none */
+    uint64_t due_ms;               /* when the next question is due, or the answer to this one */
+    bool failing;                  /* the log has said so */
+};
+
 /* A stack of connection numbers that are free. */
 struct numbers {
     uint32_t *free, count;
@@ -10723,6 +11311,7 @@ struct shell {
     uint64_t live_bytes;       /* the journal's size when it was last compacted */
     struct nascar_limits kept; /* what the journal's records take, at most */
     struct helper helper;
+    struct finder finder;
     struct nascar_limits limits;
     struct partial *partial; /* of each connection; NULL: nothing is recorded */
     int record_fd;
@@ -11682,6 +12271,114 @@ static uint64_t helper_due_ms(const struct shell *sh)
     return sh->helper.fd < 0 ? sh->helper.again_ms : helper_answer_due_ms(sh);
 }
 
+/* ---- The address of a host that has a name ---------------------------------- */
+
+/* Makes the process, at the start and while root has not been given up, if it is going to
+ * be needed. */
+static void finder_start(struct shell *sh)
+{
+    struct finder *f = &sh->finder;
+    f->fd = -1;
+    sh->options.finds = sh->options.config.public_name[0] != 0;
+    if (sh->options.finds)
+        f->fd = sh->sys->finder(sh->world, &f->process); /* if that fails, it is tried again with the question */
+}
+
+/* There is no address this time. The last one stays, and the log says so, once until it
+ * is found again. */
+static void finder_failed(struct shell *sh, const char *reason)
+{
+    struct finder *f = &sh->finder;
+    char text[512], address[16];
+    f->asked = false;
+    f->due_ms = sh->now_ms + (f->address ? FIND_MS : FIND_SOON_MS);
+    write_address(address, f->address);
+    (void)snprintf(text, sizeof text, "event=host_not_found name=\"%s\" reason=\"%s\" told=\"%s\"", f->question.name,
+                   reason, f->address ? address : "the address that each console has reached");
+    if (!f->failing)
+        shell_log(sh, NASCAR_LOG_WARN, text);
+    f->failing = true;
+}
+
+/* It has died, or was killed: the next question makes it again. */
+static void finder_lost(struct shell *sh, const char *reason)
+{
+    sh->sys->close(sh->world, sh->finder.fd);
+    sh->finder.fd = -1;
+    finder_failed(sh, reason);
+}
+
+static void finder_found(struct shell *sh, uint32_t address)
+{
+    struct finder *f = &sh->finder;
+    struct nascar_event event = {.type = NASCAR_ADDRESS, .conn = NONE, .peer = address};
+    char text[320];
+    f->asked = false;
+    f->due_ms = sh->now_ms + FIND_MS;
+    (void)snprintf(text, sizeof text, "event=host_found name=\"%s\"", f->question.name);
+    if (f->failing)
+        shell_log(sh, NASCAR_LOG_INFO, text);
+    f->failing = false;
+    if (address != f->address)
+        shell_step(sh, &event);
+    f->address = address;
+}
+
+/* Reads the answers that are there. One for another name, which was configured before, is left. */
+static void finder_read(struct shell *sh)
+{
+    struct finder *f = &sh->finder;
+    struct host_answer answer;
+    ssize_t n;
+    while ((n = sh->sys->read(sh->world, f->fd, &answer, sizeof answer)) == sizeof answer ||
+           (n < 0 && errno == EINTR)) {
+        answer.reason[sizeof answer.reason - 1] = 0;
+        if (n < 0 || !f->asked || answer.number != f->question.number)
+            continue;
+        if (answer.address)
+            finder_found(sh, answer.address);
+        else
+            finder_failed(sh, answer.reason);
+    }
+    if (n >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK))
+        finder_lost(sh, "the process that looks for it has died");
+}
+
+/* Asks for a host's address when that is due, and gives up on an answer that does not
+ * come. A reload may have given another name: that begins anew. */
+static void finder_work(struct shell *sh)
+{
+    struct finder *f = &sh->finder;
+    const char *name = sh->options.config.public_name;
+    if (!same_name(f->question.name, name)) {
+        copy_text(f->question.name, sizeof f->question.name, name);
+        f->address = 0;
+        f->due_ms = sh->now_ms;
+        f->asked = f->failing = false;
+    }
+    if (!name[0] || sh->now_ms < f->due_ms)
+        return;
+    if (f->asked) {
+        sh->sys->kill(sh->world, f->process);
+        finder_lost(sh, "the process that looks for it does not answer");
+        return;
+    }
+    if (f->fd < 0)
+        f->fd = sh->sys->finder(sh->world, &f->process);
+    f->question.number++;
+    f->asked = true;
+    f->due_ms = sh->now_ms + FINDER_MS;
+    if (f->fd < 0)
+        finder_failed(sh, "no process can be started for it");
+    else if (sh->sys->write(sh->world, f->fd, &f->question, sizeof f->question) != sizeof f->question)
+        finder_lost(sh, "the process that looks for it has died");
+}
+
+static uint64_t finder_due_ms(const struct shell *sh)
+{
+    return sh->options.config.public_name[0] ? sh->finder.due_ms : UINT64_MAX;
+}
+
 /* ---- Connections --------------------------------------------------------- */
 
 static struct pollfd *polled_conn(const struct shell *sh, uint32_t c)
@@ -11772,9 +12469,17 @@ static void write_quoted(char out[20], const uint8_t bytes[4])
 static void shell_log_frames(struct shell *sh, uint32_t c, const char *way, const uint8_t *bytes, size_t size)
 {
     char text[128], kind[20], code[20];
+    struct proxy_header header;
     struct frame frame;
     if (sh->options.log_level < NASCAR_LOG_DEBUG)
         return;
+    if (conn_at(sh->state, c)->state == CONN_UNNAMED &&
+        read_proxy_header(bytes, (uint32_t)size, &header) == FRAME_WHOLE) {
+        (void)snprintf(text, sizeof text, "event=proxy_header conn=%u way=%s bytes=%u", c, way, header.size);
+        shell_log(sh, NASCAR_LOG_DEBUG, text);
+        bytes += header.size;
+        size -= header.size;
+    }
     for (; size > 0 && read_frame(bytes, (uint32_t)size, &frame) == FRAME_WHOLE; size -= frame.size) {
         write_quoted(kind, frame.kind);
         write_quoted(code, bytes + 4);
@@ -11789,16 +12494,30 @@ static void shell_log_frames(struct shell *sh, uint32_t c, const char *way, cons
         shell_log(sh, NASCAR_LOG_DEBUG, text);
 }
 
+/* Looks at the frame that stands next in a connection's input, or at the header by
+ * which a proxy says whose connection it is. *size: how much of it is to be taken;
+ * of what is broken, as much as shows that, which ends the connection. */
+static enum frame_state read_next(const struct shell *sh, uint32_t c, const uint8_t *bytes, uint32_t bytes_size,
+                                  uint32_t *size)
+{
+    struct proxy_header header;
+    struct frame frame;
+    bool unnamed = conn_at(sh->state, c)->state == CONN_UNNAMED;
+    enum frame_state state =
+        unnamed ? read_proxy_header(bytes, bytes_size, &header) : read_frame(bytes, bytes_size, &frame);
+    if (state != FRAME_PART)
+        *size = unnamed ? header.size : state == FRAME_WHOLE ? frame.size : min_u32(bytes_size, HEADER_BYTES);
+    return state;
+}
+
 /* While recording, the core gets whole frames only, so that what must not be
- * written down can be found in them. Of broken input it gets a header, which
- * ends the connection. */
+ * written down can be found in them. */
 static void shell_whole_frames(struct shell *sh, uint32_t c)
 {
     struct partial *partial = &sh->partial[c];
-    struct frame frame;
     enum frame_state state;
-    while (partial->size > 0 && (state = read_frame(partial->bytes, partial->size, &frame)) != FRAME_PART) {
-        uint32_t size = state == FRAME_WHOLE ? frame.size : min_u32(partial->size, HEADER_BYTES);
+    uint32_t size = 0;
+    while (partial->size > 0 && (state = read_next(sh, c, partial->bytes, partial->size, &size)) != FRAME_PART) {
         if (nascar_inbox_room(sh->state, c) < size)
             return;
         struct nascar_event event = {.type = NASCAR_BYTES, .conn = c, .bytes = partial->bytes, .size = size};
@@ -11957,6 +12676,7 @@ static int shell_timeout(const struct shell *sh, uint64_t until_ms)
                                   compaction_due_ms(sh),
                                   look_due_ms(sh),
                                   helper_due_ms(sh),
+                                  finder_due_ms(sh),
                                   sh->sign_again_ms,
                                   until_ms,
                                   sh->log_stuck ? sh->now_ms + LOG_RETRY_MS : UINT64_MAX};
@@ -11981,6 +12701,8 @@ static void shell_listen_wanted(struct shell *sh)
     }
     sh->polled[HELPER].fd = sh->helper.fd;
     sh->polled[HELPER].events = POLLIN;
+    sh->polled[FINDER].fd = sh->finder.fd;
+    sh->polled[FINDER].events = POLLIN;
 }
 
 /* Logs that a file of the folder could not be made, the first time, or that it was
@@ -12022,10 +12744,12 @@ static void sign_work(struct shell *sh)
 /* Gives the core its part of the options, with the ports that were opened. */
 static void shell_configure(struct shell *sh)
 {
-    char text[3 * CONFIG_BYTES + 64];
+    char text[4 * CONFIG_BYTES + HOST_CHARS + 96], address[16];
     const struct options *o = &sh->options;
-    int n = snprintf(text, sizeof text, "%s%s%slobby-port = %u\nbuddy-port = %u\n", o->core, o->rooms.lines,
-                     o->trusted.lines, sh->port[1], sh->port[2]);
+    const char *host = o->config.public_name[0] ? o->config.public_name : address;
+    write_address(address, o->config.public_address);
+    int n = snprintf(text, sizeof text, "%s%s%s%slobby-port = %u\nbuddy-port = %u\npublic-address = %s\n", o->core,
+                     o->rooms.lines, o->trusted.lines, o->proxies.lines, sh->port[1], sh->port[2], host);
     struct nascar_event event = {.type = NASCAR_CONFIG,
                                  .conn = NONE,
                                  .bytes = (const uint8_t *)text,
@@ -12101,6 +12825,8 @@ static void shell_serve(struct shell *sh)
         shell_signal(sh);
     if (sh->polled[HELPER].revents != 0)
         helper_read(sh);
+    if (sh->polled[FINDER].revents != 0)
+        finder_read(sh);
     /* From the end: a connection that closes is replaced by the last one, which
      * has been served then. */
     for (uint32_t place = sh->open; place-- > 0;) {
@@ -12139,6 +12865,7 @@ static void shell_turn(struct shell *sh, uint64_t until_ms)
     shell_flush(sh);
     compaction_work(sh);
     sign_work(sh);
+    finder_work(sh);
     for (uint32_t place = 0; sh->paused > 0 && place < sh->open; place++)
         shell_read_wanted(sh, sh->number_of[place]);
     shell_log_flush(sh);
@@ -12454,6 +13181,7 @@ static int serve_start(struct shell *sh)
     }
     shell_time(sh);
     helper_start(sh);
+    finder_start(sh);
     if (!open_data(sh) || !journal_find(sh, &reader) || !make_state(sh))
         return 1;
     (void)madvise(sh->state, nascar_arena_size(&sh->limits), MADV_DONTFORK);

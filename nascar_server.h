@@ -115,7 +115,9 @@ enum nascar_event_type {
     NASCAR_CONFIG,        /* bytes, size: the whole configuration, see below */
     NASCAR_RECORD,        /* conn, receipt, bytes, size: this record is kept */
     NASCAR_RECORD_FAILED, /* conn, receipt, bytes, size: it could not be kept */
-    NASCAR_VERDICT        /* conn, receipt, accepted, bytes, size: the answer to a hash job */
+    NASCAR_VERDICT,       /* conn, receipt, accepted, bytes, size: the answer to a hash job */
+    NASCAR_ADDRESS = 13   /* peer: the address of the host that `public-address` names; 11 and
+                             12 mean something else in a recording */
 };
 
 struct nascar_event {
@@ -131,7 +133,7 @@ struct nascar_event {
                              from the newest one in a record, with mono_ms */
     const uint8_t *bytes; /* may be NULL if size is 0 */
     uint32_t size;
-    uint32_t peer;    /* OPENED, CONTROL: the address that it comes from */
+    uint32_t peer;    /* OPENED, CONTROL: the address that it comes from, be it a proxy's; ADDRESS */
     uint32_t local;   /* OPENED, CONTROL: the address at which it reached us */
     uint32_t receipt; /* RECORD*, VERDICT: as the record or job had it */
     bool accepted;    /* VERDICT: the password was right */
@@ -288,7 +290,9 @@ bool nascar_next_log(struct nascar *state, struct nascar_log *log);
  * lower half, such as `data` or `max-clients`, are not among them.
  *
  *   public-address        the IPv4 address that consoles are told to connect to;
- *                         by default `local`, the one that each has reached
+ *                         by default `local`, the one that each has reached. It may
+ *                         be the name of a host, too: look that up, and hand in
+ *                         NASCAR_ADDRESS each time that it has another address
  *   lan                   auto: a neighbour of the server, with a private or loopback
  *                         address in the /24 of `local`, is told `local` all the
  *                         same (the default); off: it is not
@@ -318,6 +322,9 @@ bool nascar_next_log(struct nascar *state, struct nascar_log *log);
  *   accounts-per-address  new accounts from one address in ten minutes: 50
  *   trusted               a network, as 192.168.1.0/24, whose addresses have none of
  *                         these three limits; one line for each, up to 32
+ *   proxy-from            a network of proxies: what comes from there begins with a
+ *                         header of HAProxy's PROXY protocol, version 1 or 2, which
+ *                         names `peer` and `local`; one line for each, up to 32
  *   room                  "Name: Description: Limit", a room in place of the three
  *                         default ones; one line for each, up to 32
  *   news-line             a line of the news; one for each, 242 characters in all

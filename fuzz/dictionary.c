@@ -55,6 +55,8 @@ int main(int argc, char **argv)
     }
     for (size_t i = 0; i < COMMANDS && !journal; i++)
         empty_frame(commands[i].kind);
+    for (size_t i = 0; i < PROXY_HEADERS && !journal; i++)
+        word(proxy_headers[i].bytes, proxy_headers[i].size);
     for (size_t i = 0; i < RECORD_KINDS && !frame; i++)
         empty_frame(durables[i].kind);
     for (uint32_t t = 0; t < TAG_COUNT; t++)

@@ -1,5 +1,6 @@
-/* Any bytes to the frame decoder and the readers of tags. What was read is
- * written by the server's own writers, and must read the same again.
+/* Any bytes to the reader of a proxy's header, and then to the frame decoder and the
+ * readers of tags. What was read is written by the server's own writers, and must read
+ * the same again.
  *
  * SPDX-License-Identifier: MIT */
 #include "fuzz.h"
@@ -197,6 +198,29 @@ static void read_payload(const uint8_t *payload, uint32_t size)
     }
 }
 
+/* A PROXY header is the same however it is cut: with fewer bytes than show what it is
+ * it is a part, with more nothing changes. Returns its size, 0 if there is none. */
+static uint32_t read_proxy(const uint8_t *bytes, uint32_t size)
+{
+    struct proxy_header header, again;
+    enum frame_state state = read_proxy_header(bytes, size, &header);
+    hash_in(&hash, &state, sizeof state);
+    DEMAND((state == FRAME_BROKEN) == (header.broken != NULL));
+    DEMAND(state == FRAME_PART ? size < PROXY_HEADER_BYTES : header.size > 0 && header.size <= size);
+    DEMAND(state == FRAME_WHOLE || (header.source == 0 && header.destination == 0));
+    DEMAND(header.source != 0 || header.destination == 0);
+    uint32_t shown = state == FRAME_PART ? size : header.size;
+    for (uint32_t n = shown > 128 ? shown - 128 : 0; n <= shown && n <= size; n++) {
+        uint8_t *part = exact_copy(bytes, n);
+        enum frame_state said = read_proxy_header(part, n, &again);
+        DEMAND(said == (n < shown ? FRAME_PART : state));
+        DEMAND(n < shown || state == FRAME_PART || memcmp(&header, &again, sizeof header) == 0);
+        free(part);
+    }
+    hash_in(&hash, &header.source, sizeof header.source);
+    return state == FRAME_WHOLE ? header.size : 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct frame frame;
@@ -208,6 +232,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     hash = size;
     runs++;
     uint8_t *bytes = exact_copy(data, size);
+    at = read_proxy(bytes, (uint32_t)size);
     while (at < size) {
         memset(&frame, 0x55, sizeof frame);
         enum frame_state state = read_frame(bytes + at, (uint32_t)size - at, &frame);

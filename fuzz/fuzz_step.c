@@ -110,7 +110,7 @@ static uint32_t some_event(uint8_t out[INBOX_BYTES + SCRIPT_HEAD_BYTES], uint32_
     case 0:
         e.type = NASCAR_OPENED;
         e.conn = some(random, 12);
-        e.peer = 0xC6336401u + some(random, 6);
+        e.peer = 0xC6336401u + some(random, 6); /* the last of them is PROXY_PEER */
         break;
     case 1: e.type = NASCAR_CLOSED; break;
     case 2: e.type = NASCAR_CLOCK; break;
@@ -138,6 +138,12 @@ static uint32_t some_event(uint8_t out[INBOX_BYTES + SCRIPT_HEAD_BYTES], uint32_
         memcpy(out, (uint8_t[]){SCRIPT_CHECKPOINT, 0, 0, 8}, 4);
         memcpy(out + 4, number, 8);
         return 12;
+    case 13:
+        e.type = NASCAR_BYTES;
+        e.size = some(random, PROXY_HEADERS);
+        e.bytes = (const uint8_t *)proxy_headers[e.size].bytes;
+        e.size = proxy_headers[e.size].size;
+        break;
     default:
         e.type = NASCAR_BYTES;
         write_example(&f, some(random, EXAMPLES), some(random, PLAYERS));

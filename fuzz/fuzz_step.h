@@ -6,6 +6,24 @@
 
 #include "fuzz.h"
 
+/* What a proxy may say in front, and where it is. */
+static const struct {
+    const char *bytes;
+    uint32_t size;
+} proxy_headers[] = {
+    {"PROXY TCP4 198.51.100.1 203.0.113.10 1 1\r\n", 42},
+    {"PROXY TCP6 ::ffff:198.51.100.2 ::ffff:c633:6403 1 1\r\n", 53},
+    {"PROXY UNKNOWN\r\n", 15},
+    {"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0C\xC6\x33\x64\1\xCB\0\x71\x0A\0\1\0\1", 28},
+    {"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24\0\0\0\0\0\0\0\0\0\0\xFF\xFF\xC6\x33\x64\1"
+     "\0\0\0\0\0\0\0\0\0\0\xFF\xFF\xCB\0\x71\x0A\0\1\0\1",
+     52},
+    {"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", 16},
+};
+
+#define PROXY_HEADERS (sizeof proxy_headers / sizeof proxy_headers[0])
+#define PROXY_PEER 0xC6336406u /* 198.51.100.6 */
+
 /* Few of everything: a full table is a few events away. */
 static const struct nascar_limits small_limits = {
     .clients = 5, .accounts = 8, .rooms = 8, .directory_sessions = 6, .roster_edges = 12, .messages = 6, 0};
@@ -347,7 +365,8 @@ static void report_race(uint32_t p)
 /* Two who talk and are friends; one more who was here. */
 static void scene_friends(void)
 {
-    static const char config[] = "rate = 0\nroom = East: : 4\n"; /* few rooms are checked in less time */
+    static const char config[] =
+        "rate = 0\nproxy-from = 198.51.100.6/32\nroom = East: : 4\n"; /* few rooms are checked in less time */
     core_event(&(struct nascar_event){.type = NASCAR_CONFIG,
                                       .conn = NASCAR_NONE,
                                       .bytes = (const uint8_t *)config,

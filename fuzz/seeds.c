@@ -141,6 +141,30 @@ static void take_examples(void)
     }
 }
 
+/* Each header of a proxy, alone and in front of a request, in one piece and in two. */
+static void take_proxies(void)
+{
+    static struct outgoing f;
+    uint8_t bytes[INBOX_BYTES];
+    for (uint32_t i = 0; i < PROXY_HEADERS; i++) {
+        uint32_t size = proxy_headers[i].size;
+        memcpy(bytes, proxy_headers[i].bytes, size);
+        write_seed("fuzz_frame", bytes, size);
+        write_example(&f, i, 0);
+        memcpy(bytes + size, f.bytes, f.size);
+        script_begin(1, MOOD_RECORDS | MOOD_VERDICTS);
+        for (uint32_t c = 0; c < 2; c++) {
+            uint32_t cut = c == 0 ? size + f.size : size - 2;
+            add_event(NASCAR_OPENED, &(struct nascar_event){.conn = 9 + c, .peer = PROXY_PEER}, 0);
+            add_event(NASCAR_BYTES, &(struct nascar_event){.conn = 9 + c, .bytes = bytes, .size = cut}, 0);
+            add_event(NASCAR_BYTES,
+                      &(struct nascar_event){.conn = 9 + c, .bytes = bytes + cut, .size = size + f.size - cut}, 0);
+        }
+        add_event(NASCAR_CLOCK, &(struct nascar_event){.conn = NONE}, 20000);
+        write_seed("fuzz_step", seed, seed_bytes);
+    }
+}
+
 /* What is kept in a scene, a record a batch, and all in one. */
 static void take_journals(void)
 {
@@ -184,6 +208,7 @@ int main(int argc, char **argv)
     scene_begin(0, 0);
     take_examples();
     take_journals();
+    take_proxies();
     for (int i = 2; i < argc; i++) {
         size_t size;
         uint8_t *bytes = read_file(argv[i], &size);

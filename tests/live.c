@@ -762,7 +762,7 @@ static const struct {
     {"record", NULL, {NULL}}, /* any name; what cannot be written ends with status 1 */
     {"log-file", NULL, {NULL}},
     {"log-level", "debug", {"loud", "INFO", "", "error warn", NULL}},
-    {"public-address", "192.0.2.1", {"example.org", "192.0.2", "192.0.2.999", "", NULL}},
+    {"public-address", "192.0.2.1", {"example_org", "192.0.2", "192.0.2.999", "", NULL}},
     {"lan", "off", {"on", "192.168.1.0/24", "", NULL}},
     {"accounts", "register", {"ajar", "Open", "", NULL}},
     {"skey", "on", {"maybe", "1", "", NULL}},
@@ -780,6 +780,7 @@ static const struct {
     {"per-address", "256", {"0", "1000001", "", NULL}},
     {"logins-per-address", "300", {"0", "1000001", "", NULL}},
     {"accounts-per-address", "50", {"0", "1000001", "", NULL}},
+    {"proxy-from", "10.0.0.0/8", {"10.0.0.1/8", "10.0.0.0", "", NULL}},
     {"trusted", "192.168.1.0/24", {"192.168.1.1/24", "192.168.1.0/33", "192.168.1.0", "", NULL}},
     {"room",
      "South: \"Y'all\": 30",

@@ -344,6 +344,54 @@ static int fake_start_helper(void *world, int *process)
     return HELPER_FD;
 }
 
+static int fake_start_finder(void *world, int *process)
+{
+    struct machine *m = world;
+    if (m->finder.cannot_start)
+        return -1;
+    EXPECT(!m->finder.running);
+    m->finder.running = true;
+    m->finder.dead = false;
+    m->finder.waiting = 0;
+    *process = FINDER_PROCESS + (int)++m->finder.starts;
+    return FINDER_FD;
+}
+
+static ssize_t finder_gets(struct machine *m, const void *bytes, size_t size)
+{
+    struct fake_finder *f = &m->finder;
+    struct host_question question;
+    EXPECT(f->running && size == sizeof question && f->waiting < 4);
+    errno = EPIPE;
+    if (f->dead)
+        return -1;
+    memcpy(&question, bytes, size);
+    copy_text(f->name, sizeof f->name, question.name);
+    f->number[f->waiting++] = question.number;
+    f->questions++;
+    f->dead = f->dies;
+    return (ssize_t)size;
+}
+
+static bool finder_speaks(const struct machine *m)
+{
+    return m->finder.running && (m->finder.dead || (m->finder.waiting > 0 && !m->finder.hangs));
+}
+
+static ssize_t finder_says(struct machine *m, void *bytes, size_t size)
+{
+    struct fake_finder *f = &m->finder;
+    struct host_answer answer = {.number = f->number[0], .reason = "there is no such host"};
+    EXPECT(f->running && size == sizeof answer);
+    errno = EAGAIN;
+    if (f->dead || f->waiting == 0 || f->hangs)
+        return f->dead ? 0 : -1;
+    answer.address = f->waiting > 1 ? f->stale : f->address;
+    memmove(&f->number[0], &f->number[1], --f->waiting * sizeof f->number[0]);
+    memcpy(bytes, &answer, size);
+    return (ssize_t)size;
+}
+
 static int fake_spare(void *world, int fd)
 {
     struct machine *m = world;
@@ -358,6 +406,11 @@ static int fake_spare(void *world, int fd)
 static void fake_kill(void *world, int process)
 {
     struct machine *m = world;
+    if (process > FINDER_PROCESS) {
+        EXPECT(m->finder.running && process == FINDER_PROCESS + (int)m->finder.starts);
+        m->finder.kills++;
+        return;
+    }
     EXPECT(m->helper.running && process == (int)m->helper.starts);
     m->helper.kills++;
     m->helper.hangs = false;
@@ -450,6 +503,9 @@ static int fake_poll(void *world, struct pollfd *fds, uint32_t count, int timeou
         } else if (i == HELPER) {
             EXPECT(fds[i].fd == (m->helper.running ? HELPER_FD : -1));
             seen = helper_speaks(m) ? POLLIN : 0;
+        } else if (i == FINDER) {
+            EXPECT(fds[i].fd == (m->finder.running ? FINDER_FD : -1));
+            seen = finder_speaks(m) ? POLLIN : 0;
         } else if (i < FIRST_SOCKET) {
             EXPECT(fds[i].fd == LISTENER_FD + (int)i || (i == CONTROL_LISTENER && m->sign_error && fds[i].fd == -1));
             bool waits = (i == FIRST_LISTENER || i == CONTROL_LISTENER) &&
@@ -517,6 +573,8 @@ static ssize_t fake_read(void *world, int fd, void *bytes, size_t size)
     struct machine *m = world;
     if (fd == HELPER_FD)
         return helper_says(m, bytes, size);
+    if (fd == FINDER_FD)
+        return finder_says(m, bytes, size);
     struct peer *p = peer_of(m, fd);
     if (interrupted(m))
         return -1;
@@ -538,6 +596,8 @@ static ssize_t fake_write(void *world, int fd, const void *bytes, size_t size)
     struct machine *m = world;
     if (fd == HELPER_FD)
         return helper_gets(m, bytes, size);
+    if (fd == FINDER_FD)
+        return finder_gets(m, bytes, size);
     struct peer *p = peer_of(m, fd);
     EXPECT(size > 0);
     disk_trace(m->disk, 'w');
@@ -565,6 +625,8 @@ static void fake_close(void *world, int fd)
     struct machine *m = world;
     if (fd == HELPER_FD)
         m->helper.running = false;
+    else if (fd == FINDER_FD)
+        m->finder.running = false;
     else if (fd == LOG_FD)
         m->log_closes++;
     else if (fd == RECORD_FD)
@@ -661,6 +723,7 @@ static const struct nascar_sys fake_calls = {
     .sign = fake_sign,
     .control = fake_control,
     .helper = fake_start_helper,
+    .finder = fake_start_finder,
     .kill = fake_kill,
     .spare = fake_spare,
 };
@@ -725,6 +788,7 @@ bool machine_start(struct machine *m, const char *const *arguments)
     EXPECT(read_options(&m->shell.options, m->shell.arguments));
     shell_time(&m->shell);
     helper_start(&m->shell);
+    finder_start(&m->shell);
     if (!journal_find(&m->shell, &reader) || !make_state(&m->shell))
         return false;
     if (m->records) {

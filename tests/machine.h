@@ -42,6 +42,8 @@
 #define PID_FD 83
 #define LOG_FD 84
 #define SPARE_FD 85
+#define FINDER_FD 86
+#define FINDER_PROCESS 1000
 #define HANG_UP 0x100u /* beside SIGHUP: it came as a terminal went away */
 #define FOLDER_FD 7
 #define DISK_FD 2000
@@ -103,6 +105,18 @@ struct fake_helper {
     uint32_t kills;
 };
 
+/* The process that looks up a host: its end of its socket. */
+struct fake_finder {
+    bool running, dead;
+    uint32_t starts, kills, questions;
+    uint32_t number[4], waiting; /* the questions that are still to be answered, if it answers at all */
+    uint32_t stale;              /* what it finds for one that is not the last */
+    char name[HOST_CHARS + 1];   /* in the last question */
+    uint32_t address;            /* that it finds; 0: none */
+    bool cannot_start, dies;     /* dies: of the next question */
+    bool hangs;                  /* it answers nothing */
+};
+
 struct machine {
     struct shell shell;
     struct disk *disk, own_disk;
@@ -112,6 +126,7 @@ struct machine {
     bool records;            /* as with --record */
     struct inode recording;
     struct fake_helper helper;
+    struct fake_finder finder;
     uint64_t tick_us; /* each look at the clock takes so long */
     uint64_t clock_us;
     struct peer peer[PEERS];

@@ -177,16 +177,40 @@ TEST(rules, a_token_has_1_to_127_visible_characters)
 
 /* ---- Configuration ------------------------------------------------------ */
 
+#define HOST_EXPECTED "expected an IPv4 address, as 192.0.2.1, or the name of a host"
+#define LABEL_61 "a23456789012345678901234567890123456789012345678901234567890a"
+#define LABEL_63 LABEL_61 "bc"
 #define NETWORK_EXPECTED "expected NETWORK/BITS, as 192.168.1.0/24, with 0 to 32 bits"
 
 static const struct {
     const char *key, *value, *why; /* why: NULL if the value is good */
 } configured[] = {
     {"public-address", "192.0.2.1", NULL},
-    {"public-address", "192.0.2", "expected an IPv4 address, as 192.0.2.1"},
-    {"public-address", "server.example", "expected an IPv4 address, as 192.0.2.1"},
-    {"public-address", "192.0.2.1 192.0.2.2", "expected an IPv4 address, as 192.0.2.1"},
-    {"public-address", "", "expected an IPv4 address, as 192.0.2.1"},
+    {"public-address", "server.example", NULL},
+    {"public-address", "localhost", NULL},
+    {"public-address", "My-Home.dyn-1.2ab.example.a1", NULL},
+    {"public-address", LABEL_63 "." LABEL_63 "." LABEL_63 "." LABEL_61, NULL},
+    {"public-address", LABEL_63 "." LABEL_63 "." LABEL_63 "." LABEL_61 "b", HOST_EXPECTED},
+    {"public-address", LABEL_63 "b.example", HOST_EXPECTED},
+    {"public-address", "example." LABEL_63 "b", HOST_EXPECTED},
+    {"public-address", "192.0.2", HOST_EXPECTED},
+    {"public-address", "192.0.2.999", HOST_EXPECTED},
+    {"public-address", "192.0.2.1.", HOST_EXPECTED},
+    {"public-address", "0xC0000201", HOST_EXPECTED},
+    {"public-address", "192.0.2.1 192.0.2.2", HOST_EXPECTED},
+    {"public-address", "server.example.", HOST_EXPECTED},
+    {"public-address", ".example", HOST_EXPECTED},
+    {"public-address", "server..example", HOST_EXPECTED},
+    {"public-address", ".", HOST_EXPECTED},
+    {"public-address", "-server.example", HOST_EXPECTED},
+    {"public-address", "server-.example", HOST_EXPECTED},
+    {"public-address", "server.example-", HOST_EXPECTED},
+    {"public-address", "my_server.example", HOST_EXPECTED},
+    {"public-address", "server.example:11000", HOST_EXPECTED},
+    {"public-address", "server example", HOST_EXPECTED},
+    {"public-address", "serv\xC3\xA9r.example", HOST_EXPECTED},
+    {"public-address", "2001:db8::1", HOST_EXPECTED},
+    {"public-address", "", HOST_EXPECTED},
     {"lan", "auto", NULL},
     {"lan", "off", NULL},
     {"lan", "on", "expected one of: off auto"},
@@ -268,6 +292,9 @@ static const struct {
     {"trusted", "192.168.1.7/24", "expected a network whose address is 0 behind its bits, as 192.168.1.0/24"},
     {"trusted", "192.0.2.7/31", "expected a network whose address is 0 behind its bits, as 192.168.1.0/24"},
     {"trusted", "0.0.0.1/0", "expected a network whose address is 0 behind its bits, as 192.168.1.0/24"},
+    {"proxy-from", "10.0.0.1/32", NULL},
+    {"proxy-from", "10.0.0.1/8", "expected a network whose address is 0 behind its bits, as 192.168.1.0/24"},
+    {"proxy-from", "10.0.0.1", NETWORK_EXPECTED},
     {"room", "East", NULL},
     {"room", "East: East Coast Racers", NULL},
     {"room", "\"East: East Coast Racers: 50\"", NULL},
@@ -314,19 +341,19 @@ TEST(rules, there_are_so_many_trusted_networks_and_no_more)
     static struct config config;
     char text[64 * 40] = "per-address = 3\ntrusted = nonsense\n";
     config_read(&config, bytes_of(text), size_of(text));
-    ck_assert_uint_eq(config.trusted_count, 0);
+    ck_assert_uint_eq(config.trusted.count, 0);
     for (uint32_t i = 0; i < 40; i++)
         (void)snprintf(text + strlen(text), 64, "trusted = 10.0.%u.0/24\n", (unsigned)i);
     config_read(&config, bytes_of(text), size_of(text));
-    ck_assert_uint_eq(config.trusted_count, CONFIG_NETWORKS);
-    ck_assert(is_trusted(&config, 0x0A0000FFu));
-    ck_assert(is_trusted(&config, 0x0A001F00u));
-    ck_assert(!is_trusted(&config, 0x0A002000u));
-    ck_assert_str_eq(add_network(&config, "192.0.2.0/24"), "at most 32 networks");
+    ck_assert_uint_eq(config.trusted.count, CONFIG_NETWORKS);
+    ck_assert(in_networks(&config.trusted, 0x0A0000FFu));
+    ck_assert(in_networks(&config.trusted, 0x0A001F00u));
+    ck_assert(!in_networks(&config.trusted, 0x0A002000u));
+    ck_assert_str_eq(add_network(&config.trusted, "192.0.2.0/24"), "at most 32 networks");
     config_read(&config, bytes_of(""), 0);
-    ck_assert_uint_eq(config.trusted_count, 0);
+    ck_assert_uint_eq(config.trusted.count, 0);
     ck_assert_uint_eq(config.per_address, 256);
-    ck_assert(!is_trusted(&config, 0));
+    ck_assert(!in_networks(&config.trusted, 0));
 }
 
 TEST(rules, the_reason_is_cut_to_its_place)

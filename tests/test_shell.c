@@ -1437,11 +1437,11 @@ TEST(options, trusted_networks_on_the_command_line_take_the_place_of_the_files)
     for (int i = 0; i < 2; i++) {
         ck_assert(read_options(&o, (char **)(uintptr_t)(i == 0 ? typed : untyped)));
         config_read(&config, (const uint8_t *)o.trusted.lines, (uint32_t)strlen(o.trusted.lines));
-        ck_assert_uint_eq(config.trusted_count, 2);
-        ck_assert_uint_eq(config.trusted[0].address, i == 0 ? 0xC0A80100u : 0x0A000000u);
-        ck_assert_uint_eq(config.trusted[1].address, i == 0 ? 0xC0A80300u : 0xC0000200u);
-        ck_assert_uint_eq(config.trusted[1].bits, 24);
-        ck_assert_uint_eq(o.config.trusted_count, 2);
+        ck_assert_uint_eq(config.trusted.count, 2);
+        ck_assert_uint_eq(config.trusted.network[0].address, i == 0 ? 0xC0A80100u : 0x0A000000u);
+        ck_assert_uint_eq(config.trusted.network[1].address, i == 0 ? 0xC0A80300u : 0xC0000200u);
+        ck_assert_uint_eq(config.trusted.network[1].bits, 24);
+        ck_assert_uint_eq(o.config.trusted.count, 2);
     }
     (void)unlink(path);
 }
