@@ -1283,6 +1283,8 @@ struct config {
 #define CONFIG_BYTES 16384u /* of lines that the shell hands to the core, its rooms apart */
 #define VALUE_CHARS 511u    /* of a value of the core's */
 #define LINE_CHARS 1022u    /* of a line of a configuration or news file, and of a path */
+#define FAULT_CHARS 447u    /* of the first fault, for whoever has asked for a reload */
+#define SETTINGS_MOST 64u
 
 /* A key of the core that may be given more than once, as lines. Those of the command
  * line replace the file's. */
@@ -1300,12 +1302,21 @@ struct options {
     uint32_t log_level;
     const char *config_file;
     char news_file[LINE_CHARS + 1], record_file[LINE_CHARS + 1], log_file[LINE_CHARS + 1], data[LINE_CHARS + 1];
-    char news_where[LINE_CHARS + 16]; /* who named the news file, for the error if it cannot be read */
-    struct config config;             /* what the core's keys came to, so that their errors are told at the start */
-    char core[CONFIG_BYTES];          /* the core's keys, as lines, but for those of the next two */
+    char control_group[LINE_CHARS + 1];
+    uint32_t group;          /* its number; NONE: there is none */
+    struct config config;    /* what the core's keys came to, so that their errors are told at the start */
+    char core[CONFIG_BYTES]; /* the core's keys, as lines, but for those of the next two */
     struct option_list rooms, trusted;
-    bool running; /* they are read again by a server that runs */
+    const struct options *in_force; /* while they are read again by a server that runs; else NULL */
+    uint32_t line;                  /* that is being read; TYPED: the command line */
+    uint32_t set_at[SETTINGS_MOST]; /* for each row of settings[]: the line that set it last, or TYPED; 0: none did */
+    char place[LINE_CHARS + 16];    /* the last one that place_of() has written */
+    bool news_full;                 /* one of its lines had no room */
+    uint32_t faults;                /* that were found in them */
+    char first_fault[FAULT_CHARS + 1];
 };
+
+#define TYPED UINT32_MAX
 
 enum setting_type {
     SET_NUMBER,
@@ -1319,6 +1330,7 @@ enum setting_type {
     SET_DOWN,
     SET_FOLDER,
     SET_FILE,
+    SET_GROUP,      /* of users, by name or number */
     SET_NEWS_FILE,  /* each of its lines is a news line */
     SET_CONFIG_FILE /* lines `key = value`; only on the command line */
 };
@@ -1344,6 +1356,8 @@ static const struct setting {
      "read lines `key = value` from this file; options that are typed count more"},
     {"data", SET_FOLDER, SHELL_START(data), 0, 0, NULL, DATA_FOLDER,
      "the folder where all is kept (./%s); made if it is missing"},
+    {"control-group", SET_GROUP, SHELL_START(control_group), 0, 0, NULL, NULL,
+     "a group of users who may use `ctl`, too; else only whoever runs the server, and root"},
     {"bind", SET_ADDRESS, SHELL_START(bind_address), 0, 0, NULL, NULL, "listen on this address only (0.0.0.0: on all)"},
     {"directory-port", SET_PORT, SHELL_START(directory_port), 0, 65535, NULL, "10600",
      "the TCP port to which a console comes first (%s); 0: any free one"},
@@ -1410,6 +1424,8 @@ static const struct setting {
 
 #define SETTINGS (sizeof settings / sizeof settings[0])
 
+_Static_assert(SETTINGS <= SETTINGS_MOST, "struct options has a place for each");
+
 /* PROTOCOL 3.3 */
 static const struct config_room default_rooms[] = {
     {"East", "East Coast Racers", 50},
@@ -1417,7 +1433,7 @@ static const struct config_room default_rooms[] = {
     {"Beginner", "New Drivers Welcome", 50},
 };
 
-/* Reads a whole decimal number of at most nine digits. */
+/* Reads a whole decimal number of at most nine digits. If it is none in this range, *value stays. */
 static bool parse_number(const char *text, uint32_t min, uint32_t max, uint32_t *value)
 {
     size_t n = strlen(text);
@@ -1426,8 +1442,11 @@ static bool parse_number(const char *text, uint32_t min, uint32_t max, uint32_t 
             return false;
     if (n == 0 || n > 9)
         return false;
-    *value = read_number((const uint8_t *)text, (uint32_t)n, 0);
-    return *value >= min && *value <= max;
+    uint32_t number = read_number((const uint8_t *)text, (uint32_t)n, 0);
+    if (number < min || number > max)
+        return false;
+    *value = number;
+    return true;
 }
 
 /* Reads a dotted quad and nothing else. */
@@ -1594,6 +1613,7 @@ static const char *set_value(void *fields, const struct setting *setting, const 
         if (n == 0)
             return "the name of a folder";
         /* fall through */
+    case SET_GROUP:
     case SET_FILE:
     case SET_NEWS_FILE: copy_text(field, LINE_CHARS + 1, value); return NULL;
     case SET_CONFIG_FILE: *(const char **)field = value; return NULL;
@@ -1811,8 +1831,8 @@ struct conn {
     bool crowded; /* it reads, but has no room for one more line of chat */
     bool spare;   /* one more than its address may have: it may ask the directory, and nothing else */
     uint8_t unknown_kinds;
-    uint32_t peer, local, reported;
-    uint32_t address; /* its entry in addresses */
+    uint32_t peer, local, reported; /* peer: of the operator's connection, the number of the user */
+    uint32_t address;               /* its entry in addresses */
     struct wants wants;
     uint32_t inbox, outbox; /* from their pools, while there is something in them; else NONE */
     uint32_t in_size;
@@ -2798,13 +2818,16 @@ bool nascar_next_log(struct nascar *s, struct nascar_log *log)
     return true;
 }
 
-/* Begins a line about one connection, and says who is on it. */
+/* Begins a line about one connection, and says who is on it: of the operator's, which user. */
 static uint32_t log_begin_conn(struct nascar *s, enum nascar_log_level level, const char *name, uint32_t c)
 {
     const struct conn *conn = conn_at(s, c);
     uint32_t start = log_begin(s, level, name);
     log_number(s, "conn", c);
-    log_address(s, "peer", conn->peer);
+    if (conn->state == CONN_CONTROL)
+        log_number(s, "uid", conn->peer);
+    else
+        log_address(s, "peer", conn->peer);
     if (conn->player != NONE) {
         const struct player *p = player_at(s, conn->player);
         log_text(s, "account", account_at(s, p->account)->name);
@@ -7720,7 +7743,7 @@ static enum failure kept_control_password(struct request *q, enum failure failur
                                                      : "it could not be kept on disk");
     char name[ANY_NAME_CHARS + 1];
     get_name(q, tag_NAME, name);
-    uint32_t line = log_begin(s, NASCAR_LOG_INFO, "password_set");
+    uint32_t line = log_begin_conn(s, NASCAR_LOG_INFO, "password_set", q->c);
     log_text(s, "name", name);
     log_end(s, line);
     reply(q, OK);
@@ -8085,7 +8108,7 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
     conn->local = e->local;
     conn->tokens_milli = bucket_milli(s);
     conn->tokens_at_ms = s->now_ms;
-    conn->address = address_for_conn(s, e->peer);
+    conn->address = address_for_conn(s, e->type == NASCAR_CONTROL ? 0 : e->peer); /* a user has no address */
     s->conn_count++;
     address_at(s, conn->address)->connections++;
     if (e->type == NASCAR_CONTROL) {
@@ -9056,6 +9079,7 @@ const char *nascar_check(const struct nascar *s)
 #include <crypt.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -9156,7 +9180,8 @@ struct nascar_sys {
     int (*folder)(void *world, const char *path, int folder, struct folder_lock *lock);
     /* Says in the file `pid` who uses the folder. Opens and locks it in *file, if that is -1. */
     bool (*sign)(void *world, int folder, int *file);
-    int (*control)(void *world, int folder);  /* a listener for the operator, by its name in the folder */
+    /* A listener for the operator, by its name in the folder, for this group, too, if it is not NONE. */
+    int (*control)(void *world, int folder, uint32_t group);
     int (*helper)(void *world, int *process); /* starts the hashing helper, and returns a socket to it */
     void (*kill)(void *world, int process);
     int (*spare)(void *world, int fd); /* another descriptor of it, so that there is one to give up */
@@ -9203,10 +9228,15 @@ static uint32_t system_signal(void *world, int fd, bool *hang_up)
     return info.ssi_signo;
 }
 
-/* The address of an IPv4 socket; 0 for the operator's, which is none. */
-static uint32_t socket_ipv4(const struct sockaddr_in *address)
+/* The address of an IPv4 socket; of the operator's, which has none, the user who is at its other end. */
+static uint32_t socket_peer(int fd, const struct sockaddr_in *address)
 {
-    return address->sin_family == AF_INET ? ntohl(address->sin_addr.s_addr) : 0;
+    struct ucred who = {.uid = NONE};
+    socklen_t size = sizeof who;
+    if (address->sin_family == AF_INET)
+        return ntohl(address->sin_addr.s_addr);
+    (void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size);
+    return who.uid;
 }
 
 static int system_accept(void *world, int listener, uint32_t *peer, uint32_t *local)
@@ -9222,8 +9252,8 @@ static int system_accept(void *world, int listener, uint32_t *peer, uint32_t *lo
         return -1;
     (void)getsockname(fd, (struct sockaddr *)&to, &to_size);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    *peer = socket_ipv4(&from);
-    *local = socket_ipv4(&to);
+    *peer = socket_peer(fd, &from);
+    *local = socket_peer(fd, &to);
     return fd;
 }
 
@@ -9580,8 +9610,28 @@ static int system_folder(void *world, const char *path, int folder, struct folde
 
 static const struct sockaddr_un control_address = {.sun_family = AF_UNIX, .sun_path = "control"};
 
+/* Lets the users of a group through the folder, and no further: what its name is, they have to know. A folder
+ * that lets them through already stays as it is. */
+static bool open_folder_to(int folder, gid_t group)
+{
+    struct stat about;
+    if (fstat(folder, &about) != 0)
+        return false;
+    if (about.st_mode & (about.st_gid == group ? S_IXGRP : S_IXOTH))
+        return true;
+    mode_t mode = (about.st_mode & 07777 & ~(mode_t)S_IRWXG) | S_IXGRP;
+    return fchown(folder, (uid_t)-1, group) == 0 && fchmod(folder, mode) == 0;
+}
+
+/* The operator's socket is its owner's alone from its first moment; only then it is given to a group. */
+static bool open_control_to(int folder, gid_t group)
+{
+    return open_folder_to(folder, group) && fchownat(folder, "control", (uid_t)-1, group, AT_SYMLINK_NOFOLLOW) == 0 &&
+           fchmodat(folder, "control", 0660, 0) == 0;
+}
+
 /* The path of a socket must be short, so this is done inside the folder. */
-static int system_control(void *world, int folder)
+static int system_control(void *world, int folder, uint32_t group)
 {
     int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -9591,7 +9641,8 @@ static int system_control(void *world, int folder)
     if (good) {
         system_remove(world, folder, "control");
         good = fchdir(folder) == 0 &&
-               bind(fd, (const struct sockaddr *)&control_address, sizeof control_address) == 0 && listen(fd, 4) == 0;
+               bind(fd, (const struct sockaddr *)&control_address, sizeof control_address) == 0 &&
+               (group == NONE || open_control_to(folder, (gid_t)group)) && listen(fd, 4) == 0;
         error = errno;
     }
     (void)umask(mask);
@@ -10058,6 +10109,7 @@ static uint32_t script_write_event(uint8_t out[SCRIPT_HEAD_BYTES], uint32_t type
     uint32_t n = 0, count = 0;
     switch (type) {
     case NASCAR_OPENED:
+    case NASCAR_CONTROL:
         store_be32(numbers, e->peer);
         store_be32(numbers + 4, e->local);
         count = 8;
@@ -10089,7 +10141,8 @@ static uint32_t script_write_event(uint8_t out[SCRIPT_HEAD_BYTES], uint32_t type
 static void script_read_numbers(struct nascar_event *e)
 {
     uint8_t numbers[9] = {0};
-    uint32_t count = e->type == NASCAR_OPENED ? 8 : e->type == NASCAR_VERDICT ? 5 : 4;
+    bool opens = e->type == NASCAR_OPENED || e->type == NASCAR_CONTROL;
+    uint32_t count = opens ? 8 : e->type == NASCAR_VERDICT ? 5 : 4;
     if (e->type == NASCAR_BYTES || e->type == NASCAR_CONFIG || e->type == NASCAR_ENTROPY)
         return;
     count = min_u32(count, e->size);
@@ -10309,6 +10362,8 @@ static void scrub_record(const uint8_t *bytes, uint32_t size, struct outgoing *f
 static void options_defaults(struct options *o)
 {
     memset(o, 0, sizeof *o);
+    o->group = NONE;
+    o->line = TYPED;
     set_defaults(o, true);
     set_defaults(&o->config, false);
 }
@@ -10319,24 +10374,50 @@ static struct shell *serving;
 
 static void shell_complain(struct shell *sh, const char *line, size_t size);
 
+#define COMPLAINT "nascar_server: " /* what each one begins with */
+
+static void complain_by_list(char line[4 * LINE_CHARS], const char *where, const char *key, const char *format,
+                             va_list arguments)
+{
+    (void)snprintf(line, 4 * LINE_CHARS, COMPLAINT "%s%s%s", where, key, key[0] ? ": " : "");
+    size_t size = strlen(line);
+    (void)vsnprintf(line + size, 4 * LINE_CHARS - size, format, arguments);
+    size = strlen(line);
+    size -= size + 1 == 4 * LINE_CHARS;
+    line[size++] = '\n';
+    if (serving)
+        shell_complain(serving, line, size);
+    else
+        (void)system_append(NULL, STDERR_FILENO, line, size);
+    line[--size] = 0;
+}
+
 /* Prints one line on standard error, or where a server logs: what is wrong, and what
  * was expected. Returns false. */
 static bool complain(const char *where, const char *key, const char *format, ...)
 {
     char line[4 * LINE_CHARS];
     va_list arguments;
-    (void)snprintf(line, sizeof line, "nascar_server: %s%s%s", where, key, key[0] ? ": " : "");
-    size_t size = strlen(line);
     va_start(arguments, format);
-    (void)vsnprintf(line + size, sizeof line - size, format, arguments);
+    complain_by_list(line, where, key, format, arguments);
     va_end(arguments);
-    size = strlen(line);
-    size -= size + 1 == sizeof line;
-    line[size++] = '\n';
-    if (serving)
-        shell_complain(serving, line, size);
-    else
-        (void)system_append(NULL, STDERR_FILENO, line, size);
+    return false;
+}
+
+#define FAULTS_TOLD 100u /* one by one: what is no configuration at all has one in each line */
+
+/* The same for a fault of the configuration: it is counted, and the rest is read all the same. */
+static bool fault(struct options *o, const char *where, const char *key, const char *format, ...)
+{
+    char line[4 * LINE_CHARS];
+    va_list arguments;
+    if (o->faults++ >= FAULTS_TOLD)
+        return false;
+    va_start(arguments, format);
+    complain_by_list(line, where, key, format, arguments);
+    va_end(arguments);
+    if (o->faults == 1)
+        copy_text(o->first_fault, sizeof o->first_fault, line + strlen(COMPLAINT));
     return false;
 }
 
@@ -10354,11 +10435,33 @@ static bool hand_on(struct options *o, const char *where, const struct setting *
     struct option_list *list = list_of(o, setting);
     char *text = list ? list->lines : o->core;
     if (strlen(text) + strlen(setting->key) + strlen(value) + 8 > CONFIG_BYTES)
-        return complain(where, setting->key, "the configuration is longer than %u bytes", CONFIG_BYTES);
+        return fault(o, where, setting->key, "the configuration is longer than %u bytes", CONFIG_BYTES);
     append_text(text, CONFIG_BYTES, setting->key);
     append_text(text, CONFIG_BYTES, " = ");
     append_text(text, CONFIG_BYTES, value);
     append_text(text, CONFIG_BYTES, "\n");
+    return true;
+}
+
+/* Where a key was set: COMMAND_LINE, or "FILE:LINE: ". */
+static const char *place_of(struct options *o, const char *key)
+{
+    uint32_t line = o->set_at[find_setting(key) - settings];
+    if (line == 0 || line == TYPED)
+        return COMMAND_LINE;
+    (void)snprintf(o->place, sizeof o->place, "%s:%u: ", o->config_file, line);
+    return o->place;
+}
+
+/* Notes where a key is set. A file has each key once, unless the key is a list: of two lines that say different
+ * things one would be without effect, and nobody would know. */
+static bool note_place(struct options *o, const char *where, const struct setting *setting)
+{
+    uint32_t *set_at = &o->set_at[setting - settings];
+    bool again = o->line != TYPED && *set_at != 0 && !list_of(o, setting) && setting->type != SET_NEWS_LINE;
+    if (again)
+        return fault(o, where, setting->key, "it stands in line %u, too: a file has a key once", *set_at);
+    *set_at = o->line;
     return true;
 }
 
@@ -10369,14 +10472,14 @@ static bool set_option(struct options *o, const char *where, const char *key, co
 {
     const struct setting *setting = find_setting(key);
     bool handed_on = !setting || (!setting->of_shell && setting->type != SET_PORT);
-    bool typed = strcmp(where, COMMAND_LINE) == 0;
+    bool typed = o->line == TYPED;
     char why[256] = "";
     if (handed_on && strpbrk(value, "\r\n"))
-        return complain(where, key, "expected a value in one line");
+        return fault(o, where, key, "expected a value in one line");
     if (!setting)
-        return complain(where, key, "unknown option; --help lists them");
+        return fault(o, where, key, "unknown option; --help lists them");
     if (setting->type == SET_CONFIG_FILE && !typed)
-        return complain(where, key, "only on the command line");
+        return fault(o, where, key, "only on the command line");
     struct option_list *list = list_of(o, setting);
     if (list && typed && !list->typed) {
         list->typed = true;
@@ -10384,12 +10487,10 @@ static bool set_option(struct options *o, const char *where, const char *key, co
         *(list == &o->rooms ? &o->config.room_count : &o->config.trusted_count) = 0;
     }
     if (!change_setting(setting->of_shell ? (void *)o : &o->config, setting, value, why, sizeof why))
-        return value[0] == 0 && setting->type == SET_FOLDER ? complain(where, key, "%s", why)
-               : strlen(value) > VALUE_CHARS ? complain(where, key, "%s, and it has %zu", why, strlen(value))
-                                             : complain(where, key, "%s, not '%s'", why, value);
-    if (setting->type == SET_NEWS_FILE) /* the last one counts: it is read when all is known */
-        copy_text(o->news_where, sizeof o->news_where, where);
-    return !handed_on || hand_on(o, where, setting, value);
+        return value[0] == 0 && setting->type == SET_FOLDER ? fault(o, where, key, "%s", why)
+               : strlen(value) > VALUE_CHARS ? fault(o, where, key, "%s, and it has %zu", why, strlen(value))
+                                             : fault(o, where, key, "%s, not '%s'", why, value);
+    return note_place(o, where, setting) && (!handed_on || hand_on(o, where, setting, value));
 }
 
 /* Opens a file of options. What was a pipe at the start is empty by now, and a
@@ -10398,29 +10499,32 @@ static bool set_option(struct options *o, const char *where, const char *key, co
 static FILE *open_lines(const struct options *o, const char *path, const char **reason)
 {
     struct stat status;
-    int fd = open(path, O_RDONLY | O_NOCTTY | O_CLOEXEC | (o->running ? O_NONBLOCK : 0));
+    bool running = o->in_force != NULL;
+    int fd = open(path, O_RDONLY | O_NOCTTY | O_CLOEXEC | (running ? O_NONBLOCK : 0));
     bool known = fd >= 0 && fstat(fd, &status) == 0;
     bool regular = known && S_ISREG(status.st_mode);
-    FILE *file = regular || (known && !o->running) ? fdopen(fd, "r") : NULL;
-    *reason = known && o->running && !regular ? "it is no regular file, and only such are read again" : why(errno);
+    FILE *file = regular || (known && !running) ? fdopen(fd, "r") : NULL;
+    *reason = known && running && !regular ? "it is no regular file, and only such are read again" : why(errno);
     if (!file && fd >= 0)
         (void)close(fd);
     return file;
 }
 
+static const char no_text[] = "plain text, and here is a NUL byte: is it UTF-16, or no text at all?";
+
 /* Reads the next line without its end; false if there is none. If it is none that
- * can be taken, *expected says what was expected. */
+ * can be taken, *expected says what was expected; its rest is passed over. */
 static bool read_line(FILE *file, char line[LINE_CHARS + 2], const char **expected)
 {
     size_t n = 0;
     int c;
     *expected = NULL;
-    while ((c = getc(file)) != EOF && c != '\n' && !*expected) {
+    while ((c = getc(file)) != EOF && c != '\n') {
         if (c == 0)
-            *expected = "plain text, and here is a NUL byte: is it UTF-16, or no text at all?";
-        else if (n == LINE_CHARS + 1)
+            *expected = no_text;
+        else if (n == LINE_CHARS + 1 && !*expected)
             *expected = "at most 1022 characters in a line";
-        else
+        else if (!*expected)
             line[n++] = (char)c;
     }
     n -= n > 0 && line[n - 1] == '\r';
@@ -10432,31 +10536,37 @@ static bool read_line(FILE *file, char line[LINE_CHARS + 2], const char **expect
     return c != EOF || n > 0 || *expected;
 }
 
-/* Gives each line of a file to `take`, with its place as "FILE:LINE: ", until one
- * is refused. A byte-order mark of UTF-8 in front is passed over. If the file
- * cannot be read, the error names the option that named it: `where` and `key`. */
-static bool read_lines(struct options *o, const char *where, const char *key, const char *path,
+/* Gives each line of a file to `take`, with its place as "FILE:LINE: ", as far as it is text. A
+ * byte-order mark of UTF-8 in front is passed over. If the file cannot be read,
+ * the error names the option that named it: `where` and `key`. */
+static void read_lines(struct options *o, const char *where, const char *key, const char *path,
                        bool take(struct options *, const char *, const char *))
 {
     char line[LINE_CHARS + 2], place[LINE_CHARS + 16];
-    const char *expected, *reason;
+    const char *expected = NULL, *reason;
     FILE *file = open_lines(o, path, &reason);
-    bool good = file != NULL;
-    for (uint32_t number = 1; good && read_line(file, line, &expected); number++) {
-        bool marked = number == 1 && strncmp(line, "\xEF\xBB\xBF", 3) == 0;
-        (void)snprintf(place, sizeof place, "%s:%u: ", path, number);
-        good = expected ? complain(place, "", "expected %s", expected) : take(o, place, line + (marked ? 3 : 0));
+    for (o->line = 1; file && expected != no_text && read_line(file, line, &expected); o->line++) {
+        bool marked = o->line == 1 && strncmp(line, "\xEF\xBB\xBF", 3) == 0;
+        (void)snprintf(place, sizeof place, "%s:%u: ", path, o->line);
+        if (expected)
+            (void)fault(o, place, "", "expected %s", expected);
+        else
+            (void)take(o, place, line + (marked ? 3 : 0));
     }
+    o->line = TYPED;
     if (!file || ferror(file))
-        good = complain(where, key, "%s: %s", path, file ? why(errno) : reason);
+        (void)fault(o, where, key, "%s: %s", path, file ? why(errno) : reason);
     if (file)
         (void)fclose(file);
-    return good;
 }
 
+/* Of news that are too long, the first line that has no room is told, and not each behind it. */
 static bool take_news_line(struct options *o, const char *place, const char *line)
 {
-    return set_option(o, place, "news-line", line);
+    bool fits = strlen(o->config.news) + strlen(line) + 1 <= NEWS_CHARS;
+    bool good = (o->news_full && !fits) || set_option(o, place, "news-line", line);
+    o->news_full = o->news_full || !fits;
+    return good;
 }
 
 /* Takes the quotes away that stand round a value. An apostrophe in front is text if
@@ -10482,52 +10592,129 @@ static bool take_config_line(struct options *o, const char *place, const char *l
         return true;
     if (!equals || !copy_trimmed(key, sizeof key, text, (size_t)(equals - text)) ||
         !copy_trimmed(value, sizeof value, equals + 1, strlen(equals + 1)))
-        return complain(place, "", "expected `key = value`, not '%s'", text);
+        return fault(o, place, "", "expected `key = value`, not '%s'", text);
     if (!is_ascii(key))
-        return complain(place, "", "expected a key in ASCII characters, not '%s'", key);
+        return fault(o, place, "", "expected a key in ASCII characters, not '%s'", key);
     if (!unquote(value))
-        return complain(place, key, "expected its quotes round the whole value, not %s", value);
+        return fault(o, place, key, "expected its quotes round the whole value, not %s", value);
     return set_option(o, place, key, value);
 }
 
-/* Takes the option at argument *i apart: `--key value` or `--key=value`. */
-static bool split_argument(char **arguments, int *i, char key[64], const char **value)
+/* Takes the option at argument *i apart: `--key value` or `--key=value`. Returns what is wrong with that
+ * argument, for printf, or NULL; *i is then at the last of those that go with it. */
+static const char *split_option(char **arguments, int *i, char key[64], const char **value)
 {
     const char *text = arguments[*i];
     const char *equals = strchr(text, '=');
     size_t chars = equals ? (size_t)(equals - text) : strlen(text);
-    if (strncmp(text, "--", 2) != 0 || chars < 3)
-        return complain("", "", "unknown argument '%s'; --help lists the options", text);
-    if (!copy_trimmed(key, 64, text + 2, chars - 2))
-        return complain("", text, "unknown option; --help lists them");
+    bool named = strncmp(text, "--", 2) == 0 && chars >= 3;
+    bool short_enough = named && copy_trimmed(key, 64, text + 2, chars - 2);
     *value = equals ? equals + 1 : arguments[*i + 1];
-    if (!*value)
-        return complain("", text, "expected a value after it");
-    *i += equals ? 0 : 1;
+    if (short_enough && *value) {
+        *i += equals ? 0 : 1;
+        return NULL;
+    }
+    while (arguments[*i + 1] && strncmp(arguments[*i + 1], "--", 2) != 0)
+        ++*i;
+    return !named          ? "unknown argument '%s'; --help lists the options"
+           : !short_enough ? "%s: unknown option; --help lists them"
+                           : "%s: expected a value after it";
+}
+
+static bool split_argument(char **arguments, int *i, char key[64], const char **value)
+{
+    const char *text = arguments[*i], *wrong = split_option(arguments, i, key, value);
+    return !wrong || complain("", "", wrong, text);
+}
+
+/* The file of --config. Its own faults are told when all options are taken. */
+static void find_config_file(struct options *o, char **arguments)
+{
+    char key[64];
+    const char *value = NULL;
+    for (int i = 0; arguments[i]; i++) {
+        const struct setting *setting = split_option(arguments, &i, key, &value) ? NULL : find_setting(key);
+        if (setting && setting->type == SET_CONFIG_FILE && strlen(value) <= LINE_CHARS)
+            o->config_file = value;
+    }
+}
+
+/* A group of users by its name, or else by its number. */
+static bool find_group(const char *name, uint32_t *number)
+{
+    const struct group *group = getgrnam(name);
+    if (!group)
+        return parse_number(name, 0, UINT32_MAX, number);
+    *number = group->gr_gid;
     return true;
 }
 
+/* May this process give a file to the group? */
+static bool is_member(gid_t group)
+{
+    gid_t groups[1024];
+    int count = getgroups((int)(sizeof groups / sizeof groups[0]), groups);
+    bool member = geteuid() == 0 || getegid() == group;
+    for (int i = 0; i < count && !member; i++)
+        member = groups[i] == group;
+    return member;
+}
+
+/* The group is looked up at the start only. */
+static void check_group(struct options *o)
+{
+    const char *name = o->control_group, *where = place_of(o, "control-group");
+    if (o->in_force && strcmp(name, o->in_force->control_group) == 0)
+        o->group = o->in_force->group;
+    else if (!name[0])
+        o->group = NONE;
+    else if (!find_group(name, &o->group))
+        (void)fault(o, where, "control-group", "there is no group '%s' on this machine", name);
+    else if (!is_member((gid_t)o->group))
+        (void)fault(
+            o, where, "control-group",
+            "this user is no member of group '%s', and so may give it no socket: make him one, or start as root", name);
+}
+
+/* Faults that no line has for itself. What only the system knows is looked at and not touched. */
+static void check_options(struct options *o)
+{
+    static const char *const keys[] = {"directory-port", "lobby-port", "buddy-port"};
+    const uint32_t ports[] = {o->directory_port, o->config.lobby_port, o->config.buddy_port};
+    struct stat about;
+    for (size_t i = 0; i < 3; i++) {
+        size_t other = (i + 1) % 3, told = o->set_at[find_setting(keys[i]) - settings] ? i : other;
+        if (ports[i] != 0 && ports[i] == ports[other])
+            (void)fault(o, place_of(o, keys[told]), keys[told], "expected another port than %u, which is the %s, too",
+                        ports[i], keys[told == i ? other : i]);
+    }
+    if (o->config.ping_ms >= o->config.idle_ms)
+        (void)fault(o, "", "", "expected a ping-s below idle-s: a console is heard when it answers pings");
+    bool in_force = o->in_force && strcmp(o->data, o->in_force->data) == 0;
+    if (!in_force && stat(o->data, &about) == 0 && !S_ISDIR(about.st_mode))
+        (void)fault(o, place_of(o, "data"), "data", "%s: expected a folder, and this is none", o->data);
+    check_group(o);
+}
+
 /* Reads the file of --config first and then the options, so that these have the
- * last word. `o` has the defaults. */
+ * last word. `o` has the defaults. Every fault is told. */
 static bool take_options(struct options *o, char **arguments)
 {
-    char key[64], why[64] = "";
+    char key[64];
     const char *value = NULL;
+    find_config_file(o, arguments);
+    if (o->config_file)
+        read_lines(o, COMMAND_LINE, "config", o->config_file, take_config_line);
     for (int i = 0; arguments[i]; i++) {
-        if (!split_argument(arguments, &i, key, &value))
-            return false;
-        const struct setting *setting = find_setting(key);
-        if (setting && setting->type == SET_CONFIG_FILE && !change_setting(o, setting, value, why, sizeof why))
-            return complain(COMMAND_LINE, key, "%s, and it has %zu", why, strlen(value));
+        const char *text = arguments[i], *wrong = split_option(arguments, &i, key, &value);
+        (void)(wrong ? fault(o, "", "", wrong, text) : set_option(o, COMMAND_LINE, key, value));
     }
-    if (o->config_file && !read_lines(o, COMMAND_LINE, "config", o->config_file, take_config_line))
-        return false;
-    for (int i = 0; arguments[i]; i++)
-        if (!split_argument(arguments, &i, key, &value) || !set_option(o, COMMAND_LINE, key, value))
-            return false;
-    if (o->config.ping_ms >= o->config.idle_ms)
-        return complain("", "", "expected a ping-s below idle-s: a console is heard when it answers pings");
-    return !o->news_file[0] || read_lines(o, o->news_where, "news", o->news_file, take_news_line);
+    if (o->news_file[0])
+        read_lines(o, place_of(o, "news"), "news", o->news_file, take_news_line);
+    check_options(o);
+    if (o->faults > FAULTS_TOLD)
+        (void)complain("", "", "... and %u more faults", o->faults - FAULTS_TOLD);
+    return o->faults == 0;
 }
 
 static bool read_options(struct options *o, char **arguments)
@@ -10543,7 +10730,7 @@ static void keep_at_start(struct options *fresh, const struct options *in_force,
     keys[0] = 0;
     for (size_t i = 0; i < SETTINGS; i++) {
         const struct setting *setting = &settings[i];
-        bool text = setting->type == SET_FOLDER || setting->type == SET_FILE;
+        bool text = setting->type == SET_FOLDER || setting->type == SET_FILE || setting->type == SET_GROUP;
         char *now = (char *)(setting->of_shell ? (void *)fresh : &fresh->config) + setting->offset;
         const char *was =
             (const char *)(setting->of_shell ? (const void *)in_force : &in_force->config) + setting->offset;
@@ -10563,10 +10750,12 @@ static bool read_options_again(struct options *in_force, char **arguments, char 
     if (!fresh)
         return complain("", "", "no memory for the options");
     options_defaults(fresh);
-    fresh->running = true;
+    fresh->in_force = in_force;
     bool good = take_options(fresh, arguments);
     if (good) {
         keep_at_start(fresh, in_force, keys, keys_bytes);
+        fresh->group = in_force->group;
+        fresh->in_force = NULL;
         *in_force = *fresh;
     }
     free(fresh);
@@ -10588,6 +10777,7 @@ static void print_help(void)
         (void)printf(settings[i].help, settings[i].fallback);
         (void)printf("\n");
     }
+    (void)printf("  --%-17s %s\n", "check-config", "only say what is wrong with the configuration, all of it");
     (void)printf("  --%-17s\n  --%-17s\n", "version", "help");
 }
 
@@ -12011,7 +12201,7 @@ static void sign_work(struct shell *sh)
         again = tell_sign(sh, "pid", sh->signed_in);
     }
     if (*control < 0) {
-        *control = sh->sys->control(sh->world, sh->folder);
+        *control = sh->sys->control(sh->world, sh->folder, sh->options.group);
         again = tell_sign(sh, "control", *control >= 0) || again;
     }
     sh->sign_again_ms = again ? sh->now_ms + RECOVER_RETRY_MS : UINT64_MAX;
@@ -12859,6 +13049,36 @@ static int replay(const char *path)
     return 0;
 }
 
+/* ---- The subcommands' start ------------------------------------------------ */
+
+/* Says all that is wrong with the configuration with which a server would start. It changes nothing, and opens
+ * nothing but the files that are read. */
+static int check_config(char **arguments)
+{
+    struct options *o = malloc(sizeof *o);
+    if (!o) {
+        (void)complain("", "", "no memory for the options");
+        return 1;
+    }
+    bool good = read_options(o, arguments);
+    if (good)
+        (void)printf("The configuration is good.\n");
+    free(o);
+    return good ? 0 : 2;
+}
+
+/* Takes a word that has no value out of the arguments; false if it is not there. */
+static bool take_word(char **arguments, const char *word)
+{
+    char **to = arguments;
+    for (char **from = arguments; *from; from++)
+        if (strcmp(*from, word) != 0)
+            *to++ = *from;
+    bool taken = *to != NULL;
+    *to = NULL;
+    return taken;
+}
+
 /* Whoever has asked for output gets it, or an error: a backup by `dump` must not be
  * half a one without a word. */
 static int printed(int status)
@@ -12937,6 +13157,8 @@ int main(int argc, char **argv)
         return printed(control(arguments + 1));
     if (*arguments && strcmp(*arguments, "serve") == 0)
         arguments++;
+    if (take_word(arguments, "--check-config"))
+        return printed(check_config(arguments));
     return serve(arguments);
 }
 

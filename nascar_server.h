@@ -104,9 +104,9 @@ struct nascar *nascar_init(void *arena, size_t arena_bytes, const struct nascar_
  * which all use. Other fields are not looked at. */
 enum nascar_event_type {
     NASCAR_OPENED,        /* conn, peer, local: a console's connection was accepted */
-    NASCAR_CONTROL,       /* conn, peer, local: a connection for the operator, who may
-                             set any password without a login: see to it that nobody
-                             else gets one */
+    NASCAR_CONTROL,       /* conn, peer: a connection for the operator, who may set any
+                             password without a login: see to it that nobody else
+                             gets one */
     NASCAR_BYTES,         /* conn, bytes, size: these arrived on it, cut anyhow */
     NASCAR_CLOSED,        /* conn: it is gone; its number is free again */
     NASCAR_DRAINED,       /* conn, size: so many bytes of its outbox were written */
@@ -131,8 +131,9 @@ struct nascar_event {
                              from the newest one in a record, with mono_ms */
     const uint8_t *bytes; /* may be NULL if size is 0 */
     uint32_t size;
-    uint32_t peer;    /* OPENED, CONTROL: the address that it comes from */
-    uint32_t local;   /* OPENED, CONTROL: the address at which it reached us */
+    uint32_t peer;    /* OPENED: the address that it comes from; CONTROL: the number of the
+                         user who is there (uid), for the log */
+    uint32_t local;   /* OPENED: the address at which it reached us */
     uint32_t receipt; /* RECORD*, VERDICT: as the record or job had it */
     bool accepted;    /* VERDICT: the password was right */
 };

@@ -1779,7 +1779,7 @@ TEST(ctl, the_socket_is_its_owners_and_the_server_stays_where_it_was)
     ck_assert_int_ge(sh.folder, 0);
     ck_assert_ptr_nonnull(getcwd(before, sizeof before));
     mode_t mask = umask(022);
-    int fd = system_control(NULL, sh.folder);
+    int fd = system_control(NULL, sh.folder, NONE);
     ck_assert_uint_eq(umask(mask), 022);
     ck_assert_int_ge(fd, 0);
     ck_assert_ptr_nonnull(getcwd(after, sizeof after));
