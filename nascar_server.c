@@ -1816,7 +1816,7 @@ enum conn_state {
     CONN_CONTROL /* the operator's connection */
 };
 
-enum wait { WAIT_NONE, WAIT_VERDICT, WAIT_RECORD };
+enum wait { WAIT_NONE, WAIT_VERDICT, WAIT_RECORD, WAIT_RELOAD };
 
 /* What `sele` asked for; before `pers` it is only noted. */
 struct wants {
@@ -2175,6 +2175,7 @@ struct nascar {
     struct config config;
     bool keyed;   /* hash_key has been drawn, and the hub is there */
     bool retry;   /* those who have stalled are to try again */
+    bool reloads; /* the operator wants the configuration to be read again, and the caller has not been asked yet */
     bool replays; /* its events are a recording's, which has no passwords (see REDACTED) */
     uint64_t hash_key[2];
     uint32_t entropy_size;
@@ -3091,6 +3092,13 @@ bool nascar_next_hash_job(struct nascar *s, struct nascar_hash_job *job)
     *job = s->job[s->job_taken];
     wipe(&s->job[s->job_taken++], sizeof *job);
     return true;
+}
+
+bool nascar_wants_reload(struct nascar *s)
+{
+    bool wanted = s->reloads;
+    s->reloads = false;
+    return wanted;
 }
 
 /* Frees what the caller has taken since the last step. */
@@ -7750,6 +7758,78 @@ static enum failure kept_control_password(struct request *q, enum failure failur
     return OK;
 }
 
+/* ---- Commands: the operator steers --------------------------------------- */
+
+/* `reload`: whoever has the files reads them again, and says what came of it by NASCAR_RELOADED. */
+static enum failure do_control_reload(struct request *q)
+{
+    conn_wait(q->s, q->c, WAIT_RELOAD);
+    q->s->reloads = true;
+    return OK;
+}
+
+/* Copies what stands in front of the next tab, or of the line's end; *at moves behind the tab. */
+static void next_word(const uint8_t *bytes, uint32_t end, uint32_t *at, char *out, uint32_t out_bytes)
+{
+    uint32_t n = 0;
+    for (; *at < end && bytes[*at] != '\t' && bytes[*at] != '\n'; ++*at)
+        if (n + 1 < out_bytes && bytes[*at] != 0)
+            out[n++] = (char)bytes[*at];
+    out[n] = 0;
+    *at += *at < end && bytes[*at] == '\t';
+}
+
+/* One line of NASCAR_RELOADED for the operator: a key and what has become of it, and for what has a value, from what
+ * to what. Returns where the next line begins. */
+static uint32_t send_reload_line(struct request *q, const struct nascar_event *e, uint32_t at)
+{
+    static const char *const names[] = {"key", "what", "from", "to"};
+    char word[64];
+    frame_begin(&q->s->frame, "line", "");
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        next_word(e->bytes, e->size, &at, word, sizeof word);
+        put_field(q->s, names[i], word);
+    }
+    send_back(q);
+    while (at < e->size && e->bytes[at] != '\n')
+        at++;
+    return at + 1;
+}
+
+/* So much of REPLY_BYTES is for the end of the answer: the rest of what changed, and the reply. */
+#define RELOAD_END_BYTES 256u
+#define RELOAD_LINE_BYTES 900u /* the most that one line takes */
+
+_Static_assert(RELOAD_LINE_BYTES >= HEADER_BYTES + 4 * (3 * 63 + 8) &&
+                   RELOAD_LINE_BYTES + RELOAD_END_BYTES < REPLY_BYTES,
+               "there is room for one");
+
+static void answer_reload(struct request *q, const struct nascar_event *e)
+{
+    struct nascar *s = q->s;
+    char text[512];
+    uint32_t more = 0, at = 0, used = 0, line = log_begin_conn(s, NASCAR_LOG_INFO, "reload_asked", q->c);
+    log_text(s, "result", e->accepted ? "reloaded" : "refused");
+    log_end(s, line);
+    if (!e->accepted) {
+        next_word(e->bytes, e->size, &at, text, sizeof text);
+        (void)refuse_control(q, MISSING, text);
+        return;
+    }
+    for (; at < e->size && used + RELOAD_LINE_BYTES + RELOAD_END_BYTES <= REPLY_BYTES; used += s->frame.size)
+        at = send_reload_line(q, e, at);
+    for (; at < e->size; at++)
+        more += e->bytes[at] == '\n';
+    if (more > 0) {
+        write_number(text, more);
+        append_text(text, sizeof text, " more, which the log names");
+        frame_begin(&s->frame, "line", "");
+        put_field(s, "what", text);
+        send_back(q);
+    }
+    reply(q, OK);
+}
+
 /* ---- The table of commands ----------------------------------------------- */
 
 /* Sets of states, for the rows below (PROTOCOL 3.2 says who may send what). */
@@ -7813,6 +7893,7 @@ static const struct command commands[] = {
     {"DISC", BUDDY | IN(CONN_BUDDY_NEW),       1, .start = do_goodbye},
     {"cwho", CONTROL,                          0, .start = do_control_who},
     {"csta", CONTROL,                          0, .start = do_control_stats},
+    {"crel", CONTROL,                          0, .start = do_control_reload},
     {"cpwd", CONTROL,                          0, .start = do_control_password, .verdict = verdict_control_password,
      .kept = kept_control_password},
 };
@@ -8434,6 +8515,20 @@ static void verdict_came(struct nascar *s, const struct nascar_event *e)
     request_finish(&q, &frame, q.command->verdict(&q, e->accepted, hash));
 }
 
+/* The configuration was read again, or refused: all who have asked for that are told. There are as many of them as
+ * the operator has connections, so this is rare. */
+static void reload_came(struct nascar *s, const struct nascar_event *e)
+{
+    struct frame frame;
+    for (uint32_t c = 0; c < s->conns.high; c++) {
+        if (!is_awaited(s, c, conn_at(s, c)->receipt, WAIT_RELOAD))
+            continue;
+        struct request q = request_resume(s, c, &frame);
+        answer_reload(&q, e);
+        request_finish(&q, &frame, OK);
+    }
+}
+
 /* Gives an event to its connection, if that is there. */
 static void conn_event(struct nascar *s, const struct nascar_event *e)
 {
@@ -8571,6 +8666,7 @@ bool nascar_step(struct nascar *s, const struct nascar_event *e)
         record_came(s, e, NOT_KEPT);
         break;
     case NASCAR_VERDICT: verdict_came(s, e); break;
+    case NASCAR_RELOADED: reload_came(s, e); break;
     }
     settle(s);
     while (s->retry)
@@ -8744,6 +8840,7 @@ static const char *check_conn(const struct nascar *s, uint32_t c)
     HOLDS(in_list(s, ADDRESS_CONNS, c) == (!conn->closing && conn->state != CONN_CONTROL),
           "a connection is not heard, or one that is closing is");
     HOLDS(conn->wait == WAIT_NONE || conn->inbox != NONE, "a connection waits without a request");
+    HOLDS(conn->wait != WAIT_RELOAD || conn->state == CONN_CONTROL, "a player waits for a reload");
     HOLDS((conn->state == CONN_ACCOUNT || conn->state == CONN_PERSONA) == (conn->player != NONE) || conn->closing,
           "a connection's state is not its player's");
     if (conn->player != NONE) {
@@ -10027,7 +10124,8 @@ static bool journal_next(struct journal_reader *r, struct span *frames)
  * out of range has a meaning, too. */
 #define SCRIPT_WALL 11u       /* no event: sets the wall clock, in 8 bytes */
 #define SCRIPT_CHECKPOINT 12u /* no event: what all the output so far hashes to, in 8 bytes */
-#define SCRIPT_TYPES 13u
+#define SCRIPT_TYPES 14u      /* an event that is newer than these two has its place in the enum and 2 */
+#define SCRIPT_RELOADED (NASCAR_RELOADED + 2u)
 #define SCRIPT_HEAD_BYTES 32u /* the most that stands before an event's bytes */
 
 static const uint8_t script_magic[4] = {'N', 'S', 'R', '3'};
@@ -10118,6 +10216,10 @@ static uint32_t script_write_event(uint8_t out[SCRIPT_HEAD_BYTES], uint32_t type
         store_be32(numbers, e->size);
         count = 4;
         break;
+    case SCRIPT_RELOADED:
+        numbers[0] = e->accepted;
+        count = 1;
+        break;
     case NASCAR_VERDICT:
         numbers[4] = e->accepted;
         count = 1;
@@ -10142,7 +10244,7 @@ static void script_read_numbers(struct nascar_event *e)
 {
     uint8_t numbers[9] = {0};
     bool opens = e->type == NASCAR_OPENED || e->type == NASCAR_CONTROL;
-    uint32_t count = opens ? 8 : e->type == NASCAR_VERDICT ? 5 : 4;
+    uint32_t count = opens ? 8 : e->type == NASCAR_VERDICT ? 5 : e->type == NASCAR_RELOADED ? 1 : 4;
     if (e->type == NASCAR_BYTES || e->type == NASCAR_CONFIG || e->type == NASCAR_ENTROPY)
         return;
     count = min_u32(count, e->size);
@@ -10153,7 +10255,7 @@ static void script_read_numbers(struct nascar_event *e)
     e->peer = load_be32(numbers);
     e->local = load_be32(numbers + 4);
     e->receipt = load_be32(numbers);
-    e->accepted = numbers[4] & 1;
+    e->accepted = numbers[e->type == NASCAR_RELOADED ? 0 : 4] & 1;
     if (e->type == NASCAR_DRAINED)
         e->size = load_be32(numbers);
 }
@@ -10182,7 +10284,7 @@ static bool script_next(struct script *x, struct nascar_event *e, bool *checkpoi
         *checkpoint = type == SCRIPT_CHECKPOINT;
         if (*checkpoint && size != 8)
             continue;
-        e->type = *checkpoint ? NASCAR_CLOCK : (enum nascar_event_type)type;
+        e->type = *checkpoint ? NASCAR_CLOCK : (enum nascar_event_type)(type < SCRIPT_WALL ? type : type - 2);
         e->mono_ms = x->mono_ms;
         e->wall_s = x->wall_s;
         if (!*checkpoint)
@@ -10723,40 +10825,110 @@ static bool read_options(struct options *o, char **arguments)
     return take_options(o, arguments);
 }
 
-/* What is set only at the start stays as it is in force. Writes the keys of which
- * something else was read. */
-static void keep_at_start(struct options *fresh, const struct options *in_force, char *keys, size_t keys_bytes)
+/* What a reload has changed, and what it has not as that needs a restart: the keys, for the log; and for whoever has
+ * asked a line for each, as NASCAR_RELOADED has it. Or why it was refused. */
+struct reload {
+    char changed[512], restart[512];
+    char report[4096];
+};
+
+static const void *value_of(const struct options *o, const struct setting *setting)
 {
-    keys[0] = 0;
+    return (const char *)(setting->of_shell ? (const void *)o : &o->config) + setting->offset;
+}
+
+/* Is the field a text, and not one number? */
+static bool is_text(const struct setting *setting)
+{
+    return setting->type == SET_FOLDER || setting->type == SET_FILE || setting->type == SET_GROUP ||
+           setting->type == SET_NEWS_FILE || setting->type == SET_NEWS_LINE || setting->type == SET_DOWN;
+}
+
+static bool is_same(struct options *a, struct options *b, const struct setting *setting)
+{
+    if (setting->type == SET_CONFIG_FILE)
+        return true;
+    if (list_of(a, setting))
+        return strcmp(list_of(a, setting)->lines, list_of(b, setting)->lines) == 0;
+    const void *x = value_of(a, setting), *y = value_of(b, setting);
+    return is_text(setting) ? strcmp(x, y) == 0 : memcmp(x, y, sizeof(uint32_t)) == 0;
+}
+
+/* Adds a tab and the value, if it is a number or stands for one. */
+static void append_value(char *out, size_t out_bytes, const struct options *o, const struct setting *setting)
+{
+    char text[24] = "";
+    const char *word = setting->words;
+    bool number = !is_text(setting) && setting->type != SET_ROOM && setting->type != SET_NETWORK;
+    uint32_t value = number ? *(const uint32_t *)value_of(o, setting) : 0;
+    for (uint32_t i = 0; word && i < value; i++)
+        word = strchr(word, ' ') + 1;
+    if (word)
+        copy_text(text, min_u32((uint32_t)strcspn(word, " ") + 1, sizeof text), word);
+    else if (setting->type == SET_ADDRESS)
+        write_address(text, value);
+    else if (number)
+        write_number(text, setting->type == SET_SECONDS ? value / 1000 : value);
+    append_text(out, out_bytes, "\t");
+    append_text(out, out_bytes, text);
+}
+
+/* What differs goes into the reload's report, and what is set only at the start stays as it is in force. */
+static void compare_options(struct options *fresh, struct options *in_force, struct reload *reload)
+{
     for (size_t i = 0; i < SETTINGS; i++) {
         const struct setting *setting = &settings[i];
-        bool text = setting->type == SET_FOLDER || setting->type == SET_FILE || setting->type == SET_GROUP;
-        char *now = (char *)(setting->of_shell ? (void *)fresh : &fresh->config) + setting->offset;
-        const char *was =
-            (const char *)(setting->of_shell ? (const void *)in_force : &in_force->config) + setting->offset;
-        if (!setting->at_start || (text ? strcmp(now, was) : memcmp(now, was, sizeof(uint32_t))) == 0)
+        if (is_same(fresh, in_force, setting))
             continue;
-        append_text(keys, keys_bytes, keys[0] ? " " : "");
-        append_text(keys, keys_bytes, setting->key);
-        memcpy(now, was, text ? LINE_CHARS + 1 : sizeof(uint32_t));
+        const char *key = setting->type == SET_NEWS_LINE ? "news" : setting->key;
+        char *keys = setting->at_start ? reload->restart : reload->changed;
+        if (keys[0] && strcmp(key, "news") == 0 && word_index(keys, key) >= 0)
+            continue; /* another file, and other lines in it */
+        append_text(keys, sizeof reload->changed, keys[0] ? " " : "");
+        append_text(keys, sizeof reload->changed, key);
+        append_text(reload->report, sizeof reload->report, key);
+        append_text(reload->report, sizeof reload->report, setting->at_start ? "\trestart wanted" : "\tchanged");
+        append_value(reload->report, sizeof reload->report, in_force, setting);
+        append_value(reload->report, sizeof reload->report, fresh, setting);
+        append_text(reload->report, sizeof reload->report, "\n");
+        void *now = (char *)(setting->of_shell ? (void *)fresh : &fresh->config) + setting->offset;
+        if (setting->at_start)
+            memcpy(now, value_of(in_force, setting), is_text(setting) ? LINE_CHARS + 1 : sizeof(uint32_t));
     }
+    fresh->group = in_force->group;
+}
+
+/* Says why a reload is refused, in one line. */
+static void explain_refusal(const struct options *fresh, struct reload *reload)
+{
+    copy_text(reload->report, sizeof reload->report, fresh->first_fault);
+    for (char *p = reload->report; *p; p++)
+        if ((uint8_t)*p < 0x20)
+            *p = ' ';
+    if (fresh->faults > 1)
+        (void)snprintf(reload->report + strlen(reload->report), 64, " (and %u more, which the log tells)",
+                       fresh->faults - 1);
 }
 
 /* The same for a server that runs, with what is in force: nothing in it changes if
- * this returns false. `keys`: those that are to change, but need a restart for it. */
-static bool read_options_again(struct options *in_force, char **arguments, char *keys, size_t keys_bytes)
+ * this returns false. */
+static bool read_options_again(struct options *in_force, char **arguments, struct reload *reload)
 {
     struct options *fresh = malloc(sizeof *fresh);
-    if (!fresh)
+    memset(reload, 0, sizeof *reload);
+    if (!fresh) {
+        copy_text(reload->report, sizeof reload->report, "there is no memory for the options");
         return complain("", "", "no memory for the options");
+    }
     options_defaults(fresh);
     fresh->in_force = in_force;
     bool good = take_options(fresh, arguments);
     if (good) {
-        keep_at_start(fresh, in_force, keys, keys_bytes);
-        fresh->group = in_force->group;
+        compare_options(fresh, in_force, reload);
         fresh->in_force = NULL;
         *in_force = *fresh;
+    } else {
+        explain_refusal(fresh, reload);
     }
     free(fresh);
     return good;
@@ -11089,7 +11261,7 @@ static void recording_event(struct shell *sh, const struct nascar_event *e)
         copy.bytes = (const uint8_t *)"*";
         copy.size = 1;
     }
-    recording_write(sh, e->type, &copy);
+    recording_write(sh, e->type < SCRIPT_WALL ? (uint32_t)e->type : e->type + 2u, &copy);
     hash_written(&sh->put_out, sh->state, e);
 }
 
@@ -12067,14 +12239,17 @@ static bool shell_output(struct shell *sh)
     return any;
 }
 
+static void reload_work(struct shell *sh);
+
 /* Keeps the records that are due, and then writes until nothing is left.
  * Whoever had to wait for a reader in this turn goes on in it, too. */
 static void shell_flush(struct shell *sh)
 {
     journal_commit(sh);
-    do
+    do {
         helper_work(sh);
-    while (shell_output(sh));
+        reload_work(sh);
+    } while (shell_output(sh));
 }
 
 static void shell_read(struct shell *sh, uint32_t c)
@@ -12221,30 +12396,48 @@ static void shell_configure(struct shell *sh)
     shell_step(sh, &event);
 }
 
-/* SIGHUP reads the options again. What can change while the server runs does; the
- * log names what cannot and was to. */
-static void shell_reload(struct shell *sh)
+/* The options are read again. What can change while the server runs does; the log names what did, and what could
+ * not and was to. */
+static bool shell_reload(struct shell *sh, struct reload *reload)
 {
-    char keys[160], text[256];
-    if (!read_options_again(&sh->options, sh->arguments, keys, sizeof keys)) {
+    char text[640];
+    if (!read_options_again(&sh->options, sh->arguments, reload)) {
         shell_log(sh, NASCAR_LOG_ERROR, "event=reload_refused reason=\"see the line above; nothing has changed\"");
-        return;
+        return false;
     }
     shell_configure(sh);
-    shell_log(sh, NASCAR_LOG_INFO, "event=reloaded");
-    (void)snprintf(text, sizeof text, "event=restart_wanted keys=\"%s\"", keys);
-    if (keys[0])
+    (void)snprintf(text, sizeof text, "event=reloaded keys=\"%s\"", reload->changed);
+    shell_log(sh, NASCAR_LOG_INFO, text);
+    (void)snprintf(text, sizeof text, "event=restart_wanted keys=\"%s\"", reload->restart);
+    if (reload->restart[0])
         shell_log(sh, NASCAR_LOG_WARN, text);
+    return true;
+}
+
+/* The operator has asked for that, and is told what came of it. */
+static void reload_work(struct shell *sh)
+{
+    struct reload reload;
+    while (nascar_wants_reload(sh->state)) {
+        bool good = shell_reload(sh, &reload);
+        struct nascar_event event = {.type = NASCAR_RELOADED,
+                                     .conn = NONE,
+                                     .accepted = good,
+                                     .bytes = (const uint8_t *)reload.report,
+                                     .size = (uint32_t)strlen(reload.report)};
+        shell_step(sh, &event);
+    }
 }
 
 /* Takes a signal: SIGHUP reads the options again, SIGUSR1 opens the log again, and
  * the others end the loop. So does SIGHUP if it says that our terminal has gone away. */
 static void shell_signal(struct shell *sh)
 {
+    struct reload reload;
     bool hang_up = false;
     uint32_t number = sh->sys->signal(sh->world, sh->polled[SIGNALS].fd, &hang_up);
     if (number == SIGHUP && !(hang_up && sh->terminal)) {
-        shell_reload(sh);
+        (void)shell_reload(sh, &reload);
     } else if (number == SIGUSR1) {
         shell_log_reopen(sh);
     } else if (number != 0 && !(number == SIGHUP && sh->outlives_terminal)) {

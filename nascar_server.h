@@ -115,7 +115,8 @@ enum nascar_event_type {
     NASCAR_CONFIG,        /* bytes, size: the whole configuration, see below */
     NASCAR_RECORD,        /* conn, receipt, bytes, size: this record is kept */
     NASCAR_RECORD_FAILED, /* conn, receipt, bytes, size: it could not be kept */
-    NASCAR_VERDICT        /* conn, receipt, accepted, bytes, size: the answer to a hash job */
+    NASCAR_VERDICT,       /* conn, receipt, accepted, bytes, size: the answer to a hash job */
+    NASCAR_RELOADED       /* accepted, bytes, size: what came of nascar_wants_reload() */
 };
 
 struct nascar_event {
@@ -135,7 +136,7 @@ struct nascar_event {
                          user who is there (uid), for the log */
     uint32_t local;   /* OPENED: the address at which it reached us */
     uint32_t receipt; /* RECORD*, VERDICT: as the record or job had it */
-    bool accepted;    /* VERDICT: the password was right */
+    bool accepted;    /* VERDICT: the password was right; RELOADED: the configuration was taken */
 };
 
 /* The only thing that changes a state in a way that others see. An event that
@@ -263,6 +264,15 @@ struct nascar_hash_job {
 /* Takes the next job, and wipes it from the state; false, with *job as it was, if
  * there is none. */
 bool nascar_next_hash_job(struct nascar *state, struct nascar_hash_job *job);
+
+/* ---- What a step leaves: a wish for the configuration --------------------- */
+
+/* Has the operator asked for the configuration to be read again, since the last call? He waits for NASCAR_RELOADED,
+ * and whatever else he sends waits, too. If you have taken another one, hand that in before, as NASCAR_CONFIG. The
+ * bytes of NASCAR_RELOADED are what he is told: if it was accepted, a line for each key that is another one now, or
+ * that would be by a restart: the key, a word for what became of it, its value before, and that which it was to
+ * become, with a tab between two of these; and else one line that says what is wrong. */
+bool nascar_wants_reload(struct nascar *state);
 
 /* ---- What a step leaves: lines for the log ------------------------------- */
 

@@ -351,3 +351,163 @@ TEST(rights, the_system_names_the_user_at_the_other_end)
     (void)close(listener);
     (void)close(folder);
 }
+
+/* ---- Reload ---------------------------------------------------------------------------------- */
+
+GROUP(reload, make_files, remove_files, 0);
+
+static struct peer *operator(struct machine *m)
+{
+    struct peer *p = peer_new(m);
+    p->control = true;
+    p->ip = 1001;
+    return p;
+}
+
+/* Everything that the operator has been told since the last time, a frame a line: its kind, its code, and its tags. */
+static const char *told(struct machine *m, struct peer *p)
+{
+    static char text[16384];
+    size_t n = 0;
+    settle_machine(m);
+    for (size_t at = 0; at < p->out_bytes; at += load_be32(p->out + at + 8)) {
+        uint32_t end = load_be32(p->out + at + 8);
+        n += (size_t)snprintf(text + n, sizeof text - n, "%.4s", (const char *)p->out + at);
+        if (load_be32(p->out + at + 4) != 0)
+            n += (size_t)snprintf(text + n, sizeof text - n, " %.4s", (const char *)p->out + at + 4);
+        for (uint32_t i = HEADER_BYTES; i < end && p->out[at + i] != 0; i++) {
+            text[n] = i == HEADER_BYTES || p->out[at + i - 1] == '\n' ? ' ' : text[n];
+            n += i == HEADER_BYTES || p->out[at + i - 1] == '\n';
+            text[n] = (char)p->out[at + i];
+            n += text[n] != '\n';
+        }
+        text[n++] = '\n';
+    }
+    text[n] = 0;
+    p->out_bytes = 0;
+    return text;
+}
+
+TEST(reload, the_operator_is_told_what_changed_and_what_needs_a_restart)
+{
+    write_text(path, "max-clients = 16\nmax-accounts = 64\nhash-cost = 4\nlog-level = info\n");
+    write_text(news_path, "old\n");
+    struct machine *m = machine_new((const char *const[]){"--config", path, NULL});
+    struct peer *p = operator(m);
+    peer_send(p, "crel", "");
+    ck_assert_str_eq(told(m, p), "crel STATUS=1\n");
+    ck_assert_uint_eq(count_log(m, "level=info event=reloaded keys=\"\"\n"), 1);
+
+    write_text(path, "max-clients = 7\nmax-accounts = 64\nhash-cost = 5\nbind = 127.0.0.1\ndata = elsewhere\n"
+                     "log-level = warn\nping-s = 7\nroom = East\ndown = Back\n");
+    peer_send(p, "crel", "");
+    ck_assert_str_eq(told(m, p), "line key=data what=\"restart wanted\" from= to=\n"
+                                 "line key=bind what=\"restart wanted\" from=0.0.0.0 to=127.0.0.1\n"
+                                 "line key=max-clients what=\"restart wanted\" from=16 to=7\n"
+                                 "line key=hash-cost what=changed from=4 to=5\n"
+                                 "line key=log-level what=changed from=info to=warn\n"
+                                 "line key=ping-s what=changed from=30 to=7\n"
+                                 "line key=room what=changed from= to=\n"
+                                 "line key=down what=changed from= to=\n"
+                                 "crel STATUS=1\n");
+    ck_assert_uint_eq(m->shell.state->config.ping_ms, 7000);
+    ck_assert(in_log(m, "level=info event=reload_asked conn="));
+    ck_assert(in_log(m, " uid=1001 result=\"reloaded\"\n"));
+    ck_assert(in_log(m, "level=warn event=restart_wanted keys=\"data bind max-clients\"\n"));
+
+    char text[128];
+    (void)snprintf(text, sizeof text, "max-clients = 16\nmax-accounts = 64\nnews = %s\n", news_path);
+    write_text(path, text);
+    peer_send(p, "crel", "");
+    ck_assert_ptr_nonnull(strstr(told(m, p), "line key=news what=changed from= to=\n"));
+    ck_assert(in_log(m, "event=reloaded keys=\"hash-cost news log-level ping-s room down\"\n"));
+    write_text(news_path, "new\n");
+    peer_send(p, "crel", "");
+    ck_assert_str_eq(told(m, p), "line key=news what=changed from= to=\ncrel STATUS=1\n");
+    ck_assert_str_eq(m->shell.state->config.news, "new\n");
+    machine_free(m);
+}
+
+TEST(reload, a_refusal_says_the_first_fault_and_how_many_more)
+{
+    char expected[256];
+    write_text(path, "");
+    struct machine *m = MACHINE("--config", path);
+    struct peer *p = operator(m);
+    write_text(path, "\nskey = \tmay  be\nlan = 1\n");
+    catch_stderr();
+    peer_send(p, "crel", "");
+    const char *text = told(m, p);
+    (void)caught_stderr();
+    (void)snprintf(expected, sizeof expected,
+                   "crel miss STATUS=0 TEXT=\"%s%%3a2%%3a skey%%3a expected one of%%3a off on, not 'may  be' (and 1 "
+                   "more, which the log tells)\"\n",
+                   path);
+    ck_assert_str_eq(text, expected);
+    ck_assert(in_log(m, "level=error event=reload_refused"));
+    ck_assert(in_log(m, " uid=1001 result=\"refused\"\n"));
+    write_text(path, "lan = 1\n");
+    peer_send(p, "crel", "");
+    catch_stderr();
+    text = told(m, p);
+    (void)caught_stderr();
+    ck_assert_ptr_nonnull(strstr(text, "%3a1%3a lan%3a expected one of%3a off auto, not '1'\"\n"));
+    machine_free(m);
+}
+
+/* SIGHUP says the same in the log, and nobody who has not asked is told. */
+TEST(reload, a_signal_logs_the_same)
+{
+    write_text(path, "");
+    struct machine *m = MACHINE("--config", path);
+    struct peer *p = operator(m);
+    write_text(path, "ping-s = 5\nmax-clients = 1\nbind = 127.0.0.1\n");
+    signal_machine(m, SIGHUP);
+    ck_assert_str_eq(told(m, p), "");
+    ck_assert_uint_eq(count_log(m, "level=info event=reloaded keys=\"ping-s\"\n"), 1);
+    ck_assert_uint_eq(count_log(m, "level=warn event=restart_wanted keys=\"bind\"\n"), 1); /* the typed one counts */
+    ck_assert(!in_log(m, "reload_asked"));
+    machine_free(m);
+}
+
+TEST(reload, two_who_ask_at_once_and_one_who_leaves_are_all_served)
+{
+    write_text(path, "");
+    struct machine *m = MACHINE("--config", path);
+    struct peer *p = operator(m), *other = operator(m), *leaver = operator(m);
+    settle_machine(m);
+    peer_send(p, "crel", "");
+    peer_send(p, "csta", ""); /* waits until that is answered */
+    peer_send(other, "crel", "");
+    peer_send(leaver, "crel", "");
+    leaver->hung_up = true;
+    settle_machine(m);
+    ck_assert_uint_eq(peer_got(p, "crel"), 1);
+    ck_assert_uint_eq(peer_got(p, "csta"), 1);
+    ck_assert_uint_eq(peer_got(other, "crel"), 1);
+    machine_free(m);
+}
+
+TEST(reload, a_reload_is_recorded_and_runs_again)
+{
+    unsigned long events = 0, checkpoints = 0;
+    write_text(path, "");
+    struct machine *m = machine_make(NULL);
+    m->records = true;
+    ck_assert(machine_start(m, ARGUMENTS("--config", path)));
+    struct peer *p = operator(m);
+    write_text(path, "ping-s = 5\n");
+    peer_send(p, "crel", "");
+    settle_machine(m);
+    write_text(path, "ping-s = x\n");
+    peer_send(p, "crel", "");
+    catch_stderr();
+    settle_machine(m);
+    (void)caught_stderr();
+    ck_assert_uint_eq(peer_got(p, "line"), 1);
+    ck_assert_uint_eq(peer_got(p, "crel"), 2);
+    recording_close(&m->shell);
+    const char *broken = replay_bytes(m->recording.bytes, m->recording.size, &events, &checkpoints);
+    ck_assert_msg(!broken, "%s", broken);
+    machine_free(m);
+}
