@@ -1842,9 +1842,11 @@ struct conn {
     uint32_t receipt;   /* of the verdict or record that it waits for */
     uint32_t checking;  /* the account whose password is being compared */
     uint32_t player;
-    uint32_t buddy;  /* its entry in buddies, if it is a buddy link */
-    uint8_t lkey[8]; /* the buddy ticket that it gets when a record of that is kept */
-    uint32_t listed; /* for the operator's `who`: the next player to be listed */
+    uint32_t buddy;   /* its entry in buddies, if it is a buddy link */
+    uint8_t lkey[8];  /* the buddy ticket that it gets when a record of that is kept */
+    uint32_t listed;  /* of the list that the operator is told: where it goes on, ... */
+    uint32_t list_of; /* ... and what it is about */
+    uint8_t listing;  /* which list that is */
     uint32_t missed_lines;
     uint32_t ping_ref, round_trip_ms;
     uint64_t wait_since_ms, ping_sent_ms;
@@ -1955,6 +1957,12 @@ struct race_ticket {
     uint32_t number;     /* open races are numbered in the order they came */
     int64_t when_s;
     uint8_t ticket[16]; /* AUTH */
+};
+
+/* The news that the operator has set, in place of those of the configuration. */
+struct notice {
+    uint32_t link;
+    char text[NEWS_CHARS + 1]; /* lines, each ended by \n */
 };
 
 /* A line of chat that the server saw. Without a room it was a private one. */
@@ -2116,7 +2124,8 @@ struct record_slot {
     POOL(messages, struct message, message_at, limits->messages) \
     POOL(races, struct race_ticket, race_ticket_at, limits->races ? limits->races : clients * RACES_PER_CLIENT) \
     POOL(reports, struct report, report_at, REPORTS) \
-    POOL(report_lines, struct report_line, report_line_at, REPORT_LINES)
+    POOL(report_lines, struct report_line, report_line_at, REPORT_LINES) \
+    POOL(notices, struct notice, notice_at, 1)
 
 /* Every look-up table: its name, the pool whose items it finds, and for how many
  * it has buckets. */
@@ -4521,7 +4530,8 @@ static uint32_t find_report(const struct nascar *s, uint32_t id)
 /* clang-format off */
 enum record_kind {
     RECORD_ACCT, RECORD_EDIT, RECORD_SEEN, RECORD_CPER, RECORD_DPER, RECORD_TICK, RECORD_STAT, RECORD_ROST, RECORD_RACE,
-    RECORD_RANK, RECORD_MESG, RECORD_DMSG, RECORD_REPT, RECORD_LINE, RECORD_CLCK, RECORD_KINDS
+    RECORD_RANK, RECORD_MESG, RECORD_DMSG, RECORD_REPT, RECORD_LINE, RECORD_DREP, RECORD_NEWS, RECORD_CLCK,
+    RECORD_KINDS
 };
 /* clang-format on */
 
@@ -4589,7 +4599,13 @@ struct record {
         } dmsg;
         struct report rept;      /* an abuse report */
         struct report_line line; /* ... and a line of it */
-        struct {                 /* the wall clock was set from one date to another; the run began at the third */
+        struct {                 /* the operator has closed a report */
+            uint32_t id;
+        } drep;
+        struct { /* the operator has set the news; none: they are the configuration's again */
+            char text[NEWS_CHARS + 2];
+        } news;
+        struct { /* the wall clock was set from one date to another; the run began at the third */
             int64_t from_s, to_s, since_s;
         } clck;
     };
@@ -4947,6 +4963,46 @@ static bool fill_line(const struct nascar *s, uint32_t i, struct record *r)
     return true;
 }
 
+/* A report is closed: it goes, and so do the lines of chat. One that is still being written is not to be closed, as
+ * whoever has made it waits for its end. */
+static enum failure apply_drep(struct nascar *s, const struct record *r)
+{
+    uint32_t i = find_report(s, r->drep.id);
+    if (i == NONE)
+        return NO_USER;
+    if (report_at(s, i)->receipt != 0)
+        return BUSY;
+    struct list *lines = &report_at(s, i)->lines;
+    for (uint32_t k; (k = list_first(lines)) != NONE;) {
+        list_remove(s, LINES_OF_REPORT, lines, k);
+        pool_give(s, &s->report_lines, k);
+    }
+    pool_give(s, &s->reports, i);
+    return OK;
+}
+
+static enum failure apply_news(struct nascar *s, const struct record *r)
+{
+    uint32_t i = live_from(s, &s->notices, 0);
+    size_t n = strlen(r->news.text);
+    if (n > NEWS_CHARS || (n > 0 && r->news.text[n - 1] != '\n'))
+        return MISSING;
+    if (n == 0) {
+        if (i != NONE)
+            pool_give(s, &s->notices, i);
+        return OK;
+    }
+    i = i == NONE ? pool_take(s, &s->notices) : i; /* there is one */
+    copy_text(notice_at(s, i)->text, sizeof notice_at(s, i)->text, r->news.text);
+    return OK;
+}
+
+static bool fill_news(const struct nascar *s, uint32_t i, struct record *r)
+{
+    copy_text(r->news.text, sizeof r->news.text, notice_at(s, i)->text);
+    return true;
+}
+
 /* Moves a date as the clock was moved; in a record it has 32 bits. */
 static void move_date(int64_t *date_s, const struct record *r)
 {
@@ -5089,6 +5145,9 @@ static const struct durable durables[RECORD_KINDS] = {
         FIELD(ID, REPORT, line.report), FIELD(INDEX, NUMBER, line.index), FIELD(TIME, DATE, line.line.at_s),
         FIELD(NAME, TEXT, line.line.from), FIELD(PERS, TEXT, line.line.to), FIELD(ROOM, TEXT, line.line.room),
         FIELD(TEXT, TEXT, line.line.text)}},
+    [RECORD_DREP] = {"drep", apply_drep, .fields = {FIELD(ID, NUMBER, drep.id)}},
+    [RECORD_NEWS] = {"news", apply_news, .fill = fill_news, .pool = POOL(notices), .fields = {
+        FIELD(TEXT, TEXT, news.text)}},
     [RECORD_CLCK] = {"clck", apply_clck, .failed = apply_clck, .fields = { /* the clock is set, kept or not */
         FIELD(FROM, DATE, clck.from_s), FIELD(TIME, DATE, clck.to_s), FIELD(SINCE, DATE, clck.since_s)}},
 #undef MEMBER
@@ -6518,11 +6577,17 @@ static enum failure do_sele(struct request *q)
     return OK;
 }
 
+/* The news that are shown: the operator's, until he takes them back. */
+static const char *news_text(const struct nascar *s)
+{
+    uint32_t i = live_from(s, &s->notices, 0);
+    return i == NONE ? s->config.news : notice_at(s, i)->text;
+}
+
 /* Copies line number `line` of the news, cut to max characters; "" behind the
  * last one. */
-static void news_line(const struct config *config, uint32_t line, char *out, size_t max)
+static void news_line(const char *p, uint32_t line, char *out, size_t max)
 {
-    const char *p = config->news;
     for (; line > 0 && *p; line--) {
         p += strcspn(p, "\n");
         p += *p == '\n';
@@ -6551,7 +6616,7 @@ static void news_short(struct request *q)
         uint32_t start = f->size, rest = 7 * (3 - i) + 1; /* "NEWSn=\n" of each line to come, and the NUL */
         size_t max = NEWS_REPLY_BYTES;
         do { /* escapes make a line longer, so it is cut until it fits */
-            news_line(&s->config, i, line, max);
+            news_line(news_text(s), i, line, max);
             max = strlen(line) - (line[0] != 0);
             f->size = start;
             put_text(f, tags[i], line);
@@ -6573,7 +6638,7 @@ static enum failure do_news(struct request *q)
     }
     code[3] = (char)('0' + number);
     frame_begin(&s->frame, q->kind, code);
-    put_chars(&s->frame, s->config.news[0] ? s->config.news : "No news.\n");
+    put_chars(&s->frame, news_text(s)[0] ? news_text(s) : "No news.\n");
     send_back(q);
     return OK;
 }
@@ -7634,6 +7699,8 @@ static enum failure do_goodbye(struct request *q)
 
 /* ---- Commands: the operator's (NASCAR_CONTROL) --------------------------- */
 
+enum control_list { LIST_WHO, LIST_REPORTS, LIST_REPORT, LIST_NEWS };
+
 /* The answer to an operator's command is any number of `line` frames, each with
  * key=value texts, and then a frame of the command's kind. */
 static void put_field(struct nascar *s, const char *name, const char *text)
@@ -7665,13 +7732,20 @@ static enum failure do_control_stats(struct request *q)
     return OK;
 }
 
-/* `who`: a line for each player, as many at a time as the outbox takes. */
-static enum failure do_control_who(struct request *q)
+/* Begins a list: a line for each of its things, as many at a time as the outbox takes. */
+static enum failure begin_list(struct request *q, enum control_list list, uint32_t about)
 {
+    q->conn->listing = (uint8_t)list;
     q->conn->listed = 0;
+    q->conn->list_of = about;
     q->conn->behind = true;
     mark_ready(q->s, q->c);
     return OK;
+}
+
+static enum failure do_control_who(struct request *q)
+{
+    return begin_list(q, LIST_WHO, 0);
 }
 
 static void send_who_line(struct nascar *s, uint32_t c, const struct player *p)
@@ -7687,17 +7761,125 @@ static void send_who_line(struct nascar *s, uint32_t c, const struct player *p)
     send_frame(s, c);
 }
 
+static bool send_next_player(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    uint32_t i = live_from(s, &s->players, conn->listed);
+    if (i == NONE)
+        return false;
+    send_who_line(s, c, player_at(s, i));
+    conn->listed = i + 1;
+    return true;
+}
+
+/* A date in a field, as it is in the log. */
+static void put_date_field(struct nascar *s, const char *name, int64_t date_s)
+{
+    char text[24];
+    write_date(text, date_s);
+    text[10] = 'T';
+    append_text(text, sizeof text, "Z");
+    put_field(s, name, text);
+}
+
+static void send_report_line(struct nascar *s, uint32_t c, uint32_t i)
+{
+    const struct report *report = report_at(s, i);
+    char number[24];
+    uint32_t lines = 0;
+    for (uint32_t k = list_first(&report->lines); k != NONE; k = list_next(s, LINES_OF_REPORT, k))
+        lines++;
+    frame_begin(&s->frame, "line", "");
+    write_number(number, report->id);
+    put_field(s, "id", number);
+    put_date_field(s, "at", report->at_s);
+    put_field(s, "by", report->by);
+    put_field(s, "about", report->about);
+    write_number(number, lines);
+    put_field(s, "lines", number);
+    send_frame(s, c);
+}
+
+/* Reports stand in no order where they are kept, and are told in that of their numbers. */
+static bool send_next_report(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    uint32_t next = NONE;
+    EACH_LIVE(i, reports) {
+        const struct report *report = report_at(s, i);
+        if (!report->draft && report->id > conn->listed && (next == NONE || report->id < report_at(s, next)->id))
+            next = i;
+    }
+    if (next == NONE)
+        return false;
+    send_report_line(s, c, next);
+    conn->listed = report_at(s, next)->id;
+    return true;
+}
+
+/* One report, and then the lines of chat that go with it, if it has not been closed meanwhile. */
+static bool send_next_report_line(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    uint32_t told = conn->listed++, i = find_report(s, conn->list_of);
+    if (i != NONE && told == 0) {
+        send_report_line(s, c, i);
+        return true;
+    }
+    uint32_t k = i == NONE ? NONE : list_first(&report_at(s, i)->lines);
+    for (; k != NONE && told > 1; told--)
+        k = list_next(s, LINES_OF_REPORT, k);
+    if (k == NONE)
+        return false;
+    const struct chat_line *line = &report_line_at(s, k)->line;
+    frame_begin(&s->frame, "line", "");
+    put_date_field(s, "at", line->at_s);
+    put_field(s, "from", line->from);
+    put_field(s, "to", line->to);
+    put_field(s, "room", line->room);
+    put_field(s, "text", line->text);
+    send_frame(s, c);
+    return true;
+}
+
+/* The news as they are shown, a line each. */
+static bool send_next_news_line(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    const char *news = news_text(s);
+    char line[NEWS_CHARS + 1];
+    if (conn->listed >= strlen(news))
+        return false;
+    size_t n = strcspn(news + conn->listed, "\n");
+    copy_text(line, n + 1, news + conn->listed);
+    conn->listed += (uint32_t)n + 1;
+    frame_begin(&s->frame, "line", "");
+    put_field(s, "line", line);
+    send_frame(s, c);
+    return true;
+}
+
+/* The lists that the operator is told: what kind of frame ends each, and who sends its next line, or returns false. */
+static const struct {
+    char kind[5];
+    bool (*send)(struct nascar *, uint32_t);
+} control_lists[] = {
+    [LIST_WHO] = {"cwho", send_next_player},
+    [LIST_REPORTS] = {"crep", send_next_report},
+    [LIST_REPORT] = {"crep", send_next_report_line},
+    [LIST_NEWS] = {"cnew", send_next_news_line},
+};
+
 static void pump_control(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
-    for (uint32_t i; outbox_free(conn) >= REPLY_BYTES && (i = live_from(s, &s->players, conn->listed)) != NONE;) {
-        send_who_line(s, c, player_at(s, i));
-        conn->listed = i + 1;
-    }
+    bool more = true;
+    while (more && outbox_free(conn) >= REPLY_BYTES)
+        more = control_lists[conn->listing].send(s, c);
     if (outbox_free(conn) < REPLY_BYTES)
         return; /* the rest follows when it has drained */
     conn->behind = false;
-    frame_begin(&s->frame, "cwho", "");
+    frame_begin(&s->frame, control_lists[conn->listing].kind, "");
     put_number(&s->frame, tag_STATUS, failures[OK].status);
     send_frame(s, c);
 }
@@ -7830,6 +8012,113 @@ static void answer_reload(struct request *q, const struct nascar_event *e)
     reply(q, OK);
 }
 
+/* The report whose number is in ID, and nothing else; NONE if there is none. */
+static uint32_t get_report(const struct request *q)
+{
+    char text[12];
+    uint32_t id = 0, i = NONE;
+    if (get_text(q, tag_ID, text, sizeof text) < sizeof text && parse_number(text, 0, UINT32_MAX, &id))
+        i = find_report(q->s, id);
+    return i == NONE || report_at(q->s, i)->draft ? NONE : i;
+}
+
+/* `reports`: all of them, or one with its lines of chat. */
+static enum failure do_control_reports(struct request *q)
+{
+    uint32_t i = get_report(q);
+    if (!has_tag(q, tag_ID))
+        return begin_list(q, LIST_REPORTS, 0);
+    if (i == NONE)
+        return refuse_control(q, NO_USER, "there is no report of that number");
+    return begin_list(q, LIST_REPORT, report_at(q->s, i)->id);
+}
+
+/* `reports --close`: it goes, and its place is free. */
+static enum failure do_control_close(struct request *q)
+{
+    struct nascar *s = q->s;
+    struct record r = {.kind = RECORD_DREP};
+    uint32_t i = get_report(q);
+    if (i == NONE)
+        return refuse_control(q, NO_USER, "there is no report of that number");
+    if (report_at(s, i)->receipt != 0)
+        return refuse_control(q, BUSY, "this report is just being written: close it later");
+    r.drep.id = report_at(s, i)->id;
+    send_record(q, &r);
+    return OK;
+}
+
+/* What becomes of a change of the operator that has no words of its own for a failure. */
+static enum failure refuse_unkept(struct request *q, enum failure failure)
+{
+    return refuse_control(q, failure,
+                          failure == NO_USER ? "there is no report of that number" : "it could not be kept on disk");
+}
+
+static enum failure kept_control_close(struct request *q, enum failure failure)
+{
+    if (failure)
+        return refuse_unkept(q, failure);
+    uint32_t line = log_begin_conn(q->s, NASCAR_LOG_INFO, "report_closed", q->c);
+    log_number(q->s, "id", get_number(q, tag_ID, 0));
+    log_end(q->s, line);
+    reply(q, OK);
+    return OK;
+}
+
+/* Reads the news that the operator wants to be shown, each line ended by \n. Returns what was expected, or NULL. */
+static const char *get_news(const struct request *q, char out[NEWS_CHARS + 2])
+{
+    char text[2 * NEWS_CHARS + 2];
+    uint32_t n = get_text(q, tag_TEXT, text, sizeof text), used = 0;
+    const char *too_long = "at most 242 characters of news in all, an end of line being one";
+    if (n >= sizeof text)
+        return too_long;
+    for (uint32_t i = 0; i < n; i++) {
+        if (text[i] == '\r' && text[i + 1] == '\n')
+            continue; /* as some editors end lines */
+        if ((uint8_t)text[i] > 0x7e)
+            return "ASCII characters only";
+        if ((uint8_t)text[i] < 0x20 && text[i] != '\n')
+            return "text without control characters";
+        if (used == NEWS_CHARS)
+            return too_long;
+        out[used++] = text[i];
+    }
+    if (used > 0 && out[used - 1] != '\n')
+        out[used++] = '\n';
+    out[used] = 0;
+    return used > NEWS_CHARS ? too_long : NULL;
+}
+
+/* `news`: as they are, or from now on. */
+static enum failure do_control_news(struct request *q)
+{
+    struct record r = {.kind = RECORD_NEWS};
+    char why[96] = "expected ";
+    if (!has_tag(q, tag_TEXT))
+        return begin_list(q, LIST_NEWS, 0);
+    const char *expected = get_news(q, r.news.text);
+    append_text(why, sizeof why, expected ? expected : "");
+    if (expected)
+        return refuse_control(q, BAD_NAME, why);
+    send_record(q, &r);
+    return OK;
+}
+
+static enum failure kept_control_news(struct request *q, enum failure failure)
+{
+    if (failure)
+        return refuse_unkept(q, failure);
+    uint32_t i = live_from(q->s, &q->s->notices, 0);
+    uint32_t line = log_begin_conn(q->s, NASCAR_LOG_INFO, i == NONE ? "news_cleared" : "news_set", q->c);
+    if (i != NONE)
+        log_text(q->s, "text", notice_at(q->s, i)->text);
+    log_end(q->s, line);
+    reply(q, OK);
+    return OK;
+}
+
 /* ---- The table of commands ----------------------------------------------- */
 
 /* Sets of states, for the rows below (PROTOCOL 3.2 says who may send what). */
@@ -7894,6 +8183,9 @@ static const struct command commands[] = {
     {"cwho", CONTROL,                          0, .start = do_control_who},
     {"csta", CONTROL,                          0, .start = do_control_stats},
     {"crel", CONTROL,                          0, .start = do_control_reload},
+    {"crep", CONTROL,                          0, .start = do_control_reports},
+    {"crcl", CONTROL,                          0, .start = do_control_close, .kept = kept_control_close},
+    {"cnew", CONTROL,                          0, .start = do_control_news, .kept = kept_control_news},
     {"cpwd", CONTROL,                          0, .start = do_control_password, .verdict = verdict_control_password,
      .kept = kept_control_password},
 };
@@ -9135,6 +9427,10 @@ static const char *check_kept(const struct nascar *s)
             HOLDS(is_live(s, &s->report_lines, k) && report_line_at(s, k)->report == i,
                   "a report holds another's line");
     HOLDS(lines == s->report_lines.live, "a line is of no report");
+    EACH_LIVE(i, notices) {
+        size_t n = strlen(notice_at(s, i)->text);
+        HOLDS(n > 0 && n <= NEWS_CHARS && notice_at(s, i)->text[n - 1] == '\n', "the operator's news are none");
+    }
     return NULL;
 }
 

@@ -511,3 +511,30 @@ TEST(reload, a_reload_is_recorded_and_runs_again)
     ck_assert_msg(!broken, "%s", broken);
     machine_free(m);
 }
+
+/* ---- Reports ---------------------------------------------------------------------------------- */
+
+GROUP(reports, NULL, NULL, 0);
+
+/* Whoever has made it waits for its last line. */
+TEST(reports, one_that_is_being_written_is_not_closed)
+{
+    struct outgoing f;
+    struct record r = {.kind = RECORD_REPT, .rept = {.id = 1, .at_s = 1767225600, .by = "Ann", .about = "Bob"}};
+    struct machine *m = MACHINE("--hash-cost", "4");
+    struct peer *p = operator(m);
+    r.rept.link = LIVE;
+    uint32_t i = pool_take(m->shell.state, &m->shell.state->reports);
+    *report_at(m->shell.state, i) = r.rept;
+    report_at(m->shell.state, i)->receipt = 5;
+    peer_send(p, "crcl", "ID=1\n");
+    ck_assert_str_eq(told(m, p), "crcl ingm STATUS=105 TEXT=\"this report is just being written%3a close it later\"\n");
+    frame_begin(&f, "drep", "");
+    put_raw(&f, tag_ID, "1");
+    frame_end(&f);
+    ck_assert_int_eq(apply_record(m->shell.state, f.bytes, f.size), BUSY);
+    report_at(m->shell.state, i)->receipt = 0;
+    peer_send(p, "crcl", "ID=1\n");
+    ck_assert_str_eq(told(m, p), "crcl STATUS=1\n");
+    machine_free(m);
+}
