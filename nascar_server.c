@@ -9473,6 +9473,7 @@ const char *nascar_check(const struct nascar *s)
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -9481,6 +9482,7 @@ const char *nascar_check(const struct nascar *s)
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -13538,7 +13540,25 @@ static int replay(const char *path)
     return 0;
 }
 
-/* ---- The subcommands' start ------------------------------------------------ */
+/* ---- Is the configuration good? -------------------------------------------- */
+
+/* Does an interface of this machine have the address now? True if that cannot be found out. */
+static bool has_address(uint32_t address)
+{
+    struct ifreq list[64];
+    struct ifconf all = {.ifc_len = sizeof list, .ifc_req = list};
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool found = address == 0 || address >> 24 == 127 || fd < 0 || ioctl(fd, SIOCGIFCONF, &all) != 0 ||
+                 all.ifc_len + (int)sizeof list[0] > (int)sizeof list;
+    for (int i = 0; !found && i < all.ifc_len / (int)sizeof list[0]; i++) {
+        struct sockaddr_in of;
+        memcpy(&of, &list[i].ifr_addr, sizeof of);
+        found = ntohl(of.sin_addr.s_addr) == address;
+    }
+    if (fd >= 0)
+        (void)close(fd);
+    return found;
+}
 
 /* Says all that is wrong with the configuration with which a server would start. It changes nothing, and opens
  * nothing but the files that are read. */
@@ -13550,6 +13570,8 @@ static int check_config(char **arguments)
         return 1;
     }
     bool good = read_options(o, arguments);
+    if (!has_address(o->bind_address)) /* it may have it at the start */
+        (void)complain(place_of(o, "bind"), "bind", "no interface of this machine has that address now");
     if (good)
         (void)printf("The configuration is good.\n");
     free(o);

@@ -257,6 +257,12 @@ TEST(faults, check_config_says_that_it_is_good_and_leaves_all_as_it_was)
     ck_assert(!take_word(arguments, "--check-config"));
     ck_assert_int_eq(check_config(arguments), 0);
     ck_assert_int_ne(stat(data, &about), 0);
+    arguments[0] = "--bind";
+    arguments[1] = "192.0.2.1";
+    catch_stderr();
+    ck_assert_int_eq(check_config(arguments), 0); /* a warning: who knows what there is at the start */
+    ck_assert(says(caught_stderr(), "--bind", ": no interface of this machine has that address now\n"));
+    ck_assert(has_address(0) && has_address(0x7F000001) && has_address(0x7F000102) && !has_address(0xC0000201));
     arguments[0] = "--date";
     catch_stderr();
     ck_assert_int_eq(check_config(arguments), 2);
