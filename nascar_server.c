@@ -10422,13 +10422,14 @@ static bool journal_next(struct journal_reader *r, struct span *frames)
  * out of range has a meaning, too. */
 #define SCRIPT_WALL 11u       /* no event: sets the wall clock, in 8 bytes */
 #define SCRIPT_CHECKPOINT 12u /* no event: what all the output so far hashes to, in 8 bytes */
-#define SCRIPT_TYPES 14u      /* an event that is newer than these two has its place in the enum and 2 */
-#define SCRIPT_RELOADED (NASCAR_RELOADED + 2u)
+#define SCRIPT_TYPES 14u
 #define SCRIPT_HEAD_BYTES 32u /* the most that stands before an event's bytes */
 
 static const uint8_t script_magic[4] = {'N', 'S', 'R', '3'};
 
-_Static_assert(NASCAR_VERDICT + 1 == SCRIPT_WALL, "event types come first");
+_Static_assert(NASCAR_VERDICT + 1 == SCRIPT_WALL && SCRIPT_CHECKPOINT + 1 == NASCAR_RELOADED &&
+                   NASCAR_RELOADED + 1 == SCRIPT_TYPES,
+               "no event has the number of these two");
 
 struct script {
     const uint8_t *bytes;
@@ -10514,7 +10515,7 @@ static uint32_t script_write_event(uint8_t out[SCRIPT_HEAD_BYTES], uint32_t type
         store_be32(numbers, e->size);
         count = 4;
         break;
-    case SCRIPT_RELOADED:
+    case NASCAR_RELOADED:
         numbers[0] = e->accepted;
         count = 1;
         break;
@@ -10582,7 +10583,7 @@ static bool script_next(struct script *x, struct nascar_event *e, bool *checkpoi
         *checkpoint = type == SCRIPT_CHECKPOINT;
         if (*checkpoint && size != 8)
             continue;
-        e->type = *checkpoint ? NASCAR_CLOCK : (enum nascar_event_type)(type < SCRIPT_WALL ? type : type - 2);
+        e->type = *checkpoint ? NASCAR_CLOCK : (enum nascar_event_type)type;
         e->mono_ms = x->mono_ms;
         e->wall_s = x->wall_s;
         if (!*checkpoint)
@@ -11559,7 +11560,7 @@ static void recording_event(struct shell *sh, const struct nascar_event *e)
         copy.bytes = (const uint8_t *)"*";
         copy.size = 1;
     }
-    recording_write(sh, e->type < SCRIPT_WALL ? (uint32_t)e->type : e->type + 2u, &copy);
+    recording_write(sh, e->type, &copy);
     hash_written(&sh->put_out, sh->state, e);
 }
 

@@ -116,7 +116,8 @@ enum nascar_event_type {
     NASCAR_RECORD,        /* conn, receipt, bytes, size: this record is kept */
     NASCAR_RECORD_FAILED, /* conn, receipt, bytes, size: it could not be kept */
     NASCAR_VERDICT,       /* conn, receipt, accepted, bytes, size: the answer to a hash job */
-    NASCAR_RELOADED       /* accepted, bytes, size: what came of nascar_wants_reload() */
+    NASCAR_RELOADED = 13  /* accepted, bytes, size: what came of nascar_wants_reload(); a recording
+                             has other things under 11 and 12 */
 };
 
 struct nascar_event {

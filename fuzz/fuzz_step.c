@@ -138,6 +138,10 @@ static uint32_t some_event(uint8_t out[INBOX_BYTES + SCRIPT_HEAD_BYTES], uint32_
         memcpy(out, (uint8_t[]){SCRIPT_CHECKPOINT, 0, 0, 8}, 4);
         memcpy(out + 4, number, 8);
         return 12;
+    case 13:
+        e.type = NASCAR_RELOADED;
+        e.accepted = some(random, 2) != 0;
+        break;
     default:
         e.type = NASCAR_BYTES;
         write_example(&f, some(random, EXAMPLES), some(random, PLAYERS));
