@@ -7950,41 +7950,22 @@ static enum failure do_control_reload(struct request *q)
     return OK;
 }
 
-/* Copies what stands in front of the next tab, or of the line's end; *at moves behind the tab. */
-static void next_word(const uint8_t *bytes, uint32_t end, uint32_t *at, char *out, uint32_t out_bytes)
-{
-    uint32_t n = 0;
-    for (; *at < end && bytes[*at] != '\t' && bytes[*at] != '\n'; ++*at)
-        if (n + 1 < out_bytes && bytes[*at] != 0)
-            out[n++] = (char)bytes[*at];
-    out[n] = 0;
-    *at += *at < end && bytes[*at] == '\t';
-}
-
-/* One line of NASCAR_RELOADED for the operator: a key and what has become of it, and for what has a value, from what
- * to what. Returns where the next line begins. */
-static uint32_t send_reload_line(struct request *q, const struct nascar_event *e, uint32_t at)
-{
-    static const char *const names[] = {"key", "what", "from", "to"};
-    char word[64];
-    frame_begin(&q->s->frame, "line", "");
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        next_word(e->bytes, e->size, &at, word, sizeof word);
-        put_field(q->s, names[i], word);
-    }
-    send_back(q);
-    while (at < e->size && e->bytes[at] != '\n')
-        at++;
-    return at + 1;
-}
-
 /* So much of REPLY_BYTES is for the end of the answer: the rest of what changed, and the reply. */
 #define RELOAD_END_BYTES 256u
-#define RELOAD_LINE_BYTES 900u /* the most that one line takes */
+#define RELOAD_LINE_CHARS 200u /* of one line, which is cut behind that */
 
-_Static_assert(RELOAD_LINE_BYTES >= HEADER_BYTES + 4 * (3 * 63 + 8) &&
-                   RELOAD_LINE_BYTES + RELOAD_END_BYTES < REPLY_BYTES,
-               "there is room for one");
+/* One line of NASCAR_RELOADED for the operator. Returns where the next one begins. */
+static uint32_t send_reload_line(struct request *q, const struct nascar_event *e, uint32_t at)
+{
+    struct outgoing *f = &q->s->frame;
+    frame_begin(f, "line", "");
+    for (uint32_t n = 0; at < e->size && e->bytes[at] != '\n'; at++, n++)
+        if (n < RELOAD_LINE_CHARS && e->bytes[at] != 0)
+            put_byte(f, e->bytes[at] == '\t' ? '\n' : e->bytes[at]);
+    put_byte(f, '\n');
+    send_back(q);
+    return at + 1;
+}
 
 static void answer_reload(struct request *q, const struct nascar_event *e)
 {
@@ -7994,11 +7975,14 @@ static void answer_reload(struct request *q, const struct nascar_event *e)
     log_text(s, "result", e->accepted ? "reloaded" : "refused");
     log_end(s, line);
     if (!e->accepted) {
-        next_word(e->bytes, e->size, &at, text, sizeof text);
+        uint32_t n = min_u32(e->size, sizeof text - 1);
+        memcpy(text, n > 0 ? e->bytes : (const uint8_t *)"", n);
+        text[n] = 0;
         (void)refuse_control(q, MISSING, text);
         return;
     }
-    for (; at < e->size && used + RELOAD_LINE_BYTES + RELOAD_END_BYTES <= REPLY_BYTES; used += s->frame.size)
+    const uint32_t most = REPLY_BYTES - RELOAD_END_BYTES - (HEADER_BYTES + RELOAD_LINE_CHARS + 2);
+    for (; at < e->size && used <= most; used += s->frame.size)
         at = send_reload_line(q, e, at);
     for (; at < e->size; at++)
         more += e->bytes[at] == '\n';
@@ -10005,24 +9989,18 @@ static int system_folder(void *world, const char *path, int folder, struct folde
 
 static const struct sockaddr_un control_address = {.sun_family = AF_UNIX, .sun_path = "control"};
 
-/* Lets the users of a group through the folder, and no further: what its name is, they have to know. A folder
- * that lets them through already stays as it is. */
-static bool open_folder_to(int folder, gid_t group)
+/* Lets the users of a group through the folder in which we are, and no further: what its name is, they have to
+ * know. A folder that lets them through already stays as it is. The socket is its owner's alone from its first
+ * moment; only then it is given to the group. */
+static bool open_control_to(gid_t group)
 {
     struct stat about;
-    if (fstat(folder, &about) != 0)
+    if (stat(".", &about) != 0)
         return false;
-    if (about.st_mode & (about.st_gid == group ? S_IXGRP : S_IXOTH))
-        return true;
     mode_t mode = (about.st_mode & 07777 & ~(mode_t)S_IRWXG) | S_IXGRP;
-    return fchown(folder, (uid_t)-1, group) == 0 && fchmod(folder, mode) == 0;
-}
-
-/* The operator's socket is its owner's alone from its first moment; only then it is given to a group. */
-static bool open_control_to(int folder, gid_t group)
-{
-    return open_folder_to(folder, group) && fchownat(folder, "control", (uid_t)-1, group, AT_SYMLINK_NOFOLLOW) == 0 &&
-           fchmodat(folder, "control", 0660, 0) == 0;
+    bool passable = about.st_mode & (about.st_gid == group ? S_IXGRP : S_IXOTH);
+    return (passable || (chown(".", (uid_t)-1, group) == 0 && chmod(".", mode) == 0)) &&
+           lchown(control_address.sun_path, (uid_t)-1, group) == 0 && chmod(control_address.sun_path, 0660) == 0;
 }
 
 /* The path of a socket must be short, so this is done inside the folder. */
@@ -10037,7 +10015,7 @@ static int system_control(void *world, int folder, uint32_t group)
         system_remove(world, folder, "control");
         good = fchdir(folder) == 0 &&
                bind(fd, (const struct sockaddr *)&control_address, sizeof control_address) == 0 &&
-               (group == NONE || open_control_to(folder, (gid_t)group)) && listen(fd, 4) == 0;
+               (group == NONE || open_control_to((gid_t)group)) && listen(fd, 4) == 0;
         error = errno;
     }
     (void)umask(mask);
@@ -11153,8 +11131,9 @@ static bool is_same(struct options *a, struct options *b, const struct setting *
     return is_text(setting) ? strcmp(x, y) == 0 : memcmp(x, y, sizeof(uint32_t)) == 0;
 }
 
-/* Adds a tab and the value, if it is a number or stands for one. */
-static void append_value(char *out, size_t out_bytes, const struct options *o, const struct setting *setting)
+/* Adds a field with the value, if it is a number or stands for one. */
+static void append_value(char *out, size_t out_bytes, const char *field, const struct options *o,
+                         const struct setting *setting)
 {
     char text[24] = "";
     const char *word = setting->words;
@@ -11168,7 +11147,7 @@ static void append_value(char *out, size_t out_bytes, const struct options *o, c
         write_address(text, value);
     else if (number)
         write_number(text, setting->type == SET_SECONDS ? value / 1000 : value);
-    append_text(out, out_bytes, "\t");
+    append_text(out, out_bytes, field);
     append_text(out, out_bytes, text);
 }
 
@@ -11185,10 +11164,12 @@ static void compare_options(struct options *fresh, struct options *in_force, str
             continue; /* another file, and other lines in it */
         append_text(keys, sizeof reload->changed, keys[0] ? " " : "");
         append_text(keys, sizeof reload->changed, key);
+        append_text(reload->report, sizeof reload->report, "key=");
         append_text(reload->report, sizeof reload->report, key);
-        append_text(reload->report, sizeof reload->report, setting->at_start ? "\trestart wanted" : "\tchanged");
-        append_value(reload->report, sizeof reload->report, in_force, setting);
-        append_value(reload->report, sizeof reload->report, fresh, setting);
+        append_text(reload->report, sizeof reload->report,
+                    setting->at_start ? "\twhat=\"restart wanted\"" : "\twhat=changed");
+        append_value(reload->report, sizeof reload->report, "\tfrom=", in_force, setting);
+        append_value(reload->report, sizeof reload->report, "\tto=", fresh, setting);
         append_text(reload->report, sizeof reload->report, "\n");
         void *now = (char *)(setting->of_shell ? (void *)fresh : &fresh->config) + setting->offset;
         if (setting->at_start)
@@ -12538,7 +12519,7 @@ static bool shell_output(struct shell *sh)
     return any;
 }
 
-static void reload_work(struct shell *sh);
+static void shell_reload(struct shell *sh);
 
 /* Keeps the records that are due, and then writes until nothing is left.
  * Whoever had to wait for a reader in this turn goes on in it, too. */
@@ -12547,7 +12528,8 @@ static void shell_flush(struct shell *sh)
     journal_commit(sh);
     do {
         helper_work(sh);
-        reload_work(sh);
+        if (nascar_wants_reload(sh->state))
+            shell_reload(sh);
     } while (shell_output(sh));
 }
 
@@ -12695,48 +12677,37 @@ static void shell_configure(struct shell *sh)
     shell_step(sh, &event);
 }
 
-/* The options are read again. What can change while the server runs does; the log names what did, and what could
- * not and was to. */
-static bool shell_reload(struct shell *sh, struct reload *reload)
+/* The options are read again, as SIGHUP or the operator wants it. What can change while the server runs does; the log
+ * names what did, and what could not and was to. If the operator has asked, he is told the same. */
+static void shell_reload(struct shell *sh)
 {
     char text[640];
-    if (!read_options_again(&sh->options, sh->arguments, reload)) {
-        shell_log(sh, NASCAR_LOG_ERROR, "event=reload_refused reason=\"see the line above; nothing has changed\"");
-        return false;
-    }
-    shell_configure(sh);
-    (void)snprintf(text, sizeof text, "event=reloaded keys=\"%s\"", reload->changed);
-    shell_log(sh, NASCAR_LOG_INFO, text);
-    (void)snprintf(text, sizeof text, "event=restart_wanted keys=\"%s\"", reload->restart);
-    if (reload->restart[0])
-        shell_log(sh, NASCAR_LOG_WARN, text);
-    return true;
-}
-
-/* The operator has asked for that, and is told what came of it. */
-static void reload_work(struct shell *sh)
-{
     struct reload reload;
-    while (nascar_wants_reload(sh->state)) {
-        bool good = shell_reload(sh, &reload);
-        struct nascar_event event = {.type = NASCAR_RELOADED,
-                                     .conn = NONE,
-                                     .accepted = good,
-                                     .bytes = (const uint8_t *)reload.report,
-                                     .size = (uint32_t)strlen(reload.report)};
-        shell_step(sh, &event);
-    }
+    bool good = read_options_again(&sh->options, sh->arguments, &reload);
+    if (good)
+        shell_configure(sh);
+    (void)snprintf(text, sizeof text, "event=reloaded keys=\"%s\"", reload.changed);
+    shell_log(sh, good ? NASCAR_LOG_INFO : NASCAR_LOG_ERROR,
+              good ? text : "event=reload_refused reason=\"see the line above; nothing has changed\"");
+    (void)snprintf(text, sizeof text, "event=restart_wanted keys=\"%s\"", reload.restart);
+    if (reload.restart[0])
+        shell_log(sh, NASCAR_LOG_WARN, text);
+    struct nascar_event event = {.type = NASCAR_RELOADED,
+                                 .conn = NONE,
+                                 .accepted = good,
+                                 .bytes = (const uint8_t *)reload.report,
+                                 .size = (uint32_t)strlen(reload.report)};
+    shell_step(sh, &event);
 }
 
 /* Takes a signal: SIGHUP reads the options again, SIGUSR1 opens the log again, and
  * the others end the loop. So does SIGHUP if it says that our terminal has gone away. */
 static void shell_signal(struct shell *sh)
 {
-    struct reload reload;
     bool hang_up = false;
     uint32_t number = sh->sys->signal(sh->world, sh->polled[SIGNALS].fd, &hang_up);
     if (number == SIGHUP && !(hang_up && sh->terminal)) {
-        (void)shell_reload(sh, &reload);
+        shell_reload(sh);
     } else if (number == SIGUSR1) {
         shell_log_reopen(sh);
     } else if (number != 0 && !(number == SIGHUP && sh->outlives_terminal)) {

@@ -268,11 +268,12 @@ bool nascar_next_hash_job(struct nascar *state, struct nascar_hash_job *job);
 
 /* ---- What a step leaves: a wish for the configuration --------------------- */
 
-/* Has the operator asked for the configuration to be read again, since the last call? He waits for NASCAR_RELOADED,
- * and whatever else he sends waits, too. If you have taken another one, hand that in before, as NASCAR_CONFIG. The
- * bytes of NASCAR_RELOADED are what he is told: if it was accepted, a line for each key that is another one now, or
- * that would be by a restart: the key, a word for what became of it, its value before, and that which it was to
- * become, with a tab between two of these; and else one line that says what is wrong. */
+/* Has the operator asked for the configuration to be read again, since the last call? He
+ * waits for NASCAR_RELOADED, and whatever else he sends waits, too. If you have taken
+ * another configuration, hand that in before, as NASCAR_CONFIG. The bytes are what he is
+ * told: if it was accepted, a line for each key that is another one now, or would be by a
+ * restart, of fields key= what= from= to=, with a tab between two; else what is wrong. You
+ * may hand it in as well when nobody has asked. */
 bool nascar_wants_reload(struct nascar *state);
 
 /* ---- What a step leaves: lines for the log ------------------------------- */
