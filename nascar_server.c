@@ -12688,7 +12688,7 @@ static void shell_reload(struct shell *sh)
         shell_configure(sh);
     (void)snprintf(text, sizeof text, "event=reloaded keys=\"%s\"", reload.changed);
     shell_log(sh, good ? NASCAR_LOG_INFO : NASCAR_LOG_ERROR,
-              good ? text : "event=reload_refused reason=\"see the line above; nothing has changed\"");
+              good ? text : "event=reload_refused reason=\"see above; nothing has changed\"");
     (void)snprintf(text, sizeof text, "event=restart_wanted keys=\"%s\"", reload.restart);
     if (reload.restart[0])
         shell_log(sh, NASCAR_LOG_WARN, text);

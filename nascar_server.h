@@ -12,8 +12,8 @@
  *      each record that was kept before, and NASCAR_CONFIG
  *   3. hand it every event from then on
  *   4. after each step take what it has left: nascar_next_log(),
- *      nascar_next_record(), nascar_next_hash_job(), and nascar_next_output()
- *      with nascar_outbox()
+ *      nascar_next_record(), nascar_next_hash_job(), nascar_wants_reload() if there
+ *      is an operator, and nascar_next_output() with nascar_outbox()
  *   5. hand it NASCAR_CLOCK no later than nascar_deadline_ms(), and NASCAR_ENTROPY
  *      whenever nascar_entropy_wanted() is over half of NASCAR_ENTROPY_BYTES
  *
