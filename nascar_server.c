@@ -1478,6 +1478,8 @@ struct config {
 #define CONFIG_BYTES 16384u /* of lines that the shell hands to the core, its rooms apart */
 #define VALUE_CHARS 511u    /* of a value of the core's */
 #define LINE_CHARS 1022u    /* of a line of a configuration or news file, and of a path */
+#define FAULT_CHARS 447u    /* of the first fault, for whoever has asked for a reload */
+#define SETTINGS_MOST 64u
 
 /* A key of the core that may be given more than once, as lines. Those of the command
  * line replace the file's. */
@@ -1495,13 +1497,22 @@ struct options {
     uint32_t log_level;
     const char *config_file;
     char news_file[LINE_CHARS + 1], record_file[LINE_CHARS + 1], log_file[LINE_CHARS + 1], data[LINE_CHARS + 1];
-    char news_where[LINE_CHARS + 16]; /* who named the news file, for the error if it cannot be read */
-    struct config config;             /* what the core's keys came to, so that their errors are told at the start */
-    char core[CONFIG_BYTES];          /* the core's keys, as lines, but for those of the next two */
+    char control_group[LINE_CHARS + 1];
+    uint32_t group;          /* its number; NONE: there is none */
+    struct config config;    /* what the core's keys came to, so that their errors are told at the start */
+    char core[CONFIG_BYTES]; /* the core's keys, as lines, but for those of the next two */
     struct option_list rooms, trusted, proxies;
-    bool running; /* they are read again by a server that runs, ... */
-    bool finds;   /* ... which has a process that looks up a host's address */
+    const struct options *in_force; /* while they are read again by a server that runs; else NULL */
+    bool finds;                     /* the server has a process that looks up a host's address */
+    uint32_t line;                  /* that is being read; TYPED: the command line */
+    uint32_t set_at[SETTINGS_MOST]; /* for each row of settings[]: the line that set it last, or TYPED; 0: none did */
+    char place[LINE_CHARS + 16];    /* the last one that place_of() has written */
+    bool news_full;                 /* one of its lines had no room */
+    uint32_t faults;                /* that were found in them */
+    char first_fault[FAULT_CHARS + 1];
 };
+
+#define TYPED UINT32_MAX
 
 enum setting_type {
     SET_NUMBER,
@@ -1516,6 +1527,7 @@ enum setting_type {
     SET_DOWN,
     SET_FOLDER,
     SET_FILE,
+    SET_GROUP,      /* of users, by name or number */
     SET_NEWS_FILE,  /* each of its lines is a news line */
     SET_CONFIG_FILE /* lines `key = value`; only on the command line */
 };
@@ -1541,6 +1553,8 @@ static const struct setting {
      "read lines `key = value` from this file; options that are typed count more"},
     {"data", SET_FOLDER, SHELL_START(data), 0, 0, NULL, DATA_FOLDER,
      "the folder where all is kept (./%s); made if it is missing"},
+    {"control-group", SET_GROUP, SHELL_START(control_group), 0, 0, NULL, NULL,
+     "a group of users who may use `ctl`, too; else only whoever runs the server, and root"},
     {"bind", SET_ADDRESS, SHELL_START(bind_address), 0, 0, NULL, NULL, "listen on this address only (0.0.0.0: on all)"},
     {"directory-port", SET_PORT, SHELL_START(directory_port), 0, 65535, NULL, "10600",
      "the TCP port to which a console comes first (%s); 0: any free one"},
@@ -1609,6 +1623,8 @@ static const struct setting {
 
 #define SETTINGS (sizeof settings / sizeof settings[0])
 
+_Static_assert(SETTINGS <= SETTINGS_MOST, "struct options has a place for each");
+
 /* PROTOCOL 3.3 */
 static const struct config_room default_rooms[] = {
     {"East", "East Coast Racers", 50},
@@ -1616,7 +1632,7 @@ static const struct config_room default_rooms[] = {
     {"Beginner", "New Drivers Welcome", 50},
 };
 
-/* Reads a whole decimal number of at most nine digits. */
+/* Reads a whole decimal number of at most nine digits. If it is none in this range, *value stays. */
 static bool parse_number(const char *text, uint32_t min, uint32_t max, uint32_t *value)
 {
     size_t n = strlen(text);
@@ -1625,8 +1641,11 @@ static bool parse_number(const char *text, uint32_t min, uint32_t max, uint32_t 
             return false;
     if (n == 0 || n > 9)
         return false;
-    *value = read_number((const uint8_t *)text, (uint32_t)n, 0);
-    return *value >= min && *value <= max;
+    uint32_t number = read_number((const uint8_t *)text, (uint32_t)n, 0);
+    if (number < min || number > max)
+        return false;
+    *value = number;
+    return true;
 }
 
 /* Reads a dotted quad and nothing else. */
@@ -1821,6 +1840,7 @@ static const char *set_value(void *fields, const struct setting *setting, const 
         if (n == 0)
             return "the name of a folder";
         /* fall through */
+    case SET_GROUP:
     case SET_FILE:
     case SET_NEWS_FILE: copy_text(field, LINE_CHARS + 1, value); return NULL;
     case SET_CONFIG_FILE: *(const char **)field = value; return NULL;
@@ -2024,7 +2044,7 @@ enum conn_state {
     CONN_CONTROL /* the operator's connection */
 };
 
-enum wait { WAIT_NONE, WAIT_VERDICT, WAIT_RECORD };
+enum wait { WAIT_NONE, WAIT_VERDICT, WAIT_RECORD, WAIT_RELOAD };
 
 /* What `sele` asked for; before `pers` it is only noted. */
 struct wants {
@@ -2040,8 +2060,8 @@ struct conn {
     bool spare;    /* one more than its address may have: it may ask the directory, and nothing else */
     bool of_proxy; /* a proxy's own, or nobody's yet: it has no limits of an address, and counts for none */
     uint8_t unknown_kinds;
-    uint32_t peer, local, reported;
-    uint32_t address; /* its entry in addresses */
+    uint32_t peer, local, reported; /* peer: of the operator's connection, the number of the user */
+    uint32_t address;               /* its entry in addresses */
     struct wants wants;
     uint32_t inbox, outbox; /* from their pools, while there is something in them; else NONE */
     uint32_t in_size;
@@ -2051,9 +2071,11 @@ struct conn {
     uint32_t receipt;   /* of the verdict or record that it waits for */
     uint32_t checking;  /* the account whose password is being compared */
     uint32_t player;
-    uint32_t buddy;  /* its entry in buddies, if it is a buddy link */
-    uint8_t lkey[8]; /* the buddy ticket that it gets when a record of that is kept */
-    uint32_t listed; /* for the operator's `who`: the next player to be listed */
+    uint32_t buddy;   /* its entry in buddies, if it is a buddy link */
+    uint8_t lkey[8];  /* the buddy ticket that it gets when a record of that is kept */
+    uint32_t listed;  /* of the list that the operator is told: where it goes on, ... */
+    uint32_t list_of; /* ... and what it is about */
+    uint8_t listing;  /* which list that is */
     uint32_t missed_lines;
     uint32_t ping_ref, round_trip_ms;
     uint64_t wait_since_ms, ping_sent_ms;
@@ -2164,6 +2186,12 @@ struct race_ticket {
     uint32_t number;     /* open races are numbered in the order they came */
     int64_t when_s;
     uint8_t ticket[16]; /* AUTH */
+};
+
+/* The news that the operator has set, in place of those of the configuration. */
+struct notice {
+    uint32_t link;
+    char text[NEWS_CHARS + 1]; /* lines, each ended by \n */
 };
 
 /* A line of chat that the server saw. Without a room it was a private one. */
@@ -2328,7 +2356,8 @@ struct record_slot {
     POOL(messages, struct message, message_at, limits->messages) \
     POOL(races, struct race_ticket, race_ticket_at, limits->races ? limits->races : clients * RACES_PER_CLIENT) \
     POOL(reports, struct report, report_at, REPORTS) \
-    POOL(report_lines, struct report_line, report_line_at, REPORT_LINES)
+    POOL(report_lines, struct report_line, report_line_at, REPORT_LINES) \
+    POOL(notices, struct notice, notice_at, 1)
 
 /* Every look-up table: its name, the pool whose items it finds, and for how many
  * it has buckets. */
@@ -2387,6 +2416,7 @@ struct nascar {
     struct config config;
     bool keyed;   /* hash_key has been drawn, and the hub is there */
     bool retry;   /* those who have stalled are to try again */
+    bool reloads; /* the operator wants the configuration to be read again, and the caller has not been asked yet */
     bool replays; /* its events are a recording's, which has no passwords (see REDACTED) */
     uint64_t hash_key[2];
     uint32_t entropy_size;
@@ -3030,13 +3060,16 @@ bool nascar_next_log(struct nascar *s, struct nascar_log *log)
     return true;
 }
 
-/* Begins a line about one connection, and says who is on it. */
+/* Begins a line about one connection, and says who is on it: of the operator's, which user. */
 static uint32_t log_begin_conn(struct nascar *s, enum nascar_log_level level, const char *name, uint32_t c)
 {
     const struct conn *conn = conn_at(s, c);
     uint32_t start = log_begin(s, level, name);
     log_number(s, "conn", c);
-    log_address(s, "peer", conn->peer);
+    if (conn->state == CONN_CONTROL)
+        log_number(s, "uid", conn->peer);
+    else
+        log_address(s, "peer", conn->peer);
     if (conn->player != NONE) {
         const struct player *p = player_at(s, conn->player);
         log_text(s, "account", account_at(s, p->account)->name);
@@ -3307,6 +3340,13 @@ bool nascar_next_hash_job(struct nascar *s, struct nascar_hash_job *job)
     *job = s->job[s->job_taken];
     wipe(&s->job[s->job_taken++], sizeof *job);
     return true;
+}
+
+bool nascar_wants_reload(struct nascar *s)
+{
+    bool wanted = s->reloads;
+    s->reloads = false;
+    return wanted;
 }
 
 /* Frees what the caller has taken since the last step. */
@@ -4729,7 +4769,8 @@ static uint32_t find_report(const struct nascar *s, uint32_t id)
 /* clang-format off */
 enum record_kind {
     RECORD_ACCT, RECORD_EDIT, RECORD_SEEN, RECORD_CPER, RECORD_DPER, RECORD_TICK, RECORD_STAT, RECORD_ROST, RECORD_RACE,
-    RECORD_RANK, RECORD_MESG, RECORD_DMSG, RECORD_REPT, RECORD_LINE, RECORD_CLCK, RECORD_KINDS
+    RECORD_RANK, RECORD_MESG, RECORD_DMSG, RECORD_REPT, RECORD_LINE, RECORD_DREP, RECORD_NEWS, RECORD_CLCK,
+    RECORD_KINDS
 };
 /* clang-format on */
 
@@ -4797,7 +4838,13 @@ struct record {
         } dmsg;
         struct report rept;      /* an abuse report */
         struct report_line line; /* ... and a line of it */
-        struct {                 /* the wall clock was set from one date to another; the run began at the third */
+        struct {                 /* the operator has closed a report */
+            uint32_t id;
+        } drep;
+        struct { /* the operator has set the news; none: they are the configuration's again */
+            char text[NEWS_CHARS + 2];
+        } news;
+        struct { /* the wall clock was set from one date to another; the run began at the third */
             int64_t from_s, to_s, since_s;
         } clck;
     };
@@ -5155,6 +5202,46 @@ static bool fill_line(const struct nascar *s, uint32_t i, struct record *r)
     return true;
 }
 
+/* A report is closed: it goes, and so do the lines of chat. One that is still being written is not to be closed, as
+ * whoever has made it waits for its end. */
+static enum failure apply_drep(struct nascar *s, const struct record *r)
+{
+    uint32_t i = find_report(s, r->drep.id);
+    if (i == NONE)
+        return NO_USER;
+    if (report_at(s, i)->receipt != 0)
+        return BUSY;
+    struct list *lines = &report_at(s, i)->lines;
+    for (uint32_t k; (k = list_first(lines)) != NONE;) {
+        list_remove(s, LINES_OF_REPORT, lines, k);
+        pool_give(s, &s->report_lines, k);
+    }
+    pool_give(s, &s->reports, i);
+    return OK;
+}
+
+static enum failure apply_news(struct nascar *s, const struct record *r)
+{
+    uint32_t i = live_from(s, &s->notices, 0);
+    size_t n = strlen(r->news.text);
+    if (n > NEWS_CHARS || (n > 0 && r->news.text[n - 1] != '\n'))
+        return MISSING;
+    if (n == 0) {
+        if (i != NONE)
+            pool_give(s, &s->notices, i);
+        return OK;
+    }
+    i = i == NONE ? pool_take(s, &s->notices) : i; /* there is one */
+    copy_text(notice_at(s, i)->text, sizeof notice_at(s, i)->text, r->news.text);
+    return OK;
+}
+
+static bool fill_news(const struct nascar *s, uint32_t i, struct record *r)
+{
+    copy_text(r->news.text, sizeof r->news.text, notice_at(s, i)->text);
+    return true;
+}
+
 /* Moves a date as the clock was moved; in a record it has 32 bits. */
 static void move_date(int64_t *date_s, const struct record *r)
 {
@@ -5297,6 +5384,9 @@ static const struct durable durables[RECORD_KINDS] = {
         FIELD(ID, REPORT, line.report), FIELD(INDEX, NUMBER, line.index), FIELD(TIME, DATE, line.line.at_s),
         FIELD(NAME, TEXT, line.line.from), FIELD(PERS, TEXT, line.line.to), FIELD(ROOM, TEXT, line.line.room),
         FIELD(TEXT, TEXT, line.line.text)}},
+    [RECORD_DREP] = {"drep", apply_drep, .fields = {FIELD(ID, NUMBER, drep.id)}},
+    [RECORD_NEWS] = {"news", apply_news, .fill = fill_news, .pool = POOL(notices), .fields = {
+        FIELD(TEXT, TEXT, news.text)}},
     [RECORD_CLCK] = {"clck", apply_clck, .failed = apply_clck, .fields = { /* the clock is set, kept or not */
         FIELD(FROM, DATE, clck.from_s), FIELD(TIME, DATE, clck.to_s), FIELD(SINCE, DATE, clck.since_s)}},
 #undef MEMBER
@@ -6731,11 +6821,17 @@ static enum failure do_sele(struct request *q)
     return OK;
 }
 
+/* The news that are shown: the operator's, until he takes them back. */
+static const char *news_text(const struct nascar *s)
+{
+    uint32_t i = live_from(s, &s->notices, 0);
+    return i == NONE ? s->config.news : notice_at(s, i)->text;
+}
+
 /* Copies line number `line` of the news, cut to max characters; "" behind the
  * last one. */
-static void news_line(const struct config *config, uint32_t line, char *out, size_t max)
+static void news_line(const char *p, uint32_t line, char *out, size_t max)
 {
-    const char *p = config->news;
     for (; line > 0 && *p; line--) {
         p += strcspn(p, "\n");
         p += *p == '\n';
@@ -6764,7 +6860,7 @@ static void news_short(struct request *q)
         uint32_t start = f->size, rest = 7 * (3 - i) + 1; /* "NEWSn=\n" of each line to come, and the NUL */
         size_t max = NEWS_REPLY_BYTES;
         do { /* escapes make a line longer, so it is cut until it fits */
-            news_line(&s->config, i, line, max);
+            news_line(news_text(s), i, line, max);
             max = strlen(line) - (line[0] != 0);
             f->size = start;
             put_text(f, tags[i], line);
@@ -6786,7 +6882,7 @@ static enum failure do_news(struct request *q)
     }
     code[3] = (char)('0' + number);
     frame_begin(&s->frame, q->kind, code);
-    put_chars(&s->frame, s->config.news[0] ? s->config.news : "No news.\n");
+    put_chars(&s->frame, news_text(s)[0] ? news_text(s) : "No news.\n");
     send_back(q);
     return OK;
 }
@@ -7847,6 +7943,8 @@ static enum failure do_goodbye(struct request *q)
 
 /* ---- Commands: the operator's (NASCAR_CONTROL) --------------------------- */
 
+enum control_list { LIST_WHO, LIST_REPORTS, LIST_REPORT, LIST_NEWS };
+
 /* The answer to an operator's command is any number of `line` frames, each with
  * key=value texts, and then a frame of the command's kind. */
 static void put_field(struct nascar *s, const char *name, const char *text)
@@ -7878,13 +7976,20 @@ static enum failure do_control_stats(struct request *q)
     return OK;
 }
 
-/* `who`: a line for each player, as many at a time as the outbox takes. */
-static enum failure do_control_who(struct request *q)
+/* Begins a list: a line for each of its things, as many at a time as the outbox takes. */
+static enum failure begin_list(struct request *q, enum control_list list, uint32_t about)
 {
+    q->conn->listing = (uint8_t)list;
     q->conn->listed = 0;
+    q->conn->list_of = about;
     q->conn->behind = true;
     mark_ready(q->s, q->c);
     return OK;
+}
+
+static enum failure do_control_who(struct request *q)
+{
+    return begin_list(q, LIST_WHO, 0);
 }
 
 static void send_who_line(struct nascar *s, uint32_t c, const struct player *p)
@@ -7900,17 +8005,125 @@ static void send_who_line(struct nascar *s, uint32_t c, const struct player *p)
     send_frame(s, c);
 }
 
+static bool send_next_player(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    uint32_t i = live_from(s, &s->players, conn->listed);
+    if (i == NONE)
+        return false;
+    send_who_line(s, c, player_at(s, i));
+    conn->listed = i + 1;
+    return true;
+}
+
+/* A date in a field, as it is in the log. */
+static void put_date_field(struct nascar *s, const char *name, int64_t date_s)
+{
+    char text[24];
+    write_date(text, date_s);
+    text[10] = 'T';
+    append_text(text, sizeof text, "Z");
+    put_field(s, name, text);
+}
+
+static void send_report_line(struct nascar *s, uint32_t c, uint32_t i)
+{
+    const struct report *report = report_at(s, i);
+    char number[24];
+    uint32_t lines = 0;
+    for (uint32_t k = list_first(&report->lines); k != NONE; k = list_next(s, LINES_OF_REPORT, k))
+        lines++;
+    frame_begin(&s->frame, "line", "");
+    write_number(number, report->id);
+    put_field(s, "id", number);
+    put_date_field(s, "at", report->at_s);
+    put_field(s, "by", report->by);
+    put_field(s, "about", report->about);
+    write_number(number, lines);
+    put_field(s, "lines", number);
+    send_frame(s, c);
+}
+
+/* Reports stand in no order where they are kept, and are told in that of their numbers. */
+static bool send_next_report(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    uint32_t next = NONE;
+    EACH_LIVE(i, reports) {
+        const struct report *report = report_at(s, i);
+        if (!report->draft && report->id > conn->listed && (next == NONE || report->id < report_at(s, next)->id))
+            next = i;
+    }
+    if (next == NONE)
+        return false;
+    send_report_line(s, c, next);
+    conn->listed = report_at(s, next)->id;
+    return true;
+}
+
+/* One report, and then the lines of chat that go with it, if it has not been closed meanwhile. */
+static bool send_next_report_line(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    uint32_t told = conn->listed++, i = find_report(s, conn->list_of);
+    if (i != NONE && told == 0) {
+        send_report_line(s, c, i);
+        return true;
+    }
+    uint32_t k = i == NONE ? NONE : list_first(&report_at(s, i)->lines);
+    for (; k != NONE && told > 1; told--)
+        k = list_next(s, LINES_OF_REPORT, k);
+    if (k == NONE)
+        return false;
+    const struct chat_line *line = &report_line_at(s, k)->line;
+    frame_begin(&s->frame, "line", "");
+    put_date_field(s, "at", line->at_s);
+    put_field(s, "from", line->from);
+    put_field(s, "to", line->to);
+    put_field(s, "room", line->room);
+    put_field(s, "text", line->text);
+    send_frame(s, c);
+    return true;
+}
+
+/* The news as they are shown, a line each. */
+static bool send_next_news_line(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    const char *news = news_text(s);
+    char line[NEWS_CHARS + 1];
+    if (conn->listed >= strlen(news))
+        return false;
+    size_t n = strcspn(news + conn->listed, "\n");
+    copy_text(line, n + 1, news + conn->listed);
+    conn->listed += (uint32_t)n + 1;
+    frame_begin(&s->frame, "line", "");
+    put_field(s, "line", line);
+    send_frame(s, c);
+    return true;
+}
+
+/* The lists that the operator is told: what kind of frame ends each, and who sends its next line, or returns false. */
+static const struct {
+    char kind[5];
+    bool (*send)(struct nascar *, uint32_t);
+} control_lists[] = {
+    [LIST_WHO] = {"cwho", send_next_player},
+    [LIST_REPORTS] = {"crep", send_next_report},
+    [LIST_REPORT] = {"crep", send_next_report_line},
+    [LIST_NEWS] = {"cnew", send_next_news_line},
+};
+
 static void pump_control(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
-    for (uint32_t i; outbox_free(conn) >= REPLY_BYTES && (i = live_from(s, &s->players, conn->listed)) != NONE;) {
-        send_who_line(s, c, player_at(s, i));
-        conn->listed = i + 1;
-    }
+    bool more = true;
+    while (more && outbox_free(conn) >= REPLY_BYTES)
+        more = control_lists[conn->listing].send(s, c);
     if (outbox_free(conn) < REPLY_BYTES)
         return; /* the rest follows when it has drained */
     conn->behind = false;
-    frame_begin(&s->frame, "cwho", "");
+    frame_begin(&s->frame, control_lists[conn->listing].kind, "");
     put_number(&s->frame, tag_STATUS, failures[OK].status);
     send_frame(s, c);
 }
@@ -7964,9 +8177,172 @@ static enum failure kept_control_password(struct request *q, enum failure failur
                                                      : "it could not be kept on disk");
     char name[ANY_NAME_CHARS + 1];
     get_name(q, tag_NAME, name);
-    uint32_t line = log_begin(s, NASCAR_LOG_INFO, "password_set");
+    uint32_t line = log_begin_conn(s, NASCAR_LOG_INFO, "password_set", q->c);
     log_text(s, "name", name);
     log_end(s, line);
+    reply(q, OK);
+    return OK;
+}
+
+/* ---- Commands: the operator steers --------------------------------------- */
+
+/* `reload`: whoever has the files reads them again, and says what came of it by NASCAR_RELOADED. */
+static enum failure do_control_reload(struct request *q)
+{
+    conn_wait(q->s, q->c, WAIT_RELOAD);
+    q->s->reloads = true;
+    return OK;
+}
+
+/* So much of REPLY_BYTES is for the end of the answer: the rest of what changed, and the reply. */
+#define RELOAD_END_BYTES 256u
+#define RELOAD_LINE_CHARS 200u /* of one line, which is cut behind that */
+
+/* One line of NASCAR_RELOADED for the operator. Returns where the next one begins. */
+static uint32_t send_reload_line(struct request *q, const struct nascar_event *e, uint32_t at)
+{
+    struct outgoing *f = &q->s->frame;
+    frame_begin(f, "line", "");
+    for (uint32_t n = 0; at < e->size && e->bytes[at] != '\n'; at++, n++)
+        if (n < RELOAD_LINE_CHARS && e->bytes[at] != 0)
+            put_byte(f, e->bytes[at] == '\t' ? '\n' : e->bytes[at]);
+    put_byte(f, '\n');
+    send_back(q);
+    return at + 1;
+}
+
+static void answer_reload(struct request *q, const struct nascar_event *e)
+{
+    struct nascar *s = q->s;
+    char text[512];
+    uint32_t more = 0, at = 0, used = 0, line = log_begin_conn(s, NASCAR_LOG_INFO, "reload_asked", q->c);
+    log_text(s, "result", e->accepted ? "reloaded" : "refused");
+    log_end(s, line);
+    if (!e->accepted) {
+        uint32_t n = min_u32(e->size, sizeof text - 1);
+        memcpy(text, n > 0 ? e->bytes : (const uint8_t *)"", n);
+        text[n] = 0;
+        (void)refuse_control(q, MISSING, text);
+        return;
+    }
+    const uint32_t most = REPLY_BYTES - RELOAD_END_BYTES - (HEADER_BYTES + RELOAD_LINE_CHARS + 2);
+    for (; at < e->size && used <= most; used += s->frame.size)
+        at = send_reload_line(q, e, at);
+    for (; at < e->size; at++)
+        more += e->bytes[at] == '\n';
+    if (more > 0) {
+        write_number(text, more);
+        append_text(text, sizeof text, " more, which the log names");
+        frame_begin(&s->frame, "line", "");
+        put_field(s, "what", text);
+        send_back(q);
+    }
+    reply(q, OK);
+}
+
+/* The report whose number is in ID, and nothing else; NONE if there is none. */
+static uint32_t get_report(const struct request *q)
+{
+    char text[12];
+    uint32_t id = 0, i = NONE;
+    if (get_text(q, tag_ID, text, sizeof text) < sizeof text && parse_number(text, 0, UINT32_MAX, &id))
+        i = find_report(q->s, id);
+    return i == NONE || report_at(q->s, i)->draft ? NONE : i;
+}
+
+/* `reports`: all of them, or one with its lines of chat. */
+static enum failure do_control_reports(struct request *q)
+{
+    uint32_t i = get_report(q);
+    if (!has_tag(q, tag_ID))
+        return begin_list(q, LIST_REPORTS, 0);
+    if (i == NONE)
+        return refuse_control(q, NO_USER, "there is no report of that number");
+    return begin_list(q, LIST_REPORT, report_at(q->s, i)->id);
+}
+
+/* `reports --close`: it goes, and its place is free. */
+static enum failure do_control_close(struct request *q)
+{
+    struct nascar *s = q->s;
+    struct record r = {.kind = RECORD_DREP};
+    uint32_t i = get_report(q);
+    if (i == NONE)
+        return refuse_control(q, NO_USER, "there is no report of that number");
+    if (report_at(s, i)->receipt != 0)
+        return refuse_control(q, BUSY, "this report is just being written: close it later");
+    r.drep.id = report_at(s, i)->id;
+    send_record(q, &r);
+    return OK;
+}
+
+/* What becomes of a change of the operator that has no words of its own for a failure. */
+static enum failure refuse_unkept(struct request *q, enum failure failure)
+{
+    return refuse_control(q, failure,
+                          failure == NO_USER ? "there is no report of that number" : "it could not be kept on disk");
+}
+
+static enum failure kept_control_close(struct request *q, enum failure failure)
+{
+    if (failure)
+        return refuse_unkept(q, failure);
+    uint32_t line = log_begin_conn(q->s, NASCAR_LOG_INFO, "report_closed", q->c);
+    log_number(q->s, "id", get_number(q, tag_ID, 0));
+    log_end(q->s, line);
+    reply(q, OK);
+    return OK;
+}
+
+/* Reads the news that the operator wants to be shown, each line ended by \n. Returns what was expected, or NULL. */
+static const char *get_news(const struct request *q, char out[NEWS_CHARS + 2])
+{
+    char text[2 * NEWS_CHARS + 2];
+    uint32_t n = get_text(q, tag_TEXT, text, sizeof text), used = 0;
+    const char *too_long = "at most 242 characters of news in all, an end of line being one";
+    if (n >= sizeof text)
+        return too_long;
+    for (uint32_t i = 0; i < n; i++) {
+        if (text[i] == '\r' && text[i + 1] == '\n')
+            continue; /* as some editors end lines */
+        if ((uint8_t)text[i] > 0x7e)
+            return "ASCII characters only";
+        if ((uint8_t)text[i] < 0x20 && text[i] != '\n')
+            return "text without control characters";
+        if (used == NEWS_CHARS)
+            return too_long;
+        out[used++] = text[i];
+    }
+    if (used > 0 && out[used - 1] != '\n')
+        out[used++] = '\n';
+    out[used] = 0;
+    return used > NEWS_CHARS ? too_long : NULL;
+}
+
+/* `news`: as they are, or from now on. */
+static enum failure do_control_news(struct request *q)
+{
+    struct record r = {.kind = RECORD_NEWS};
+    char why[96] = "expected ";
+    if (!has_tag(q, tag_TEXT))
+        return begin_list(q, LIST_NEWS, 0);
+    const char *expected = get_news(q, r.news.text);
+    append_text(why, sizeof why, expected ? expected : "");
+    if (expected)
+        return refuse_control(q, BAD_NAME, why);
+    send_record(q, &r);
+    return OK;
+}
+
+static enum failure kept_control_news(struct request *q, enum failure failure)
+{
+    if (failure)
+        return refuse_unkept(q, failure);
+    uint32_t i = live_from(q->s, &q->s->notices, 0);
+    uint32_t line = log_begin_conn(q->s, NASCAR_LOG_INFO, i == NONE ? "news_cleared" : "news_set", q->c);
+    if (i != NONE)
+        log_text(q->s, "text", notice_at(q->s, i)->text);
+    log_end(q->s, line);
     reply(q, OK);
     return OK;
 }
@@ -8034,6 +8410,10 @@ static const struct command commands[] = {
     {"DISC", BUDDY | IN(CONN_BUDDY_NEW),       1, .start = do_goodbye},
     {"cwho", CONTROL,                          0, .start = do_control_who},
     {"csta", CONTROL,                          0, .start = do_control_stats},
+    {"crel", CONTROL,                          0, .start = do_control_reload},
+    {"crep", CONTROL,                          0, .start = do_control_reports},
+    {"crcl", CONTROL,                          0, .start = do_control_close, .kept = kept_control_close},
+    {"cnew", CONTROL,                          0, .start = do_control_news, .kept = kept_control_news},
     {"cpwd", CONTROL,                          0, .start = do_control_password, .verdict = verdict_control_password,
      .kept = kept_control_password},
 };
@@ -8388,7 +8768,7 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
     conn->tokens_milli = bucket_milli(s);
     conn->tokens_at_ms = s->now_ms;
     conn->of_proxy = e->type == NASCAR_OPENED && in_networks(&s->config.proxies, e->peer);
-    conn->address = address_for_conn(s, conn->of_proxy ? NOBODY : e->peer);
+    conn->address = address_for_conn(s, conn->of_proxy || e->type == NASCAR_CONTROL ? NOBODY : e->peer);
     s->conn_count++;
     address_at(s, conn->address)->connections++;
     if (e->type == NASCAR_CONTROL) {
@@ -8740,6 +9120,20 @@ static void verdict_came(struct nascar *s, const struct nascar_event *e)
     request_finish(&q, &frame, q.command->verdict(&q, e->accepted, hash));
 }
 
+/* The configuration was read again, or refused: all who have asked for that are told. There are as many of them as
+ * the operator has connections, so this is rare. */
+static void reload_came(struct nascar *s, const struct nascar_event *e)
+{
+    struct frame frame;
+    for (uint32_t c = 0; c < s->conns.high; c++) {
+        if (!is_awaited(s, c, conn_at(s, c)->receipt, WAIT_RELOAD))
+            continue;
+        struct request q = request_resume(s, c, &frame);
+        answer_reload(&q, e);
+        request_finish(&q, &frame, OK);
+    }
+}
+
 /* Gives an event to its connection, if that is there. */
 static void conn_event(struct nascar *s, const struct nascar_event *e)
 {
@@ -8878,6 +9272,7 @@ bool nascar_step(struct nascar *s, const struct nascar_event *e)
         record_came(s, e, NOT_KEPT);
         break;
     case NASCAR_VERDICT: verdict_came(s, e); break;
+    case NASCAR_RELOADED: reload_came(s, e); break;
     }
     settle(s);
     while (s->retry)
@@ -9054,6 +9449,7 @@ static const char *check_conn(const struct nascar *s, uint32_t c)
           "a connection counts for another's address");
     HOLDS(conn->state != CONN_UNNAMED || conn->of_proxy, "a connection has no name, and is no proxy's");
     HOLDS(conn->wait == WAIT_NONE || conn->inbox != NONE, "a connection waits without a request");
+    HOLDS(conn->wait != WAIT_RELOAD || conn->state == CONN_CONTROL, "a player waits for a reload");
     HOLDS((conn->state == CONN_ACCOUNT || conn->state == CONN_PERSONA) == (conn->player != NONE) || conn->closing,
           "a connection's state is not its player's");
     if (conn->player != NONE) {
@@ -9348,6 +9744,10 @@ static const char *check_kept(const struct nascar *s)
             HOLDS(is_live(s, &s->report_lines, k) && report_line_at(s, k)->report == i,
                   "a report holds another's line");
     HOLDS(lines == s->report_lines.live, "a line is of no report");
+    EACH_LIVE(i, notices) {
+        size_t n = strlen(notice_at(s, i)->text);
+        HOLDS(n > 0 && n <= NEWS_CHARS && notice_at(s, i)->text[n - 1] == '\n', "the operator's news are none");
+    }
     return NULL;
 }
 
@@ -9389,6 +9789,8 @@ const char *nascar_check(const struct nascar *s)
 #include <crypt.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -9397,6 +9799,7 @@ const char *nascar_check(const struct nascar *s)
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -9489,7 +9892,8 @@ struct nascar_sys {
     int (*folder)(void *world, const char *path, int folder, struct folder_lock *lock);
     /* Says in the file `pid` who uses the folder. Opens and locks it in *file, if that is -1. */
     bool (*sign)(void *world, int folder, int *file);
-    int (*control)(void *world, int folder);  /* a listener for the operator, by its name in the folder */
+    /* A listener for the operator, by its name in the folder, for this group, too, if it is not NONE. */
+    int (*control)(void *world, int folder, uint32_t group);
     int (*helper)(void *world, int *process); /* starts the hashing helper, and returns a socket to it */
     int (*finder)(void *world, int *process); /* the same for the process that looks up a host's address */
     void (*kill)(void *world, int process);
@@ -9537,10 +9941,15 @@ static uint32_t system_signal(void *world, int fd, bool *hang_up)
     return info.ssi_signo;
 }
 
-/* The address of an IPv4 socket; 0 for the operator's, which is none. */
-static uint32_t socket_ipv4(const struct sockaddr_in *address)
+/* The address of an IPv4 socket; of the operator's, which has none, the user who is at its other end. */
+static uint32_t socket_peer(int fd, const struct sockaddr_in *address)
 {
-    return address->sin_family == AF_INET ? ntohl(address->sin_addr.s_addr) : 0;
+    struct ucred who = {.uid = NONE};
+    socklen_t size = sizeof who;
+    if (address->sin_family == AF_INET)
+        return ntohl(address->sin_addr.s_addr);
+    (void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size);
+    return who.uid;
 }
 
 static int system_accept(void *world, int listener, uint32_t *peer, uint32_t *local)
@@ -9556,8 +9965,8 @@ static int system_accept(void *world, int listener, uint32_t *peer, uint32_t *lo
         return -1;
     (void)getsockname(fd, (struct sockaddr *)&to, &to_size);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    *peer = socket_ipv4(&from);
-    *local = socket_ipv4(&to);
+    *peer = socket_peer(fd, &from);
+    *local = socket_peer(fd, &to);
     return fd;
 }
 
@@ -9915,8 +10324,22 @@ static int system_folder(void *world, const char *path, int folder, struct folde
 
 static const struct sockaddr_un control_address = {.sun_family = AF_UNIX, .sun_path = "control"};
 
+/* Lets the users of a group through the folder in which we are, and no further: what its name is, they have to
+ * know. A folder that lets them through already stays as it is. The socket is its owner's alone from its first
+ * moment; only then it is given to the group. */
+static bool open_control_to(gid_t group)
+{
+    struct stat about;
+    if (stat(".", &about) != 0)
+        return false;
+    mode_t mode = (about.st_mode & 07777 & ~(mode_t)S_IRWXG) | S_IXGRP;
+    bool passable = about.st_mode & (about.st_gid == group ? S_IXGRP : S_IXOTH);
+    return (passable || (chown(".", (uid_t)-1, group) == 0 && chmod(".", mode) == 0)) &&
+           lchown(control_address.sun_path, (uid_t)-1, group) == 0 && chmod(control_address.sun_path, 0660) == 0;
+}
+
 /* The path of a socket must be short, so this is done inside the folder. */
-static int system_control(void *world, int folder)
+static int system_control(void *world, int folder, uint32_t group)
 {
     int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -9926,7 +10349,8 @@ static int system_control(void *world, int folder)
     if (good) {
         system_remove(world, folder, "control");
         good = fchdir(folder) == 0 &&
-               bind(fd, (const struct sockaddr *)&control_address, sizeof control_address) == 0 && listen(fd, 4) == 0;
+               bind(fd, (const struct sockaddr *)&control_address, sizeof control_address) == 0 &&
+               (group == NONE || open_control_to((gid_t)group)) && listen(fd, 4) == 0;
         error = errno;
     }
     (void)umask(mask);
@@ -10532,12 +10956,14 @@ static bool journal_next(struct journal_reader *r, struct span *frames)
  * out of range has a meaning, too. */
 #define SCRIPT_WALL 11u       /* no event: sets the wall clock, in 8 bytes */
 #define SCRIPT_CHECKPOINT 12u /* no event: what all the output so far hashes to, in 8 bytes */
-#define SCRIPT_TYPES 14u
+#define SCRIPT_TYPES 15u
 #define SCRIPT_HEAD_BYTES 32u /* the most that stands before an event's bytes */
 
 static const uint8_t script_magic[4] = {'N', 'S', 'R', '3'};
 
-_Static_assert(NASCAR_VERDICT + 1 == SCRIPT_WALL && SCRIPT_CHECKPOINT + 1 == NASCAR_ADDRESS, "each has its own number");
+_Static_assert(NASCAR_VERDICT + 1 == SCRIPT_WALL && SCRIPT_CHECKPOINT + 1 == NASCAR_ADDRESS &&
+                   NASCAR_RELOADED + 1 == SCRIPT_TYPES,
+               "no event has the number of these two");
 
 struct script {
     const uint8_t *bytes;
@@ -10614,6 +11040,7 @@ static uint32_t script_write_event(uint8_t out[SCRIPT_HEAD_BYTES], uint32_t type
     uint32_t n = 0, count = 0;
     switch (type) {
     case NASCAR_OPENED:
+    case NASCAR_CONTROL:
         store_be32(numbers, e->peer);
         store_be32(numbers + 4, e->local);
         count = 8;
@@ -10625,6 +11052,10 @@ static uint32_t script_write_event(uint8_t out[SCRIPT_HEAD_BYTES], uint32_t type
     case NASCAR_ADDRESS:
         store_be32(numbers, e->peer);
         count = 4;
+        break;
+    case NASCAR_RELOADED:
+        numbers[0] = e->accepted;
+        count = 1;
         break;
     case NASCAR_VERDICT:
         numbers[4] = e->accepted;
@@ -10649,7 +11080,8 @@ static uint32_t script_write_event(uint8_t out[SCRIPT_HEAD_BYTES], uint32_t type
 static void script_read_numbers(struct nascar_event *e)
 {
     uint8_t numbers[9] = {0};
-    uint32_t count = e->type == NASCAR_OPENED ? 8 : e->type == NASCAR_VERDICT ? 5 : 4;
+    bool opens = e->type == NASCAR_OPENED || e->type == NASCAR_CONTROL;
+    uint32_t count = opens ? 8 : e->type == NASCAR_VERDICT ? 5 : e->type == NASCAR_RELOADED ? 1 : 4;
     if (e->type == NASCAR_BYTES || e->type == NASCAR_CONFIG || e->type == NASCAR_ENTROPY)
         return;
     count = min_u32(count, e->size);
@@ -10660,7 +11092,7 @@ static void script_read_numbers(struct nascar_event *e)
     e->peer = load_be32(numbers);
     e->local = load_be32(numbers + 4);
     e->receipt = load_be32(numbers);
-    e->accepted = numbers[4] & 1;
+    e->accepted = numbers[e->type == NASCAR_RELOADED ? 0 : 4] & 1;
     if (e->type == NASCAR_DRAINED)
         e->size = load_be32(numbers);
 }
@@ -10869,6 +11301,8 @@ static void scrub_record(const uint8_t *bytes, uint32_t size, struct outgoing *f
 static void options_defaults(struct options *o)
 {
     memset(o, 0, sizeof *o);
+    o->group = NONE;
+    o->line = TYPED;
     set_defaults(o, true);
     set_defaults(&o->config, false);
 }
@@ -10879,24 +11313,50 @@ static struct shell *serving;
 
 static void shell_complain(struct shell *sh, const char *line, size_t size);
 
+#define COMPLAINT "nascar_server: " /* what each one begins with */
+
+static void complain_by_list(char line[4 * LINE_CHARS], const char *where, const char *key, const char *format,
+                             va_list arguments)
+{
+    (void)snprintf(line, 4 * LINE_CHARS, COMPLAINT "%s%s%s", where, key, key[0] ? ": " : "");
+    size_t size = strlen(line);
+    (void)vsnprintf(line + size, 4 * LINE_CHARS - size, format, arguments);
+    size = strlen(line);
+    size -= size + 1 == 4 * LINE_CHARS;
+    line[size++] = '\n';
+    if (serving)
+        shell_complain(serving, line, size);
+    else
+        (void)system_append(NULL, STDERR_FILENO, line, size);
+    line[--size] = 0;
+}
+
 /* Prints one line on standard error, or where a server logs: what is wrong, and what
  * was expected. Returns false. */
 static bool complain(const char *where, const char *key, const char *format, ...)
 {
     char line[4 * LINE_CHARS];
     va_list arguments;
-    (void)snprintf(line, sizeof line, "nascar_server: %s%s%s", where, key, key[0] ? ": " : "");
-    size_t size = strlen(line);
     va_start(arguments, format);
-    (void)vsnprintf(line + size, sizeof line - size, format, arguments);
+    complain_by_list(line, where, key, format, arguments);
     va_end(arguments);
-    size = strlen(line);
-    size -= size + 1 == sizeof line;
-    line[size++] = '\n';
-    if (serving)
-        shell_complain(serving, line, size);
-    else
-        (void)system_append(NULL, STDERR_FILENO, line, size);
+    return false;
+}
+
+#define FAULTS_TOLD 100u /* one by one: what is no configuration at all has one in each line */
+
+/* The same for a fault of the configuration: it is counted, and the rest is read all the same. */
+static bool fault(struct options *o, const char *where, const char *key, const char *format, ...)
+{
+    char line[4 * LINE_CHARS];
+    va_list arguments;
+    if (o->faults++ >= FAULTS_TOLD)
+        return false;
+    va_start(arguments, format);
+    complain_by_list(line, where, key, format, arguments);
+    va_end(arguments);
+    if (o->faults == 1)
+        copy_text(o->first_fault, sizeof o->first_fault, line + strlen(COMPLAINT));
     return false;
 }
 
@@ -10918,11 +11378,33 @@ static bool hand_on(struct options *o, const char *where, const struct setting *
     struct option_list *list = list_of(o, setting);
     char *text = list ? list->lines : o->core;
     if (strlen(text) + strlen(setting->key) + strlen(value) + 8 > CONFIG_BYTES)
-        return complain(where, setting->key, "the configuration is longer than %u bytes", CONFIG_BYTES);
+        return fault(o, where, setting->key, "the configuration is longer than %u bytes", CONFIG_BYTES);
     append_text(text, CONFIG_BYTES, setting->key);
     append_text(text, CONFIG_BYTES, " = ");
     append_text(text, CONFIG_BYTES, value);
     append_text(text, CONFIG_BYTES, "\n");
+    return true;
+}
+
+/* Where a key was set: COMMAND_LINE, or "FILE:LINE: ". */
+static const char *place_of(struct options *o, const char *key)
+{
+    uint32_t line = o->set_at[find_setting(key) - settings];
+    if (line == 0 || line == TYPED)
+        return COMMAND_LINE;
+    (void)snprintf(o->place, sizeof o->place, "%s:%u: ", o->config_file, line);
+    return o->place;
+}
+
+/* Notes where a key is set. A file has each key once, unless the key is a list: of two lines that say different
+ * things one would be without effect, and nobody would know. */
+static bool note_place(struct options *o, const char *where, const struct setting *setting)
+{
+    uint32_t *set_at = &o->set_at[setting - settings];
+    bool again = o->line != TYPED && *set_at != 0 && !list_of(o, setting) && setting->type != SET_NEWS_LINE;
+    if (again)
+        return fault(o, where, setting->key, "it stands in line %u, too: a file has a key once", *set_at);
+    *set_at = o->line;
     return true;
 }
 
@@ -10934,14 +11416,14 @@ static bool set_option(struct options *o, const char *where, const char *key, co
 {
     const struct setting *setting = find_setting(key);
     bool handed_on = !setting || (!setting->of_shell && setting->type != SET_PORT && setting->type != SET_HOST);
-    bool typed = strcmp(where, COMMAND_LINE) == 0;
+    bool typed = o->line == TYPED;
     char why[256] = "";
     if (handed_on && strpbrk(value, "\r\n"))
-        return complain(where, key, "expected a value in one line");
+        return fault(o, where, key, "expected a value in one line");
     if (!setting)
-        return complain(where, key, "unknown option; --help lists them");
+        return fault(o, where, key, "unknown option; --help lists them");
     if (setting->type == SET_CONFIG_FILE && !typed)
-        return complain(where, key, "only on the command line");
+        return fault(o, where, key, "only on the command line");
     struct option_list *list = list_of(o, setting);
     if (list && typed && !list->typed) {
         list->typed = true;
@@ -10951,12 +11433,10 @@ static bool set_option(struct options *o, const char *where, const char *key, co
                                 : &o->config.proxies.count) = 0;
     }
     if (!change_setting(setting->of_shell ? (void *)o : &o->config, setting, value, why, sizeof why))
-        return value[0] == 0 && setting->type == SET_FOLDER ? complain(where, key, "%s", why)
-               : strlen(value) > VALUE_CHARS ? complain(where, key, "%s, and it has %zu", why, strlen(value))
-                                             : complain(where, key, "%s, not '%s'", why, value);
-    if (setting->type == SET_NEWS_FILE) /* the last one counts: it is read when all is known */
-        copy_text(o->news_where, sizeof o->news_where, where);
-    return !handed_on || hand_on(o, where, setting, value);
+        return value[0] == 0 && setting->type == SET_FOLDER ? fault(o, where, key, "%s", why)
+               : strlen(value) > VALUE_CHARS ? fault(o, where, key, "%s, and it has %zu", why, strlen(value))
+                                             : fault(o, where, key, "%s, not '%s'", why, value);
+    return note_place(o, where, setting) && (!handed_on || hand_on(o, where, setting, value));
 }
 
 /* Opens a file of options. What was a pipe at the start is empty by now, and a
@@ -10965,29 +11445,32 @@ static bool set_option(struct options *o, const char *where, const char *key, co
 static FILE *open_lines(const struct options *o, const char *path, const char **reason)
 {
     struct stat status;
-    int fd = open(path, O_RDONLY | O_NOCTTY | O_CLOEXEC | (o->running ? O_NONBLOCK : 0));
+    bool running = o->in_force != NULL;
+    int fd = open(path, O_RDONLY | O_NOCTTY | O_CLOEXEC | (running ? O_NONBLOCK : 0));
     bool known = fd >= 0 && fstat(fd, &status) == 0;
     bool regular = known && S_ISREG(status.st_mode);
-    FILE *file = regular || (known && !o->running) ? fdopen(fd, "r") : NULL;
-    *reason = known && o->running && !regular ? "it is no regular file, and only such are read again" : why(errno);
+    FILE *file = regular || (known && !running) ? fdopen(fd, "r") : NULL;
+    *reason = known && running && !regular ? "it is no regular file, and only such are read again" : why(errno);
     if (!file && fd >= 0)
         (void)close(fd);
     return file;
 }
 
+static const char no_text[] = "plain text, and here is a NUL byte: is it UTF-16, or no text at all?";
+
 /* Reads the next line without its end; false if there is none. If it is none that
- * can be taken, *expected says what was expected. */
+ * can be taken, *expected says what was expected; its rest is passed over. */
 static bool read_line(FILE *file, char line[LINE_CHARS + 2], const char **expected)
 {
     size_t n = 0;
     int c;
     *expected = NULL;
-    while ((c = getc(file)) != EOF && c != '\n' && !*expected) {
+    while ((c = getc(file)) != EOF && c != '\n') {
         if (c == 0)
-            *expected = "plain text, and here is a NUL byte: is it UTF-16, or no text at all?";
-        else if (n == LINE_CHARS + 1)
+            *expected = no_text;
+        else if (n == LINE_CHARS + 1 && !*expected)
             *expected = "at most 1022 characters in a line";
-        else
+        else if (!*expected)
             line[n++] = (char)c;
     }
     n -= n > 0 && line[n - 1] == '\r';
@@ -10999,31 +11482,37 @@ static bool read_line(FILE *file, char line[LINE_CHARS + 2], const char **expect
     return c != EOF || n > 0 || *expected;
 }
 
-/* Gives each line of a file to `take`, with its place as "FILE:LINE: ", until one
- * is refused. A byte-order mark of UTF-8 in front is passed over. If the file
- * cannot be read, the error names the option that named it: `where` and `key`. */
-static bool read_lines(struct options *o, const char *where, const char *key, const char *path,
+/* Gives each line of a file to `take`, with its place as "FILE:LINE: ", as far as it is text. A
+ * byte-order mark of UTF-8 in front is passed over. If the file cannot be read,
+ * the error names the option that named it: `where` and `key`. */
+static void read_lines(struct options *o, const char *where, const char *key, const char *path,
                        bool take(struct options *, const char *, const char *))
 {
     char line[LINE_CHARS + 2], place[LINE_CHARS + 16];
-    const char *expected, *reason;
+    const char *expected = NULL, *reason;
     FILE *file = open_lines(o, path, &reason);
-    bool good = file != NULL;
-    for (uint32_t number = 1; good && read_line(file, line, &expected); number++) {
-        bool marked = number == 1 && strncmp(line, "\xEF\xBB\xBF", 3) == 0;
-        (void)snprintf(place, sizeof place, "%s:%u: ", path, number);
-        good = expected ? complain(place, "", "expected %s", expected) : take(o, place, line + (marked ? 3 : 0));
+    for (o->line = 1; file && expected != no_text && read_line(file, line, &expected); o->line++) {
+        bool marked = o->line == 1 && strncmp(line, "\xEF\xBB\xBF", 3) == 0;
+        (void)snprintf(place, sizeof place, "%s:%u: ", path, o->line);
+        if (expected)
+            (void)fault(o, place, "", "expected %s", expected);
+        else
+            (void)take(o, place, line + (marked ? 3 : 0));
     }
+    o->line = TYPED;
     if (!file || ferror(file))
-        good = complain(where, key, "%s: %s", path, file ? why(errno) : reason);
+        (void)fault(o, where, key, "%s: %s", path, file ? why(errno) : reason);
     if (file)
         (void)fclose(file);
-    return good;
 }
 
+/* Of news that are too long, the first line that has no room is told, and not each behind it. */
 static bool take_news_line(struct options *o, const char *place, const char *line)
 {
-    return set_option(o, place, "news-line", line);
+    bool fits = strlen(o->config.news) + strlen(line) + 1 <= NEWS_CHARS;
+    bool good = (o->news_full && !fits) || set_option(o, place, "news-line", line);
+    o->news_full = o->news_full || !fits;
+    return good;
 }
 
 /* Takes the quotes away that stand round a value. An apostrophe in front is text if
@@ -11049,52 +11538,129 @@ static bool take_config_line(struct options *o, const char *place, const char *l
         return true;
     if (!equals || !copy_trimmed(key, sizeof key, text, (size_t)(equals - text)) ||
         !copy_trimmed(value, sizeof value, equals + 1, strlen(equals + 1)))
-        return complain(place, "", "expected `key = value`, not '%s'", text);
+        return fault(o, place, "", "expected `key = value`, not '%s'", text);
     if (!is_ascii(key))
-        return complain(place, "", "expected a key in ASCII characters, not '%s'", key);
+        return fault(o, place, "", "expected a key in ASCII characters, not '%s'", key);
     if (!unquote(value))
-        return complain(place, key, "expected its quotes round the whole value, not %s", value);
+        return fault(o, place, key, "expected its quotes round the whole value, not %s", value);
     return set_option(o, place, key, value);
 }
 
-/* Takes the option at argument *i apart: `--key value` or `--key=value`. */
-static bool split_argument(char **arguments, int *i, char key[64], const char **value)
+/* Takes the option at argument *i apart: `--key value` or `--key=value`. Returns what is wrong with that
+ * argument, for printf, or NULL; *i is then at the last of those that go with it. */
+static const char *split_option(char **arguments, int *i, char key[64], const char **value)
 {
     const char *text = arguments[*i];
     const char *equals = strchr(text, '=');
     size_t chars = equals ? (size_t)(equals - text) : strlen(text);
-    if (strncmp(text, "--", 2) != 0 || chars < 3)
-        return complain("", "", "unknown argument '%s'; --help lists the options", text);
-    if (!copy_trimmed(key, 64, text + 2, chars - 2))
-        return complain("", text, "unknown option; --help lists them");
+    bool named = strncmp(text, "--", 2) == 0 && chars >= 3;
+    bool short_enough = named && copy_trimmed(key, 64, text + 2, chars - 2);
     *value = equals ? equals + 1 : arguments[*i + 1];
-    if (!*value)
-        return complain("", text, "expected a value after it");
-    *i += equals ? 0 : 1;
+    if (short_enough && *value) {
+        *i += equals ? 0 : 1;
+        return NULL;
+    }
+    while (arguments[*i + 1] && strncmp(arguments[*i + 1], "--", 2) != 0)
+        ++*i;
+    return !named          ? "unknown argument '%s'; --help lists the options"
+           : !short_enough ? "%s: unknown option; --help lists them"
+                           : "%s: expected a value after it";
+}
+
+static bool split_argument(char **arguments, int *i, char key[64], const char **value)
+{
+    const char *text = arguments[*i], *wrong = split_option(arguments, i, key, value);
+    return !wrong || complain("", "", wrong, text);
+}
+
+/* The file of --config. Its own faults are told when all options are taken. */
+static void find_config_file(struct options *o, char **arguments)
+{
+    char key[64];
+    const char *value = NULL;
+    for (int i = 0; arguments[i]; i++) {
+        const struct setting *setting = split_option(arguments, &i, key, &value) ? NULL : find_setting(key);
+        if (setting && setting->type == SET_CONFIG_FILE && strlen(value) <= LINE_CHARS)
+            o->config_file = value;
+    }
+}
+
+/* A group of users by its name, or else by its number. */
+static bool find_group(const char *name, uint32_t *number)
+{
+    const struct group *group = getgrnam(name);
+    if (!group)
+        return parse_number(name, 0, UINT32_MAX, number);
+    *number = group->gr_gid;
     return true;
 }
 
+/* May this process give a file to the group? */
+static bool is_member(gid_t group)
+{
+    gid_t groups[1024];
+    int count = getgroups((int)(sizeof groups / sizeof groups[0]), groups);
+    bool member = geteuid() == 0 || getegid() == group;
+    for (int i = 0; i < count && !member; i++)
+        member = groups[i] == group;
+    return member;
+}
+
+/* The group is looked up at the start only. */
+static void check_group(struct options *o)
+{
+    const char *name = o->control_group, *where = place_of(o, "control-group");
+    if (o->in_force && strcmp(name, o->in_force->control_group) == 0)
+        o->group = o->in_force->group;
+    else if (!name[0])
+        o->group = NONE;
+    else if (!find_group(name, &o->group))
+        (void)fault(o, where, "control-group", "there is no group '%s' on this machine", name);
+    else if (!is_member((gid_t)o->group))
+        (void)fault(
+            o, where, "control-group",
+            "this user is no member of group '%s', and so may give it no socket: make him one, or start as root", name);
+}
+
+/* Faults that no line has for itself. What only the system knows is looked at and not touched. */
+static void check_options(struct options *o)
+{
+    static const char *const keys[] = {"directory-port", "lobby-port", "buddy-port"};
+    const uint32_t ports[] = {o->directory_port, o->config.lobby_port, o->config.buddy_port};
+    struct stat about;
+    for (size_t i = 0; i < 3; i++) {
+        size_t other = (i + 1) % 3, told = o->set_at[find_setting(keys[i]) - settings] ? i : other;
+        if (ports[i] != 0 && ports[i] == ports[other])
+            (void)fault(o, place_of(o, keys[told]), keys[told], "expected another port than %u, which is the %s, too",
+                        ports[i], keys[told == i ? other : i]);
+    }
+    if (o->config.ping_ms >= o->config.idle_ms)
+        (void)fault(o, "", "", "expected a ping-s below idle-s: a console is heard when it answers pings");
+    bool in_force = o->in_force && strcmp(o->data, o->in_force->data) == 0;
+    if (!in_force && stat(o->data, &about) == 0 && !S_ISDIR(about.st_mode))
+        (void)fault(o, place_of(o, "data"), "data", "%s: expected a folder, and this is none", o->data);
+    check_group(o);
+}
+
 /* Reads the file of --config first and then the options, so that these have the
- * last word. `o` has the defaults. */
+ * last word. `o` has the defaults. Every fault is told. */
 static bool take_options(struct options *o, char **arguments)
 {
-    char key[64], why[64] = "";
+    char key[64];
     const char *value = NULL;
+    find_config_file(o, arguments);
+    if (o->config_file)
+        read_lines(o, COMMAND_LINE, "config", o->config_file, take_config_line);
     for (int i = 0; arguments[i]; i++) {
-        if (!split_argument(arguments, &i, key, &value))
-            return false;
-        const struct setting *setting = find_setting(key);
-        if (setting && setting->type == SET_CONFIG_FILE && !change_setting(o, setting, value, why, sizeof why))
-            return complain(COMMAND_LINE, key, "%s, and it has %zu", why, strlen(value));
+        const char *text = arguments[i], *wrong = split_option(arguments, &i, key, &value);
+        (void)(wrong ? fault(o, "", "", wrong, text) : set_option(o, COMMAND_LINE, key, value));
     }
-    if (o->config_file && !read_lines(o, COMMAND_LINE, "config", o->config_file, take_config_line))
-        return false;
-    for (int i = 0; arguments[i]; i++)
-        if (!split_argument(arguments, &i, key, &value) || !set_option(o, COMMAND_LINE, key, value))
-            return false;
-    if (o->config.ping_ms >= o->config.idle_ms)
-        return complain("", "", "expected a ping-s below idle-s: a console is heard when it answers pings");
-    return !o->news_file[0] || read_lines(o, o->news_where, "news", o->news_file, take_news_line);
+    if (o->news_file[0])
+        read_lines(o, place_of(o, "news"), "news", o->news_file, take_news_line);
+    check_options(o);
+    if (o->faults > FAULTS_TOLD)
+        (void)complain("", "", "... and %u more faults", o->faults - FAULTS_TOLD);
+    return o->faults == 0;
 }
 
 static bool read_options(struct options *o, char **arguments)
@@ -11103,46 +11669,124 @@ static bool read_options(struct options *o, char **arguments)
     return take_options(o, arguments);
 }
 
-/* What is set only at the start stays as it is in force; so does the public address if
- * it is to be the first host's name, as the process that looks it up is made then, too.
- * Writes the keys of which something else was read. */
-static void keep_at_start(struct options *fresh, const struct options *in_force, char *keys, size_t keys_bytes)
+/* What a reload has changed, and what it has not as that needs a restart: the keys, for the log; and for whoever has
+ * asked a line for each, as NASCAR_RELOADED has it. Or why it was refused. */
+struct reload {
+    char changed[512], restart[512];
+    char report[4096];
+};
+
+static const void *value_of(const struct options *o, const struct setting *setting)
 {
-    keys[0] = 0;
+    return (const char *)(setting->of_shell ? (const void *)o : &o->config) + setting->offset;
+}
+
+/* Is the field a text, and not one number? */
+static bool is_text(const struct setting *setting)
+{
+    return setting->type == SET_FOLDER || setting->type == SET_FILE || setting->type == SET_GROUP ||
+           setting->type == SET_NEWS_FILE || setting->type == SET_NEWS_LINE || setting->type == SET_DOWN;
+}
+
+static bool is_same(struct options *a, struct options *b, const struct setting *setting)
+{
+    if (setting->type == SET_CONFIG_FILE)
+        return true;
+    if (list_of(a, setting))
+        return strcmp(list_of(a, setting)->lines, list_of(b, setting)->lines) == 0;
+    if (setting->type == SET_HOST && (a->config.public_name[0] || b->config.public_name[0]))
+        return strcmp(a->config.public_name, b->config.public_name) == 0;
+    const void *x = value_of(a, setting), *y = value_of(b, setting);
+    return is_text(setting) ? strcmp(x, y) == 0 : memcmp(x, y, sizeof(uint32_t)) == 0;
+}
+
+/* Adds a field with the value, if it is a number or stands for one. */
+static void append_value(char *out, size_t out_bytes, const char *field, const struct options *o,
+                         const struct setting *setting)
+{
+    char text[HOST_CHARS + 1] = "";
+    const char *word = setting->words;
+    bool number = !is_text(setting) && setting->type != SET_ROOM && setting->type != SET_NETWORK;
+    uint32_t value = number ? *(const uint32_t *)value_of(o, setting) : 0;
+    for (uint32_t i = 0; word && i < value; i++)
+        word = strchr(word, ' ') + 1;
+    if (word)
+        copy_text(text, min_u32((uint32_t)strcspn(word, " ") + 1, sizeof text), word);
+    else if (setting->type == SET_HOST && o->config.public_name[0])
+        copy_text(text, sizeof text, o->config.public_name);
+    else if (setting->type == SET_ADDRESS || (setting->type == SET_HOST && value != 0))
+        write_address(text, value);
+    else if (setting->type == SET_HOST)
+        text[0] = 0; /* it is not set */
+    else if (number)
+        write_number(text, setting->type == SET_SECONDS ? value / 1000 : value);
+    append_text(out, out_bytes, field);
+    append_text(out, out_bytes, text);
+}
+
+/* What differs goes into the reload's report, and what is set only at the start stays as it is in force. */
+static void compare_options(struct options *fresh, struct options *in_force, struct reload *reload)
+{
     for (size_t i = 0; i < SETTINGS; i++) {
         const struct setting *setting = &settings[i];
-        bool text = setting->type == SET_FOLDER || setting->type == SET_FILE;
-        if (setting->type == SET_HOST && fresh->config.public_name[0] && !in_force->finds) {
-            fresh->config.public_address = in_force->config.public_address;
-            fresh->config.public_name[0] = 0;
-            append_text(keys, keys_bytes, keys[0] ? " " : "");
-            append_text(keys, keys_bytes, setting->key);
-        }
-        char *now = (char *)(setting->of_shell ? (void *)fresh : &fresh->config) + setting->offset;
-        const char *was =
-            (const char *)(setting->of_shell ? (const void *)in_force : &in_force->config) + setting->offset;
-        if (!setting->at_start || (text ? strcmp(now, was) : memcmp(now, was, sizeof(uint32_t))) == 0)
+        if (is_same(fresh, in_force, setting))
             continue;
-        append_text(keys, keys_bytes, keys[0] ? " " : "");
-        append_text(keys, keys_bytes, setting->key);
-        memcpy(now, was, text ? LINE_CHARS + 1 : sizeof(uint32_t));
+        /* The process that looks up a host's address is made at the start only. */
+        bool first_host = setting->type == SET_HOST && fresh->config.public_name[0] && !in_force->finds;
+        bool at_start = setting->at_start || first_host;
+        const char *key = setting->type == SET_NEWS_LINE ? "news" : setting->key;
+        char *keys = at_start ? reload->restart : reload->changed;
+        if (keys[0] && strcmp(key, "news") == 0 && word_index(keys, key) >= 0)
+            continue; /* another file, and other lines in it */
+        append_text(keys, sizeof reload->changed, keys[0] ? " " : "");
+        append_text(keys, sizeof reload->changed, key);
+        append_text(reload->report, sizeof reload->report, "key=");
+        append_text(reload->report, sizeof reload->report, key);
+        append_text(reload->report, sizeof reload->report, at_start ? "\twhat=\"restart wanted\"" : "\twhat=changed");
+        append_value(reload->report, sizeof reload->report, "\tfrom=", in_force, setting);
+        append_value(reload->report, sizeof reload->report, "\tto=", fresh, setting);
+        append_text(reload->report, sizeof reload->report, "\n");
+        void *now = (char *)(setting->of_shell ? (void *)fresh : &fresh->config) + setting->offset;
+        if (at_start)
+            memcpy(now, value_of(in_force, setting), is_text(setting) ? LINE_CHARS + 1 : sizeof(uint32_t));
+        if (first_host)
+            fresh->config.public_name[0] = 0;
     }
+    fresh->group = in_force->group;
+}
+
+/* Says why a reload is refused, in one line. */
+static void explain_refusal(const struct options *fresh, struct reload *reload)
+{
+    copy_text(reload->report, sizeof reload->report, fresh->first_fault);
+    for (char *p = reload->report; *p; p++)
+        if ((uint8_t)*p < 0x20)
+            *p = ' ';
+    if (fresh->faults > 1)
+        (void)snprintf(reload->report + strlen(reload->report), 64, " (and %u more, which the log tells)",
+                       fresh->faults - 1);
 }
 
 /* The same for a server that runs, with what is in force: nothing in it changes if
- * this returns false. `keys`: those that are to change, but need a restart for it. */
-static bool read_options_again(struct options *in_force, char **arguments, char *keys, size_t keys_bytes)
+ * this returns false. */
+static bool read_options_again(struct options *in_force, char **arguments, struct reload *reload)
 {
     struct options *fresh = malloc(sizeof *fresh);
-    if (!fresh)
+    memset(reload, 0, sizeof *reload);
+    if (!fresh) {
+        copy_text(reload->report, sizeof reload->report, "there is no memory for the options");
         return complain("", "", "no memory for the options");
+    }
     options_defaults(fresh);
-    fresh->running = true;
+    fresh->in_force = in_force;
     fresh->finds = in_force->finds;
     bool good = take_options(fresh, arguments);
     if (good) {
-        keep_at_start(fresh, in_force, keys, keys_bytes);
+        compare_options(fresh, in_force, reload);
+        fresh->in_force = NULL;
         *in_force = *fresh;
+    } else {
+        explain_refusal(fresh, reload);
     }
     free(fresh);
     return good;
@@ -11163,6 +11807,7 @@ static void print_help(void)
         (void)printf(settings[i].help, settings[i].fallback);
         (void)printf("\n");
     }
+    (void)printf("  --%-17s %s\n", "check-config", "only say what is wrong with the configuration, all of it");
     (void)printf("  --%-17s\n  --%-17s\n", "version", "help");
 }
 
@@ -12598,14 +13243,18 @@ static bool shell_output(struct shell *sh)
     return any;
 }
 
+static void shell_reload(struct shell *sh);
+
 /* Keeps the records that are due, and then writes until nothing is left.
  * Whoever had to wait for a reader in this turn goes on in it, too. */
 static void shell_flush(struct shell *sh)
 {
     journal_commit(sh);
-    do
+    do {
         helper_work(sh);
-    while (shell_output(sh));
+        if (nascar_wants_reload(sh->state))
+            shell_reload(sh);
+    } while (shell_output(sh));
 }
 
 static void shell_read(struct shell *sh, uint32_t c)
@@ -12735,7 +13384,7 @@ static void sign_work(struct shell *sh)
         again = tell_sign(sh, "pid", sh->signed_in);
     }
     if (*control < 0) {
-        *control = sh->sys->control(sh->world, sh->folder);
+        *control = sh->sys->control(sh->world, sh->folder, sh->options.group);
         again = tell_sign(sh, "control", *control >= 0) || again;
     }
     sh->sign_again_ms = again ? sh->now_ms + RECOVER_RETRY_MS : UINT64_MAX;
@@ -12757,20 +13406,27 @@ static void shell_configure(struct shell *sh)
     shell_step(sh, &event);
 }
 
-/* SIGHUP reads the options again. What can change while the server runs does; the
- * log names what cannot and was to. */
+/* The options are read again, as SIGHUP or the operator wants it. What can change while the server runs does; the log
+ * names what did, and what could not and was to. If the operator has asked, he is told the same. */
 static void shell_reload(struct shell *sh)
 {
-    char keys[160], text[256];
-    if (!read_options_again(&sh->options, sh->arguments, keys, sizeof keys)) {
-        shell_log(sh, NASCAR_LOG_ERROR, "event=reload_refused reason=\"see the line above; nothing has changed\"");
-        return;
-    }
-    shell_configure(sh);
-    shell_log(sh, NASCAR_LOG_INFO, "event=reloaded");
-    (void)snprintf(text, sizeof text, "event=restart_wanted keys=\"%s\"", keys);
-    if (keys[0])
+    char text[640];
+    struct reload reload;
+    bool good = read_options_again(&sh->options, sh->arguments, &reload);
+    if (good)
+        shell_configure(sh);
+    (void)snprintf(text, sizeof text, "event=reloaded keys=\"%s\"", reload.changed);
+    shell_log(sh, good ? NASCAR_LOG_INFO : NASCAR_LOG_ERROR,
+              good ? text : "event=reload_refused reason=\"see above; nothing has changed\"");
+    (void)snprintf(text, sizeof text, "event=restart_wanted keys=\"%s\"", reload.restart);
+    if (reload.restart[0])
         shell_log(sh, NASCAR_LOG_WARN, text);
+    struct nascar_event event = {.type = NASCAR_RELOADED,
+                                 .conn = NONE,
+                                 .accepted = good,
+                                 .bytes = (const uint8_t *)reload.report,
+                                 .size = (uint32_t)strlen(reload.report)};
+    shell_step(sh, &event);
 }
 
 /* Takes a signal: SIGHUP reads the options again, SIGUSR1 opens the log again, and
@@ -13594,6 +14250,56 @@ static int replay(const char *path)
     return 0;
 }
 
+/* ---- Is the configuration good? -------------------------------------------- */
+
+/* Does an interface of this machine have the address now? True if that cannot be found out. */
+static bool has_address(uint32_t address)
+{
+    struct ifreq list[64];
+    struct ifconf all = {.ifc_len = sizeof list, .ifc_req = list};
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool found = address == 0 || address >> 24 == 127 || fd < 0 || ioctl(fd, SIOCGIFCONF, &all) != 0 ||
+                 all.ifc_len + (int)sizeof list[0] > (int)sizeof list;
+    for (int i = 0; !found && i < all.ifc_len / (int)sizeof list[0]; i++) {
+        struct sockaddr_in of;
+        memcpy(&of, &list[i].ifr_addr, sizeof of);
+        found = ntohl(of.sin_addr.s_addr) == address;
+    }
+    if (fd >= 0)
+        (void)close(fd);
+    return found;
+}
+
+/* Says all that is wrong with the configuration with which a server would start. It changes nothing, and opens
+ * nothing but the files that are read. */
+static int check_config(char **arguments)
+{
+    struct options *o = malloc(sizeof *o);
+    if (!o) {
+        (void)complain("", "", "no memory for the options");
+        return 1;
+    }
+    bool good = read_options(o, arguments);
+    if (!has_address(o->bind_address)) /* it may have it at the start */
+        (void)complain(place_of(o, "bind"), "bind", "no interface of this machine has that address now");
+    if (good)
+        (void)printf("The configuration is good.\n");
+    free(o);
+    return good ? 0 : 2;
+}
+
+/* Takes a word that has no value out of the arguments; false if it is not there. */
+static bool take_word(char **arguments, const char *word)
+{
+    char **to = arguments;
+    for (char **from = arguments; *from; from++)
+        if (strcmp(*from, word) != 0)
+            *to++ = *from;
+    bool taken = *to != NULL;
+    *to = NULL;
+    return taken;
+}
+
 /* Whoever has asked for output gets it, or an error: a backup by `dump` must not be
  * half a one without a word. */
 static int printed(int status)
@@ -13672,6 +14378,8 @@ int main(int argc, char **argv)
         return printed(control(arguments + 1));
     if (*arguments && strcmp(*arguments, "serve") == 0)
         arguments++;
+    if (take_word(arguments, "--check-config"))
+        return printed(check_config(arguments));
     return serve(arguments);
 }
 

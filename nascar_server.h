@@ -12,8 +12,8 @@
  *      each record that was kept before, and NASCAR_CONFIG
  *   3. hand it every event from then on
  *   4. after each step take what it has left: nascar_next_log(),
- *      nascar_next_record(), nascar_next_hash_job(), and nascar_next_output()
- *      with nascar_outbox()
+ *      nascar_next_record(), nascar_next_hash_job(), nascar_wants_reload() if there
+ *      is an operator, and nascar_next_output() with nascar_outbox()
  *   5. hand it NASCAR_CLOCK no later than nascar_deadline_ms(), and NASCAR_ENTROPY
  *      whenever nascar_entropy_wanted() is over half of NASCAR_ENTROPY_BYTES
  *
@@ -104,9 +104,9 @@ struct nascar *nascar_init(void *arena, size_t arena_bytes, const struct nascar_
  * which all use. Other fields are not looked at. */
 enum nascar_event_type {
     NASCAR_OPENED,        /* conn, peer, local: a console's connection was accepted */
-    NASCAR_CONTROL,       /* conn, peer, local: a connection for the operator, who may
-                             set any password without a login: see to it that nobody
-                             else gets one */
+    NASCAR_CONTROL,       /* conn, peer: a connection for the operator, who may set any
+                             password without a login: see to it that nobody else
+                             gets one */
     NASCAR_BYTES,         /* conn, bytes, size: these arrived on it, cut anyhow */
     NASCAR_CLOSED,        /* conn: it is gone; its number is free again */
     NASCAR_DRAINED,       /* conn, size: so many bytes of its outbox were written */
@@ -116,8 +116,9 @@ enum nascar_event_type {
     NASCAR_RECORD,        /* conn, receipt, bytes, size: this record is kept */
     NASCAR_RECORD_FAILED, /* conn, receipt, bytes, size: it could not be kept */
     NASCAR_VERDICT,       /* conn, receipt, accepted, bytes, size: the answer to a hash job */
-    NASCAR_ADDRESS = 13   /* peer: the address of the host that `public-address` names; 11 and
+    NASCAR_ADDRESS = 13,  /* peer: the address of the host that `public-address` names; 11 and
                              12 mean something else in a recording */
+    NASCAR_RELOADED = 14  /* accepted, bytes, size: what came of nascar_wants_reload() */
 };
 
 struct nascar_event {
@@ -133,10 +134,11 @@ struct nascar_event {
                              from the newest one in a record, with mono_ms */
     const uint8_t *bytes; /* may be NULL if size is 0 */
     uint32_t size;
-    uint32_t peer;    /* OPENED, CONTROL: the address that it comes from, be it a proxy's; ADDRESS */
-    uint32_t local;   /* OPENED, CONTROL: the address at which it reached us */
+    uint32_t peer;    /* OPENED: the address that it comes from, be it a proxy's; CONTROL: the number
+                          of the user who is there (uid), for the log; ADDRESS */
+    uint32_t local;   /* OPENED: the address at which it reached us */
     uint32_t receipt; /* RECORD*, VERDICT: as the record or job had it */
-    bool accepted;    /* VERDICT: the password was right */
+    bool accepted;    /* VERDICT: the password was right; RELOADED: the configuration was taken */
 };
 
 /* The only thing that changes a state in a way that others see. An event that
@@ -264,6 +266,16 @@ struct nascar_hash_job {
 /* Takes the next job, and wipes it from the state; false, with *job as it was, if
  * there is none. */
 bool nascar_next_hash_job(struct nascar *state, struct nascar_hash_job *job);
+
+/* ---- What a step leaves: a wish for the configuration --------------------- */
+
+/* Has the operator asked for the configuration to be read again, since the last call? He
+ * waits for NASCAR_RELOADED, and whatever else he sends waits, too. If you have taken
+ * another configuration, hand that in before, as NASCAR_CONFIG. The bytes are what he is
+ * told: if it was accepted, a line for each key that is another one now, or would be by a
+ * restart, of fields key= what= from= to=, with a tab between two; else what is wrong. You
+ * may hand it in as well when nobody has asked. */
+bool nascar_wants_reload(struct nascar *state);
 
 /* ---- What a step leaves: lines for the log ------------------------------- */
 

@@ -64,6 +64,12 @@ static const struct {
     {"cwho", ""},
     {"csta", ""},
     {"cpwd", "NAME=$A\nPASS=newword\n"},
+    {"crel", ""},
+    {"crep", ""},
+    {"crep", "ID=1\n"},
+    {"crcl", "ID=1\n"},
+    {"cnew", ""},
+    {"cnew", "TEXT=\"Race tonight%0aat 8\"\n"},
 };
 
 #define EXAMPLES (sizeof examples / sizeof examples[0])

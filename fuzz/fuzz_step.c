@@ -144,6 +144,10 @@ static uint32_t some_event(uint8_t out[INBOX_BYTES + SCRIPT_HEAD_BYTES], uint32_
         e.bytes = (const uint8_t *)proxy_headers[e.size].bytes;
         e.size = proxy_headers[e.size].size;
         break;
+    case 14:
+        e.type = NASCAR_RELOADED;
+        e.accepted = some(random, 2) != 0;
+        break;
     default:
         e.type = NASCAR_BYTES;
         write_example(&f, some(random, EXAMPLES), some(random, PLAYERS));

@@ -411,7 +411,7 @@ CASE(subcommands_take_the_streams_as_well, 10)
         {{binary, "ctl", "--data", s->data, "passwd", "Alice", NULL}, 1, 1}, /* there is nothing to read */
         {{binary, "dump", s->data, NULL}, 7, -1},
         {{binary, "replay", journal, NULL}, 7, -1},
-        {{binary, "--data", journal, NULL}, 7, 1},
+        {{binary, "--data", journal, NULL}, 7, 2},
         {{binary, "--data", s->data, NULL}, 4, 1}, /* a server uses it */
     };
     FILE *file = fopen(journal, "r"), *said = tmpfile();

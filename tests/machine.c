@@ -318,10 +318,10 @@ static int fake_folder(void *world, const char *path, int folder, struct folder_
     return ++m->folder;
 }
 
-static int fake_control(void *world, int folder)
+static int fake_control(void *world, int folder, uint32_t group)
 {
     struct machine *m = world;
-    EXPECT(folder == m->folder);
+    EXPECT(folder == m->folder && group == m->shell.options.group);
     errno = m->sign_error;
     if (m->sign_error)
         return -1;
