@@ -9445,7 +9445,7 @@ static const char *check_conn(const struct nascar *s, uint32_t c)
     HOLDS(!conn->closing || conn->player == NONE, "a player plays on a closed connection");
     HOLDS(in_list(s, ADDRESS_CONNS, c) == (!conn->closing && conn->state != CONN_CONTROL),
           "a connection is not heard, or one that is closing is");
-    HOLDS(address_at(s, conn->address)->ipv4 == (conn->of_proxy ? NOBODY : conn->peer),
+    HOLDS(address_at(s, conn->address)->ipv4 == (conn->of_proxy || conn->state == CONN_CONTROL ? NOBODY : conn->peer),
           "a connection counts for another's address");
     HOLDS(conn->state != CONN_UNNAMED || conn->of_proxy, "a connection has no name, and is no proxy's");
     HOLDS(conn->wait == WAIT_NONE || conn->inbox != NONE, "a connection waits without a request");
