@@ -4674,8 +4674,9 @@ static enum failure sanction_set(struct nascar *s, const struct sanction *new)
         drop_ended_sanctions(s, new->since_s);
     i = lifts ? NONE : pool_take(s, &s->sanctions);
     if (i != NONE) {
-        *sanction_at(s, i) = *new;
-        sanction_at(s, i)->link = LIVE;
+        struct sanction *sanction = sanction_at(s, i);
+        *sanction = *new;
+        sanction->link = LIVE;
         index_add(s, &s->sanction_targets, hash_name(s, new->target), i);
     }
     count_banned_bits(s);

@@ -64,6 +64,12 @@ static const struct {
     {"cwho", ""},
     {"csta", ""},
     {"cpwd", "NAME=$A\nPASS=newword\n"},
+    {"cban", "NAME=$A\nFOR=60\nREASON=\"be nice\"\n"},
+    {"cban", "NAME=127.0.0.1/8\n"},
+    {"cunb", "NAME=$A\n"},
+    {"cmut", "NAME=$A\nREASON=loud\n"},
+    {"cunm", "NAME=$A\n"},
+    {"cbns", ""},
 };
 
 #define EXAMPLES (sizeof examples / sizeof examples[0])
