@@ -74,6 +74,14 @@ static const struct {
 
 #define EXAMPLES (sizeof examples / sizeof examples[0])
 
+/* The connection of the operator, who alone may send some of them. */
+#define OPERATOR (nascar_connections(&small_limits) - 1)
+
+static bool is_operators(uint32_t number)
+{
+    return find_command((const uint8_t *)examples[number].kind)->states == CONTROL;
+}
+
 static void write_example(struct outgoing *f, uint32_t number, uint32_t player)
 {
     frame_begin(f, examples[number].kind, "");
