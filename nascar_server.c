@@ -4660,32 +4660,32 @@ static bool valid_target(const char *text, bool mute, struct network *network)
 
 /* Makes a sanction, or replaces the one that there is; the one that has ended when it
  * begins lifts it. Whoever is online feels it at once. */
-static enum failure sanction_set(struct nascar *s, const struct sanction *new)
+static enum failure sanction_set(struct nascar *s, const struct sanction *made)
 {
     struct network network = {0, 0};
-    if (!valid_target(new->target, new->mute, &network))
+    if (!valid_target(made->target, made->mute, &network))
         return BAD_NAME;
-    note_date(s, new->since_s); /* first: at a start that is the date by which others have ended */
-    uint32_t i = find_sanction(s, new->mute, new->target);
-    bool lifts = new->until_s != 0 && new->until_s <= new->since_s;
+    note_date(s, made->since_s); /* first: at a start that is the date by which others have ended */
+    uint32_t i = find_sanction(s, made->mute, made->target);
+    bool lifts = made->until_s != 0 && made->until_s <= made->since_s;
     if (i != NONE)
         sanction_remove(s, i);
     if (!lifts && pool_full(&s->sanctions))
-        drop_ended_sanctions(s, new->since_s);
+        drop_ended_sanctions(s, made->since_s);
     i = lifts ? NONE : pool_take(s, &s->sanctions);
     if (i != NONE) {
         struct sanction *sanction = sanction_at(s, i);
-        *sanction = *new;
+        *sanction = *made;
         sanction->link = LIVE;
-        index_add(s, &s->sanction_targets, hash_name(s, new->target), i);
+        index_add(s, &s->sanction_targets, hash_name(s, made->target), i);
     }
     count_banned_bits(s);
     if (i == NONE)
         return lifts ? OK : SERVER_FULL;
-    uint32_t account = find_account(s, new->target);
+    uint32_t account = find_account(s, made->target);
     if (network.bits > 0)
         put_out_network(s, &network);
-    else if (account != NONE && new->mute)
+    else if (account != NONE && made->mute)
         hush_account(s, account);
     else if (account != NONE)
         put_out_account(s, account);
@@ -5144,14 +5144,14 @@ static bool fill_line(const struct nascar *s, uint32_t i, struct record *r)
 
 static enum failure apply_sanction(struct nascar *s, const struct record *r)
 {
-    struct sanction new = {.mute = r->kind == RECORD_MUTE,
-                           .since_s = r->sanction.since_s,
-                           .until_s = r->sanction.until_s};
+    struct sanction made = {.mute = r->kind == RECORD_MUTE,
+                            .since_s = r->sanction.since_s,
+                            .until_s = r->sanction.until_s};
     if (strlen(r->sanction.target) > NETWORK_CHARS)
         return BAD_NAME;
-    copy_text(new.target, sizeof new.target, r->sanction.target);
-    copy_text(new.reason, sizeof new.reason, r->sanction.reason);
-    return sanction_set(s, &new);
+    copy_text(made.target, sizeof made.target, r->sanction.target);
+    copy_text(made.reason, sizeof made.reason, r->sanction.reason);
+    return sanction_set(s, &made);
 }
 
 /* Bans and mutes are in one pool, each in a record of its own kind. */
