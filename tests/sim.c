@@ -495,7 +495,7 @@ static int64_t lived_now_s(void)
     return sim.lived_s + (int64_t)(sim.machine->now_ms / 1000 - sim.counted_ms / 1000);
 }
 
-static bool is_mute(uint32_t target)
+static bool is_mute_target(uint32_t target)
 {
     return target >= ACCOUNTS && target < 2 * ACCOUNTS;
 }
@@ -573,9 +573,10 @@ static void sanction_asked(struct asked *q, const char *payload)
     q->target = target_of(name, q->kind[1] == 'm' || strcmp(q->kind, "cunm") == 0);
     EXPECT(q->target != NONE);
     uint32_t persona = find_account(server(), name) == NONE ? find_persona(server(), name) : NONE;
-    bool typed = q->kind[1] == 'u' && find_held(server(), is_mute(q->target), name) != NONE;
+    bool typed = q->kind[1] == 'u' && find_held(server(), is_mute_target(q->target), name) != NONE;
     if (persona != NONE && !typed) /* it is of another account */
-        q->target = target_of(account_at(server(), persona_at(server(), persona)->account)->name, is_mute(q->target));
+        q->target =
+            target_of(account_at(server(), persona_at(server(), persona)->account)->name, is_mute_target(q->target));
     q->held = surely_held(q->target);
     q->unsure = sim.sanction[q->target].unsure;
     sim.sanction[q->target].unsure = true;
@@ -589,7 +590,7 @@ static void sanction_acknowledged(const struct asked *q)
     const struct nascar *s = server();
     struct kept_sanction *k = &sim.sanction[q->target];
     bool sets = q->kind[1] != 'u';
-    uint32_t i = find_sanction(s, is_mute(q->target), target_text(q->target));
+    uint32_t i = find_sanction(s, is_mute_target(q->target), target_text(q->target));
     if (target_is_asked_for(q->target))
         return; /* the answer to the other one settles it */
     if (sets && i == NONE)
@@ -695,12 +696,12 @@ static void compare_sanctions(void)
     const struct nascar *s = server();
     for (uint32_t i = 0; i < TARGETS; i++) {
         struct kept_sanction *k = &sim.sanction[i];
-        uint32_t there = find_held(s, is_mute(i), target_text(i));
+        uint32_t there = find_held(s, is_mute_target(i), target_text(i));
         int64_t until_s = there == NONE ? 0 : sanction_at(s, there)->until_s;
         if (surely_held(i) && there == NONE)
-            FAIL("the %s of %s is lost", is_mute(i) ? "mute" : "ban", target_text(i));
+            FAIL("the %s of %s is lost", is_mute_target(i) ? "mute" : "ban", target_text(i));
         if (!k->held && !k->unsure && there != NONE)
-            FAIL("the %s of %s is lifted, and is back", is_mute(i) ? "mute" : "ban", target_text(i));
+            FAIL("the %s of %s is lifted, and is back", is_mute_target(i) ? "mute" : "ban", target_text(i));
         if (surely_held(i) && until_s != 0 &&
             (k->until_s == 0 || time_left_s(until_s) < k->until_s - lived_now_s() - SLACK_S))
             FAIL("the ban or mute of %s is shorter than it was", target_text(i));
@@ -2018,7 +2019,7 @@ static void act_sanction(void)
     (void)snprintf(text, sizeof text, "NAME=%s\nREASON=\"%%22be%%22 nice %%25\"\n", target_text(target));
     if (!one_in(6))
         (void)snprintf(text + strlen(text), 20, "FOR=%u\n", 1 + any(one_in(3) ? 1000 : 20));
-    operator_says(kinds[is_mute(target)][lifts], text, "");
+    operator_says(kinds[is_mute_target(target)][lifts], text, "");
 }
 
 static void act_operator(void)
@@ -2421,13 +2422,13 @@ static void lift_all(void)
         again_ms = asks ? sim.ms + 1000 : again_ms;
         left = 0;
         for (uint32_t i = 0; i < TARGETS; i++) {
-            if (find_held(server(), is_mute(i), target_text(i)) == NONE)
+            if (find_held(server(), is_mute_target(i), target_text(i)) == NONE)
                 continue;
             if (sim.ms >= end_ms)
                 FAIL("the ban or mute of %s cannot be lifted", target_text(i));
             (void)snprintf(text, sizeof text, "NAME=%s\n", target_text(i));
             if (left++ < NASCAR_CONTROL_CONNECTIONS && asks)
-                operator_says(is_mute(i) ? "cunm" : "cunb", text, "");
+                operator_says(is_mute_target(i) ? "cunm" : "cunb", text, "");
         }
         move_bytes(true);
         run(250);

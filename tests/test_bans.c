@@ -123,7 +123,9 @@ TEST_LOOP(bans, who_is_banned_is_put_out_and_does_not_come_back, 0, 4)
     OPEN(bob->buddy);
     ck_assert_uint_eq(logged("reason=\"banned\""), 2);
     ck_assert_uint_eq(logged("event=ban "), 1);
-    ck_assert_uint_eq(logged(_i == 3 ? "name=\"Ann\" reason=\"rude\"" : "name=\"Ann\" reason=\"\""), 1);
+    ck_assert_uint_eq(logged(_i == 3 ? "name=\"Ann\" until=\"\" reason=\"rude\""
+                                     : "name=\"Ann\" until=\"\" reason=\"\""),
+                      1);
     for (int i = 0; i < 2; i++) {
         struct raw *r = raw_open(w, 0);
         REFUSED(raw_auth(r, "Ann", "secret"), "blak", 100);
@@ -197,21 +199,19 @@ TEST_LOOP(bans, a_clock_that_is_set_neither_ends_nor_revives_one, 0, 12)
     can_log_in("Ann", "secret");
 }
 
-/* A ban that has ended in 2090 does not become one for good when the clock is put back by more than its date. */
+/* One that has ended in 2026 does not become one for good if the server stands still until
+ * 2098, and its clock is put back then. */
 TEST(bans, one_that_has_ended_stays_so_however_far_the_clock_is_put_back)
 {
-    w->wall_offset_s = 4000000000;
-    world_run(w, 1);
     (void)person("Ann");
     TELL("cban", "NAME=Ann\nFOR=60\n");
-    world_pass(w, 100);
-    for (int i = 0; i < 3; i++) { /* each moves it by 70 years */
-        w->wall_offset_s = WORLD_WALL_S - (int64_t)(w->mono_ms / 1000);
-        world_run(w, 1);
-        w->wall_offset_s = 4000000000;
-        world_run(w, 1);
-    }
-    w->wall_offset_s = WORLD_WALL_S - (int64_t)(w->mono_ms / 1000);
+    w->wall_offset_s = 4050000000;
+    world_restart(w);
+    no_links();
+    world_run(w, 1);
+    asker = raw_operator(w);
+    IN_FORCE("");
+    w->wall_offset_s = WORLD_WALL_S;
     world_run(w, 1);
     IN_FORCE("");
     can_log_in("Ann", "secret");
