@@ -510,6 +510,26 @@ TEST(bans, a_flag_that_is_taken_away_is_no_ban)
     IN_FORCE("");
 }
 
+/* What has ended makes room at a start as it did then: no record says what is gone. */
+TEST(bans, a_journal_may_have_more_than_there_is_room_for)
+{
+    char payload[96];
+    world_free(w);
+    w = world_new(&(struct world_options){.no_check = true});
+    for (int i = 0; i < CAPACITY + 10; i++) {
+        (void)snprintf(payload, sizeof payload, "TIME=%d\nWHEN=%d\nNAME=Pest%d\nREASON=x\n", WORLD_WALL_S,
+                       WORLD_WALL_S + (i < 20 ? 60 : 100000), i);
+        if (i >= CAPACITY - 5) /* they came when the first had ended */
+            (void)snprintf(payload, sizeof payload, "TIME=%d\nWHEN=0\nNAME=Pest%d\nREASON=x\n", WORLD_WALL_S + 61, i);
+        write_record("bann", payload);
+    }
+    world_restart(w);
+    asker = raw_operator(w);
+    TELL("cbns", "");
+    ck_assert_uint_eq(frames_of(asker, "line", NULL), CAPACITY + 10 - 20);
+    ck_assert_ptr_null(nascar_check(w->state));
+}
+
 /* A record that no server has written changes nothing, and ends nothing. */
 TEST_LOOP(bans, a_strange_record_bans_nobody, 0, 9)
 {
