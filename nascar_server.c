@@ -125,6 +125,8 @@
 #define REPORTS_PER_PERSONA 16u
 #define REPORT_LINES_A_STEP 32u
 #define UNKNOWN_KINDS 10u /* PROTOCOL 6: ten unknown kinds close */
+#define NETWORK_CHARS 18u /* 255.255.255.255/32 */
+#define REASON_CHARS 127u /* of a ban or a mute: with what stands before it, it fits into DOWN */
 
 /* Sizes of tables that no option sets. Whoever compiles this can, by -D. */
 #ifndef CHAT_LINES
@@ -135,6 +137,9 @@
 #endif
 #ifndef REPORT_LINES
 #define REPORT_LINES 8192u /* lines of chat in all reports together */
+#endif
+#ifndef SANCTIONS
+#define SANCTIONS 1024u /* bans and mutes together: more than an operator reads through, and a table of 200 KB */
 #endif
 #ifndef RACES_PER_CLIENT
 #define RACES_PER_CLIENT 16u /* tickets of races that not both have reported: a day of racing */
@@ -220,12 +225,12 @@ _Static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a r
 #define TAGS(X) \
     X(A) X(ADDR) X(AGE) X(ALTS) X(ATTR) X(AUTH) X(BAN) X(BODY) X(BORN) X(BUDDY_PORT) X(BUDDY_URL) X(CHAN) \
     X(CHNG) X(COUNT) X(CREATED) X(D) X(DESC) X(DIRECT) X(DISCTIME0) X(DISCTIME1) X(DISQTIME0) \
-    X(DISQTIME1) X(DOWN) X(F) X(FIND) X(FINISPOS0) X(FINISPOS1) X(FLAGS) X(FROM) X(FUSR) X(GROUP) X(H) \
+    X(DISQTIME1) X(DOWN) X(F) X(FIND) X(FINISPOS0) X(FINISPOS1) X(FLAGS) X(FOR) X(FROM) X(FUSR) X(GROUP) X(H) \
     X(HASH) X(HOST) X(I) X(ID) X(IDENT) X(INDEX) X(INFO) X(L) X(LAPSCOMP0) X(LAPSCOMP1) X(LAPSLED0) \
     X(LAPSLED1) X(LAST) X(LCOUNT) X(LIDENT) X(LIST) X(LKEY) X(MAIL) X(MASK) X(MAX) X(MESGS) X(MINAGE) \
     X(MODE) X(MORE) X(N) X(NAME) X(NEWS0) X(NEWS1) X(NEWS2) X(NEWS3) X(OPPO) X(OPTS) X(P) X(P1) X(P2) \
     X(P3) X(P4) X(PASS) X(PERS) X(PERSONAS) X(PORT) X(PRIV) X(PROD) X(R) X(RACETIME) X(RANGE) X(RANK) \
-    X(RANKS) X(REF) X(RF) X(RI) X(ROOM) X(ROOMS) X(RT) X(S) X(SECS) X(SEED) X(SELF) X(SEQN) X(SESS) \
+    X(RANKS) X(REASON) X(REF) X(RF) X(RI) X(ROOM) X(ROOMS) X(RT) X(S) X(SECS) X(SEED) X(SELF) X(SEQN) X(SESS) \
     X(SET_NUMAI) X(SET_RACELEN) X(SET_TRACKID) X(SHOW) X(SINCE) X(SIZE) X(SKEY) X(SLOTS) X(SPAM) X(START) \
     X(STARTPOS0) X(STARTPOS1) X(STAT) X(STATUS) X(T) X(TEXT) X(TIME) X(TITLE) X(TOS) X(TYPE) X(USER) \
     X(USERS) X(WHEN) X(X) X(Z)
@@ -1201,6 +1206,17 @@ static void write_address(char out[16], uint32_t address)
     out[-1] = 0;
 }
 
+/* Writes a network, as 192.0.2.0/24, and a NUL. */
+static void write_network(char out[NETWORK_CHARS + 1], uint32_t address, uint32_t bits)
+{
+    char text[24];
+    write_address(out, address);
+    size_t n = strlen(out);
+    write_number(text, bits);
+    out[n++] = '/';
+    copy_text(out + n, NETWORK_CHARS + 1 - n, text);
+}
+
 static void put_address(struct outgoing *f, enum tag tag, uint32_t address)
 {
     char text[16];
@@ -1749,14 +1765,21 @@ static const char *add_room(struct config *config, const char *text)
     return NULL;
 }
 
-static const char *add_network(struct networks *networks, const char *text)
+/* Reads an address, and how many of its bits count behind a slash. Without these all do. */
+static bool parse_network(const char *text, struct network *network)
 {
-    struct network network = {0, 0};
     char address[16];
     size_t chars = strcspn(text, "/");
     copy_text(address, min_u32((uint32_t)chars + 1, sizeof address), text);
-    if (chars >= sizeof address || text[chars] != '/' || !parse_address(address, &network.address) ||
-        !parse_number(text + chars + 1, 0, 32, &network.bits))
+    network->bits = 32;
+    return chars < sizeof address && parse_address(address, &network->address) &&
+           (!text[chars] || parse_number(text + chars + 1, 0, 32, &network->bits));
+}
+
+static const char *add_network(struct networks *networks, const char *text)
+{
+    struct network network = {0, 0};
+    if (!strchr(text, '/') || !parse_network(text, &network))
         return "NETWORK/BITS, as 192.168.1.0/24, with 0 to 32 bits";
     if (network.bits < 32 && network.address << network.bits != 0)
         return "a network whose address is 0 behind its bits, as 192.168.1.0/24";
@@ -1854,6 +1877,13 @@ static void append_text(char *out, size_t out_bytes, const char *text)
     size_t n = out_bytes > 0 ? strlen(out) : 0;
     if (out_bytes > n)
         copy_text(out + n, out_bytes - n, text);
+}
+
+/* The same with so many texts. */
+static void join_text(char *out, size_t out_bytes, const char *const *texts, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        append_text(out, out_bytes, texts[i]);
 }
 
 /* The same; returns false, with what was expected added to `why`, if it cannot be set. */
@@ -2060,6 +2090,7 @@ struct conn {
     bool spare;    /* one more than its address may have: it may ask the directory, and nothing else */
     bool of_proxy; /* a proxy's own, or nobody's yet: it has no limits of an address, and counts for none */
     uint8_t unknown_kinds;
+    uint8_t listing;                /* which list the operator is told, in control_lists[], ... */
     uint32_t peer, local, reported; /* peer: of the operator's connection, the number of the user */
     uint32_t address;               /* its entry in addresses */
     struct wants wants;
@@ -2073,9 +2104,8 @@ struct conn {
     uint32_t player;
     uint32_t buddy;   /* its entry in buddies, if it is a buddy link */
     uint8_t lkey[8];  /* the buddy ticket that it gets when a record of that is kept */
-    uint32_t listed;  /* of the list that the operator is told: where it goes on, ... */
+    uint32_t listed;  /* ... where that goes on, ... */
     uint32_t list_of; /* ... and what it is about */
-    uint8_t listing;  /* which list that is */
     uint32_t missed_lines;
     uint32_t ping_ref, round_trip_ms;
     uint64_t wait_since_ms, ping_sent_ms;
@@ -2103,7 +2133,6 @@ struct account {
     char spam[3];
     char mail[MAIL_CHARS + 1];
     char hash[HASH_CHARS + 1];
-    bool banned;
 };
 
 /* What a persona's races add up to (PROTOCOL 5). */
@@ -2148,6 +2177,7 @@ struct buddy {
     uint32_t asked;      /* how many of these PADD has asked for */
     uint32_t show;       /* what its last PSET said: an enum show, and the two texts */
     bool delivers;       /* kept messages are to be delivered */
+    bool hushed;         /* the two texts are from a player who is muted: nobody else is shown them */
     uint32_t telling;    /* bytes still to be written until the last of them is delivered */
     char product[PRODUCT_CHARS + 1];
     char status[CHAT_CHARS + 1];
@@ -2221,6 +2251,18 @@ struct report_line {
     struct chat_line line;
 };
 
+/* What the operator has done about somebody: a ban or a mute. It is of the name of an
+ * account, whether there is one or not, or of a network, so that it outlives the account. */
+struct sanction {
+    uint32_t link;
+    bool mute;                      /* else it is a ban */
+    int64_t since_s, until_s;       /* until_s is 0 if it is for good */
+    char target[NETWORK_CHARS + 1]; /* a name, or a network as write_network() has it */
+    char reason[REASON_CHARS + 1];
+};
+
+_Static_assert(NETWORK_CHARS >= ACCOUNT_CHARS && NETWORK_CHARS <= ANY_NAME_CHARS, "a target is looked up as a name");
+
 /* One persona is on another's roster. This has 16 bytes, so the lists share a
  * word with a number. */
 struct edge {
@@ -2237,6 +2279,7 @@ struct player {
     uint32_t occupant;               /* its entry in the list of the room's users; none in the hub */
     uint32_t match, side;            /* its challenge or race, and its side of it */
     bool own_row_due;                /* its own record is to be sent */
+    bool hushed;                     /* its text is from a player who is muted: nobody else is shown it */
     bool ranks_due;                  /* the ranking is to be sent anew: cleared, ... */
     uint32_t ranks_next, ranks_left; /* ... and then these places */
     uint32_t rows_next, rows_left;   /* rows of the leaderboard that `snap` asked for */
@@ -2357,7 +2400,9 @@ struct record_slot {
     POOL(races, struct race_ticket, race_ticket_at, limits->races ? limits->races : clients * RACES_PER_CLIENT) \
     POOL(reports, struct report, report_at, REPORTS) \
     POOL(report_lines, struct report_line, report_line_at, REPORT_LINES) \
-    POOL(notices, struct notice, notice_at, 1)
+    POOL(notices, struct notice, notice_at, 1) \
+    /* Each of the operator's connections may have one more on its way to the disk. */ \
+    POOL(sanctions, struct sanction, sanction_at, SANCTIONS + NASCAR_CONTROL_CONNECTIONS)
 
 /* Every look-up table: its name, the pool whose items it finds, and for how many
  * it has buckets. */
@@ -2372,7 +2417,8 @@ struct record_slot {
     INDEX(address_numbers, addresses, t->addresses.capacity) \
     INDEX(guess_pairs, guesses, t->guesses.capacity) \
     INDEX(session_numbers, directory, t->directory.capacity) \
-    INDEX(session_peers, directory, t->directory.capacity)
+    INDEX(session_peers, directory, t->directory.capacity) \
+    INDEX(sanction_targets, sanctions, t->sanctions.capacity)
 
 /* Every kind of list: its name, and the table whose items are in such lists. */
 #define LIST_KINDS(KIND) \
@@ -2435,8 +2481,9 @@ struct nascar {
     uint64_t doubted_ms;     /* until then a wall clock that is behind the dates kept is not believed */
     uint64_t seq;            /* of the newest change in any feed */
     uint32_t next_receipt, next_room, next_created_room, next_message, next_report, next_race;
-    uint32_t ranked; /* the root of the tree of ranks */
-    int64_t swept_s; /* when expired races and messages were last searched for */
+    uint32_t ranked;      /* the root of the tree of ranks */
+    int64_t swept_s;      /* when expired races and messages were last searched for */
+    uint64_t banned_bits; /* bit n: a network of n bits has been banned since the start */
     uint64_t chat_count;
     struct chat_line chat[CHAT_LINES];
 
@@ -2868,6 +2915,12 @@ static uint32_t find_session(const struct nascar *s, uint32_t sess)
 static uint32_t find_session_of_peer(const struct nascar *s, uint32_t peer)
 {
     FIND(&s->session_peers, hash_numbers(s, peer, 0), session_at(s, i)->peer == peer);
+}
+
+static uint32_t find_sanction(const struct nascar *s, bool mute, const char *target)
+{
+    FIND(&s->sanction_targets, hash_name(s, target),
+         sanction_at(s, i)->mute == mute && same_name(sanction_at(s, i)->target, target));
 }
 
 /* ---- Entropy ------------------------------------------------------------- */
@@ -3780,7 +3833,7 @@ static void write_user(struct nascar *s, struct outgoing *f, const struct player
     put_number(f, tag_R, shown_rank(s, p->persona));
     put_raw(f, tag_S, standing);
     put_text(f, tag_N, player_persona(s, p)->name);
-    put_text(f, tag_X, p->text);
+    put_text(f, tag_X, p->hushed && !own ? "" : p->text);
 }
 
 static void write_user_gone(struct outgoing *f, uint32_t persona, uint32_t population)
@@ -4357,12 +4410,14 @@ static void buddy_connect(struct nascar *s, uint32_t c, uint32_t persona)
             (void)watch_add(s, buddy, edge_other(s, i), WATCH_ROSTER);
 }
 
-/* Writes a `PGET`. SHOW comes first, as the texts come from a player. */
-static void write_presence(const struct nascar *s, struct outgoing *f, uint32_t persona)
+/* Writes a `PGET` to somebody's link. SHOW comes first, as the texts come from a player. */
+static void write_presence(const struct nascar *s, struct outgoing *f, uint32_t persona, uint32_t viewer)
 {
     const struct persona *p = persona_at(s, persona);
     enum show show = presence_of(s, persona);
     const struct buddy *b = p->buddy == NONE || show == SHOW_DISC ? NULL : buddy_at(s, p->buddy);
+    if (b && b->hushed && persona_at(s, buddy_at(s, viewer)->persona)->account != p->account)
+        b = NULL;
     frame_begin(f, "PGET", "");
     put_raw(f, tag_SHOW, show_names[show]);
     put_text(f, tag_USER, p->name);
@@ -4385,7 +4440,7 @@ static void pump_buddy(struct nascar *s, uint32_t c)
         if (!takes_chat(conn))
             return;
         watch_at(s, i)->due = false;
-        write_presence(s, &s->row_frame, watch_at(s, i)->persona);
+        write_presence(s, &s->row_frame, watch_at(s, i)->persona, conn->buddy);
         send_row(s, c);
     }
     while (b->delivers) {
@@ -4470,6 +4525,7 @@ static void persona_off(struct nascar *s, uint32_t player)
     p->persona = NONE;
     p->peeked[0] = 0;
     p->text[0] = 0;
+    p->hushed = false;
     p->ranks_due = false;
     p->ranks_left = p->rows_left = 0;
     conn_at(s, p->conn)->state = CONN_ACCOUNT;
@@ -4678,6 +4734,13 @@ static int64_t kept_now_s(const struct nascar *s)
     return s->dated ? s->wall_s - s->setting_s : s->newest_record_s;
 }
 
+/* A run that begins with a clock that was not set goes on from the newest date. */
+static void note_date(struct nascar *s, int64_t date_s)
+{
+    if (date_s > s->newest_record_s)
+        s->newest_record_s = date_s;
+}
+
 /* Frees what has expired, for a full table, but not more often than once a minute. */
 static void sweep_expired(struct nascar *s)
 {
@@ -4748,6 +4811,162 @@ static uint32_t find_report(const struct nascar *s, uint32_t id)
     return i;
 }
 
+/* ---- Bans and mutes ------------------------------------------------------ */
+
+/* A ban keeps out who logs in as an account, or comes from a network. What somebody
+ * says who is muted is told to nobody but himself, and is answered as ever. Both are
+ * found by a name of an account or a network, as a text. */
+
+/* Is it in force? */
+static bool sanction_holds(const struct nascar *s, uint32_t i)
+{
+    return sanction_at(s, i)->until_s == 0 || sanction_at(s, i)->until_s > kept_now_s(s);
+}
+
+/* The sanction of that target which is in force, or NONE. */
+static uint32_t find_held(const struct nascar *s, bool mute, const char *target)
+{
+    uint32_t i = find_sanction(s, mute, target);
+    return i != NONE && sanction_holds(s, i) ? i : NONE;
+}
+
+/* The ban of an address: of the smallest network that holds it. At most 32 look-ups,
+ * one for each size of a network that is banned, however many networks are. */
+static uint32_t find_address_ban(const struct nascar *s, uint32_t address)
+{
+    char network[NETWORK_CHARS + 1];
+    uint32_t i = NONE;
+    for (uint32_t bits = 32; bits > 0 && i == NONE; bits--) {
+        if (!(s->banned_bits >> bits & 1))
+            continue;
+        write_network(network, address & UINT32_MAX << (32 - bits), bits);
+        i = find_held(s, false, network);
+    }
+    return i;
+}
+
+/* What keeps out whoever logs in as `name` from that address, or NONE. */
+static uint32_t find_ban(const struct nascar *s, const char *name, uint32_t address)
+{
+    uint32_t i = find_held(s, false, name);
+    return i != NONE ? i : find_address_ban(s, address);
+}
+
+static bool is_muted(const struct nascar *s, uint32_t account)
+{
+    return find_held(s, true, account_at(s, account)->name) != NONE;
+}
+
+/* Would that account be told what a persona says? Its own player is. */
+static bool is_heard(const struct nascar *s, uint32_t persona, uint32_t by_account)
+{
+    uint32_t account = persona_at(s, persona)->account;
+    return account == by_account || !is_muted(s, account);
+}
+
+static void sanction_remove(struct nascar *s, uint32_t i)
+{
+    index_remove(s, &s->sanction_targets, hash_name(s, sanction_at(s, i)->target), i);
+    pool_give(s, &s->sanctions, i);
+}
+
+/* Those that have ended at that time make room for a new one. */
+static void drop_ended_sanctions(struct nascar *s, int64_t at_s)
+{
+    EACH_LIVE(i, sanctions)
+        if (sanction_at(s, i)->until_s != 0 && sanction_at(s, i)->until_s <= at_s)
+            sanction_remove(s, i);
+}
+
+/* Whoever is online under a ban is so no more. */
+static void put_out_account(struct nascar *s, uint32_t account)
+{
+    const struct account *a = account_at(s, account);
+    if (a->player != NONE)
+        conn_doom(s, player_at(s, a->player)->conn, "banned");
+    for (uint32_t k = 0; k < PERSONAS_PER_ACCOUNT; k++) {
+        uint32_t buddy = a->persona[k] == NONE ? NONE : persona_at(s, a->persona[k])->buddy;
+        if (buddy != NONE)
+            conn_doom(s, buddy_at(s, buddy)->conn, "banned");
+    }
+}
+
+/* This looks at all connections, but only when the operator bans a network. His own is
+ * of no address. */
+static void put_out_network(struct nascar *s, const struct network *network)
+{
+    for (uint32_t c = 0; c < s->conns.high; c++) {
+        const struct conn *conn = conn_at(s, c);
+        if (conn->state != CONN_FREE && conn->state != CONN_CONTROL &&
+            in_network(conn->peer, network->address, network->bits))
+            conn_doom(s, c, "banned");
+    }
+}
+
+/* What others are shown that a player has written is shown to them no more, until he
+ * writes something else and is not muted. */
+static void hush_account(struct nascar *s, uint32_t account)
+{
+    const struct account *a = account_at(s, account);
+    if (a->player != NONE && player_at(s, a->player)->persona != NONE) {
+        player_at(s, a->player)->hushed = true;
+        user_changed(s, a->player);
+    }
+    for (uint32_t k = 0; k < PERSONAS_PER_ACCOUNT; k++) {
+        uint32_t buddy = a->persona[k] == NONE ? NONE : persona_at(s, a->persona[k])->buddy;
+        if (buddy == NONE)
+            continue;
+        buddy_at(s, buddy)->hushed = true;
+        presence_changed(s, a->persona[k]);
+    }
+}
+
+/* Is this the name of an account, or else a network as write_network() has it? */
+static bool valid_target(const char *text, bool mute, struct network *network)
+{
+    char written[NETWORK_CHARS + 1];
+    if (valid_name(text, ACCOUNT_CHARS))
+        return true;
+    if (mute || !parse_network(text, network) || network->bits == 0)
+        return false;
+    write_network(written, network->address & UINT32_MAX << (32 - network->bits), network->bits);
+    return strcmp(text, written) == 0;
+}
+
+/* Makes a sanction, or replaces the one that there is; the one that has ended when it
+ * begins lifts it. Whoever is online feels it at once. */
+static enum failure sanction_set(struct nascar *s, const struct sanction *made)
+{
+    struct network network = {0, 0};
+    if (!valid_target(made->target, made->mute, &network))
+        return BAD_NAME;
+    note_date(s, made->since_s); /* first: at a start that is the date by which others have ended */
+    uint32_t i = find_sanction(s, made->mute, made->target);
+    bool lifts = made->until_s != 0 && made->until_s <= made->since_s;
+    if (i != NONE)
+        sanction_remove(s, i);
+    if (!lifts && pool_full(&s->sanctions))
+        drop_ended_sanctions(s, made->since_s);
+    i = lifts ? NONE : pool_take(s, &s->sanctions);
+    if (i != NONE) {
+        struct sanction *sanction = sanction_at(s, i);
+        *sanction = *made;
+        sanction->link = LIVE;
+        index_add(s, &s->sanction_targets, hash_name(s, made->target), i);
+    }
+    s->banned_bits |= network.bits > 0 && !lifts ? UINT64_C(1) << network.bits : 0;
+    if (i == NONE)
+        return lifts ? OK : SERVER_FULL;
+    uint32_t account = find_account(s, made->target);
+    if (network.bits > 0)
+        put_out_network(s, &network);
+    else if (account != NONE && made->mute)
+        hush_account(s, account);
+    else if (account != NONE)
+        put_out_account(s, account);
+    return OK;
+}
+
 /* ---- Durable records: what they say, and what they change ---------------- */
 
 /* What is to survive a restart is changed in one way only. A handler fills a
@@ -4769,8 +4988,8 @@ static uint32_t find_report(const struct nascar *s, uint32_t id)
 /* clang-format off */
 enum record_kind {
     RECORD_ACCT, RECORD_EDIT, RECORD_SEEN, RECORD_CPER, RECORD_DPER, RECORD_TICK, RECORD_STAT, RECORD_ROST, RECORD_RACE,
-    RECORD_RANK, RECORD_MESG, RECORD_DMSG, RECORD_REPT, RECORD_LINE, RECORD_DREP, RECORD_NEWS, RECORD_CLCK,
-    RECORD_KINDS
+    RECORD_RANK, RECORD_MESG, RECORD_DMSG, RECORD_REPT, RECORD_LINE, RECORD_DREP, RECORD_NEWS, RECORD_BANN, RECORD_MUTE,
+    RECORD_CLCK, RECORD_KINDS
 };
 /* clang-format on */
 
@@ -4785,15 +5004,15 @@ struct record {
     union {
         struct { /* an account is there, with these personas */
             int64_t created_s, last_login_s;
-            uint32_t banned;
-            bool has_personas;
+            uint32_t banned; /* of old: a ban for good */
+            bool has_personas, has_banned;
             char name[ACCOUNT_CHARS + 2];
             char hash[HASH_CHARS + 2];
             char mail[MAIL_CHARS + 1], spam[3];
             char personas[PERSONA_LIST_CHARS + 1];
         } acct;
         struct { /* an account has changed, as far as is said here: another change may be on its way to the disk */
-            uint32_t account, banned;
+            uint32_t account, banned; /* banned: of old, a ban for good, or its end */
             bool has_hash, has_mail, has_spam, has_banned;
             char hash[HASH_CHARS + 2];
             char mail[MAIL_CHARS + 1], spam[3];
@@ -4844,6 +5063,11 @@ struct record {
         struct { /* the operator has set the news; none: they are the configuration's again */
             char text[NEWS_CHARS + 2];
         } news;
+        struct { /* a ban or a mute, until then; 0: for good; not later than since_s: it is lifted */
+            int64_t since_s, until_s;
+            char target[NETWORK_CHARS + 2];
+            char reason[REASON_CHARS + 1];
+        } sanction;
         struct { /* the wall clock was set from one date to another; the run began at the third */
             int64_t from_s, to_s, since_s;
         } clck;
@@ -4854,13 +5078,6 @@ struct record {
  * of two sign-ups for one name in one turn the second finds it taken. What is
  * called fill_... is for compaction: it fills the record that says the same as
  * what is there now, or returns false if that need not be kept. */
-
-/* A run that begins with a clock that was not set goes on from the newest date. */
-static void note_date(struct nascar *s, int64_t date_s)
-{
-    if (date_s > s->newest_record_s)
-        s->newest_record_s = date_s;
-}
 
 /* A hash is kept as it came or not at all: whoever got one that was cut could
  * never log in again, and an account without one would take any password. It is
@@ -4873,6 +5090,15 @@ static bool valid_hash(const uint8_t *bytes, size_t size)
         if (bytes[i] <= ' ' || bytes[i] > '~')
             return false;
     return true;
+}
+
+/* Journals had a ban for good as a flag of the account, before it was a record of its own. */
+static enum failure set_old_ban(struct nascar *s, uint32_t account, bool banned)
+{
+    int64_t now_s = s->newest_record_s > 0 ? s->newest_record_s : 1;
+    struct sanction ban = {.since_s = now_s, .until_s = banned ? 0 : now_s};
+    copy_text(ban.target, sizeof ban.target, account_at(s, account)->name);
+    return sanction_set(s, &ban);
 }
 
 static enum failure apply_acct(struct nascar *s, const struct record *r)
@@ -4892,7 +5118,6 @@ static enum failure apply_acct(struct nascar *s, const struct record *r)
     copy_text(a->hash, sizeof a->hash, r->acct.hash);
     copy_text(a->mail, sizeof a->mail, r->acct.mail);
     copy_text(a->spam, sizeof a->spam, r->acct.spam);
-    a->banned = r->acct.banned != 0;
     a->created_s = r->acct.created_s;
     note_date(s, a->created_s);
     a->last_login_s = r->acct.last_login_s;
@@ -4907,7 +5132,7 @@ static enum failure apply_acct(struct nascar *s, const struct record *r)
         (void)persona_add(s, i, persona); /* if it was taken meanwhile, the game asks for one */
         p += n;
     }
-    return OK;
+    return r->acct.banned ? set_old_ban(s, i, true) : OK;
 }
 
 static bool fill_acct(const struct nascar *s, uint32_t i, struct record *r)
@@ -4915,7 +5140,6 @@ static bool fill_acct(const struct nascar *s, uint32_t i, struct record *r)
     const struct account *a = account_at(s, i);
     r->acct.created_s = a->created_s;
     r->acct.last_login_s = a->last_login_s;
-    r->acct.banned = a->banned;
     copy_text(r->acct.name, sizeof r->acct.name, a->name);
     copy_text(r->acct.hash, sizeof r->acct.hash, a->hash);
     copy_text(r->acct.mail, sizeof r->acct.mail, a->mail);
@@ -4938,9 +5162,7 @@ static enum failure apply_edit(struct nascar *s, const struct record *r)
         copy_text(a->mail, sizeof a->mail, r->edit.mail);
     if (r->edit.has_spam)
         copy_text(a->spam, sizeof a->spam, r->edit.spam);
-    if (r->edit.has_banned)
-        a->banned = r->edit.banned != 0;
-    return OK;
+    return r->edit.has_banned ? set_old_ban(s, r->edit.account, r->edit.banned != 0) : OK;
 }
 
 static enum failure apply_seen(struct nascar *s, const struct record *r)
@@ -5242,6 +5464,29 @@ static bool fill_news(const struct nascar *s, uint32_t i, struct record *r)
     return true;
 }
 
+static enum failure apply_sanction(struct nascar *s, const struct record *r)
+{
+    struct sanction made = {.mute = r->kind == RECORD_MUTE,
+                            .since_s = r->sanction.since_s,
+                            .until_s = r->sanction.until_s};
+    if (strlen(r->sanction.target) > NETWORK_CHARS)
+        return BAD_NAME;
+    copy_text(made.target, sizeof made.target, r->sanction.target);
+    copy_text(made.reason, sizeof made.reason, r->sanction.reason);
+    return sanction_set(s, &made);
+}
+
+/* Bans and mutes are in one pool, each in a record of its own kind. */
+static bool fill_sanction(const struct nascar *s, uint32_t i, struct record *r)
+{
+    const struct sanction *sanction = sanction_at(s, i);
+    r->sanction.since_s = sanction->since_s;
+    r->sanction.until_s = sanction->until_s;
+    copy_text(r->sanction.target, sizeof r->sanction.target, sanction->target);
+    copy_text(r->sanction.reason, sizeof r->sanction.reason, sanction->reason);
+    return sanction->mute == (r->kind == RECORD_MUTE) && sanction_holds(s, i);
+}
+
 /* Moves a date as the clock was moved; in a record it has 32 bits. */
 static void move_date(int64_t *date_s, const struct record *r)
 {
@@ -5287,6 +5532,14 @@ static enum failure apply_clck(struct nascar *s, const struct record *r)
         move_shown_date(s, &report_at(s, i)->at_s, r);
     EACH_LIVE(i, report_lines)
         move_shown_date(s, &report_line_at(s, i)->line.at_s, r);
+    EACH_LIVE(i, sanctions) {
+        int64_t *until_s = &sanction_at(s, i)->until_s;
+        move_shown_date(s, &sanction_at(s, i)->since_s, r);
+        if (*until_s != 0) { /* else it is for good, which no other becomes */
+            move_date(until_s, r);
+            *until_s += *until_s == 0;
+        }
+    }
     s->setting_s = 0;
     return OK;
 }
@@ -5341,8 +5594,8 @@ static const struct durable durables[RECORD_KINDS] = {
 #define LIMIT(limit) offsetof(struct nascar_limits, limit)
     [RECORD_ACCT] = {"acct", apply_acct, .fill = fill_acct, .pool = POOL(accounts), .limit = LIMIT(accounts),
      .fields = {
-        FIELD(CREATED, DATE, acct.created_s), FIELD(LAST, DATE, acct.last_login_s), FIELD(BAN, NUMBER, acct.banned),
-        FIELD(NAME, TEXT, acct.name), FIELD(HASH, SECRET, acct.hash), FIELD(MAIL, TEXT, acct.mail),
+        FIELD(CREATED, DATE, acct.created_s), FIELD(LAST, DATE, acct.last_login_s),
+        OPTIONAL(BAN, NUMBER, acct.banned, acct.has_banned), FIELD(NAME, TEXT, acct.name), FIELD(HASH, SECRET, acct.hash), FIELD(MAIL, TEXT, acct.mail),
         FIELD(SPAM, TEXT, acct.spam), OPTIONAL(PERSONAS, TEXT, acct.personas, acct.has_personas)}},
     [RECORD_EDIT] = {"edit", apply_edit, .fields = {
         FIELD(NAME, ACCOUNT, edit.account), OPTIONAL(HASH, SECRET, edit.hash, edit.has_hash),
@@ -5387,6 +5640,12 @@ static const struct durable durables[RECORD_KINDS] = {
     [RECORD_DREP] = {"drep", apply_drep, .fields = {FIELD(ID, NUMBER, drep.id)}},
     [RECORD_NEWS] = {"news", apply_news, .fill = fill_news, .pool = POOL(notices), .fields = {
         FIELD(TEXT, TEXT, news.text)}},
+    [RECORD_BANN] = {"bann", apply_sanction, .fill = fill_sanction, .pool = POOL(sanctions), .fields = {
+        FIELD(TIME, DATE, sanction.since_s), FIELD(WHEN, DATE, sanction.until_s), FIELD(NAME, TEXT, sanction.target),
+        FIELD(REASON, TEXT, sanction.reason)}},
+    [RECORD_MUTE] = {"mute", apply_sanction, .fill = fill_sanction, .pool = POOL(sanctions), .fields = {
+        FIELD(TIME, DATE, sanction.since_s), FIELD(WHEN, DATE, sanction.until_s), FIELD(NAME, TEXT, sanction.target),
+        FIELD(REASON, TEXT, sanction.reason)}},
     [RECORD_CLCK] = {"clck", apply_clck, .failed = apply_clck, .fields = { /* the clock is set, kept or not */
         FIELD(FROM, DATE, clck.from_s), FIELD(TIME, DATE, clck.to_s), FIELD(SINCE, DATE, clck.since_s)}},
 #undef MEMBER
@@ -6075,14 +6334,33 @@ static uint32_t find_dead(const struct nascar *s, const struct address *a)
     return NONE;
 }
 
+_Static_assert(80 + REASON_CHARS <= DOWN_CHARS, "what is said before a reason, and it");
+
+/* What a console is shown whose address is banned. */
+static const char *write_ban(const struct sanction *ban, char out[DOWN_CHARS + 1])
+{
+    char until[20];
+    const char *const for_good[] = {"Your address is banned from this server"};
+    const char *const ending[] = {for_good[0], " until ", until, " UTC"};
+    const char *const why[] = {ban->reason[0] ? ": " : ".", ban->reason};
+    write_date(until, ban->until_s);
+    out[0] = 0;
+    join_text(out, DOWN_CHARS + 1, ban->until_s ? ending : for_good, ban->until_s ? 4 : 1);
+    join_text(out, DOWN_CHARS + 1, why, 2);
+    return out;
+}
+
 /* What a console is shown that cannot get in now, or "". Here it can be shown,
  * and nowhere later (PROTOCOL 3.1). On a full server an address that has a player
  * online gets through, as that may be the console's own ghost. */
-static const char *keep_out(const struct request *q)
+static const char *keep_out(const struct request *q, char text[DOWN_CHARS + 1])
 {
     const struct nascar *s = q->s;
     if (s->config.down[0])
         return s->config.down;
+    uint32_t ban = find_address_ban(s, q->conn->peer);
+    if (ban != NONE)
+        return write_ban(sanction_at(s, ban), text);
     const struct address *address = address_at(s, q->conn->address);
     if (pool_full(&s->players) && address->players == 0)
         return "The server is full. Please try again later.";
@@ -6097,7 +6375,8 @@ static const char *keep_out(const struct request *q)
 static enum failure do_directory(struct request *q)
 {
     struct nascar *s = q->s;
-    const char *down = keep_out(q);
+    char text[DOWN_CHARS + 1];
+    const char *down = keep_out(q, text);
     q->conn->state = CONN_DIRECTORY;
     timer_start(s, conn_timer(q->c, T_PHASE), Q_LINGER);
     if (down[0]) {
@@ -6284,25 +6563,37 @@ static bool must_wait(const struct nascar *s, uint32_t failed, uint32_t free, ui
     return s->now_ms < failed_at_ms + (wait_ms < 60000 ? wait_ms : 60000);
 }
 
-/* Logs that a limit keeps a request from going on, once a minute for an address. */
-static enum failure too_many_tries(const struct request *q, const char *name, const char *limit)
+/* Logs that a limit or a ban keeps a request from going on, once a minute for an
+ * address. `key` and `what` say which. */
+static enum failure refuse_login(const struct request *q, const char *name, enum failure failure, const char *key,
+                                 const char *what)
 {
     struct nascar *s = q->s;
     struct address *a = address_touch(q);
     if (s->now_ms < a->quiet_until_ms) {
         a->unlogged++;
-        return TOO_MANY_TRIES;
+        return failure;
     }
     uint32_t line = log_begin_conn(s, NASCAR_LOG_WARN, "login_refused", q->c);
     log_text(s, "name", name);
-    log_text(s, "reason", failures[TOO_MANY_TRIES].code);
-    log_text(s, "limit", limit);
+    log_text(s, "reason", failures[failure].code);
+    log_text(s, key, what);
     if (a->unlogged > 0)
         log_number(s, "more", a->unlogged);
     log_end(s, line);
     a->unlogged = 0;
     a->quiet_until_ms = s->now_ms + QUIET_MS;
-    return TOO_MANY_TRIES;
+    return failure;
+}
+
+static enum failure too_many_tries(const struct request *q, const char *name, const char *limit)
+{
+    return refuse_login(q, name, TOO_MANY_TRIES, "limit", limit);
+}
+
+static enum failure refuse_banned(const struct request *q, const char *name, uint32_t ban)
+{
+    return refuse_login(q, name, BANNED, "ban", sanction_at(q->s, ban)->target);
 }
 
 /* PROTOCOL 6, "too many tries": whoever tries a password that costs a hash asks here
@@ -6425,8 +6716,9 @@ static void player_logout(struct request *q)
 static enum failure player_login(struct request *q, uint32_t account)
 {
     struct nascar *s = q->s;
-    if (account_at(s, account)->banned)
-        return BANNED;
+    uint32_t ban = find_ban(s, account_at(s, account)->name, q->conn->peer);
+    if (ban != NONE)
+        return refuse_banned(q, account_at(s, account)->name, ban);
     if (!player_add(s, q->c, account))
         return SERVER_FULL;
     request_player(q);
@@ -6471,6 +6763,9 @@ static enum failure do_auth(struct request *q)
     get_name(q, tag_NAME, name);
     if (!name[0])
         return MISSING;
+    uint32_t ban = find_address_ban(s, q->conn->peer); /* that of an account is told to who has its password */
+    if (ban != NONE)
+        return refuse_banned(q, name, ban);
     enum failure failure = get_password(q, password);
     if (failure && failure != WRONG_PASSWORD)
         return failure;
@@ -6495,12 +6790,16 @@ static enum failure verdict_auth(struct request *q, bool accepted, const char *h
         return password_unchecked(q, name);
     if (checked != NONE && !accepted)
         return password_failed(q, name, WRONG_PASSWORD);
-    if (checked != NONE || find_account(s, name) != NONE)
+    uint32_t ban =
+        checked != NONE ? NONE : find_ban(s, name, q->conn->peer); /* an account's is seen to as it logs in */
+    if (checked != NONE || find_account(s, name) != NONE || ban != NONE)
         password_tried(q, name, true);
     if (checked != NONE)
         return finish_auth(q, checked);
     if (find_account(s, name) != NONE) /* it was made meanwhile, so now there is a password to check */
         return do_auth(q);
+    if (ban != NONE)
+        return refuse_banned(q, name, ban);
     if (s->config.accounts != ACCOUNTS_OPEN || !valid_name(name, ACCOUNT_CHARS) || find_room(s, name) != NONE)
         return password_failed(q, name, NO_ACCOUNT);
     bool valid = get_password(q, password) == OK && valid_password(password);
@@ -6560,6 +6859,9 @@ static enum failure do_acct(struct request *q)
     get_name(q, tag_NAME, name);
     if (!valid_name(name, ACCOUNT_CHARS))
         return BAD_NAME;
+    uint32_t ban = find_ban(s, name, q->conn->peer);
+    if (ban != NONE)
+        return refuse_banned(q, name, ban);
     enum failure failure = get_password(q, password);
     if (failure == OK && !valid_password(password))
         failure = BAD_NAME;
@@ -7170,9 +7472,13 @@ static enum failure say_in_room(struct request *q, const char *flags, const char
     if (room->crowded > 0)
         return STALL;
     reply(q, OK);
-    note_line(s, player_persona(s, p)->name, "", room->name, text);
     write_msg(s, flags, player_persona(s, p)->name, 0, room->ident, text);
     frame_end(&s->frame);
+    if (is_muted(s, p->account)) {
+        deliver_line(s, q->player);
+        return OK;
+    }
+    note_line(s, player_persona(s, p)->name, "", room->name, text);
     for (uint32_t i = list_first(&room->members); i != NONE; i = list_next(s, ROOM_MEMBERS, i))
         if (!shunned || !ignores(s, player_at(s, i)->persona, p->persona))
             deliver_line(s, i);
@@ -7186,6 +7492,8 @@ static enum failure say_in_private(struct request *q, uint32_t target, const cha
     if (conn_at(s, to->conn)->crowded)
         return STALL;
     reply(q, OK);
+    if (is_muted(s, p->account))
+        return OK;
     note_line(s, player_persona(s, p)->name, player_persona(s, to)->name, "", text);
     if (ignores(s, to->persona, p->persona))
         return OK;
@@ -7274,6 +7582,7 @@ static enum failure do_auxi(struct request *q)
         return failure;
     }
     copy_text(p->text, sizeof p->text, text);
+    p->hushed = is_muted(s, p->account);
     reply_text(q, p->text);
     user_changed(s, q->player);
     return OK;
@@ -7652,7 +7961,8 @@ static enum failure do_buddy_auth(struct request *q)
         return BAD_LKEY;
     const struct persona *persona = persona_at(s, number);
     hash_lkey(ticket, hash);
-    if (!equal_secret(persona->lkey_hash, hash, sizeof hash) || persona->lkey_until_s <= kept_now_s(s))
+    if (!equal_secret(persona->lkey_hash, hash, sizeof hash) || persona->lkey_until_s <= kept_now_s(s) ||
+        find_ban(s, account_at(s, persona->account)->name, q->conn->peer) != NONE)
         return BAD_LKEY;
     q->conn->state = CONN_BUDDY;
     buddy_connect(s, q->c, number);
@@ -7682,6 +7992,7 @@ static enum failure do_presence_set(struct request *q)
     b->show = (uint32_t)word;
     (void)get_text(q, tag_PROD, b->product, sizeof b->product);
     (void)get_text(q, tag_STAT, b->status, sizeof b->status);
+    b->hushed = is_muted(s, persona_at(s, b->persona)->account);
     presence_changed(s, b->persona);
     reply(q, OK);
     return OK;
@@ -7725,7 +8036,7 @@ static enum failure do_presence_get(struct request *q)
     uint32_t persona = find_user_persona(q);
     if (persona == NONE)
         return NO_USER;
-    write_presence(s, &s->frame, persona);
+    write_presence(s, &s->frame, persona, q->conn->buddy);
     send_back(q);
     return OK;
 }
@@ -7883,9 +8194,12 @@ static enum failure do_send(struct request *q)
     copy_text(r.mesg.from, sizeof r.mesg.from, persona_at(s, from)->name);
     if (!r.mesg.type[0])
         copy_text(r.mesg.type, sizeof r.mesg.type, "C");
+    bool heard = is_heard(s, from, persona_at(s, to)->account);
     uint32_t buddy = persona_at(s, to)->buddy;
     if (buddy != NONE && takes_chat(conn_at(s, buddy_at(s, buddy)->conn))) {
         reply(q, OK);
+        if (!heard)
+            return OK;
         write_recv(&s->frame, r.mesg.from, r.mesg.type, r.mesg.sent_s, r.mesg.body);
         send_frame(s, buddy_at(s, buddy)->conn);
         return OK;
@@ -7898,6 +8212,10 @@ static enum failure do_send(struct request *q)
         sweep_expired(s);
     if (persona_at(s, to)->message_count >= MESSAGES_PER_PERSONA || pool_full(&s->messages))
         return SERVER_FULL;
+    if (!heard) {
+        reply(q, OK);
+        return OK;
+    }
     r.mesg.id = ++s->next_message;
     r.mesg.until_s = r.mesg.sent_s + (seconds < MESSAGE_MAX_S ? seconds : MESSAGE_MAX_S);
     send_record(q, &r);
@@ -7943,7 +8261,7 @@ static enum failure do_goodbye(struct request *q)
 
 /* ---- Commands: the operator's (NASCAR_CONTROL) --------------------------- */
 
-enum control_list { LIST_WHO, LIST_REPORTS, LIST_REPORT, LIST_NEWS };
+enum control_list { LIST_WHO, LIST_REPORTS, LIST_REPORT, LIST_NEWS, LIST_SANCTIONS };
 
 /* The answer to an operator's command is any number of `line` frames, each with
  * key=value texts, and then a frame of the command's kind. */
@@ -7990,6 +8308,11 @@ static enum failure begin_list(struct request *q, enum control_list list, uint32
 static enum failure do_control_who(struct request *q)
 {
     return begin_list(q, LIST_WHO, 0);
+}
+
+static enum failure do_control_sanctions(struct request *q)
+{
+    return begin_list(q, LIST_SANCTIONS, 0);
 }
 
 static void send_who_line(struct nascar *s, uint32_t c, const struct player *p)
@@ -8103,15 +8426,46 @@ static bool send_next_news_line(struct nascar *s, uint32_t c)
     return true;
 }
 
+/* Begins the line of a ban or a mute; i is NONE if it has been lifted. */
+static void put_sanction(struct nascar *s, bool mute, const char *target, uint32_t i)
+{
+    frame_begin(&s->frame, "line", "");
+    put_field(s, "what", mute ? "mute" : "ban");
+    put_field(s, "name", target);
+    if (i == NONE)
+        return;
+    const struct sanction *sanction = sanction_at(s, i);
+    put_field(s, "reason", sanction->reason);
+    put_date_field(s, "since", sanction->since_s);
+    if (sanction->until_s)
+        put_date_field(s, "until", sanction->until_s);
+    else
+        put_field(s, "until", "");
+}
+
+/* The bans and mutes that hold. */
+static bool send_next_sanction(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    uint32_t i = live_from(s, &s->sanctions, conn->listed);
+    while (i != NONE && !sanction_holds(s, i))
+        i = live_from(s, &s->sanctions, i + 1);
+    if (i == NONE)
+        return false;
+    put_sanction(s, sanction_at(s, i)->mute, sanction_at(s, i)->target, i);
+    send_frame(s, c);
+    conn->listed = i + 1;
+    return true;
+}
+
 /* The lists that the operator is told: what kind of frame ends each, and who sends its next line, or returns false. */
 static const struct {
     char kind[5];
     bool (*send)(struct nascar *, uint32_t);
 } control_lists[] = {
-    [LIST_WHO] = {"cwho", send_next_player},
-    [LIST_REPORTS] = {"crep", send_next_report},
-    [LIST_REPORT] = {"crep", send_next_report_line},
-    [LIST_NEWS] = {"cnew", send_next_news_line},
+    [LIST_WHO] = {"cwho", send_next_player},         [LIST_REPORTS] = {"crep", send_next_report},
+    [LIST_REPORT] = {"crep", send_next_report_line}, [LIST_NEWS] = {"cnew", send_next_news_line},
+    [LIST_SANCTIONS] = {"cbns", send_next_sanction},
 };
 
 static void pump_control(struct nascar *s, uint32_t c)
@@ -8347,6 +8701,141 @@ static enum failure kept_control_news(struct request *q, enum failure failure)
     return OK;
 }
 
+/* ---- Commands: the operator's bans and mutes ----------------------------- */
+
+/* One handler for the four: ban, unban, mute and unmute. */
+static bool is_mute(const struct request *q)
+{
+    return q->kind[1] == 'm' || q->kind[3] == 'm'; /* cmut, cunm */
+}
+
+static bool is_lift(const struct request *q)
+{
+    return q->kind[1] == 'u'; /* cunb, cunm */
+}
+
+/* Whom NAME means: an account, or else that of the persona, or else a name without an
+ * account yet; or if it cannot be a name, a network, in which only the bits count that
+ * it has. What is to be lifted may be of that very name, which a persona has got since.
+ * Returns what was meant, in words, or NULL if it is none of these. */
+static const char *get_target(const struct request *q, char target[NETWORK_CHARS + 1])
+{
+    const struct nascar *s = q->s;
+    struct network network = {0, 0};
+    char name[ANY_NAME_CHARS + 1];
+    get_name(q, tag_NAME, name);
+    copy_text(target, NETWORK_CHARS + 1, name);
+    uint32_t account = find_account(s, name), persona = find_persona(s, name);
+    bool itself = account != NONE || persona == NONE || (is_lift(q) && find_held(s, is_mute(q), name) != NONE);
+    if (!itself)
+        account = persona_at(s, persona)->account;
+    if (account != NONE)
+        copy_text(target, NETWORK_CHARS + 1, account_at(s, account)->name);
+    if (account != NONE)
+        return itself ? "an account" : "the account of that persona";
+    if (valid_name(name, ACCOUNT_CHARS))
+        return "a name without an account so far";
+    if (is_mute(q) || !parse_network(name, &network) || network.bits == 0)
+        return NULL;
+    write_network(target, network.address & UINT32_MAX << (32 - network.bits), network.bits);
+    return "a network";
+}
+
+_Static_assert(REASON_CHARS == 127, "as is said here");
+
+/* Reads REASON and FOR. FOR says for how many seconds it is; without it, it is for good,
+ * and so is one until after the last date that there is. Returns what was expected, or
+ * NULL if it was that. */
+static const char *get_terms(const struct request *q, struct record *r)
+{
+    char seconds[16];
+    uint32_t for_s = 0;
+    if (get_text(q, tag_REASON, r->sanction.reason, REASON_CHARS + 1) > REASON_CHARS)
+        return "expected a reason of at most 127 characters";
+    for (const char *p = r->sanction.reason; *p; p++)
+        if ((uint8_t)*p < 0x20 || (uint8_t)*p > 0x7e)
+            return "expected a reason in plain ASCII, on one line and without tabs";
+    (void)get_text(q, tag_FOR, seconds, sizeof seconds);
+    if (has_tag(q, tag_FOR) && !parse_number(seconds, 1, 999999999, &for_s))
+        return "expected a time of 1 to 999999999 seconds";
+    int64_t until_s = r->sanction.since_s + for_s;
+    r->sanction.until_s = for_s > 0 && until_s <= LATEST_DATE_S ? until_s : 0;
+    return NULL;
+}
+
+/* There is nothing to be lifted. An address may be banned with its network. */
+static enum failure refuse_lift(struct request *q, const char *target)
+{
+    const struct nascar *s = q->s;
+    struct network network;
+    char why[160] = "";
+    uint32_t ban = !is_mute(q) && parse_network(target, &network) ? find_address_ban(s, network.address) : NONE;
+    const char *const texts[] = {target, is_mute(q) ? " is not muted" : " is not banned", ", but ",
+                                 ban == NONE ? "" : sanction_at(s, ban)->target, " is"};
+    join_text(why, sizeof why, texts, ban == NONE ? 2 : 5);
+    return refuse_control(q, NO_USER, why);
+}
+
+/* Why it could not be made or lifted, in words. */
+static enum failure refuse_sanction(struct request *q, enum failure failure)
+{
+    return refuse_control(q, failure,
+                          failure == SERVER_FULL ? "there are as many bans and mutes as fit: lift some of them"
+                                                 : "it could not be kept on disk");
+}
+
+/* Hands out the record of a ban or a mute, or that it is lifted. */
+static enum failure do_control_sanction(struct request *q)
+{
+    struct nascar *s = q->s;
+    struct record r = {.kind = is_mute(q) ? RECORD_MUTE : RECORD_BANN,
+                       .sanction = {.since_s = s->wall_s, .until_s = s->wall_s}};
+    char target[NETWORK_CHARS + 1];
+    if (!get_target(q, target))
+        return refuse_control(
+            q, BAD_NAME,
+            is_mute(q) ? "expected the name of an account or a persona"
+                       : "expected a name, an IPv4 address as 192.0.2.7, or a network as 192.0.2.0/24 of 1 to 32 bits");
+    const char *wrong = is_lift(q) ? NULL : get_terms(q, &r);
+    if (wrong)
+        return refuse_control(q, MISSING, wrong);
+    if (is_lift(q) && find_held(s, is_mute(q), target) == NONE)
+        return refuse_lift(q, target);
+    if (s->sanctions.live >= SANCTIONS)
+        drop_ended_sanctions(s, kept_now_s(s));
+    if (s->sanctions.live >= SANCTIONS && find_sanction(s, is_mute(q), target) == NONE)
+        return refuse_sanction(q, SERVER_FULL);
+    copy_text(r.sanction.target, sizeof r.sanction.target, target);
+    send_record(q, &r);
+    return OK;
+}
+
+/* It is kept and in force, or lifted. The answer says whom it is of. */
+static enum failure kept_control_sanction(struct request *q, enum failure failure)
+{
+    struct nascar *s = q->s;
+    static const char *const events[2][2] = {{"ban", "mute"}, {"unban", "unmute"}};
+    char target[NETWORK_CHARS + 1], until[20];
+    if (failure)
+        return refuse_sanction(q, failure);
+    const char *means = get_target(q, target);
+    uint32_t i = means ? find_sanction(s, is_mute(q), target) : NONE;
+    uint32_t line = log_begin_conn(s, NASCAR_LOG_INFO, events[is_lift(q)][is_mute(q)], q->c);
+    log_text(s, "name", target);
+    if (i != NONE) {
+        write_date(until, sanction_at(s, i)->until_s);
+        log_text(s, "until", sanction_at(s, i)->until_s ? until : "");
+        log_text(s, "reason", sanction_at(s, i)->reason);
+    }
+    log_end(s, line);
+    put_sanction(s, is_mute(q), target, i);
+    if (i != NONE)
+        put_field(s, "means", means);
+    send_back(q);
+    reply(q, OK);
+    return OK;
+}
+
 /* ---- The table of commands ----------------------------------------------- */
 
 /* Sets of states, for the rows below (PROTOCOL 3.2 says who may send what). */
@@ -8416,6 +8905,11 @@ static const struct command commands[] = {
     {"cnew", CONTROL,                          0, .start = do_control_news, .kept = kept_control_news},
     {"cpwd", CONTROL,                          0, .start = do_control_password, .verdict = verdict_control_password,
      .kept = kept_control_password},
+    {"cban", CONTROL,                          0, .start = do_control_sanction, .kept = kept_control_sanction},
+    {"cunb", CONTROL,                          0, .start = do_control_sanction, .kept = kept_control_sanction},
+    {"cmut", CONTROL,                          0, .start = do_control_sanction, .kept = kept_control_sanction},
+    {"cunm", CONTROL,                          0, .start = do_control_sanction, .kept = kept_control_sanction},
+    {"cbns", CONTROL,                          0, .start = do_control_sanctions},
 };
 /* clang-format on */
 
@@ -9751,6 +10245,33 @@ static const char *check_kept(const struct nascar *s)
     return NULL;
 }
 
+/* Does a ban for good leave this connection's player, or its buddy, online? Others may
+ * come to hold again, as a clock that drifts is put right. */
+static bool is_banned_for_good(const struct nascar *s, const struct conn *conn)
+{
+    uint32_t account = conn->player != NONE  ? player_at(s, conn->player)->account
+                       : conn->buddy != NONE ? persona_at(s, buddy_at(s, conn->buddy)->persona)->account
+                                             : NONE;
+    uint32_t ban = account == NONE ? NONE : find_ban(s, account_at(s, account)->name, conn->peer);
+    return ban != NONE && sanction_at(s, ban)->until_s == 0;
+}
+
+static const char *check_sanctions(const struct nascar *s)
+{
+    uint64_t bits = 0;
+    EACH_LIVE(i, sanctions) {
+        const struct sanction *sanction = sanction_at(s, i);
+        struct network network = {0, 0};
+        HOLDS(valid_target(sanction->target, sanction->mute, &network), "a ban or a mute is of nobody");
+        HOLDS(find_sanction(s, sanction->mute, sanction->target) == i, "a ban or a mute is not found");
+        bits |= network.bits > 0 ? UINT64_C(1) << network.bits : 0;
+    }
+    HOLDS((bits & ~s->banned_bits) == 0, "a network is banned, and none of its size");
+    for (uint32_t c = 0; c < s->conns.high; c++)
+        HOLDS(conn_at(s, c)->state == CONN_FREE || !is_banned_for_good(s, conn_at(s, c)), "somebody banned is online");
+    return NULL;
+}
+
 const char *nascar_check(const struct nascar *s)
 {
 #define POOL_POINTER(name, type, at, capacity) &s->name,
@@ -9760,8 +10281,9 @@ const char *nascar_check(const struct nascar *s)
         const struct index *index;
         const struct pool *pool;
     } indexes[] = {INDEXES(INDEX_POINTER)};
-    const char *(*const checks[])(const struct nascar *) = {check_lists,   check_timers,   check_conns,     check_rooms,
-                                                            check_players, check_accounts, check_addresses, check_kept};
+    const char *(*const checks[])(const struct nascar *) = {check_lists,     check_timers,  check_conns,
+                                                            check_rooms,     check_players, check_accounts,
+                                                            check_addresses, check_kept,    check_sanctions};
     const char *broken = NULL;
     HOLDS(s->entropy_size <= NASCAR_ENTROPY_BYTES, "there is more entropy than fits");
     HOLDS(s->record_taken <= s->record_count && s->record_count <= RECORDS, "records are counted wrongly");

@@ -70,9 +70,23 @@ static const struct {
     {"crcl", "ID=1\n"},
     {"cnew", ""},
     {"cnew", "TEXT=\"Race tonight%0aat 8\"\n"},
+    {"cban", "NAME=$A\nFOR=60\nREASON=\"be nice\"\n"},
+    {"cban", "NAME=127.0.0.1/8\n"},
+    {"cunb", "NAME=$A\n"},
+    {"cmut", "NAME=$A\nREASON=loud\n"},
+    {"cunm", "NAME=$A\n"},
+    {"cbns", ""},
 };
 
 #define EXAMPLES (sizeof examples / sizeof examples[0])
+
+/* The connection of the operator, who alone may send some of them. */
+#define OPERATOR (nascar_connections(&small_limits) - 1)
+
+static bool is_operators(uint32_t number)
+{
+    return find_command((const uint8_t *)examples[number].kind)->states == CONTROL;
+}
 
 static void write_example(struct outgoing *f, uint32_t number, uint32_t player)
 {

@@ -103,7 +103,7 @@ static uint32_t some_event(uint8_t out[INBOX_BYTES + SCRIPT_HEAD_BYTES], uint32_
     static const uint16_t steps_ms[] = {0, 0, 0, 0, 250, 1000, 10000, 30000, 60000};
     struct outgoing f;
     uint8_t number[8] = {0};
-    uint32_t type = some(random, 24);
+    uint32_t type = some(random, 24), example;
     struct nascar_event e = {.conn = some(random, 2 * PLAYERS), .bytes = number};
     uint64_t step_ms = steps_ms[some(random, sizeof steps_ms / sizeof steps_ms[0])];
     switch (type) {
@@ -130,7 +130,7 @@ static uint32_t some_event(uint8_t out[INBOX_BYTES + SCRIPT_HEAD_BYTES], uint32_
         break;
     case 11:
         e.type = NASCAR_CONTROL;
-        e.conn = nascar_connections(&small_limits) - 1 - some(random, 2);
+        e.conn = OPERATOR - some(random, 2);
         break;
     case 12:
         number[0] = (uint8_t)some(random, 128);
@@ -150,7 +150,10 @@ static uint32_t some_event(uint8_t out[INBOX_BYTES + SCRIPT_HEAD_BYTES], uint32_
         break;
     default:
         e.type = NASCAR_BYTES;
-        write_example(&f, some(random, EXAMPLES), some(random, PLAYERS));
+        example = some(random, EXAMPLES);
+        if (is_operators(example) && some(random, 4))
+            e.conn = OPERATOR;
+        write_example(&f, example, some(random, PLAYERS));
         e.bytes = f.bytes;
         e.size = f.size;
     }

@@ -123,17 +123,20 @@ static void take_examples(void)
     for (uint32_t scene = 0; scene < SCENES; scene++) {
         for (uint32_t i = 0; i < EXAMPLES; i += 5) {
             script_begin(scene, MOOD_RECORDS | MOOD_VERDICTS);
+            add_event(NASCAR_CONTROL, &(struct nascar_event){.conn = OPERATOR}, 0);
             for (uint32_t k = i; k < i + 5 && k < EXAMPLES; k++) {
                 for (uint32_t c = 0; c < 4; c++) {
                     static struct outgoing f;
                     bool buddy = examples[k].kind[0] >= 'A' && examples[k].kind[0] <= 'Z';
                     write_example(&f, k, c);
-                    struct nascar_event e = {.conn = buddy ? PLAYERS + c : c, .bytes = f.bytes, .size = f.size};
+                    uint32_t on = is_operators(k) ? OPERATOR : buddy ? PLAYERS + c : c;
+                    struct nascar_event e = {.conn = on, .bytes = f.bytes, .size = f.size};
                     add_event(NASCAR_BYTES, &e, 0);
                 }
             }
             for (uint32_t c = 0; c < 4; c++)
                 add_event(NASCAR_DRAINED, &(struct nascar_event){.conn = c, .size = OUTBOX_BYTES}, 0);
+            add_event(NASCAR_DRAINED, &(struct nascar_event){.conn = OPERATOR, .size = OUTBOX_BYTES}, 0);
             for (uint32_t k = 0; k < 2; k++)
                 add_event(NASCAR_CLOCK, &(struct nascar_event){.conn = NONE}, 20000);
             write_seed("fuzz_step", seed, seed_bytes);

@@ -38,6 +38,9 @@ sim_fail(const char *format, ...);
 #define ACCOUNTS (2 * ACTORS)
 #define PERSONAS (3 * ACTORS)
 #define LETTERS 8192u
+#define LINES 8192u
+#define NETWORKS 8u                                /* of 8 actors each */
+#define TARGETS (2 * ACCOUNTS + ACTORS + NETWORKS) /* bans of accounts, mutes of them, bans of addresses, of networks */
 #define RACES 4096u
 #define EVENTS 40u
 #define ASKED 32u
@@ -140,7 +143,11 @@ struct actor {
 /* A request that the server has read and not answered. */
 struct asked {
     char kind[5];
-    uint32_t account, persona, other, bit, letter, race;
+    uint32_t account, persona, other, bit, letter, race, target;
+    bool unheard;              /* its sender is muted for sure */
+    bool banned, maybe_banned; /* ... or banned */
+    bool held, unsure;         /* the ban or mute that it is about, as that was */
+    uint32_t sanctions;        /* how often any ban or mute was to be changed, then */
     char password[17];
     uint32_t troubles; /* the count of what could go wrong, then */
     uint32_t step;
@@ -152,8 +159,10 @@ struct wire {
     uint32_t actor; /* NONE: the operator's, or nobody looks at it any more */
     uint8_t in[4096], out[8192];
     size_t in_bytes, out_bytes, fed;
-    uint32_t account, persona;
-    char password[17]; /* what its console has sent last */
+    uint32_t account, persona, ip;
+    uint32_t sanctions; /* as sim.sanctions was when it asked the directory */
+    bool maybe_banned;  /* ... and whether it may be banned */
+    char password[17];  /* what its console has sent last */
     struct asked asked[ASKED];
     size_t asked_count;
     bool closed; /* by the server */
@@ -195,6 +204,7 @@ struct kept_letter {
     bool broke;                                 /* the link, in that moment: it may come again */
     int64_t until_s;                            /* as sim.lived_s */
     bool excused;                               /* its reader was deleted, or ignores its writer */
+    bool unheard;                               /* its writer is muted: nobody gets it */
     bool over;                                  /* read, and gone for good */
 };
 
@@ -205,6 +215,20 @@ struct kept_race {
     uint32_t asked, acknowledged;
     bool excused;
     bool unkept; /* taken from memory alone so far */
+};
+
+/* A ban or a mute, or none, of one target. */
+struct kept_sanction {
+    bool held;
+    bool unsure;     /* another state was asked for, and is neither so nor given up for sure */
+    int64_t until_s; /* as sim.lived_s; 0: for good */
+    uint32_t asked;  /* times that it was to be changed */
+};
+
+/* A line of chat: who said it, and whether that was told to others. */
+struct kept_line {
+    uint32_t from, asked; /* from: the account; asked: as the account's mute had it then */
+    bool unheard;
 };
 
 static struct {
@@ -246,6 +270,10 @@ static struct {
     uint32_t letters;
     struct kept_race race[RACES];
     uint32_t races;
+    struct kept_sanction sanction[TARGETS];
+    uint32_t sanctions; /* times that any was to be changed */
+    struct kept_line line[LINES];
+    uint32_t lines;
 } sim;
 
 /* Of all seeds. */
@@ -453,24 +481,270 @@ static uint32_t race_with(const char *ticket)
     return NONE;
 }
 
-static const char *const ledger_kinds = "auth acct edit cper dper pers rank rept AUTH RADD RDEL SEND cpwd";
+static const char *const ledger_kinds =
+    "auth acct edit cper dper pers rank rept AUTH RADD RDEL SEND mesg cpwd cban cunb cmut cunm";
+
+static bool is_code(uint32_t code, const char *letters);
+static int64_t time_left_s(int64_t until_s);
+
+/* ---- The ledger: bans and mutes ----------------------------------------------------- */
+
+/* sim.lived_s, and what has passed since that was counted. */
+static int64_t lived_now_s(void)
+{
+    return sim.lived_s + (int64_t)(sim.machine->now_ms / 1000 - sim.counted_ms / 1000);
+}
+
+static bool is_mute_target(uint32_t target)
+{
+    return target >= ACCOUNTS && target < 2 * ACCOUNTS;
+}
+
+static uint32_t ip_of(uint32_t actor)
+{
+    return 0xC6336401u + (sim.shares ? actor / 2 : actor);
+}
+
+static const char *target_text(uint32_t target)
+{
+    static char text[NETWORK_CHARS + 1];
+    if (target < 2 * ACCOUNTS)
+        return name_of(target % ACCOUNTS);
+    target -= 2 * ACCOUNTS;
+    if (target < ACTORS)
+        write_network(text, 0xC6336401u + target, 32);
+    else
+        write_network(text, 0xC6336400u + 8 * (target - ACTORS), 29);
+    return text;
+}
+
+static uint32_t target_of(const char *text, bool mute)
+{
+    uint32_t i = number_of(text);
+    if (i < ACCOUNTS)
+        return i + (mute ? ACCOUNTS : 0);
+    for (i = 2 * ACCOUNTS; i < TARGETS && strcmp(target_text(i), text) != 0;)
+        i++;
+    return i < TARGETS ? i : NONE;
+}
+
+static bool is_sanction(const char *kind)
+{
+    return strstr("cban cunb cmut cunm", kind) != NULL;
+}
+
+/* Is it in force, for sure? Not if it is about to end. */
+static bool surely_held(uint32_t target)
+{
+    const struct kept_sanction *k = &sim.sanction[target];
+    return k->held && !k->unsure && (k->until_s == 0 || k->until_s > lived_now_s() + SLACK_S);
+}
+
+static bool maybe_held(uint32_t target)
+{
+    return sim.sanction[target].held || sim.sanction[target].unsure;
+}
+
+static bool is_banned(uint32_t account, uint32_t ip, bool (*held)(uint32_t))
+{
+    bool banned = account != NONE && held(account);
+    for (uint32_t i = 2 * ACCOUNTS; i < TARGETS && !banned; i++) {
+        uint32_t n = i - 2 * ACCOUNTS;
+        banned = n < ACTORS ? ip == 0xC6336401u + n && held(i)
+                            : in_network(ip, 0xC6336400u + 8 * (n - ACTORS), 29) && held(i);
+    }
+    return banned;
+}
+
+/* Is another request for it on its way? */
+static bool target_is_asked_for(uint32_t target)
+{
+    for (size_t i = 0; i < PEERS; i++)
+        for (size_t k = 0; !sim.machine->peer[i].closed && k < sim.wire[i].asked_count; k++)
+            if (sim.wire[i].asked[k].kind[0] == 'c' && sim.wire[i].asked[k].target == target)
+                return true;
+    return false;
+}
+
+static void sanction_asked(struct asked *q, const char *payload)
+{
+    char name[32];
+    (void)console_read_text(console_find(payload, "NAME"), name, sizeof name);
+    q->target = target_of(name, q->kind[1] == 'm' || strcmp(q->kind, "cunm") == 0);
+    EXPECT(q->target != NONE);
+    uint32_t persona = find_account(server(), name) == NONE ? find_persona(server(), name) : NONE;
+    bool typed = q->kind[1] == 'u' && find_held(server(), is_mute_target(q->target), name) != NONE;
+    if (persona != NONE && !typed) /* it is of another account */
+        q->target =
+            target_of(account_at(server(), persona_at(server(), persona)->account)->name, is_mute_target(q->target));
+    q->held = surely_held(q->target);
+    q->unsure = sim.sanction[q->target].unsure;
+    sim.sanction[q->target].unsure = true;
+    q->bit = ++sim.sanction[q->target].asked;
+    sim.sanctions++;
+}
+
+/* What was acknowledged is so at once: nobody is there who is banned. */
+static void sanction_acknowledged(const struct asked *q)
+{
+    const struct nascar *s = server();
+    struct kept_sanction *k = &sim.sanction[q->target];
+    bool sets = q->kind[1] != 'u';
+    uint32_t i = find_sanction(s, is_mute_target(q->target), target_text(q->target));
+    if (target_is_asked_for(q->target))
+        return; /* the answer to the other one settles it */
+    if (sets && i == NONE)
+        FAIL("%s %s is acknowledged, and not there", q->kind, target_text(q->target));
+    if (!sets && i != NONE)
+        FAIL("%s %s is acknowledged, and still there", q->kind, target_text(q->target));
+    k->unsure = false;
+    k->held = sets;
+    if (!sets)
+        return;
+    int64_t until_s = sanction_at(s, i)->until_s;
+    k->until_s = until_s == 0 ? 0 : lived_now_s() + time_left_s(until_s);
+    for (uint32_t p = live_from(s, &s->players, 0); p != NONE; p = live_from(s, &s->players, p + 1))
+        if (is_banned(number_of(account_at(s, player_at(s, p)->account)->name), conn_at(s, player_at(s, p)->conn)->peer,
+                      surely_held))
+            FAIL("%s is banned, and online", account_at(s, player_at(s, p)->account)->name);
+}
+
+/* It is not in force, and was not lifted for sure. One that has ended is kept still: a
+ * machine that boots with an older date may bring it back. */
+static void sanction_ended(struct kept_sanction *k)
+{
+    k->held = true;
+    k->unsure = false;
+    if (k->until_s == 0 || k->until_s > lived_now_s())
+        k->until_s = lived_now_s() > 0 ? lived_now_s() : 1;
+}
+
+/* There was nothing to be lifted. */
+static void sanction_refused(const struct asked *q)
+{
+    struct kept_sanction *k = &sim.sanction[q->target];
+    if (q->kind[1] != 'u' || target_is_asked_for(q->target))
+        return;
+    if (q->held && q->bit == k->asked && (k->until_s == 0 || k->until_s > lived_now_s() + SLACK_S))
+        FAIL("%s %s is refused, and it is there", q->kind, target_text(q->target));
+    if (k->held || q->unsure)
+        sanction_ended(k);
+    k->unsure = false;
+}
+
+/* A banned console is refused for that, and no other is. */
+static void judge_login(const struct wire *w, const struct asked *q, uint32_t code)
+{
+    if (is_code(code, "blak") && !q->maybe_banned && q->sanctions == sim.sanctions &&
+        !is_banned(q->account, w->ip, maybe_held))
+        FAIL("%s is refused as banned, and is not", name_of(q->account));
+    if (code == 0 && q->banned && q->sanctions == sim.sanctions && is_banned(q->account, w->ip, surely_held))
+        FAIL("%s is banned, and gets in", name_of(q->account));
+}
+
+/* The mute that a persona's letters are under, or NONE. */
+static uint32_t mute_of(uint32_t persona)
+{
+    uint32_t there = find_persona(server(), name_of(persona));
+    return there == NONE ? NONE
+                         : ACCOUNTS + number_of(account_at(server(), persona_at(server(), there)->account)->name);
+}
+
+/* A line of chat: "line N" or "psst N". */
+static uint32_t line_in(const char *payload, const char *tag)
+{
+    char text[64];
+    (void)console_read_text(console_find(payload, tag), text, sizeof text);
+    bool is_line = strncmp(text, "line ", 5) == 0 || strncmp(text, "psst ", 5) == 0;
+    uint32_t i = is_line ? (uint32_t)strtoul(text + 5, NULL, 10) : NONE;
+    return i < sim.lines ? i : NONE;
+}
+
+static void line_asked(const struct wire *w, const char *payload)
+{
+    uint32_t i = line_in(payload, "TEXT");
+    if (i == NONE || w->account == NONE)
+        return;
+    sim.line[i].from = w->account;
+    sim.line[i].unheard = surely_held(ACCOUNTS + w->account);
+    sim.line[i].asked = sim.sanction[ACCOUNTS + w->account].asked;
+}
+
+/* Who is muted is heard by itself alone. */
+static void line_told(const struct wire *w, const char *payload)
+{
+    uint32_t i = line_in(payload, "T");
+    const struct kept_line *l = i == NONE ? NULL : &sim.line[i];
+    if (l && l->unheard && w->account != l->from && surely_held(ACCOUNTS + l->from) &&
+        sim.sanction[ACCOUNTS + l->from].asked == l->asked)
+        FAIL("%s is muted, and %s reads line %u", name_of(l->from), w->account == NONE ? "-" : name_of(w->account), i);
+}
+
+/* The directory turns somebody away. */
+static void judge_directory(const struct wire *w, const char *payload)
+{
+    char text[300];
+    if (!console_find(payload, "DOWN"))
+        return;
+    (void)console_read_text(console_find(payload, "DOWN"), text, sizeof text);
+    if (strstr(text, "banned") && !w->maybe_banned && w->sanctions == sim.sanctions)
+        FAIL("%s is shown a ban, and has none", w->actor == NONE ? "-" : name_of(w->actor));
+}
+
+static void compare_sanctions(void)
+{
+    const struct nascar *s = server();
+    for (uint32_t i = 0; i < TARGETS; i++) {
+        struct kept_sanction *k = &sim.sanction[i];
+        uint32_t there = find_held(s, is_mute_target(i), target_text(i));
+        int64_t until_s = there == NONE ? 0 : sanction_at(s, there)->until_s;
+        if (surely_held(i) && there == NONE)
+            FAIL("the %s of %s is lost", is_mute_target(i) ? "mute" : "ban", target_text(i));
+        if (!k->held && !k->unsure && there != NONE)
+            FAIL("the %s of %s is lifted, and is back", is_mute_target(i) ? "mute" : "ban", target_text(i));
+        if (surely_held(i) && until_s != 0 &&
+            (k->until_s == 0 || time_left_s(until_s) < k->until_s - lived_now_s() - SLACK_S))
+            FAIL("the ban or mute of %s is shorter than it was", target_text(i));
+        if (target_is_asked_for(i))
+            continue;
+        if (there == NONE && (k->held || k->unsure))
+            sanction_ended(k);
+        if (there == NONE)
+            continue;
+        k->held = true;
+        k->unsure = false;
+        k->until_s = until_s == 0 ? 0 : lived_now_s() + time_left_s(until_s);
+    }
+}
+
+/* ---- The ledger: requests --------------------------------------------------------------- */
 
 /* The server has read this request. */
 static void on_request(struct wire *w, const char *kind, const char *payload)
 {
     struct asked q;
+    w->sanctions = sim.sanctions;
+    w->maybe_banned = is_banned(NONE, w->ip, maybe_held);
     if (!strstr(ledger_kinds, kind))
         return;
     memset(&q, 0, sizeof q);
     (void)snprintf(q.kind, sizeof q.kind, "%s", kind);
     q.account = w->account;
     q.persona = w->persona;
-    q.other = q.letter = q.race = NONE;
+    q.other = q.letter = q.race = q.target = NONE;
+    q.sanctions = sim.sanctions;
     q.troubles = sim.troubles;
     q.step = sim.step;
-    if (strcmp(kind, "auth") == 0 || strcmp(kind, "acct") == 0 || strcmp(kind, "cpwd") == 0) {
+    if (is_sanction(kind)) {
+        sanction_asked(&q, payload);
+    } else if (strcmp(kind, "mesg") == 0) {
+        line_asked(w, payload);
+        return;
+    } else if (strcmp(kind, "auth") == 0 || strcmp(kind, "acct") == 0 || strcmp(kind, "cpwd") == 0) {
         q.account = number_in(payload, "NAME");
         (void)snprintf(q.password, sizeof q.password, "%s", w->password);
+        q.banned = is_banned(q.account, w->ip, surely_held);
+        q.maybe_banned = is_banned(q.account, w->ip, maybe_held);
         if (q.account != NONE) {
             struct kept_account *a = &sim.account[q.account];
             q.firm = a->known && a->maybes == 0 && strcmp(a->password, q.password) == 0 && !helper_shaky() &&
@@ -522,6 +796,10 @@ static void on_request(struct wire *w, const char *kind, const char *payload)
         EXPECT(q.letter < sim.letters);
         if (w->persona != NONE)
             sim.letter[q.letter].from = w->persona; /* the lobby may know it by another by now */
+        uint32_t mute = mute_of(sim.letter[q.letter].from);
+        q.target = mute;
+        q.unheard = mute != NONE && surely_held(mute);
+        q.bit = mute != NONE ? sim.sanction[mute].asked : 0;
         uint32_t to = find_persona(server(), name_of(sim.letter[q.letter].to));
         if (to != NONE && persona_at(server(), to)->buddy != NONE)
             sim.persona[sim.letter[q.letter].to].buddy_step = sim.step;
@@ -568,9 +846,13 @@ static bool deletion_is_asked_for(uint32_t persona)
 }
 
 /* To whoever is there it goes at once, and may be lost with the link. */
-static void letter_acknowledged(struct kept_letter *l, uint32_t i, uint32_t asked_step)
+static void letter_acknowledged(struct kept_letter *l, const struct asked *q)
 {
     const struct nascar *s = server();
+    uint32_t i = q->letter, asked_step = q->step;
+    bool same = q->target != NONE && sim.sanction[q->target].asked == q->bit;
+    l->unheard = q->unheard && same && surely_held(q->target);
+    l->excused = l->excused || (q->target != NONE && (q->unheard || !same || maybe_held(q->target)));
     uint32_t to = find_persona(s, name_of(l->to));
     l->excused = l->excused || deletion_is_asked_for(l->to);
     if (l->told > 0 || to == NONE || sim.ever_ignored[l->to][l->from] || l->excused)
@@ -715,6 +997,12 @@ static void on_answer(struct wire *w, const char *kind, uint32_t code, const cha
     event("answered: %s account %s persona %s %s: %08x", kind, q.account == NONE ? "-" : name_of(q.account),
           q.persona == NONE ? "-" : name_of(q.persona), q.password, (unsigned)code);
     bool refused = code != 0 && !is_code(code, "fail"); /* for good */
+    if (is_sanction(kind) && code == 0)
+        sanction_acknowledged(&q);
+    else if (is_sanction(kind) && refused)
+        sanction_refused(&q);
+    if (kind[0] == 'a' && q.account != NONE)
+        judge_login(w, &q, code);
     if (code != 0 && q.firm && q.troubles == sim.troubles && !helper_shaky() && strcmp(kind, "auth") == 0 &&
         sim.account[q.account].maybes == 0 && strcmp(sim.account[q.account].password, q.password) == 0 &&
         (is_code(code, "pass") || is_code(code, "imst")))
@@ -759,7 +1047,7 @@ static void on_answer(struct wire *w, const char *kind, uint32_t code, const cha
             return;
         sim.lists_unsure[q.persona][q.other] &= (uint8_t)~q.bit;
     } else if (strcmp(kind, "SEND") == 0 && code == 0) {
-        letter_acknowledged(&sim.letter[q.letter], q.letter, q.step);
+        letter_acknowledged(&sim.letter[q.letter], &q);
     }
 }
 
@@ -773,6 +1061,8 @@ static void on_letter_told(const struct wire *w, const char *payload)
     struct kept_letter *l = &sim.letter[i];
     if (w->persona != l->to)
         FAIL("letter %u for %s went to somebody else", i, name_of(l->to));
+    if (l->unheard && mute_of(l->to) != mute_of(l->from))
+        FAIL("letter %u is told, and %s is muted", i, name_of(l->from));
     event("letter %u is told to %s", i, name_of(l->to));
     uint32_t on = (uint32_t)(w - sim.wire);
     if (l->told++ > 0 && (l->over || (l->told_in == sim.lives && !l->broke)))
@@ -819,7 +1109,11 @@ static void on_frame_out(struct wire *w, const char *kind, uint32_t code, const 
         on_letter_told(w, payload);
     else if (strcmp(kind, "+ses") == 0)
         on_race_told(payload);
-    else
+    else if (strcmp(kind, "+msg") == 0)
+        line_told(w, payload);
+    else if (strcmp(kind, "@dir") == 0)
+        judge_directory(w, payload);
+    else if (strcmp(kind, "mesg") != 0)
         on_answer(w, kind, code, payload);
 }
 
@@ -1029,6 +1323,7 @@ static void compare_ledger(void)
     compare_rosters();
     compare_letters();
     compare_races();
+    compare_sanctions();
 }
 
 /* ---- The disk ------------------------------------------------------------------------ */
@@ -1135,6 +1430,7 @@ static void link_pump(struct actor *a, int i, bool all)
         memset(w, 0, sizeof *w);
         w->actor = (uint32_t)(a - sim.actor);
         w->account = w->persona = NONE;
+        w->ip = a->ip;
         p->out_bytes = p->in_bytes = 0;
         console_link_opened(c, link);
     }
@@ -1570,6 +1866,14 @@ static const char *a_neighbour(const struct console *c)
     return name;
 }
 
+/* The number of a new line of chat. */
+static uint32_t a_line(void)
+{
+    sim.lines += sim.lines < LINES;
+    memset(&sim.line[sim.lines - 1], 0, sizeof sim.line[0]);
+    return sim.lines - 1;
+}
+
 static void act_inside(struct actor *a, uint32_t own, enum deed deed)
 {
     struct console *c = a->console;
@@ -1583,10 +1887,13 @@ static void act_inside(struct actor *a, uint32_t own, enum deed deed)
         console_create_room(c, text, one_in(3) ? "sesame" : "", "None", one_in(3) ? 2 : 50);
         break;
     case DO_CHAT:
-        (void)snprintf(text, sizeof text, one_in(4) ? "a=b:c \"quoted\" 100%% N=x %u" : "line %u", any(1000));
+        (void)snprintf(text, sizeof text, one_in(4) ? "a=b:c \"quoted\" 100%% N=x %u" : "line %u", a_line());
         console_chat(c, text);
         break;
-    case DO_TELL: console_tell(c, a_neighbour(c), "psst"); break;
+    case DO_TELL:
+        (void)snprintf(text, sizeof text, "psst %u", a_line());
+        console_tell(c, a_neighbour(c), text);
+        break;
     case DO_CHALLENGE: (void)console_challenge_player(c, a_neighbour(c), NULL); break;
     case DO_ANSWER: console_answer(c, one_in(4) ? "DECL" : one_in(8) ? "BLOC" : "ACPT"); break;
     case DO_CANCEL: /* behind ACPT a +ses may be on its way */
@@ -1667,22 +1974,62 @@ static void act_inside(struct actor *a, uint32_t own, enum deed deed)
     }
 }
 
-/* The operator sets a password. */
-static void act_operator(void)
+/* The operator says something. */
+static void operator_says(const char *kind, const char *payload, const char *password)
 {
     struct peer *p = peer_new(sim.machine);
     struct wire *w = wire_of(p);
-    char text[80];
-    uint32_t account = any(sim.actors);
     memset(w, 0, sizeof *w);
     w->actor = w->account = w->persona = NONE;
-    (void)snprintf(w->password, sizeof w->password, "set %u", any(1000));
-    (void)snprintf(text, sizeof text, "NAME=%s\nPASS=\"%s\"\n", name_of(account), w->password);
+    (void)snprintf(w->password, sizeof w->password, "%s", password);
     p->in_bytes = p->out_bytes = 0;
+    p->ip = 0;
     p->control = true;
     p->hung_up = false;
-    peer_send(p, "cpwd", text);
-    event("operator: a password for %s", name_of(account));
+    peer_send(p, kind, payload);
+    event("operator: %s %.*s", kind, (int)strcspn(payload, "\n"), payload);
+}
+
+static void act_password(void)
+{
+    char text[80], password[17];
+    (void)snprintf(password, sizeof password, "set %u", any(1000));
+    (void)snprintf(text, sizeof text, "NAME=%s\nPASS=\"%s\"\n", name_of(any(sim.actors)), password);
+    operator_says("cpwd", text, password);
+}
+
+/* A ban or mute of somebody who may be there, or the end of one. A brief ban is a kick. */
+static void act_sanction(void)
+{
+    char text[120];
+    uint32_t actor = any(sim.actors), first = any(TARGETS), target = actor + (one_in(4) ? ACTORS : 0);
+    bool lifts = !one_in(3);
+    if (one_in(2))
+        target += ACCOUNTS;
+    else if (one_in(3))
+        target = 2 * ACCOUNTS +
+                 (one_in(3) ? ACTORS + (ip_of(actor) - 0xC6336400u) / 8 % NETWORKS : ip_of(actor) - 0xC6336401u);
+    for (uint32_t i = 0; lifts && i < TARGETS; i++)
+        if (sim.sanction[(first + i) % TARGETS].held) {
+            target = (first + i) % TARGETS;
+            break;
+        }
+    lifts = lifts && sim.sanction[target].held;
+    static const char *const kinds[2][2] = {{"cban", "cunb"}, {"cmut", "cunm"}};
+    (void)snprintf(text, sizeof text, "NAME=%s\nREASON=\"%%22be%%22 nice %%25\"\n", target_text(target));
+    if (!one_in(6))
+        (void)snprintf(text + strlen(text), 20, "FOR=%u\n", 1 + any(one_in(3) ? 1000 : 20));
+    operator_says(kinds[is_mute_target(target)][lifts], text, "");
+}
+
+static void act_operator(void)
+{
+    if (one_in(3))
+        act_password();
+    else if (one_in(10))
+        operator_says(one_in(2) ? "cbns" : "cwho", "", "");
+    else
+        act_sanction();
 }
 
 static void act(struct actor *a, enum deed deed)
@@ -1891,7 +2238,7 @@ static void compare_user_list(const struct console *c, const struct player *p)
         bool busy = other->match != NONE && (other->side == 0 || match_at(s, other->match)->state != MATCH_OFFERED);
         SEES(c, seen->ident == (int32_t)other->persona + 1);
         SEES(c, seen->flags == (CONSOLE_FLAG(busy ? '1' : '0') | (own ? CONSOLE_FLAG('U') : 0)));
-        SEES(c, strcmp(seen->extra, other->text) == 0);
+        SEES(c, strcmp(seen->extra, other->hushed && !own ? "" : other->text) == 0);
         SEES(c, seen->address == conn_at(s, other->conn)->peer);
     }
     SEES(c, c->users.count == users);
@@ -2065,6 +2412,30 @@ static void challenge_or_answer(struct actor *a)
         (void)console_challenge_player(a->console, sim.actor[own + 1].console->persona, NULL);
 }
 
+/* The operator lifts all bans and mutes. */
+static void lift_all(void)
+{
+    char text[40];
+    uint64_t end_ms = sim.ms + PATIENCE_MS, again_ms = sim.ms;
+    for (uint32_t left = 1; left > 0;) {
+        bool asks = sim.ms >= again_ms;
+        again_ms = asks ? sim.ms + 1000 : again_ms;
+        left = 0;
+        for (uint32_t i = 0; i < TARGETS; i++) {
+            if (find_held(server(), is_mute_target(i), target_text(i)) == NONE)
+                continue;
+            if (sim.ms >= end_ms)
+                FAIL("the ban or mute of %s cannot be lifted", target_text(i));
+            (void)snprintf(text, sizeof text, "NAME=%s\n", target_text(i));
+            if (left++ < NASCAR_CONTROL_CONNECTIONS && asks)
+                operator_says(is_mute_target(i) ? "cunm" : "cunb", text, "");
+        }
+        move_bytes(true);
+        run(250);
+        sim.calls = 0;
+    }
+}
+
 static void everyone_gets_through(void)
 {
     event("the faults end");
@@ -2075,6 +2446,9 @@ static void everyone_gets_through(void)
         move_bytes(true);
         run(500);
     }
+    settle_all();
+    compare_ledger();
+    lift_all();
     settle_all();
     compare_ledger();
     wait_all(PATIENCE_MS, is_in, come_back, 5000, "get in");

@@ -615,63 +615,6 @@ TEST_LOOP(refusals, failures_are_forgotten_after_ten_minutes_of_quiet, 0, 2)
     }
 }
 
-/* What an operator does: the account's record with BAN, as an edit. */
-static void set_ban(const char *account, bool banned)
-{
-    char line[32];
-    (void)snprintf(line, sizeof line, "NAME=%s\n", account);
-    for (size_t i = w->record_count; i-- > 0;) {
-        uint8_t bytes[2048] = {0};
-        memcpy(bytes, w->records[i].bytes, w->records[i].size);
-        char *payload = (char *)bytes + 12, *ban = strstr(payload, "BAN=");
-        if (strstr(payload, line) != NULL && ban != NULL) {
-            memcpy(bytes, "edit", 4);
-            ban[4] = banned ? '1' : '0';
-            struct nascar_event event = {.type = NASCAR_RECORD,
-                                         .conn = NASCAR_NONE,
-                                         .bytes = bytes,
-                                         .size = w->records[i].size};
-            (void)world_step(w, &event);
-            return;
-        }
-    }
-    ck_abort_msg("no record of %s", account);
-}
-
-TEST(refusals, a_banned_account_does_not_get_in)
-{
-    can_log_in("Ann", "secret");
-    can_log_in("Bob", "secret");
-    set_ban("Ann", true);
-    struct raw *r = raw_open(w, 0);
-    REFUSED(raw_auth(r, "Ann", "secret"), "blak", 100);
-    OPEN(r);
-    REFUSED(ask_pers(r, "Ann"), "sess", 101);
-    REFUSED(raw_auth(r, "Ann", "wrong1"), "pass", 100);
-    can_log_in("Bob", "secret");
-    set_ban("Ann", false);
-    can_log_in("Ann", "secret");
-}
-
-TEST(refusals, a_ban_is_kept_when_the_journal_is_written_anew)
-{
-    can_log_in("Ann", "secret");
-    can_log_in("Bob", "secret");
-    set_ban("Ann", true);
-    kept_compact(w);
-    world_restart(w);
-    REFUSED(raw_auth(raw_open(w, 0), "Ann", "secret"), "blak", 100);
-    can_log_in("Bob", "secret");
-}
-
-TEST(refusals, a_refused_banned_login_closes_nobody)
-{
-    struct raw *older = player(w, "Ann", "");
-    set_ban("Ann", true);
-    REFUSED(raw_auth(raw_open(w, 0), "Ann", "secret"), "blak", 100);
-    OPEN(older);
-}
-
 /* ---- At the same time (6) ----------------------------------------------- */
 
 GROUP(at_the_same_time, open_world, close_world, 0);
@@ -813,18 +756,6 @@ TEST(at_the_same_time, of_two_logins_to_one_account_at_once_the_later_stays)
     SUCCEEDS(raw_expect(second, "auth"));
     CLOSED(first);
     SUCCEEDS(ask_pers(second, "Ann"));
-}
-
-TEST(at_the_same_time, an_account_banned_while_its_password_is_checked_does_not_get_in)
-{
-    can_log_in("Ann", "secret");
-    struct raw *r = guest();
-    w->hold_verdicts = true;
-    say_auth(r, "Ann", "secret");
-    world_settle(w);
-    set_ban("Ann", true);
-    let_go();
-    REFUSED(raw_expect(r, "auth"), "blak", 100);
 }
 
 /* ---- Waiting for a verdict or a record (3.2) ---------------------------- */

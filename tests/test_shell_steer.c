@@ -116,7 +116,9 @@ TEST(faults, every_fault_of_file_and_command_line_is_told_with_its_place)
     ck_assert_msg(says(said, path, ":1: skey: expected one of: off on, not 'maybe'\n"), "%s", said);
     ck_assert(says(said, path, ":4: room: expected at most 32 rooms, and none called Lobby, not 'Lobby'\n"));
     ck_assert(says(said, path, ":5: tyres: unknown option; --help lists them\n"));
-    ck_assert(says(said, path, ":6: public-address: expected an IPv4 address, as 192.0.2.1, or the name of a host, not '192.0.2'\n"));
+    ck_assert(
+        says(said, path,
+             ":6: public-address: expected an IPv4 address, as 192.0.2.1, or the name of a host, not '192.0.2'\n"));
     ck_assert(says(said, path, ":8: expected `key = value`, not 'just words'\n"));
     ck_assert(says(said, "--rate", ": expected a number from 0 to 1000000, not 'fast'\n"));
     ck_assert(says(said, "", "unknown argument 'word'; --help lists the options\n"));
