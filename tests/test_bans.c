@@ -153,8 +153,8 @@ TEST_LOOP(bans, one_may_end_by_itself, 0, 3)
 {
     (void)person("Ann");
     TELL("cban", "NAME=Ann\nFOR=3600\n");
-    ck_assert_str_eq(got_text(line(), "since"), "2026-01-01 00:00:00");
-    ck_assert_str_eq(got_text(line(), "until"), "2026-01-01 01:00:00");
+    ck_assert_str_eq(got_text(line(), "since"), "2026-01-01T00:00:00Z");
+    ck_assert_str_eq(got_text(line(), "until"), "2026-01-01T01:00:00Z");
     ck_assert_uint_eq(logged("until=\"2026-01-01 01:00:00\""), 1);
     world_pass(w, 3590);
     if (_i == 1)
@@ -224,7 +224,7 @@ TEST_LOOP(bans, one_longer_than_dates_go_is_for_good, 0, 2)
     char payload[64];
     (void)snprintf(payload, sizeof payload, "NAME=Ann\nFOR=%d\n", _i == 0 ? LAST_BAN_S : 86400);
     TELL("cban", payload);
-    ck_assert_str_eq(got_text(line(), "until"), _i == 0 ? "" : "2096-10-03 07:06:40");
+    ck_assert_str_eq(got_text(line(), "until"), _i == 0 ? "" : "2096-10-03T07:06:40Z");
 }
 
 TEST_LOOP(bans, the_second_replaces_the_first, 0, 4)
@@ -236,8 +236,7 @@ TEST_LOOP(bans, the_second_replaces_the_first, 0, 4)
     if (_i >= 2)
         start_anew();
     TELL("cbns", "");
-    SAYS(line(),
-         "what=ban\nname=%s\nreason=two\nsince=\"2026-01-01 00%%3a00%%3a10\"\nuntil=\"2026-01-01 00%%3a01%%3a10\"",
+    SAYS(line(), "what=ban\nname=%s\nreason=two\nsince=2026-01-01T00%%3a00%%3a10Z\nuntil=2026-01-01T00%%3a01%%3a10Z",
          _i % 2 == 0 ? "aNN" : "10.1.0.0/16");
     world_pass(w, 61);
     IN_FORCE("");
