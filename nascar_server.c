@@ -212,6 +212,96 @@ _Static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a r
 
 #define FIRST_CREATED_ROOM 1001u /* PROTOCOL 3.3 */
 
+/* ---- What is counted ------------------------------------------------------ */
+
+/* Every metric: what the operator is told by `stats`, in this order. It is a COUNTER
+ * since the start or a GAUGE of what is now. What ends in _longest_ms is the most since the start.
+ *   SEEN(name, value, help)  a gauge, of which the state `s` has the value anyhow
+ *   KEPT(name, kind, help)   the core counts it, in s->metrics[METRIC_name]
+ *   TOLD(name, kind, number, help)  the program around the core does (NASCAR_METRICS). Bytes,
+ *                            too, as a recording of a password has fewer than were sent
+ * Those of connections_* that are KEPT stand in the order of enum conn_state. */
+/* clang-format off */
+#define METRICS(SEEN, KEPT, TOLD) \
+    TOLD(uptime_s, GAUGE, NASCAR_UPTIME_S, "How many seconds the server has been running.") \
+    SEEN(players, s->players.live, "Players who are logged in.") \
+    SEEN(connections, s->conn_count, "Connections that are open, of whatever kind.") \
+    KEPT(connections_new, GAUGE, "Connections that have not said yet which service they want.") \
+    KEPT(connections_directory, GAUGE, "Connections to the directory.") \
+    KEPT(connections_lobby, GAUGE, "Connections to the lobby without a login.") \
+    KEPT(connections_account, GAUGE, "Connections to the lobby with a login, but no persona yet.") \
+    KEPT(connections_persona, GAUGE, "Connections to the lobby that play as a persona.") \
+    KEPT(connections_buddy_new, GAUGE, "Connections to the buddy service without a login.") \
+    KEPT(connections_buddy, GAUGE, "Connections to the buddy service with a login.") \
+    KEPT(connections_control, GAUGE, "Connections of the operator.") \
+    KEPT(connections_closing, GAUGE, "Connections that are closed as soon as the last bytes are written.") \
+    KEPT(connections_opened, COUNTER, "Connections that were accepted.") \
+    KEPT(connections_refused_down, COUNTER, "Consoles that were told that the service is down.") \
+    KEPT(connections_refused_full, COUNTER, "Consoles that were told that the server is full.") \
+    KEPT(connections_refused_address, COUNTER, "Connections that were one too many for their address.") \
+    TOLD(descriptors, GAUGE, NASCAR_DESCRIPTORS, "File descriptors that are open.") \
+    TOLD(accept_pauses, COUNTER, NASCAR_ACCEPT_PAUSES, "Times when no connection could be accepted for a second.") \
+    TOLD(bytes_in, COUNTER, NASCAR_BYTES_IN, "Bytes that were read from connections.") \
+    TOLD(bytes_out, COUNTER, NASCAR_BYTES_OUT, "Bytes that were written to connections.") \
+    KEPT(frames_in, COUNTER, "Requests that were handled.") \
+    KEPT(frames_out, COUNTER, "Frames that were sent.") \
+    KEPT(frames_broken, COUNTER, "Connections that were closed because they sent what is no frame.") \
+    KEPT(frames_unknown, COUNTER, "Requests of a kind that the server does not know.") \
+    KEPT(requests_throttled, COUNTER, "Times when a request had to wait because its connection sent too many.") \
+    KEPT(requests_stalled, COUNTER, "Times when a request had to wait for a slow reader or a full table.") \
+    KEPT(slow_readers_closed, COUNTER, "Connections that were closed because they did not read.") \
+    KEPT(chat_lines_missed, COUNTER, "Lines of chat that slow readers did not get.") \
+    KEPT(logins, COUNTER, "Logins to the lobby.") \
+    KEPT(logins_buddy, COUNTER, "Logins to the buddy service.") \
+    KEPT(logins_refused_miss, COUNTER, "Logins refused as something was missing or not allowed.") \
+    KEPT(logins_refused_imst, COUNTER, "Logins refused as there is no such account.") \
+    KEPT(logins_refused_pass, COUNTER, "Logins refused because of a wrong password.") \
+    KEPT(logins_refused_blak, COUNTER, "Logins refused because of a ban.") \
+    KEPT(logins_refused_hack, COUNTER, "Logins refused after too many tries.") \
+    KEPT(logins_refused_sess, COUNTER, "Logins refused as their session with the directory is over.") \
+    KEPT(logins_refused_user, COUNTER, "Logins to the buddy service refused because of a wrong ticket.") \
+    KEPT(logins_refused_dupl, COUNTER, "Sign-ups refused as the name is taken.") \
+    KEPT(logins_refused_inam, COUNTER, "Sign-ups refused because of a name or password that cannot be.") \
+    KEPT(logins_refused_full, COUNTER, "Logins refused as there is no room for the player or the account.") \
+    KEPT(logins_refused_fail, COUNTER, "Logins refused as the disk or the hashing of passwords failed.") \
+    SEEN(accounts, s->accounts.live, "Accounts that there are.") \
+    KEPT(accounts_made, COUNTER, "Accounts that were made.") \
+    SEEN(personas, s->personas.live, "Personas that there are.") \
+    SEEN(roster_entries, s->edges.live, "Buddies and ignored players on all rosters.") \
+    SEEN(messages, s->messages.live, "Messages that are kept for players who are away.") \
+    SEEN(rooms, s->rooms.live, "Rooms, the lobby hub included.") \
+    KEPT(chat_lines, COUNTER, "Lines of chat that players have said.") \
+    SEEN(challenges_and_races, s->matches.live, "Challenges that are open, and races whose players are not back yet.") \
+    KEPT(challenges, COUNTER, "Challenges that were offered.") \
+    KEPT(races, COUNTER, "Races that have begun.") \
+    SEEN(races_unreported, s->races.live, "Races of the last day of which not both players have reported the result.") \
+    KEPT(results, COUNTER, "Reports of a result that were accepted.") \
+    SEEN(reports, s->reports.live, "Reports of abuse that are kept.") \
+    KEPT(reports_made, COUNTER, "Reports of abuse that were made.") \
+    KEPT(hashes_waiting, GAUGE, "Requests that wait for a password to be hashed.") \
+    KEPT(hashes, COUNTER, "Passwords that were hashed for a request.") \
+    KEPT(hash_longest_ms, GAUGE, "The longest time that a request has waited for a hash, in milliseconds.") \
+    TOLD(helpers_replaced, COUNTER, NASCAR_HELPERS_REPLACED, "Hashing processes that died or hung.") \
+    KEPT(records_waiting, GAUGE, "Requests that wait for the disk.") \
+    KEPT(record_longest_ms, GAUGE, "The longest time that a request has waited for the disk, in milliseconds.") \
+    TOLD(journal_bytes, GAUGE, NASCAR_JOURNAL_BYTES, "Size of the journal.") \
+    TOLD(journal_live_bytes, GAUGE, NASCAR_JOURNAL_LIVE_BYTES, "Size that the journal had when it was last compacted.") \
+    TOLD(journal_batches, COUNTER, NASCAR_JOURNAL_BATCHES, "Batches of records that were written to the journal.") \
+    TOLD(journal_syncs, COUNTER, NASCAR_JOURNAL_SYNCS, "Times when the journal was synced to the disk.") \
+    TOLD(journal_sync_longest_ms, GAUGE, NASCAR_JOURNAL_SYNC_MS, "The longest of these, in milliseconds.") \
+    TOLD(journal_failures, COUNTER, NASCAR_JOURNAL_FAILURES, "Times when a journal could not be written.") \
+    TOLD(compactions, COUNTER, NASCAR_COMPACTIONS, "Times when a fresh journal has taken the place of a long one.") \
+    TOLD(reloads, COUNTER, NASCAR_RELOADS, "Times when the configuration was read again.") \
+    KEPT(stood_still, COUNTER, "Times when the server stood still for more than a second.") \
+    KEPT(stood_still_ms, COUNTER, "How long that was in all, in milliseconds.") \
+    TOLD(log_lines_lost, COUNTER, NASCAR_LOG_LINES_LOST, "Log lines that were dropped because nobody read the log.") \
+    TOLD(log_lines_left_out, COUNTER, NASCAR_LOG_LINES_LEFT_OUT, "Log lines about strangers that were left out in a flood.")
+
+#define METRIC_OF_STATE(name, value, help) METRIC_##name,
+#define METRIC_OF_KIND(name, kind, ...) METRIC_##name,
+enum metric { METRICS(METRIC_OF_STATE, METRIC_OF_KIND, METRIC_OF_KIND) METRIC_COUNT };
+/* clang-format on */
+
 /* ---- Protocol vocabulary ------------------------------------------------- */
 
 /* Every tag that the server reads or writes; tag_names[tag_X] is "X". */
@@ -272,27 +362,28 @@ enum failure {
 static const struct {
     char code[5];
     uint8_t status;
+    uint8_t metric; /* what counts the logins that fail with it; 0: none does */
 } failures[FAILURE_COUNT] = {
-    [OK] = {"", 1},
-    [MISSING] = {"miss", 0},
-    [NO_ACCOUNT] = {"imst", 100},
-    [WRONG_PASSWORD] = {"pass", 100},
-    [BANNED] = {"blak", 100},
-    [TOO_MANY_TRIES] = {"hack", 100},
-    [NO_SESSION] = {"sess", 101},
-    [NO_USER] = {"user", 102},
-    [ROOM_FULL] = {"full", 103},
-    [NO_ROOM] = {"nrom", 0},
-    [EXPIRED] = {"time", 104},
-    [BUSY] = {"ingm", 105},
-    [BAD_TOKEN] = {"tokn", 106},
-    [TAKEN] = {"dupl", 0},
-    [BAD_NAME] = {"inam", 0},
-    [TOO_MANY_PERSONAS] = {"maxp", 0},
-    [ROSTER_FULL] = {"full", 0},
-    [BAD_LKEY] = {"user", 101},
-    [SERVER_FULL] = {"full", 0},
-    [NOT_KEPT] = {"fail", 0},
+    [OK] = {"", 1, 0},
+    [MISSING] = {"miss", 0, METRIC_logins_refused_miss},
+    [NO_ACCOUNT] = {"imst", 100, METRIC_logins_refused_imst},
+    [WRONG_PASSWORD] = {"pass", 100, METRIC_logins_refused_pass},
+    [BANNED] = {"blak", 100, METRIC_logins_refused_blak},
+    [TOO_MANY_TRIES] = {"hack", 100, METRIC_logins_refused_hack},
+    [NO_SESSION] = {"sess", 101, METRIC_logins_refused_sess},
+    [NO_USER] = {"user", 102, 0},
+    [ROOM_FULL] = {"full", 103, 0},
+    [NO_ROOM] = {"nrom", 0, 0},
+    [EXPIRED] = {"time", 104, 0},
+    [BUSY] = {"ingm", 105, 0},
+    [BAD_TOKEN] = {"tokn", 106, 0},
+    [TAKEN] = {"dupl", 0, METRIC_logins_refused_dupl},
+    [BAD_NAME] = {"inam", 0, METRIC_logins_refused_inam},
+    [TOO_MANY_PERSONAS] = {"maxp", 0, 0},
+    [ROSTER_FULL] = {"full", 0, 0},
+    [BAD_LKEY] = {"user", 101, METRIC_logins_refused_user},
+    [SERVER_FULL] = {"full", 0, METRIC_logins_refused_full},
+    [NOT_KEPT] = {"fail", 0, METRIC_logins_refused_fail},
 };
 
 /* ==== 2. Text ============================================================= */
@@ -1824,7 +1915,8 @@ struct conn {
     uint32_t player;
     uint32_t buddy;  /* its entry in buddies, if it is a buddy link */
     uint8_t lkey[8]; /* the buddy ticket that it gets when a record of that is kept */
-    uint32_t listed; /* for the operator's `who`: the next player to be listed */
+    uint32_t listed; /* for the operator: the next row of the list that he gets, ... */
+    uint32_t list;   /* ... an enum list */
     uint32_t missed_lines;
     uint32_t ping_ref, round_trip_ms;
     uint64_t wait_since_ms, ping_sent_ms;
@@ -2192,7 +2284,9 @@ struct nascar {
     struct list lobby_readers; /* players who follow the populations, and so maybe the rooms */
     struct feed room_feed, population_feed;
     uint32_t conn_count;
-    uint32_t guessed; /* how many names must wait, each at an address (Q_GUESSED) */
+    uint64_t metrics[METRIC_COUNT];     /* those that are KEPT */
+    uint64_t told[NASCAR_METRICS_TOLD]; /* those that are TOLD */
+    uint32_t guessed;                   /* how many names must wait, each at an address (Q_GUESSED) */
 
     uint32_t ping_places;                 /* how many have got a place in the rhythm of pings */
     uint64_t ping_beat_ms, ping_batch_ms; /* its first beat after the last batch; the earliest next batch */
@@ -2816,6 +2910,34 @@ static uint32_t log_begin_conn(struct nascar *s, enum nascar_log_level level, co
     return start;
 }
 
+/* ---- Metrics ------------------------------------------------------------- */
+
+/* Which of the metrics a connection counts in. */
+static enum metric conn_metric(const struct conn *conn)
+{
+    return conn->closing ? METRIC_connections_closing : (enum metric)(METRIC_connections_new + conn->state - CONN_NEW);
+}
+
+/* A connection goes on to this state. */
+static void conn_become(struct nascar *s, struct conn *conn, enum conn_state state)
+{
+    s->metrics[conn_metric(conn)]--;
+    conn->state = (uint8_t)state;
+    s->metrics[conn_metric(conn)]++;
+}
+
+/* What those are counted in who wait for this. */
+static enum metric wait_metric(uint32_t wait)
+{
+    return wait == WAIT_VERDICT ? METRIC_hashes_waiting : METRIC_records_waiting;
+}
+
+static void keep_longest(struct nascar *s, enum metric metric, uint64_t ms)
+{
+    if (s->metrics[metric] < ms)
+        s->metrics[metric] = ms;
+}
+
 /* ==== 4. Telling ========================================================== */
 
 /* ---- Connections: queues ------------------------------------------------- */
@@ -2899,7 +3021,11 @@ static void conn_doom(struct nascar *s, uint32_t c, const char *reason)
             log_number(s, "unknown_kinds", conn->unknown_kinds);
         log_end(s, line);
     }
+    s->metrics[conn_metric(conn)]--;
+    if (conn->wait != WAIT_NONE)
+        s->metrics[wait_metric(conn->wait)]--;
     conn->closing = true;
+    s->metrics[conn_metric(conn)]++;
     conn_unlist(s, c);
     address_at(s, conn->address)->closing++;
     list_append(s, DOOMED_CONNS, &s->doomed, c);
@@ -2915,9 +3041,11 @@ static void conn_write(struct nascar *s, uint32_t c, const uint8_t *bytes, uint3
     if (conn->closing)
         return;
     if (outbox_free(conn) < size) {
+        s->metrics[METRIC_slow_readers_closed]++;
         conn_doom(s, c, "outbox full");
         return;
     }
+    s->metrics[METRIC_frames_out]++;
     if (conn->outbox == NONE) {
         conn->outbox = pool_take(s, &s->outboxes); /* there is one for each connection, so this cannot fail */
         conn->out_start = conn->out_end = 0;
@@ -3020,6 +3148,7 @@ static void conn_wait(struct nascar *s, uint32_t c, enum wait wait)
 {
     struct conn *conn = conn_at(s, c);
     conn->wait = (uint8_t)wait;
+    s->metrics[wait_metric(wait)]++;
     conn->receipt = ++s->next_receipt;
     conn->wait_since_ms = s->now_ms;
     timer_pause(s, conn_timer(c, T_PHASE));
@@ -3030,6 +3159,10 @@ static void conn_wait_over(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
     uint64_t waited_ms = s->now_ms - conn->wait_since_ms;
+    bool hashed = conn->wait == WAIT_VERDICT;
+    s->metrics[wait_metric(conn->wait)]--;
+    s->metrics[METRIC_hashes] += hashed;
+    keep_longest(s, hashed ? METRIC_hash_longest_ms : METRIC_record_longest_ms, waited_ms);
     conn->wait = WAIT_NONE;
     timer_resume(s, conn_timer(c, T_PHASE), waited_ms);
     timer_resume(s, conn_timer(c, T_IDLE), waited_ms);
@@ -4193,7 +4326,7 @@ static void persona_off(struct nascar *s, uint32_t player)
     p->text[0] = 0;
     p->ranks_due = false;
     p->ranks_left = p->rows_left = 0;
-    conn_at(s, p->conn)->state = CONN_ACCOUNT;
+    conn_become(s, conn_at(s, p->conn), CONN_ACCOUNT);
     presence_changed(s, persona);
 }
 
@@ -4205,7 +4338,7 @@ static void persona_on(struct nascar *s, uint32_t player, uint32_t persona)
     p->persona = persona;
     persona_at(s, persona)->player = player;
     persona_at(s, persona)->absent = false;
-    conn_at(s, p->conn)->state = CONN_PERSONA;
+    conn_become(s, conn_at(s, p->conn), CONN_PERSONA);
     presence_changed(s, persona);
     room_join(s, player, HUB);
     const struct wants *wants = &conn_at(s, p->conn)->wants;
@@ -4254,7 +4387,7 @@ static bool player_add(struct nascar *s, uint32_t c, uint32_t account)
     a->player = player;
     conn->player = player;
     address_at(s, conn->address)->players++;
-    conn->state = CONN_ACCOUNT;
+    conn_become(s, conn, CONN_ACCOUNT);
     return true;
 }
 
@@ -4615,6 +4748,7 @@ static enum failure apply_acct(struct nascar *s, const struct record *r)
     for (uint32_t k = 0; k < PERSONAS_PER_ACCOUNT; k++)
         a->persona[k] = NONE;
     index_add(s, &s->account_names, hash_name(s, a->name), i);
+    s->metrics[METRIC_accounts_made] += s->dated; /* the others were there before */
     for (const char *p = r->acct.personas; *p; p += *p == ',') {
         size_t n = strcspn(p, ",");
         copy_text(persona, n < sizeof persona ? n + 1 : sizeof persona, p);
@@ -5280,12 +5414,23 @@ static void get_name(const struct request *q, enum tag tag, char out[ANY_NAME_CH
         out[0] = 0;
 }
 
+/* A request is refused: of a login that is counted, by its reason. */
+static void count_refusal(const struct request *q, enum failure failure)
+{
+    if (strcmp(q->kind, "auth") != 0 && strcmp(q->kind, "acct") != 0 && strcmp(q->kind, "AUTH") != 0)
+        return;
+    assert(failures[failure].metric != 0);
+    q->s->metrics[failures[failure].metric]++;
+}
+
 /* Starts the reply to a request: the caller adds tags to what is returned, and
  * ends it by send_back(). On a failure the code and STATUS both say so. */
 static struct outgoing *reply_begin(const struct request *q, enum failure failure)
 {
     struct outgoing *f = &q->s->frame;
     assert(failure < FAILURE_COUNT); /* STALL is no answer */
+    if (failure)
+        count_refusal(q, failure);
     frame_begin(f, q->kind, failures[failure].code);
     put_number(f, tag_STATUS, failures[failure].status);
     return f;
@@ -5359,9 +5504,10 @@ static void deliver_line(struct nascar *s, uint32_t player)
 {
     uint32_t c = player_at(s, player)->conn;
     pump(s, c); /* so that the speaker is in the reader's list first */
-    if (conn_at(s, c)->slow)
-        conn_at(s, c)->missed_lines++;
-    else
+    bool slow = conn_at(s, c)->slow;
+    conn_at(s, c)->missed_lines += slow;
+    s->metrics[METRIC_chat_lines_missed] += slow;
+    if (!slow)
         conn_write(s, c, s->frame.bytes, s->frame.size);
 }
 
@@ -5577,6 +5723,7 @@ static void race_start(struct nascar *s, uint32_t number)
     match->started_ms = s->now_ms;
     for (uint32_t side = 0; side < 2; side++)
         presence_changed(s, player_at(s, match->player[side])->persona);
+    s->metrics[METRIC_races]++;
     uint32_t line = log_begin(s, NASCAR_LOG_INFO, "race");
     log_text(s, "host", ses.host);
     log_text(s, "guest", ses.second);
@@ -5602,6 +5749,7 @@ static void challenge_offer(struct nascar *s, uint32_t challenger, uint32_t targ
     timer_start(s, s->match_timers + number, Q_CHALLENGE);
     user_changed(s, challenger);
     introduce(s, match);
+    s->metrics[METRIC_challenges]++;
     send_challenge_word(s, target, player_name(s, challenger), token);
 }
 
@@ -5745,18 +5893,24 @@ static uint32_t find_dead(const struct nascar *s, const struct address *a)
  * online gets through, as that may be the console's own ghost. */
 static const char *keep_out(const struct request *q)
 {
-    const struct nascar *s = q->s;
-    if (s->config.down[0])
+    struct nascar *s = q->s;
+    if (s->config.down[0]) {
+        s->metrics[METRIC_connections_refused_down]++;
         return s->config.down;
+    }
     const struct address *address = address_at(s, q->conn->address);
-    if (pool_full(&s->players) && address->players == 0)
+    if (pool_full(&s->players) && address->players == 0) {
+        s->metrics[METRIC_connections_refused_full]++;
         return "The server is full. Please try again later.";
+    }
     /* This connection ends, but the lobby's and the buddies' have to find room, or take
      * a dead one's. Where an address may have but one, the lobby's alone has. */
     uint32_t open = open_connections(address);
     if (open > 1 && open + 1 > s->config.per_address && !is_trusted(&s->config, q->conn->peer) &&
-        find_dead(s, address) == NONE)
+        find_dead(s, address) == NONE) {
+        s->metrics[METRIC_connections_refused_address]++;
         return "Too many players are online from your address. Please try again later.";
+    }
     return "";
 }
 
@@ -5764,7 +5918,7 @@ static enum failure do_directory(struct request *q)
 {
     struct nascar *s = q->s;
     const char *down = keep_out(q);
-    q->conn->state = CONN_DIRECTORY;
+    conn_become(s, q->conn, CONN_DIRECTORY);
     timer_start(s, conn_timer(q->c, T_PHASE), Q_LINGER);
     if (down[0]) {
         frame_begin(&s->frame, q->kind, "");
@@ -6083,7 +6237,7 @@ static void player_logout(struct request *q)
     log_end(s, log_begin_conn(s, NASCAR_LOG_INFO, "logout", q->c));
     player_remove(s, q->player);
     request_player(q);
-    q->conn->state = CONN_LOBBY;
+    conn_become(s, q->conn, CONN_LOBBY);
     timer_start(s, conn_timer(q->c, T_PHASE), Q_LOGIN);
 }
 
@@ -6098,6 +6252,7 @@ static enum failure player_login(struct request *q, uint32_t account)
     request_player(q);
     timer_stop(s, conn_timer(q->c, T_PHASE));
     ping_start(s, q->c); /* in case that it has left out `addr` */
+    s->metrics[METRIC_logins]++;
     log_end(s, log_begin_conn(s, NASCAR_LOG_INFO, "login", q->c));
     queue_record(s, NONE, 0, &(struct record){.kind = RECORD_SEEN, .seen = {account, s->wall_s}});
     return OK;
@@ -6812,6 +6967,7 @@ static enum failure challenge_word(struct request *q, const char *name, const ch
 static void note_line(struct nascar *s, const char *from, const char *to, const char *room, const char *text)
 {
     struct chat_line *line = &s->chat[s->chat_count++ % CHAT_LINES];
+    s->metrics[METRIC_chat_lines]++;
     memset(line, 0, sizeof *line);
     line->at_s = s->wall_s;
     copy_text(line->from, sizeof line->from, from);
@@ -7141,6 +7297,7 @@ static enum failure kept_rank(struct request *q, enum failure failure)
     const struct player *p = q->p;
     if (failure)
         return failure;
+    s->metrics[METRIC_results]++;
     reply(q, OK);
     /* Is the player back from the present race, or has it reported an earlier one? */
     (void)get_text(q, tag_AUTH, ticket, sizeof ticket);
@@ -7278,6 +7435,7 @@ static enum failure kept_rept(struct request *q, enum failure failure)
     struct nascar *s = q->s;
     if (failure)
         return failure;
+    s->metrics[METRIC_reports_made]++;
     log_end(s, log_begin_conn(s, NASCAR_LOG_WARN, "report", q->c));
     reply(q, OK);
     return OK;
@@ -7301,7 +7459,7 @@ static enum failure do_buddy_auth(struct request *q)
     char name[ANY_NAME_CHARS + 1], text[32];
     uint8_t ticket[8], hash[16];
     if (q->conn->state == CONN_NEW) {
-        q->conn->state = CONN_BUDDY_NEW;
+        conn_become(s, q->conn, CONN_BUDDY_NEW);
         timer_start(s, conn_timer(q->c, T_PHASE), Q_BUDDY_LOGIN);
         timer_start(s, conn_timer(q->c, T_IDLE), Q_IDLE);
     }
@@ -7314,7 +7472,8 @@ static enum failure do_buddy_auth(struct request *q)
     hash_lkey(ticket, hash);
     if (!equal_secret(persona->lkey_hash, hash, sizeof hash) || persona->lkey_until_s <= kept_now_s(s))
         return BAD_LKEY;
-    q->conn->state = CONN_BUDDY;
+    conn_become(s, q->conn, CONN_BUDDY);
+    s->metrics[METRIC_logins_buddy]++;
     buddy_connect(s, q->c, number);
     timer_stop(s, conn_timer(q->c, T_PHASE));
     ping_start(s, q->c);
@@ -7611,36 +7770,58 @@ static void put_field(struct nascar *s, const char *name, const char *text)
     put_quoted(&s->frame, text);
 }
 
-static void send_count(struct nascar *s, uint32_t c, const char *name, uint32_t value)
+/* The lists that the operator can ask for: lines, as many at a time as the outbox takes. */
+enum list_asked { LIST_PLAYERS, LIST_METRICS };
+
+static enum failure begin_list(struct request *q, enum list_asked list)
+{
+    q->conn->list = list;
+    q->conn->listed = 0;
+    q->conn->behind = true;
+    mark_ready(q->s, q->c);
+    return OK;
+}
+
+/* clang-format off */
+static const char metric_names[METRIC_COUNT][28] = {
+#define NAME_OF_METRIC(name, ...) #name,
+    METRICS(NAME_OF_METRIC, NAME_OF_METRIC, NAME_OF_METRIC)
+};
+/* clang-format on */
+
+static uint64_t metric_now(const struct nascar *s, enum metric metric)
+{
+    switch (metric) {
+#define SEEN_NOW(name, value, help) \
+    case METRIC_##name: \
+        return value;
+#define KEPT_NOW(name, kind, help)
+#define TOLD_NOW(name, kind, number, help) \
+    case METRIC_##name: return s->told[number];
+        METRICS(SEEN_NOW, KEPT_NOW, TOLD_NOW)
+    default: return s->metrics[metric];
+    }
+}
+
+static void send_metric_line(struct nascar *s, uint32_t c, enum metric metric)
 {
     char number[24];
-    write_number(number, value);
+    write_number(number, (int64_t)metric_now(s, metric));
     frame_begin(&s->frame, "line", "");
-    put_field(s, name, number);
+    put_field(s, "name", metric_names[metric]);
+    put_field(s, "value", number);
     send_frame(s, c);
 }
 
 static enum failure do_control_stats(struct request *q)
 {
-    struct nascar *s = q->s;
-    send_count(s, q->c, "players", s->players.live);
-    send_count(s, q->c, "connections", s->conn_count);
-    send_count(s, q->c, "rooms", s->rooms.live);
-    send_count(s, q->c, "challenges_and_races", s->matches.live);
-    send_count(s, q->c, "accounts", s->accounts.live);
-    send_count(s, q->c, "personas", s->personas.live);
-    send_count(s, q->c, "roster_entries", s->edges.live);
-    reply(q, OK);
-    return OK;
+    return begin_list(q, LIST_METRICS);
 }
 
-/* `who`: a line for each player, as many at a time as the outbox takes. */
+/* `who`: a line for each player. */
 static enum failure do_control_who(struct request *q)
 {
-    q->conn->listed = 0;
-    q->conn->behind = true;
-    mark_ready(q->s, q->c);
-    return OK;
+    return begin_list(q, LIST_PLAYERS);
 }
 
 static void send_who_line(struct nascar *s, uint32_t c, const struct player *p)
@@ -7656,17 +7837,29 @@ static void send_who_line(struct nascar *s, uint32_t c, const struct player *p)
     send_frame(s, c);
 }
 
+/* The next line of the list that is asked for; false if there is no more. */
+static bool send_list_line(struct nascar *s, uint32_t c, struct conn *conn)
+{
+    uint32_t i = conn->list == LIST_METRICS ? conn->listed : live_from(s, &s->players, conn->listed);
+    if (i == NONE || (conn->list == LIST_METRICS && i == METRIC_COUNT))
+        return false;
+    if (conn->list == LIST_METRICS)
+        send_metric_line(s, c, (enum metric)i);
+    else
+        send_who_line(s, c, player_at(s, i));
+    conn->listed = i + 1;
+    return true;
+}
+
 static void pump_control(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
-    for (uint32_t i; outbox_free(conn) >= REPLY_BYTES && (i = live_from(s, &s->players, conn->listed)) != NONE;) {
-        send_who_line(s, c, player_at(s, i));
-        conn->listed = i + 1;
-    }
+    while (outbox_free(conn) >= REPLY_BYTES && send_list_line(s, c, conn))
+        continue;
     if (outbox_free(conn) < REPLY_BYTES)
         return; /* the rest follows when it has drained */
     conn->behind = false;
-    frame_begin(&s->frame, "cwho", "");
+    frame_begin(&s->frame, conn->list == LIST_METRICS ? "csta" : "cwho", "");
     put_number(&s->frame, tag_STATUS, failures[OK].status);
     send_frame(s, c);
 }
@@ -7834,6 +8027,7 @@ static void refill_bucket(const struct nascar *s, struct conn *conn)
 
 static void refuse_unknown(struct request *q)
 {
+    q->s->metrics[METRIC_frames_unknown]++;
     if (q->conn->unknown_kinds == 0) { /* once only, so that nobody floods the log */
         uint32_t line = log_begin_conn(q->s, NASCAR_LOG_WARN, "unknown_kind", q->c);
         log_text(q->s, "kind", q->kind);
@@ -7848,9 +8042,16 @@ static void refuse_unknown(struct request *q)
  * neither the directory's nor the buddy service's is the lobby's. */
 static void become_lobby(struct nascar *s, uint32_t c)
 {
-    conn_at(s, c)->state = CONN_LOBBY;
+    conn_become(s, conn_at(s, c), CONN_LOBBY);
     timer_start(s, conn_timer(c, T_PHASE), Q_LOGIN);
     timer_start(s, conn_timer(c, T_IDLE), Q_IDLE);
+}
+
+/* There are as many connections from its address as there may be. */
+static void conn_refuse(struct nascar *s, uint32_t c)
+{
+    s->metrics[METRIC_connections_refused_address]++;
+    conn_doom(s, c, "too many from this address");
 }
 
 /* Handles one request. Returns false if it has stalled, and is to be tried again. */
@@ -7860,7 +8061,7 @@ static bool dispatch(struct request *q)
     enum failure failure;
     bool other_service = command && (command->states & FIRST) && !(command->states & IN(CONN_LOBBY));
     if (q->conn->state == CONN_NEW && !(command && command->start == do_directory) && q->conn->spare) {
-        conn_doom(q->s, q->c, "too many from this address");
+        conn_refuse(q->s, q->c);
         return true;
     }
     if (q->conn->state == CONN_NEW && !other_service)
@@ -7909,10 +8110,18 @@ static void inbox_drop_frame(struct nascar *s, uint32_t c, uint32_t size)
 static void log_broken(struct nascar *s, uint32_t c, const uint8_t *bytes, uint32_t size)
 {
     char hex[2 * HEADER_BYTES + 1];
+    s->metrics[METRIC_frames_broken]++;
     uint32_t line = log_begin_conn(s, NASCAR_LOG_WARN, "broken_frame", c);
     write_hex(hex, bytes, min_u32(size, HEADER_BYTES));
     log_text(s, "starts", hex);
     log_end(s, line);
+}
+
+/* Its next frame is tried again later. */
+static void conn_stall(struct nascar *s, uint32_t c)
+{
+    s->metrics[METRIC_requests_stalled]++;
+    mark_stalled(s, c);
 }
 
 /* Handles the frames of a connection until there is none, or one has to wait. */
@@ -7936,13 +8145,14 @@ static void conn_run(struct nascar *s, uint32_t c)
         if (state != FRAME_WHOLE || outbox_free(conn) < REPLY_BYTES)
             return; /* it goes on with more input, or when the outbox has drained */
         if (s->entropy_size < STEP_ENTROPY || s->record_count == RECORDS || s->job_count == RECORDS) {
-            mark_stalled(s, c);
+            conn_stall(s, c);
             return;
         }
         struct request q = request_read(s, c, &frame);
         uint64_t price = price_milli(s, q.command ? q.command->cost : UNKNOWN_COST);
         refill_bucket(s, conn);
         if (conn->tokens_milli < price) {
+            s->metrics[METRIC_requests_throttled]++;
             timer_start(s, conn_timer(c, T_THROTTLE), Q_THROTTLE);
             return;
         }
@@ -7951,9 +8161,10 @@ static void conn_run(struct nascar *s, uint32_t c)
         bool done = dispatch(&q);
         settle(s);
         if (!done) {
-            mark_stalled(s, c);
+            conn_stall(s, c);
             return;
         }
+        s->metrics[METRIC_frames_in]++;
         conn->tokens_milli -= price;
         if (conn->wait == WAIT_NONE)
             inbox_drop_frame(s, c, frame.size);
@@ -8068,7 +8279,7 @@ static void conn_find_room(struct nascar *s, uint32_t c)
         conn_doom(s, dead, "silent, and a new one from its address takes its place");
     conn->spare = open_connections(a) > s->config.per_address;
     if (open_connections(a) > s->config.per_address + DIRECTORY_SPARE)
-        conn_doom(s, c, "too many from this address");
+        conn_refuse(s, c);
 }
 
 static void conn_opened(struct nascar *s, const struct nascar_event *e)
@@ -8080,7 +8291,9 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
     if (c >= s->conns.high)
         s->conns.high = c + 1;
     conn_reset(conn);
-    conn->state = CONN_NEW;
+    conn->state = e->type == NASCAR_CONTROL ? CONN_CONTROL : CONN_NEW;
+    s->metrics[conn_metric(conn)]++;
+    s->metrics[METRIC_connections_opened]++;
     conn->peer = e->peer;
     conn->local = e->local;
     conn->tokens_milli = bucket_milli(s);
@@ -8088,10 +8301,8 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
     conn->address = address_for_conn(s, e->peer);
     s->conn_count++;
     address_at(s, conn->address)->connections++;
-    if (e->type == NASCAR_CONTROL) {
-        conn->state = CONN_CONTROL;
+    if (e->type == NASCAR_CONTROL)
         return;
-    }
     conn_heard(s, c);
     log_end(s, log_begin_conn(s, NASCAR_LOG_INFO, "connect", c));
     timer_start(s, conn_timer(c, T_PHASE), Q_FIRST_FRAME);
@@ -8181,6 +8392,7 @@ static void conn_closed(struct nascar *s, uint32_t c)
     address_at(s, conn->address)->connections--;
     address_at(s, conn->address)->closing--;
     address_release(s, conn->address);
+    s->metrics[conn_metric(conn)]--;
     conn_reset(conn);
     s->conn_count--;
 }
@@ -8250,7 +8462,10 @@ static void timer_fired(struct nascar *s, uint32_t i, enum queue queue)
     case Q_BUDDY_LOGIN: conn_doom(s, c, "no buddy login in time"); break;
     case Q_LOGIN: conn_doom(s, c, "no login in time"); break;
     case Q_IDLE: conn_doom(s, c, "silent"); break;
-    case Q_SLOW: conn_doom(s, c, "stuck"); break;
+    case Q_SLOW:
+        s->metrics[METRIC_slow_readers_closed]++;
+        conn_doom(s, c, "stuck");
+        break;
     case Q_THROTTLE:
         if (!is_stalled(s, c))
             conn_run(s, c);
@@ -8411,6 +8626,16 @@ static void verdict_came(struct nascar *s, const struct nascar_event *e)
     request_finish(&q, &frame, q.command->verdict(&q, e->accepted, hash));
 }
 
+/* What the program around the core counts: eight bytes each. */
+static void metrics_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
+{
+    for (uint32_t i = 0; i < NASCAR_METRICS_TOLD; i++, bytes += 8, size -= 8) {
+        if (size < 8)
+            return;
+        s->told[i] = (uint64_t)load_be32(bytes) << 32 | load_be32(bytes + 4);
+    }
+}
+
 /* Gives an event to its connection, if that is there. */
 static void conn_event(struct nascar *s, const struct nascar_event *e)
 {
@@ -8468,6 +8693,8 @@ static void mono_passed(struct nascar *s, uint64_t mono_ms)
             log_number(s, "ms", (int64_t)(now_ms - due_ms));
             log_end(s, line);
             s->stood_ms += now_ms - due_ms;
+            s->metrics[METRIC_stood_still]++;
+            s->metrics[METRIC_stood_still_ms] += now_ms - due_ms;
             now_ms = due_ms;
         }
     }
@@ -8548,6 +8775,7 @@ bool nascar_step(struct nascar *s, const struct nascar_event *e)
         record_came(s, e, NOT_KEPT);
         break;
     case NASCAR_VERDICT: verdict_came(s, e); break;
+    case NASCAR_METRICS: metrics_came(s, e->bytes, e->size); break;
     }
     settle(s);
     while (s->retry)
@@ -8741,17 +8969,26 @@ static const char *check_conn(const struct nascar *s, uint32_t c)
 static const char *check_conns(const struct nascar *s)
 {
     uint32_t count = 0, inboxes = 0, outboxes = 0;
+    uint64_t metrics[METRIC_COUNT] = {0};
     for (uint32_t c = 0; c < s->conns.high; c++) {
         const struct conn *conn = conn_at(s, c);
         if (conn->state == CONN_FREE)
             continue;
         count++;
+        metrics[conn_metric(conn)]++;
+        metrics[wait_metric(conn->wait)] += conn->wait != WAIT_NONE && !conn->closing;
         inboxes += conn->inbox != NONE;
         outboxes += conn->outbox != NONE;
         const char *broken = check_conn(s, c);
         HOLDS(!broken, broken);
     }
     HOLDS(count == s->conn_count, "the count of connections is not its recount");
+    HOLDS(memcmp(metrics + METRIC_connections_new, s->metrics + METRIC_connections_new,
+                 (METRIC_connections_closing + 1 - METRIC_connections_new) * sizeof *metrics) == 0,
+          "a metric of connections is not its recount");
+    HOLDS(metrics[METRIC_hashes_waiting] == s->metrics[METRIC_hashes_waiting] &&
+              metrics[METRIC_records_waiting] == s->metrics[METRIC_records_waiting],
+          "a metric of those who wait is not its recount");
     HOLDS(inboxes == s->inboxes.live && outboxes == s->outboxes.live, "a box is nobody's");
     HOLDS(list_first(&s->doomed) == NONE && list_first(&s->dirty_rooms) == NONE && !s->lobby_dirty,
           "a step left something unsettled");
@@ -9976,12 +10213,13 @@ static bool journal_next(struct journal_reader *r, struct span *frames)
  * out of range has a meaning, too. */
 #define SCRIPT_WALL 11u       /* no event: sets the wall clock, in 8 bytes */
 #define SCRIPT_CHECKPOINT 12u /* no event: what all the output so far hashes to, in 8 bytes */
-#define SCRIPT_TYPES 13u
+#define SCRIPT_TYPES 14u
 #define SCRIPT_HEAD_BYTES 32u /* the most that stands before an event's bytes */
 
 static const uint8_t script_magic[4] = {'N', 'S', 'R', '3'};
 
-_Static_assert(NASCAR_VERDICT + 1 == SCRIPT_WALL, "event types come first");
+_Static_assert(NASCAR_VERDICT + 1 == SCRIPT_WALL && NASCAR_METRICS == SCRIPT_CHECKPOINT + 1,
+               "event types have the others");
 
 struct script {
     const uint8_t *bytes;
@@ -10090,7 +10328,7 @@ static void script_read_numbers(struct nascar_event *e)
 {
     uint8_t numbers[9] = {0};
     uint32_t count = e->type == NASCAR_OPENED ? 8 : e->type == NASCAR_VERDICT ? 5 : 4;
-    if (e->type == NASCAR_BYTES || e->type == NASCAR_CONFIG || e->type == NASCAR_ENTROPY)
+    if (e->type == NASCAR_BYTES || e->type == NASCAR_CONFIG || e->type == NASCAR_ENTROPY || e->type == NASCAR_METRICS)
         return;
     count = min_u32(count, e->size);
     if (count > 0)
@@ -10728,6 +10966,8 @@ struct shell {
     uint64_t recorded_ms, recorded_events;
     int64_t recorded_wall_s;
     struct output_hash put_out;
+    uint64_t metrics[NASCAR_METRICS_TOLD]; /* what the operator is told of the shell */
+    uint64_t started_ms;
     bool ready;           /* the start is over: complaints go to the log */
     bool poll_failing;    /* the log has said so */
     uint32_t stop_signal; /* that has ended the loop */
@@ -10774,6 +11014,7 @@ static bool shell_log_line(struct shell *sh, const char *line, size_t size)
         sh->log_size += (uint32_t)size;
     }
     sh->log_lost += !fits;
+    sh->metrics[NASCAR_LOG_LINES_LOST] += !fits;
     return fits;
 }
 
@@ -11067,8 +11308,15 @@ static void journal_close(struct shell *sh, struct journal *j)
 
 static bool journal_sync(struct shell *sh, struct journal *j)
 {
-    if (j->unsynced && !sh->sys->sync(sh->world, j->fd))
+    if (!j->unsynced)
+        return true;
+    uint64_t began_ms = sh->sys->mono_ms(sh->world);
+    if (!sh->sys->sync(sh->world, j->fd))
         return false;
+    uint64_t took_ms = sh->sys->mono_ms(sh->world) - began_ms;
+    sh->metrics[NASCAR_JOURNAL_SYNCS]++;
+    if (sh->metrics[NASCAR_JOURNAL_SYNC_MS] < took_ms)
+        sh->metrics[NASCAR_JOURNAL_SYNC_MS] = took_ms;
     j->unsynced = false;
     return true;
 }
@@ -11087,6 +11335,7 @@ static bool journal_append(struct shell *sh, struct journal *j, struct batch *ba
     if (!sh->sys->append(sh->world, j->fd, batch->bytes, batch->size))
         return false;
     j->number++;
+    sh->metrics[NASCAR_JOURNAL_BATCHES]++;
     j->tail = tail_of(batch->bytes, batch->size, j->size);
     j->size += batch->size;
     return true;
@@ -11099,6 +11348,7 @@ static void journal_give_up(struct shell *sh, uint64_t end, const char *reason)
     (void)snprintf(text, sizeof text, "event=journal_failed offset=%llu reason=\"%s\"", (unsigned long long)end,
                    reason);
     shell_log(sh, NASCAR_LOG_ERROR, text);
+    sh->metrics[NASCAR_JOURNAL_FAILURES]++;
     journal_close(sh, &sh->journal);
     sh->journal_lost = true;
     sh->compaction.again_ms = sh->compaction.began_ms + RECOVER_RETRY_MS;
@@ -11145,6 +11395,7 @@ static void compaction_failed(struct shell *sh, const char *reason)
     char text[256];
     x->error = reason ? 0 : errno;
     (void)snprintf(text, sizeof text, "event=compaction_failed reason=\"%s\"", reason ? reason : why(errno));
+    sh->metrics[NASCAR_JOURNAL_FAILURES]++;
     if (!x->failing)
         shell_log(sh, NASCAR_LOG_ERROR, text);
     x->failing = true;
@@ -11350,6 +11601,7 @@ static void compaction_finish(struct shell *sh)
                    (unsigned long long)sh->journal.size, (unsigned long long)was,
                    (unsigned long long)(now_ms - x->began_ms), (unsigned long long)x->longest_ms,
                    (unsigned long long)(now_ms - before_ms));
+    sh->metrics[NASCAR_COMPACTIONS]++;
     if (was > 0) /* else there was none before */
         shell_log(sh, NASCAR_LOG_INFO, text);
     if (sh->journal_lost)
@@ -11591,6 +11843,7 @@ static void helper_lost(struct shell *sh, const char *event)
     char text[128];
     (void)snprintf(text, sizeof text, "event=%s advice=\"it is started again\"", event);
     shell_log(sh, NASCAR_LOG_ERROR, text);
+    sh->metrics[NASCAR_HELPERS_REPLACED]++;
     sh->sys->close(sh->world, h->fd);
     h->fd = -1;
     for (uint32_t i = 0; i < h->jobs; i++)
@@ -11787,6 +12040,42 @@ static void shell_log_frames(struct shell *sh, uint32_t c, const char *way, cons
         shell_log(sh, NASCAR_LOG_DEBUG, text);
 }
 
+/* How many files this process has open. */
+static uint32_t open_descriptors(const struct shell *sh)
+{
+    const int others[] = {STDIN_FILENO,      STDOUT_FILENO,  STDERR_FILENO,          sh->log_fd,   sh->folder,
+                          sh->lock.pid_file, sh->journal.fd, sh->compaction.file.fd, sh->record_fd};
+    uint32_t count = sh->open + sh->spares;
+    for (uint32_t i = 0; i < FIRST_SOCKET; i++)
+        count += sh->polled[i].fd >= 0;
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        count += others[i] >= 0;
+    return count;
+}
+
+/* Hands the core what it cannot know, for the operator who may be asking for it. */
+static void tell_metrics(struct shell *sh)
+{
+    uint8_t bytes[8 * NASCAR_METRICS_TOLD];
+    sh->metrics[NASCAR_UPTIME_S] = (sh->now_ms - sh->started_ms) / 1000;
+    sh->metrics[NASCAR_DESCRIPTORS] = open_descriptors(sh);
+    sh->metrics[NASCAR_JOURNAL_BYTES] = sh->journal.fd >= 0 ? sh->journal.size : 0;
+    sh->metrics[NASCAR_JOURNAL_LIVE_BYTES] = sh->live_bytes;
+    for (size_t i = 0; i < NASCAR_METRICS_TOLD; i++)
+        store_be64(bytes + 8 * i, sh->metrics[i]);
+    struct nascar_event event = {.type = NASCAR_METRICS, .conn = NONE, .bytes = bytes, .size = sizeof bytes};
+    shell_step(sh, &event);
+}
+
+/* Gives the core what has come on a connection. */
+static void shell_bytes(struct shell *sh, uint32_t c, const uint8_t *bytes, uint32_t size)
+{
+    struct nascar_event event = {.type = NASCAR_BYTES, .conn = c, .bytes = bytes, .size = size};
+    if (c >= sh->conns - NASCAR_CONTROL_CONNECTIONS)
+        tell_metrics(sh);
+    shell_step(sh, &event);
+}
+
 /* While recording, the core gets whole frames only, so that what must not be
  * written down can be found in them. Of broken input it gets a header, which
  * ends the connection. */
@@ -11799,8 +12088,7 @@ static void shell_whole_frames(struct shell *sh, uint32_t c)
         uint32_t size = state == FRAME_WHOLE ? frame.size : min_u32(partial->size, HEADER_BYTES);
         if (nascar_inbox_room(sh->state, c) < size)
             return;
-        struct nascar_event event = {.type = NASCAR_BYTES, .conn = c, .bytes = partial->bytes, .size = size};
-        shell_step(sh, &event);
+        shell_bytes(sh, c, partial->bytes, size);
         partial->size = state == FRAME_WHOLE ? partial->size - size : 0;
         memmove(partial->bytes, partial->bytes + size, partial->size);
         wipe(partial->bytes + partial->size, size);
@@ -11843,6 +12131,7 @@ static bool shell_write_some(struct shell *sh, uint32_t c)
             return false;
         }
         n = n < 0 ? 0 : n;
+        sh->metrics[NASCAR_BYTES_OUT] += (uint64_t)n;
         shell_log_frames(sh, c, "out", bytes, (size_t)n);
     }
     bool whole = (size_t)n == size;
@@ -11908,13 +12197,13 @@ static void shell_read(struct shell *sh, uint32_t c)
         return;
     }
     sh->unread = sh->unread || (size_t)n == room;
+    sh->metrics[NASCAR_BYTES_IN] += (uint64_t)n;
     shell_log_frames(sh, c, "in", bytes, (size_t)n);
     if (is_recording(sh)) {
         memcpy(sh->partial[c].bytes + sh->partial[c].size, bytes, (size_t)n);
         sh->partial[c].size += (uint32_t)n;
     } else {
-        struct nascar_event event = {.type = NASCAR_BYTES, .conn = c, .bytes = bytes, .size = (uint32_t)n};
-        shell_step(sh, &event);
+        shell_bytes(sh, c, bytes, (uint32_t)n);
     }
     wipe(bytes, (size_t)n);
     shell_read_wanted(sh, c);
@@ -11937,6 +12226,7 @@ static void shell_accept(struct shell *sh, int listener, bool control)
             char text[256];
             (void)snprintf(text, sizeof text, "event=accept_paused connections=%u reason=\"%s\"", sh->open, why(error));
             shell_log(sh, NASCAR_LOG_WARN, text);
+            sh->metrics[NASCAR_ACCEPT_PAUSES]++;
             sh->accept_paused = true;
             sh->accept_again_ms = sh->now_ms + ACCEPT_PAUSE_MS;
         }
@@ -12041,6 +12331,7 @@ static void shell_reload(struct shell *sh)
         return;
     }
     shell_configure(sh);
+    sh->metrics[NASCAR_RELOADS]++;
     shell_log(sh, NASCAR_LOG_INFO, "event=reloaded");
     (void)snprintf(text, sizeof text, "event=restart_wanted keys=\"%s\"", keys);
     if (keys[0])
@@ -12341,6 +12632,7 @@ static bool make_state(struct shell *sh)
     struct nascar_limits limits = wanted_limits(&sh->options);
     raise_limits(sh, &limits);
     sh->limits = limits;
+    sh->started_ms = sh->now_ms;
     sh->conns = nascar_connections(&limits);
     size_t arena_bytes = nascar_arena_size(&limits);
     void *arena = arena_bytes ? reserve(arena_bytes) : NULL;

@@ -115,7 +115,33 @@ enum nascar_event_type {
     NASCAR_CONFIG,        /* bytes, size: the whole configuration, see below */
     NASCAR_RECORD,        /* conn, receipt, bytes, size: this record is kept */
     NASCAR_RECORD_FAILED, /* conn, receipt, bytes, size: it could not be kept */
-    NASCAR_VERDICT        /* conn, receipt, accepted, bytes, size: the answer to a hash job */
+    NASCAR_VERDICT,       /* conn, receipt, accepted, bytes, size: the answer to a hash job */
+    NASCAR_METRICS = 13   /* bytes, size: what your program counts of its own, for the operator:
+                             8 bytes for each enum nascar_metric, the highest one first;
+                             those that are missing stay as they were */
+};
+
+/* What the core cannot know. Hand them in before the bytes that an operator's
+ * connection sends, or never: then they are 0. The table METRICS in nascar_server.c
+ * says what each of them is. */
+enum nascar_metric {
+    NASCAR_UPTIME_S,
+    NASCAR_DESCRIPTORS,
+    NASCAR_ACCEPT_PAUSES,
+    NASCAR_BYTES_IN,
+    NASCAR_BYTES_OUT,
+    NASCAR_HELPERS_REPLACED,
+    NASCAR_JOURNAL_BYTES,
+    NASCAR_JOURNAL_LIVE_BYTES,
+    NASCAR_JOURNAL_BATCHES,
+    NASCAR_JOURNAL_SYNCS,
+    NASCAR_JOURNAL_SYNC_MS,
+    NASCAR_JOURNAL_FAILURES,
+    NASCAR_COMPACTIONS,
+    NASCAR_RELOADS,
+    NASCAR_LOG_LINES_LOST,
+    NASCAR_LOG_LINES_LEFT_OUT,
+    NASCAR_METRICS_TOLD /* how many there are */
 };
 
 struct nascar_event {
