@@ -1388,7 +1388,7 @@ struct options {
     uint32_t directory_port; /* the other two are in `config` */
     uint32_t max_clients, max_accounts;
     uint32_t hash_cost;
-    uint32_t log_level;
+    uint32_t log_level, log_json;
     const char *config_file;
     char news_file[LINE_CHARS + 1], record_file[LINE_CHARS + 1], log_file[LINE_CHARS + 1], data[LINE_CHARS + 1];
     char news_where[LINE_CHARS + 16]; /* who named the news file, for the error if it cannot be read */
@@ -1454,6 +1454,8 @@ static const struct setting {
      "log to this file and not to standard error; SIGUSR1 opens it again"},
     {"log-level", SET_WORD, SHELL(log_level), 0, 0, "error warn info debug", "info",
      "how much is logged: error, warn, info or debug (%s)"},
+    {"log-format", SET_WORD, SHELL(log_json), 0, 0, "text json", "text",
+     "text: a log line is key=value pairs; json: an object of the same (%s)"},
     {"public-address", SET_ADDRESS, CORE(public_address), 0, 0, NULL, NULL,
      "what consoles are told to connect to; by default, the address they reached"},
     {"lan", SET_WORD, CORE(lan), 0, 0, "off auto", "auto",
@@ -2806,6 +2808,8 @@ static uint32_t conn_timer(uint32_t c, enum conn_timer which)
 
 /* A log line is begun, gets its key=value pairs, and is ended. It is built in
  * place, at the end of the log buffer: a byte for its level, the text, a NUL. */
+#define LOG_OF_STRANGER 16 /* beside the level */
+
 static void log_byte(struct nascar *s, char c)
 {
     if (s->log_size < LOG_BYTES)
@@ -2886,10 +2890,17 @@ bool nascar_next_log(struct nascar *s, struct nascar_log *log)
 {
     if (s->log_taken == s->log_size)
         return false;
-    log->level = (enum nascar_log_level)s->log[s->log_taken];
+    log->level = (enum nascar_log_level)(s->log[s->log_taken] & ~LOG_OF_STRANGER);
+    log->stranger = (s->log[s->log_taken] & LOG_OF_STRANGER) != 0;
     log->text = s->log + s->log_taken + 1;
     s->log_taken += (uint32_t)strlen(log->text) + 2;
     return true;
+}
+
+/* Is nobody logged in on this connection? */
+static bool is_stranger(const struct conn *conn)
+{
+    return conn->player == NONE && conn->buddy == NONE && conn->state != CONN_CONTROL;
 }
 
 /* Begins a line about one connection, and says who is on it. */
@@ -2897,6 +2908,8 @@ static uint32_t log_begin_conn(struct nascar *s, enum nascar_log_level level, co
 {
     const struct conn *conn = conn_at(s, c);
     uint32_t start = log_begin(s, level, name);
+    if (is_stranger(conn) && start < LOG_BYTES)
+        s->log[start] |= LOG_OF_STRANGER;
     log_number(s, "conn", c);
     log_address(s, "peer", conn->peer);
     if (conn->player != NONE) {
@@ -10845,6 +10858,9 @@ static void print_help(void)
 #define UNREAD_MS 500u        /* that a deadline waits for input at most */
 #define STOP_MS 2000u         /* in which outboxes are flushed at the end */
 #define LOG_BATCH_BYTES 8192u
+#define LOG_LINE_BYTES 2048u /* of one line at most */
+#define STRANGER_LINES 10u   /* in a second, about connections without a login */
+#define STRANGER_MS 1000u
 #define LOG_RETRY_MS 1000u         /* before another try to write lines that were not taken */
 #define BLIND_MS 20u               /* between two tries of all, if poll() cannot look */
 #define LAZY_MS 60000u             /* that a lazy record may wait for others */
@@ -10972,9 +10988,13 @@ struct shell {
     bool poll_failing;    /* the log has said so */
     uint32_t stop_signal; /* that has ended the loop */
     int log_fd;
-    uint32_t log_size, log_sent; /* what waits to be written, from a line's begin on, and how much of it was */
-    uint32_t log_lost;           /* lines that found no room there */
-    bool log_stuck;              /* the last try has left some */
+    uint32_t log_size, log_sent;          /* what waits to be written, from a line's begin on, and how much of it was */
+    uint32_t log_lost;                    /* lines that found no room there */
+    bool log_stuck;                       /* the last try has left some */
+    uint64_t stranger_ms[STRANGER_LINES]; /* when the last lines about strangers were logged, ... */
+    uint64_t strangers;                   /* ... and how many there were in all */
+    uint32_t left_out, left_out_level;    /* lines about them since then, and how much the worst one matters */
+    uint64_t left_out_due_ms;             /* when the log is to say how many; if left_out > 0 */
     char log[LOG_BATCH_BYTES];
 };
 
@@ -11018,15 +11038,123 @@ static bool shell_log_line(struct shell *sh, const char *line, size_t size)
     return fits;
 }
 
-/* A complaint stands in the log of a server that runs, and else on standard error. */
-static void shell_complain(struct shell *sh, const char *line, size_t size)
+/* One key=value of a line, as it stands there, without its quotes. */
+struct log_field {
+    const char *key, *value;
+    size_t key_chars, value_chars;
+    bool quoted;
+};
+
+/* Takes the first field off a text. False at its end, or if there is no whole one. */
+static bool take_log_field(const char **text, struct log_field *f)
 {
-    if (sh->ready) {
-        (void)shell_log_line(sh, line, size);
+    f->key = *text + (**text == ' ');
+    f->key_chars = strcspn(f->key, "= ");
+    if (f->key[f->key_chars] != '=')
+        return false;
+    f->value = f->key + f->key_chars + 1;
+    f->quoted = *f->value == '"';
+    f->value += f->quoted;
+    f->value_chars = strcspn(f->value, f->quoted ? "\"" : " ");
+    *text = f->value + f->value_chars;
+    return !f->quoted || *(*text)++ == '"';
+}
+
+/* Is it a number in JSON? The rule is: what is digits, and not in quotes. */
+static bool is_log_number(const struct log_field *f)
+{
+    size_t digits = 0;
+    while (digits < f->value_chars && is_digit((uint8_t)f->value[digits]))
+        digits++;
+    return !f->quoted && digits > 0 && digits == f->value_chars && (f->value[0] != '0' || digits == 1);
+}
+
+/* A line of the log that is being written. */
+struct log_line {
+    size_t size;
+    char bytes[LOG_LINE_BYTES];
+};
+
+static void line_chars(struct log_line *line, const char *text, size_t size)
+{
+    for (size_t i = 0; i < size; i++, line->size++)
+        if (line->size < sizeof line->bytes)
+            line->bytes[line->size] = text[i];
+}
+
+/* Writes a value as a string of JSON: \xNN of a text is its \u00NN. */
+static void line_json_string(struct log_line *line, const char *value, size_t size)
+{
+    line_chars(line, "\"", 1);
+    for (size_t i = 0; i < size; i++) {
+        uint32_t c = (uint8_t)value[i];
+        bool escaped = c == '\\' && i + 3 < size && value[i + 1] == 'x' && hex_value((uint8_t)value[i + 2]) >= 0 &&
+                       hex_value((uint8_t)value[i + 3]) >= 0;
+        if (escaped) {
+            c = (uint32_t)(hex_value((uint8_t)value[i + 2]) * 16 + hex_value((uint8_t)value[i + 3]));
+            i += 3;
+        }
+        if (c < 0x20 || c > 0x7e || c == '"' || c == '\\')
+            line_chars(line, (const char[]){'\\', 'u', '0', '0', hex_digits[c >> 4], hex_digits[c & 15]}, 6);
+        else
+            line_chars(line, (const char[]){(char)c}, 1);
+    }
+    line_chars(line, "\"", 1);
+}
+
+static void line_field(struct log_line *line, const struct log_field *f, bool json)
+{
+    if (line->size > 0)
+        line_chars(line, json ? "," : " ", 1);
+    if (!json) {
+        line_chars(line, f->key, (size_t)(f->value - f->key) + f->value_chars);
+        line_chars(line, "\"", f->quoted);
         return;
     }
-    shell_log_flush(sh);
-    (void)write_now(STDERR_FILENO, line, size);
+    if (line->size == 0)
+        line_chars(line, "{", 1);
+    line_json_string(line, f->key, f->key_chars);
+    line_chars(line, ":", 1);
+    if (is_log_number(f))
+        line_chars(line, f->value, f->value_chars);
+    else
+        line_json_string(line, f->value, f->value_chars);
+}
+
+/* Adds the fields of a text to a line, so that so many bytes stay free: of a value that
+ * is too long, as much as fits, and nothing behind it. */
+static void line_fields(struct log_line *line, const char *text, size_t free, bool json)
+{
+    struct log_field f;
+    bool fits = true;
+    while (fits && take_log_field(&text, &f)) {
+        size_t before = line->size;
+        line_field(line, &f, json);
+        fits = line->size + free <= sizeof line->bytes;
+        while (line->size + free > sizeof line->bytes) {
+            size_t over = line->size + free - sizeof line->bytes;
+            line->size = before;
+            if (over >= f.value_chars)
+                return;
+            f.value_chars -= over;
+            for (size_t i = 0; i < 3 && f.value_chars > i; i++) /* no part of an escape, which has four */
+                if (f.value[f.value_chars - 1 - i] == '\\')
+                    f.value_chars -= i + 1;
+            line_field(line, &f, json);
+        }
+    }
+}
+
+#define LOST_CHARS 24u /* ` lost=4294967295`, or what it is in JSON */
+
+/* Writes a whole line: `head` and `text`, and `lost` for which there is always room. */
+static void write_log_line(struct log_line *line, const char *head, const char *text, const char *lost, bool json)
+{
+    line->size = 0;
+    line_fields(line, head, LOST_CHARS, json);
+    line_fields(line, text, LOST_CHARS, json);
+    line_fields(line, lost, 2, json);
+    line_chars(line, json ? "}\n" : "\n", json ? 2 : 1);
 }
 
 /* Logs one line: the time, the level, the key=value pairs of `text`, and how many
@@ -11034,16 +11162,70 @@ static void shell_complain(struct shell *sh, const char *line, size_t size)
 static void shell_log(struct shell *sh, enum nascar_log_level level, const char *text)
 {
     static const char *const names[] = {"error", "warn", "info", "debug"};
-    char date[20], line[1024], lost[24] = "";
+    struct log_line line;
+    char date[20], head[64], lost[24] = "";
     if ((uint32_t)level > sh->options.log_level)
         return;
     write_date(date, sh->wall_s);
     date[10] = 'T';
+    (void)snprintf(head, sizeof head, "time=%sZ level=%s", date, names[level]);
     if (sh->log_lost > 0)
-        (void)snprintf(lost, sizeof lost, " lost=%u", sh->log_lost);
-    int n = snprintf(line, sizeof line, "time=%sZ level=%s %.940s%s\n", date, names[level], text, lost);
-    if (shell_log_line(sh, line, (size_t)n))
+        (void)snprintf(lost, sizeof lost, "lost=%u", sh->log_lost);
+    write_log_line(&line, head, text, lost, sh->options.log_json);
+    if (shell_log_line(sh, line.bytes, line.size))
         sh->log_lost = 0;
+}
+
+/* Logs a line about a connection that nobody has logged in on. A flood of these must
+ * not fill the disk: so many are logged in a second. A warning finds room when others
+ * have none, and one place is kept for the line about those that were left out. */
+static void shell_log_stranger(struct shell *sh, enum nascar_log_level level, const char *text)
+{
+    uint64_t most = STRANGER_LINES - (level <= NASCAR_LOG_WARN ? 1 : 2);
+    if ((uint32_t)level > sh->options.log_level)
+        return;
+    if (sh->strangers < most || sh->now_ms - sh->stranger_ms[(sh->strangers - most) % STRANGER_LINES] >= STRANGER_MS) {
+        sh->stranger_ms[sh->strangers++ % STRANGER_LINES] = sh->now_ms;
+        shell_log(sh, level, text);
+        return;
+    }
+    if (sh->left_out == 0)
+        sh->left_out_due_ms = sh->now_ms + STRANGER_MS;
+    if (sh->left_out++ == 0 || (uint32_t)level < sh->left_out_level)
+        sh->left_out_level = level;
+    sh->metrics[NASCAR_LOG_LINES_LEFT_OUT]++;
+}
+
+/* Logs how many lines about strangers were left out in the last second. */
+static void tell_left_out(struct shell *sh)
+{
+    char text[64];
+    (void)snprintf(text, sizeof text, "event=lines_left_out n=%u", sh->left_out);
+    if (sh->left_out == 0)
+        return;
+    sh->stranger_ms[sh->strangers++ % STRANGER_LINES] = sh->now_ms;
+    sh->left_out = 0;
+    shell_log(sh, (enum nascar_log_level)sh->left_out_level, text);
+}
+
+/* A complaint stands in the log of a server that runs, as a line of it, and else on
+ * standard error. */
+static void shell_complain(struct shell *sh, const char *line, size_t size)
+{
+    char text[LOG_LINE_BYTES] = "event=config_refused reason=\"";
+    size_t at = strlen(text), skip = strlen("nascar_server: ");
+    if (!sh->ready) {
+        shell_log_flush(sh);
+        (void)write_now(STDERR_FILENO, line, size);
+        return;
+    }
+    for (size_t i = skip; i + 1 < size && at + 8 < sizeof text / 2; i++) {
+        uint8_t c = (uint8_t)line[i];
+        bool plain = c >= 0x20 && c <= 0x7e && c != '"' && c != '\\';
+        at += (size_t)snprintf(text + at, 5, plain ? "%c" : "\\x%02x", (unsigned)c);
+    }
+    copy_text(text + at, sizeof text - at, "\"");
+    shell_log(sh, NASCAR_LOG_ERROR, text);
 }
 
 /* Opens the log file again, as whoever moves it away asks for. */
@@ -11280,7 +11462,7 @@ static void shell_step(struct shell *sh, const struct nascar_event *event)
     feed_entropy(sh);
     core_step(sh, &stamped);
     while (nascar_next_log(sh->state, &log)) {
-        shell_log(sh, log.level, log.text);
+        (log.stranger ? shell_log_stranger : shell_log)(sh, log.level, log.text);
         if (is_recording(sh))
             hash_bytes(&sh->put_out.log, log.text, strlen(log.text));
     }
@@ -12024,6 +12206,7 @@ static void shell_log_frames(struct shell *sh, uint32_t c, const char *way, cons
 {
     char text[128], kind[20], code[20];
     struct frame frame;
+    bool stranger = is_stranger(conn_at(sh->state, c));
     if (sh->options.log_level < NASCAR_LOG_DEBUG)
         return;
     for (; size > 0 && read_frame(bytes, (uint32_t)size, &frame) == FRAME_WHOLE; size -= frame.size) {
@@ -12032,12 +12215,12 @@ static void shell_log_frames(struct shell *sh, uint32_t c, const char *way, cons
         bool plain = load_be32(bytes + 4) == 0;
         (void)snprintf(text, sizeof text, "event=frame conn=%u way=%s kind=%s%s%s bytes=%u", c, way, kind,
                        plain ? "" : " code=", plain ? "" : code, frame.size);
-        shell_log(sh, NASCAR_LOG_DEBUG, text);
+        (stranger ? shell_log_stranger : shell_log)(sh, NASCAR_LOG_DEBUG, text);
         bytes += frame.size;
     }
     (void)snprintf(text, sizeof text, "event=frame_part conn=%u way=%s bytes=%u", c, way, (uint32_t)size);
     if (size > 0)
-        shell_log(sh, NASCAR_LOG_DEBUG, text);
+        (stranger ? shell_log_stranger : shell_log)(sh, NASCAR_LOG_DEBUG, text);
 }
 
 /* How many files this process has open. */
@@ -12247,6 +12430,7 @@ static int shell_timeout(const struct shell *sh, uint64_t until_ms)
                                   helper_due_ms(sh),
                                   sh->sign_again_ms,
                                   until_ms,
+                                  sh->left_out > 0 ? sh->left_out_due_ms : UINT64_MAX,
                                   sh->log_stuck ? sh->now_ms + LOG_RETRY_MS : UINT64_MAX};
     uint64_t due_ms = nascar_deadline_ms(sh->state);
     for (size_t i = 0; i < sizeof others_ms / sizeof others_ms[0]; i++)
@@ -12440,6 +12624,8 @@ static void shell_turn(struct shell *sh, uint64_t until_ms)
     if (n > 0)
         shell_serve(sh);
     shell_deadlines(sh);
+    if (sh->now_ms >= sh->left_out_due_ms)
+        tell_left_out(sh);
 }
 
 static bool has_output(const struct shell *sh)
@@ -12486,6 +12672,7 @@ static void shell_loop(struct shell *sh)
     for (uint32_t place = 0; place < sh->open; place++)
         sh->sys->close(sh->world, sh->polled[FIRST_SOCKET + place].fd);
     journal_end(sh);
+    tell_left_out(sh);
     shell_log(sh, NASCAR_LOG_INFO, text);
     shell_log_flush(sh);
     recording_close(sh);
@@ -12532,17 +12719,19 @@ static int open_listener(const struct options *o, uint32_t which, uint32_t *port
 /* The last word of a fault; only what a handler may call. Then the fault takes its course. */
 static void on_fault(int number)
 {
-    char text[160] = "time=", date[20];
+    char head[64] = "time=", date[20], text[128] = "event=died signal=";
+    struct log_line line;
     struct shell *sh = serving;
     if (sh) {
         write_date(date, system_wall_s(NULL));
         date[10] = 'T';
-        append_text(text, sizeof text, date);
-        append_text(text, sizeof text, "Z level=error event=died signal=");
+        append_text(head, sizeof head, date);
+        append_text(head, sizeof head, "Z level=error");
         append_text(text, sizeof text, signal_name((uint32_t)number));
-        append_text(text, sizeof text, " advice=\"this is a fault of the server: please report it\"\n");
+        append_text(text, sizeof text, " advice=\"this is a fault of the server: please report it\"");
+        write_log_line(&line, head, text, "", sh->options.log_json);
         (void)write_now(sh->log_fd, sh->log + sh->log_sent, sh->log_size - sh->log_sent);
-        (void)write_now(sh->log_fd, text, strlen(text));
+        (void)write_now(sh->log_fd, line.bytes, line.size);
     }
     (void)raise(number);
 }

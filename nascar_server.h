@@ -298,6 +298,8 @@ enum nascar_log_level { NASCAR_LOG_ERROR, NASCAR_LOG_WARN, NASCAR_LOG_INFO, NASC
 struct nascar_log {
     enum nascar_log_level level;
     const char *text;
+    bool stranger; /* about a connection that nobody has logged in on: of a flood of these,
+                      leave some out, so that they do not fill the disk */
 };
 
 /* Takes the next line; false, with *log as it was, if there is none. If lines are

@@ -715,6 +715,18 @@ static int64_t nobody_reads_the_log(void)
     return 2;
 }
 
+/* Ten are more than may be told of at once; the two lines of each. */
+static int64_t strangers_come_and_go(void)
+{
+    for (int i = 0; i < 10; i++) {
+        struct peer *p = peer_new(m);
+        settle_machine(m);
+        p->hung_up = true;
+        settle_machine(m);
+    }
+    return 20 - (STRANGER_LINES - 2);
+}
+
 static const struct told_deed {
     enum metric metric;
     int64_t (*deed)(void);
@@ -734,6 +746,7 @@ static const struct told_deed {
     {METRIC_compactions, the_journal_is_lost},
     {METRIC_reloads, the_options_are_read_again},
     {METRIC_log_lines_lost, nobody_reads_the_log},
+    {METRIC_log_lines_left_out, strangers_come_and_go},
 };
 
 TEST_LOOP(told, what_happens_moves_what_is_told, 0, COUNT(told_deeds))
