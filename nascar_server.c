@@ -7796,10 +7796,14 @@ static enum failure begin_list(struct request *q, enum list_asked list)
 }
 
 /* clang-format off */
-static const char metric_names[METRIC_COUNT][28] = {
-#define NAME_OF_METRIC(name, ...) #name,
-    METRICS(NAME_OF_METRIC, NAME_OF_METRIC, NAME_OF_METRIC)
-};
+static const char *metric_name(enum metric metric)
+{
+#define NAME_OF_METRIC(name, ...) #name "\0"
+    const char *name = METRICS(NAME_OF_METRIC, NAME_OF_METRIC, NAME_OF_METRIC);
+    for (uint32_t i = 0; i < metric; i++)
+        name += strlen(name) + 1;
+    return name;
+}
 /* clang-format on */
 
 static uint64_t metric_now(const struct nascar *s, enum metric metric)
@@ -7821,7 +7825,7 @@ static void send_metric_line(struct nascar *s, uint32_t c, enum metric metric)
     char number[24];
     write_number(number, (int64_t)metric_now(s, metric));
     frame_begin(&s->frame, "line", "");
-    put_field(s, "name", metric_names[metric]);
+    put_field(s, "name", metric_name(metric));
     put_field(s, "value", number);
     send_frame(s, c);
 }
