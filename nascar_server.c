@@ -10865,6 +10865,8 @@ static void print_help(void)
 #define LOG_LINE_BYTES 2048u /* of one line at most */
 #define STRANGER_LINES 10u   /* in a second, about connections without a login */
 #define STRANGER_MS 1000u
+#define STRANGERS_KEPT 40u         /* lines of these that may come at once at level debug, ... */
+#define STRANGERS_MS 60000u        /* ... in so long */
 #define LOG_RETRY_MS 1000u         /* before another try to write lines that were not taken */
 #define BLIND_MS 20u               /* between two tries of all, if poll() cannot look */
 #define LAZY_MS 60000u             /* that a lazy record may wait for others */
@@ -10995,7 +10997,7 @@ struct shell {
     uint32_t log_size, log_sent;          /* what waits to be written, from a line's begin on, and how much of it was */
     uint32_t log_lost;                    /* lines that found no room there */
     bool log_stuck;                       /* the last try has left some */
-    uint64_t stranger_ms[STRANGER_LINES]; /* when the last lines about strangers were logged, ... */
+    uint64_t stranger_ms[STRANGERS_KEPT]; /* when the last lines about strangers were logged, ... */
     uint64_t strangers;                   /* ... and how many there were in all */
     uint32_t left_out, left_out_level;    /* lines about them since then, and how much the worst one matters */
     uint64_t left_out_due_ms;             /* when the log is to say how many; if left_out > 0 */
@@ -11180,16 +11182,29 @@ static void shell_log(struct shell *sh, enum nascar_log_level level, const char 
         sh->log_lost = 0;
 }
 
+/* Were there fewer lines about strangers than this in that time? */
+static bool few_strangers(const struct shell *sh, uint64_t lines, uint64_t ms)
+{
+    return sh->strangers < lines || sh->now_ms - sh->stranger_ms[(sh->strangers - lines) % STRANGERS_KEPT] >= ms;
+}
+
+static void note_stranger(struct shell *sh)
+{
+    sh->stranger_ms[sh->strangers++ % STRANGERS_KEPT] = sh->now_ms;
+}
+
 /* Logs a line about a connection that nobody has logged in on. A flood of these must
  * not fill the disk: so many are logged in a second. A warning finds room when others
- * have none, and one place is kept for the line about those that were left out. */
+ * have none, and one place is kept for the line about those that were left out. With
+ * frames they may come faster at first, so that a console's way in is told whole. */
 static void shell_log_stranger(struct shell *sh, enum nascar_log_level level, const char *text)
 {
     uint64_t most = STRANGER_LINES - (level <= NASCAR_LOG_WARN ? 1 : 2);
     if ((uint32_t)level > sh->options.log_level)
         return;
-    if (sh->strangers < most || sh->now_ms - sh->stranger_ms[(sh->strangers - most) % STRANGER_LINES] >= STRANGER_MS) {
-        sh->stranger_ms[sh->strangers++ % STRANGER_LINES] = sh->now_ms;
+    if (few_strangers(sh, most, STRANGER_MS) ||
+        (sh->options.log_level == NASCAR_LOG_DEBUG && few_strangers(sh, STRANGERS_KEPT, STRANGERS_MS))) {
+        note_stranger(sh);
         shell_log(sh, level, text);
         return;
     }
@@ -11207,7 +11222,7 @@ static void tell_left_out(struct shell *sh)
     (void)snprintf(text, sizeof text, "event=lines_left_out n=%u", sh->left_out);
     if (sh->left_out == 0)
         return;
-    sh->stranger_ms[sh->strangers++ % STRANGER_LINES] = sh->now_ms;
+    note_stranger(sh);
     sh->left_out = 0;
     shell_log(sh, (enum nascar_log_level)sh->left_out_level, text);
 }
