@@ -5430,10 +5430,9 @@ static void get_name(const struct request *q, enum tag tag, char out[ANY_NAME_CH
 /* A request is refused: of a login that is counted, by its reason. */
 static void count_refusal(const struct request *q, enum failure failure)
 {
-    if (strcmp(q->kind, "auth") != 0 && strcmp(q->kind, "acct") != 0 && strcmp(q->kind, "AUTH") != 0)
-        return;
-    assert(failures[failure].metric != 0);
-    q->s->metrics[failures[failure].metric]++;
+    bool login = strcmp(q->kind, "auth") == 0 || strcmp(q->kind, "acct") == 0 || strcmp(q->kind, "AUTH") == 0;
+    if (login && failures[failure].metric != 0)
+        q->s->metrics[failures[failure].metric]++;
 }
 
 /* Starts the reply to a request: the caller adds tags to what is returned, and
@@ -11128,15 +11127,13 @@ static void line_field(struct log_line *line, const struct log_field *f, bool js
 }
 
 /* Adds the fields of a text to a line, so that so many bytes stay free: of a value that
- * is too long, as much as fits, and nothing behind it. */
+ * is too long, as much as fits. */
 static void line_fields(struct log_line *line, const char *text, size_t free, bool json)
 {
     struct log_field f;
-    bool fits = true;
-    while (fits && take_log_field(&text, &f)) {
+    while (take_log_field(&text, &f)) {
         size_t before = line->size;
         line_field(line, &f, json);
-        fits = line->size + free <= sizeof line->bytes;
         while (line->size + free > sizeof line->bytes) {
             size_t over = line->size + free - sizeof line->bytes;
             line->size = before;
@@ -11188,11 +11185,6 @@ static bool few_strangers(const struct shell *sh, uint64_t lines, uint64_t ms)
     return sh->strangers < lines || sh->now_ms - sh->stranger_ms[(sh->strangers - lines) % STRANGERS_KEPT] >= ms;
 }
 
-static void note_stranger(struct shell *sh)
-{
-    sh->stranger_ms[sh->strangers++ % STRANGERS_KEPT] = sh->now_ms;
-}
-
 /* Logs a line about a connection that nobody has logged in on. A flood of these must
  * not fill the disk: so many are logged in a second. A warning finds room when others
  * have none, and one place is kept for the line about those that were left out. With
@@ -11204,7 +11196,7 @@ static void shell_log_stranger(struct shell *sh, enum nascar_log_level level, co
         return;
     if (few_strangers(sh, most, STRANGER_MS) ||
         (sh->options.log_level == NASCAR_LOG_DEBUG && few_strangers(sh, STRANGERS_KEPT, STRANGERS_MS))) {
-        note_stranger(sh);
+        sh->stranger_ms[sh->strangers++ % STRANGERS_KEPT] = sh->now_ms;
         shell_log(sh, level, text);
         return;
     }
@@ -11222,7 +11214,6 @@ static void tell_left_out(struct shell *sh)
     (void)snprintf(text, sizeof text, "event=lines_left_out n=%u", sh->left_out);
     if (sh->left_out == 0)
         return;
-    note_stranger(sh);
     sh->left_out = 0;
     shell_log(sh, (enum nascar_log_level)sh->left_out_level, text);
 }
