@@ -240,7 +240,7 @@ _Static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a r
     KEPT(connections_refused_full, COUNTER, "Consoles that were told that the server is full.") \
     KEPT(connections_refused_address, COUNTER, "Connections that were one too many for their address.") \
     TOLD(descriptors, GAUGE, NASCAR_DESCRIPTORS, "File descriptors that are open.") \
-    TOLD(accept_pauses, COUNTER, NASCAR_ACCEPT_PAUSES, "Times when no connection could be accepted for a second.") \
+    TOLD(accept_pauses, COUNTER, NASCAR_ACCEPT_PAUSES, "Times when accepting had to pause for a second.") \
     TOLD(bytes_in, COUNTER, NASCAR_BYTES_IN, "Bytes that were read from connections.") \
     TOLD(bytes_out, COUNTER, NASCAR_BYTES_OUT, "Bytes that were written to connections.") \
     KEPT(frames_in, COUNTER, "Requests that were handled.") \
@@ -279,23 +279,24 @@ _Static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a r
     SEEN(reports, s->reports.live, "Reports of abuse that are kept.") \
     KEPT(reports_made, COUNTER, "Reports of abuse that were made.") \
     KEPT(hashes_waiting, GAUGE, "Requests that wait for a password to be hashed.") \
-    KEPT(hashes, COUNTER, "Passwords that were hashed for a request.") \
+    KEPT(hashes, COUNTER, "Requests that have waited for a password to be hashed.") \
     KEPT(hash_longest_ms, GAUGE, "The longest time that a request has waited for a hash, in milliseconds.") \
     TOLD(helpers_replaced, COUNTER, NASCAR_HELPERS_REPLACED, "Hashing processes that died or hung.") \
     KEPT(records_waiting, GAUGE, "Requests that wait for the disk.") \
     KEPT(record_longest_ms, GAUGE, "The longest time that a request has waited for the disk, in milliseconds.") \
     TOLD(journal_bytes, GAUGE, NASCAR_JOURNAL_BYTES, "Size of the journal.") \
-    TOLD(journal_live_bytes, GAUGE, NASCAR_JOURNAL_LIVE_BYTES, "Size that the journal had when it was last compacted.") \
+    TOLD(journal_live_bytes, GAUGE, NASCAR_JOURNAL_LIVE_BYTES, "Size of the journal when it was last compacted.") \
     TOLD(journal_batches, COUNTER, NASCAR_JOURNAL_BATCHES, "Batches of records that were written to the journal.") \
     TOLD(journal_syncs, COUNTER, NASCAR_JOURNAL_SYNCS, "Times when the journal was synced to the disk.") \
-    TOLD(journal_sync_longest_ms, GAUGE, NASCAR_JOURNAL_SYNC_MS, "The longest of these, in milliseconds.") \
+    TOLD(journal_sync_longest_ms, GAUGE, NASCAR_JOURNAL_SYNC_MS, "The longest sync of the journal, in milliseconds.") \
     TOLD(journal_failures, COUNTER, NASCAR_JOURNAL_FAILURES, "Times when a journal could not be written.") \
     TOLD(compactions, COUNTER, NASCAR_COMPACTIONS, "Times when a fresh journal has taken the place of a long one.") \
     TOLD(reloads, COUNTER, NASCAR_RELOADS, "Times when the configuration was read again.") \
     KEPT(stood_still, COUNTER, "Times when the server stood still for more than a second.") \
-    KEPT(stood_still_ms, COUNTER, "How long that was in all, in milliseconds.") \
+    KEPT(stood_still_ms, COUNTER, "How long the server stood still in all, in milliseconds.") \
     TOLD(log_lines_lost, COUNTER, NASCAR_LOG_LINES_LOST, "Log lines that were dropped because nobody read the log.") \
-    TOLD(log_lines_left_out, COUNTER, NASCAR_LOG_LINES_LEFT_OUT, "Log lines about strangers that were left out in a flood.")
+    KEPT(log_lines_overflowed, COUNTER, "Log lines that were dropped because too many came at once.") \
+    TOLD(log_lines_left_out, COUNTER, NASCAR_LOG_LINES_LEFT_OUT, "Log lines about strangers that a flood left out.")
 
 #define METRIC_OF_STATE(name, value, help) METRIC_##name,
 #define METRIC_OF_KIND(name, kind, ...) METRIC_##name,
@@ -2883,6 +2884,7 @@ static void log_end(struct nascar *s, uint32_t start)
     } else {
         s->log_size = start;
         s->log_lost++;
+        s->metrics[METRIC_log_lines_overflowed]++;
     }
 }
 

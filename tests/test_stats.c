@@ -392,6 +392,22 @@ static int64_t hashes_two(void)
     return 2;
 }
 
+/* So many are closed at once that the lines about them find no room; the next line
+ * says how many. */
+static int64_t all_are_closed_at_once(void)
+{
+    struct world_options options = {.limits = {256, 16, 16, 16, 64, 16, 16}};
+    int64_t told = 0;
+    reopen(&options);
+    for (int i = 0; i < 400; i++)
+        (void)raw_open(w, 0);
+    world_run(w, 11000);
+    for (size_t i = 0; i < w->log_count; i++)
+        told += strstr(w->log[i], "event=close") != NULL;
+    ck_assert_int_lt(told, 400);
+    return 400 - told;
+}
+
 /* What the shell tells is moved further below. */
 static const struct deed {
     int64_t (*deed)(void);
@@ -453,6 +469,7 @@ static const struct deed {
     [METRIC_record_longest_ms] = {waits_long_for_the_disk},
     [METRIC_stood_still] = {stands_still},
     [METRIC_stood_still_ms] = {stands_still_for_ms},
+    [METRIC_log_lines_overflowed] = {all_are_closed_at_once},
 };
 
 TEST_LOOP(counted, what_happens_moves_its_metric, 0, METRIC_COUNT)
