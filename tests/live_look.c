@@ -109,8 +109,7 @@ CASE_BESIDE(the_log_is_json_where_it_is_asked_to_be, 10)
     EXPECT(!raw_asks(raw_open(s, LOBBY, LOCALHOST), "a\"\\~", "N=\"%22\"\n", "STATUS=1", 2000));
     EXPECT(kill(s->pid, SIGHUP) == 0);
     UNTIL(2000, logged(s, "\"event\":\"reloaded\""));
-    EXPECT(kill(s->pid, SIGTERM) == 0 && wait_exit(s->pid, 3000) == 0);
-    s->pid = 0;
+    (void)stop(s, SIGTERM);
     size_t lines = 0, stops = 0;
     for (const char *line = contents(s->log); *line != '\0'; line += strcspn(line, "\n") + 1, lines++) {
         const char *wrong = log_read_json(line, strcspn(line, "\n"), &pairs);
