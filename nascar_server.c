@@ -11231,7 +11231,7 @@ static void shell_complain(struct shell *sh, const char *line, size_t size)
         (void)write_now(STDERR_FILENO, line, size);
         return;
     }
-    for (size_t i = skip; i + 1 < size && at + 8 < sizeof text / 2; i++) {
+    for (size_t i = skip; i + 1 < size && at + 8 < sizeof text; i++) {
         uint8_t c = (uint8_t)line[i];
         bool plain = c >= 0x20 && c <= 0x7e && c != '"' && c != '\\';
         at += (size_t)snprintf(text + at, 5, plain ? "%c" : "\\x%02x", (unsigned)c);
