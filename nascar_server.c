@@ -218,6 +218,99 @@ _Static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a r
 
 #define FIRST_CREATED_ROOM 1001u /* PROTOCOL 3.3 */
 
+/* ---- What is counted ------------------------------------------------------ */
+
+/* Every metric: what the operator is told by `stats`, in this order. It is a COUNTER
+ * since the start or a GAUGE of what is now. What ends in _longest_ms is the most since the start.
+ *   SEEN(name, value, help)  a gauge, of which the state `s` has the value anyhow
+ *   KEPT(name, kind, help)   the core counts it, in s->metrics[METRIC_name]
+ *   TOLD(name, kind, number, help)  the program around the core does (NASCAR_METRICS). Bytes,
+ *                            too, as a recording of a password has fewer than were sent
+ * Those of connections_* that are KEPT stand in the order of enum conn_state. */
+/* clang-format off */
+#define METRICS(SEEN, KEPT, TOLD) \
+    TOLD(uptime_s, GAUGE, NASCAR_UPTIME_S, "How many seconds the server has been running.") \
+    SEEN(players, s->players.live, "Players who are logged in.") \
+    SEEN(connections, s->conn_count, "Connections that are open, of whatever kind.") \
+    KEPT(connections_unnamed, GAUGE, "Connections from a proxy, which has not said yet whose they are.") \
+    KEPT(connections_new, GAUGE, "Connections that have not said yet which service they want.") \
+    KEPT(connections_directory, GAUGE, "Connections to the directory.") \
+    KEPT(connections_lobby, GAUGE, "Connections to the lobby without a login.") \
+    KEPT(connections_account, GAUGE, "Connections to the lobby with a login, but no persona yet.") \
+    KEPT(connections_persona, GAUGE, "Connections to the lobby that play as a persona.") \
+    KEPT(connections_buddy_new, GAUGE, "Connections to the buddy service without a login.") \
+    KEPT(connections_buddy, GAUGE, "Connections to the buddy service with a login.") \
+    KEPT(connections_control, GAUGE, "Connections of the operator.") \
+    KEPT(connections_closing, GAUGE, "Connections that are closed as soon as the last bytes are written.") \
+    KEPT(connections_opened, COUNTER, "Connections that were accepted.") \
+    KEPT(connections_refused_down, COUNTER, "Consoles that were told that the service is down.") \
+    KEPT(connections_refused_banned, COUNTER, "Consoles that were told that their network is banned.") \
+    KEPT(connections_refused_full, COUNTER, "Consoles that were told that the server is full.") \
+    KEPT(connections_refused_address, COUNTER, "Connections that were one too many for their address.") \
+    TOLD(descriptors, GAUGE, NASCAR_DESCRIPTORS, "File descriptors that are open.") \
+    TOLD(accept_pauses, COUNTER, NASCAR_ACCEPT_PAUSES, "Times when accepting had to pause for a second.") \
+    TOLD(bytes_in, COUNTER, NASCAR_BYTES_IN, "Bytes that were read from connections.") \
+    TOLD(bytes_out, COUNTER, NASCAR_BYTES_OUT, "Bytes that were written to connections.") \
+    KEPT(frames_in, COUNTER, "Requests that were handled.") \
+    KEPT(frames_out, COUNTER, "Frames that were sent.") \
+    KEPT(frames_broken, COUNTER, "Connections that were closed because they sent what is no frame.") \
+    KEPT(frames_unknown, COUNTER, "Requests of a kind that the server does not know.") \
+    KEPT(requests_throttled, COUNTER, "Times when a request had to wait because its connection sent too many.") \
+    KEPT(requests_stalled, COUNTER, "Times when a request had to wait for a slow reader or a full table.") \
+    KEPT(slow_readers_closed, COUNTER, "Connections that were closed because they did not read.") \
+    KEPT(chat_lines_missed, COUNTER, "Lines of chat that slow readers did not get.") \
+    KEPT(logins, COUNTER, "Logins to the lobby.") \
+    KEPT(logins_buddy, COUNTER, "Logins to the buddy service.") \
+    KEPT(logins_refused_miss, COUNTER, "Logins refused as something was missing or not allowed.") \
+    KEPT(logins_refused_imst, COUNTER, "Logins refused as there is no such account.") \
+    KEPT(logins_refused_pass, COUNTER, "Logins refused because of a wrong password.") \
+    KEPT(logins_refused_blak, COUNTER, "Logins refused because of a ban.") \
+    KEPT(logins_refused_hack, COUNTER, "Logins refused after too many tries.") \
+    KEPT(logins_refused_sess, COUNTER, "Logins refused as their session with the directory is over.") \
+    KEPT(logins_refused_user, COUNTER, "Logins to the buddy service refused because of a wrong ticket.") \
+    KEPT(logins_refused_dupl, COUNTER, "Sign-ups refused as the name is taken.") \
+    KEPT(logins_refused_inam, COUNTER, "Sign-ups refused because of a name or password that cannot be.") \
+    KEPT(logins_refused_full, COUNTER, "Logins refused as there is no room for the player or the account.") \
+    KEPT(logins_refused_fail, COUNTER, "Logins refused as the disk or the hashing of passwords failed.") \
+    SEEN(accounts, s->accounts.live, "Accounts that there are.") \
+    KEPT(accounts_made, COUNTER, "Accounts that were made.") \
+    SEEN(personas, s->personas.live, "Personas that there are.") \
+    SEEN(roster_entries, s->edges.live, "Buddies and ignored players on all rosters.") \
+    SEEN(messages, s->messages.live, "Messages that are kept for players who are away.") \
+    SEEN(rooms, s->rooms.live, "Rooms, the lobby hub included.") \
+    KEPT(chat_lines, COUNTER, "Lines of chat that players have said.") \
+    SEEN(challenges_and_races, s->matches.live, "Challenges that are open, and races whose players are not back yet.") \
+    KEPT(challenges, COUNTER, "Challenges that were offered.") \
+    KEPT(races, COUNTER, "Races that have begun.") \
+    SEEN(races_unreported, s->races.live, "Races of the last day of which not both players have reported the result.") \
+    KEPT(results, COUNTER, "Reports of a result that were accepted.") \
+    SEEN(reports, s->reports.live, "Reports of abuse that are kept.") \
+    KEPT(reports_made, COUNTER, "Reports of abuse that were made.") \
+    KEPT(hashes_waiting, GAUGE, "Requests that wait for a password to be hashed.") \
+    KEPT(hashes, COUNTER, "Requests that have waited for a password to be hashed.") \
+    KEPT(hash_longest_ms, GAUGE, "The longest time that a request has waited for a hash, in milliseconds.") \
+    TOLD(helpers_replaced, COUNTER, NASCAR_HELPERS_REPLACED, "Hashing processes that died or hung.") \
+    KEPT(records_waiting, GAUGE, "Requests that wait for the disk.") \
+    KEPT(record_longest_ms, GAUGE, "The longest time that a request has waited for the disk, in milliseconds.") \
+    TOLD(journal_bytes, GAUGE, NASCAR_JOURNAL_BYTES, "Size of the journal.") \
+    TOLD(journal_live_bytes, GAUGE, NASCAR_JOURNAL_LIVE_BYTES, "Size of the journal when it was last compacted.") \
+    TOLD(journal_batches, COUNTER, NASCAR_JOURNAL_BATCHES, "Batches of records that were written to the journal.") \
+    TOLD(journal_syncs, COUNTER, NASCAR_JOURNAL_SYNCS, "Times when the journal was synced to the disk.") \
+    TOLD(journal_sync_longest_ms, GAUGE, NASCAR_JOURNAL_SYNC_MS, "The longest sync of the journal, in milliseconds.") \
+    TOLD(journal_failures, COUNTER, NASCAR_JOURNAL_FAILURES, "Times when a journal could not be written.") \
+    TOLD(compactions, COUNTER, NASCAR_COMPACTIONS, "Times when a fresh journal has taken the place of a long one.") \
+    TOLD(reloads, COUNTER, NASCAR_RELOADS, "Times when the configuration was read again.") \
+    KEPT(stood_still, COUNTER, "Times when the server stood still for more than a second.") \
+    KEPT(stood_still_ms, COUNTER, "How long the server stood still in all, in milliseconds.") \
+    TOLD(log_lines_lost, COUNTER, NASCAR_LOG_LINES_LOST, "Log lines that were dropped because nobody read the log.") \
+    KEPT(log_lines_overflowed, COUNTER, "Log lines that were dropped because too many came at once.") \
+    TOLD(log_lines_left_out, COUNTER, NASCAR_LOG_LINES_LEFT_OUT, "Log lines about strangers that a flood left out.")
+
+#define METRIC_OF_STATE(name, value, help) METRIC_##name,
+#define METRIC_OF_KIND(name, kind, ...) METRIC_##name,
+enum metric { METRICS(METRIC_OF_STATE, METRIC_OF_KIND, METRIC_OF_KIND) METRIC_COUNT };
+/* clang-format on */
+
 /* ---- Protocol vocabulary ------------------------------------------------- */
 
 /* Every tag that the server reads or writes; tag_names[tag_X] is "X". */
@@ -278,27 +371,28 @@ enum failure {
 static const struct {
     char code[5];
     uint8_t status;
+    uint8_t metric; /* what counts the logins that fail with it; 0: none does */
 } failures[FAILURE_COUNT] = {
-    [OK] = {"", 1},
-    [MISSING] = {"miss", 0},
-    [NO_ACCOUNT] = {"imst", 100},
-    [WRONG_PASSWORD] = {"pass", 100},
-    [BANNED] = {"blak", 100},
-    [TOO_MANY_TRIES] = {"hack", 100},
-    [NO_SESSION] = {"sess", 101},
-    [NO_USER] = {"user", 102},
-    [ROOM_FULL] = {"full", 103},
-    [NO_ROOM] = {"nrom", 0},
-    [EXPIRED] = {"time", 104},
-    [BUSY] = {"ingm", 105},
-    [BAD_TOKEN] = {"tokn", 106},
-    [TAKEN] = {"dupl", 0},
-    [BAD_NAME] = {"inam", 0},
-    [TOO_MANY_PERSONAS] = {"maxp", 0},
-    [ROSTER_FULL] = {"full", 0},
-    [BAD_LKEY] = {"user", 101},
-    [SERVER_FULL] = {"full", 0},
-    [NOT_KEPT] = {"fail", 0},
+    [OK] = {"", 1, 0},
+    [MISSING] = {"miss", 0, METRIC_logins_refused_miss},
+    [NO_ACCOUNT] = {"imst", 100, METRIC_logins_refused_imst},
+    [WRONG_PASSWORD] = {"pass", 100, METRIC_logins_refused_pass},
+    [BANNED] = {"blak", 100, METRIC_logins_refused_blak},
+    [TOO_MANY_TRIES] = {"hack", 100, METRIC_logins_refused_hack},
+    [NO_SESSION] = {"sess", 101, METRIC_logins_refused_sess},
+    [NO_USER] = {"user", 102, 0},
+    [ROOM_FULL] = {"full", 103, 0},
+    [NO_ROOM] = {"nrom", 0, 0},
+    [EXPIRED] = {"time", 104, 0},
+    [BUSY] = {"ingm", 105, 0},
+    [BAD_TOKEN] = {"tokn", 106, 0},
+    [TAKEN] = {"dupl", 0, METRIC_logins_refused_dupl},
+    [BAD_NAME] = {"inam", 0, METRIC_logins_refused_inam},
+    [TOO_MANY_PERSONAS] = {"maxp", 0, 0},
+    [ROSTER_FULL] = {"full", 0, 0},
+    [BAD_LKEY] = {"user", 101, METRIC_logins_refused_user},
+    [SERVER_FULL] = {"full", 0, METRIC_logins_refused_full},
+    [NOT_KEPT] = {"fail", 0, METRIC_logins_refused_fail},
 };
 
 /* ==== 2. Text ============================================================= */
@@ -1510,7 +1604,7 @@ struct options {
     uint32_t directory_port; /* the other two are in `config` */
     uint32_t max_clients, max_accounts;
     uint32_t hash_cost;
-    uint32_t log_level;
+    uint32_t log_level, log_json;
     const char *config_file;
     char news_file[LINE_CHARS + 1], record_file[LINE_CHARS + 1], log_file[LINE_CHARS + 1], data[LINE_CHARS + 1];
     char control_group[LINE_CHARS + 1];
@@ -1590,6 +1684,8 @@ static const struct setting {
      "log to this file and not to standard error; SIGUSR1 opens it again"},
     {"log-level", SET_WORD, SHELL(log_level), 0, 0, "error warn info debug", "info",
      "how much is logged: error, warn, info or debug (%s)"},
+    {"log-format", SET_WORD, SHELL(log_json), 0, 0, "text json", "text",
+     "text: a log line is key=value pairs; json: an object of the same (%s)"},
     {"public-address", SET_HOST, CORE(public_address), 0, 0, NULL, NULL,
      "address or host name that consoles are told to connect to; by default, the address they reached"},
     {"lan", SET_WORD, CORE(lan), 0, 0, "off auto", "auto",
@@ -2501,7 +2597,9 @@ struct nascar {
     struct list lobby_readers; /* players who follow the populations, and so maybe the rooms */
     struct feed room_feed, population_feed;
     uint32_t conn_count;
-    uint32_t guessed; /* how many names must wait, each at an address (Q_GUESSED) */
+    uint64_t metrics[METRIC_COUNT];     /* those that are KEPT */
+    uint64_t told[NASCAR_METRICS_TOLD]; /* those that are TOLD */
+    uint32_t guessed;                   /* how many names must wait, each at an address (Q_GUESSED) */
 
     uint32_t ping_places;                 /* how many have got a place in the rhythm of pings */
     uint64_t ping_beat_ms, ping_batch_ms; /* its first beat after the last batch; the earliest next batch */
@@ -3027,6 +3125,8 @@ static uint32_t conn_timer(uint32_t c, enum conn_timer which)
 
 /* A log line is begun, gets its key=value pairs, and is ended. It is built in
  * place, at the end of the log buffer: a byte for its level, the text, a NUL. */
+#define LOG_OF_STRANGER 16 /* beside the level */
+
 static void log_byte(struct nascar *s, char c)
 {
     if (s->log_size < LOG_BYTES)
@@ -3100,6 +3200,7 @@ static void log_end(struct nascar *s, uint32_t start)
     } else {
         s->log_size = start;
         s->log_lost++;
+        s->metrics[METRIC_log_lines_overflowed]++;
     }
 }
 
@@ -3107,10 +3208,17 @@ bool nascar_next_log(struct nascar *s, struct nascar_log *log)
 {
     if (s->log_taken == s->log_size)
         return false;
-    log->level = (enum nascar_log_level)s->log[s->log_taken];
+    log->level = (enum nascar_log_level)(s->log[s->log_taken] & ~LOG_OF_STRANGER);
+    log->stranger = (s->log[s->log_taken] & LOG_OF_STRANGER) != 0;
     log->text = s->log + s->log_taken + 1;
     s->log_taken += (uint32_t)strlen(log->text) + 2;
     return true;
+}
+
+/* Is nobody logged in on this connection? */
+static bool is_stranger(const struct conn *conn)
+{
+    return conn->player == NONE && conn->buddy == NONE && conn->state != CONN_CONTROL;
 }
 
 /* Begins a line about one connection, and says who is on it: of the operator's, which user. */
@@ -3118,6 +3226,8 @@ static uint32_t log_begin_conn(struct nascar *s, enum nascar_log_level level, co
 {
     const struct conn *conn = conn_at(s, c);
     uint32_t start = log_begin(s, level, name);
+    if (is_stranger(conn) && start < LOG_BYTES)
+        s->log[start] |= LOG_OF_STRANGER;
     log_number(s, "conn", c);
     if (conn->state == CONN_CONTROL)
         log_number(s, "uid", conn->peer);
@@ -3132,6 +3242,35 @@ static uint32_t log_begin_conn(struct nascar *s, enum nascar_log_level level, co
         log_text(s, "persona", persona_at(s, buddy_at(s, conn->buddy)->persona)->name);
     }
     return start;
+}
+
+/* ---- Metrics ------------------------------------------------------------- */
+
+/* Which of the metrics a connection counts in. */
+static enum metric conn_metric(const struct conn *conn)
+{
+    return conn->closing ? METRIC_connections_closing
+                         : (enum metric)(METRIC_connections_unnamed + conn->state - CONN_UNNAMED);
+}
+
+/* A connection goes on to this state. */
+static void conn_become(struct nascar *s, struct conn *conn, enum conn_state state)
+{
+    s->metrics[conn_metric(conn)]--;
+    conn->state = (uint8_t)state;
+    s->metrics[conn_metric(conn)]++;
+}
+
+/* What those are counted in who wait for this. */
+static enum metric wait_metric(uint32_t wait)
+{
+    return wait == WAIT_VERDICT ? METRIC_hashes_waiting : METRIC_records_waiting;
+}
+
+static void keep_longest(struct nascar *s, enum metric metric, uint64_t ms)
+{
+    if (s->metrics[metric] < ms)
+        s->metrics[metric] = ms;
 }
 
 /* ==== 4. Telling ========================================================== */
@@ -3224,7 +3363,11 @@ static void conn_doom(struct nascar *s, uint32_t c, const char *reason)
             log_number(s, "unknown_kinds", conn->unknown_kinds);
         log_end(s, line);
     }
+    s->metrics[conn_metric(conn)]--;
+    if (conn->wait != WAIT_NONE)
+        s->metrics[wait_metric(conn->wait)]--;
     conn->closing = true;
+    s->metrics[conn_metric(conn)]++;
     conn_unlist(s, c);
     address_at(s, conn->address)->closing++;
     list_append(s, DOOMED_CONNS, &s->doomed, c);
@@ -3240,9 +3383,11 @@ static void conn_write(struct nascar *s, uint32_t c, const uint8_t *bytes, uint3
     if (conn->closing)
         return;
     if (outbox_free(conn) < size) {
+        s->metrics[METRIC_slow_readers_closed]++;
         conn_doom(s, c, "outbox full");
         return;
     }
+    s->metrics[METRIC_frames_out]++;
     if (conn->outbox == NONE) {
         conn->outbox = pool_take(s, &s->outboxes); /* there is one for each connection, so this cannot fail */
         conn->out_start = conn->out_end = 0;
@@ -3345,6 +3490,7 @@ static void conn_wait(struct nascar *s, uint32_t c, enum wait wait)
 {
     struct conn *conn = conn_at(s, c);
     conn->wait = (uint8_t)wait;
+    s->metrics[wait_metric(wait)]++;
     conn->receipt = ++s->next_receipt;
     conn->wait_since_ms = s->now_ms;
     timer_pause(s, conn_timer(c, T_PHASE));
@@ -3355,6 +3501,10 @@ static void conn_wait_over(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
     uint64_t waited_ms = s->now_ms - conn->wait_since_ms;
+    bool hashed = conn->wait == WAIT_VERDICT;
+    s->metrics[wait_metric(conn->wait)]--;
+    s->metrics[METRIC_hashes] += hashed;
+    keep_longest(s, hashed ? METRIC_hash_longest_ms : METRIC_record_longest_ms, waited_ms);
     conn->wait = WAIT_NONE;
     timer_resume(s, conn_timer(c, T_PHASE), waited_ms);
     timer_resume(s, conn_timer(c, T_IDLE), waited_ms);
@@ -4528,7 +4678,7 @@ static void persona_off(struct nascar *s, uint32_t player)
     p->hushed = false;
     p->ranks_due = false;
     p->ranks_left = p->rows_left = 0;
-    conn_at(s, p->conn)->state = CONN_ACCOUNT;
+    conn_become(s, conn_at(s, p->conn), CONN_ACCOUNT);
     presence_changed(s, persona);
 }
 
@@ -4540,7 +4690,7 @@ static void persona_on(struct nascar *s, uint32_t player, uint32_t persona)
     p->persona = persona;
     persona_at(s, persona)->player = player;
     persona_at(s, persona)->absent = false;
-    conn_at(s, p->conn)->state = CONN_PERSONA;
+    conn_become(s, conn_at(s, p->conn), CONN_PERSONA);
     presence_changed(s, persona);
     room_join(s, player, HUB);
     const struct wants *wants = &conn_at(s, p->conn)->wants;
@@ -4589,7 +4739,7 @@ static bool player_add(struct nascar *s, uint32_t c, uint32_t account)
     a->player = player;
     conn->player = player;
     address_at(s, conn->address)->players++;
-    conn->state = CONN_ACCOUNT;
+    conn_become(s, conn, CONN_ACCOUNT);
     return true;
 }
 
@@ -5126,6 +5276,7 @@ static enum failure apply_acct(struct nascar *s, const struct record *r)
     for (uint32_t k = 0; k < PERSONAS_PER_ACCOUNT; k++)
         a->persona[k] = NONE;
     index_add(s, &s->account_names, hash_name(s, a->name), i);
+    s->metrics[METRIC_accounts_made] += s->dated; /* the others were there before */
     for (const char *p = r->acct.personas; *p; p += *p == ',') {
         size_t n = strcspn(p, ",");
         copy_text(persona, n < sizeof persona ? n + 1 : sizeof persona, p);
@@ -5868,12 +6019,22 @@ static void get_name(const struct request *q, enum tag tag, char out[ANY_NAME_CH
         out[0] = 0;
 }
 
+/* A request is refused: of a login that is counted, by its reason. */
+static void count_refusal(const struct request *q, enum failure failure)
+{
+    bool login = strcmp(q->kind, "auth") == 0 || strcmp(q->kind, "acct") == 0 || strcmp(q->kind, "AUTH") == 0;
+    if (login && failures[failure].metric != 0)
+        q->s->metrics[failures[failure].metric]++;
+}
+
 /* Starts the reply to a request: the caller adds tags to what is returned, and
  * ends it by send_back(). On a failure the code and STATUS both say so. */
 static struct outgoing *reply_begin(const struct request *q, enum failure failure)
 {
     struct outgoing *f = &q->s->frame;
     assert(failure < FAILURE_COUNT); /* STALL is no answer */
+    if (failure)
+        count_refusal(q, failure);
     frame_begin(f, q->kind, failures[failure].code);
     put_number(f, tag_STATUS, failures[failure].status);
     return f;
@@ -5947,9 +6108,10 @@ static void deliver_line(struct nascar *s, uint32_t player)
 {
     uint32_t c = player_at(s, player)->conn;
     pump(s, c); /* so that the speaker is in the reader's list first */
-    if (conn_at(s, c)->slow)
-        conn_at(s, c)->missed_lines++;
-    else
+    bool slow = conn_at(s, c)->slow;
+    conn_at(s, c)->missed_lines += slow;
+    s->metrics[METRIC_chat_lines_missed] += slow;
+    if (!slow)
         conn_write(s, c, s->frame.bytes, s->frame.size);
 }
 
@@ -6165,6 +6327,7 @@ static void race_start(struct nascar *s, uint32_t number)
     match->started_ms = s->now_ms;
     for (uint32_t side = 0; side < 2; side++)
         presence_changed(s, player_at(s, match->player[side])->persona);
+    s->metrics[METRIC_races]++;
     uint32_t line = log_begin(s, NASCAR_LOG_INFO, "race");
     log_text(s, "host", ses.host);
     log_text(s, "guest", ses.second);
@@ -6190,6 +6353,7 @@ static void challenge_offer(struct nascar *s, uint32_t challenger, uint32_t targ
     timer_start(s, s->match_timers + number, Q_CHALLENGE);
     user_changed(s, challenger);
     introduce(s, match);
+    s->metrics[METRIC_challenges]++;
     send_challenge_word(s, target, player_name(s, challenger), token);
 }
 
@@ -6355,20 +6519,28 @@ static const char *write_ban(const struct sanction *ban, char out[DOWN_CHARS + 1
  * online gets through, as that may be the console's own ghost. */
 static const char *keep_out(const struct request *q, char text[DOWN_CHARS + 1])
 {
-    const struct nascar *s = q->s;
-    if (s->config.down[0])
+    struct nascar *s = q->s;
+    if (s->config.down[0]) {
+        s->metrics[METRIC_connections_refused_down]++;
         return s->config.down;
+    }
     uint32_t ban = find_address_ban(s, q->conn->peer);
-    if (ban != NONE)
+    if (ban != NONE) {
+        s->metrics[METRIC_connections_refused_banned]++;
         return write_ban(sanction_at(s, ban), text);
+    }
     const struct address *address = address_at(s, q->conn->address);
-    if (pool_full(&s->players) && address->players == 0)
+    if (pool_full(&s->players) && address->players == 0) {
+        s->metrics[METRIC_connections_refused_full]++;
         return "The server is full. Please try again later.";
+    }
     /* This connection ends, but the lobby's and the buddies' have to find room, or take
      * a dead one's. Where an address may have but one, the lobby's alone has. */
     uint32_t open = open_connections(address);
-    if (open > 1 && open + 1 > s->config.per_address && has_limits(s, q->conn) && find_dead(s, address) == NONE)
+    if (open > 1 && open + 1 > s->config.per_address && has_limits(s, q->conn) && find_dead(s, address) == NONE) {
+        s->metrics[METRIC_connections_refused_address]++;
         return "Too many players are online from your address. Please try again later.";
+    }
     return "";
 }
 
@@ -6377,7 +6549,7 @@ static enum failure do_directory(struct request *q)
     struct nascar *s = q->s;
     char text[DOWN_CHARS + 1];
     const char *down = keep_out(q, text);
-    q->conn->state = CONN_DIRECTORY;
+    conn_become(s, q->conn, CONN_DIRECTORY);
     timer_start(s, conn_timer(q->c, T_PHASE), Q_LINGER);
     if (down[0]) {
         frame_begin(&s->frame, q->kind, "");
@@ -6708,7 +6880,7 @@ static void player_logout(struct request *q)
     log_end(s, log_begin_conn(s, NASCAR_LOG_INFO, "logout", q->c));
     player_remove(s, q->player);
     request_player(q);
-    q->conn->state = CONN_LOBBY;
+    conn_become(s, q->conn, CONN_LOBBY);
     timer_start(s, conn_timer(q->c, T_PHASE), Q_LOGIN);
 }
 
@@ -6724,6 +6896,7 @@ static enum failure player_login(struct request *q, uint32_t account)
     request_player(q);
     timer_stop(s, conn_timer(q->c, T_PHASE));
     ping_start(s, q->c); /* in case that it has left out `addr` */
+    s->metrics[METRIC_logins]++;
     log_end(s, log_begin_conn(s, NASCAR_LOG_INFO, "login", q->c));
     queue_record(s, NONE, 0, &(struct record){.kind = RECORD_SEEN, .seen = {account, s->wall_s}});
     return OK;
@@ -7454,6 +7627,7 @@ static enum failure challenge_word(struct request *q, const char *name, const ch
 static void note_line(struct nascar *s, const char *from, const char *to, const char *room, const char *text)
 {
     struct chat_line *line = &s->chat[s->chat_count++ % CHAT_LINES];
+    s->metrics[METRIC_chat_lines]++;
     memset(line, 0, sizeof *line);
     line->at_s = s->wall_s;
     copy_text(line->from, sizeof line->from, from);
@@ -7790,6 +7964,7 @@ static enum failure kept_rank(struct request *q, enum failure failure)
     const struct player *p = q->p;
     if (failure)
         return failure;
+    s->metrics[METRIC_results]++;
     reply(q, OK);
     /* Is the player back from the present race, or has it reported an earlier one? */
     (void)get_text(q, tag_AUTH, ticket, sizeof ticket);
@@ -7927,6 +8102,7 @@ static enum failure kept_rept(struct request *q, enum failure failure)
     struct nascar *s = q->s;
     if (failure)
         return failure;
+    s->metrics[METRIC_reports_made]++;
     log_end(s, log_begin_conn(s, NASCAR_LOG_WARN, "report", q->c));
     reply(q, OK);
     return OK;
@@ -7950,7 +8126,7 @@ static enum failure do_buddy_auth(struct request *q)
     char name[ANY_NAME_CHARS + 1], text[32];
     uint8_t ticket[8], hash[16];
     if (q->conn->state == CONN_NEW) {
-        q->conn->state = CONN_BUDDY_NEW;
+        conn_become(s, q->conn, CONN_BUDDY_NEW);
         timer_start(s, conn_timer(q->c, T_PHASE), Q_BUDDY_LOGIN);
         timer_start(s, conn_timer(q->c, T_IDLE), Q_IDLE);
     }
@@ -7964,7 +8140,8 @@ static enum failure do_buddy_auth(struct request *q)
     if (!equal_secret(persona->lkey_hash, hash, sizeof hash) || persona->lkey_until_s <= kept_now_s(s) ||
         find_ban(s, account_at(s, persona->account)->name, q->conn->peer) != NONE)
         return BAD_LKEY;
-    q->conn->state = CONN_BUDDY;
+    conn_become(s, q->conn, CONN_BUDDY);
+    s->metrics[METRIC_logins_buddy]++;
     buddy_connect(s, q->c, number);
     timer_stop(s, conn_timer(q->c, T_PHASE));
     ping_start(s, q->c);
@@ -8261,7 +8438,7 @@ static enum failure do_goodbye(struct request *q)
 
 /* ---- Commands: the operator's (NASCAR_CONTROL) --------------------------- */
 
-enum control_list { LIST_WHO, LIST_REPORTS, LIST_REPORT, LIST_NEWS, LIST_SANCTIONS };
+enum control_list { LIST_WHO, LIST_REPORTS, LIST_REPORT, LIST_NEWS, LIST_SANCTIONS, LIST_METRICS };
 
 /* The answer to an operator's command is any number of `line` frames, each with
  * key=value texts, and then a frame of the command's kind. */
@@ -8271,27 +8448,29 @@ static void put_field(struct nascar *s, const char *name, const char *text)
     put_quoted(&s->frame, text);
 }
 
-static void send_count(struct nascar *s, uint32_t c, const char *name, uint32_t value)
+/* clang-format off */
+static const char *metric_name(enum metric metric)
 {
-    char number[24];
-    write_number(number, value);
-    frame_begin(&s->frame, "line", "");
-    put_field(s, name, number);
-    send_frame(s, c);
+#define NAME_OF_METRIC(name, ...) #name "\0"
+    const char *name = METRICS(NAME_OF_METRIC, NAME_OF_METRIC, NAME_OF_METRIC);
+    for (uint32_t i = 0; i < metric; i++)
+        name += strlen(name) + 1;
+    return name;
 }
+/* clang-format on */
 
-static enum failure do_control_stats(struct request *q)
+static uint64_t metric_now(const struct nascar *s, enum metric metric)
 {
-    struct nascar *s = q->s;
-    send_count(s, q->c, "players", s->players.live);
-    send_count(s, q->c, "connections", s->conn_count);
-    send_count(s, q->c, "rooms", s->rooms.live);
-    send_count(s, q->c, "challenges_and_races", s->matches.live);
-    send_count(s, q->c, "accounts", s->accounts.live);
-    send_count(s, q->c, "personas", s->personas.live);
-    send_count(s, q->c, "roster_entries", s->edges.live);
-    reply(q, OK);
-    return OK;
+    switch (metric) {
+#define SEEN_NOW(name, value, help) \
+    case METRIC_##name: \
+        return value;
+#define KEPT_NOW(name, kind, help)
+#define TOLD_NOW(name, kind, number, help) \
+    case METRIC_##name: return s->told[number];
+        METRICS(SEEN_NOW, KEPT_NOW, TOLD_NOW)
+    default: return s->metrics[metric];
+    }
 }
 
 /* Begins a list: a line for each of its things, as many at a time as the outbox takes. */
@@ -8305,6 +8484,11 @@ static enum failure begin_list(struct request *q, enum control_list list, uint32
     return OK;
 }
 
+static enum failure do_control_stats(struct request *q)
+{
+    return begin_list(q, LIST_METRICS, 0);
+}
+
 static enum failure do_control_who(struct request *q)
 {
     return begin_list(q, LIST_WHO, 0);
@@ -8313,6 +8497,25 @@ static enum failure do_control_who(struct request *q)
 static enum failure do_control_sanctions(struct request *q)
 {
     return begin_list(q, LIST_SANCTIONS, 0);
+}
+
+static void send_metric_line(struct nascar *s, uint32_t c, enum metric metric)
+{
+    char number[24];
+    write_number(number, (int64_t)metric_now(s, metric));
+    frame_begin(&s->frame, "line", "");
+    put_field(s, "name", metric_name(metric));
+    put_field(s, "value", number);
+    send_frame(s, c);
+}
+
+static bool send_next_metric(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    if (conn->listed == METRIC_COUNT)
+        return false;
+    send_metric_line(s, c, (enum metric)conn->listed++);
+    return true;
 }
 
 static void send_who_line(struct nascar *s, uint32_t c, const struct player *p)
@@ -8465,7 +8668,7 @@ static const struct {
 } control_lists[] = {
     [LIST_WHO] = {"cwho", send_next_player},         [LIST_REPORTS] = {"crep", send_next_report},
     [LIST_REPORT] = {"crep", send_next_report_line}, [LIST_NEWS] = {"cnew", send_next_news_line},
-    [LIST_SANCTIONS] = {"cbns", send_next_sanction},
+    [LIST_SANCTIONS] = {"cbns", send_next_sanction}, [LIST_METRICS] = {"csta", send_next_metric},
 };
 
 static void pump_control(struct nascar *s, uint32_t c)
@@ -8973,6 +9176,13 @@ static uint32_t address_for_conn(struct nascar *s, uint32_t ipv4)
     return i;
 }
 
+/* There are as many connections from its address as there may be. */
+static void conn_refuse(struct nascar *s, uint32_t c)
+{
+    s->metrics[METRIC_connections_refused_address]++;
+    conn_doom(s, c, "too many from this address");
+}
+
 /* A new connection may be one too many for its address. Then it takes the place of a dead
  * one: a router that has lost its power leaves all of those of a clan behind. */
 static void conn_find_room(struct nascar *s, uint32_t c)
@@ -8984,7 +9194,7 @@ static void conn_find_room(struct nascar *s, uint32_t c)
         conn_doom(s, dead, "silent, and a new one from its address takes its place");
     conn->spare = open_connections(a) > s->config.per_address;
     if (open_connections(a) > s->config.per_address + DIRECTORY_SPARE)
-        conn_doom(s, c, "too many from this address");
+        conn_refuse(s, c);
 }
 
 /* From here on it is known whose connection this is, and what goes by address begins. */
@@ -9000,7 +9210,7 @@ static void conn_peer_known(struct nascar *s, uint32_t c)
 static void conn_named(struct nascar *s, uint32_t c, const struct proxy_header *header)
 {
     struct conn *conn = conn_at(s, c);
-    conn->state = CONN_NEW;
+    conn_become(s, conn, CONN_NEW);
     if (header->destination)
         conn->local = header->destination;
     if (header->source && header->source != conn->peer) {
@@ -9042,6 +9252,7 @@ static void refill_bucket(const struct nascar *s, struct conn *conn)
 
 static void refuse_unknown(struct request *q)
 {
+    q->s->metrics[METRIC_frames_unknown]++;
     if (q->conn->unknown_kinds == 0) { /* once only, so that nobody floods the log */
         uint32_t line = log_begin_conn(q->s, NASCAR_LOG_WARN, "unknown_kind", q->c);
         log_text(q->s, "kind", q->kind);
@@ -9056,7 +9267,7 @@ static void refuse_unknown(struct request *q)
  * neither the directory's nor the buddy service's is the lobby's. */
 static void become_lobby(struct nascar *s, uint32_t c)
 {
-    conn_at(s, c)->state = CONN_LOBBY;
+    conn_become(s, conn_at(s, c), CONN_LOBBY);
     timer_start(s, conn_timer(c, T_PHASE), Q_LOGIN);
     timer_start(s, conn_timer(c, T_IDLE), Q_IDLE);
 }
@@ -9068,7 +9279,7 @@ static bool dispatch(struct request *q)
     enum failure failure;
     bool other_service = command && (command->states & FIRST) && !(command->states & IN(CONN_LOBBY));
     if (q->conn->state == CONN_NEW && !(command && command->start == do_directory) && q->conn->spare) {
-        conn_doom(q->s, q->c, "too many from this address");
+        conn_refuse(q->s, q->c);
         return true;
     }
     if (q->conn->state == CONN_NEW && !other_service)
@@ -9119,6 +9330,7 @@ static void log_broken(struct nascar *s, uint32_t c, const char *event, const ch
 {
     char hex[2 * HEADER_BYTES + 1] = "";
     const struct conn *conn = conn_at(s, c);
+    s->metrics[METRIC_frames_broken]++;
     uint32_t line = log_begin_conn(s, NASCAR_LOG_WARN, event, c);
     if (conn->inbox != NONE)
         write_hex(hex, inbox_at(s, conn->inbox)->bytes, min_u32(conn->in_size, HEADER_BYTES));
@@ -9146,6 +9358,13 @@ static bool take_proxy_header(struct nascar *s, uint32_t c)
     return state == FRAME_WHOLE;
 }
 
+/* Its next frame is tried again later. */
+static void conn_stall(struct nascar *s, uint32_t c)
+{
+    s->metrics[METRIC_requests_stalled]++;
+    mark_stalled(s, c);
+}
+
 /* Handles the frames of a connection until there is none, or one has to wait. */
 static void conn_run(struct nascar *s, uint32_t c)
 {
@@ -9171,13 +9390,14 @@ static void conn_run(struct nascar *s, uint32_t c)
         if (state != FRAME_WHOLE || outbox_free(conn) < REPLY_BYTES)
             return; /* it goes on with more input, or when the outbox has drained */
         if (s->entropy_size < STEP_ENTROPY || s->record_count == RECORDS || s->job_count == RECORDS) {
-            mark_stalled(s, c);
+            conn_stall(s, c);
             return;
         }
         struct request q = request_read(s, c, &frame);
         uint64_t price = price_milli(s, q.command ? q.command->cost : UNKNOWN_COST);
         refill_bucket(s, conn);
         if (conn->tokens_milli < price) {
+            s->metrics[METRIC_requests_throttled]++;
             timer_start(s, conn_timer(c, T_THROTTLE), Q_THROTTLE);
             return;
         }
@@ -9186,9 +9406,10 @@ static void conn_run(struct nascar *s, uint32_t c)
         bool done = dispatch(&q);
         settle(s);
         if (!done) {
-            mark_stalled(s, c);
+            conn_stall(s, c);
             return;
         }
+        s->metrics[METRIC_frames_in]++;
         conn->tokens_milli -= price;
         if (conn->wait == WAIT_NONE)
             inbox_drop_frame(s, c, frame.size);
@@ -9256,7 +9477,9 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
     if (c >= s->conns.high)
         s->conns.high = c + 1;
     conn_reset(conn);
-    conn->state = CONN_NEW;
+    conn->state = e->type == NASCAR_CONTROL ? CONN_CONTROL : CONN_NEW;
+    s->metrics[conn_metric(conn)]++;
+    s->metrics[METRIC_connections_opened]++;
     conn->peer = e->peer;
     conn->local = e->local;
     conn->tokens_milli = bucket_milli(s);
@@ -9265,14 +9488,12 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
     conn->address = address_for_conn(s, conn->of_proxy || e->type == NASCAR_CONTROL ? NOBODY : e->peer);
     s->conn_count++;
     address_at(s, conn->address)->connections++;
-    if (e->type == NASCAR_CONTROL) {
-        conn->state = CONN_CONTROL;
+    if (e->type == NASCAR_CONTROL)
         return;
-    }
     conn_heard(s, c);
     timer_start(s, conn_timer(c, T_PHASE), Q_FIRST_FRAME);
     if (conn->of_proxy)
-        conn->state = CONN_UNNAMED;
+        conn_become(s, conn, CONN_UNNAMED);
     else
         conn_peer_known(s, c);
 }
@@ -9359,6 +9580,7 @@ static void conn_closed(struct nascar *s, uint32_t c)
     address_at(s, conn->address)->connections--;
     address_at(s, conn->address)->closing--;
     address_release(s, conn->address);
+    s->metrics[conn_metric(conn)]--;
     conn_reset(conn);
     s->conn_count--;
 }
@@ -9432,7 +9654,10 @@ static void timer_fired(struct nascar *s, uint32_t i, enum queue queue)
     case Q_BUDDY_LOGIN: conn_doom(s, c, "no buddy login in time"); break;
     case Q_LOGIN: conn_doom(s, c, "no login in time"); break;
     case Q_IDLE: conn_doom(s, c, "silent"); break;
-    case Q_SLOW: conn_doom(s, c, "stuck"); break;
+    case Q_SLOW:
+        s->metrics[METRIC_slow_readers_closed]++;
+        conn_doom(s, c, "stuck");
+        break;
     case Q_THROTTLE:
         if (!is_stalled(s, c))
             conn_run(s, c);
@@ -9628,6 +9853,16 @@ static void reload_came(struct nascar *s, const struct nascar_event *e)
     }
 }
 
+/* What the program around the core counts: eight bytes each. */
+static void metrics_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
+{
+    for (uint32_t i = 0; i < NASCAR_METRICS_TOLD; i++, bytes += 8, size -= 8) {
+        if (size < 8)
+            return;
+        s->told[i] = (uint64_t)load_be32(bytes) << 32 | load_be32(bytes + 4);
+    }
+}
+
 /* Gives an event to its connection, if that is there. */
 static void conn_event(struct nascar *s, const struct nascar_event *e)
 {
@@ -9685,6 +9920,8 @@ static void mono_passed(struct nascar *s, uint64_t mono_ms)
             log_number(s, "ms", (int64_t)(now_ms - due_ms));
             log_end(s, line);
             s->stood_ms += now_ms - due_ms;
+            s->metrics[METRIC_stood_still]++;
+            s->metrics[METRIC_stood_still_ms] += now_ms - due_ms;
             now_ms = due_ms;
         }
     }
@@ -9767,6 +10004,7 @@ bool nascar_step(struct nascar *s, const struct nascar_event *e)
         break;
     case NASCAR_VERDICT: verdict_came(s, e); break;
     case NASCAR_RELOADED: reload_came(s, e); break;
+    case NASCAR_METRICS: metrics_came(s, e->bytes, e->size); break;
     }
     settle(s);
     while (s->retry)
@@ -9964,17 +10202,26 @@ static const char *check_conn(const struct nascar *s, uint32_t c)
 static const char *check_conns(const struct nascar *s)
 {
     uint32_t count = 0, inboxes = 0, outboxes = 0;
+    uint64_t metrics[METRIC_COUNT] = {0};
     for (uint32_t c = 0; c < s->conns.high; c++) {
         const struct conn *conn = conn_at(s, c);
         if (conn->state == CONN_FREE)
             continue;
         count++;
+        metrics[conn_metric(conn)]++;
+        metrics[wait_metric(conn->wait)] += conn->wait != WAIT_NONE && !conn->closing;
         inboxes += conn->inbox != NONE;
         outboxes += conn->outbox != NONE;
         const char *broken = check_conn(s, c);
         HOLDS(!broken, broken);
     }
     HOLDS(count == s->conn_count, "the count of connections is not its recount");
+    HOLDS(memcmp(metrics + METRIC_connections_unnamed, s->metrics + METRIC_connections_unnamed,
+                 (METRIC_connections_closing + 1 - METRIC_connections_unnamed) * sizeof *metrics) == 0,
+          "a metric of connections is not its recount");
+    HOLDS(metrics[METRIC_hashes_waiting] == s->metrics[METRIC_hashes_waiting] &&
+              metrics[METRIC_records_waiting] == s->metrics[METRIC_records_waiting],
+          "a metric of those who wait is not its recount");
     HOLDS(inboxes == s->inboxes.live && outboxes == s->outboxes.live, "a box is nobody's");
     HOLDS(list_first(&s->doomed) == NONE && list_first(&s->dirty_rooms) == NONE && !s->lobby_dirty,
           "a step left something unsettled");
@@ -11478,13 +11725,13 @@ static bool journal_next(struct journal_reader *r, struct span *frames)
  * out of range has a meaning, too. */
 #define SCRIPT_WALL 11u       /* no event: sets the wall clock, in 8 bytes */
 #define SCRIPT_CHECKPOINT 12u /* no event: what all the output so far hashes to, in 8 bytes */
-#define SCRIPT_TYPES 15u
+#define SCRIPT_TYPES 16u
 #define SCRIPT_HEAD_BYTES 32u /* the most that stands before an event's bytes */
 
 static const uint8_t script_magic[4] = {'N', 'S', 'R', '3'};
 
 _Static_assert(NASCAR_VERDICT + 1 == SCRIPT_WALL && SCRIPT_CHECKPOINT + 1 == NASCAR_ADDRESS &&
-                   NASCAR_RELOADED + 1 == SCRIPT_TYPES,
+                   NASCAR_METRICS + 1 == SCRIPT_TYPES,
                "no event has the number of these two");
 
 struct script {
@@ -11604,7 +11851,7 @@ static void script_read_numbers(struct nascar_event *e)
     uint8_t numbers[9] = {0};
     bool opens = e->type == NASCAR_OPENED || e->type == NASCAR_CONTROL;
     uint32_t count = opens ? 8 : e->type == NASCAR_VERDICT ? 5 : e->type == NASCAR_RELOADED ? 1 : 4;
-    if (e->type == NASCAR_BYTES || e->type == NASCAR_CONFIG || e->type == NASCAR_ENTROPY)
+    if (e->type == NASCAR_BYTES || e->type == NASCAR_CONFIG || e->type == NASCAR_ENTROPY || e->type == NASCAR_METRICS)
         return;
     count = min_u32(count, e->size);
     if (count > 0)
@@ -12350,6 +12597,11 @@ static void print_help(void)
 #define UNREAD_MS 500u        /* that a deadline waits for input at most */
 #define STOP_MS 2000u         /* in which outboxes are flushed at the end */
 #define LOG_BATCH_BYTES 8192u
+#define LOG_LINE_BYTES 2048u /* of one line at most */
+#define STRANGER_LINES 10u   /* in a second, about connections without a login */
+#define STRANGER_MS 1000u
+#define STRANGERS_KEPT 40u         /* lines of these that may come at once at level debug, ... */
+#define STRANGERS_MS 60000u        /* ... in so long */
 #define LOG_RETRY_MS 1000u         /* before another try to write lines that were not taken */
 #define BLIND_MS 20u               /* between two tries of all, if poll() cannot look */
 #define LAZY_MS 60000u             /* that a lazy record may wait for others */
@@ -12486,13 +12738,19 @@ struct shell {
     uint64_t recorded_ms, recorded_events;
     int64_t recorded_wall_s;
     struct output_hash put_out;
+    uint64_t metrics[NASCAR_METRICS_TOLD]; /* what the operator is told of the shell */
+    uint64_t started_ms;
     bool ready;           /* the start is over: complaints go to the log */
     bool poll_failing;    /* the log has said so */
     uint32_t stop_signal; /* that has ended the loop */
     int log_fd;
-    uint32_t log_size, log_sent; /* what waits to be written, from a line's begin on, and how much of it was */
-    uint32_t log_lost;           /* lines that found no room there */
-    bool log_stuck;              /* the last try has left some */
+    uint32_t log_size, log_sent;          /* what waits to be written, from a line's begin on, and how much of it was */
+    uint32_t log_lost;                    /* lines that found no room there */
+    bool log_stuck;                       /* the last try has left some */
+    uint64_t stranger_ms[STRANGERS_KEPT]; /* when the last lines about strangers were logged, ... */
+    uint64_t strangers;                   /* ... and how many there were in all */
+    uint32_t left_out, left_out_level;    /* lines about them since then, and how much the worst one matters */
+    uint64_t left_out_due_ms;             /* when the log is to say how many; if left_out > 0 */
     char log[LOG_BATCH_BYTES];
 };
 
@@ -12532,18 +12790,125 @@ static bool shell_log_line(struct shell *sh, const char *line, size_t size)
         sh->log_size += (uint32_t)size;
     }
     sh->log_lost += !fits;
+    sh->metrics[NASCAR_LOG_LINES_LOST] += !fits;
     return fits;
 }
 
-/* A complaint stands in the log of a server that runs, and else on standard error. */
-static void shell_complain(struct shell *sh, const char *line, size_t size)
+/* One key=value of a line, as it stands there, without its quotes. */
+struct log_field {
+    const char *key, *value;
+    size_t key_chars, value_chars;
+    bool quoted;
+};
+
+/* Takes the first field off a text. False at its end, or if there is no whole one. */
+static bool take_log_field(const char **text, struct log_field *f)
 {
-    if (sh->ready) {
-        (void)shell_log_line(sh, line, size);
+    f->key = *text + (**text == ' ');
+    f->key_chars = strcspn(f->key, "= ");
+    if (f->key[f->key_chars] != '=')
+        return false;
+    f->value = f->key + f->key_chars + 1;
+    f->quoted = *f->value == '"';
+    f->value += f->quoted;
+    f->value_chars = strcspn(f->value, f->quoted ? "\"" : " ");
+    *text = f->value + f->value_chars;
+    return !f->quoted || *(*text)++ == '"';
+}
+
+/* Is it a number in JSON? The rule is: what is digits, and not in quotes. */
+static bool is_log_number(const struct log_field *f)
+{
+    size_t digits = 0;
+    while (digits < f->value_chars && is_digit((uint8_t)f->value[digits]))
+        digits++;
+    return !f->quoted && digits > 0 && digits == f->value_chars && (f->value[0] != '0' || digits == 1);
+}
+
+/* A line of the log that is being written. */
+struct log_line {
+    size_t size;
+    char bytes[LOG_LINE_BYTES];
+};
+
+static void line_chars(struct log_line *line, const char *text, size_t size)
+{
+    for (size_t i = 0; i < size; i++, line->size++)
+        if (line->size < sizeof line->bytes)
+            line->bytes[line->size] = text[i];
+}
+
+/* Writes a value as a string of JSON: \xNN of a text is its \u00NN. */
+static void line_json_string(struct log_line *line, const char *value, size_t size)
+{
+    line_chars(line, "\"", 1);
+    for (size_t i = 0; i < size; i++) {
+        uint32_t c = (uint8_t)value[i];
+        bool escaped = c == '\\' && i + 3 < size && value[i + 1] == 'x' && hex_value((uint8_t)value[i + 2]) >= 0 &&
+                       hex_value((uint8_t)value[i + 3]) >= 0;
+        if (escaped) {
+            c = (uint32_t)(hex_value((uint8_t)value[i + 2]) * 16 + hex_value((uint8_t)value[i + 3]));
+            i += 3;
+        }
+        if (c < 0x20 || c > 0x7e || c == '"' || c == '\\')
+            line_chars(line, (const char[]){'\\', 'u', '0', '0', hex_digits[c >> 4], hex_digits[c & 15]}, 6);
+        else
+            line_chars(line, (const char[]){(char)c}, 1);
+    }
+    line_chars(line, "\"", 1);
+}
+
+static void line_field(struct log_line *line, const struct log_field *f, bool json)
+{
+    if (line->size > 0)
+        line_chars(line, json ? "," : " ", 1);
+    if (!json) {
+        line_chars(line, f->key, (size_t)(f->value - f->key) + f->value_chars);
+        line_chars(line, "\"", f->quoted);
         return;
     }
-    shell_log_flush(sh);
-    (void)write_now(STDERR_FILENO, line, size);
+    if (line->size == 0)
+        line_chars(line, "{", 1);
+    line_json_string(line, f->key, f->key_chars);
+    line_chars(line, ":", 1);
+    if (is_log_number(f))
+        line_chars(line, f->value, f->value_chars);
+    else
+        line_json_string(line, f->value, f->value_chars);
+}
+
+/* Adds the fields of a text to a line, so that so many bytes stay free: of a value that
+ * is too long, as much as fits. */
+static void line_fields(struct log_line *line, const char *text, size_t free, bool json)
+{
+    struct log_field f;
+    while (take_log_field(&text, &f)) {
+        size_t before = line->size;
+        line_field(line, &f, json);
+        while (line->size + free > sizeof line->bytes) {
+            size_t over = line->size + free - sizeof line->bytes;
+            line->size = before;
+            if (over >= f.value_chars)
+                return;
+            f.value_chars -= over;
+            for (size_t i = 0; i < 3 && f.value_chars > i; i++) /* no part of an escape, which has four */
+                if (f.value[f.value_chars - 1 - i] == '\\')
+                    f.value_chars -= i + 1;
+            line_field(line, &f, json);
+        }
+    }
+}
+
+#define LOST_CHARS 24u /* ` lost=4294967295`, or what it is in JSON */
+
+/* Writes a whole line: `head` and `text`, and `lost` for which there is always room. */
+static void write_log_line(struct log_line *line, const char *head, const char *text, const char *lost, bool json)
+{
+    line->size = 0;
+    line_fields(line, head, LOST_CHARS, json);
+    line_fields(line, text, LOST_CHARS, json);
+    line_fields(line, lost, 2, json);
+    line_chars(line, json ? "}\n" : "\n", json ? 2 : 1);
 }
 
 /* Logs one line: the time, the level, the key=value pairs of `text`, and how many
@@ -12551,16 +12916,77 @@ static void shell_complain(struct shell *sh, const char *line, size_t size)
 static void shell_log(struct shell *sh, enum nascar_log_level level, const char *text)
 {
     static const char *const names[] = {"error", "warn", "info", "debug"};
-    char date[20], line[1024], lost[24] = "";
+    struct log_line line;
+    char date[20], head[64], lost[24] = "";
     if ((uint32_t)level > sh->options.log_level)
         return;
     write_date(date, sh->wall_s);
     date[10] = 'T';
+    (void)snprintf(head, sizeof head, "time=%sZ level=%s", date, names[level]);
     if (sh->log_lost > 0)
-        (void)snprintf(lost, sizeof lost, " lost=%u", sh->log_lost);
-    int n = snprintf(line, sizeof line, "time=%sZ level=%s %.940s%s\n", date, names[level], text, lost);
-    if (shell_log_line(sh, line, (size_t)n))
+        (void)snprintf(lost, sizeof lost, "lost=%u", sh->log_lost);
+    write_log_line(&line, head, text, lost, sh->options.log_json);
+    if (shell_log_line(sh, line.bytes, line.size))
         sh->log_lost = 0;
+}
+
+/* Were there fewer lines about strangers than this in that time? */
+static bool few_strangers(const struct shell *sh, uint64_t lines, uint64_t ms)
+{
+    return sh->strangers < lines || sh->now_ms - sh->stranger_ms[(sh->strangers - lines) % STRANGERS_KEPT] >= ms;
+}
+
+/* Logs a line about a connection that nobody has logged in on. A flood of these must
+ * not fill the disk: so many are logged in a second. A warning finds room when others
+ * have none, and one place is kept for the line about those that were left out. With
+ * frames they may come faster at first, so that a console's way in is told whole. */
+static void shell_log_stranger(struct shell *sh, enum nascar_log_level level, const char *text)
+{
+    uint64_t most = STRANGER_LINES - (level <= NASCAR_LOG_WARN ? 1 : 2);
+    if ((uint32_t)level > sh->options.log_level)
+        return;
+    if (few_strangers(sh, most, STRANGER_MS) ||
+        (sh->options.log_level == NASCAR_LOG_DEBUG && few_strangers(sh, STRANGERS_KEPT, STRANGERS_MS))) {
+        sh->stranger_ms[sh->strangers++ % STRANGERS_KEPT] = sh->now_ms;
+        shell_log(sh, level, text);
+        return;
+    }
+    if (sh->left_out == 0)
+        sh->left_out_due_ms = sh->now_ms + STRANGER_MS;
+    if (sh->left_out++ == 0 || (uint32_t)level < sh->left_out_level)
+        sh->left_out_level = level;
+    sh->metrics[NASCAR_LOG_LINES_LEFT_OUT]++;
+}
+
+/* Logs how many lines about strangers were left out in the last second. */
+static void tell_left_out(struct shell *sh)
+{
+    char text[64];
+    (void)snprintf(text, sizeof text, "event=lines_left_out n=%u", sh->left_out);
+    if (sh->left_out == 0)
+        return;
+    sh->left_out = 0;
+    shell_log(sh, (enum nascar_log_level)sh->left_out_level, text);
+}
+
+/* A complaint stands in the log of a server that runs, as a line of it, and else on
+ * standard error. */
+static void shell_complain(struct shell *sh, const char *line, size_t size)
+{
+    char text[LOG_LINE_BYTES] = "event=config_refused reason=\"";
+    size_t at = strlen(text), skip = strlen("nascar_server: ");
+    if (!sh->ready) {
+        shell_log_flush(sh);
+        (void)write_now(STDERR_FILENO, line, size);
+        return;
+    }
+    for (size_t i = skip; i + 1 < size && at + 8 < sizeof text; i++) {
+        uint8_t c = (uint8_t)line[i];
+        bool plain = c >= 0x20 && c <= 0x7e && c != '"' && c != '\\';
+        at += (size_t)snprintf(text + at, 5, plain ? "%c" : "\\x%02x", (unsigned)c);
+    }
+    copy_text(text + at, sizeof text - at, "\"");
+    shell_log(sh, NASCAR_LOG_ERROR, text);
 }
 
 /* Opens the log file again, as whoever moves it away asks for. */
@@ -12797,7 +13223,7 @@ static void shell_step(struct shell *sh, const struct nascar_event *event)
     feed_entropy(sh);
     core_step(sh, &stamped);
     while (nascar_next_log(sh->state, &log)) {
-        shell_log(sh, log.level, log.text);
+        (log.stranger ? shell_log_stranger : shell_log)(sh, log.level, log.text);
         if (is_recording(sh))
             hash_bytes(&sh->put_out.log, log.text, strlen(log.text));
     }
@@ -12825,8 +13251,15 @@ static void journal_close(struct shell *sh, struct journal *j)
 
 static bool journal_sync(struct shell *sh, struct journal *j)
 {
-    if (j->unsynced && !sh->sys->sync(sh->world, j->fd))
+    if (!j->unsynced)
+        return true;
+    uint64_t began_ms = sh->sys->mono_ms(sh->world);
+    if (!sh->sys->sync(sh->world, j->fd))
         return false;
+    uint64_t took_ms = sh->sys->mono_ms(sh->world) - began_ms;
+    sh->metrics[NASCAR_JOURNAL_SYNCS]++;
+    if (sh->metrics[NASCAR_JOURNAL_SYNC_MS] < took_ms)
+        sh->metrics[NASCAR_JOURNAL_SYNC_MS] = took_ms;
     j->unsynced = false;
     return true;
 }
@@ -12845,6 +13278,7 @@ static bool journal_append(struct shell *sh, struct journal *j, struct batch *ba
     if (!sh->sys->append(sh->world, j->fd, batch->bytes, batch->size))
         return false;
     j->number++;
+    sh->metrics[NASCAR_JOURNAL_BATCHES]++;
     j->tail = tail_of(batch->bytes, batch->size, j->size);
     j->size += batch->size;
     return true;
@@ -12857,6 +13291,7 @@ static void journal_give_up(struct shell *sh, uint64_t end, const char *reason)
     (void)snprintf(text, sizeof text, "event=journal_failed offset=%llu reason=\"%s\"", (unsigned long long)end,
                    reason);
     shell_log(sh, NASCAR_LOG_ERROR, text);
+    sh->metrics[NASCAR_JOURNAL_FAILURES]++;
     journal_close(sh, &sh->journal);
     sh->journal_lost = true;
     sh->compaction.again_ms = sh->compaction.began_ms + RECOVER_RETRY_MS;
@@ -12903,6 +13338,7 @@ static void compaction_failed(struct shell *sh, const char *reason)
     char text[256];
     x->error = reason ? 0 : errno;
     (void)snprintf(text, sizeof text, "event=compaction_failed reason=\"%s\"", reason ? reason : why(errno));
+    sh->metrics[NASCAR_JOURNAL_FAILURES]++;
     if (!x->failing)
         shell_log(sh, NASCAR_LOG_ERROR, text);
     x->failing = true;
@@ -13108,6 +13544,7 @@ static void compaction_finish(struct shell *sh)
                    (unsigned long long)sh->journal.size, (unsigned long long)was,
                    (unsigned long long)(now_ms - x->began_ms), (unsigned long long)x->longest_ms,
                    (unsigned long long)(now_ms - before_ms));
+    sh->metrics[NASCAR_COMPACTIONS]++;
     if (was > 0) /* else there was none before */
         shell_log(sh, NASCAR_LOG_INFO, text);
     if (sh->journal_lost)
@@ -13349,6 +13786,7 @@ static void helper_lost(struct shell *sh, const char *event)
     char text[128];
     (void)snprintf(text, sizeof text, "event=%s advice=\"it is started again\"", event);
     shell_log(sh, NASCAR_LOG_ERROR, text);
+    sh->metrics[NASCAR_HELPERS_REPLACED]++;
     sh->sys->close(sh->world, h->fd);
     h->fd = -1;
     for (uint32_t i = 0; i < h->jobs; i++)
@@ -13638,6 +14076,7 @@ static void shell_log_frames(struct shell *sh, uint32_t c, const char *way, cons
     char text[128], kind[20], code[20];
     struct proxy_header header;
     struct frame frame;
+    bool stranger = is_stranger(conn_at(sh->state, c));
     if (sh->options.log_level < NASCAR_LOG_DEBUG)
         return;
     if (conn_at(sh->state, c)->state == CONN_UNNAMED &&
@@ -13653,12 +14092,48 @@ static void shell_log_frames(struct shell *sh, uint32_t c, const char *way, cons
         bool plain = load_be32(bytes + 4) == 0;
         (void)snprintf(text, sizeof text, "event=frame conn=%u way=%s kind=%s%s%s bytes=%u", c, way, kind,
                        plain ? "" : " code=", plain ? "" : code, frame.size);
-        shell_log(sh, NASCAR_LOG_DEBUG, text);
+        (stranger ? shell_log_stranger : shell_log)(sh, NASCAR_LOG_DEBUG, text);
         bytes += frame.size;
     }
     (void)snprintf(text, sizeof text, "event=frame_part conn=%u way=%s bytes=%u", c, way, (uint32_t)size);
     if (size > 0)
-        shell_log(sh, NASCAR_LOG_DEBUG, text);
+        (stranger ? shell_log_stranger : shell_log)(sh, NASCAR_LOG_DEBUG, text);
+}
+
+/* How many files this process has open. */
+static uint32_t open_descriptors(const struct shell *sh)
+{
+    const int others[] = {STDIN_FILENO,      STDOUT_FILENO,  STDERR_FILENO,          sh->log_fd,   sh->folder,
+                          sh->lock.pid_file, sh->journal.fd, sh->compaction.file.fd, sh->record_fd};
+    uint32_t count = sh->open + sh->spares;
+    for (uint32_t i = 0; i < FIRST_SOCKET; i++)
+        count += sh->polled[i].fd >= 0;
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        count += others[i] >= 0;
+    return count;
+}
+
+/* Hands the core what it cannot know, for the operator who may be asking for it. */
+static void tell_metrics(struct shell *sh)
+{
+    uint8_t bytes[8 * NASCAR_METRICS_TOLD];
+    sh->metrics[NASCAR_UPTIME_S] = (sh->now_ms - sh->started_ms) / 1000;
+    sh->metrics[NASCAR_DESCRIPTORS] = open_descriptors(sh);
+    sh->metrics[NASCAR_JOURNAL_BYTES] = sh->journal.fd >= 0 ? sh->journal.size : 0;
+    sh->metrics[NASCAR_JOURNAL_LIVE_BYTES] = sh->live_bytes;
+    for (size_t i = 0; i < NASCAR_METRICS_TOLD; i++)
+        store_be64(bytes + 8 * i, sh->metrics[i]);
+    struct nascar_event event = {.type = NASCAR_METRICS, .conn = NONE, .bytes = bytes, .size = sizeof bytes};
+    shell_step(sh, &event);
+}
+
+/* Gives the core what has come on a connection. */
+static void shell_bytes(struct shell *sh, uint32_t c, const uint8_t *bytes, uint32_t size)
+{
+    struct nascar_event event = {.type = NASCAR_BYTES, .conn = c, .bytes = bytes, .size = size};
+    if (c >= sh->conns - NASCAR_CONTROL_CONNECTIONS)
+        tell_metrics(sh);
+    shell_step(sh, &event);
 }
 
 /* Looks at the frame that stands next in a connection's input, or at the header by
@@ -13687,8 +14162,7 @@ static void shell_whole_frames(struct shell *sh, uint32_t c)
     while (partial->size > 0 && (state = read_next(sh, c, partial->bytes, partial->size, &size)) != FRAME_PART) {
         if (nascar_inbox_room(sh->state, c) < size)
             return;
-        struct nascar_event event = {.type = NASCAR_BYTES, .conn = c, .bytes = partial->bytes, .size = size};
-        shell_step(sh, &event);
+        shell_bytes(sh, c, partial->bytes, size);
         partial->size = state == FRAME_WHOLE ? partial->size - size : 0;
         memmove(partial->bytes, partial->bytes + size, partial->size);
         wipe(partial->bytes + partial->size, size);
@@ -13731,6 +14205,7 @@ static bool shell_write_some(struct shell *sh, uint32_t c)
             return false;
         }
         n = n < 0 ? 0 : n;
+        sh->metrics[NASCAR_BYTES_OUT] += (uint64_t)n;
         shell_log_frames(sh, c, "out", bytes, (size_t)n);
     }
     bool whole = (size_t)n == size;
@@ -13800,13 +14275,13 @@ static void shell_read(struct shell *sh, uint32_t c)
         return;
     }
     sh->unread = sh->unread || (size_t)n == room;
+    sh->metrics[NASCAR_BYTES_IN] += (uint64_t)n;
     shell_log_frames(sh, c, "in", bytes, (size_t)n);
     if (is_recording(sh)) {
         memcpy(sh->partial[c].bytes + sh->partial[c].size, bytes, (size_t)n);
         sh->partial[c].size += (uint32_t)n;
     } else {
-        struct nascar_event event = {.type = NASCAR_BYTES, .conn = c, .bytes = bytes, .size = (uint32_t)n};
-        shell_step(sh, &event);
+        shell_bytes(sh, c, bytes, (uint32_t)n);
     }
     wipe(bytes, (size_t)n);
     shell_read_wanted(sh, c);
@@ -13829,6 +14304,7 @@ static void shell_accept(struct shell *sh, int listener, bool control)
             char text[256];
             (void)snprintf(text, sizeof text, "event=accept_paused connections=%u reason=\"%s\"", sh->open, why(error));
             shell_log(sh, NASCAR_LOG_WARN, text);
+            sh->metrics[NASCAR_ACCEPT_PAUSES]++;
             sh->accept_paused = true;
             sh->accept_again_ms = sh->now_ms + ACCEPT_PAUSE_MS;
         }
@@ -13850,6 +14326,7 @@ static int shell_timeout(const struct shell *sh, uint64_t until_ms)
                                   finder_due_ms(sh),
                                   sh->sign_again_ms,
                                   until_ms,
+                                  sh->left_out > 0 ? sh->left_out_due_ms : UINT64_MAX,
                                   sh->log_stuck ? sh->now_ms + LOG_RETRY_MS : UINT64_MAX};
     uint64_t due_ms = nascar_deadline_ms(sh->state);
     for (size_t i = 0; i < sizeof others_ms / sizeof others_ms[0]; i++)
@@ -13935,8 +14412,10 @@ static void shell_reload(struct shell *sh)
     char text[640];
     struct reload reload;
     bool good = read_options_again(&sh->options, sh->arguments, &reload);
-    if (good)
+    if (good) {
         shell_configure(sh);
+        sh->metrics[NASCAR_RELOADS]++;
+    }
     (void)snprintf(text, sizeof text, "event=reloaded keys=\"%s\"", reload.changed);
     shell_log(sh, good ? NASCAR_LOG_INFO : NASCAR_LOG_ERROR,
               good ? text : "event=reload_refused reason=\"see above; nothing has changed\"");
@@ -14056,6 +14535,8 @@ static void shell_turn(struct shell *sh, uint64_t until_ms)
     if (n > 0)
         shell_serve(sh);
     shell_deadlines(sh);
+    if (sh->now_ms >= sh->left_out_due_ms)
+        tell_left_out(sh);
 }
 
 static bool has_output(const struct shell *sh)
@@ -14102,6 +14583,7 @@ static void shell_loop(struct shell *sh)
     for (uint32_t place = 0; place < sh->open; place++)
         sh->sys->close(sh->world, sh->polled[FIRST_SOCKET + place].fd);
     journal_end(sh);
+    tell_left_out(sh);
     shell_log(sh, NASCAR_LOG_INFO, text);
     shell_log_flush(sh);
     recording_close(sh);
@@ -14148,17 +14630,19 @@ static int open_listener(const struct options *o, uint32_t which, uint32_t *port
 /* The last word of a fault; only what a handler may call. Then the fault takes its course. */
 static void on_fault(int number)
 {
-    char text[160] = "time=", date[20];
+    char head[64] = "time=", date[20], text[128] = "event=died signal=";
+    struct log_line line;
     struct shell *sh = serving;
     if (sh) {
         write_date(date, system_wall_s(NULL));
         date[10] = 'T';
-        append_text(text, sizeof text, date);
-        append_text(text, sizeof text, "Z level=error event=died signal=");
+        append_text(head, sizeof head, date);
+        append_text(head, sizeof head, "Z level=error");
         append_text(text, sizeof text, signal_name((uint32_t)number));
-        append_text(text, sizeof text, " advice=\"this is a fault of the server: please report it\"\n");
+        append_text(text, sizeof text, " advice=\"this is a fault of the server: please report it\"");
+        write_log_line(&line, head, text, "", sh->options.log_json);
         (void)write_now(sh->log_fd, sh->log + sh->log_sent, sh->log_size - sh->log_sent);
-        (void)write_now(sh->log_fd, text, strlen(text));
+        (void)write_now(sh->log_fd, line.bytes, line.size);
     }
     (void)raise(number);
 }
@@ -14248,6 +14732,7 @@ static bool make_state(struct shell *sh)
     struct nascar_limits limits = wanted_limits(&sh->options);
     raise_limits(sh, &limits);
     sh->limits = limits;
+    sh->started_ms = sh->now_ms;
     sh->conns = nascar_connections(&limits);
     size_t arena_bytes = nascar_arena_size(&limits);
     if (arena_bytes == 0)

@@ -118,7 +118,33 @@ enum nascar_event_type {
     NASCAR_VERDICT,       /* conn, receipt, accepted, bytes, size: the answer to a hash job */
     NASCAR_ADDRESS = 13,  /* peer: the address of the host that `public-address` names; 11 and
                              12 mean something else in a recording */
-    NASCAR_RELOADED = 14  /* accepted, bytes, size: what came of nascar_wants_reload() */
+    NASCAR_RELOADED = 14, /* accepted, bytes, size: what came of nascar_wants_reload() */
+    NASCAR_METRICS = 15   /* bytes, size: what your program counts of its own, for the operator:
+                             8 bytes for each enum nascar_metric, the highest one first;
+                             those that are missing stay as they were */
+};
+
+/* What the core cannot know. Hand them in before the bytes that an operator's
+ * connection sends, or never: then they are 0. The table METRICS in nascar_server.c
+ * says what each of them is. */
+enum nascar_metric {
+    NASCAR_UPTIME_S,
+    NASCAR_DESCRIPTORS,
+    NASCAR_ACCEPT_PAUSES,
+    NASCAR_BYTES_IN,
+    NASCAR_BYTES_OUT,
+    NASCAR_HELPERS_REPLACED,
+    NASCAR_JOURNAL_BYTES,
+    NASCAR_JOURNAL_LIVE_BYTES,
+    NASCAR_JOURNAL_BATCHES,
+    NASCAR_JOURNAL_SYNCS,
+    NASCAR_JOURNAL_SYNC_MS,
+    NASCAR_JOURNAL_FAILURES,
+    NASCAR_COMPACTIONS,
+    NASCAR_RELOADS,
+    NASCAR_LOG_LINES_LOST,
+    NASCAR_LOG_LINES_LEFT_OUT,
+    NASCAR_METRICS_TOLD /* how many there are */
 };
 
 struct nascar_event {
@@ -286,6 +312,8 @@ enum nascar_log_level { NASCAR_LOG_ERROR, NASCAR_LOG_WARN, NASCAR_LOG_INFO, NASC
 struct nascar_log {
     enum nascar_log_level level;
     const char *text;
+    bool stranger; /* about a connection that nobody has logged in on: of a flood of these,
+                      leave some out, so that they do not fill the disk */
 };
 
 /* Takes the next line; false, with *log as it was, if there is none. If lines are

@@ -352,14 +352,18 @@ CASE(garbage_disturbs_nobody_and_each_is_closed_with_a_reason, 40)
          alone.p50_ms, alone.p99_ms, GARBAGE, report->churned, with.p50_ms, with.p99_ms, with.p50_ms / alone.p50_ms);
     EXPECT(with.p99_ms < (instrumented ? 1000 : 250));
     EXPECT(alive(s) && directory_answers(s, DIRECTORY, LOCALHOST));
-    UNTIL(3000, log_lines(s, "event=close", "peer=127.8.0.") == report->churned);
+    /* In such a flood the log has ten lines a second about them: those have the right reasons. */
+    size_t told = 0;
     for (size_t i = 0; i < GARBAGE; i++) {
         char peer[32], reason[64];
         (void)snprintf(peer, sizeof peer, "peer=127.7.0.%zu reason=", i + 1);
         (void)snprintf(reason, sizeof reason, "reason=\"%s\"", garbage_reasons[i % GARBAGE_SORTS]);
-        if (log_lines(s, "event=close", peer) != 1 || log_lines(s, peer, reason) != 1)
+        size_t lines = log_lines(s, "event=close", peer);
+        told += lines;
+        if (lines > 1 || log_lines(s, peer, reason) != lines)
             fail("no line with %s and %s", peer, reason);
     }
+    EXPECT(told > 0 && log_lines(s, "event=lines_left_out n=", NULL) > 0);
     talk(a, b, "still here");
     EXPECT(is_in(a, "East", 2) && is_in(b, "East", 2));
 }
@@ -763,6 +767,7 @@ static const struct {
     {"record", NULL, {NULL}}, /* any name; what cannot be written ends with status 1 */
     {"log-file", NULL, {NULL}},
     {"log-level", "debug", {"loud", "INFO", "", "error warn", NULL}},
+    {"log-format", "json", {"xml", "JSON", "", "text json", NULL}},
     {"public-address", "192.0.2.1", {"example_org", "192.0.2", "192.0.2.999", "", NULL}},
     {"lan", "off", {"on", "192.168.1.0/24", "", NULL}},
     {"accounts", "register", {"ajar", "Open", "", NULL}},
@@ -971,6 +976,7 @@ CASE(an_address_has_256_connections_and_is_told_so, 15)
         fd[i] = raw_open(s, (int)(i % PORTS), LOCALHOST);
     EXPECT(raw_asks(fd[255], "addr", "ADDR=192.0.2.100\nPORT=50000\n", "STATUS=1", 2000));
     EXPECT(!logged(s, "too many from this address"));
+    run_for(1100); /* so that there is room in the log */
     /* One more may ask the directory, which says why; nothing else is begun on it (PROTOCOL 3.1). */
     int extra = raw_open(s, DIRECTORY, LOCALHOST);
     EXPECT(raw_asks(extra, "@dir", "PROD=NASCAR-PS2-2004\n", "DOWN=\"Too many players", 2000));
@@ -1186,6 +1192,7 @@ CASE(what_is_typed_cannot_forge_a_log_line, 10)
 {
     struct server *s = START(CHEAP, "--log-level", "debug");
     struct console *c = player(s, "Alice");
+    run_for(1100); /* so that there is room in the log */
     int fd = raw_open(s, LOBBY, LOCALHOST);
     static const char name[] = "NAME=\"x%0aevent=forged%22 y=\x1b%c3\"\nPASS=$3ec97dd5\n";
     EXPECT(raw_asks(fd, "@dir", "PROD=NASCAR-PS2-2004\n", "SESS=", 2000));

@@ -641,11 +641,37 @@ static void fake_close(void *world, int fd)
         inode_of(m->disk, fd)->opened = false;
 }
 
+/* Each line of the log must be read in its form, and if that is text, its JSON has
+ * the same keys and values. */
+static void check_log_line(const struct machine *m, const char *text, size_t size)
+{
+    struct log_pairs pairs, json;
+    struct log_line line;
+    char copy[LOG_LINE_BYTES + 1] = "";
+    bool is_json = text[0] == '{';
+    const char *wrong = (is_json ? log_read_json : log_read_text)(text, size, &pairs);
+    if (!wrong && !is_json) {
+        memcpy(copy, text, size);
+        write_log_line(&line, "", copy, "", true);
+        wrong = log_read_json(line.bytes, line.size - 1, &json);
+        bool cut = line.size + LOST_CHARS >= sizeof line.bytes;
+        if (!wrong && !cut && !log_same(&pairs, &json))
+            wrong = "other keys or values in JSON";
+    }
+    if (!wrong && (strcmp(pairs.pair[0].key, "time") != 0 || strcmp(pairs.pair[1].key, "level") != 0 ||
+                   strcmp(pairs.pair[2].key, "event") != 0))
+        wrong = "no time, level and event";
+    if (wrong)
+        FAIL("%llu ms: a log line with %s: %.*s", (unsigned long long)m->now_ms, wrong, (int)size, text);
+}
+
 static int fake_log_open(void *world, const char *path)
 {
     struct machine *m = world;
     EXPECT(path[0]);
     errno = EMFILE;
+    if (!m->log_cannot_open)
+        m->log_checked = m->log_bytes; /* a line that was begun in the other file is whole in this one */
     return m->log_cannot_open ? -1 : LOG_FD;
 }
 
@@ -665,6 +691,9 @@ static ssize_t fake_log(void *world, int fd, const char *text, size_t size)
     memcpy(m->log + m->log_bytes, text, size);
     m->log_bytes += size;
     m->log[m->log_bytes] = 0;
+    for (const char *end; (end = memchr(m->log + m->log_checked, '\n', m->log_bytes - m->log_checked)) != NULL;
+         m->log_checked = (size_t)(end + 1 - m->log))
+        check_log_line(m, m->log + m->log_checked, (size_t)(end - m->log) - m->log_checked);
     return (ssize_t)size;
 }
 

@@ -11,6 +11,7 @@
 #define MACHINE_H
 
 #include "console.h"
+#include "logs.h"
 #include "suite.h"
 
 #include <stdio.h>
@@ -135,7 +136,7 @@ struct machine {
     size_t waiting_count;
     uint64_t now_ms;
     char *log;
-    size_t log_bytes;
+    size_t log_bytes, log_checked;
     uint32_t chance;
 
     /* what goes wrong */

@@ -297,7 +297,7 @@ uint64_t stop(struct server *s, int signal_number)
     if (status != 0)
         fail("the server %s", status == -2 ? "does not stop" : status == -1 ? "died" : "ended with an error");
     uint64_t took = now_ms() - began;
-    while (!logged(s, "event=stop")) { /* it may come through a pipe */
+    while (!logged(s, "event=stop") && !logged(s, "\"event\":\"stop\"")) { /* it may come through a pipe */
         EXPECT(now_ms() < began + took + 1000);
         sleep_ms(5);
     }

@@ -1545,7 +1545,7 @@ static void log_events(struct machine *m)
         judge_close(m, line);
         event("log %s", strlen(line) > 26 ? line + 26 : line);
     }
-    m->log_bytes = 0;
+    m->log_bytes = m->log_checked = 0;
     if (m->log)
         m->log[0] = 0;
 }

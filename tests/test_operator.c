@@ -9,8 +9,8 @@ GROUP(the_operator, open_world, close_world, 0);
 static int32_t count_of(struct raw *r, const char *what)
 {
     for (size_t i = 0; i < r->count; i++)
-        if (got_has(r->frames[i], what))
-            return atoi(got_text(r->frames[i], what));
+        if (strcmp(got_text(r->frames[i], "name"), what) == 0)
+            return atoi(got_text(r->frames[i], "value"));
     return -1;
 }
 

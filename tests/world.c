@@ -2,6 +2,7 @@
  *
  * SPDX-License-Identifier: MIT */
 #include "world.h"
+#include "logs.h"
 #include "suite.h"
 
 #include <stdarg.h>
@@ -135,7 +136,11 @@ static void collect(struct world *w)
     struct nascar_log log;
     struct nascar_record record;
     struct nascar_hash_job job;
+    struct log_pairs pairs;
     while (nascar_next_log(w->state, &log)) {
+        const char *wrong = log_read_text(log.text, strlen(log.text), &pairs);
+        if (wrong != NULL || strcmp(pairs.pair[0].key, "event") != 0)
+            world_fail(w, "a log line with %s: %s", wrong ? wrong : "no event", log.text);
         w->log = grow(w->log, w->log_count, &w->log_room, sizeof *w->log);
         size_t size = strlen(log.text) + 1;
         w->log[w->log_count++] = memcpy(must(malloc(size)), log.text, size);
