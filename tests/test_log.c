@@ -173,7 +173,7 @@ TEST(form, a_server_logs_json_where_it_is_asked_to)
         "\"level\":\"error\",\"event\":\"helper_died\",\"advice\":\"it is started again\"}\n",
         "\"level\":\"warn\",\"event\":\"accept_paused\",\"connections\":",
         "\"event\":\"clock_set\",\"from\":\"2026-",
-        "\"event\":\"reloaded\"}\n",
+        "\"event\":\"reloaded\",\"keys\":\"\"}\n",
     };
     m = MACHINE("--hash-cost", "4", "--log-format", "json", "--log-level", "debug");
     a_day();
@@ -184,7 +184,7 @@ TEST(form, a_server_logs_json_where_it_is_asked_to)
     machine_free(m);
     m = MACHINE("--hash-cost", "4", "--log-format", "text", "--log-level", "debug");
     a_day();
-    ck_assert(!in_log(m, "{") && in_log(m, "Z level=info event=reloaded\n"));
+    ck_assert(!in_log(m, "{") && in_log(m, "Z level=info event=reloaded keys=\"\"\n"));
     machine_free(m);
 }
 
@@ -213,9 +213,9 @@ TEST(form, a_reload_changes_the_form)
     m = MACHINE("--config", path);
     static const struct {
         const char *config, *last;
-    } reloads[] = {{"log-format = json\n", "\"level\":\"info\",\"event\":\"reloaded\"}\n"},
+    } reloads[] = {{"log-format = json\n", "\"event\":\"reloaded\",\"keys\":\"log-format\"}\n"},
                    {"log-format = xml\n", "\"event\":\"reload_refused\","},
-                   {"", "Z level=info event=reloaded\n"}};
+                   {"", "Z level=info event=reloaded keys=\"log-format\"\n"}};
     serving = &m->shell;
     for (int i = 0; i < COUNT(reloads); i++) {
         FILE *file = fopen(path, "w");

@@ -88,6 +88,22 @@ static int64_t is_told_that_it_is_down(void)
     return 1;
 }
 
+static int64_t a_proxy_connects(void)
+{
+    world_configure(w, "proxy-from = 0.0.0.0/0\n");
+    (void)raw_open(w, 0);
+    return 1;
+}
+
+static int64_t is_told_that_its_network_is_banned(void)
+{
+    uint32_t ip = world_fresh_ip(w);
+    (void)raw_ask(raw_operator(w), "cban", "NAME=0.0.0.0/1\n");
+    (void)raw_ask(raw_operator(w), "cban", "NAME=128.0.0.0/1\n");
+    (void)raw_ask(raw_open(w, ip), "@dir", DIR_REQUEST);
+    return 1;
+}
+
 static int64_t is_told_that_it_is_full(void)
 {
     with_limits(1, 16);
@@ -415,6 +431,7 @@ static const struct deed {
 } deeds[METRIC_COUNT] = {
     [METRIC_players] = {logs_in},
     [METRIC_connections] = {somebody_connects},
+    [METRIC_connections_unnamed] = {a_proxy_connects},
     [METRIC_connections_new] = {somebody_connects},
     [METRIC_connections_directory] = {asks_the_directory},
     [METRIC_connections_lobby] = {greets_the_lobby},
@@ -426,6 +443,7 @@ static const struct deed {
     [METRIC_connections_closing] = {sends_no_frame},
     [METRIC_connections_opened] = {somebody_connects},
     [METRIC_connections_refused_down] = {is_told_that_it_is_down},
+    [METRIC_connections_refused_banned] = {is_told_that_its_network_is_banned},
     [METRIC_connections_refused_full] = {is_told_that_it_is_full},
     [METRIC_connections_refused_address] = {too_many_from_one_address},
     [METRIC_frames_in] = {asks_twice},
