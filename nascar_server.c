@@ -9667,6 +9667,16 @@ static void answer_question(const struct hash_question *question, struct hash_an
         answer->fresh[0] = 0;
 }
 
+/* The C library keeps a few signals to itself, and lets nobody say what becomes of
+ * them; each would end us. So the kernel is asked to hold them back, for good. */
+static void hold_reserved_signals(void)
+{
+    unsigned long set[_NSIG / 8 / sizeof(unsigned long)] = {0};
+    for (int bit = 31; bit + 1 < SIGRTMIN; bit++) /* that of signal 32, and so on */
+        set[(size_t)bit / (8 * sizeof set[0])] |= 1ul << (size_t)bit % (8 * sizeof set[0]);
+    (void)syscall(SYS_rt_sigprocmask, SIG_BLOCK, set, NULL, sizeof set);
+}
+
 /* The helper lets go of all that is the server's. It is to end only when the
  * server does, and no port or lock may stay taken because of it. */
 static void helper_isolate(int fd)
@@ -9680,6 +9690,7 @@ static void helper_isolate(int fd)
     (void)signal(SIGUSR1, SIG_IGN);
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    hold_reserved_signals();
     (void)dup2(fd, STDIN_FILENO);
 #ifdef SYS_close_range
     if (syscall(SYS_close_range, 1u, ~0u, 0u) == 0)
@@ -12284,6 +12295,7 @@ static int open_signals(void)
         }
         (void)sigaction(number, &action, NULL);
     }
+    hold_reserved_signals(); /* behind the first handler, at which musl lets them go */
     return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
