@@ -12690,7 +12690,8 @@ static void control_complain_silence(void)
 static int control_connect(const char *folder, uint64_t until_ms)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    control_patience(fd, until_ms);
+    if (fd >= 0)
+        control_patience(fd, until_ms);
     if (fd >= 0 && chdir(folder) == 0 &&
         connect(fd, (const struct sockaddr *)&control_address, sizeof control_address) == 0)
         return fd;
