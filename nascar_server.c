@@ -9447,6 +9447,12 @@ static bool is_full(int error)
     return error == ENOSPC || error == EDQUOT || error == EFBIG;
 }
 
+/* Nor are files or memory that have run out, for what may wait. */
+static bool is_short(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
 /* Opens the file `pid` in *file, to keep it open, and locks it. Returns 0;
  * EWOULDBLOCK if another server has locked it; or why it cannot be opened or locked. */
 static int lock_pid_file(int folder, int *file)
@@ -11946,7 +11952,7 @@ static void shell_accept(struct shell *sh, int listener, bool control)
         int error = errno;
         if ((error == EMFILE || error == ENFILE) && control && spares_give(sh))
             continue;
-        if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
+        if (is_short(error)) {
             char text[256];
             (void)snprintf(text, sizeof text, "event=accept_paused connections=%u reason=\"%s\"", sh->open, why(error));
             shell_log(sh, NASCAR_LOG_WARN, text);
@@ -11999,20 +12005,20 @@ static void shell_listen_wanted(struct shell *sh)
 static bool tell_sign(struct shell *sh, const char *file, bool made)
 {
     char text[320];
-    bool full = !made && is_full(errno);
+    bool passes = !made && (is_full(errno) || is_short(errno));
     (void)snprintf(text, sizeof text, "event=no_%s reason=\"%s\"%s", file, why(errno),
-                   full ? " advice=\"it is played meanwhile, and this is tried again\"" : "");
+                   passes ? " advice=\"it is played meanwhile, and this is tried again\"" : "");
     if (!made && sh->sign_again_ms == 0)
         shell_log(sh, NASCAR_LOG_WARN, text);
     (void)snprintf(text, sizeof text, "event=%s_made", file);
     if (made && sh->sign_again_ms > 0)
         shell_log(sh, NASCAR_LOG_INFO, text);
-    return full;
+    return passes;
 }
 
 /* Has the folder say who uses it, by `pid` and the operator's socket. The server
- * runs without these, too: some file systems have no sockets, and a full disk has
- * room for neither, but may have later. */
+ * runs without these, too: some file systems have no sockets; and a full disk has
+ * room for neither, nor a machine whose files have run out, but may have later. */
 static void sign_work(struct shell *sh)
 {
     int *control = &sh->polled[CONTROL_LISTENER].fd;

@@ -1135,6 +1135,25 @@ TEST_LOOP(failing, a_full_disk_at_the_start_is_survived, 0, 8)
     made_free(j);
 }
 
+/* Files that have run out may be there again, too. */
+TEST(failing, a_start_without_files_makes_up_for_them)
+{
+    static const int errors[] = {EMFILE, ENFILE, ENOMEM};
+    for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
+        struct disk d = {0};
+        struct machine *m = machine_make(&d);
+        m->sign_error = errors[i];
+        EXPECT(machine_start(m, USUAL));
+        run_machine(m, 20000);
+        EXPECT(count_log(m, "event=no_pid reason=") == 1 && count_log(m, "event=no_control reason=") == 1);
+        m->sign_error = 0;
+        run_machine(m, 6000);
+        EXPECT(count_log(m, "event=pid_made") == 1 && count_log(m, "event=control_made") == 1);
+        machine_free(m);
+        disk_free(&d);
+    }
+}
+
 /* One that fails is none to rely on. */
 TEST(failing, a_failing_disk_at_the_start_is_refused)
 {
