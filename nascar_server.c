@@ -12893,7 +12893,8 @@ static int printed(int status)
     errno = 0;
     if (fflush(stdout) == 0 && good)
         return status;
-    (void)complain("", "", "standard output cannot be written%s%s", errno ? ": " : "", errno ? why(errno) : "");
+    (void)complain("", "", "standard output cannot be written: %s",
+                   errno ? why(errno) : "is its disk full, or is nobody there to read it?");
     return 1;
 }
 
