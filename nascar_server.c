@@ -12050,6 +12050,15 @@ static void shell_configure(struct shell *sh)
     shell_step(sh, &event);
 }
 
+/* The core goes on from the date of now, behind what was kept: not from that of the
+ * first console, as the clock may be set before one comes. */
+static void shell_begin(struct shell *sh)
+{
+    struct nascar_event event = {.type = NASCAR_CLOCK, .conn = NONE};
+    shell_configure(sh);
+    shell_step(sh, &event);
+}
+
 /* SIGHUP reads the options again. What can change while the server runs does; the
  * log names what cannot and was to. */
 static void shell_reload(struct shell *sh)
@@ -12491,7 +12500,7 @@ static int serve_start(struct shell *sh)
             return 1;
     }
     sign_work(sh);
-    shell_configure(sh);
+    shell_begin(sh);
     return 0;
 }
 

@@ -1747,6 +1747,32 @@ TEST_LOOP(outage, a_letter_read_in_an_outage_does_not_come_again_after_it, 0, OU
     outage_free(&o);
 }
 
+/* ---- The clock is set before anybody comes ---------------------------------------------- */
+
+/* A router begins with 1970 each time, and once NTP comes, before any console. */
+TEST(outage, what_is_kept_outlives_a_clock_that_is_set_before_a_console_comes)
+{
+    struct disk d = {0};
+    char ticket[40];
+    bool good = false;
+    struct machine *m = machine_make(&d);
+    m->wall_offset_s = -1767225600;
+    EXPECT(machine_start(m, USUAL));
+    (void)enter(m, "Alice", ticket);
+    settle_machine(m);
+    machine_free(m);
+    m = machine_make(&d);
+    m->wall_offset_s = -1767225600;
+    EXPECT(machine_start(m, USUAL));
+    run_machine(m, 5000);
+    m->wall_offset_s = 86400 * 365;
+    (void)call_buddies(m, "Alice", ticket, &good);
+    ck_assert(good);
+    ck_assert(in_log(m, "event=clock_set"));
+    machine_free(m);
+    disk_free(&d);
+}
+
 /* ---- Compaction -------------------------------------------------------------------------- */
 
 GROUP(compaction, NULL, NULL, 60);
