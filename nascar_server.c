@@ -10959,6 +10959,12 @@ static bool is_full(int error)
     return error == ENOSPC || error == EDQUOT || error == EFBIG;
 }
 
+/* Nor are files or memory that have run out, for what may wait. */
+static bool is_short(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
 /* Opens the file `pid` in *file, to keep it open, and locks it. Returns 0;
  * EWOULDBLOCK if another server has locked it; or why it cannot be opened or locked. */
 static int lock_pid_file(int folder, int *file)
@@ -11194,6 +11200,16 @@ static void answer_question(const struct hash_question *question, struct hash_an
         answer->fresh[0] = 0;
 }
 
+/* The C library keeps a few signals to itself, and lets nobody say what becomes of
+ * them; each would end us. So the kernel is asked to hold them back, for good. */
+static void hold_reserved_signals(void)
+{
+    unsigned long set[_NSIG / 8 / sizeof(unsigned long)] = {0};
+    for (int bit = 31; bit + 1 < SIGRTMIN; bit++) /* that of signal 32, and so on */
+        set[(size_t)bit / (8 * sizeof set[0])] |= 1ul << (size_t)bit % (8 * sizeof set[0]);
+    (void)syscall(SYS_rt_sigprocmask, SIG_BLOCK, set, NULL, sizeof set);
+}
+
 /* The helper lets go of all that is the server's. It is to end only when the
  * server does, and no port or lock may stay taken because of it. */
 static void helper_isolate(int fd)
@@ -11207,6 +11223,7 @@ static void helper_isolate(int fd)
     (void)signal(SIGUSR1, SIG_IGN);
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    hold_reserved_signals();
     (void)dup2(fd, STDIN_FILENO);
 #ifdef SYS_close_range
     if (syscall(SYS_close_range, 1u, ~0u, 0u) == 0)
@@ -14300,7 +14317,7 @@ static void shell_accept(struct shell *sh, int listener, bool control)
         int error = errno;
         if ((error == EMFILE || error == ENFILE) && control && spares_give(sh))
             continue;
-        if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
+        if (is_short(error)) {
             char text[256];
             (void)snprintf(text, sizeof text, "event=accept_paused connections=%u reason=\"%s\"", sh->open, why(error));
             shell_log(sh, NASCAR_LOG_WARN, text);
@@ -14358,20 +14375,20 @@ static void shell_listen_wanted(struct shell *sh)
 static bool tell_sign(struct shell *sh, const char *file, bool made)
 {
     char text[320];
-    bool full = !made && is_full(errno);
+    bool passes = !made && (is_full(errno) || is_short(errno));
     (void)snprintf(text, sizeof text, "event=no_%s reason=\"%s\"%s", file, why(errno),
-                   full ? " advice=\"it is played meanwhile, and this is tried again\"" : "");
+                   passes ? " advice=\"it is played meanwhile, and this is tried again\"" : "");
     if (!made && sh->sign_again_ms == 0)
         shell_log(sh, NASCAR_LOG_WARN, text);
     (void)snprintf(text, sizeof text, "event=%s_made", file);
     if (made && sh->sign_again_ms > 0)
         shell_log(sh, NASCAR_LOG_INFO, text);
-    return full;
+    return passes;
 }
 
 /* Has the folder say who uses it, by `pid` and the operator's socket. The server
- * runs without these, too: some file systems have no sockets, and a full disk has
- * room for neither, but may have later. */
+ * runs without these, too: some file systems have no sockets; and a full disk has
+ * room for neither, nor a machine whose files have run out, but may have later. */
 static void sign_work(struct shell *sh)
 {
     int *control = &sh->polled[CONTROL_LISTENER].fd;
@@ -14402,6 +14419,15 @@ static void shell_configure(struct shell *sh)
                                  .conn = NONE,
                                  .bytes = (const uint8_t *)text,
                                  .size = (uint32_t)n};
+    shell_step(sh, &event);
+}
+
+/* The core goes on from the date of now, behind what was kept: not from that of the
+ * first console, as the clock may be set before one comes. */
+static void shell_begin(struct shell *sh)
+{
+    struct nascar_event event = {.type = NASCAR_CLOCK, .conn = NONE};
+    shell_configure(sh);
     shell_step(sh, &event);
 }
 
@@ -14673,6 +14699,7 @@ static int open_signals(void)
         }
         (void)sigaction(number, &action, NULL);
     }
+    hold_reserved_signals(); /* behind the first handler, at which musl lets them go */
     return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
@@ -14864,7 +14891,7 @@ static int serve_start(struct shell *sh)
             return 1;
     }
     sign_work(sh);
-    shell_configure(sh);
+    shell_begin(sh);
     return 0;
 }
 
@@ -15069,7 +15096,8 @@ static void control_complain_silence(void)
 static int control_connect(const char *folder, uint64_t until_ms)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    control_patience(fd, until_ms);
+    if (fd >= 0)
+        control_patience(fd, until_ms);
     if (fd >= 0 && chdir(folder) == 0 &&
         connect(fd, (const struct sockaddr *)&control_address, sizeof control_address) == 0)
         return fd;
@@ -15315,7 +15343,8 @@ static int printed(int status)
     errno = 0;
     if (fflush(stdout) == 0 && good)
         return status;
-    (void)complain("", "", "standard output cannot be written%s%s", errno ? ": " : "", errno ? why(errno) : "");
+    (void)complain("", "", "standard output cannot be written: %s",
+                   errno ? why(errno) : "is its disk full, or is nobody there to read it?");
     return 1;
 }
 

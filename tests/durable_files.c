@@ -172,7 +172,7 @@ static void expect_no_room(const char *command)
     size_t size = 0;
     read_whole(path, (uint8_t **)&text, &size);
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 1 || size == 0 ||
-        memmem(text, size, "standard output cannot be written", 33) == NULL)
+        memmem(text, size, "standard output cannot be written: ", 35) == NULL || memmem(text, size, "disk", 4) == NULL)
         fail("%s: status %d, %.*s", command, status, (int)size, text ? text : "");
     free(text);
 }

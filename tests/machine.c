@@ -834,7 +834,7 @@ bool machine_start(struct machine *m, const char *const *arguments)
         m->shell.polled[i].fd = LISTENER_FD + (int)i;
     sign_work(&m->shell);
     want_ports(&m->shell);
-    shell_configure(&m->shell);
+    shell_begin(&m->shell);
     m->shell.ready = true;
     return true;
 }

@@ -1135,6 +1135,25 @@ TEST_LOOP(failing, a_full_disk_at_the_start_is_survived, 0, 8)
     made_free(j);
 }
 
+/* Files that have run out may be there again, too. */
+TEST(failing, a_start_without_files_makes_up_for_them)
+{
+    static const int errors[] = {EMFILE, ENFILE, ENOMEM};
+    for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
+        struct disk d = {0};
+        struct machine *m = machine_make(&d);
+        m->sign_error = errors[i];
+        EXPECT(machine_start(m, USUAL));
+        run_machine(m, 20000);
+        EXPECT(count_log(m, "event=no_pid reason=") == 1 && count_log(m, "event=no_control reason=") == 1);
+        m->sign_error = 0;
+        run_machine(m, 6000);
+        EXPECT(count_log(m, "event=pid_made") == 1 && count_log(m, "event=control_made") == 1);
+        machine_free(m);
+        disk_free(&d);
+    }
+}
+
 /* One that fails is none to rely on. */
 TEST(failing, a_failing_disk_at_the_start_is_refused)
 {
@@ -1726,6 +1745,32 @@ TEST_LOOP(outage, a_letter_read_in_an_outage_does_not_come_again_after_it, 0, OU
     ck_assert_int_eq(ask(m, carol, "RGET", "LRSC=cso\nLIST=B\nPRES=Y\nID=1\n"), 1);
     ck_assert_int_eq(answered(carol, "RECV"), 0);
     outage_free(&o);
+}
+
+/* ---- The clock is set before anybody comes ---------------------------------------------- */
+
+/* A router begins with 1970 each time, and once NTP comes, before any console. */
+TEST(outage, what_is_kept_outlives_a_clock_that_is_set_before_a_console_comes)
+{
+    struct disk d = {0};
+    char ticket[40];
+    bool good = false;
+    struct machine *m = machine_make(&d);
+    m->wall_offset_s = -1767225600;
+    EXPECT(machine_start(m, USUAL));
+    (void)enter(m, "Alice", ticket);
+    settle_machine(m);
+    machine_free(m);
+    m = machine_make(&d);
+    m->wall_offset_s = -1767225600;
+    EXPECT(machine_start(m, USUAL));
+    run_machine(m, 5000);
+    m->wall_offset_s = 86400 * 365;
+    (void)call_buddies(m, "Alice", ticket, &good);
+    ck_assert(good);
+    ck_assert(in_log(m, "event=clock_set"));
+    machine_free(m);
+    disk_free(&d);
 }
 
 /* ---- Compaction -------------------------------------------------------------------------- */
