@@ -1822,9 +1822,11 @@ struct conn {
     uint32_t receipt;   /* of the verdict or record that it waits for */
     uint32_t checking;  /* the account whose password is being compared */
     uint32_t player;
-    uint32_t buddy;  /* its entry in buddies, if it is a buddy link */
-    uint8_t lkey[8]; /* the buddy ticket that it gets when a record of that is kept */
-    uint32_t listed; /* for the operator's `who`: the next player to be listed */
+    uint32_t buddy;   /* its entry in buddies, if it is a buddy link */
+    uint8_t lkey[8];  /* the buddy ticket that it gets when a record of that is kept */
+    uint32_t listed;  /* of the list that the operator is told: where it goes on, ... */
+    uint32_t list_of; /* ... and what it is about */
+    uint8_t listing;  /* which list that is */
     uint32_t missed_lines;
     uint32_t ping_ref, round_trip_ms;
     uint64_t wait_since_ms, ping_sent_ms;
@@ -2006,6 +2008,7 @@ struct room {
     char name[ROOM_CHARS + 1];
     char description[DESCRIPTION_CHARS + 1];
     char password[PASSWORD_CHARS + 1];
+    char made_by[PERSONA_CHARS + 1]; /* the persona who has created it; "" if it is a configured one */
 };
 
 #define HUB 0u
@@ -3823,6 +3826,7 @@ static void configure_rooms(struct nascar *s)
         struct room *room = room_at(s, r);
         room->created = false; /* a player's room of that name is a configured one from now on: it stays, open to all */
         room->password[0] = 0;
+        room->made_by[0] = 0;
         copy_text(room->description, sizeof room->description, wanted->description);
         room->limit = wanted->limit;
         feed_touch(s, &s->room_feed, room_node(r));
@@ -6710,6 +6714,7 @@ static enum failure do_room(struct request *q)
     uint32_t limit = max < 2 ? 2 : min_u32((uint32_t)max, 100);
     uint32_t r = room_create(s, name, description, password, limit, s->next_created_room++);
     room_at(s, r)->created = true;
+    copy_text(room_at(s, r)->made_by, sizeof room_at(s, r)->made_by, player_name(s, q->player));
     /* Its maker is told of the room, too, before the reply that names it. */
     while (outbox_free(q->conn) >= REPLY_BYTES && send_room_row(s, p))
         continue;
@@ -7603,6 +7608,8 @@ static enum failure do_goodbye(struct request *q)
 
 /* ---- Commands: the operator's (NASCAR_CONTROL) --------------------------- */
 
+enum control_list { LIST_WHO, LIST_ROOMS };
+
 /* The answer to an operator's command is any number of `line` frames, each with
  * key=value texts, and then a frame of the command's kind. */
 static void put_field(struct nascar *s, const char *name, const char *text)
@@ -7616,7 +7623,8 @@ static void send_count(struct nascar *s, uint32_t c, const char *name, uint32_t 
     char number[24];
     write_number(number, value);
     frame_begin(&s->frame, "line", "");
-    put_field(s, name, number);
+    put_field(s, "name", name);
+    put_field(s, "value", number);
     send_frame(s, c);
 }
 
@@ -7634,13 +7642,25 @@ static enum failure do_control_stats(struct request *q)
     return OK;
 }
 
-/* `who`: a line for each player, as many at a time as the outbox takes. */
-static enum failure do_control_who(struct request *q)
+/* Begins a list: a line for each of its things, as many at a time as the outbox takes. */
+static enum failure begin_list(struct request *q, enum control_list list, uint32_t about)
 {
+    q->conn->listing = (uint8_t)list;
     q->conn->listed = 0;
+    q->conn->list_of = about;
     q->conn->behind = true;
     mark_ready(q->s, q->c);
     return OK;
+}
+
+static enum failure do_control_who(struct request *q)
+{
+    return begin_list(q, LIST_WHO, 0);
+}
+
+static enum failure do_control_rooms(struct request *q)
+{
+    return begin_list(q, LIST_ROOMS, 0);
 }
 
 static void send_who_line(struct nascar *s, uint32_t c, const struct player *p)
@@ -7656,17 +7676,63 @@ static void send_who_line(struct nascar *s, uint32_t c, const struct player *p)
     send_frame(s, c);
 }
 
+static bool send_next_player(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    uint32_t i = live_from(s, &s->players, conn->listed);
+    if (i == NONE)
+        return false;
+    send_who_line(s, c, player_at(s, i));
+    conn->listed = i + 1;
+    return true;
+}
+
+static void send_room_line(struct nascar *s, uint32_t c, const struct room *room)
+{
+    char number[24];
+    frame_begin(&s->frame, "line", "");
+    put_field(s, "name", room->name);
+    write_number(number, room->count);
+    put_field(s, "players", number);
+    write_number(number, room->limit);
+    put_field(s, "limit", number);
+    put_field(s, "password", room->password[0] ? "yes" : "no");
+    put_field(s, "made_by", room->made_by);
+    send_frame(s, c);
+}
+
+/* A room that is gone, but of which not everybody has been told, is none. */
+static bool send_next_room(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    uint32_t i = live_from(s, &s->rooms, conn->listed);
+    if (i == NONE)
+        return false;
+    if (!room_at(s, i)->gone)
+        send_room_line(s, c, room_at(s, i));
+    conn->listed = i + 1;
+    return true;
+}
+
+/* The lists that the operator is told: what kind of frame ends each, and who sends its next line, or returns false. */
+static const struct {
+    char kind[5];
+    bool (*send)(struct nascar *, uint32_t);
+} control_lists[] = {
+    [LIST_WHO] = {"cwho", send_next_player},
+    [LIST_ROOMS] = {"crom", send_next_room},
+};
+
 static void pump_control(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
-    for (uint32_t i; outbox_free(conn) >= REPLY_BYTES && (i = live_from(s, &s->players, conn->listed)) != NONE;) {
-        send_who_line(s, c, player_at(s, i));
-        conn->listed = i + 1;
-    }
+    bool more = true;
+    while (more && outbox_free(conn) >= REPLY_BYTES)
+        more = control_lists[conn->listing].send(s, c);
     if (outbox_free(conn) < REPLY_BYTES)
         return; /* the rest follows when it has drained */
     conn->behind = false;
-    frame_begin(&s->frame, "cwho", "");
+    frame_begin(&s->frame, control_lists[conn->listing].kind, "");
     put_number(&s->frame, tag_STATUS, failures[OK].status);
     send_frame(s, c);
 }
@@ -7789,6 +7855,7 @@ static const struct command commands[] = {
     {"PING", BUDDY | IN(CONN_BUDDY_NEW),       1, .start = do_ping},
     {"DISC", BUDDY | IN(CONN_BUDDY_NEW),       1, .start = do_goodbye},
     {"cwho", CONTROL,                          0, .start = do_control_who},
+    {"crom", CONTROL,                          0, .start = do_control_rooms},
     {"csta", CONTROL,                          0, .start = do_control_stats},
     {"cpwd", CONTROL,                          0, .start = do_control_password, .verdict = verdict_control_password,
      .kept = kept_control_password},
@@ -8806,6 +8873,7 @@ static const char *check_room(const struct nascar *s, uint32_t r)
     HOLDS(in_list(s, FEED_ENTRIES, population_node(r)) == !room->gone, "a room's population is not listed");
     HOLDS(!room->gone || count == 0, "a room that is gone has members");
     HOLDS(!room->created || count > 0 || room->gone, "an empty created room stays");
+    HOLDS(room->created == (room->made_by[0] != 0), "nobody has made a room, or somebody a configured one");
     HOLDS(room->gone || find_room(s, room->name) == r, "a room is not found by its name");
     return NULL;
 }

@@ -9,8 +9,8 @@ GROUP(the_operator, open_world, close_world, 0);
 static int32_t count_of(struct raw *r, const char *what)
 {
     for (size_t i = 0; i < r->count; i++)
-        if (got_has(r->frames[i], what))
-            return atoi(got_text(r->frames[i], what));
+        if (strcmp(got_text(r->frames[i], "name"), what) == 0)
+            return atoi(got_text(r->frames[i], "value"));
     return -1;
 }
 
@@ -64,4 +64,37 @@ TEST(the_operator, a_password_for_a_new_name_makes_its_account_and_persona)
     ck_assert_str_eq(personas_of("Cid", "another"), "Cid"); /* and no second one */
     world_restart(w);
     ck_assert_str_eq(personas_of("Cid", "another"), "Cid");
+}
+
+/* ---- Lists ------------------------------------------------------------------ */
+
+/* A line of an answer whose `key` is `value`; fails the test if there is none. */
+static const struct got *line_with(struct raw *r, const char *key, const char *value)
+{
+    for (size_t i = 0; i < r->count; i++)
+        if (strcmp(r->frames[i]->kind, "line") == 0 && strcmp(got_text(r->frames[i], key), value) == 0)
+            return r->frames[i];
+    ck_abort_msg("no line with %s=%s", key, value);
+    return NULL;
+}
+
+TEST(the_operator, rooms_say_who_made_them_and_which_are_shut)
+{
+    struct raw *ann = player(w, "Ann", "East"), *asker = raw_operator(w);
+    SUCCEEDS(raw_ask(ann, "room", "NAME=Pits\nPASS=secret\nMAX=7\nDESC=mine\n"));
+    SUCCEEDS(raw_ask(asker, "crom", ""));
+    ck_assert_uint_eq(frames_of(asker, "line", NULL), 5); /* the hub, three configured ones, and Ann's */
+    const struct got *line = line_with(asker, "name", "Pits");
+    ck_assert_str_eq(got_text(line, "players"), "1");
+    ck_assert_str_eq(got_text(line, "limit"), "7");
+    ck_assert_str_eq(got_text(line, "password"), "yes");
+    ck_assert_str_eq(got_text(line, "made_by"), "Ann");
+    line = line_with(asker, "name", "East");
+    ck_assert_str_eq(got_text(line, "players"), "0");
+    ck_assert_str_eq(got_text(line, "password"), "no");
+    ck_assert_str_eq(got_text(line, "made_by"), "");
+    SUCCEEDS(raw_ask(ann, "move", "NAME=East\n")); /* whoever is not told yet that it is gone is somebody else */
+    raw_forget(asker);
+    SUCCEEDS(raw_ask(asker, "crom", ""));
+    ck_assert_uint_eq(frames_of(asker, "line", NULL), 4);
 }
