@@ -126,7 +126,7 @@
 #define REPORT_LINES_A_STEP 32u
 #define UNKNOWN_KINDS 10u /* PROTOCOL 6: ten unknown kinds close */
 #define NETWORK_CHARS 18u /* 255.255.255.255/32 */
-#define REASON_CHARS 127u /* of a ban or a mute: with what stands before it, it fits into DOWN */
+#define REASON_CHARS 127u /* of what the operator does to somebody: with what stands before it, it fits into DOWN */
 
 /* Sizes of tables that no option sets. Whoever compiles this can, by -D. */
 #ifndef CHAT_LINES
@@ -320,7 +320,7 @@ enum metric { METRICS(METRIC_OF_STATE, METRIC_OF_KIND, METRIC_OF_KIND) METRIC_CO
     X(CHNG) X(COUNT) X(CREATED) X(D) X(DESC) X(DIRECT) X(DISCTIME0) X(DISCTIME1) X(DISQTIME0) \
     X(DISQTIME1) X(DOWN) X(F) X(FIND) X(FINISPOS0) X(FINISPOS1) X(FLAGS) X(FOR) X(FROM) X(FUSR) X(GROUP) X(H) \
     X(HASH) X(HOST) X(I) X(ID) X(IDENT) X(INDEX) X(INFO) X(L) X(LAPSCOMP0) X(LAPSCOMP1) X(LAPSLED0) \
-    X(LAPSLED1) X(LAST) X(LCOUNT) X(LIDENT) X(LIST) X(LKEY) X(MAIL) X(MASK) X(MAX) X(MESGS) X(MINAGE) \
+    X(LAPSLED1) X(LAST) X(LCOUNT) X(LEVEL) X(LIDENT) X(LIST) X(LKEY) X(MAIL) X(MASK) X(MAX) X(MESGS) X(MINAGE) \
     X(MODE) X(MORE) X(N) X(NAME) X(NEWS0) X(NEWS1) X(NEWS2) X(NEWS3) X(OPPO) X(OPTS) X(P) X(P1) X(P2) \
     X(P3) X(P4) X(PASS) X(PERS) X(PERSONAS) X(PORT) X(PRIV) X(PROD) X(R) X(RACETIME) X(RANGE) X(RANK) \
     X(RANKS) X(REASON) X(REF) X(RF) X(RI) X(ROOM) X(ROOMS) X(RT) X(S) X(SECS) X(SEED) X(SELF) X(SEQN) X(SESS) \
@@ -2196,7 +2196,7 @@ struct conn {
     uint32_t out_begun; /* bytes of the first frame that are left, as part of it was written; 0: it is whole */
     uint32_t sess;      /* of its address's newest directory session, when it sent `skey`; 0: none */
     uint32_t receipt;   /* of the verdict or record that it waits for */
-    uint32_t checking;  /* the account whose password is being compared */
+    uint32_t checking;  /* the account whose password is being compared; else NONE */
     uint32_t player;
     uint32_t buddy;   /* its entry in buddies, if it is a buddy link */
     uint8_t lkey[8];  /* the buddy ticket that it gets when a record of that is kept */
@@ -2381,6 +2381,7 @@ struct player {
     uint32_t rows_next, rows_left;   /* rows of the leaderboard that `snap` asked for */
     struct subscription rooms, populations, users;
     int64_t last_login_s;           /* the login before this one */
+    uint64_t came_ms, acted_ms;     /* when it logged in, and last asked for something, by the clock that nobody sets */
     char peeked[PERSONA_CHARS + 1]; /* selected by `peek`: whom the next `auxi` challenges */
     char text[TOKEN_CHARS + 1];     /* X, set by `auxi` */
 };
@@ -2402,6 +2403,7 @@ struct room {
     char name[ROOM_CHARS + 1];
     char description[DESCRIPTION_CHARS + 1];
     char password[PASSWORD_CHARS + 1];
+    char made_by[PERSONA_CHARS + 1]; /* the persona who has created it; "" if it is a configured one */
 };
 
 #define HUB 0u
@@ -2560,6 +2562,7 @@ struct nascar {
     bool retry;   /* those who have stalled are to try again */
     bool reloads; /* the operator wants the configuration to be read again, and the caller has not been asked yet */
     bool replays; /* its events are a recording's, which has no passwords (see REDACTED) */
+    uint8_t log_level; /* that the operator has set, and one more; 0: he has not */
     uint64_t hash_key[2];
     uint32_t entropy_size;
     uint8_t entropy[NASCAR_ENTROPY_BYTES];
@@ -3213,6 +3216,11 @@ bool nascar_next_log(struct nascar *s, struct nascar_log *log)
     log->text = s->log + s->log_taken + 1;
     s->log_taken += (uint32_t)strlen(log->text) + 2;
     return true;
+}
+
+enum nascar_log_level nascar_log_level(const struct nascar *s, enum nascar_log_level otherwise)
+{
+    return s->log_level == 0 ? otherwise : (enum nascar_log_level)(s->log_level - 1);
 }
 
 /* Is nobody logged in on this connection? */
@@ -4305,6 +4313,7 @@ static void configure_rooms(struct nascar *s)
         struct room *room = room_at(s, r);
         room->created = false; /* a player's room of that name is a configured one from now on: it stays, open to all */
         room->password[0] = 0;
+        room->made_by[0] = 0;
         copy_text(room->description, sizeof room->description, wanted->description);
         room->limit = wanted->limit;
         feed_touch(s, &s->room_feed, room_node(r));
@@ -4737,6 +4746,7 @@ static bool player_add(struct nascar *s, uint32_t c, uint32_t account)
     struct account *a = account_at(s, account);
     p->last_login_s = a->last_login_s ? a->last_login_s : a->created_s;
     a->player = player;
+    p->came_ms = p->acted_ms = s->mono_ms;
     conn->player = player;
     address_at(s, conn->address)->players++;
     conn_become(s, conn, CONN_ACCOUNT);
@@ -4917,6 +4927,23 @@ static void drop_expired(struct nascar *s, uint32_t persona, int64_t at_s)
     }
 }
 
+/* Whoever watches a persona that goes away is told so now, while it has a name. A link
+ * that is too far behind for that ends, as its console would show the persona for good. */
+static void tell_watchers(struct nascar *s, uint32_t persona)
+{
+    for (uint32_t i = list_first(&persona_at(s, persona)->watchers); i != NONE; i = list_next(s, PERSONA_WATCHERS, i)) {
+        uint32_t c = buddy_at(s, watch_at(s, i)->buddy)->conn;
+        if (!watch_at(s, i)->due)
+            continue;
+        watch_at(s, i)->due = false;
+        write_presence(s, &s->row_frame, persona, watch_at(s, i)->buddy);
+        if (takes_chat(conn_at(s, c)))
+            send_row(s, c);
+        else
+            conn_doom(s, c, "too far behind");
+    }
+}
+
 /* Takes a persona away, and all that is said of it anywhere. */
 static void persona_remove(struct nascar *s, uint32_t i)
 {
@@ -4932,11 +4959,12 @@ static void persona_remove(struct nascar *s, uint32_t i)
     for (; slot + 1 < PERSONAS_PER_ACCOUNT; slot++)
         a->persona[slot] = a->persona[slot + 1];
     a->persona[slot] = NONE;
-    remove_from_rosters(s, i);
     if (persona->buddy != NONE) {
         conn_doom(s, buddy_at(s, persona->buddy)->conn, "persona deleted");
         buddy_disconnect(s, persona->buddy);
     }
+    tell_watchers(s, i);
+    remove_from_rosters(s, i);
     for (uint32_t w; (w = list_first(&persona->watchers)) != NONE;)
         watch_drop(s, watch_at(s, w)->buddy, i, WATCH_ROSTER | WATCH_ASKED);
     for (uint32_t m; (m = list_first(&persona->messages)) != NONE;)
@@ -4951,6 +4979,41 @@ static void persona_remove(struct nascar *s, uint32_t i)
     index_remove(s, &s->persona_names, hash_name(s, persona->name), i);
     index_remove(s, &s->persona_prefixes, hash_prefix(s, persona->name), i);
     pool_give(s, &s->personas, i);
+}
+
+/* Ends the connections of whoever is online as an account. Returns how many there were. */
+static uint32_t put_out_account(struct nascar *s, uint32_t account, const char *why)
+{
+    const struct account *a = account_at(s, account);
+    uint32_t count = a->player != NONE;
+    if (a->player != NONE)
+        conn_doom(s, player_at(s, a->player)->conn, why);
+    for (uint32_t k = 0; k < PERSONAS_PER_ACCOUNT; k++) {
+        uint32_t buddy = a->persona[k] == NONE ? NONE : persona_at(s, a->persona[k])->buddy;
+        count += buddy != NONE;
+        if (buddy != NONE)
+            conn_doom(s, buddy_at(s, buddy)->conn, why);
+    }
+    return count;
+}
+
+/* Takes an account away, with its personas. Whoever is online as it is so no more, and
+ * whoever is just trying its password tries no longer. */
+static void account_remove(struct nascar *s, uint32_t i)
+{
+    struct account *a = account_at(s, i);
+    (void)put_out_account(s, i, "account deleted");
+    if (a->player != NONE)
+        player_remove(s, a->player);
+    while (a->persona[0] != NONE)
+        persona_remove(s, a->persona[0]);
+    for (uint32_t c = 0; c < s->conns.high; c++)
+        if (conn_at(s, c)->checking == i && conn_at(s, c)->state != CONN_FREE) {
+            conn_at(s, c)->checking = NONE;
+            conn_doom(s, c, "account deleted");
+        }
+    index_remove(s, &s->account_names, hash_name(s, a->name), i);
+    pool_give(s, &s->accounts, i);
 }
 
 static uint32_t find_report(const struct nascar *s, uint32_t id)
@@ -5028,19 +5091,6 @@ static void drop_ended_sanctions(struct nascar *s, int64_t at_s)
             sanction_remove(s, i);
 }
 
-/* Whoever is online under a ban is so no more. */
-static void put_out_account(struct nascar *s, uint32_t account)
-{
-    const struct account *a = account_at(s, account);
-    if (a->player != NONE)
-        conn_doom(s, player_at(s, a->player)->conn, "banned");
-    for (uint32_t k = 0; k < PERSONAS_PER_ACCOUNT; k++) {
-        uint32_t buddy = a->persona[k] == NONE ? NONE : persona_at(s, a->persona[k])->buddy;
-        if (buddy != NONE)
-            conn_doom(s, buddy_at(s, buddy)->conn, "banned");
-    }
-}
-
 /* This looks at all connections, but only when the operator bans a network. His own is
  * of no address. */
 static void put_out_network(struct nascar *s, const struct network *network)
@@ -5113,7 +5163,7 @@ static enum failure sanction_set(struct nascar *s, const struct sanction *made)
     else if (account != NONE && made->mute)
         hush_account(s, account);
     else if (account != NONE)
-        put_out_account(s, account);
+        (void)put_out_account(s, account, "banned");
     return OK;
 }
 
@@ -5137,9 +5187,9 @@ static enum failure sanction_set(struct nascar *s, const struct sanction *made)
  * gone through finds what it changes, or the table tells of it later. */
 /* clang-format off */
 enum record_kind {
-    RECORD_ACCT, RECORD_EDIT, RECORD_SEEN, RECORD_CPER, RECORD_DPER, RECORD_TICK, RECORD_STAT, RECORD_ROST, RECORD_RACE,
-    RECORD_RANK, RECORD_MESG, RECORD_DMSG, RECORD_REPT, RECORD_LINE, RECORD_DREP, RECORD_NEWS, RECORD_BANN, RECORD_MUTE,
-    RECORD_CLCK, RECORD_KINDS
+    RECORD_ACCT, RECORD_EDIT, RECORD_SEEN, RECORD_CPER, RECORD_DPER, RECORD_DACC, RECORD_TICK, RECORD_STAT, RECORD_ROST,
+    RECORD_RACE, RECORD_RANK, RECORD_MESG, RECORD_DMSG, RECORD_REPT, RECORD_LINE, RECORD_DREP, RECORD_NEWS, RECORD_BANN,
+    RECORD_MUTE, RECORD_CLCK, RECORD_KINDS
 };
 /* clang-format on */
 
@@ -5178,6 +5228,9 @@ struct record {
         struct { /* a persona is gone */
             uint32_t persona, account;
         } dper;
+        struct { /* an account is gone, and its personas with it */
+            uint32_t account;
+        } dacc;
         struct { /* a ticket for the buddy service, of which no more than a hash is kept */
             uint32_t persona;
             int64_t until_s;
@@ -5335,6 +5388,14 @@ static enum failure apply_dper(struct nascar *s, const struct record *r)
     if (r->dper.persona == NONE)
         return NO_ACCOUNT;
     persona_remove(s, r->dper.persona);
+    return OK;
+}
+
+static enum failure apply_dacc(struct nascar *s, const struct record *r)
+{
+    if (r->dacc.account == NONE)
+        return NO_ACCOUNT;
+    account_remove(s, r->dacc.account);
     return OK;
 }
 
@@ -5758,6 +5819,7 @@ static const struct durable durables[RECORD_KINDS] = {
         FIELD(PERS, TEXT, cper.persona), FIELD(NAME, ACCOUNT, cper.account)}},
     [RECORD_DPER] = {"dper", apply_dper, .fields = {
         FIELD(PERS, PERSONA, dper.persona), FIELD(NAME, ACCOUNT, dper.account)}},
+    [RECORD_DACC] = {"dacc", apply_dacc, .fields = {FIELD(NAME, ACCOUNT, dacc.account)}},
     [RECORD_TICK] = {"tick", apply_tick, .failed = apply_tick, .fill = fill_tick, .pool = POOL(personas), .fields = {
         FIELD(HASH, RAW, tick.hash), FIELD(WHEN, DATE, tick.until_s), FIELD(PERS, PERSONA, tick.persona)}},
     [RECORD_STAT] = {"stat", apply_stat, .fill = fill_stat, .pool = POOL(personas), .fields = {
@@ -6087,6 +6149,9 @@ static void request_player(struct request *q)
 
 /* ---- Chat (PROTOCOL 3.4) ------------------------------------------------- */
 
+/* Who says what the server has to say: no player can have this name (valid_name). */
+#define SYSTEM_NAME "*Server*"
+
 /* Writes a `+msg`, of which the console shows N and T. If `flags` is empty
  * there is no F at all. */
 static void write_msg(struct nascar *s, const char *flags, const char *from, int attr, uint32_t room, const char *text)
@@ -6100,6 +6165,12 @@ static void write_msg(struct nascar *s, const char *flags, const char *from, int
     put_text(&s->frame, tag_FROM, from);
     put_text(&s->frame, tag_T, text);
     put_text(&s->frame, tag_TEXT, text);
+}
+
+/* The same from the server itself: F=B is what no player can send, either. */
+static void write_announcement(struct nascar *s, uint32_t room, const char *text)
+{
+    write_msg(s, "B", SYSTEM_NAME, 0, room_at(s, room)->ident, text);
 }
 
 /* Gives the line that has been written to one reader. A slow reader misses it,
@@ -6944,7 +7015,7 @@ static enum failure do_auth(struct request *q)
         return failure;
     enum failure refused = may_try_password(q, name);
     uint32_t account = find_account(s, name);
-    q->conn->checking = account;
+    q->conn->checking = !refused && !failure ? account : NONE;
     if (!refused && !failure && account != NONE)
         send_hash_job(q, password, account_at(s, account)->hash, "");
     else if (!refused && !failure)
@@ -6958,6 +7029,7 @@ static enum failure verdict_auth(struct request *q, bool accepted, const char *h
     struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1], password[SSC2_CHARS + 1];
     uint32_t checked = q->conn->checking;
+    q->conn->checking = NONE;
     get_name(q, tag_NAME, name);
     if (!accepted && hash[0])
         return password_unchecked(q, name);
@@ -7525,6 +7597,7 @@ static enum failure do_room(struct request *q)
     uint32_t limit = max < 2 ? 2 : min_u32((uint32_t)max, 100);
     uint32_t r = room_create(s, name, description, password, limit, s->next_created_room++);
     room_at(s, r)->created = true;
+    copy_text(room_at(s, r)->made_by, sizeof room_at(s, r)->made_by, player_name(s, q->player));
     /* Its maker is told of the room, too, before the reply that names it. */
     while (outbox_free(q->conn) >= REPLY_BYTES && send_room_row(s, p))
         continue;
@@ -8438,7 +8511,7 @@ static enum failure do_goodbye(struct request *q)
 
 /* ---- Commands: the operator's (NASCAR_CONTROL) --------------------------- */
 
-enum control_list { LIST_WHO, LIST_REPORTS, LIST_REPORT, LIST_NEWS, LIST_SANCTIONS, LIST_METRICS };
+enum control_list { LIST_WHO, LIST_REPORTS, LIST_REPORT, LIST_NEWS, LIST_SANCTIONS, LIST_METRICS, LIST_ROOMS };
 
 /* The answer to an operator's command is any number of `line` frames, each with
  * key=value texts, and then a frame of the command's kind. */
@@ -8494,6 +8567,11 @@ static enum failure do_control_who(struct request *q)
     return begin_list(q, LIST_WHO, 0);
 }
 
+static enum failure do_control_rooms(struct request *q)
+{
+    return begin_list(q, LIST_ROOMS, 0);
+}
+
 static enum failure do_control_sanctions(struct request *q)
 {
     return begin_list(q, LIST_SANCTIONS, 0);
@@ -8518,6 +8596,29 @@ static bool send_next_metric(struct nascar *s, uint32_t c)
     return true;
 }
 
+/* The date of a moment that is past, by the clock that nobody sets. */
+static int64_t date_of(const struct nascar *s, uint64_t mono_ms)
+{
+    return s->wall_s - (mono_ms < s->dated_ms ? (int64_t)((s->dated_ms - mono_ms + 999) / 1000) : 0);
+}
+
+/* A date in a field, as it is in the log. */
+static void put_date_field(struct nascar *s, const char *name, int64_t date_s)
+{
+    char text[24];
+    write_date(text, date_s);
+    text[10] = 'T';
+    append_text(text, sizeof text, "Z");
+    put_field(s, name, text);
+}
+
+static void put_number_field(struct nascar *s, const char *name, int64_t value)
+{
+    char number[24];
+    write_number(number, value);
+    put_field(s, name, number);
+}
+
 static void send_who_line(struct nascar *s, uint32_t c, const struct player *p)
 {
     char address[16];
@@ -8528,6 +8629,8 @@ static void send_who_line(struct nascar *s, uint32_t c, const struct player *p)
     write_address(address, conn_at(s, p->conn)->peer);
     put_field(s, "address", address);
     put_field(s, "busy", player_busy(s, p) ? "yes" : "no");
+    put_date_field(s, "since", date_of(s, p->came_ms));
+    put_number_field(s, "idle", (int64_t)((s->mono_ms - p->acted_ms) / 1000));
     send_frame(s, c);
 }
 
@@ -8540,16 +8643,6 @@ static bool send_next_player(struct nascar *s, uint32_t c)
     send_who_line(s, c, player_at(s, i));
     conn->listed = i + 1;
     return true;
-}
-
-/* A date in a field, as it is in the log. */
-static void put_date_field(struct nascar *s, const char *name, int64_t date_s)
-{
-    char text[24];
-    write_date(text, date_s);
-    text[10] = 'T';
-    append_text(text, sizeof text, "Z");
-    put_field(s, name, text);
 }
 
 static void send_report_line(struct nascar *s, uint32_t c, uint32_t i)
@@ -8661,6 +8754,30 @@ static bool send_next_sanction(struct nascar *s, uint32_t c)
     return true;
 }
 
+static void send_room_line(struct nascar *s, uint32_t c, const struct room *room)
+{
+    frame_begin(&s->frame, "line", "");
+    put_field(s, "name", room->name);
+    put_number_field(s, "players", room->count);
+    put_number_field(s, "limit", room->limit);
+    put_field(s, "password", room->password[0] ? "yes" : "no");
+    put_field(s, "made_by", room->made_by);
+    send_frame(s, c);
+}
+
+/* A room that is gone, but of which not everybody has been told, is none. */
+static bool send_next_room(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    uint32_t i = live_from(s, &s->rooms, conn->listed);
+    if (i == NONE)
+        return false;
+    if (!room_at(s, i)->gone)
+        send_room_line(s, c, room_at(s, i));
+    conn->listed = i + 1;
+    return true;
+}
+
 /* The lists that the operator is told: what kind of frame ends each, and who sends its next line, or returns false. */
 static const struct {
     char kind[5];
@@ -8669,6 +8786,7 @@ static const struct {
     [LIST_WHO] = {"cwho", send_next_player},         [LIST_REPORTS] = {"crep", send_next_report},
     [LIST_REPORT] = {"crep", send_next_report_line}, [LIST_NEWS] = {"cnew", send_next_news_line},
     [LIST_SANCTIONS] = {"cbns", send_next_sanction}, [LIST_METRICS] = {"csta", send_next_metric},
+    [LIST_ROOMS] = {"crom", send_next_room},
 };
 
 static void pump_control(struct nascar *s, uint32_t c)
@@ -9039,6 +9157,193 @@ static enum failure kept_control_sanction(struct request *q, enum failure failur
     return OK;
 }
 
+/* ---- Commands: the operator's acts --------------------------------------- */
+
+/* Reads a text that is shown on one line. If it is none, that is answered, and false
+ * returned. */
+static bool get_line(struct request *q, enum tag tag, char *out, uint32_t most)
+{
+    char why[96] = "expected at most ", number[24];
+    bool good = get_text(q, tag, out, most + 1) <= most;
+    for (const char *c = out; *c; c++)
+        good = good && (uint8_t)*c >= 0x20 && (uint8_t)*c <= 0x7e;
+    if (good)
+        return true;
+    write_number(number, most);
+    append_text(why, sizeof why, number);
+    append_text(why, sizeof why, " characters of ASCII on one line");
+    (void)refuse_control(q, BAD_NAME, why);
+    return false;
+}
+
+/* The account that NAME names, or else that of the persona of this name. If there is
+ * neither, that is answered, and NONE returned. */
+static uint32_t get_account(struct request *q)
+{
+    const struct nascar *s = q->s;
+    char name[ANY_NAME_CHARS + 1];
+    get_name(q, tag_NAME, name);
+    uint32_t account = find_account(s, name), persona = find_persona(s, name);
+    if (account == NONE && persona != NONE)
+        account = persona_at(s, persona)->account;
+    if (account == NONE)
+        (void)refuse_control(q, NO_USER, "there is no account or persona of that name");
+    return account;
+}
+
+/* A line of the answer, and one of the log, for an act on an account. */
+static uint32_t begin_act(const struct request *q, const char *name, const char *account)
+{
+    frame_begin(&q->s->frame, "line", "");
+    put_field(q->s, "account", account);
+    uint32_t line = log_begin_conn(q->s, NASCAR_LOG_INFO, name, q->c);
+    log_text(q->s, "name", account);
+    return line;
+}
+
+/* `kick`: whoever is online as an account, or a persona of it, is so no more. */
+static enum failure do_control_kick(struct request *q)
+{
+    struct nascar *s = q->s;
+    char reason[REASON_CHARS + 1], text[CHAT_CHARS + 1] = "You have been put out by the operator";
+    uint32_t account = get_account(q);
+    if (account == NONE || !get_line(q, tag_REASON, reason, REASON_CHARS))
+        return OK;
+    uint32_t player = account_at(s, account)->player;
+    const struct conn *conn = player == NONE ? NULL : conn_at(s, player_at(s, player)->conn);
+    if (conn && conn->state == CONN_PERSONA && !conn->slow && takes_chat(conn)) {
+        append_text(text, sizeof text, reason[0] ? ": " : ".");
+        append_text(text, sizeof text, reason);
+        write_announcement(s, player_at(s, player)->room, text);
+        send_frame(s, player_at(s, player)->conn);
+    }
+    uint32_t count = put_out_account(s, account, "kicked");
+    if (count == 0)
+        return refuse_control(q, NO_USER, "nobody is online by that name");
+    uint32_t line = begin_act(q, "kicked", account_at(s, account)->name);
+    log_text(s, "reason", reason);
+    log_end(s, line);
+    put_number_field(s, "connections", count);
+    send_back(q);
+    reply(q, OK);
+    return OK;
+}
+
+/* Gives a line to all who are in a room. Returns how many do not miss it. */
+static uint32_t announce_in_room(struct nascar *s, uint32_t r, const char *text)
+{
+    uint32_t count = 0;
+    write_announcement(s, r, text);
+    frame_end(&s->frame);
+    for (uint32_t i = list_first(&room_at(s, r)->members); i != NONE; i = list_next(s, ROOM_MEMBERS, i)) {
+        count += !conn_at(s, player_at(s, i)->conn)->slow;
+        deliver_line(s, i);
+    }
+    return count;
+}
+
+/* `say`: a line from the server itself, to a room or to everybody. As chat it waits for
+ * those who keep up, and is missed by those who do not. */
+static enum failure do_control_say(struct request *q)
+{
+    struct nascar *s = q->s;
+    char text[CHAT_CHARS + 1], name[ANY_NAME_CHARS + 1];
+    uint32_t told = 0, all = 0, only = NONE;
+    get_name(q, tag_ROOM, name);
+    if (has_tag(q, tag_ROOM) && (only = find_room(s, name)) == NONE)
+        return refuse_control(q, NO_ROOM, "there is no room of that name");
+    if (!get_line(q, tag_TEXT, text, CHAT_CHARS))
+        return OK;
+    if (!text[0])
+        return refuse_control(q, MISSING, "there is nothing to be said");
+    EACH_LIVE(r, rooms)
+        if ((only == NONE || only == r) && room_at(s, r)->crowded > 0)
+            return STALL;
+    EACH_LIVE(r, rooms)
+        if (only == NONE || only == r) {
+            all += room_at(s, r)->count;
+            told += announce_in_room(s, r, text);
+        }
+    uint32_t line = log_begin_conn(s, NASCAR_LOG_INFO, "announced", q->c);
+    log_text(s, "text", text);
+    log_text(s, "room", name);
+    log_end(s, line);
+    frame_begin(&s->frame, "line", "");
+    put_number_field(s, "told", told);
+    put_number_field(s, "missed", all - told);
+    send_back(q);
+    reply(q, OK);
+    return OK;
+}
+
+/* `delete`: by the name of the account alone, as that is what goes. */
+static enum failure do_control_delete(struct request *q)
+{
+    struct nascar *s = q->s;
+    char name[ANY_NAME_CHARS + 1], why[128] = "there is no account of that name";
+    struct record r = {.kind = RECORD_DACC};
+    get_name(q, tag_NAME, name);
+    r.dacc.account = find_account(s, name);
+    uint32_t persona = find_persona(s, name);
+    if (r.dacc.account == NONE && persona != NONE) {
+        append_text(why, sizeof why, ", but a persona of the account ");
+        append_text(why, sizeof why, account_at(s, persona_at(s, persona)->account)->name);
+    }
+    if (r.dacc.account == NONE)
+        return refuse_control(q, NO_ACCOUNT, why);
+    send_record(q, &r);
+    return OK;
+}
+
+static enum failure kept_control_delete(struct request *q, enum failure failure)
+{
+    char name[ANY_NAME_CHARS + 1];
+    if (failure)
+        return refuse_control(q, failure,
+                              failure == NO_ACCOUNT ? "there is no account of that name any more"
+                                                    : "it could not be kept on disk");
+    get_name(q, tag_NAME, name);
+    log_end(q->s, begin_act(q, "account_deleted", name));
+    send_back(q);
+    reply(q, OK);
+    return OK;
+}
+
+/* `log-level`: until the configuration is read again. */
+static enum failure do_control_log_level(struct request *q)
+{
+    const char *words = find_setting("log-level")->words;
+    char text[16], why[64] = "expected one of: ";
+    bool whole = get_text(q, tag_LEVEL, text, sizeof text) < sizeof text;
+    int level = whole ? word_index(words, text) : -1;
+    append_text(why, sizeof why, words);
+    if (level < 0)
+        return refuse_control(q, BAD_NAME, why);
+    q->s->log_level = (uint8_t)(level + 1);
+    uint32_t line = log_begin_conn(q->s, NASCAR_LOG_INFO, "log_level_set", q->c);
+    log_text(q->s, "to", text);
+    log_end(q->s, line);
+    reply(q, OK);
+    return OK;
+}
+
+/* `down`: as the key of the configuration, until that is read again. An empty text is
+ * none: consoles get in. */
+static enum failure do_control_down(struct request *q)
+{
+    struct nascar *s = q->s;
+    char text[DOWN_CHARS + 1];
+    if (!get_line(q, tag_TEXT, text, DOWN_CHARS))
+        return OK;
+    copy_text(s->config.down, sizeof s->config.down, text);
+    uint32_t line = log_begin_conn(s, NASCAR_LOG_INFO, text[0] ? "down" : "not_down", q->c);
+    if (text[0])
+        log_text(s, "text", text);
+    log_end(s, line);
+    reply(q, OK);
+    return OK;
+}
+
 /* ---- The table of commands ----------------------------------------------- */
 
 /* Sets of states, for the rows below (PROTOCOL 3.2 says who may send what). */
@@ -9101,6 +9406,7 @@ static const struct command commands[] = {
     {"PING", BUDDY | IN(CONN_BUDDY_NEW),       1, .start = do_ping},
     {"DISC", BUDDY | IN(CONN_BUDDY_NEW),       1, .start = do_goodbye},
     {"cwho", CONTROL,                          0, .start = do_control_who},
+    {"crom", CONTROL,                          0, .start = do_control_rooms},
     {"csta", CONTROL,                          0, .start = do_control_stats},
     {"crel", CONTROL,                          0, .start = do_control_reload},
     {"crep", CONTROL,                          0, .start = do_control_reports},
@@ -9113,6 +9419,11 @@ static const struct command commands[] = {
     {"cmut", CONTROL,                          0, .start = do_control_sanction, .kept = kept_control_sanction},
     {"cunm", CONTROL,                          0, .start = do_control_sanction, .kept = kept_control_sanction},
     {"cbns", CONTROL,                          0, .start = do_control_sanctions},
+    {"ckik", CONTROL,                          0, .start = do_control_kick, .talks = true},
+    {"csay", CONTROL,                          0, .start = do_control_say, .talks = true},
+    {"cdel", CONTROL,                          0, .start = do_control_delete, .kept = kept_control_delete},
+    {"clog", CONTROL,                          0, .start = do_control_log_level},
+    {"cdwn", CONTROL,                          0, .start = do_control_down, .talks = true},
 };
 /* clang-format on */
 
@@ -9288,6 +9599,8 @@ static bool dispatch(struct request *q)
         refuse_unknown(q);
         return true;
     }
+    if (q->p && command->start != do_ping)
+        q->p->acted_ms = q->s->mono_ms;
     failure = (command->states & IN(q->conn->state)) ? command->start(q) : NO_SESSION;
     if (failure == STALL)
         return false;
@@ -9536,7 +9849,7 @@ static void conn_caught_up(struct nascar *s, uint32_t c)
     write_number(text, conn->missed_lines);
     append_text(text, sizeof text, conn->missed_lines == 1 ? " line of chat was missed" : " lines of chat were missed");
     conn->missed_lines = 0;
-    write_msg(s, "B", "Server", 0, room_at(s, player_at(s, conn->player)->room)->ident, text);
+    write_announcement(s, player_at(s, conn->player)->room, text);
     send_frame(s, c);
 }
 
@@ -9772,6 +10085,7 @@ static void config_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
     config_read(&s->config, bytes, size);
     if (name[0] && same_name(name, s->config.public_name))
         s->config.public_address = known;
+    s->log_level = 0;
     retime_pings(s, old_beat_ms);
     configure_rooms(s);
 }
@@ -10182,6 +10496,9 @@ static const char *check_conn(const struct nascar *s, uint32_t c)
     HOLDS(conn->state != CONN_UNNAMED || conn->of_proxy, "a connection has no name, and is no proxy's");
     HOLDS(conn->wait == WAIT_NONE || conn->inbox != NONE, "a connection waits without a request");
     HOLDS(conn->wait != WAIT_RELOAD || conn->state == CONN_CONTROL, "a player waits for a reload");
+    HOLDS(conn->checking == NONE || is_live(s, &s->accounts, conn->checking), "a password of no account is compared");
+    HOLDS(conn->checking == NONE || conn->wait == WAIT_VERDICT || conn->closing,
+          "a password is compared, and nobody waits");
     HOLDS((conn->state == CONN_ACCOUNT || conn->state == CONN_PERSONA) == (conn->player != NONE) || conn->closing,
           "a connection's state is not its player's");
     if (conn->player != NONE) {
@@ -10276,6 +10593,7 @@ static const char *check_room(const struct nascar *s, uint32_t r)
     HOLDS(in_list(s, FEED_ENTRIES, population_node(r)) == !room->gone, "a room's population is not listed");
     HOLDS(!room->gone || count == 0, "a room that is gone has members");
     HOLDS(!room->created || count > 0 || room->gone, "an empty created room stays");
+    HOLDS(room->created == (room->made_by[0] != 0), "nobody has made a room, or somebody a configured one");
     HOLDS(room->gone || find_room(s, room->name) == r, "a room is not found by its name");
     return NULL;
 }
@@ -12928,6 +13246,13 @@ static void write_log_line(struct log_line *line, const char *head, const char *
     line_chars(line, json ? "}\n" : "\n", json ? 2 : 1);
 }
 
+/* Lines of this level are logged, and those before it. */
+static enum nascar_log_level shell_log_level(const struct shell *sh)
+{
+    enum nascar_log_level set = (enum nascar_log_level)sh->options.log_level;
+    return sh->state ? nascar_log_level(sh->state, set) : set;
+}
+
 /* Logs one line: the time, the level, the key=value pairs of `text`, and how many
  * lines before it were lost. */
 static void shell_log(struct shell *sh, enum nascar_log_level level, const char *text)
@@ -12935,7 +13260,7 @@ static void shell_log(struct shell *sh, enum nascar_log_level level, const char 
     static const char *const names[] = {"error", "warn", "info", "debug"};
     struct log_line line;
     char date[20], head[64], lost[24] = "";
-    if ((uint32_t)level > sh->options.log_level)
+    if (level > shell_log_level(sh))
         return;
     write_date(date, sh->wall_s);
     date[10] = 'T';
@@ -14094,7 +14419,7 @@ static void shell_log_frames(struct shell *sh, uint32_t c, const char *way, cons
     struct proxy_header header;
     struct frame frame;
     bool stranger = is_stranger(conn_at(sh->state, c));
-    if (sh->options.log_level < NASCAR_LOG_DEBUG)
+    if (shell_log_level(sh) < NASCAR_LOG_DEBUG)
         return;
     if (conn_at(sh->state, c)->state == CONN_UNNAMED &&
         read_proxy_header(bytes, (uint32_t)size, &header) == FRAME_WHOLE) {

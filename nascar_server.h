@@ -320,6 +320,10 @@ struct nascar_log {
  * not taken, those that find no room are lost, and the next one says how many. */
 bool nascar_next_log(struct nascar *state, struct nascar_log *log);
 
+/* How much is to be logged: lines of this level, and of those before it. It is what the
+ * operator has set since the last NASCAR_CONFIG, or `otherwise` if he has not. */
+enum nascar_log_level nascar_log_level(const struct nascar *state, enum nascar_log_level otherwise);
+
 /* ---- Configuration ------------------------------------------------------ */
 
 /* NASCAR_CONFIG has the whole configuration as text, a line `key = value` for each

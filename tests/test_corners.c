@@ -752,6 +752,24 @@ static void crowd_outbox(struct raw *r)
     }
 }
 
+TEST_LOOP(slow_readers, an_announcement_waits_for_who_is_about_to_read, 0, 2)
+{
+    uint8_t frame[512];
+    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "West"), *asker = raw_operator(w);
+    forget_all();
+    crowd_outbox(bob);
+    const char *payload = _i == 1 ? "ROOM=East\nTEXT=hi\n" : "TEXT=hi\n";
+    size_t size = console_frame(frame, sizeof frame, "csay", 0, payload, strlen(payload) + 1);
+    event(NASCAR_BYTES, asker->conn, 0, frame, (uint32_t)size);
+    ck_assert(is_stalled(w->state, asker->conn) == (_i == 0)); /* only for those whom it is for */
+    world_settle(w);
+    SUCCEEDS(raw_expect(asker, "csay"));
+    const struct got *g = NULL;
+    ck_assert_uint_eq(frames_of(ann, "+msg", &g), 1);
+    (void)frames_of(bob, "+msg", &g);
+    ck_assert_int_eq(strcmp(got_text(g, "T"), "hi") == 0, _i == 0);
+}
+
 TEST_LOOP(slow_readers, a_challenge_waits_for_who_is_about_to_read, 0, 2)
 {
     uint8_t frame[512];
