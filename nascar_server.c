@@ -1319,7 +1319,7 @@ enum setting_type {
     SET_NETWORK,
     SET_NEWS_LINE,
     SET_DOWN,
-    SET_FOLDER,
+    SET_FOLDER, /* and whatever else has a name that may not be empty */
     SET_FILE,
     SET_NEWS_FILE,  /* each of its lines is a news line */
     SET_CONFIG_FILE /* lines `key = value`; only on the command line */
@@ -1365,7 +1365,7 @@ static const struct setting {
      "log to this file and not to standard error; SIGUSR1 opens it again"},
     {"log-level", SET_WORD, SHELL(log_level), 0, 0, "error warn info debug", "info",
      "how much is logged: error, warn, info or debug (%s)"},
-    {"user", SET_FILE, SHELL_START(user), 0, 0, NULL, NULL,
+    {"user", SET_FOLDER, SHELL_START(user), 0, 0, NULL, NULL,
      "started by root: give that up for NAME, NAME:GROUP or UID:GID, for good"},
     {"chroot", SET_FOLDER, SHELL_START(chroot), 0, 0, NULL, NULL,
      "started by root: see no other folder than this one, in which --data is, too"},
@@ -1600,7 +1600,7 @@ static const char *set_value(void *fields, const struct setting *setting, const 
         return NULL;
     case SET_FOLDER:
         if (n == 0)
-            return "the name of a folder";
+            return "a name";
         /* fall through */
     case SET_FILE:
     case SET_NEWS_FILE: copy_text(field, LINE_CHARS + 1, value); return NULL;
