@@ -9696,85 +9696,34 @@ struct call {
 /* What fork() adds for a child that shares nothing (CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID). */
 #define FORK_FLAGS 0x01200000u
 
+/* clang-format off */
 /* The server, from when it listens on. A call stands here under each name that a C
  * library may have for it on one of the processors. */
 static const struct call server_calls[] = {
     /* each turn: it waits, reads, writes, and looks at the clock */
-    CALL(ppoll),
-    CALL(recvfrom),
-    CALL(sendto),
-    CALL(read),
-    CALL(write),
-    CALL(accept4),
-    CALL(close),
-    CALL(fcntl),
-    CALL(fstat),
-    CALL(getrandom),
+    CALL(ppoll), CALL(recvfrom), CALL(sendto), CALL(read), CALL(write), CALL(accept4), CALL(close), CALL(fcntl),
+    CALL(fstat), CALL(getrandom),
     /* a new connection, and the end of one; who an operator is */
-    CALL(getsockname),
-    CALL(setsockopt),
-    CALL(getsockopt),
-    CALL(shutdown),
+    CALL(getsockname), CALL(setsockopt), CALL(getsockopt), CALL(shutdown),
     /* files: the journal, the log, the options; a folder that is gone is made again */
-    CALL(openat),
-    CALL(statx),
-    CALL(pread64),
-    CALL(readv),
-    CALL(lseek),
-    CALL(ftruncate),
-    CALL(fsync),
-    CALL(fdatasync),
-    CALL(renameat),
-    CALL(linkat),
-    CALL(unlinkat),
-    CALL(mkdirat),
-    CALL(flock),
+    CALL(openat), CALL(statx), CALL(pread64), CALL(readv), CALL(lseek), CALL(ftruncate), CALL(fsync), CALL(fdatasync),
+    CALL(renameat), CALL(linkat), CALL(unlinkat), CALL(mkdirat), CALL(flock),
     /* the operator's socket, if it has to be made again */
-    CALL_WITH(socket, 0, ALL_BITS, AF_UNIX),
-    CALL(bind),
-    CALL(listen),
-    CALL(fchdir),
-    CALL(umask),
-    CALL(fchmodat),
+    CALL_WITH(socket, 0, ALL_BITS, AF_UNIX), CALL(bind), CALL(listen), CALL(fchdir), CALL(umask), CALL(fchmodat),
     CALL(fchownat),
     /* memory, none of which is ever run */
-    CALL(brk),
-    CALL(munmap),
-    CALL(mremap),
-    CALL(madvise),
-    CALL_WITH(mprotect, 2, PROT_EXEC, 0),
+    CALL(brk), CALL(munmap), CALL(mremap), CALL(madvise), CALL_WITH(mprotect, 2, PROT_EXEC, 0),
     /* another helper; all that is done there before helper_calls[] */
-    CALL(socketpair),
-    CALL_WITH(clone, 0, ~FORK_FLAGS, SIGCHLD),
-    CALL(gettid),
-    CALL(set_robust_list),
-    CALL(set_tid_address),
-    CALL(dup3),
-    CALL(close_range),
-    CALL_WITH(prlimit64, 0, ALL_BITS, 0),
-    CALL_WITH(prctl, 0, ALL_BITS, PR_SET_NO_NEW_PRIVS),
-    CALL_WITH(prctl, 0, ALL_BITS, PR_SET_SECCOMP),
+    CALL(socketpair), CALL_WITH(clone, 0, ~FORK_FLAGS, SIGCHLD), CALL(gettid), CALL(set_robust_list),
+    CALL(set_tid_address), CALL(dup3), CALL(close_range), CALL_WITH(prlimit64, 0, ALL_BITS, 0),
+    CALL_WITH(prctl, 0, ALL_BITS, PR_SET_NO_NEW_PRIVS), CALL_WITH(prctl, 0, ALL_BITS, PR_SET_SECCOMP),
     /* signals: those that come, to the helper, and in a fault to oneself; which process still lives */
-    CALL(rt_sigaction),
-    CALL(rt_sigprocmask),
-    CALL(rt_sigreturn),
-    CALL(restart_syscall),
-    CALL(kill),
-    CALL(tkill),
-    CALL(tgkill),
-    CALL(getpid),
-    CALL(getsid),
+    CALL(rt_sigaction), CALL(rt_sigprocmask), CALL(rt_sigreturn), CALL(restart_syscall), CALL(kill), CALL(tkill),
+    CALL(tgkill), CALL(getpid), CALL(getsid),
     /* the end */
-    CALL(exit_group),
-    CALL(exit),
+    CALL(exit_group), CALL(exit),
 #ifdef SYS_open /* not on aarch64, which is younger than these */
-    CALL(poll),
-    CALL(open),
-    CALL(stat),
-    CALL(lstat),
-    CALL(mkdir),
-    CALL(fork),
-    CALL(dup2),
+    CALL(poll), CALL(open), CALL(stat), CALL(lstat), CALL(mkdir), CALL(fork), CALL(dup2),
 #endif
 #ifdef SYS_getrlimit
     CALL(getrlimit),
@@ -9785,68 +9734,42 @@ static const struct call server_calls[] = {
     CALL(clock_gettime),
 #endif
 #ifdef SYS_mmap2 /* 32 bits: what has another size or another form there */
-    CALL_WITH(mmap2, 2, PROT_EXEC, 0),
-    CALL(ppoll_time64),
-    CALL(clock_gettime64),
-    CALL(fcntl64),
-    CALL(fstat64),
-    CALL(stat64),
-    CALL(lstat64),
-    CALL(fstatat64),
-    CALL(ftruncate64),
-    CALL(_llseek),
-    CALL(sigreturn),
+    CALL_WITH(mmap2, 2, PROT_EXEC, 0), CALL(ppoll_time64), CALL(clock_gettime64), CALL(fcntl64), CALL(fstat64),
+    CALL(stat64), CALL(lstat64), CALL(fstatat64), CALL(ftruncate64), CALL(_llseek), CALL(sigreturn),
 #else
-    CALL_WITH(mmap, 2, PROT_EXEC, 0),
-    CALL(newfstatat),
+    CALL_WITH(mmap, 2, PROT_EXEC, 0), CALL(newfstatat),
 #endif
 #ifdef SYS_ugetrlimit
     CALL(ugetrlimit),
 #endif
 #ifdef SYS_send
-    CALL(send),
-    CALL(recv),
+    CALL(send), CALL(recv),
 #endif
-#ifdef __i386__ /* before Linux 4.3: bind, listen, getsockname to setsockopt, getsockopt, accept4; never socket, connect */
-    CALL_WITH(socketcall, 0, ALL_BITS, 2),
-    CALL_WITH(socketcall, 0, ALL_BITS, 4),
-    CALL_WITH(socketcall, 0, ~1u, 8),
-    CALL_WITH(socketcall, 0, ALL_BITS, 6),
-    CALL_WITH(socketcall, 0, ~1u, 10),
-    CALL_WITH(socketcall, 0, ~1u, 12),
-    CALL_WITH(socketcall, 0, ~1u, 14),
-    CALL_WITH(socketcall, 0, ALL_BITS, 18),
+#ifdef __i386__ /* before Linux 4.3: bind, listen, getsockname and all from there on to accept4, but for two; no connect */
+    CALL_WITH(socketcall, 0, ALL_BITS, 2), CALL_WITH(socketcall, 0, ALL_BITS, 4), CALL_WITH(socketcall, 0, ~1u, 8),
+    CALL_WITH(socketcall, 0, ALL_BITS, 6), CALL_WITH(socketcall, 0, ~1u, 10), CALL_WITH(socketcall, 0, ~1u, 12),
+    CALL_WITH(socketcall, 0, ~1u, 14), CALL_WITH(socketcall, 0, ALL_BITS, 18),
 #endif
 };
 
 /* The hashing helper, while it waits for passwords and answers. */
 static const struct call helper_calls[] = {
-    CALL(recvfrom),
-    CALL(sendto),
-    CALL(exit_group),
-    CALL(exit),
-    CALL(rt_sigreturn),
-    CALL(restart_syscall),
+    CALL(recvfrom), CALL(sendto), CALL(exit_group), CALL(exit), CALL(rt_sigreturn), CALL(restart_syscall),
     /* memory */
-    CALL(brk),
-    CALL(munmap),
-    CALL(madvise),
+    CALL(brk), CALL(munmap), CALL(madvise),
 #ifdef SYS_mmap2
-    CALL_WITH(mmap2, 2, PROT_EXEC, 0),
-    CALL(sigreturn),
+    CALL_WITH(mmap2, 2, PROT_EXEC, 0), CALL(sigreturn),
 #else
     CALL_WITH(mmap, 2, PROT_EXEC, 0),
 #endif
 #ifdef SYS_send
-    CALL(send),
-    CALL(recv),
+    CALL(send), CALL(recv),
 #endif
 #ifdef __i386__ /* send, recv, sendto, recvfrom */
-    CALL_WITH(socketcall, 0, ALL_BITS, 9),
-    CALL_WITH(socketcall, 0, ALL_BITS, 10),
-    CALL_WITH(socketcall, 0, ~1u, 12),
+    CALL_WITH(socketcall, 0, ALL_BITS, 9), CALL_WITH(socketcall, 0, ALL_BITS, 10), CALL_WITH(socketcall, 0, ~1u, 12),
 #endif
 };
+/* clang-format on */
 
 /* From here on this process, and each child of its, makes these calls only. Returns a
  * word of struct sandbox. It has to have given up privileges for good. */
@@ -9986,12 +9909,17 @@ static void allow_in_folder_of(const struct rules *rules, const char *path, uint
 /* The same, and where it really is, if there is a symbolic link. */
 static void allow_file(const struct rules *rules, const char *path, uint32_t allowed)
 {
-    char real[PATH_MAX];
-    if (!path || !path[0])
+    char link[32], real[PATH_MAX];
+    int fd = path && path[0] ? open(path, O_PATH | O_CLOEXEC) : -1;
+    if (fd < 0)
         return;
+    (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, real, sizeof real - 1);
+    real[n > 0 ? n : 0] = 0;
     allow_in_folder_of(rules, path, allowed);
-    if (realpath(path, real))
+    if (n > 0)
         allow_in_folder_of(rules, real, allowed);
+    (void)close(fd);
 }
 
 /* Begins rules; false if the kernel has none. */
@@ -10840,18 +10768,16 @@ static bool set_option(struct options *o, const char *where, const char *key, co
 
 /* The folder of --chroot. */
 static struct {
-    char path[PATH_MAX]; /* without a / at its end; empty: there is none */
+    const char *path; /* NULL: there is none */
+    size_t chars;     /* of it, without a / at its end */
     bool entered;
-    bool strange; /* the working folder was not in it, so a relative path leads nowhere now */
 } jail;
 
-/* What a path that was given leads to in the folder of --chroot; NULL: it is outside. */
+/* What a path that was given leads to in the folder of --chroot; NULL: it is outside, or
+ * relative to where the server is no longer. */
 static const char *path_in_jail(const char *path)
 {
-    size_t n = strlen(jail.path);
-    if (path[0] != '/')
-        return jail.strange ? NULL : path;
-    return strncmp(path, jail.path, n) == 0 && path[n] == '/' ? path + n : NULL;
+    return strncmp(path, jail.path, jail.chars) == 0 && path[jail.chars] == '/' ? path + jail.chars : NULL;
 }
 
 /* How a path that was given at the start reads for this process now. */
@@ -12938,20 +12864,21 @@ static bool open_data(struct shell *sh)
 static bool find_id(const char *path, const char *name, uint32_t *id, uint32_t *group)
 {
     char line[LINE_CHARS + 2], *part[4];
+    const char *too_long;
     FILE *file = fopen(path, "re");
-    bool found = false, begins = true;
-    while (file && !found && fgets(line, sizeof line, file)) {
-        bool whole = begins; /* else it is the rest of a long line */
+    bool found = false;
+    while (file && !found && read_line(file, line, &too_long)) {
         size_t parts = 0;
-        begins = strchr(line, '\n') != NULL;
+        for (int c = 0; too_long && c != '\n' && c != EOF;)
+            c = getc(file); /* a group of many */
         for (char *p = line; p && parts < 4; p = strchr(p, ':')) {
             if (parts > 0)
                 *p++ = 0;
             part[parts++] = p;
         }
         if (parts == 4)
-            part[3][strcspn(part[3], ":\n")] = 0;
-        found = whole && parts == 4 && (strcmp(part[0], name) == 0 || strcmp(part[2], name) == 0) &&
+            part[3][strcspn(part[3], ":")] = 0;
+        found = parts == 4 && (strcmp(part[0], name) == 0 || strcmp(part[2], name) == 0) &&
                 parse_number(part[2], 0, UINT32_MAX, id) && (!group || parse_number(part[3], 0, UINT32_MAX, group));
     }
     if (file)
@@ -12975,9 +12902,10 @@ static bool find_user(struct shell *sh)
         return complain(COMMAND_LINE, "user",
                         "expected NAME, NAME:GROUP or UID:GID, and there is no user '%s' in /etc/passwd", name);
     if (group && !find_id("/etc/group", group + 1, &x->gid, NULL) && !parse_number(group + 1, 0, UINT32_MAX, &x->gid))
-        return complain(COMMAND_LINE, "user", "there is no group '%s' in /etc/group", group + 1);
+        return complain(COMMAND_LINE, "user", "there is no group '%s' in /etc/group, for '%s'", group + 1, text);
     if (x->uid == 0)
-        return complain(COMMAND_LINE, "user", "expected somebody else than root, which is to be given up");
+        return complain(COMMAND_LINE, "user", "expected somebody else than root, which is to be given up, not '%s'",
+                        text);
     x->gives_up = geteuid() == 0;
     if (x->gives_up || (x->uid == geteuid() && x->gid == getegid()))
         return true;
@@ -12986,26 +12914,24 @@ static bool find_user(struct shell *sh)
                     text, (unsigned)geteuid(), (unsigned)getegid());
 }
 
-/* Finds the folder of --chroot, and whether all is in it that has to be. */
+/* Sees to --chroot, and that the data are in it. */
 static bool find_jail(struct shell *sh)
 {
     const char *path = sh->options.chroot;
-    char real[PATH_MAX], here[PATH_MAX];
     if (!path[0])
         return true;
-    if (!realpath(path, real) || !getcwd(here, sizeof here))
-        return complain(COMMAND_LINE, "chroot", "%s: %s", path, why(errno));
+    if (path[0] != '/')
+        return complain(COMMAND_LINE, "chroot", "expected a folder with its whole path, as /srv/nascar, not '%s'",
+                        path);
     if (geteuid() != 0)
-        return complain(COMMAND_LINE, "chroot", "only root can do that: start it as root, and with --user");
-    copy_text(jail.path, sizeof jail.path, path[0] == '/' ? path : real);
-    for (size_t n = strlen(jail.path); n > 0 && jail.path[n - 1] == '/'; n--)
-        jail.path[n - 1] = 0;
-    size_t n = strlen(real);
-    jail.strange = n > 1 && (strncmp(here, real, n) != 0 || (here[n] != '/' && here[n] != 0));
+        return complain(COMMAND_LINE, "chroot", "only root can go to '%s': start it as root, and with --user", path);
+    jail.path = path;
+    for (jail.chars = strlen(path); jail.chars > 0 && path[jail.chars - 1] == '/';)
+        jail.chars--;
     if (path_in_jail(sh->options.data))
         return true;
-    return complain(COMMAND_LINE, "data", "%s: with --chroot it has to be a folder in that one, as %s/data",
-                    sh->options.data, jail.path);
+    return complain(COMMAND_LINE, "data", "%s: with --chroot it has to be in that folder, as %.*s/data",
+                    sh->options.data, (int)jail.chars, path);
 }
 
 /* Opens the log. As the user, if he may make it, so that it is his, and not by a link
@@ -13024,7 +12950,7 @@ static int log_open_first(struct shell *sh)
         return fd;
     fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd >= 0 && fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size == 0 &&
-        fchown(fd, x->uid, x->gid) != 0)
+        fchownat(fd, "", x->uid, x->gid, AT_EMPTY_PATH) != 0)
         return -1;
     return fd;
 }
@@ -13034,7 +12960,7 @@ static bool recording_open_as_root(struct shell *sh)
     const struct sandbox *x = &sh->sandbox;
     (void)act_as_user(x, false);
     bool good = recording_open(sh);
-    if (good && x->gives_up && sh->record_fd >= 0 && fchown(sh->record_fd, x->uid, x->gid) != 0)
+    if (good && x->gives_up && sh->record_fd >= 0 && fchownat(sh->record_fd, "", x->uid, x->gid, AT_EMPTY_PATH) != 0)
         good = complain(COMMAND_LINE, "record", "%s: %s", sh->options.record_file, why(errno));
     return act_as_user(x, true) && good;
 }
@@ -13045,7 +12971,7 @@ static bool enter_jail(struct shell *sh)
     struct stat named, ours;
     if (!sh->options.chroot[0])
         return true;
-    if (chroot(sh->options.chroot) != 0 || (jail.strange && chdir("/") != 0))
+    if (chroot(sh->options.chroot) != 0 || chdir("/") != 0)
         return complain(COMMAND_LINE, "chroot", "%s: %s", sh->options.chroot, why(errno));
     jail.entered = true;
     copy_text(sh->data, sizeof sh->data, path_in_jail(sh->options.data));
@@ -13057,8 +12983,8 @@ static bool enter_jail(struct shell *sh)
 }
 
 /* Leaves itself what it may need while it runs: its folder, and the one in which that
- * would have to be made again; the log's folder, to open a new file; and what a reload
- * reads. The terminal is for a SIGHUP, and the last for a kernel without getrandom(). */
+ * would be made again, if it may do so; the log's folder, to open a new file; and what a
+ * reload reads. The terminal is for a SIGHUP, the last one for a kernel without getrandom(). */
 static const char *restrict_files(const struct shell *sh)
 {
     struct rules rules;
@@ -13066,8 +12992,8 @@ static const char *restrict_files(const struct shell *sh)
     if (!rules_begin(&rules, jail.entered))
         return "missing";
     (void)allow_beneath(&rules, sh->folder, ".", MAY_USE_DATA);
-    (void)allow_beneath(&rules, sh->folder, "..", MAY_USE_DATA);
-    allow_in_folder_of(&rules, sh->data, MAY_USE_DATA);
+    if (syscall(SYS_faccessat, sh->folder, "..", W_OK) == 0)
+        (void)allow_beneath(&rules, sh->folder, "..", MAY_USE_DATA);
     allow_file(&rules, path_now(o->log_file), MAY_WRITE_FILE | MAY_MAKE_FILE);
     allow_file(&rules, o->config_file ? path_now(o->config_file) : NULL, MAY_READ_FILE);
     allow_file(&rules, path_now(o->news_file), MAY_READ_FILE);

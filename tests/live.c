@@ -762,7 +762,7 @@ static const struct {
     {"record", NULL, {NULL}}, /* any name; what cannot be written ends with status 1 */
     {"log-file", NULL, {NULL}},
     {"user", NULL, {"no such user", "root", "0:0", "1:no such group", "", NULL}},
-    {"chroot", NULL, {"/nowhere", "", NULL}},
+    {"chroot", NULL, {"relative", "/nowhere", "", NULL}},
     {"sandbox", "off", {"yes", "", NULL}},
     {"log-level", "debug", {"loud", "INFO", "", "error warn", NULL}},
     {"public-address", "192.0.2.1", {"example.org", "192.0.2", "192.0.2.999", "", NULL}},
