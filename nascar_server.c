@@ -1604,11 +1604,13 @@ struct options {
     uint32_t directory_port; /* the other two are in `config` */
     uint32_t max_clients, max_accounts;
     uint32_t hash_cost;
-    uint32_t log_level, log_json;
+    uint32_t log_level, log_json, sandbox;
     const char *config_file;
     char news_file[LINE_CHARS + 1], record_file[LINE_CHARS + 1], log_file[LINE_CHARS + 1], data[LINE_CHARS + 1];
     char control_group[LINE_CHARS + 1];
-    uint32_t group;          /* its number; NONE: there is none */
+    char user[LINE_CHARS + 1], chroot[LINE_CHARS + 1]; /* empty: as it was started */
+    uint32_t group;                                    /* its number; NONE: there is none */
+    uint32_t uid, gid;                                 /* the user's; NONE: there is none */
     struct config config;    /* what the core's keys came to, so that their errors are told at the start */
     char core[CONFIG_BYTES]; /* the core's keys, as lines, but for those of the next two */
     struct option_list rooms, trusted, proxies;
@@ -1635,7 +1637,7 @@ enum setting_type {
     SET_NETWORK,
     SET_NEWS_LINE,
     SET_DOWN,
-    SET_FOLDER,
+    SET_FOLDER, /* and whatever else has a name that may not be empty */
     SET_FILE,
     SET_GROUP,      /* of users, by name or number */
     SET_NEWS_FILE,  /* each of its lines is a news line */
@@ -1686,6 +1688,12 @@ static const struct setting {
      "how much is logged: error, warn, info or debug (%s)"},
     {"log-format", SET_WORD, SHELL(log_json), 0, 0, "text json", "text",
      "text: a log line is key=value pairs; json: an object of the same (%s)"},
+    {"user", SET_FOLDER, SHELL_START(user), 0, 0, NULL, NULL,
+     "started by root: give that up for NAME, NAME:GROUP or UID:GID, for good"},
+    {"chroot", SET_FOLDER, SHELL_START(chroot), 0, 0, NULL, NULL,
+     "started by root: see no other folder than this one, in which --data is, too"},
+    {"sandbox", SET_WORD, SHELL_START(sandbox), 0, 0, "off on", "on",
+     "off: no system-call filter and no Landlock, as a debugger wants it (%s)"},
     {"public-address", SET_HOST, CORE(public_address), 0, 0, NULL, NULL,
      "address or host name that consoles are told to connect to; by default, the address they reached"},
     {"lan", SET_WORD, CORE(lan), 0, 0, "off auto", "auto",
@@ -1957,7 +1965,7 @@ static const char *set_value(void *fields, const struct setting *setting, const 
         return NULL;
     case SET_FOLDER:
         if (n == 0)
-            return "the name of a folder";
+            return "a name";
         /* fall through */
     case SET_GROUP:
     case SET_FILE:
@@ -10877,6 +10885,7 @@ const char *nascar_check(const struct nascar *s)
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -10888,6 +10897,7 @@ const char *nascar_check(const struct nascar *s)
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -10898,6 +10908,7 @@ const char *nascar_check(const struct nascar *s)
 #include <sys/un.h>
 #include <termios.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 /* ---- The operating system, as a table ------------------------------------ */
@@ -11457,6 +11468,393 @@ static int system_control(void *world, int folder, uint32_t group)
     return good ? fd : -1;
 }
 
+/* ---- The sandbox: what this process may still ask of the system ----------- */
+
+/* What the system calls below know of their server, as `world`; NULL: there is no
+ * sandbox. The two words are for the log and for `stats`: on, off, or missing, if the
+ * kernel does not have it. */
+struct sandbox {
+    bool wanted;    /* --sandbox */
+    bool gives_up;  /* root, for the next two */
+    bool has_given; /* ... and it has done so */
+    uint32_t uid, gid;
+    uint32_t control_gid; /* that of --control-group, to which it gives the socket; NONE: there is none */
+    const char *seccomp, *landlock;
+};
+
+/* The kernel's own words: the machine that compiles this may have none of its
+ * headers, or older ones. From <linux/filter.h>, <linux/audit.h> and <linux/seccomp.h>: */
+struct filter_step {
+    uint16_t code;
+    uint8_t yes, no; /* steps to pass over */
+    uint32_t value;
+};
+
+struct filter_program {
+    uint16_t count;
+    const struct filter_step *steps;
+};
+
+#define STEP_LOAD 0x20u     /* BPF_LD | BPF_W | BPF_ABS */
+#define STEP_AND 0x54u      /* BPF_ALU | BPF_AND | BPF_K */
+#define STEP_IS_EQUAL 0x15u /* BPF_JMP | BPF_JEQ | BPF_K */
+#define STEP_RETURN 0x06u   /* BPF_RET | BPF_K */
+#define CALL_ALLOWED 0x7fff0000u
+#define CALL_TRAPPED 0x00030000u /* it is not made, and SIGSYS comes in its place */
+#define OF_NUMBER 0u
+#define OF_PROCESSOR 4u
+#define OF_ARGUMENT(n) (16u + 8u * (n) + (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 4u : 0u)) /* its lower half */
+#define FILTER_MODE 2                                                                        /* SECCOMP_MODE_FILTER */
+#define BECAUSE_OF_FILTER 1 /* SYS_SECCOMP, of <asm-generic/siginfo.h> */
+
+/* How the kernel names this processor (AUDIT_ARCH_...), and how a handler has a
+ * call fail that was trapped. All others do without a filter. */
+#if defined __x86_64__ && !defined __ILP32__
+#define PROCESSOR 0xc000003eu
+#define FAIL_CALL(u) ((u)->uc_mcontext.gregs[REG_RAX] = -EPERM)
+#elif defined __i386__
+#define PROCESSOR 0x40000003u
+#define FAIL_CALL(u) ((u)->uc_mcontext.gregs[REG_EAX] = -EPERM)
+#elif defined __aarch64__
+#define PROCESSOR (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 0x800000b7u : 0xc00000b7u)
+#define FAIL_CALL(u) ((u)->uc_mcontext.regs[0] = (unsigned long long)-EPERM)
+#elif defined __arm__ && defined __ARM_EABI__
+#define PROCESSOR (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 0x00000028u : 0x40000028u)
+#define FAIL_CALL(u) ((u)->uc_mcontext.arm_r0 = (unsigned long)-EPERM)
+#elif defined __mips__ && _MIPS_SIM == _ABIO32
+#define PROCESSOR (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 0x00000008u : 0x40000008u)
+#define FAIL_CALL(u) ((u)->uc_mcontext.gregs[2] = EPERM, (u)->uc_mcontext.gregs[7] = 1)
+#endif
+
+/* A call that a process may make; if `mask` is not 0, then only with an argument that,
+ * masked, is `value`. Whatever has no row is refused: so are execve, ptrace, connect,
+ * and the numbers of the x32 ABI. */
+struct call {
+    uint16_t number;
+    uint8_t argument;
+    uint32_t mask, value;
+};
+
+#define ALL_BITS 0xffffffffu
+#define CALL(name) \
+    { \
+        SYS_##name, 0, 0, 0 \
+    }
+#define CALL_WITH(name, argument, mask, value) \
+    { \
+        SYS_##name, argument, mask, value \
+    }
+
+/* What fork() adds for a child that shares nothing (CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID). */
+#define FORK_FLAGS 0x01200000u
+
+/* clang-format off */
+/* The server, from when it listens on. A call stands here under each name that a C
+ * library may have for it on one of the processors. */
+static const struct call server_calls[] = {
+    /* each turn: it waits, reads, writes, and looks at the clock */
+    CALL(ppoll), CALL(recvfrom), CALL(sendto), CALL(read), CALL(write), CALL(accept4), CALL(close), CALL(fcntl),
+    CALL(fstat), CALL(getrandom),
+    /* a new connection, and the end of one; who an operator is */
+    CALL(getsockname), CALL(setsockopt), CALL(getsockopt), CALL(shutdown),
+    /* files: the journal, the log, the options; a folder that is gone is made again */
+    CALL(openat), CALL(statx), CALL(pread64), CALL(readv), CALL(lseek), CALL(ftruncate), CALL(fsync), CALL(fdatasync),
+    CALL(renameat), CALL(linkat), CALL(unlinkat), CALL(mkdirat), CALL(flock),
+    /* the operator's socket, if it has to be made again */
+    CALL_WITH(socket, 0, ALL_BITS, AF_UNIX), CALL(bind), CALL(listen), CALL(fchdir), CALL(umask), CALL(fchmodat),
+    CALL(fchownat),
+    /* memory, none of which is ever run */
+    CALL(brk), CALL(munmap), CALL(mremap), CALL(madvise), CALL_WITH(mprotect, 2, PROT_EXEC, 0),
+    /* another helper; all that is done there before helper_calls[] */
+    CALL(socketpair), CALL_WITH(clone, 0, ~FORK_FLAGS, SIGCHLD), CALL(gettid), CALL(set_robust_list),
+    CALL(set_tid_address), CALL(dup3), CALL(close_range), CALL_WITH(prlimit64, 0, ALL_BITS, 0),
+    CALL_WITH(prctl, 0, ALL_BITS, PR_SET_NO_NEW_PRIVS), CALL_WITH(prctl, 0, ALL_BITS, PR_SET_SECCOMP),
+    /* signals: those that come, to the helper, and in a fault to oneself; which process still lives */
+    CALL(rt_sigaction), CALL(rt_sigprocmask), CALL(rt_sigreturn), CALL(restart_syscall), CALL(kill), CALL(tkill),
+    CALL(tgkill), CALL(getpid), CALL(getsid),
+    /* the end */
+    CALL(exit_group), CALL(exit),
+#ifdef SYS_open /* not on aarch64, which is younger than these */
+    CALL(poll), CALL(open), CALL(stat), CALL(lstat), CALL(mkdir), CALL(fork), CALL(dup2),
+    CALL(chmod), CALL(chown), CALL(lchown),
+#endif
+#ifdef SYS_getrlimit
+    CALL(getrlimit),
+#endif
+#ifdef SYS_clock_gettime32 /* musl's name for it */
+    CALL(clock_gettime32),
+#else
+    CALL(clock_gettime),
+#endif
+#ifdef SYS_mmap2 /* 32 bits: what has another size or another form there */
+    CALL_WITH(mmap2, 2, PROT_EXEC, 0), CALL(ppoll_time64), CALL(clock_gettime64), CALL(fcntl64), CALL(fstat64),
+    CALL(stat64), CALL(lstat64), CALL(fstatat64), CALL(ftruncate64), CALL(_llseek), CALL(sigreturn),
+#else
+    CALL_WITH(mmap, 2, PROT_EXEC, 0), CALL(newfstatat),
+#endif
+#ifdef SYS_ugetrlimit
+    CALL(ugetrlimit),
+#endif
+#ifdef SYS_send
+    CALL(send), CALL(recv),
+#endif
+#ifdef __i386__ /* before Linux 4.3: bind, listen, getsockname and all from there on to accept4, but for two; no connect */
+    CALL_WITH(socketcall, 0, ALL_BITS, 2), CALL_WITH(socketcall, 0, ALL_BITS, 4), CALL_WITH(socketcall, 0, ~1u, 8),
+    CALL_WITH(socketcall, 0, ALL_BITS, 6), CALL_WITH(socketcall, 0, ~1u, 10), CALL_WITH(socketcall, 0, ~1u, 12),
+    CALL_WITH(socketcall, 0, ~1u, 14), CALL_WITH(socketcall, 0, ALL_BITS, 18),
+#endif
+};
+
+/* The hashing helper, while it waits for passwords and answers. */
+static const struct call helper_calls[] = {
+    CALL(recvfrom), CALL(sendto), CALL(exit_group), CALL(exit), CALL(rt_sigreturn), CALL(restart_syscall),
+    /* memory */
+    CALL(brk), CALL(munmap), CALL(madvise),
+#ifdef SYS_mmap2
+    CALL_WITH(mmap2, 2, PROT_EXEC, 0), CALL(sigreturn),
+#else
+    CALL_WITH(mmap, 2, PROT_EXEC, 0),
+#endif
+#ifdef SYS_send
+    CALL(send), CALL(recv),
+#endif
+#ifdef __i386__ /* send, recv, sendto, recvfrom */
+    CALL_WITH(socketcall, 0, ALL_BITS, 9), CALL_WITH(socketcall, 0, ALL_BITS, 10), CALL_WITH(socketcall, 0, ~1u, 12),
+#endif
+};
+
+/* The process that looks up a host's address, and each child that it makes for that. */
+static const struct call finder_calls[] = {
+    CALL(recvfrom), CALL(sendto), CALL(exit_group), CALL(exit), CALL(rt_sigreturn), CALL(restart_syscall),
+    /* a child, which it waits for, and ends */
+    CALL(pipe2), CALL(ppoll), CALL(read), CALL(write), CALL(close), CALL(kill), CALL(rt_sigprocmask), CALL(gettid),
+    CALL_WITH(clone, 0, ~FORK_FLAGS, SIGCHLD), CALL(set_robust_list), CALL(set_tid_address),
+    /* /etc/hosts and /etc/resolv.conf, and a question by UDP */
+    CALL(openat), CALL(readv), CALL(lseek), CALL(fstat), CALL(fcntl), CALL(ioctl), CALL(getrandom),
+    CALL_WITH(socket, 0, ALL_BITS, AF_INET), CALL(connect), CALL(bind), CALL(getsockname), CALL(setsockopt),
+    /* memory */
+    CALL(brk), CALL(munmap), CALL(madvise),
+#ifdef SYS_open
+    CALL(pipe), CALL(poll), CALL(open), CALL(fork),
+#endif
+#ifdef SYS_clock_gettime32
+    CALL(clock_gettime32),
+#else
+    CALL(clock_gettime),
+#endif
+#ifdef SYS_mmap2
+    CALL_WITH(mmap2, 2, PROT_EXEC, 0), CALL(ppoll_time64), CALL(clock_gettime64), CALL(fcntl64), CALL(fstat64),
+    CALL(_llseek), CALL(sigreturn),
+#else
+    CALL_WITH(mmap, 2, PROT_EXEC, 0), CALL(newfstatat),
+#endif
+#ifdef SYS_send
+    CALL(send), CALL(recv),
+#endif
+#ifdef __i386__
+    CALL(socketcall),
+#endif
+};
+/* clang-format on */
+
+/* From here on this process, and each child of its, makes these calls only. Returns a
+ * word of struct sandbox. It has to have given up privileges for good. */
+#define CALLS(table) table, sizeof(table) / sizeof *(table)
+static const char *filter_calls(const struct call *calls, size_t count)
+{
+#ifdef PROCESSOR
+    struct filter_step steps[6 * 128 + 5], *p = steps;
+    struct filter_program program = {0, steps};
+    assert(count <= 128);
+    *p++ = (struct filter_step){STEP_LOAD, 0, 0, OF_PROCESSOR};
+    *p++ = (struct filter_step){STEP_IS_EQUAL, 1, 0, PROCESSOR};
+    *p++ = (struct filter_step){STEP_RETURN, 0, 0, CALL_TRAPPED};
+    *p++ = (struct filter_step){STEP_LOAD, 0, 0, OF_NUMBER};
+    for (size_t i = 0; i < count; i++) {
+        bool all = calls[i].mask == 0;
+        *p++ = (struct filter_step){STEP_IS_EQUAL, 0, all ? 1 : 5, calls[i].number};
+        if (!all) {
+            *p++ = (struct filter_step){STEP_LOAD, 0, 0, OF_ARGUMENT(calls[i].argument)};
+            *p++ = (struct filter_step){STEP_AND, 0, 0, calls[i].mask};
+            *p++ = (struct filter_step){STEP_IS_EQUAL, 0, 1, calls[i].value};
+        }
+        *p++ = (struct filter_step){STEP_RETURN, 0, 0, CALL_ALLOWED};
+        if (!all)
+            *p++ = (struct filter_step){STEP_LOAD, 0, 0, OF_NUMBER};
+    }
+    *p++ = (struct filter_step){STEP_RETURN, 0, 0, CALL_TRAPPED};
+    program.count = (uint16_t)(p - steps);
+    return prctl(PR_SET_SECCOMP, FILTER_MODE, &program) == 0 ? "on" : "missing";
+#else
+    (void)calls;
+    (void)count;
+    return "missing";
+#endif
+}
+
+static void on_fault(int number);
+
+/* The number of the last call that the filter has refused; -1: none was. */
+static volatile sig_atomic_t refused_call = -1;
+
+/* A call that was trapped fails, and shell_turn() logs it. */
+static void on_refused(int number, siginfo_t *info, void *context)
+{
+#ifdef PROCESSOR
+    if (info->si_code == BECAUSE_OF_FILTER) {
+        ucontext_t *u = context;
+        refused_call = info->si_syscall;
+        FAIL_CALL(u);
+        return;
+    }
+#else
+    (void)info;
+    (void)context;
+#endif
+    (void)signal(number, SIG_DFL); /* somebody has sent it */
+    on_fault(number);
+}
+
+/* From <linux/landlock.h>, of version 5 of it: what may be done beneath a folder. */
+#define MAY_WRITE_FILE (1u << 1)
+#define MAY_READ_FILE (1u << 2)
+#define MAY_READ_FOLDER (1u << 3)
+#define MAY_REMOVE_FILE (1u << 5)
+#define MAY_MAKE_FOLDER (1u << 7)
+#define MAY_MAKE_FILE (1u << 8)
+#define MAY_MAKE_SOCKET (1u << 9)
+#define MAY_CUT (1u << 14)
+#define MAY_USE_DATA \
+    (MAY_WRITE_FILE | MAY_READ_FILE | MAY_READ_FOLDER | MAY_REMOVE_FILE | MAY_MAKE_FOLDER | MAY_MAKE_FILE | \
+     MAY_MAKE_SOCKET | MAY_CUT)
+#define ALL_OF_VERSION(v) ((v) >= 5 ? 0xffffu : (v) >= 3 ? 0x7fffu : (v) >= 2 ? 0x3fffu : 0x1fffu)
+#define BIND_AND_CONNECT_TCP 3u /* from version 4 on */
+#define RULE_BENEATH 1
+#define ASK_VERSION 1u
+
+struct landlock_attributes {
+    uint64_t files, network; /* what nothing may do from now but what a rule allows */
+};
+
+struct landlock_beneath {
+    uint64_t allowed;
+    int32_t folder;
+} __attribute__((packed));
+
+/* Linux 5.13; a C library may be older. They have one number everywhere, but that
+ * MIPS counts from 4000 on. */
+#if defined __mips__ && _MIPS_SIM == _ABIO32
+#define LANDLOCK_CALLS 4444
+#else
+#define LANDLOCK_CALLS 444
+#endif
+enum { LANDLOCK_CREATE = LANDLOCK_CALLS, LANDLOCK_ADD, LANDLOCK_RESTRICT };
+
+/* Rules of Landlock that are being made. */
+struct rules {
+    int fd;
+    uint32_t handled;
+    bool whole; /* even the root folder may have one: it is that of --chroot */
+};
+
+/* Is it the root folder? A rule for that would allow all. */
+static bool is_root_folder(int folder)
+{
+    struct stat here, above;
+    return fstat(folder, &here) == 0 && S_ISDIR(here.st_mode) && fstatat(folder, "..", &above, 0) == 0 &&
+           here.st_dev == above.st_dev && here.st_ino == above.st_ino;
+}
+
+/* Allows it for what stands beneath the path, which is that of a folder, from `at` on,
+ * or for a file. What is not there has no rule. False if there is to be none. */
+static bool allow_beneath(const struct rules *rules, int at, const char *path, uint32_t allowed)
+{
+    int fd = openat(at, path, O_PATH | O_CLOEXEC);
+    struct landlock_beneath beneath = {allowed & rules->handled, fd};
+    bool good = fd >= 0 && (rules->whole || !is_root_folder(fd));
+    if (good)
+        (void)syscall(LANDLOCK_ADD, rules->fd, RULE_BENEATH, &beneath, 0u);
+    if (fd >= 0)
+        (void)close(fd);
+    return good;
+}
+
+/* Allows it in the folder of this file, as whoever changes a file makes a new one; of
+ * a file right in the root folder, for the file that is there now. */
+static void allow_in_folder_of(const struct rules *rules, const char *path, uint32_t allowed)
+{
+    char folder[PATH_MAX], *slash;
+    copy_text(folder, sizeof folder, path);
+    slash = strrchr(folder, '/');
+    if (slash)
+        slash[1] = 0;
+    if (!allow_beneath(rules, AT_FDCWD, slash ? folder : ".", allowed))
+        (void)allow_beneath(rules, AT_FDCWD, path, allowed & (MAY_READ_FILE | MAY_WRITE_FILE));
+}
+
+/* The same, and where it really is, if there is a symbolic link. */
+static void allow_file(const struct rules *rules, const char *path, uint32_t allowed)
+{
+    char link[32], real[PATH_MAX];
+    int fd = path && path[0] ? open(path, O_PATH | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return;
+    (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, real, sizeof real - 1);
+    real[n > 0 ? n : 0] = 0;
+    allow_in_folder_of(rules, path, allowed);
+    if (n > 0)
+        allow_in_folder_of(rules, real, allowed);
+    (void)close(fd);
+}
+
+/* Begins rules; false if the kernel has none. */
+static bool rules_begin(struct rules *rules, bool whole)
+{
+    long version = syscall(LANDLOCK_CREATE, NULL, (size_t)0, ASK_VERSION);
+    rules->whole = whole;
+    rules->handled = ALL_OF_VERSION(version);
+    struct landlock_attributes attributes = {rules->handled, version >= 4 ? BIND_AND_CONNECT_TCP : 0};
+    rules->fd = version < 1 ? -1 : (int)syscall(LANDLOCK_CREATE, &attributes, sizeof attributes, 0u);
+    return rules->fd >= 0;
+}
+
+/* Has the rules hold. Returns a word of struct sandbox. */
+static const char *rules_end(const struct rules *rules)
+{
+    bool good = syscall(LANDLOCK_RESTRICT, rules->fd, 0u) == 0;
+    (void)close(rules->fd);
+    return good ? "on" : "missing";
+}
+
+/* Until root is given up, files are made as the user, as they are to be his, and ports
+ * and the like are opened as root. */
+static bool take_groups(const struct sandbox *x)
+{
+    const gid_t group = x->control_gid;
+    return setgroups(x->control_gid != NONE, &group) == 0;
+}
+
+static bool act_as_user(const struct sandbox *x, bool user)
+{
+    if (!x->gives_up)
+        return true;
+    return user ? take_groups(x) && setegid(x->gid) == 0 && seteuid(x->uid) == 0 : seteuid(0) == 0 && setegid(0) == 0;
+}
+
+/* Gives up root for good. Returns NULL, or what went wrong. */
+static const char *give_up_root(const struct sandbox *x)
+{
+    if (!x->gives_up || x->has_given)
+        return NULL;
+    if (!act_as_user(x, false) || !take_groups(x) || setgid(x->gid) != 0 || setuid(x->uid) != 0)
+        return why(errno);
+    if (setuid(0) == 0 || seteuid(0) == 0 || (x->gid != 0 && setegid(0) == 0) || getuid() != x->uid ||
+        getgid() != x->gid)
+        return "it was given up, and could be taken back";
+    return NULL;
+}
+
 /* ---- The hashing helper: a process of its own, as one hash takes so long --- */
 
 /* What goes to the helper and what comes back, each as one message. */
@@ -11552,12 +11950,30 @@ static void helper_isolate(int fd)
         (void)close(other);
 }
 
-static void helper_run(int fd)
+/* It is no longer root, either, and makes those calls only. One that is refused ends it,
+ * which the server sees. */
+static bool process_confine(const struct sandbox *sandbox, const struct call *calls, size_t count)
+{
+    if (!sandbox)
+        return true;
+    if (give_up_root(sandbox))
+        return false;
+    if (!sandbox->wanted)
+        return true;
+    (void)signal(SIGSYS, SIG_DFL);
+    (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    (void)filter_calls(calls, count);
+    return true;
+}
+
+static void helper_run(int fd, const struct sandbox *sandbox)
 {
     struct hash_question question;
     struct hash_answer answer;
     ssize_t n;
     helper_isolate(fd);
+    if (!process_confine(sandbox, CALLS(helper_calls)))
+        return;
     while ((n = recv(STDIN_FILENO, &question, sizeof question, 0)) == sizeof question || (n < 0 && errno == EINTR)) {
         if (n < 0)
             continue;
@@ -11765,12 +12181,14 @@ static bool answer_host(const struct host_question *question, struct host_answer
     return fds[1].revents == 0;
 }
 
-static void finder_run(int fd)
+static void finder_run(int fd, const struct sandbox *sandbox)
 {
     struct host_question question;
     struct host_answer answer;
     ssize_t n;
     helper_isolate(fd);
+    if (!process_confine(sandbox, CALLS(finder_calls)))
+        return;
     while ((n = recv(STDIN_FILENO, &question, sizeof question, 0)) == sizeof question || (n < 0 && errno == EINTR))
         if (n > 0 && (!answer_host(&question, &answer) ||
                       send(STDIN_FILENO, &answer, sizeof answer, MSG_NOSIGNAL) != sizeof answer))
@@ -11779,14 +12197,14 @@ static void finder_run(int fd)
 
 /* Starts a process of our own and returns our end of its socket. It ends when our end
  * is closed, even by SIGKILL. */
-static int start_process(void run(int fd), int *process)
+static int start_process(void run(int fd, const struct sandbox *), const struct sandbox *sandbox, int *process)
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
         return -1;
     pid_t child = fork();
     if (child == 0) {
-        run(pair[1]);
+        run(pair[1], sandbox);
         _exit(0);
     }
     bool good = child > 0 && fcntl(pair[0], F_SETFL, O_NONBLOCK) == 0;
@@ -11803,14 +12221,12 @@ static int start_process(void run(int fd), int *process)
 
 static int system_helper(void *world, int *process)
 {
-    (void)world;
-    return start_process(helper_run, process);
+    return start_process(helper_run, world, process);
 }
 
 static int system_finder(void *world, int *process)
 {
-    (void)world;
-    return start_process(finder_run, process);
+    return start_process(finder_run, world, process);
 }
 
 static void system_kill(void *world, int process)
@@ -12543,6 +12959,28 @@ static bool set_option(struct options *o, const char *where, const char *key, co
     return note_place(o, where, setting) && (!handed_on || hand_on(o, where, setting, value));
 }
 
+/* The folder of --chroot. */
+static struct {
+    const char *path; /* NULL: there is none */
+    size_t chars;     /* of it, without a / at its end */
+    bool entered;
+} jail;
+
+/* What a path that was given leads to in the folder of --chroot; NULL: it is outside, or
+ * relative to where the server is no longer. */
+static const char *path_in_jail(const char *path)
+{
+    return strncmp(path, jail.path, jail.chars) == 0 && path[jail.chars] == '/' ? path + jail.chars : NULL;
+}
+
+/* How a path that was given at the start reads for this process now. */
+static const char *path_now(const char *path)
+{
+    return jail.entered ? path_in_jail(path) : path;
+}
+
+#define OUTSIDE_JAIL "it is not in the folder of --chroot, which a server that runs cannot leave"
+
 /* Opens a file of options. What was a pipe at the start is empty by now, and a
  * FIFO would be waited for: so a server that runs reads regular files only. NULL,
  * with the reason, if it is not to be read. */
@@ -12550,11 +12988,17 @@ static FILE *open_lines(const struct options *o, const char *path, const char **
 {
     struct stat status;
     bool running = o->in_force != NULL;
-    int fd = open(path, O_RDONLY | O_NOCTTY | O_CLOEXEC | (running ? O_NONBLOCK : 0));
+    const char *now = path_now(path);
+    int fd = now ? open(now, O_RDONLY | O_NOCTTY | O_CLOEXEC | (running ? O_NONBLOCK : 0)) : -1;
     bool known = fd >= 0 && fstat(fd, &status) == 0;
     bool regular = known && S_ISREG(status.st_mode);
     FILE *file = regular || (known && !running) ? fdopen(fd, "r") : NULL;
-    *reason = known && running && !regular ? "it is no regular file, and only such are read again" : why(errno);
+    *reason = !now                           ? OUTSIDE_JAIL
+              : known && running && !regular ? "it is no regular file, and only such are read again"
+              : running && errno == EACCES
+                  ? "this user may not read it; or it was in another folder at the start, and a server that runs "
+                    "(--sandbox) reads in no other"
+                  : why(errno);
     if (!file && fd >= 0)
         (void)close(fd);
     return file;
@@ -12689,14 +13133,76 @@ static void find_config_file(struct options *o, char **arguments)
     }
 }
 
-/* A group of users by its name, or else by its number. */
-static bool find_group(const char *name, uint32_t *number)
+/* Finds a name, or else a number, in a file with lines NAME:PASSWORD:NUMBER:NUMBER: or
+ * so, as /etc/passwd has them, and /etc/group but for the last. It is read here as a
+ * static program has no other way that works everywhere. */
+static bool find_id(const char *path, const char *name, uint32_t *id, uint32_t *group)
 {
-    const struct group *group = getgrnam(name);
-    if (!group)
-        return parse_number(name, 0, UINT32_MAX, number);
-    *number = group->gr_gid;
-    return true;
+    char line[LINE_CHARS + 2], *part[4];
+    const char *too_long;
+    FILE *file = fopen(path, "re");
+    bool found = false;
+    while (file && !found && read_line(file, line, &too_long)) {
+        size_t parts = 0;
+        for (int c = 0; too_long && c != '\n' && c != EOF;)
+            c = getc(file); /* a group of many */
+        for (char *p = line; p && parts < 4; p = strchr(p, ':')) {
+            if (parts > 0)
+                *p++ = 0;
+            part[parts++] = p;
+        }
+        if (parts == 4)
+            part[3][strcspn(part[3], ":")] = 0;
+        found = parts == 4 && (strcmp(part[0], name) == 0 || strcmp(part[2], name) == 0) &&
+                parse_number(part[2], 0, UINT32_MAX, id) && (!group || parse_number(part[3], 0, UINT32_MAX, group));
+    }
+    if (file)
+        (void)fclose(file);
+    return found;
+}
+
+/* Finds the user and the group that --user means. */
+static void check_user(struct options *o)
+{
+    const char *text = o->user, *group = strchr(text, ':'), *where = place_of(o, "user");
+    char name[LINE_CHARS + 1];
+    o->uid = o->gid = NONE;
+    if (!text[0])
+        return;
+    copy_text(name, sizeof name, text);
+    name[strcspn(name, ":")] = 0;
+    if (!find_id("/etc/passwd", name, &o->uid, &o->gid) && !(group && parse_number(name, 0, UINT32_MAX, &o->uid)))
+        (void)fault(o, where, "user", "expected NAME, NAME:GROUP or UID:GID, and there is no user '%s' in /etc/passwd",
+                    name);
+    else if (group && !find_id("/etc/group", group + 1, &o->gid, NULL) &&
+             !parse_number(group + 1, 0, UINT32_MAX, &o->gid))
+        (void)fault(o, where, "user", "there is no group '%s' in /etc/group, for '%s'", group + 1, text);
+    else if (o->uid == 0)
+        (void)fault(o, where, "user", "expected somebody else than root, which is to be given up, not '%s'", text);
+    else if (geteuid() != 0 && (o->uid != geteuid() || o->gid != getegid()))
+        (void)fault(o, where, "user",
+                    "only root can become %s, and this is user %u of group %u: start it as root, or leave --user out",
+                    text, (unsigned)geteuid(), (unsigned)getegid());
+}
+
+/* Sees to --chroot, and that the data are in it. */
+static void check_jail(struct options *o)
+{
+    const char *path = o->chroot, *where = place_of(o, "chroot");
+    if (!path[0])
+        return;
+    if (path[0] != '/')
+        (void)fault(o, where, "chroot", "expected a folder with its whole path, as /srv/nascar, not '%s'", path);
+    else if (geteuid() != 0)
+        (void)fault(o, where, "chroot", "only root can go to '%s': start it as root, and with --user", path);
+    if (path[0] != '/' || geteuid() != 0)
+        return;
+    jail.path = path;
+    for (jail.chars = strlen(path); jail.chars > 0 && path[jail.chars - 1] == '/';)
+        jail.chars--;
+    if (!path_in_jail(o->data))
+        (void)fault(o, place_of(o, "data"), "data", "%s: with --chroot it has to be in that folder, as %.*s/data",
+                    o->data, (int)jail.chars, path);
 }
 
 /* May this process give a file to the group? */
@@ -12714,13 +13220,12 @@ static bool is_member(gid_t group)
 static void check_group(struct options *o)
 {
     const char *name = o->control_group, *where = place_of(o, "control-group");
-    if (o->in_force && strcmp(name, o->in_force->control_group) == 0)
-        o->group = o->in_force->group;
-    else if (!name[0])
-        o->group = NONE;
-    else if (!find_group(name, &o->group))
+    o->group = NONE;
+    if (o->in_force)
+        o->group = o->in_force->group; /* a restart may change it, and looks it up */
+    else if (name[0] && !find_id("/etc/group", name, &o->group, NULL) && !parse_number(name, 0, UINT32_MAX, &o->group))
         (void)fault(o, where, "control-group", "there is no group '%s' on this machine", name);
-    else if (!is_member((gid_t)o->group))
+    else if (name[0] && !is_member((gid_t)o->group))
         (void)fault(
             o, where, "control-group",
             "this user is no member of group '%s', and so may give it no socket: make him one, or start as root", name);
@@ -12744,6 +13249,10 @@ static void check_options(struct options *o)
     if (!in_force && stat(o->data, &about) == 0 && !S_ISDIR(about.st_mode))
         (void)fault(o, place_of(o, "data"), "data", "%s: expected a folder, and this is none", o->data);
     check_group(o);
+    if (o->in_force)
+        return; /* these have had their effect */
+    check_user(o);
+    check_jail(o);
 }
 
 /* Reads the file of --config first and then the options, so that these have the
@@ -13066,6 +13575,9 @@ struct shell {
     struct nascar_limits kept; /* what the journal's records take, at most */
     struct helper helper;
     struct finder finder;
+    struct sandbox sandbox;
+    bool confined;    /* it is in force */
+    int told_refused; /* the last call that was refused, of which the log has a line */
     struct nascar_limits limits;
     struct partial *partial; /* of each connection; NULL: nothing is recorded */
     int record_fd;
@@ -13338,9 +13850,11 @@ static void shell_log_reopen(struct shell *sh)
     if (!sh->options.log_file[0])
         return;
     shell_log_flush(sh);
-    int fd = sh->sys->log_open(sh->world, sh->options.log_file);
+    const char *path = path_now(sh->options.log_file);
+    int fd = path ? sh->sys->log_open(sh->world, path) : -1;
     if (fd < 0) {
-        (void)snprintf(text, sizeof text, "event=log_kept reason=\"%s\" advice=\"send SIGUSR1 again\"", why(errno));
+        (void)snprintf(text, sizeof text, "event=log_kept reason=\"%s\" advice=\"send SIGUSR1 again\"",
+                       path ? why(errno) : OUTSIDE_JAIL);
         shell_log(sh, NASCAR_LOG_ERROR, text);
         return;
     }
@@ -14310,6 +14824,10 @@ static void finder_work(struct shell *sh)
         finder_lost(sh, "the process that looks for it does not answer");
         return;
     }
+    if (f->fd < 0 && sh->confined) {
+        finder_failed(sh, "its process has ended, and a server that runs makes none (--sandbox): restart it");
+        return;
+    }
     if (f->fd < 0)
         f->fd = sh->sys->finder(sh->world, &f->process);
     f->question.number++;
@@ -14866,6 +15384,20 @@ static void shell_deadlines(struct shell *sh)
     helper_deadline(sh);
 }
 
+/* The sandbox has refused a call, which only a fault of the server makes. */
+static void tell_refused(struct shell *sh)
+{
+    char text[160];
+    int number = refused_call;
+    if (number == -1 || (sh->told_refused == number + 1))
+        return;
+    sh->told_refused = number + 1;
+    (void)snprintf(text, sizeof text,
+                   "event=call_refused call=%d advice=\"this is a fault of the server, or worse: please report it\"",
+                   number);
+    shell_log(sh, NASCAR_LOG_ERROR, text);
+}
+
 /* One turn: writes all that came of the last one, waits, reads all that is ready,
  * and then looks at the clock. */
 static void shell_turn(struct shell *sh, uint64_t until_ms)
@@ -14874,6 +15406,7 @@ static void shell_turn(struct shell *sh, uint64_t until_ms)
     compaction_work(sh);
     sign_work(sh);
     finder_work(sh);
+    tell_refused(sh);
     for (uint32_t place = 0; sh->paused > 0 && place < sh->open; place++)
         shell_read_wanted(sh, sh->number_of[place]);
     shell_log_flush(sh);
@@ -15167,8 +15700,12 @@ static bool check_types(const struct shell *sh)
 static bool open_data(struct shell *sh)
 {
     const char *path = sh->options.data;
-    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+    const struct sandbox *x = &sh->sandbox;
+    bool made = mkdir(path, 0700) == 0;
+    if ((!made && errno != EEXIST) || (made && x->gives_up && lchown(path, x->uid, x->gid) != 0))
         return complain(COMMAND_LINE, "data", "%s: it cannot be made: %s", path, why(errno));
+    if (!act_as_user(x, true))
+        return complain(COMMAND_LINE, "user", "%s: %s", sh->options.user, why(errno));
     sh->folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (sh->folder < 0)
         return complain(COMMAND_LINE, "data", "%s: %s", path,
@@ -15179,6 +15716,107 @@ static bool open_data(struct shell *sh)
     sh->signed_in = sh->sys->sign(sh->world, sh->folder, &sh->lock.pid_file);
     return true;
 }
+
+/* ---- Start: the user, the folder of --chroot, the sandbox ------------------ */
+
+/* Opens the log. As the user, if he may make it, so that it is his, and not by a link
+ * where he may not. */
+static int log_open_first(struct shell *sh)
+{
+    const struct sandbox *x = &sh->sandbox;
+    const char *path = sh->options.log_file;
+    struct stat status;
+    if (!x->gives_up || !path[0])
+        return system_log_open(NULL, path);
+    if (!act_as_user(x, true))
+        return -1;
+    int fd = system_log_open(NULL, path);
+    if (!act_as_user(x, false) || fd >= 0)
+        return fd;
+    fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd >= 0 && fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size == 0 &&
+        fchownat(fd, "", x->uid, x->gid, AT_EMPTY_PATH) != 0)
+        return -1;
+    return fd;
+}
+
+static bool recording_open_as_root(struct shell *sh)
+{
+    const struct sandbox *x = &sh->sandbox;
+    (void)act_as_user(x, false);
+    bool good = recording_open(sh);
+    if (good && x->gives_up && sh->record_fd >= 0 && fchownat(sh->record_fd, "", x->uid, x->gid, AT_EMPTY_PATH) != 0)
+        good = complain(COMMAND_LINE, "record", "%s: %s", sh->options.record_file, why(errno));
+    return act_as_user(x, true) && good;
+}
+
+/* Goes into the folder of --chroot. */
+static bool enter_jail(struct shell *sh)
+{
+    struct stat named, ours;
+    if (!sh->options.chroot[0])
+        return true;
+    if (chroot(sh->options.chroot) != 0 || chdir("/") != 0)
+        return complain(COMMAND_LINE, "chroot", "%s: %s", sh->options.chroot, why(errno));
+    jail.entered = true;
+    copy_text(sh->data, sizeof sh->data, path_in_jail(sh->options.data));
+    if (stat(sh->data, &named) == 0 && fstat(sh->folder, &ours) == 0 && named.st_dev == ours.st_dev &&
+        named.st_ino == ours.st_ino)
+        return true;
+    return complain(COMMAND_LINE, "data", "%s: in the folder of --chroot it is another one, or none: is there a link?",
+                    sh->options.data);
+}
+
+/* Leaves itself what it may need while it runs: its folder, and the one in which that
+ * would be made again, if it may do so; the log's folder, to open a new file; and what a
+ * reload reads. The terminal is for a SIGHUP, the last one for a kernel without getrandom(). */
+static const char *restrict_files(const struct shell *sh)
+{
+    struct rules rules;
+    const struct options *o = &sh->options;
+    if (!rules_begin(&rules, jail.entered))
+        return "missing";
+    (void)allow_beneath(&rules, sh->folder, ".", MAY_USE_DATA);
+    if (syscall(SYS_faccessat, sh->folder, "..", W_OK) == 0)
+        (void)allow_beneath(&rules, sh->folder, "..", MAY_USE_DATA);
+    allow_file(&rules, path_now(o->log_file), MAY_WRITE_FILE | MAY_MAKE_FILE);
+    allow_file(&rules, o->config_file ? path_now(o->config_file) : NULL, MAY_READ_FILE);
+    allow_file(&rules, path_now(o->news_file), MAY_READ_FILE);
+    (void)allow_beneath(&rules, AT_FDCWD, "/dev/tty", MAY_READ_FILE);
+    (void)allow_beneath(&rules, AT_FDCWD, "/dev/urandom", MAY_READ_FILE);
+    return rules_end(&rules);
+}
+
+/* Gives up all that is not needed from here on. */
+static bool confine(struct shell *sh)
+{
+    struct sandbox *x = &sh->sandbox;
+    struct sigaction action = {.sa_sigaction = on_refused, .sa_flags = SA_SIGINFO};
+    char text[160];
+    unsigned user, group;
+    if (!act_as_user(x, false) || !enter_jail(sh))
+        return false;
+    const char *broken = give_up_root(x);
+    if (broken)
+        return complain(COMMAND_LINE, "user", "%s: root cannot be given up: %s", sh->options.user, broken);
+    x->has_given = x->gives_up;
+    user = geteuid();
+    group = getegid();
+    if (user == 0)
+        shell_log(sh, NASCAR_LOG_WARN, "event=runs_as_root advice=\"name a user of its own by --user\"");
+    if (x->wanted && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0) {
+        (void)sigaction(SIGSYS, &action, NULL);
+        x->landlock = restrict_files(sh);
+        x->seccomp = filter_calls(CALLS(server_calls));
+        sh->confined = true;
+    }
+    (void)snprintf(text, sizeof text, "event=sandbox seccomp=%s landlock=%s user=%u group=%u chroot=%s", x->seccomp,
+                   x->landlock, user, group, jail.entered ? "yes" : "no");
+    shell_log(sh, NASCAR_LOG_INFO, text);
+    return true;
+}
+
+/* ---- Start: all of it ------------------------------------------------------- */
 
 /* Everything up to the loop. The helper starts first, while there is nothing
  * yet that it must not have; then comes what is kept, and then whoever wants to
@@ -15204,20 +15842,32 @@ static int serve_start(struct shell *sh)
     sh->polled[SIGNALS].fd = signals;
     sh->polled[SIGNALS].events = POLLIN;
     spares_take(sh);
-    if (!recording_open(sh))
+    if (!recording_open_as_root(sh))
         return 1;
     feed_entropy(sh);
     if (!journal_load(sh, &reader))
         return 1;
     want_ports(sh);
+    (void)act_as_user(&sh->sandbox, false);
     for (uint32_t i = 0; i < LISTENERS; i++) {
         sh->polled[FIRST_LISTENER + i].fd = open_listener(&sh->options, i, &sh->port[i]);
         if (sh->polled[FIRST_LISTENER + i].fd < 0)
             return 1;
     }
+    (void)act_as_user(&sh->sandbox, true);
     sign_work(sh);
     shell_begin(sh);
-    return 0;
+    return confine(sh) ? 0 : 1;
+}
+
+static void sandbox_begin(struct sandbox *x, const struct options *o)
+{
+    x->wanted = o->sandbox != 0;
+    x->gives_up = o->uid != NONE && geteuid() == 0;
+    x->uid = o->uid;
+    x->gid = o->gid;
+    x->control_gid = o->group;
+    x->seccomp = x->landlock = "off";
 }
 
 static int serve(char **arguments)
@@ -15228,11 +15878,13 @@ static int serve(char **arguments)
         return 1;
     }
     sh->sys = &system_calls;
+    sh->world = &sh->sandbox;
     sh->arguments = arguments;
     serving = sh;
     if (!read_options(&sh->options, arguments))
         return 2;
-    sh->log_fd = system_log_open(NULL, sh->options.log_file);
+    sandbox_begin(&sh->sandbox, &sh->options);
+    sh->log_fd = log_open_first(sh);
     if (sh->log_fd < 0) {
         const char *path = sh->options.log_file;
         (void)complain(COMMAND_LINE, "log-file", "%s: %s", path[0] ? path : "standard error", why(errno));

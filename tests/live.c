@@ -766,6 +766,9 @@ static const struct {
     {"news", NULL, {"/nowhere/news.txt", "/", NULL}},
     {"record", NULL, {NULL}}, /* any name; what cannot be written ends with status 1 */
     {"log-file", NULL, {NULL}},
+    {"user", NULL, {"no such user", "root", "0:0", "1:no such group", "", NULL}},
+    {"chroot", NULL, {"relative", "/nowhere", "", NULL}},
+    {"sandbox", "off", {"yes", "", NULL}},
     {"log-level", "debug", {"loud", "INFO", "", "error warn", NULL}},
     {"log-format", "json", {"xml", "JSON", "", "text json", NULL}},
     {"public-address", "192.0.2.1", {"example_org", "192.0.2", "192.0.2.999", "", NULL}},

@@ -233,6 +233,10 @@ void launch(struct server *s, const char *const *extra, rlim_t files)
         arguments[count++] = "--record";
         arguments[count++] = recording;
     }
+    if (strstr(binary, "asan") != NULL) { /* it makes calls of its own */
+        arguments[count++] = "--sandbox";
+        arguments[count++] = "off";
+    }
     for (; *extra != NULL && count + 1 < ARGUMENTS; extra++)
         arguments[count++] = *extra;
     EXPECT(pipe2(out, O_CLOEXEC) == 0);
@@ -787,6 +791,8 @@ static void stop_servers(void)
             (void)stop(&servers[i], SIGTERM);
         if (logged(&servers[i], "runtime error:") || logged(&servers[i], "ERROR: AddressSanitizer"))
             fail("a sanitizer has something to say");
+        if (logged(&servers[i], "event=call_refused"))
+            fail("the server made a call that its sandbox refuses");
     }
 }
 
