@@ -9497,6 +9497,11 @@ static bool system_sign(void *world, int folder, int *file)
 {
     char pid[16];
     int n = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
+    struct stat status;
+    if (*file >= 0 && fstat(*file, &status) == 0 && status.st_nlink == 0) { /* somebody has removed it */
+        (void)close(*file);
+        *file = -1;
+    }
     if (*file < 0)
         (void)lock_pid_file(folder, file);
     return *file >= 0 && ftruncate(*file, 0) == 0 && system_append(world, *file, pid, (size_t)n);
@@ -11285,6 +11290,17 @@ static void tell_lock(struct shell *sh)
     shell_log(sh, NASCAR_LOG_WARN, text);
 }
 
+/* Has sign_work() say in the next turn who uses the folder, as if it were a new one. */
+static void sign_anew(struct shell *sh)
+{
+    int *control = &sh->polled[CONTROL_LISTENER].fd;
+    if (*control >= 0)
+        sh->sys->close(sh->world, *control);
+    *control = -1;
+    sh->signed_in = false;
+    sh->sign_again_ms = 0;
+}
+
 /* Goes to where the path of the data leads now, if the folder that was there has
  * been removed, moved or hidden. sign_work() does the rest in the next turn. */
 static bool follow_folder(struct shell *sh)
@@ -11292,15 +11308,10 @@ static bool follow_folder(struct shell *sh)
     int folder = sh->sys->folder(sh->world, sh->data, sh->folder, &sh->lock);
     if (folder < 0 || folder == sh->folder)
         return folder >= 0;
-    int *control = &sh->polled[CONTROL_LISTENER].fd;
     sh->folder = folder;
     sh->journal_strange = true; /* if there is one in it */
     tell_lock(sh);
-    if (*control >= 0)
-        sh->sys->close(sh->world, *control);
-    *control = -1;
-    sh->signed_in = false;
-    sh->sign_again_ms = 0;
+    sign_anew(sh);
     return true;
 }
 
@@ -11347,6 +11358,7 @@ static void compaction_finish(struct shell *sh)
     char text[192];
     uint64_t was = sh->journal.size, before_ms = sh->sys->mono_ms(sh->world);
     journal_look(sh);
+    bool strange = sh->journal_strange;
     bool good = compaction_write(sh, true) && journal_sync(sh, &x->file);
     const char *changed = good ? file_changed(sh, "journal.new", &x->file) : NULL;
     if (!good || changed || !keep_strange(sh) || !sh->sys->rename(sh->world, sh->folder, "journal.new", "journal")) {
@@ -11356,6 +11368,8 @@ static void compaction_finish(struct shell *sh)
     journal_close(sh, &sh->journal);
     sh->journal = x->file;
     x->file.fd = -1;
+    if (strange) /* whoever did that may have removed our other files, too */
+        sign_anew(sh);
     sh->live_bytes = sh->journal.size;
     if (!sh->sys->sync_folder(sh->world, sh->folder)) {
         if (!sh->journal_lost)
