@@ -7694,7 +7694,7 @@ static enum failure do_control_password(struct request *q)
     if (valid)
         send_hash_job(q, "", "", password);
     wipe(password, sizeof password);
-    return valid ? OK : refuse_control(q, BAD_NAME, "expected a password of 4 to 16 characters");
+    return valid ? OK : refuse_control(q, BAD_NAME, "expected a password of 4 to 16 plain ASCII characters");
 }
 
 static enum failure verdict_control_password(struct request *q, bool accepted, const char *hash)
