@@ -12726,7 +12726,10 @@ static int control_connect(const char *folder, uint64_t until_ms)
         return fd;
     int error = errno;
     if (error == ENOENT || error == ECONNREFUSED || error == ENOTDIR)
-        (void)complain("", "ctl", "no server runs on the folder %s: start one, or name its folder with --data", folder);
+        (void)complain("", "ctl",
+                       "no server runs on the folder %s, or its `control` is not there (its log has no_control then): "
+                       "start one, or name its folder with --data",
+                       folder);
     else if (error == EAGAIN || error == EWOULDBLOCK)
         control_complain_silence();
     else

@@ -100,6 +100,9 @@ CASE_BESIDE(a_data_folder_that_is_emptied_is_filled_again, 30)
     char process[32];
     (void)snprintf(process, sizeof process, "process %d", (int)s->pid);
     EXPECT(f->status == 1 && strstr(f->err, process) != NULL);
+    EXPECT(unlink(in_data(s, "control")) == 0); /* alone, which nobody sees */
+    f = BINARY("ctl", "--data", s->data, "stats");
+    EXPECT(f->status == 1 && strstr(f->err, "`control` is not there") != NULL);
     (void)stop(s, SIGTERM);
     EXPECT(!logged(s, "event=no_"));
     expect_start_with_all(s, drivers, 2);
