@@ -9097,6 +9097,12 @@ static const char *why(int error)
         {EPERM, "this user may not do that: allow it, or run as another"},
         {EADDRINUSE, "another program has that port: stop it, or choose another port"},
         {EADDRNOTAVAIL, "choose an address of this machine (--bind)"},
+        {ENOENT, "is the name right, and is there the folder that it is to be in?"},
+        {ENOTDIR, "name a folder there"},
+        {EISDIR, "name a file, and not a folder"},
+        {ENAMETOOLONG, "choose a shorter one"},
+        {ENXIO, "nobody reads from there"},
+        {EIO, "see what the system's log says of that disk"},
     };
     static char text[192];
     const char *advice = "";
