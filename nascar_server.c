@@ -8834,7 +8834,7 @@ static enum failure do_control_password(struct request *q)
     if (valid)
         send_hash_job(q, "", "", password);
     wipe(password, sizeof password);
-    return valid ? OK : refuse_control(q, BAD_NAME, "expected a password of 4 to 16 characters");
+    return valid ? OK : refuse_control(q, BAD_NAME, "expected a password of 4 to 16 plain ASCII characters");
 }
 
 static enum failure verdict_control_password(struct request *q, bool accepted, const char *hash)
@@ -10931,6 +10931,12 @@ static const char *why(int error)
         {EPERM, "this user may not do that: allow it, or run as another"},
         {EADDRINUSE, "another program has that port: stop it, or choose another port"},
         {EADDRNOTAVAIL, "choose an address of this machine (--bind)"},
+        {ENOENT, "is the name right, and is there the folder that it is to be in?"},
+        {ENOTDIR, "name a folder there"},
+        {EISDIR, "name a file, and not a folder"},
+        {ENAMETOOLONG, "choose a shorter one"},
+        {ENXIO, "nobody reads from there"},
+        {EIO, "see what the system's log says of that disk"},
     };
     static char text[192];
     const char *advice = "";
@@ -11338,6 +11344,11 @@ static bool system_sign(void *world, int folder, int *file)
 {
     char pid[16];
     int n = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
+    struct stat status;
+    if (*file >= 0 && fstat(*file, &status) == 0 && status.st_nlink == 0) { /* somebody has removed it */
+        (void)close(*file);
+        *file = -1;
+    }
     if (*file < 0)
         (void)lock_pid_file(folder, file);
     return *file >= 0 && ftruncate(*file, 0) == 0 && system_append(world, *file, pid, (size_t)n);
@@ -14316,6 +14327,17 @@ static void tell_lock(struct shell *sh)
     shell_log(sh, NASCAR_LOG_WARN, text);
 }
 
+/* Has sign_work() say in the next turn who uses the folder, as if it were a new one. */
+static void sign_anew(struct shell *sh)
+{
+    int *control = &sh->polled[CONTROL_LISTENER].fd;
+    if (*control >= 0)
+        sh->sys->close(sh->world, *control);
+    *control = -1;
+    sh->signed_in = false;
+    sh->sign_again_ms = 0;
+}
+
 /* Goes to where the path of the data leads now, if the folder that was there has
  * been removed, moved or hidden. sign_work() does the rest in the next turn. */
 static bool follow_folder(struct shell *sh)
@@ -14323,15 +14345,10 @@ static bool follow_folder(struct shell *sh)
     int folder = sh->sys->folder(sh->world, sh->data, sh->folder, &sh->lock);
     if (folder < 0 || folder == sh->folder)
         return folder >= 0;
-    int *control = &sh->polled[CONTROL_LISTENER].fd;
     sh->folder = folder;
     sh->journal_strange = true; /* if there is one in it */
     tell_lock(sh);
-    if (*control >= 0)
-        sh->sys->close(sh->world, *control);
-    *control = -1;
-    sh->signed_in = false;
-    sh->sign_again_ms = 0;
+    sign_anew(sh);
     return true;
 }
 
@@ -14378,6 +14395,7 @@ static void compaction_finish(struct shell *sh)
     char text[192];
     uint64_t was = sh->journal.size, before_ms = sh->sys->mono_ms(sh->world);
     journal_look(sh);
+    bool strange = sh->journal_strange;
     bool good = compaction_write(sh, true) && journal_sync(sh, &x->file);
     const char *changed = good ? file_changed(sh, "journal.new", &x->file) : NULL;
     if (!good || changed || !keep_strange(sh) || !sh->sys->rename(sh->world, sh->folder, "journal.new", "journal")) {
@@ -14387,6 +14405,8 @@ static void compaction_finish(struct shell *sh)
     journal_close(sh, &sh->journal);
     sh->journal = x->file;
     x->file.fd = -1;
+    if (strange) /* whoever did that may have removed our other files, too */
+        sign_anew(sh);
     sh->live_bytes = sh->journal.size;
     if (!sh->sys->sync_folder(sh->world, sh->folder)) {
         if (!sh->journal_lost)
@@ -16080,7 +16100,10 @@ static int control_connect(const char *folder, uint64_t until_ms)
         return fd;
     int error = errno;
     if (error == ENOENT || error == ECONNREFUSED || error == ENOTDIR)
-        (void)complain("", "ctl", "no server runs on the folder %s: start one, or name its folder with --data", folder);
+        (void)complain("", "ctl",
+                       "no server runs on the folder %s, or its `control` is not there (its log has no_control then): "
+                       "start one, or name its folder with --data",
+                       folder);
     else if (error == EAGAIN || error == EWOULDBLOCK)
         control_complain_silence();
     else

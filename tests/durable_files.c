@@ -88,6 +88,26 @@ CASE(a_journal_removed_or_cut_before_a_stop_is_there_after_it, 30)
     expect_start_with_all(s, drivers, 2);
 }
 
+/* As before somebody puts a backup back: everything in it is removed. */
+CASE_BESIDE(a_data_folder_that_is_emptied_is_filled_again, 30)
+{
+    struct server *s = START(CROWD);
+    EXPECT(sign_up(s, "Alice") == 0);
+    EXPECT(unlink(in_data(s, "journal")) == 0 && unlink(in_data(s, "pid")) == 0 && unlink(in_data(s, "control")) == 0);
+    sign_up_recovered(s, "Bob");
+    EXPECT(BINARY("ctl", "--data", s->data, "stats")->status == 0);
+    const struct finished *f = BINARY(SERVER_ARGUMENTS, "--data", s->data);
+    char process[32];
+    (void)snprintf(process, sizeof process, "process %d", (int)s->pid);
+    EXPECT(f->status == 1 && strstr(f->err, process) != NULL);
+    EXPECT(unlink(in_data(s, "control")) == 0); /* alone, which nobody sees */
+    f = BINARY("ctl", "--data", s->data, "stats");
+    EXPECT(f->status == 1 && strstr(f->err, "`control` is not there") != NULL);
+    (void)stop(s, SIGTERM);
+    EXPECT(!logged(s, "event=no_"));
+    expect_start_with_all(s, drivers, 2);
+}
+
 CASE_BESIDE(a_data_folder_that_is_removed_or_moved_is_made_again, 30)
 {
     struct server *s = START(CROWD);

@@ -962,8 +962,11 @@ CASE(what_cannot_be_opened_is_named, 10)
     EXPECT(o->status == 1 && strstr(o->err, "--record: /nowhere/nascar.rec") != NULL && o->out[0] == '\0');
     o = RUN(SERVER_ARGUMENTS, "--data", "/nowhere/data");
     EXPECT(o->status == 1 && strstr(o->err, "--data: /nowhere/data: it cannot be made") != NULL && o->out[0] == '\0');
+    EXPECT(strstr(o->err, "is there the folder") != NULL); /* and what to do */
     o = RUN(SERVER_ARGUMENTS, "--data", "/dev/null");
     EXPECT(o->status == 2 && strstr(o->err, "--data: /dev/null: expected a folder") != NULL && o->out[0] == '\0');
+    o = RUN(SERVER_ARGUMENTS, "--data", data, "--log-file", "/");
+    EXPECT(o->status == 1 && strstr(o->err, "--log-file: /: ") != NULL && strstr(o->err, "name a file") != NULL);
     (void)snprintf(expected, sizeof expected, "a server uses it, process %d", (int)first->pid);
     o = RUN(SERVER_ARGUMENTS, "--data", first->data);
     EXPECT(o->status == 1 && strstr(o->err, expected) != NULL && o->out[0] == '\0');

@@ -67,6 +67,19 @@ TEST(the_operator, a_password_for_a_new_name_makes_its_account_and_persona)
     ck_assert_str_eq(personas_of("Cid", "another"), "Cid");
 }
 
+TEST(the_operator, a_password_that_no_console_can_type_is_refused_with_the_reason)
+{
+    static const char *const passwords[] = {"p\xC3\xA4ssword", "\xEF\xBB\xBFsecret", "abc"};
+    struct raw *asker = raw_operator(w);
+    for (size_t i = 0; i < sizeof passwords / sizeof passwords[0]; i++) {
+        char payload[64];
+        (void)snprintf(payload, sizeof payload, "NAME=Cid\nPASS=%s\n", passwords[i]);
+        const struct got *g = raw_ask(asker, "cpwd", payload);
+        ck_assert_uint_ne(g->code, 0);
+        ck_assert_str_eq(got_text(g, "TEXT"), "expected a password of 4 to 16 plain ASCII characters");
+    }
+}
+
 /* ---- Lists ------------------------------------------------------------------ */
 
 /* A line of an answer whose `key` is `value`; fails the test if there is none. */
