@@ -102,7 +102,7 @@ TEST(the_operator, rooms_say_who_made_them_and_which_are_shut)
 
 TEST(the_operator, who_says_since_when_and_for_how_long_nothing_was_asked)
 {
-    world_run(w, 700); /* in the middle of a second */
+    world_run(w, 200); /* in the middle of a second */
     struct raw *ann = player(w, "Ann", "East"), *asker = raw_operator(w);
     world_run(w, 65400); /* it answers pings, which is no sign of a person */
     SUCCEEDS(raw_ask(asker, "cwho", ""));
