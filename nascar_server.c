@@ -1988,7 +1988,8 @@ struct player {
     uint32_t rows_next, rows_left;   /* rows of the leaderboard that `snap` asked for */
     struct subscription rooms, populations, users;
     int64_t last_login_s;           /* the login before this one */
-    uint64_t came_ms, acted_ms;     /* when it logged in, and last asked for something, by the clock that nobody sets */
+    int64_t since_s;                /* ... and the date of this one */
+    uint64_t acted_ms;              /* when it last asked for something, by the clock that nobody sets */
     char peeked[PERSONA_CHARS + 1]; /* selected by `peek`: whom the next `auxi` challenges */
     char text[TOKEN_CHARS + 1];     /* X, set by `auxi` */
 };
@@ -4186,6 +4187,7 @@ static void start_lists(struct nascar *s, uint32_t player, bool rooms, bool user
         lobby_subscribe(s, player);
 }
 
+static int64_t kept_now_s(const struct nascar *s);
 static void challenge_leave(struct nascar *s, uint32_t player);
 static void race_leave(struct nascar *s, uint32_t player);
 
@@ -4264,7 +4266,8 @@ static bool player_add(struct nascar *s, uint32_t c, uint32_t account)
     struct account *a = account_at(s, account);
     p->last_login_s = a->last_login_s ? a->last_login_s : a->created_s;
     a->player = player;
-    p->came_ms = p->acted_ms = s->mono_ms;
+    p->since_s = kept_now_s(s);
+    p->acted_ms = s->mono_ms;
     conn->player = player;
     address_at(s, conn->address)->players++;
     conn->state = CONN_ACCOUNT;
@@ -5018,8 +5021,10 @@ static enum failure apply_clck(struct nascar *s, const struct record *r)
         move_shown_date(s, &account_at(s, i)->created_s, r);
         move_shown_date(s, &account_at(s, i)->last_login_s, r);
     }
-    EACH_LIVE(i, players)
+    EACH_LIVE(i, players) {
         move_shown_date(s, &player_at(s, i)->last_login_s, r);
+        move_date(&player_at(s, i)->since_s, r); /* this is no date that is kept */
+    }
     EACH_LIVE(i, personas)
         if (persona_at(s, i)->lkey_until_s > 0) { /* else it has no ticket */
             move_date(&persona_at(s, i)->lkey_until_s, r);
@@ -7764,12 +7769,6 @@ static void put_number_field(struct nascar *s, const char *name, int64_t value)
     put_field(s, name, number);
 }
 
-/* The date of a moment that is past, by the clock that nobody sets. */
-static int64_t date_of(const struct nascar *s, uint64_t mono_ms)
-{
-    return s->wall_s - (mono_ms < s->dated_ms ? (int64_t)((s->dated_ms - mono_ms + 999) / 1000) : 0);
-}
-
 static void send_who_line(struct nascar *s, uint32_t c, const struct player *p)
 {
     char address[16];
@@ -7780,7 +7779,7 @@ static void send_who_line(struct nascar *s, uint32_t c, const struct player *p)
     write_address(address, conn_at(s, p->conn)->peer);
     put_field(s, "address", address);
     put_field(s, "busy", player_busy(s, p) ? "yes" : "no");
-    put_date_field(s, "since", date_of(s, p->came_ms));
+    put_date_field(s, "since", p->since_s);
     put_number_field(s, "idle", (int64_t)((s->mono_ms - p->acted_ms) / 1000));
     send_frame(s, c);
 }

@@ -120,6 +120,13 @@ TEST(the_operator, who_says_since_when_and_for_how_long_nothing_was_asked)
         SUCCEEDS(raw_ask(asker, "cwho", ""));
         ck_assert_str_eq(got_text(line_with(asker, "persona", "Ann"), "since"), "2026-01-01T00:00:00Z");
     }
+    w->wall_offset_s += 86400; /* the clock is set, and all dates with it */
+    world_run(w, 2000);
+    raw_forget(asker);
+    SUCCEEDS(raw_ask(asker, "cwho", ""));
+    ck_assert_str_eq(got_text(line_with(asker, "persona", "Ann"), "since"), "2026-01-02T00:00:00Z");
+    w->wall_offset_s -= 86400;
+    world_run(w, 2000);
     raw_close(ann);
     (void)member("Bob", "secret"); /* no persona yet */
     raw_forget(asker);
