@@ -18,7 +18,7 @@
 
 #define SERVERS 8
 #define SEATS 128
-#define CASES 64
+#define CASES 128
 #define ARGUMENTS 96
 #define TEXT_BYTES 4096
 #define LOCALHOST 0x7F000001u
