@@ -2389,7 +2389,8 @@ struct player {
     uint32_t rows_next, rows_left;   /* rows of the leaderboard that `snap` asked for */
     struct subscription rooms, populations, users;
     int64_t last_login_s;           /* the login before this one */
-    uint64_t came_ms, acted_ms;     /* when it logged in, and last asked for something, by the clock that nobody sets */
+    int64_t since_s;                /* ... and the date of this one */
+    uint64_t acted_ms;              /* when it last asked for something, by the clock that nobody sets */
     char peeked[PERSONA_CHARS + 1]; /* selected by `peek`: whom the next `auxi` challenges */
     char text[TOKEN_CHARS + 1];     /* X, set by `auxi` */
 };
@@ -4675,6 +4676,7 @@ static void start_lists(struct nascar *s, uint32_t player, bool rooms, bool user
         lobby_subscribe(s, player);
 }
 
+static int64_t kept_now_s(const struct nascar *s);
 static void challenge_leave(struct nascar *s, uint32_t player);
 static void race_leave(struct nascar *s, uint32_t player);
 
@@ -4754,7 +4756,8 @@ static bool player_add(struct nascar *s, uint32_t c, uint32_t account)
     struct account *a = account_at(s, account);
     p->last_login_s = a->last_login_s ? a->last_login_s : a->created_s;
     a->player = player;
-    p->came_ms = p->acted_ms = s->mono_ms;
+    p->since_s = kept_now_s(s);
+    p->acted_ms = s->mono_ms;
     conn->player = player;
     address_at(s, conn->address)->players++;
     conn_become(s, conn, CONN_ACCOUNT);
@@ -5732,8 +5735,10 @@ static enum failure apply_clck(struct nascar *s, const struct record *r)
         move_shown_date(s, &account_at(s, i)->created_s, r);
         move_shown_date(s, &account_at(s, i)->last_login_s, r);
     }
-    EACH_LIVE(i, players)
+    EACH_LIVE(i, players) {
         move_shown_date(s, &player_at(s, i)->last_login_s, r);
+        move_date(&player_at(s, i)->since_s, r); /* this is no date that is kept */
+    }
     EACH_LIVE(i, personas)
         if (persona_at(s, i)->lkey_until_s > 0) { /* else it has no ticket */
             move_date(&persona_at(s, i)->lkey_until_s, r);
@@ -8604,12 +8609,6 @@ static bool send_next_metric(struct nascar *s, uint32_t c)
     return true;
 }
 
-/* The date of a moment that is past, by the clock that nobody sets. */
-static int64_t date_of(const struct nascar *s, uint64_t mono_ms)
-{
-    return s->wall_s - (mono_ms < s->dated_ms ? (int64_t)((s->dated_ms - mono_ms + 999) / 1000) : 0);
-}
-
 /* A date in a field, as it is in the log. */
 static void put_date_field(struct nascar *s, const char *name, int64_t date_s)
 {
@@ -8637,7 +8636,7 @@ static void send_who_line(struct nascar *s, uint32_t c, const struct player *p)
     write_address(address, conn_at(s, p->conn)->peer);
     put_field(s, "address", address);
     put_field(s, "busy", player_busy(s, p) ? "yes" : "no");
-    put_date_field(s, "since", date_of(s, p->came_ms));
+    put_date_field(s, "since", p->since_s);
     put_number_field(s, "idle", (int64_t)((s->mono_ms - p->acted_ms) / 1000));
     send_frame(s, c);
 }
@@ -13126,12 +13125,6 @@ static const char *split_option(char **arguments, int *i, char key[64], const ch
                            : "%s: expected a value after it";
 }
 
-static bool split_argument(char **arguments, int *i, char key[64], const char **value)
-{
-    const char *text = arguments[*i], *wrong = split_option(arguments, i, key, value);
-    return !wrong || complain("", "", wrong, text);
-}
-
 /* The file of --config. Its own faults are told when all options are taken. */
 static void find_config_file(struct options *o, char **arguments)
 {
@@ -13418,12 +13411,13 @@ static bool read_options_again(struct options *in_force, char **arguments, struc
 
 static void print_help(void)
 {
-    (void)printf("usage: nascar_server [serve] [--option value] ...\n"
-                 "       nascar_server ctl [--data DIR] COMMAND    ask the one that runs: who, stats, passwd NAME\n"
-                 "       nascar_server dump [DATA]    print what is kept\n"
-                 "       nascar_server replay FILE    run a recording again and compare\n"
-                 "The online service of NASCAR Thunder 2004 for the PlayStation 2. No option is needed.\n\n"
-                 "options, each also a line `key = value` in the file of --config, in quotes or not:\n");
+    (void)printf(
+        "usage: nascar_server [serve] [--option value] ...\n"
+        "       nascar_server ctl COMMAND ...    ask or steer the one that runs; ctl --help lists the commands\n"
+        "       nascar_server dump [DATA]    print what is kept\n"
+        "       nascar_server replay FILE    run a recording again and compare\n"
+        "The online service of NASCAR Thunder 2004 for the PlayStation 2. No option is needed.\n\n"
+        "options, each also a line `key = value` in the file of --config, in quotes or not:\n");
     for (size_t i = 0; i < SETTINGS; i++) {
         if (!settings[i].help)
             continue;
@@ -16007,13 +16001,88 @@ static int dump(const char *folder)
 
 /* ---- Control: asking the server that runs -------------------------------- */
 
-static const struct {
-    const char *name;
-    char kind[5];
-    bool sets_password;
-} control_commands[] = {{"who", "cwho", false}, {"stats", "csta", false}, {"passwd", "cpwd", true}};
+/* Options of `ctl`: their names, a letter for each in the table below, and as which tag the
+ * value is sent. */
+enum {
+    OPTION_DATA,
+    OPTION_JSON,
+    OPTION_HELP,
+    OPTION_FOR,
+    OPTION_REASON,
+    OPTION_ROOM,
+    OPTION_CLOSE,
+    OPTION_CLEAR,
+    CONTROL_OPTIONS
+};
 
-#define CONTROL_COMMANDS (sizeof control_commands / sizeof control_commands[0])
+static const char option_names[] = "data json help for reason room close clear", option_letters[] = "djhfrocl";
+static const uint8_t option_tags[] = {
+    [OPTION_FOR] = tag_FOR, [OPTION_REASON] = tag_REASON, [OPTION_ROOM] = tag_ROOM, [OPTION_CLOSE] = tag_ID};
+
+/* What `ctl` can ask, a row each, of these columns with a tab behind each:
+ *   NAME      as it is typed. Of several forms of one command that one is meant which the
+ *             words and options fit
+ *   WORDS     what stands behind it, for the help
+ *   KIND      of the frame that is sent
+ *   FORM      of the answer: List of things, or Values of one. Of an act: as it is Typed,
+ *             with a Password, with the text of a File, or without one (N), for which WORDS
+ *             is the very word that must be typed, if FIRST is there
+ *   OPTIONS   by their letters: a capital one must be there
+ *   FIRST     the tag as which the first word is sent, if there must be one, ...
+ *   REST      ... and that of all behind it: if it is the same, all is one text
+ *   COLUMNS   the keys of the fields in the answer's lines: # behind one marks a number, ?
+ *             yes or no. Behind a ; stand those of lines of another kind
+ *   SAYS      the answer in words, if it is an act, or an empty list. In braces stands a key
+ *             of the first line, and behind a | what is said if it is empty
+ *   HELP
+ * It is one text, as pointers take more room in the binary than what they point to. */
+enum { NAME, WORDS, KIND, FORM, OPTIONS, FIRST_TAG, REST_TAG, COLUMNS, SAYS, HELP, CONTROL_FIELDS };
+
+#define SANCTION "what name reason since until\t"
+
+/* clang-format off */
+static const char control_table[] =
+    "who\t\tcwho\tL\t\t\t\tpersona account room address busy? since idle#\tNobody is on.\twho is on; idle: so many seconds without a request\n"
+    "rooms\t\tcrom\tL\t\t\t\tname players# limit# password? made_by\tThere are no rooms.\tthe rooms, and who has made them\n"
+    "stats\t\tcsta\tV\t\t\t\tname value#\tThere are no numbers.\thow many of what there are\n"
+    "say\tTEXT [--room NAME]\tcsay\tT\to\tTEXT\tTEXT\ttold# missed#\tTold to {told|0}, missed by {missed|0} who do not read.\tan announcement to everybody, or in one room\n"
+    "kick\tNAME [REASON]\tckik\tT\tr\tNAME\tREASON\taccount connections#\t{account} is put out.\tends the connections of an account, or of a persona's\n"
+    "ban\tNAME|ADDRESS[/BITS] [--for TIME] [--reason TEXT]\tcban\tT\tfr\tNAME\t\t" SANCTION "The ban of {name} ends: {until|never}.\tkeeps out an account, or all of a network\n"
+    "unban\tNAME|ADDRESS[/BITS]\tcunb\tT\t\tNAME\t\t" SANCTION "{name} is banned no more.\tlifts a ban\n"
+    "mute\tNAME [--for TIME] [--reason TEXT]\tcmut\tT\tfr\tNAME\t\t" SANCTION "The mute of {name} ends: {until|never}.\tlets nobody else see what an account says\n"
+    "unmute\tNAME\tcunm\tT\t\tNAME\t\t" SANCTION "{name} is muted no more.\tlifts a mute\n"
+    "bans\t\tcbns\tL\t\t\t\t" SANCTION "Nobody is banned or muted.\twho is banned or muted, and until when\n"
+    "reports\t\tcrep\tL\t\t\t\tid# at by about lines#\tThere are no reports.\treports of abuse\n"
+    "reports\tID\tcrep\tL\t\tID\t\tid# at by about lines#;at from to room text\tThere is no such report.\tone of them, and the chat that goes with it\n"
+    "reports\t--close ID\tcrcl\tT\tC\t\t\t\tThe report is closed.\tremoves one\n"
+    "news\t\tcnew\tL\t\t\t\tline\tThere are no news.\tthe news as consoles show them\n"
+    "news\tFILE|-\tcnew\tF\t\tTEXT\t\t\tThe news are set.\ttakes them from a file, or from standard input\n"
+    "news\t--clear\tcnew\tN\tL\t\t\t\tThe news are those of the configuration.\ttakes them from the configuration again\n"
+    "passwd\tNAME\tcpwd\tP\t\tNAME\t\t\tThe password is set.\ta password for an account, which is made if it is not there\n"
+    "delete\tACCOUNT\tcdel\tT\t\tNAME\t\taccount\t{account} is deleted.\tremoves an account for good, with all its personas\n"
+    "reload\t\tcrel\tL\t\t\t\tkey what from to\tNothing has changed.\treads the configuration again, and tells what changed\n"
+    "log-level\tLEVEL\tclog\tT\t\tLEVEL\t\t\tThe log level is set, until the next reload.\terror, warn, info or debug, until the next reload\n"
+    "down\toff\tcdwn\tN\t\tTEXT\t\t\tConsoles get in.\tlets consoles in again\n"
+    "down\tTEXT\tcdwn\tT\t\tTEXT\tTEXT\t\tConsoles are turned away, until `down off` or the next reload.\tturns consoles away at the directory, with this text\n";
+/* clang-format on */
+
+struct control_command {
+    char field[CONTROL_FIELDS][96];
+};
+
+/* Reads the next row of the table; false behind the last one. */
+static bool next_command(const char **at, struct control_command *command)
+{
+    if (!**at)
+        return false;
+    for (size_t i = 0; i < CONTROL_FIELDS; i++) {
+        size_t n = strcspn(*at, "\t\n");
+        assert(n < sizeof command->field[i]);
+        copy_text(command->field[i], n + 1, *at);
+        *at += n + 1;
+    }
+    return true;
+}
 
 #define CONTROL_MS 4000u /* in which the server answers, or it hangs */
 
@@ -16053,7 +16122,8 @@ static bool ask_secret(const char *prompt, char *out, size_t out_bytes)
     return good;
 }
 
-static bool ask_password(char *out, size_t out_bytes)
+/* Returns NULL, or why there is no password. */
+static const char *ask_password(char *out, size_t out_bytes)
 {
     char again[128];
     struct sigaction action;
@@ -16061,12 +16131,12 @@ static bool ask_password(char *out, size_t out_bytes)
     action.sa_handler = on_interrupt;
     (void)sigaction(SIGINT, &action, NULL);
     if (!ask_secret("New password: ", out, out_bytes))
-        return complain("ctl ", "passwd", "expected a password on standard input, as text");
+        return "expected a password on standard input, as text";
     if (!isatty(STDIN_FILENO))
-        return true;
+        return NULL;
     bool same = ask_secret("Once more: ", again, sizeof again) && strcmp(again, out) == 0;
     wipe(again, sizeof again);
-    return same || complain("ctl ", "passwd", "the two are not the same; nothing has changed");
+    return same ? NULL : "the two are not the same; nothing has changed";
 }
 
 /* The next call on this socket waits until then and no longer. */
@@ -16078,77 +16148,351 @@ static void control_patience(int fd, uint64_t until_ms)
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &left, sizeof left);
 }
 
+/* What was typed behind `ctl`. */
+struct typed {
+    const char *option[CONTROL_OPTIONS]; /* its value, or "" if it has none; NULL: it is not there */
+    const char *name, *first;            /* the first two words, or NULL */
+    char rest[1024];                     /* the others, a space between each two */
+};
+
+/* What the server has answered: its lines, whole frames. */
+struct answer {
+    const struct control_command *command;
+    uint8_t *bytes;
+    size_t size, room;
+};
+
+/* ---- Control: what is printed -------------------------------------------- */
+
+/* Prints a text, or only counts how wide it is. Nothing that a terminal would act on gets
+ * through: that is shown as in the log. */
+static int show(FILE *to, const char *text)
+{
+    int width = 0;
+    for (; *text; text++) {
+        uint8_t c = (uint8_t)*text;
+        bool plain = c >= 0x20 && c <= 0x7e && c != '\\';
+        width += plain ? 1 : 4;
+        if (to)
+            (void)fprintf(to, plain ? "%c" : "\\x%02x", c);
+    }
+    return width;
+}
+
+/* Prints a text as one of JSON, in ASCII. A byte that is none is the character of that
+ * number: what a console types has no other encoding. */
+static void print_json_text(const char *text)
+{
+    (void)putchar('"');
+    for (; *text; text++) {
+        uint8_t c = (uint8_t)*text;
+        if (c == '"' || c == '\\')
+            (void)printf("\\%c", c);
+        else
+            (void)printf(c >= 0x20 && c <= 0x7e ? "%c" : "\\u%04x", c);
+    }
+    (void)putchar('"');
+}
+
+/* Says why nothing came of a command. Returns the exit status for that. */
+static int control_fail(const struct typed *typed, const char *why)
+{
+    (void)fputs("nascar_server: ctl: ", stderr);
+    (void)show(stderr, why);
+    (void)fputc('\n', stderr);
+    if (typed->option[OPTION_JSON]) {
+        (void)fputs("{\"error\":", stdout);
+        print_json_text(why);
+        (void)puts("}");
+    }
+    return 1;
+}
+
+/* The next key of a list of columns, and its mark or 0; NULL at the end. */
+static const char *next_column(const char *columns, char key[32], char *mark)
+{
+    size_t n = strcspn(columns, " ;");
+    if (n == 0)
+        return NULL;
+    *mark = columns[n - 1] == '#' || columns[n - 1] == '?' ? columns[n - 1] : 0;
+    copy_text(key, n + (*mark ? 0 : 1), columns);
+    return columns + n + (columns[n] == ' ');
+}
+
+/* The next line of an answer: its tags; NULL behind the last one. */
+static const uint8_t *next_line(const struct answer *a, size_t *at, uint32_t *size)
+{
+    if (*at == a->size)
+        return NULL;
+    const uint8_t *frame = a->bytes + *at;
+    *at += load_be32(frame + 8);
+    *size = payload_size(frame + HEADER_BYTES, load_be32(frame + 8) - HEADER_BYTES);
+    return frame + HEADER_BYTES;
+}
+
+/* The columns that a line has: if there are two kinds, the first has the first key. */
+static const char *columns_of(const struct answer *a, const uint8_t *line, uint32_t size)
+{
+    char key[32], mark;
+    const char *first = a->command->field[COLUMNS], *second = strchr(first, ';');
+    if (!second)
+        return first;
+    (void)next_column(first, key, &mark);
+    return find_tag(line, size, key) != NOT_THERE ? first : second + 1;
+}
+
+static void get_field(const uint8_t *line, uint32_t size, const char *key, char out[FRAME_OUT_BYTES])
+{
+    uint32_t at = find_tag(line, size, key);
+    out[0] = 0;
+    if (at != NOT_THERE)
+        (void)read_string(line, size, at, out, FRAME_OUT_BYTES);
+}
+
+#define CONTROL_COLUMNS 8u
+
+/* Prints a row of a table, or the titles of its columns if there is no line. With `to`
+ * NULL it is only measured how wide each column is. */
+static void print_row(FILE *to, const char *columns, const uint8_t *line, uint32_t size, int width[CONTROL_COLUMNS])
+{
+    char text[FRAME_OUT_BYTES], key[32], mark;
+    for (const char *next = columns; (next = next_column(next, key, &mark)) != NULL; width++) {
+        if (line) {
+            get_field(line, size, key, text);
+            if (!text[0] && strchr(columns, ' '))
+                copy_text(text, sizeof text, "-");
+        } else {
+            copy_text(text, sizeof text, key);
+            for (char *c = text; *c; c++)
+                *c = *c >= 'a' && *c <= 'z' ? (char)(*c - 32) : *c;
+        }
+        int w = show(to, text);
+        if (w > *width)
+            *width = w;
+        if (to && *next && *next != ';')
+            (void)fprintf(to, "%*s", *width - w + 2, "");
+    }
+    if (to)
+        (void)fputc('\n', to);
+}
+
+/* Prints the lines that have these columns, one below the other. If there is but one
+ * column, it is a text, and has no title. */
+static void print_table(const struct answer *a, const char *columns)
+{
+    int width[CONTROL_COLUMNS] = {0};
+    for (int pass = 0; pass < 2; pass++) {
+        FILE *to = pass == 1 ? stdout : NULL;
+        uint32_t size = 0;
+        size_t at = 0;
+        if (strchr(columns, ' '))
+            print_row(to, columns, NULL, 0, width);
+        for (const uint8_t *line; (line = next_line(a, &at, &size)) != NULL;)
+            if (columns_of(a, line, size) == columns)
+                print_row(to, columns, line, size, width);
+    }
+}
+
+static void print_json_value(const char *text, char mark)
+{
+    if (mark == '?')
+        (void)fputs(strcmp(text, "yes") == 0 ? "true" : "false", stdout);
+    else if (mark == '#' && !text[0])
+        (void)fputs("null", stdout);
+    else if (mark == '#' && text[strspn(text, "0123456789")] == 0 && (text[0] != '0' || !text[1]))
+        (void)fputs(text, stdout);
+    else
+        print_json_text(text);
+}
+
+/* Prints the fields of a line as those of an object. */
+static void print_json_fields(const char *columns, const uint8_t *line, uint32_t size, const char *before)
+{
+    char text[FRAME_OUT_BYTES], key[32], mark;
+    for (const char *next = columns; (next = next_column(next, key, &mark)) != NULL; before = ",") {
+        get_field(line, size, key, text);
+        (void)printf("%s\"%s\":", before, key);
+        print_json_value(text, mark);
+    }
+}
+
+static void print_json(const struct answer *a)
+{
+    char form = a->command->field[FORM][0], text[FRAME_OUT_BYTES];
+    const char *columns = a->command->field[COLUMNS], *between = "";
+    uint32_t size = 0;
+    size_t at = 0;
+    (void)fputs(form == 'L' ? "[" : form == 'V' ? "{" : "{\"ok\":true", stdout);
+    for (const uint8_t *line; (line = next_line(a, &at, &size)) != NULL; between = ",") {
+        if (form == 'V') {
+            (void)fputs(between, stdout);
+            get_field(line, size, "name", text);
+            print_json_text(text);
+            (void)putchar(':');
+            get_field(line, size, "value", text);
+            print_json_value(text, '#');
+        } else if (form == 'L') {
+            (void)printf("%s{", between);
+            print_json_fields(columns_of(a, line, size), line, size, "");
+            (void)putchar('}');
+        } else {
+            print_json_fields(columns, line, size, ",");
+        }
+    }
+    (void)puts(form == 'L' ? "]" : "}");
+}
+
+/* Prints the sentence of a command, with fields of the answer's first line. */
+static void print_sentence(const struct answer *a)
+{
+    char text[FRAME_OUT_BYTES], key[32];
+    uint32_t size = 0;
+    size_t at = 0;
+    const uint8_t *line = next_line(a, &at, &size);
+    for (const char *p = a->command->field[SAYS]; *p; p++) {
+        if (*p != '{') {
+            (void)putchar(*p);
+            continue;
+        }
+        size_t n = strcspn(++p, "|}"), all = strcspn(p, "}"), other = n < all ? n + 1 : all;
+        copy_text(key, n + 1, p);
+        text[0] = 0;
+        if (line)
+            get_field(line, size, key, text);
+        if (!text[0])
+            copy_text(text, all - other + 1, p + other);
+        (void)show(stdout, text);
+        p += all;
+    }
+    (void)putchar('\n');
+}
+
+static void print_answer(const struct typed *typed, const struct answer *a)
+{
+    const char *second = strchr(a->command->field[COLUMNS], ';');
+    if (typed->option[OPTION_JSON]) {
+        print_json(a);
+    } else if (!strchr("LV", a->command->field[FORM][0]) || a->size == 0) {
+        print_sentence(a);
+    } else {
+        print_table(a, a->command->field[COLUMNS]);
+        if (second) {
+            (void)putchar('\n');
+            print_table(a, second + 1);
+        }
+    }
+}
+
+/* ---- Control: talking to the server -------------------------------------- */
+
 /* The server that runs is stopped, has no file descriptor left for us, or its
  * helper hangs. */
-static void control_complain_silence(void)
+static int control_fail_silence(const struct typed *typed)
 {
-    (void)complain("", "ctl",
+    char text[256];
+    (void)snprintf(text, sizeof text,
                    "the server runs, but did not answer within %u seconds: it is stopped or overloaded (see its log); "
                    "it may still do what it was asked",
                    CONTROL_MS / 1000);
+    return control_fail(typed, text);
+}
+
+/* Who may use the server of a folder: the folder says so, or the socket, if one gets so far. */
+static void write_rights(const char *folder, bool inside, char *out, size_t out_bytes)
+{
+    struct stat status;
+    if (stat(inside ? control_address.sun_path : folder, &status) != 0) {
+        (void)snprintf(out, out_bytes, "you may not use the server of the folder %s", folder);
+        return;
+    }
+    int n =
+        snprintf(out, out_bytes, "you may not use the server of the folder %s: it is for the user with the number %u",
+                 folder, (unsigned)status.st_uid);
+    if (status.st_mode & 070 && n > 0 && (size_t)n < out_bytes)
+        (void)snprintf(out + n, out_bytes - (size_t)n, ", and for the group with the number %u",
+                       (unsigned)status.st_gid);
 }
 
 /* Connects to the server that runs on a folder. If none answers: -1, and a line
  * on standard error. */
-static int control_connect(const char *folder, uint64_t until_ms)
+static int control_connect(const struct typed *typed, uint64_t until_ms)
 {
+    char text[LINE_CHARS + 256];
+    const char *folder = typed->option[OPTION_DATA];
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd >= 0)
         control_patience(fd, until_ms);
-    if (fd >= 0 && chdir(folder) == 0 &&
-        connect(fd, (const struct sockaddr *)&control_address, sizeof control_address) == 0)
+    bool inside = fd >= 0 && chdir(folder) == 0;
+    if (inside && connect(fd, (const struct sockaddr *)&control_address, sizeof control_address) == 0)
         return fd;
     int error = errno;
-    if (error == ENOENT || error == ECONNREFUSED || error == ENOTDIR)
-        (void)complain("", "ctl",
-                       "no server runs on the folder %s, or its `control` is not there (its log has no_control then): "
-                       "start one, or name its folder with --data",
-                       folder);
-    else if (error == EAGAIN || error == EWOULDBLOCK)
-        control_complain_silence();
-    else
-        (void)complain("", "ctl", "%s: %s", folder, why(error));
     if (fd >= 0)
         (void)close(fd);
+    if (error == EAGAIN || error == EWOULDBLOCK)
+        return control_fail_silence(typed), -1;
+    if (error == ENOENT || error == ECONNREFUSED || error == ENOTDIR)
+        (void)snprintf(
+            text, sizeof text,
+            "no server runs on the folder %s, or its `control` is not there (its log has no_control then): start "
+            "one, or name its folder with --data",
+            folder);
+    else if (error == EACCES || error == EPERM)
+        write_rights(folder, inside, text, sizeof text);
+    else
+        (void)snprintf(text, sizeof text, "%s: %s", folder, why(error));
+    (void)control_fail(typed, text);
     return -1;
 }
 
-/* Prints one frame of the answer as a line. Returns true if it is the last one;
- * then *status is the exit status. */
-static bool control_answer(const uint8_t *bytes, uint32_t size, int *status)
+/* Keeps one frame of the answer. False if there is no memory. */
+static bool keep_line(struct answer *a, const uint8_t *bytes, uint32_t size)
 {
-    struct request q = {.payload = bytes + HEADER_BYTES,
-                        .size = payload_size(bytes + HEADER_BYTES, size - HEADER_BYTES)};
-    char text[512];
-    if (memcmp(bytes, "line", 4) == 0) {
-        for (uint32_t i = 0; i < q.size; i++)
-            if (q.payload[i] != '\n' || i + 1 < q.size)
-                (void)putchar(q.payload[i] == '\n' ? ' ' : q.payload[i]);
-        (void)putchar('\n');
-        return false;
+    if (a->size + size > a->room) {
+        size_t room = 2 * a->room + 4096;
+        uint8_t *more = realloc(a->bytes, room);
+        if (!more)
+            return false;
+        a->bytes = more;
+        a->room = room;
     }
-    *status = load_be32(bytes + 4) == 0 ? 0 : 1;
-    if (*status != 0 && get_text(&q, tag_TEXT, text, sizeof text) == 0)
-        (void)snprintf(text, sizeof text, "refused (%.4s)", (const char *)bytes + 4);
-    if (*status != 0)
-        (void)complain("", "ctl", "%s", text);
+    memcpy(a->bytes + a->size, bytes, size);
+    a->size += size;
     return true;
 }
 
-/* Sends a request and prints the answer. */
-static int control_talk(int fd, const struct outgoing *request, uint64_t until_ms)
+/* The last frame of an answer has come. Returns the exit status. */
+static int control_end(const struct typed *typed, const struct answer *a, const uint8_t *bytes, uint32_t size)
+{
+    struct request q = {.payload = bytes + HEADER_BYTES,
+                        .size = payload_size(bytes + HEADER_BYTES, size - HEADER_BYTES)};
+    char text[FRAME_OUT_BYTES];
+    if (load_be32(bytes + 4) == 0) {
+        print_answer(typed, a);
+        return 0;
+    }
+    if (get_text(&q, tag_TEXT, text, sizeof text) == 0 && memcmp(bytes + 4, failures[MISSING].code, 4) == 0)
+        copy_text(text, sizeof text, "the server that runs does not know this command; is it an older one?");
+    else if (!text[0])
+        (void)snprintf(text, sizeof text, "refused (%.4s)", (const char *)bytes + 4);
+    return control_fail(typed, text);
+}
+
+/* Sends a request, waits for the whole answer, and prints it. Returns the exit status. */
+static int control_talk(int fd, const struct typed *typed, struct answer *a, const struct outgoing *request,
+                        uint64_t until_ms)
 {
     uint8_t bytes[INBOX_BYTES];
     uint32_t size = 0;
     struct frame frame;
-    int status = 1;
     control_patience(fd, until_ms);
     ssize_t n = send(fd, request->bytes, request->size, MSG_NOSIGNAL);
     while (n > 0 && (n = recv(fd, bytes + size, sizeof bytes - size, 0)) > 0) {
         size += (uint32_t)n;
         while (read_frame(bytes, size, &frame) == FRAME_WHOLE) {
-            if (control_answer(bytes, frame.size, &status))
-                return status;
+            if (memcmp(bytes, "line", 4) != 0)
+                return control_end(typed, a, bytes, frame.size);
+            if (!keep_line(a, bytes, frame.size))
+                return control_fail(typed, "there is no memory for the answer");
             size -= frame.size;
             memmove(bytes, bytes + frame.size, size);
             until_ms = system_mono_ms(NULL) + CONTROL_MS; /* a long list may take its time */
@@ -16156,64 +16500,265 @@ static int control_talk(int fd, const struct outgoing *request, uint64_t until_m
         control_patience(fd, until_ms);
     }
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-        control_complain_silence();
-    else
-        (void)complain("", "ctl", "the server has hung up");
-    return 1;
+        return control_fail_silence(typed);
+    return control_fail(typed, "the server has hung up");
 }
 
-static int control_usage(const char *why, const char *word)
+/* ---- Control: what is typed ---------------------------------------------- */
+
+/* Prints how a command is used, or with NULL each of them. */
+static void control_help(FILE *to, const char *name)
 {
-    (void)complain("", "ctl", "%s%s; the commands are:", why, word);
-    (void)fprintf(stderr, "  who            who is on\n  stats          how many of what there are\n"
-                          "  passwd NAME    a new password for an account, which is made if it is not there;\n"
-                          "                 from the terminal, or one line from standard input\n");
+    struct control_command command;
+    if (!name)
+        (void)fputs("usage: nascar_server ctl COMMAND ... [--data DIR] [--json]\n"
+                    "Asks the server that runs on the folder DIR (./nascar-data), or has it do something.\n\n",
+                    to);
+    for (const char *at = control_table; next_command(&at, &command);) {
+        int left = (int)(strlen(command.field[NAME]) + strlen(command.field[WORDS])) + 3;
+        if (!name || strcmp(name, command.field[NAME]) == 0)
+            (void)fprintf(to, "  %s %s%s%*s%s\n", command.field[NAME], command.field[WORDS], left > 24 ? "\n" : "",
+                          left > 24 ? 26 : 26 - left, "", command.field[HELP]);
+    }
+    if (!name)
+        (void)fputs("\nTIME is a number of s, m, h, d or w, as 30m or 7d; without it, it is for good.\n"
+                    "passwd asks on the terminal, or takes a line of standard input.\n"
+                    "--json: one array of objects for a list, else one object. What stands behind -- is no option.\n"
+                    "Exit status: 0 if it is done, 1 if not, with the reason, 2 if this was not understood.\n",
+                    to);
+}
+
+/* Says what was wrong with what was typed. Returns the exit status for that. */
+static int control_usage(const char *name, const char *why, const char *word)
+{
+    (void)fputs("nascar_server: ctl: ", stderr);
+    (void)fputs(why, stderr);
+    (void)show(stderr, word);
+    (void)fputs(name ? "; it is used as\n" : "; the commands are\n", stderr);
+    control_help(stderr, name);
     return 2;
+}
+
+/* Reads one option, and its value, which may be the next argument: *i goes on to it.
+ * Returns what is wrong, or NULL. */
+static const char *take_control_option(struct typed *typed, char **arguments, int *i)
+{
+    const char *text = arguments[*i] + 2, *equals = strchr(text, '='), *value = equals ? equals + 1 : NULL;
+    char name[16];
+    int k = copy_trimmed(name, sizeof name, text, equals ? (size_t)(equals - text) : strlen(text))
+                ? word_index(option_names, name)
+                : -1;
+    if (k < 0)
+        return "unknown option ";
+    bool valued = k == OPTION_DATA || (k >= OPTION_FOR && k <= OPTION_CLOSE);
+    if (typed->option[k])
+        return "this stands there twice: ";
+    if (!valued && value)
+        return "there is no value in ";
+    if (valued && !value && !arguments[*i + 1])
+        return "expected a value after ";
+    if (valued && !value)
+        value = arguments[++*i];
+    typed->option[k] = value ? value : "";
+    return NULL;
+}
+
+/* Takes what was typed apart. Returns NULL, or what is wrong, with the word that is. */
+static const char *take_typed(struct typed *typed, char **arguments, const char **word)
+{
+    bool options = true;
+    for (int i = 0; arguments[i]; i++) {
+        *word = arguments[i];
+        if (options && strcmp(*word, "--") == 0) {
+            options = false;
+        } else if (options && strncmp(*word, "--", 2) == 0) {
+            const char *wrong = take_control_option(typed, arguments, &i);
+            if (wrong)
+                return wrong;
+        } else if (!typed->name) {
+            typed->name = *word;
+        } else if (!typed->first) {
+            typed->first = *word;
+        } else {
+            if (strlen(typed->rest) + strlen(*word) + 2 > sizeof typed->rest)
+                return "that is too long: ";
+            append_text(typed->rest, sizeof typed->rest, typed->rest[0] ? " " : "");
+            append_text(typed->rest, sizeof typed->rest, *word);
+        }
+    }
+    return NULL;
+}
+
+/* Is this form of a command meant? */
+static bool is_meant(const struct control_command *command, const struct typed *typed)
+{
+    const char *options = command->field[OPTIONS], *rest = command->field[REST_TAG];
+    for (size_t k = OPTION_FOR; k < CONTROL_OPTIONS; k++) {
+        bool must = strchr(options, option_letters[k] - 32), may = must || strchr(options, option_letters[k]);
+        if (typed->option[k] ? !may : must)
+            return false;
+    }
+    if (command->field[FORM][0] == 'N' && typed->first && strcmp(typed->first, command->field[WORDS]) != 0)
+        return false;
+    return strcmp(command->field[NAME], typed->name) == 0 &&
+           (command->field[FIRST_TAG][0] != 0) == (typed->first != NULL) &&
+           !(typed->rest[0] && (!rest[0] || (strcmp(rest, "REASON") == 0 && typed->option[OPTION_REASON])));
+}
+
+/* Reads a time, as 7d, as seconds in decimal. */
+static bool read_duration(const char *text, char out[24])
+{
+    static const uint32_t seconds[] = {1, 60, 3600, 86400, 604800};
+    size_t n = strspn(text, "0123456789");
+    const char *units = "smhdw", *unit = text[n] ? strchr(units, text[n]) : NULL;
+    uint64_t value = 0;
+    if (n == 0 || n > 9 || !unit || text[n + 1])
+        return false;
+    for (size_t i = 0; i < n; i++)
+        value = value * 10 + (uint64_t)(text[i] - '0');
+    value *= seconds[unit - units];
+    write_number(out, (int64_t)value);
+    return value > 0 && value <= 999999999;
+}
+
+/* Reads the news from a file, or from standard input; false, with the reason, if they are none. */
+static bool read_news(const char *path, char out[NEWS_CHARS + 2], char *wrong, size_t wrong_bytes)
+{
+    char line[LINE_CHARS + 2];
+    const char *expected = NULL;
+    FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+    size_t used = 0;
+    uint32_t number = 1;
+    for (; file && !expected && read_line(file, line, &expected); number++) {
+        const char *text = line + (number == 1 && strncmp(line, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0);
+        if (!expected && !is_ascii(text))
+            expected = "ASCII characters only";
+        else if (!expected && used + strlen(text) + 1 > NEWS_CHARS)
+            expected = "at most 242 characters of news in all, an end of line being one";
+        if (!expected) {
+            copy_text(out + used, NEWS_CHARS + 2 - used, text);
+            used += strlen(text);
+            out[used++] = '\n';
+        }
+    }
+    out[used] = 0;
+    if (!file || ferror(file))
+        (void)snprintf(wrong, wrong_bytes, "%s: %s", path, why(errno));
+    else if (expected)
+        (void)snprintf(wrong, wrong_bytes, "%s:%u: expected %s", path, number - 1, expected);
+    else if (used == 0)
+        (void)snprintf(wrong, wrong_bytes, "%s: it is empty; `news --clear` is for that", path);
+    else
+        wrong[0] = 0;
+    if (file && file != stdin)
+        (void)fclose(file);
+    return !wrong[0];
+}
+
+/* Puts a text into the request, if there is room for it. */
+static bool put_typed(struct outgoing *request, const char *tag, const char *text)
+{
+    if (request->size + 3 * strlen(text) + 32 > FRAME_OUT_BYTES)
+        return false;
+    put_key_text(request, tag);
+    put_quoted(request, text);
+    return true;
+}
+
+/* Writes the request, but for a password and the end. False if there is no room for all. */
+static bool write_request(const struct control_command *command, const struct typed *typed, const char *news,
+                          struct outgoing *request)
+{
+    char text[2 * sizeof typed->rest];
+    const char *first = typed->first ? typed->first : "", *tag = command->field[FIRST_TAG];
+    bool one = typed->rest[0] && strcmp(tag, command->field[REST_TAG]) == 0, good = strlen(first) < sizeof typed->rest;
+    copy_text(text, sizeof text, first);
+    append_text(text, sizeof text, one ? " " : "");
+    append_text(text, sizeof text, one ? typed->rest : "");
+    frame_begin(request, command->field[KIND], "");
+    if (strchr("FN", command->field[FORM][0]))
+        good = put_typed(request, "TEXT", news);
+    else if (tag[0])
+        good = good && put_typed(request, tag, text);
+    if (typed->rest[0] && !one)
+        good = good && put_typed(request, command->field[REST_TAG], typed->rest);
+    for (size_t k = OPTION_FOR; k < OPTION_CLEAR; k++)
+        if (typed->option[k])
+            good = good && put_typed(request, tag_names[option_tags[k]], typed->option[k]);
+    return good;
+}
+
+/* Asks for what is not to be typed among the arguments, and ends the request. Returns what is wrong, or NULL. */
+static const char *finish_request(const struct control_command *command, struct outgoing *request, uint64_t *until_ms)
+{
+    char password[128];
+    uint64_t asked_ms = system_mono_ms(NULL);
+    if (command->field[FORM][0] == 'P') {
+        const char *wrong = ask_password(password, sizeof password);
+        if (wrong)
+            return wrong;
+        put_text(request, tag_PASS, password);
+        wipe(password, sizeof password);
+        *until_ms += system_mono_ms(NULL) - asked_ms; /* who types takes his time */
+    }
+    frame_end(request);
+    return NULL;
+}
+
+static int control_ask(const struct control_command *command, const struct typed *typed)
+{
+    struct answer answer = {.command = command};
+    struct outgoing request;
+    char news[NEWS_CHARS + 2] = "", wrong[LINE_CHARS + 256];
+    if (command->field[FORM][0] == 'F' && !read_news(typed->first, news, wrong, sizeof wrong))
+        return control_fail(typed, wrong);
+    if (!write_request(command, typed, news, &request))
+        return control_fail(typed, "that is longer than anything the server takes");
+    uint64_t until_ms = system_mono_ms(NULL) + CONTROL_MS;
+    int fd = control_connect(typed, until_ms);
+    if (fd < 0)
+        return 1;
+    const char *reason = finish_request(command, &request, &until_ms);
+    int status = reason ? control_fail(typed, reason) : control_talk(fd, typed, &answer, &request, until_ms);
+    wipe(&request, sizeof request);
+    free(answer.bytes);
+    (void)close(fd);
+    return status;
 }
 
 static int control(char **arguments)
 {
-    const char *folder = DATA_FOLDER, *value = NULL;
-    char key[64], password[128];
-    struct outgoing request;
-    int i = 0;
-    for (; arguments[i] && strncmp(arguments[i], "--", 2) == 0; i++) {
-        if (!split_argument(arguments, &i, key, &value))
-            return 2;
-        if (strcmp(key, "data") != 0)
-            return control_usage("unknown option --", key);
-        folder = value;
+    struct typed typed;
+    char seconds[24];
+    const char *word = "";
+    struct control_command command;
+    bool known = false, meant = false;
+    memset(&typed, 0, sizeof typed);
+    const char *wrong = take_typed(&typed, arguments, &word);
+    for (const char *at = control_table; typed.name && !meant && next_command(&at, &command);) {
+        known = known || strcmp(command.field[NAME], typed.name) == 0;
+        meant = is_meant(&command, &typed);
     }
-    if (!arguments[i])
-        return control_usage("expected a command", "");
-    size_t command = 0;
-    while (command < CONTROL_COMMANDS && strcmp(control_commands[command].name, arguments[i]) != 0)
-        command++;
-    if (command == CONTROL_COMMANDS)
-        return control_usage("unknown command ", arguments[i]);
-    const char *name = arguments[++i];
-    if (control_commands[command].sets_password ? !name || arguments[i + 1] || strlen(name) > 64 : name != NULL)
-        return control_usage(control_commands[command].sets_password ? "expected one name after "
-                                                                     : "expected nothing after ",
-                             control_commands[command].name);
-    uint64_t until_ms = system_mono_ms(NULL) + CONTROL_MS;
-    int fd = control_connect(folder, until_ms);
-    if (fd < 0)
-        return 1;
-    frame_begin(&request, control_commands[command].kind, "");
-    if (control_commands[command].sets_password) {
-        uint64_t asked_ms = system_mono_ms(NULL);
-        if (!ask_password(password, sizeof password))
-            return 1;
-        until_ms += system_mono_ms(NULL) - asked_ms; /* who types takes his time */
-        put_text(&request, tag_NAME, name);
-        put_text(&request, tag_PASS, password);
-        wipe(password, sizeof password);
+    if (typed.name && !known)
+        return control_usage(NULL, "unknown command ", typed.name);
+    if (wrong)
+        return control_usage(typed.name, wrong, word);
+    if (typed.option[OPTION_HELP]) {
+        control_help(stdout, typed.name);
+        return 0;
     }
-    frame_end(&request);
-    int status = control_talk(fd, &request, until_ms);
-    wipe(&request, sizeof request);
-    return status;
+    if (!typed.name)
+        return control_usage(NULL, "expected a command", "");
+    if (!meant)
+        return control_usage(typed.name, "expected something else with ", typed.name);
+    if (typed.option[OPTION_FOR] && !read_duration(typed.option[OPTION_FOR], seconds))
+        return control_usage(typed.name, "expected a time as 30m, 12h or 7d after --for, and not ",
+                             typed.option[OPTION_FOR]);
+    if (typed.option[OPTION_FOR])
+        typed.option[OPTION_FOR] = seconds;
+    if (!typed.option[OPTION_DATA])
+        typed.option[OPTION_DATA] = DATA_FOLDER;
+    return control_ask(&command, &typed);
 }
 
 /* ---- Replay -------------------------------------------------------------- */
@@ -16388,6 +16933,8 @@ int main(int argc, char **argv)
         return 1;
     }
     char **arguments = argv + (argv[0] != NULL);
+    if (*arguments && strcmp(*arguments, "ctl") == 0)
+        return printed(control(arguments + 1));
     for (char **a = arguments; *a; a++) {
         if (strcmp(*a, "--help") == 0) {
             print_help();
@@ -16410,8 +16957,6 @@ int main(int argc, char **argv)
         (void)complain("", "dump", "expected one folder");
         return 2;
     }
-    if (*arguments && strcmp(*arguments, "ctl") == 0)
-        return printed(control(arguments + 1));
     if (*arguments && strcmp(*arguments, "serve") == 0)
         arguments++;
     if (take_word(arguments, "--check-config"))

@@ -1685,6 +1685,17 @@ TEST(options, a_configuration_of_any_length_is_taken_whole_or_refused)
 
 GROUP(ctl, NULL, NULL, 30);
 
+/* The first form of a command. */
+static struct control_command control_command(const char *name)
+{
+    struct control_command command;
+    const char *at = control_table;
+    do
+        ck_assert(next_command(&at, &command));
+    while (strcmp(command.field[NAME], name) != 0);
+    return command;
+}
+
 /* What the server answers `ctl passwd`, and what a script sees of it. */
 static int exit_status(const char *code, const char *text, const char **said)
 {
@@ -1701,7 +1712,10 @@ static int exit_status(const char *code, const char *text, const char **said)
     frame_begin(&request, "cpwd", "");
     frame_end(&request);
     catch_stderr();
-    int status = control_talk(ends[0], &request, system_mono_ms(NULL) + CONTROL_MS);
+    struct typed typed = {.name = "passwd"};
+    struct control_command command = control_command("passwd");
+    struct answer got = {.command = &command};
+    int status = control_talk(ends[0], &typed, &got, &request, system_mono_ms(NULL) + CONTROL_MS);
     *said = caught_stderr();
     (void)close(ends[0]);
     (void)close(ends[1]);
@@ -1717,6 +1731,11 @@ TEST(ctl, a_refusal_is_an_exit_status_and_a_line)
     ck_assert_str_eq(said, "nascar_server: ctl: expected a name\n");
     ck_assert_int_eq(exit_status("inam", NULL, &said), 1);
     ck_assert_str_eq(said, "nascar_server: ctl: refused (inam)\n");
+    ck_assert_int_eq(exit_status("miss", NULL, &said), 1);
+    ck_assert_str_eq(said,
+                     "nascar_server: ctl: the server that runs does not know this command; is it an older one?\n");
+    ck_assert_int_eq(exit_status("miss", "\x1b[2J\xe9\\", &said), 1);
+    ck_assert_str_eq(said, "nascar_server: ctl: \\x1b[2J\\xe9\\x5c\n");
     ck_assert_int_eq(exit_status(NULL, NULL, &said), 1); /* it is gone */
     ck_assert_str_eq(said, "nascar_server: ctl: the server has hung up\n");
 }
@@ -1748,7 +1767,7 @@ static bool takes_typed(const char *first, const char *second)
         int ours = open(ptsname(terminal), O_RDWR | O_NOCTTY);
         if (ours < 0 || dup2(ours, STDIN_FILENO) < 0 || dup2(said[1], STDERR_FILENO) < 0)
             _exit(9);
-        _exit(!ask_password(password, sizeof password) || strcmp(password, first) != 0);
+        _exit(ask_password(password, sizeof password) != NULL || strcmp(password, first) != 0);
     }
     (void)close(said[1]);
     const char *words[] = {first, second}, *prompts[] = {"New password: ", "Once more: "};
@@ -1797,16 +1816,40 @@ TEST(ctl, the_socket_is_its_owners_and_the_server_stays_where_it_was)
 }
 
 static const struct {
-    const char *argument[4];
+    const char *argument[6];
     int status;
     const char *said;
 } typed[] = {
-    {{NULL}, 2, "ctl: expected a command; the commands are:\n"},
-    {{"fly"}, 2, "ctl: unknown command fly; the commands are:\n"},
-    {{"who", "me"}, 2, "ctl: expected nothing after who; the commands are:\n"},
-    {{"passwd"}, 2, "ctl: expected one name after passwd; the commands are:\n"},
-    {{"passwd", "Ann", "Bob"}, 2, "ctl: expected one name after passwd; the commands are:\n"},
-    {{"--tyres=soft", "who"}, 2, "ctl: unknown option --tyres; the commands are:\n"},
+    {{NULL}, 2, "ctl: expected a command; the commands are\n"},
+    {{"--json"}, 2, "ctl: expected a command; the commands are\n"},
+    {{"fly"}, 2, "ctl: unknown command fly; the commands are\n"},
+    {{"\x1b[2J"}, 2, "ctl: unknown command \\x1b[2J; the commands are\n"},
+    {{"who", "me"}, 2, "ctl: expected something else with who; it is used as\n  who "},
+    {{"passwd"}, 2, "ctl: expected something else with passwd; it is used as\n  passwd NAME "},
+    {{"passwd", "Ann", "Bob"}, 2, "ctl: expected something else with passwd; it is used as\n  passwd NAME "},
+    {{"--tyres=soft", "who"}, 2, "ctl: unknown option --tyres=soft; the commands are\n"},
+    {{"who", "--tyres"}, 2, "ctl: unknown option --tyres; it is used as\n  who "},
+    {{"who", "--for", "7d"}, 2, "ctl: expected something else with who; it is used as\n"},
+    {{"ban", "Ann", "--for"}, 2, "ctl: expected a value after --for; it is used as\n"},
+    {{"ban", "Ann", "--for=7"},
+     2,
+     "expected a time as 30m, 12h or 7d after --for, and not 7; it is used as\n  ban NAME"},
+    {{"ban", "Ann", "--for=0d"}, 2, "after --for, and not 0d;"},
+    {{"ban", "Ann", "--for=-1d"}, 2, "after --for, and not -1d;"},
+    {{"ban", "Ann", "--for=1y"}, 2, "after --for, and not 1y;"},
+    {{"ban", "Ann", "--for=1dd"}, 2, "after --for, and not 1dd;"},
+    {{"ban", "Ann", "--for="}, 2, "after --for, and not ;"},
+    {{"ban", "Ann", "--for=9999999999s"}, 2, "after --for, and not 9999999999s;"},
+    {{"ban", "Ann", "--for=2000w"}, 2, "after --for, and not 2000w;"},
+    {{"mute", "--for=1h", "--for=2h", "Ann"}, 2, "this stands there twice: --for=2h; it is used as\n"},
+    {{"who", "--json=yes"}, 2, "there is no value in --json=yes; it is used as\n"},
+    {{"kick", "Ann", "rude", "--reason=bad"}, 2, "ctl: expected something else with kick; it is used as\n"},
+    {{"kick"}, 2, "ctl: expected something else with kick; it is used as\n"},
+    {{"reports", "1", "--close=2"}, 2, "ctl: expected something else with reports; it is used as\n  reports "},
+    {{"news", "--clear", "-"}, 2, "ctl: expected something else with news; it is used as\n  news "},
+    {{"down"}, 2, "ctl: expected something else with down; it is used as\n  down off "},
+    {{"say", "--", "--data", "/nowhere"}, 1, "no server runs on the folder nascar-data"},
+    {{"who", "--data", "/nowhere"}, 1, "/nowhere"},
     {{"--data", "/nowhere", "who"}, 1, "/nowhere"},
     {{"--data=/nowhere", "stats"}, 1, "/nowhere"},
 };
