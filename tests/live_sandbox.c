@@ -12,6 +12,7 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -90,7 +91,7 @@ static bool has_filters(const struct server *s)
 static void needs_root(void)
 {
     if (geteuid() != 0 || instrumented)
-        skip("no change of user, as this is not root");
+        skip("no change of user, as this is not root, or an emulator's process");
     EXPECT(chmod(folder, 0711) == 0);
 }
 
@@ -283,6 +284,22 @@ CASE(only_root_can_become_another, 10)
     before_exec = NULL;
     EXPECT(!logged(s, "event=runs_as_root"));
     expect_all_works(s, "Alice", "Bob");
+}
+
+/* As in a container that has root in name only. */
+static void lose_capabilities(void)
+{
+    if (prctl(PR_CAPBSET_DROP, 6 /* CAP_SETGID */, 0, 0, 0) != 0 ||
+        prctl(PR_CAPBSET_DROP, 7 /* CAP_SETUID */, 0, 0, 0) != 0)
+        _exit(126);
+}
+
+CASE(root_that_cannot_be_given_up_is_not_kept_instead, 10)
+{
+    needs_root();
+    before_exec = lose_capabilities;
+    const struct outcome *o = RUN(SERVER_ARGUMENTS, AS_USER, "--data", in_folder("data"));
+    EXPECT(o->status == 1 && o->out[0] == '\0' && strstr(o->err, "--user: 65534:65533: ") != NULL);
 }
 
 CASE(in_the_folder_of_chroot_all_works_and_what_is_outside_is_refused, 30)
