@@ -11837,14 +11837,15 @@ static const char *rules_end(const struct rules *rules)
     return good ? "on" : "missing";
 }
 
-/* Until root is given up, files are made as the user, as they are to be his, and ports
- * and the like are opened as root. */
+/* The user's only other group is the one that the operator's socket is given to. */
 static bool take_groups(const struct sandbox *x)
 {
     const gid_t group = x->control_gid;
     return setgroups(x->control_gid != NONE, &group) == 0;
 }
 
+/* Until root is given up, all files are opened as the user: so they are his, and he may
+ * open them again. Ports, and the folder that is to be made, want root. */
 static bool act_as_user(const struct sandbox *x, bool user)
 {
     if (!x->gives_up)
@@ -15715,6 +15716,7 @@ static bool open_data(struct shell *sh)
 {
     const char *path = sh->options.data;
     const struct sandbox *x = &sh->sandbox;
+    (void)act_as_user(x, false);
     bool made = mkdir(path, 0700) == 0;
     if ((!made && errno != EEXIST) || (made && x->gives_up && lchown(path, x->uid, x->gid) != 0))
         return complain(COMMAND_LINE, "data", "%s: it cannot be made: %s", path, why(errno));
@@ -15732,37 +15734,6 @@ static bool open_data(struct shell *sh)
 }
 
 /* ---- Start: the user, the folder of --chroot, the sandbox ------------------ */
-
-/* Opens the log. As the user, if he may make it, so that it is his, and not by a link
- * where he may not. */
-static int log_open_first(struct shell *sh)
-{
-    const struct sandbox *x = &sh->sandbox;
-    const char *path = sh->options.log_file;
-    struct stat status;
-    if (!x->gives_up || !path[0])
-        return system_log_open(NULL, path);
-    if (!act_as_user(x, true))
-        return -1;
-    int fd = system_log_open(NULL, path);
-    if (!act_as_user(x, false) || fd >= 0)
-        return fd;
-    fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd >= 0 && fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size == 0 &&
-        fchownat(fd, "", x->uid, x->gid, AT_EMPTY_PATH) != 0)
-        return -1;
-    return fd;
-}
-
-static bool recording_open_as_root(struct shell *sh)
-{
-    const struct sandbox *x = &sh->sandbox;
-    (void)act_as_user(x, false);
-    bool good = recording_open(sh);
-    if (good && x->gives_up && sh->record_fd >= 0 && fchownat(sh->record_fd, "", x->uid, x->gid, AT_EMPTY_PATH) != 0)
-        good = complain(COMMAND_LINE, "record", "%s: %s", sh->options.record_file, why(errno));
-    return act_as_user(x, true) && good;
-}
 
 /* Goes into the folder of --chroot. */
 static bool enter_jail(struct shell *sh)
@@ -15856,7 +15827,7 @@ static int serve_start(struct shell *sh)
     sh->polled[SIGNALS].fd = signals;
     sh->polled[SIGNALS].events = POLLIN;
     spares_take(sh);
-    if (!recording_open_as_root(sh))
+    if (!recording_open(sh))
         return 1;
     feed_entropy(sh);
     if (!journal_load(sh, &reader))
@@ -15898,7 +15869,9 @@ static int serve(char **arguments)
     if (!read_options(&sh->options, arguments))
         return 2;
     sandbox_begin(&sh->sandbox, &sh->options);
-    sh->log_fd = log_open_first(sh);
+    (void)act_as_user(&sh->sandbox,
+                      sh->options.log_file[0] != 0); /* standard error is root's; a file is to be the user's */
+    sh->log_fd = system_log_open(NULL, sh->options.log_file);
     if (sh->log_fd < 0) {
         const char *path = sh->options.log_file;
         (void)complain(COMMAND_LINE, "log-file", "%s: %s", path[0] ? path : "standard error", why(errno));

@@ -12,6 +12,7 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -90,7 +91,7 @@ static bool has_filters(const struct server *s)
 static void needs_root(void)
 {
     if (geteuid() != 0 || instrumented)
-        skip("no change of user, as this is not root");
+        skip("no change of user, as this is not root, or an emulator's process");
     EXPECT(chmod(folder, 0711) == 0);
 }
 
@@ -179,11 +180,12 @@ static const char *low_port(void)
 CASE(root_is_given_up_for_the_user_and_all_goes_on, 30)
 {
     needs_root();
-    const char *log = in_folder("his.log");
+    const char *log = in_folder("logs/his.log");
+    EXPECT(mkdir(in_folder("logs"), 0700) == 0 && chown(in_folder("logs"), USER, GROUP) == 0);
     struct server *s = new_server();
     launch(s,
            (const char *const[]){CHEAP, AS_USER, "--directory-port", low_port(), "--log-file", log, "--record",
-                                 in_folder("his.rec"), NULL},
+                                 in_folder("logs/his.rec"), NULL},
            0);
     pid_t helper = helper_of(s, 0);
     for (int i = 0; i < 2; i++) {
@@ -200,7 +202,7 @@ CASE(root_is_given_up_for_the_user_and_all_goes_on, 30)
         expect_owner(path, USER, GROUP);
     }
     expect_owner(log, USER, GROUP);
-    expect_owner(in_folder("his.rec"), USER, GROUP);
+    expect_owner(in_folder("logs/his.rec"), USER, GROUP);
     FILE *file = fopen(log, "r");
     EXPECT(file != NULL && strstr(contents(file), " user=65534 group=65533 chroot=no\n") != NULL);
     EXPECT(strstr(contents(file), "event=runs_as_root") == NULL);
@@ -208,7 +210,7 @@ CASE(root_is_given_up_for_the_user_and_all_goes_on, 30)
     EXPECT(wait_exit(s->pid, 5000) == 0);
     s->pid = 0;
     EXPECT(RUN("dump", s->data)->status == 0);
-    EXPECT(RUN("replay", in_folder("his.rec"))->status == 0);
+    EXPECT(RUN("replay", in_folder("logs/his.rec"))->status == 0);
     START_AGAIN(s, CHEAP, AS_USER); /* what was made is there */
     expect_all_works(s, "Alice", "Bob");
 }
@@ -245,6 +247,11 @@ CASE(what_the_user_may_not_use_is_refused_at_the_start, 20)
     o = RUN(SERVER_ARGUMENTS, AS_USER, "--data", s->data);
     EXPECT(o->status == 1 && o->out[0] == '\0' && strstr(o->err, "Permission denied") != NULL);
     EXPECT(chown(s->data, USER, GROUP) == 0);
+    const char *files[] = {"--log-file", "--record"};
+    for (size_t i = 0; i < 2; i++) {
+        o = RUN(SERVER_ARGUMENTS, AS_USER, "--data", in_folder("data"), files[i], in_folder("roots/file"));
+        EXPECT(o->status == 1 && strstr(o->err, files[i]) != NULL && strstr(o->err, "Permission denied") != NULL);
+    }
     o = RUN(SERVER_ARGUMENTS, AS_USER, "--data", s->data);
     if (o->status != 1 || o->out[0] != '\0' || strstr(o->err, "Permission denied") == NULL)
         fail("a journal of root's: status %d, %s", o->status, o->err);
@@ -270,7 +277,7 @@ CASE(only_root_can_become_another, 10)
     o = RUN("--user", "65534:1", "--data", data);
     EXPECT(o->status == 2);
     o = RUN("--chroot", "/tmp", "--data", data);
-    EXPECT(o->status == 2 && strstr(o->err, "--chroot: only root can do that") != NULL);
+    EXPECT(o->status == 2 && strstr(o->err, "--chroot: only root can go to") != NULL);
     struct server *s = new_server();
     (void)snprintf(s->data, sizeof s->data, "%s", data);
     launch(s, (const char *const[]){CHEAP, AS_USER, NULL}, 0); /* who runs it anyway */
@@ -279,11 +286,28 @@ CASE(only_root_can_become_another, 10)
     expect_all_works(s, "Alice", "Bob");
 }
 
+/* As in a container that has root in name only. */
+static void lose_capabilities(void)
+{
+    if (prctl(PR_CAPBSET_DROP, 6 /* CAP_SETGID */, 0, 0, 0) != 0 ||
+        prctl(PR_CAPBSET_DROP, 7 /* CAP_SETUID */, 0, 0, 0) != 0)
+        _exit(126);
+}
+
+CASE(root_that_cannot_be_given_up_is_not_kept_instead, 10)
+{
+    needs_root();
+    before_exec = lose_capabilities;
+    const struct outcome *o = RUN(SERVER_ARGUMENTS, AS_USER, "--data", in_folder("data"));
+    EXPECT(o->status == 1 && o->out[0] == '\0' && strstr(o->err, "--user: 65534:65533: ") != NULL);
+}
+
 CASE(in_the_folder_of_chroot_all_works_and_what_is_outside_is_refused, 30)
 {
     needs_root();
     char data[160], config[160], link[64], where[128] = "";
-    const char *root = in_folder("root"), *outside = in_folder("outside.log");
+    const char *root = in_folder("root"), *outside = in_folder("logs/outside.log");
+    EXPECT(mkdir(in_folder("logs"), 0700) == 0 && chown(in_folder("logs"), USER, GROUP) == 0);
     EXPECT(mkdir(root, 0755) == 0);
     const struct outcome *o = RUN("--chroot", root, "--data", in_folder("data"));
     EXPECT(o->status == 2 && strstr(o->err, "--data: ") != NULL && strstr(o->err, "with --chroot") != NULL);
