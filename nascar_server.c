@@ -1637,9 +1637,9 @@ enum setting_type {
     SET_NETWORK,
     SET_NEWS_LINE,
     SET_DOWN,
-    SET_FOLDER, /* and whatever else has a name that may not be empty */
+    SET_FOLDER,
     SET_FILE,
-    SET_GROUP,      /* of users, by name or number */
+    SET_GROUP,      /* of users, or a user, by name or number */
     SET_NEWS_FILE,  /* each of its lines is a news line */
     SET_CONFIG_FILE /* lines `key = value`; only on the command line */
 };
@@ -1688,7 +1688,7 @@ static const struct setting {
      "how much is logged: error, warn, info or debug (%s)"},
     {"log-format", SET_WORD, SHELL(log_json), 0, 0, "text json", "text",
      "text: a log line is key=value pairs; json: an object of the same (%s)"},
-    {"user", SET_FOLDER, SHELL_START(user), 0, 0, NULL, NULL,
+    {"user", SET_GROUP, SHELL_START(user), 0, 0, NULL, NULL,
      "started by root: give that up for NAME, NAME:GROUP or UID:GID, for good"},
     {"chroot", SET_FOLDER, SHELL_START(chroot), 0, 0, NULL, NULL,
      "started by root: see no other folder than this one, in which --data is, too"},
@@ -1965,7 +1965,7 @@ static const char *set_value(void *fields, const struct setting *setting, const 
         return NULL;
     case SET_FOLDER:
         if (n == 0)
-            return "a name";
+            return "the name of a folder";
         /* fall through */
     case SET_GROUP:
     case SET_FILE:
@@ -13144,13 +13144,11 @@ static void find_config_file(struct options *o, char **arguments)
 static bool find_id(const char *path, const char *name, uint32_t *id, uint32_t *group)
 {
     char line[LINE_CHARS + 2], *part[4];
-    const char *too_long;
+    const char *too_long; /* as the line of a group of many, which is cut */
     FILE *file = fopen(path, "re");
     bool found = false;
     while (file && !found && read_line(file, line, &too_long)) {
         size_t parts = 0;
-        for (int c = 0; too_long && c != '\n' && c != EOF;)
-            c = getc(file); /* a group of many */
         for (char *p = line; p && parts < 4; p = strchr(p, ':')) {
             if (parts > 0)
                 *p++ = 0;

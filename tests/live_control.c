@@ -206,7 +206,8 @@ CASE(ctl_says_that_no_server_runs_or_that_one_may_not, 10)
     char expected[512];
     struct server *s = new_server();
     (void)snprintf(expected, sizeof expected,
-                   "nascar_server: ctl: no server runs on the folder %s: start one, or name its folder with --data\n",
+                   "nascar_server: ctl: no server runs on the folder %s, or its `control` is not there (its log has "
+                   "no_control then): start one, or name its folder with --data\n",
                    s->data);
     expect_said(__LINE__, CTL(s, "who"), 1, "", expected);
     launch(s, (const char *const[]){CHEAP, NULL}, 0);
@@ -502,8 +503,9 @@ CASE(ctl_takes_news_that_are_text, 10)
         (void)snprintf(expected, sizeof expected, "nascar_server: ctl: %s%s\n", file, rows[i].why);
         expect_said((int)i, CTL(s, "news", file), 1, "", expected);
     }
-    FAILS(CTL(s, "news", "/nowhere"), "/nowhere: No such file or directory");
-    FAILS_JSON(CTL(s, "news", "--json", "/"), "/: Is a directory");
+    FAILS(CTL(s, "news", "/nowhere"),
+          "/nowhere: No such file or directory: is the name right, and is there the folder that it is to be in?");
+    FAILS_JSON(CTL(s, "news", "--json", "/"), "/: Is a directory: name a file, and not a folder");
     FAILS(CTL(s, "news", "-"), "-: it is empty; `news --clear` is for that"); /* nothing is to be read */
     FILE *out = fopen(file, "w"); /* a mark that some editors put in front is no text */
     EXPECT(out != NULL && fputs("\xef\xbb\xbfhi\n", out) >= 0 && fclose(out) == 0);

@@ -69,7 +69,7 @@ static void filter_the_server(void)
     struct sigaction action = {.sa_sigaction = on_refused, .sa_flags = SA_SIGINFO};
     NEED(sigaction(SIGSYS, &action, NULL) == 0);
     NEED(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
-    if (strcmp(FILTER_CALLS(server_calls), "on") != 0)
+    if (strcmp(filter_calls(CALLS(server_calls)), "on") != 0)
         _exit(NOT_HERE);
 }
 
@@ -197,7 +197,7 @@ static void try_the_servers_own(void)
     struct folder_lock lock = {-1, 0, 0, 0};
     struct hash_answer answer;
     struct hash_question question = {.number = 7, .cost = 4};
-    struct sandbox confined = {.wanted = true};
+    struct sandbox confined = {.wanted = true, .control_gid = NONE};
     struct tail tail = {0, 0, {0}};
     const struct nascar_sys *sys = &system_calls;
     int signals = open_signals(), listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -213,7 +213,7 @@ static void try_the_servers_own(void)
     NEED(sys->entropy(NULL, bytes, sizeof bytes) && sys->mono_ms(NULL) > 0 && sys->wall_s(NULL) > 0);
     NEED(rmdir(path) == 0 || refused_call != -1); /* not asked: folders stay */
     refused_call = -1;
-    NEED(sys->control(NULL, at) >= 0 && sys->sign(NULL, at, &lock.pid_file));
+    NEED(sys->control(NULL, at, NONE) >= 0 && sys->sign(NULL, at, &lock.pid_file));
     int fd = sys->open(NULL, at, "journal", true), spare = sys->spare(NULL, fd);
     NEED(fd >= 0 && spare >= 0 && sys->append(NULL, fd, "word", 4) && sys->truncate(NULL, fd, 3));
     uint8_t *loaded = sys->load(NULL, fd, &size);
@@ -258,8 +258,8 @@ TEST(sandbox, the_servers_own_calls_are_allowed)
 
 static void confine_the_helper(void)
 {
-    const struct sandbox confined = {.wanted = true};
-    NEED(helper_confine(&confined));
+    const struct sandbox confined = {.wanted = true, .control_gid = NONE};
+    NEED(process_confine(&confined, CALLS(helper_calls)));
     if (prctl(PR_GET_SECCOMP) != 2)
         _exit(NOT_HERE);
 }
@@ -363,7 +363,7 @@ static void try_folders(void)
     NEED(rename("home/data", "home/moved") == 0 || errno == EACCES || errno == EXDEV);
     NEED(opens("home/data", O_RDONLY | O_DIRECTORY));
     NEED(mkdir("home/again", 0700) == 0 && opens("home/again/journal", O_RDWR | O_CREAT));
-    NEED(system_control(NULL, sh.folder) >= 0);
+    NEED(system_control(NULL, sh.folder, NONE) >= 0);
     /* the log */
     NEED(opens("log/a", O_WRONLY | O_APPEND) && opens("log/b", O_WRONLY | O_APPEND | O_CREAT));
     NEED(!opens("log/a", O_RDONLY) && errno == EACCES && unlink("log/a") == -1);
@@ -428,7 +428,7 @@ TEST(sandbox, the_root_folder_is_never_left_to_it_as_a_whole)
 static void try_to_take_root_back(void)
 {
     char folder[] = "/tmp/nascar-sandbox-XXXXXX";
-    struct sandbox x = {.gives_up = true, .uid = 65534, .gid = 65533};
+    struct sandbox x = {.gives_up = true, .uid = 65534, .gid = 65533, .control_gid = NONE};
     gid_t groups[8];
     const gid_t before[] = {0, 4, 27};
     if (geteuid() != 0 || setgroups(3, before) != 0)
@@ -446,7 +446,7 @@ static void try_to_take_root_back(void)
     NEED(setuid(0) == -1 && seteuid(0) == -1 && setgid(0) == -1 && setgroups(0, NULL) == -1);
     NEED(strstr(give_up_root(&x), "may not") != NULL); /* nor is it given up twice without a word */
     x.has_given = true;
-    NEED(give_up_root(&x) == NULL && helper_confine(&x));
+    NEED(give_up_root(&x) == NULL && process_confine(&x, CALLS(helper_calls)));
 }
 
 TEST(sandbox, root_is_given_up_for_good)

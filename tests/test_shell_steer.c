@@ -125,7 +125,7 @@ TEST(faults, every_fault_of_file_and_command_line_is_told_with_its_place)
     ck_assert(says(said, "--wheels", ": unknown option; --help lists them\n"));
     ck_assert(says(said, "--log-level", ": expected one of: error warn info debug, not 'loud'\n"));
     ck_assert(says(said, "--lan", ": expected a value after it\n"));
-    ck_assert(says(said, "--news", ": /nowhere/news: No such file or directory\n"));
+    ck_assert(says(said, "--news", ": /nowhere/news: No such file or directory"));
     ck_assert_uint_eq(count_lines(said), 11);
 }
 
