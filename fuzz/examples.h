@@ -64,6 +64,14 @@ static const struct {
     {"cwho", ""},
     {"csta", ""},
     {"cpwd", "NAME=$A\nPASS=newword\n"},
+    {"crom", ""},
+    {"ckik", "NAME=$A\nREASON=\"mind your words\"\n"},
+    {"csay", "TEXT=\"we close at ten\"\n"},
+    {"csay", "ROOM=East\nTEXT=hello\n"},
+    {"cdel", "NAME=$A\n"},
+    {"clog", "LEVEL=debug\n"},
+    {"cdwn", "TEXT=later\n"},
+    {"cdwn", "TEXT=\n"},
 };
 
 #define EXAMPLES (sizeof examples / sizeof examples[0])
