@@ -1667,22 +1667,40 @@ static void act_inside(struct actor *a, uint32_t own, enum deed deed)
     }
 }
 
-/* The operator sets a password. */
-static void act_operator(void)
+/* The operator says one thing on a connection of his own. */
+static struct wire *operator_says(const char *kind, const char *payload)
 {
     struct peer *p = peer_new(sim.machine);
     struct wire *w = wire_of(p);
-    char text[80];
-    uint32_t account = any(sim.actors);
     memset(w, 0, sizeof *w);
     w->actor = w->account = w->persona = NONE;
-    (void)snprintf(w->password, sizeof w->password, "set %u", any(1000));
-    (void)snprintf(text, sizeof text, "NAME=%s\nPASS=\"%s\"\n", name_of(account), w->password);
     p->in_bytes = p->out_bytes = 0;
+    p->ip = 0; /* as a socket of the machine's own has it */
     p->control = true;
     p->hung_up = false;
-    peer_send(p, "cpwd", text);
-    event("operator: a password for %s", name_of(account));
+    peer_send(p, kind, payload);
+    event("operator: %s %s", kind, payload);
+    return w;
+}
+
+/* The operator sets a password, puts somebody out, or has something to say. */
+static void act_operator(void)
+{
+    char text[80], password[17];
+    const char *name = name_of(any(sim.actors));
+    (void)snprintf(password, sizeof password, "set %u", any(1000));
+    if (one_in(3)) {
+        (void)snprintf(text, sizeof text, "NAME=%s\nREASON=enough\n", name);
+        (void)operator_says("ckik", text);
+    } else if (one_in(3)) {
+        (void)operator_says("csay", one_in(2) ? "TEXT=\"be nice\"\n" : "ROOM=East\nTEXT=\"be nice here\"\n");
+    } else if (one_in(6)) {
+        (void)operator_says(one_in(2) ? "cwho" : "crom", "");
+    } else {
+        (void)snprintf(text, sizeof text, "NAME=%s\nPASS=\"%s\"\n", name, password);
+        struct wire *w = operator_says("cpwd", text);
+        (void)snprintf(w->password, sizeof w->password, "%s", password);
+    }
 }
 
 static void act(struct actor *a, enum deed deed)
