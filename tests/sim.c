@@ -141,6 +141,7 @@ struct actor {
 struct asked {
     char kind[5];
     uint32_t account, persona, other, bit, letter, race;
+    uint32_t fleeting; /* which of those accounts it is about */
     char password[17];
     uint32_t troubles; /* the count of what could go wrong, then */
     uint32_t step;
@@ -187,6 +188,14 @@ struct kept_persona {
 };
 
 enum letter_state { ASKED_FOR, KEPT, DIRECT };
+
+/* An account that the operator alone makes and deletes: nobody plays with it. */
+#define FLEETING 3u
+
+struct fleeting {
+    bool there;
+    bool unsure; /* a change of it was asked for, and not acknowledged */
+};
 
 struct kept_letter {
     enum letter_state state;
@@ -244,6 +253,7 @@ static struct {
     uint8_t lists[PERSONAS][PERSONAS], lists_unsure[PERSONAS][PERSONAS], ever_ignored[PERSONAS][PERSONAS];
     struct kept_letter letter[LETTERS];
     uint32_t letters;
+    struct fleeting fleeting[FLEETING];
     struct kept_race race[RACES];
     uint32_t races;
 } sim;
@@ -453,7 +463,47 @@ static uint32_t race_with(const char *ticket)
     return NONE;
 }
 
-static const char *const ledger_kinds = "auth acct edit cper dper pers rank rept AUTH RADD RDEL SEND cpwd";
+static const char *const ledger_kinds = "auth acct edit cper dper pers rank rept AUTH RADD RDEL SEND cpwd cdel";
+
+/* ---- The ledger: accounts that come and go --------------------------------------------- */
+
+static const char *const fleeting_names[FLEETING] = {"fly0", "fly1", "fly2"};
+
+static uint32_t fleeting_in(const char *payload)
+{
+    char name[64];
+    uint32_t i = 0;
+    (void)console_read_text(console_find(payload, "NAME"), name, sizeof name);
+    while (i < FLEETING && strcmp(fleeting_names[i], name) != 0)
+        i++;
+    return i;
+}
+
+/* What was asked for last is so, unless another change is on its way. */
+static void fleeting_acknowledged(const struct asked *q)
+{
+    struct fleeting *f = &sim.fleeting[q->fleeting];
+    bool there = find_account(server(), fleeting_names[q->fleeting]) != NONE;
+    for (size_t i = 0; i < PEERS; i++)
+        for (size_t k = 0; !sim.machine->peer[i].closed && k < sim.wire[i].asked_count; k++)
+            if (sim.wire[i].asked[k].kind[0] == 'c' && sim.wire[i].asked[k].fleeting == q->fleeting)
+                return;
+    f->there = q->kind[1] == 'p';
+    f->unsure = false;
+    if (there != f->there)
+        FAIL("%s of %s is acknowledged, and not done", q->kind, fleeting_names[q->fleeting]);
+}
+
+static void compare_fleeting(void)
+{
+    for (uint32_t i = 0; i < FLEETING; i++) {
+        bool there = find_account(server(), fleeting_names[i]) != NONE;
+        if (!sim.fleeting[i].unsure && there != sim.fleeting[i].there)
+            FAIL("the account %s is %s", fleeting_names[i], there ? "back" : "lost");
+        sim.fleeting[i].there = there;
+        sim.fleeting[i].unsure = false;
+    }
+}
 
 /* The server has read this request. */
 static void on_request(struct wire *w, const char *kind, const char *payload)
@@ -466,6 +516,7 @@ static void on_request(struct wire *w, const char *kind, const char *payload)
     q.account = w->account;
     q.persona = w->persona;
     q.other = q.letter = q.race = NONE;
+    q.fleeting = strcmp(kind, "cpwd") == 0 ? fleeting_in(payload) : FLEETING;
     q.troubles = sim.troubles;
     q.step = sim.step;
     if (strcmp(kind, "auth") == 0 || strcmp(kind, "acct") == 0 || strcmp(kind, "cpwd") == 0) {
@@ -526,6 +577,10 @@ static void on_request(struct wire *w, const char *kind, const char *payload)
         if (to != NONE && persona_at(server(), to)->buddy != NONE)
             sim.persona[sim.letter[q.letter].to].buddy_step = sim.step;
     }
+    if (strcmp(kind, "cdel") == 0)
+        q.fleeting = fleeting_in(payload);
+    if (q.fleeting < FLEETING)
+        sim.fleeting[q.fleeting].unsure = true;
     event("asked: %s account %s persona %s other %s %s", kind, q.account == NONE ? "-" : name_of(q.account),
           q.persona == NONE ? "-" : name_of(q.persona), q.other == NONE ? "-" : name_of(q.other), q.password);
     EXPECT(w->asked_count < ASKED);
@@ -725,6 +780,8 @@ static void on_answer(struct wire *w, const char *kind, uint32_t code, const cha
         account_acknowledged(w, &q, payload);
     if (strcmp(kind, "auth") == 0 && code != 0)
         w->account = NONE;
+    if (q.fleeting < FLEETING && code == 0)
+        fleeting_acknowledged(&q);
     struct kept_persona *p = q.persona == NONE ? NULL : &sim.persona[q.persona];
     if (strcmp(kind, "cper") == 0 && p && code == 0) {
         if (find_persona(server(), name_of(q.persona)) == NONE)
@@ -1029,6 +1086,7 @@ static void compare_ledger(void)
     compare_rosters();
     compare_letters();
     compare_races();
+    compare_fleeting();
 }
 
 /* ---- The disk ------------------------------------------------------------------------ */
@@ -1683,13 +1741,17 @@ static struct wire *operator_says(const char *kind, const char *payload)
     return w;
 }
 
-/* The operator sets a password, puts somebody out, or has something to say. */
+/* The operator sets a password, makes or deletes an account, puts somebody out, or has
+ * something to say. */
 static void act_operator(void)
 {
     char text[80], password[17];
     const char *name = name_of(any(sim.actors));
     (void)snprintf(password, sizeof password, "set %u", any(1000));
     if (one_in(3)) {
+        (void)snprintf(text, sizeof text, "NAME=%s\nPASS=fleeting\n", fleeting_names[any(FLEETING)]);
+        (void)operator_says(one_in(2) ? "cpwd" : "cdel", text);
+    } else if (one_in(3)) {
         (void)snprintf(text, sizeof text, "NAME=%s\nREASON=enough\n", name);
         (void)operator_says("ckik", text);
     } else if (one_in(3)) {
@@ -2133,7 +2195,7 @@ static void choose_options(void)
     sim.open_accounts = !one_in(4);
     sim.small_times = !one_in(3);
     option("--max-clients", "%u", sim.actors + 6 + (one_in(2) ? 20 : 0));
-    option("--max-accounts", "%u", ACCOUNTS + 1);
+    option("--max-accounts", "%u", ACCOUNTS + 1 + FLEETING);
     option("--rate", "%u", one_in(2) ? 0 : 10 + any(20));
     option("--hash-cost", "%u", 4);
     option("--accounts", sim.open_accounts ? "open" : "register", 0);
