@@ -76,6 +76,14 @@ static const struct {
     {"cmut", "NAME=$A\nREASON=loud\n"},
     {"cunm", "NAME=$A\n"},
     {"cbns", ""},
+    {"crom", ""},
+    {"ckik", "NAME=$A\nREASON=\"mind your words\"\n"},
+    {"csay", "TEXT=\"we close at ten\"\n"},
+    {"csay", "ROOM=East\nTEXT=hello\n"},
+    {"cdel", "NAME=$A\n"},
+    {"clog", "LEVEL=debug\n"},
+    {"cdwn", "TEXT=later\n"},
+    {"cdwn", "TEXT=\n"},
 };
 
 #define EXAMPLES (sizeof examples / sizeof examples[0])

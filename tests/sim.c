@@ -148,6 +148,7 @@ struct asked {
     bool banned, maybe_banned; /* ... or banned */
     bool held, unsure;         /* the ban or mute that it is about, as that was */
     uint32_t sanctions;        /* how often any ban or mute was to be changed, then */
+    uint32_t fleeting;         /* which of those accounts it is about */
     char password[17];
     uint32_t troubles; /* the count of what could go wrong, then */
     uint32_t step;
@@ -196,6 +197,14 @@ struct kept_persona {
 };
 
 enum letter_state { ASKED_FOR, KEPT, DIRECT };
+
+/* An account that the operator alone makes and deletes: nobody plays with it. */
+#define FLEETING 3u
+
+struct fleeting {
+    bool there;
+    bool unsure; /* a change of it was asked for, and not acknowledged */
+};
 
 struct kept_letter {
     enum letter_state state;
@@ -268,6 +277,7 @@ static struct {
     uint8_t lists[PERSONAS][PERSONAS], lists_unsure[PERSONAS][PERSONAS], ever_ignored[PERSONAS][PERSONAS];
     struct kept_letter letter[LETTERS];
     uint32_t letters;
+    struct fleeting fleeting[FLEETING];
     struct kept_race race[RACES];
     uint32_t races;
     struct kept_sanction sanction[TARGETS];
@@ -482,7 +492,7 @@ static uint32_t race_with(const char *ticket)
 }
 
 static const char *const ledger_kinds =
-    "auth acct edit cper dper pers rank rept AUTH RADD RDEL SEND mesg cpwd cban cunb cmut cunm";
+    "auth acct edit cper dper pers rank rept AUTH RADD RDEL SEND mesg cpwd cdel cban cunb cmut cunm";
 
 static bool is_code(uint32_t code, const char *letters);
 static int64_t time_left_s(int64_t until_s);
@@ -718,6 +728,45 @@ static void compare_sanctions(void)
 }
 
 /* ---- The ledger: requests --------------------------------------------------------------- */
+/* ---- The ledger: accounts that come and go --------------------------------------------- */
+
+static const char *const fleeting_names[FLEETING] = {"fly0", "fly1", "fly2"};
+
+static uint32_t fleeting_in(const char *payload)
+{
+    char name[64];
+    uint32_t i = 0;
+    (void)console_read_text(console_find(payload, "NAME"), name, sizeof name);
+    while (i < FLEETING && strcmp(fleeting_names[i], name) != 0)
+        i++;
+    return i;
+}
+
+/* What was asked for last is so, unless another change is on its way. */
+static void fleeting_acknowledged(const struct asked *q)
+{
+    struct fleeting *f = &sim.fleeting[q->fleeting];
+    bool there = find_account(server(), fleeting_names[q->fleeting]) != NONE;
+    for (size_t i = 0; i < PEERS; i++)
+        for (size_t k = 0; !sim.machine->peer[i].closed && k < sim.wire[i].asked_count; k++)
+            if (sim.wire[i].asked[k].kind[0] == 'c' && sim.wire[i].asked[k].fleeting == q->fleeting)
+                return;
+    f->there = q->kind[1] == 'p';
+    f->unsure = false;
+    if (there != f->there)
+        FAIL("%s of %s is acknowledged, and not done", q->kind, fleeting_names[q->fleeting]);
+}
+
+static void compare_fleeting(void)
+{
+    for (uint32_t i = 0; i < FLEETING; i++) {
+        bool there = find_account(server(), fleeting_names[i]) != NONE;
+        if (!sim.fleeting[i].unsure && there != sim.fleeting[i].there)
+            FAIL("the account %s is %s", fleeting_names[i], there ? "back" : "lost");
+        sim.fleeting[i].there = there;
+        sim.fleeting[i].unsure = false;
+    }
+}
 
 /* The server has read this request. */
 static void on_request(struct wire *w, const char *kind, const char *payload)
@@ -733,6 +782,7 @@ static void on_request(struct wire *w, const char *kind, const char *payload)
     q.persona = w->persona;
     q.other = q.letter = q.race = q.target = NONE;
     q.sanctions = sim.sanctions;
+    q.fleeting = strcmp(kind, "cpwd") == 0 ? fleeting_in(payload) : FLEETING;
     q.troubles = sim.troubles;
     q.step = sim.step;
     if (is_sanction(kind)) {
@@ -804,6 +854,10 @@ static void on_request(struct wire *w, const char *kind, const char *payload)
         if (to != NONE && persona_at(server(), to)->buddy != NONE)
             sim.persona[sim.letter[q.letter].to].buddy_step = sim.step;
     }
+    if (strcmp(kind, "cdel") == 0)
+        q.fleeting = fleeting_in(payload);
+    if (q.fleeting < FLEETING)
+        sim.fleeting[q.fleeting].unsure = true;
     event("asked: %s account %s persona %s other %s %s", kind, q.account == NONE ? "-" : name_of(q.account),
           q.persona == NONE ? "-" : name_of(q.persona), q.other == NONE ? "-" : name_of(q.other), q.password);
     EXPECT(w->asked_count < ASKED);
@@ -1013,6 +1067,8 @@ static void on_answer(struct wire *w, const char *kind, uint32_t code, const cha
         account_acknowledged(w, &q, payload);
     if (strcmp(kind, "auth") == 0 && code != 0)
         w->account = NONE;
+    if (q.fleeting < FLEETING && code == 0)
+        fleeting_acknowledged(&q);
     struct kept_persona *p = q.persona == NONE ? NULL : &sim.persona[q.persona];
     if (strcmp(kind, "cper") == 0 && p && code == 0) {
         if (find_persona(server(), name_of(q.persona)) == NONE)
@@ -1324,6 +1380,7 @@ static void compare_ledger(void)
     compare_letters();
     compare_races();
     compare_sanctions();
+    compare_fleeting();
 }
 
 /* ---- The disk ------------------------------------------------------------------------ */
@@ -1974,28 +2031,20 @@ static void act_inside(struct actor *a, uint32_t own, enum deed deed)
     }
 }
 
-/* The operator says something. */
-static void operator_says(const char *kind, const char *payload, const char *password)
+/* The operator says one thing on a connection of his own. */
+static struct wire *operator_says(const char *kind, const char *payload)
 {
     struct peer *p = peer_new(sim.machine);
     struct wire *w = wire_of(p);
     memset(w, 0, sizeof *w);
     w->actor = w->account = w->persona = NONE;
-    (void)snprintf(w->password, sizeof w->password, "%s", password);
     p->in_bytes = p->out_bytes = 0;
-    p->ip = 0;
+    p->ip = 0; /* as a socket of the machine's own has it */
     p->control = true;
     p->hung_up = false;
     peer_send(p, kind, payload);
-    event("operator: %s %.*s", kind, (int)strcspn(payload, "\n"), payload);
-}
-
-static void act_password(void)
-{
-    char text[80], password[17];
-    (void)snprintf(password, sizeof password, "set %u", any(1000));
-    (void)snprintf(text, sizeof text, "NAME=%s\nPASS=\"%s\"\n", name_of(any(sim.actors)), password);
-    operator_says("cpwd", text, password);
+    event("operator: %s %s", kind, payload);
+    return w;
 }
 
 /* A ban or mute of somebody who may be there, or the end of one. A brief ban is a kick. */
@@ -2019,17 +2068,33 @@ static void act_sanction(void)
     (void)snprintf(text, sizeof text, "NAME=%s\nREASON=\"%%22be%%22 nice %%25\"\n", target_text(target));
     if (!one_in(6))
         (void)snprintf(text + strlen(text), 20, "FOR=%u\n", 1 + any(one_in(3) ? 1000 : 20));
-    operator_says(kinds[is_mute_target(target)][lifts], text, "");
+    (void)operator_says(kinds[is_mute_target(target)][lifts], text);
 }
 
+/* The operator bans or mutes, sets a password, makes or deletes an account, puts somebody out, or has
+ * something to say. */
 static void act_operator(void)
 {
-    if (one_in(3))
-        act_password();
-    else if (one_in(10))
-        operator_says(one_in(2) ? "cbns" : "cwho", "", "");
-    else
+    char text[80], password[17];
+    const char *name = name_of(any(sim.actors));
+    (void)snprintf(password, sizeof password, "set %u", any(1000));
+    if (one_in(2)) {
         act_sanction();
+    } else if (one_in(3)) {
+        (void)snprintf(text, sizeof text, "NAME=%s\nPASS=fleeting\n", fleeting_names[any(FLEETING)]);
+        (void)operator_says(one_in(2) ? "cpwd" : "cdel", text);
+    } else if (one_in(3)) {
+        (void)snprintf(text, sizeof text, "NAME=%s\nREASON=enough\n", name);
+        (void)operator_says("ckik", text);
+    } else if (one_in(3)) {
+        (void)operator_says("csay", one_in(2) ? "TEXT=\"be nice\"\n" : "ROOM=East\nTEXT=\"be nice here\"\n");
+    } else if (one_in(6)) {
+        (void)operator_says(one_in(3) ? "cbns" : one_in(2) ? "cwho" : "crom", "");
+    } else {
+        (void)snprintf(text, sizeof text, "NAME=%s\nPASS=\"%s\"\n", name, password);
+        struct wire *w = operator_says("cpwd", text);
+        (void)snprintf(w->password, sizeof w->password, "%s", password);
+    }
 }
 
 static void act(struct actor *a, enum deed deed)
@@ -2428,7 +2493,7 @@ static void lift_all(void)
                 FAIL("the ban or mute of %s cannot be lifted", target_text(i));
             (void)snprintf(text, sizeof text, "NAME=%s\n", target_text(i));
             if (left++ < NASCAR_CONTROL_CONNECTIONS && asks)
-                operator_says(is_mute_target(i) ? "cunm" : "cunb", text, "");
+                (void)operator_says(is_mute_target(i) ? "cunm" : "cunb", text);
         }
         move_bytes(true);
         run(250);
@@ -2489,7 +2554,7 @@ static void choose_options(void)
     sim.open_accounts = !one_in(4);
     sim.small_times = !one_in(3);
     option("--max-clients", "%u", sim.actors + 6 + (one_in(2) ? 20 : 0));
-    option("--max-accounts", "%u", ACCOUNTS + 1);
+    option("--max-accounts", "%u", ACCOUNTS + 1 + FLEETING);
     option("--rate", "%u", one_in(2) ? 0 : 10 + any(20));
     option("--hash-cost", "%u", 4);
     option("--accounts", sim.open_accounts ? "open" : "register", 0);

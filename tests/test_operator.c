@@ -601,7 +601,7 @@ static bool live_a_little(struct raw *asker, int step)
 /* Accounts come and go, with rosters, letters and personas, and the server starts
  * again: from its journal, from one that was compacted while that went on, a record
  * at a time, and from one that was compacted at last. */
-TEST_LOOP(deletion, what_is_kept_is_the_same_after_a_start, 0, 24)
+TEST_LOOP(deletion, what_is_kept_is_the_same_after_a_start, 0, 12)
 {
     reopen_people(&(struct world_options){.seed = (uint64_t)_i + 1});
     struct raw *asker = raw_operator(w);
