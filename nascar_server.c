@@ -9680,10 +9680,10 @@ struct filter_program {
 struct call {
     uint16_t number;
     uint8_t argument;
-    uint32_t mask, value;
+    int8_t mask; /* its sign goes on in front */
+    uint32_t value;
 };
 
-#define ALL_BITS 0xffffffffu
 #define CALL(name) \
     { \
         SYS_##name, 0, 0, 0 \
@@ -9692,9 +9692,7 @@ struct call {
     { \
         SYS_##name, argument, mask, value \
     }
-
-/* What fork() adds for a child that shares nothing (CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID). */
-#define FORK_FLAGS 0x01200000u
+#define CALLS_OF(table) table, sizeof(table) / sizeof *(table)
 
 /* clang-format off */
 /* The server, from when it listens on. A call stands here under each name that a C
@@ -9709,14 +9707,14 @@ static const struct call server_calls[] = {
     CALL(openat), CALL(statx), CALL(pread64), CALL(readv), CALL(lseek), CALL(ftruncate), CALL(fsync), CALL(fdatasync),
     CALL(renameat), CALL(linkat), CALL(unlinkat), CALL(mkdirat), CALL(flock),
     /* the operator's socket, if it has to be made again */
-    CALL_WITH(socket, 0, ALL_BITS, AF_UNIX), CALL(bind), CALL(listen), CALL(fchdir), CALL(umask), CALL(fchmodat),
+    CALL_WITH(socket, 0, -1, AF_UNIX), CALL(bind), CALL(listen), CALL(fchdir), CALL(umask), CALL(fchmodat),
     CALL(fchownat),
     /* memory, none of which is ever run */
     CALL(brk), CALL(munmap), CALL(mremap), CALL(madvise), CALL_WITH(mprotect, 2, PROT_EXEC, 0),
     /* another helper; all that is done there before helper_calls[] */
-    CALL(socketpair), CALL_WITH(clone, 0, ~FORK_FLAGS, SIGCHLD), CALL(gettid), CALL(set_robust_list),
-    CALL(set_tid_address), CALL(dup3), CALL(close_range), CALL_WITH(prlimit64, 0, ALL_BITS, 0),
-    CALL_WITH(prctl, 0, ALL_BITS, PR_SET_NO_NEW_PRIVS), CALL_WITH(prctl, 0, ALL_BITS, PR_SET_SECCOMP),
+    CALL(socketpair), CALL_WITH(clone, 0, -1, SIGCHLD), CALL_WITH(clone, 0, -1, SIGCHLD | 0x01200000 /* as glibc forks */), CALL(gettid), CALL(set_robust_list),
+    CALL(set_tid_address), CALL(dup3), CALL(close_range), CALL_WITH(prlimit64, 0, -1, 0),
+    CALL_WITH(prctl, 0, -1, PR_SET_NO_NEW_PRIVS), CALL_WITH(prctl, 0, -1, PR_SET_SECCOMP),
     /* signals: those that come, to the helper, and in a fault to oneself; which process still lives */
     CALL(rt_sigaction), CALL(rt_sigprocmask), CALL(rt_sigreturn), CALL(restart_syscall), CALL(kill), CALL(tkill),
     CALL(tgkill), CALL(getpid), CALL(getsid),
@@ -9746,9 +9744,9 @@ static const struct call server_calls[] = {
     CALL(send), CALL(recv),
 #endif
 #ifdef __i386__ /* before Linux 4.3: bind, listen, getsockname and all from there on to accept4, but for two; no connect */
-    CALL_WITH(socketcall, 0, ALL_BITS, 2), CALL_WITH(socketcall, 0, ALL_BITS, 4), CALL_WITH(socketcall, 0, ~1u, 8),
-    CALL_WITH(socketcall, 0, ALL_BITS, 6), CALL_WITH(socketcall, 0, ~1u, 10), CALL_WITH(socketcall, 0, ~1u, 12),
-    CALL_WITH(socketcall, 0, ~1u, 14), CALL_WITH(socketcall, 0, ALL_BITS, 18),
+    CALL_WITH(socketcall, 0, -1, 2), CALL_WITH(socketcall, 0, -1, 4), CALL_WITH(socketcall, 0, ~1, 8),
+    CALL_WITH(socketcall, 0, -1, 6), CALL_WITH(socketcall, 0, ~1, 10), CALL_WITH(socketcall, 0, ~1, 12),
+    CALL_WITH(socketcall, 0, ~1, 14), CALL_WITH(socketcall, 0, -1, 18),
 #endif
 };
 
@@ -9766,14 +9764,13 @@ static const struct call helper_calls[] = {
     CALL(send), CALL(recv),
 #endif
 #ifdef __i386__ /* send, recv, sendto, recvfrom */
-    CALL_WITH(socketcall, 0, ALL_BITS, 9), CALL_WITH(socketcall, 0, ALL_BITS, 10), CALL_WITH(socketcall, 0, ~1u, 12),
+    CALL_WITH(socketcall, 0, -1, 9), CALL_WITH(socketcall, 0, -1, 10), CALL_WITH(socketcall, 0, ~1, 12),
 #endif
 };
 /* clang-format on */
 
 /* From here on this process, and each child of its, makes these calls only. Returns a
  * word of struct sandbox. It has to have given up privileges for good. */
-#define FILTER_CALLS(table) filter_calls(table, sizeof(table) / sizeof *(table))
 static const char *filter_calls(const struct call *calls, size_t count)
 {
 #ifdef PROCESSOR
@@ -9789,7 +9786,7 @@ static const char *filter_calls(const struct call *calls, size_t count)
         *p++ = (struct filter_step){STEP_IS_EQUAL, 0, all ? 1 : 5, calls[i].number};
         if (!all) {
             *p++ = (struct filter_step){STEP_LOAD, 0, 0, OF_ARGUMENT(calls[i].argument)};
-            *p++ = (struct filter_step){STEP_AND, 0, 0, calls[i].mask};
+            *p++ = (struct filter_step){STEP_AND, 0, 0, (uint32_t)calls[i].mask};
             *p++ = (struct filter_step){STEP_IS_EQUAL, 0, 1, calls[i].value};
         }
         *p++ = (struct filter_step){STEP_RETURN, 0, 0, CALL_ALLOWED};
@@ -10048,17 +10045,19 @@ static void helper_isolate(int fd)
         (void)close(other);
 }
 
-/* It is no longer root, either, and gets what it needs to hash passwords. A call that
- * is refused ends it, which the server sees. */
-static bool helper_confine(const struct sandbox *sandbox)
+/* Has a child that was made before or after the server's own confine() give up what it
+ * does not need, too. A call that is refused ends it, which the server sees. */
+static bool confine_child(const struct sandbox *sandbox, const struct call *calls, size_t count)
 {
+    if (!sandbox)
+        return true;
     if (give_up_root(sandbox))
         return false;
     if (!sandbox->wanted)
         return true;
     (void)signal(SIGSYS, SIG_DFL);
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    (void)FILTER_CALLS(helper_calls);
+    (void)filter_calls(calls, count);
     return true;
 }
 
@@ -10068,7 +10067,7 @@ _Noreturn static void helper_run(int fd, const struct sandbox *sandbox)
     struct hash_answer answer;
     ssize_t n;
     helper_isolate(fd);
-    if (sandbox && !helper_confine(sandbox))
+    if (!confine_child(sandbox, CALLS_OF(helper_calls)))
         _exit(1);
     while ((n = recv(STDIN_FILENO, &question, sizeof question, 0)) == sizeof question || (n < 0 && errno == EINTR)) {
         if (n < 0)
@@ -10786,7 +10785,7 @@ static const char *path_now(const char *path)
     return jail.entered ? path_in_jail(path) : path;
 }
 
-#define OUTSIDE_JAIL "it is not in the folder of --chroot, which a server that runs cannot leave"
+#define OUTSIDE_JAIL "it is not in the folder of --chroot"
 
 /* Opens a file of options. What was a pipe at the start is empty by now, and a
  * FIFO would be waited for: so a server that runs reads regular files only. NULL,
@@ -10802,8 +10801,7 @@ static FILE *open_lines(const struct options *o, const char *path, const char **
     *reason = !now                              ? OUTSIDE_JAIL
               : known && o->running && !regular ? "it is no regular file, and only such are read again"
               : o->running && errno == EACCES
-                  ? "this user may not read it; or it was in another folder at the start, and a server that runs "
-                    "(--sandbox) reads in no other"
+                  ? "this user may not read it, or --sandbox not, as it was in another folder at the start"
                   : why(errno);
     if (!file && fd >= 0)
         (void)close(fd);
@@ -12545,8 +12543,7 @@ static void tell_refused(struct shell *sh)
         return;
     sh->told_refused = number + 1;
     (void)snprintf(text, sizeof text,
-                   "event=call_refused call=%d advice=\"this is a fault of the server, or worse: please report it\"",
-                   number);
+                   "event=call_refused call=%d advice=\"this is a fault of the server: please report it\"", number);
     shell_log(sh, NASCAR_LOG_ERROR, text);
 }
 
@@ -12911,8 +12908,8 @@ static bool find_user(struct shell *sh)
     if (x->gives_up || (x->uid == geteuid() && x->gid == getegid()))
         return true;
     return complain(COMMAND_LINE, "user",
-                    "only root can become %s, and this is user %u of group %u: start it as root, or leave --user out",
-                    text, (unsigned)geteuid(), (unsigned)getegid());
+                    "only root can become %s, and this is user %u: start it as root, or without --user", text,
+                    (unsigned)geteuid());
 }
 
 /* Sees to --chroot, and that the data are in it. */
@@ -12922,10 +12919,9 @@ static bool find_jail(struct shell *sh)
     if (!path[0])
         return true;
     if (path[0] != '/')
-        return complain(COMMAND_LINE, "chroot", "expected a folder with its whole path, as /srv/nascar, not '%s'",
-                        path);
+        return complain(COMMAND_LINE, "chroot", "expected a path from / on, not '%s'", path);
     if (geteuid() != 0)
-        return complain(COMMAND_LINE, "chroot", "only root can go to '%s': start it as root, and with --user", path);
+        return complain(COMMAND_LINE, "chroot", "only root can go to %s: start it as root", path);
     jail.path = path;
     for (jail.chars = strlen(path); jail.chars > 0 && path[jail.chars - 1] == '/';)
         jail.chars--;
@@ -12992,7 +12988,7 @@ static bool confine(struct shell *sh)
     if (x->wanted && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0) {
         (void)sigaction(SIGSYS, &action, NULL);
         x->landlock = restrict_files(sh);
-        x->seccomp = FILTER_CALLS(server_calls);
+        x->seccomp = filter_calls(CALLS_OF(server_calls));
     }
     (void)snprintf(text, sizeof text, "event=sandbox seccomp=%s landlock=%s user=%u group=%u chroot=%s", x->seccomp,
                    x->landlock, user, group, jail.entered ? "yes" : "no");
