@@ -9706,7 +9706,7 @@ static const struct call server_calls[] = {
     /* files: the journal, the log, the options; a folder that is gone is made again */
     CALL(openat), CALL(statx), CALL(pread64), CALL(readv), CALL(lseek), CALL(ftruncate), CALL(fsync), CALL(fdatasync),
     CALL(renameat), CALL(linkat), CALL(unlinkat), CALL(mkdirat), CALL(flock),
-    /* the operator's socket, if it has to be made again */
+    /* the operator's socket, if it has to be made again, with its owner and rights */
     CALL_WITH(socket, 0, -1, AF_UNIX), CALL(bind), CALL(listen), CALL(fchdir), CALL(umask), CALL(fchmodat),
     CALL(fchownat),
     /* memory, none of which is ever run */
@@ -9722,6 +9722,7 @@ static const struct call server_calls[] = {
     CALL(exit_group), CALL(exit),
 #ifdef SYS_open /* not on aarch64, which is younger than these */
     CALL(poll), CALL(open), CALL(stat), CALL(lstat), CALL(mkdir), CALL(fork), CALL(dup2),
+    CALL(chmod), CALL(chown), CALL(lchown),
 #endif
 #ifdef SYS_getrlimit
     CALL(getrlimit),
@@ -9738,7 +9739,7 @@ static const struct call server_calls[] = {
     CALL_WITH(mmap, 2, PROT_EXEC, 0), CALL(newfstatat),
 #endif
 #ifdef SYS_ugetrlimit
-    CALL(ugetrlimit),
+    CALL(ugetrlimit), CALL(chown32), CALL(lchown32),
 #endif
 #ifdef SYS_send
     CALL(send), CALL(recv),
