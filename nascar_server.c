@@ -9692,6 +9692,7 @@ struct call {
     { \
         SYS_##name, argument, mask, value \
     }
+#define GLIBC_FORK 0x01200000 /* CLONE_CHILD_CLEARTID | CLONE_CHILD_SETTID: the child shares nothing */
 #define CALLS_OF(table) table, sizeof(table) / sizeof *(table)
 
 /* clang-format off */
@@ -9712,8 +9713,8 @@ static const struct call server_calls[] = {
     /* memory, none of which is ever run */
     CALL(brk), CALL(munmap), CALL(mremap), CALL(madvise), CALL_WITH(mprotect, 2, PROT_EXEC, 0),
     /* another helper; all that is done there before helper_calls[] */
-    CALL(socketpair), CALL_WITH(clone, 0, -1, SIGCHLD), CALL_WITH(clone, 0, -1, SIGCHLD | 0x01200000 /* as glibc forks */), CALL(gettid), CALL(set_robust_list),
-    CALL(set_tid_address), CALL(dup3), CALL(close_range), CALL_WITH(prlimit64, 0, -1, 0),
+    CALL(socketpair), CALL_WITH(clone, 0, -1, SIGCHLD), CALL_WITH(clone, 0, -1, SIGCHLD | GLIBC_FORK), CALL(gettid),
+    CALL(set_robust_list), CALL(set_tid_address), CALL(dup3), CALL(close_range), CALL_WITH(prlimit64, 0, -1, 0),
     CALL_WITH(prctl, 0, -1, PR_SET_NO_NEW_PRIVS), CALL_WITH(prctl, 0, -1, PR_SET_SECCOMP),
     /* signals: those that come, to the helper, and in a fault to oneself; which process still lives */
     CALL(rt_sigaction), CALL(rt_sigprocmask), CALL(rt_sigreturn), CALL(restart_syscall), CALL(kill), CALL(tkill),
@@ -9721,8 +9722,8 @@ static const struct call server_calls[] = {
     /* the end */
     CALL(exit_group), CALL(exit),
 #ifdef SYS_open /* not on aarch64, which is younger than these */
-    CALL(poll), CALL(open), CALL(stat), CALL(lstat), CALL(mkdir), CALL(fork), CALL(dup2),
-    CALL(chmod), CALL(chown), CALL(lchown),
+    CALL(poll), CALL(open), CALL(stat), CALL(lstat), CALL(mkdir), CALL(fork), CALL(dup2), CALL(chmod), CALL(chown),
+    CALL(lchown),
 #endif
 #ifdef SYS_getrlimit
     CALL(getrlimit),
@@ -9744,7 +9745,7 @@ static const struct call server_calls[] = {
 #ifdef SYS_send
     CALL(send), CALL(recv),
 #endif
-#ifdef __i386__ /* before Linux 4.3: bind, listen, getsockname and all from there on to accept4, but for two; no connect */
+#ifdef __i386__ /* before Linux 4.3, and glibc: bind, listen, getsockname, socketpair to getsockopt, accept4 */
     CALL_WITH(socketcall, 0, -1, 2), CALL_WITH(socketcall, 0, -1, 4), CALL_WITH(socketcall, 0, ~1, 8),
     CALL_WITH(socketcall, 0, -1, 6), CALL_WITH(socketcall, 0, ~1, 10), CALL_WITH(socketcall, 0, ~1, 12),
     CALL_WITH(socketcall, 0, ~1, 14), CALL_WITH(socketcall, 0, -1, 18),
