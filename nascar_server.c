@@ -1319,7 +1319,8 @@ enum setting_type {
     SET_NETWORK,
     SET_NEWS_LINE,
     SET_DOWN,
-    SET_FOLDER, /* and whatever else has a name that may not be empty */
+    SET_FOLDER,
+    SET_USER,
     SET_FILE,
     SET_NEWS_FILE,  /* each of its lines is a news line */
     SET_CONFIG_FILE /* lines `key = value`; only on the command line */
@@ -1365,7 +1366,7 @@ static const struct setting {
      "log to this file and not to standard error; SIGUSR1 opens it again"},
     {"log-level", SET_WORD, SHELL(log_level), 0, 0, "error warn info debug", "info",
      "how much is logged: error, warn, info or debug (%s)"},
-    {"user", SET_FOLDER, SHELL_START(user), 0, 0, NULL, NULL,
+    {"user", SET_USER, SHELL_START(user), 0, 0, NULL, NULL,
      "started by root: give that up for NAME, NAME:GROUP or UID:GID, for good"},
     {"chroot", SET_FOLDER, SHELL_START(chroot), 0, 0, NULL, NULL,
      "started by root: see no other folder than this one, in which --data is, too"},
@@ -1599,8 +1600,9 @@ static const char *set_value(void *fields, const struct setting *setting, const 
         copy_text(config->down, sizeof config->down, value);
         return NULL;
     case SET_FOLDER:
+    case SET_USER:
         if (n == 0)
-            return "a name";
+            return setting->type == SET_USER ? "the name of a user" : "the name of a folder";
         /* fall through */
     case SET_FILE:
     case SET_NEWS_FILE: copy_text(field, LINE_CHARS + 1, value); return NULL;
@@ -10945,7 +10947,7 @@ static void keep_at_start(struct options *fresh, const struct options *in_force,
     keys[0] = 0;
     for (size_t i = 0; i < SETTINGS; i++) {
         const struct setting *setting = &settings[i];
-        bool text = setting->type == SET_FOLDER || setting->type == SET_FILE;
+        bool text = setting->type == SET_FOLDER || setting->type == SET_USER || setting->type == SET_FILE;
         char *now = (char *)(setting->of_shell ? (void *)fresh : &fresh->config) + setting->offset;
         const char *was =
             (const char *)(setting->of_shell ? (const void *)in_force : &in_force->config) + setting->offset;
