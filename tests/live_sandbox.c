@@ -135,10 +135,12 @@ CASE(the_server_and_its_helper_have_filters_and_no_way_to_privileges, 20)
         expect_status(helper, "NoNewPrivs", "1");
         expect_status(helper, "Seccomp", "2");
         expect_all_works(s, i == 0 ? "Alice" : "Carol", i == 0 ? "Bob" : "Dave");
-        (void)kill(helper, SIGKILL); /* the next one is made under the filter */
-        helper = helper_of(s, helper);
+        if (i == 0) {
+            (void)kill(helper, SIGKILL); /* the next one is made under the filter */
+            helper = helper_of(s, helper);
+        }
     }
-    EXPECT(log_lines(s, "event=helper_died", NULL) == 2);
+    EXPECT(log_lines(s, "event=helper_died", NULL) == 1);
 }
 
 CASE(without_the_sandbox_there_is_none, 20)
@@ -192,8 +194,10 @@ CASE(root_is_given_up_for_the_user_and_all_goes_on, 30)
         expect_ids(s->pid, "65534\t65534\t65534\t65534", "65533\t65533\t65533\t65533");
         expect_ids(helper, "65534\t65534\t65534\t65534", "65533\t65533\t65533\t65533");
         expect_all_works(s, i == 0 ? "Alice" : "Carol", i == 0 ? "Bob" : "Dave");
-        (void)kill(helper, SIGKILL);
-        helper = helper_of(s, helper);
+        if (i == 0) {
+            (void)kill(helper, SIGKILL);
+            helper = helper_of(s, helper);
+        }
     }
     static const char *const files[] = {"", "/journal", "/pid", "/control"};
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
