@@ -1638,8 +1638,9 @@ enum setting_type {
     SET_NEWS_LINE,
     SET_DOWN,
     SET_FOLDER,
+    SET_USER,
     SET_FILE,
-    SET_GROUP,      /* of users, or a user, by name or number */
+    SET_GROUP,      /* of users, by name or number */
     SET_NEWS_FILE,  /* each of its lines is a news line */
     SET_CONFIG_FILE /* lines `key = value`; only on the command line */
 };
@@ -1688,7 +1689,7 @@ static const struct setting {
      "how much is logged: error, warn, info or debug (%s)"},
     {"log-format", SET_WORD, SHELL(log_json), 0, 0, "text json", "text",
      "text: a log line is key=value pairs; json: an object of the same (%s)"},
-    {"user", SET_GROUP, SHELL_START(user), 0, 0, NULL, NULL,
+    {"user", SET_USER, SHELL_START(user), 0, 0, NULL, NULL,
      "started by root: give that up for NAME, NAME:GROUP or UID:GID, for good"},
     {"chroot", SET_FOLDER, SHELL_START(chroot), 0, 0, NULL, NULL,
      "started by root: see no other folder than this one, in which --data is, too"},
@@ -1964,8 +1965,9 @@ static const char *set_value(void *fields, const struct setting *setting, const 
         copy_text(config->down, sizeof config->down, value);
         return NULL;
     case SET_FOLDER:
+    case SET_USER:
         if (n == 0)
-            return "the name of a folder";
+            return setting->type == SET_USER ? "the name of a user" : "the name of a folder";
         /* fall through */
     case SET_GROUP:
     case SET_FILE:
@@ -11542,10 +11544,10 @@ struct filter_program {
 struct call {
     uint16_t number;
     uint8_t argument;
-    uint32_t mask, value;
+    int8_t mask; /* its sign goes on in front */
+    uint32_t value;
 };
 
-#define ALL_BITS 0xffffffffu
 #define CALL(name) \
     { \
         SYS_##name, 0, 0, 0 \
@@ -11554,9 +11556,8 @@ struct call {
     { \
         SYS_##name, argument, mask, value \
     }
-
-/* What fork() adds for a child that shares nothing (CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID). */
-#define FORK_FLAGS 0x01200000u
+#define GLIBC_FORK 0x01200000 /* CLONE_CHILD_CLEARTID | CLONE_CHILD_SETTID: the child shares nothing */
+#define CALLS_OF(table) table, sizeof(table) / sizeof *(table)
 
 /* clang-format off */
 /* The server, from when it listens on. A call stands here under each name that a C
@@ -11570,23 +11571,23 @@ static const struct call server_calls[] = {
     /* files: the journal, the log, the options; a folder that is gone is made again */
     CALL(openat), CALL(statx), CALL(pread64), CALL(readv), CALL(lseek), CALL(ftruncate), CALL(fsync), CALL(fdatasync),
     CALL(renameat), CALL(linkat), CALL(unlinkat), CALL(mkdirat), CALL(flock),
-    /* the operator's socket, if it has to be made again */
-    CALL_WITH(socket, 0, ALL_BITS, AF_UNIX), CALL(bind), CALL(listen), CALL(fchdir), CALL(umask), CALL(fchmodat),
+    /* the operator's socket, if it has to be made again, with its owner and rights */
+    CALL_WITH(socket, 0, -1, AF_UNIX), CALL(bind), CALL(listen), CALL(fchdir), CALL(umask), CALL(fchmodat),
     CALL(fchownat),
     /* memory, none of which is ever run */
     CALL(brk), CALL(munmap), CALL(mremap), CALL(madvise), CALL_WITH(mprotect, 2, PROT_EXEC, 0),
     /* another helper; all that is done there before helper_calls[] */
-    CALL(socketpair), CALL_WITH(clone, 0, ~FORK_FLAGS, SIGCHLD), CALL(gettid), CALL(set_robust_list),
-    CALL(set_tid_address), CALL(dup3), CALL(close_range), CALL_WITH(prlimit64, 0, ALL_BITS, 0),
-    CALL_WITH(prctl, 0, ALL_BITS, PR_SET_NO_NEW_PRIVS), CALL_WITH(prctl, 0, ALL_BITS, PR_SET_SECCOMP),
+    CALL(socketpair), CALL_WITH(clone, 0, -1, SIGCHLD), CALL_WITH(clone, 0, -1, SIGCHLD | GLIBC_FORK), CALL(gettid),
+    CALL(set_robust_list), CALL(set_tid_address), CALL(dup3), CALL(close_range), CALL_WITH(prlimit64, 0, -1, 0),
+    CALL_WITH(prctl, 0, -1, PR_SET_NO_NEW_PRIVS), CALL_WITH(prctl, 0, -1, PR_SET_SECCOMP),
     /* signals: those that come, to the helper, and in a fault to oneself; which process still lives */
     CALL(rt_sigaction), CALL(rt_sigprocmask), CALL(rt_sigreturn), CALL(restart_syscall), CALL(kill), CALL(tkill),
     CALL(tgkill), CALL(getpid), CALL(getsid),
     /* the end */
     CALL(exit_group), CALL(exit),
 #ifdef SYS_open /* not on aarch64, which is younger than these */
-    CALL(poll), CALL(open), CALL(stat), CALL(lstat), CALL(mkdir), CALL(fork), CALL(dup2),
-    CALL(chmod), CALL(chown), CALL(lchown),
+    CALL(poll), CALL(open), CALL(stat), CALL(lstat), CALL(mkdir), CALL(fork), CALL(dup2), CALL(chmod), CALL(chown),
+    CALL(lchown),
 #endif
 #ifdef SYS_getrlimit
     CALL(getrlimit),
@@ -11603,15 +11604,15 @@ static const struct call server_calls[] = {
     CALL_WITH(mmap, 2, PROT_EXEC, 0), CALL(newfstatat),
 #endif
 #ifdef SYS_ugetrlimit
-    CALL(ugetrlimit),
+    CALL(ugetrlimit), CALL(chown32), CALL(lchown32),
 #endif
 #ifdef SYS_send
     CALL(send), CALL(recv),
 #endif
-#ifdef __i386__ /* before Linux 4.3: bind, listen, getsockname and all from there on to accept4, but for two; no connect */
-    CALL_WITH(socketcall, 0, ALL_BITS, 2), CALL_WITH(socketcall, 0, ALL_BITS, 4), CALL_WITH(socketcall, 0, ~1u, 8),
-    CALL_WITH(socketcall, 0, ALL_BITS, 6), CALL_WITH(socketcall, 0, ~1u, 10), CALL_WITH(socketcall, 0, ~1u, 12),
-    CALL_WITH(socketcall, 0, ~1u, 14), CALL_WITH(socketcall, 0, ALL_BITS, 18),
+#ifdef __i386__ /* before Linux 4.3, and glibc: bind, listen, getsockname, socketpair to getsockopt, accept4 */
+    CALL_WITH(socketcall, 0, -1, 2), CALL_WITH(socketcall, 0, -1, 4), CALL_WITH(socketcall, 0, ~1, 8),
+    CALL_WITH(socketcall, 0, -1, 6), CALL_WITH(socketcall, 0, ~1, 10), CALL_WITH(socketcall, 0, ~1, 12),
+    CALL_WITH(socketcall, 0, ~1, 14), CALL_WITH(socketcall, 0, -1, 18),
 #endif
 };
 
@@ -11629,7 +11630,7 @@ static const struct call helper_calls[] = {
     CALL(send), CALL(recv),
 #endif
 #ifdef __i386__ /* send, recv, sendto, recvfrom */
-    CALL_WITH(socketcall, 0, ALL_BITS, 9), CALL_WITH(socketcall, 0, ALL_BITS, 10), CALL_WITH(socketcall, 0, ~1u, 12),
+    CALL_WITH(socketcall, 0, -1, 9), CALL_WITH(socketcall, 0, -1, 10), CALL_WITH(socketcall, 0, ~1, 12),
 #endif
 };
 
@@ -11638,10 +11639,11 @@ static const struct call finder_calls[] = {
     CALL(recvfrom), CALL(sendto), CALL(exit_group), CALL(exit), CALL(rt_sigreturn), CALL(restart_syscall),
     /* a child, which it waits for, and ends */
     CALL(pipe2), CALL(ppoll), CALL(read), CALL(write), CALL(close), CALL(kill), CALL(rt_sigprocmask), CALL(gettid),
-    CALL_WITH(clone, 0, ~FORK_FLAGS, SIGCHLD), CALL(set_robust_list), CALL(set_tid_address),
+    CALL_WITH(clone, 0, -1, SIGCHLD), CALL_WITH(clone, 0, -1, SIGCHLD | GLIBC_FORK), CALL(set_robust_list),
+    CALL(set_tid_address),
     /* /etc/hosts and /etc/resolv.conf, and a question by UDP */
     CALL(openat), CALL(readv), CALL(lseek), CALL(fstat), CALL(fcntl), CALL(ioctl), CALL(getrandom),
-    CALL_WITH(socket, 0, ALL_BITS, AF_INET), CALL(connect), CALL(bind), CALL(getsockname), CALL(setsockopt),
+    CALL_WITH(socket, 0, -1, AF_INET), CALL(connect), CALL(bind), CALL(getsockname), CALL(setsockopt),
     /* memory */
     CALL(brk), CALL(munmap), CALL(madvise),
 #ifdef SYS_open
@@ -11669,7 +11671,6 @@ static const struct call finder_calls[] = {
 
 /* From here on this process, and each child of its, makes these calls only. Returns a
  * word of struct sandbox. It has to have given up privileges for good. */
-#define CALLS(table) table, sizeof(table) / sizeof *(table)
 static const char *filter_calls(const struct call *calls, size_t count)
 {
 #ifdef PROCESSOR
@@ -11685,7 +11686,7 @@ static const char *filter_calls(const struct call *calls, size_t count)
         *p++ = (struct filter_step){STEP_IS_EQUAL, 0, all ? 1 : 5, calls[i].number};
         if (!all) {
             *p++ = (struct filter_step){STEP_LOAD, 0, 0, OF_ARGUMENT(calls[i].argument)};
-            *p++ = (struct filter_step){STEP_AND, 0, 0, calls[i].mask};
+            *p++ = (struct filter_step){STEP_AND, 0, 0, (uint32_t)calls[i].mask};
             *p++ = (struct filter_step){STEP_IS_EQUAL, 0, 1, calls[i].value};
         }
         *p++ = (struct filter_step){STEP_RETURN, 0, 0, CALL_ALLOWED};
@@ -11961,9 +11962,9 @@ static void helper_isolate(int fd)
         (void)close(other);
 }
 
-/* It is no longer root, either, and makes those calls only. One that is refused ends it,
- * which the server sees. */
-static bool process_confine(const struct sandbox *sandbox, const struct call *calls, size_t count)
+/* Has a child that was made before or after the server's own confine() give up what it
+ * does not need, too. A call that is refused ends it, which the server sees. */
+static bool confine_child(const struct sandbox *sandbox, const struct call *calls, size_t count)
 {
     if (!sandbox)
         return true;
@@ -11983,7 +11984,7 @@ static void helper_run(int fd, const struct sandbox *sandbox)
     struct hash_answer answer;
     ssize_t n;
     helper_isolate(fd);
-    if (!process_confine(sandbox, CALLS(helper_calls)))
+    if (!confine_child(sandbox, CALLS_OF(helper_calls)))
         return;
     while ((n = recv(STDIN_FILENO, &question, sizeof question, 0)) == sizeof question || (n < 0 && errno == EINTR)) {
         if (n < 0)
@@ -12198,7 +12199,7 @@ static void finder_run(int fd, const struct sandbox *sandbox)
     struct host_answer answer;
     ssize_t n;
     helper_isolate(fd);
-    if (!process_confine(sandbox, CALLS(finder_calls)))
+    if (!confine_child(sandbox, CALLS_OF(finder_calls)))
         return;
     while ((n = recv(STDIN_FILENO, &question, sizeof question, 0)) == sizeof question || (n < 0 && errno == EINTR))
         if (n > 0 && (!answer_host(&question, &answer) ||
@@ -12990,7 +12991,7 @@ static const char *path_now(const char *path)
     return jail.entered ? path_in_jail(path) : path;
 }
 
-#define OUTSIDE_JAIL "it is not in the folder of --chroot, which a server that runs cannot leave"
+#define OUTSIDE_JAIL "it is not in the folder of --chroot"
 
 /* Opens a file of options. What was a pipe at the start is empty by now, and a
  * FIFO would be waited for: so a server that runs reads regular files only. NULL,
@@ -13007,8 +13008,7 @@ static FILE *open_lines(const struct options *o, const char *path, const char **
     *reason = !now                           ? OUTSIDE_JAIL
               : known && running && !regular ? "it is no regular file, and only such are read again"
               : running && errno == EACCES
-                  ? "this user may not read it; or it was in another folder at the start, and a server that runs "
-                    "(--sandbox) reads in no other"
+                  ? "this user may not read it, or --sandbox not, as it was in another folder at the start"
                   : why(errno);
     if (!file && fd >= 0)
         (void)close(fd);
@@ -13301,7 +13301,8 @@ static const void *value_of(const struct options *o, const struct setting *setti
 static bool is_text(const struct setting *setting)
 {
     return setting->type == SET_FOLDER || setting->type == SET_FILE || setting->type == SET_GROUP ||
-           setting->type == SET_NEWS_FILE || setting->type == SET_NEWS_LINE || setting->type == SET_DOWN;
+           setting->type == SET_USER || setting->type == SET_NEWS_FILE || setting->type == SET_NEWS_LINE ||
+           setting->type == SET_DOWN;
 }
 
 static bool is_same(struct options *a, struct options *b, const struct setting *setting)
@@ -15406,8 +15407,7 @@ static void tell_refused(struct shell *sh)
         return;
     sh->told_refused = number + 1;
     (void)snprintf(text, sizeof text,
-                   "event=call_refused call=%d advice=\"this is a fault of the server, or worse: please report it\"",
-                   number);
+                   "event=call_refused call=%d advice=\"this is a fault of the server: please report it\"", number);
     shell_log(sh, NASCAR_LOG_ERROR, text);
 }
 
@@ -15790,7 +15790,7 @@ static bool confine(struct shell *sh)
     if (x->wanted && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0) {
         (void)sigaction(SIGSYS, &action, NULL);
         x->landlock = restrict_files(sh);
-        x->seccomp = filter_calls(CALLS(server_calls));
+        x->seccomp = filter_calls(CALLS_OF(server_calls));
         sh->confined = true;
     }
     (void)snprintf(text, sizeof text, "event=sandbox seccomp=%s landlock=%s user=%u group=%u chroot=%s", x->seccomp,

@@ -766,7 +766,7 @@ static const struct {
     {"news", NULL, {"/nowhere/news.txt", "/", NULL}},
     {"record", NULL, {NULL}}, /* any name; what cannot be written ends with status 1 */
     {"log-file", NULL, {NULL}},
-    {"user", NULL, {"no such user", "root", "0:0", "1:no such group", NULL}},
+    {"user", NULL, {"no such user", "root", "0:0", "1:no such group", "", NULL}},
     {"chroot", NULL, {"relative", "/nowhere", "", NULL}},
     {"sandbox", "off", {"yes", "", NULL}},
     {"log-level", "debug", {"loud", "INFO", "", "error warn", NULL}},

@@ -135,10 +135,12 @@ CASE(the_server_and_its_helper_have_filters_and_no_way_to_privileges, 20)
         expect_status(helper, "NoNewPrivs", "1");
         expect_status(helper, "Seccomp", "2");
         expect_all_works(s, i == 0 ? "Alice" : "Carol", i == 0 ? "Bob" : "Dave");
-        (void)kill(helper, SIGKILL); /* the next one is made under the filter */
-        helper = helper_of(s, helper);
+        if (i == 0) {
+            (void)kill(helper, SIGKILL); /* the next one is made under the filter */
+            helper = helper_of(s, helper);
+        }
     }
-    EXPECT(log_lines(s, "event=helper_died", NULL) == 2);
+    EXPECT(log_lines(s, "event=helper_died", NULL) == 1);
 }
 
 CASE(without_the_sandbox_there_is_none, 20)
@@ -192,8 +194,10 @@ CASE(root_is_given_up_for_the_user_and_all_goes_on, 30)
         expect_ids(s->pid, "65534\t65534\t65534\t65534", "65533\t65533\t65533\t65533");
         expect_ids(helper, "65534\t65534\t65534\t65534", "65533\t65533\t65533\t65533");
         expect_all_works(s, i == 0 ? "Alice" : "Carol", i == 0 ? "Bob" : "Dave");
-        (void)kill(helper, SIGKILL);
-        helper = helper_of(s, helper);
+        if (i == 0) {
+            (void)kill(helper, SIGKILL);
+            helper = helper_of(s, helper);
+        }
     }
     static const char *const files[] = {"", "/journal", "/pid", "/control"};
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
@@ -273,7 +277,7 @@ CASE(only_root_can_become_another, 10)
     if (o->status == 126 || o->status == 127)
         skip("another user cannot start the binary here");
     o = RUN("--user", "1:1", "--data", data);
-    EXPECT(o->status == 2 && strstr(o->err, "--user: only root can become 1:1, and this is user 65534 of group 65533"));
+    EXPECT(o->status == 2 && strstr(o->err, "--user: only root can become 1:1, and this is user 65534"));
     o = RUN("--user", "65534:1", "--data", data);
     EXPECT(o->status == 2);
     o = RUN("--chroot", "/tmp", "--data", data);
@@ -375,7 +379,7 @@ CASE(a_reload_reads_in_the_folders_of_the_start_only, 20)
         skip("the kernel, or the emulator, has no Landlock");
     }
     UNTIL(3000, logged(s, "event=reload_refused"));
-    EXPECT(log_lines(s, "news: ", "in another folder at the start") == 1);
+    EXPECT(log_lines(s, "news: ", "it was in another folder at the start") == 1);
     (void)stop(s, SIGTERM);
     START_AGAIN(s, CHEAP, "--config", config);
     EXPECT(kill(s->pid, SIGHUP) == 0);

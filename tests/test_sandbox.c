@@ -69,7 +69,7 @@ static void filter_the_server(void)
     struct sigaction action = {.sa_sigaction = on_refused, .sa_flags = SA_SIGINFO};
     NEED(sigaction(SIGSYS, &action, NULL) == 0);
     NEED(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
-    if (strcmp(filter_calls(CALLS(server_calls)), "on") != 0)
+    if (strcmp(filter_calls(CALLS_OF(server_calls)), "on") != 0)
         _exit(NOT_HERE);
 }
 
@@ -259,7 +259,7 @@ TEST(sandbox, the_servers_own_calls_are_allowed)
 static void confine_the_helper(void)
 {
     const struct sandbox confined = {.wanted = true, .control_gid = NONE};
-    NEED(process_confine(&confined, CALLS(helper_calls)));
+    NEED(confine_child(&confined, CALLS_OF(helper_calls)));
     if (prctl(PR_GET_SECCOMP) != 2)
         _exit(NOT_HERE);
 }
@@ -446,7 +446,7 @@ static void try_to_take_root_back(void)
     NEED(setuid(0) == -1 && seteuid(0) == -1 && setgid(0) == -1 && setgroups(0, NULL) == -1);
     NEED(strstr(give_up_root(&x), "may not") != NULL); /* nor is it given up twice without a word */
     x.has_given = true;
-    NEED(give_up_root(&x) == NULL && process_confine(&x, CALLS(helper_calls)));
+    NEED(give_up_root(&x) == NULL && confine_child(&x, CALLS_OF(helper_calls)));
 }
 
 TEST(sandbox, root_is_given_up_for_good)
