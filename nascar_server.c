@@ -13556,6 +13556,8 @@ static bool is_meant(const struct control_command *command, const struct typed *
     for (size_t k = OPTION_FOR; k < CONTROL_OPTIONS; k++)
         if (typed->option[k] && !strchr(options, option_letters[k]))
             return false;
+    if (typed->first && !typed->first[0]) /* as of a variable of a script that is not set */
+        return false;
     if (command->field[FORM][0] == 'N' && typed->first && strcmp(typed->first, command->field[WORDS]) != 0)
         return false;
     return strcmp(command->field[NAME], typed->name) == 0 &&
