@@ -9300,6 +9300,7 @@ static enum failure do_control_delete(struct request *q)
     }
     if (r.dacc.account == NONE)
         return refuse_control(q, NO_ACCOUNT, why);
+    (void)put_out_account(s, r.dacc.account, "account deleted"); /* so that no change of theirs comes behind this one */
     send_record(q, &r);
     return OK;
 }
@@ -15991,14 +15992,14 @@ static const uint8_t option_tags[] = {
     [OPTION_FOR] = tag_FOR, [OPTION_REASON] = tag_REASON, [OPTION_ROOM] = tag_ROOM, [OPTION_CLOSE] = tag_ID};
 
 /* What `ctl` can ask, a row each, of these columns with a tab behind each:
- *   NAME      as it is typed. Of several forms of one command that one is meant which the
- *             words and options fit
+ *   NAME      as it is typed. Of several forms of one command the first one is meant that
+ *             the words and options fit
  *   WORDS     what stands behind it, for the help
  *   KIND      of the frame that is sent
  *   FORM      of the answer: List of things, or Values of one. Of an act: as it is Typed,
  *             with a Password, with the text of a File, or without one (N), for which WORDS
  *             is the very word that must be typed, if FIRST is there
- *   OPTIONS   by their letters: a capital one must be there
+ *   OPTIONS   that it takes, by their letters
  *   FIRST     the tag as which the first word is sent, if there must be one, ...
  *   REST      ... and that of all behind it: if it is the same, all is one text
  *   COLUMNS   the keys of the fields in the answer's lines: # behind one marks a number, ?
@@ -16025,10 +16026,10 @@ static const char control_table[] =
     "bans\t\tcbns\tL\t\t\t\t" SANCTION "Nobody is banned or muted.\twho is banned or muted, and until when\n"
     "reports\t\tcrep\tL\t\t\t\tid# at by about lines#\tThere are no reports.\treports of abuse\n"
     "reports\tID\tcrep\tL\t\tID\t\tid# at by about lines#;at from to room text\tThere is no such report.\tone of them, and the chat that goes with it\n"
-    "reports\t--close ID\tcrcl\tT\tC\t\t\t\tThe report is closed.\tremoves one\n"
+    "reports\t--close ID\tcrcl\tT\tc\t\t\t\tThe report is closed.\tremoves one\n"
     "news\t\tcnew\tL\t\t\t\tline\tThere are no news.\tthe news as consoles show them\n"
     "news\tFILE|-\tcnew\tF\t\tTEXT\t\t\tThe news are set.\ttakes them from a file, or from standard input\n"
-    "news\t--clear\tcnew\tN\tL\t\t\t\tThe news are those of the configuration.\ttakes them from the configuration again\n"
+    "news\t--clear\tcnew\tN\tl\t\t\t\tThe news are those of the configuration.\ttakes them from the configuration again\n"
     "passwd\tNAME\tcpwd\tP\t\tNAME\t\t\tThe password is set.\ta password for an account, which is made if it is not there\n"
     "delete\tACCOUNT\tcdel\tT\t\tNAME\t\taccount\t{account} is deleted.\tremoves an account for good, with all its personas\n"
     "reload\t\tcrel\tL\t\t\t\tkey what from to\tNothing has changed.\treads the configuration again, and tells what changed\n"
@@ -16564,11 +16565,11 @@ static const char *take_typed(struct typed *typed, char **arguments, const char 
 static bool is_meant(const struct control_command *command, const struct typed *typed)
 {
     const char *options = command->field[OPTIONS], *rest = command->field[REST_TAG];
-    for (size_t k = OPTION_FOR; k < CONTROL_OPTIONS; k++) {
-        bool must = strchr(options, option_letters[k] - 32), may = must || strchr(options, option_letters[k]);
-        if (typed->option[k] ? !may : must)
+    for (size_t k = OPTION_FOR; k < CONTROL_OPTIONS; k++)
+        if (typed->option[k] && !strchr(options, option_letters[k]))
             return false;
-    }
+    if (typed->first && !typed->first[0]) /* as of a variable of a script that is not set */
+        return false;
     if (command->field[FORM][0] == 'N' && typed->first && strcmp(typed->first, command->field[WORDS]) != 0)
         return false;
     return strcmp(command->field[NAME], typed->name) == 0 &&

@@ -503,8 +503,9 @@ TEST(deletion, is_refused_for_no_account_and_when_it_cannot_be_kept)
     w->fail_records = true;
     REFUSES("cdel", "NAME=Bob\n", "it could not be kept on disk");
     w->fail_records = false;
-    OPEN(bob->lobby);
-    OPEN(bob->buddy);
+    CLOSED(bob->lobby); /* he has been put out first, and can come back */
+    CLOSED(bob->buddy);
+    can_log_in("Bob", "secret");
     w->hold_records = true; /* two operators */
     struct raw *other = raw_operator(w);
     raw_send(asker, "cdel", "NAME=Bob\n");
@@ -542,6 +543,8 @@ TEST(deletion, what_is_on_its_way_comes_too_late)
     struct person *ann = linked("Ann"), *bob = linked("Bob");
     struct raw *asker = raw_operator(w);
     w->hold_records = true;
+    raw_send(bob->lobby, "edit", "MAIL=bob@example.org\n");
+    world_settle(w);
     raw_send(asker, "cdel", "NAME=Bob\n");
     raw_send(bob->lobby, "cper", "PERS=Ace\n");
     raw_send(bob->buddy, "RADD", "ID=1\nLIST=B\nUSER=Ann\n");
@@ -553,6 +556,8 @@ TEST(deletion, what_is_on_its_way_comes_too_late)
     CLOSED(bob->lobby);
     CLOSED(bob->buddy);
     OPEN(ann->buddy);
+    ck_assert_uint_eq(kept_count(w, "edit", "MAIL=bob"), 1);
+    ck_assert_uint_eq(kept_count(w, "cper", ""), 0); /* he was out by then */
     char *after = what_is_kept();
     ck_assert_ptr_null(strstr(after, "Bob"));
     ck_assert_ptr_null(strstr(after, "Ace"));

@@ -1847,6 +1847,8 @@ static const struct {
     {{"kick"}, 2, "ctl: expected something else with kick; it is used as\n"},
     {{"reports", "1", "--close=2"}, 2, "ctl: expected something else with reports; it is used as\n  reports "},
     {{"news", "--clear", "-"}, 2, "ctl: expected something else with news; it is used as\n  news "},
+    {{"down", ""}, 2, "ctl: expected something else with down; it is used as\n  down off "},
+    {{"say", "", "hi"}, 2, "ctl: expected something else with say; it is used as\n  say TEXT "},
     {{"down"}, 2, "ctl: expected something else with down; it is used as\n  down off "},
     {{"say", "--", "--data", "/nowhere"}, 1, "no server runs on the folder nascar-data"},
     {{"who", "--data", "/nowhere"}, 1, "/nowhere"},
