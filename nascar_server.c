@@ -304,7 +304,9 @@ _Static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a r
     KEPT(stood_still_ms, COUNTER, "How long the server stood still in all, in milliseconds.") \
     TOLD(log_lines_lost, COUNTER, NASCAR_LOG_LINES_LOST, "Log lines that were dropped because nobody read the log.") \
     KEPT(log_lines_overflowed, COUNTER, "Log lines that were dropped because too many came at once.") \
-    TOLD(log_lines_left_out, COUNTER, NASCAR_LOG_LINES_LEFT_OUT, "Log lines about strangers that a flood left out.")
+    TOLD(log_lines_left_out, COUNTER, NASCAR_LOG_LINES_LEFT_OUT, "Log lines about strangers that a flood left out.") \
+    TOLD(sandbox_seccomp, GAUGE, NASCAR_SANDBOX_SECCOMP, "1 if the filter for system calls is on, else 0.") \
+    TOLD(sandbox_landlock, GAUGE, NASCAR_SANDBOX_LANDLOCK, "1 if Landlock keeps the server to its files, else 0.")
 
 #define METRIC_OF_STATE(name, value, help) METRIC_##name,
 #define METRIC_OF_KIND(name, kind, ...) METRIC_##name,
@@ -14989,6 +14991,11 @@ static uint32_t open_descriptors(const struct shell *sh)
 }
 
 /* Hands the core what it cannot know, for the operator who may be asking for it. */
+static bool is_on(const char *word)
+{
+    return word && strcmp(word, "on") == 0;
+}
+
 static void tell_metrics(struct shell *sh)
 {
     uint8_t bytes[8 * NASCAR_METRICS_TOLD];
@@ -14996,6 +15003,8 @@ static void tell_metrics(struct shell *sh)
     sh->metrics[NASCAR_DESCRIPTORS] = open_descriptors(sh);
     sh->metrics[NASCAR_JOURNAL_BYTES] = sh->journal.fd >= 0 ? sh->journal.size : 0;
     sh->metrics[NASCAR_JOURNAL_LIVE_BYTES] = sh->live_bytes;
+    sh->metrics[NASCAR_SANDBOX_SECCOMP] = is_on(sh->sandbox.seccomp);
+    sh->metrics[NASCAR_SANDBOX_LANDLOCK] = is_on(sh->sandbox.landlock);
     for (size_t i = 0; i < NASCAR_METRICS_TOLD; i++)
         store_be64(bytes + 8 * i, sh->metrics[i]);
     struct nascar_event event = {.type = NASCAR_METRICS, .conn = NONE, .bytes = bytes, .size = sizeof bytes};

@@ -144,6 +144,8 @@ enum nascar_metric {
     NASCAR_RELOADS,
     NASCAR_LOG_LINES_LOST,
     NASCAR_LOG_LINES_LEFT_OUT,
+    NASCAR_SANDBOX_SECCOMP,
+    NASCAR_SANDBOX_LANDLOCK,
     NASCAR_METRICS_TOLD /* how many there are */
 };
 

@@ -763,6 +763,21 @@ static int64_t strangers_come_and_go(void)
     return 20 - (STRANGER_LINES - 2);
 }
 
+/* The machine is no system that has either; tests/live_sandbox.c sees them come on. */
+static int64_t the_filter_comes_on(void)
+{
+    m->shell.sandbox.seccomp = "on";
+    m->shell.sandbox.landlock = "missing";
+    return 1;
+}
+
+static int64_t landlock_comes_on(void)
+{
+    m->shell.sandbox.seccomp = "off";
+    m->shell.sandbox.landlock = "on";
+    return 1;
+}
+
 static const struct told_deed {
     enum metric metric;
     int64_t (*deed)(void);
@@ -783,6 +798,8 @@ static const struct told_deed {
     {METRIC_reloads, the_options_are_read_again},
     {METRIC_log_lines_lost, nobody_reads_the_log},
     {METRIC_log_lines_left_out, strangers_come_and_go},
+    {METRIC_sandbox_seccomp, the_filter_comes_on},
+    {METRIC_sandbox_landlock, landlock_comes_on},
 };
 
 TEST_LOOP(told, what_happens_moves_what_is_told, 0, COUNT(told_deeds))
