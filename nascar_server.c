@@ -305,8 +305,8 @@ _Static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a r
     TOLD(log_lines_lost, COUNTER, NASCAR_LOG_LINES_LOST, "Log lines that were dropped because nobody read the log.") \
     KEPT(log_lines_overflowed, COUNTER, "Log lines that were dropped because too many came at once.") \
     TOLD(log_lines_left_out, COUNTER, NASCAR_LOG_LINES_LEFT_OUT, "Log lines about strangers that a flood left out.") \
-    TOLD(sandbox_seccomp, GAUGE, NASCAR_SANDBOX_SECCOMP, "1 if the filter for system calls is on, else 0.") \
-    TOLD(sandbox_landlock, GAUGE, NASCAR_SANDBOX_LANDLOCK, "1 if Landlock keeps the server to its files, else 0.")
+    TOLD(sandbox_seccomp, GAUGE, NASCAR_SANDBOX_SECCOMP, "Whether the filter for system calls is on (1), or not (0).") \
+    TOLD(sandbox_landlock, GAUGE, NASCAR_SANDBOX_LANDLOCK, "Whether Landlock keeps the server to its files (1), or not (0).")
 
 #define METRIC_OF_STATE(name, value, help) METRIC_##name,
 #define METRIC_OF_KIND(name, kind, ...) METRIC_##name,
@@ -14990,12 +14990,12 @@ static uint32_t open_descriptors(const struct shell *sh)
     return count;
 }
 
-/* Hands the core what it cannot know, for the operator who may be asking for it. */
 static bool is_on(const char *word)
 {
     return word && strcmp(word, "on") == 0;
 }
 
+/* Hands the core what it cannot know, for the operator who may be asking for it. */
 static void tell_metrics(struct shell *sh)
 {
     uint8_t bytes[8 * NASCAR_METRICS_TOLD];
