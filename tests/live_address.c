@@ -3,7 +3,7 @@
  * address that is a host's name.
  *
  * SPDX-License-Identifier: MIT */
-#include "server.h"
+#include "proxies.h"
 
 #include <arpa/inet.h>
 #include <poll.h>
@@ -46,8 +46,6 @@ static void send_header(int to, int from, int version)
     raw_send_bytes(to, block, sizeof block);
 }
 
-#define PROXY_IP 0x7F000063u /* 127.0.0.99 */
-
 /* Hands on bytes between two connections until either ends. */
 static void hand_on(int a, int b)
 {
@@ -66,8 +64,6 @@ static void hand_on(int a, int b)
     }
 }
 
-#define SERVER_IP 0x7F000003u /* where the server is; the proxies are at 127.0.0.1, as consoles think */
-
 static int connect_through(uint16_t port)
 {
     struct sockaddr_in own = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(PROXY_IP)};
@@ -78,41 +74,62 @@ static int connect_through(uint16_t port)
     return fd;
 }
 
-/* A proxy in front of each of the server's ports, with the same number. A process for each
- * connection; all of them end with the case. */
-static void put_proxies_before(const struct server *s, int version)
+/* Takes connections, with a process for each. */
+static void proxy_run(int listener, uint16_t port, int version)
 {
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    (void)signal(SIGCHLD, SIG_IGN);
+    for (int from; (from = accept(listener, NULL, NULL)) >= 0; (void)close(from)) {
+        if (fork() != 0)
+            continue;
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        int to = connect_through(port);
+        send_header(to, from, version);
+        hand_on(from, to);
+        _exit(0);
+    }
+    _exit(1);
+}
+
+static bool put_proxies_before(const struct server *s, int version)
+{
+    int listener[PORTS], on = 1;
+    bool good = true;
     for (int port = 0; port < PORTS; port++) {
         struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(s->port[port])};
-        int on = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         address.sin_addr.s_addr = htonl(LOCALHOST);
-        EXPECT(setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0);
-        EXPECT(bind(listener, (struct sockaddr *)&address, sizeof address) == 0 && listen(listener, 64) == 0);
-        if (fork() == 0) {
-            (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-            (void)signal(SIGCHLD, SIG_IGN);
-            for (int from; (from = accept(listener, NULL, NULL)) >= 0; (void)close(from)) {
-                if (fork() != 0)
-                    continue;
-                (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-                int to = connect_through(s->port[port]);
-                send_header(to, from, version);
-                hand_on(from, to);
-                _exit(0);
-            }
-            _exit(1);
-        }
-        (void)close(listener);
+        listener[port] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        EXPECT(setsockopt(listener[port], SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0);
+        good = good && bind(listener[port], (struct sockaddr *)&address, sizeof address) == 0 &&
+               listen(listener[port], 64) == 0;
     }
+    for (int port = 0; port < PORTS; port++) {
+        if (good && fork() == 0)
+            proxy_run(listener[port], s->port[port], version);
+        (void)close(listener[port]);
+    }
+    return good;
+}
+
+struct server *start_behind_proxies(const char *const *extra, int version)
+{
+    struct server *s = start_limited(extra, 0);
+    for (int tries = 0; !put_proxies_before(s, version); tries++) {
+        EXPECT(tries < 5);
+        (void)stop(s, SIGTERM);
+        launch(s, extra, 0);
+    }
+    return s;
 }
 
 /* Players who come by a proxy, each from an address of his own, are told apart by that:
  * limits, `who` and the log. */
 static void play_through_a_proxy(int version)
 {
-    struct server *s = START(CHEAP, "--bind", "127.0.0.3", "--proxy-from", "127.0.0.99/32", "--per-address", "2",
-                             "--accounts-per-address", "1");
-    put_proxies_before(s, version);
+    static const char *const arguments[] = {
+        CHEAP, "--bind", "127.0.0.3", "--proxy-from", "127.0.0.99/32", "--per-address", "2", "--accounts-per-address",
+        "1",   NULL};
+    struct server *s = start_behind_proxies(arguments, version);
     struct console *ann = player_from(s, "Ann", LOCALHOST + 6)->console;
     struct console *bob = player_from(s, "Bob", LOCALHOST + 7)->console;
     (void)player_from(s, "Cid", LOCALHOST + 8);
