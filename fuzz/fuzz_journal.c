@@ -234,7 +234,7 @@ static bool find(struct journal_reader *r)
     return false;
 }
 
-static void shell_begin(void)
+static void start_shell(void)
 {
     memset(&sh, 0x55, sizeof sh);
     sh.sys = &disk_sys;
@@ -352,7 +352,7 @@ static void load_file(const uint8_t *bytes, size_t size)
     disk.file[0].size = disk.file[1].size = 0;
     (void)disk_append(NULL, JOURNAL, bytes, size);
     disk.changes = 0;
-    shell_begin();
+    start_shell();
     if (!find(&r)) {
         DEMAND(disk.changes == 0);
         shell_over();
@@ -373,7 +373,7 @@ static void load_file(const uint8_t *bytes, size_t size)
     DEMAND(!sh.compaction.failing);
     shell_over();
 
-    shell_begin();
+    start_shell();
     DEMAND(find(&r) && r.end == JOURNAL_WHOLE && r.format == JOURNAL_FORMAT && r.compacted == r.size);
     load(&r);
     check_state();
