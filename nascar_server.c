@@ -1007,7 +1007,7 @@ static bool take_ipv4(const char **text, char end, uint32_t *address)
     uint32_t part;
     *address = 0;
     for (int i = 0; i < 4; i++) {
-        if (!take_decimal(text, 255, i < 3 ? '.' : end, &part))
+        if (!take_decimal(text, 255, (char)(i < 3 ? '.' : end), &part))
             return false;
         *address = *address << 8 | part;
     }
@@ -12849,15 +12849,16 @@ static struct shell *serving;
 static void shell_complain(struct shell *sh, const char *line, size_t size);
 
 #define COMPLAINT "nascar_server: " /* what each one begins with */
+#define COMPLAINT_BYTES ((size_t)4 * LINE_CHARS)
 
-static void complain_by_list(char line[4 * LINE_CHARS], const char *where, const char *key, const char *format,
+static void complain_by_list(char line[COMPLAINT_BYTES], const char *where, const char *key, const char *format,
                              va_list arguments)
 {
-    (void)snprintf(line, 4 * LINE_CHARS, COMPLAINT "%s%s%s", where, key, key[0] ? ": " : "");
+    (void)snprintf(line, COMPLAINT_BYTES, COMPLAINT "%s%s%s", where, key, key[0] ? ": " : "");
     size_t size = strlen(line);
-    (void)vsnprintf(line + size, 4 * LINE_CHARS - size, format, arguments);
+    (void)vsnprintf(line + size, COMPLAINT_BYTES - size, format, arguments);
     size = strlen(line);
-    size -= size + 1 == 4 * LINE_CHARS;
+    size -= size + 1 == COMPLAINT_BYTES;
     line[size++] = '\n';
     if (serving)
         shell_complain(serving, line, size);
@@ -12870,7 +12871,7 @@ static void complain_by_list(char line[4 * LINE_CHARS], const char *where, const
  * was expected. Returns false. */
 static bool complain(const char *where, const char *key, const char *format, ...)
 {
-    char line[4 * LINE_CHARS];
+    char line[COMPLAINT_BYTES];
     va_list arguments;
     va_start(arguments, format);
     complain_by_list(line, where, key, format, arguments);
@@ -12883,7 +12884,7 @@ static bool complain(const char *where, const char *key, const char *format, ...
 /* The same for a fault of the configuration: it is counted, and the rest is read all the same. */
 static bool fault(struct options *o, const char *where, const char *key, const char *format, ...)
 {
-    char line[4 * LINE_CHARS];
+    char line[COMPLAINT_BYTES];
     va_list arguments;
     if (o->faults++ >= FAULTS_TOLD)
         return false;
@@ -16195,7 +16196,7 @@ static const char *next_column(const char *columns, char key[32], char *mark)
     size_t n = strcspn(columns, " ;");
     if (n == 0)
         return NULL;
-    *mark = columns[n - 1] == '#' || columns[n - 1] == '?' ? columns[n - 1] : 0;
+    *mark = (char)(columns[n - 1] == '#' || columns[n - 1] == '?' ? columns[n - 1] : 0);
     copy_text(key, n + (*mark ? 0 : 1), columns);
     return columns + n + (columns[n] == ' ');
 }
@@ -16245,7 +16246,7 @@ static void print_row(FILE *to, const char *columns, const uint8_t *line, uint32
         } else {
             copy_text(text, sizeof text, key);
             for (char *c = text; *c; c++)
-                *c = *c >= 'a' && *c <= 'z' ? (char)(*c - 32) : *c;
+                *c = (char)(*c >= 'a' && *c <= 'z' ? *c - 32 : *c);
         }
         int w = show(to, text);
         if (w > *width)
@@ -16428,7 +16429,7 @@ static int control_connect(const struct typed *typed, uint64_t until_ms)
 /* Keeps one frame of the answer. False if there is no memory. */
 static bool keep_line(struct answer *a, const uint8_t *bytes, uint32_t size)
 {
-    if (a->size + size > a->room) {
+    if (!a->bytes || a->size + size > a->room) {
         size_t room = 2 * a->room + 4096;
         uint8_t *more = realloc(a->bytes, room);
         if (!more)
@@ -16712,7 +16713,7 @@ static int control(char **arguments)
     struct typed typed;
     char seconds[24];
     const char *word = "";
-    struct control_command command;
+    struct control_command command = {{{0}}};
     bool known = false, meant = false;
     memset(&typed, 0, sizeof typed);
     const char *wrong = take_typed(&typed, arguments, &word);
@@ -16817,6 +16818,7 @@ static int replay(const char *path)
 static bool has_address(uint32_t address)
 {
     struct ifreq list[64];
+    memset(list, 0, sizeof list);
     struct ifconf all = {.ifc_len = sizeof list, .ifc_req = list};
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     bool found = address == 0 || address >> 24 == 127 || fd < 0 || ioctl(fd, SIOCGIFCONF, &all) != 0 ||
