@@ -6982,6 +6982,7 @@ static enum failure player_login(struct request *q, uint32_t account)
     if (!player_add(s, q->c, account))
         return SERVER_FULL;
     request_player(q);
+    assert(q->p);
     timer_stop(s, conn_timer(q->c, T_PHASE));
     ping_start(s, q->c); /* in case that it has left out `addr` */
     s->metrics[METRIC_logins]++;
