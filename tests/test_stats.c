@@ -585,10 +585,15 @@ TEST(counted, a_wrong_count_breaks_an_invariant)
 
 /* ---- What the shell tells ---------------------------------------------------- */
 
-GROUP(told, NULL, NULL, 30);
-
 static struct machine *m;
 static struct peer *operator_peer;
+
+static void nobody_asks_yet(void)
+{
+    operator_peer = NULL;
+}
+
+GROUP(told, nobody_asks_yet, NULL, 30);
 
 /* What the operator is told: by frames, as `ctl stats` asks. */
 static int64_t told_now(const char *name)
