@@ -1724,6 +1724,8 @@ static void count_absence(void)
 /* Starts on what is there. A disk that fails may stop it; one that does not must not. */
 static void boot(void)
 {
+    jmp_buf outer; /* where a crash later in this step leads */
+    memcpy(outer, sim.crashed, sizeof outer);
     for (volatile int attempt = 0;; attempt++) {
         if (setjmp(sim.crashed) != 0) {
             bool power = !one_in(3);
@@ -1774,6 +1776,7 @@ static void boot(void)
         disk_crash(false);
         machine_free(m);
     }
+    memcpy(sim.crashed, outer, sizeof outer);
     sim.offset_ms = sim.ms - sim.machine->now_ms;
     event("life %u begins, journal of %llu bytes", sim.lives, (unsigned long long)sim.machine->shell.journal.size);
     count_absence();
