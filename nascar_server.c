@@ -338,11 +338,16 @@ enum tag {
 };
 /* clang-format on */
 
-static const char *const tag_names[TAG_COUNT] = {
+/* Here and below a table of short texts has them in itself: a pointer to each takes 32 bytes
+ * of a binary that may be loaded anywhere. */
+static const char tag_names[TAG_COUNT][12] = {
 #define X(name) #name,
     TAGS(X)
 #undef X
 };
+#define X(name) _Static_assert(sizeof #name <= sizeof tag_names[0], "it fits, with its NUL");
+TAGS(X)
+#undef X
 
 /* PROTOCOL 6: what a request can fail with. The letters go into the header's
  * code word, which the console tests; STATUS is for clients that read the body. */
@@ -1650,7 +1655,7 @@ enum setting_type {
 /* Every key, in the order of --help: how its value reads, and where it goes.
  * The shell's keys are unknown to the core. */
 static const struct setting {
-    const char *key;
+    char key[24];
     enum setting_type type;
     bool of_shell; /* its field is in struct options, else in struct config */
     bool at_start; /* a reload does not change it */
@@ -2276,7 +2281,7 @@ _Static_assert(sizeof(struct persona) <= 112, "128 bytes with its places in the 
 /* What friends are shown of a persona (PROTOCOL 9). */
 enum show { SHOW_DISC, SHOW_CHAT, SHOW_AWAY, SHOW_XA, SHOW_DND, SHOW_PASS, SHOWS };
 
-static const char *const show_names[SHOWS] = {"DISC", "CHAT", "AWAY", "XA", "DND", "PASS"};
+static const char show_names[SHOWS][5] = {"DISC", "CHAT", "AWAY", "XA", "DND", "PASS"};
 
 struct buddy {
     uint32_t link;
@@ -9147,7 +9152,7 @@ static enum failure do_control_sanction(struct request *q)
 static enum failure kept_control_sanction(struct request *q, enum failure failure)
 {
     struct nascar *s = q->s;
-    static const char *const events[2][2] = {{"ban", "mute"}, {"unban", "unmute"}};
+    static const char events[2][2][7] = {{"ban", "mute"}, {"unban", "unmute"}};
     char target[NETWORK_CHARS + 1], until[20];
     if (failure)
         return refuse_sanction(q, failure);
@@ -9372,12 +9377,12 @@ static enum failure do_control_down(struct request *q)
  * been answered, and `kept` when its record has come back. */
 struct command {
     char kind[5];
-    uint32_t states;
-    uint32_t cost; /* tokens that it takes from the connection's bucket */
+    uint16_t states;
+    uint8_t cost; /* tokens that it takes from the connection's bucket */
+    bool talks;   /* its texts are told to others: a recording keeps them as they are (scrub_frame) */
     enum failure (*start)(struct request *);
     enum failure (*verdict)(struct request *, bool, const char *);
     enum failure (*kept)(struct request *, enum failure);
-    bool talks; /* its texts are told to others: a recording keeps them as they are (scrub_frame) */
 };
 
 /* clang-format off */
@@ -13242,7 +13247,7 @@ static void check_group(struct options *o)
 /* Faults that no line has for itself. What only the system knows is looked at and not touched. */
 static void check_options(struct options *o)
 {
-    static const char *const keys[] = {"directory-port", "lobby-port", "buddy-port"};
+    static const char keys[][15] = {"directory-port", "lobby-port", "buddy-port"};
     const uint32_t ports[] = {o->directory_port, o->config.lobby_port, o->config.buddy_port};
     struct stat about;
     for (size_t i = 0; i < 3; i++) {
@@ -13779,7 +13784,7 @@ static enum nascar_log_level shell_log_level(const struct shell *sh)
  * lines before it were lost. */
 static void shell_log(struct shell *sh, enum nascar_log_level level, const char *text)
 {
-    static const char *const names[] = {"error", "warn", "info", "debug"};
+    static const char names[][6] = {"error", "warn", "info", "debug"};
     struct log_line line;
     char date[20], head[64], lost[24] = "";
     if (level > shell_log_level(sh))
@@ -15459,7 +15464,7 @@ static bool has_output(const struct shell *sh)
 /* The signals that the server knows: those that arrive as bytes to read, and faults. */
 static const struct {
     int number;
-    const char *name;
+    char name[8];
     bool fault;
 } known_signals[] = {
     {SIGHUP, "SIGHUP", false},   {SIGUSR1, "SIGUSR1", false}, {SIGTERM, "SIGTERM", false}, {SIGINT, "SIGINT", false},
@@ -15508,7 +15513,7 @@ static void want_ports(struct shell *sh)
     sh->port[2] = sh->options.config.buddy_port;
 }
 
-static const char *const port_names[LISTENERS] = {"directory", "lobby", "buddy"};
+static const char port_names[LISTENERS][10] = {"directory", "lobby", "buddy"};
 
 /* Opens one listener on the port that is wanted, and sets it to the one that it
  * has. -1 and a line on standard error if it cannot be. */
@@ -15707,7 +15712,7 @@ static bool lock_data(struct shell *sh)
  * disk is not mounted, would be taken for a first start. */
 static bool check_types(const struct shell *sh)
 {
-    static const char *const names[] = {"journal", "journal.new", "pid", "control"};
+    static const char names[][12] = {"journal", "journal.new", "pid", "control"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         bool socket_wanted = i == 3;
         const char *what = wrong_type(sh->folder, names[i], socket_wanted ? S_IFSOCK : S_IFREG);
