@@ -679,34 +679,55 @@ static bool valid_token(const char *text, uint32_t size)
  * NOT_THERE: the payload has no such tag. */
 #define NOT_THERE UINT32_MAX
 
-/* Finds a tag as the console does: it looks for a `=` or `:` and matches the
- * key backwards from there, in any case. The key begins the payload, or a byte
- * below 0x21 stands before it. The first match wins. Returns the offset of the
- * value, past one leading space. */
 /*@ predicate payload(uint8_t *bytes, integer size) = size < NOT_THERE && \valid_read(bytes + (0 .. size - 1)); */
-/*@ predicate tag_at(uint8_t *payload, char *key, integer n, integer end) =
-        (payload[end] == '=' || payload[end] == ':') && (end == n || payload[end - n - 1] < 0x21) &&
+
+/* Does the payload have lines? Else its fields have spaces between them. */
+/*@ requires payload(payload, size);
+    assigns \nothing;
+    ensures \result <==> \exists integer i; 0 <= i < size && payload[i] == '\n'; */
+static bool has_lines(const uint8_t *payload, uint32_t size)
+{
+    /*@ loop invariant i <= size && \forall integer k; 0 <= k < i ==> payload[k] != '\n';
+        loop assigns i;
+        loop variant size - i; */
+    for (uint32_t i = 0; i < size; i++)
+        if (payload[i] == '\n')
+            return true;
+    return false;
+}
+
+/* Finds a tag: it looks for a `=` or `:` and matches the key backwards from there,
+ * in any case. The key begins the payload or a line; if there are no lines, any
+ * byte below 0x21 may stand before it. For the console that is always enough, but
+ * then a player's words could be taken for a tag (PROTOCOL 2). The first match
+ * wins. Returns the offset of the value, past one leading space. */
+/*@ predicate tag_at(uint8_t *payload, char *key, integer n, integer end, boolean lines) =
+        (payload[end] == '=' || payload[end] == ':') &&
+        (end == n || (lines ? payload[end - n - 1] == '\n' : payload[end - n - 1] < 0x21)) &&
         \forall integer k; 0 <= k < n ==> lowered(payload[end - n + k]) == lowered((uint8_t)key[k]); */
 /*@ requires payload(payload, size) && valid_read_string(key) && strlen(key) <= UINT32_MAX;
     assigns \nothing;
     ensures \result == NOT_THERE || \result <= size;
-    ensures \result == NOT_THERE ==> \forall integer i; strlen(key) <= i < size ==> !tag_at(payload, key, strlen(key), i);
-    ensures \result != NOT_THERE ==> \exists integer end; strlen(key) <= end < size &&
-            tag_at(payload, key, strlen(key), end) &&
-            (\forall integer i; strlen(key) <= i < end ==> !tag_at(payload, key, strlen(key), i)) &&
-            \result == (end + 1 < size && payload[end + 1] == ' ' ? end + 2 : end + 1); */
+    ensures \exists boolean lines; (lines <==> \exists integer i; 0 <= i < size && payload[i] == '\n') &&
+            (\result == NOT_THERE ==>
+             \forall integer i; strlen(key) <= i < size ==> !tag_at(payload, key, strlen(key), i, lines)) &&
+            (\result != NOT_THERE ==> \exists integer end; strlen(key) <= end < size &&
+             tag_at(payload, key, strlen(key), end, lines) &&
+             (\forall integer i; strlen(key) <= i < end ==> !tag_at(payload, key, strlen(key), i, lines)) &&
+             \result == (end + 1 < size && payload[end + 1] == ' ' ? end + 2 : end + 1)); */
 static uint32_t find_tag(const uint8_t *payload, uint32_t size, const char *key)
 {
     uint32_t n = (uint32_t)strlen(key);
+    bool lines = has_lines(payload, size);
     /*@ loop invariant n <= i && (i <= size || i == n);
-        loop invariant \forall integer end; n <= end < i ==> !tag_at(payload, key, n, end);
+        loop invariant \forall integer end; n <= end < i ==> !tag_at(payload, key, n, end, (boolean)lines);
         loop assigns i;
         loop variant size - i; */
     for (uint32_t i = n; i < size; i++) {
         if (payload[i] != '=' && payload[i] != ':')
             continue;
         uint32_t start = i - n, k = 0;
-        if (start > 0 && payload[start - 1] >= 0x21)
+        if (start > 0 && (lines ? payload[start - 1] != '\n' : payload[start - 1] >= 0x21))
             continue;
         /*@ loop invariant 0 <= k <= n;
             loop invariant \forall integer j; 0 <= j < k ==> lowered(payload[start + j]) == lowered((uint8_t)key[j]);
@@ -716,7 +737,7 @@ static uint32_t find_tag(const uint8_t *payload, uint32_t size, const char *key)
             k++;
         if (k < n)
             continue;
-        /*@ assert tag_at(payload, key, n, i); */
+        /*@ assert tag_at(payload, key, n, i, (boolean)lines); */
         i++;
         return i < size && payload[i] == ' ' ? i + 1 : i;
     }
