@@ -328,16 +328,37 @@ TEST(who_may_report, a_report_ends_racing)
     REFUSED(raw_expect(cid, "mesg"), "ingm", 105);
 }
 
-TEST(who_may_report, a_refused_report_ends_no_race)
+/* Who reports a race is back from it, even if the report is refused, or not kept. */
+TEST_LOOP(who_may_report, a_refused_report_ends_racing, 0, 4)
 {
     take_places("East");
     const char *auth = race(ann, bob, false);
     forget_all();
-    REFUSED(report(ann, auth, "FINISPOS0=65\n"), "miss", 0);
-    REFUSED(report(ann, "0123456789abcdef", ""), "sess", 101);
-    ck_assert_uint_eq(frames_of(cid, "+usr", NULL), 0);
+    if (_i == 0) {
+        REFUSED(report(ann, auth, "FINISPOS0=65\n"), "miss", 0);
+    } else if (_i == 1) {
+        w->fail_records = true;
+        DENIED(report(ann, auth, ""));
+        w->fail_records = false;
+    } else if (_i == 2) { /* by a ticket that nobody has any more */
+        world_pass(w, 86401);
+        forget_all();
+        REFUSED(report(ann, auth, ""), "sess", 101);
+    } else { /* another race's is no word about this one */
+        REFUSED(report(ann, "0123456789abcdef0123456789abcdef", ""), "sess", 101);
+        REFUSED(report(ann, "0123456789abcdef", ""), "sess", 101);
+        REFUSED(report(ann, "", ""), "miss", 0);
+        word(cid, ann, "w893m_a017l_g");
+        REFUSED(raw_expect(cid, "mesg"), "ingm", 105);
+        return;
+    }
+    const struct got *g = NULL;
+    ck_assert_uint_ge(frames_of(cid, "+usr", &g), 1);
+    ck_assert_uint_eq(got_flags(g, "F"), CONSOLE_FLAG('0'));
     word(cid, ann, "w893m_a017l_g");
-    REFUSED(raw_expect(cid, "mesg"), "ingm", 105);
+    SUCCEEDS(raw_expect(cid, "mesg"));
+    if (_i == 0) /* and it may be reported again */
+        SUCCEEDS(report(ann, auth, ""));
 }
 
 /* A report may be late: the game asks for the next race, and the one before is still told. */
@@ -364,7 +385,7 @@ static const struct {
     const char *key;
     long low, high;
 } numbers[] = {
-    {"STARTPOS0", 0, 64},        {"STARTPOS1", 0, 64},        {"FINISPOS0", 1, 64},        {"FINISPOS1", 1, 64},
+    {"STARTPOS0", -1, 64},       {"STARTPOS1", -1, 64},       {"FINISPOS0", -1, 64},       {"FINISPOS1", -1, 64},
     {"LAPSCOMP0", 0, 1000},      {"LAPSCOMP1", 0, 1000},      {"LAPSLED0", 0, 1000},       {"LAPSLED1", 0, 1000},
     {"DISCTIME0", -1, 86400000}, {"DISCTIME1", -1, 86400000}, {"DISQTIME0", -1, 86400000}, {"DISQTIME1", -1, 86400000},
     {"RACETIME", -1, 86400000},  {"SET_TRACKID", 0, 255},     {"SET_NUMAI", 0, 64},        {"SET_RACELEN", 0, 1000},
@@ -388,7 +409,6 @@ static const struct got *report_long(struct raw *r, const char *auth, const char
 TEST_LOOP(numbers, every_number_is_held_to_its_bounds, 0, COUNT(numbers))
 {
     static const char *const junk[] = {
-        "",
         "x",
         "1x",
         "x1",
@@ -445,56 +465,134 @@ TEST_LOOP(numbers, every_number_is_held_to_its_bounds, 0, COUNT(numbers))
     ck_assert_int_eq(is[RACES], 2);
 }
 
-TEST(numbers, places_are_needed_and_differ)
+/* Whatever a real race can end in, as a console may say it (PROTOCOL 5): who has won, H the
+ * host, G the guest, or nobody; and who was lost, as a number of two bits. */
+static const struct {
+    const char *tags;
+    char won;
+    int lost;
+} ends[] = {
+    /* both finish */
+    {"FINISPOS0=1\nFINISPOS1=2\n", 'H', 0},
+    {"FINISPOS0=64\nFINISPOS1=63\n", 'G', 0},
+    {"FINISPOS0=1\nFINISPOS1=2\nDISCTIME0=-1\nDISCTIME1=-1\nDISQTIME0=-1\nDISQTIME1=-1\n", 'H', 0},
+    {"FINISPOS0=7\nFINISPOS1=3\nDISCTIME0=0\nDISCTIME1=0\nDISQTIME0=0\nDISQTIME1=0\n", 'G', 0},
+    {"FINISPOS0=1\nFINISPOS1=2\nDISCTIME0=\nDISCTIME1=\nDISQTIME0=\nDISQTIME1=\nLAPSLED1=\n", 'H', 0},
+    /* one quits, or loses power */
+    {"FINISPOS0=1\nFINISPOS1=2\nDISCTIME1=61000\n", 'H', 2},
+    {"FINISPOS0=1\nFINISPOS1=2\nDISCTIME0=61000\n", 'G', 1}, /* whatever place it had then */
+    {"FINISPOS0=0\nFINISPOS1=2\nDISCTIME0=1\n", 'G', 1},
+    {"FINISPOS0=2\nFINISPOS1=0\nDISCTIME1=1\n", 'H', 2},
+    {"FINISPOS0=\nFINISPOS1=1\nDISCTIME0=61000\nDISCTIME1=\n", 'G', 1},
+    {"FINISPOS0=1\nFINISPOS1=\nDISCTIME0=\nDISCTIME1=61000\n", 'H', 2},
+    {"FINISPOS0=1\nDISCTIME1=61000\n", 'H', 2},
+    {"FINISPOS0=1\nFINISPOS1=1\nDISCTIME1=61000\n", 'H', 2}, /* equal places, one out */
+    {"FINISPOS0=9\nFINISPOS1=9\nDISCTIME0=61000\n", 'G', 1},
+    {"FINISPOS0=9\nFINISPOS1=9\nDISCTIME0=0\nDISCTIME1=-1\n", 'G', 1}, /* lost at once */
+    {"FINISPOS0=9\nFINISPOS1=9\nDISCTIME1=0\n", 'H', 2},
+    {"FINISPOS0=0\nFINISPOS1=1\nDISCTIME0=0\n", 'G', 1},
+    {"FINISPOS0=1\nFINISPOS1=0\nDISCTIME0=0\nDISCTIME1=0\n", 'H', 2},
+    {"FINISPOS0=1\nFINISPOS1=-1\nDISCTIME0=-1\nDISCTIME1=0\n", 'H', 2},
+    {"FINISPOS0=0\nFINISPOS1=0\nDISCTIME0=-1\nDISCTIME1=0\n", 'H', 2},
+    {"DISCTIME0=1\nFINISPOS1=\n", 'G', 1},
+    {"FINISPOS0=-1\nFINISPOS1=-1\nDISCTIME0=-1\nDISCTIME1=0\n", 'H', 2},
+    {"FINISPOS0=0\nFINISPOS1=0\nDISCTIME0=1\n", 'G', 1},
+    {"FINISPOS0=1\nFINISPOS1=0\n", 'H', 0}, /* the other has no place, and nothing says why */
+    {"FINISPOS0=0\nFINISPOS1=2\nDISCTIME0=-1\nDISQTIME0=-1\n", 'G', 0},
+    {"FINISPOS1=1\n", 'G', 0},
+    {"FINISPOS0=-1\nFINISPOS1=2\n", 'G', 0},
+    {"FINISPOS0=0\nFINISPOS1=2\nDISCTIME1=1\n", 'H', 2}, /* it was the other one that was lost */
+    /* both drop */
+    {"FINISPOS0=1\nFINISPOS1=2\nDISCTIME0=5\nDISCTIME1=7\n", '-', 3},
+    {"FINISPOS0=0\nFINISPOS1=0\nDISCTIME0=5\nDISCTIME1=7\n", '-', 3},
+    {"FINISPOS0=0\nFINISPOS1=0\nDISCTIME0=0\nDISCTIME1=0\n", '-', 3},
+    {"FINISPOS0=\nFINISPOS1=\nDISCTIME0=5\nDISCTIME1=7\n", '-', 3},
+    /* disqualified */
+    {"FINISPOS0=1\nFINISPOS1=2\nDISQTIME0=500\n", 'G', 0},
+    {"FINISPOS0=0\nFINISPOS1=2\nDISQTIME0=1\n", 'G', 0},
+    {"FINISPOS0=2\nFINISPOS1=0\nDISQTIME1=1\n", 'H', 0},
+    {"FINISPOS0=1\nFINISPOS1=0\nDISQTIME1=0\n", 'H', 0},
+    {"FINISPOS0=3\nFINISPOS1=3\nDISQTIME1=9\n", 'H', 0},
+    {"FINISPOS0=1\nFINISPOS1=2\nDISQTIME0=500\nDISQTIME1=600\n", '-', 0},
+    {"FINISPOS0=0\nFINISPOS1=0\nDISCTIME0=1\nDISQTIME1=1\n", '-', 1},
+    {"DISQTIME0=1\n", 'G', 0},
+    /* level */
+    {"FINISPOS0=5\nFINISPOS1=5\n", '-', 0},
+    {"FINISPOS0=5\nFINISPOS1=5\nDISCTIME0=0\nDISCTIME1=0\nDISQTIME0=0\nDISQTIME1=0\n", '-', 0},
+    {"FINISPOS0=1\nFINISPOS1=1\nDISCTIME0=-1\nDISCTIME1=-1\n", '-', 0},
+    {"FINISPOS0=0\nFINISPOS1=0\n", '-', 0}, /* it was given up */
+    {"FINISPOS0=0\n", '-', 0},
+};
+
+TEST_LOOP(numbers, every_end_of_a_race_is_taken, 0, COUNT(ends))
 {
-    static const struct trial cases[] = {
-        {"FINISPOS0=1\nFINISPOS1=2\n", true},
-        {"FINISPOS0=64\nFINISPOS1=63\n", true},
-        {"FINISPOS0=1\n", false},
-        {"FINISPOS1=1\n", false},
-        {"", false},
-        {"FINISPOS0=5\nFINISPOS1=5\n", false},
-        {"FINISPOS0=0\nFINISPOS1=2\n", false},
-        {"FINISPOS0=2\nFINISPOS1=0\n", false},
-        {"FINISPOS0=0\nFINISPOS1=0\n", false},
-        {"FINISPOS0=0\nFINISPOS1=2\nDISCTIME0=1\n", true},
-        {"FINISPOS0=2\nFINISPOS1=0\nDISCTIME1=1\n", true},
-        {"FINISPOS0=0\nFINISPOS1=2\nDISQTIME0=1\n", true},
-        {"FINISPOS0=2\nFINISPOS1=0\nDISQTIME1=1\n", true},
-        {"FINISPOS0=0\nFINISPOS1=2\nDISCTIME1=1\n", false}, /* it is the other one that was lost */
-        {"FINISPOS0=2\nFINISPOS1=0\nDISQTIME0=1\n", false},
-        {"FINISPOS0=0\nFINISPOS1=2\nDISCTIME0=0\nDISQTIME0=-1\n", false},
-        {"FINISPOS0=0\nFINISPOS1=0\nDISCTIME0=1\n", false},
-        {"FINISPOS0=0\nFINISPOS1=0\nDISCTIME0=1\nDISQTIME1=1\n", true},
-        {"FINISPOS1=2\nDISCTIME0=1\n", false},
-        {"FINISPOS0=1\nDISQTIME1=1\n", false},
-        {"FINISPOS0=65\nFINISPOS1=2\nDISCTIME0=1\n", false},
-        {"FINISPOS0=-1\nFINISPOS1=2\nDISCTIME0=1\n", false},
-        {"FINISPOS0=2\nFINISPOS1=-1\nDISQTIME1=1\n", false},
+    char payload[256];
+    take_places("");
+    const char *auth = race(ann, bob, false);
+    (void)snprintf(payload, sizeof payload, "AUTH=%s\n%s", auth, ends[_i].tags);
+    SUCCEEDS(raw_ask(ann, "rank", payload)); /* all other numbers may be missing */
+    for (int side = 0; side < 2; side++) {
+        int32_t is[FIGURES];
+        figures_of(cid, side == 0 ? "Ann" : "Bob", is);
+        bool won = ends[_i].won == "HG"[side], lost = ends[_i].won == "GH"[side];
+        ck_assert_int_eq(is[RACES], 1);
+        ck_assert_msg(is[WINS] == won && is[LOSSES] == lost, "%s: side %d has %d and %d", ends[_i].tags, side,
+                      (int)is[WINS], (int)is[LOSSES]);
+        ck_assert_msg(is[DISCONNECTS] == (ends[_i].lost >> side & 1), "%s: side %d was lost %d times", ends[_i].tags,
+                      side, (int)is[DISCONNECTS]);
+        ck_assert_int_eq(is[RATING], won ? 1516 : lost ? 1484 : 1500);
+    }
+    size_t before = w->log_count;
+    SUCCEEDS(raw_ask(bob, "rank", payload)); /* and the other one says the same */
+    ck_assert_uint_eq(differences(before), 0);
+}
+
+/* One that says nothing of how the race ended is none, nor is one out of its range. */
+TEST(numbers, a_report_of_nothing_is_refused)
+{
+    static const char *const nothing[] = {
+        "",
+        "FINISPOS0=\nFINISPOS1=\n",
+        "FINISPOS0=-1\nFINISPOS1=-1\nDISCTIME0=-1\nDISCTIME1=-1\n",
+        "LAPSCOMP0=10\nLAPSCOMP1=10\nRACETIME=300000\n",
+        "FINISPOS0=65\nFINISPOS1=2\nDISCTIME0=1\n",
+        "FINISPOS0=-2\nFINISPOS1=2\n",
+        "FINISPOS0=1\nFINISPOS1=\"2nd\"\n",
     };
     char payload[256];
-    int32_t good = 0;
     take_places("");
-    char auth[80];
-    (void)snprintf(auth, sizeof auth, "%s", race(ann, bob, false));
-    for (int i = 0; i < COUNT(cases); i++) {
-        (void)snprintf(payload, sizeof payload, "AUTH=%s\n%s", auth, cases[i].text);
-        const struct got *g = raw_ask(i % 2 == 0 ? ann : bob, "rank", payload);
-        if (cases[i].good) {
-            SUCCEEDS(g); /* all other numbers may be missing */
-            good++;
-            back(ann, bob);
-            (void)snprintf(auth, sizeof auth, "%s", race(ann, bob, false));
-        } else {
-            ck_assert_msg(g->code != 0, "%s is taken", cases[i].text);
-            REFUSED(g, "miss", 0);
-        }
-        int32_t is[FIGURES];
-        figures_of(cid, "Ann", is);
-        ck_assert_int_eq(is[RACES], good);
-        ck_assert_int_eq(is[LED], 0);
+    const char *auth = race(ann, bob, false);
+    for (int i = 0; i < COUNT(nothing); i++) {
+        (void)snprintf(payload, sizeof payload, "AUTH=%s\n%s", auth, nothing[i]);
+        REFUSED(raw_ask(i % 2 == 0 ? ann : bob, "rank", payload), "miss", 0);
     }
-    ck_assert_int_gt(good, 6);
+    REFUSED(raw_ask(ann, "rank", "AUTH=\nFINISPOS0=1\nFINISPOS1=2\n"), "miss", 0);
+    has_not_raced("Ann");
+    has_not_raced("Bob");
+    SUCCEEDS(report(bob, auth, "")); /* who may report still */
+    check_figures("Ann", 1, 1, 0, 0, 1516, 7, 1);
+}
+
+/* A race that was for fun is reported and answered, and changes no figures; the other's
+ * report comes second, whatever it says of that. */
+TEST_LOOP(numbers, an_unranked_race_changes_nothing, 0, 3)
+{
+    static const char *const second[] = {"SET_RANKED=0\n", "SET_RANKED=1\n", "SET_RANKED=\n"};
+    take_places("");
+    const char *auth = race(ann, bob, false);
+    SUCCEEDS(report(ann, auth, "SET_RANKED=0\n"));
+    REFUSED(report(ann, auth, ""), "sess", 101);
+    SUCCEEDS(report(bob, auth, second[_i]));
+    REFUSED(report(bob, auth, ""), "sess", 101);
+    has_not_raced("Ann");
+    has_not_raced("Bob");
+    back(ann, bob);
+    auth = race(ann, bob, false);
+    SUCCEEDS(report(ann, auth, second[_i]));
+    if (_i > 0)
+        check_figures("Ann", 1, 1, 0, 0, 1516, 7, 1);
+    else
+        has_not_raced("Ann");
 }
 
 /* ---- What counts -------------------------------------------------------- */

@@ -661,6 +661,28 @@ TEST(creating, a_password_makes_a_room_private)
     SAYS(frame_at(bob, 1), "F=U\nN=Bob\nRI=1001\nRT=2\nR=C.Mine\nRF=P");
 }
 
+/* No word opens a room but its own, be it that the first 16 characters are the same. */
+TEST_LOOP(creating, a_password_is_compared_as_a_whole, 0, 2)
+{
+    static const char *const longer[] = {"", "7", "7890", " ", "78901234567890123456789012345678901234567890", "%00"};
+    struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "");
+    const char *key = _i == 0 ? "0123456789ABCDEF" : "key";
+    char payload[128];
+    (void)snprintf(payload, sizeof payload, "NAME=C.Mine\nPASS=%s\nDESC=None\nMAX=50\n", key);
+    SUCCEEDS(raw_ask(ann, "room", payload));
+    for (int i = COUNT(longer); i-- > 0;) {
+        (void)snprintf(payload, sizeof payload, "NAME=C.Mine\nPASS=\"%s%s\"\n", key, longer[i]);
+        const struct got *g = raw_ask(bob, "move", payload);
+        if (i == 0 || i == 5) { /* a NUL ends a text */
+            SUCCEEDS(g);
+            SUCCEEDS(raw_ask(bob, "move", "NAME=\nPASS=\n"));
+        } else {
+            REFUSED(g, "pass", 100);
+            ck_assert_int_eq(got_number(g, "IDENT"), 0);
+        }
+    }
+}
+
 TEST_LOOP(creating, the_limit_of_a_created_room_is_held_to_2_to_100, 0, 9)
 {
     static const struct {
