@@ -595,6 +595,25 @@ TEST_LOOP(answers, an_answer_by_auxi_counts_too, 0, 2)
     ck_assert_uint_eq(shown(dan, bob), _i == 0 ? SHOWN_BUSY : NOT_SHOWN);
 }
 
+/* The first four letters of an answer count, and nobody waits because of the rest. */
+TEST_LOOP(answers, an_answer_with_more_than_its_word_is_one, 0, 6)
+{
+    static const char *const texts[] = {"DECL sorry", "BLOCked", "ACPT, of course", "DECL\"x", "DECL%0anext", "DECL="};
+    char payload[128];
+    take_places("East", "West");
+    (void)offer(ann, "Bob", BY_MESG);
+    forget_all();
+    (void)snprintf(payload, sizeof payload, "PRIV=Ann\nTEXT=%s\nATTR=3\n", texts[_i]);
+    say(bob, "mesg", payload);
+    SUCCEEDS(reply_to(bob, "mesg"));
+    char first[5];
+    (void)snprintf(first, sizeof first, "%.4s", texts[_i]);
+    TOLD(ann, bob, first, EAST);
+    if (_i == 2)
+        word(bob, ann, "DECL");
+    expect_both_free();
+}
+
 TEST(answers, the_challenger_does_not_accept_its_own_offer)
 {
     take_places("East", "West");

@@ -813,6 +813,154 @@ TEST_LOOP(what_counts, all_figures_are_as_reported, 0, 2)
     }
 }
 
+/* ---- Places ------------------------------------------------------------- */
+
+GROUP(places, open_world, close_world, 0);
+
+/* R of a player by the last +usr that one has got; -1: none has come. */
+static int32_t seen_rank(struct raw *r, const char *name)
+{
+    int32_t rank = -1;
+    world_settle(w);
+    for (size_t i = 0; i < r->count; i++)
+        if (strcmp(r->frames[i]->kind, "+usr") == 0 && strcmp(got_text(r->frames[i], "N"), name) == 0)
+            rank = got_number(r->frames[i], "R");
+    return rank;
+}
+
+static int32_t true_rank(const char *name)
+{
+    char payload[64];
+    (void)snprintf(payload, sizeof payload, "PERS=%s\n", name);
+    return got_number(raw_ask(cid, "user", payload), "RANK");
+}
+
+/* A beats B, then C beats A: who did not race is behind by one, and everybody sees it. */
+TEST(places, whoever_is_passed_is_told)
+{
+    take_places("East");
+    struct raw *dan = player(w, "Dan", "East"), *eve = player(w, "Eve", "");
+    SUCCEEDS(report(ann, race(ann, bob, false), ""));
+    back(ann, bob);
+    SUCCEEDS(report(eve, race(eve, bob, false), "FINISPOS0=9\n")); /* Bob is before Eve, who is in the hub */
+    back(eve, bob);
+    forget_all();
+    SUCCEEDS(report(cid, race(cid, ann, false), ""));
+    struct raw *watchers[] = {ann, bob, cid, dan};
+    for (size_t i = 0; i < COUNT(watchers); i++) {
+        ck_assert_int_eq(seen_rank(watchers[i], "Cid"), 1);
+        ck_assert_int_eq(seen_rank(watchers[i], "Ann"), true_rank("Ann"));
+        ck_assert_int_eq(seen_rank(watchers[i], "Bob"), true_rank("Bob"));
+        ck_assert_int_eq(seen_rank(watchers[i], "Dan"), -1); /* who has no place, and is not told anew */
+    }
+    ck_assert_int_eq(true_rank("Eve"), 4);
+    ck_assert_int_eq(seen_rank(eve, "Eve"), 4); /* her own record alone */
+    ck_assert_uint_eq(frames_of(eve, "+usr", NULL), 1);
+}
+
+/* Whoever keeps its place is told nothing. */
+TEST(places, whoever_is_not_passed_is_not_told)
+{
+    take_places("East");
+    struct raw *dan = player(w, "Dan", "East");
+    SUCCEEDS(report(ann, race(ann, bob, false), ""));
+    back(ann, bob);
+    SUCCEEDS(report(ann, race(ann, bob, false), ""));
+    back(ann, bob);
+    SUCCEEDS(report(cid, race(cid, dan, false), "DISCTIME0=1\nDISCTIME1=1\n")); /* between the two */
+    back(cid, dan);
+    forget_all();
+    SUCCEEDS(report(cid, race(cid, dan, false), "")); /* and they stay there */
+    ck_assert_int_eq(seen_rank(dan, "Ann"), -1);
+    ck_assert_int_eq(seen_rank(dan, "Bob"), -1);
+    ck_assert_int_eq(seen_rank(ann, "Cid"), 2);
+    ck_assert_int_eq(seen_rank(ann, "Dan"), 3);
+}
+
+/* A persona that is deleted leaves a place, too. */
+TEST(places, whoever_moves_up_is_told)
+{
+    take_places("East");
+    SUCCEEDS(report(ann, race(ann, bob, false), ""));
+    back(ann, bob);
+    SUCCEEDS(report(cid, race(cid, bob, false), "FINISPOS0=9\n")); /* Ann, Bob, Cid */
+    back(cid, bob);
+    SUCCEEDS(raw_ask(ann, "cper", "PERS=Anna\n"));
+    SUCCEEDS(raw_ask(ann, "pers", "PERS=Anna\n"));
+    forget_all();
+    SUCCEEDS(raw_ask(ann, "dper", "PERS=Ann\n"));
+    ck_assert_int_eq(seen_rank(bob, "Bob"), 1);
+    ck_assert_int_eq(seen_rank(bob, "Cid"), 2);
+    ck_assert_int_eq(seen_rank(cid, "Bob"), true_rank("Bob"));
+}
+
+TEST_LOOP(places, all_ranks_are_right_at_random, 0, 3)
+{
+    enum { DRIVERS = 8 };
+    struct world_options options = {.seed = (uint64_t)_i + 51};
+    struct raw *racer[DRIVERS];
+    reopen(&options);
+    cid = NULL;
+    for (int i = 0; i < DRIVERS; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "Racer%d", i);
+        racer[i] = player(w, name, i % 4 == 3 ? "West" : "East");
+    }
+    cid = racer[0];
+    for (int step = 0; step < 40; step++) {
+        uint32_t i = world_below(w, DRIVERS), k = (i + 1 + world_below(w, DRIVERS - 1)) % DRIVERS;
+        const char *auth = race(racer[i], racer[k], false);
+        SUCCEEDS(report(racer[i], auth, ""));
+        for (int of = 0; of < DRIVERS; of++)
+            for (int by = 0; by < DRIVERS; by++) {
+                static int32_t known[DRIVERS][DRIVERS];
+                int32_t seen = seen_rank(racer[by], racer[of]->name), is = true_rank(racer[of]->name);
+                if (step == 0)
+                    known[by][of] = 0;
+                known[by][of] = seen >= 0 ? seen : known[by][of];
+                if ((of % 4 == 3) == (by % 4 == 3))
+                    ck_assert_int_eq(known[by][of], is);
+            }
+        back(racer[i], racer[k]);
+    }
+}
+
+/* ---- Who hosts ---------------------------------------------------------- */
+
+/* PROTOCOL 5: decided once, when the ticket is made, for +ses, ticket and result alike. */
+TEST_LOOP(places, who_hosts_is_decided_once, 0, 4)
+{
+    take_places("");
+    w->hold_records = true;
+    word(ann, bob, TOKEN);
+    word(bob, ann, "ACPT");
+    if (_i == 1)
+        chal(bob, "Ann", 1); /* in time */
+    if (_i == 3)
+        chal(ann, "Bob", 0);
+    world_run(w, 11000); /* the ticket is on its way to the disk */
+    if (_i == 0 || _i == 3)
+        chal(bob, "Ann", 1);
+    else if (_i == 1)
+        chal(ann, "Bob", 1);
+    else
+        chal(bob, "Ann", 0);
+    world_release_records(w, true);
+    w->hold_records = false;
+    world_settle(w);
+    const struct got *g = NULL;
+    ck_assert_uint_eq(frames_of(ann, "+ses", &g), 1);
+    const char *host = _i == 1 ? "Bob" : "Ann", *guest = _i == 1 ? "Ann" : "Bob";
+    ck_assert_str_eq(got_text(g, "HOST"), host);
+    ck_assert_str_eq(got_text(g, "P1"), host);
+    char auth[80];
+    (void)snprintf(auth, sizeof auth, "%s", got_raw(g, "AUTH"));
+    chal(_i == 1 ? ann : bob, host, 1); /* and when the race has begun it is later still */
+    SUCCEEDS(report(ann, auth, ""));    /* the host has won */
+    check_figures(host, 1, 1, 0, 0, 1516, 7, 1);
+    check_figures(guest, 1, 0, 1, 0, 1484, 3, 2);
+}
+
 /* ---- Trouble with the disk ---------------------------------------------- */
 
 GROUP(trouble_with_the_disk, open_world, close_world, 0);
