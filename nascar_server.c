@@ -2187,7 +2187,8 @@ struct subscription {
     uint64_t cursor; /* seq of the last change that it was told */
     uint64_t since;  /* seq when it began: older tombstones do not wait for it */
     uint32_t at;     /* the node that had the seq of cursor, if it still has it */
-    uint32_t on;
+    bool on;
+    bool muted; /* nothing is told now, but what ends meanwhile will be */
 };
 
 enum conn_state {
@@ -2220,6 +2221,7 @@ struct conn {
     bool of_proxy; /* a proxy's own, or nobody's yet: it has no limits of an address, and counts for none */
     uint8_t unknown_kinds;
     uint8_t listing;                /* which list the operator is told, in control_lists[], ... */
+    bool entered;                   /* a persona was put on: the console knows where that was */
     uint32_t peer, local, reported; /* peer: of the operator's connection, the number of the user */
     uint32_t address;               /* its entry in addresses */
     struct wants wants;
@@ -2241,6 +2243,7 @@ struct conn {
     uint64_t heard_ms, asked_ms; /* when its last bytes came; and the first ping behind them, if it is later */
     uint64_t tokens_milli, tokens_at_ms;
     uint8_t skey[16];
+    struct subscription rooms; /* outlives a login, as the console keeps its list of rooms */
 };
 
 struct inbox {
@@ -2412,7 +2415,7 @@ struct player {
     bool ranks_due;                  /* the ranking is to be sent anew: cleared, ... */
     uint32_t ranks_next, ranks_left; /* ... and then these places */
     uint32_t rows_next, rows_left;   /* rows of the leaderboard that `snap` asked for */
-    struct subscription rooms, populations, users;
+    struct subscription populations, users;
     int64_t last_login_s;           /* the login before this one */
     int64_t since_s;                /* ... and the date of this one */
     uint64_t acted_ms;              /* when it last asked for something, by the clock that nobody sets */
@@ -3694,7 +3697,7 @@ static void feed_bury(struct nascar *s, struct feed *feed, uint32_t i)
 static uint32_t feed_next(const struct nascar *s, const struct feed *feed, const struct subscription *sub)
 {
     uint32_t i = NONE;
-    if (!sub->on || feed->newest <= sub->cursor)
+    if (!sub->on || sub->muted || feed->newest <= sub->cursor)
         return NONE;
     if (sub->cursor == 0)
         i = list_first(&feed->entries);
@@ -3719,11 +3722,17 @@ static void feed_advance(struct nascar *s, struct feed *feed, struct subscriptio
         tombstone_passed(s, feed, i);
 }
 
+/* Up to here the subscription knows what has ended. */
+static uint64_t passed_by(const struct subscription *sub)
+{
+    return sub->cursor > sub->since ? sub->cursor : sub->since;
+}
+
 static void unsubscribe(struct nascar *s, struct feed *feed, struct subscription *sub)
 {
     if (!sub->on)
         return;
-    uint64_t passed = sub->cursor > sub->since ? sub->cursor : sub->since;
+    uint64_t passed = passed_by(sub);
     for (uint32_t i = list_last(s, FEED_ENTRIES, &feed->entries); i != NONE && node_at(s, i)->seq > passed;) {
         uint32_t prev = list_prev(s, FEED_ENTRIES, &feed->entries, i);
         if (node_at(s, i)->tombstone)
@@ -3738,19 +3747,22 @@ static void unsubscribe(struct nascar *s, struct feed *feed, struct subscription
 static void subscribe(struct nascar *s, struct feed *feed, struct subscription *sub)
 {
     unsubscribe(s, feed, sub);
-    sub->on = 1;
+    sub->on = true;
     sub->since = s->seq;
     sub->at = NONE;
     feed->subscribers++;
 }
 
-/* Has the whole list told once more. Tombstones of what the console has been
+/* Has the whole list told, maybe once more. Tombstones of what the console has been
  * told before still wait for it. */
-static void relist(struct subscription *sub)
+static void relist(struct nascar *s, struct feed *feed, struct subscription *sub)
 {
-    sub->since = sub->cursor > sub->since ? sub->cursor : sub->since;
+    if (!sub->on)
+        subscribe(s, feed, sub);
+    sub->since = passed_by(sub);
     sub->cursor = 0;
     sub->at = NONE;
+    sub->muted = false;
 }
 
 /* ---- Figures and ranks (PROTOCOL 5) -------------------------------------- */
@@ -4102,9 +4114,10 @@ static void send_row(struct nascar *s, uint32_t c)
 }
 
 /* Sends one row of the list of rooms; false if the console knows them all. */
-static bool send_room_row(struct nascar *s, struct player *p)
+static bool send_room_row(struct nascar *s, const struct player *p)
 {
-    uint32_t i = feed_next(s, &s->room_feed, &p->rooms);
+    struct subscription *rooms = &conn_at(s, p->conn)->rooms;
+    uint32_t i = feed_next(s, &s->room_feed, rooms);
     if (i == NONE)
         return false;
     const struct room *room = room_at(s, node_room(i));
@@ -4119,7 +4132,7 @@ static bool send_room_row(struct nascar *s, struct player *p)
         row->address = address;
     }
     conn_write(s, p->conn, row->bytes, row->size);
-    feed_advance(s, &s->room_feed, &p->rooms, i);
+    feed_advance(s, &s->room_feed, rooms, i);
     return true;
 }
 
@@ -4394,7 +4407,7 @@ static void user_changed(struct nascar *s, uint32_t player)
 static void follow_users(struct nascar *s, struct player *p)
 {
     if (p->room != HUB)
-        subscribe(s, &room_at(s, p->room)->users, &p->users);
+        relist(s, &room_at(s, p->room)->users, &p->users);
     p->own_row_due = true;
 }
 
@@ -4483,6 +4496,7 @@ static void settle(struct nascar *s)
                 player_remove(s, conn_at(s, c)->player);
             if (conn_at(s, c)->buddy != NONE)
                 buddy_disconnect(s, conn_at(s, c)->buddy);
+            unsubscribe(s, &s->room_feed, &conn_at(s, c)->rooms);
         } else if (list_first(&s->dirty_rooms) != NONE) {
             uint32_t r = list_take_first(s, DIRTY_ROOMS, &s->dirty_rooms);
             for (uint32_t p = list_first(&room_at(s, r)->members); p != NONE; p = list_next(s, ROOM_MEMBERS, p))
@@ -4711,10 +4725,8 @@ static void lobby_unsubscribe(struct nascar *s, uint32_t player)
 static void start_lists(struct nascar *s, uint32_t player, bool rooms, bool users, bool ranks)
 {
     struct player *p = player_at(s, player);
-    if (rooms && p->rooms.on)
-        relist(&p->rooms);
-    else if (rooms)
-        subscribe(s, &s->room_feed, &p->rooms);
+    if (rooms)
+        relist(s, &s->room_feed, &conn_at(s, p->conn)->rooms);
     p->ranks_due = p->ranks_due || ranks;
     if (rooms || users || ranks)
         lobby_subscribe(s, player);
@@ -4774,7 +4786,6 @@ static void player_remove(struct nascar *s, uint32_t player)
     persona_off(s, player);
     if (racing) /* PROTOCOL 5: consoles may leave the lobby for the time of a race */
         persona_at(s, persona)->absent = true;
-    unsubscribe(s, &s->room_feed, &p->rooms);
     lobby_unsubscribe(s, player);
     account_at(s, p->account)->player = NONE;
     conn_at(s, p->conn)->player = NONE;
@@ -7008,6 +7019,11 @@ static void player_logout(struct request *q)
     if (q->player == NONE)
         return;
     log_end(s, log_begin_conn(s, NASCAR_LOG_INFO, "logout", q->c));
+    const struct player *p = q->p;
+    if (p->room == HUB && q->conn->wants.users) { /* the console clears its list only if it is in a room */
+        write_user_gone(&s->frame, p->persona, room_at(s, HUB)->count - 1);
+        send_back(q);
+    }
     player_remove(s, q->player);
     request_player(q);
     conn_become(s, q->conn, CONN_LOBBY);
@@ -7372,7 +7388,8 @@ static enum failure kept_pers(struct request *q, enum failure failure)
     char ticket[2 + 2 * sizeof q->conn->lkey] = "$";
     (void)failure;
     uint32_t old = player_at(s, player)->persona;
-    bool again = old != NONE, from_hub = again && player_at(s, player)->room == HUB;
+    bool again = q->conn->entered, from_hub = old != NONE && player_at(s, player)->room == HUB;
+    q->conn->entered = true;
     persona_off(s, player);
     persona_on(s, player, number);
     write_hex(ticket + 1, q->conn->lkey, sizeof q->conn->lkey);
@@ -7404,6 +7421,8 @@ static enum failure do_sele(struct request *q)
     now->users = get_number(q, tag_USERS, old.users);
     now->ranks = get_number(q, tag_RANKS, old.ranks);
     now->mesgs = get_number(q, tag_MESGS, old.mesgs);
+    if (!now->rooms)
+        q->conn->rooms.muted = true;
     struct outgoing *f = reply_begin(q, OK);
     put_raw(f, tag_MORE, "0");
     put_raw(f, tag_SLOTS, "4");
@@ -7411,10 +7430,8 @@ static enum failure do_sele(struct request *q)
     if (q->conn->state != CONN_PERSONA)
         return OK;
     struct player *p = q->p;
-    if (!now->rooms)
-        unsubscribe(s, &s->room_feed, &p->rooms);
     if (!now->users) {
-        unsubscribe(s, &room_at(s, p->room)->users, &p->users);
+        p->users.muted = true;
         p->own_row_due = false;
     } else if (!old.users) {
         follow_users(s, p);
@@ -7544,15 +7561,42 @@ static enum failure do_onln(struct request *q)
 
 /* ---- Commands: rooms (PROTOCOL 3.3) -------------------------------------- */
 
+/* Tells a console now what has ended in a list that is not told at this time; or as much
+ * of it as it has read the rest. */
+static void tell_ended(struct nascar *s, uint32_t c, struct feed *feed, struct subscription *sub, uint32_t population)
+{
+    uint32_t i = sub->on ? list_first(&feed->entries) : NONE, next;
+    for (; i != NONE && outbox_free(conn_at(s, c)) >= REPLY_BYTES; i = next) {
+        next = list_next(s, FEED_ENTRIES, i);
+        if (!node_at(s, i)->tombstone || node_at(s, i)->seq <= passed_by(sub))
+            continue;
+        if (feed == &s->room_feed)
+            write_room(&s->row_frame, room_at(s, node_room(i)), 0);
+        else
+            write_user_gone(&s->row_frame, occupant_at(s, node_occupant(s, i))->persona, population);
+        send_row(s, c);
+        sub->since = node_at(s, i)->seq;
+        tombstone_passed(s, feed, i);
+    }
+}
+
 /* Rooms and users that are gone stay in their tables for readers who are
  * behind. When a table is full of them, those readers are closed: nobody who
- * does not read keeps others out. */
+ * does not read keeps others out. Who has muted a list is told what has ended in
+ * it, as is who is between two logins. */
 static void drop_laggards(struct nascar *s, uint32_t c)
 {
-    EACH_LIVE(i, players) {
-        uint32_t other = player_at(s, i)->conn;
-        if (other != c && conn_at(s, other)->slow)
+    for (uint32_t other = 0; other < s->conns.high; other++) {
+        struct conn *conn = conn_at(s, other);
+        if (other != c && conn->slow && (conn->player != NONE || conn->rooms.on))
             conn_doom(s, other, "too far behind");
+        if (conn->closing)
+            continue;
+        if (conn->rooms.muted || conn->state != CONN_PERSONA)
+            tell_ended(s, other, &s->room_feed, &conn->rooms, 0);
+        struct player *p = conn->state == CONN_PERSONA ? player_at(s, conn->player) : NULL;
+        if (p && p->users.muted)
+            tell_ended(s, other, &room_at(s, p->room)->users, &p->users, room_at(s, p->room)->count);
     }
     settle(s);
 }
@@ -7780,14 +7824,15 @@ static enum failure say_in_room(struct request *q, const char *flags, const char
     reply(q, OK);
     write_msg(s, flags, player_persona(s, p)->name, 0, room->ident, text);
     frame_end(&s->frame);
-    if (is_muted(s, p->account)) {
-        deliver_line(s, q->player);
-        return OK;
-    }
-    note_line(s, player_persona(s, p)->name, "", room->name, text);
-    for (uint32_t i = list_first(&room->members); i != NONE; i = list_next(s, ROOM_MEMBERS, i))
-        if (!shunned || !ignores(s, player_at(s, i)->persona, p->persona))
+    bool muted = is_muted(s, p->account);
+    if (!muted)
+        note_line(s, player_persona(s, p)->name, "", room->name, text);
+    for (uint32_t i = list_first(&room->members); i != NONE; i = list_next(s, ROOM_MEMBERS, i)) {
+        const struct player *to = player_at(s, i);
+        bool hears = muted ? i == q->player : !shunned || !ignores(s, to->persona, p->persona);
+        if (hears && conn_at(s, to->conn)->wants.mesgs)
             deliver_line(s, i);
+    }
     return OK;
 }
 
@@ -9909,6 +9954,7 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
     s->metrics[METRIC_connections_opened]++;
     conn->peer = e->peer;
     conn->local = e->local;
+    conn->wants.mesgs = 1; /* PROTOCOL 3.2: only MESGS=0, given, mutes */
     conn->tokens_milli = bucket_milli(s);
     conn->tokens_at_ms = s->now_ms;
     conn->of_proxy = e->type == NASCAR_OPENED && in_networks(&s->config.proxies, e->peer);
@@ -10722,11 +10768,19 @@ static const char *check_rooms(const struct nascar *s)
     }
     EACH_LIVE(p, players) {
         playing += player_at(s, p)->persona != NONE;
-        followers += player_at(s, p)->rooms.on;
         HOLDS(in_list(s, LOBBY_READERS, p) == player_at(s, p)->populations.on,
               "a subscriber is not in the list of them");
     }
     HOLDS(members == playing, "a player is in no room, or in two");
+    for (uint32_t c = 0; c < s->conns.high; c++)
+        followers += conn_at(s, c)->rooms.on;
+    EACH_LIVE(r, rooms) {
+        uint32_t waiting = 0;
+        for (uint32_t c = 0; c < s->conns.high && room_at(s, r)->gone; c++)
+            waiting += tombstone_awaits(s, room_node(r), &conn_at(s, c)->rooms);
+        HOLDS(!room_at(s, r)->gone || waiting == node_at(s, room_node(r))->waiting,
+              "a room that is gone waits for the wrong number");
+    }
     const char *broken = check_feed(s, &s->room_feed, followers);
     HOLDS(!broken, broken);
     return check_feed(s, &s->population_feed, s->population_feed.subscribers);
