@@ -2221,7 +2221,7 @@ struct conn {
     bool of_proxy; /* a proxy's own, or nobody's yet: it has no limits of an address, and counts for none */
     uint8_t unknown_kinds;
     uint8_t listing;                /* which list the operator is told, in control_lists[], ... */
-    bool entered;                   /* a persona was put on: the console knows where that was */
+    bool left_hub;                  /* the last persona that was taken off was in the hub then */
     uint32_t peer, local, reported; /* peer: of the operator's connection, the number of the user */
     uint32_t address;               /* its entry in addresses */
     struct wants wants;
@@ -2233,6 +2233,7 @@ struct conn {
     uint32_t receipt;   /* of the verdict or record that it waits for */
     uint32_t checking;  /* the account whose password is being compared; else NONE */
     uint32_t player;
+    uint32_t worn;    /* 1 + the last persona that was taken off here; 0: none was */
     uint32_t buddy;   /* its entry in buddies, if it is a buddy link */
     uint8_t lkey[8];  /* the buddy ticket that it gets when a record of that is kept */
     uint32_t listed;  /* ... where that goes on, ... */
@@ -4744,6 +4745,8 @@ static void persona_off(struct nascar *s, uint32_t player)
         return;
     challenge_leave(s, player);
     race_leave(s, player);
+    conn_at(s, p->conn)->worn = p->persona + 1;
+    conn_at(s, p->conn)->left_hub = p->room == HUB;
     room_leave(s, player);
     uint32_t persona = p->persona;
     persona_at(s, persona)->player = NONE;
@@ -7019,11 +7022,6 @@ static void player_logout(struct request *q)
     if (q->player == NONE)
         return;
     log_end(s, log_begin_conn(s, NASCAR_LOG_INFO, "logout", q->c));
-    const struct player *p = q->p;
-    if (p->room == HUB && q->conn->wants.users) { /* the console clears its list only if it is in a room */
-        write_user_gone(&s->frame, p->persona, room_at(s, HUB)->count - 1);
-        send_back(q);
-    }
     player_remove(s, q->player);
     request_player(q);
     conn_become(s, q->conn, CONN_LOBBY);
@@ -7387,10 +7385,8 @@ static enum failure kept_pers(struct request *q, enum failure failure)
     struct persona *persona = persona_at(s, number);
     char ticket[2 + 2 * sizeof q->conn->lkey] = "$";
     (void)failure;
-    uint32_t old = player_at(s, player)->persona;
-    bool again = q->conn->entered, from_hub = old != NONE && player_at(s, player)->room == HUB;
-    q->conn->entered = true;
     persona_off(s, player);
+    uint32_t old = q->conn->worn;
     persona_on(s, player, number);
     write_hex(ticket + 1, q->conn->lkey, sizeof q->conn->lkey);
     wipe(q->conn->lkey, sizeof q->conn->lkey);
@@ -7399,12 +7395,12 @@ static enum failure kept_pers(struct request *q, enum failure failure)
     put_date(f, tag_LAST, player_at(s, player)->last_login_s);
     put_text(f, tag_PERS, persona->name);
     send_back(q);
-    if (again) /* it was in a room, maybe, whose name the console shows: now it is back in the hub */
+    if (old) /* it was in a room, maybe, whose name the console shows: now it is back in the hub */
         send_who(s, player, room_at(s, HUB)->name, room_flags(room_at(s, HUB)));
     else
-        send_who(s, player, "0", "1");                       /* [spec], to the letter, the first time */
-    if (from_hub && old != number && q->conn->wants.users) { /* the console does not clear its list then */
-        write_user_gone(&s->frame, old, room_at(s, HUB)->count);
+        send_who(s, player, "0", "1"); /* [spec], to the letter, the first time */
+    if (old && old != number + 1 && q->conn->left_hub && q->conn->wants.users) { /* it does not clear its list then */
+        write_user_gone(&s->frame, old - 1, room_at(s, HUB)->count);
         send_back(q);
     }
     log_end(s, log_begin_conn(s, NASCAR_LOG_INFO, "enter", q->c));
