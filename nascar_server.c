@@ -2221,7 +2221,7 @@ struct conn {
     bool of_proxy; /* a proxy's own, or nobody's yet: it has no limits of an address, and counts for none */
     uint8_t unknown_kinds;
     uint8_t listing;                /* which list the operator is told, in control_lists[], ... */
-    bool left_hub;                  /* the last persona that was taken off was in the hub then */
+    bool entered;                   /* a persona was put on here, so the console knows where that is */
     uint32_t peer, local, reported; /* peer: of the operator's connection, the number of the user */
     uint32_t address;               /* its entry in addresses */
     struct wants wants;
@@ -2233,7 +2233,7 @@ struct conn {
     uint32_t receipt;   /* of the verdict or record that it waits for */
     uint32_t checking;  /* the account whose password is being compared; else NONE */
     uint32_t player;
-    uint32_t worn;    /* 1 + the last persona that was taken off here; 0: none was */
+    uint32_t own;     /* 1 + the persona whose own record its list of users has; 0: none */
     uint32_t buddy;   /* its entry in buddies, if it is a buddy link */
     uint8_t lkey[8];  /* the buddy ticket that it gets when a record of that is kept */
     uint32_t listed;  /* ... where that goes on, ... */
@@ -4147,6 +4147,14 @@ static bool send_user_row(struct nascar *s, uint32_t player)
     if (i == NONE) {
         if (!p->own_row_due)
             return false;
+        uint32_t *own = &conn_at(s, p->conn)->own;
+        if (*own != 0 && *own != p->persona + 1) { /* another persona's own record stands there */
+            write_user_gone(&s->row_frame, *own - 1, room->count);
+            send_row(s, p->conn);
+            *own = 0;
+            return true;
+        }
+        *own = p->persona + 1;
         p->own_row_due = false;
         write_user(s, &s->row_frame, p, conn_at(s, p->conn)->peer, room->count, true);
         send_row(s, p->conn);
@@ -4745,8 +4753,8 @@ static void persona_off(struct nascar *s, uint32_t player)
         return;
     challenge_leave(s, player);
     race_leave(s, player);
-    conn_at(s, p->conn)->worn = p->persona + 1;
-    conn_at(s, p->conn)->left_hub = p->room == HUB;
+    if (p->room != HUB)
+        conn_at(s, p->conn)->own = 0; /* the console clears its list when it hears that it is in the hub */
     room_leave(s, player);
     uint32_t persona = p->persona;
     persona_at(s, persona)->player = NONE;
@@ -7386,7 +7394,8 @@ static enum failure kept_pers(struct request *q, enum failure failure)
     char ticket[2 + 2 * sizeof q->conn->lkey] = "$";
     (void)failure;
     persona_off(s, player);
-    uint32_t old = q->conn->worn;
+    bool again = q->conn->entered;
+    q->conn->entered = true;
     persona_on(s, player, number);
     write_hex(ticket + 1, q->conn->lkey, sizeof q->conn->lkey);
     wipe(q->conn->lkey, sizeof q->conn->lkey);
@@ -7395,14 +7404,10 @@ static enum failure kept_pers(struct request *q, enum failure failure)
     put_date(f, tag_LAST, player_at(s, player)->last_login_s);
     put_text(f, tag_PERS, persona->name);
     send_back(q);
-    if (old) /* it was in a room, maybe, whose name the console shows: now it is back in the hub */
+    if (again) /* it was in a room, maybe, whose name the console shows: now it is back in the hub */
         send_who(s, player, room_at(s, HUB)->name, room_flags(room_at(s, HUB)));
     else
         send_who(s, player, "0", "1"); /* [spec], to the letter, the first time */
-    if (old && old != number + 1 && q->conn->left_hub && q->conn->wants.users) { /* it does not clear its list then */
-        write_user_gone(&s->frame, old - 1, room_at(s, HUB)->count);
-        send_back(q);
-    }
     log_end(s, log_begin_conn(s, NASCAR_LOG_INFO, "enter", q->c));
     return OK;
 }
@@ -7626,6 +7631,7 @@ static void move_and_answer(struct request *q, uint32_t r)
     room_leave(s, q->player);
     room_join(s, q->player, r);
     p->peeked[0] = 0;
+    q->conn->own = 0; /* the console clears its list */
     struct outgoing *f = reply_begin(q, OK);
     put_number(f, tag_LIDENT, old_ident);
     put_number(f, tag_LCOUNT, old_count);

@@ -240,7 +240,7 @@ GROUP(muted, open_world, close_world, 0);
 
 static void sele(struct console *c, const char *tags)
 {
-    console_request(c, CONSOLE_LOBBY, "sele", tags);
+    console_select(c, tags);
     world_settle(w);
 }
 
@@ -407,6 +407,38 @@ TEST_LOOP(muted, another_login_leaves_no_ghosts, 0, 6)
     else
         ck_assert(there[2]);
     ck_assert(own_there == (in_a_room || _i / 2 % 2 == 1)); /* leaving a room has cleared the list */
+}
+
+/* One's own record as another persona is a ghost, too, in the hub, where the console
+ * does not clear its list. */
+TEST_LOOP(muted, ones_own_record_as_another_persona_is_gone, 0, 3)
+{
+    struct raw *ann = player(w, "Ann", "");
+    SUCCEEDS(raw_ask(ann, "cper", "PERS=Anna\n"));
+    SUCCEEDS(raw_ask(ann, "cper", "PERS=Anne\n"));
+    int32_t own = ident_of(ann);
+    if (_i < 2)
+        SUCCEEDS(raw_ask(ann, "sele", "USERS=0\n"));
+    forget_all();
+    SUCCEEDS(raw_ask(ann, "pers", "PERS=Anna\n"));
+    if (_i == 1)
+        SUCCEEDS(raw_ask(ann, "pers", "PERS=Anne\n"));
+    if (_i < 2) {
+        ck_assert_uint_eq(frames_of(ann, "+usr", NULL), 0);
+        SUCCEEDS(raw_ask(ann, "sele", "USERS=1\n"));
+    }
+    world_settle(w);
+    size_t rows = 0;
+    for (size_t i = 0; i < ann->count; i++) {
+        const struct got *g = ann->frames[i];
+        if (strcmp(g->kind, "+usr") != 0)
+            continue;
+        if (rows++ == 0)
+            SAYS(g, "I=%d\nT=1", (int)own);
+        else
+            SAYS(g, "I=*\nF=U0\nA=*\nT=1\nR=0\nS=\nN=%s\nX=", _i == 1 ? "Anne" : "Anna");
+    }
+    ck_assert_uint_eq(rows, 2);
 }
 
 /* MESGS=0, given, mutes room chat; nothing else does. */
