@@ -326,7 +326,7 @@ enum metric { METRICS(METRIC_OF_STATE, METRIC_OF_KIND, METRIC_OF_KIND) METRIC_CO
     X(MODE) X(MORE) X(N) X(NAME) X(NEWS0) X(NEWS1) X(NEWS2) X(NEWS3) X(OPPO) X(OPTS) X(P) X(P1) X(P2) \
     X(P3) X(P4) X(PASS) X(PERS) X(PERSONAS) X(PORT) X(PRIV) X(PROD) X(R) X(RACETIME) X(RANGE) X(RANK) \
     X(RANKS) X(REASON) X(REF) X(RF) X(RI) X(ROOM) X(ROOMS) X(RT) X(S) X(SECS) X(SEED) X(SELF) X(SEQN) X(SESS) \
-    X(SET_NUMAI) X(SET_RACELEN) X(SET_TRACKID) X(SHOW) X(SINCE) X(SIZE) X(SKEY) X(SLOTS) X(SPAM) X(START) \
+    X(SET_NUMAI) X(SET_RACELEN) X(SET_RANKED) X(SET_TRACKID) X(SHOW) X(SINCE) X(SIZE) X(SKEY) X(SLOTS) X(SPAM) X(START) \
     X(STARTPOS0) X(STARTPOS1) X(STAT) X(STATUS) X(T) X(TEXT) X(TIME) X(TITLE) X(TOS) X(TYPE) X(USER) \
     X(USERS) X(WHEN) X(X) X(Z)
 
@@ -684,34 +684,55 @@ static bool valid_token(const char *text, uint32_t size)
  * NOT_THERE: the payload has no such tag. */
 #define NOT_THERE UINT32_MAX
 
-/* Finds a tag as the console does: it looks for a `=` or `:` and matches the
- * key backwards from there, in any case. The key begins the payload, or a byte
- * below 0x21 stands before it. The first match wins. Returns the offset of the
- * value, past one leading space. */
 /*@ predicate payload(uint8_t *bytes, integer size) = size < NOT_THERE && \valid_read(bytes + (0 .. size - 1)); */
-/*@ predicate tag_at(uint8_t *payload, char *key, integer n, integer end) =
-        (payload[end] == '=' || payload[end] == ':') && (end == n || payload[end - n - 1] < 0x21) &&
+
+/* Does the payload have lines? Else its fields have spaces between them. */
+/*@ requires payload(payload, size);
+    assigns \nothing;
+    ensures \result <==> \exists integer i; 0 <= i < size && payload[i] == '\n'; */
+static bool has_lines(const uint8_t *payload, uint32_t size)
+{
+    /*@ loop invariant i <= size && \forall integer k; 0 <= k < i ==> payload[k] != '\n';
+        loop assigns i;
+        loop variant size - i; */
+    for (uint32_t i = 0; i < size; i++)
+        if (payload[i] == '\n')
+            return true;
+    return false;
+}
+
+/* Finds a tag: it looks for a `=` or `:` and matches the key backwards from there,
+ * in any case. The key begins the payload or a line; if there are no lines, any
+ * byte below 0x21 may stand before it. For the console that is always enough, but
+ * then a player's words could be taken for a tag (PROTOCOL 2). The first match
+ * wins. Returns the offset of the value, past one leading space. */
+/*@ predicate tag_at(uint8_t *payload, char *key, integer n, integer end, boolean lines) =
+        (payload[end] == '=' || payload[end] == ':') &&
+        (end == n || (lines ? payload[end - n - 1] == '\n' : payload[end - n - 1] < 0x21)) &&
         \forall integer k; 0 <= k < n ==> lowered(payload[end - n + k]) == lowered((uint8_t)key[k]); */
 /*@ requires payload(payload, size) && valid_read_string(key) && strlen(key) <= UINT32_MAX;
     assigns \nothing;
     ensures \result == NOT_THERE || \result <= size;
-    ensures \result == NOT_THERE ==> \forall integer i; strlen(key) <= i < size ==> !tag_at(payload, key, strlen(key), i);
-    ensures \result != NOT_THERE ==> \exists integer end; strlen(key) <= end < size &&
-            tag_at(payload, key, strlen(key), end) &&
-            (\forall integer i; strlen(key) <= i < end ==> !tag_at(payload, key, strlen(key), i)) &&
-            \result == (end + 1 < size && payload[end + 1] == ' ' ? end + 2 : end + 1); */
+    ensures \exists boolean lines; (lines <==> \exists integer i; 0 <= i < size && payload[i] == '\n') &&
+            (\result == NOT_THERE ==>
+             \forall integer i; strlen(key) <= i < size ==> !tag_at(payload, key, strlen(key), i, lines)) &&
+            (\result != NOT_THERE ==> \exists integer end; strlen(key) <= end < size &&
+             tag_at(payload, key, strlen(key), end, lines) &&
+             (\forall integer i; strlen(key) <= i < end ==> !tag_at(payload, key, strlen(key), i, lines)) &&
+             \result == (end + 1 < size && payload[end + 1] == ' ' ? end + 2 : end + 1)); */
 static uint32_t find_tag(const uint8_t *payload, uint32_t size, const char *key)
 {
     uint32_t n = (uint32_t)strlen(key);
+    bool lines = has_lines(payload, size);
     /*@ loop invariant n <= i && (i <= size || i == n);
-        loop invariant \forall integer end; n <= end < i ==> !tag_at(payload, key, n, end);
+        loop invariant \forall integer end; n <= end < i ==> !tag_at(payload, key, n, end, (boolean)lines);
         loop assigns i;
         loop variant size - i; */
     for (uint32_t i = n; i < size; i++) {
         if (payload[i] != '=' && payload[i] != ':')
             continue;
         uint32_t start = i - n, k = 0;
-        if (start > 0 && payload[start - 1] >= 0x21)
+        if (start > 0 && (lines ? payload[start - 1] != '\n' : payload[start - 1] >= 0x21))
             continue;
         /*@ loop invariant 0 <= k <= n;
             loop invariant \forall integer j; 0 <= j < k ==> lowered(payload[start + j]) == lowered((uint8_t)key[j]);
@@ -721,7 +742,7 @@ static uint32_t find_tag(const uint8_t *payload, uint32_t size, const char *key)
             k++;
         if (k < n)
             continue;
-        /*@ assert tag_at(payload, key, n, i); */
+        /*@ assert tag_at(payload, key, n, i, (boolean)lines); */
         i++;
         return i < size && payload[i] == ' ' ? i + 1 : i;
     }
@@ -2171,7 +2192,8 @@ struct subscription {
     uint64_t cursor; /* seq of the last change that it was told */
     uint64_t since;  /* seq when it began: older tombstones do not wait for it */
     uint32_t at;     /* the node that had the seq of cursor, if it still has it */
-    uint32_t on;
+    bool on;
+    bool muted; /* nothing is told now, but what ends meanwhile will be */
 };
 
 enum conn_state {
@@ -2204,6 +2226,7 @@ struct conn {
     bool of_proxy; /* a proxy's own, or nobody's yet: it has no limits of an address, and counts for none */
     uint8_t unknown_kinds;
     uint8_t listing;                /* which list the operator is told, in control_lists[], ... */
+    bool entered;                   /* a persona was put on here, so the console knows where that is */
     uint32_t peer, local, reported; /* peer: of the operator's connection, the number of the user */
     uint32_t address;               /* its entry in addresses */
     struct wants wants;
@@ -2215,6 +2238,7 @@ struct conn {
     uint32_t receipt;   /* of the verdict or record that it waits for */
     uint32_t checking;  /* the account whose password is being compared; else NONE */
     uint32_t player;
+    uint32_t own;     /* 1 + the persona whose own record its list of users has; 0: none */
     uint32_t buddy;   /* its entry in buddies, if it is a buddy link */
     uint8_t lkey[8];  /* the buddy ticket that it gets when a record of that is kept */
     uint32_t listed;  /* ... where that goes on, ... */
@@ -2225,6 +2249,7 @@ struct conn {
     uint64_t heard_ms, asked_ms; /* when its last bytes came; and the first ping behind them, if it is later */
     uint64_t tokens_milli, tokens_at_ms;
     uint8_t skey[16];
+    struct subscription rooms; /* outlives a login, as the console keeps its list of rooms */
 };
 
 struct inbox {
@@ -2268,7 +2293,7 @@ struct persona {
     uint8_t lkey_hash[16]; /* of LKEY */
     char name[PERSONA_CHARS + 1];
     uint8_t edge_count, message_count, race_count;
-    bool absent;  /* it has left the lobby in order to race */
+    bool absent;  /* it has left the lobby in a race: its friends see that as long as it has a buddy link */
     bool pending; /* new figures of it are on their way to the disk */
     int64_t lkey_until_s;
 };
@@ -2396,7 +2421,7 @@ struct player {
     bool ranks_due;                  /* the ranking is to be sent anew: cleared, ... */
     uint32_t ranks_next, ranks_left; /* ... and then these places */
     uint32_t rows_next, rows_left;   /* rows of the leaderboard that `snap` asked for */
-    struct subscription rooms, populations, users;
+    struct subscription populations, users;
     int64_t last_login_s;           /* the login before this one */
     int64_t since_s;                /* ... and the date of this one */
     uint64_t acted_ms;              /* when it last asked for something, by the clock that nobody sets */
@@ -3678,7 +3703,7 @@ static void feed_bury(struct nascar *s, struct feed *feed, uint32_t i)
 static uint32_t feed_next(const struct nascar *s, const struct feed *feed, const struct subscription *sub)
 {
     uint32_t i = NONE;
-    if (!sub->on || feed->newest <= sub->cursor)
+    if (!sub->on || sub->muted || feed->newest <= sub->cursor)
         return NONE;
     if (sub->cursor == 0)
         i = list_first(&feed->entries);
@@ -3703,11 +3728,17 @@ static void feed_advance(struct nascar *s, struct feed *feed, struct subscriptio
         tombstone_passed(s, feed, i);
 }
 
+/* Up to here the subscription knows what has ended. */
+static uint64_t passed_by(const struct subscription *sub)
+{
+    return sub->cursor > sub->since ? sub->cursor : sub->since;
+}
+
 static void unsubscribe(struct nascar *s, struct feed *feed, struct subscription *sub)
 {
     if (!sub->on)
         return;
-    uint64_t passed = sub->cursor > sub->since ? sub->cursor : sub->since;
+    uint64_t passed = passed_by(sub);
     for (uint32_t i = list_last(s, FEED_ENTRIES, &feed->entries); i != NONE && node_at(s, i)->seq > passed;) {
         uint32_t prev = list_prev(s, FEED_ENTRIES, &feed->entries, i);
         if (node_at(s, i)->tombstone)
@@ -3722,19 +3753,22 @@ static void unsubscribe(struct nascar *s, struct feed *feed, struct subscription
 static void subscribe(struct nascar *s, struct feed *feed, struct subscription *sub)
 {
     unsubscribe(s, feed, sub);
-    sub->on = 1;
+    sub->on = true;
     sub->since = s->seq;
     sub->at = NONE;
     feed->subscribers++;
 }
 
-/* Has the whole list told once more. Tombstones of what the console has been
+/* Has the whole list told, maybe once more. Tombstones of what the console has been
  * told before still wait for it. */
-static void relist(struct subscription *sub)
+static void relist(struct nascar *s, struct feed *feed, struct subscription *sub)
 {
-    sub->since = sub->cursor > sub->since ? sub->cursor : sub->since;
+    if (!sub->on)
+        subscribe(s, feed, sub);
+    sub->since = passed_by(sub);
     sub->cursor = 0;
     sub->at = NONE;
+    sub->muted = false;
 }
 
 /* ---- Figures and ranks (PROTOCOL 5) -------------------------------------- */
@@ -3861,13 +3895,33 @@ static uint32_t find_persona_by_rank(const struct nascar *s, uint32_t place)
     }
 }
 
+static void user_changed(struct nascar *s, uint32_t player);
+
+/* Does a persona of this name rank before another if it has these figures? */
+static bool outranks(const struct figures *f, const char *name, const struct persona *other)
+{
+    return f->races > 0 && (f->rating != other->figures.rating ? f->rating > other->figures.rating
+                                                               : compare_names(name, other->name) < 0);
+}
+
+/* Changes the figures of a persona. Its place is another then, maybe, and so is
+ * that of everybody whom it has passed: those are told who are online. */
 static void set_figures(struct nascar *s, uint32_t persona, const struct figures *figures)
 {
+    struct persona *p = persona_at(s, persona);
+    struct figures old = p->figures;
     if (is_ranked(s, persona))
         rank_remove(s, persona);
-    persona_at(s, persona)->figures = *figures;
+    p->figures = *figures;
     if (is_ranked(s, persona))
         rank_add(s, persona);
+    EACH_LIVE(i, players) {
+        uint32_t other = player_at(s, i)->persona;
+        if (other == persona ||
+            (other != NONE && is_ranked(s, other) &&
+             outranks(&old, p->name, persona_at(s, other)) != outranks(figures, p->name, persona_at(s, other))))
+            user_changed(s, i);
+    }
 }
 
 /* How many points go from the loser to the winner: K / (1 + 10 ^ (ahead /
@@ -4066,9 +4120,10 @@ static void send_row(struct nascar *s, uint32_t c)
 }
 
 /* Sends one row of the list of rooms; false if the console knows them all. */
-static bool send_room_row(struct nascar *s, struct player *p)
+static bool send_room_row(struct nascar *s, const struct player *p)
 {
-    uint32_t i = feed_next(s, &s->room_feed, &p->rooms);
+    struct subscription *rooms = &conn_at(s, p->conn)->rooms;
+    uint32_t i = feed_next(s, &s->room_feed, rooms);
     if (i == NONE)
         return false;
     const struct room *room = room_at(s, node_room(i));
@@ -4083,7 +4138,7 @@ static bool send_room_row(struct nascar *s, struct player *p)
         row->address = address;
     }
     conn_write(s, p->conn, row->bytes, row->size);
-    feed_advance(s, &s->room_feed, &p->rooms, i);
+    feed_advance(s, &s->room_feed, rooms, i);
     return true;
 }
 
@@ -4097,6 +4152,14 @@ static bool send_user_row(struct nascar *s, uint32_t player)
     if (i == NONE) {
         if (!p->own_row_due)
             return false;
+        uint32_t *own = &conn_at(s, p->conn)->own;
+        if (*own != 0 && *own != p->persona + 1) { /* another persona's own record stands there */
+            write_user_gone(&s->row_frame, *own - 1, room->count);
+            send_row(s, p->conn);
+            *own = 0;
+            return true;
+        }
+        *own = p->persona + 1;
         p->own_row_due = false;
         write_user(s, &s->row_frame, p, conn_at(s, p->conn)->peer, room->count, true);
         send_row(s, p->conn);
@@ -4358,7 +4421,7 @@ static void user_changed(struct nascar *s, uint32_t player)
 static void follow_users(struct nascar *s, struct player *p)
 {
     if (p->room != HUB)
-        subscribe(s, &room_at(s, p->room)->users, &p->users);
+        relist(s, &room_at(s, p->room)->users, &p->users);
     p->own_row_due = true;
 }
 
@@ -4447,6 +4510,7 @@ static void settle(struct nascar *s)
                 player_remove(s, conn_at(s, c)->player);
             if (conn_at(s, c)->buddy != NONE)
                 buddy_disconnect(s, conn_at(s, c)->buddy);
+            unsubscribe(s, &s->room_feed, &conn_at(s, c)->rooms);
         } else if (list_first(&s->dirty_rooms) != NONE) {
             uint32_t r = list_take_first(s, DIRTY_ROOMS, &s->dirty_rooms);
             for (uint32_t p = list_first(&room_at(s, r)->members); p != NONE; p = list_next(s, ROOM_MEMBERS, p))
@@ -4474,7 +4538,7 @@ static enum show presence_of(const struct nascar *s, uint32_t persona)
 {
     const struct persona *p = persona_at(s, persona);
     if (p->player == NONE)
-        return p->absent ? SHOW_PASS : SHOW_DISC;
+        return p->absent && p->buddy != NONE ? SHOW_PASS : SHOW_DISC;
     if (is_racing(s, player_at(s, p->player)))
         return SHOW_PASS;
     return p->buddy == NONE ? SHOW_CHAT : (enum show)buddy_at(s, p->buddy)->show;
@@ -4559,7 +4623,6 @@ static void buddy_disconnect(struct nascar *s, uint32_t buddy)
     enum show old = presence_of(s, persona);
     conn_at(s, b->conn)->buddy = NONE;
     p->buddy = NONE;
-    p->absent = false;
     pool_give(s, &s->buddies, buddy);
     if (presence_of(s, persona) != old)
         presence_changed(s, persona);
@@ -4569,7 +4632,6 @@ static void buddy_disconnect(struct nascar *s, uint32_t buddy)
 static void buddy_connect(struct nascar *s, uint32_t c, uint32_t persona)
 {
     struct persona *p = persona_at(s, persona);
-    bool absent = p->absent;
     if (p->buddy != NONE) {
         conn_doom(s, buddy_at(s, p->buddy)->conn, "buddy link elsewhere");
         buddy_disconnect(s, p->buddy);
@@ -4580,11 +4642,12 @@ static void buddy_connect(struct nascar *s, uint32_t c, uint32_t persona)
     b->persona = persona;
     b->show = SHOW_CHAT;
     p->buddy = buddy;
-    p->absent = absent;
     conn_at(s, c)->buddy = buddy;
     for (uint32_t i = p->edges; i != NONE; i = edge_at(s, i)->next)
         if (edge_lists(s, i) & LIST_BUDDY)
             (void)watch_add(s, buddy, edge_other(s, i), WATCH_ROSTER);
+    if (p->absent) /* its link was gone for a time, and its friends took it to be, too */
+        presence_changed(s, persona);
 }
 
 /* Writes a `PGET` to somebody's link. SHOW comes first, as the texts come from a player. */
@@ -4676,10 +4739,8 @@ static void lobby_unsubscribe(struct nascar *s, uint32_t player)
 static void start_lists(struct nascar *s, uint32_t player, bool rooms, bool users, bool ranks)
 {
     struct player *p = player_at(s, player);
-    if (rooms && p->rooms.on)
-        relist(&p->rooms);
-    else if (rooms)
-        subscribe(s, &s->room_feed, &p->rooms);
+    if (rooms)
+        relist(s, &s->room_feed, &conn_at(s, p->conn)->rooms);
     p->ranks_due = p->ranks_due || ranks;
     if (rooms || users || ranks)
         lobby_subscribe(s, player);
@@ -4697,6 +4758,8 @@ static void persona_off(struct nascar *s, uint32_t player)
         return;
     challenge_leave(s, player);
     race_leave(s, player);
+    if (p->room != HUB)
+        conn_at(s, p->conn)->own = 0; /* the console clears its list when it hears that it is in the hub */
     room_leave(s, player);
     uint32_t persona = p->persona;
     persona_at(s, persona)->player = NONE;
@@ -4717,7 +4780,13 @@ static void persona_on(struct nascar *s, uint32_t player, uint32_t persona)
     struct player *p = player_at(s, player);
     p->persona = persona;
     persona_at(s, persona)->player = player;
-    persona_at(s, persona)->absent = false;
+    for (uint32_t k = 0; k < PERSONAS_PER_ACCOUNT; k++) { /* whichever of them raced is back */
+        uint32_t other = account_at(s, p->account)->persona[k];
+        if (other == NONE || !persona_at(s, other)->absent)
+            continue;
+        persona_at(s, other)->absent = false;
+        presence_changed(s, other);
+    }
     conn_become(s, conn_at(s, p->conn), CONN_PERSONA);
     presence_changed(s, persona);
     room_join(s, player, HUB);
@@ -4729,12 +4798,10 @@ static void player_remove(struct nascar *s, uint32_t player)
 {
     struct player *p = player_at(s, player);
     uint32_t persona = p->persona;
-    bool just_racing = is_racing(s, p) && s->now_ms < match_at(s, p->match)->started_ms + REMATCH_MS;
+    bool racing = is_racing(s, p);
     persona_off(s, player);
-    /* PROTOCOL 5: consoles may leave the lobby for the time of a race. */
-    if (just_racing && persona_at(s, persona)->buddy != NONE)
+    if (racing) /* PROTOCOL 5: consoles may leave the lobby for the time of a race */
         persona_at(s, persona)->absent = true;
-    unsubscribe(s, &s->room_feed, &p->rooms);
     lobby_unsubscribe(s, player);
     account_at(s, p->account)->player = NONE;
     conn_at(s, p->conn)->player = NONE;
@@ -4994,8 +5061,7 @@ static void persona_remove(struct nascar *s, uint32_t i)
             if (race_ticket_at(s, k)->persona[side] == i)
                 race_ticket_set_sides(s, k, side == 0 ? NONE : race_ticket_at(s, k)->persona[0],
                                       side == 1 ? NONE : race_ticket_at(s, k)->persona[1]);
-    if (is_ranked(s, i))
-        rank_remove(s, i);
+    set_figures(s, i, &(struct figures){0});
     index_remove(s, &s->persona_names, hash_name(s, persona->name), i);
     index_remove(s, &s->persona_prefixes, hash_prefix(s, persona->name), i);
     pool_give(s, &s->personas, i);
@@ -5448,8 +5514,6 @@ static void apply_figures(struct nascar *s, uint32_t persona, const char *text)
     set_figures(s, persona, &figures);
     persona_at(s, persona)->pending = false;
     s->retry = true;
-    if (persona_at(s, persona)->player != NONE)
-        user_changed(s, persona_at(s, persona)->player);
 }
 
 static enum failure apply_stat(struct nascar *s, const struct record *r)
@@ -7335,9 +7399,9 @@ static enum failure kept_pers(struct request *q, enum failure failure)
     struct persona *persona = persona_at(s, number);
     char ticket[2 + 2 * sizeof q->conn->lkey] = "$";
     (void)failure;
-    uint32_t old = player_at(s, player)->persona;
-    bool again = old != NONE, from_hub = again && player_at(s, player)->room == HUB;
     persona_off(s, player);
+    bool again = q->conn->entered;
+    q->conn->entered = true;
     persona_on(s, player, number);
     write_hex(ticket + 1, q->conn->lkey, sizeof q->conn->lkey);
     wipe(q->conn->lkey, sizeof q->conn->lkey);
@@ -7349,11 +7413,7 @@ static enum failure kept_pers(struct request *q, enum failure failure)
     if (again) /* it was in a room, maybe, whose name the console shows: now it is back in the hub */
         send_who(s, player, room_at(s, HUB)->name, room_flags(room_at(s, HUB)));
     else
-        send_who(s, player, "0", "1");                       /* [spec], to the letter, the first time */
-    if (from_hub && old != number && q->conn->wants.users) { /* the console does not clear its list then */
-        write_user_gone(&s->frame, old, room_at(s, HUB)->count);
-        send_back(q);
-    }
+        send_who(s, player, "0", "1"); /* [spec], to the letter, the first time */
     log_end(s, log_begin_conn(s, NASCAR_LOG_INFO, "enter", q->c));
     return OK;
 }
@@ -7368,6 +7428,8 @@ static enum failure do_sele(struct request *q)
     now->users = get_number(q, tag_USERS, old.users);
     now->ranks = get_number(q, tag_RANKS, old.ranks);
     now->mesgs = get_number(q, tag_MESGS, old.mesgs);
+    if (!now->rooms)
+        q->conn->rooms.muted = true;
     struct outgoing *f = reply_begin(q, OK);
     put_raw(f, tag_MORE, "0");
     put_raw(f, tag_SLOTS, "4");
@@ -7375,10 +7437,8 @@ static enum failure do_sele(struct request *q)
     if (q->conn->state != CONN_PERSONA)
         return OK;
     struct player *p = q->p;
-    if (!now->rooms)
-        unsubscribe(s, &s->room_feed, &p->rooms);
     if (!now->users) {
-        unsubscribe(s, &room_at(s, p->room)->users, &p->users);
+        p->users.muted = true;
         p->own_row_due = false;
     } else if (!old.users) {
         follow_users(s, p);
@@ -7508,15 +7568,42 @@ static enum failure do_onln(struct request *q)
 
 /* ---- Commands: rooms (PROTOCOL 3.3) -------------------------------------- */
 
+/* Tells a console now what has ended in a list that is not told at this time; or as much
+ * of it as it has read the rest. */
+static void tell_ended(struct nascar *s, uint32_t c, struct feed *feed, struct subscription *sub, uint32_t population)
+{
+    uint32_t i = sub->on ? list_first(&feed->entries) : NONE, next;
+    for (; i != NONE && outbox_free(conn_at(s, c)) >= REPLY_BYTES; i = next) {
+        next = list_next(s, FEED_ENTRIES, i);
+        if (!node_at(s, i)->tombstone || node_at(s, i)->seq <= passed_by(sub))
+            continue;
+        if (feed == &s->room_feed)
+            write_room(&s->row_frame, room_at(s, node_room(i)), 0);
+        else
+            write_user_gone(&s->row_frame, occupant_at(s, node_occupant(s, i))->persona, population);
+        send_row(s, c);
+        sub->since = node_at(s, i)->seq;
+        tombstone_passed(s, feed, i);
+    }
+}
+
 /* Rooms and users that are gone stay in their tables for readers who are
  * behind. When a table is full of them, those readers are closed: nobody who
- * does not read keeps others out. */
+ * does not read keeps others out. Who has muted a list is told what has ended in
+ * it, as is who is between two logins. */
 static void drop_laggards(struct nascar *s, uint32_t c)
 {
-    EACH_LIVE(i, players) {
-        uint32_t other = player_at(s, i)->conn;
-        if (other != c && conn_at(s, other)->slow)
+    for (uint32_t other = 0; other < s->conns.high; other++) {
+        struct conn *conn = conn_at(s, other);
+        if (other != c && conn->slow && (conn->player != NONE || conn->rooms.on))
             conn_doom(s, other, "too far behind");
+        if (conn->closing)
+            continue;
+        if (conn->rooms.muted || conn->state != CONN_PERSONA)
+            tell_ended(s, other, &s->room_feed, &conn->rooms, 0);
+        struct player *p = conn->state == CONN_PERSONA ? player_at(s, conn->player) : NULL;
+        if (p && p->users.muted)
+            tell_ended(s, other, &room_at(s, p->room)->users, &p->users, room_at(s, p->room)->count);
     }
     settle(s);
 }
@@ -7550,6 +7637,7 @@ static void move_and_answer(struct request *q, uint32_t r)
     room_leave(s, q->player);
     room_join(s, q->player, r);
     p->peeked[0] = 0;
+    q->conn->own = 0; /* the console clears its list */
     struct outgoing *f = reply_begin(q, OK);
     put_number(f, tag_LIDENT, old_ident);
     put_number(f, tag_LCOUNT, old_count);
@@ -7579,8 +7667,8 @@ static enum failure do_move(struct request *q)
         send_back(q);
         return OK;
     }
-    (void)get_text(q, tag_PASS, password, sizeof password);
-    if (room->password[0] && strcmp(password, room->password) != 0)
+    chars = get_text(q, tag_PASS, password, sizeof password);
+    if (room->password[0] && (chars > PASSWORD_CHARS || strcmp(password, room->password) != 0))
         return refuse_move(q, WRONG_PASSWORD);
     if (r != HUB && (room->count >= room->limit || pool_full(&s->occupants)))
         return refuse_move(q, ROOM_FULL);
@@ -7744,14 +7832,15 @@ static enum failure say_in_room(struct request *q, const char *flags, const char
     reply(q, OK);
     write_msg(s, flags, player_persona(s, p)->name, 0, room->ident, text);
     frame_end(&s->frame);
-    if (is_muted(s, p->account)) {
-        deliver_line(s, q->player);
-        return OK;
-    }
-    note_line(s, player_persona(s, p)->name, "", room->name, text);
-    for (uint32_t i = list_first(&room->members); i != NONE; i = list_next(s, ROOM_MEMBERS, i))
-        if (!shunned || !ignores(s, player_at(s, i)->persona, p->persona))
+    bool muted = is_muted(s, p->account);
+    if (!muted)
+        note_line(s, player_persona(s, p)->name, "", room->name, text);
+    for (uint32_t i = list_first(&room->members); i != NONE; i = list_next(s, ROOM_MEMBERS, i)) {
+        const struct player *to = player_at(s, i);
+        bool hears = muted ? i == q->player : !shunned || !ignores(s, to->persona, p->persona);
+        if (hears && conn_at(s, to->conn)->wants.mesgs)
             deliver_line(s, i);
+    }
     return OK;
 }
 
@@ -7832,25 +7921,32 @@ static uint32_t find_token_target(const struct nascar *s, const char *text, cons
     return NONE;
 }
 
+/* A text for the player who was peeked at is a word of a challenge, and so is one that
+ * names a target; else it is the sender's own X. The peek is forgotten as soon as one is
+ * answered. */
 static enum failure do_auxi(struct request *q)
 {
     struct nascar *s = q->s;
-    char text[CHAT_CHARS + 1];
+    char text[CHAT_CHARS + 1], name[PERSONA_CHARS + 1];
     uint32_t target = NONE;
     struct player *p = q->p;
-    if (!has_tag(q, tag_TEXT))
+    if (!has_tag(q, tag_TEXT)) {
+        p->peeked[0] = 0;
         return MISSING;
+    }
     uint32_t size = get_text(q, tag_TEXT, text, sizeof text);
-    if (size > 0 && p->peeked[0])
-        target = find_online(s, p->peeked);
-    if (size > 0 && target == NONE)
+    copy_text(name, sizeof name, p->peeked); /* who may have gone since */
+    if (size > 0 && !name[0])
         target = find_token_target(s, text, player_name(s, q->player));
-    if (target != NONE && target != q->player) {
-        enum failure failure = challenge_word(q, player_name(s, target), text, size);
-        if (p->match != NONE && match_at(s, p->match)->player[1] == target)
-            p->peeked[0] = 0; /* it has challenged by it: the next text is the player's own X again */
+    if (target != NONE)
+        copy_text(name, sizeof name, player_name(s, target));
+    if (size > 0 && name[0] && !same_name(name, player_name(s, q->player))) {
+        enum failure failure = challenge_word(q, name, text, size);
+        if (failure != STALL)
+            p->peeked[0] = 0;
         return failure;
     }
+    p->peeked[0] = 0;
     copy_text(p->text, sizeof p->text, text);
     p->hushed = is_muted(s, p->account);
     reply_text(q, p->text);
@@ -7887,7 +7983,8 @@ static enum failure do_chal(struct request *q)
         return EXPIRED;
     struct match *match = match_at(s, p->match);
     match->ready[p->side] = true;
-    match->hosts[p->side] = get_number(q, tag_HOST, 0) == 1;
+    if (!match->starting) /* else the ticket is made, and says who hosts */
+        match->hosts[p->side] = get_number(q, tag_HOST, 0) == 1;
     struct outgoing *f = reply_begin(q, OK);
     put_raw(f, tag_MODE, "play");
     send_back(q);
@@ -7901,18 +7998,21 @@ static enum failure do_chal(struct request *q)
 /* What a `rank` says of its race: the numbers of both sides, the host's first. */
 struct result {
     int32_t start[2], finish[2], laps[2], led[2], disconnected[2], disqualified[2];
+    int32_t ranked; /* 0: it changes no figures */
 };
 
 #define MAX_LAPS 1000
 #define MAX_TIME 86400000 /* a day in ms */
 
-/* Reads a number that must be one, within its range; 0 if the tag is not there. */
-static bool get_ranged(const struct request *q, enum tag tag, int32_t min, int32_t max, int32_t *value)
+/* Reads a number that must be one, within its range; `fallback` if the tag is not there,
+ * or is empty (PROTOCOL 5). */
+static bool get_ranged(const struct request *q, enum tag tag, int32_t min, int32_t max, int32_t fallback,
+                       int32_t *value)
 {
     char text[16];
     uint32_t size = get_text(q, tag, text, sizeof text), sign = text[0] == '-' || text[0] == '+';
-    *value = 0;
-    if (!has_tag(q, tag))
+    *value = fallback;
+    if (size == 0)
         return true;
     if (size <= sign || size > 10 || strspn(text + sign, "0123456789") != size - sign)
         return false;
@@ -7920,40 +8020,58 @@ static bool get_ranged(const struct request *q, enum tag tag, int32_t min, int32
     for (const char *p = text + sign; *p; p++)
         n = n * 10 + (*p - '0');
     n = text[0] == '-' ? -n : n;
-    *value = n >= min && n <= max ? (int32_t)n : 0;
+    *value = n >= min && n <= max ? (int32_t)n : fallback;
     return n >= min && n <= max;
 }
 
-/* Reads and checks every number of a `rank`. */
+/* No place, or no time, is what a console says by -1 or an empty tag. */
+#define NOT_SAID (-1)
+
+/* Reads and checks every number of a `rank`, which must say of one racer at least how
+ * its race ended. */
 static bool get_result(const struct request *q, struct result *r)
 {
     int32_t other;
-    bool good = get_ranged(q, tag_RACETIME, -1, MAX_TIME, &other) && get_ranged(q, tag_SET_TRACKID, 0, 255, &other) &&
-                get_ranged(q, tag_SET_NUMAI, 0, MAX_PLACE, &other) &&
-                get_ranged(q, tag_SET_RACELEN, 0, MAX_LAPS, &other);
+    bool good = get_ranged(q, tag_RACETIME, -1, MAX_TIME, 0, &other) &&
+                get_ranged(q, tag_SET_TRACKID, 0, 255, 0, &other) &&
+                get_ranged(q, tag_SET_NUMAI, 0, MAX_PLACE, 0, &other) &&
+                get_ranged(q, tag_SET_RACELEN, 0, MAX_LAPS, 0, &other) &&
+                get_ranged(q, tag_SET_RANKED, INT32_MIN, INT32_MAX, 1, &r->ranked);
+    bool said = false;
     for (uint32_t side = 0; side < 2; side++) {
         /* the two tags of a pair are neighbours in the list of all tags */
-        good = good && get_ranged(q, tag_STARTPOS0 + side, 0, MAX_PLACE, &r->start[side]) &&
-               get_ranged(q, tag_FINISPOS0 + side, 0, MAX_PLACE, &r->finish[side]) &&
-               get_ranged(q, tag_LAPSCOMP0 + side, 0, MAX_LAPS, &r->laps[side]) &&
-               get_ranged(q, tag_LAPSLED0 + side, 0, MAX_LAPS, &r->led[side]) &&
-               get_ranged(q, tag_DISCTIME0 + side, -1, MAX_TIME, &r->disconnected[side]) &&
-               get_ranged(q, tag_DISQTIME0 + side, -1, MAX_TIME, &r->disqualified[side]);
-        bool out = good && (r->disconnected[side] > 0 || r->disqualified[side] > 0);
-        good = good && has_tag(q, tag_FINISPOS0 + side) && (r->finish[side] > 0 || out);
+        good = good && get_ranged(q, tag_STARTPOS0 + side, -1, MAX_PLACE, 0, &r->start[side]) &&
+               get_ranged(q, tag_FINISPOS0 + side, -1, MAX_PLACE, NOT_SAID, &r->finish[side]) &&
+               get_ranged(q, tag_LAPSCOMP0 + side, 0, MAX_LAPS, 0, &r->laps[side]) &&
+               get_ranged(q, tag_LAPSLED0 + side, 0, MAX_LAPS, 0, &r->led[side]) &&
+               get_ranged(q, tag_DISCTIME0 + side, -1, MAX_TIME, NOT_SAID, &r->disconnected[side]) &&
+               get_ranged(q, tag_DISQTIME0 + side, -1, MAX_TIME, NOT_SAID, &r->disqualified[side]);
+        said = said || (good && (r->finish[side] >= 0 || r->disconnected[side] >= 0 || r->disqualified[side] >= 0));
     }
-    return good && (r->finish[0] != r->finish[1] || r->finish[0] == 0);
+    return good && said;
 }
 
-/* Which side has won; 2 if neither. */
+/* Was this side lost, or disqualified, at some time? Some consoles say 0 of a racer who is
+ * still there. Of one without a place, or of one alone of two who have the same, it is the
+ * time. */
+static bool is_timed(const struct result *r, uint32_t side, const int32_t time[2])
+{
+    return time[side] > 0 ||
+           (time[side] == 0 && (r->finish[side] <= 0 || (r->finish[0] == r->finish[1] && time[1 - side] == NOT_SAID)));
+}
+
+/* Which side has won; 2 if neither. Who is out has not, whatever its place; then the better
+ * place wins, and who has none is behind. */
 static uint32_t winner_of(const struct result *r)
 {
     bool out[2];
     for (uint32_t side = 0; side < 2; side++)
-        out[side] = r->disconnected[side] > 0 || r->disqualified[side] > 0;
+        out[side] = is_timed(r, side, r->disconnected) || is_timed(r, side, r->disqualified);
     if (out[0] || out[1])
         return out[0] && out[1] ? 2 : out[0];
-    return r->finish[1] < r->finish[0];
+    int32_t place[2] = {r->finish[0] > 0 ? r->finish[0] : MAX_PLACE + 1,
+                        r->finish[1] > 0 ? r->finish[1] : MAX_PLACE + 1};
+    return place[0] == place[1] ? 2 : place[1] < place[0];
 }
 
 /* Adds a race to the figures of both, the host's first. */
@@ -7966,7 +8084,7 @@ static void count_result(struct figures figures[2], const struct result *r)
             f->rating = FIRST_RATING;
         f->wins += winner == side;
         f->losses += winner == 1 - side;
-        f->disconnects += r->disconnected[side] > 0;
+        f->disconnects += is_timed(r, side, r->disconnected);
         f->laps_led += (uint32_t)r->led[side];
         if (r->finish[side] > 0 && (f->best_finish == 0 || (uint32_t)r->finish[side] < f->best_finish))
             f->best_finish = (uint16_t)r->finish[side];
@@ -7989,29 +8107,68 @@ static uint32_t result_sum(const struct result *r)
     return sum;
 }
 
+/* The ticket that a report is for; NONE if there is none, or the sender may not report by
+ * it any more. */
+static uint32_t find_reported_race(const struct request *q, uint32_t *side)
+{
+    const struct nascar *s = q->s;
+    char ticket[64];
+    uint8_t bytes[16];
+    (void)get_text(q, tag_AUTH, ticket, sizeof ticket);
+    uint32_t i = read_hex(ticket, bytes, sizeof bytes) ? find_race_ticket(s, bytes) : NONE;
+    if (i == NONE || race_ticket_at(s, i)->when_s + RACE_S <= kept_now_s(s))
+        return NONE;
+    const struct race_ticket *race = race_ticket_at(s, i);
+    *side = race->persona[0] == q->p->persona ? 0 : 1;
+    return race->persona[*side] == q->p->persona && !(race->reported & 1u << *side) ? i : NONE;
+}
+
+/* Who reports the race that it is in is back from it, whatever becomes of the report. Or
+ * has it reported an earlier one? */
+static void race_reported(struct request *q)
+{
+    char ticket[64];
+    uint8_t bytes[16];
+    (void)get_text(q, tag_AUTH, ticket, sizeof ticket);
+    if (q->p->match != NONE && read_hex(ticket, bytes, sizeof bytes) &&
+        memcmp(bytes, match_at(q->s, q->p->match)->ticket, sizeof bytes) == 0)
+        race_leave(q->s, q->player);
+}
+
+static void log_result(const struct request *q, struct persona *const racer[2], const struct result *result, bool first,
+                       bool agrees)
+{
+    struct nascar *s = q->s;
+    uint32_t line = log_begin_conn(s, agrees ? NASCAR_LOG_INFO : NASCAR_LOG_WARN,
+                                   first    ? "result"
+                                   : agrees ? "result_confirmed"
+                                            : "result_differs",
+                                   q->c);
+    log_text(s, "host", racer[0] ? racer[0]->name : "");
+    log_text(s, "guest", racer[1] ? racer[1]->name : "");
+    log_number(s, "host_finish", result->finish[0]);
+    log_number(s, "guest_finish", result->finish[1]);
+    log_end(s, line);
+}
+
 /* Whoever was in a race reports by its ticket how it ended. The first report
  * counts, and the other one is compared with it. The record has the figures as
  * they are after this race, so a result waits while figures of either racer are
  * still on their way to the disk. */
-static enum failure do_rank(struct request *q)
+static enum failure take_result(struct request *q)
 {
     struct nascar *s = q->s;
-    char ticket[64];
-    uint8_t bytes[16];
     struct result result;
-    uint32_t persona = q->p->persona;
-    uint32_t chars = get_text(q, tag_AUTH, ticket, sizeof ticket);
-    if (chars == 0)
+    char ticket[4];
+    uint32_t side;
+    if (get_text(q, tag_AUTH, ticket, sizeof ticket) == 0)
         return MISSING;
-    uint32_t i = read_hex(ticket, bytes, sizeof bytes) ? find_race_ticket(s, bytes) : NONE;
-    if (i == NONE || race_ticket_at(s, i)->when_s + RACE_S <= kept_now_s(s))
-        return NO_SESSION;
-    const struct race_ticket *race = race_ticket_at(s, i);
-    uint32_t side = race->persona[0] == persona ? 0 : 1;
-    if (race->persona[side] != persona || race->reported & 1u << side)
+    uint32_t i = find_reported_race(q, &side);
+    if (i == NONE)
         return NO_SESSION;
     if (!get_result(q, &result))
         return MISSING;
+    const struct race_ticket *race = race_ticket_at(s, i);
     uint32_t sum = result_sum(&result);
     struct persona *racer[2] = {NULL, NULL};
     for (uint32_t k = 0; k < 2; k++)
@@ -8028,9 +8185,8 @@ static enum failure do_rank(struct request *q)
     for (uint32_t k = 0; k < 2; k++)
         if (racer[k] && racer[k]->figures.races > 0)
             figures[k] = racer[k]->figures;
-    if (first)
-        count_result(figures, &result);
-    for (uint32_t k = 0; first && k < 2; k++) {
+    count_result(figures, &result);
+    for (uint32_t k = 0; first && result.ranked && k < 2; k++) {
         if (!racer[k])
             continue;
         racer[k]->pending = true;
@@ -8038,36 +8194,27 @@ static enum failure do_rank(struct request *q)
         r.rank.persona[k] = race->persona[k];
         write_figures(r.rank.figures[k], sizeof r.rank.figures[k], &figures[k], false);
     }
-    uint32_t line = log_begin_conn(s, first || sum == race->first_sum ? NASCAR_LOG_INFO : NASCAR_LOG_WARN,
-                                   first                    ? "result"
-                                   : sum == race->first_sum ? "result_confirmed"
-                                                            : "result_differs",
-                                   q->c);
-    log_text(s, "host", racer[0] ? racer[0]->name : "");
-    log_text(s, "guest", racer[1] ? racer[1]->name : "");
-    log_number(s, "host_finish", result.finish[0]);
-    log_number(s, "guest_finish", result.finish[1]);
-    log_end(s, line);
+    log_result(q, racer, &result, first, sum == r.rank.first_sum);
     send_record(q, &r);
     return OK;
 }
 
+static enum failure do_rank(struct request *q)
+{
+    enum failure failure = take_result(q);
+    if (failure && failure != STALL)
+        race_reported(q);
+    return failure;
+}
+
 static enum failure kept_rank(struct request *q, enum failure failure)
 {
-    struct nascar *s = q->s;
-    char ticket[64];
-    uint8_t bytes[16];
-    const struct player *p = q->p;
-    if (failure)
-        return failure;
-    s->metrics[METRIC_results]++;
-    reply(q, OK);
-    /* Is the player back from the present race, or has it reported an earlier one? */
-    (void)get_text(q, tag_AUTH, ticket, sizeof ticket);
-    (void)read_hex(ticket, bytes, sizeof bytes); /* do_rank() has checked it */
-    if (p->match != NONE && memcmp(bytes, match_at(s, p->match)->ticket, sizeof bytes) == 0)
-        race_leave(s, q->player);
-    return OK;
+    if (!failure) {
+        q->s->metrics[METRIC_results]++;
+        reply(q, OK);
+    }
+    race_reported(q);
+    return failure;
 }
 
 /* The leaderboard: the reply, then its rows as the outbox drains. */
@@ -8076,10 +8223,10 @@ static enum failure do_snap(struct request *q)
     struct nascar *s = q->s;
     struct player *p = q->p;
     char name[ANY_NAME_CHARS + 1];
-    uint32_t index = get_number(q, tag_INDEX, get_number(q, tag_START, 0)), range = get_number(q, tag_RANGE, 10);
+    uint32_t start = get_number(q, tag_START, 0), range = get_number(q, tag_RANGE, 10);
     if (p->rows_left > 0)
         return STALL; /* rows of the one before are still to be sent */
-    uint32_t start = index, find = get_text(q, tag_FIND, name, sizeof name);
+    uint32_t find = get_text(q, tag_FIND, name, sizeof name);
     get_name(q, tag_FIND, name);
     uint32_t all = min_u32(tree_size(s, s->ranked), LAST_RATING); /* ranks have 13 bits, too */
     if (find > 0) { /* who has not raced has no row, which is no failure: the game asks for its own */
@@ -8091,7 +8238,7 @@ static enum failure do_snap(struct request *q)
     p->rows_left = min_u32(rest, min_u32(to_signed(range) < 0 ? 0 : range, ROWS_ASKED));
     struct outgoing *f = reply_begin(q, OK);
     put_number(f, tag_CHAN, to_signed(get_number(q, tag_CHAN, 0)));
-    put_number(f, tag_INDEX, to_signed(index));
+    put_number(f, tag_INDEX, to_signed(get_number(q, tag_INDEX, 0))); /* which board: we have one */
     put_number(f, tag_RANGE, to_signed(range));
     put_number(f, tag_START, to_signed(start));
     put_number(f, tag_SEQN, p->rows_left);
@@ -8507,11 +8654,13 @@ static enum failure do_search(struct request *q)
     size_t n = strlen(prefix);
     if (n < 2)
         return MISSING;
-    uint32_t i = index_first(s, &s->persona_prefixes, hash_prefix(s, prefix));
+    uint32_t exact = find_persona(s, prefix), i = index_first(s, &s->persona_prefixes, hash_prefix(s, prefix));
+    if (exact != NONE)
+        found[count++] = exact;
     for (; i != NONE && count < SEARCH_ROWS; i = index_next(s, &s->persona_prefixes, i)) {
         char name[PERSONA_CHARS + 1];
         copy_text(name, n < sizeof name ? n + 1 : sizeof name, persona_at(s, i)->name);
-        if (same_name(name, prefix))
+        if (i != exact && same_name(name, prefix))
             found[count++] = i;
     }
     struct outgoing *f = reply_begin(q, OK);
@@ -9813,6 +9962,7 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
     s->metrics[METRIC_connections_opened]++;
     conn->peer = e->peer;
     conn->local = e->local;
+    conn->wants.mesgs = 1; /* PROTOCOL 3.2: only MESGS=0, given, mutes */
     conn->tokens_milli = bucket_milli(s);
     conn->tokens_at_ms = s->now_ms;
     conn->of_proxy = e->type == NASCAR_OPENED && in_networks(&s->config.proxies, e->peer);
@@ -10626,11 +10776,19 @@ static const char *check_rooms(const struct nascar *s)
     }
     EACH_LIVE(p, players) {
         playing += player_at(s, p)->persona != NONE;
-        followers += player_at(s, p)->rooms.on;
         HOLDS(in_list(s, LOBBY_READERS, p) == player_at(s, p)->populations.on,
               "a subscriber is not in the list of them");
     }
     HOLDS(members == playing, "a player is in no room, or in two");
+    for (uint32_t c = 0; c < s->conns.high; c++)
+        followers += conn_at(s, c)->rooms.on;
+    EACH_LIVE(r, rooms) {
+        uint32_t waiting = 0;
+        for (uint32_t c = 0; c < s->conns.high && room_at(s, r)->gone; c++)
+            waiting += tombstone_awaits(s, room_node(r), &conn_at(s, c)->rooms);
+        HOLDS(!room_at(s, r)->gone || waiting == node_at(s, room_node(r))->waiting,
+              "a room that is gone waits for the wrong number");
+    }
     const char *broken = check_feed(s, &s->room_feed, followers);
     HOLDS(!broken, broken);
     return check_feed(s, &s->population_feed, s->population_feed.subscribers);
@@ -10716,7 +10874,7 @@ static const char *check_accounts(const struct nascar *s)
         HOLDS(find_persona(s, p->name) == i, "a persona is not found by its name");
         HOLDS(p->buddy == NONE || (is_live(s, &s->buddies, p->buddy) && buddy_at(s, p->buddy)->persona == i),
               "a persona's buddy link is another's");
-        HOLDS(!p->absent || (p->buddy != NONE && p->player == NONE), "a persona is absent without reason");
+        HOLDS(!p->absent || p->player == NONE, "a persona is absent, and there");
         for (uint32_t e = p->edges; e != NONE; e = edge_at(s, e)->next) {
             uint32_t other = edge_other(s, e);
             HOLDS(is_live(s, &s->edges, e) && edge_at(s, e)->owner == i, "a roster holds another's entry");

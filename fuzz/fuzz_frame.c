@@ -22,10 +22,10 @@ void fuzz_statistics(void)
 }
 
 /* What find_tag() says, in a word of its own: the first of all places. */
-static bool is_tag_at(const uint8_t *payload, uint32_t equals, const char *key)
+static bool is_tag_at(const uint8_t *payload, uint32_t equals, const char *key, bool lines)
 {
     uint32_t n = (uint32_t)strlen(key);
-    if (equals < n || (equals > n && payload[equals - n - 1] >= 0x21))
+    if (equals < n || (equals > n && (payload[equals - n - 1] >= 0x21 || (lines && payload[equals - n - 1] != '\n'))))
         return false;
     for (uint32_t i = 0; i < n; i++)
         if (lower(payload[equals - n + i]) != lower((uint8_t)key[i]))
@@ -49,7 +49,7 @@ static void sort_tags(void)
 _Static_assert(TAG_COUNT < 0xff, "a tag is one byte here");
 
 /* The server's tag whose `=` or `:` stands here; TAG_COUNT if it is none. */
-static uint32_t tag_at(const uint8_t *payload, uint32_t equals)
+static uint32_t tag_at(const uint8_t *payload, uint32_t equals, bool lines)
 {
     uint32_t start = equals;
     while (start > 0 && payload[start - 1] >= 0x21 && equals - start < 16)
@@ -57,7 +57,7 @@ static uint32_t tag_at(const uint8_t *payload, uint32_t equals)
     if (start == equals || !is_letter(payload[start]))
         return TAG_COUNT;
     for (uint32_t t = first_of[lower(payload[start]) - 'a']; t < TAG_COUNT; t = next_of[t])
-        if (is_tag_at(payload, equals, tag_names[t]))
+        if (is_tag_at(payload, equals, tag_names[t], lines))
             return t;
     return TAG_COUNT;
 }
@@ -178,10 +178,11 @@ static void read_tag(const uint8_t *payload, uint32_t size, enum tag tag, uint32
 static void read_payload(const uint8_t *payload, uint32_t size)
 {
     uint32_t seen[(TAG_COUNT + 31) / 32] = {0}, found = 0;
+    bool lines = size > 0 && memchr(payload, '\n', size) != NULL;
     for (uint32_t i = 0; i < size && found < MOST_TAGS; i++) {
         if (payload[i] != '=' && payload[i] != ':')
             continue;
-        uint32_t t = tag_at(payload, i);
+        uint32_t t = tag_at(payload, i, lines);
         if (t == TAG_COUNT || seen[t / 32] >> t % 32 & 1)
             continue;
         seen[t / 32] |= 1u << t % 32;
@@ -196,6 +197,50 @@ static void read_payload(const uint8_t *payload, uint32_t size)
         DEMAND(find_tag(payload, size, tag_names[t]) == NOT_THERE);
         missing++;
     }
+}
+
+/* The tags that have a text of a player's in some request, the last of its fields. */
+static const enum tag words[] = {tag_TEXT, tag_NAME, tag_DESC, tag_MAIL, tag_STAT, tag_PROD, tag_BODY,
+                                 tag_PASS, tag_CHNG, tag_PERS, tag_FIND, tag_USER, tag_N,    tag_PRIV};
+
+#define MOST_WORDS 384u /* bytes: longer ones are as these */
+
+/* `cut`: where the last field begins. An earlier one whose quote is never closed goes on into it. */
+static bool same_value(const uint8_t *a, uint32_t a_size, const uint8_t *b, uint32_t b_size, uint32_t cut,
+                       const char *key)
+{
+    char text[2][CHAT_CHARS + 1];
+    uint32_t at = find_tag(a, a_size, key), other = find_tag(b, b_size, key), quad[2] = {0, 0};
+    if (at != other || at == NOT_THERE)
+        return at == other;
+    if (read_string(b, cut, at, text[0], sizeof text[0]) != read_string(b, b_size, at, text[1], sizeof text[1]))
+        return true;
+    return read_string(a, a_size, at, text[0], sizeof text[0]) == read_string(b, b_size, at, text[1], sizeof text[1]) &&
+           strcmp(text[0], text[1]) == 0 && read_number(a, a_size, at) == read_number(b, b_size, at) &&
+           read_flags(a, a_size, at) == read_flags(b, b_size, at) &&
+           read_address(a, a_size, at, &quad[0]) == read_address(b, b_size, at, &quad[1]) && quad[0] == quad[1];
+}
+
+/* Whatever a player types into the last field, all others read as if he had typed
+ * nothing. The payload's last line is what he types, those before it are the others. */
+static void read_words(const uint8_t *payload, uint32_t size)
+{
+    static uint8_t typed[2 * INBOX_BYTES], plain[2 * INBOX_BYTES];
+    uint32_t cut = size;
+    while (cut > 0 && payload[cut - 1] != '\n')
+        cut--;
+    if (size > MOST_WORDS)
+        return;
+    enum tag tag = words[(size + cut) % (sizeof words / sizeof words[0])];
+    uint32_t n = (uint32_t)strlen(tag_names[tag]), head = cut + n + 1;
+    memcpy(typed, payload, cut);
+    memcpy(typed + cut, tag_names[tag], n);
+    typed[cut + n] = '=';
+    memcpy(plain, typed, head);
+    memcpy(typed + head, payload + cut, size - cut);
+    typed[head + size - cut] = plain[head] = '\n';
+    for (uint32_t t = 0; t < TAG_COUNT; t++)
+        DEMAND(t == (uint32_t)tag || same_value(typed, head + size - cut + 1, plain, head + 1, cut, tag_names[t]));
 }
 
 /* A PROXY header is the same however it is cut: with fewer bytes than show what it is
@@ -244,6 +289,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         DEMAND(n <= room);
         frames++;
         read_payload(bytes + at + HEADER_BYTES, n);
+        read_words(bytes + at + HEADER_BYTES, n);
         at += frame.size;
     }
     free(bytes);

@@ -604,6 +604,7 @@ static void refuse(struct console *c, enum console_stage stage, const char *kind
 static void enter_lobby(struct console *c)
 {
     c->stage = CONSOLE_INSIDE;
+    c->rooms_muted = false;
     ask(c, CONSOLE_LOBBY, "sele", "ROOMS=1 USERS=1 RANKS=1 MESGS=1", "");
     ask(c, CONSOLE_LOBBY, "sele", "RANKS=50\n", "");
     ask(c, CONSOLE_LOBBY, "news", "NAME=0\n", "0");
@@ -795,9 +796,9 @@ static void on_who(struct console *c, const char *payload)
         change_room(c, ident);
         copy_text(c->room_name, sizeof c->room_name, room_name);
         const struct console_room *room = console_room(c, ident);
-        if (room == NULL)
+        if (room == NULL && !c->rooms_muted)
             mislead(c, "it is in room %d, which it does not know", (int)ident);
-        else if (strcmp(room->name, room_name) != 0)
+        else if (room != NULL && strcmp(room->name, room_name) != 0)
             mislead(c, "+who calls room %s %s", room->name, room_name);
     }
     c->room_population = console_read_number(console_find(payload, "RT"));
@@ -1800,6 +1801,12 @@ void console_look(struct console *c, const char *persona)
 void console_peek(struct console *c, const char *name)
 {
     ask_one(c, "peek", "NAME", name);
+}
+
+void console_select(struct console *c, const char *tags)
+{
+    c->rooms_muted = c->rooms_muted || strstr(tags, "ROOMS=0") != NULL;
+    ask(c, CONSOLE_LOBBY, "sele", tags, "");
 }
 
 void console_status(struct console *c, const char *text)

@@ -262,6 +262,7 @@ struct console {
     bool play_due;         /* a +ses came whose play did not yet */
 
     /* buddy service */
+    bool rooms_muted; /* it has asked for no rooms, and need not know the one that it is in */
     bool buddy_in;
     int32_t roster_left[3]; /* ROST frames still to come for ID=1 and 2; -1: not begun */
 
@@ -305,6 +306,8 @@ void console_chat(struct console *c, const char *text);
 void console_tell(struct console *c, const char *persona, const char *text);
 void console_look(struct console *c, const char *persona); /* user */
 void console_peek(struct console *c, const char *name);
+/* Mutes lists, or wants them again: `sele`. */
+void console_select(struct console *c, const char *tags);
 void console_status(struct console *c, const char *text); /* auxi */
 void console_read_news(struct console *c);                /* news NAME=1 */
 void console_leaderboard(struct console *c, int32_t channel, const char *find, int32_t range);

@@ -76,6 +76,7 @@ enum deed {
     DO_LETTER,
     DO_STATUS,
     DO_LOOK,
+    DO_SELECT,
     DO_LEADERBOARD,
     DO_NEWS,
     DO_ABUSE,
@@ -115,14 +116,14 @@ enum deed {
 };
 
 static const char *const deed_names[DEEDS] = {
-    "login",      "signup",     "others_account", "wrong_password", "move",        "create",         "chat",
-    "tell",       "challenge",  "answer",         "cancel",         "ready",       "back",           "result",
-    "friend",     "ignore",     "unfriend",       "letter",         "status",      "look",           "leaderboard",
-    "news",       "abuse",      "password",       "mail",           "new_persona", "delete_persona", "other_persona",
-    "search",     "watch",      "presence",       "buddy_leaves",   "leave",       "operator",       "reset",
-    "vanish",     "stall",      "emfile",         "helper_lazy",    "helper_dies", "helper_gone",    "disk_bad",
-    "disk_once",  "crash",      "crash_at_call",  "stop",           "reload",      "compact",        "hands",
-    "wall_jumps", "mono_jumps", "stands_still",   "helper_hangs",   "wait",        "quiet",
+    "login",         "signup",     "others_account", "wrong_password", "move",         "create",      "chat",
+    "tell",          "challenge",  "answer",         "cancel",         "ready",        "back",        "result",
+    "friend",        "ignore",     "unfriend",       "letter",         "status",       "look",        "select",
+    "leaderboard",   "news",       "abuse",          "password",       "mail",         "new_persona", "delete_persona",
+    "other_persona", "search",     "watch",          "presence",       "buddy_leaves", "leave",       "operator",
+    "reset",         "vanish",     "stall",          "emfile",         "helper_lazy",  "helper_dies", "helper_gone",
+    "disk_bad",      "disk_once",  "crash",          "crash_at_call",  "stop",         "reload",      "compact",
+    "hands",         "wall_jumps", "mono_jumps",     "stands_still",   "helper_hangs", "wait",        "quiet",
 };
 
 struct bytes {
@@ -768,6 +769,17 @@ static void compare_fleeting(void)
     }
 }
 
+/* Which side has won by a report, as act_result() makes them: 2 if neither. */
+static uint32_t reported_winner(const char *payload)
+{
+    bool out[2] = {console_read_number(console_find(payload, "DISCTIME0")) > 0,
+                   console_read_number(console_find(payload, "DISCTIME1")) > 0};
+    if (out[0] || out[1])
+        return out[0] && out[1] ? 2 : out[0];
+    return console_read_number(console_find(payload, "FINISPOS1")) <
+           console_read_number(console_find(payload, "FINISPOS0"));
+}
+
 /* The server has read this request. */
 static void on_request(struct wire *w, const char *kind, const char *payload)
 {
@@ -827,6 +839,7 @@ static void on_request(struct wire *w, const char *kind, const char *payload)
                 sim.persona[sim.race[q.race].persona[k]].results++;
         if (q.race != NONE)
             sim.race[q.race].asked++;
+        q.bit = reported_winner(payload);
     } else if (strcmp(kind, "AUTH") == 0) {
         q.persona = number_in(payload, "USER");
     } else if (kind[0] == 'R') {
@@ -971,7 +984,7 @@ static void promises_hold(void)
 }
 
 /* The figures as the server has them now must count what it says it has kept. */
-static void result_acknowledged(struct kept_race *race)
+static void result_acknowledged(struct kept_race *race, uint32_t winner)
 {
     for (int k = 0; k < 2; k++) {
         uint32_t i = race->persona[k], there = i == NONE ? NONE : find_persona(server(), name_of(i));
@@ -982,6 +995,11 @@ static void result_acknowledged(struct kept_race *race)
         bool first = race->acknowledged == 0 && race->asked == 1;
         if (!p->any_figures && f->races < p->figures.races + first)
             FAIL("a result of %s is acknowledged, and does not count", name_of(i));
+        bool alone = first && !p->any_figures && p->results == 1 && f->races == p->figures.races + 1;
+        if (alone && (f->wins != p->figures.wins + (winner == (uint32_t)k) ||
+                      f->losses != p->figures.losses + (winner == 1 - (uint32_t)k)))
+            FAIL("%s has raced as number %d, and number %u has won: now it has %u wins and %u losses", name_of(i), k,
+                 winner, f->wins, f->losses);
         p->figures = *f;
         p->results -= p->results > 0;
     }
@@ -1083,7 +1101,7 @@ static void on_answer(struct wire *w, const char *kind, uint32_t code, const cha
     } else if (strcmp(kind, "pers") == 0 && p && refused) {
         p->tickets -= p->tickets > 0;
     } else if (strcmp(kind, "rank") == 0 && q.race != NONE && code == 0) {
-        result_acknowledged(&sim.race[q.race]);
+        result_acknowledged(&sim.race[q.race], q.bit);
     } else if (strcmp(kind, "rank") == 0 && q.race != NONE && refused) {
         sim.race[q.race].asked--;
         for (int k = 0; k < 2; k++)
@@ -1155,6 +1173,12 @@ static void on_race_told(const char *payload)
     (void)snprintf(r->ticket, sizeof r->ticket, "%s", ticket);
     r->persona[0] = number_in(payload, "P1");
     r->persona[1] = number_in(payload, "P2");
+    for (int k = 0; k < 2; k++) { /* who is told to host is who is booked as the host */
+        uint32_t booked = race_ticket_at(server(), there)->persona[k];
+        if (booked != NONE && number_of(persona_at(server(), booked)->name) != r->persona[k])
+            FAIL("%s is told as number %d of a race, and the ticket has %s", name_of(r->persona[k]), k,
+                 persona_at(server(), booked)->name);
+    }
     r->until_s = sim.lived_s + time_left_s(race_ticket_at(server(), there)->when_s + RACE_S);
     r->unkept = !journal_is_sound(); /* better a race that is not kept than none */
 }
@@ -1987,6 +2011,10 @@ static void act_inside(struct actor *a, uint32_t own, enum deed deed)
             console_status(c, text);
         break;
     case DO_LOOK: console_look(c, a_neighbour(c)); break;
+    case DO_SELECT:
+        (void)snprintf(text, sizeof text, "%s=%u\n", one_in(3) ? "ROOMS" : one_in(2) ? "USERS" : "MESGS", any(2));
+        console_select(c, text);
+        break;
     case DO_LEADERBOARD: console_leaderboard(c, 0, one_in(2) ? "" : c->persona, (int32_t)any(20)); break;
     case DO_NEWS: console_read_news(c); break;
     case DO_ABUSE: console_report_abuse(c, a_neighbour(c)); break;
@@ -2304,6 +2332,10 @@ static void compare_user_list(const struct console *c, const struct player *p)
         if (!seen || !listed)
             continue;
         bool busy = other->match != NONE && (other->side == 0 || match_at(s, other->match)->state != MATCH_OFFERED);
+        char standing[LEADERBOARD_CHARS + 1];
+        write_standing(s, other->persona, standing);
+        SEES(c, seen->rank == (int32_t)shown_rank(s, other->persona));
+        SEES(c, strcmp(seen->stats, standing) == 0);
         SEES(c, seen->ident == (int32_t)other->persona + 1);
         SEES(c, seen->flags == (CONSOLE_FLAG(busy ? '1' : '0') | (own ? CONSOLE_FLAG('U') : 0)));
         SEES(c, strcmp(seen->extra, other->hushed && !own ? "" : other->text) == 0);
@@ -2347,9 +2379,11 @@ static void compare_console(const struct actor *a)
     SEES(c, c->room == (int32_t)room->ident);
     SEES(c, p->room == HUB || strcmp(c->room_name, room->name) == 0);
     SEES(c, p->match != NONE || c->challenge == CONSOLE_IDLE || c->challenge == CONSOLE_RACING || /* left pending */
-                c->habits.peeks); /* whose `peek` failed: then `auxi` is no challenge */
-    compare_room_list(c, p);
-    compare_user_list(c, p);
+                c->habits.peeks);      /* whose `peek` failed: then `auxi` is no challenge */
+    if (conn_at(s, conn)->wants.rooms) /* else the list is muted */
+        compare_room_list(c, p);
+    if (conn_at(s, conn)->wants.users)
+        compare_user_list(c, p);
     if (c->buddy_in && c->link[CONSOLE_BUDDY].open && persona_at(s, p->persona)->buddy != NONE)
         compare_friends(c, p);
 }

@@ -612,6 +612,23 @@ TEST(search_goodbye_ping, a_search_finds_20_at_most)
     ck_assert_uint_eq(zoe->buddy->count, 21);
 }
 
+/* However many newer ones begin with it. */
+TEST(search_goodbye_ping, a_search_finds_the_exact_name_first)
+{
+    struct person *zoe = linked("Zoe");
+    (void)person("Al");
+    crowd("Alf", 24);
+    ck_assert_str_ne(found(zoe, "USER=al\n"), "");
+    ck_assert_int_eq(got_number(frame_at(zoe->buddy, 0), "SIZE"), 20);
+    ck_assert_uint_eq(zoe->buddy->count, 21);
+    ck_assert_str_eq(got_text(frame_at(zoe->buddy, 1), "USER"), "Al");
+    for (size_t i = 2; i < zoe->buddy->count; i++) /* once only */
+        ck_assert_str_ne(got_text(frame_at(zoe->buddy, i), "USER"), "Al");
+    (void)person("Alfa");
+    (void)found(zoe, "NAME=ALFA\n");
+    ck_assert_str_eq(got_text(frame_at(zoe->buddy, 1), "USER"), "Alfa");
+}
+
 TEST(search_goodbye_ping, a_search_needs_two_letters)
 {
     static const char *const bad[] = {"", "USER=\n", "USER=b\n", "NAME=b\n", "USER=\"\"\n", "USER=/cso\n"};
@@ -737,8 +754,7 @@ GROUP(at_random, open_people, close_world, 0);
 /* What a person is, and what each of the others has been told of it. */
 struct truth {
     const char *show;      /* as PSET said; NULL: whatever, but not DISC */
-    bool races, drives_on; /* drives_on: the lobby link ended as the race began */
-    uint64_t since_ms;     /* when it began */
+    bool races, drives_on; /* drives_on: the lobby link ended in the race */
     char told[PEOPLE][8];
 };
 
@@ -808,9 +824,7 @@ static void random_deed(void)
         break;
     case 4:
         if (p->lobby != NULL) {
-            if (t->races && w->mono_ms - t->since_ms > 25000)
-                world_run(w, 10000); /* never near the limit of 30 s */
-            t->drives_on = t->races && p->buddy != NULL && w->mono_ms - t->since_ms <= 25000;
+            t->drives_on = t->races;
             leave_lobby(p);
             t->races = false;
             world_run(w, 5000);
@@ -820,7 +834,6 @@ static void random_deed(void)
         if (p->buddy != NULL) {
             link_down(p);
             t->show = NULL;
-            t->drives_on = false;
             world_run(w, 5000);
         }
         break;
@@ -839,10 +852,9 @@ static void random_deed(void)
         } else if (other->lobby != NULL && !truths[k].races) {
             hold_race(p, other);
             t->races = truths[k].races = true;
-            t->since_ms = truths[k].since_ms = w->mono_ms;
             /* whoever of them leaves at once drives on */
             int goes = world_below(w, 2) == 0 ? i : k;
-            if (world_below(w, 2) == 0 && people[goes].buddy != NULL) {
+            if (world_below(w, 2) == 0) {
                 leave_lobby(&people[goes]);
                 truths[goes].races = false;
                 truths[goes].drives_on = true;

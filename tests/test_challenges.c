@@ -273,6 +273,26 @@ TEST_LOOP(offers, a_challenge_to_nobody_is_refused, 0, 6)
     GOT(cid, "");
 }
 
+/* Ann's next text is her own X. */
+#define OWN_TEXT(text) \
+    do { \
+        forget_all(); \
+        say(ann, "auxi", "TEXT=\"" text "\"\n"); \
+        SUCCEEDS(reply_to(ann, "auxi")); \
+        ck_assert_uint_eq(words(bob, NULL) + words(ann, NULL), 0); \
+        ck_assert_str_eq(got_text(last_row(cid, ann), "X"), text); \
+    } while (0)
+
+static const struct got *last_row(struct raw *r, const struct raw *of)
+{
+    const struct got *last = NULL;
+    for (size_t i = 0; i < r->count; i++)
+        if (strcmp(r->frames[i]->kind, "+usr") == 0 && strcmp(got_text(r->frames[i], "N"), of->name) == 0)
+            last = r->frames[i];
+    ck_assert_ptr_nonnull(last);
+    return last;
+}
+
 TEST(offers, a_peeked_player_who_has_gone_is_not_challenged)
 {
     take_places("East", "East");
@@ -280,9 +300,39 @@ TEST(offers, a_peeked_player_who_has_gone_is_not_challenged)
     raw_close(bob);
     forget_all();
     say(ann, "auxi", "TEXT=" TOKEN "\n");
-    GOT(ann, "auxi +usr"); /* it is its own text then */
-    ck_assert_str_eq(got_text(frame_at(ann, 1), "X"), TOKEN);
-    ck_assert_uint_eq(shown(cid, ann), SHOWN_FREE);
+    GOT(ann, "auxi +msg"); /* and it is not busy */
+    REFUSED(frame_at(ann, 0), "user", 102);
+    SAYS(frame_at(ann, 1), "F=P3\nN=Bob\nFROM=Bob\nATTR=3\nRI=1\nT=DECL\nTEXT=DECL");
+    GOT(cid, "");
+    OWN_TEXT("car 5"); /* the peek is forgotten */
+}
+
+/* A peek is forgotten by whatever `auxi` was answered, so that nobody is challenged by a
+ * status text. */
+TEST_LOOP(offers, a_peek_is_good_for_one_auxi, 0, 7)
+{
+    take_places("East", "East");
+    if (_i == 0) { /* the target is busy */
+        (void)offer(dan, "Bob", BY_MESG);
+        world_settle(w);
+    } else if (_i == 1) { /* it ignores her */
+        SUCCEEDS(change_list(buddy_of(bob), "RADD", "I", "Ann"));
+        go(bob, "East");
+    }
+    SUCCEEDS(raw_ask(ann, "peek", "NAME=Bob\n"));
+    forget_all();
+    const char *text = _i == 2 ? "TEXT=no token\n" : _i == 3 ? "TEXT=\n" : _i == 4 ? "" : "TEXT=" TOKEN "\n";
+    if (_i == 5)
+        text = "TEXT=ACPT\n";
+    say(ann, "auxi", text);
+    static const char *const codes[] = {"ingm", "", "tokn", "", "miss", "time", ""};
+    ck_assert_str_eq(got_code(reply_to(ann, "auxi")), codes[_i]);
+    if (_i == 1)
+        TOLD(ann, bob, "BLOC", EAST);
+    forget_all();
+    if (_i == 6)
+        word(ann, bob, "DECL");
+    OWN_TEXT("car 5");
 }
 
 /* Whoever peeked at another since, who is not there, means nobody. */
@@ -543,6 +593,25 @@ TEST_LOOP(answers, an_answer_by_auxi_counts_too, 0, 2)
     SUCCEEDS(reply_to(bob, "auxi"));
     TOLD(ann, bob, _i == 0 ? "ACPT" : "DECL", EAST);
     ck_assert_uint_eq(shown(dan, bob), _i == 0 ? SHOWN_BUSY : NOT_SHOWN);
+}
+
+/* The first four letters of an answer count, and nobody waits because of the rest. */
+TEST_LOOP(answers, an_answer_with_more_than_its_word_is_one, 0, 6)
+{
+    static const char *const texts[] = {"DECL sorry", "BLOCked", "ACPT, of course", "DECL\"x", "DECL%0anext", "DECL="};
+    char payload[128];
+    take_places("East", "West");
+    (void)offer(ann, "Bob", BY_MESG);
+    forget_all();
+    (void)snprintf(payload, sizeof payload, "PRIV=Ann\nTEXT=%s\nATTR=3\n", texts[_i]);
+    say(bob, "mesg", payload);
+    SUCCEEDS(reply_to(bob, "mesg"));
+    char first[5];
+    (void)snprintf(first, sizeof first, "%.4s", texts[_i]);
+    TOLD(ann, bob, first, EAST);
+    if (_i == 2)
+        word(bob, ann, "DECL");
+    expect_both_free();
 }
 
 TEST(answers, the_challenger_does_not_accept_its_own_offer)

@@ -770,6 +770,28 @@ TEST_LOOP(slow_readers, an_announcement_waits_for_who_is_about_to_read, 0, 2)
     ck_assert_int_eq(strcmp(got_text(g, "T"), "hi") == 0, _i == 0);
 }
 
+/* An `auxi` that has to wait is not answered yet, and its peek is not forgotten. */
+TEST_LOOP(slow_readers, an_auxi_that_waits_keeps_its_peek, 0, 2)
+{
+    uint8_t frame[512];
+    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "West");
+    if (_i == 1) { /* an offer to Bob stands, which the next one to him takes back */
+        send_word(ann, "Bob", "first");
+        SUCCEEDS(raw_expect(ann, "mesg"));
+    }
+    SUCCEEDS(raw_ask(ann, "peek", "NAME=Bob\n"));
+    forget_all();
+    crowd_outbox(bob);
+    size_t size = console_frame(frame, sizeof frame, "auxi", 0, "TEXT=token\n", 12);
+    event(NASCAR_BYTES, ann->conn, 0, frame, (uint32_t)size);
+    ck_assert(is_stalled(w->state, ann->conn));
+    world_settle(w);
+    SUCCEEDS(raw_expect(ann, "auxi"));
+    const struct got *g = NULL;
+    (void)frames_of(bob, "+msg", &g);
+    ck_assert_str_eq(got_text(g, "T"), "token");
+}
+
 TEST_LOOP(slow_readers, a_challenge_waits_for_who_is_about_to_read, 0, 2)
 {
     uint8_t frame[512];
@@ -926,7 +948,7 @@ TEST(results_and_reports, a_leaderboard_that_grows_shorter_ends)
     struct raw *ann = player(w, "Ann", "");
     raw_window(ann, 0);
     raw_send(ann, "snap", "INDEX=0\nRANGE=100\n");
-    raw_send(ann, "snap", "INDEX=98\nRANGE=10\n");
+    raw_send(ann, "snap", "INDEX=0\nSTART=98\nRANGE=10\n");
     world_settle(w);
     ck_assert_uint_lt(player_at(w->state, conn_at(w->state, ann->conn)->player)->rows_left, 100);
     ck_assert_uint_gt(player_at(w->state, conn_at(w->state, ann->conn)->player)->rows_left, 1);

@@ -64,15 +64,17 @@ TEST(the_leaderboard, the_leaderboard_tells_the_best_first)
 TEST(the_leaderboard, a_part_of_the_leaderboard_can_be_asked)
 {
     small_board();
-    ck_assert_str_eq(board(cid, "INDEX=1\nCHAN=7\nRANGE=2\n", "CHAN=7\nINDEX=1\nRANGE=2\nSTART=1"), "Cid Dan");
-    ck_assert_str_eq(board(cid, "INDEX=3\nCHAN=0\nRANGE=100\n", "CHAN=0\nINDEX=3\nRANGE=100\nSTART=3"), "Bob");
-    ck_assert_str_eq(board(cid, "INDEX=2\nCHAN=-1\nRANGE=1\n", "CHAN=-1\nINDEX=2\nRANGE=1\nSTART=2"), "Dan");
+    ck_assert_str_eq(board(cid, "INDEX=1\nSTART=1\nCHAN=7\nRANGE=2\n", "CHAN=7\nINDEX=1\nRANGE=2\nSTART=1"), "Cid Dan");
+    ck_assert_str_eq(board(cid, "INDEX=0\nSTART=3\nCHAN=0\nRANGE=100\n", "CHAN=0\nINDEX=0\nRANGE=100\nSTART=3"), "Bob");
+    ck_assert_str_eq(board(cid, "INDEX=7\nSTART=2\nCHAN=-1\nRANGE=1\n", "CHAN=-1\nINDEX=7\nRANGE=1\nSTART=2"), "Dan");
+    ck_assert_str_eq(board(cid, "INDEX=2\nCHAN=1\n", "CHAN=1\nINDEX=2\nRANGE=10\nSTART=0"), "Ann Cid Dan Bob");
     ck_assert_str_eq(board(cid, "CHAN=1\n", "CHAN=1\nINDEX=*\nRANGE=10\nSTART=0"), "Ann Cid Dan Bob");
     ck_assert_str_eq(board(cid, "", "CHAN=*\nINDEX=*\nRANGE=10\nSTART=0"), "Ann Cid Dan Bob");
-    ck_assert_str_eq(board(cid, "CHAN=1\nINDEX=4\nRANGE=3\n", "CHAN=1\nINDEX=*\nRANGE=3\nSTART=*"), "");
-    ck_assert_str_eq(board(cid, "CHAN=1\nINDEX=2147483647\nRANGE=3\n", "CHAN=1\nINDEX=*\nRANGE=3\nSTART=*"), "");
+    ck_assert_str_eq(board(cid, "CHAN=1\nSTART=4\nRANGE=3\n", "CHAN=1\nINDEX=*\nRANGE=3\nSTART=*"), "");
+    ck_assert_str_eq(board(cid, "CHAN=1\nSTART=2147483647\nRANGE=3\n", "CHAN=1\nINDEX=*\nRANGE=3\nSTART=*"), "");
     ck_assert_str_eq(board(cid, "CHAN=1\nFIND=Dan\nRANGE=10\n", "CHAN=1\nINDEX=*\nRANGE=10\nSTART=2"), "Dan Bob");
-    ck_assert_str_eq(board(cid, "CHAN=1\nFIND=cID\nRANGE=1\nINDEX=3\n", "CHAN=1\nINDEX=*\nRANGE=1\nSTART=1"), "Cid");
+    ck_assert_str_eq(board(cid, "CHAN=1\nFIND=cID\nRANGE=1\nINDEX=3\nSTART=3\n", "CHAN=1\nINDEX=*\nRANGE=1\nSTART=1"),
+                     "Cid");
     ck_assert_str_eq(board(cid, "CHAN=1\nFIND=Ann\nRANGE=2\n", "CHAN=1\nINDEX=*\nRANGE=2\nSTART=0"), "Ann Cid");
 }
 
@@ -100,7 +102,7 @@ TEST(the_leaderboard, an_empty_leaderboard_has_no_rows)
     SAYS(frame_at(cid, 1), "D=-2");
 }
 
-TEST_LOOP(the_leaderboard, strange_numbers_in_a_request_for_the_leaderboard, 0, 8)
+TEST_LOOP(the_leaderboard, strange_numbers_in_a_request_for_the_leaderboard, 0, 10)
 {
     static const char *const bad[] = {"INDEX=-1\nCHAN=1\n",
                                       "RANGE=-1\nCHAN=1\n",
@@ -109,7 +111,9 @@ TEST_LOOP(the_leaderboard, strange_numbers_in_a_request_for_the_leaderboard, 0, 
                                       "INDEX=4294967295\nRANGE=4294967295\nCHAN=4294967295\n",
                                       "RANGE=99999999999999\n",
                                       "INDEX=2147483647\nRANGE=2147483647\n",
-                                      "INDEX=-2147483648\nRANGE=5\n"};
+                                      "INDEX=-2147483648\nRANGE=5\n",
+                                      "START=-1\nRANGE=5\n",
+                                      "START=4294967295\nRANGE=4294967295\n"};
     small_board();
     raw_forget(cid);
     say(cid, "snap", bad[_i]);
@@ -126,7 +130,7 @@ TEST(the_leaderboard, two_leaderboards_in_one_segment_come_one_after_the_other)
     small_board();
     raw_forget(cid);
     raw_send(cid, "snap", "INDEX=0\nCHAN=1\nRANGE=2\n");
-    raw_send(cid, "snap", "INDEX=1\nCHAN=2\nRANGE=2\n");
+    raw_send(cid, "snap", "INDEX=0\nSTART=1\nCHAN=2\nRANGE=2\n");
     GOT(cid, "snap +snp +snp snap +snp +snp");
     SAYS(frame_at(cid, 2), "R=2\nP=1500\nN=Cid\nS=*");
     SAYS(frame_at(cid, 5), "R=3\nP=1500\nN=Dan\nS=*");
@@ -181,8 +185,9 @@ TEST(the_leaderboard, a_long_leaderboard_comes_in_parts_of_100)
     for (int turn = 0; turn < 2; turn++) {
         for (int from = 0; from < 140; from += 20) {
             char request[64], reply[64];
-            (void)snprintf(request, sizeof request, "INDEX=%d\nCHAN=1\nRANGE=%d\n", from, from == 0 ? 1000 : 100);
-            (void)snprintf(reply, sizeof reply, "CHAN=1\nINDEX=%d\nRANGE=*\nSTART=%d", from, from);
+            (void)snprintf(request, sizeof request, "INDEX=0\nSTART=%d\nCHAN=1\nRANGE=%d\n", from,
+                           from == 0 ? 1000 : 100);
+            (void)snprintf(reply, sizeof reply, "CHAN=1\nINDEX=0\nRANGE=*\nSTART=%d", from);
             (void)board(cid, request, reply);
             int rows = from > 120 ? 0 : 120 - from > 100 ? 100 : 120 - from;
             ck_assert_uint_eq(cid->count, (size_t)rows + 1);
@@ -196,7 +201,7 @@ TEST(the_leaderboard, a_long_leaderboard_comes_in_parts_of_100)
     raw_window(cid, 0); /* and however slowly it is read */
     raw_forget(cid);
     raw_send(cid, "snap", "INDEX=0\nCHAN=1\nRANGE=100\n");
-    raw_send(cid, "snap", "INDEX=100\nCHAN=2\nRANGE=100\n"); /* the next one waits for the rows of the last */
+    raw_send(cid, "snap", "INDEX=0\nSTART=100\nCHAN=2\nRANGE=100\n"); /* the next one waits for the rows of the last */
     world_settle(w);
     for (int i = 0; i < 40; i++)
         raw_window(cid, 100);

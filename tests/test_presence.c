@@ -254,9 +254,52 @@ TEST(presence, a_new_buddy_link_keeps_who_races)
     world_run(w, 5000);
     SEES(ann, "Bob=DISC");
     raw_forget(ann->buddy);
-    link_up(bob); /* the race is over for who has been away altogether */
+    link_up(bob); /* it is in the race still, as it has not come into the lobby since */
     world_run(w, 5000);
-    ck_assert_str_ne(shown(ann->buddy, "Bob"), "PASS");
+    SEES(ann, "Bob=PASS");
+    raw_forget(ann->buddy);
+    enter(bob);
+    ck_assert_str_eq(shown(ann->buddy, "Bob"), "CHAT");
+    leave_lobby_for_good(bob);
+    raw_forget(ann->buddy);
+    link_down(bob);
+    link_up(bob);
+    world_run(w, 5000);
+    ck_assert_str_ne(shown(ann->buddy, "Bob"), "PASS"); /* that race is over */
+}
+
+/* However long the race has been under way, and whoever has come back from it. */
+TEST_LOOP(presence, who_leaves_the_lobby_in_a_race_is_racing, 0, 4)
+{
+    static const uint32_t under_way_ms[] = {0, 29000, 31000, 1200000};
+    struct person *ann = linked("Ann"), *bob = linked("Bob"), *cid = linked("Cid");
+    put_on_list(ann, "B", "Bob");
+    hold_race(bob, cid);
+    world_run(w, under_way_ms[_i]);
+    SUCCEEDS(raw_ask(cid->lobby, "chal", "PERS=*\n"));
+    SEES(ann, "Bob=PASS");
+    raw_forget(ann->buddy);
+    leave_lobby_for_good(bob);
+    ck_assert(strstr(sees(ann->buddy), "DISC") == NULL);
+    raw_forget(ann->buddy);
+    enter(bob);
+    SEES(ann, "Bob=CHAT");
+}
+
+/* Whoever comes back as another persona does not race any more as the first. */
+TEST(presence, another_persona_of_a_racer_ends_its_race)
+{
+    struct person *ann = linked("Ann"), *bob = linked("Bob"), *cid = linked("Cid");
+    struct person ace = *bob;
+    strcpy(ace.name, "Ace");
+    SUCCEEDS(raw_ask(bob->lobby, "cper", "PERS=Ace\n"));
+    put_on_list(ann, "B", "Bob");
+    hold_race(bob, cid);
+    leave_lobby_for_good(bob);
+    raw_forget(ann->buddy);
+    ace.buddy = NULL;
+    enter(&ace);
+    SEES(ann, "Bob=DISC");
 }
 
 TEST_LOOP(presence, a_lobby_link_that_ends_otherwise_ends_presence, 0, 4)
@@ -264,9 +307,9 @@ TEST_LOOP(presence, a_lobby_link_that_ends_otherwise_ends_presence, 0, 4)
     struct person *ann = linked("Ann"), *bob = linked("Bob"), *cid = linked("Cid");
     put_on_list(ann, "B", "Bob");
     switch (_i) {
-    case 0: /* the race began long ago */
+    case 0: /* it has gone on to another room */
         hold_race(bob, cid);
-        world_run(w, 31000);
+        SUCCEEDS(raw_ask(bob->lobby, "move", "NAME=West\nPASS=\n"));
         break;
     case 1: /* it is back from its race */
         hold_race(bob, cid);

@@ -328,16 +328,37 @@ TEST(who_may_report, a_report_ends_racing)
     REFUSED(raw_expect(cid, "mesg"), "ingm", 105);
 }
 
-TEST(who_may_report, a_refused_report_ends_no_race)
+/* Who reports a race is back from it, even if the report is refused, or not kept. */
+TEST_LOOP(who_may_report, a_refused_report_ends_racing, 0, 4)
 {
     take_places("East");
     const char *auth = race(ann, bob, false);
     forget_all();
-    REFUSED(report(ann, auth, "FINISPOS0=65\n"), "miss", 0);
-    REFUSED(report(ann, "0123456789abcdef", ""), "sess", 101);
-    ck_assert_uint_eq(frames_of(cid, "+usr", NULL), 0);
+    if (_i == 0) {
+        REFUSED(report(ann, auth, "FINISPOS0=65\n"), "miss", 0);
+    } else if (_i == 1) {
+        w->fail_records = true;
+        DENIED(report(ann, auth, ""));
+        w->fail_records = false;
+    } else if (_i == 2) { /* by a ticket that nobody has any more */
+        world_pass(w, 86401);
+        forget_all();
+        REFUSED(report(ann, auth, ""), "sess", 101);
+    } else { /* another race's is no word about this one */
+        REFUSED(report(ann, "0123456789abcdef0123456789abcdef", ""), "sess", 101);
+        REFUSED(report(ann, "0123456789abcdef", ""), "sess", 101);
+        REFUSED(report(ann, "", ""), "miss", 0);
+        word(cid, ann, "w893m_a017l_g");
+        REFUSED(raw_expect(cid, "mesg"), "ingm", 105);
+        return;
+    }
+    const struct got *g = NULL;
+    ck_assert_uint_ge(frames_of(cid, "+usr", &g), 1);
+    ck_assert_uint_eq(got_flags(g, "F"), CONSOLE_FLAG('0'));
     word(cid, ann, "w893m_a017l_g");
-    REFUSED(raw_expect(cid, "mesg"), "ingm", 105);
+    SUCCEEDS(raw_expect(cid, "mesg"));
+    if (_i == 0) /* and it may be reported again */
+        SUCCEEDS(report(ann, auth, ""));
 }
 
 /* A report may be late: the game asks for the next race, and the one before is still told. */
@@ -364,7 +385,7 @@ static const struct {
     const char *key;
     long low, high;
 } numbers[] = {
-    {"STARTPOS0", 0, 64},        {"STARTPOS1", 0, 64},        {"FINISPOS0", 1, 64},        {"FINISPOS1", 1, 64},
+    {"STARTPOS0", -1, 64},       {"STARTPOS1", -1, 64},       {"FINISPOS0", -1, 64},       {"FINISPOS1", -1, 64},
     {"LAPSCOMP0", 0, 1000},      {"LAPSCOMP1", 0, 1000},      {"LAPSLED0", 0, 1000},       {"LAPSLED1", 0, 1000},
     {"DISCTIME0", -1, 86400000}, {"DISCTIME1", -1, 86400000}, {"DISQTIME0", -1, 86400000}, {"DISQTIME1", -1, 86400000},
     {"RACETIME", -1, 86400000},  {"SET_TRACKID", 0, 255},     {"SET_NUMAI", 0, 64},        {"SET_RACELEN", 0, 1000},
@@ -388,7 +409,6 @@ static const struct got *report_long(struct raw *r, const char *auth, const char
 TEST_LOOP(numbers, every_number_is_held_to_its_bounds, 0, COUNT(numbers))
 {
     static const char *const junk[] = {
-        "",
         "x",
         "1x",
         "x1",
@@ -445,56 +465,134 @@ TEST_LOOP(numbers, every_number_is_held_to_its_bounds, 0, COUNT(numbers))
     ck_assert_int_eq(is[RACES], 2);
 }
 
-TEST(numbers, places_are_needed_and_differ)
+/* Whatever a real race can end in, as a console may say it (PROTOCOL 5): who has won, H the
+ * host, G the guest, or nobody; and who was lost, as a number of two bits. */
+static const struct {
+    const char *tags;
+    char won;
+    int lost;
+} ends[] = {
+    /* both finish */
+    {"FINISPOS0=1\nFINISPOS1=2\n", 'H', 0},
+    {"FINISPOS0=64\nFINISPOS1=63\n", 'G', 0},
+    {"FINISPOS0=1\nFINISPOS1=2\nDISCTIME0=-1\nDISCTIME1=-1\nDISQTIME0=-1\nDISQTIME1=-1\n", 'H', 0},
+    {"FINISPOS0=7\nFINISPOS1=3\nDISCTIME0=0\nDISCTIME1=0\nDISQTIME0=0\nDISQTIME1=0\n", 'G', 0},
+    {"FINISPOS0=1\nFINISPOS1=2\nDISCTIME0=\nDISCTIME1=\nDISQTIME0=\nDISQTIME1=\nLAPSLED1=\n", 'H', 0},
+    /* one quits, or loses power */
+    {"FINISPOS0=1\nFINISPOS1=2\nDISCTIME1=61000\n", 'H', 2},
+    {"FINISPOS0=1\nFINISPOS1=2\nDISCTIME0=61000\n", 'G', 1}, /* whatever place it had then */
+    {"FINISPOS0=0\nFINISPOS1=2\nDISCTIME0=1\n", 'G', 1},
+    {"FINISPOS0=2\nFINISPOS1=0\nDISCTIME1=1\n", 'H', 2},
+    {"FINISPOS0=\nFINISPOS1=1\nDISCTIME0=61000\nDISCTIME1=\n", 'G', 1},
+    {"FINISPOS0=1\nFINISPOS1=\nDISCTIME0=\nDISCTIME1=61000\n", 'H', 2},
+    {"FINISPOS0=1\nDISCTIME1=61000\n", 'H', 2},
+    {"FINISPOS0=1\nFINISPOS1=1\nDISCTIME1=61000\n", 'H', 2}, /* equal places, one out */
+    {"FINISPOS0=9\nFINISPOS1=9\nDISCTIME0=61000\n", 'G', 1},
+    {"FINISPOS0=9\nFINISPOS1=9\nDISCTIME0=0\nDISCTIME1=-1\n", 'G', 1}, /* lost at once */
+    {"FINISPOS0=9\nFINISPOS1=9\nDISCTIME1=0\n", 'H', 2},
+    {"FINISPOS0=0\nFINISPOS1=1\nDISCTIME0=0\n", 'G', 1},
+    {"FINISPOS0=1\nFINISPOS1=0\nDISCTIME0=0\nDISCTIME1=0\n", 'H', 2},
+    {"FINISPOS0=1\nFINISPOS1=-1\nDISCTIME0=-1\nDISCTIME1=0\n", 'H', 2},
+    {"FINISPOS0=0\nFINISPOS1=0\nDISCTIME0=-1\nDISCTIME1=0\n", 'H', 2},
+    {"DISCTIME0=1\nFINISPOS1=\n", 'G', 1},
+    {"FINISPOS0=-1\nFINISPOS1=-1\nDISCTIME0=-1\nDISCTIME1=0\n", 'H', 2},
+    {"FINISPOS0=0\nFINISPOS1=0\nDISCTIME0=1\n", 'G', 1},
+    {"FINISPOS0=1\nFINISPOS1=0\n", 'H', 0}, /* the other has no place, and nothing says why */
+    {"FINISPOS0=0\nFINISPOS1=2\nDISCTIME0=-1\nDISQTIME0=-1\n", 'G', 0},
+    {"FINISPOS1=1\n", 'G', 0},
+    {"FINISPOS0=-1\nFINISPOS1=2\n", 'G', 0},
+    {"FINISPOS0=0\nFINISPOS1=2\nDISCTIME1=1\n", 'H', 2}, /* it was the other one that was lost */
+    /* both drop */
+    {"FINISPOS0=1\nFINISPOS1=2\nDISCTIME0=5\nDISCTIME1=7\n", '-', 3},
+    {"FINISPOS0=0\nFINISPOS1=0\nDISCTIME0=5\nDISCTIME1=7\n", '-', 3},
+    {"FINISPOS0=0\nFINISPOS1=0\nDISCTIME0=0\nDISCTIME1=0\n", '-', 3},
+    {"FINISPOS0=\nFINISPOS1=\nDISCTIME0=5\nDISCTIME1=7\n", '-', 3},
+    /* disqualified */
+    {"FINISPOS0=1\nFINISPOS1=2\nDISQTIME0=500\n", 'G', 0},
+    {"FINISPOS0=0\nFINISPOS1=2\nDISQTIME0=1\n", 'G', 0},
+    {"FINISPOS0=2\nFINISPOS1=0\nDISQTIME1=1\n", 'H', 0},
+    {"FINISPOS0=1\nFINISPOS1=0\nDISQTIME1=0\n", 'H', 0},
+    {"FINISPOS0=3\nFINISPOS1=3\nDISQTIME1=9\n", 'H', 0},
+    {"FINISPOS0=1\nFINISPOS1=2\nDISQTIME0=500\nDISQTIME1=600\n", '-', 0},
+    {"FINISPOS0=0\nFINISPOS1=0\nDISCTIME0=1\nDISQTIME1=1\n", '-', 1},
+    {"DISQTIME0=1\n", 'G', 0},
+    /* level */
+    {"FINISPOS0=5\nFINISPOS1=5\n", '-', 0},
+    {"FINISPOS0=5\nFINISPOS1=5\nDISCTIME0=0\nDISCTIME1=0\nDISQTIME0=0\nDISQTIME1=0\n", '-', 0},
+    {"FINISPOS0=1\nFINISPOS1=1\nDISCTIME0=-1\nDISCTIME1=-1\n", '-', 0},
+    {"FINISPOS0=0\nFINISPOS1=0\n", '-', 0}, /* it was given up */
+    {"FINISPOS0=0\n", '-', 0},
+};
+
+TEST_LOOP(numbers, every_end_of_a_race_is_taken, 0, COUNT(ends))
 {
-    static const struct trial cases[] = {
-        {"FINISPOS0=1\nFINISPOS1=2\n", true},
-        {"FINISPOS0=64\nFINISPOS1=63\n", true},
-        {"FINISPOS0=1\n", false},
-        {"FINISPOS1=1\n", false},
-        {"", false},
-        {"FINISPOS0=5\nFINISPOS1=5\n", false},
-        {"FINISPOS0=0\nFINISPOS1=2\n", false},
-        {"FINISPOS0=2\nFINISPOS1=0\n", false},
-        {"FINISPOS0=0\nFINISPOS1=0\n", false},
-        {"FINISPOS0=0\nFINISPOS1=2\nDISCTIME0=1\n", true},
-        {"FINISPOS0=2\nFINISPOS1=0\nDISCTIME1=1\n", true},
-        {"FINISPOS0=0\nFINISPOS1=2\nDISQTIME0=1\n", true},
-        {"FINISPOS0=2\nFINISPOS1=0\nDISQTIME1=1\n", true},
-        {"FINISPOS0=0\nFINISPOS1=2\nDISCTIME1=1\n", false}, /* it is the other one that was lost */
-        {"FINISPOS0=2\nFINISPOS1=0\nDISQTIME0=1\n", false},
-        {"FINISPOS0=0\nFINISPOS1=2\nDISCTIME0=0\nDISQTIME0=-1\n", false},
-        {"FINISPOS0=0\nFINISPOS1=0\nDISCTIME0=1\n", false},
-        {"FINISPOS0=0\nFINISPOS1=0\nDISCTIME0=1\nDISQTIME1=1\n", true},
-        {"FINISPOS1=2\nDISCTIME0=1\n", false},
-        {"FINISPOS0=1\nDISQTIME1=1\n", false},
-        {"FINISPOS0=65\nFINISPOS1=2\nDISCTIME0=1\n", false},
-        {"FINISPOS0=-1\nFINISPOS1=2\nDISCTIME0=1\n", false},
-        {"FINISPOS0=2\nFINISPOS1=-1\nDISQTIME1=1\n", false},
+    char payload[256];
+    take_places("");
+    const char *auth = race(ann, bob, false);
+    (void)snprintf(payload, sizeof payload, "AUTH=%s\n%s", auth, ends[_i].tags);
+    SUCCEEDS(raw_ask(ann, "rank", payload)); /* all other numbers may be missing */
+    for (int side = 0; side < 2; side++) {
+        int32_t is[FIGURES];
+        figures_of(cid, side == 0 ? "Ann" : "Bob", is);
+        bool won = ends[_i].won == "HG"[side], lost = ends[_i].won == "GH"[side];
+        ck_assert_int_eq(is[RACES], 1);
+        ck_assert_msg(is[WINS] == won && is[LOSSES] == lost, "%s: side %d has %d and %d", ends[_i].tags, side,
+                      (int)is[WINS], (int)is[LOSSES]);
+        ck_assert_msg(is[DISCONNECTS] == (ends[_i].lost >> side & 1), "%s: side %d was lost %d times", ends[_i].tags,
+                      side, (int)is[DISCONNECTS]);
+        ck_assert_int_eq(is[RATING], won ? 1516 : lost ? 1484 : 1500);
+    }
+    size_t before = w->log_count;
+    SUCCEEDS(raw_ask(bob, "rank", payload)); /* and the other one says the same */
+    ck_assert_uint_eq(differences(before), 0);
+}
+
+/* One that says nothing of how the race ended is none, nor is one out of its range. */
+TEST(numbers, a_report_of_nothing_is_refused)
+{
+    static const char *const nothing[] = {
+        "",
+        "FINISPOS0=\nFINISPOS1=\n",
+        "FINISPOS0=-1\nFINISPOS1=-1\nDISCTIME0=-1\nDISCTIME1=-1\n",
+        "LAPSCOMP0=10\nLAPSCOMP1=10\nRACETIME=300000\n",
+        "FINISPOS0=65\nFINISPOS1=2\nDISCTIME0=1\n",
+        "FINISPOS0=-2\nFINISPOS1=2\n",
+        "FINISPOS0=1\nFINISPOS1=\"2nd\"\n",
     };
     char payload[256];
-    int32_t good = 0;
     take_places("");
-    char auth[80];
-    (void)snprintf(auth, sizeof auth, "%s", race(ann, bob, false));
-    for (int i = 0; i < COUNT(cases); i++) {
-        (void)snprintf(payload, sizeof payload, "AUTH=%s\n%s", auth, cases[i].text);
-        const struct got *g = raw_ask(i % 2 == 0 ? ann : bob, "rank", payload);
-        if (cases[i].good) {
-            SUCCEEDS(g); /* all other numbers may be missing */
-            good++;
-            back(ann, bob);
-            (void)snprintf(auth, sizeof auth, "%s", race(ann, bob, false));
-        } else {
-            ck_assert_msg(g->code != 0, "%s is taken", cases[i].text);
-            REFUSED(g, "miss", 0);
-        }
-        int32_t is[FIGURES];
-        figures_of(cid, "Ann", is);
-        ck_assert_int_eq(is[RACES], good);
-        ck_assert_int_eq(is[LED], 0);
+    const char *auth = race(ann, bob, false);
+    for (int i = 0; i < COUNT(nothing); i++) {
+        (void)snprintf(payload, sizeof payload, "AUTH=%s\n%s", auth, nothing[i]);
+        REFUSED(raw_ask(i % 2 == 0 ? ann : bob, "rank", payload), "miss", 0);
     }
-    ck_assert_int_gt(good, 6);
+    REFUSED(raw_ask(ann, "rank", "AUTH=\nFINISPOS0=1\nFINISPOS1=2\n"), "miss", 0);
+    has_not_raced("Ann");
+    has_not_raced("Bob");
+    SUCCEEDS(report(bob, auth, "")); /* who may report still */
+    check_figures("Ann", 1, 1, 0, 0, 1516, 7, 1);
+}
+
+/* A race that was for fun is reported and answered, and changes no figures; the other's
+ * report comes second, whatever it says of that. */
+TEST_LOOP(numbers, an_unranked_race_changes_nothing, 0, 3)
+{
+    static const char *const second[] = {"SET_RANKED=0\n", "SET_RANKED=1\n", "SET_RANKED=\n"};
+    take_places("");
+    const char *auth = race(ann, bob, false);
+    SUCCEEDS(report(ann, auth, "SET_RANKED=0\n"));
+    REFUSED(report(ann, auth, ""), "sess", 101);
+    SUCCEEDS(report(bob, auth, second[_i]));
+    REFUSED(report(bob, auth, ""), "sess", 101);
+    has_not_raced("Ann");
+    has_not_raced("Bob");
+    back(ann, bob);
+    auth = race(ann, bob, false);
+    SUCCEEDS(report(ann, auth, second[_i]));
+    if (_i > 0)
+        check_figures("Ann", 1, 1, 0, 0, 1516, 7, 1);
+    else
+        has_not_raced("Ann");
 }
 
 /* ---- What counts -------------------------------------------------------- */
@@ -713,6 +811,154 @@ TEST_LOOP(what_counts, all_figures_are_as_reported, 0, 2)
             check_board(racers[0].raw);
         }
     }
+}
+
+/* ---- Places ------------------------------------------------------------- */
+
+GROUP(places, open_world, close_world, 0);
+
+/* R of a player by the last +usr that one has got; -1: none has come. */
+static int32_t seen_rank(struct raw *r, const char *name)
+{
+    int32_t rank = -1;
+    world_settle(w);
+    for (size_t i = 0; i < r->count; i++)
+        if (strcmp(r->frames[i]->kind, "+usr") == 0 && strcmp(got_text(r->frames[i], "N"), name) == 0)
+            rank = got_number(r->frames[i], "R");
+    return rank;
+}
+
+static int32_t true_rank(const char *name)
+{
+    char payload[64];
+    (void)snprintf(payload, sizeof payload, "PERS=%s\n", name);
+    return got_number(raw_ask(cid, "user", payload), "RANK");
+}
+
+/* A beats B, then C beats A: who did not race is behind by one, and everybody sees it. */
+TEST(places, whoever_is_passed_is_told)
+{
+    take_places("East");
+    struct raw *dan = player(w, "Dan", "East"), *eve = player(w, "Eve", "");
+    SUCCEEDS(report(ann, race(ann, bob, false), ""));
+    back(ann, bob);
+    SUCCEEDS(report(eve, race(eve, bob, false), "FINISPOS0=9\n")); /* Bob is before Eve, who is in the hub */
+    back(eve, bob);
+    forget_all();
+    SUCCEEDS(report(cid, race(cid, ann, false), ""));
+    struct raw *watchers[] = {ann, bob, cid, dan};
+    for (size_t i = 0; i < COUNT(watchers); i++) {
+        ck_assert_int_eq(seen_rank(watchers[i], "Cid"), 1);
+        ck_assert_int_eq(seen_rank(watchers[i], "Ann"), true_rank("Ann"));
+        ck_assert_int_eq(seen_rank(watchers[i], "Bob"), true_rank("Bob"));
+        ck_assert_int_eq(seen_rank(watchers[i], "Dan"), -1); /* who has no place, and is not told anew */
+    }
+    ck_assert_int_eq(true_rank("Eve"), 4);
+    ck_assert_int_eq(seen_rank(eve, "Eve"), 4); /* her own record alone */
+    ck_assert_uint_eq(frames_of(eve, "+usr", NULL), 1);
+}
+
+/* Whoever keeps its place is told nothing. */
+TEST(places, whoever_is_not_passed_is_not_told)
+{
+    take_places("East");
+    struct raw *dan = player(w, "Dan", "East");
+    SUCCEEDS(report(ann, race(ann, bob, false), ""));
+    back(ann, bob);
+    SUCCEEDS(report(ann, race(ann, bob, false), ""));
+    back(ann, bob);
+    SUCCEEDS(report(cid, race(cid, dan, false), "DISCTIME0=1\nDISCTIME1=1\n")); /* between the two */
+    back(cid, dan);
+    forget_all();
+    SUCCEEDS(report(cid, race(cid, dan, false), "")); /* and they stay there */
+    ck_assert_int_eq(seen_rank(dan, "Ann"), -1);
+    ck_assert_int_eq(seen_rank(dan, "Bob"), -1);
+    ck_assert_int_eq(seen_rank(ann, "Cid"), 2);
+    ck_assert_int_eq(seen_rank(ann, "Dan"), 3);
+}
+
+/* A persona that is deleted leaves a place, too. */
+TEST(places, whoever_moves_up_is_told)
+{
+    take_places("East");
+    SUCCEEDS(report(ann, race(ann, bob, false), ""));
+    back(ann, bob);
+    SUCCEEDS(report(cid, race(cid, bob, false), "FINISPOS0=9\n")); /* Ann, Bob, Cid */
+    back(cid, bob);
+    SUCCEEDS(raw_ask(ann, "cper", "PERS=Anna\n"));
+    SUCCEEDS(raw_ask(ann, "pers", "PERS=Anna\n"));
+    forget_all();
+    SUCCEEDS(raw_ask(ann, "dper", "PERS=Ann\n"));
+    ck_assert_int_eq(seen_rank(bob, "Bob"), 1);
+    ck_assert_int_eq(seen_rank(bob, "Cid"), 2);
+    ck_assert_int_eq(seen_rank(cid, "Bob"), true_rank("Bob"));
+}
+
+TEST_LOOP(places, all_ranks_are_right_at_random, 0, 3)
+{
+    enum { DRIVERS = 8 };
+    struct world_options options = {.seed = (uint64_t)_i + 51};
+    struct raw *racer[DRIVERS];
+    reopen(&options);
+    cid = NULL;
+    for (int i = 0; i < DRIVERS; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "Racer%d", i);
+        racer[i] = player(w, name, i % 4 == 3 ? "West" : "East");
+    }
+    cid = racer[0];
+    for (int step = 0; step < 40; step++) {
+        uint32_t i = world_below(w, DRIVERS), k = (i + 1 + world_below(w, DRIVERS - 1)) % DRIVERS;
+        const char *auth = race(racer[i], racer[k], false);
+        SUCCEEDS(report(racer[i], auth, ""));
+        for (int of = 0; of < DRIVERS; of++)
+            for (int by = 0; by < DRIVERS; by++) {
+                static int32_t known[DRIVERS][DRIVERS];
+                int32_t seen = seen_rank(racer[by], racer[of]->name), is = true_rank(racer[of]->name);
+                if (step == 0)
+                    known[by][of] = 0;
+                known[by][of] = seen >= 0 ? seen : known[by][of];
+                if ((of % 4 == 3) == (by % 4 == 3))
+                    ck_assert_int_eq(known[by][of], is);
+            }
+        back(racer[i], racer[k]);
+    }
+}
+
+/* ---- Who hosts ---------------------------------------------------------- */
+
+/* PROTOCOL 5: decided once, when the ticket is made, for +ses, ticket and result alike. */
+TEST_LOOP(places, who_hosts_is_decided_once, 0, 4)
+{
+    take_places("");
+    w->hold_records = true;
+    word(ann, bob, TOKEN);
+    word(bob, ann, "ACPT");
+    if (_i == 1)
+        chal(bob, "Ann", 1); /* in time */
+    if (_i == 3)
+        chal(ann, "Bob", 0);
+    world_run(w, 11000); /* the ticket is on its way to the disk */
+    if (_i == 0 || _i == 3)
+        chal(bob, "Ann", 1);
+    else if (_i == 1)
+        chal(ann, "Bob", 1);
+    else
+        chal(bob, "Ann", 0);
+    world_release_records(w, true);
+    w->hold_records = false;
+    world_settle(w);
+    const struct got *g = NULL;
+    ck_assert_uint_eq(frames_of(ann, "+ses", &g), 1);
+    const char *host = _i == 1 ? "Bob" : "Ann", *guest = _i == 1 ? "Ann" : "Bob";
+    ck_assert_str_eq(got_text(g, "HOST"), host);
+    ck_assert_str_eq(got_text(g, "P1"), host);
+    char auth[80];
+    (void)snprintf(auth, sizeof auth, "%s", got_raw(g, "AUTH"));
+    chal(_i == 1 ? ann : bob, host, 1); /* and when the race has begun it is later still */
+    SUCCEEDS(report(ann, auth, ""));    /* the host has won */
+    check_figures(host, 1, 1, 0, 0, 1516, 7, 1);
+    check_figures(guest, 1, 0, 1, 0, 1484, 3, 2);
 }
 
 /* ---- Trouble with the disk ---------------------------------------------- */

@@ -234,6 +234,235 @@ TEST(selecting, a_selection_in_a_room_lists_its_users)
     SAYS(frame_at(ann, 2), "I=*\nF=U0\nA=%s\nT=2\nR=*\nN=Ann\nS=*\nX=*", dotted(ann->ip));
 }
 
+/* ---- Lists that are muted and come back (3.2) --------------------------- */
+
+GROUP(muted, open_world, close_world, 0);
+
+static void sele(struct console *c, const char *tags)
+{
+    console_select(c, tags);
+    world_settle(w);
+}
+
+static struct console *in_room(const char *name, const char *room)
+{
+    struct console *c = world_player(w, name);
+    console_move(c, room, "");
+    world_settle(w);
+    ck_assert_str_eq(c->room_name, room);
+    return c;
+}
+
+/* Who left while the list was muted is no ghost in it, and who came is there. */
+TEST_LOOP(muted, users_who_left_meanwhile_are_gone, 0, 4)
+{
+    struct console *ann = in_room("Ann", "East"), *bob = in_room("Bob", "East"), *cid = in_room("Cid", "East");
+    struct console *dan = in_room("Dan", "West"), *eve = in_room("Eve", "East");
+    sele(ann, "USERS=0\n");
+    size_t then = ann->users.count;
+    if (_i == 0)
+        console_leave(bob);
+    else
+        console_move(bob, _i == 1 ? "West" : "", "");
+    console_move(dan, "East", "");
+    world_settle(w);
+    if (_i == 3) { /* and back */
+        console_move(bob, "East", "");
+        console_move(dan, "West", "");
+    }
+    console_leave(eve);
+    console_status(cid, "hello");
+    world_run(w, 2000);
+    ck_assert_uint_eq(ann->users.count, then); /* nothing is told meanwhile */
+    ck_assert_ptr_nonnull(console_user(ann, "Eve"));
+    sele(ann, "USERS=1\n");
+    ck_assert_ptr_null(console_user(ann, "Eve"));
+    ck_assert((console_user(ann, "Bob") != NULL) == (_i == 3));
+    ck_assert((console_user(ann, "Dan") != NULL) == (_i != 3));
+    ck_assert_str_eq(console_user(ann, "Cid")->extra, "hello");
+    ck_assert_uint_eq(ann->users.count, 3);
+    ck_assert_int_eq(ann->room_population, 3);
+    console_leave(cid); /* and it goes on */
+    world_run(w, 2000);
+    ck_assert_ptr_null(console_user(ann, "Cid"));
+}
+
+TEST_LOOP(muted, rooms_that_vanished_meanwhile_are_gone, 0, 2)
+{
+    struct console *ann = world_player(w, "Ann"), *bob = world_player(w, "Bob"), *cid = world_player(w, "Cid");
+    console_create_room(bob, "C.Bob", "", "None", 50);
+    world_settle(w);
+    ck_assert_ptr_nonnull(console_room(ann, 1001));
+    sele(ann, _i == 0 ? "ROOMS=0\n" : "ROOMS=0\nUSERS=0\nRANKS=0\n");
+    console_move(bob, "", "");
+    console_create_room(cid, "C.Cid", "", "None", 50);
+    world_settle(w);
+    ck_assert_ptr_nonnull(console_room(ann, 1001));
+    ck_assert_ptr_null(console_room(ann, 1002));
+    sele(ann, "ROOMS=1\n");
+    ck_assert_ptr_null(console_room(ann, 1001));
+    ck_assert_ptr_nonnull(console_room(ann, 1002));
+    ck_assert_uint_eq(ann->rooms.count, 5);
+    sele(ann, "ROOMS=0\n");
+    sele(ann, "ROOMS=1\n");
+    ck_assert_uint_eq(ann->rooms.count, 5);
+}
+
+/* A list that is muted holds nobody up: if very many leave, that is told at once. */
+TEST(muted, however_many_leave_meanwhile)
+{
+    struct console *ann = in_room("Ann", "East"), *bob = world_player(w, "Bob");
+    char name[16], payload[64];
+    sele(ann, "USERS=0\n");
+    struct raw *comer = player(w, "Comer", "");
+    SUCCEEDS(raw_ask(comer, "cper", "PERS=Comer2\n"));
+    for (int i = 0; i < 300; i++) {
+        (void)snprintf(name, sizeof name, "Guest%d", i);
+        (void)snprintf(payload, sizeof payload, "PERS=%s\n", name);
+        SUCCEEDS(raw_ask(comer, "cper", payload));
+        SUCCEEDS(raw_ask(comer, "pers", payload));
+        SUCCEEDS(raw_ask(comer, "move", "NAME=East\nPASS=\n"));
+        SUCCEEDS(raw_ask(comer, "pers", "PERS=Comer\n"));
+        SUCCEEDS(raw_ask(comer, "dper", payload));
+        raw_forget(comer);
+    }
+    console_move(bob, "East", "");
+    world_settle(w);
+    sele(ann, "USERS=1\n");
+    ck_assert_uint_eq(ann->users.count, 2);
+    ck_assert_ptr_nonnull(console_user(ann, "Bob"));
+}
+
+/* The same for rooms, and for who is between two logins. */
+TEST_LOOP(muted, however_many_rooms_vanish_meanwhile, 0, 3)
+{
+    static const struct world_options few = {.limits = {64, 256, 8, 64, 1024, 64, 0}};
+    reopen(&few);
+    struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "");
+    SUCCEEDS(raw_ask(ann, "sele", _i == 0 ? "ROOMS=0\n" : "ROOMS=1\n"));
+    if (_i == 2)
+        SUCCEEDS(raw_auth(ann, "Ann", "secret"));
+    raw_forget(ann);
+    for (int i = 0; i < 40; i++) {
+        char payload[64];
+        (void)snprintf(payload, sizeof payload, "NAME=C.r%d\nPASS=\nDESC=None\nMAX=50\n", i);
+        SUCCEEDS(raw_ask(bob, "room", payload));
+        SUCCEEDS(raw_ask(bob, "move", "NAME=\nPASS=\n"));
+        raw_forget(bob);
+    }
+    if (_i == 2)
+        SUCCEEDS(raw_ask(ann, "pers", "PERS=Ann\n"));
+    SUCCEEDS(raw_ask(ann, "sele", "ROOMS=1\n"));
+    world_settle(w);
+    size_t gone = 0;
+    for (size_t i = 0; i < ann->count; i++) {
+        const struct got *g = ann->frames[i];
+        if (strcmp(g->kind, "+rom") == 0 && got_number(g, "I") > 1000)
+            gone += !got_has(g, "N");
+    }
+    ck_assert_uint_eq(gone, 40); /* one after the other, each once */
+}
+
+/* `auth` again: the room that vanished with one's own persona is told, and whatever goes
+ * before the next `pers`; and the console knows that it is in the hub. */
+TEST_LOOP(muted, another_login_leaves_no_ghosts, 0, 6)
+{
+    struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "");
+    bool rooms = _i < 4, in_a_room = _i % 2 == 0;
+    SUCCEEDS(raw_ask(bob, "room", "NAME=C.Bob\nPASS=\nDESC=None\nMAX=50\n"));
+    if (in_a_room)
+        SUCCEEDS(raw_ask(ann, "room", "NAME=C.Ann\nPASS=\nDESC=None\nMAX=50\n"));
+    SUCCEEDS(raw_ask(ann, "cper", "PERS=Anna\n"));
+    int32_t own = ident_of(ann);
+    if (!rooms)
+        SUCCEEDS(raw_ask(ann, "sele", "ROOMS=0\n"));
+    forget_all();
+    SUCCEEDS(raw_auth(ann, "Ann", "secret"));
+    SUCCEEDS(raw_ask(bob, "move", "NAME=\nPASS=\n"));
+    SUCCEEDS(raw_ask(bob, "room", "NAME=C.Bob2\nPASS=\nDESC=None\nMAX=50\n"));
+    SUCCEEDS(raw_ask(ann, "pers", _i / 2 % 2 == 0 ? "PERS=Anna\n" : "PERS=Ann\n"));
+    world_settle(w);
+    const struct got *who = NULL;
+    ck_assert_uint_eq(frames_of(ann, "+who", &who), 1);
+    SAYS(who, "F=U\nN=%s\nRI=0\nRT=1\nR=Lobby\nRF=0", _i / 2 % 2 == 0 ? "Anna" : "Ann");
+    if (!rooms) {
+        ck_assert_uint_eq(frames_of(ann, "+rom", NULL), 0);
+        SUCCEEDS(raw_ask(ann, "sele", "ROOMS=1\n"));
+        world_settle(w);
+    }
+    bool there[8] = {false}, own_there = true;
+    for (size_t i = 0; i < ann->count; i++) {
+        const struct got *g = ann->frames[i];
+        int32_t ident = got_number(g, "I");
+        if (strcmp(g->kind, "+rom") == 0 && ident > 1000)
+            there[ident - 1000] = got_has(g, "N");
+        if (strcmp(g->kind, "+rom") == 0 && ident > 1000 && !got_has(g, "N"))
+            there[ident - 1000 + 4] = true; /* it was taken away */
+        if (strcmp(g->kind, "+usr") == 0 && ident == own)
+            own_there = got_has(g, "N");
+    }
+    ck_assert(!there[1] && there[5]); /* C.Bob */
+    if (in_a_room)
+        ck_assert(!there[2] && there[6] && there[3]); /* C.Ann, and C.Bob2 */
+    else
+        ck_assert(there[2]);
+    ck_assert(own_there == (in_a_room || _i / 2 % 2 == 1)); /* leaving a room has cleared the list */
+}
+
+/* One's own record as another persona is a ghost, too, in the hub, where the console
+ * does not clear its list. */
+TEST_LOOP(muted, ones_own_record_as_another_persona_is_gone, 0, 3)
+{
+    struct raw *ann = player(w, "Ann", "");
+    SUCCEEDS(raw_ask(ann, "cper", "PERS=Anna\n"));
+    SUCCEEDS(raw_ask(ann, "cper", "PERS=Anne\n"));
+    int32_t own = ident_of(ann);
+    if (_i < 2)
+        SUCCEEDS(raw_ask(ann, "sele", "USERS=0\n"));
+    forget_all();
+    SUCCEEDS(raw_ask(ann, "pers", "PERS=Anna\n"));
+    if (_i == 1)
+        SUCCEEDS(raw_ask(ann, "pers", "PERS=Anne\n"));
+    if (_i < 2) {
+        ck_assert_uint_eq(frames_of(ann, "+usr", NULL), 0);
+        SUCCEEDS(raw_ask(ann, "sele", "USERS=1\n"));
+    }
+    world_settle(w);
+    size_t rows = 0;
+    for (size_t i = 0; i < ann->count; i++) {
+        const struct got *g = ann->frames[i];
+        if (strcmp(g->kind, "+usr") != 0)
+            continue;
+        if (rows++ == 0)
+            SAYS(g, "I=%d\nT=1", (int)own);
+        else
+            SAYS(g, "I=*\nF=U0\nA=*\nT=1\nR=0\nS=\nN=%s\nX=", _i == 1 ? "Anne" : "Anna");
+    }
+    ck_assert_uint_eq(rows, 2);
+}
+
+/* MESGS=0, given, mutes room chat; nothing else does. */
+TEST_LOOP(muted, room_chat_can_be_muted, 0, 3)
+{
+    static const char *const heard[] = {"MESGS=1\n", "ROOMS=0\nUSERS=0\nRANKS=0\n", "RANKS=50\n"};
+    struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East"), *cid = deaf_player("Cid");
+    go(cid, "East");
+    SUCCEEDS(raw_ask(ann, "sele", "MESGS=0\n"));
+    forget_all();
+    SUCCEEDS(raw_ask(bob, "mesg", "TEXT=hello\n"));
+    SUCCEEDS(raw_ask(ann, "mesg", "TEXT=anybody\n"));
+    ck_assert_uint_eq(frames_of(ann, "+msg", NULL), 0);
+    ck_assert_uint_eq(frames_of(bob, "+msg", NULL), 2);
+    ck_assert_uint_eq(frames_of(cid, "+msg", NULL), 2); /* who has never asked for it */
+    SUCCEEDS(raw_ask(bob, "mesg", "PRIV=Ann\nTEXT=psst\n"));
+    word(bob, ann, TOKEN);
+    ck_assert_uint_eq(frames_of(ann, "+msg", NULL), 2); /* what is for her alone */
+    SUCCEEDS(raw_ask(ann, "sele", heard[_i]));
+    forget_all();
+    SUCCEEDS(raw_ask(bob, "mesg", "TEXT=hello\n"));
+    ck_assert_uint_eq(frames_of(ann, "+msg", NULL), _i == 0);
+}
+
 /* ---- Moving (3.3) ------------------------------------------------------- */
 
 GROUP(moving, open_world, close_world, 0);
@@ -659,6 +888,28 @@ TEST(creating, a_password_makes_a_room_private)
     say(bob, "move", "NAME=C.Mine\nPASS=\"my key\"\n");
     SAYS(frame_at(bob, 0), "IDENT=1001\nCOUNT=2\nNAME=C.Mine\nFLAGS=P\nLIDENT=0\nLCOUNT=0\nSTATUS=1");
     SAYS(frame_at(bob, 1), "F=U\nN=Bob\nRI=1001\nRT=2\nR=C.Mine\nRF=P");
+}
+
+/* No word opens a room but its own, be it that the first 16 characters are the same. */
+TEST_LOOP(creating, a_password_is_compared_as_a_whole, 0, 2)
+{
+    static const char *const longer[] = {"", "7", "7890", " ", "78901234567890123456789012345678901234567890", "%00"};
+    struct raw *ann = player(w, "Ann", ""), *bob = player(w, "Bob", "");
+    const char *key = _i == 0 ? "0123456789ABCDEF" : "key";
+    char payload[128];
+    (void)snprintf(payload, sizeof payload, "NAME=C.Mine\nPASS=%s\nDESC=None\nMAX=50\n", key);
+    SUCCEEDS(raw_ask(ann, "room", payload));
+    for (int i = COUNT(longer); i-- > 0;) {
+        (void)snprintf(payload, sizeof payload, "NAME=C.Mine\nPASS=\"%s%s\"\n", key, longer[i]);
+        const struct got *g = raw_ask(bob, "move", payload);
+        if (i == 0 || i == 5) { /* a NUL ends a text */
+            SUCCEEDS(g);
+            SUCCEEDS(raw_ask(bob, "move", "NAME=\nPASS=\n"));
+        } else {
+            REFUSED(g, "pass", 100);
+            ck_assert_int_eq(got_number(g, "IDENT"), 0);
+        }
+    }
 }
 
 TEST_LOOP(creating, the_limit_of_a_created_room_is_held_to_2_to_100, 0, 9)

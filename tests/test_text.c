@@ -122,7 +122,21 @@ TEST(tags, tags_stand_on_lines_or_behind_spaces)
     ck_assert_uint_eq(number_of(sele + find(sele, "RANKS")), 3);
     ck_assert_uint_eq(number_of(sele + find(sele, "MESGS")), 4);
     ck_assert_str_eq(text_at("NAME=East\nPASS=\n", "PASS"), "");
-    ck_assert_str_eq(text_at("NAME=East\tPASS=x\n", "PASS"), "x");
+    ck_assert_str_eq(text_at("NAME=East\tPASS=x", "PASS"), "x");
+}
+
+/* PROTOCOL 2: the server is stricter than the console. */
+TEST(tags, a_payload_with_lines_has_its_keys_at_their_starts)
+{
+    ck_assert_str_eq(text_at("TEXT=dont tell priv: Cal\nPRIV=Bob\n", "PRIV"), "Bob");
+    ck_assert_uint_eq(find("TEXT=lap times N: Bob\n", "N"), NOT_THERE);
+    ck_assert_str_eq(text_at("TEXT=\"on lap N: 5\"\n", "TEXT"), "on lap N: 5");
+    ck_assert_uint_eq(find("TEXT=\"on lap N: 5\"\n", "N"), NOT_THERE);
+    ck_assert_uint_eq(find("NAME=East\tPASS=x\n", "PASS"), NOT_THERE);
+    ck_assert_uint_eq(find("NAME=East\rPASS=x\n", "PASS"), NOT_THERE);
+    ck_assert_uint_eq(find(" N=x\n", "N"), NOT_THERE);
+    ck_assert_str_eq(text_at("\nN=x", "N"), "x");
+    ck_assert_str_eq(text_at("a b c\nN=x", "N"), "x");
 }
 
 TEST(tags, the_first_match_wins)
@@ -134,10 +148,11 @@ TEST(tags, the_first_match_wins)
 TEST(tags, a_key_stands_at_the_start_or_behind_a_byte_below_0x21)
 {
     for (int before = 1; before < 256; before++) {
-        char payload[] = "Q=1_N=x";
-        payload[3] = (char)(unsigned char)before;
+        char payload[] = "Q=1_N=x", lines[] = "Q=1_N=x\n";
+        payload[3] = lines[3] = (char)(unsigned char)before;
         ck_assert_msg((find(payload, "N") != NOT_THERE) == (before < 0x21), "behind byte %d", before);
         ck_assert_uint_eq(find(payload, "N"), console_finds(payload, "N"));
+        ck_assert_msg((find(lines, "N") != NOT_THERE) == (before == '\n'), "behind byte %d, in lines", before);
     }
 }
 
@@ -152,11 +167,11 @@ TEST(tags, a_key_inside_a_longer_one_is_not_it)
     ck_assert_uint_eq(find("=x", "N"), NOT_THERE);
 }
 
-TEST(tags, quotes_do_not_protect_a_text_from_being_taken_for_a_tag)
+TEST(tags, without_lines_quotes_do_not_protect_a_text_from_being_taken_for_a_tag)
 {
-    ck_assert_str_eq(text_at("TEXT=\"hi N=x\"\nN=Bob\n", "N"), "x\"");
-    ck_assert_str_eq(text_at("TEXT=\"hi F:P\"\n", "F"), "P\"");
-    ck_assert_str_eq(text_at("TEXT=\"hiN=x\"\nN=Bob\n", "N"), "Bob");
+    ck_assert_str_eq(text_at("TEXT=\"hi N=x\" N=Bob", "N"), "x\" N=Bob");
+    ck_assert_str_eq(text_at("TEXT=\"hi F:P\"", "F"), "P\"");
+    ck_assert_str_eq(text_at("TEXT=\"hi N=x\"\nN=Bob\n", "N"), "Bob");
 }
 
 TEST(tags, one_leading_space_is_skipped)
@@ -178,16 +193,18 @@ TEST(tags, a_value_may_end_with_the_payload)
     ck_assert_uint_eq(find_tag(bytes_of("N=xyz"), 1, "N"), NOT_THERE);
 }
 
-TEST_LOOP(tags, the_server_finds_what_a_console_finds, 0, 3)
+/* Without lines it finds what a console finds, and with lines, too, if no other byte
+ * below 0x21 is there. */
+TEST_LOOP(tags, the_server_finds_what_a_console_finds, 0, 6)
 {
-    static const char letters[] = "NnFTx=: \n\"'%12\t.";
+    static const char *const letters[] = {"NnFTx=: \t\"'%12.", "NnFTx=:\n\"'%12."};
     static const char *const keys[] = {"N", "F", "T", "NF", "TN", "X"};
     uint64_t seed = (uint64_t)_i + 1;
     for (int round = 0; round < 5000; round++) {
         char payload[24];
         uint32_t n = below(&seed, sizeof payload);
         for (uint32_t i = 0; i < n; i++)
-            payload[i] = letters[below(&seed, sizeof letters - 1)];
+            payload[i] = letters[_i % 2][below(&seed, (uint32_t)strlen(letters[_i % 2]))];
         payload[n] = '\0';
         for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++) {
             EXPECT(find(payload, keys[k]) == console_finds(payload, keys[k]), "seed %d, round %d: %s in \"%s\"", _i + 1,
