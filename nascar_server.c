@@ -10863,6 +10863,9 @@ static const char *check_kept(const struct nascar *s)
             HOLDS(is_live(s, &s->report_lines, k) && report_line_at(s, k)->report == i,
                   "a report holds another's line");
     HOLDS(lines == s->report_lines.live, "a line is of no report");
+    EACH_LIVE(i, unset_runs)
+        HOLDS(unset_run_at(s, i)->since_s > 0, "a run without a clock has never begun");
+    HOLDS(s->setting || s->setting_s == 0, "the clock is being set by nothing");
     EACH_LIVE(i, notices) {
         size_t n = strlen(notice_at(s, i)->text);
         HOLDS(n > 0 && n <= NEWS_CHARS && notice_at(s, i)->text[n - 1] == '\n', "the operator's news are none");
