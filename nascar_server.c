@@ -2362,6 +2362,14 @@ struct notice {
     char text[NEWS_CHARS + 1]; /* lines, each ended by \n */
 };
 
+/* The clock of this run, and maybe of some before it, was never set. What is kept has
+ * dates that went on from those of the run before, and how long the server stood still
+ * behind it is not known. */
+struct unset_run {
+    uint32_t link;
+    int64_t since_s; /* when it began, as it is dated */
+};
+
 /* A line of chat that the server saw. Without a room it was a private one. */
 struct chat_line {
     int64_t at_s;
@@ -2542,6 +2550,7 @@ struct record_slot {
     POOL(reports, struct report, report_at, REPORTS) \
     POOL(report_lines, struct report_line, report_line_at, REPORT_LINES) \
     POOL(notices, struct notice, notice_at, 1) \
+    POOL(unset_runs, struct unset_run, unset_run_at, 1) \
     /* Each of the operator's connections may have one more on its way to the disk. */ \
     POOL(sanctions, struct sanction, sanction_at, SANCTIONS + NASCAR_CONTROL_CONNECTIONS)
 
@@ -2616,7 +2625,9 @@ struct nascar {
     bool dated;              /* the records of the last run are here, so dates go on from theirs */
     int64_t wall_s;          /* the date now: it runs on with mono_ms, see time_passed() */
     int64_t clock_s;         /* what the wall clock says; if that is another date, it was set */
-    int64_t setting_s;       /* by so much it was set, if the record of that is on its way; else 0 */
+    bool unset;              /* the wall clock has not been set since the start, or is not believed */
+    bool setting;            /* a record of the clock is on its way */
+    int64_t setting_s;       /* by so much it was set in that; else 0 */
     int64_t since_s;         /* the date at the start: what is newer has its date from this run */
     int64_t newest_record_s; /* the newest date that is kept */
     uint64_t dated_ms;       /* mono_ms when wall_s was that date, to the second */
@@ -5357,7 +5368,8 @@ struct record {
             char target[NETWORK_CHARS + 2];
             char reason[REASON_CHARS + 1];
         } sanction;
-        struct { /* the wall clock was set from one date to another; the run began at the third */
+        struct { /* the wall clock was set from one date to another; the run began at the third. If they
+                  * are equal, it was not: in a run that began then; 0: all is well again */
             int64_t from_s, to_s, since_s;
         } clck;
     };
@@ -5799,10 +5811,27 @@ static void move_shown_date(struct nascar *s, int64_t *date_s, const struct reco
     note_date(s, *date_s);
 }
 
+/* A run without a clock that was set began with this date; 0: it is over. */
+static void note_unset_run(struct nascar *s, int64_t since_s)
+{
+    uint32_t i = live_from(s, &s->unset_runs, 0);
+    if (since_s == 0 && i != NONE)
+        pool_give(s, &s->unset_runs, i);
+    if (since_s != 0)
+        unset_run_at(s, i == NONE ? pool_take(s, &s->unset_runs) : i)->since_s = since_s;
+}
+
 /* The wall clock was set. All that runs out keeps the time that it has left, and
  * what has run out stays so. This walks over whole tables, but is rare. */
 static enum failure apply_clck(struct nascar *s, const struct record *r)
 {
+    s->setting = false;
+    s->setting_s = 0;
+    note_unset_run(s, r->clck.from_s == r->clck.to_s ? r->clck.since_s : 0);
+    if (r->clck.from_s == r->clck.to_s) {
+        note_date(s, r->clck.to_s);
+        return OK;
+    }
     s->newest_record_s = r->clck.to_s; /* and no date that is kept is newer, see note_date() */
     EACH_LIVE(i, accounts) {
         move_shown_date(s, &account_at(s, i)->created_s, r);
@@ -5838,8 +5867,15 @@ static enum failure apply_clck(struct nascar *s, const struct record *r)
             *until_s += *until_s == 0;
         }
     }
-    s->setting_s = 0;
     return OK;
+}
+
+/* What has moved is dated anew; that nobody has set the clock is left to be said. */
+static bool fill_clck(const struct nascar *s, uint32_t i, struct record *r)
+{
+    r->clck.from_s = r->clck.to_s = s->newest_record_s;
+    r->clck.since_s = unset_run_at(s, i)->since_s;
+    return true;
 }
 
 /* ---- The table of durable records ---------------------------------------- */
@@ -5945,7 +5981,8 @@ static const struct durable durables[RECORD_KINDS] = {
     [RECORD_MUTE] = {"mute", apply_sanction, .fill = fill_sanction, .pool = POOL(sanctions), .fields = {
         FIELD(TIME, DATE, sanction.since_s), FIELD(WHEN, DATE, sanction.until_s), FIELD(NAME, TEXT, sanction.target),
         FIELD(REASON, TEXT, sanction.reason)}},
-    [RECORD_CLCK] = {"clck", apply_clck, .failed = apply_clck, .fields = { /* the clock is set, kept or not */
+    [RECORD_CLCK] = {"clck", apply_clck, .failed = apply_clck, .fill = fill_clck, .pool = POOL(unset_runs),
+     .fields = { /* the clock is set, kept or not */
         FIELD(FROM, DATE, clck.from_s), FIELD(TIME, DATE, clck.to_s), FIELD(SINCE, DATE, clck.since_s)}},
 #undef MEMBER
 #undef FIELD
@@ -10369,19 +10406,22 @@ static int64_t real_date(int64_t date_s)
 }
 
 /* The first event behind the records of the last run: from what date do we go on?
- * A clock that is ahead of what is kept shows how long the server stood still. One
- * that was never set shows nothing. One that is merely behind may have been put
+ * A clock that is ahead of what is kept shows how long the server stood still, if it
+ * stood right in the last run; else it is set now, as those dates mean nothing to it.
+ * One that was never set shows nothing. One that is merely behind may have been put
  * right, or stand where the router has last seen it; that is left open. */
 static void dates_begin(struct nascar *s, int64_t clock_s)
 {
     bool was_set = clock_s == real_date(clock_s);
+    uint32_t before = live_from(s, &s->unset_runs, 0);
     s->wall_s = real_date(s->newest_record_s + 1);
-    if (was_set && clock_s >= s->wall_s - CLOCK_SET_S)
-        s->wall_s = clock_s;
-    else
+    s->unset = !was_set || clock_s < s->wall_s - CLOCK_SET_S;
+    if (s->unset)
         s->doubted_ms = s->now_ms + DOUBT_MS;
+    else if (before == NONE)
+        s->wall_s = clock_s;
     s->clock_s = was_set ? clock_s : s->wall_s;
-    s->since_s = s->wall_s;
+    s->since_s = before == NONE ? s->wall_s : unset_run_at(s, before)->since_s;
     s->dated_ms = s->mono_ms;
     s->dated = true;
 }
@@ -10432,6 +10472,8 @@ static void time_passed(struct nascar *s, const struct nascar_event *e)
         else
             s->wall_s += off_s;
         s->clock_s = clock_s;
+        if (s->now_ms >= s->doubted_ms || s->clock_s == s->wall_s)
+            s->unset = false;
     }
     s->wall_s = real_date(s->wall_s);
     s->clock_s = real_date(s->clock_s);
@@ -10439,14 +10481,20 @@ static void time_passed(struct nascar *s, const struct nascar_event *e)
 
 /* The wall clock was set. What is new has its dates from the new one from now on,
  * and stands behind the record of this, which moves the dates of what is kept: so
- * each is moved that was made before, live as in a replay. */
+ * each is moved that was made before, live as in a replay. If it was not set, what is
+ * kept says that, too, for the next start, until it is. */
 static void clock_set(struct nascar *s)
 {
-    struct record r = {.kind = RECORD_CLCK, .clck = {s->wall_s, s->clock_s, s->since_s}};
+    bool is_set = s->clock_s != s->wall_s && s->now_ms >= s->doubted_ms;
+    struct record r = {.kind = RECORD_CLCK,
+                       .clck = {s->wall_s, is_set ? s->clock_s : s->wall_s, is_set || s->unset ? s->since_s : 0}};
     char from[20], to[20];
-    if (s->now_ms < s->doubted_ms || s->setting_s != 0 || s->record_count == RECORDS)
+    if (s->setting || s->record_count == RECORDS || (!is_set && s->unset == (s->unset_runs.live > 0)))
         return; /* a later step does it */
     queue_record(s, NONE, 0, &r);
+    s->setting = true;
+    if (!is_set)
+        return;
     for (uint64_t i = 0; i < s->chat_count && i < CHAT_LINES; i++) /* no records, so these are moved now */
         move_date(&s->chat[i].at_s, &r);
     s->setting_s = s->clock_s - s->wall_s;
@@ -10491,7 +10539,7 @@ bool nascar_step(struct nascar *s, const struct nascar_event *e)
     settle(s);
     while (s->retry)
         retry_stalled(s);
-    if (s->clock_s != s->wall_s)
+    if (s->dated)
         clock_set(s);
     return true;
 }
@@ -10979,6 +11027,9 @@ static const char *check_kept(const struct nascar *s)
             HOLDS(is_live(s, &s->report_lines, k) && report_line_at(s, k)->report == i,
                   "a report holds another's line");
     HOLDS(lines == s->report_lines.live, "a line is of no report");
+    EACH_LIVE(i, unset_runs)
+        HOLDS(unset_run_at(s, i)->since_s > 0, "a run without a clock has never begun");
+    HOLDS(s->setting || s->setting_s == 0, "the clock is being set by nothing");
     EACH_LIVE(i, notices) {
         size_t n = strlen(notice_at(s, i)->text);
         HOLDS(n > 0 && n <= NEWS_CHARS && notice_at(s, i)->text[n - 1] == '\n', "the operator's news are none");

@@ -249,7 +249,9 @@ static struct {
     int64_t lived_s;        /* what the server must hold to have passed, however its clock was set */
     uint64_t counted_ms;    /* the machine's clock when that was counted */
     int64_t last_date_s;    /* of the last life, as what it kept is dated */
-    bool clock_unsure;      /* it ended before the disk had it that the clock was set */
+    bool clock_unsure;      /* it ended before the disk had it that the clock was set, or is not */
+    bool clock_unset;       /* its clock was never set, or not believed, and the disk has that */
+    bool never_set;         /* the machine's clock has said 1970 since it booted */
     uint32_t actors;
     struct actor actor[ACTORS];
     struct machine *machine;
@@ -1701,7 +1703,10 @@ static void machine_gone(bool power)
     sim.offset_ms += m->now_ms;
     count_time();
     sim.last_date_s = date_s();
-    sim.clock_unsure = server()->setting_s != 0 || m->shell.journal_lost;
+    sim.clock_unsure = server()->setting || m->shell.journal_lost;
+    sim.clock_unset = server()->unset && !sim.clock_unsure;
+    if (sim.never_set && !server()->unset)
+        FAIL("the server knows the date by a clock that nobody has set");
     replay_life(m);
     machine_free(m);
     sim.machine = NULL;
@@ -1725,7 +1730,8 @@ static int64_t any_years_s(void)
 static void set_wall(struct machine *m)
 {
     put_wall_right(m);
-    if (one_in(8))
+    sim.never_set = one_in(8);
+    if (sim.never_set)
         m->wall_offset_s = -1767225600 - (int64_t)(m->now_ms / 1000); /* a clock that nobody has set */
     else if (one_in(12))
         m->wall_offset_s += any_years_s();
@@ -1733,7 +1739,8 @@ static void set_wall(struct machine *m)
         m->wall_offset_s -= any(90 * 86400); /* the date of its newest file */
 }
 
-/* The server has started: how long does it take itself to have been away? */
+/* The server has started: how long does it take itself to have been away? It cannot
+ * know if its clock was not set before. */
 static void count_absence(void)
 {
     struct machine *m = sim.machine;
@@ -1741,7 +1748,7 @@ static void count_absence(void)
     struct nascar_event now = {.type = NASCAR_CLOCK, .conn = NONE};
     shell_step(&m->shell, &now);
     int64_t absent_s = date_s() - from_s;
-    sim.lived_s += sim.lives > 1 && absent_s > 0 ? absent_s : 0;
+    sim.lived_s += sim.lives > 1 && absent_s > 0 && !sim.clock_unset ? absent_s : 0;
     sim.counted_ms = m->now_ms;
 }
 
@@ -2171,6 +2178,7 @@ static void jump_wall(void)
     else
         m->wall_offset_s += (int64_t)any(14400) - 7200;
     int64_t jump_s = m->wall_offset_s - before_s;
+    sim.never_set = sim.never_set && m->wall_offset_s + (int64_t)(m->now_ms / 1000) < 0;
     event("the wall clock jumps by %lld s", (long long)jump_s);
     if (jump_s > 0 && jump_s <= CLOCK_SET_S)
         sim.lived_s += jump_s; /* that is followed */

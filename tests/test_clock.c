@@ -452,3 +452,173 @@ TEST(boots, a_stop_is_no_jump)
     ck_assert_str_eq(buddy_code("Ann", ticket), "user");
     ck_assert_uint_eq(lines("event=clock_set"), 0);
 }
+
+/* ---- A whole run whose clock nobody has set ------------------------------- */
+
+GROUP(unset, open_people, close_world, 60);
+
+#define TODAY_S (WORLD_WALL_S + YEAR_S)
+
+/* Whoever stops a server whose clock is not set does not stop what it has made: how
+ * long it stood still is not known. Later stops count again. */
+TEST_LOOP(unset, what_it_has_made_keeps_its_time_at_a_start_with_a_right_one, 0, 16)
+{
+    bool was_right = _i & 1, compacts = _i & 2, stops_twice = _i & 4, is_doubted = _i & 8;
+    char ticket[40], old[40] = "";
+    if (was_right || is_doubted) { /* the newest file of a router is older than its journal */
+        start_at(TODAY_S);
+        (void)snprintf(old, sizeof old, "%s", player_only("Old")->ticket);
+    }
+    start_at(is_doubted ? TODAY_S - DAY_S : 30);
+    struct person *a = linked("Ann"), *b = player_only("Bob");
+    (void)person("Cid");
+    (void)snprintf(ticket, sizeof ticket, "%s", b->ticket);
+    race_them(a, b);
+    write_letter(a, "Cid", "hello");
+    world_pass(w, 600);
+    if (compacts)
+        kept_compact(w);
+    if (stops_twice) {
+        start_at(is_doubted ? TODAY_S - DAY_S + 700 : 20);
+        world_pass(w, 600);
+        if (compacts)
+            kept_compact(w);
+    }
+    ck_assert_uint_eq(world_kept(w, "clck"), 1);
+    ck_assert_uint_eq(lines("event=clock_set"), 0);
+    start_at(TODAY_S + 5 * DAY_S);
+    ck_assert_uint_eq(lines("event=clock_set"), 1);
+    ck_assert_str_eq(buddy_code("Bob", ticket), "");
+    if (was_right || is_doubted)
+        ck_assert_str_eq(buddy_code("Old", old), "");
+    enter(a);
+    SUCCEEDS(report(a->lobby, auth, ""));
+    is_reading(&people[was_right || is_doubted ? 3 : 2], "hello");
+    if (compacts)
+        kept_compact(w);
+    start_at(TODAY_S + 5 * DAY_S + LKEY_LIVES_S - 1500);
+    ck_assert_str_eq(buddy_code("Bob", ticket), "");
+    start_at(TODAY_S + 5 * DAY_S + LKEY_LIVES_S + 60);
+    ck_assert_str_eq(buddy_code("Bob", ticket), "user");
+    ck_assert_uint_eq(lines("event=clock_set"), 1);
+}
+
+/* What was made in it has the date of the start that knows one; what is older keeps its own. */
+TEST_LOOP(unset, its_dates_are_put_right_by_the_start_that_knows_one, 0, 4)
+{
+    start_at(TODAY_S);
+    (void)person("Old");
+    start_at(30);
+    (void)person("Ann");
+    world_pass(w, 600);
+    if (_i % 2 == 1)
+        kept_compact(w);
+    start_at(20);
+    (void)person("Bob");
+    if (_i >= 2)
+        kept_compact(w);
+    start_at(TODAY_S + 5 * DAY_S);
+    kept_compact(w);
+    char part[64];
+    size_t of_today = 0;
+    (void)snprintf(part, sizeof part, "CREATED=%lld\n", (long long)TODAY_S);
+    ck_assert_uint_eq(kept_count(w, "acct", part), 1);
+    for (int64_t s = TODAY_S + 5 * DAY_S - 60; s <= TODAY_S + 5 * DAY_S + 60; s++)
+        of_today += dated("acct", "CREATED", s);
+    ck_assert_uint_eq(of_today, 2);
+}
+
+/* From when the clock is set, by however little, a stop is time that has passed. */
+TEST_LOOP(unset, it_ends_when_the_clock_is_set, 0, 12)
+{
+    static const int64_t to_s[] = {0, 30, -30, 3 * DAY_S};
+    bool compacts = _i >= 6;
+    char ticket[40];
+    start_at(TODAY_S);
+    struct person *a = player_only("Ann");
+    (void)snprintf(ticket, sizeof ticket, "%s", a->ticket);
+    start_at(20);
+    ck_assert_uint_eq(world_kept(w, "clck"), 1);
+    int64_t begun_s = TODAY_S + 1, now = begun_s;
+    if (_i % 6 < 4) { /* while it runs */
+        world_pass(w, 100);
+        now = begun_s + 100 + to_s[_i % 6];
+        set_clock_to(now);
+        world_run(w, 1);
+    } else { /* by a start, to the very second or nearly */
+        now = begun_s + 1 + 7 * (_i % 6 - 4);
+        start_at(now);
+    }
+    if (compacts) {
+        kept_compact(w);
+        ck_assert_uint_eq(world_kept(w, "clck"), 0);
+    }
+    start_at(now + LKEY_LIVES_S + 300);
+    ck_assert_str_eq(buddy_code("Ann", ticket), "user");
+}
+
+/* A clock that is believed after an hour is as good as one that was set. */
+TEST_LOOP(unset, it_ends_when_the_clock_is_believed, 0, 2)
+{
+    char ticket[40];
+    start_at(TODAY_S + DAY_S);
+    struct person *a = player_only("Ann");
+    (void)snprintf(ticket, sizeof ticket, "%s", a->ticket);
+    start_at(TODAY_S);
+    world_pass(w, 3660);
+    ck_assert_uint_eq(lines("event=clock_set"), 1);
+    if (_i == 1)
+        kept_compact(w);
+    start_at(TODAY_S + LKEY_LIVES_S + 300);
+    ck_assert_str_eq(buddy_code("Ann", ticket), "user");
+    ck_assert_uint_eq(lines("event=clock_set"), 1);
+}
+
+/* The journal says it once, however often such a server is started. */
+TEST(unset, it_is_written_down_once)
+{
+    for (int i = 0; i < 5; i++) {
+        start_at(20 + i);
+        world_pass(w, 4000);
+    }
+    ck_assert_uint_eq(world_kept(w, "clck"), 1);
+    ck_assert_uint_eq(lines("event=clock_set"), 0);
+}
+
+/* And one that was set for some time and then is not, for good, is no jump each time. */
+TEST(unset, it_may_come_and_go)
+{
+    char ticket[40];
+    int64_t now = TODAY_S;
+    start_at(now);
+    struct person *a = player_only("Ann");
+    (void)snprintf(ticket, sizeof ticket, "%s", a->ticket);
+    for (unsigned i = 1; i <= 4; i++) {
+        start_at(20);
+        world_pass(w, 600);
+        start_at(now += 5 * DAY_S);
+        ck_assert_uint_eq(lines("event=clock_set"), i);
+        ck_assert_str_eq(buddy_code("Ann", ticket), "");
+    }
+    start_at(now + LKEY_LIVES_S + 1);
+    ck_assert_str_eq(buddy_code("Ann", ticket), "user");
+}
+
+/* Whether the disk takes it or not. */
+TEST(unset, a_failing_disk_knows_it_when_it_is_well_again)
+{
+    struct person *a = player_only("Ann");
+    char ticket[40];
+    (void)snprintf(ticket, sizeof ticket, "%s", a->ticket);
+    set_clock_to(20);
+    w->fail_records = true;
+    world_restart(w);
+    no_links();
+    world_run(w, 1);
+    w->fail_records = false;
+    ck_assert_uint_eq(world_kept(w, "clck"), 0);
+    kept_compact(w); /* the fresh journal */
+    ck_assert_uint_eq(world_kept(w, "clck"), 1);
+    start_at(TODAY_S);
+    ck_assert_str_eq(buddy_code("Ann", ticket), "");
+}

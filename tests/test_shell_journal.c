@@ -1772,6 +1772,41 @@ TEST(outage, what_is_kept_outlives_a_clock_that_is_set_before_a_console_comes)
     disk_free(&d);
 }
 
+/* One without a network is switched off in the evening, and stands right the next time: what
+ * was made meanwhile is not old. Its journal is compacted each time, or never. */
+TEST_LOOP(outage, what_is_kept_outlives_a_clock_that_is_set_while_the_server_is_stopped, 0, 4)
+{
+    struct disk d = {0};
+    char ticket[40];
+    bool good = false;
+    for (int run = 0; run < 2; run++) {
+        struct machine *m = machine_make(&d);
+        m->wall_offset_s = _i % 2 == 1 && run == 0 ? 86400 * 365 : -1767225600;
+        EXPECT(machine_start(m, USUAL));
+        (void)(run == 0 ? enter(m, "Alice", ticket) : NULL);
+        if (_i >= 2 && run == 1) {
+            compaction_begin(&m->shell);
+            run_machine(m, 1000);
+        }
+        settle_machine(m);
+        machine_free(m);
+    }
+    struct machine *m = machine_make(&d);
+    m->wall_offset_s = 86400 * 370;
+    EXPECT(machine_start(m, USUAL));
+    (void)call_buddies(m, "Alice", ticket, &good);
+    ck_assert(good);
+    ck_assert_uint_eq(count_log(m, "event=clock_set"), 1);
+    machine_free(m);
+    m = machine_make(&d); /* and now that it is set, a stop lasts as long as it says */
+    m->wall_offset_s = 86400 * 371;
+    EXPECT(machine_start(m, USUAL));
+    (void)call_buddies(m, "Alice", ticket, &good);
+    ck_assert(!good);
+    machine_free(m);
+    disk_free(&d);
+}
+
 /* ---- Compaction -------------------------------------------------------------------------- */
 
 GROUP(compaction, NULL, NULL, 60);
