@@ -13537,6 +13537,7 @@ static void print_help(void)
 #define COMPACT_BATCH_BYTES 65536u /* after which a batch is written: that takes milliseconds */
 #define COMPACT_RETRY_MS 60000u    /* before another try: the old journal is sound, so there is time */
 #define RECOVER_RETRY_MS 5000u     /* ... if there is no journal, and nothing can be kept */
+#define RETRY_DOUBLINGS 4u         /* of both, if it fails again and again */
 #define LOOK_MS 60000u             /* between two looks at the journal's file when nothing is written to it */
 #ifndef COMPACT_ITEMS
 #define COMPACT_ITEMS 32u /* that a slice takes between two looks at the clock */
@@ -13576,8 +13577,10 @@ struct compaction {
     struct nascar_cursor cursor;
     struct batch batch;
     uint64_t began_ms, longest_ms, again_ms;
-    bool failing; /* the log has said so */
-    int error;    /* why the last one failed */
+    uint64_t takes;    /* that many bytes did not do, the last time that its disk was full; 0: nobody knows */
+    uint32_t failures; /* in a row, as its disk is full */
+    bool failing;      /* the log has said so */
+    int error;         /* why the last one failed */
 };
 
 /* The hashing helper, and its jobs; the first one is the one at work. */
@@ -13645,6 +13648,9 @@ struct shell {
     uint64_t sign_again_ms;    /* when it and the operator's socket are tried again; UINT64_MAX: they are there */
     struct journal journal;
     struct compaction compaction;
+    bool journal_full;         /* the last write to it found no room, and was undone */
+    struct buffer owed;        /* what was acknowledged meanwhile from memory alone, as a batch has it */
+    uint64_t owed_again_ms;    /* when that is tried to be written again, by itself */
     bool journal_lost;         /* it has failed, and no other has taken its place yet */
     bool journal_strange;      /* ... as what has its name is not ours, or not as we left it */
     uint64_t looked_ms;        /* when that was last looked at */
@@ -14305,9 +14311,10 @@ static void shell_step(struct shell *sh, const struct nascar_event *event)
 /* ---- The journal --------------------------------------------------------- */
 
 /* Records are written in the turn after they came: one batch, one sync, and
- * then each goes back to the core, which acts on it. Whatever fails, that file
- * is not written to again, as a second try could report success and have lost
- * the data. A fresh one takes its place as soon as it can be made. */
+ * then each goes back to the core, which acts on it. A write that finds no room
+ * is undone, and the same file goes on when there is some. If anything else fails,
+ * that file is not written to again, as a second try could report success and have
+ * lost the data: a fresh one takes its place as soon as it can be made. */
 
 static void journal_close(struct shell *sh, struct journal *j)
 {
@@ -14351,16 +14358,30 @@ static bool journal_append(struct shell *sh, struct journal *j, struct batch *ba
     return true;
 }
 
-/* The journal's file is not used again. A full disk is not tried again and again. */
-static void journal_give_up(struct shell *sh, uint64_t end, const char *reason)
+/* Says that nothing can be kept, once until it can again. */
+static void tell_journal_failed(struct shell *sh, uint64_t end, const char *reason)
 {
     char text[320];
     (void)snprintf(text, sizeof text, "event=journal_failed offset=%llu reason=\"%s\"", (unsigned long long)end,
                    reason);
-    shell_log(sh, NASCAR_LOG_ERROR, text);
     sh->metrics[NASCAR_JOURNAL_FAILURES]++;
+    if (!sh->journal_full)
+        shell_log(sh, NASCAR_LOG_ERROR, text);
+}
+
+static void owed_clear(struct shell *sh)
+{
+    buffer_cut(&sh->owed, sh->owed.size);
+}
+
+/* The journal's file is not used again. */
+static void journal_give_up(struct shell *sh, uint64_t end, const char *reason)
+{
+    tell_journal_failed(sh, end, reason);
     journal_close(sh, &sh->journal);
     sh->journal_lost = true;
+    sh->journal_full = false;
+    owed_clear(sh); /* a fresh one has that with the state */
     sh->compaction.again_ms = sh->compaction.began_ms + RECOVER_RETRY_MS;
 }
 
@@ -14404,6 +14425,7 @@ static void compaction_failed(struct shell *sh, const char *reason)
     struct compaction *x = &sh->compaction;
     char text[256];
     x->error = reason ? 0 : errno;
+    x->takes = is_full(x->error) && x->file.fd >= 0 ? x->file.size + x->batch.size : x->takes;
     (void)snprintf(text, sizeof text, "event=compaction_failed reason=\"%s\"", reason ? reason : why(errno));
     sh->metrics[NASCAR_JOURNAL_FAILURES]++;
     if (!x->failing)
@@ -14411,7 +14433,16 @@ static void compaction_failed(struct shell *sh, const char *reason)
     x->failing = true;
     journal_close(sh, &x->file);
     sh->sys->remove(sh->world, sh->folder, "journal.new");
-    x->again_ms = sh->now_ms + (sh->journal.fd >= 0 ? COMPACT_RETRY_MS : RECOVER_RETRY_MS);
+    uint64_t pause_ms = sh->journal.fd >= 0 ? COMPACT_RETRY_MS : RECOVER_RETRY_MS;
+    x->again_ms = sh->now_ms + (pause_ms << min_u32(x->failures, RETRY_DOUBLINGS));
+    x->failures += reason == NULL && is_full(x->error); /* a full disk is written to more and more rarely */
+}
+
+/* Is there room for a fresh journal, as far as one can know, and for what the present one still takes meanwhile? */
+static bool compaction_fits(const struct shell *sh, uint64_t bytes)
+{
+    uint64_t more = sh->journal.fd >= 0 && !sh->journal_full ? BATCH_BYTES : 0;
+    return sh->sys->room(sh->world, sh->folder) >= bytes + more;
 }
 
 /* Writes what is in the batch, and if `end` is set, the mark that the state
@@ -14419,7 +14450,8 @@ static void compaction_failed(struct shell *sh, const char *reason)
 static bool compaction_write(struct shell *sh, bool end)
 {
     struct compaction *x = &sh->compaction;
-    if (x->batch.records > 0 && !journal_append(sh, &x->file, &x->batch))
+    errno = ENOSPC;
+    if (x->batch.records > 0 && (!compaction_fits(sh, x->batch.size) || !journal_append(sh, &x->file, &x->batch)))
         return false;
     batch_begin(&x->batch);
     return !end || journal_append(sh, &x->file, &x->batch);
@@ -14433,6 +14465,106 @@ static bool compaction_add(struct shell *sh, const uint8_t *bytes, uint32_t size
     return x->batch.size < COMPACT_BATCH_BYTES || compaction_write(sh, false);
 }
 
+/* A write to the journal has failed. If there was no room, what it has written is taken back, and once that is on
+ * the disk the file is as sound as it was. Returns whether it is. */
+static bool journal_undo(struct shell *sh, uint64_t end)
+{
+    struct journal *j = &sh->journal;
+    int error = errno;
+    const char *reason = why(error);
+    if (!is_full(error)) {
+        journal_failed(sh, end);
+        return false;
+    }
+    if (!sh->sys->truncate(sh->world, j->fd, end) || !sh->sys->sync(sh->world, j->fd)) {
+        journal_give_up(sh, end, why(errno));
+        return false;
+    }
+    j->unsynced = false;
+    if (sh->compaction.file.fd >= 0) /* its room comes first, and may be enough */
+        compaction_failed(sh, "the journal needs its room");
+    tell_journal_failed(sh, end, reason);
+    sh->journal_full = true;
+    return true;
+}
+
+/* Writes one batch to the journal. If a fresh one that is being made has taken the room, that is given up for it. */
+static bool journal_put(struct shell *sh, struct batch *batch)
+{
+    bool again = sh->compaction.file.fd >= 0;
+    uint64_t end = sh->journal.size;
+    if (journal_append(sh, &sh->journal, batch))
+        return true;
+    if (!journal_undo(sh, end) || !again)
+        return false;
+    if (journal_append(sh, &sh->journal, batch))
+        return true;
+    (void)journal_undo(sh, end);
+    return false;
+}
+
+/* First comes what was acknowledged while there was no room. */
+static bool journal_pay(struct shell *sh)
+{
+    struct batch batch = {.size = (uint32_t)sh->owed.size, .records = 1, .bytes = sh->owed.bytes};
+    uint64_t end = sh->journal.size;
+    if (sh->owed.size == 0)
+        return true;
+    sh->owed_again_ms = sh->now_ms + RECOVER_RETRY_MS;
+    if (!journal_put(sh, &batch))
+        return false;
+    if (journal_sync(sh, &sh->journal))
+        owed_clear(sh);
+    else
+        journal_failed(sh, end);
+    return sh->journal.fd >= 0;
+}
+
+/* It takes what is written to it, maybe again. */
+static void journal_well(struct shell *sh)
+{
+    if (sh->journal_full)
+        shell_log(sh, NASCAR_LOG_INFO, "event=journal_recovered");
+    sh->journal_full = false;
+}
+
+static uint64_t owed_due_ms(const struct shell *sh)
+{
+    return sh->owed.size > 0 ? sh->owed_again_ms : UINT64_MAX;
+}
+
+/* Writes what is owed, though nobody else has anything to write. */
+static void owed_work(struct shell *sh)
+{
+    uint64_t end = sh->journal.size;
+    if (owed_due_ms(sh) > sh->now_ms && !(sh->stopping && sh->owed.size > 0))
+        return;
+    journal_look(sh);
+    if (sh->journal.fd < 0)
+        return;
+    if (!journal_sync(sh, &sh->journal))
+        journal_failed(sh, end);
+    else if (journal_pay(sh))
+        journal_well(sh);
+}
+
+/* Notes down what was acknowledged from memory alone, while the journal has no room. So much is remembered; after
+ * that a fresh journal is needed. */
+static void journal_owe(struct shell *sh, const uint8_t *bytes, uint32_t size)
+{
+    if (sh->journal.fd < 0 || !nascar_takes_unkept(bytes, size))
+        return;
+    if (sh->owed.size + size > BATCH_BYTES) {
+        journal_give_up(sh, sh->journal.size, "it has no room for too long");
+        return;
+    }
+    if (sh->owed.size == 0) {
+        (void)buffer_add(sh, &sh->owed, BATCH_HEAD_BYTES);
+        sh->owed_again_ms = sh->now_ms + RECOVER_RETRY_MS;
+    }
+    memcpy(buffer_add(sh, &sh->owed, size), bytes, size);
+}
+
 /* Writes the batch to the journal, and to a fresh one that is being made,
  * behind what that has of the state so far. A batch that may be torn must be
  * the last of its file, so what came before it is synced first. */
@@ -14443,11 +14575,17 @@ static bool journal_keep(struct shell *sh, struct batch *batch, bool urgent)
     uint64_t end = sh->journal.size;
     if (sh->journal.fd < 0)
         return false;
-    if (!journal_sync(sh, &sh->journal) || !journal_append(sh, &sh->journal, batch) ||
-        (urgent && !journal_sync(sh, &sh->journal))) {
+    if (!journal_sync(sh, &sh->journal)) {
         journal_failed(sh, end);
         return false;
     }
+    if (!journal_pay(sh) || !journal_put(sh, batch))
+        return false;
+    if (urgent && !journal_sync(sh, &sh->journal)) {
+        journal_failed(sh, end);
+        return false;
+    }
+    journal_well(sh);
     if (x->file.fd >= 0 && !(compaction_write(sh, false) && journal_append(sh, &x->file, batch)))
         compaction_failed(sh, NULL);
     return true;
@@ -14505,8 +14643,10 @@ static void journal_commit(struct shell *sh)
                                      .size = load_be32(sh->records.bytes + at + 8)};
         sh->urgent -= !waiter->lazy;
         shell_step(sh, &event);
-        if (!kept)
+        if (!kept) {
             journal_catch_up(sh, sh->records.bytes + at, event.size);
+            journal_owe(sh, sh->records.bytes + at, event.size);
+        }
         at += event.size;
     }
     buffer_cut(&sh->waiters, waiter_bytes);
@@ -14538,6 +14678,18 @@ static void sign_anew(struct shell *sh)
     sh->sign_again_ms = 0;
 }
 
+/* Somebody may have removed what says that a server runs, and by which it is asked. */
+static void look_for_names(struct shell *sh)
+{
+    bool pid = !sh->signed_in || sh->sys->stands(sh->world, sh->folder, "pid");
+    bool control = sh->polled[CONTROL_LISTENER].fd < 0 || sh->sys->stands(sh->world, sh->folder, "control");
+    if (pid && control)
+        return;
+    shell_log(sh, NASCAR_LOG_WARN,
+              pid ? "event=control_gone advice=\"it is made again\"" : "event=pid_gone advice=\"it is made again\"");
+    sign_anew(sh);
+}
+
 /* Goes to where the path of the data leads now, if the folder that was there has
  * been removed, moved or hidden. sign_work() does the rest in the next turn. */
 static bool follow_folder(struct shell *sh)
@@ -14559,6 +14711,11 @@ static void compaction_begin(struct shell *sh)
     uint32_t size = write_journal_head(head, JOURNAL_FORMAT);
     if (!follow_folder(sh)) {
         compaction_failed(sh, errno == EWOULDBLOCK ? "another server uses the folder" : NULL);
+        return;
+    }
+    if (!compaction_fits(sh, sh->journal.fd >= 0 ? sh->live_bytes : x->takes)) { /* so nothing is written in vain */
+        errno = ENOSPC;
+        compaction_failed(sh, NULL);
         return;
     }
     memset(&x->cursor, 0, sizeof x->cursor);
@@ -14623,9 +14780,11 @@ static void compaction_finish(struct shell *sh)
     sh->metrics[NASCAR_COMPACTIONS]++;
     if (was > 0) /* else there was none before */
         shell_log(sh, NASCAR_LOG_INFO, text);
-    if (sh->journal_lost)
+    if (sh->journal_lost || sh->journal_full)
         shell_log(sh, NASCAR_LOG_INFO, "event=journal_recovered");
-    sh->journal_lost = x->failing = false;
+    sh->journal_lost = sh->journal_full = x->failing = false;
+    x->takes = x->failures = 0;
+    owed_clear(sh); /* the state has that */
 }
 
 /* Writes as much of the state as there is time for. */
@@ -14654,14 +14813,19 @@ static void compaction_slice(struct shell *sh)
 static uint64_t compaction_due_ms(const struct shell *sh)
 {
     const struct compaction *x = &sh->compaction;
-    bool wanted = sh->journal.fd < 0 || (sh->journal.size > COMPACT_BYTES && sh->journal.size > 2 * sh->live_bytes);
+    bool large =
+        sh->journal.size > (sh->journal_full ? COMPACT_BATCH_BYTES : COMPACT_BYTES); /* a full one makes room */
+    bool wanted = sh->journal.fd < 0 || (large && sh->journal.size > 2 * sh->live_bytes);
     return x->file.fd >= 0 ? 0 : wanted ? x->again_ms : UINT64_MAX;
 }
 
 static void compaction_work(struct shell *sh)
 {
-    if (look_due_ms(sh) <= sh->now_ms)
+    if (look_due_ms(sh) <= sh->now_ms) {
         journal_look(sh);
+        look_for_names(sh);
+    }
+    owed_work(sh);
     if (compaction_due_ms(sh) > sh->now_ms)
         return;
     if (sh->compaction.file.fd < 0)
@@ -14806,6 +14970,9 @@ static void journal_end(struct shell *sh)
 {
     for (int i = 0; i < 100 && sh->waiters.size > 0; i++)
         journal_commit(sh);
+    owed_work(sh);
+    if (sh->owed.size > 0) /* without room in it, a fresh one is the last try */
+        journal_give_up(sh, sh->journal.size, "it has no room at the end");
     if (sh->journal.fd >= 0 && !journal_sync(sh, &sh->journal))
         journal_failed(sh, sh->journal.size);
     journal_look(sh);
@@ -15411,6 +15578,7 @@ static int shell_timeout(const struct shell *sh, uint64_t until_ms)
                                   commit_due_ms(sh),
                                   compaction_due_ms(sh),
                                   look_due_ms(sh),
+                                  owed_due_ms(sh),
                                   helper_due_ms(sh),
                                   finder_due_ms(sh),
                                   sh->sign_again_ms,
@@ -15697,7 +15865,7 @@ static void shell_loop(struct shell *sh)
     journal_end(sh);
     tell_left_out(sh);
     shell_log(sh, NASCAR_LOG_INFO, text);
-    shell_log_flush(sh);
+    shell_leave(sh);
     recording_close(sh);
 }
 

@@ -923,7 +923,8 @@ static void letter_acknowledged(struct kept_letter *l, const struct asked *q)
  * nothing could be, that the server took it from memory until now. */
 static bool journal_is_sound(void)
 {
-    return sim.machine->shell.journal.fd >= 0 && !sim.machine->shell.journal_lost;
+    const struct shell *sh = &sim.machine->shell;
+    return sh->journal.fd >= 0 && !sh->journal_lost && !sh->journal_full && sh->owed.size == 0;
 }
 
 /* The server's own date. That stands still between its steps, time does not. */
@@ -1677,7 +1678,7 @@ static void machine_gone(bool power)
     sim.offset_ms += m->now_ms;
     count_time();
     sim.last_date_s = date_s();
-    sim.clock_unsure = server()->setting_s != 0 || m->shell.journal_lost;
+    sim.clock_unsure = server()->setting_s != 0 || !journal_is_sound();
     replay_life(m);
     machine_free(m);
     sim.machine = NULL;
