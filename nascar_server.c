@@ -16166,7 +16166,8 @@ static const char *restrict_files(const struct shell *sh)
     const struct options *o = &sh->options;
     if (!rules_begin(&rules, jail.entered))
         return "missing";
-    (void)allow_beneath(&rules, sh->folder, ".", MAY_USE_DATA);
+    if (!allow_beneath(&rules, sh->folder, ".", MAY_USE_DATA) && is_short(errno))
+        return NULL;
     if (syscall(SYS_faccessat, sh->folder, "..", W_OK) == 0)
         (void)allow_beneath(&rules, sh->folder, "..", MAY_USE_DATA);
     allow_file(&rules, path_now(o->log_file), MAY_WRITE_FILE | MAY_MAKE_FILE);
@@ -16198,7 +16199,12 @@ static bool confine(struct shell *sh)
         shell_log(sh, NASCAR_LOG_WARN, "event=runs_as_root advice=\"name a user of its own by --user\"");
     if (x->wanted && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0) {
         (void)sigaction(SIGSYS, &action, NULL);
+        while (spares_give(sh)) /* rules take files, for a moment */
+            continue;
         x->landlock = restrict_files(sh);
+        if (!x->landlock)
+            return complain("", "", "no file is left for the sandbox: %s", why(EMFILE));
+        spares_take(sh);
         x->seccomp = filter_calls(CALLS_OF(server_calls));
         sh->confined = true;
     }
