@@ -430,7 +430,7 @@ CASE(what_was_refused_is_not_there_after_a_kill, 30)
 
 CASE_BESIDE(a_failing_write_is_survived, 60)
 {
-    struct server *s = START(CROWD);
+    struct server *s = START(CROWD, "--sandbox", "off"); /* else the filter changes what is injected */
     char journal[160], fresh[160];
     (void)snprintf(journal, sizeof journal, "%s/journal", s->data);
     (void)snprintf(fresh, sizeof fresh, "%s/journal.new", s->data);
