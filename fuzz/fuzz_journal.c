@@ -185,6 +185,13 @@ static int64_t standing_s(void *world)
     return 1767225600; /* 2026 */
 }
 
+static uint64_t disk_room(void *world, int fd)
+{
+    (void)world;
+    (void)fd;
+    return UINT64_MAX;
+}
+
 static const struct nascar_sys disk_sys = {.close = disk_close,
                                            .log = heard_log,
                                            .append = disk_append,
@@ -200,7 +207,8 @@ static const struct nascar_sys disk_sys = {.close = disk_close,
                                            .sync_folder = disk_sync_folder,
                                            .remove = disk_remove,
                                            .changed = disk_changed,
-                                           .folder = disk_folder};
+                                           .folder = disk_folder,
+                                           .room = disk_room};
 
 /* ---- Loading -------------------------------------------------------------------- */
 
