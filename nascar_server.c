@@ -10006,8 +10006,10 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
     conn->address = address_for_conn(s, conn->of_proxy || e->type == NASCAR_CONTROL ? NOBODY : e->peer);
     s->conn_count++;
     address_at(s, conn->address)->connections++;
-    if (e->type == NASCAR_CONTROL)
+    if (e->type == NASCAR_CONTROL) { /* there are few places for the operator, and none for who says nothing */
+        timer_start(s, conn_timer(c, T_IDLE), Q_IDLE);
         return;
+    }
     conn_heard(s, c);
     timer_start(s, conn_timer(c, T_PHASE), Q_FIRST_FRAME);
     if (conn->of_proxy)
@@ -11122,6 +11124,7 @@ const char *nascar_check(const struct nascar *s)
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -11221,6 +11224,9 @@ struct nascar_sys {
     int (*finder)(void *world, int *process); /* the same for the process that looks up a host's address */
     void (*kill)(void *world, int process);
     int (*spare)(void *world, int fd); /* another descriptor of it, so that there is one to give up */
+    uint64_t (*room)(void *world,
+                     int fd); /* how many bytes the disk of this file has left; as many as can be: unknown */
+    bool (*stands)(void *world, int folder, const char *name); /* is there a file of this name? */
 };
 
 /* Reserves memory that costs nothing until it is used. NULL if there is no room
@@ -11501,6 +11507,23 @@ static bool system_sync_folder(void *world, int folder)
     return fsync(folder) == 0 || errno == EINVAL;
 }
 
+/* Root may use what a file system keeps back, too. */
+static uint64_t system_room(void *world, int fd)
+{
+    struct statvfs about;
+    (void)world;
+    if (fstatvfs(fd, &about) != 0 || about.f_blocks == 0)
+        return UINT64_MAX;
+    return (uint64_t)(geteuid() == 0 ? about.f_bfree : about.f_bavail) * about.f_frsize;
+}
+
+static bool system_stands(void *world, int folder, const char *name)
+{
+    struct stat status;
+    (void)world;
+    return fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT;
+}
+
 static void system_remove(void *world, int folder, const char *name)
 {
     (void)world;
@@ -11631,6 +11654,16 @@ static int system_set_aside(void *world, int folder, const char *name)
     return -1;
 }
 
+/* A folder that was just made is on the disk when the one above it is synced; one that we may not read, others made. */
+static bool sync_name(int folder)
+{
+    int above = openat(folder, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool good = above < 0 || system_sync_folder(NULL, above) || errno != EIO;
+    if (above >= 0)
+        (void)close(above);
+    return good;
+}
+
 static int system_folder(void *world, const char *path, int folder, struct folder_lock *lock)
 {
     struct stat there, ours;
@@ -11644,9 +11677,10 @@ static int system_folder(void *world, const char *path, int folder, struct folde
     int fresh = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fresh < 0)
         return -1;
-    if (!lock_folder(fresh, &fresh_lock)) {
+    bool synced = sync_name(fresh);
+    if (!synced || !lock_folder(fresh, &fresh_lock)) {
         (void)close(fresh);
-        errno = EWOULDBLOCK;
+        errno = synced ? EWOULDBLOCK : EIO;
         return -1;
     }
     (void)close(folder);
@@ -11788,7 +11822,7 @@ static const struct call server_calls[] = {
     CALL(getsockname), CALL(setsockopt), CALL(getsockopt), CALL(shutdown),
     /* files: the journal, the log, the options; a folder that is gone is made again */
     CALL(openat), CALL(statx), CALL(pread64), CALL(readv), CALL(lseek), CALL(ftruncate), CALL(fsync), CALL(fdatasync),
-    CALL(renameat), CALL(linkat), CALL(unlinkat), CALL(mkdirat), CALL(flock),
+    CALL(renameat), CALL(linkat), CALL(unlinkat), CALL(mkdirat), CALL(flock), CALL(fstatfs), CALL(geteuid),
     /* the operator's socket, if it has to be made again, with its owner and rights */
     CALL_WITH(socket, 0, -1, AF_UNIX), CALL(bind), CALL(listen), CALL(fchdir), CALL(umask), CALL(fchmodat),
     CALL(fchownat),
@@ -11817,12 +11851,12 @@ static const struct call server_calls[] = {
 #endif
 #ifdef SYS_mmap2 /* 32 bits: what has another size or another form there */
     CALL_WITH(mmap2, 2, PROT_EXEC, 0), CALL(ppoll_time64), CALL(clock_gettime64), CALL(fcntl64), CALL(fstat64),
-    CALL(stat64), CALL(lstat64), CALL(fstatat64), CALL(ftruncate64), CALL(_llseek), CALL(sigreturn),
+    CALL(stat64), CALL(lstat64), CALL(fstatat64), CALL(ftruncate64), CALL(_llseek), CALL(sigreturn), CALL(fstatfs64),
 #else
     CALL_WITH(mmap, 2, PROT_EXEC, 0), CALL(newfstatat),
 #endif
 #ifdef SYS_ugetrlimit
-    CALL(ugetrlimit), CALL(chown32), CALL(lchown32),
+    CALL(ugetrlimit), CALL(chown32), CALL(lchown32), CALL(geteuid32),
 #endif
 #ifdef SYS_send
     CALL(send), CALL(recv),
@@ -12425,6 +12459,8 @@ static void finder_run(int fd, const struct sandbox *sandbox)
             break;
 }
 
+static void shell_forget(void);
+
 /* Starts a process of our own and returns our end of its socket. It ends when our end
  * is closed, even by SIGKILL. */
 static int start_process(void run(int fd, const struct sandbox *), const struct sandbox *sandbox, int *process)
@@ -12434,6 +12470,7 @@ static int start_process(void run(int fd, const struct sandbox *), const struct 
         return -1;
     pid_t child = fork();
     if (child == 0) {
+        shell_forget();
         run(pair[1], sandbox);
         _exit(0);
     }
@@ -12470,7 +12507,8 @@ static const struct nascar_sys system_calls = {
     system_log_open,    system_log,    system_append,  system_entropy,   system_mono_ms, system_wall_s,
     system_open,        system_load,   system_unload,  system_truncate,  system_sync,    system_rename,
     system_sync_folder, system_remove, system_changed, system_set_aside, system_folder,  system_sign,
-    system_control,     system_helper, system_finder,  system_kill,      system_spare,
+    system_control,     system_helper, system_finder,  system_kill,      system_spare,   system_room,
+    system_stands,
 };
 
 /* ---- The journal's bytes (DESIGN 5) -------------------------------------- */
@@ -13352,8 +13390,11 @@ static void find_config_file(struct options *o, char **arguments)
     const char *value = NULL;
     for (int i = 0; arguments[i]; i++) {
         const struct setting *setting = split_option(arguments, &i, key, &value) ? NULL : find_setting(key);
-        if (setting && setting->type == SET_CONFIG_FILE && strlen(value) <= LINE_CHARS)
-            o->config_file = value;
+        if (!setting || setting->type != SET_CONFIG_FILE || strlen(value) > LINE_CHARS)
+            continue;
+        if (o->config_file)
+            (void)fault(o, COMMAND_LINE, key, "there is one file of options, and '%s' was named, too", o->config_file);
+        o->config_file = value;
     }
 }
 
@@ -13453,6 +13494,31 @@ static void check_group(struct options *o)
             "this user is no member of group '%s', and so may give it no socket: make him one, or start as root", name);
 }
 
+/* Does the file stand in the data folder? */
+static bool is_in_data(const struct options *o, const char *path)
+{
+    char folder[LINE_CHARS + 1];
+    struct stat a, b;
+    const char *slash = strrchr(path, '/');
+    (void)snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+    return path[0] && stat(folder, &a) == 0 && stat(o->data, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/* What the server keeps is not to be its news, its log or its recording. */
+static void check_files(struct options *o)
+{
+    static const char *const keys[] = {"news", "record", "log-file"};
+    const char *const paths[] = {o->news_file, o->record_file, o->log_file};
+    for (size_t i = 0; i < 3; i++) {
+        const char *slash = strrchr(paths[i], '/'), *name = slash ? slash + 1 : paths[i];
+        bool ours =
+            i < 2 || strncmp(name, "journal", 7) == 0 || strcmp(name, "pid") == 0 || strcmp(name, "control") == 0;
+        if (ours && is_in_data(o, paths[i]))
+            (void)fault(o, place_of(o, keys[i]), keys[i],
+                        "%s: the data folder is for what is kept: name a file elsewhere", paths[i]);
+    }
+}
+
 /* Faults that no line has for itself. What only the system knows is looked at and not touched. */
 static void check_options(struct options *o)
 {
@@ -13471,6 +13537,8 @@ static void check_options(struct options *o)
     if (!in_force && stat(o->data, &about) == 0 && !S_ISDIR(about.st_mode))
         (void)fault(o, place_of(o, "data"), "data", "%s: expected a folder, and this is none", o->data);
     check_group(o);
+    if (!jail.entered)
+        check_files(o);
     if (o->in_force)
         return; /* these have had their effect */
     check_user(o);
@@ -13685,6 +13753,7 @@ static void print_help(void)
 #define COMPACT_BATCH_BYTES 65536u /* after which a batch is written: that takes milliseconds */
 #define COMPACT_RETRY_MS 60000u    /* before another try: the old journal is sound, so there is time */
 #define RECOVER_RETRY_MS 5000u     /* ... if there is no journal, and nothing can be kept */
+#define RETRY_DOUBLINGS 4u         /* of both, if it fails again and again */
 #define LOOK_MS 60000u             /* between two looks at the journal's file when nothing is written to it */
 #ifndef COMPACT_ITEMS
 #define COMPACT_ITEMS 32u /* that a slice takes between two looks at the clock */
@@ -13724,8 +13793,10 @@ struct compaction {
     struct nascar_cursor cursor;
     struct batch batch;
     uint64_t began_ms, longest_ms, again_ms;
-    bool failing; /* the log has said so */
-    int error;    /* why the last one failed */
+    uint64_t takes;    /* that many bytes did not do, the last time that its disk was full; 0: nobody knows */
+    uint32_t failures; /* in a row, as its disk is full */
+    bool failing;      /* the log has said so */
+    int error;         /* why the last one failed */
 };
 
 /* The hashing helper, and its jobs; the first one is the one at work. */
@@ -13788,10 +13859,14 @@ struct shell {
     int folder;                /* of the data, which it locks */
     char data[LINE_CHARS + 1]; /* its path, as it was at the start */
     struct folder_lock lock;   /* of it */
+    bool locked;               /* by us */
     bool signed_in;            /* its file `pid` says who we are */
     uint64_t sign_again_ms;    /* when it and the operator's socket are tried again; UINT64_MAX: they are there */
     struct journal journal;
     struct compaction compaction;
+    bool journal_full;         /* the last write to it found no room, and was undone */
+    struct buffer owed;        /* what was acknowledged meanwhile from memory alone, as a batch has it */
+    uint64_t owed_again_ms;    /* when that is tried to be written again, by itself */
     bool journal_lost;         /* it has failed, and no other has taken its place yet */
     bool journal_strange;      /* ... as what has its name is not ours, or not as we left it */
     uint64_t looked_ms;        /* when that was last looked at */
@@ -13805,6 +13880,9 @@ struct shell {
     struct nascar_limits limits;
     struct partial *partial; /* of each connection; NULL: nothing is recorded */
     int record_fd;
+    int record_folder;                    /* that of the recording, until it gets its name; else -1 */
+    uint64_t recorded_bytes;              /* up to the end of the last whole event */
+    uint64_t room_looked_at;              /* how many there were when the room on its disk was looked at */
     struct room_passwords room_passwords; /* that stand in the recording as letters */
     uint64_t recorded_ms, recorded_events;
     int64_t recorded_wall_s;
@@ -13813,6 +13891,7 @@ struct shell {
     uint64_t started_ms;
     bool ready;           /* the start is over: complaints go to the log */
     bool poll_failing;    /* the log has said so */
+    bool entropy_failing; /* it has said so */
     uint32_t stop_signal; /* that has ended the loop */
     int log_fd;
     uint32_t log_size, log_sent;          /* what waits to be written, from a line's begin on, and how much of it was */
@@ -13824,6 +13903,16 @@ struct shell {
     uint64_t left_out_due_ms;             /* when the log is to say how many; if left_out > 0 */
     char log[LOG_BATCH_BYTES];
 };
+
+/* A process that was made by this one has no part in what waits here: there may be passwords, and hashes. */
+static void shell_forget(void)
+{
+    if (!serving)
+        return;
+    wipe(serving->jobs.bytes, serving->jobs.size);
+    wipe(serving->records.bytes, serving->records.size);
+    wipe(serving->helper.job, sizeof serving->helper.job);
+}
 
 static void shell_time(struct shell *sh)
 {
@@ -14088,6 +14177,20 @@ static void shell_log_reopen(struct shell *sh)
     shell_log(sh, NASCAR_LOG_INFO, "event=log_reopened");
 }
 
+static void recording_drop(struct shell *sh);
+
+/* At each end: what would say that a server runs is removed, if it is ours; and what was recorded of no service. */
+static void shell_leave(struct shell *sh)
+{
+    if (sh->locked) {
+        sh->sys->remove(sh->world, sh->folder, "control");
+        sh->sys->remove(sh->world, sh->folder, "pid");
+    }
+    sh->locked = false;
+    recording_drop(sh);
+    shell_log_flush(sh);
+}
+
 /* Ends the process: what was acknowledged is in the journal. */
 static _Noreturn void shell_die(struct shell *sh, const char *reason)
 {
@@ -14097,7 +14200,7 @@ static _Noreturn void shell_die(struct shell *sh, const char *reason)
         shell_log(sh, NASCAR_LOG_ERROR, text);
     else
         (void)complain("", "", "%s", reason);
-    shell_log_flush(sh);
+    shell_leave(sh);
     exit(1);
 }
 
@@ -14110,26 +14213,53 @@ static bool is_recording(const struct shell *sh)
     return sh->partial != NULL;
 }
 
-/* It cannot be written, which stops nothing else. */
-static void recording_ended(struct shell *sh)
+#define RECORDING_LEAVES (1u << 20)      /* so many bytes of its disk: the journal may need them */
+#define RECORDING_LOOKS_EVERY (1u << 16) /* written bytes, at the room there */
+
+/* The parts of the recording's path; until the service has begun its file has .new behind its name. */
+static const char *recording_name(const struct shell *sh, const char *end, char out[LINE_CHARS + 8])
+{
+    const char *path = sh->options.record_file, *slash = strrchr(path, '/');
+    (void)snprintf(out, LINE_CHARS + 8, "%s%s", slash ? slash + 1 : path, end);
+    return out;
+}
+
+/* Has the recording of a server that did not come to serve leave nothing behind. */
+static void recording_drop(struct shell *sh)
+{
+    char name[LINE_CHARS + 8];
+    if (sh->record_folder < 0)
+        return;
+    (void)unlinkat(sh->record_folder, recording_name(sh, ".new", name), 0);
+    (void)close(sh->record_folder);
+    sh->record_folder = -1;
+}
+
+/* It goes no further, which stops nothing else. What stands behind the last whole event is given back. */
+static void recording_ended(struct shell *sh, const char *reason)
 {
     char text[256];
-    (void)snprintf(text, sizeof text, "event=recording_ended reason=\"%s\"", why(errno));
+    (void)snprintf(text, sizeof text, "event=recording_ended reason=\"%s\"", reason);
     shell_log(sh, NASCAR_LOG_ERROR, text);
-    if (sh->record_fd >= 0)
+    if (sh->record_fd >= 0) {
+        (void)sh->sys->truncate(sh->world, sh->record_fd, sh->recorded_bytes);
         sh->sys->close(sh->world, sh->record_fd);
+    }
     sh->record_fd = -1;
 }
 
 static void recording_write(struct shell *sh, uint32_t type, const struct nascar_event *e)
 {
     uint8_t head[SCRIPT_HEAD_BYTES];
-    uint32_t n = script_write_event(head, type, e, e->mono_ms - sh->recorded_ms);
+    uint32_t n = script_write_event(head, type, e, e->mono_ms - sh->recorded_ms),
+             size = type == NASCAR_DRAINED ? 0 : e->size;
     sh->recorded_ms = e->mono_ms;
-    bool good = sh->sys->append(sh->world, sh->record_fd, head, n) &&
-                (type == NASCAR_DRAINED || sh->sys->append(sh->world, sh->record_fd, e->bytes, e->size));
-    if (!good && sh->record_fd >= 0)
-        recording_ended(sh);
+    if (sh->record_fd < 0)
+        return;
+    if (sh->sys->append(sh->world, sh->record_fd, head, n) && sh->sys->append(sh->world, sh->record_fd, e->bytes, size))
+        sh->recorded_bytes += n + size;
+    else
+        recording_ended(sh, why(errno));
 }
 
 static void recording_numbers(struct shell *sh, uint32_t type, uint64_t mono_ms, uint64_t value)
@@ -14167,6 +14297,19 @@ static void recording_event(struct shell *sh, const struct nascar_event *e)
     hash_written(&sh->put_out, sh->state, e);
 }
 
+/* Ends the recording before it takes what the journal may need. What it has is whole, with a checkpoint. */
+static void recording_look(struct shell *sh)
+{
+    if (sh->recorded_bytes - sh->room_looked_at < RECORDING_LOOKS_EVERY && sh->room_looked_at > 0)
+        return;
+    sh->room_looked_at = sh->recorded_bytes;
+    if (sh->sys->room(sh->world, sh->record_fd) >= RECORDING_LEAVES)
+        return;
+    recording_numbers(sh, SCRIPT_CHECKPOINT, sh->recorded_ms, output_hash_value(&sh->put_out));
+    if (sh->record_fd >= 0)
+        recording_ended(sh, "its disk is nearly full, and the journal may need the rest");
+}
+
 static void hash_record(struct output_hash *hash, const uint8_t *bytes, uint32_t size)
 {
     struct outgoing scrubbed;
@@ -14178,31 +14321,86 @@ static void hash_record(struct output_hash *hash, const uint8_t *bytes, uint32_t
 static bool recording_begin(struct shell *sh)
 {
     uint8_t header[64];
-    sh->recorded_ms = 0;
+    sh->recorded_ms = sh->room_looked_at = 0;
     sh->partial = reserve(sh->conns * sizeof *sh->partial);
-    return sh->partial && sh->sys->append(sh->world, sh->record_fd, header, script_write_header(header, sh->limits));
+    sh->recorded_bytes = script_write_header(header, sh->limits);
+    if (sh->partial)
+        (void)madvise(sh->partial, sh->conns * sizeof *sh->partial, MADV_DONTFORK); /* there may be passwords in it */
+    return sh->partial && sh->sys->append(sh->world, sh->record_fd, header, (size_t)sh->recorded_bytes);
 }
 
-/* Opens the recording, if there is to be one. That of an earlier run is kept as
- * FILE.old. */
+/* Nothing is moved away, or written over, that is not a recording. Returns what is wrong with a file, or NULL. */
+static const char *no_recording(int folder, const char *name)
+{
+    uint8_t head[3];
+    const char *type = wrong_type(folder, name, S_IFREG);
+    if (type)
+        return type;
+    int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? NULL : why(errno);
+    ssize_t n = read(fd, head, sizeof head);
+    (void)close(fd);
+    return n == 0 || (n == 3 && memcmp(head, script_magic, 3) == 0) ? NULL : "another file";
+}
+
+static bool is_same_folder(int a, int b)
+{
+    struct stat x, y;
+    return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* Opens the recording, if there is to be one. It gets its name when the service has begun. */
 static bool recording_open(struct shell *sh)
 {
-    const char *path = sh->options.record_file;
-    char old[LINE_CHARS + 8];
-    sh->record_fd = -1;
+    static const char *const ends[] = {"", ".old", ".new"};
+    const char *path = sh->options.record_file, *slash = strrchr(path, '/');
+    char name[LINE_CHARS + 8];
+    sh->record_fd = sh->record_folder = -1;
     if (!path[0])
         return true;
-    if (wrong_type(AT_FDCWD, path, S_IFREG))
-        return complain(COMMAND_LINE, "record", "%s is %s, and not a regular file", path,
-                        wrong_type(AT_FDCWD, path, S_IFREG));
-    (void)snprintf(old, sizeof old, "%s.old", path);
-    (void)rename(path, old);
-    sh->record_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    (void)snprintf(name, sizeof name, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+    sh->record_folder = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (sh->record_folder < 0)
+        return complain(COMMAND_LINE, "record", "%s: %s", path, why(errno));
+    if (is_same_folder(sh->record_folder, sh->folder)) {
+        (void)close(sh->record_folder);
+        sh->record_folder = -1;
+        return complain(COMMAND_LINE, "record", "%s: the data folder is for what is kept: name a file elsewhere", path);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        const char *what = no_recording(sh->record_folder, recording_name(sh, ends[i], name));
+        if (what) {
+            (void)close(sh->record_folder); /* so nothing there is removed */
+            sh->record_folder = -1;
+            return complain(COMMAND_LINE, "record",
+                            "%s%s is %s, and not a recording: move it away, or name another file", path, ends[i], what);
+        }
+    }
+    sh->record_fd = openat(sh->record_folder, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (sh->record_fd >= 0 && recording_begin(sh))
         return true;
     if (!is_full(errno))
         return complain(COMMAND_LINE, "record", "%s: %s", path, why(errno));
-    recording_ended(sh);
+    recording_ended(sh, why(errno));
+    recording_drop(sh);
+    return true;
+}
+
+/* The service has begun: the recording takes its name, and that of an earlier run is kept as FILE.old. */
+static bool recording_takes_place(struct shell *sh)
+{
+    char name[LINE_CHARS + 8], other[LINE_CHARS + 8];
+    const int at = sh->record_folder;
+    if (at < 0)
+        return true;
+    bool good =
+        (renameat(at, recording_name(sh, "", name), at, recording_name(sh, ".old", other)) == 0 || errno == ENOENT) &&
+        renameat(at, recording_name(sh, ".new", other), at, name) == 0;
+    if (!good)
+        return complain(COMMAND_LINE, "record", "%s: %s", sh->options.record_file, why(errno));
+    (void)close(at);
+    sh->record_folder = -1;
     return true;
 }
 
@@ -14220,6 +14418,8 @@ static void recording_close(struct shell *sh)
 static void core_step(struct shell *sh, const struct nascar_event *event)
 {
     if (is_recording(sh) && sh->record_fd >= 0)
+        recording_look(sh);
+    if (is_recording(sh) && sh->record_fd >= 0)
         recording_event(sh, event);
     (void)nascar_step(sh->state, event);
 }
@@ -14234,7 +14434,16 @@ static void feed_entropy(struct shell *sh)
     event.size = nascar_entropy_wanted(sh->state);
     if (event.size <= NASCAR_ENTROPY_BYTES / 2)
         return;
-    if (!sh->sys->entropy(sh->world, bytes, event.size)) {
+    bool good = sh->sys->entropy(sh->world, bytes, event.size);
+    if (!good &&
+        event.size <= NASCAR_ENTROPY_BYTES - 2 * STEP_ENTROPY) { /* there is enough for now: it is tried again */
+        if (!sh->entropy_failing)
+            shell_log(sh, NASCAR_LOG_ERROR, "event=entropy_failed advice=\"see to getrandom() or /dev/urandom soon\"");
+        sh->entropy_failing = true;
+        return;
+    }
+    sh->entropy_failing = false;
+    if (!good) {
         (void)snprintf(text, sizeof text,
                        "no random numbers, neither from getrandom() nor from /dev/urandom: %s: start it where "
                        "there is one of them",
@@ -14318,9 +14527,10 @@ static void shell_step(struct shell *sh, const struct nascar_event *event)
 /* ---- The journal --------------------------------------------------------- */
 
 /* Records are written in the turn after they came: one batch, one sync, and
- * then each goes back to the core, which acts on it. Whatever fails, that file
- * is not written to again, as a second try could report success and have lost
- * the data. A fresh one takes its place as soon as it can be made. */
+ * then each goes back to the core, which acts on it. A write that finds no room
+ * is undone, and the same file goes on when there is some. If anything else fails,
+ * that file is not written to again, as a second try could report success and have
+ * lost the data: a fresh one takes its place as soon as it can be made. */
 
 static void journal_close(struct shell *sh, struct journal *j)
 {
@@ -14364,16 +14574,30 @@ static bool journal_append(struct shell *sh, struct journal *j, struct batch *ba
     return true;
 }
 
-/* The journal's file is not used again. A full disk is not tried again and again. */
-static void journal_give_up(struct shell *sh, uint64_t end, const char *reason)
+/* Says that nothing can be kept, once until it can again. */
+static void tell_journal_failed(struct shell *sh, uint64_t end, const char *reason)
 {
     char text[320];
     (void)snprintf(text, sizeof text, "event=journal_failed offset=%llu reason=\"%s\"", (unsigned long long)end,
                    reason);
-    shell_log(sh, NASCAR_LOG_ERROR, text);
     sh->metrics[NASCAR_JOURNAL_FAILURES]++;
+    if (!sh->journal_full)
+        shell_log(sh, NASCAR_LOG_ERROR, text);
+}
+
+static void owed_clear(struct shell *sh)
+{
+    buffer_cut(&sh->owed, sh->owed.size);
+}
+
+/* The journal's file is not used again. */
+static void journal_give_up(struct shell *sh, uint64_t end, const char *reason)
+{
+    tell_journal_failed(sh, end, reason);
     journal_close(sh, &sh->journal);
     sh->journal_lost = true;
+    sh->journal_full = false;
+    owed_clear(sh); /* a fresh one has that with the state */
     sh->compaction.again_ms = sh->compaction.began_ms + RECOVER_RETRY_MS;
 }
 
@@ -14417,6 +14641,7 @@ static void compaction_failed(struct shell *sh, const char *reason)
     struct compaction *x = &sh->compaction;
     char text[256];
     x->error = reason ? 0 : errno;
+    x->takes = is_full(x->error) && x->file.fd >= 0 ? x->file.size + x->batch.size : x->takes;
     (void)snprintf(text, sizeof text, "event=compaction_failed reason=\"%s\"", reason ? reason : why(errno));
     sh->metrics[NASCAR_JOURNAL_FAILURES]++;
     if (!x->failing)
@@ -14424,7 +14649,16 @@ static void compaction_failed(struct shell *sh, const char *reason)
     x->failing = true;
     journal_close(sh, &x->file);
     sh->sys->remove(sh->world, sh->folder, "journal.new");
-    x->again_ms = sh->now_ms + (sh->journal.fd >= 0 ? COMPACT_RETRY_MS : RECOVER_RETRY_MS);
+    uint64_t pause_ms = sh->journal.fd >= 0 ? COMPACT_RETRY_MS : RECOVER_RETRY_MS;
+    x->again_ms = sh->now_ms + (pause_ms << min_u32(x->failures, RETRY_DOUBLINGS));
+    x->failures += reason == NULL && is_full(x->error); /* a full disk is written to more and more rarely */
+}
+
+/* Is there room for a fresh journal, as far as one can know, and for what the present one still takes meanwhile? */
+static bool compaction_fits(const struct shell *sh, uint64_t bytes)
+{
+    uint64_t more = sh->journal.fd >= 0 && !sh->journal_full ? BATCH_BYTES : 0;
+    return sh->sys->room(sh->world, sh->folder) >= bytes + more;
 }
 
 /* Writes what is in the batch, and if `end` is set, the mark that the state
@@ -14432,7 +14666,8 @@ static void compaction_failed(struct shell *sh, const char *reason)
 static bool compaction_write(struct shell *sh, bool end)
 {
     struct compaction *x = &sh->compaction;
-    if (x->batch.records > 0 && !journal_append(sh, &x->file, &x->batch))
+    errno = ENOSPC;
+    if (x->batch.records > 0 && (!compaction_fits(sh, x->batch.size) || !journal_append(sh, &x->file, &x->batch)))
         return false;
     batch_begin(&x->batch);
     return !end || journal_append(sh, &x->file, &x->batch);
@@ -14446,6 +14681,106 @@ static bool compaction_add(struct shell *sh, const uint8_t *bytes, uint32_t size
     return x->batch.size < COMPACT_BATCH_BYTES || compaction_write(sh, false);
 }
 
+/* A write to the journal has failed. If there was no room, what it has written is taken back, and once that is on
+ * the disk the file is as sound as it was. Returns whether it is. */
+static bool journal_undo(struct shell *sh, uint64_t end)
+{
+    struct journal *j = &sh->journal;
+    int error = errno;
+    const char *reason = why(error);
+    if (!is_full(error)) {
+        journal_failed(sh, end);
+        return false;
+    }
+    if (!sh->sys->truncate(sh->world, j->fd, end) || !sh->sys->sync(sh->world, j->fd)) {
+        journal_give_up(sh, end, why(errno));
+        return false;
+    }
+    j->unsynced = false;
+    if (sh->compaction.file.fd >= 0) /* its room comes first, and may be enough */
+        compaction_failed(sh, "the journal needs its room");
+    tell_journal_failed(sh, end, reason);
+    sh->journal_full = true;
+    return true;
+}
+
+/* Writes one batch to the journal. If a fresh one that is being made has taken the room, that is given up for it. */
+static bool journal_put(struct shell *sh, struct batch *batch)
+{
+    bool again = sh->compaction.file.fd >= 0;
+    uint64_t end = sh->journal.size;
+    if (journal_append(sh, &sh->journal, batch))
+        return true;
+    if (!journal_undo(sh, end) || !again)
+        return false;
+    if (journal_append(sh, &sh->journal, batch))
+        return true;
+    (void)journal_undo(sh, end);
+    return false;
+}
+
+/* First comes what was acknowledged while there was no room. */
+static bool journal_pay(struct shell *sh)
+{
+    struct batch batch = {.size = (uint32_t)sh->owed.size, .records = 1, .bytes = sh->owed.bytes};
+    uint64_t end = sh->journal.size;
+    if (sh->owed.size == 0)
+        return true;
+    sh->owed_again_ms = sh->now_ms + RECOVER_RETRY_MS;
+    if (!journal_put(sh, &batch))
+        return false;
+    if (journal_sync(sh, &sh->journal))
+        owed_clear(sh);
+    else
+        journal_failed(sh, end);
+    return sh->journal.fd >= 0;
+}
+
+/* It takes what is written to it, maybe again. */
+static void journal_well(struct shell *sh)
+{
+    if (sh->journal_full)
+        shell_log(sh, NASCAR_LOG_INFO, "event=journal_recovered");
+    sh->journal_full = false;
+}
+
+static uint64_t owed_due_ms(const struct shell *sh)
+{
+    return sh->owed.size > 0 ? sh->owed_again_ms : UINT64_MAX;
+}
+
+/* Writes what is owed, though nobody else has anything to write. */
+static void owed_work(struct shell *sh)
+{
+    uint64_t end = sh->journal.size;
+    if (owed_due_ms(sh) > sh->now_ms && !(sh->stopping && sh->owed.size > 0))
+        return;
+    journal_look(sh);
+    if (sh->journal.fd < 0)
+        return;
+    if (!journal_sync(sh, &sh->journal))
+        journal_failed(sh, end);
+    else if (journal_pay(sh))
+        journal_well(sh);
+}
+
+/* Notes down what was acknowledged from memory alone, while the journal has no room. So much is remembered; after
+ * that a fresh journal is needed. */
+static void journal_owe(struct shell *sh, const uint8_t *bytes, uint32_t size)
+{
+    if (sh->journal.fd < 0 || !nascar_takes_unkept(bytes, size))
+        return;
+    if (sh->owed.size + size > BATCH_BYTES) {
+        journal_give_up(sh, sh->journal.size, "it has no room for too long");
+        return;
+    }
+    if (sh->owed.size == 0) {
+        (void)buffer_add(sh, &sh->owed, BATCH_HEAD_BYTES);
+        sh->owed_again_ms = sh->now_ms + RECOVER_RETRY_MS;
+    }
+    memcpy(buffer_add(sh, &sh->owed, size), bytes, size);
+}
+
 /* Writes the batch to the journal, and to a fresh one that is being made,
  * behind what that has of the state so far. A batch that may be torn must be
  * the last of its file, so what came before it is synced first. */
@@ -14456,11 +14791,17 @@ static bool journal_keep(struct shell *sh, struct batch *batch, bool urgent)
     uint64_t end = sh->journal.size;
     if (sh->journal.fd < 0)
         return false;
-    if (!journal_sync(sh, &sh->journal) || !journal_append(sh, &sh->journal, batch) ||
-        (urgent && !journal_sync(sh, &sh->journal))) {
+    if (!journal_sync(sh, &sh->journal)) {
         journal_failed(sh, end);
         return false;
     }
+    if (!journal_pay(sh) || !journal_put(sh, batch))
+        return false;
+    if (urgent && !journal_sync(sh, &sh->journal)) {
+        journal_failed(sh, end);
+        return false;
+    }
+    journal_well(sh);
     if (x->file.fd >= 0 && !(compaction_write(sh, false) && journal_append(sh, &x->file, batch)))
         compaction_failed(sh, NULL);
     return true;
@@ -14518,8 +14859,10 @@ static void journal_commit(struct shell *sh)
                                      .size = load_be32(sh->records.bytes + at + 8)};
         sh->urgent -= !waiter->lazy;
         shell_step(sh, &event);
-        if (!kept)
+        if (!kept) {
             journal_catch_up(sh, sh->records.bytes + at, event.size);
+            journal_owe(sh, sh->records.bytes + at, event.size);
+        }
         at += event.size;
     }
     buffer_cut(&sh->waiters, waiter_bytes);
@@ -14551,6 +14894,18 @@ static void sign_anew(struct shell *sh)
     sh->sign_again_ms = 0;
 }
 
+/* Somebody may have removed what says that a server runs, and by which it is asked. */
+static void look_for_names(struct shell *sh)
+{
+    bool pid = !sh->signed_in || sh->sys->stands(sh->world, sh->folder, "pid");
+    bool control = sh->polled[CONTROL_LISTENER].fd < 0 || sh->sys->stands(sh->world, sh->folder, "control");
+    if (pid && control)
+        return;
+    shell_log(sh, NASCAR_LOG_WARN,
+              pid ? "event=control_gone advice=\"it is made again\"" : "event=pid_gone advice=\"it is made again\"");
+    sign_anew(sh);
+}
+
 /* Goes to where the path of the data leads now, if the folder that was there has
  * been removed, moved or hidden. sign_work() does the rest in the next turn. */
 static bool follow_folder(struct shell *sh)
@@ -14572,6 +14927,11 @@ static void compaction_begin(struct shell *sh)
     uint32_t size = write_journal_head(head, JOURNAL_FORMAT);
     if (!follow_folder(sh)) {
         compaction_failed(sh, errno == EWOULDBLOCK ? "another server uses the folder" : NULL);
+        return;
+    }
+    if (!compaction_fits(sh, sh->journal.fd >= 0 ? sh->live_bytes : x->takes)) { /* so nothing is written in vain */
+        errno = ENOSPC;
+        compaction_failed(sh, NULL);
         return;
     }
     memset(&x->cursor, 0, sizeof x->cursor);
@@ -14636,9 +14996,11 @@ static void compaction_finish(struct shell *sh)
     sh->metrics[NASCAR_COMPACTIONS]++;
     if (was > 0) /* else there was none before */
         shell_log(sh, NASCAR_LOG_INFO, text);
-    if (sh->journal_lost)
+    if (sh->journal_lost || sh->journal_full)
         shell_log(sh, NASCAR_LOG_INFO, "event=journal_recovered");
-    sh->journal_lost = x->failing = false;
+    sh->journal_lost = sh->journal_full = x->failing = false;
+    x->takes = x->failures = 0;
+    owed_clear(sh); /* the state has that */
 }
 
 /* Writes as much of the state as there is time for. */
@@ -14667,14 +15029,19 @@ static void compaction_slice(struct shell *sh)
 static uint64_t compaction_due_ms(const struct shell *sh)
 {
     const struct compaction *x = &sh->compaction;
-    bool wanted = sh->journal.fd < 0 || (sh->journal.size > COMPACT_BYTES && sh->journal.size > 2 * sh->live_bytes);
+    bool large =
+        sh->journal.size > (sh->journal_full ? COMPACT_BATCH_BYTES : COMPACT_BYTES); /* a full one makes room */
+    bool wanted = sh->journal.fd < 0 || (large && sh->journal.size > 2 * sh->live_bytes);
     return x->file.fd >= 0 ? 0 : wanted ? x->again_ms : UINT64_MAX;
 }
 
 static void compaction_work(struct shell *sh)
 {
-    if (look_due_ms(sh) <= sh->now_ms)
+    if (look_due_ms(sh) <= sh->now_ms) {
         journal_look(sh);
+        look_for_names(sh);
+    }
+    owed_work(sh);
     if (compaction_due_ms(sh) > sh->now_ms)
         return;
     if (sh->compaction.file.fd < 0)
@@ -14819,6 +15186,9 @@ static void journal_end(struct shell *sh)
 {
     for (int i = 0; i < 100 && sh->waiters.size > 0; i++)
         journal_commit(sh);
+    owed_work(sh);
+    if (sh->owed.size > 0) /* without room in it, a fresh one is the last try */
+        journal_give_up(sh, sh->journal.size, "it has no room at the end");
     if (sh->journal.fd >= 0 && !journal_sync(sh, &sh->journal))
         journal_failed(sh, sh->journal.size);
     journal_look(sh);
@@ -14828,8 +15198,6 @@ static void journal_end(struct shell *sh)
     if (sh->compaction.file.fd >= 0)
         sh->sys->remove(sh->world, sh->folder, "journal.new");
     journal_close(sh, &sh->compaction.file);
-    sh->sys->remove(sh->world, sh->folder, "control");
-    sh->sys->remove(sh->world, sh->folder, "pid");
 }
 
 /* ---- The hashing helper -------------------------------------------------- */
@@ -15141,8 +15509,10 @@ static void shell_close(struct shell *sh, uint32_t c)
     struct numbers *numbers = numbers_of(sh, c >= sh->conns - NASCAR_CONTROL_CONNECTIONS);
     numbers->free[numbers->count++] = c;
     spares_take(sh);
-    if (is_recording(sh))
+    if (is_recording(sh)) {
+        wipe(sh->partial[c].bytes, sh->partial[c].size);
         sh->partial[c].size = 0;
+    }
     struct nascar_event event = {.type = NASCAR_CLOSED, .conn = c};
     shell_step(sh, &event);
 }
@@ -15263,16 +15633,17 @@ static void shell_whole_frames(struct shell *sh, uint32_t c)
         if (nascar_inbox_room(sh->state, c) < size)
             return;
         shell_bytes(sh, c, partial->bytes, size);
-        partial->size = state == FRAME_WHOLE ? partial->size - size : 0;
+        uint32_t was = partial->size;
+        partial->size = state == FRAME_WHOLE ? was - size : 0;
         memmove(partial->bytes, partial->bytes + size, partial->size);
-        wipe(partial->bytes + partial->size, size);
+        wipe(partial->bytes + partial->size, was - partial->size);
     }
 }
 
 static uint32_t input_room(const struct shell *sh, uint32_t c)
 {
-    uint32_t room = nascar_inbox_room(sh->state, c);
-    return is_recording(sh) && room > 0 ? INBOX_BYTES - sh->partial[c].size : room;
+    uint32_t room = nascar_inbox_room(sh->state, c), here = is_recording(sh) ? sh->partial[c].size : 0;
+    return room > here ? room - here : 0; /* so a recording takes nothing that the core would have left to wait */
 }
 
 /* Has a connection polled for input only while that can be taken. */
@@ -15400,16 +15771,17 @@ static void shell_accept(struct shell *sh, int listener, bool control)
         int error = errno;
         if ((error == EMFILE || error == ENFILE) && control && spares_give(sh))
             continue;
-        if (is_short(error)) {
+        if (error == EAGAIN || error == EWOULDBLOCK)
+            return;
+        if (error != EINTR && error != ECONNABORTED) { /* it may well be the same the next time */
             char text[256];
             (void)snprintf(text, sizeof text, "event=accept_paused connections=%u reason=\"%s\"", sh->open, why(error));
             shell_log(sh, NASCAR_LOG_WARN, text);
             sh->metrics[NASCAR_ACCEPT_PAUSES]++;
             sh->accept_paused = true;
             sh->accept_again_ms = sh->now_ms + ACCEPT_PAUSE_MS;
-        }
-        if (error != EINTR && error != ECONNABORTED)
             return;
+        }
     }
 }
 
@@ -15422,6 +15794,7 @@ static int shell_timeout(const struct shell *sh, uint64_t until_ms)
                                   commit_due_ms(sh),
                                   compaction_due_ms(sh),
                                   look_due_ms(sh),
+                                  owed_due_ms(sh),
                                   helper_due_ms(sh),
                                   finder_due_ms(sh),
                                   sh->sign_again_ms,
@@ -15708,7 +16081,7 @@ static void shell_loop(struct shell *sh)
     journal_end(sh);
     tell_left_out(sh);
     shell_log(sh, NASCAR_LOG_INFO, text);
-    shell_log_flush(sh);
+    shell_leave(sh);
     recording_close(sh);
 }
 
@@ -15905,7 +16278,8 @@ static bool lock_data(struct shell *sh)
 {
     const char *path = sh->options.data;
     struct folder_lock *lock = &sh->lock;
-    if (lock_folder(sh->folder, lock)) {
+    sh->locked = lock_folder(sh->folder, lock);
+    if (sh->locked) {
         tell_lock(sh);
         return true;
     }
@@ -15935,6 +16309,27 @@ static bool check_types(const struct shell *sh)
     return true;
 }
 
+/* Whoever may write to the folder can put another journal there. */
+static bool check_rights(struct shell *sh)
+{
+    struct stat about;
+    char text[256], wrong[64] = "";
+    if (fstat(sh->folder, &about) != 0)
+        return complain(COMMAND_LINE, "data", "%s: %s", sh->options.data, why(errno));
+    if (about.st_uid != geteuid())
+        (void)snprintf(wrong, sizeof wrong, "it belongs to user %u", (unsigned)about.st_uid);
+    else if (about.st_mode & (S_IWGRP | S_IWOTH))
+        (void)snprintf(wrong, sizeof wrong, "others may write to it (mode %04o)", (unsigned)about.st_mode & 07777);
+    if (wrong[0] && (sh->sandbox.gives_up || geteuid() == 0))
+        return complain(COMMAND_LINE, "data", "%s: %s: make it the server's alone (chown, chmod go-w), or name another",
+                        sh->options.data, wrong);
+    (void)snprintf(text, sizeof text, "event=folder_not_ours reason=\"%s\" advice=\"make it the server's alone\"",
+                   wrong);
+    if (wrong[0])
+        shell_log(sh, NASCAR_LOG_WARN, text);
+    return true;
+}
+
 /* Opens the data folder and locks it. It is ours as long as it is open. */
 static bool open_data(struct shell *sh)
 {
@@ -15951,8 +16346,10 @@ static bool open_data(struct shell *sh)
         return complain(COMMAND_LINE, "data", "%s: %s", path,
                         errno == ENOENT ? "it is a symbolic link that leads nowhere: is its disk mounted?"
                                         : why(errno));
-    if (!check_types(sh) || !lock_data(sh))
+    if (!check_rights(sh) || !check_types(sh) || !lock_data(sh))
         return false;
+    if (!sync_name(sh->folder))
+        return complain(COMMAND_LINE, "data", "%s: the folder above it cannot be synced: %s", path, why(EIO));
     sh->signed_in = sh->sys->sign(sh->world, sh->folder, &sh->lock.pid_file);
     return true;
 }
@@ -15985,7 +16382,8 @@ static const char *restrict_files(const struct shell *sh)
     const struct options *o = &sh->options;
     if (!rules_begin(&rules, jail.entered))
         return "missing";
-    (void)allow_beneath(&rules, sh->folder, ".", MAY_USE_DATA);
+    if (!allow_beneath(&rules, sh->folder, ".", MAY_USE_DATA) && is_short(errno))
+        return NULL;
     if (syscall(SYS_faccessat, sh->folder, "..", W_OK) == 0)
         (void)allow_beneath(&rules, sh->folder, "..", MAY_USE_DATA);
     allow_file(&rules, path_now(o->log_file), MAY_WRITE_FILE | MAY_MAKE_FILE);
@@ -16009,13 +16407,20 @@ static bool confine(struct shell *sh)
     if (broken)
         return complain(COMMAND_LINE, "user", "%s: root cannot be given up: %s", sh->options.user, broken);
     x->has_given = x->gives_up;
+    if (!recording_takes_place(sh))
+        return false;
     user = geteuid();
     group = getegid();
     if (user == 0)
         shell_log(sh, NASCAR_LOG_WARN, "event=runs_as_root advice=\"name a user of its own by --user\"");
     if (x->wanted && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0) {
         (void)sigaction(SIGSYS, &action, NULL);
+        while (spares_give(sh)) /* rules take files, for a moment */
+            continue;
         x->landlock = restrict_files(sh);
+        if (!x->landlock)
+            return complain("", "", "no file is left for the sandbox: %s", why(EMFILE));
+        spares_take(sh);
         x->seccomp = filter_calls(CALLS_OF(server_calls));
         sh->confined = true;
     }
@@ -16047,6 +16452,7 @@ static int serve_start(struct shell *sh)
     if (!open_data(sh) || !journal_find(sh, &reader) || !make_state(sh))
         return 1;
     (void)madvise(sh->state, nascar_arena_size(&sh->limits), MADV_DONTFORK);
+    (void)madvise(sh->compaction.batch.bytes, BATCH_BYTES, MADV_DONTFORK);
     raise_file_limit(sh);
     sh->polled[SIGNALS].fd = signals;
     sh->polled[SIGNALS].events = POLLIN;
@@ -16088,6 +16494,7 @@ static int serve(char **arguments)
     }
     sh->sys = &system_calls;
     sh->world = &sh->sandbox;
+    sh->record_folder = -1;
     sh->arguments = arguments;
     serving = sh;
     if (!read_options(&sh->options, arguments))
@@ -16108,7 +16515,7 @@ static int serve(char **arguments)
         sh->ready = true;
         shell_loop(sh);
     }
-    shell_log_flush(sh);
+    shell_leave(sh);
     return status;
 }
 
@@ -16283,9 +16690,26 @@ static bool next_command(const char **at, struct control_command *command)
 
 #define CONTROL_MS 4000u /* in which the server answers, or it hangs */
 
+static struct termios terminal_shown; /* how the terminal was before a password was asked for */
+
+/* Whatever ends us, the terminal shows again what is typed. */
 static void on_interrupt(int number)
 {
-    (void)number; /* it only ends the read, so that the terminal is put right */
+    (void)tcsetattr(STDIN_FILENO, TCSANOW, &terminal_shown);
+    (void)raise(number); /* it takes its course when this returns */
+}
+
+/* Signals that end who asks for a password do so by this handler meanwhile; one that would stop it waits. */
+static void guard_terminal(bool guarded)
+{
+    static const int ends[] = {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGTSTP};
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_flags = (int)SA_RESETHAND;
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        action.sa_handler = !guarded ? SIG_DFL : ends[i] == SIGTSTP ? SIG_IGN : on_interrupt;
+        (void)sigaction(ends[i], &action, NULL);
+    }
 }
 
 /* Reads one line of standard input, cut if it is too long; false if there is none. */
@@ -16306,15 +16730,17 @@ static bool read_secret(char *out, size_t out_bytes)
 /* Asks for a secret. On a terminal, what is typed is not shown. */
 static bool ask_secret(const char *prompt, char *out, size_t out_bytes)
 {
-    struct termios shown, hidden;
-    if (tcgetattr(STDIN_FILENO, &shown) != 0)
+    struct termios hidden;
+    if (tcgetattr(STDIN_FILENO, &terminal_shown) != 0)
         return read_secret(out, out_bytes);
-    hidden = shown;
+    hidden = terminal_shown;
     hidden.c_lflag &= ~(tcflag_t)ECHO;
+    guard_terminal(true);
     (void)fputs(prompt, stderr);
     (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden);
     bool good = read_secret(out, out_bytes);
-    (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &shown);
+    (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &terminal_shown);
+    guard_terminal(false);
     (void)fputc('\n', stderr);
     return good;
 }
@@ -16323,10 +16749,6 @@ static bool ask_secret(const char *prompt, char *out, size_t out_bytes)
 static const char *ask_password(char *out, size_t out_bytes)
 {
     char again[128];
-    struct sigaction action;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = on_interrupt;
-    (void)sigaction(SIGINT, &action, NULL);
     if (!ask_secret("New password: ", out, out_bytes))
         return "expected a password on standard input, as text";
     if (!isatty(STDIN_FILENO))
@@ -16886,17 +17308,15 @@ static bool write_request(const struct control_command *command, const struct ty
 }
 
 /* Asks for what is not to be typed among the arguments, and ends the request. Returns what is wrong, or NULL. */
-static const char *finish_request(const struct control_command *command, struct outgoing *request, uint64_t *until_ms)
+static const char *finish_request(const struct control_command *command, struct outgoing *request)
 {
     char password[128];
-    uint64_t asked_ms = system_mono_ms(NULL);
     if (command->field[FORM][0] == 'P') {
         const char *wrong = ask_password(password, sizeof password);
         if (wrong)
             return wrong;
         put_text(request, tag_PASS, password);
         wipe(password, sizeof password);
-        *until_ms += system_mono_ms(NULL) - asked_ms; /* who types takes his time */
     }
     frame_end(request);
     return NULL;
@@ -16911,15 +17331,17 @@ static int control_ask(const struct control_command *command, const struct typed
         return control_fail(typed, wrong);
     if (!write_request(command, typed, news, &request))
         return control_fail(typed, "that is longer than anything the server takes");
+    const char *reason = finish_request(command, &request); /* who types takes his time, and no place meanwhile */
+    if (reason)
+        return control_fail(typed, reason);
     uint64_t until_ms = system_mono_ms(NULL) + CONTROL_MS;
-    int fd = control_connect(typed, until_ms);
-    if (fd < 0)
-        return 1;
-    const char *reason = finish_request(command, &request, &until_ms);
-    int status = reason ? control_fail(typed, reason) : control_talk(fd, typed, &answer, &request, until_ms);
+    int fd = control_connect(typed, until_ms), status = 1;
+    if (fd >= 0) {
+        status = control_talk(fd, typed, &answer, &request, until_ms);
+        (void)close(fd);
+    }
     wipe(&request, sizeof request);
     free(answer.bytes);
-    (void)close(fd);
     return status;
 }
 
@@ -17029,8 +17451,14 @@ static int replay(const char *path)
     uint8_t *bytes = read_file(path, &size);
     if (!bytes)
         return 1;
+    bool recorded = size >= sizeof script_magic && memcmp(bytes, script_magic, 3) == 0;
     const char *broken = replay_bytes(bytes, size, &events, &checkpoints);
     free(bytes);
+    if (!recorded || (!broken && checkpoints == 0)) {
+        (void)complain("", path, "%s: there is nothing to compare with",
+                       recorded ? "it ends before its first checkpoint" : "this is no recording");
+        return 1;
+    }
     if (broken) {
         (void)complain("", path, "after %lu events: %s", events, broken);
         return 1;

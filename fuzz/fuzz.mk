@@ -27,6 +27,10 @@ FUZZ_RULES = $(wildcard fuzz/*.h) $(SERVER) $(TEST_RULES) fuzz/fuzz.mk
 $(call in,gcc asan msan,$(FUZZERS)): %: %.o $$(@D)/standalone.o
 	@$(TEST_CC) -o $@ $^ -lcrypt
 
+# `make test` builds each harness and replays its corpus. This stands here, and not with
+# the other checks, as prerequisites are read at once, and FUZZERS is from above.
+all-checks: $(foreach way,gcc asan msan,$(FUZZERS:%=build/log/$(way).%))
+
 $(FUZZED:%=build/fuzz/libfuzzer/%): build/fuzz/libfuzzer/%: fuzz/%.c $(wildcard fuzz/*.txt) $(FUZZ_RULES)
 	$(BUILDING)
 	@$(LIBFUZZER) -c -o $@.o $<

@@ -185,6 +185,13 @@ static int64_t standing_s(void *world)
     return 1767225600; /* 2026 */
 }
 
+static uint64_t disk_room(void *world, int fd)
+{
+    (void)world;
+    (void)fd;
+    return UINT64_MAX;
+}
+
 static const struct nascar_sys disk_sys = {.close = disk_close,
                                            .log = heard_log,
                                            .append = disk_append,
@@ -200,7 +207,8 @@ static const struct nascar_sys disk_sys = {.close = disk_close,
                                            .sync_folder = disk_sync_folder,
                                            .remove = disk_remove,
                                            .changed = disk_changed,
-                                           .folder = disk_folder};
+                                           .folder = disk_folder,
+                                           .room = disk_room};
 
 /* ---- Loading -------------------------------------------------------------------- */
 
@@ -243,13 +251,13 @@ static void start_shell(void)
     sh.options.data[0] = sh.data[0] = 0;
     sh.partial = NULL;
     sh.record_fd = -1;
-    sh.records = sh.waiters = sh.jobs = (struct buffer){NULL, 0, 0};
+    sh.records = sh.owed = sh.waiters = sh.jobs = (struct buffer){NULL, 0, 0};
     sh.urgent = 0;
     sh.lazy_due_ms = 0;
     sh.log_size = sh.log_sent = sh.log_lost = 0;
     sh.ready = true;
     sh.live_bytes = 0;
-    sh.journal_lost = sh.journal_strange = sh.stopping = false;
+    sh.journal_lost = sh.journal_full = sh.entropy_failing = sh.journal_strange = sh.stopping = false;
     memset(&sh.journal, 0, sizeof sh.journal);
     memset(&sh.compaction, 0, sizeof sh.compaction);
     sh.compaction.file.fd = -1;

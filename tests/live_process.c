@@ -500,6 +500,13 @@ CASE(a_start_without_files_says_so, 20)
         bool said = logged(s, "ulimit -n");
         if (status != (is_ready ? 0 : 1) || (!is_ready && !said) || logged(s, "No such file"))
             fail("%u files: status %d, and it says: %s", (unsigned)files, status, contents(log));
+        static const char *const ours[] = {"pid", "control"};
+        for (size_t i = 0; i < 2; i++) {
+            char path[192];
+            (void)snprintf(path, sizeof path, "%s/%s", s->data, ours[i]);
+            if (access(path, F_OK) == 0)
+                fail("%u files: it leaves its %s", (unsigned)files, ours[i]);
+        }
         started = is_ready;
         (void)fclose(log);
         server_count--;

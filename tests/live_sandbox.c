@@ -243,7 +243,8 @@ CASE(what_the_user_may_not_use_is_refused_at_the_start, 20)
     EXPECT(strstr(o->err, "Permission denied") != NULL);
     EXPECT(chmod(data, 0755) == 0);
     o = RUN(SERVER_ARGUMENTS, AS_USER, "--data", data);
-    if (o->status != 1 || o->out[0] != '\0' || strstr(o->err, "Permission denied") == NULL)
+    if (o->status != 1 || o->out[0] != '\0' ||
+        strstr(o->err, "it belongs to user 0: make it the server's alone") == NULL)
         fail("a folder of root's: status %d, %s", o->status, o->err);
     struct server *s = START(CHEAP); /* as root, whose files these are then */
     expect_all_works(s, "Alice", "Bob");

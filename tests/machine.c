@@ -110,6 +110,7 @@ static uint32_t disk_inode(struct disk *d)
         d->inodes++;
     d->inode[i].size = d->inode[i].synced = d->inode[i].peak = 0;
     d->inode[i].broken = false;
+    d->inode[i].torn = 0;
     return i + 1;
 }
 
@@ -175,16 +176,22 @@ static bool fake_append(void *world, int fd, const void *bytes, size_t size)
 {
     struct machine *m = world;
     if (fd == RECORD_FD) {
+        EXPECT(m->recording.torn == 0);
+        m->recording.torn = size > m->record_room ? 2 : 0;
+        errno = ENOSPC;
+        size = size > m->record_room ? m->record_room : size;
+        m->record_room -= size;
         inode_append(&m->recording, bytes, size);
-        return true;
+        return m->recording.torn == 0;
     }
     if (fd == PID_FD)
         return true;
     struct inode *inode = inode_of(m->disk, fd);
     bool fails = disk_fails(m, "append");
-    EXPECT(!inode->broken);
+    EXPECT(!inode->broken && inode->torn == 0);
     disk_trace(m->disk, disk_letter(m->disk, fd, 'A'));
-    inode->broken = fails;
+    inode->broken = fails && !is_full(errno);
+    inode->torn = fails && is_full(errno) ? 2 : 0;
     if (fails)
         size = m->disk->fails ? chance_below(m, (uint32_t)size + 1) : size / 2;
     inode_append(inode, bytes, size);
@@ -196,10 +203,11 @@ static bool fake_sync(void *world, int fd)
     struct machine *m = world;
     struct inode *inode = inode_of(m->disk, fd);
     bool fails = disk_fails(m, "sync");
-    EXPECT(!inode->broken);
+    EXPECT(!inode->broken && inode->torn < 2);
     disk_trace(m->disk, disk_letter(m->disk, fd, 'S'));
     m->disk->syncs++;
     inode->broken = fails;
+    inode->torn = 0;
     if (!fails)
         inode->synced = inode->peak = inode->size;
     return !fails;
@@ -208,12 +216,18 @@ static bool fake_sync(void *world, int fd)
 static bool fake_truncate(void *world, int fd, uint64_t size)
 {
     struct machine *m = world;
+    if (fd == RECORD_FD) {
+        EXPECT(size <= m->recording.size);
+        m->recording.size = (size_t)size;
+        return true;
+    }
     struct inode *inode = inode_of(m->disk, fd);
     disk_trace(m->disk, disk_letter(m->disk, fd, 'T'));
     if (disk_fails(m, "truncate"))
         return false;
     EXPECT(size <= inode->size);
     inode->size = (size_t)size;
+    inode->torn -= inode->torn == 2;
     inode->synced = inode->synced < inode->size ? inode->synced : inode->size;
     return true;
 }
@@ -708,6 +722,20 @@ static bool fake_entropy(void *world, void *bytes, size_t size)
     return !m->entropy_fails;
 }
 
+static uint64_t fake_room(void *world, int fd)
+{
+    const struct machine *m = world;
+    EXPECT(fd == m->folder || fd == RECORD_FD);
+    return m->room;
+}
+
+static bool fake_stands(void *world, int folder, const char *name)
+{
+    const struct machine *m = world;
+    EXPECT(folder == m->folder);
+    return m->gone == NULL || strcmp(m->gone, name) != 0;
+}
+
 static uint64_t fake_mono_ms(void *world)
 {
     struct machine *m = world;
@@ -755,6 +783,8 @@ static const struct nascar_sys fake_calls = {
     .finder = fake_start_finder,
     .kill = fake_kill,
     .spare = fake_spare,
+    .room = fake_room,
+    .stands = fake_stands,
 };
 
 void disk_free(struct disk *d)
@@ -788,6 +818,7 @@ void machine_free(struct machine *m)
     free(m->shell.records.bytes);
     free(m->shell.waiters.bytes);
     free(m->shell.jobs.bytes);
+    free(m->shell.owed.bytes);
     free(m->log);
     free(m);
 }
@@ -802,6 +833,8 @@ struct machine *machine_make(struct disk *disk)
     m->now_ms = START_MS;
     m->chance = 2004;
     m->folder = FOLDER_FD;
+    m->room = UINT64_MAX;
+    m->record_room = SIZE_MAX;
     return m;
 }
 
@@ -811,7 +844,8 @@ bool machine_start(struct machine *m, const char *const *arguments)
     m->shell.sys = &fake_calls;
     m->shell.world = m;
     m->shell.folder = FOLDER_FD;
-    m->shell.lock.pid_file = -1;
+    m->shell.lock.pid_file = m->shell.record_folder = -1;
+    m->shell.locked = true;
     m->shell.log_fd = LOG_FD;
     m->shell.arguments = (char **)(uintptr_t)arguments;
     EXPECT(read_options(&m->shell.options, m->shell.arguments));

@@ -70,7 +70,8 @@ struct inode {
     uint8_t *bytes;
     size_t size, synced, peak;
     bool opened;
-    bool broken; /* a write or sync of it failed: it must be left alone */
+    bool broken;   /* a write or sync of it failed: it must be left alone */
+    unsigned torn; /* a write found no room: 2 until that is cut off, 1 until the cut is synced */
 };
 
 /* The data folder, which outlives a machine. Names are inodes + 1; 0: none. */
@@ -150,6 +151,9 @@ struct machine {
     size_t log_room;
     bool log_cannot_open;
     bool hash_fails, entropy_fails;
+    uint64_t room;         /* on the disk, as it says; UINT64_MAX: it does not */
+    size_t record_room;    /* that the recording finds there */
+    const char *gone;      /* a file of the folder that somebody has removed */
     int sign_error;        /* `pid` and the operator's socket cannot be made */
     bool ragged;           /* reads and writes take a part, by chance */
     unsigned hide_one_in;  /* one connection in so many is not seen to be ready; 0: none */

@@ -938,7 +938,8 @@ static void letter_acknowledged(struct kept_letter *l, const struct asked *q)
  * nothing could be, that the server took it from memory until now. */
 static bool journal_is_sound(void)
 {
-    return sim.machine->shell.journal.fd >= 0 && !sim.machine->shell.journal_lost;
+    const struct shell *sh = &sim.machine->shell;
+    return sh->journal.fd >= 0 && !sh->journal_lost && !sh->journal_full && sh->owed.size == 0;
 }
 
 /* The server's own date. That stands still between its steps, time does not. */
@@ -1703,7 +1704,7 @@ static void machine_gone(bool power)
     sim.offset_ms += m->now_ms;
     count_time();
     sim.last_date_s = date_s();
-    sim.clock_unsure = server()->setting || m->shell.journal_lost;
+    sim.clock_unsure = server()->setting || !journal_is_sound();
     sim.clock_unset = server()->unset && !sim.clock_unsure;
     if (sim.never_set && !server()->unset)
         FAIL("the server knows the date by a clock that nobody has set");

@@ -509,6 +509,9 @@ TEST(again, the_recording_of_an_earlier_run_is_kept_beside)
     for (int i = 0; i < 2; i++) {
         ck_assert_int_eq(access(old, F_OK), -1);
         ck_assert(recording_open(&sh));
+        ck_assert_int_eq(access(sh.options.record_file, F_OK), i - 1); /* it has no name before the service has begun */
+        ck_assert(recording_takes_place(&sh));
+        ck_assert_int_eq(access(sh.options.record_file, F_OK), 0);
         (void)close(sh.record_fd);
     }
     ck_assert_int_eq(access(old, F_OK), 0);

@@ -185,7 +185,7 @@ core-checks: $(addprefix build/log/gcc.,$(LONGEST) $(filter-out $(LONGEST),$(SUI
 all-checks: core-checks $(addprefix build/log/,binary build install warnings-release embed exports replay) \
     $(foreach compiler,gcc clang,$(addprefix build/log/,$(addsuffix .$(compiler),warnings warnings-core standards))) \
     $(foreach way,asan uchar valgrind,$(SUITES:%=build/log/$(way).%)) \
-    $(foreach way,gcc asan msan,$(FUZZERS:%=build/log/$(way).%)) build/log/msan.sim build/log/msan.replay \
+    build/log/msan.sim build/log/msan.replay \
     build/log/same.asan build/log/same.uchar
 
 # What does not compile counts as one failure, and the rest still runs. Without
