@@ -11124,10 +11124,10 @@ const char *nascar_check(const struct nascar *s)
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 #include <termios.h>
 #include <time.h>
 #include <ucontext.h>
@@ -11510,11 +11510,12 @@ static bool system_sync_folder(void *world, int folder)
 /* Root may use what a file system keeps back, too. */
 static uint64_t system_room(void *world, int fd)
 {
-    struct statvfs about;
+    struct statfs about;
     (void)world;
-    if (fstatvfs(fd, &about) != 0 || about.f_blocks == 0)
+    if (fstatfs(fd, &about) != 0 || about.f_blocks == 0)
         return UINT64_MAX;
-    return (uint64_t)(geteuid() == 0 ? about.f_bfree : about.f_bavail) * about.f_frsize;
+    return (uint64_t)(geteuid() == 0 ? about.f_bfree : about.f_bavail) *
+           (uint64_t)(about.f_frsize ? about.f_frsize : about.f_bsize);
 }
 
 static bool system_stands(void *world, int folder, const char *name)
@@ -13494,6 +13495,8 @@ static void check_group(struct options *o)
             "this user is no member of group '%s', and so may give it no socket: make him one, or start as root", name);
 }
 
+#define IN_DATA "the data folder is for what is kept: name a file elsewhere"
+
 /* Does the file stand in the data folder? */
 static bool is_in_data(const struct options *o, const char *path)
 {
@@ -13507,15 +13510,14 @@ static bool is_in_data(const struct options *o, const char *path)
 /* What the server keeps is not to be its news, its log or its recording. */
 static void check_files(struct options *o)
 {
-    static const char *const keys[] = {"news", "record", "log-file"};
+    static const char keys[][9] = {"news", "record", "log-file"};
     const char *const paths[] = {o->news_file, o->record_file, o->log_file};
     for (size_t i = 0; i < 3; i++) {
         const char *slash = strrchr(paths[i], '/'), *name = slash ? slash + 1 : paths[i];
         bool ours =
             i < 2 || strncmp(name, "journal", 7) == 0 || strcmp(name, "pid") == 0 || strcmp(name, "control") == 0;
         if (ours && is_in_data(o, paths[i]))
-            (void)fault(o, place_of(o, keys[i]), keys[i],
-                        "%s: the data folder is for what is kept: name a file elsewhere", paths[i]);
+            (void)fault(o, place_of(o, keys[i]), keys[i], "%s: %s", paths[i], IN_DATA);
     }
 }
 
@@ -14307,7 +14309,7 @@ static void recording_look(struct shell *sh)
         return;
     recording_numbers(sh, SCRIPT_CHECKPOINT, sh->recorded_ms, output_hash_value(&sh->put_out));
     if (sh->record_fd >= 0)
-        recording_ended(sh, "its disk is nearly full, and the journal may need the rest");
+        recording_ended(sh, "its disk is nearly full");
 }
 
 static void hash_record(struct output_hash *hash, const uint8_t *bytes, uint32_t size)
@@ -14332,51 +14334,41 @@ static bool recording_begin(struct shell *sh)
 /* Nothing is moved away, or written over, that is not a recording. Returns what is wrong with a file, or NULL. */
 static const char *no_recording(int folder, const char *name)
 {
+    static char text[128];
     uint8_t head[3];
     const char *type = wrong_type(folder, name, S_IFREG);
-    if (type)
-        return type;
-    int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0)
+    int fd = type ? -1 : openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (!type && fd < 0)
         return errno == ENOENT ? NULL : why(errno);
-    ssize_t n = read(fd, head, sizeof head);
-    (void)close(fd);
-    return n == 0 || (n == 3 && memcmp(head, script_magic, 3) == 0) ? NULL : "another file";
-}
-
-static bool is_same_folder(int a, int b)
-{
-    struct stat x, y;
-    return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+    ssize_t n = fd < 0 ? -1 : read(fd, head, sizeof head);
+    if (fd >= 0)
+        (void)close(fd);
+    if (n == 0 || (n == 3 && memcmp(head, script_magic, 3) == 0))
+        return NULL;
+    (void)snprintf(text, sizeof text, "%.64s is %s, and not a recording: move it away", name,
+                   type ? type : "another file");
+    return text;
 }
 
 /* Opens the recording, if there is to be one. It gets its name when the service has begun. */
 static bool recording_open(struct shell *sh)
 {
-    static const char *const ends[] = {"", ".old", ".new"};
+    static const char ends[][5] = {"", ".old", ".new"};
     const char *path = sh->options.record_file, *slash = strrchr(path, '/');
     char name[LINE_CHARS + 8];
     sh->record_fd = sh->record_folder = -1;
     if (!path[0])
         return true;
     (void)snprintf(name, sizeof name, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
-    sh->record_folder = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (sh->record_folder < 0)
-        return complain(COMMAND_LINE, "record", "%s: %s", path, why(errno));
-    if (is_same_folder(sh->record_folder, sh->folder)) {
-        (void)close(sh->record_folder);
-        sh->record_folder = -1;
-        return complain(COMMAND_LINE, "record", "%s: the data folder is for what is kept: name a file elsewhere", path);
-    }
-    for (size_t i = 0; i < 3; i++) {
-        const char *what = no_recording(sh->record_folder, recording_name(sh, ends[i], name));
-        if (what) {
-            (void)close(sh->record_folder); /* so nothing there is removed */
-            sh->record_folder = -1;
-            return complain(COMMAND_LINE, "record",
-                            "%s%s is %s, and not a recording: move it away, or name another file", path, ends[i], what);
-        }
-    }
+    int folder = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const char *what = folder < 0 ? why(errno) : is_in_data(&sh->options, path) ? IN_DATA : NULL;
+    for (size_t i = 0; i < 3 && !what; i++)
+        what = no_recording(folder, recording_name(sh, ends[i], name));
+    if (what && folder >= 0)
+        (void)close(folder);
+    if (what)
+        return complain(COMMAND_LINE, "record", "%s: %s", path, what);
+    sh->record_folder = folder;
     sh->record_fd = openat(sh->record_folder, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (sh->record_fd >= 0 && recording_begin(sh))
         return true;
@@ -14438,7 +14430,8 @@ static void feed_entropy(struct shell *sh)
     if (!good &&
         event.size <= NASCAR_ENTROPY_BYTES - 2 * STEP_ENTROPY) { /* there is enough for now: it is tried again */
         if (!sh->entropy_failing)
-            shell_log(sh, NASCAR_LOG_ERROR, "event=entropy_failed advice=\"see to getrandom() or /dev/urandom soon\"");
+            shell_log(sh, NASCAR_LOG_ERROR,
+                      "event=entropy_failed advice=\"getrandom() and /dev/urandom give nothing\"");
         sh->entropy_failing = true;
         return;
     }
@@ -16321,7 +16314,7 @@ static bool check_rights(struct shell *sh)
     else if (about.st_mode & (S_IWGRP | S_IWOTH))
         (void)snprintf(wrong, sizeof wrong, "others may write to it (mode %04o)", (unsigned)about.st_mode & 07777);
     if (wrong[0] && (sh->sandbox.gives_up || geteuid() == 0))
-        return complain(COMMAND_LINE, "data", "%s: %s: make it the server's alone (chown, chmod go-w), or name another",
+        return complain(COMMAND_LINE, "data", "%s: %s: make it the server's alone (chown, chmod go-w)",
                         sh->options.data, wrong);
     (void)snprintf(text, sizeof text, "event=folder_not_ours reason=\"%s\" advice=\"make it the server's alone\"",
                    wrong);
