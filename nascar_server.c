@@ -4908,7 +4908,8 @@ static void race_ticket_remove_oldest(struct nascar *s, uint32_t persona)
             (oldest == NONE || race->when_s < race_ticket_at(s, oldest)->when_s ||
              (race->when_s == race_ticket_at(s, oldest)->when_s &&
               memcmp(race->ticket, race_ticket_at(s, oldest)->ticket, sizeof race->ticket) < 0)))
-            oldest = i; /* of two in one second any, but the same at a start: that goes by nothing else than what is kept */
+            oldest =
+                i; /* of two in one second any, but the same at a start: that goes by nothing else than what is kept */
     }
     race_ticket_remove(s, oldest);
 }
