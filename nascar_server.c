@@ -2119,6 +2119,8 @@ struct pool {
     uint32_t stride, capacity;
     uint32_t cleared; /* so many bytes of an item are zeroed when it is taken */
     uint32_t high, free, live;
+    uint32_t promised; /* as many will be taken by records that are on their way to the disk */
+    int64_t ends_s;    /* if they run out: none does before that */
 };
 
 /* A hash table over the items of one pool. Buckets and chains hold an item's
@@ -2351,7 +2353,6 @@ struct race_ticket {
     uint32_t persona[2]; /* the host first; NONE: it has been deleted */
     uint32_t reported;   /* a bit for each side that has */
     uint32_t first_sum;  /* a checksum of what the first report said */
-    uint32_t number;     /* open races are numbered in the order they came */
     int64_t when_s;
     uint8_t ticket[16]; /* AUTH */
 };
@@ -2633,9 +2634,8 @@ struct nascar {
     uint64_t dated_ms;       /* mono_ms when wall_s was that date, to the second */
     uint64_t doubted_ms;     /* until then a wall clock that is behind the dates kept is not believed */
     uint64_t seq;            /* of the newest change in any feed */
-    uint32_t next_receipt, next_room, next_created_room, next_message, next_report, next_race;
+    uint32_t next_receipt, next_room, next_created_room, next_message, next_report;
     uint32_t ranked;      /* the root of the tree of ranks */
-    int64_t swept_s;      /* when expired races and messages were last searched for */
     uint64_t banned_bits; /* bit n: a network of n bits has been banned since the start */
     uint64_t chat_count;
     struct chat_line chat[CHAT_LINES];
@@ -2831,7 +2831,7 @@ static void pool_give(struct nascar *s, struct pool *pool, uint32_t i)
 
 static bool pool_full(const struct pool *pool)
 {
-    return pool->live == pool->capacity;
+    return pool->live + pool->promised >= pool->capacity;
 }
 
 /* The first live item that has this number or a higher one, or NONE. */
@@ -4978,8 +4978,10 @@ static void race_ticket_remove_oldest(struct nascar *s, uint32_t persona)
         const struct race_ticket *race = race_ticket_at(s, i);
         if ((race->persona[0] == persona || race->persona[1] == persona) &&
             (oldest == NONE || race->when_s < race_ticket_at(s, oldest)->when_s ||
-             (race->when_s == race_ticket_at(s, oldest)->when_s && race->number < race_ticket_at(s, oldest)->number)))
-            oldest = i;
+             (race->when_s == race_ticket_at(s, oldest)->when_s &&
+              memcmp(race->ticket, race_ticket_at(s, oldest)->ticket, sizeof race->ticket) < 0)))
+            oldest =
+                i; /* of two in one second any, but the same at a start: that goes by nothing else than what is kept */
     }
     race_ticket_remove(s, oldest);
 }
@@ -4999,30 +5001,55 @@ static void note_date(struct nascar *s, int64_t date_s)
         s->newest_record_s = date_s;
 }
 
-/* Frees what has expired, for a full table, but not more often than once a minute. */
-static void sweep_expired(struct nascar *s)
+/* A message or race is there, and runs out. */
+static void note_end(struct pool *pool, int64_t end_s)
 {
-    int64_t since_s = kept_now_s(s) - s->swept_s; /* below 0 if the clock was set back */
-    if (since_s >= 0 && since_s < SWEEP_S)
-        return;
-    s->swept_s = kept_now_s(s);
-    EACH_LIVE(i, messages)
-        if (message_at(s, i)->until_s <= kept_now_s(s))
-            message_remove(s, i);
-    EACH_LIVE(i, races)
-        if (race_ticket_at(s, i)->when_s + RACE_S <= kept_now_s(s))
-            race_ticket_remove(s, i);
+    if (end_s < pool->ends_s)
+        pool->ends_s = end_s;
 }
 
-/* What has expired at that time makes room for a message. It is the same at a start,
- * by the date of that message, as no record says what is gone. */
-static void drop_expired(struct nascar *s, uint32_t persona, int64_t at_s)
+/* How many of a full table's messages or races have run out at that time. If it is
+ * for the record that takes the place of one, they go. No record says what went so:
+ * a start decides it by the same records, each with its date, whatever its clock says. */
+static uint32_t sweep(struct nascar *s, struct pool *pool, int64_t at_s, bool removes)
 {
+    uint32_t count = 0;
+    if (!pool_full(pool) || at_s < pool->ends_s)
+        return 0;
+    pool->ends_s = INT64_MAX;
+    for (uint32_t i = live_from(s, pool, 0); i != NONE; i = live_from(s, pool, i + 1)) {
+        bool message = pool == &s->messages;
+        int64_t end_s = message ? message_at(s, i)->until_s : race_ticket_at(s, i)->when_s + RACE_S;
+        if (end_s > at_s || !removes)
+            note_end(pool, end_s);
+        count += end_s <= at_s;
+        if (end_s <= at_s && removes && message)
+            message_remove(s, i);
+        else if (end_s <= at_s && removes)
+            race_ticket_remove(s, i);
+    }
+    return count;
+}
+
+/* Is there room for one more, when what has run out is gone? */
+static bool makes_room(struct nascar *s, struct pool *pool)
+{
+    return pool->live + pool->promised - sweep(s, pool, kept_now_s(s), false) < pool->capacity;
+}
+
+/* How many messages of a persona have run out at that time; they go, as above. */
+static uint32_t sweep_persona(struct nascar *s, uint32_t persona, int64_t at_s, bool removes)
+{
+    uint32_t count = 0;
     for (uint32_t i = list_first(&persona_at(s, persona)->messages), next; i != NONE; i = next) {
         next = list_next(s, PERSONA_MESSAGES, i);
-        if (message_at(s, i)->until_s <= at_s)
+        if (message_at(s, i)->until_s > at_s)
+            continue;
+        count++;
+        if (removes)
             message_remove(s, i);
     }
+    return count;
 }
 
 /* Whoever watches a persona that goes away is told so now, while it has a name. A link
@@ -5188,6 +5215,14 @@ static void drop_ended_sanctions(struct nascar *s, int64_t at_s)
             sanction_remove(s, i);
 }
 
+static uint32_t count_ended_sanctions(const struct nascar *s)
+{
+    uint32_t count = 0;
+    EACH_LIVE(i, sanctions)
+        count += !sanction_holds(s, i);
+    return count;
+}
+
 /* This looks at all connections, but only when the operator bans a network. His own is
  * of no address. */
 static void put_out_network(struct nascar *s, const struct network *network)
@@ -5272,12 +5307,18 @@ static enum failure sanction_set(struct nascar *s, const struct sanction *made)
  * the change. At the next start the journal gives the same frames again, and
  * the same functions make the same changes.
  *
+ * The same: so what apply_...() decides goes by the record and by what is kept, and
+ * by nothing else. It looks at no clock, but at the date in the record; it is refused
+ * for want of room by no table that may be larger at the next start, as whoever hands
+ * a record out has seen that there is room, and its place is promised (queue_record()).
+ * And nothing else than apply_...() takes away what is kept.
+ *
  * All that there is to know about a kind of record is in its row of durables[].
  * A new kind takes a name in `enum record_kind`, its fields in `struct record`,
  * the functions that apply it and that fill it for compaction, its row, and a
  * name for each tag that is new. What it keeps, if that is a new thing, takes a
  * struct and a line in POOLS, maybe one in INDEXES or LIST_KINDS; what becomes of it
- * in remove_persona() and sweep_expired(); and its part of nascar_check().
+ * in remove_persona() and sweep(); and its part of nascar_check().
  *
  * The order of the kinds is the one in which compaction writes them: names come
  * first, then what refers to them. So a change that is kept while the tables are
@@ -5566,20 +5607,19 @@ static enum failure apply_race(struct nascar *s, const struct record *r)
         return MISSING;
     note_date(s, r->race.when_s); /* first: at a start that is the date by which others have expired */
     uint32_t i = find_race_ticket(s, ticket);
-    if (i == NONE && pool_full(&s->races))
-        sweep_expired(s);
     if (i == NONE) {
+        (void)sweep(s, &s->races, r->race.when_s, true);
         i = pool_take(s, &s->races);
         if (i == NONE)
             return SERVER_FULL;
         memcpy(race_ticket_at(s, i)->ticket, ticket, sizeof ticket);
         race_ticket_at(s, i)->persona[0] = race_ticket_at(s, i)->persona[1] = NONE;
-        race_ticket_at(s, i)->number = s->next_race++;
         index_add(s, &s->race_tickets, siphash(s->hash_key, ticket, sizeof ticket), i);
     }
     struct race_ticket *race = race_ticket_at(s, i);
     race_ticket_set_sides(s, i, r->race.persona[0], r->race.persona[1]);
     race->when_s = r->race.when_s;
+    note_end(&s->races, race->when_s + RACE_S);
     race->reported = r->race.reported & 3;
     race->first_sum = r->race.first_sum;
     for (uint32_t side = 0; side < 2; side++)
@@ -5635,21 +5675,25 @@ static enum failure apply_mesg(struct nascar *s, const struct record *r)
         s->next_message = id;
     if (r->mesg.to == NONE)
         return NO_USER;
-    drop_expired(s, r->mesg.to, r->mesg.sent_s);
+    (void)sweep_persona(s, r->mesg.to, r->mesg.sent_s, true);
     struct persona *p = persona_at(s, r->mesg.to);
     uint32_t after = list_last(s, PERSONA_MESSAGES, &p->messages);
     while (after != NONE && message_at(s, after)->id > id)
         after = list_prev(s, PERSONA_MESSAGES, &p->messages, after);
     if (after != NONE && message_at(s, after)->id == id)
         return OK; /* it is here already */
-    if (p->message_count >= MESSAGES_PER_PERSONA || pool_full(&s->messages))
+    if (p->message_count >= MESSAGES_PER_PERSONA)
         return SERVER_FULL;
+    (void)sweep(s, &s->messages, r->mesg.sent_s, true);
     uint32_t i = pool_take(s, &s->messages);
+    if (i == NONE)
+        return SERVER_FULL;
     struct message *m = message_at(s, i);
     m->to = r->mesg.to;
     m->id = id;
     m->sent_s = r->mesg.sent_s;
     m->until_s = r->mesg.until_s;
+    note_end(&s->messages, m->until_s);
     copy_text(m->type, sizeof m->type, r->mesg.type);
     copy_text(m->from, sizeof m->from, r->mesg.from);
     copy_text(m->body, sizeof m->body, r->mesg.body);
@@ -5832,6 +5876,7 @@ static enum failure apply_clck(struct nascar *s, const struct record *r)
         note_date(s, r->clck.to_s);
         return OK;
     }
+    s->races.ends_s = s->messages.ends_s = 0;
     s->newest_record_s = r->clck.to_s; /* and no date that is kept is newer, see note_date() */
     EACH_LIVE(i, accounts) {
         move_shown_date(s, &account_at(s, i)->created_s, r);
@@ -6075,6 +6120,12 @@ static bool decode_record(const struct nascar *s, const uint8_t *bytes, uint32_t
     return true;
 }
 
+/* The items that records of a kind are about. */
+static struct pool *pool_of(const struct nascar *s, const struct durable *durable)
+{
+    return (struct pool *)((uint8_t *)(uintptr_t)s + durable->pool);
+}
+
 /* Hands out a durable record. Whoever makes one has seen to it that there is
  * a slot. `who` is told by `receipt` when it is kept, or that it is not. */
 static void queue_record(struct nascar *s, uint32_t who, uint32_t receipt, const struct record *record)
@@ -6085,8 +6136,19 @@ static void queue_record(struct nascar *s, uint32_t who, uint32_t receipt, const
     slot->conn = who;
     slot->receipt = receipt;
     slot->lazy = durables[record->kind].lazy;
+    if (durables[record->kind].limit)
+        pool_of(s, &durables[record->kind])->promised++;
     slot->size = s->frame.size;
     memcpy(slot->bytes, s->frame.bytes, s->frame.size);
+}
+
+/* A record that was handed out is back: what it takes is no promise any more. At the
+ * start there is none. */
+static void record_back(struct nascar *s, const uint8_t *bytes, uint32_t size)
+{
+    const struct durable *durable = size >= HEADER_BYTES ? find_durable(bytes) : NULL;
+    if (durable && durable->limit && pool_of(s, durable)->promised > 0)
+        pool_of(s, durable)->promised--;
 }
 
 /* Makes the change that a record says, now or at the next start. */
@@ -6122,7 +6184,7 @@ bool nascar_next_kept(const struct nascar *s, struct nascar_cursor *cursor, stru
     record->conn = NONE;
     for (; cursor->table < RECORD_KINDS; cursor->table++, cursor->item = 0) {
         const struct durable *durable = &durables[cursor->table];
-        const struct pool *pool = (const void *)((const uint8_t *)s + durable->pool);
+        const struct pool *pool = pool_of(s, durable);
         while (durable->fill && cursor->item < pool->high) {
             uint32_t i = cursor->item++;
             if (++looked_at > KEPT_LOOKS) { /* going past items that need not be kept takes time, too */
@@ -6469,22 +6531,6 @@ static uint32_t match_host(const struct match *match)
     return match->hosts[1] && !match->hosts[0] ? 1 : 0;
 }
 
-/* Both are ready, or time is up. The ticket for the results has to be on the
- * disk before anybody is told of it. */
-static void race_prepare(struct nascar *s, uint32_t number)
-{
-    struct match *match = match_at(s, number);
-    uint32_t host = match_host(match);
-    struct record r = {.kind = RECORD_RACE, .race.when_s = s->wall_s};
-    timer_stop(s, s->match_timers + number);
-    match->starting = true;
-    match->receipt = ++s->next_receipt;
-    r.race.persona[0] = player_at(s, match->player[host])->persona;
-    r.race.persona[1] = player_at(s, match->player[1 - host])->persona;
-    write_hex(r.race.ticket, match->ticket, sizeof match->ticket);
-    queue_record(s, match_waiter(s, number), match->receipt, &r);
-}
-
 /* Sends `+ses` and `play` to both, with one seed. */
 static void race_start(struct nascar *s, uint32_t number)
 {
@@ -6526,6 +6572,25 @@ static void race_start(struct nascar *s, uint32_t number)
     log_text(s, "host", ses.host);
     log_text(s, "guest", ses.second);
     log_end(s, line);
+}
+
+/* Both are ready, or time is up. The ticket for the results has to be on the
+ * disk before anybody is told of it. */
+static void race_prepare(struct nascar *s, uint32_t number)
+{
+    struct match *match = match_at(s, number);
+    uint32_t host = match_host(match);
+    struct record r = {.kind = RECORD_RACE, .race.when_s = s->wall_s};
+    timer_stop(s, s->match_timers + number);
+    match->starting = true;
+    match->receipt = ++s->next_receipt;
+    r.race.persona[0] = player_at(s, match->player[host])->persona;
+    r.race.persona[1] = player_at(s, match->player[1 - host])->persona;
+    write_hex(r.race.ticket, match->ticket, sizeof match->ticket);
+    if (makes_room(s, &s->races))
+        queue_record(s, match_waiter(s, number), match->receipt, &r);
+    else /* it does not count */
+        race_start(s, number);
 }
 
 /* Makes a challenge and offers it to the target. The challenger has had its reply. */
@@ -8664,10 +8729,8 @@ static enum failure do_send(struct request *q)
     int32_t seconds = to_signed(get_number(q, tag_SECS, MESSAGE_S));
     if (seconds <= 0)
         return NO_USER;
-    drop_expired(s, to, kept_now_s(s));
-    if (pool_full(&s->messages))
-        sweep_expired(s);
-    if (persona_at(s, to)->message_count >= MESSAGES_PER_PERSONA || pool_full(&s->messages))
+    if (persona_at(s, to)->message_count - sweep_persona(s, to, kept_now_s(s), false) >= MESSAGES_PER_PERSONA ||
+        !makes_room(s, &s->messages))
         return SERVER_FULL;
     if (!heard) {
         reply(q, OK);
@@ -9325,9 +9388,7 @@ static enum failure do_control_sanction(struct request *q)
         return refuse_control(q, MISSING, wrong);
     if (is_lift(q) && find_held(s, is_mute(q), target) == NONE)
         return refuse_lift(q, target);
-    if (s->sanctions.live >= SANCTIONS)
-        drop_ended_sanctions(s, kept_now_s(s));
-    if (s->sanctions.live >= SANCTIONS && find_sanction(s, is_mute(q), target) == NONE)
+    if (find_sanction(s, is_mute(q), target) == NONE && s->sanctions.live - count_ended_sanctions(s) >= SANCTIONS)
         return refuse_sanction(q, SERVER_FULL);
     copy_text(r.sanction.target, sizeof r.sanction.target, target);
     send_record(q, &r);
@@ -10519,6 +10580,8 @@ bool nascar_step(struct nascar *s, const struct nascar_event *e)
         (s->record_count == RECORDS || s->job_count == RECORDS))
         return false;
     time_passed(s, e);
+    if (e->type == NASCAR_RECORD || e->type == NASCAR_RECORD_FAILED)
+        record_back(s, e->bytes, e->size);
     switch (e->type) {
     case NASCAR_OPENED:
     case NASCAR_CONTROL:

@@ -292,6 +292,7 @@ static struct {
 /* Of all seeds. */
 static struct {
     uint64_t turns, steps, crashes, checkpoints; /* checkpoints: of recordings that ran again */
+    uint64_t seconds;                            /* times that a second state read the journal */
 } tally;
 
 static bool tells_all;         /* each event, not only the last ones */
@@ -1408,6 +1409,113 @@ static void compare_ledger(void)
     compare_races();
     compare_sanctions();
     compare_fleeting();
+}
+
+/* ---- A second state, which reads the journal so far -------------------------------------- */
+
+/* What is kept, a record each, in an order that does not depend on how it came. */
+struct kept {
+    size_t count, room;
+    uint8_t **bytes;
+};
+
+static int compare_records(const void *a, const void *b)
+{
+    const uint8_t *x = *(uint8_t *const *)a, *y = *(uint8_t *const *)b;
+    uint32_t m = load_be32(x + 8), n = load_be32(y + 8);
+    int order = memcmp(x, y, m < n ? m : n);
+    return order ? order : m < n ? -1 : m > n;
+}
+
+/* Not what the records of a clock say: their FROM and TO are what is newest. */
+static void list_kept(const struct nascar *s, struct kept *k)
+{
+    struct nascar_cursor cursor = {0};
+    struct nascar_record record;
+    memset(k, 0, sizeof *k);
+    while (nascar_next_kept(s, &cursor, &record)) {
+        if (record.size == 0 || memcmp(record.bytes, "clck", 4) == 0)
+            continue;
+        if (k->count == k->room)
+            k->bytes = realloc(k->bytes, (k->room = 2 * k->room + 64) * sizeof *k->bytes);
+        EXPECT(k->bytes && (k->bytes[k->count] = malloc(record.size + 1)) != NULL);
+        memcpy(k->bytes[k->count], record.bytes, record.size);
+        k->bytes[k->count++][record.size] = 0;
+    }
+    if (k->count > 0)
+        qsort(k->bytes, k->count, sizeof *k->bytes, compare_records);
+}
+
+static void forget_kept(struct kept *k)
+{
+    while (k->count > 0)
+        free(k->bytes[--k->count]);
+    free(k->bytes);
+}
+
+/* A state as a start makes it, which has read the journal all at one moment. */
+static struct nascar *second_state(void)
+{
+    struct shell reader = {.options = sim.machine->shell.options};
+    const struct inode *journal = &sim.disk.inode[sim.disk.journal - 1];
+    struct journal_reader r;
+    struct span frames, record;
+    uint8_t pool[NASCAR_ENTROPY_BYTES] = {1};
+    struct nascar_event e = {.type = NASCAR_ENTROPY, .conn = NONE, .bytes = pool, .size = sizeof pool};
+    for (journal_open(&r, journal->bytes, journal->size); journal_next(&r, &frames);)
+        while (take_record(&frames, &record)) {
+            const struct durable *durable = find_durable(record.bytes);
+            if (durable && durable->limit)
+                ++*(uint32_t *)(void *)((uint8_t *)&reader.kept + durable->limit);
+        }
+    struct nascar_limits limits = wanted_limits(&reader.options);
+    reader.options.max_accounts = UINT32_MAX; /* so it does not log that there are more */
+    raise_limits(&reader, &limits);
+    size_t size = nascar_arena_size(&limits);
+    struct nascar *s = nascar_init(calloc(1, size), size, &limits);
+    EXPECT(s != NULL && nascar_step(s, &e));
+    e.type = NASCAR_RECORD;
+    for (journal_open(&r, journal->bytes, journal->size); journal_next(&r, &frames);)
+        while (take_record(&frames, &record)) {
+            e.bytes = record.bytes;
+            e.size = (uint32_t)record.size;
+            EXPECT(nascar_step(s, &e));
+        }
+    return s;
+}
+
+/* DESIGN 5: whatever passed between the records, a start that reads them all at once
+ * decides as was decided then. What has expired may be there or not. */
+static void compare_second(void)
+{
+    const struct shell *sh = &sim.machine->shell;
+    const struct nascar *s = server();
+    struct kept first, second;
+    if (!journal_is_sound() || sh->urgent > 0 || s->record_count != s->record_taken || sim.disk.removed)
+        return;
+    struct nascar *again = second_state();
+    const char *broken = nascar_check(again);
+    if (broken)
+        FAIL("the journal so far: %s", broken);
+    again->newest_record_s = kept_now_s(s);
+    list_kept(s, &first);
+    list_kept(again, &second);
+    for (size_t i = 0; i < first.count || i < second.count; i++)
+        if (i >= first.count || i >= second.count || compare_records(&first.bytes[i], &second.bytes[i]) != 0)
+            FAIL("the journal so far gives another state, of %zu and not %zu records:\n%s%sand not\n%s%s", second.count,
+                 first.count, i < second.count ? (char *)second.bytes[i] : "",
+                 i < second.count ? (char *)second.bytes[i] + HEADER_BYTES : "nothing\n",
+                 i < first.count ? (char *)first.bytes[i] : "",
+                 i < first.count ? (char *)first.bytes[i] + HEADER_BYTES : "nothing\n");
+    uint32_t unset = live_from(s, &s->unset_runs, 0);
+    if (s->unset_runs.live != again->unset_runs.live ||
+        (unset != NONE &&
+         unset_run_at(s, unset)->since_s != unset_run_at(again, live_from(again, &again->unset_runs, 0))->since_s))
+        FAIL("the journal so far says something else of the clock");
+    forget_kept(&first);
+    forget_kept(&second);
+    free(again);
+    tally.seconds++;
 }
 
 /* ---- The disk ------------------------------------------------------------------------ */
@@ -2562,6 +2670,7 @@ static void everyone_gets_through(void)
     lift_all();
     settle_all();
     compare_ledger();
+    compare_second();
     wait_all(PATIENCE_MS, is_in, come_back, 5000, "get in");
     for (uint32_t i = 0; i < sim.actors; i++) {
         struct actor *a = &sim.actor[i];
@@ -2668,6 +2777,8 @@ static void one_step(void)
     set_faults();
     move_bytes(false);
     run(deed == WAIT ? any(one_in(4) ? 60000 : 5000) : one_in(8) ? any(400) : any(20));
+    if (hash_more(sim.chance, "second", 6) % (sim.steps > LONG_STEPS ? 4096 : 32) == 0)
+        compare_second();
 }
 
 static void run_seed(const char *seed, uint32_t steps)
@@ -2774,9 +2885,10 @@ int main(int count, char **arguments)
         run_seed(text, USUAL_STEPS);
     }
     double spent = seconds_now() - began;
-    printf("sim: %u seeds, %llu steps, %llu turns, %llu crashes and stops, %llu checkpoints replayed, %.0f steps/s, 0 "
-           "failed\n",
+    printf("sim: %u seeds, %llu steps, %llu turns, %llu crashes and stops, %llu checkpoints replayed, journal "
+           "read %llu times by a second state, %.0f steps/s, 0 failed\n",
            seeds, (unsigned long long)tally.steps, (unsigned long long)tally.turns, (unsigned long long)tally.crashes,
-           (unsigned long long)tally.checkpoints, spent > 0 ? (double)tally.steps / spent : 0.0);
+           (unsigned long long)tally.checkpoints, (unsigned long long)tally.seconds,
+           spent > 0 ? (double)tally.steps / spent : 0.0);
     return 0;
 }

@@ -445,7 +445,7 @@ TEST_LOOP(tables, the_last_account_is_given_once, 0, 2)
     }
     c->leave_records = true;
     crowd_settle(c);
-    ck_assert_uint_eq(c->s->record_count, 2);
+    ck_assert_uint_eq(c->s->record_count, 1); /* else the journal has one more than we had, and so the next start */
     c->leave_records = false;
     crowd_take(c);
     crowd_settle(c);
@@ -600,7 +600,7 @@ TEST(tables, a_roster_holds_25_and_all_rosters_what_the_table_holds)
     crowd_say(c, 3, "RADD", "ID=8\nLIST=B\nUSER=Racer7\n");
     crowd_say(c, 2, "RADD", "ID=9\nLIST=B\nUSER=Racer9\n");
     crowd_settle(c);
-    ck_assert_uint_eq(c->s->record_count, 2);
+    ck_assert_uint_eq(c->s->record_count, 1);
     c->leave_records = false;
     crowd_take(c);
     crowd_settle(c);
