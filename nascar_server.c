@@ -703,9 +703,8 @@ static bool has_lines(const uint8_t *payload, uint32_t size)
 
 /* Finds a tag: it looks for a `=` or `:` and matches the key backwards from there,
  * in any case. The key begins the payload or a line; if there are no lines, any
- * byte below 0x21 may stand before it. For the console that is always enough, but
- * then a player's words could be taken for a tag (PROTOCOL 2). The first match
- * wins. Returns the offset of the value, past one leading space. */
+ * byte below 0x21 may stand before it. The first match wins. Returns the offset of
+ * the value, past one leading space. */
 /*@ predicate tag_at(uint8_t *payload, char *key, integer n, integer end, boolean lines) =
         (payload[end] == '=' || payload[end] == ':') &&
         (end == n || (lines ? payload[end - n - 1] == '\n' : payload[end - n - 1] < 0x21)) &&
@@ -713,17 +712,15 @@ static bool has_lines(const uint8_t *payload, uint32_t size)
 /*@ requires payload(payload, size) && valid_read_string(key) && strlen(key) <= UINT32_MAX;
     assigns \nothing;
     ensures \result == NOT_THERE || \result <= size;
-    ensures \exists boolean lines; (lines <==> \exists integer i; 0 <= i < size && payload[i] == '\n') &&
-            (\result == NOT_THERE ==>
-             \forall integer i; strlen(key) <= i < size ==> !tag_at(payload, key, strlen(key), i, lines)) &&
-            (\result != NOT_THERE ==> \exists integer end; strlen(key) <= end < size &&
-             tag_at(payload, key, strlen(key), end, lines) &&
-             (\forall integer i; strlen(key) <= i < end ==> !tag_at(payload, key, strlen(key), i, lines)) &&
-             \result == (end + 1 < size && payload[end + 1] == ' ' ? end + 2 : end + 1)); */
-static uint32_t find_tag(const uint8_t *payload, uint32_t size, const char *key)
+    ensures \result == NOT_THERE ==>
+            \forall integer i; strlen(key) <= i < size ==> !tag_at(payload, key, strlen(key), i, (boolean)lines);
+    ensures \result != NOT_THERE ==> \exists integer end; strlen(key) <= end < size &&
+            tag_at(payload, key, strlen(key), end, (boolean)lines) &&
+            (\forall integer i; strlen(key) <= i < end ==> !tag_at(payload, key, strlen(key), i, (boolean)lines)) &&
+            \result == (end + 1 < size && payload[end + 1] == ' ' ? end + 2 : end + 1); */
+static uint32_t find_key(const uint8_t *payload, uint32_t size, const char *key, bool lines)
 {
     uint32_t n = (uint32_t)strlen(key);
-    bool lines = has_lines(payload, size);
     /*@ loop invariant n <= i && (i <= size || i == n);
         loop invariant \forall integer end; n <= end < i ==> !tag_at(payload, key, n, end, (boolean)lines);
         loop assigns i;
@@ -747,6 +744,16 @@ static uint32_t find_tag(const uint8_t *payload, uint32_t size, const char *key)
         return i < size && payload[i] == ' ' ? i + 1 : i;
     }
     return NOT_THERE;
+}
+
+/* The tag that the server reads. The console finds a key behind a space in any payload,
+ * but then what a player types could be taken for a tag (PROTOCOL 2). */
+/*@ requires payload(payload, size) && valid_read_string(key) && strlen(key) <= UINT32_MAX;
+    assigns \nothing;
+    ensures \result == NOT_THERE || \result <= size; */
+static uint32_t find_tag(const uint8_t *payload, uint32_t size, const char *key)
+{
+    return find_key(payload, size, key, has_lines(payload, size));
 }
 
 /* Reads a string. An optional quote opens it and the same one closes it;
@@ -13079,37 +13086,39 @@ static const char *redact_plain(const struct request *q, enum tag tag, struct ro
     char text[PASSWORD_CHARS + 1] = "";
     uint32_t size = get_text(q, tag, text, sizeof text);
     const char *word = size > PASSWORD_CHARS ? LONG_PASSWORD : size > 0 ? SOME_PASSWORD : "";
-    bool moves = strcmp(q->kind, "move") == 0;           /* which compares what it has read, however long */
     if (tag == tag_CHNG || strcmp(q->kind, "cpwd") == 0) /* a new one */
         word = size == 0 ? "" : size <= PASSWORD_CHARS && valid_password(text) ? REDACTED : SOME_PASSWORD;
-    else if (size > 0 && (moves || (strcmp(q->kind, "room") == 0 && size <= PASSWORD_CHARS)))
+    else if (size > 0 && size <= PASSWORD_CHARS && (strcmp(q->kind, "move") == 0 || strcmp(q->kind, "room") == 0))
         word = room_word(q->s, rooms, text);
     wipe(text, sizeof text);
     return word;
 }
 
-/* Replaces the value of `tag` wherever it stands in the frame that `f` holds: the
- * first one by `value`, all others, which no reader finds, by nothing. Quotes go
- * with the value, as they tell that it has a space; only if something follows
- * them in their line they stay, or it would be read as part of the value. */
+/* Replaces the value of `tag` wherever it may stand in the frame that `f` holds, behind a
+ * space, too: the one that is read by `value`, all others by nothing. Quotes go with the
+ * value, as they tell that it has a space; only if something follows them in their line
+ * they stay, or it would be read as part of the value. */
 static void replace_value(struct outgoing *f, enum tag tag, const char *value)
 {
-    uint32_t from = HEADER_BYTES, at;
-    while ((at = find_tag(f->bytes + from, f->size - from, tag_names[tag])) != NOT_THERE) {
+    const char *key = tag_names[tag];
+    uint32_t from = HEADER_BYTES, at, read_at = find_tag(f->bytes + from, f->size - from, key);
+    uint32_t left = f->size - HEADER_BYTES - read_at; /* behind where the one that is read begins */
+    while ((at = find_key(f->bytes + from, f->size - from, key, false)) != NOT_THERE) {
         uint32_t start = from + at, end = start;
+        bool is_read = read_at != NOT_THERE && f->size - start == left;
         uint8_t quote = start < f->size && (f->bytes[start] == '"' || f->bytes[start] == '\'') ? f->bytes[end++] : 0;
-        while (end < f->size && f->bytes[end] != 0 && (quote ? f->bytes[end] != quote : f->bytes[end] >= 0x20))
+        while (end < f->size && f->bytes[end] != 0 && (quote ? f->bytes[end] != quote : f->bytes[end] >= 0x20) &&
+               (is_read || f->bytes[end] != '\n'))
             end++;
         if (quote && end + 1 < f->size && f->bytes[end + 1] >= 0x20)
             start++;
         else if (quote && end < f->size && f->bytes[end] != 0)
             end++;
-        uint32_t size = min_u32((uint32_t)strlen(value), end - start);
+        uint32_t size = is_read ? min_u32((uint32_t)strlen(value), end - start) : 0;
         memcpy(f->bytes + start, value, size);
         memmove(f->bytes + start + size, f->bytes + end, f->size - end);
         f->size -= end - start - size;
         from = start + size;
-        value = "";
     }
     store_be32(f->bytes + 8, f->size);
 }

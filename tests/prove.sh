@@ -15,7 +15,7 @@ source=$1
 work=$2
 
 # What is proved. The contracts of these call on each other and on the C library's.
-functions=load_be32,lower,is_digit,hex_value,read_frame,payload_size,find_tag,read_string,read_number
+functions=load_be32,lower,is_digit,hex_value,read_frame,payload_size,has_lines,find_key,find_tag,read_string,read_number
 functions=$functions,read_address,read_flags
 functions=$functions,ssc2_init,ssc2_push,ssc2_swap,ssc2_absorb,ssc2_next,ssc2_decode,mask_byte,mask_decode
 
@@ -26,7 +26,7 @@ faults() {
     cat <<'END'
 read_frame rte_mem_access s/i < 4 && i < size; i++/i < 4 \&\& i <= size; i++/
 payload_size rte_mem_access s/while (n < size && payload/while (n <= size \&\& payload/
-find_tag rte_mem_access s/return i < size && payload/return i <= size \&\& payload/
+find_key rte_mem_access s/return i < size && payload/return i <= size \&\& payload/
 read_string rte_mem_access s/&& at + 1 < size)/\&\& at + 1 <= size)/
 read_number rte_mem_access s/bool negative = at < size/bool negative = at <= size/
 read_address rte_mem_access s/part > 0 && (at >= size/part > 0 \&\& (at > size/

@@ -28,9 +28,11 @@ GROUP(bans, open_bans, close_world, 60);
 GROUP(addresses, open_bans, close_world, 60);
 GROUP(mutes, open_bans, close_world, 60);
 
-/* The last frame of an answer. */
+/* The last frame of an answer. An operator who has asked nothing for a minute comes again. */
 static const struct got *tell(const char *kind, const char *payload)
 {
+    if (raw_closed(asker))
+        asker = raw_operator(w);
     raw_forget(asker);
     return raw_ask(asker, kind, payload);
 }
