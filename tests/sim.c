@@ -269,7 +269,7 @@ static struct {
     uint32_t peer_of[PEERS]; /* the peer behind each connection, and ... */
     bool waits[PEERS];       /* ... whether something of it waited to be read, when the turn began */
     uint32_t crash_in;       /* calls; 0: not */
-    jmp_buf crashed;
+    jmp_buf *crashed; /* where it goes on then: in a step, or in the start that is under way */
     uint32_t calls;
     uint64_t hash;
     char event[EVENTS][200];
@@ -1526,7 +1526,7 @@ static bool disk_call_fails(struct machine *m, const char *call)
     count_call();
     if (sim.crash_in > 0 && --sim.crash_in == 0) {
         event("the server dies at %s", call);
-        longjmp(sim.crashed, 1);
+        longjmp(*sim.crashed, 1);
     }
     bool fails = sim.disk_once || (sim.step < sim.disk_bad_until && one_in(sim.disk_one_in));
     sim.disk_once = false;
@@ -1864,10 +1864,10 @@ static void count_absence(void)
 /* Starts on what is there. A disk that fails may stop it; one that does not must not. */
 static void boot(void)
 {
-    jmp_buf outer; /* where a crash later in this step leads */
-    memcpy(outer, sim.crashed, sizeof outer);
+    jmp_buf here, *const before = sim.crashed;
     for (volatile int attempt = 0;; attempt++) {
-        if (setjmp(sim.crashed) != 0) {
+        sim.crashed = &here;
+        if (setjmp(here) != 0) {
             bool power = !one_in(3);
             event("while it started%s", power ? ", and the power goes" : "");
             disk_crash(power);
@@ -1916,7 +1916,7 @@ static void boot(void)
         disk_crash(false);
         machine_free(m);
     }
-    memcpy(sim.crashed, outer, sizeof outer);
+    sim.crashed = before;
     sim.offset_ms = sim.ms - sim.machine->now_ms;
     event("life %u begins, journal of %llu bytes", sim.lives, (unsigned long long)sim.machine->shell.journal.size);
     count_absence();
@@ -2351,7 +2351,7 @@ static void go_wrong(enum deed deed)
         sim.disk_one_in = 1 + any(6);
         break;
     case DISK_ONCE: sim.disk_once = true; break;
-    case CRASH: longjmp(sim.crashed, 1);
+    case CRASH: longjmp(*sim.crashed, 1);
     case CRASH_AT_CALL: sim.crash_in = 1 + any(8); break;
     case STOP: stop(); break;
     case RELOAD: signal_machine(m, SIGHUP); break;
@@ -2783,6 +2783,7 @@ static void one_step(void)
 
 static void run_seed(const char *seed, uint32_t steps)
 {
+    jmp_buf here;
     memset(&sim, 0, sizeof sim);
     (void)snprintf(sim.seed, sizeof sim.seed, "%s", seed);
     sim.chance = hash_more(0xCBF29CE484222325u, seed, strlen(seed));
@@ -2804,7 +2805,7 @@ static void run_seed(const char *seed, uint32_t steps)
         sim.actor[i].ip = 0xC6336401u + (sim.shares ? i / 2 : i);
     }
     for (sim.step = 1; sim.step <= steps; sim.step++)
-        if (setjmp(sim.crashed) != 0)
+        if (sim.crashed = &here, setjmp(here) != 0)
             crash();
         else
             one_step();

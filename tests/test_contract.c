@@ -177,7 +177,7 @@ static const char *const pool_names[] = {"conns", POOLS(POOL_NAME)};
 static const size_t pool_offsets[] = {offsetof(struct nascar, conns), POOLS(POOL_OFFSET)};
 #define POOL_COUNT (sizeof pool_offsets / sizeof pool_offsets[0])
 
-static const struct pool *pool_of(const struct nascar *s, uint32_t i)
+static const struct pool *nth_pool(const struct nascar *s, uint32_t i)
 {
     return (const struct pool *)(const void *)((const char *)s + pool_offsets[i]);
 }
@@ -194,7 +194,7 @@ static void unused_memory_is_untouched(const struct crowd *c)
 {
     const struct nascar *s = c->s;
     for (uint32_t i = 0; i < POOL_COUNT; i++) {
-        const struct pool *p = pool_of(s, i);
+        const struct pool *p = nth_pool(s, i);
         must_be_zero(c, p->offset + (size_t)p->high * p->stride, (size_t)(p->capacity - p->high) * p->stride,
                      pool_names[i]);
     }
