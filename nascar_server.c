@@ -11239,6 +11239,8 @@ static const char *why(int error)
     return text;
 }
 
+struct sandbox;
+
 /* What keeps others from a folder: a lock of it, or one of its file `pid`. */
 struct folder_lock {
     int pid_file;           /* open; -1: it could not be made */
@@ -11735,6 +11737,14 @@ static bool sync_name(int folder)
     return good;
 }
 
+/* Whoever may write to the folder can put another journal there. */
+static bool is_ours(int folder, struct stat *about)
+{
+    return fstat(folder, about) == 0 && about->st_uid == geteuid() && !(about->st_mode & (S_IWGRP | S_IWOTH));
+}
+
+static bool is_strict(const struct sandbox *x);
+
 static int system_folder(void *world, const char *path, int folder, struct folder_lock *lock)
 {
     struct stat there, ours;
@@ -11748,10 +11758,10 @@ static int system_folder(void *world, const char *path, int folder, struct folde
     int fresh = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fresh < 0)
         return -1;
-    bool synced = sync_name(fresh);
-    if (!synced || !lock_folder(fresh, &fresh_lock)) {
+    bool synced = sync_name(fresh), safe = is_ours(fresh, &there) || !is_strict(world);
+    if (!synced || !safe || !lock_folder(fresh, &fresh_lock)) {
         (void)close(fresh);
-        errno = synced ? EWOULDBLOCK : EIO;
+        errno = !synced ? EIO : !safe ? EACCES : EWOULDBLOCK;
         return -1;
     }
     (void)close(folder);
@@ -11816,6 +11826,12 @@ struct sandbox {
     uint32_t control_gid; /* that of --control-group, to which it gives the socket; NONE: there is none */
     const char *seccomp, *landlock;
 };
+
+/* Root, also one that is given up, uses no folder of others; for anybody else that is his own affair. */
+static bool is_strict(const struct sandbox *x)
+{
+    return geteuid() == 0 || (x && x->gives_up);
+}
 
 /* The kernel's own words: the machine that compiles this may have none of its
  * headers, or older ones. From <linux/filter.h>, <linux/audit.h> and <linux/seccomp.h>: */
@@ -13591,6 +13607,8 @@ static void check_files(struct options *o)
         if (ours && is_in_data(o, paths[i]))
             (void)fault(o, place_of(o, keys[i]), keys[i], "%s: %s", paths[i], IN_DATA);
     }
+    if (o->record_file[0] && strcmp(o->record_file, o->log_file) == 0)
+        (void)fault(o, place_of(o, "record"), "record", "%s: that is the log", o->record_file);
 }
 
 /* Faults that no line has for itself. What only the system knows is looked at and not touched. */
@@ -16374,24 +16392,22 @@ static bool check_types(const struct shell *sh)
     return true;
 }
 
-/* Whoever may write to the folder can put another journal there. */
 static bool check_rights(struct shell *sh)
 {
     struct stat about;
-    char text[256], wrong[64] = "";
-    if (fstat(sh->folder, &about) != 0)
-        return complain(COMMAND_LINE, "data", "%s: %s", sh->options.data, why(errno));
+    char text[256], wrong[64];
+    if (is_ours(sh->folder, &about))
+        return true;
     if (about.st_uid != geteuid())
         (void)snprintf(wrong, sizeof wrong, "it belongs to user %u", (unsigned)about.st_uid);
-    else if (about.st_mode & (S_IWGRP | S_IWOTH))
+    else
         (void)snprintf(wrong, sizeof wrong, "others may write to it (mode %04o)", (unsigned)about.st_mode & 07777);
-    if (wrong[0] && (sh->sandbox.gives_up || geteuid() == 0))
+    if (is_strict(&sh->sandbox))
         return complain(COMMAND_LINE, "data", "%s: %s: make it the server's alone (chown, chmod go-w)",
                         sh->options.data, wrong);
     (void)snprintf(text, sizeof text, "event=folder_not_ours reason=\"%s\" advice=\"make it the server's alone\"",
                    wrong);
-    if (wrong[0])
-        shell_log(sh, NASCAR_LOG_WARN, text);
+    shell_log(sh, NASCAR_LOG_WARN, text);
     return true;
 }
 

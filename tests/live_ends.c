@@ -307,3 +307,22 @@ CASE(a_helper_that_is_started_again_inherits_no_queue, 30)
         skip("all were hashed too soon");
     EXPECT(!knows);
 }
+
+/* Nor does root go on in a folder that somebody has put in the place of its own. */
+CASE_BESIDE(a_folder_of_others_that_takes_its_place_is_not_used, 30)
+{
+    if (geteuid() != 0)
+        skip("this is not root");
+    struct server *s = START(CHEAP);
+    char away[160];
+    (void)player(s, "Alice");
+    (void)snprintf(away, sizeof away, "%s-away", s->data);
+    EXPECT(rename(s->data, away) == 0 && mkdir(s->data, 0700) == 0 && chmod(s->data, 0777) == 0);
+    struct console *bob = seat_new(s, LOCALHOST)->console;
+    console_login(bob, "Bob", PASSWORD, "Bob");
+    UNTIL(8000, logged(s, "event=journal_failed") && logged(s, "event=compaction_failed"));
+    EXPECT(access(file_in(s->data, "journal"), F_OK) != 0 && access(file_in(s->data, "pid"), F_OK) != 0);
+    EXPECT(chmod(s->data, 0700) == 0);
+    UNTIL(8000, logged(s, "event=journal_recovered"));
+    EXPECT(access(file_in(s->data, "journal"), F_OK) == 0);
+}

@@ -31,7 +31,7 @@ GROUP(mutes, open_bans, close_world, 60);
 /* The last frame of an answer. An operator who has asked nothing for a minute comes again. */
 static const struct got *tell(const char *kind, const char *payload)
 {
-    if (raw_closed(asker))
+    if (asker->conn == NASCAR_NONE) /* he has said nothing for long: as ctl does, he comes for each request */
         asker = raw_operator(w);
     raw_forget(asker);
     return raw_ask(asker, kind, payload);

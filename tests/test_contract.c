@@ -334,7 +334,7 @@ TEST(memory_and_determinism, memory_stays_where_one_round_of_life_left_it)
         if (round == 0 || round + 1 == rounds)
             unused_memory_is_untouched(c);
         for (uint32_t i = 0; i < POOL_COUNT; i++) {
-            const struct pool *p = pool_of(c->s, i);
+            const struct pool *p = nth_pool(c->s, i);
             if (round == 0) {
                 high[i] = p->high;
                 live[i] = p->live;

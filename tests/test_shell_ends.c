@@ -317,6 +317,14 @@ TEST(recording, nor_for_news_nor_is_a_file_of_ours_a_log)
     folder_remove();
 }
 
+TEST(recording, the_log_is_another_file)
+{
+    static struct options o;
+    const char *const arguments[] = {"--record", "a.rec", "--log-file", "a.rec", NULL};
+    ck_assert(!read_options(&o, (char **)(uintptr_t)arguments) && o.faults == 1);
+    ck_assert_str_eq(o.first_fault, "--record: a.rec: that is the log");
+}
+
 TEST(recording, a_file_of_options_is_named_once)
 {
     static struct options o;

@@ -719,10 +719,12 @@ static int64_t the_disk_fails(void)
 
 static int64_t the_journal_is_lost(void)
 {
-    m->disk->fail_from = m->disk->calls + 2; /* the sync: a write would be undone */
-    m->disk->fail_until = m->disk->calls + 3;
+    m->disk->fail_from = m->disk->calls + 1;
+    m->disk->fail_until = m->disk->calls + 2;
+    m->disk->error = EIO; /* a full one would only be told of */
     signs_up_at("Ann");
     run_machine(m, RECOVER_RETRY_MS + 10);
+    m->disk->error = 0;
     ck_assert(in_log(m, "event=journal_recovered"));
     return 1;
 }
