@@ -189,6 +189,7 @@ struct kept_persona {
     struct figures figures;
     uint32_t results; /* that were read, and may count or not */
     bool any_figures;
+    bool several; /* results were on their way at once: what the server has counts some that are not answered yet */
     uint8_t ticket[16];
     bool ticket_known, ticket_unkept; /* unkept: taken from memory alone so far */
     int64_t ticket_until_s;           /* as sim.lived_s */
@@ -996,7 +997,8 @@ static void result_acknowledged(struct kept_race *race, uint32_t winner)
             continue;
         struct kept_persona *p = &sim.persona[i];
         const struct figures *f = &persona_at(server(), there)->figures;
-        bool first = race->acknowledged == 0 && race->asked == 1;
+        bool first = race->acknowledged == 0 && race->asked == 1 && !p->several;
+        p->several = p->several || p->results > 1;
         if (!p->any_figures && f->races < p->figures.races + first)
             FAIL("a result of %s is acknowledged, and does not count", name_of(i));
         bool alone = first && !p->any_figures && p->results == 1 && f->races == p->figures.races + 1;
@@ -1006,6 +1008,7 @@ static void result_acknowledged(struct kept_race *race, uint32_t winner)
                  winner, f->wins, f->losses);
         p->figures = *f;
         p->results -= p->results > 0;
+        p->several = p->several && p->results > 0;
     }
     race->acknowledged++;
 }
@@ -2074,6 +2077,24 @@ static uint32_t a_line(void)
     return sim.lines - 1;
 }
 
+/* Says that it hosts, which arrives just when the server has waited long enough for that,
+ * if it has within so many ms. */
+static void say_ready_late(struct console *c, uint64_t within_ms)
+{
+    const struct nascar *s = server();
+    uint32_t persona = find_persona(s, c->persona), player = persona == NONE ? NONE : persona_at(s, persona)->player;
+    if (player == NONE || player_at(s, player)->match == NONE)
+        return;
+    const struct timer *start = timer_at(s, s->match_timers + player_at(s, player)->match);
+    uint64_t passed_ms = sim.machine->now_ms - s->mono_ms, due_ms = start->due_ms - s->now_ms;
+    if (start->queue != Q_RACE_START || start->due_ms < s->now_ms || due_ms <= passed_ms ||
+        due_ms - passed_ms > within_ms)
+        return;
+    event("%s says late that it hosts", c->name);
+    console_say_ready(c, true);
+    sim.machine->now_ms += due_ms - passed_ms;
+}
+
 static void act_inside(struct actor *a, uint32_t own, enum deed deed)
 {
     struct console *c = a->console;
@@ -2101,7 +2122,9 @@ static void act_inside(struct actor *a, uint32_t own, enum deed deed)
             console_cancel(c);
         break;
     case DO_READY:
-        if (c->challenge == CONSOLE_ACCEPTED && c->habits.slow_chal)
+        if (c->challenge == CONSOLE_ACCEPTED && c->habits.slow_chal && one_in(2))
+            say_ready_late(c, 900);
+        else if (c->challenge == CONSOLE_ACCEPTED && c->habits.slow_chal)
             console_say_ready(c, one_in(2));
         break;
     case DO_BACK:
@@ -2551,6 +2574,7 @@ static void come_back(struct actor *a)
         (void)snprintf(persona, sizeof persona, "y%02u", own);
     memset(&c->habits, 0, sizeof c->habits);
     c->habits.local_ip = 0xC0000264u;
+    c->habits.slow_chal = (own / 2 + sim.actors) % 2 != 0; /* each second pair */
     if (c->stage == CONSOLE_PERSONAS)
         console_choose_persona(c, persona);
     else if (c->stage != CONSOLE_OFF && c->stage != CONSOLE_LOGIN)
@@ -2629,6 +2653,8 @@ static void challenge_or_answer(struct actor *a)
     console_answer(a->console, "ACPT");
     if (own % 2 == 0 && a->console->challenge == CONSOLE_IDLE)
         (void)console_challenge_player(a->console, sim.actor[own + 1].console->persona, NULL);
+    if (own % 2 == 1 && a->console->challenge == CONSOLE_ACCEPTED && a->console->habits.slow_chal)
+        say_ready_late(a->console, 250); /* too late, as the ticket is on its way to the disk */
 }
 
 /* The operator lifts all bans and mutes. */
@@ -2688,6 +2714,9 @@ static void everyone_gets_through(void)
     wait_all(60000, has_read_all, NULL, 0, "read what all have said");
     wait_all(60000, is_racing_now, challenge_or_answer, 0, "race");
     quiet(3000);
+    for (uint32_t i = 0; i < sim.actors; i++)
+        act_result(sim.actor[i].console);
+    quiet(3000); /* and all see who has passed whom */
 }
 
 /* ---- A seed ------------------------------------------------------------------------------------------ */
@@ -2734,7 +2763,7 @@ static void choose_options(void)
 static void choose_weights(void)
 {
     static const uint32_t usual[] = {0, 0, 1, 2, 4, 8, 20};
-    uint32_t calm = one_in(8);
+    uint32_t calm = one_in(8), season = one_in(4); /* season: many races, and their results */
     sim.weights = 0;
     for (uint32_t i = 0; i < DEEDS; i++) {
         uint32_t w = usual[any(7)] * 16;
@@ -2743,6 +2772,8 @@ static void choose_weights(void)
         if (i == DO_LEAVE || i == DO_BUDDY_LEAVES || i == DO_OTHERS_ACCOUNT || i == DO_WRONG_PASSWORD ||
             i == DO_DELETE_PERSONA)
             w /= 8;
+        if (season && (i == DO_CHALLENGE || i == DO_ANSWER || i == DO_READY || i == DO_RESULT || i == DO_BACK))
+            w += 200;
         if (i == DO_LOGIN)
             w += 100;
         if (i == DO_MOVE || i == DO_ANSWER)
@@ -2764,6 +2795,28 @@ static enum deed choose_deed(void)
     return (enum deed)i;
 }
 
+/* Anybody, or often somebody for whom the deed is something to do. */
+static struct actor *actor_for(enum deed deed)
+{
+    uint32_t from = any(sim.actors);
+    for (uint32_t i = 0; i < sim.actors && !one_in(4); i++) {
+        struct actor *a = &sim.actor[(from + i) % sim.actors];
+        const struct console *c = a->console;
+        bool fits = c->stage == CONSOLE_INSIDE;
+        switch (deed) {
+        case DO_CHALLENGE: fits = fits && c->challenge == CONSOLE_IDLE && c->users.count > 1; break;
+        case DO_ANSWER: fits = fits && c->challenge == CONSOLE_RECEIVED; break;
+        case DO_READY: fits = fits && c->challenge == CONSOLE_ACCEPTED && c->habits.slow_chal; break;
+        case DO_BACK: fits = fits && c->challenge == CONSOLE_RACING; break;
+        case DO_RESULT: fits = fits && c->challenge == CONSOLE_RACING && c->race_ticket[0]; break;
+        default: fits = true; break;
+        }
+        if (fits)
+            return a;
+    }
+    return &sim.actor[from];
+}
+
 static void one_step(void)
 {
     enum deed deed = choose_deed();
@@ -2773,7 +2826,7 @@ static void one_step(void)
     else if (deed >= NET_RESET)
         go_wrong(deed);
     else
-        act(&sim.actor[any(sim.actors)], deed);
+        act(actor_for(deed), deed);
     set_faults();
     move_bytes(false);
     run(deed == WAIT ? any(one_in(4) ? 60000 : 5000) : one_in(8) ? any(400) : any(20));
