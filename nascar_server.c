@@ -7869,7 +7869,7 @@ static bool answers_challenge(const struct request *q, const char *name, const c
 static enum failure do_mesg(struct request *q)
 {
     char text[CHAT_CHARS + 1], name[ANY_NAME_CHARS + 1], letters[32];
-    enum tag to = has_tag(q, tag_PRIV) ? tag_PRIV : tag_N;
+    enum tag to = get_text(q, tag_PRIV, name, sizeof name) > 0 ? tag_PRIV : tag_N;
     uint32_t size = get_text(q, tag_TEXT, text, sizeof text);
     uint32_t flags = get_flags(q, tag_ATTR);
     bool challenge = (flags & FLAG_3) != 0, private = get_text(q, to, name, sizeof name) > 0;
@@ -12920,10 +12920,10 @@ static const char *redact_plain(const struct request *q, enum tag tag, struct ro
     char text[PASSWORD_CHARS + 1] = "";
     uint32_t size = get_text(q, tag, text, sizeof text);
     const char *word = size > PASSWORD_CHARS ? LONG_PASSWORD : size > 0 ? SOME_PASSWORD : "";
-    bool moves = strcmp(q->kind, "move") == 0;           /* which compares what it has read, however long */
+    bool of_room = strcmp(q->kind, "move") == 0 || strcmp(q->kind, "room") == 0;
     if (tag == tag_CHNG || strcmp(q->kind, "cpwd") == 0) /* a new one */
         word = size == 0 ? "" : size <= PASSWORD_CHARS && valid_password(text) ? REDACTED : SOME_PASSWORD;
-    else if (size > 0 && (moves || (strcmp(q->kind, "room") == 0 && size <= PASSWORD_CHARS)))
+    else if (size > 0 && size <= PASSWORD_CHARS && of_room)
         word = room_word(q->s, rooms, text);
     wipe(text, sizeof text);
     return word;
