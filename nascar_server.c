@@ -7984,7 +7984,7 @@ static bool answers_challenge(const struct request *q, const char *name, const c
 static enum failure do_mesg(struct request *q)
 {
     char text[CHAT_CHARS + 1], name[ANY_NAME_CHARS + 1], letters[32];
-    enum tag to = has_tag(q, tag_PRIV) ? tag_PRIV : tag_N;
+    enum tag to = get_text(q, tag_PRIV, name, sizeof name) > 0 ? tag_PRIV : tag_N;
     uint32_t size = get_text(q, tag_TEXT, text, sizeof text);
     uint32_t flags = get_flags(q, tag_ATTR);
     bool challenge = (flags & FLAG_3) != 0, private = get_text(q, to, name, sizeof name) > 0;

@@ -233,7 +233,7 @@ TEST(again, a_room_with_a_password_runs_again)
             in += player_at(m->shell.state, conn_at(m->shell.state, conn_of(m, guest))->player)->room != HUB;
             send_secret(m, guest, "move", "NAME=\n", "PASS", passwords[k], "");
         }
-        /* The core looks at the first 16 characters. */
+        /* Longer than any: it opens nothing, though its first 16 characters would. */
         send_secret(m, guest, "move", name, "PASS", "16 letters it is, and more", "");
         send_secret(m, guest, "move", "NAME=\n", "", "", "");
     }
@@ -301,7 +301,7 @@ static const struct {
     {"auth", "NAME=Ann\nPASS='hidden99'TOS=1\n", 0},
     {"auth", "NAME=Ann\nPASS=\"hidden99\"and so on\n", 0},
     {"auth", "PASS=\"hidden99\" NAME=Ann\n", 0},
-    {"edit", "PASS=\"hidden99\" CHNG='hidden99' MAIL=a@b.c\n", 0},
+    {"edit", "PASS=\"hidden99\" CHNG='hidden99' MAIL=a@b.c", 0},
     {"auth", "NAME=Ann\nPASS=\"hidden99", 0},
     {"auth", "NAME=Ann\nPASS=\nPASS=hidden99\n", 0},
     {"auth", "NAME=Ann\nPASS=~1\nPASS=hidden99\npass=hidden99\nPASS: hidden99", 0},
@@ -319,7 +319,7 @@ static const struct {
     {"cper", "PERS=Ann\nPASS=hidden99\n", 0},
     {"dper", "PERS=Ann\npass=hidden99\n", 0},
     {"addr", "ADDR=1.2.3.4\nPASS=hidden99\n", 0},
-    {"sele", "ROOMS=1 PASS=hidden99\n", 0},
+    {"sele", "ROOMS=1 PASS=hidden99", 0},
     {"logn", "NAME=Ann\nPASS=hidden99\n", 0},
     {"Auth", "NAME=Ann\nPASS=hidden99\n", 0},
     {"@dir", "PROD=NASCAR\nPASS=hidden99\n", 0},

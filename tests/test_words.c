@@ -122,3 +122,18 @@ TEST_LOOP(words, mail_of_a_sign_up_is_no_tag, 0, COUNT(typed))
     ck_assert_str_eq(got_text(g, "NAME"), "Zoe");
     can_log_in("Zoe", "pit stop");
 }
+
+/* An empty PRIV names nobody: what is for N is not said to the room. */
+TEST(words, an_empty_recipient_makes_no_private_line_public)
+{
+    struct person *ann = linked("Ann"), *bob = linked("Bob"), *cal = linked("Cal");
+    go(ann->lobby, "East");
+    go(bob->lobby, "East");
+    go(cal->lobby, "East");
+    raw_forget(bob->lobby);
+    raw_forget(cal->lobby);
+    SUCCEEDS(raw_ask(ann->lobby, "mesg", "PRIV=\nN=Bob\nTEXT=psst\n"));
+    world_settle(w);
+    ck_assert_uint_eq(frames_of(bob->lobby, "+msg", NULL), 1);
+    ck_assert_uint_eq(frames_of(cal->lobby, "+msg", NULL), 0);
+}
