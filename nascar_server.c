@@ -2232,6 +2232,8 @@ struct conn {
     bool behind;   /* its lists have news, which become rows when its outbox is drained */
     bool crowded;  /* it reads, but has no room for one more line of chat */
     bool spare;    /* one more than its address may have: it may ask the directory, and nothing else */
+    bool refused;  /* its `auth` or `acct` has failed: the `pers` that was sent right behind it fails, too */
+    bool promised; /* a place among the players, when its new account is on the disk */
     bool of_proxy; /* a proxy's own, or nobody's yet: it has no limits of an address, and counts for none */
     uint8_t unknown_kinds;
     uint8_t listing;                /* which list the operator is told, in control_lists[], ... */
@@ -4840,7 +4842,7 @@ static bool player_add(struct nascar *s, uint32_t c, uint32_t account)
         conn_doom(s, older_conn, "logged in elsewhere");
         player_remove(s, older);
     }
-    uint32_t player = pool_take(s, &s->players);
+    uint32_t player = pool_full(&s->players) ? NONE : pool_take(s, &s->players);
     if (player == NONE)
         return false;
     struct player *p = player_at(s, player);
@@ -7108,7 +7110,22 @@ static void send_edit(const struct request *q, uint32_t account, const char *has
     send_record(q, &r);
 }
 
-/* Hands out the record of a new account. Connection c waits for it. */
+/* Is there a place for one more player? Whoever is logged in here leaves one. */
+static bool has_place(const struct request *q)
+{
+    return q->player != NONE || !pool_full(&q->s->players);
+}
+
+/* A place among the players is kept for this connection, or not any more. */
+static void promise_place(struct nascar *s, struct conn *conn, bool promised)
+{
+    s->players.promised += promised;
+    s->players.promised -= conn->promised;
+    conn->promised = promised;
+}
+
+/* Hands out the record of a new account. Connection c waits for it. Nobody is told that
+ * the server is full when the account is made, as then its name is taken. */
 static enum failure send_account(struct request *q, const char *name, const char *hash, bool with_persona)
 {
     struct nascar *s = q->s;
@@ -7117,7 +7134,7 @@ static enum failure send_account(struct request *q, const char *name, const char
     struct address *address = address_touch(q);
     if (!hash[0])
         return password_unchecked(q, name);
-    if (pool_full(&s->accounts))
+    if (pool_full(&s->accounts) || (q->conn->state != CONN_CONTROL && !has_place(q)))
         return SERVER_FULL;
     if (q->conn->state != CONN_CONTROL) {
         if (address->created++ >= s->config.accounts_per_address && has_limits(s, q->conn))
@@ -7132,11 +7149,12 @@ static enum failure send_account(struct request *q, const char *name, const char
     copy_text(persona, sizeof persona, name);
     r.acct.has_personas = with_persona && is_name_free(s, persona);
     copy_text(r.acct.personas, sizeof r.acct.personas, persona);
+    promise_place(s, q->conn, q->conn->state != CONN_CONTROL && q->player == NONE);
     send_record(q, &r);
     return OK;
 }
 
-/* A new `auth` or `acct` has come: whoever was logged in on this connection is
+/* An `auth` or `acct` has succeeded: whoever was logged in on this connection is
  * logged out. */
 static void player_logout(struct request *q)
 {
@@ -7157,8 +7175,10 @@ static enum failure player_login(struct request *q, uint32_t account)
     uint32_t ban = find_ban(s, account_at(s, account)->name, q->conn->peer);
     if (ban != NONE)
         return refuse_banned(q, account_at(s, account)->name, ban);
+    player_logout(q);
     if (!player_add(s, q->c, account))
         return SERVER_FULL;
+    q->conn->refused = false;
     request_player(q);
     assert(q->p);
     timer_stop(s, conn_timer(q->c, T_PHASE));
@@ -7199,7 +7219,7 @@ static enum failure do_auth(struct request *q)
 {
     struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1], password[SSC2_CHARS + 1];
-    player_logout(q);
+    q->conn->refused = true; /* so far */
     get_name(q, tag_NAME, name);
     if (!name[0])
         return MISSING;
@@ -7253,6 +7273,7 @@ static enum failure verdict_auth(struct request *q, bool accepted, const char *h
 static enum failure kept_auth(struct request *q, enum failure failure)
 {
     char name[ANY_NAME_CHARS + 1];
+    promise_place(q->s, q->conn, false);
     if (failure == TAKEN)
         return do_auth(q);
     if (failure)
@@ -7294,7 +7315,7 @@ static enum failure do_acct(struct request *q)
 {
     struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1], password[SSC2_CHARS + 1];
-    player_logout(q);
+    q->conn->refused = true; /* so far */
     if (s->config.accounts == ACCOUNTS_CLOSED || !has_tag(q, tag_NAME))
         return MISSING;
     get_name(q, tag_NAME, name);
@@ -7308,7 +7329,7 @@ static enum failure do_acct(struct request *q)
         failure = BAD_NAME;
     if (failure == OK && !is_account_free(s, name))
         failure = TAKEN;
-    if (failure == OK && pool_full(&s->accounts))
+    if (failure == OK && (pool_full(&s->accounts) || !has_place(q)))
         failure = SERVER_FULL;
     if (failure == OK) /* there is no password to try, but a hash to make */
         failure = may_try_password(q, name);
@@ -7329,6 +7350,7 @@ static enum failure kept_acct(struct request *q, enum failure failure)
 {
     struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1], born[16];
+    promise_place(s, q->conn, false);
     get_name(q, tag_NAME, name);
     if (failure == TAKEN)
         return refuse_taken(q, name, ACCOUNT_CHARS, is_account_free);
@@ -9873,7 +9895,9 @@ static bool dispatch(struct request *q)
     }
     if (q->p && command->start != do_ping)
         q->p->acted_ms = q->s->mono_ms;
-    failure = (command->states & IN(q->conn->state)) ? command->start(q) : NO_SESSION;
+    bool refused = q->conn->refused && command->start == do_pers;
+    q->conn->refused = q->conn->refused && command->start == do_ping;
+    failure = (command->states & IN(q->conn->state)) && !refused ? command->start(q) : NO_SESSION;
     if (failure == STALL)
         return false;
     if (failure)
@@ -10169,6 +10193,7 @@ static void conn_closed(struct nascar *s, uint32_t c)
     address_at(s, conn->address)->closing--;
     address_release(s, conn->address);
     s->metrics[conn_metric(conn)]--;
+    promise_place(s, conn, false);
     conn_reset(conn);
     s->conn_count--;
 }
@@ -11076,7 +11101,7 @@ static const char *check_addresses(const struct nascar *s)
 
 static const char *check_kept(const struct nascar *s)
 {
-    uint32_t watches = 0, lines = 0;
+    uint32_t watches = 0, lines = 0, promised = 0;
     EACH_LIVE(i, buddies) {
         const struct buddy *b = buddy_at(s, i);
         uint32_t asked = 0, due = 0;
@@ -11102,6 +11127,9 @@ static const char *check_kept(const struct nascar *s)
     EACH_LIVE(i, unset_runs)
         HOLDS(unset_run_at(s, i)->since_s > 0, "a run without a clock has never begun");
     HOLDS(s->setting || s->setting_s == 0, "the clock is being set by nothing");
+    for (uint32_t c = 0; c < s->conns.high; c++)
+        promised += conn_at(s, c)->promised;
+    HOLDS(promised == s->players.promised, "places are promised to nobody");
     EACH_LIVE(i, notices) {
         size_t n = strlen(notice_at(s, i)->text);
         HOLDS(n > 0 && n <= NEWS_CHARS && notice_at(s, i)->text[n - 1] == '\n', "the operator's news are none");

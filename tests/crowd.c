@@ -193,7 +193,9 @@ static void crowd_answer(struct crowd *c)
 {
     while (c->answer_count > 0) {
         struct crowd_record r = c->answers[0];
-        struct nascar_event event = {.type = r.is_job ? NASCAR_VERDICT : NASCAR_RECORD,
+        struct nascar_event event = {.type = r.is_job          ? NASCAR_VERDICT
+                                             : c->fail_records ? NASCAR_RECORD_FAILED
+                                                               : NASCAR_RECORD,
                                      .conn = r.conn,
                                      .receipt = r.receipt,
                                      .bytes = r.bytes,

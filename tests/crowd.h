@@ -68,6 +68,7 @@ struct crowd {
     uint64_t entropy, chance;
     bool dry;                                  /* gives no entropy */
     bool leave_jobs, leave_records, leave_log; /* takes none of these */
+    bool fail_records;                         /* keeps none */
     bool watched, checked;
     uint8_t poison;     /* what the stack is full of when a step starts; 0: as it is */
     size_t stack_bytes; /* steps are taken on a stack of this size; 0: on ours */

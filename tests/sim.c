@@ -270,7 +270,7 @@ static struct {
     uint32_t peer_of[PEERS]; /* the peer behind each connection, and ... */
     bool waits[PEERS];       /* ... whether something of it waited to be read, when the turn began */
     uint32_t crash_in;       /* calls; 0: not */
-    jmp_buf *crashed; /* where it goes on then: in a step, or in the start that is under way */
+    jmp_buf *crashed;        /* where it goes on then: in a step, or in the start that is under way */
     uint32_t calls;
     uint64_t hash;
     char event[EVENTS][200];
@@ -2241,6 +2241,22 @@ static void act_sanction(void)
     (void)operator_says(kinds[is_mute_target(target)][lifts], text);
 }
 
+/* Whatever becomes of that, the ledger does not miss this one. */
+static void close_report(void)
+{
+    char text[40];
+    uint32_t reports = server()->reports.live, i = live_from(server(), &server()->reports, 0);
+    for (uint32_t n = reports > 0 ? any(reports) : 0; n > 0; n--)
+        i = live_from(server(), &server()->reports, i + 1);
+    if (i == NONE)
+        return;
+    uint32_t by = number_of(report_at(server(), i)->by);
+    if (by != NONE && sim.persona[by].reports > 0)
+        sim.persona[by].reports--;
+    (void)snprintf(text, sizeof text, "ID=%u\n", report_at(server(), i)->id);
+    (void)operator_says("crcl", text);
+}
+
 /* The operator bans or mutes, sets a password, makes or deletes an account, puts somebody out, or has
  * something to say. */
 static void act_operator(void)
@@ -2260,6 +2276,10 @@ static void act_operator(void)
         (void)operator_says("csay", one_in(2) ? "TEXT=\"be nice\"\n" : "ROOM=East\nTEXT=\"be nice here\"\n");
     } else if (one_in(6)) {
         (void)operator_says(one_in(3) ? "cbns" : one_in(2) ? "cwho" : "crom", "");
+    } else if (one_in(4)) {
+        (void)operator_says("cnew", one_in(4) ? "TEXT=\n" : one_in(2) ? "TEXT=\"a race%0aat nine%0a\"\n" : "");
+    } else if (one_in(3)) {
+        close_report();
     } else {
         (void)snprintf(text, sizeof text, "NAME=%s\nPASS=\"%s\"\n", name, password);
         struct wire *w = operator_says("cpwd", text);

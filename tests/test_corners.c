@@ -7,7 +7,7 @@
 #define NASCAR_NO_SHELL
 #include "../nascar_server.c"
 
-#include "clients.h"
+#include "logins.h"
 
 static void check_and_close(void)
 {
@@ -699,21 +699,18 @@ TEST(the_lobby, only_the_slow_are_let_go_for_room_in_a_table)
 
 GROUP(slow_readers, open_world, check_and_close, 60);
 
-TEST_LOOP(slow_readers, who_logs_out_behind_missed_lines_is_not_told_of_them, 0, 2)
+TEST(slow_readers, who_logs_in_anew_behind_missed_lines_is_not_told_of_them)
 {
     struct raw *ann = player(w, "Ann", "East"), *bob = player(w, "Bob", "East");
     fill_outbox(bob, REPLY_BYTES + CHAT_BYTES);
     SUCCEEDS(raw_ask(ann, "mesg", "TEXT=hello\n"));
     ck_assert_uint_eq(conn_at(w->state, bob->conn)->missed_lines, 1);
-    w->hold_verdicts = _i == 0; /* nobody, or an account without a persona yet */
-    raw_send(bob, "auth", "NAME=Eve\nPASS=~no\n");
+    say_auth(bob, "Eve", "secret"); /* an account without a persona yet */
     world_settle(w);
     raw_forget(bob);
-    if (_i == 1) /* the persona is off, the player stays */
-        ck_assert_uint_eq(conn_at(w->state, bob->conn)->player, NONE);
+    ck_assert_uint_eq(player_at(w->state, conn_at(w->state, bob->conn)->player)->persona, NONE);
     raw_window(bob, SIZE_MAX);
     world_settle(w);
-    world_release_verdicts(w);
     ck_assert_uint_eq(frames_of(bob, "+msg", NULL), 0);
 }
 

@@ -411,8 +411,11 @@ TEST(tables, a_full_server_says_so_at_the_directory_and_at_auth)
     crowd_settle(c);
     ck_assert_str_eq(c->reader[5].reply_code, "full");
     ck_assert_int_eq(reply_number(c, 5, "STATUS"), 0);
-    ck_assert(c->reader[5].open);              /* for another try */
-    ck_assert_uint_eq(c->s->accounts.live, 5); /* and the account is there */
+    ck_assert(c->reader[5].open); /* for another try */
+    crowd_say(c, 5, "acct", "NAME=Racer5\nPASS=\"%s\"\n", c->password);
+    crowd_settle(c);
+    ck_assert_str_eq(c->reader[5].reply_code, "full");
+    ck_assert_uint_eq(c->s->accounts.live, 4); /* nor has it taken the name */
     (void)crowd_open(c, 6);
     crowd_auth(c, 6, 2); /* who takes its own place needs none */
     crowd_settle(c);
@@ -426,6 +429,48 @@ TEST(tables, a_full_server_says_so_at_the_directory_and_at_auth)
     (void)crowd_open(c, 7);
     ANSWER(c, 7, "@dir", "PROD=NASCAR-PS2-2004\n", "");
     ck_assert_int_gt(reply_number(c, 7, "SESS"), 0);
+    crowd_free(c);
+}
+
+/* A server becomes full while a sign-up is on its way to the disk: whoever has been told
+ * nothing yet is told no, and not that the name is taken when he tries again. */
+TEST_LOOP(tables, whose_account_is_made_gets_in, 0, 8)
+{
+    bool by_auth = _i & 1, gone = _i & 2, fails = _i & 4;
+    struct crowd *c = crowd_new_checked(&tiny, "");
+    for (uint32_t i = 0; i < 4; i++)
+        crowd_login(c, i, i, "");
+    crowd_close(c, 3);
+    (void)crowd_open(c, 4);
+    c->leave_records = true;
+    if (by_auth)
+        crowd_auth(c, 4, 9);
+    else
+        crowd_say(c, 4, "acct", "NAME=Racer9\nPASS=\"%s\"\n", c->password);
+    crowd_settle(c);
+    ck_assert_uint_eq(c->s->record_count, 1);
+    (void)crowd_open(c, 5);
+    crowd_auth(c, 5, 3);
+    crowd_settle(c);
+    ck_assert_str_eq(c->reader[5].reply_code, "full");
+    (void)crowd_open(c, 6);
+    crowd_say(c, 6, "acct", "NAME=Racer8\nPASS=\"%s\"\n", c->password);
+    crowd_settle(c);
+    ck_assert_str_eq(c->reader[6].reply_code, "full");
+    if (gone)
+        crowd_close(c, 4);
+    c->leave_records = false;
+    c->fail_records = fails;
+    crowd_take(c);
+    crowd_settle(c);
+    c->fail_records = false;
+    if (!gone)
+        ck_assert_str_eq(c->reader[4].reply_code, fails ? "fail" : "");
+    ck_assert_uint_eq(c->s->players.live, gone || fails ? 3 : 4);
+    crowd_auth(c, 5, 3);
+    crowd_settle(c);
+    ck_assert_str_eq(c->reader[5].reply_code, gone || fails ? "" : "full");
+    ck_assert_uint_eq(c->s->accounts.live, fails ? 4 : 5);
     crowd_free(c);
 }
 
