@@ -194,7 +194,7 @@ struct kept_persona {
     bool ticket_known, ticket_unkept; /* unkept: taken from memory alone so far */
     int64_t ticket_until_s;           /* as sim.lived_s */
     uint32_t tickets;                 /* that were asked for */
-    uint32_t reports;
+    int32_t reports;
     uint32_t buddy_step; /* when it was last seen to have a buddy link */
 };
 
@@ -439,7 +439,7 @@ static bool verifies(const struct account *a, const char *password)
 static void persona_anew(uint32_t i, enum kept_state state, uint32_t account)
 {
     struct kept_persona *p = &sim.persona[i];
-    uint32_t reports = p->reports;
+    int32_t reports = p->reports;
     memset(p, 0, sizeof *p);
     p->state = state;
     p->account = account;
@@ -1378,7 +1378,8 @@ static void compare_letters(void)
 static void compare_races(void)
 {
     const struct nascar *s = server();
-    uint32_t open[PERSONAS] = {0}, reports[PERSONAS] = {0};
+    uint32_t open[PERSONAS] = {0};
+    int32_t reports[PERSONAS] = {0};
     for (uint32_t i = sim.races; i-- > 0;) {
         struct kept_race *r = &sim.race[i];
         uint8_t bytes[16];
@@ -1575,6 +1576,7 @@ static void disk_crash(bool power)
     for (uint32_t i = 0; i < d->inodes; i++) {
         d->inode[i].opened = false;
         d->inode[i].broken = false;
+        d->inode[i].torn = 0; /* a start reads what is there */
     }
 }
 
@@ -2251,8 +2253,8 @@ static void close_report(void)
     if (i == NONE)
         return;
     uint32_t by = number_of(report_at(server(), i)->by);
-    if (by != NONE && sim.persona[by].reports > 0)
-        sim.persona[by].reports--;
+    if (by != NONE)
+        sim.persona[by].reports--; /* below 0 if its answer is yet to be read */
     (void)snprintf(text, sizeof text, "ID=%u\n", report_at(server(), i)->id);
     (void)operator_says("crcl", text);
 }
