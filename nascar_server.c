@@ -122,7 +122,7 @@
 #define PRODUCT_CHARS 63u /* PSET PROD; its STAT is cut to CHAT_CHARS */
 #define WATCHES_ASKED 25u /* whom one buddy link may watch by PADD */
 #define ROWS_ASKED 100u   /* the most rows of a leaderboard that one request gets */
-#define REPORTS_PER_PERSONA 16u
+#define REPORTS_A_DAY 16u /* PROTOCOL 5: of one account */
 #define REPORT_LINES_A_STEP 32u
 #define UNKNOWN_KINDS 10u /* PROTOCOL 6: ten unknown kinds close */
 #define NETWORK_CHARS 18u /* 255.255.255.255/32 */
@@ -207,6 +207,7 @@ _Static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a r
 #define REMATCH_MS 30000u      /* PROTOCOL 5: a new challenge ends a race after 30 s */
 #define LKEY_S 43200           /* PROTOCOL 9: LKEY lives 12 hours */
 #define RACE_S 86400           /* PROTOCOL 5: AUTH lives 24 hours */
+#define REPORTS_S 86400        /* a day, of which REPORTS_A_DAY speaks */
 #define MESSAGE_S 259200       /* PROTOCOL 9: the SECS that the console sends */
 #define MESSAGE_MAX_S 2592000  /* 30 days */
 #define STOOD_STILL_MS 1000u   /* a deadline is never seen so late, unless the program stood still */
@@ -2399,6 +2400,7 @@ struct report {
     uint64_t chat_next, chat_end; /* while it is written: which lines of chat are to be looked at */
     int64_t at_s;
     char by[PERSONA_CHARS + 1], about[PERSONA_CHARS + 1];
+    char account[ACCOUNT_CHARS + 1]; /* whose persona `by` was */
 };
 
 struct report_line {
@@ -5748,6 +5750,7 @@ static enum failure apply_rept(struct nascar *s, const struct record *r)
     report->at_s = r->rept.at_s;
     copy_text(report->by, sizeof report->by, r->rept.by);
     copy_text(report->about, sizeof report->about, r->rept.about);
+    copy_text(report->account, sizeof report->account, r->rept.account);
     note_date(s, report->at_s);
     return OK;
 }
@@ -6021,7 +6024,7 @@ static const struct durable durables[RECORD_KINDS] = {
         FIELD(ID, NUMBER, dmsg.id), FIELD(PERS, PERSONA, dmsg.to)}},
     [RECORD_REPT] = {"rept", apply_rept, .fill = fill_rept, .pool = POOL(reports), .fields = {
         FIELD(ID, NUMBER, rept.id), FIELD(TIME, DATE, rept.at_s), FIELD(NAME, TEXT, rept.by),
-        FIELD(PERS, TEXT, rept.about)}},
+        FIELD(PERS, TEXT, rept.about), FIELD(USER, TEXT, rept.account)}},
     [RECORD_LINE] = {"line", apply_line, .fill = fill_line, .pool = POOL(report_lines), .fields = {
         FIELD(ID, REPORT, line.report), FIELD(INDEX, NUMBER, line.index), FIELD(TIME, DATE, line.line.at_s),
         FIELD(NAME, TEXT, line.line.from), FIELD(PERS, TEXT, line.line.to), FIELD(ROOM, TEXT, line.line.room),
@@ -8386,28 +8389,51 @@ static void send_report_record(struct nascar *s, uint32_t i, const struct record
     queue_record(s, report_waiter(s, i), report_at(s, i)->receipt, record);
 }
 
-/* An abuse report. It is kept for the operator, with what the server saw of the two. */
+/* The oldest report that is not being written; NONE if all are. */
+static uint32_t oldest_report(const struct nascar *s)
+{
+    uint32_t oldest = NONE;
+    EACH_LIVE(i, reports)
+        if (report_at(s, i)->receipt == 0 && (oldest == NONE || report_at(s, i)->id < report_at(s, oldest)->id))
+            oldest = i;
+    return oldest;
+}
+
+/* How many reports this account has made since yesterday. */
+static uint32_t reports_a_day(const struct nascar *s, const char *account)
+{
+    uint32_t count = 0;
+    EACH_LIVE(i, reports)
+        count += same_name(report_at(s, i)->account, account) && report_at(s, i)->at_s > s->wall_s - REPORTS_S;
+    return count;
+}
+
+/* An abuse report. It is kept for the operator, with what the server saw of the two.
+ * If there is no room for it the oldest goes first, as he would have closed it. */
 static enum failure do_rept(struct request *q)
 {
     struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1];
-    const struct player *p = q->p;
-    uint32_t own = 0;
     struct report report;
     if (!has_tag(q, tag_PERS))
         return MISSING;
     get_name(q, tag_PERS, name);
     uint32_t persona = find_persona(s, name);
-    if (persona == NONE || persona == p->persona)
+    if (persona == NONE || persona == q->p->persona)
         return NO_USER;
     memset(&report, 0, sizeof report);
-    copy_text(report.by, sizeof report.by, player_persona(s, p)->name);
+    copy_text(report.by, sizeof report.by, player_persona(s, q->p)->name);
     copy_text(report.about, sizeof report.about, persona_at(s, persona)->name);
-    EACH_LIVE(i, reports)
-        own += same_name(report_at(s, i)->by, report.by);
-    if (pool_full(&s->reports) || own >= REPORTS_PER_PERSONA ||
-        s->report_lines.capacity - s->report_lines.live < CHAT_LINES)
+    copy_text(report.account, sizeof report.account, account_at(s, q->p->account)->name);
+    if (reports_a_day(s, report.account) >= REPORTS_A_DAY)
         return SERVER_FULL;
+    if (pool_full(&s->reports) || s->report_lines.capacity - s->report_lines.live < CHAT_LINES) {
+        uint32_t oldest = oldest_report(s);
+        if (oldest == NONE)
+            return SERVER_FULL;
+        send_record(q, &(struct record){.kind = RECORD_DREP, .drep.id = report_at(s, oldest)->id});
+        return OK;
+    }
     report.id = ++s->next_report;
     report.at_s = s->wall_s;
     report.draft = true;
@@ -8471,9 +8497,23 @@ static bool queue_report_lines(struct nascar *s, uint32_t i)
     return lines > 0;
 }
 
+static bool is_reported(const struct request *q)
+{
+    const struct nascar *s = q->s;
+    EACH_LIVE(i, reports)
+        if (report_at(s, i)->conn == q->c && report_at(s, i)->conn_receipt == q->conn->receipt)
+            return true;
+    return false;
+}
+
+/* The report is on the disk with all its lines; or the oldest has made room for it, be it
+ * for this request or for another that came at the same time. */
 static enum failure kept_rept(struct request *q, enum failure failure)
 {
     struct nascar *s = q->s;
+    bool made_room = failure == NO_USER || (!failure && !is_reported(q));
+    if (made_room)
+        return do_rept(q);
     if (failure)
         return failure;
     s->metrics[METRIC_reports_made]++;

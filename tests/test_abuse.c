@@ -228,7 +228,7 @@ TEST_LOOP(reports_of_abuse, any_line_can_be_kept, 0, 2)
     }
 }
 
-TEST(reports_of_abuse, one_persona_reports_16_times)
+TEST(reports_of_abuse, one_account_reports_16_times_a_day)
 {
     take_places("");
     for (int i = 0; i < 16; i++)
@@ -243,9 +243,16 @@ TEST(reports_of_abuse, one_persona_reports_16_times)
     ck_assert_uint_eq(kept_count(w, "rept", ""), 18);
     ck_assert_uint_eq(kept_count(w, "rept", "Bob"), 8 + 2); /* about him, and his */
     KEPT("rude");
+    SUCCEEDS(raw_ask(ann, "cper", "PERS=Annie\n"));
+    SUCCEEDS(raw_ask(ann, "pers", "PERS=Annie\n")); /* another persona of the same account */
+    REFUSED(abuse(ann, "Cid"), "full", 0);
+    world_pass(w, 86400 - 60);
+    REFUSED(abuse(ann, "Cid"), "full", 0);
+    world_pass(w, 120);
+    SUCCEEDS(abuse(ann, "Cid"));
 }
 
-TEST(reports_of_abuse, there_are_256_reports)
+TEST_LOOP(reports_of_abuse, the_oldest_of_256_makes_room, 0, 2)
 {
     struct raw *r = NULL;
     char name[16];
@@ -255,12 +262,48 @@ TEST(reports_of_abuse, there_are_256_reports)
             (void)snprintf(name, sizeof name, "Angry%d", i / 16);
             r = player(w, name, "");
         }
-        SUCCEEDS(abuse(r, "Bob"));
+        SUCCEEDS(abuse(r, i == 0 ? "Cid" : "Bob"));
     }
-    REFUSED(abuse(ann, "Bob"), "full", 0);
+    if (_i == 1) {
+        w->fail_records = true;
+        ck_assert_int_ne(got_status(abuse(ann, "Bob")), 1);
+        w->fail_records = false;
+        ck_assert_uint_eq(kept_count(w, "rept", "Cid"), 1);
+    }
+    w->hold_records = true;
+    say(ann, "rept", "PERS=Bob\n");
+    say(bob, "rept", "PERS=Ann\n"); /* at the same time, so both want the place of the oldest */
+    w->hold_records = false;
+    world_settle(w);
+    SUCCEEDS(frame_at(ann, ann->count - 1));
+    SUCCEEDS(frame_at(bob, bob->count - 1));
+    kept_compact(w);
+    ck_assert_uint_eq(kept_count(w, "rept", ""), 256);
+    ck_assert_uint_eq(kept_count(w, "rept", "Cid"), 0);
+    ck_assert_uint_eq(kept_count(w, "rept", "Ann"), 2);
     come_back();
-    REFUSED(abuse(ann, "Bob"), "full", 0);
-    ck_assert_uint_eq(kept_count(w, "rept", "Bob"), 256);
+    SUCCEEDS(abuse(ann, "Bob"));
+    ck_assert_uint_eq(kept_count(w, "rept", ""), 256 + 1); /* behind the compacted ones, and one goes by its `drep` */
+}
+
+/* Reports with all 200 lines fill the table of lines long before that of reports. */
+TEST(reports_of_abuse, the_oldest_makes_room_for_lines)
+{
+    take_places("East");
+    char text[32];
+    for (int i = 0; i < 200; i++) {
+        (void)snprintf(text, sizeof text, "line%03d_", i);
+        chat(bob, text);
+        forget_all();
+    }
+    for (int i = 0; i < 45; i++) {
+        world_pass(w, i % 15 == 14 ? 86400 : 0);
+        if (i % 15 == 14)
+            come_back();
+        SUCCEEDS(abuse(ann, "Bob"));
+    }
+    kept_compact(w);
+    ck_assert_uint_eq(kept_count(w, "rept", ""), 45);
 }
 
 TEST_LOOP(reports_of_abuse, a_report_that_is_not_kept_is_refused, 0, 4)
