@@ -8617,13 +8617,15 @@ static enum failure do_send(struct request *q)
         reply(q, OK);
         return OK;
     }
+    if (seconds <= 0 && persona_at(s, to)->buddy != NONE)
+        seconds = 1; /* now or never */
     if (seconds <= 0)
         failure = NO_USER;
     else if (persona_at(s, to)->message_count - sweep_persona(s, to, kept_now_s(s), false) >= MESSAGES_PER_PERSONA ||
              !makes_room(s, &s->messages))
         failure = SERVER_FULL;
-    if (failure)
-        return tell_letter(q, &r.mesg) ? OK : failure;
+    if (failure) /* what is on its way to the disk would be overtaken */
+        return s->messages.promised == 0 && tell_letter(q, &r.mesg) ? OK : failure;
     if (!is_heard(s, from, persona_at(s, to)->account)) {
         reply(q, OK);
         return OK;

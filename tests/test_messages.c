@@ -429,6 +429,23 @@ TEST_LOOP(letters, a_letter_that_cannot_be_kept_comes_now_or_is_refused, 0, 3)
     READS(bob, "three four five six");
 }
 
+/* ... nor does it overtake one that is on its way to the disk. */
+TEST_LOOP(letters, a_letter_for_no_time_waits_for_those_before_it, 0, 2)
+{
+    struct person *ann = linked("Ann"), *bob = linked("Bob"), *cid = linked("Cid");
+    ask_rosters(bob);
+    w->hold_records = true;
+    say(ann->buddy, "SEND", "TYPE=C\nUSER=Bob\nBODY=one\n");
+    say(cid->buddy, "SEND", "TYPE=C\nUSER=Bob\nBODY=two\nSECS=0\n");
+    READS(bob, "");
+    w->hold_records = false;
+    world_release_records(w, _i == 0);
+    world_settle(w);
+    READS(bob, "one two");
+    SUCCEEDS(raw_expect(ann->buddy, "SEND"));
+    SUCCEEDS(raw_expect(cid->buddy, "SEND"));
+}
+
 TEST(letters, letters_from_before_and_after_a_restart_come_in_order)
 {
     struct person *ann = linked("Ann"), *bob = player_only("Bob");
