@@ -2326,7 +2326,8 @@ struct buddy {
     struct list watches; /* first of its watches */
     uint32_t asked;      /* how many of these PADD has asked for */
     uint32_t show;       /* what its last PSET said: an enum show, and the two texts */
-    bool delivers;       /* kept messages are to be delivered */
+    bool rosters;        /* it has asked for one: kept messages may come */
+    bool delivers;       /* ... or are to be delivered now */
     bool hushed;         /* the two texts are from a player who is muted: nobody else is shown them */
     uint32_t telling;    /* bytes still to be written until the last of them is delivered */
     char product[PRODUCT_CHARS + 1];
@@ -5711,7 +5712,8 @@ static enum failure apply_mesg(struct nascar *s, const struct record *r)
     note_date(s, m->sent_s);
     list_insert(s, PERSONA_MESSAGES, &p->messages, after, i);
     p->message_count++;
-    if (p->buddy != NONE) { /* it has come back meanwhile */
+    if (p->buddy != NONE &&
+        (buddy_at(s, p->buddy)->rosters || p->message_count == 1)) { /* nothing older waits for RGET */
         buddy_at(s, p->buddy)->delivers = true;
         mark_buddy_behind(s, p->buddy);
     }
@@ -8666,7 +8668,7 @@ static enum failure do_roster_get(struct request *q)
     for (uint32_t i = list_first(&b->watches); list == LIST_BUDDY && i != NONE; i = list_next(s, BUDDY_WATCHES, i))
         if ((watch_at(s, i)->why & WATCH_ROSTER) && presence_of(s, watch_at(s, i)->persona) != SHOW_DISC)
             watch_at(s, i)->due = true;
-    b->delivers = true;
+    b->delivers = b->rosters = true;
     mark_buddy_behind(s, q->conn->buddy);
     return OK;
 }
@@ -8766,42 +8768,65 @@ static bool send_kept_message(struct nascar *s, uint32_t buddy)
     return true;
 }
 
-/* SEND: a message goes to a recipient who is there at once; else it is kept for
- * SECS. */
+/* Reads a SEND. Its sender is there, and the recipient exists. */
+static enum failure get_letter(const struct request *q, struct message *m)
+{
+    memset(m, 0, sizeof *m);
+    m->to = find_user_persona(q);
+    m->sent_s = q->s->wall_s;
+    (void)get_text(q, tag_TYPE, m->type, sizeof m->type);
+    if (!m->type[0])
+        copy_text(m->type, sizeof m->type, "C");
+    copy_text(m->from, sizeof m->from, persona_at(q->s, asking_buddy(q)->persona)->name);
+    if (get_text(q, tag_BODY, m->body, sizeof m->body) == 0)
+        return MISSING;
+    return m->to == NONE || m->to == asking_buddy(q)->persona ? NO_USER : OK;
+}
+
+/* A message that cannot be kept goes to a recipient who is there and reads, if no
+ * older one waits. Returns false if that is not so. */
+static bool tell_letter(struct request *q, const struct message *m)
+{
+    struct nascar *s = q->s;
+    uint32_t buddy = persona_at(s, m->to)->buddy, i = list_first(&persona_at(s, m->to)->messages);
+    while (i != NONE && message_at(s, i)->told)
+        i = list_next(s, PERSONA_MESSAGES, i);
+    if (i != NONE || buddy == NONE || !takes_chat(conn_at(s, buddy_at(s, buddy)->conn)))
+        return false;
+    reply(q, OK);
+    if (!is_heard(s, asking_buddy(q)->persona, persona_at(s, m->to)->account))
+        return true;
+    write_recv(&s->frame, m->from, m->type, m->sent_s, m->body);
+    send_frame(s, buddy_at(s, buddy)->conn);
+    return true;
+}
+
+/* SEND: a message is kept for SECS, or until it has been told: so none is lost in the
+ * outbox of a link that is dead already, and all come in the order in which they were
+ * sent. A recipient who is there gets it as soon as it is on the disk. */
 static enum failure do_send(struct request *q)
 {
     struct nascar *s = q->s;
-    uint32_t from = asking_buddy(q)->persona, to = find_user_persona(q);
-    struct record r = {.kind = RECORD_MESG, .mesg = {.to = to, .sent_s = s->wall_s}};
-    (void)get_text(q, tag_TYPE, r.mesg.type, sizeof r.mesg.type);
-    if (get_text(q, tag_BODY, r.mesg.body, sizeof r.mesg.body) == 0)
-        return MISSING;
-    if (to == NONE || to == from)
-        return NO_USER;
+    struct record r = {.kind = RECORD_MESG};
+    enum failure failure = get_letter(q, &r.mesg);
+    if (failure)
+        return failure;
+    uint32_t from = asking_buddy(q)->persona, to = r.mesg.to;
+    int32_t seconds = to_signed(get_number(q, tag_SECS, MESSAGE_S));
     if (ignores(s, to, from)) {
         reply(q, OK);
         return OK;
     }
-    copy_text(r.mesg.from, sizeof r.mesg.from, persona_at(s, from)->name);
-    if (!r.mesg.type[0])
-        copy_text(r.mesg.type, sizeof r.mesg.type, "C");
-    bool heard = is_heard(s, from, persona_at(s, to)->account);
-    uint32_t buddy = persona_at(s, to)->buddy;
-    if (buddy != NONE && takes_chat(conn_at(s, buddy_at(s, buddy)->conn))) {
-        reply(q, OK);
-        if (!heard)
-            return OK;
-        write_recv(&s->frame, r.mesg.from, r.mesg.type, r.mesg.sent_s, r.mesg.body);
-        send_frame(s, buddy_at(s, buddy)->conn);
-        return OK;
-    }
-    int32_t seconds = to_signed(get_number(q, tag_SECS, MESSAGE_S));
+    if (seconds <= 0 && persona_at(s, to)->buddy != NONE)
+        seconds = 1; /* now or never */
     if (seconds <= 0)
-        return NO_USER;
-    if (persona_at(s, to)->message_count - sweep_persona(s, to, kept_now_s(s), false) >= MESSAGES_PER_PERSONA ||
-        !makes_room(s, &s->messages))
-        return SERVER_FULL;
-    if (!heard) {
+        failure = NO_USER;
+    else if (persona_at(s, to)->message_count - sweep_persona(s, to, kept_now_s(s), false) >= MESSAGES_PER_PERSONA ||
+             !makes_room(s, &s->messages))
+        failure = SERVER_FULL;
+    if (failure) /* what is on its way to the disk would be overtaken */
+        return s->messages.promised == 0 && tell_letter(q, &r.mesg) ? OK : failure;
+    if (!is_heard(s, from, persona_at(s, to)->account)) {
         reply(q, OK);
         return OK;
     }
@@ -8809,6 +8834,12 @@ static enum failure do_send(struct request *q)
     r.mesg.until_s = r.mesg.sent_s + (seconds < MESSAGE_MAX_S ? seconds : MESSAGE_MAX_S);
     send_record(q, &r);
     return OK;
+}
+
+static enum failure kept_send(struct request *q, enum failure failure)
+{
+    struct message m;
+    return failure == NOT_KEPT && get_letter(q, &m) == OK && tell_letter(q, &m) ? OK : kept_plain(q, failure);
 }
 
 /* USCH: lists the personas whose names begin with some letters. */
@@ -9735,7 +9766,7 @@ static const struct command commands[] = {
     {"PADD", BUDDY,                            1, .start = do_watch},
     {"PDEL", BUDDY,                            1, .start = do_unwatch},
     {"PGET", BUDDY,                            1, .start = do_presence_get},
-    {"SEND", BUDDY,                            2, .start = do_send, .kept = kept_plain, .talks = true},
+    {"SEND", BUDDY,                            2, .start = do_send, .kept = kept_send, .talks = true},
     {"USCH", BUDDY,                            5, .start = do_search},
     {"PING", BUDDY | IN(CONN_BUDDY_NEW),       1, .start = do_ping},
     {"DISC", BUDDY | IN(CONN_BUDDY_NEW),       1, .start = do_goodbye},

@@ -211,6 +211,7 @@ struct fleeting {
 struct kept_letter {
     enum letter_state state;
     uint32_t from, to;
+    uint64_t asked_at, kept_at;                 /* sim.turn, when the server read it, and when it said that it has it */
     uint32_t told, told_in, told_on, told_step; /* times; when, in which life of the server, on which wire */
     bool broke;                                 /* the link, in that moment: it may come again */
     int64_t until_s;                            /* as sim.lived_s */
@@ -248,6 +249,7 @@ static struct {
     uint32_t step, steps;
     uint64_t ms, offset_ms; /* the consoles' clock, and what it is ahead of the machine's */
     int64_t lived_s;        /* what the server must hold to have passed, however its clock was set */
+    uint64_t turn;          /* counts what is asked and answered about letters, in this order */
     uint64_t counted_ms;    /* the machine's clock when that was counted */
     int64_t last_date_s;    /* of the last life, as what it kept is dated */
     bool reports_make_room; /* there were so many that the oldest may have gone */
@@ -502,6 +504,7 @@ static const char *const ledger_kinds =
 
 static bool is_code(uint32_t code, const char *letters);
 static int64_t time_left_s(int64_t until_s);
+static bool journal_is_sound(void);
 
 /* ---- The ledger: bans and mutes ----------------------------------------------------- */
 
@@ -862,6 +865,7 @@ static void on_request(struct wire *w, const char *kind, const char *payload)
         (void)console_read_text(console_find(payload, "BODY"), body, sizeof body);
         q.letter = body[0] == 'L' ? (uint32_t)strtoul(body + 1, NULL, 10) : NONE;
         EXPECT(q.letter < sim.letters);
+        sim.letter[q.letter].asked_at = ++sim.turn;
         if (w->persona != NONE)
             sim.letter[q.letter].from = w->persona; /* the lobby may know it by another by now */
         uint32_t mute = mute_of(sim.letter[q.letter].from);
@@ -917,7 +921,8 @@ static bool deletion_is_asked_for(uint32_t persona)
     return false;
 }
 
-/* To whoever is there it goes at once, and may be lost with the link. */
+/* It is kept until it is told. Where it cannot be, and somebody is there, it goes at
+ * once, and may be lost with the link. */
 static void letter_acknowledged(struct kept_letter *l, const struct asked *q)
 {
     const struct nascar *s = server();
@@ -929,9 +934,11 @@ static void letter_acknowledged(struct kept_letter *l, const struct asked *q)
     l->excused = l->excused || deletion_is_asked_for(l->to);
     if (l->told > 0 || to == NONE || sim.ever_ignored[l->to][l->from] || l->excused)
         l->state = DIRECT;
-    else if (letter_is_there(i))
+    else if (letter_is_there(i)) {
         l->state = KEPT;
-    else if (persona_at(s, to)->buddy != NONE || sim.persona[l->to].buddy_step >= asked_step)
+        l->kept_at = ++sim.turn;
+    } else if ((sim.troubles != q->troubles || !journal_is_sound() || pool_full(&s->messages)) &&
+               (persona_at(s, to)->buddy != NONE || sim.persona[l->to].buddy_step >= asked_step))
         l->state = DIRECT;
     else
         FAIL("letter %u from %s is acknowledged, and nowhere", i, name_of(l->from));
@@ -1135,6 +1142,19 @@ static void on_answer(struct wire *w, const char *kind, uint32_t code, const cha
     }
 }
 
+/* A letter that was acknowledged before this one was asked for comes before it. */
+static void expect_no_older(uint32_t i)
+{
+    const struct kept_letter *l = &sim.letter[i];
+    for (uint32_t k = 0; k < sim.letters; k++) {
+        const struct kept_letter *older = &sim.letter[k];
+        if (older->to == l->to && older->kept_at > 0 && older->kept_at < l->asked_at && older->told == 0 &&
+            !older->excused && !older->unheard && !sim.ever_ignored[older->to][older->from] &&
+            older->until_s > lived_now_s() + SLACK_S && letter_is_there(k))
+            FAIL("letter %u comes before letter %u", i, k);
+    }
+}
+
 /* A letter has been written to somebody. */
 static void on_letter_told(const struct wire *w, const char *payload)
 {
@@ -1149,6 +1169,8 @@ static void on_letter_told(const struct wire *w, const char *payload)
         FAIL("letter %u is told, and %s is muted", i, name_of(l->from));
     event("letter %u is told to %s", i, name_of(l->to));
     uint32_t on = (uint32_t)(w - sim.wire);
+    if (l->told == 0)
+        expect_no_older(i);
     if (l->told++ > 0 && (l->over || (l->told_in == sim.lives && !l->broke)))
         FAIL("letter %u came twice", i);
     l->broke = false;

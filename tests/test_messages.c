@@ -19,7 +19,9 @@ TEST_LOOP(letters, a_letter_comes_at_once_to_who_is_linked, 0, 2)
     GOT(bob->buddy, "RECV");
     ck_assert_str_eq(got_code(frame_at(bob->buddy, 0)), "");
     SAYS(frame_at(bob->buddy, 0), "USER=Ann\nTYPE=C\nBODY=hello\nTIME=%lld", now_s());
-    ck_assert_uint_eq(w->record_count, before); /* nothing to keep */
+    ck_assert_uint_le(w->record_count, before + 2); /* that it is there, and that it was read */
+    kept_compact(w);
+    ck_assert_uint_eq(world_kept(w, "mesg"), 0);
     ask_rosters(bob);
     READS(bob, "");
     restart();
@@ -315,6 +317,133 @@ TEST_LOOP(letters, a_letter_that_a_lost_link_did_not_read_comes_to_the_next, 0, 
     link_up(bob);
     ask_rosters(bob);
     READS(bob, "hello");
+}
+
+/* A console that was just switched off: nobody knows it yet, and its link takes nothing
+ * more. What it has not been sent comes when it is back, once, also over a restart. */
+TEST_LOOP(letters, a_letter_to_a_console_that_is_off_is_not_lost, 0, 6)
+{
+    struct person *ann = linked("Ann"), *bob = linked("Bob");
+    if (_i % 2 == 1)
+        ask_rosters(bob);
+    raw_window(bob->buddy, 0);
+    write_letter(ann, "Bob", "one");
+    write_letter(ann, "Bob", "two");
+    READS(bob, "");
+    if (_i / 2 == 0)
+        link_down(bob);
+    else if (_i / 2 == 1)
+        world_run(w, 100000); /* until it is found dead */
+    else
+        restart();
+    if (bob->lobby == NULL || raw_closed(bob->lobby))
+        enter(bob);
+    link_up(bob);
+    ask_rosters(bob);
+    READS(bob, "one two");
+    restart();
+    link_up(bob);
+    ask_rosters(bob);
+    READS(bob, "");
+}
+
+/* Nor is what was written, but for a part, when the link broke. */
+TEST(letters, of_letters_on_a_link_that_breaks_the_rest_is_not_lost)
+{
+    struct person *ann = linked("Ann"), *bob = linked("Bob");
+    ask_rosters(bob);
+    raw_window(bob->buddy, 100);
+    for (int i = 0; i < 3; i++)
+        write_letter(ann, "Bob", i == 0 ? "one" : i == 1 ? "two" : "three");
+    char first[256];
+    (void)snprintf(first, sizeof first, "%s", letters(bob->buddy));
+    link_down(bob);
+    link_up(bob);
+    ask_rosters(bob);
+    const char *rest = letters(bob->buddy);
+    ck_assert_str_eq(first, "one");
+    ck_assert_msg(strcmp(rest, "two three") == 0 || strcmp(rest, "one two three") == 0, "%s", rest);
+}
+
+/* What is newer does not come first: neither before the rosters are asked for, nor while
+ * older ones are on their way to a reader who is slow. */
+TEST_LOOP(letters, no_letter_overtakes_an_older_one, 0, 4)
+{
+    struct person *ann = linked("Ann"), *bob = player_only("Bob"), *cid = linked("Cid");
+    char body[64], expected[2048] = "";
+    int count = _i % 2 == 0 ? 2 : 20;
+    for (int i = 0; i < count; i++) {
+        (void)snprintf(body, sizeof body, "%0*d", _i % 2 == 0 ? 2 : 60, i);
+        (void)snprintf(expected + strlen(expected), 80, "%s%s", i == 0 ? "" : " ", body);
+        write_letter(ann, "Bob", body);
+    }
+    link_up(bob);
+    if (_i < 2) {
+        write_letter(cid, "Bob", "last");
+        write_letter(ann, "Bob", "least");
+        READS(bob, ""); /* not before the rosters */
+        ask_rosters(bob);
+    } else {
+        raw_window(bob->buddy, 300);
+        ask_rosters(bob);
+        write_letter(cid, "Bob", "last");
+        write_letter(ann, "Bob", "least");
+        raw_window(bob->buddy, SIZE_MAX);
+        world_settle(w);
+        world_run(w, 100);
+    }
+    (void)snprintf(expected + strlen(expected), 80, " last least");
+    READS(bob, expected);
+}
+
+/* Where there is no room to keep it, it is told all the same, if nothing older waits. */
+TEST_LOOP(letters, a_letter_that_cannot_be_kept_comes_now_or_is_refused, 0, 3)
+{
+    struct world_options options = {.limits = {16, 64, 8, 16, 64, 2, 0}};
+    reopen_people(&options);
+    struct person *ann = linked("Ann"), *bob = linked("Bob");
+    const char *secs = _i == 2 ? "0" : NULL;
+    (void)person("Cid");
+    ask_rosters(bob);
+    if (_i == 0) {
+        write_letter(ann, "Cid", "one");
+        write_letter(ann, "Cid", "two");
+    }
+    w->fail_records = _i == 1;
+    SUCCEEDS(letter(ann, "Bob", "three", secs));
+    READS(bob, "three");
+    SUCCEEDS(letter(ann, "Bob", "four", secs));
+    READS(bob, "three four");
+    w->fail_records = false;
+    if (_i == 0)
+        return;
+    raw_window(bob->buddy, 0);
+    say(bob->buddy, "PGET", "USER=Ann\n"); /* something stands in its outbox */
+    write_letter(ann, "Bob", "five");
+    write_letter(ann, "Bob", "six");
+    w->fail_records = _i == 1;
+    ck_assert_uint_ne(letter(ann, "Bob", "seven", secs)->code, 0); /* it would overtake these */
+    w->fail_records = false;
+    raw_window(bob->buddy, SIZE_MAX);
+    world_settle(w);
+    READS(bob, "three four five six");
+}
+
+/* ... nor does it overtake one that is on its way to the disk. */
+TEST_LOOP(letters, a_letter_for_no_time_waits_for_those_before_it, 0, 2)
+{
+    struct person *ann = linked("Ann"), *bob = linked("Bob"), *cid = linked("Cid");
+    ask_rosters(bob);
+    w->hold_records = true;
+    say(ann->buddy, "SEND", "TYPE=C\nUSER=Bob\nBODY=one\n");
+    say(cid->buddy, "SEND", "TYPE=C\nUSER=Bob\nBODY=two\nSECS=0\n");
+    READS(bob, "");
+    w->hold_records = false;
+    world_release_records(w, _i == 0);
+    world_settle(w);
+    READS(bob, "one two");
+    SUCCEEDS(raw_expect(ann->buddy, "SEND"));
+    SUCCEEDS(raw_expect(cid->buddy, "SEND"));
 }
 
 TEST(letters, letters_from_before_and_after_a_restart_come_in_order)
