@@ -2637,6 +2637,7 @@ struct nascar {
     uint64_t stood_ms;       /* so long the program stood still, in all */
     bool dated;              /* the records of the last run are here, so dates go on from theirs */
     int64_t wall_s;          /* the date now: it runs on with mono_ms, see time_passed() */
+    int64_t reached_s;       /* the newest that it was: what has run out by that stays so if the clock drifts back */
     int64_t clock_s;         /* what the wall clock says; if that is another date, it was set */
     bool unset;              /* the wall clock has not been set since the start, or is not believed */
     bool setting;            /* a record of the clock is on its way */
@@ -5003,7 +5004,7 @@ static void race_ticket_remove_oldest(struct nascar *s, uint32_t persona)
  * the start, while they come back, it is the newest of them. */
 static int64_t kept_now_s(const struct nascar *s)
 {
-    return s->dated ? s->wall_s - s->setting_s : s->newest_record_s;
+    return s->dated ? s->reached_s - s->setting_s : s->newest_record_s;
 }
 
 /* A run that begins with a clock that was not set goes on from the newest date. */
@@ -6594,7 +6595,7 @@ static void race_prepare(struct nascar *s, uint32_t number)
 {
     struct match *match = match_at(s, number);
     uint32_t host = match_host(match);
-    struct record r = {.kind = RECORD_RACE, .race.when_s = s->wall_s};
+    struct record r = {.kind = RECORD_RACE, .race.when_s = s->reached_s};
     timer_stop(s, s->match_timers + number);
     match->starting = true;
     match->receipt = ++s->next_receipt;
@@ -7510,7 +7511,7 @@ static void hash_lkey(const uint8_t ticket[8], uint8_t out[16])
 static enum failure do_pers(struct request *q)
 {
     struct nascar *s = q->s;
-    struct record r = {.kind = RECORD_TICK, .tick.until_s = s->wall_s + LKEY_S};
+    struct record r = {.kind = RECORD_TICK, .tick.until_s = s->reached_s + LKEY_S};
     uint8_t hash[16];
     if (!has_tag(q, tag_PERS))
         return MISSING;
@@ -8773,7 +8774,7 @@ static enum failure get_letter(const struct request *q, struct message *m)
 {
     memset(m, 0, sizeof *m);
     m->to = find_user_persona(q);
-    m->sent_s = q->s->wall_s;
+    m->sent_s = q->s->reached_s;
     (void)get_text(q, tag_TYPE, m->type, sizeof m->type);
     if (!m->type[0])
         copy_text(m->type, sizeof m->type, "C");
@@ -8831,7 +8832,7 @@ static enum failure do_send(struct request *q)
         return OK;
     }
     r.mesg.id = ++s->next_message;
-    r.mesg.until_s = r.mesg.sent_s + (seconds < MESSAGE_MAX_S ? seconds : MESSAGE_MAX_S);
+    r.mesg.until_s = s->reached_s + (seconds < MESSAGE_MAX_S ? seconds : MESSAGE_MAX_S);
     send_record(q, &r);
     return OK;
 }
@@ -9476,7 +9477,7 @@ static enum failure do_control_sanction(struct request *q)
 {
     struct nascar *s = q->s;
     struct record r = {.kind = is_mute(q) ? RECORD_MUTE : RECORD_BANN,
-                       .sanction = {.since_s = s->wall_s, .until_s = s->wall_s}};
+                       .sanction = {.since_s = s->reached_s, .until_s = s->reached_s}};
     char target[NETWORK_CHARS + 1];
     if (!get_target(q, target))
         return refuse_control(
@@ -10587,6 +10588,7 @@ static void dates_begin(struct nascar *s, int64_t clock_s)
     else if (before == NONE)
         s->wall_s = clock_s;
     s->clock_s = was_set ? clock_s : s->wall_s;
+    s->reached_s = s->wall_s;
     s->since_s = before == NONE ? s->wall_s : unset_run_at(s, before)->since_s;
     s->dated_ms = s->mono_ms;
     s->dated = true;
@@ -10643,6 +10645,8 @@ static void time_passed(struct nascar *s, const struct nascar_event *e)
     }
     s->wall_s = real_date(s->wall_s);
     s->clock_s = real_date(s->clock_s);
+    if (s->reached_s < s->wall_s)
+        s->reached_s = s->wall_s;
 }
 
 /* The wall clock was set. What is new has its dates from the new one from now on,
@@ -10665,6 +10669,7 @@ static void clock_set(struct nascar *s)
         move_date(&s->chat[i].at_s, &r);
     s->setting_s = s->clock_s - s->wall_s;
     s->since_s += s->setting_s;
+    s->reached_s += s->setting_s;
     s->wall_s = s->clock_s;
     write_date(from, r.clck.from_s);
     write_date(to, r.clck.to_s);
@@ -11197,6 +11202,7 @@ static const char *check_kept(const struct nascar *s)
     HOLDS(lines == s->report_lines.live, "a line is of no report");
     EACH_LIVE(i, unset_runs)
         HOLDS(unset_run_at(s, i)->since_s > 0, "a run without a clock has never begun");
+    HOLDS(s->reached_s >= s->wall_s, "the date was never as new as it is");
     HOLDS(s->setting || s->setting_s == 0, "the clock is being set by nothing");
     for (uint32_t c = 0; c < s->conns.high; c++)
         promised += conn_at(s, c)->promised;

@@ -155,6 +155,25 @@ TEST_LOOP(jumps, a_clock_that_drifts_is_followed, 0, 2)
     ck_assert_uint_eq(dated("acct", "CREATED", WORLD_WALL_S + (_i == 0 ? 1200 : 0)), 1);
 }
 
+/* What has run out while the clock was a little ahead stays so: a fresh journal, which has
+ * left it out, must not say something else. */
+TEST(jumps, what_has_expired_stays_so_while_a_clock_drifts_back)
+{
+    struct person *a = linked("Ann");
+    (void)person("Cid");
+    SUCCEEDS(letter(a, "Cid", "hello", "60"));
+    world_pass(w, 50);
+    set_clock_by(30);
+    kept_compact(w);
+    ck_assert_uint_eq(world_kept(w, "mesg"), 0);
+    set_clock_by(-30);
+    kept_compact(w);
+    ck_assert_uint_eq(world_kept(w, "mesg"), 0);
+    SUCCEEDS(letter(a, "Cid", "again", "20")); /* and what is new has its whole time */
+    world_run(w, 15000);
+    is_reading(&people[1], "again");
+}
+
 /* Two jumps that come before the record of the first is on the disk, and what is
  * asked for meanwhile. */
 TEST_LOOP(jumps, records_on_their_way_are_of_one_clock_each, 0, 8)
