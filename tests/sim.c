@@ -1350,7 +1350,7 @@ static void compare_personas(void)
         p->figures = *f;
         p->any_figures = false;
         p->results = p->tickets = 0;
-        p->ticket_known = true;
+        p->ticket_known = journal_is_sound(); /* else what was cut off may be there again after a power cut */
         p->ticket_unkept = false;
         memcpy(p->ticket, persona->lkey_hash, 16);
         p->ticket_until_s = sim.lived_s + left_s;
