@@ -122,7 +122,7 @@
 #define PRODUCT_CHARS 63u /* PSET PROD; its STAT is cut to CHAT_CHARS */
 #define WATCHES_ASKED 25u /* whom one buddy link may watch by PADD */
 #define ROWS_ASKED 100u   /* the most rows of a leaderboard that one request gets */
-#define REPORTS_PER_PERSONA 16u
+#define REPORTS_A_DAY 16u /* of an account */
 #define REPORT_LINES_A_STEP 32u
 #define UNKNOWN_KINDS 10u /* PROTOCOL 6: ten unknown kinds close */
 #define NETWORK_CHARS 18u /* 255.255.255.255/32 */
@@ -2199,6 +2199,7 @@ struct conn {
     bool crowded;  /* it reads, but has no room for one more line of chat */
     bool spare;    /* one more than its address may have: it may ask the directory, and nothing else */
     bool refused;  /* its `auth` or `acct` has failed: the `pers` that was sent right behind it fails, too */
+    bool evicts;   /* its abuse report waits until an older one has made room */
     bool promised; /* a place among the players, when its new account is on the disk */
     bool of_proxy; /* a proxy's own, or nobody's yet: it has no limits of an address, and counts for none */
     uint8_t unknown_kinds;
@@ -2363,6 +2364,7 @@ struct report {
     uint64_t chat_next, chat_end; /* while it is written: which lines of chat are to be looked at */
     int64_t at_s;
     char by[PERSONA_CHARS + 1], about[PERSONA_CHARS + 1];
+    char account[ACCOUNT_CHARS + 1]; /* of `by`; in older journals none */
 };
 
 struct report_line {
@@ -5675,6 +5677,7 @@ static enum failure apply_rept(struct nascar *s, const struct record *r)
     report->at_s = r->rept.at_s;
     copy_text(report->by, sizeof report->by, r->rept.by);
     copy_text(report->about, sizeof report->about, r->rept.about);
+    copy_text(report->account, sizeof report->account, r->rept.account);
     note_date(s, report->at_s);
     return OK;
 }
@@ -5948,7 +5951,7 @@ static const struct durable durables[RECORD_KINDS] = {
         FIELD(ID, NUMBER, dmsg.id), FIELD(PERS, PERSONA, dmsg.to)}},
     [RECORD_REPT] = {"rept", apply_rept, .fill = fill_rept, .pool = POOL(reports), .fields = {
         FIELD(ID, NUMBER, rept.id), FIELD(TIME, DATE, rept.at_s), FIELD(NAME, TEXT, rept.by),
-        FIELD(PERS, TEXT, rept.about)}},
+        FIELD(PERS, TEXT, rept.about), FIELD(FROM, TEXT, rept.account)}},
     [RECORD_LINE] = {"line", apply_line, .fill = fill_line, .pool = POOL(report_lines), .fields = {
         FIELD(ID, REPORT, line.report), FIELD(INDEX, NUMBER, line.index), FIELD(TIME, DATE, line.line.at_s),
         FIELD(NAME, TEXT, line.line.from), FIELD(PERS, TEXT, line.line.to), FIELD(ROOM, TEXT, line.line.room),
@@ -8229,13 +8232,40 @@ static void send_report_record(struct nascar *s, uint32_t i, const struct record
     queue_record(s, report_waiter(s, i), report_at(s, i)->receipt, record);
 }
 
+/* How many reports this player's account has made within a day. */
+static uint32_t count_reports(const struct request *q)
+{
+    const struct nascar *s = q->s;
+    const char *account = account_at(s, q->p->account)->name;
+    uint32_t count = 0;
+    EACH_LIVE(i, reports)
+        count += same_name(report_at(s, i)->account, account) && report_at(s, i)->at_s > s->reached_s - 86400;
+    return count;
+}
+
+/* The oldest report of all makes room; the request goes on when that is on the disk. */
+static enum failure evict_report(struct request *q)
+{
+    struct nascar *s = q->s;
+    struct record r = {.kind = RECORD_DREP};
+    uint32_t oldest = NONE;
+    EACH_LIVE(i, reports)
+        if (report_at(s, i)->receipt == 0 && (oldest == NONE || report_at(s, i)->id < report_at(s, oldest)->id))
+            oldest = i;
+    if (oldest == NONE)
+        return SERVER_FULL;
+    r.drep.id = report_at(s, oldest)->id;
+    q->conn->evicts = true;
+    send_record(q, &r);
+    return OK;
+}
+
 /* An abuse report. It is kept for the operator, with what the server saw of the two. */
 static enum failure do_rept(struct request *q)
 {
     struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1];
     const struct player *p = q->p;
-    uint32_t own = 0;
     struct report report;
     if (!has_tag(q, tag_PERS))
         return MISSING;
@@ -8246,13 +8276,13 @@ static enum failure do_rept(struct request *q)
     memset(&report, 0, sizeof report);
     copy_text(report.by, sizeof report.by, player_persona(s, p)->name);
     copy_text(report.about, sizeof report.about, persona_at(s, persona)->name);
-    EACH_LIVE(i, reports)
-        own += same_name(report_at(s, i)->by, report.by);
-    if (pool_full(&s->reports) || own >= REPORTS_PER_PERSONA ||
-        s->report_lines.capacity - s->report_lines.live < CHAT_LINES)
+    copy_text(report.account, sizeof report.account, account_at(s, p->account)->name);
+    if (count_reports(q) >= REPORTS_A_DAY)
         return SERVER_FULL;
+    if (pool_full(&s->reports) || s->report_lines.capacity - s->report_lines.live < CHAT_LINES)
+        return evict_report(q);
     report.id = ++s->next_report;
-    report.at_s = s->wall_s;
+    report.at_s = s->reached_s;
     report.draft = true;
     report.chat_end = s->chat_count;
     report.conn = q->c;
@@ -8317,6 +8347,11 @@ static bool queue_report_lines(struct nascar *s, uint32_t i)
 static enum failure kept_rept(struct request *q, enum failure failure)
 {
     struct nascar *s = q->s;
+    if (q->conn->evicts && failure != NOT_KEPT) { /* else somebody else has closed it, which is as good */
+        q->conn->evicts = false;
+        return do_rept(q);
+    }
+    q->conn->evicts = false;
     if (failure)
         return failure;
     s->metrics[METRIC_reports_made]++;
