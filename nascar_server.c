@@ -122,7 +122,7 @@
 #define PRODUCT_CHARS 63u /* PSET PROD; its STAT is cut to CHAT_CHARS */
 #define WATCHES_ASKED 25u /* whom one buddy link may watch by PADD */
 #define ROWS_ASKED 100u   /* the most rows of a leaderboard that one request gets */
-#define REPORTS_A_DAY 16u /* PROTOCOL 5: of one account */
+#define REPORTS_A_DAY 16u /* of an account */
 #define REPORT_LINES_A_STEP 32u
 #define UNKNOWN_KINDS 10u /* PROTOCOL 6: ten unknown kinds close */
 #define NETWORK_CHARS 18u /* 255.255.255.255/32 */
@@ -2234,6 +2234,7 @@ struct conn {
     bool crowded;  /* it reads, but has no room for one more line of chat */
     bool spare;    /* one more than its address may have: it may ask the directory, and nothing else */
     bool refused;  /* its `auth` or `acct` has failed: the `pers` that was sent right behind it fails, too */
+    bool evicts;   /* its abuse report waits until an older one has made room */
     bool promised; /* a place among the players, when its new account is on the disk */
     bool of_proxy; /* a proxy's own, or nobody's yet: it has no limits of an address, and counts for none */
     uint8_t unknown_kinds;
@@ -2401,7 +2402,7 @@ struct report {
     uint64_t chat_next, chat_end; /* while it is written: which lines of chat are to be looked at */
     int64_t at_s;
     char by[PERSONA_CHARS + 1], about[PERSONA_CHARS + 1];
-    char account[ACCOUNT_CHARS + 1]; /* whose persona `by` was */
+    char account[ACCOUNT_CHARS + 1]; /* of `by`; in older journals none */
 };
 
 struct report_line {
@@ -6027,7 +6028,7 @@ static const struct durable durables[RECORD_KINDS] = {
         FIELD(ID, NUMBER, dmsg.id), FIELD(PERS, PERSONA, dmsg.to)}},
     [RECORD_REPT] = {"rept", apply_rept, .fill = fill_rept, .pool = POOL(reports), .fields = {
         FIELD(ID, NUMBER, rept.id), FIELD(TIME, DATE, rept.at_s), FIELD(NAME, TEXT, rept.by),
-        FIELD(PERS, TEXT, rept.about), FIELD(USER, TEXT, rept.account)}},
+        FIELD(PERS, TEXT, rept.about), FIELD(FROM, TEXT, rept.account)}},
     [RECORD_LINE] = {"line", apply_line, .fill = fill_line, .pool = POOL(report_lines), .fields = {
         FIELD(ID, REPORT, line.report), FIELD(INDEX, NUMBER, line.index), FIELD(TIME, DATE, line.line.at_s),
         FIELD(NAME, TEXT, line.line.from), FIELD(PERS, TEXT, line.line.to), FIELD(ROOM, TEXT, line.line.room),
@@ -8392,31 +8393,40 @@ static void send_report_record(struct nascar *s, uint32_t i, const struct record
     queue_record(s, report_waiter(s, i), report_at(s, i)->receipt, record);
 }
 
-/* The oldest report that is not being written; NONE if all are. */
-static uint32_t oldest_report(const struct nascar *s)
+/* How many reports this player's account has made within a day. */
+static uint32_t count_reports(const struct request *q)
 {
+    const struct nascar *s = q->s;
+    const char *account = account_at(s, q->p->account)->name;
+    uint32_t count = 0;
+    EACH_LIVE(i, reports)
+        count += same_name(report_at(s, i)->account, account) && report_at(s, i)->at_s > s->reached_s - REPORTS_S;
+    return count;
+}
+
+/* The oldest report of all makes room; the request goes on when that is on the disk. */
+static enum failure evict_report(struct request *q)
+{
+    struct nascar *s = q->s;
+    struct record r = {.kind = RECORD_DREP};
     uint32_t oldest = NONE;
     EACH_LIVE(i, reports)
         if (report_at(s, i)->receipt == 0 && (oldest == NONE || report_at(s, i)->id < report_at(s, oldest)->id))
             oldest = i;
-    return oldest;
+    if (oldest == NONE)
+        return SERVER_FULL;
+    r.drep.id = report_at(s, oldest)->id;
+    q->conn->evicts = true;
+    send_record(q, &r);
+    return OK;
 }
 
-/* How many reports this account has made since yesterday. */
-static uint32_t reports_a_day(const struct nascar *s, const char *account)
-{
-    uint32_t count = 0;
-    EACH_LIVE(i, reports)
-        count += same_name(report_at(s, i)->account, account) && report_at(s, i)->at_s > s->wall_s - REPORTS_S;
-    return count;
-}
-
-/* An abuse report. It is kept for the operator, with what the server saw of the two.
- * If there is no room for it the oldest goes first, as he would have closed it. */
+/* An abuse report. It is kept for the operator, with what the server saw of the two. */
 static enum failure do_rept(struct request *q)
 {
     struct nascar *s = q->s;
     char name[ANY_NAME_CHARS + 1];
+    const struct player *p = q->p;
     struct report report;
     if (!has_tag(q, tag_PERS))
         return MISSING;
@@ -8427,18 +8437,13 @@ static enum failure do_rept(struct request *q)
     memset(&report, 0, sizeof report);
     copy_text(report.by, sizeof report.by, player_persona(s, q->p)->name);
     copy_text(report.about, sizeof report.about, persona_at(s, persona)->name);
-    copy_text(report.account, sizeof report.account, account_at(s, q->p->account)->name);
-    if (reports_a_day(s, report.account) >= REPORTS_A_DAY)
+    copy_text(report.account, sizeof report.account, account_at(s, p->account)->name);
+    if (count_reports(q) >= REPORTS_A_DAY)
         return SERVER_FULL;
-    if (pool_full(&s->reports) || s->report_lines.capacity - s->report_lines.live < CHAT_LINES) {
-        uint32_t oldest = oldest_report(s);
-        if (oldest == NONE)
-            return SERVER_FULL;
-        send_record(q, &(struct record){.kind = RECORD_DREP, .drep.id = report_at(s, oldest)->id});
-        return OK;
-    }
+    if (pool_full(&s->reports) || s->report_lines.capacity - s->report_lines.live < CHAT_LINES)
+        return evict_report(q);
     report.id = ++s->next_report;
-    report.at_s = s->wall_s;
+    report.at_s = s->reached_s;
     report.draft = true;
     report.chat_end = s->chat_count;
     report.conn = q->c;
@@ -8500,23 +8505,16 @@ static bool queue_report_lines(struct nascar *s, uint32_t i)
     return lines > 0;
 }
 
-static bool is_reported(const struct request *q)
-{
-    const struct nascar *s = q->s;
-    EACH_LIVE(i, reports)
-        if (report_at(s, i)->conn == q->c && report_at(s, i)->conn_receipt == q->conn->receipt)
-            return true;
-    return false;
-}
-
 /* The report is on the disk with all its lines; or the oldest has made room for it, be it
  * for this request or for another that came at the same time. */
 static enum failure kept_rept(struct request *q, enum failure failure)
 {
     struct nascar *s = q->s;
-    bool made_room = failure == NO_USER || (!failure && !is_reported(q));
-    if (made_room)
+    if (q->conn->evicts && failure != NOT_KEPT) { /* else somebody else has closed it, which is as good */
+        q->conn->evicts = false;
         return do_rept(q);
+    }
+    q->conn->evicts = false;
     if (failure)
         return failure;
     s->metrics[METRIC_reports_made]++;

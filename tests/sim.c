@@ -205,7 +205,8 @@ enum letter_state { ASKED_FOR, KEPT, DIRECT };
 
 struct fleeting {
     bool there;
-    bool unsure; /* a change of it was asked for, and not acknowledged */
+    bool unsure;   /* a change of it was asked for, and not acknowledged */
+    bool overlaps; /* ... and acknowledged while another was on its way: which came last, nobody knows */
 };
 
 struct kept_letter {
@@ -758,10 +759,12 @@ static void fleeting_acknowledged(const struct asked *q)
     bool there = find_account(server(), fleeting_names[q->fleeting]) != NONE;
     for (size_t i = 0; i < PEERS; i++)
         for (size_t k = 0; !sim.machine->peer[i].closed && k < sim.wire[i].asked_count; k++)
-            if (sim.wire[i].asked[k].kind[0] == 'c' && sim.wire[i].asked[k].fleeting == q->fleeting)
+            if (sim.wire[i].asked[k].kind[0] == 'c' && sim.wire[i].asked[k].fleeting == q->fleeting) {
+                f->overlaps = true;
                 return;
-    f->there = q->kind[1] == 'p';
-    f->unsure = false;
+            }
+    f->there = f->overlaps ? there : q->kind[1] == 'p';
+    f->unsure = f->overlaps = false;
     if (there != f->there)
         FAIL("%s of %s is acknowledged, and not done", q->kind, fleeting_names[q->fleeting]);
 }
