@@ -205,8 +205,9 @@ enum letter_state { ASKED_FOR, KEPT, DIRECT };
 
 struct fleeting {
     bool there;
-    bool unsure;   /* a change of it was asked for, and not acknowledged */
-    bool overlaps; /* ... and acknowledged while another was on its way: which came last, nobody knows */
+    bool unsure;    /* a change of it was asked for, and not acknowledged */
+    uint32_t asked; /* how often, without an answer yet */
+    bool overlaps;  /* ... and acknowledged while another was on its way: which came last, nobody knows */
 };
 
 struct kept_letter {
@@ -757,12 +758,11 @@ static void fleeting_acknowledged(const struct asked *q)
 {
     struct fleeting *f = &sim.fleeting[q->fleeting];
     bool there = find_account(server(), fleeting_names[q->fleeting]) != NONE;
-    for (size_t i = 0; i < PEERS; i++)
-        for (size_t k = 0; !sim.machine->peer[i].closed && k < sim.wire[i].asked_count; k++)
-            if (sim.wire[i].asked[k].kind[0] == 'c' && sim.wire[i].asked[k].fleeting == q->fleeting) {
-                f->overlaps = true;
-                return;
-            }
+    f->asked -= f->asked > 0;
+    if (f->asked > 0) { /* or its connection ended before that */
+        f->overlaps = true;
+        return;
+    }
     f->there = f->overlaps ? there : q->kind[1] == 'p';
     f->unsure = f->overlaps = false;
     if (there != f->there)
@@ -777,6 +777,7 @@ static void compare_fleeting(void)
             FAIL("the account %s is %s", fleeting_names[i], there ? "back" : "lost");
         sim.fleeting[i].there = there;
         sim.fleeting[i].unsure = false;
+        sim.fleeting[i].asked = 0;
     }
 }
 
@@ -881,8 +882,10 @@ static void on_request(struct wire *w, const char *kind, const char *payload)
     }
     if (strcmp(kind, "cdel") == 0)
         q.fleeting = fleeting_in(payload);
-    if (q.fleeting < FLEETING)
+    if (q.fleeting < FLEETING) {
         sim.fleeting[q.fleeting].unsure = true;
+        sim.fleeting[q.fleeting].asked++;
+    }
     event("asked: %s account %s persona %s other %s %s", kind, q.account == NONE ? "-" : name_of(q.account),
           q.persona == NONE ? "-" : name_of(q.persona), q.other == NONE ? "-" : name_of(q.other), q.password);
     EXPECT(w->asked_count < ASKED);
@@ -1105,6 +1108,8 @@ static void on_answer(struct wire *w, const char *kind, uint32_t code, const cha
         w->account = NONE;
     if (q.fleeting < FLEETING && code == 0)
         fleeting_acknowledged(&q);
+    else if (q.fleeting < FLEETING)
+        sim.fleeting[q.fleeting].asked -= sim.fleeting[q.fleeting].asked > 0;
     struct kept_persona *p = q.persona == NONE ? NULL : &sim.persona[q.persona];
     if (strcmp(kind, "cper") == 0 && p && code == 0) {
         if (find_persona(server(), name_of(q.persona)) == NONE)
