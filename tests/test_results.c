@@ -214,6 +214,38 @@ TEST(who_may_report, nobody_takes_the_place_of_all_open_races)
     }
 }
 
+/* A table that is full most of the time, whose races run out one by one: a start, for which
+ * no time passes, has the same as there was, from the journal and from a fresh one. */
+TEST_LOOP(who_may_report, a_start_has_just_the_races_that_there_were, 0, 12)
+{
+    char auth[60][80];
+    bool was_open[60];
+    world_free(w);
+    struct world_options options = {.limits = {4, 64, 8, 8, 8, 8, 3}, .seed = (uint64_t)_i + 1};
+    w = world_new(&options);
+    take_places("");
+    size_t open = 0;
+    for (int i = 0; i < COUNT(auth); i++) {
+        world_pass(w, world_below(w, 3) == 0 ? world_below(w, 70) : world_below(w, 30000));
+        (void)snprintf(auth[i], sizeof auth[0], "%s", race(ann, bob, false));
+        back(ann, bob);
+        if (_i % 3 == 2 && i == 30)
+            kept_compact(w);
+    }
+    for (int i = 0; i < COUNT(auth); i++) {
+        was_open[i] = find_open_race(auth[i]);
+        open += was_open[i];
+    }
+    ck_assert_uint_ge(open, 1);
+    ck_assert_uint_le(open, 3);
+    if (_i % 2 == 1)
+        kept_compact(w);
+    world_restart(w);
+    world_run(w, 1);
+    for (int i = 0; i < COUNT(auth); i++)
+        ck_assert_msg(find_open_race(auth[i]) == was_open[i], "race %d was %s", i, was_open[i] ? "open" : "dropped");
+}
+
 /* Of those of one second any 32, but the same after a start, also from a fresh journal. */
 TEST(who_may_report, of_races_in_one_second_the_same_stay_open_after_a_start)
 {
