@@ -8207,8 +8207,8 @@ static uint32_t winner_of(const struct result *r)
         out[side] = is_timed(r, side, r->disconnected) || is_timed(r, side, r->disqualified);
     if (out[0] || out[1])
         return out[0] && out[1] ? 2 : out[0];
-    int32_t place[2] = {r->finish[0] > 0 ? r->finish[0] : MAX_PLACE + 1,
-                        r->finish[1] > 0 ? r->finish[1] : MAX_PLACE + 1};
+    const int32_t place[2] = {r->finish[0] > 0 ? r->finish[0] : MAX_PLACE + 1,
+                              r->finish[1] > 0 ? r->finish[1] : MAX_PLACE + 1};
     return place[0] == place[1] ? 2 : place[1] < place[0];
 }
 
