@@ -8905,13 +8905,13 @@ static const char *metric_name(enum metric metric)
 
 static uint64_t metric_now(const struct nascar *s, enum metric metric)
 {
-    switch (metric) {
 #define SEEN_NOW(name, value, help) \
     case METRIC_##name: \
         return value;
 #define KEPT_NOW(name, kind, help)
 #define TOLD_NOW(name, kind, number, help) \
     case METRIC_##name: return s->told[number];
+    switch (metric) {
         METRICS(SEEN_NOW, KEPT_NOW, TOLD_NOW)
     default: return s->metrics[metric];
     }
@@ -11263,9 +11263,8 @@ const char *nascar_check(const struct nascar *s)
     for (size_t i = 0; !broken && i < sizeof indexes / sizeof *indexes; i++) { /* never: only if the server is wrong */
         broken = check_index(s, indexes[i].index, indexes[i].pool);
     }
-    for (size_t i = 0; !broken && i < sizeof checks / sizeof checks[0]; i++) { /* never: only if the server is wrong */
+    for (size_t i = 0; !broken && i < sizeof checks / sizeof checks[0]; i++)
         broken = checks[i](s);
-    }
     return broken;
 }
 

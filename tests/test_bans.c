@@ -855,6 +855,22 @@ TEST(mutes, a_full_mailbox_is_full)
     REFUSED(letter(ann, "Bob", "x", NULL), "full", 0);
 }
 
+/* Nor is a letter told that goes at once, as there is no place to keep it. */
+TEST(mutes, its_letters_in_a_full_table_are_told_to_nobody)
+{
+    struct world_options options = {.limits = {16, 64, 8, 16, 64, 2, 0}};
+    reopen_people(&options);
+    asker = raw_operator(w);
+    struct person *rude = linked("Ann"), *calm = linked("Bob");
+    (void)person("Cid");
+    ask_rosters(calm);
+    write_letter(calm, "Cid", "one");
+    write_letter(calm, "Cid", "two");
+    TELL("cmut", "NAME=Ann\n");
+    SUCCEEDS(letter(rude, "Bob", "rude", NULL));
+    READS(calm, "");
+}
+
 /* What friends are shown of it, without the texts that it wrote. */
 TEST_LOOP(mutes, its_presence_has_no_text, 0, 2)
 {

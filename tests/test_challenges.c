@@ -767,6 +767,19 @@ TEST(ends, who_lists_users_meanwhile_keeps_the_challenger)
     free(v);
 }
 
+/* The same, if it had no list of users before. */
+TEST(ends, who_lists_users_for_the_first_time_keeps_the_challenger)
+{
+    take_places("East", "");
+    struct raw *deaf = deaf_player("Dee");
+    SUCCEEDS(raw_ask(deaf, "move", "NAME=East\nPASS=\n"));
+    (void)offer(ann, "Dee", BY_MESG);
+    SUCCEEDS(raw_ask(deaf, "sele", "USERS=1\n"));
+    word(deaf, ann, "DECL");
+    for (size_t i = 0; i < deaf->count; i++)
+        ck_assert(strcmp(deaf->frames[i]->kind, "+usr") != 0 || got_has(deaf->frames[i], "N"));
+}
+
 TEST(ends, a_challenged_who_comes_into_the_room_sees_it_right)
 {
     struct view *v = malloc(sizeof *v);

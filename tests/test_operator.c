@@ -538,6 +538,21 @@ TEST(deletion, a_password_that_is_just_compared_is_nobodys)
     ck_assert_uint_eq(frames_of(asker, "line", NULL), 0);
 }
 
+/* Whoever gets in while the deletion is on its way to the disk is put out with the rest. */
+TEST(deletion, who_logs_in_meanwhile_is_put_out)
+{
+    (void)person("Bob");
+    struct raw *asker = raw_operator(w), *late = guest();
+    w->hold_records = true;
+    say(asker, "cdel", "NAME=Bob\n");
+    SUCCEEDS(raw_auth(late, "Bob", "secret"));
+    w->hold_records = false;
+    world_release_records(w, true);
+    world_settle(w);
+    CLOSED(late);
+    SUCCEEDS(raw_expect(asker, "cdel"));
+}
+
 /* What of an account is on its way to the disk finds nobody any more. */
 TEST(deletion, what_is_on_its_way_comes_too_late)
 {

@@ -641,3 +641,19 @@ TEST(presence, a_deleted_persona_is_on_no_roster_and_nobody_hears_of_it)
     HAS(&ace, "", "");
     READS(&ace, "");
 }
+
+/* A watcher that does not read cannot be told that a persona is gone for good, so its link ends. */
+TEST(presence, a_deleted_persona_stays_on_no_screen_of_who_does_not_read)
+{
+    struct person *ann = linked("Ann"), *bob = player_only("Bob");
+    SUCCEEDS(raw_ask(ann->buddy, "PADD", "USER=Bob\n"));
+    raw_window(ann->buddy, 0);
+    for (int i = 0; i < 400; i++)
+        say(ann->buddy, "PGET", "USER=Bob\n"); /* its outbox is full */
+    SUCCEEDS(raw_ask(bob->lobby, "cper", "PERS=Bobby\n"));
+    SUCCEEDS(raw_ask(bob->lobby, "pers", "PERS=Bobby\n"));
+    SUCCEEDS(raw_ask(bob->lobby, "dper", "PERS=Bob\n"));
+    raw_window(ann->buddy, 100000);
+    world_settle(w);
+    CLOSED(ann->buddy);
+}

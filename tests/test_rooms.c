@@ -333,6 +333,26 @@ TEST(muted, however_many_leave_meanwhile)
     ck_assert_ptr_nonnull(console_user(ann, "Bob"));
 }
 
+/* More of them than the table holds of those who are still to be told. */
+TEST(muted, whoever_finds_the_table_full_has_the_muted_told)
+{
+    static const struct world_options few = {.limits = {16, 256, 8, 64, 1024, 64, 0}};
+    reopen(&few);
+    struct console *ann = in_room("Ann", "East"), *bob = world_player(w, "Bob");
+    char name[16];
+    sele(ann, "USERS=0\n");
+    for (int i = 0; i < 150; i++) {
+        (void)snprintf(name, sizeof name, "Guest%d", i);
+        raw_close(player(w, name, "East"));
+        world_settle(w);
+    }
+    console_move(bob, "East", "");
+    world_settle(w);
+    sele(ann, "USERS=1\n");
+    ck_assert_uint_eq(ann->users.count, 2);
+    ck_assert_ptr_nonnull(console_user(ann, "Bob"));
+}
+
 /* The same for rooms, and for who is between two logins. */
 TEST_LOOP(muted, however_many_rooms_vanish_meanwhile, 0, 3)
 {
