@@ -55,7 +55,7 @@ bcrypt_alone() {
         echo "char *__$name(const char *key, const char *setting, char *out)"
         echo "{ (void)key, (void)setting, (void)out; return 0; }"
     done >bcrypt_alone.c
-    $CC -Os -fPIE -c bcrypt_alone.c
+    $CC -Os -fPIE -c -o bcrypt_alone.o bcrypt_alone.c
     # shellcheck disable=SC2046 # each is a word
     "${CROSS_COMPILE:-}ar" d libc.a $("${CROSS_COMPILE:-}ar" t libc.a | grep -E '^crypt_(des|md5|sha256|sha512)[.]')
     "${CROSS_COMPILE:-}ar" r libc.a bcrypt_alone.o

@@ -237,6 +237,7 @@ struct kept_sanction {
     bool unsure;     /* another state was asked for, and is neither so nor given up for sure */
     int64_t until_s; /* as sim.lived_s; 0: for good */
     uint32_t asked;  /* times that it was to be changed */
+    bool overlaps;   /* two were on their way at once: which came last, nobody knows */
 };
 
 /* A line of chat: who said it, and whether that was told to others. */
@@ -612,13 +613,17 @@ static void sanction_acknowledged(const struct asked *q)
     struct kept_sanction *k = &sim.sanction[q->target];
     bool sets = q->kind[1] != 'u';
     uint32_t i = find_sanction(s, is_mute_target(q->target), target_text(q->target));
-    if (target_is_asked_for(q->target))
-        return; /* the answer to the other one settles it */
+    if (target_is_asked_for(q->target)) {
+        k->overlaps = true; /* the answer to the other one settles it */
+        return;
+    }
+    if (k->overlaps)
+        sets = i != NONE;
     if (sets && i == NONE)
         FAIL("%s %s is acknowledged, and not there", q->kind, target_text(q->target));
     if (!sets && i != NONE)
         FAIL("%s %s is acknowledged, and still there", q->kind, target_text(q->target));
-    k->unsure = false;
+    k->unsure = k->overlaps = false;
     k->held = sets;
     if (!sets)
         return;
