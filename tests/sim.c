@@ -939,7 +939,7 @@ static void letter_acknowledged(struct kept_letter *l, const struct asked *q)
     const struct nascar *s = server();
     uint32_t i = q->letter, asked_step = q->step;
     bool same = q->target != NONE && sim.sanction[q->target].asked == q->bit;
-    l->unheard = q->unheard && same && surely_held(q->target);
+    l->unheard = q->unheard && same && surely_held(q->target) && mute_of(l->to) != q->target; /* to himself he writes */
     l->excused = l->excused || (q->target != NONE && (q->unheard || !same || maybe_held(q->target)));
     uint32_t to = find_persona(s, name_of(l->to));
     l->excused = l->excused || deletion_is_asked_for(l->to);
