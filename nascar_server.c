@@ -2367,6 +2367,7 @@ struct race_ticket {
     uint32_t first_sum;  /* a checksum of what the first report said */
     int64_t when_s;
     uint8_t ticket[16]; /* AUTH */
+    bool counting;      /* a report of it is on its way to the disk */
 };
 
 /* The news that the operator has set, in place of those of the configuration. */
@@ -5665,6 +5666,8 @@ static enum failure apply_rank(struct nascar *s, const struct record *r)
     uint32_t i = find_race_ticket(s, ticket);
     if (i == NONE)
         return OK;
+    race_ticket_at(s, i)->counting = false;
+    s->retry = true;
     race_ticket_at(s, i)->reported |= r->rank.reported & 3;
     race_ticket_at(s, i)->first_sum = r->rank.first_sum;
     if (race_ticket_at(s, i)->reported == 3)
@@ -5675,6 +5678,10 @@ static enum failure apply_rank(struct nascar *s, const struct record *r)
 /* Figures that could not be kept make way for the next result. */
 static enum failure rank_failed(struct nascar *s, const struct record *r)
 {
+    uint8_t ticket[16];
+    uint32_t i = read_hex(r->rank.ticket, ticket, sizeof ticket) ? find_race_ticket(s, ticket) : NONE;
+    if (i != NONE)
+        race_ticket_at(s, i)->counting = false;
     for (uint32_t side = 0; side < 2; side++)
         if (r->rank.persona[side] != NONE)
             persona_at(s, r->rank.persona[side])->pending = false;
@@ -5714,8 +5721,10 @@ static enum failure apply_mesg(struct nascar *s, const struct record *r)
     note_date(s, m->sent_s);
     list_insert(s, PERSONA_MESSAGES, &p->messages, after, i);
     p->message_count++;
-    if (p->buddy != NONE &&
-        (buddy_at(s, p->buddy)->rosters || p->message_count == 1)) { /* nothing older waits for RGET */
+    bool waits = false; /* for RGET, one that is older */
+    for (uint32_t k = list_first(&p->messages); k != i; k = list_next(s, PERSONA_MESSAGES, k))
+        waits = waits || !message_at(s, k)->told;
+    if (p->buddy != NONE && (buddy_at(s, p->buddy)->rosters || !waits)) {
         buddy_at(s, p->buddy)->delivers = true;
         mark_buddy_behind(s, p->buddy);
     }
@@ -6877,9 +6886,11 @@ static enum failure do_ping(struct request *q)
 
 static enum failure do_addr(struct request *q)
 {
-    uint32_t at = find_tag(q->payload, q->size, tag_names[tag_ADDR]);
-    if (at == NOT_THERE || !read_address(q->payload, q->size, at, &q->conn->reported))
+    uint32_t at = find_tag(q->payload, q->size, tag_names[tag_ADDR]), address;
+    if (at == NOT_THERE || !read_address(q->payload, q->size, at, &address))
         return MISSING;
+    if (q->conn->state != CONN_PERSONA || (q->p->room == HUB && q->p->match == NONE))
+        q->conn->reported = address; /* else others have been told: `+usr` A and `+ses` must agree (PROTOCOL 5) */
     ping_start(q->s, q->c);
     reply(q, OK);
     return OK;
@@ -7796,6 +7807,7 @@ static enum failure do_move(struct request *q)
         drop_laggards(s, q->c);
     uint32_t chars = get_text(q, tag_NAME, name, sizeof name);
     uint32_t r = chars == 0 ? HUB : chars > ANY_NAME_CHARS ? NONE : find_room(s, name);
+    p->peeked[0] = 0; /* whatever becomes of the move */
     race_leave(s, q->player);
     if (r == NONE)
         return refuse_move(q, NO_ROOM);
@@ -7829,6 +7841,7 @@ static enum failure do_room(struct request *q)
     char name[ANY_NAME_CHARS + 1], description[DESCRIPTION_CHARS + 1], password[PASSWORD_CHARS + 1];
     struct player *p = q->p;
     uint32_t chars = get_text(q, tag_NAME, name, sizeof name);
+    p->peeked[0] = 0;
     race_leave(s, q->player);
     if (chars == 0)
         return refuse_move(q, MISSING);
@@ -8313,8 +8326,9 @@ static enum failure take_result(struct request *q)
         if (race->persona[k] != NONE)
             racer[k] = persona_at(s, race->persona[k]);
     bool first = race->reported == 0, pending = (racer[0] && racer[0]->pending) || (racer[1] && racer[1]->pending);
-    if (pending)
+    if (pending || race->counting)
         return STALL;
+    race_ticket_at(s, i)->counting = true;
     struct record r = {.kind = RECORD_RANK};
     write_hex(r.rank.ticket, race->ticket, sizeof race->ticket);
     r.rank.reported = race->reported | 1u << side;
@@ -8404,6 +8418,17 @@ static uint32_t count_reports(const struct request *q)
     return count;
 }
 
+/* How many lines the reports may still take that are just being written. */
+static uint32_t lines_to_come(const struct nascar *s)
+{
+    uint32_t count = 0;
+    EACH_LIVE(i, reports)
+        if (report_at(s, i)->receipt != 0) /* what is written may be on its way */
+            count +=
+                CHAT_LINES - min_u32(report_at(s, i)->written, CHAT_LINES - REPORT_LINES_A_STEP) + REPORT_LINES_A_STEP;
+    return count;
+}
+
 /* The oldest report of all makes room; the request goes on when that is on the disk. */
 static enum failure evict_report(struct request *q)
 {
@@ -8440,7 +8465,7 @@ static enum failure do_rept(struct request *q)
     copy_text(report.account, sizeof report.account, account_at(s, p->account)->name);
     if (count_reports(q) >= REPORTS_A_DAY)
         return SERVER_FULL;
-    if (pool_full(&s->reports) || s->report_lines.capacity - s->report_lines.live < CHAT_LINES)
+    if (pool_full(&s->reports) || s->report_lines.capacity - s->report_lines.live < CHAT_LINES + lines_to_come(s))
         return evict_report(q);
     report.id = ++s->next_report;
     report.at_s = s->reached_s;
@@ -8817,7 +8842,7 @@ static enum failure do_send(struct request *q)
         return OK;
     }
     if (seconds <= 0 && persona_at(s, to)->buddy != NONE)
-        seconds = 1; /* now or never */
+        seconds = 60; /* now or never, but the disk may take its time */
     if (seconds <= 0)
         failure = NO_USER;
     else if (persona_at(s, to)->message_count - sweep_persona(s, to, kept_now_s(s), false) >= MESSAGES_PER_PERSONA ||
@@ -10430,6 +10455,28 @@ static void entropy_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
     (void)room_create(s, "Lobby", "Main Lobby Hub", "", 100, s->next_room++); /* PROTOCOL 3.3 */
 }
 
+/* The public address is another one: all lists say so, as `+usr` A and `+ses` must agree
+ * (PROTOCOL 5). A challenger who was introduced is introduced again. */
+static void addresses_changed(struct nascar *s)
+{
+    EACH_LIVE(r, rooms)
+        if (!room_at(s, r)->gone)
+            feed_touch(s, &s->room_feed, room_node(r));
+    s->lobby_dirty = true;
+    EACH_LIVE(i, players)
+        if (player_at(s, i)->persona != NONE)
+            user_changed(s, i);
+    EACH_LIVE(m, matches) {
+        const struct match *match = match_at(s, m);
+        if (!match->guest)
+            continue;
+        const struct player *challenger = player_at(s, match->player[0]), *target = player_at(s, match->player[1]);
+        write_user(s, &s->frame, challenger, player_address(s, target->conn, challenger),
+                   room_at(s, target->room)->count, false);
+        send_frame(s, target->conn);
+    }
+}
+
 /* The host whose name is configured has this address. */
 static void address_came(struct nascar *s, uint32_t address)
 {
@@ -10443,6 +10490,7 @@ static void address_came(struct nascar *s, uint32_t address)
         log_address(s, "from", was);
     log_address(s, "to", address);
     log_end(s, line);
+    addresses_changed(s);
 }
 
 /* A host whose name stays has the address that is known of it. */
@@ -10458,6 +10506,8 @@ static void config_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
     s->log_level = 0;
     retime_pings(s, old_beat_ms);
     configure_rooms(s);
+    if (s->config.public_address != known)
+        addresses_changed(s);
 }
 
 /* The request of connection c, if it waits for a record with this receipt, goes on. */

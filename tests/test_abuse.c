@@ -370,3 +370,34 @@ TEST_LOOP(reports_of_abuse, who_reports_and_hangs_up_has_reported, 0, 2)
     kept_restart(w);
     KEPT("rude");
 }
+
+/* Several at once know of each other's lines that are on their way to the disk. */
+TEST(reports_of_abuse, several_at_once_have_all_their_lines)
+{
+    struct raw *r[4];
+    static const char *const names[] = {"Dan", "Eve", "Fay", "Gus"};
+    char text[32];
+    take_places("");
+    for (int i = 0; i < 4; i++)
+        r[i] = player(w, names[i], "");
+    for (int i = 0; i < 200; i++) {
+        (void)snprintf(text, sizeof text, "line%03d_", i);
+        chat(bob, text);
+        forget_all();
+    }
+    for (int i = 0; i < 39; i++)
+        SUCCEEDS(abuse(r[i / 13], "Bob"));
+    struct raw *at_once[] = {ann, cid, r[3]};
+    w->hold_records = true;
+    for (int i = 0; i < 3; i++)
+        say(at_once[i], "rept", "PERS=Bob\n");
+    world_settle(w);
+    w->hold_records = false;
+    world_release_records(w, true);
+    world_settle(w);
+    for (int i = 0; i < 3; i++)
+        SUCCEEDS(frame_at(at_once[i], at_once[i]->count - 1));
+    kept_compact(w);
+    ck_assert_uint_eq(kept_count(w, "line", ""), 200 * kept_count(w, "rept", ""));
+    ck_assert_uint_ge(kept_count(w, "rept", ""), 39);
+}

@@ -309,6 +309,22 @@ TEST(offers, a_peeked_player_who_has_gone_is_not_challenged)
 
 /* A peek is forgotten by whatever `auxi` was answered, so that nobody is challenged by a
  * status text. */
+/* ... and for none behind a `move` or `room`, whatever becomes of that. */
+TEST_LOOP(offers, a_peek_is_forgotten_by_every_move, 0, 4)
+{
+    static const char *const moves[][2] = {{"move", "NAME=East\nPASS=\n"},
+                                           {"move", "NAME=Nope\nPASS=\n"},
+                                           {"room", "NAME=East\n"},
+                                           {"room", "NAME=\n"}};
+    take_places("East", "East");
+    SUCCEEDS(raw_ask(ann, "peek", "NAME=Bob\n"));
+    (void)raw_ask(ann, moves[_i][0], moves[_i][1]);
+    forget_all();
+    SUCCEEDS(raw_ask(ann, "auxi", "TEXT=hello\n"));
+    world_settle(w);
+    ck_assert_uint_eq(frames_of(bob, "+msg", NULL), 0);
+}
+
 TEST_LOOP(offers, a_peek_is_good_for_one_auxi, 0, 7)
 {
     take_places("East", "East");
@@ -1491,4 +1507,67 @@ TEST_LOOP(at_random, random_words_keep_to_the_rules, 0, 4)
         ck_assert_uint_eq(view_user(racers[i].view, racers[i].raw->name)->flags, SHOWN_FREE | SHOWN_OWN);
         free(racers[i].view);
     }
+}
+
+/* ---- Addresses that change ------------------------------------------------ */
+
+GROUP(addresses, open_world, close_world, 0);
+
+#define HOME 0xC0A80105u   /* on the server's side of the router */
+#define ABROAD 0xC6336402u /* on the other one */
+#define NOW_PUBLIC 0xCB00714Du
+
+/* The address in the last record of Ann that this player was sent. */
+static const char *listed_at(struct raw *r)
+{
+    const char *at = "";
+    world_settle(w);
+    for (size_t i = 0; i < r->count; i++)
+        if (strcmp(r->frames[i]->kind, "+usr") == 0 && strcmp(got_text(r->frames[i], "N"), "Ann") == 0)
+            at = got_text(r->frames[i], "A");
+    return at;
+}
+
+/* A console dials the address of its list, if its opponent is in that: so it must be that of `+ses`,
+ * however late the server learns the one that the router has. */
+TEST_LOOP(addresses, a_public_address_that_is_learned_is_told_to_who_is_on, 0, 4)
+{
+    bool guest = _i % 2 == 1, reload = _i >= 2;
+    world_configure(w, reload ? "" : "public-address = home.example.org\n");
+    struct raw *a = raw_login_from(w, HOME, "Ann", "secret"), *b = raw_login_from(w, ABROAD, "Bob", "secret");
+    struct raw *c = player(w, "Cid", "East"), *d = player(w, "Dan", "East");
+    go(a, "East");
+    go(b, guest ? "West" : "East");
+    word(c, d, TOKEN); /* others, too, are in the middle of a challenge */
+    word(a, b, TOKEN);
+    word(b, a, "ACPT");
+    forget_all();
+    if (reload) {
+        world_configure(w, "public-address = 203.0.113.77\n");
+    } else {
+        struct nascar_event e = {.type = NASCAR_ADDRESS, .conn = NASCAR_NONE, .peer = NOW_PUBLIC};
+        world_step(w, &e);
+    }
+    ck_assert_str_eq(listed_at(b), "203.0.113.77");
+    ck_assert_uint_ge(frames_of(b, "+rom", NULL), 4); /* with the hub */
+    chal(a, "Bob", 1);
+    chal(b, "Ann", 0);
+    ck_assert_str_eq(got_text(raw_expect(b, "+ses"), "ADDR"), "203.0.113.77");
+}
+
+/* And what a client says of its own address later is not believed, once others have been told. */
+TEST(addresses, a_later_addr_makes_no_difference_to_who_has_been_told)
+{
+    struct raw *a = raw_login_from(w, ABROAD, "Ann", "secret"), *b = raw_login_from(w, ABROAD, "Bob", "secret");
+    SUCCEEDS(raw_ask(a, "addr", "ADDR=192.168.1.5\nPORT=50000\n"));
+    go(b, "East");
+    forget_all();
+    go(a, "East");
+    ck_assert_str_eq(listed_at(b), "192.168.1.5");
+    word(a, b, TOKEN);
+    word(b, a, "ACPT");
+    SUCCEEDS(raw_ask(a, "addr", "ADDR=192.168.1.9\nPORT=50000\n"));
+    chal(a, "Bob", 1);
+    chal(b, "Ann", 0);
+    ck_assert_str_eq(got_text(raw_expect(b, "+ses"), "ADDR"), "192.168.1.5");
 }

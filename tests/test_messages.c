@@ -446,6 +446,38 @@ TEST_LOOP(letters, a_letter_for_no_time_waits_for_those_before_it, 0, 2)
     SUCCEEDS(raw_expect(cid->buddy, "SEND"));
 }
 
+/* One that is told already keeps nobody waiting, though it is not off the disk yet. */
+TEST(letters, a_letter_behind_one_that_is_just_read_comes_at_once)
+{
+    struct person *ann = linked("Ann"), *bob = linked("Bob");
+    raw_window(bob->buddy, 0);
+    write_letter(ann, "Bob", "one");
+    w->hold_records = true;
+    say(ann->buddy, "SEND", "TYPE=C\nUSER=Bob\nBODY=two\n");
+    raw_window(bob->buddy, SIZE_MAX);
+    world_settle(w);
+    w->hold_records = false;
+    world_release_records(w, true);
+    world_settle(w);
+    SUCCEEDS(raw_expect(ann->buddy, "SEND"));
+    READS(bob, "one two");
+}
+
+/* For no time means now or never, and now may be as long as a disk takes. */
+TEST(letters, a_letter_for_no_time_waits_for_a_slow_disk)
+{
+    struct person *ann = linked("Ann"), *bob = linked("Bob");
+    ask_rosters(bob);
+    w->hold_records = true;
+    say(ann->buddy, "SEND", "TYPE=C\nUSER=Bob\nBODY=now\nSECS=0\n");
+    world_run(w, 20000);
+    w->hold_records = false;
+    world_release_records(w, true);
+    world_settle(w);
+    SUCCEEDS(raw_expect(ann->buddy, "SEND"));
+    READS(bob, "now");
+}
+
 TEST(letters, letters_from_before_and_after_a_restart_come_in_order)
 {
     struct person *ann = linked("Ann"), *bob = player_only("Bob");

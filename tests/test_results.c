@@ -17,6 +17,44 @@ static double expectation(double own, double other)
 
 GROUP(who_may_report, open_world, close_world, 0);
 
+/* The first report counts, also if it is still on its way to the disk when the other comes,
+ * and if it asks for nothing to be counted. */
+TEST_LOOP(who_may_report, two_reports_at_once_count_once, 0, 4)
+{
+    int32_t before[FIGURES], after[FIGURES];
+    char payload[200];
+    take_places("");
+    const char *auth = race(ann, bob, false);
+    figures_of(cid, "Ann", before);
+    w->hold_records = true;
+    for (int k = 0; k < 2; k++) {
+        (void)snprintf(payload, sizeof payload, "AUTH=%s\nSET_RANKED=%d\nFINISPOS0=1\nFINISPOS1=2\n", auth,
+                       (_i >> k & 1) == 0);
+        say(k == 0 ? bob : ann, "rank", payload);
+        world_settle(w);
+    }
+    w->hold_records = false;
+    world_release_records(w, true);
+    world_settle(w);
+    SUCCEEDS(raw_expect(bob, "rank"));
+    SUCCEEDS(raw_expect(ann, "rank"));
+    figures_of(cid, "Ann", after);
+    ck_assert_int_eq(after[0] - before[0], (_i & 1) == 0); /* races */
+}
+
+TEST(who_may_report, a_report_that_was_not_kept_keeps_no_other_from_counting)
+{
+    char payload[200];
+    take_places("");
+    (void)snprintf(payload, sizeof payload, "AUTH=%s\nSET_RANKED=0\nFINISPOS0=1\nFINISPOS1=2\n", race(ann, bob, false));
+    w->fail_records = true;
+    ck_assert_int_ne(got_status(raw_ask(bob, "rank", payload)), 1);
+    w->fail_records = false;
+    SUCCEEDS(raw_ask(ann, "rank", payload));
+    raw_forget(bob);
+    SUCCEEDS(raw_ask(bob, "rank", payload));
+}
+
 TEST_LOOP(who_may_report, the_first_report_counts_at_once, 0, 4)
 {
     take_places("");
