@@ -5549,6 +5549,9 @@ static enum failure apply_dacc(struct nascar *s, const struct record *r)
 {
     if (r->dacc.account == NONE)
         return NO_ACCOUNT;
+    uint32_t mute = find_sanction(s, true, account_at(s, r->dacc.account)->name);
+    if (mute != NONE) /* who takes the name next would not know of it */
+        sanction_remove(s, mute);
     account_remove(s, r->dacc.account);
     return OK;
 }
@@ -9579,16 +9582,6 @@ static uint32_t get_account(struct request *q)
     return account;
 }
 
-/* A line of the answer, and one of the log, for an act on an account. */
-static uint32_t begin_act(const struct request *q, const char *name, const char *account)
-{
-    frame_begin(&q->s->frame, "line", "");
-    put_field(q->s, "account", account);
-    uint32_t line = log_begin_conn(q->s, NASCAR_LOG_INFO, name, q->c);
-    log_text(q->s, "name", account);
-    return line;
-}
-
 /* `kick`: whoever is online as an account, or a persona of it, is so no more. */
 static enum failure do_control_kick(struct request *q)
 {
@@ -9608,9 +9601,12 @@ static enum failure do_control_kick(struct request *q)
     uint32_t count = put_out_account(s, account, "kicked");
     if (count == 0)
         return refuse_control(q, NO_USER, "nobody is online by that name");
-    uint32_t line = begin_act(q, "kicked", account_at(s, account)->name);
+    uint32_t line = log_begin_conn(s, NASCAR_LOG_INFO, "kicked", q->c);
+    log_text(s, "name", account_at(s, account)->name);
     log_text(s, "reason", reason);
     log_end(s, line);
+    frame_begin(&s->frame, "line", "");
+    put_field(s, "account", account_at(s, account)->name);
     put_number_field(s, "connections", count);
     send_back(q);
     reply(q, OK);
@@ -9680,6 +9676,9 @@ static enum failure do_control_delete(struct request *q)
     if (r.dacc.account == NONE)
         return refuse_control(q, NO_ACCOUNT, why);
     (void)put_out_account(s, r.dacc.account, "account deleted"); /* so that no change of theirs comes behind this one */
+    frame_begin(&s->frame, "line", "");
+    put_field(s, "account", account_at(s, r.dacc.account)->name); /* as it is written, while it is there */
+    send_back(q);
     send_record(q, &r);
     return OK;
 }
@@ -9692,8 +9691,9 @@ static enum failure kept_control_delete(struct request *q, enum failure failure)
                               failure == NO_ACCOUNT ? "there is no account of that name any more"
                                                     : "it could not be kept on disk");
     get_name(q, tag_NAME, name);
-    log_end(q->s, begin_act(q, "account_deleted", name));
-    send_back(q);
+    uint32_t line = log_begin_conn(q->s, NASCAR_LOG_INFO, "account_deleted", q->c);
+    log_text(q->s, "name", name);
+    log_end(q->s, line);
     reply(q, OK);
     return OK;
 }
@@ -13747,9 +13747,37 @@ static bool is_in_data(const struct options *o, const char *path)
     return path[0] && stat(folder, &a) == 0 && stat(o->data, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-/* What the server keeps is not to be its news, its log or its recording. */
+/* The folder that a file is in, or is to be in. */
+static void folder_of(const char *path, char folder[LINE_CHARS + 16])
+{
+    const char *slash = strrchr(path, '/');
+    (void)snprintf(folder, LINE_CHARS + 16, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+}
+
+/* Do both names mean one file, which may not be there yet? */
+static bool is_one_file(const char *a, const char *b)
+{
+    const char *slash_a = strrchr(a, '/'), *slash_b = strrchr(b, '/');
+    char folder[2][LINE_CHARS + 16];
+    struct stat of_a, of_b;
+    if (!a[0] || !b[0])
+        return false;
+    bool there = stat(a, &of_a) == 0 && stat(b, &of_b) == 0;
+    folder_of(a, folder[0]);
+    folder_of(b, folder[1]);
+    if (!there && (strcmp(slash_a ? slash_a + 1 : a, slash_b ? slash_b + 1 : b) != 0 || stat(folder[0], &of_a) != 0 ||
+                   stat(folder[1], &of_b) != 0))
+        return false;
+    return of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
+}
+
+static const char recording_ends[][5] = {"", ".new", ".old"};
+
+/* What the server keeps is not to be its news, its log or its recording, and these are
+ * different files. */
 static void check_files(struct options *o)
 {
+    char path[LINE_CHARS + 16];
     static const char keys[][9] = {"news", "record", "log-file"};
     const char *const paths[] = {o->news_file, o->record_file, o->log_file};
     for (size_t i = 0; i < 3; i++) {
@@ -13759,8 +13787,14 @@ static void check_files(struct options *o)
         if (ours && is_in_data(o, paths[i]))
             (void)fault(o, place_of(o, keys[i]), keys[i], "%s: %s", paths[i], IN_DATA);
     }
-    if (o->record_file[0] && strcmp(o->record_file, o->log_file) == 0)
-        (void)fault(o, place_of(o, "record"), "record", "%s: that is the log", o->record_file);
+    for (size_t i = 0; o->record_file[0] && i < 3; i++) {
+        (void)snprintf(path, sizeof path, "%s%s", o->record_file, recording_ends[i]);
+        if (is_one_file(path, o->log_file))
+            (void)fault(o, place_of(o, "record"), "record", "%s: that is the log", path);
+    }
+    if (is_one_file(o->log_file, o->news_file) || (o->config_file && is_one_file(o->log_file, o->config_file)))
+        (void)fault(o, place_of(o, "log-file"), "log-file", "%s: that is the file of the news, or of --config",
+                    o->log_file);
 }
 
 /* Faults that no line has for itself. What only the system knows is looked at and not touched. */
@@ -14595,7 +14629,6 @@ static const char *no_recording(int folder, const char *name)
 /* Opens the recording, if there is to be one. It gets its name when the service has begun. */
 static bool recording_open(struct shell *sh)
 {
-    static const char ends[][5] = {"", ".old", ".new"};
     const char *path = sh->options.record_file, *slash = strrchr(path, '/');
     char name[LINE_CHARS + 8];
     sh->record_fd = sh->record_folder = -1;
@@ -14605,13 +14638,14 @@ static bool recording_open(struct shell *sh)
     int folder = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     const char *what = folder < 0 ? why(errno) : is_in_data(&sh->options, path) ? IN_DATA : NULL;
     for (size_t i = 0; i < 3 && !what; i++)
-        what = no_recording(folder, recording_name(sh, ends[i], name));
+        what = no_recording(folder, recording_name(sh, recording_ends[i], name));
     if (what && folder >= 0)
         (void)close(folder);
     if (what)
         return complain(COMMAND_LINE, "record", "%s: %s", path, what);
     sh->record_folder = folder;
-    sh->record_fd = openat(sh->record_folder, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    sh->record_fd = openat(sh->record_folder, recording_name(sh, ".new", name),
+                           O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (sh->record_fd >= 0 && recording_begin(sh))
         return true;
     if (!is_full(errno))
@@ -14628,6 +14662,10 @@ static bool recording_takes_place(struct shell *sh)
     const int at = sh->record_folder;
     if (at < 0)
         return true;
+    if (sh->record_fd < 0) { /* it has ended already: what the run before has written stays */
+        recording_drop(sh);
+        return true;
+    }
     bool good =
         (renameat(at, recording_name(sh, "", name), at, recording_name(sh, ".old", other)) == 0 || errno == ENOENT) &&
         renameat(at, recording_name(sh, ".new", other), at, name) == 0;
@@ -16011,8 +16049,10 @@ static void shell_accept(struct shell *sh, int listener, bool control)
         if (error != EINTR && error != ECONNABORTED) { /* it may well be the same the next time */
             char text[256];
             (void)snprintf(text, sizeof text, "event=accept_paused connections=%u reason=\"%s\"", sh->open, why(error));
-            shell_log(sh, NASCAR_LOG_WARN, text);
-            sh->metrics[NASCAR_ACCEPT_PAUSES]++;
+            if (!sh->accept_paused) { /* the other listeners say the same */
+                shell_log(sh, NASCAR_LOG_WARN, text);
+                sh->metrics[NASCAR_ACCEPT_PAUSES]++;
+            }
             sh->accept_paused = true;
             sh->accept_again_ms = sh->now_ms + ACCEPT_PAUSE_MS;
             return;
@@ -16876,6 +16916,7 @@ static const uint8_t option_tags[] = {
 enum { NAME, WORDS, KIND, FORM, OPTIONS, FIRST_TAG, REST_TAG, COLUMNS, SAYS, HELP, CONTROL_FIELDS };
 
 #define SANCTION "what name reason since until\t"
+#define SANCTIONED "what name means reason since until\t"
 
 /* clang-format off */
 static const char control_table[] =
@@ -16884,9 +16925,9 @@ static const char control_table[] =
     "stats\t\tcsta\tV\t\t\t\tname value#\tThere are no numbers.\thow many of what there are\n"
     "say\tTEXT [--room NAME]\tcsay\tT\to\tTEXT\tTEXT\ttold# missed#\tTold to {told|0}, missed by {missed|0} who do not read.\tan announcement to everybody, or in one room\n"
     "kick\tNAME [REASON]\tckik\tT\tr\tNAME\tREASON\taccount connections#\t{account} is put out.\tends the connections of an account, or of a persona's\n"
-    "ban\tNAME|ADDRESS[/BITS] [--for TIME] [--reason TEXT]\tcban\tT\tfr\tNAME\t\t" SANCTION "The ban of {name} ends: {until|never}.\tkeeps out an account, or all of a network\n"
+    "ban\tNAME|ADDRESS[/BITS] [--for TIME] [--reason TEXT]\tcban\tT\tfr\tNAME\t\t" SANCTIONED "The ban of {name} ({means}) ends: {until|never}.\tkeeps out an account, or all of a network\n"
     "unban\tNAME|ADDRESS[/BITS]\tcunb\tT\t\tNAME\t\t" SANCTION "{name} is banned no more.\tlifts a ban\n"
-    "mute\tNAME [--for TIME] [--reason TEXT]\tcmut\tT\tfr\tNAME\t\t" SANCTION "The mute of {name} ends: {until|never}.\tlets nobody else see what an account says\n"
+    "mute\tNAME [--for TIME] [--reason TEXT]\tcmut\tT\tfr\tNAME\t\t" SANCTIONED "The mute of {name} ({means}) ends: {until|never}.\tlets nobody else see what an account says\n"
     "unmute\tNAME\tcunm\tT\t\tNAME\t\t" SANCTION "{name} is muted no more.\tlifts a mute\n"
     "bans\t\tcbns\tL\t\t\t\t" SANCTION "Nobody is banned or muted.\twho is banned or muted, and until when\n"
     "reports\t\tcrep\tL\t\t\t\tid# at by about lines#\tThere are no reports.\treports of abuse\n"
@@ -16897,7 +16938,7 @@ static const char control_table[] =
     "news\t--clear\tcnew\tN\tl\t\t\t\tThe news are those of the configuration.\ttakes them from the configuration again\n"
     "passwd\tNAME\tcpwd\tP\t\tNAME\t\t\tThe password is set.\ta password for an account, which is made if it is not there\n"
     "delete\tACCOUNT\tcdel\tT\t\tNAME\t\taccount\t{account} is deleted.\tremoves an account for good, with all its personas\n"
-    "reload\t\tcrel\tL\t\t\t\tkey what from to\tNothing has changed.\treads the configuration again, and tells what changed\n"
+    "reload\t\tcrel\tL\t\t\t\tkey what from to\tThe configuration is as it was; what `down` and `log-level` had set holds no more.\treads the configuration again, and tells what changed\n"
     "log-level\tLEVEL\tclog\tT\t\tLEVEL\t\t\tThe log level is set, until the next reload.\terror, warn, info or debug, until the next reload\n"
     "down\toff\tcdwn\tN\t\tTEXT\t\t\tConsoles get in.\tlets consoles in again\n"
     "down\tTEXT\tcdwn\tT\t\tTEXT\tTEXT\t\tConsoles are turned away, until `down off` or the next reload.\tturns consoles away at the directory, with this text\n";
@@ -17721,6 +17762,31 @@ static bool has_address(uint32_t address)
     return found;
 }
 
+/* Are the folders there in which the server is to make something, and nothing else in its place? */
+static void check_places(struct options *o)
+{
+    static const char keys[][9] = {"data", "log-file", "record", "chroot"};
+    const char *const paths[] = {o->data, o->log_file, o->record_file, o->chroot};
+    char path[LINE_CHARS + 16];
+    struct stat about;
+    for (size_t i = 0; i < 4; i++) {
+        if (i == 3)
+            copy_text(path, sizeof path, paths[i]);
+        else
+            folder_of(paths[i], path);
+        if (paths[i][0] && (stat(path, &about) != 0 || !S_ISDIR(about.st_mode)))
+            (void)fault(o, place_of(o, keys[i]), keys[i], "%s: there is no folder '%s'", paths[i], path);
+        else if (i == 1 && paths[i][0] && stat(paths[i], &about) == 0 && S_ISDIR(about.st_mode))
+            (void)fault(o, place_of(o, keys[i]), keys[i], "%s: expected a file, and this is a folder", paths[i]);
+    }
+    for (size_t i = 0; o->record_file[0] && i < 3; i++) {
+        (void)snprintf(path, sizeof path, "%s%s", o->record_file, recording_ends[i]);
+        const char *what = no_recording(AT_FDCWD, path);
+        if (what)
+            (void)fault(o, place_of(o, "record"), "record", "%s: %s", o->record_file, what);
+    }
+}
+
 /* Says all that is wrong with the configuration with which a server would start. It changes nothing, and opens
  * nothing but the files that are read. */
 static int check_config(char **arguments)
@@ -17731,6 +17797,8 @@ static int check_config(char **arguments)
         return 1;
     }
     bool good = read_options(o, arguments);
+    check_places(o);
+    good = good && o->faults == 0;
     if (!has_address(o->bind_address)) /* it may have it at the start */
         (void)complain(place_of(o, "bind"), "bind", "no interface of this machine has that address now");
     if (good)

@@ -161,7 +161,8 @@ CASE(ctl_kicks_and_deletes, 10)
     EXPECT(strcmp(json_value(o->out), "\n") == 0);
     EXPECT(a != NULL);
     FAILS_JSON(CTL(s, "kick", "Alice", "--json"), "nobody is online by that name");
-    SAYS(CTL(s, "delete", "Bob"), "Bob is deleted.\n");
+    SAYS(CTL(s, "ban", "Bbo"), "The ban of Bbo (a name without an account so far) ends: never.\n"); /* mistyped */
+    SAYS(CTL(s, "delete", "BOB"), "Bob is deleted.\n"); /* as he writes himself */
     FAILS_JSON(CTL(s, "delete", "Bob", "--json"), "there is no account of that name");
     (void)stop(s, SIGTERM);
     START_AGAIN(s, CHEAP);
@@ -316,36 +317,39 @@ CASE(ctl_asks_for_what_was_typed, 30)
         const char *asks, *says, *json;
     } rows[] = {
         {{"ban", "Bob", "--for", "7d", "--reason", "rude words"},
-         {"what=ban\nname=Bob\nreason=\"rude words\"\nsince=\"2026-01-01 00%3a00%3a00\"\nuntil=\"2026-01-08 "
+         {"what=ban\nname=Bob\nmeans=\"an account\"\nreason=\"rude words\"\nsince=\"2026-01-01 "
+          "00%3a00%3a00\"\nuntil=\"2026-01-08 "
           "00%3a00%3a00\"\n"},
          "cban NAME=Bob\nFOR=604800\nREASON=\"rude words\"\n",
-         "The ban of Bob ends: 2026-01-08 00:00:00.\n",
-         "{\"ok\":true,\"what\":\"ban\",\"name\":\"Bob\",\"reason\":\"rude words\",\"since\":\"2026-01-01 "
+         "The ban of Bob (an account) ends: 2026-01-08 00:00:00.\n",
+         "{\"ok\":true,\"what\":\"ban\",\"name\":\"Bob\",\"means\":\"an account\",\"reason\":\"rude "
+         "words\",\"since\":\"2026-01-01 "
          "00:00:00\",\"until\":\"2026-01-08 00:00:00\"}\n"},
         {{"ban", "192.0.2.0/24"},
-         {"what=ban\nname=192.0.2.0/24\nreason=\nsince=x\nuntil=\n"},
+         {"what=ban\nname=192.0.2.0/24\nmeans=\"a network\"\nreason=\nsince=x\nuntil=\n"},
          "cban NAME=192.0.2.0/24\n",
-         "The ban of 192.0.2.0/24 ends: never.\n",
-         "{\"ok\":true,\"what\":\"ban\",\"name\":\"192.0.2.0/24\",\"reason\":\"\",\"since\":\"x\",\"until\":\"\"}\n"},
+         "The ban of 192.0.2.0/24 (a network) ends: never.\n",
+         "{\"ok\":true,\"what\":\"ban\",\"name\":\"192.0.2.0/24\",\"means\":\"a "
+         "network\",\"reason\":\"\",\"since\":\"x\",\"until\":\"\"}\n"},
         {{"--for=90s", "mute", "Bob"},
-         {"what=mute\nname=Bob\nuntil=soon\n"},
+         {"what=mute\nname=Bob\nmeans=\"an account\"\nuntil=soon\n"},
          "cmut NAME=Bob\nFOR=90\n",
-         "The mute of Bob ends: soon.\n",
+         "The mute of Bob (an account) ends: soon.\n",
          NULL},
         {{"mute", "Bob", "--for=12h"},
-         {"what=mute\nname=Bob\nuntil=soon\n"},
+         {"what=mute\nname=Bob\nmeans=\"an account\"\nuntil=soon\n"},
          "cmut NAME=Bob\nFOR=43200\n",
-         "The mute of Bob ends: soon.\n",
+         "The mute of Bob (an account) ends: soon.\n",
          NULL},
         {{"mute", "Bob", "--for=2w"},
-         {"what=mute\nname=Bob\nuntil=soon\n"},
+         {"what=mute\nname=Bob\nmeans=\"an account\"\nuntil=soon\n"},
          "cmut NAME=Bob\nFOR=1209600\n",
-         "The mute of Bob ends: soon.\n",
+         "The mute of Bob (an account) ends: soon.\n",
          NULL},
         {{"mute", "Bob", "--for=30m"},
-         {"what=mute\nname=Bob\nuntil=soon\n"},
+         {"what=mute\nname=Bob\nmeans=\"an account\"\nuntil=soon\n"},
          "cmut NAME=Bob\nFOR=1800\n",
-         "The mute of Bob ends: soon.\n",
+         "The mute of Bob (an account) ends: soon.\n",
          NULL},
         {{"unban", "Bob"},
          {"what=ban\nname=Bob\n"},
@@ -387,7 +391,11 @@ CASE(ctl_asks_for_what_was_typed, 30)
          "The news are set.\n",
          "{\"ok\":true}\n"},
         {{"news", "--clear"}, {NULL}, "cnew TEXT=\n", "The news are those of the configuration.\n", "{\"ok\":true}\n"},
-        {{"reload"}, {NULL}, "crel ", "Nothing has changed.\n", "[]\n"},
+        {{"reload"},
+         {NULL},
+         "crel ",
+         "The configuration is as it was; what `down` and `log-level` had set holds no more.\n",
+         "[]\n"},
         {{"reload"},
          {"key=rate\nwhat=changed\nfrom=1\nto=2\n"},
          "crel ",

@@ -127,7 +127,18 @@ CASE(check_config_tells_all_faults_and_touches_nothing, 10)
     const struct outcome *o =
         RUN("--check-config", "--config", good, "--data", s->data, "--lobby-port", port, "--bind", "127.0.0.1");
     EXPECT(o->status == 0 && strcmp(o->out, "The configuration is good.\n") == 0 && o->err[0] == '\0');
-    EXPECT(RUN("serve", "--data", "/nowhere/at/all", "--check-config")->status == 0);
+    static const char *const places[][3] = {
+        {"--data", "/nowhere/at/all", "--data: /nowhere/at/all: there is no folder '/nowhere/at/'"},
+        {"--log-file", "/nowhere/x.log", "--log-file: /nowhere/x.log: there is no folder '/nowhere/'"},
+        {"--log-file", "/tmp", "--log-file: /tmp: expected a file, and this is a folder"},
+        {"--record", "/nowhere/x.rec", "--record: /nowhere/x.rec: there is no folder '/nowhere/'"},
+        {"--record", "/tmp", "--record: /tmp: /tmp is a folder, and not a recording: move it away"},
+        {"--record", "/etc/passwd", "--record: /etc/passwd: /etc/passwd is another file, and not a recording"},
+    };
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        o = RUN("--check-config", places[i][0], places[i][1]);
+        EXPECT(o->status == 2 && o->out[0] == '\0' && strstr(o->err, places[i][2]) != NULL);
+    }
 
     const char *bad = write_file(NULL, "hash-cost = 99\r\n\r\nroom = East: here: 1\r\ndown = a\r\ndown = b\r\n");
     here++;

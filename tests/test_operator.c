@@ -538,6 +538,26 @@ TEST(deletion, a_password_that_is_just_compared_is_nobodys)
     ck_assert_uint_eq(frames_of(asker, "line", NULL), 0);
 }
 
+/* A ban is of the name and stays; a mute was of who has gone, and the next one would not know of it. */
+TEST_LOOP(deletion, a_ban_stays_and_a_mute_goes, 0, 2)
+{
+    (void)person("Bob");
+    struct raw *asker = raw_operator(w);
+    SUCCEEDS(raw_ask(asker, "cmut", "NAME=Bob\n"));
+    SUCCEEDS(raw_ask(asker, "cban", "NAME=Bob\n"));
+    raw_forget(asker);
+    SUCCEEDS(raw_ask(asker, "cdel", "NAME=BOB\n"));
+    ck_assert_str_eq(got_text(line_with(asker, "account", "Bob"), "account"), "Bob"); /* as he writes himself */
+    if (_i == 1) {
+        kept_restart(w);
+        asker = raw_operator(w);
+    }
+    raw_forget(asker);
+    SUCCEEDS(raw_ask(asker, "cbns", ""));
+    ck_assert_uint_eq(frames_of(asker, "line", NULL), 1);
+    ck_assert_str_eq(got_text(line_with(asker, "name", "Bob"), "what"), "ban");
+}
+
 /* Whoever gets in while the deletion is on its way to the disk is put out with the rest. */
 TEST(deletion, who_logs_in_meanwhile_is_put_out)
 {

@@ -274,6 +274,22 @@ TEST(recording, a_start_that_fails_leaves_the_last_one)
     folder_remove();
 }
 
+/* Nor does one that has ended before the service has begun, as its disk is nearly full, take that place. */
+TEST(recording, an_empty_one_takes_no_place)
+{
+    folder_make();
+    put_file("a.rec", "NSR3 of the crash");
+    for (int i = 0; i < 2; i++) {
+        ck_assert(opens());
+        (void)close(opener.record_fd);
+        opener.record_fd = -1; /* see recording_ended() */
+        ck_assert(recording_takes_place(&opener));
+        ck_assert(holds("a.rec", "NSR3 of the crash"));
+        ck_assert_int_eq(access(in_folder("a.rec.new"), F_OK), -1);
+    }
+    folder_remove();
+}
+
 /* A recording into the data folder could be its journal. */
 TEST(recording, the_data_folder_is_no_place_for_one)
 {
@@ -323,6 +339,37 @@ TEST(recording, the_log_is_another_file)
     const char *const arguments[] = {"--record", "a.rec", "--log-file", "a.rec", NULL};
     ck_assert(!read_options(&o, (char **)(uintptr_t)arguments) && o.faults == 1);
     ck_assert_str_eq(o.first_fault, "--record: a.rec: that is the log");
+}
+
+/* However it is written, and whether it is there yet or not. */
+TEST_LOOP(recording, no_file_is_two_things, 0, 9)
+{
+    static const char *const pairs[][4] = {
+        {"--log-file", "/tmp/nowhere.log", "--record", "/tmp/./nowhere.log"},
+        {"--log-file", "/tmp/nowhere.new", "--record", "/tmp/nowhere"},
+        {"--log-file", "nowhere.old", "--record", "./nowhere"},
+        {"--log-file", "OPTIONS", "--config", "OPTIONS"},
+        {"--log-file", "LINK", "--config", "OPTIONS"},
+        {"--log-file", "OPTIONS", "--news", "OPTIONS"},
+        {"--log-file", "/tmp/nowhere.log", "--record", "/tmp/nowhere.rec"}, /* good */
+        {"--log-file", "/tmp/nowhere.log", "--record", "/var/tmp/nowhere.log"},
+        {"--log-file", "/tmp/nowhere.log", "--news", "OPTIONS"},
+    };
+    static struct options o;
+    char options[64] = "/tmp/nascar-optionsXXXXXX", link[80];
+    int fd = mkstemp(options);
+    ck_assert(fd >= 0 && close(fd) == 0);
+    (void)snprintf(link, sizeof link, "%s.link", options);
+    ck_assert_int_eq(symlink(options, link), 0);
+    const char *arguments[5] = {NULL};
+    for (int i = 0; i < 4; i++)
+        arguments[i] = strcmp(pairs[_i][i], "OPTIONS") == 0 ? options
+                       : strcmp(pairs[_i][i], "LINK") == 0  ? link
+                                                            : pairs[_i][i];
+    ck_assert_int_eq(read_options(&o, (char **)(uintptr_t)arguments), _i >= 6);
+    ck_assert_uint_eq(o.faults, _i < 6);
+    (void)unlink(link);
+    (void)unlink(options);
 }
 
 TEST(recording, a_file_of_options_is_named_once)

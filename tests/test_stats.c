@@ -665,7 +665,7 @@ static int64_t there_are_no_descriptors(void)
     run_machine(m, ACCEPT_PAUSE_MS + 10);
     m->accept_error = 0;
     settle_machine(m);
-    return 2;
+    return 2; /* then, and a second later */
 }
 
 static int64_t the_helper_dies(void)
