@@ -2832,12 +2832,13 @@ struct nascar {
     struct outgoing frame;     /* the frame that is being written; a record is encoded here, too */
     struct outgoing row_frame; /* the same for rows, which are made while another frame is at work */
 
+    struct dns_asker dns_asker[DNS_ASKERS];
+    struct datagram datagram;
+
     uint32_t record_count, record_taken;
     struct record_slot record[RECORDS];
     uint32_t job_count, job_taken;
     struct nascar_hash_job job[RECORDS];
-    struct dns_asker dns_asker[DNS_ASKERS];
-    struct datagram datagram;
     uint32_t log_size, log_taken, log_lost;
     char log[LOG_BYTES];
 };
