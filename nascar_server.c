@@ -11905,8 +11905,6 @@ static const struct call server_calls[] = {
     /* each turn: it waits, reads, writes, and looks at the clock */
     CALL(ppoll), CALL(recvfrom), CALL(sendto), CALL(read), CALL(write), CALL(accept4), CALL(close), CALL(fcntl),
     CALL(fstat), CALL(getrandom),
-    /* questions by DNS, and their answers */
-    CALL(recvmsg), CALL(sendmsg),
     /* a new connection, and the end of one; who an operator is */
     CALL(getsockname), CALL(setsockopt), CALL(getsockopt), CALL(shutdown),
     /* files: the journal, the log, the options; a folder that is gone is made again */
@@ -11950,10 +11948,18 @@ static const struct call server_calls[] = {
 #ifdef SYS_send
     CALL(send), CALL(recv),
 #endif
-#ifdef __i386__ /* before Linux 4.3, and glibc: bind, listen, getsockname, socketpair to recvmsg, accept4 */
+#ifdef __i386__ /* before Linux 4.3, and glibc: bind, listen, getsockname, socketpair to getsockopt, accept4 */
     CALL_WITH(socketcall, 0, -1, 2), CALL_WITH(socketcall, 0, -1, 4), CALL_WITH(socketcall, 0, ~1, 8),
     CALL_WITH(socketcall, 0, -1, 6), CALL_WITH(socketcall, 0, ~1, 10), CALL_WITH(socketcall, 0, ~1, 12),
-    CALL_WITH(socketcall, 0, ~1, 14), CALL_WITH(socketcall, 0, ~1, 16), CALL_WITH(socketcall, 0, -1, 18),
+    CALL_WITH(socketcall, 0, ~1, 14), CALL_WITH(socketcall, 0, -1, 18),
+#endif
+    /* DNS_CALLS, only with --dns: a question, and its answer */
+    CALL(recvmsg), CALL(sendmsg),
+#ifdef __i386__
+    CALL_WITH(socketcall, 0, ~1, 16),
+#define DNS_CALLS 3u
+#else
+#define DNS_CALLS 2u
 #endif
 };
 
@@ -16189,7 +16195,8 @@ static bool confine(struct shell *sh)
     if (x->wanted && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0) {
         (void)sigaction(SIGSYS, &action, NULL);
         x->landlock = restrict_files(sh);
-        x->seccomp = filter_calls(CALLS_OF(server_calls));
+        size_t count = sizeof server_calls / sizeof *server_calls;
+        x->seccomp = filter_calls(server_calls, sh->port[LISTENERS] == NONE ? count - DNS_CALLS : count);
         sh->confined = true;
     }
     (void)snprintf(text, sizeof text, "event=sandbox seccomp=%s landlock=%s user=%u group=%u chroot=%s", x->seccomp,

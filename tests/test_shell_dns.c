@@ -165,6 +165,41 @@ TEST_LOOP(shell_dns, what_is_asked_for_is_logged_at_debug, 0, 2)
     machine_free(m);
 }
 
+/* Real sockets: at which address a datagram came is known, and an answer leaves from there. What is longer than there
+ * is room for is cut, and when there is none, nothing waits. */
+TEST(shell_dns, real_datagrams_say_where_they_came)
+{
+    struct options o;
+    uint8_t bytes[32];
+    uint32_t port = 0;
+    options_defaults(&o);
+    int fd = open_port(&o, LISTENERS, &port), client = socket(AF_INET, SOCK_DGRAM, 0);
+    ck_assert(fd >= 0 && client >= 0 && port != 0);
+    ck_assert(fcntl(fd, F_GETFL) & O_NONBLOCK);
+    ck_assert(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+    struct nascar_datagram d = {.bytes = bytes, .size = sizeof bytes};
+    ck_assert_int_eq(system_exchange(NULL, fd, false, &d), -1);
+    ck_assert(errno == EAGAIN || errno == EWOULDBLOCK);
+    struct sockaddr_in own = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7F000005)},
+                       to = {.sin_family = AF_INET,
+                             .sin_addr.s_addr = htonl(0x7F000003),
+                             .sin_port = htons((uint16_t)port)};
+    ck_assert_int_eq(bind(client, (struct sockaddr *)&own, sizeof own), 0);
+    ck_assert_int_eq(connect(client, (struct sockaddr *)&to, sizeof to), 0);
+    for (int size = 0; size < 60; size += 20) {
+        d.size = sizeof bytes;
+        ck_assert_int_eq(send(client, "a question that is longer than there is room for, and more", (size_t)size, 0),
+                         size);
+        ck_assert_int_eq(system_exchange(NULL, fd, false, &d), size < 32 ? size : 32);
+        ck_assert(d.peer == 0x7F000005 && d.local == 0x7F000003 && d.port != 0);
+        d.size = 5;
+        ck_assert_int_eq(system_exchange(NULL, fd, true, &d), 5);
+        ck_assert_int_eq(recv(client, bytes, sizeof bytes, 0), 5);
+    }
+    (void)close(client);
+    (void)close(fd);
+}
+
 /* ---- Recordings ------------------------------------------------------------------ */
 
 static void expect_same_again(const struct machine *m, unsigned long least)
