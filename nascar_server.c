@@ -1256,9 +1256,9 @@ static enum dns_code read_dns_query(const uint8_t *bytes, uint32_t size, struct 
     if (bytes[2] & 0x78)
         return DNS_UNKNOWN_OPCODE;
     end = dns_name_end(bytes, size, DNS_HEAD);
-    more = load_be32(bytes + 8);
-    if (load_be32(bytes + 4) != 0x00010000 || more > 0xffff || end == 0 || size - end < 4)
-        return DNS_MALFORMED; /* one question, no answers and no authorities */
+    more = load_be32(bytes + 8); /* authorities << 16 | others: with one of the first it is more than there can be */
+    if (load_be32(bytes + 4) != 0x00010000 || end == 0 || size - end < 4)
+        return DNS_MALFORMED; /* one question, and no answers */
     end = next = end + 4;
     /*@ loop invariant DNS_HEAD + 5 <= end <= next <= size;
         loop invariant opt != 0 ==> end < opt && opt + 10 <= next;
@@ -15580,7 +15580,6 @@ static void shell_receive(struct shell *sh)
                                      .size = (uint32_t)n};
         shell_step(sh, &event);
     }
-    sh->unread = true;
 }
 
 /* ---- The loop ------------------------------------------------------------ */

@@ -293,6 +293,36 @@ TEST_LOOP(dns, what_is_no_question_is_malformed, 0, COUNT(malformed))
     ck_assert_uint_eq(out.size, 12);
 }
 
+/* A label has 63 bytes at most, however many follow; from 64 on its length means something else, as 192 a pointer. */
+TEST(dns, a_label_has_63_bytes_at_most)
+{
+    for (size_t chars = 62; chars < 256; chars++) {
+        struct question q;
+        ask_for(&q, 1, "", TYPE_A, CLASS_IN);
+        memmove(q.bytes + 13 + chars, q.bytes + 12, 5);
+        memset(q.bytes + 12, 'x', chars + 1);
+        q.bytes[12] = (uint8_t)chars;
+        q.size += chars + 1;
+        ck_assert_int_eq(said_to(&q), chars < 64 ? REFUSED : FORMERR);
+    }
+}
+
+TEST(dns, an_opt_has_no_name)
+{
+    struct question q;
+    for (size_t chars = 0; chars < 4; chars++) {
+        size_t more = chars > 0 ? chars + 1 : 0;
+        ask_for(&q, 1, GAME, TYPE_A, CLASS_IN);
+        uint8_t *opt = q.bytes + q.size;
+        ask_with_edns(&q, 0, 0, 0);
+        memmove(opt + more, opt, 11);
+        memset(opt, 'x', more);
+        opt[0] = (uint8_t)chars;
+        q.size += more;
+        ck_assert_int_eq(said_to(&q), chars == 0 ? NOERROR : FORMERR);
+    }
+}
+
 TEST(dns, bytes_behind_a_question_are_malformed)
 {
     struct question q;
