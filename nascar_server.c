@@ -1176,7 +1176,7 @@ static enum frame_state read_proxy_header(const uint8_t *bytes, uint32_t size, s
 
 /* ---- DNS: reading a question, writing its answer (RFC 1035, 6891) ---------- */
 
-#define GAME_HOST "ps2nascar04.ea.com" /* PROTOCOL 3.1: what the console looks for */
+#define GAME_HOST "ps2nascar04.ea.com" /* what the disc looks for */
 #define DNS_HEAD 12u
 #define DNS_NAME_BYTES 255u /* the longest name, with the length in front of each label and the empty one at its end */
 #define DNS_RECORD_BYTES 16u
@@ -15893,7 +15893,7 @@ static void want_ports(struct shell *sh)
     sh->port[0] = sh->options.directory_port;
     sh->port[1] = sh->options.config.lobby_port;
     sh->port[2] = sh->options.config.buddy_port;
-    sh->port[3] = sh->options.dns_port;
+    sh->port[LISTENERS] = sh->options.dns_port;
 }
 
 static const char *const port_names[PORTS] = {"directory", "lobby", "buddy", "dns"};
