@@ -626,7 +626,7 @@ static ssize_t fake_write(void *world, int fd, const void *bytes, size_t size)
 static ssize_t fake_exchange(void *world, int fd, bool sends, struct nascar_datagram *d)
 {
     struct machine *m = world;
-    struct fake_datagram *f = sends ? &m->answer : &m->asked[0];
+    struct fake_datagram *f = sends ? &m->answer : &m->asked[m->first_asked];
     EXPECT(fd == LISTENER_FD + (int)DATAGRAMS);
     EXPECT(d->size > 0 && (!sends || d->size <= sizeof f->bytes));
     if (interrupted(m))
@@ -647,7 +647,8 @@ static ssize_t fake_exchange(void *world, int fd, bool sends, struct nascar_data
     d->port = f->port;
     d->local = f->local;
     memcpy((void *)(uintptr_t)d->bytes, f->bytes, size);
-    memmove(f, f + 1, --m->asks * sizeof *f);
+    m->first_asked = (m->first_asked + 1) % QUESTIONS;
+    m->asks--;
     return (ssize_t)size;
 }
 
@@ -655,7 +656,7 @@ bool datagram_send(struct machine *m, uint32_t peer, const void *bytes, size_t s
 {
     if (m->asks == QUESTIONS)
         return false;
-    struct fake_datagram *f = &m->asked[m->asks++];
+    struct fake_datagram *f = &m->asked[(m->first_asked + m->asks++) % QUESTIONS];
     *f = (struct fake_datagram){.peer = peer, .port = 40000, .local = 0xC0000201, .size = size};
     EXPECT(size <= sizeof f->bytes);
     memcpy(f->bytes, bytes, size);

@@ -141,7 +141,7 @@ struct machine {
     struct peer peer[PEERS];
     size_t peers, accepted;
     struct fake_datagram asked[QUESTIONS], answer; /* those that wait to be read, and the last answer */
-    size_t asks, answers;                          /* how many: of those, and of all answers */
+    size_t first_asked, asks, answers;             /* a ring, and how many are there; how many answers there were */
     uint16_t waiting[PEERS];                       /* those who wait to be accepted, in their order */
     size_t waiting_count;
     uint64_t now_ms;
