@@ -40,7 +40,7 @@ SMALL = -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
 HARD  = -fstack-protector-strong -Wl,-z,relro,-z,now
 
 SERVER   = nascar_server.c nascar_server.h
-MAX_KIB  = 240
+MAX_KIB  = 256
 
 # $(call release,COMPILER,FLAGS): FLAGS is a file of contrib/musl.sh's, which
 # says where the C library is.

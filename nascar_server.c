@@ -118,6 +118,7 @@
 #define NEWS_CHARS (NEWS_REPLY_BYTES - HEADER_BYTES - 1) /* of the news screen, ends of lines included */
 #define CONFIG_ROOMS 32u
 #define CONFIG_NETWORKS 32u
+#define CONFIG_DNS_NAMES 16u
 #define HOST_CHARS 253u   /* the longest name of a host, in text (RFC 1035) */
 #define PRODUCT_CHARS 63u /* PSET PROD; its STAT is cut to CHAT_CHARS */
 #define WATCHES_ASKED 25u /* whom one buddy link may watch by PADD */
@@ -163,6 +164,9 @@
 #endif
 #ifndef OCCUPANTS_SPARE
 #define OCCUPANTS_SPARE 64u /* for those who have left a room while somebody is still to be told */
+#endif
+#ifndef DNS_ASKERS
+#define DNS_ASKERS 256u /* groups of addresses, by a secret: those in one share what DNS_ANSWERS allows */
 #endif
 #ifndef PING_SLOTS
 #define PING_SLOTS 60u /* PROTOCOL 7: pings are spread over the period */
@@ -215,6 +219,9 @@ _Static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a r
 #define DOUBT_MS 3600000u      /* one that stands behind what is kept at the start is believed after so long */
 #define SWEEP_S 60             /* a full table is searched for what has expired no more often than this */
 #define RACES_PER_PERSONA 32u  /* open ones, so that nobody takes all the places */
+#define DNS_ANSWERS 20u        /* that an address gets in ... */
+#define DNS_ANSWERS_MS 1000u   /* ... so long, so that nobody is flooded in whose name somebody asks */
+#define DNS_TTL_S 60u          /* an address may be remembered for so long: it may change */
 #define BURST_MS 6000u         /* a token bucket holds what its rate gives in this time */
 
 #define FIRST_CREATED_ROOM 1001u /* PROTOCOL 3.3 */
@@ -287,6 +294,9 @@ _Static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a r
     KEPT(results, COUNTER, "Reports of a result that were accepted.") \
     SEEN(reports, s->reports.live, "Reports of abuse that are kept.") \
     KEPT(reports_made, COUNTER, "Reports of abuse that were made.") \
+    KEPT(dns_queries, COUNTER, "DNS queries that came.") \
+    KEPT(dns_answers, COUNTER, "DNS queries that were answered, if by a refusal.") \
+    KEPT(dns_dropped, COUNTER, "DNS queries left without an answer, as their address has had 20 in a second.") \
     KEPT(hashes_waiting, GAUGE, "Requests that wait for a password to be hashed.") \
     KEPT(hashes, COUNTER, "Requests that have waited for a password to be hashed.") \
     KEPT(hash_longest_ms, GAUGE, "The longest time that a request has waited for a hash, in milliseconds.") \
@@ -1198,6 +1208,158 @@ static enum frame_state read_proxy_header(const uint8_t *bytes, uint32_t size, s
     return bytes[0] == proxy_signature[0] ? read_proxy_block(bytes, size, h) : read_proxy_line(bytes, size, h);
 }
 
+/* ---- DNS: reading a question, writing its answer (RFC 1035, 6891) ---------- */
+
+#define GAME_HOST "ps2nascar04.ea.com" /* what the disc looks for */
+#define DNS_HEAD 12u
+#define DNS_NAME_BYTES 255u /* the longest name, with the length in front of each label and the empty one at its end */
+#define DNS_RECORD_BYTES 16u
+#define DNS_OPT_BYTES 11u
+#define DNS_ANSWER_BYTES (DNS_HEAD + DNS_NAME_BYTES + 4u + DNS_RECORD_BYTES + DNS_OPT_BYTES)
+#define DNS_TAKES 1232u /* bytes in a datagram, as the answer to EDNS says */
+
+enum dns_code {
+    DNS_FOUND = 0,
+    DNS_MALFORMED = 1,
+    DNS_UNKNOWN_OPCODE = 4,
+    DNS_REFUSED = 5,
+    DNS_UNKNOWN_VERSION = 16, /* of EDNS */
+    DNS_SILENCE               /* it is not to be answered */
+};
+
+#define DNS_A 1u
+#define DNS_OPT 41u
+#define DNS_ANY 255u
+#define DNS_INTERNET 1u
+
+struct dns_query {
+    uint32_t end;   /* of its question; DNS_HEAD if there is none that can be read */
+    uint32_t asks;  /* its type << 16 | its class */
+    bool edns;      /* it has an OPT record, so the answer has one */
+    uint8_t dnssec; /* the flag DO of that, which comes back */
+};
+
+/* Where the name ends that stands there; 0 if it is none. A question needs no pointers, by
+ * which names are shortened in answers: nobody sends them, but to confuse. */
+/*@ requires \valid_read(bytes + (0 .. size - 1)) && 0 < at <= size <= 0xffff;
+    assigns \nothing;
+    ensures \result == 0 || (at < \result <= size && \result - at <= DNS_NAME_BYTES); */
+static uint32_t dns_name_end(const uint8_t *bytes, uint32_t size, uint32_t at)
+{
+    uint32_t end = at;
+    /*@ loop invariant at <= end <= at + DNS_NAME_BYTES + 63;
+        loop assigns end;
+        loop variant at + DNS_NAME_BYTES - end; */
+    while (end < size && bytes[end] > 0 && bytes[end] <= 63 && end - at < DNS_NAME_BYTES)
+        end += 1u + bytes[end];
+    return end < size && bytes[end] == 0 && end - at < DNS_NAME_BYTES ? end + 1 : 0;
+}
+
+/* Passes over the record that stands there: where it ends; 0 if it is none. */
+/*@ requires \valid_read(bytes + (0 .. size - 1)) && 0 < at <= size <= 0xffff && \valid(fields);
+    requires \separated(bytes + (0 .. size - 1), fields);
+    assigns *fields;
+    ensures \result == 0 || (at < *fields && *fields + 10 <= \result <= size); */
+static uint32_t dns_record_end(const uint8_t *bytes, uint32_t size, uint32_t at, uint32_t *fields)
+{
+    *fields = dns_name_end(bytes, size, at);
+    if (*fields == 0 || size - *fields < 10)
+        return 0;
+    uint32_t length = load_be32(bytes + *fields + 6) & 0xffff;
+    return length <= size - *fields - 10 ? *fields + 10 + length : 0;
+}
+
+/* Reads what a datagram asks, and says how it is to be answered if there is an answer to
+ * that. What is too short for an answer, or is one itself, gets none. */
+/*@ requires \valid_read(bytes + (0 .. size - 1)) && \valid(q);
+    requires \separated(bytes + (0 .. size - 1), q);
+    assigns *q;
+    ensures DNS_HEAD <= q->end <= DNS_HEAD + DNS_NAME_BYTES + 4;
+    ensures \result != DNS_SILENCE ==> q->end <= size;
+    ensures q->edns ==> q->end + DNS_OPT_BYTES <= size;
+    ensures \result == DNS_FOUND ==> DNS_HEAD < q->end; */
+static enum dns_code read_dns_query(const uint8_t *bytes, uint32_t size, struct dns_query *q)
+{
+    uint32_t end, next, more, fields, opt = 0;
+    q->end = DNS_HEAD;
+    q->asks = 0;
+    q->edns = false;
+    q->dnssec = 0;
+    if (size < DNS_HEAD || size > UINT16_MAX || bytes[2] & 0x80)
+        return DNS_SILENCE;
+    if (bytes[2] & 0x78)
+        return DNS_UNKNOWN_OPCODE;
+    end = dns_name_end(bytes, size, DNS_HEAD);
+    more = load_be32(bytes + 8); /* authorities << 16 | others: with one of the first it is more than there can be */
+    if (load_be32(bytes + 4) != 0x00010000 || end == 0 || size - end < 4)
+        return DNS_MALFORMED; /* one question, and no answers */
+    end = next = end + 4;
+    /*@ loop invariant DNS_HEAD + 5 <= end <= next <= size;
+        loop invariant opt != 0 ==> end < opt && opt + 10 <= next;
+        loop assigns next, fields, opt, more;
+        loop variant more; */
+    for (; more > 0; more--) {
+        uint32_t at = next;
+        next = dns_record_end(bytes, size, at, &fields);
+        bool is_opt = next != 0 && load_be32(bytes + fields) >> 16 == DNS_OPT;
+        if (next == 0 || (is_opt && (opt != 0 || fields != at + 1))) /* there is one at most, and its name is empty */
+            return DNS_MALFORMED;
+        opt = is_opt ? fields : opt;
+    }
+    if (next != size)
+        return DNS_MALFORMED;
+    q->end = end;
+    q->asks = load_be32(bytes + end - 4);
+    q->edns = opt != 0;
+    q->dnssec = q->edns ? bytes[opt + 6] & 0x80 : 0;
+    return q->edns && bytes[opt + 5] != 0 ? DNS_UNKNOWN_VERSION : DNS_FOUND;
+}
+
+/* Writes the answer, with this address if it is not 0, and returns its size. The question
+ * comes back byte by byte, as whoever asks may have mixed upper and lower case in order to
+ * know the answer again. Without an address there is nothing behind it: RFC 2308 would have
+ * a SOA record there, which takes more than DNS_RECORD_BYTES. */
+static uint32_t write_dns_answer(uint8_t out[DNS_ANSWER_BYTES], const uint8_t *bytes, const struct dns_query *q,
+                                 enum dns_code code, uint32_t address)
+{
+    uint32_t n = q->end;
+    memcpy(out, bytes, n);
+    memset(out + 3, 0, DNS_HEAD - 3);
+    out[2] = (uint8_t)(0x80 | (bytes[2] & 0x79) | (code == DNS_FOUND ? 0x04 : 0)); /* QR, opcode and RD, AA */
+    out[3] = (uint8_t)(code & 15);
+    out[5] = n > DNS_HEAD;
+    out[7] = address != 0;
+    out[11] = q->edns;
+    if (address) {
+        store_be32(out + n, 0xc0000000u | DNS_HEAD << 16 | DNS_A); /* the name: a pointer to the question's */
+        store_be32(out + n + 4, DNS_INTERNET << 16);
+        store_be32(out + n + 8, DNS_TTL_S << 16 | 4);
+        store_be32(out + n + 12, address);
+        n += DNS_RECORD_BYTES;
+    }
+    if (q->edns) {
+        memset(out + n, 0, DNS_OPT_BYTES);
+        store_be32(out + n + 1, DNS_OPT << 16 | DNS_TAKES);
+        out[n + 5] = (uint8_t)(code >> 4);
+        out[n + 7] = q->dnssec;
+        n += DNS_OPT_BYTES;
+    }
+    return n;
+}
+
+/* Writes a question's name as text. What no host has in its name, and a dot in a label, is
+ * a question mark, so that it is the same as no other name, and can be logged. */
+static void write_dns_name(char out[DNS_NAME_BYTES], const uint8_t *name)
+{
+    while (*name > 0) {
+        for (uint32_t n = *name++; n > 0; n--, name++)
+            *out++ = *name > ' ' && *name < 0x7f && *name != '.' ? (char)*name : '?';
+        if (*name > 0)
+            *out++ = '.';
+    }
+    *out = 0;
+}
+
 /* ---- Frames: their text ---------------------------------------------------- */
 
 /* The size of a payload's text, which ends at the first NUL or where the frame ends. */
@@ -1601,6 +1763,12 @@ struct networks {
     struct network network[CONFIG_NETWORKS];
 };
 
+/* A name that the DNS service has an answer for. */
+struct dns_name {
+    uint32_t address; /* 0: the server's own */
+    char name[HOST_CHARS + 1];
+};
+
 struct config {
     uint32_t public_address;
     char public_name[HOST_CHARS + 1]; /* the host whose address that is; empty: it was given as an address */
@@ -1614,8 +1782,9 @@ struct config {
     uint32_t per_address, logins_per_address, accounts_per_address;
     struct networks trusted; /* the three limits are not for those in them */
     struct networks proxies; /* a connection from there begins by saying whose it is */
-    uint32_t room_count;
+    uint32_t room_count, dns_name_count;
     struct config_room room[CONFIG_ROOMS];
+    struct dns_name dns_name[CONFIG_DNS_NAMES];
     char down[DOWN_CHARS + 1];
     char news[NEWS_CHARS + 1]; /* lines, each ended by \n */
 };
@@ -1629,6 +1798,8 @@ struct config {
 
 /* A key of the core that may be given more than once, as lines. Those of the command
  * line replace the file's. */
+enum { ROOMS, TRUSTED, PROXIES, DNS_NAMES, LISTS };
+
 struct option_list {
     char lines[CONFIG_BYTES];
     bool typed;
@@ -1638,6 +1809,7 @@ struct option_list {
 struct options {
     uint32_t bind_address;
     uint32_t directory_port; /* the other two are in `config` */
+    uint32_t dns_port;       /* NONE: there is no such service */
     uint32_t max_clients, max_accounts;
     uint32_t hash_cost;
     uint32_t log_level, log_json, sandbox;
@@ -1649,7 +1821,7 @@ struct options {
     uint32_t uid, gid;                                 /* the user's; NONE: there is none */
     struct config config;    /* what the core's keys came to, so that their errors are told at the start */
     char core[CONFIG_BYTES]; /* the core's keys, as lines, but for those of the next two */
-    struct option_list rooms, trusted, proxies;
+    struct option_list lists[LISTS];
     const struct options *in_force; /* while they are read again by a server that runs; else NULL */
     bool finds;                     /* the server has a process that looks up a host's address */
     uint32_t line;                  /* that is being read; TYPED: the command line */
@@ -1671,6 +1843,7 @@ enum setting_type {
     SET_WORD,
     SET_ROOM,
     SET_NETWORK,
+    SET_DNS_NAME,
     SET_NEWS_LINE,
     SET_DOWN,
     SET_FOLDER,
@@ -1689,7 +1862,7 @@ static const struct setting {
     bool of_shell; /* its field is in struct options, else in struct config */
     bool at_start; /* a reload does not change it */
     size_t offset;
-    uint32_t min, max;
+    uint32_t min, max;    /* min of a list: its number in struct options; its field begins with how many there are */
     const char *words;    /* SET_WORD: the values 0, 1, ... */
     const char *fallback; /* what it is when nobody sets it; NULL: empty, or 0 */
     const char *help;     /* for printf, with the fallback as %s; NULL: not shown */
@@ -1711,6 +1884,10 @@ static const struct setting {
      "the lobby's TCP port (%s); 0: any free one"},
     {"buddy-port", SET_PORT, CORE_START(buddy_port), 0, 65535, NULL, "10899",
      "the buddy service's TCP port (%s); 0: any free one"},
+    {"dns", SET_PORT, SHELL_START(dns_port), 0, 65535, NULL, NULL,
+     "answer on this UDP port (53) the consoles that ask for the server's address by DNS; 0: any free one"},
+    {"dns-name", SET_DNS_NAME, CORE(dns_name_count), DNS_NAMES, 0, NULL, NULL,
+     "NAME or NAME=ADDRESS: another name that is answered, with the server's own address or this one; once or more"},
     {"max-clients", SET_NUMBER, SHELL_START(max_clients), 1, 65536, NULL, "1024", "players online at once (%s)"},
     {"max-accounts", SET_NUMBER, SHELL_START(max_accounts), 1, 1048576, NULL, "16384",
      "accounts that there may be (%s)"},
@@ -1764,11 +1941,11 @@ static const struct setting {
      "tries to log in that fail, from one address in ten minutes (%s)"},
     {"accounts-per-address", SET_NUMBER, CORE(accounts_per_address), 1, 1000000, NULL, "50",
      "new accounts from one address in ten minutes (%s)"},
-    {"trusted", SET_NETWORK, CORE(trusted), 0, 0, NULL, NULL,
+    {"trusted", SET_NETWORK, CORE(trusted), TRUSTED, 0, NULL, NULL,
      "NETWORK/BITS, as 192.168.1.0/24, whose addresses have none of these three limits; once or more"},
-    {"proxy-from", SET_NETWORK, CORE(proxies), 0, 0, NULL, NULL,
+    {"proxy-from", SET_NETWORK, CORE(proxies), PROXIES, 0, NULL, NULL,
      "NETWORK/BITS of proxies, whose connections begin with a PROXY header (version 1 or 2); once or more"},
-    {"room", SET_ROOM, CORE(room), 0, 0, NULL, NULL,
+    {"room", SET_ROOM, CORE(room_count), ROOMS, 0, NULL, NULL,
      "\"Name: Description: Limit\"; once or more, in place of the default rooms"},
     {"news-line", SET_NEWS_LINE, CORE(news), 0, 0, NULL, NULL, NULL},
     {"down", SET_DOWN, CORE(down), 0, 0, NULL, NULL, "turn consoles away at the directory, and show them this text"},
@@ -1938,6 +2115,22 @@ static bool in_networks(const struct networks *networks, uint32_t address)
     return false;
 }
 
+static const char *add_dns_name(struct config *config, const char *text)
+{
+    struct dns_name fresh;
+    size_t chars = strcspn(text, "=");
+    memset(&fresh, 0, sizeof fresh);
+    bool good = copy_trimmed(fresh.name, sizeof fresh.name, text, chars) && valid_host(fresh.name);
+    if (good && text[chars])
+        good = parse_address(text + chars + 1, &fresh.address) && fresh.address != 0;
+    if (!good)
+        return "the name of a host, or with an IPv4 address that is its own, as example.org=192.0.2.1";
+    if (config->dns_name_count == CONFIG_DNS_NAMES)
+        return "at most 16 names";
+    config->dns_name[config->dns_name_count++] = fresh;
+    return NULL;
+}
+
 static const struct setting *find_setting(const char *key)
 {
     for (size_t i = 0; i < SETTINGS; i++)
@@ -1987,6 +2180,7 @@ static const char *set_value(void *fields, const struct setting *setting, const 
         return NULL;
     case SET_ROOM: return add_room(config, value);
     case SET_NETWORK: return add_network(field, value);
+    case SET_DNS_NAME: return add_dns_name(config, value);
     case SET_NEWS_LINE:
         used = strlen(config->news);
         if (used + n + 1 > NEWS_CHARS)
@@ -2519,6 +2713,20 @@ struct guess {
     uint32_t failed; /* those that are not known to be right, too */
 };
 
+/* A group of addresses: when it got its last answers by DNS, in a ring. */
+struct dns_asker {
+    uint32_t at_ms[DNS_ANSWERS]; /* the lower half of the time: enough to tell that one was just now */
+    uint32_t answers;            /* the next place in the ring; it goes on from DNS_ANSWERS on when that is full */
+};
+
+/* The answer that the last step has left. */
+struct datagram {
+    uint32_t peer, port, local;
+    uint32_t service;
+    uint32_t size; /* 0: there is none */
+    uint8_t bytes[DNS_ANSWER_BYTES];
+};
+
 struct directory_session {
     uint32_t link;
     uint32_t sess, peer;
@@ -2679,6 +2887,9 @@ struct nascar {
     struct row user_row, room_row, population_row;
     struct outgoing frame;     /* the frame that is being written; a record is encoded here, too */
     struct outgoing row_frame; /* the same for rows, which are made while another frame is at work */
+
+    struct dns_asker dns_asker[DNS_ASKERS];
+    struct datagram datagram;
 
     uint32_t record_count, record_taken;
     struct record_slot record[RECORDS];
@@ -3642,6 +3853,7 @@ static void free_taken(struct nascar *s)
     }
     if (s->log_taken == s->log_size)
         s->log_taken = s->log_size = 0;
+    s->datagram.size = 0;
 }
 
 /* ---- Feeds: lists that each console follows at its own pace -------------- */
@@ -4058,13 +4270,12 @@ static uint32_t player_address(const struct nascar *s, uint32_t viewer, const st
     return visible_address(endpoint_of(conn_at(s, viewer)), endpoint_of(conn_at(s, p->conn)), s->config.public_address);
 }
 
-/* PROTOCOL 3.1: the address that the console reached, unless a public one is
- * configured and the console is no neighbour. */
-static uint32_t server_address(const struct nascar *s, uint32_t c)
+/* PROTOCOL 3.1: the address that whoever is at this end has reached, unless a public one
+ * is configured and it is no neighbour. */
+static uint32_t server_address(const struct nascar *s, struct endpoint end)
 {
-    const struct conn *conn = conn_at(s, c);
-    bool next_door = s->config.lan && is_neighbour(endpoint_of(conn));
-    return s->config.public_address && !next_door ? s->config.public_address : conn->local;
+    bool next_door = s->config.lan && is_neighbour(end);
+    return s->config.public_address && !next_door ? s->config.public_address : end.reached;
 }
 
 static const char *room_flags(const struct room *room)
@@ -4154,7 +4365,7 @@ static bool send_room_row(struct nascar *s, const struct player *p)
         return false;
     const struct room *room = room_at(s, node_room(i));
     struct row *row = &s->room_row;
-    uint32_t address = server_address(s, p->conn);
+    uint32_t address = server_address(s, endpoint_of(conn_at(s, p->conn)));
     uint64_t seq = node_at(s, i)->seq;
     if (row->to != seq || row->count != room->count || row->address != address) {
         write_room(&s->row_frame, room, address);
@@ -6848,7 +7059,7 @@ static enum failure do_directory(struct request *q)
     }
     const struct directory_session *session = session_add(s, q->conn);
     frame_begin(&s->frame, q->kind, "");
-    put_address(&s->frame, tag_ADDR, server_address(s, q->c));
+    put_address(&s->frame, tag_ADDR, server_address(s, endpoint_of(q->conn)));
     put_number(&s->frame, tag_PORT, s->config.lobby_port);
     put_number(&s->frame, tag_SESS, session->sess);
     put_raw(&s->frame, tag_MASK, session->mask);
@@ -7634,7 +7845,7 @@ static void news_short(struct request *q)
     struct outgoing *f = &s->frame;
     char line[NEWS_REPLY_BYTES + 1];
     frame_begin(f, q->kind, "new0");
-    put_address(f, tag_BUDDY_URL, server_address(s, q->c));
+    put_address(f, tag_BUDDY_URL, server_address(s, endpoint_of(q->conn)));
     put_number(f, tag_BUDDY_PORT, s->config.buddy_port);
     put_raw(f, tag_COUNT, "4");
     put_number(f, tag_STATUS, failures[OK].status);
@@ -10597,6 +10808,82 @@ static void metrics_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
     }
 }
 
+/* May whoever asks by DNS get another answer now? Those who ask are not remembered one by
+ * one, as any address can be forged: they share some places, and nobody knows with whom. */
+static bool take_dns_answer(struct nascar *s, uint32_t peer)
+{
+    struct dns_asker *asker = &s->dns_asker[hash_numbers(s, peer, 0) % DNS_ASKERS];
+    uint32_t *at_ms = &asker->at_ms[asker->answers % DNS_ANSWERS], now_ms = (uint32_t)s->now_ms;
+    if (asker->answers >= DNS_ANSWERS && now_ms - *at_ms < DNS_ANSWERS_MS)
+        return false;
+    *at_ms = now_ms;
+    asker->answers = asker->answers + 1 < 2 * DNS_ANSWERS ? asker->answers + 1 : DNS_ANSWERS;
+    return true;
+}
+
+/* Has the name an answer? *address is its own, or else stays. */
+static bool find_dns_name(const struct nascar *s, const char *name, uint32_t *address)
+{
+    for (uint32_t i = 0; i < s->config.dns_name_count; i++) {
+        const struct dns_name *known = &s->config.dns_name[i];
+        if (!same_name(name, known->name))
+            continue;
+        *address = known->address ? known->address : *address;
+        return true;
+    }
+    return same_name(name, GAME_HOST);
+}
+
+/* Somebody asks by DNS. We have the answers for a few names, know no others, and ask nobody.
+ * The log tells what a console looks for. */
+static void dns_query_came(struct nascar *s, const struct nascar_event *e)
+{
+    struct datagram *d = &s->datagram;
+    struct dns_query q;
+    char name[DNS_NAME_BYTES] = "";
+    uint32_t address = server_address(s, (struct endpoint){e->peer, 0, e->local});
+    enum dns_code code = read_dns_query(e->bytes, e->size, &q);
+    s->metrics[METRIC_dns_queries]++;
+    if (code == DNS_SILENCE)
+        return;
+    if (!take_dns_answer(s, e->peer)) {
+        s->metrics[METRIC_dns_dropped]++;
+        return;
+    }
+    s->metrics[METRIC_dns_answers]++;
+    if (q.end > DNS_HEAD)
+        write_dns_name(name, e->bytes + DNS_HEAD);
+    if (code == DNS_FOUND && ((q.asks & 0xffff) != DNS_INTERNET || !find_dns_name(s, name, &address)))
+        code = DNS_REFUSED;
+    if (code != DNS_FOUND || (q.asks >> 16 != DNS_A && q.asks >> 16 != DNS_ANY))
+        address = 0;
+    d->service = NASCAR_SERVICE_DNS;
+    d->peer = e->peer;
+    d->port = e->port;
+    d->local = e->local;
+    d->size = write_dns_answer(d->bytes, e->bytes, &q, code, address);
+    uint32_t line = log_begin(s, NASCAR_LOG_DEBUG, "dns");
+    if (line < LOG_BYTES)
+        s->log[line] |= LOG_OF_STRANGER;
+    log_address(s, "peer", e->peer);
+    log_text(s, "name", name);
+    log_number(s, "type", q.asks >> 16);
+    log_number(s, "code", code);
+    log_address(s, "address", address);
+    log_end(s, line);
+}
+
+bool nascar_next_datagram(struct nascar *s, struct nascar_datagram *datagram)
+{
+    const struct datagram *d = &s->datagram;
+    if (d->size == 0)
+        return false;
+    *datagram =
+        (struct nascar_datagram){(enum nascar_service)d->service, d->local, d->peer, d->port, d->size, d->bytes};
+    s->datagram.size = 0;
+    return true;
+}
+
 /* Gives an event to its connection, if that is there. */
 static void conn_event(struct nascar *s, const struct nascar_event *e)
 {
@@ -10756,6 +11043,10 @@ bool nascar_step(struct nascar *s, const struct nascar_event *e)
     case NASCAR_VERDICT: verdict_came(s, e); break;
     case NASCAR_RELOADED: reload_came(s, e); break;
     case NASCAR_METRICS: metrics_came(s, e->bytes, e->size); break;
+    case NASCAR_DATAGRAM:
+        if (e->service == NASCAR_SERVICE_DNS)
+            dns_query_came(s, e);
+        break;
     }
     settle(s);
     while (s->retry)
@@ -11289,6 +11580,14 @@ static const char *check_sanctions(const struct nascar *s)
     return NULL;
 }
 
+static const char *check_dns(const struct nascar *s)
+{
+    HOLDS(s->datagram.size <= DNS_ANSWER_BYTES, "an answer by DNS is longer than one can be");
+    for (uint32_t i = 0; i < DNS_ASKERS; i++)
+        HOLDS(s->dns_asker[i].answers < 2 * DNS_ANSWERS, "a place for answers by DNS is outside its ring");
+    return NULL;
+}
+
 const char *nascar_check(const struct nascar *s)
 {
 #define POOL_POINTER(name, type, at, capacity) &s->name,
@@ -11298,9 +11597,9 @@ const char *nascar_check(const struct nascar *s)
         const struct index *index;
         const struct pool *pool;
     } indexes[] = {INDEXES(INDEX_POINTER)};
-    const char *(*const checks[])(const struct nascar *) = {check_lists,     check_timers,  check_conns,
-                                                            check_rooms,     check_players, check_accounts,
-                                                            check_addresses, check_kept,    check_sanctions};
+    const char *(*const checks[])(
+        const struct nascar *) = {check_lists,    check_timers,    check_conns, check_rooms,     check_players,
+                                  check_accounts, check_addresses, check_kept,  check_sanctions, check_dns};
     const char *broken = NULL;
     HOLDS(s->entropy_size <= NASCAR_ENTROPY_BYTES, "there is more entropy than fits");
     HOLDS(s->record_taken <= s->record_count && s->record_count <= RECORDS, "records are counted wrongly");
@@ -11418,6 +11717,8 @@ struct nascar_sys {
     int (*accept)(void *world, int listener, uint32_t *peer, uint32_t *local);
     ssize_t (*read)(void *world, int fd, void *bytes, size_t size);
     ssize_t (*write)(void *world, int fd, const void *bytes, size_t size);
+    /* Sends a datagram, or receives the next one, of which its bytes have as much as fits. Returns the size. */
+    ssize_t (*exchange)(void *world, int fd, bool sends, struct nascar_datagram *datagram);
     void (*close)(void *world, int fd);                                  /* with a FIN and not a reset, if possible */
     int (*log_open)(void *world, const char *path);                      /* to append to; "": standard error */
     ssize_t (*log)(void *world, int fd, const char *text, size_t size);  /* as much as is taken without waiting */
@@ -11535,6 +11836,41 @@ static ssize_t system_write(void *world, int fd, const void *bytes, size_t size)
 {
     (void)world;
     return send(fd, bytes, size, MSG_NOSIGNAL | MSG_EOR);
+}
+
+/* At which address of ours goes along with it, as the system would choose one for an answer. */
+static ssize_t system_exchange(void *world, int fd, bool sends, struct nascar_datagram *d)
+{
+    struct sockaddr_in peer = {.sin_family = AF_INET,
+                               .sin_port = htons((uint16_t)d->port),
+                               .sin_addr.s_addr = htonl(d->peer)};
+    struct iovec part = {(void *)(uintptr_t)d->bytes, d->size};
+    union {
+        struct cmsghdr head;
+        struct {
+            char head[CMSG_LEN(0)];
+            struct in_pktinfo info;
+        } whole;
+    } ours;
+    struct msghdr message;
+    (void)world;
+    memset(&message, 0, sizeof message);
+    memset(&ours, 0, sizeof ours);
+    message.msg_name = &peer;
+    message.msg_namelen = sizeof peer;
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = &ours;
+    message.msg_controllen = sizeof ours;
+    ours.head.cmsg_len = CMSG_LEN(sizeof ours.whole.info);
+    ours.head.cmsg_level = IPPROTO_IP;
+    ours.head.cmsg_type = IP_PKTINFO;
+    ours.whole.info.ipi_spec_dst.s_addr = htonl(d->local);
+    ssize_t n = sends ? sendmsg(fd, &message, 0) : recvmsg(fd, &message, 0);
+    d->peer = ntohl(peer.sin_addr.s_addr);
+    d->port = ntohs(peer.sin_port);
+    d->local = ntohl(ours.whole.info.ipi_spec_dst.s_addr);
+    return n;
 }
 
 /* Input that is left unread would turn the close into a reset, and that can
@@ -12105,6 +12441,14 @@ static const struct call server_calls[] = {
     CALL_WITH(socketcall, 0, -1, 6), CALL_WITH(socketcall, 0, ~1, 10), CALL_WITH(socketcall, 0, ~1, 12),
     CALL_WITH(socketcall, 0, ~1, 14), CALL_WITH(socketcall, 0, -1, 18),
 #endif
+    /* DNS_CALLS, only with --dns: a question, and its answer */
+    CALL(recvmsg), CALL(sendmsg),
+#ifdef __i386__
+    CALL_WITH(socketcall, 0, ~1, 16),
+#define DNS_CALLS 3u
+#else
+#define DNS_CALLS 2u
+#endif
 };
 
 /* The hashing helper, while it waits for passwords and answers. */
@@ -12505,7 +12849,6 @@ struct host_answer {
 #define DNS_TRIES 2      /* of each */
 #define DNS_SERVERS 3u
 #define DNS_BYTES 512u /* the longest question or answer */
-#define DNS_HEAD 12u
 #define NO_DNS_ANSWER "no name server gives an answer"
 
 /* Reads the next word of a file with lines of words, what follows a # apart. *place: the
@@ -12742,12 +13085,12 @@ static void system_kill(void *world, int process)
 }
 
 static const struct nascar_sys system_calls = {
-    system_poll,        system_signal, system_accept,  system_read,      system_write,   system_close,
-    system_log_open,    system_log,    system_append,  system_entropy,   system_mono_ms, system_wall_s,
-    system_open,        system_load,   system_unload,  system_truncate,  system_sync,    system_rename,
-    system_sync_folder, system_remove, system_changed, system_set_aside, system_folder,  system_sign,
-    system_control,     system_helper, system_finder,  system_kill,      system_spare,   system_room,
-    system_stands,
+    system_poll,   system_signal,      system_accept, system_read,    system_write,     system_exchange,
+    system_close,  system_log_open,    system_log,    system_append,  system_entropy,   system_mono_ms,
+    system_wall_s, system_open,        system_load,   system_unload,  system_truncate,  system_sync,
+    system_rename, system_sync_folder, system_remove, system_changed, system_set_aside, system_folder,
+    system_sign,   system_control,     system_helper, system_finder,  system_kill,      system_spare,
+    system_room,   system_stands,
 };
 
 /* ---- The journal's bytes (DESIGN 5) -------------------------------------- */
@@ -12983,13 +13326,13 @@ static bool journal_next(struct journal_reader *r, struct span *frames)
  * out of range has a meaning, too. */
 #define SCRIPT_WALL 11u       /* no event: sets the wall clock, in 8 bytes */
 #define SCRIPT_CHECKPOINT 12u /* no event: what all the output so far hashes to, in 8 bytes */
-#define SCRIPT_TYPES 16u
-#define SCRIPT_HEAD_BYTES 32u /* the most that stands before an event's bytes */
+#define SCRIPT_TYPES 17u
+#define SCRIPT_HEAD_BYTES 40u /* the most that stands before an event's bytes */
 
 static const uint8_t script_magic[4] = {'N', 'S', 'R', '3'};
 
 _Static_assert(NASCAR_VERDICT + 1 == SCRIPT_WALL && SCRIPT_CHECKPOINT + 1 == NASCAR_ADDRESS &&
-                   NASCAR_METRICS + 1 == SCRIPT_TYPES,
+                   NASCAR_DATAGRAM + 1 == SCRIPT_TYPES,
                "no event has the number of these two");
 
 struct script {
@@ -13063,14 +13406,18 @@ static uint32_t script_write_header(uint8_t out[64], struct nascar_limits limits
 static uint32_t script_write_event(uint8_t out[SCRIPT_HEAD_BYTES], uint32_t type, const struct nascar_event *e,
                                    uint64_t step_ms)
 {
-    uint8_t numbers[9];
+    uint8_t numbers[12];
     uint32_t n = 0, count = 0;
     switch (type) {
+    case NASCAR_DATAGRAM:
+        store_be32(numbers + 8, (uint32_t)e->service << 16 | e->port);
+        count = 4;
+        /* fall through */
     case NASCAR_OPENED:
     case NASCAR_CONTROL:
         store_be32(numbers, e->peer);
         store_be32(numbers + 4, e->local);
-        count = 8;
+        count += 8;
         break;
     case NASCAR_DRAINED:
         store_be32(numbers, e->size);
@@ -13106,9 +13453,13 @@ static uint32_t script_write_event(uint8_t out[SCRIPT_HEAD_BYTES], uint32_t type
 /* Takes the numbers off the front of an event's bytes; those that are missing are 0. */
 static void script_read_numbers(struct nascar_event *e)
 {
-    uint8_t numbers[9] = {0};
+    uint8_t numbers[12] = {0};
     bool opens = e->type == NASCAR_OPENED || e->type == NASCAR_CONTROL;
-    uint32_t count = opens ? 8 : e->type == NASCAR_VERDICT ? 5 : e->type == NASCAR_RELOADED ? 1 : 4;
+    uint32_t count = e->type == NASCAR_DATAGRAM   ? 12
+                     : opens                      ? 8
+                     : e->type == NASCAR_VERDICT  ? 5
+                     : e->type == NASCAR_RELOADED ? 1
+                                                  : 4;
     if (e->type == NASCAR_BYTES || e->type == NASCAR_CONFIG || e->type == NASCAR_ENTROPY || e->type == NASCAR_METRICS)
         return;
     count = min_u32(count, e->size);
@@ -13119,6 +13470,8 @@ static void script_read_numbers(struct nascar_event *e)
     e->peer = load_be32(numbers);
     e->local = load_be32(numbers + 4);
     e->receipt = load_be32(numbers);
+    e->service = (enum nascar_service)(load_be32(numbers + 8) >> 16 & 3);
+    e->port = load_be32(numbers + 8) & 0xffff;
     e->accepted = numbers[e->type == NASCAR_RELOADED ? 0 : 4] & 1;
     if (e->type == NASCAR_DRAINED)
         e->size = load_be32(numbers);
@@ -13332,6 +13685,7 @@ static void options_defaults(struct options *o)
     memset(o, 0, sizeof *o);
     o->group = NONE;
     o->line = TYPED;
+    o->dns_port = NONE;
     set_defaults(o, true);
     set_defaults(&o->config, false);
 }
@@ -13392,14 +13746,17 @@ static bool fault(struct options *o, const char *where, const char *key, const c
 
 #define COMMAND_LINE "--" /* the `where` of options that were typed; errors show it in front of the name */
 
-/* Where the lines of a key are that may be given more than once; NULL for others. */
+/* May the key be given more than once? */
+static bool is_list(const struct setting *setting)
+{
+    return setting->type >= SET_ROOM && setting->type <= SET_DNS_NAME;
+}
+
+/* Where its lines are then; else NULL. */
 static struct option_list *list_of(struct options *o, const struct setting *setting)
 {
     assert(o != NULL); /* so NULL means that there is no list */
-    return setting->type == SET_ROOM                             ? &o->rooms
-           : setting->type != SET_NETWORK                        ? NULL
-           : setting->offset == offsetof(struct config, trusted) ? &o->trusted
-                                                                 : &o->proxies;
+    return is_list(setting) ? &o->lists[setting->min] : NULL;
 }
 
 /* Keeps a key of the core as a line, which the core gets later. */
@@ -13458,9 +13815,7 @@ static bool set_option(struct options *o, const char *where, const char *key, co
     if (list && typed && !list->typed) {
         list->typed = true;
         list->lines[0] = 0;
-        *(list == &o->rooms     ? &o->config.room_count
-          : list == &o->trusted ? &o->config.trusted.count
-                                : &o->config.proxies.count) = 0;
+        *(uint32_t *)(void *)((char *)&o->config + setting->offset) = 0;
     }
     if (!change_setting(setting->of_shell ? (void *)o : &o->config, setting, value, why, sizeof why))
         return value[0] == 0 && setting->type == SET_FOLDER ? fault(o, where, key, "%s", why)
@@ -13888,7 +14243,7 @@ static void append_value(char *out, size_t out_bytes, const char *field, const s
 {
     char text[HOST_CHARS + 1] = "";
     const char *word = setting->words;
-    bool number = !is_text(setting) && setting->type != SET_ROOM && setting->type != SET_NETWORK;
+    bool number = !is_text(setting) && !is_list(setting);
     uint32_t value = number ? *(const uint32_t *)value_of(o, setting) : 0;
     for (uint32_t i = 0; word && i < value; i++)
         word = strchr(word, ' ') + 1;
@@ -13898,7 +14253,7 @@ static void append_value(char *out, size_t out_bytes, const char *field, const s
         copy_text(text, sizeof text, o->config.public_name);
     else if (setting->type == SET_ADDRESS || (setting->type == SET_HOST && value != 0))
         write_address(text, value);
-    else if (setting->type == SET_HOST)
+    else if (setting->type == SET_HOST || value == NONE)
         text[0] = 0; /* it is not set */
     else if (number)
         write_number(text, setting->type == SET_SECONDS ? value / 1000 : value);
@@ -13997,15 +14352,18 @@ static void print_help(void)
 /* ---- The shell's state --------------------------------------------------- */
 
 #define LISTENERS 3u
+#define PORTS (LISTENERS + 1u) /* and that for datagrams */
 /* The poll set has, in this order: signals, the helper, the process that looks up a
- * host, the listeners, the operator's listener, connections. */
+ * host, the listeners, the socket for datagrams, the operator's listener, connections. */
 #define SIGNALS 0u
 #define HELPER 1u
 #define FINDER 2u
 #define FIRST_LISTENER 3u
-#define CONTROL_LISTENER (FIRST_LISTENER + LISTENERS)
+#define DATAGRAMS (FIRST_LISTENER + LISTENERS)
+#define CONTROL_LISTENER (FIRST_LISTENER + PORTS)
 #define FIRST_SOCKET (CONTROL_LISTENER + 1u)
 #define ACCEPTS_PER_TURN 64u
+#define DATAGRAMS_PER_TURN 64u
 #define OUTPUT_BATCH 64u
 #define ACCEPT_PAUSE_MS 1000u /* before the next accept, after EMFILE and the like */
 #define UNREAD_MS 500u        /* that a deadline waits for input at most */
@@ -14120,8 +14478,8 @@ struct shell {
     struct numbers numbers, control_numbers; /* for players, and for the operator */
     int spare[NASCAR_CONTROL_CONNECTIONS];   /* descriptors that are kept for the operator's connections */
     uint32_t spares;
-    uint32_t open, paused;    /* how many connections are open, and are not read from now */
-    uint32_t port[LISTENERS]; /* that are open; those in the options may be 0 */
+    uint32_t open, paused; /* how many connections are open, and are not read from now */
+    uint32_t port[PORTS];  /* that are open, NONE if it is not to be; those in the options may be 0 */
     bool accept_paused, stopping;
     bool terminal, outlives_terminal; /* it was started from one; and SIGHUP was ignored then, as by nohup */
     bool unread;                      /* something was read or accepted in this turn, behind which there may be more */
@@ -14780,10 +15138,16 @@ static void shell_step(struct shell *sh, const struct nascar_event *event)
     struct nascar_log log;
     struct nascar_record record;
     struct nascar_hash_job job;
+    struct nascar_datagram datagram;
     stamped.mono_ms = sh->now_ms;
     stamped.wall_s = sh->wall_s;
     feed_entropy(sh);
     core_step(sh, &stamped);
+    if (nascar_next_datagram(sh->state, &datagram)) {
+        (void)sh->sys->exchange(sh->world, sh->polled[DATAGRAMS].fd, true, &datagram);
+        if (is_recording(sh))
+            hash_bytes(&sh->put_out.written, datagram.bytes, datagram.size);
+    }
     while (nascar_next_log(sh->state, &log)) {
         (log.stranger ? shell_log_stranger : shell_log)(sh, log.level, log.text);
         if (is_recording(sh))
@@ -16060,6 +16424,27 @@ static void shell_accept(struct shell *sh, int listener, bool control)
     }
 }
 
+/* Gives the core the questions that have come by DNS; their answers leave with the step. */
+static void shell_receive(struct shell *sh)
+{
+    uint8_t bytes[DNS_TAKES];
+    for (uint32_t i = 0; i < DATAGRAMS_PER_TURN; i++) {
+        struct nascar_datagram d = {.bytes = bytes, .size = sizeof bytes};
+        ssize_t n = sh->sys->exchange(sh->world, sh->polled[DATAGRAMS].fd, false, &d);
+        if (n < 0)
+            return;
+        struct nascar_event event = {.type = NASCAR_DATAGRAM,
+                                     .conn = NONE,
+                                     .service = NASCAR_SERVICE_DNS,
+                                     .peer = d.peer,
+                                     .port = d.port,
+                                     .local = d.local,
+                                     .bytes = bytes,
+                                     .size = (uint32_t)n};
+        shell_step(sh, &event);
+    }
+}
+
 /* ---- The loop ------------------------------------------------------------ */
 
 /* Milliseconds until the next deadline, at most a minute, as poll takes them. */
@@ -16093,7 +16478,8 @@ static void shell_listen_wanted(struct shell *sh)
         sh->accept_paused = false;
     for (uint32_t i = FIRST_LISTENER; i < FIRST_SOCKET; i++) {
         bool control = i == CONTROL_LISTENER, paused = sh->accept_paused && !(control && sh->spares > 0);
-        sh->polled[i].events = !sh->stopping && !paused && numbers_of(sh, control)->count > 0 ? POLLIN : 0;
+        bool room = i == DATAGRAMS || (!paused && numbers_of(sh, control)->count > 0);
+        sh->polled[i].events = !sh->stopping && room ? POLLIN : 0;
     }
     sh->polled[HELPER].fd = sh->helper.fd;
     sh->polled[HELPER].events = POLLIN;
@@ -16140,12 +16526,13 @@ static void sign_work(struct shell *sh)
 /* Gives the core its part of the options, with the ports that were opened. */
 static void shell_configure(struct shell *sh)
 {
-    char text[4 * CONFIG_BYTES + HOST_CHARS + 96], address[16];
+    char text[5 * CONFIG_BYTES + HOST_CHARS + 96], address[16];
     const struct options *o = &sh->options;
     const char *host = o->config.public_name[0] ? o->config.public_name : address;
     write_address(address, o->config.public_address);
-    int n = snprintf(text, sizeof text, "%s%s%s%slobby-port = %u\nbuddy-port = %u\npublic-address = %s\n", o->core,
-                     o->rooms.lines, o->trusted.lines, o->proxies.lines, sh->port[1], sh->port[2], host);
+    int n = snprintf(text, sizeof text, "%s%s%s%s%slobby-port = %u\nbuddy-port = %u\npublic-address = %s\n", o->core,
+                     o->lists[ROOMS].lines, o->lists[TRUSTED].lines, o->lists[PROXIES].lines, o->lists[DNS_NAMES].lines,
+                     sh->port[1], sh->port[2], host);
     struct nascar_event event = {.type = NASCAR_CONFIG,
                                  .conn = NONE,
                                  .bytes = (const uint8_t *)text,
@@ -16256,7 +16643,9 @@ static void shell_serve(struct shell *sh)
             (void)shell_output(sh);
     }
     for (uint32_t i = FIRST_LISTENER; i < FIRST_SOCKET; i++)
-        if (sh->polled[i].revents & POLLIN)
+        if (sh->polled[i].revents & POLLIN && i == DATAGRAMS)
+            shell_receive(sh);
+        else if (sh->polled[i].revents & POLLIN)
             shell_accept(sh, sh->polled[i].fd, i == CONTROL_LISTENER);
 }
 
@@ -16368,25 +16757,29 @@ static void want_ports(struct shell *sh)
     sh->port[0] = sh->options.directory_port;
     sh->port[1] = sh->options.config.lobby_port;
     sh->port[2] = sh->options.config.buddy_port;
+    sh->port[LISTENERS] = sh->options.dns_port;
 }
 
-static const char port_names[LISTENERS][10] = {"directory", "lobby", "buddy"};
+static const char port_names[PORTS][10] = {"directory", "lobby", "buddy", "dns"};
 
-/* Opens one listener on the port that is wanted, and sets it to the one that it
- * has. -1 and a line on standard error if it cannot be. */
-static int open_listener(const struct options *o, uint32_t which, uint32_t *port)
+/* Opens one listener on the port that is wanted, or a socket for datagrams, and sets it to
+ * the one that it has. -1 and a line on standard error if it cannot be. */
+static int open_port(const struct options *o, uint32_t which, uint32_t *port)
 {
+    bool datagrams = which >= LISTENERS;
     struct sockaddr_in address;
     socklen_t size = sizeof address;
     char text[16];
     int on = 1;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, (datagrams ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     memset(&address, 0, sizeof address);
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(o->bind_address);
     address.sin_port = htons((uint16_t)*port);
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-        bind(fd, (const struct sockaddr *)&address, size) != 0 || listen(fd, 512) != 0 ||
+    if (fd < 0 ||
+        setsockopt(fd, datagrams ? IPPROTO_IP : SOL_SOCKET, datagrams ? IP_PKTINFO : SO_REUSEADDR, &on, sizeof on) !=
+            0 ||
+        bind(fd, (const struct sockaddr *)&address, size) != 0 || (!datagrams && listen(fd, 512) != 0) ||
         getsockname(fd, (struct sockaddr *)&address, &size) != 0) {
         write_address(text, o->bind_address);
         (void)complain("", "", "%s port %u on %s: %s", port_names[which], *port, text, why(errno));
@@ -16542,8 +16935,9 @@ static void announce(const struct shell *sh)
     char address[16], line[160] = "ready";
     size_t size = strlen(line);
     write_address(address, sh->options.bind_address);
-    for (uint32_t i = 0; i < LISTENERS; i++)
-        size += (size_t)snprintf(line + size, sizeof line - size, " %s=%s:%u", port_names[i], address, sh->port[i]);
+    for (uint32_t i = 0; i < PORTS; i++)
+        if (sh->port[i] != NONE)
+            size += (size_t)snprintf(line + size, sizeof line - size, " %s=%s:%u", port_names[i], address, sh->port[i]);
     line[size++] = '\n';
     (void)write_now(STDOUT_FILENO, line, size); /* nobody need read it, either */
 }
@@ -16694,7 +17088,8 @@ static bool confine(struct shell *sh)
         if (!x->landlock)
             return complain("", "", "no file is left for the sandbox: %s", why(EMFILE));
         spares_take(sh);
-        x->seccomp = filter_calls(CALLS_OF(server_calls));
+        size_t count = sizeof server_calls / sizeof *server_calls;
+        x->seccomp = filter_calls(server_calls, sh->port[LISTENERS] == NONE ? count - DNS_CALLS : count);
         sh->confined = true;
     }
     (void)snprintf(text, sizeof text, "event=sandbox seccomp=%s landlock=%s user=%u group=%u chroot=%s", x->seccomp,
@@ -16737,9 +17132,10 @@ static int serve_start(struct shell *sh)
         return 1;
     want_ports(sh);
     (void)act_as_user(&sh->sandbox, false);
-    for (uint32_t i = 0; i < LISTENERS; i++) {
-        sh->polled[FIRST_LISTENER + i].fd = open_listener(&sh->options, i, &sh->port[i]);
-        if (sh->polled[FIRST_LISTENER + i].fd < 0)
+    for (uint32_t i = 0; i < PORTS; i++) {
+        int *fd = &sh->polled[FIRST_LISTENER + i].fd;
+        *fd = sh->port[i] == NONE ? -1 : open_port(&sh->options, i, &sh->port[i]);
+        if (*fd < 0 && sh->port[i] != NONE)
             return 1;
     }
     (void)act_as_user(&sh->sandbox, true);
@@ -17662,8 +18058,11 @@ static void replay_step(struct nascar *state, const struct nascar_event *e, stru
     struct nascar_log log;
     struct nascar_record record;
     struct nascar_hash_job job;
+    struct nascar_datagram datagram;
     hash_written(hash, state, e);
     (void)nascar_step(state, e);
+    if (nascar_next_datagram(state, &datagram))
+        hash_bytes(&hash->written, datagram.bytes, datagram.size);
     while (nascar_next_log(state, &log))
         hash_bytes(&hash->log, log.text, strlen(log.text));
     while (nascar_next_record(state, &record))

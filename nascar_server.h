@@ -13,7 +13,8 @@
  *   3. hand it every event from then on
  *   4. after each step take what it has left: nascar_next_log(),
  *      nascar_next_record(), nascar_next_hash_job(), nascar_wants_reload() if there
- *      is an operator, and nascar_next_output() with nascar_outbox()
+ *      is an operator, nascar_next_datagram() if you have handed it a datagram, and
+ *      nascar_next_output() with nascar_outbox()
  *   5. hand it NASCAR_CLOCK no later than nascar_deadline_ms(), and NASCAR_ENTROPY
  *      whenever nascar_entropy_wanted() is over half of NASCAR_ENTROPY_BYTES
  *
@@ -119,9 +120,17 @@ enum nascar_event_type {
     NASCAR_ADDRESS = 13,  /* peer: the address of the host that `public-address` names; 11 and
                              12 mean something else in a recording */
     NASCAR_RELOADED = 14, /* accepted, bytes, size: what came of nascar_wants_reload() */
-    NASCAR_METRICS = 15   /* bytes, size: what your program counts of its own, for the operator:
+    NASCAR_METRICS = 15,  /* bytes, size: what your program counts of its own, for the operator:
                              8 bytes for each enum nascar_metric, the highest one first;
                              those that are missing stay as they were */
+    NASCAR_DATAGRAM = 16  /* service, peer, port, local, bytes, size: this came by UDP */
+};
+
+/* What a connection or a datagram has reached: which of your ports. */
+enum nascar_service {
+    NASCAR_SERVICE_GAME = 0, /* directory, lobby and buddies */
+    NASCAR_SERVICE_HTTP = 1,
+    NASCAR_SERVICE_DNS = 2 /* DATAGRAM: a question for the address of the server, or of another name (dns-name) */
 };
 
 /* What the core cannot know. Hand them in before the bytes that an operator's
@@ -162,11 +171,13 @@ struct nascar_event {
                              from the newest one in a record, with mono_ms */
     const uint8_t *bytes; /* may be NULL if size is 0 */
     uint32_t size;
-    uint32_t peer;    /* OPENED: the address that it comes from, be it a proxy's; CONTROL: the number
-                          of the user who is there (uid), for the log; ADDRESS */
-    uint32_t local;   /* OPENED: the address at which it reached us */
+    uint32_t peer;    /* OPENED, DATAGRAM: the address that it comes from, be it a proxy's; CONTROL: the
+                          number of the user who is there (uid), for the log; ADDRESS */
+    uint32_t local;   /* OPENED, DATAGRAM: the address at which it reached us */
     uint32_t receipt; /* RECORD*, VERDICT: as the record or job had it */
     bool accepted;    /* VERDICT: the password was right; RELOADED: the configuration was taken */
+    enum nascar_service service;
+    uint32_t port; /* DATAGRAM: the port that it comes from */
 };
 
 /* The only thing that changes a state in a way that others see. An event that
@@ -220,6 +231,22 @@ const uint8_t *nascar_outbox(const struct nascar *state, uint32_t conn, uint32_t
 
 /* Whether `conn` is to be closed; false if there is no such connection. */
 bool nascar_closing(const struct nascar *state, uint32_t conn);
+
+/* ---- What a step leaves: a datagram to send -------------------------------- */
+
+/* The answer to a NASCAR_DATAGRAM. There is one at most, and it is never longer than what
+ * was asked by more than 16 bytes. */
+struct nascar_datagram {
+    enum nascar_service service; /* the port that it is to come from: that which was asked, and ... */
+    uint32_t local;              /* ... its address, too, or nobody takes it for the answer */
+    uint32_t peer, port;         /* where it is to go */
+    uint32_t size;
+    const uint8_t *bytes;
+};
+
+/* Takes it; false, with *datagram as it was, if there is none. One that is not taken is
+ * lost with the next step, as datagrams may be. */
+bool nascar_next_datagram(struct nascar *state, struct nascar_datagram *datagram);
 
 /* ---- What a step leaves: records to keep --------------------------------- */
 
@@ -371,6 +398,9 @@ enum nascar_log_level nascar_log_level(const struct nascar *state, enum nascar_l
  *   proxy-from            a network of proxies: what comes from there begins with a
  *                         header of HAProxy's PROXY protocol, version 1 or 2, which
  *                         names `peer` and `local`; one line for each, up to 32
+ *   dns-name              "NAME" or "NAME=ADDRESS": the DNS service has an answer for
+ *                         this name, too: that address, or else the server's own; one
+ *                         line for each, up to 16
  *   room                  "Name: Description: Limit", a room in place of the three
  *                         default ones; one line for each, up to 32
  *   news-line             a line of the news; one for each, 242 characters in all

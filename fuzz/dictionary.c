@@ -1,6 +1,6 @@
 /* The dictionary of one harness, from the server's own tables.
  *
- * usage: dictionary frame | step | journal
+ * usage: dictionary frame | step | journal | dns
  *
  * SPDX-License-Identifier: MIT */
 #include "fuzz_step.h"
@@ -44,14 +44,38 @@ static void events(void)
     word(script_magic, sizeof script_magic);
 }
 
+/* What a question by DNS is made of: its head, without and with other records, names, types, and records of EDNS. */
+static void question_parts(void)
+{
+    word("\1\0\0\1\0\0\0\0\0\0", 10);
+    word("\1\0\0\1\0\0\0\0\0\1", 10);
+    for (size_t i = 0; i < DNS_QUESTIONS; i++) {
+        const char *name = dns_questions[i].bytes + DNS_HEAD;
+        uint32_t chars = (uint32_t)strlen(name) + 1;
+        word(name, chars);
+        word(name + chars, min_u32(4, dns_questions[i].size - DNS_HEAD - chars));
+    }
+    word("\0\0\x29\4\xD0\0\0\0\0\0\0", DNS_OPT_BYTES);
+    word("\0\0\x29\4\xD0\0\1\x80\0\0\4\0\x0A\0\0", DNS_OPT_BYTES + 4);
+    word("\xC0\x0C", 2);
+    word("\x3F", 1);
+    word("\0\0\xFA\0\xFF\0\0\0\0\0\0", 11);
+}
+
 int main(int argc, char **argv)
 {
     const char *which = argc == 2 ? argv[1] : "";
     bool frame = strcmp(which, "frame") == 0, script = strcmp(which, "step") == 0,
-         journal = strcmp(which, "journal") == 0;
-    if (!frame && !script && !journal) {
-        (void)fprintf(stderr, "usage: dictionary frame | step | journal\n");
+         journal = strcmp(which, "journal") == 0, dns = strcmp(which, "dns") == 0;
+    if (!frame && !script && !journal && !dns) {
+        (void)fprintf(stderr, "usage: dictionary frame | step | journal | dns\n");
         return 2;
+    }
+    for (size_t i = 0; i < DNS_QUESTIONS && (dns || script); i++)
+        word(dns_questions[i].bytes, dns_questions[i].size);
+    if (dns) {
+        question_parts();
+        return 0;
     }
     for (size_t i = 0; i < COMMANDS && !journal; i++)
         empty_frame(commands[i].kind);

@@ -18,6 +18,7 @@
 #define REPORTS 6u
 #define REPORT_LINES 48u
 #define PING_SLOTS 4u
+#define DNS_ASKERS 4u
 
 #define main nascar_main
 #include "../nascar_server.c"

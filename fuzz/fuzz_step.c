@@ -144,6 +144,15 @@ static uint32_t some_event(uint8_t out[INBOX_BYTES + SCRIPT_HEAD_BYTES], uint32_
         e.bytes = (const uint8_t *)proxy_headers[e.size].bytes;
         e.size = proxy_headers[e.size].size;
         break;
+    case 15:
+        e.type = NASCAR_DATAGRAM;
+        e.service = some(random, 8) ? NASCAR_SERVICE_DNS : NASCAR_SERVICE_HTTP;
+        e.peer = 0xC6336401u + some(random, 6);
+        e.local = 0xCB00710A;
+        e.size = some(random, DNS_QUESTIONS);
+        e.bytes = (const uint8_t *)dns_questions[e.size].bytes;
+        e.size = dns_questions[e.size].size;
+        break;
     case 14:
         e.type = NASCAR_RELOADED;
         e.accepted = some(random, 2) != 0;
@@ -158,7 +167,7 @@ static uint32_t some_event(uint8_t out[INBOX_BYTES + SCRIPT_HEAD_BYTES], uint32_
         e.size = f.size;
     }
     uint32_t n = script_write_event(out, e.type, &e, step_ms);
-    if (e.type == NASCAR_BYTES) {
+    if (e.type == NASCAR_BYTES || e.type == NASCAR_DATAGRAM) {
         memcpy(out + n, e.bytes, e.size);
         n += e.size;
     }

@@ -47,6 +47,7 @@ fuzz_libfuzzer() {
     name=$1 schedule="-entropic=1" bytes=$most_bytes
     # A request is 200 bytes; the limits of a frame are looked at with short ones.
     [ "$name" = fuzz_frame ] && bytes=400
+    [ "$name" = fuzz_dns ] && bytes=320
     # That schedule looks at the rarest features after each run, and so do smaller
     # inputs of the same; counts tell hardly more than branches do. A script covers
     # so much that all this takes as long as the run.

@@ -2,7 +2,7 @@
  * of them, and journals of the scenes.
  *
  * usage: seeds FOLDER FILE...    files are captures (.jsonl) or event scripts;
- *                                FOLDER/fuzz_{frame,step,journal} must be there
+ *                                FOLDER/fuzz_{frame,step,journal,dns} must be there
  *
  * SPDX-License-Identifier: MIT */
 #include "fuzz_step.h"
@@ -168,6 +168,34 @@ static void take_proxies(void)
     }
 }
 
+/* Each question by DNS, whole and cut, and with all the others in one script. */
+static void take_questions(void)
+{
+    script_begin(0, 0);
+    for (uint32_t i = 0; i < DNS_QUESTIONS; i++) {
+        struct nascar_event e = {.conn = NONE,
+                                 .service = NASCAR_SERVICE_DNS,
+                                 .peer = 0xC6336401u,
+                                 .port = 53,
+                                 .local = 0xCB00710A,
+                                 .bytes = (const uint8_t *)dns_questions[i].bytes,
+                                 .size = dns_questions[i].size};
+        write_seed("fuzz_dns", e.bytes, e.size);
+        write_seed("fuzz_dns", e.bytes, e.size - 1);
+        add_event(NASCAR_DATAGRAM, &e, 100);
+    }
+    write_seed("fuzz_step", seed, seed_bytes);
+    script_begin(0, 0);
+    for (uint32_t i = 0; i < DNS_ANSWERS + 2; i++)
+        add_event(NASCAR_DATAGRAM,
+                  &(struct nascar_event){.conn = NONE,
+                                         .service = NASCAR_SERVICE_DNS,
+                                         .bytes = (const uint8_t *)dns_questions[4].bytes,
+                                         .size = dns_questions[4].size},
+                  i == DNS_ANSWERS + 1 ? 1000 : 0);
+    write_seed("fuzz_step", seed, seed_bytes);
+}
+
 /* What is kept in a scene, a record a batch, and all in one. */
 static void take_journals(void)
 {
@@ -212,6 +240,7 @@ int main(int argc, char **argv)
     take_examples();
     take_journals();
     take_proxies();
+    take_questions();
     for (int i = 2; i < argc; i++) {
         size_t size;
         uint8_t *bytes = read_file(argv[i], &size);

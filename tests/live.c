@@ -789,6 +789,8 @@ static const struct {
     {"per-address", "256", {"0", "1000001", "", NULL}},
     {"logins-per-address", "300", {"0", "1000001", "", NULL}},
     {"accounts-per-address", "50", {"0", "1000001", "", NULL}},
+    {"dns", "0", {"65536", "-1", "off", "", NULL}},
+    {"dns-name", "b.example=192.0.2.1", {"b_example", "b.example=", "b.example=0.0.0.0", "=192.0.2.1", "", NULL}},
     {"proxy-from", "10.0.0.0/8", {"10.0.0.1/8", "10.0.0.0", "", NULL}},
     {"trusted", "192.168.1.0/24", {"192.168.1.1/24", "192.168.1.0/33", "192.168.1.0", "", NULL}},
     {"room",

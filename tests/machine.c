@@ -520,6 +520,9 @@ static int fake_poll(void *world, struct pollfd *fds, uint32_t count, int timeou
         } else if (i == FINDER) {
             EXPECT(fds[i].fd == (m->finder.running ? FINDER_FD : -1));
             seen = finder_speaks(m) ? POLLIN : 0;
+        } else if (i == DATAGRAMS) {
+            EXPECT(fds[i].fd == (m->shell.port[LISTENERS] == NONE ? -1 : LISTENER_FD + (int)i));
+            seen = m->asks > 0 ? POLLIN : 0;
         } else if (i < FIRST_SOCKET) {
             EXPECT(fds[i].fd == LISTENER_FD + (int)i || (i == CONTROL_LISTENER && m->sign_error && fds[i].fd == -1));
             bool waits = (i == FIRST_LISTENER || i == CONTROL_LISTENER) &&
@@ -532,7 +535,7 @@ static int fake_poll(void *world, struct pollfd *fds, uint32_t count, int timeou
             if (m->hide_one_in > 0 && !p->reset && seen && chance_below(m, m->hide_one_in) == 0)
                 seen = 0;
         }
-        fds[i].revents = (short)(seen & fds[i].events);
+        fds[i].revents = (short)(fds[i].fd < 0 ? 0 : seen & fds[i].events);
         if (i >= FIRST_SOCKET && peer_of(m, fds[i].fd)->reset)
             fds[i].revents = (short)(fds[i].revents | POLLERR | POLLHUP);
         ready += fds[i].revents != 0;
@@ -632,6 +635,46 @@ static ssize_t fake_write(void *world, int fd, const void *bytes, size_t size)
     if (m->at_write)
         m->at_write(m, p, bytes, size);
     return (ssize_t)size;
+}
+
+static ssize_t fake_exchange(void *world, int fd, bool sends, struct nascar_datagram *d)
+{
+    struct machine *m = world;
+    struct fake_datagram *f = sends ? &m->answer : &m->asked[m->first_asked];
+    EXPECT(fd == LISTENER_FD + (int)DATAGRAMS);
+    EXPECT(d->size > 0 && (!sends || d->size <= sizeof f->bytes));
+    if (interrupted(m))
+        return -1;
+    errno = EAGAIN;
+    if (!sends && m->asks == 0)
+        return -1;
+    size_t size = sends || f->size > d->size ? d->size : f->size;
+    if (sends) {
+        *f = (struct fake_datagram){.peer = d->peer, .port = d->port, .local = d->local, .size = size};
+        memcpy(f->bytes, d->bytes, size);
+        m->answers++;
+        if (m->at_answer)
+            m->at_answer(m);
+        return (ssize_t)size;
+    }
+    d->peer = f->peer;
+    d->port = f->port;
+    d->local = f->local;
+    memcpy((void *)(uintptr_t)d->bytes, f->bytes, size);
+    m->first_asked = (m->first_asked + 1) % QUESTIONS;
+    m->asks--;
+    return (ssize_t)size;
+}
+
+bool datagram_send(struct machine *m, uint32_t peer, const void *bytes, size_t size)
+{
+    if (m->asks == QUESTIONS)
+        return false;
+    struct fake_datagram *f = &m->asked[(m->first_asked + m->asks++) % QUESTIONS];
+    *f = (struct fake_datagram){.peer = peer, .port = 40000, .local = 0xC0000201, .size = size};
+    EXPECT(size <= sizeof f->bytes);
+    memcpy(f->bytes, bytes, size);
+    return true;
 }
 
 static void fake_close(void *world, int fd)
@@ -759,6 +802,7 @@ static const struct nascar_sys fake_calls = {
     .accept = fake_accept,
     .read = fake_read,
     .write = fake_write,
+    .exchange = fake_exchange,
     .close = fake_close,
     .log_open = fake_log_open,
     .log = fake_log,
@@ -864,10 +908,11 @@ bool machine_start(struct machine *m, const char *const *arguments)
         return false;
     m->shell.polled[SIGNALS].fd = SIGNALS_FD;
     m->shell.polled[SIGNALS].events = POLLIN;
-    for (uint32_t i = FIRST_LISTENER; i < CONTROL_LISTENER; i++)
-        m->shell.polled[i].fd = LISTENER_FD + (int)i;
-    sign_work(&m->shell);
     want_ports(&m->shell);
+    for (uint32_t i = 0; i < PORTS; i++)
+        m->shell.polled[FIRST_LISTENER + i].fd =
+            m->shell.port[i] == NONE ? -1 : LISTENER_FD + (int)(FIRST_LISTENER + i);
+    sign_work(&m->shell);
     shell_begin(&m->shell);
     m->shell.ready = true;
     return true;
@@ -936,8 +981,8 @@ void settle_machine(struct machine *m)
     unsigned enough = m->one_in > 0 ? 30 : 3;
     for (unsigned quiet = 0; quiet < enough;) {
         turn(m, m->now_ms);
-        in = m->waiting_count;
-        out = 0;
+        in = m->waiting_count + m->asks;
+        out = m->answers;
         for (size_t i = 0; i < m->peers; i++) {
             in += m->peer[i].in_bytes;
             out += m->peer[i].out_bytes + m->peer[i].closed;

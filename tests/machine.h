@@ -35,6 +35,7 @@
 #define PEERS 256
 #endif
 
+#define QUESTIONS 200
 #define FIRST_FD 100
 #define LISTENER_FD 50
 #define HELPER_FD 80
@@ -107,6 +108,13 @@ struct fake_helper {
     uint32_t kills;
 };
 
+/* A datagram on its way to the server, or from it. */
+struct fake_datagram {
+    uint32_t peer, port, local;
+    size_t size;
+    uint8_t bytes[1500];
+};
+
 /* The process that looks up a host: its end of its socket. */
 struct fake_finder {
     bool running, dead;
@@ -133,7 +141,9 @@ struct machine {
     uint64_t clock_us;
     struct peer peer[PEERS];
     size_t peers, accepted;
-    uint16_t waiting[PEERS]; /* those who wait to be accepted, in their order */
+    struct fake_datagram asked[QUESTIONS], answer; /* those that wait to be read, and the last answer */
+    size_t first_asked, asks, answers;             /* a ring, and how many are there; how many answers there were */
+    uint16_t waiting[PEERS];                       /* those who wait to be accepted, in their order */
     size_t waiting_count;
     uint64_t now_ms;
     char *log;
@@ -172,6 +182,7 @@ struct machine {
     void (*at_poll)(struct machine *);
     void (*at_read)(struct machine *, struct peer *, const uint8_t *bytes, size_t size);
     void (*at_write)(struct machine *, struct peer *, const uint8_t *bytes, size_t size);
+    void (*at_answer)(struct machine *); /* when m->answer has been sent */
     uint64_t mark_ms;
 };
 
@@ -212,6 +223,8 @@ void signal_machine(struct machine *m, uint32_t number);
 struct peer *peer_new(struct machine *m);
 void peer_send_bytes(struct peer *p, const void *bytes, size_t size);
 void peer_send(struct peer *p, const char *kind, const char *payload);
+/* A datagram comes, from there to the server's address 192.0.2.1; false if there is no room for it. */
+bool datagram_send(struct machine *m, uint32_t peer, const void *bytes, size_t size);
 /* How many whole frames of a kind it has got; fails if there is half a one. */
 size_t peer_got(const struct peer *p, const char *kind);
 

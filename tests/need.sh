@@ -78,6 +78,7 @@ look() {
     if [ "$1" = test-cross ]; then
         shift
         need qemu-user-static runs qemu-mips-static
+        need bind9-dnsutils dig -v
         need libc6-dev-i386-cross i686-linux-gnu-gcc -E -include stdio.h -x c /dev/null
         for target; do need_cross "$target"; done
         return
@@ -88,6 +89,7 @@ look() {
         need afl++-clang compiles_fuzzer afl-clang-fast
         return
     fi
+    need bind9-dnsutils dig -v
     need valgrind valgrind -q true
     need strace strace -V
     need llvm runs llvm-cov

@@ -16,7 +16,7 @@ work=$2
 
 # What is proved. The contracts of these call on each other and on the C library's.
 functions=load_be32,lower,is_digit,hex_value,read_frame,payload_size,has_lines,find_key,find_tag,read_string,read_number
-functions=$functions,read_address,read_flags
+functions=$functions,read_address,read_flags,dns_name_end,dns_record_end,read_dns_query
 functions=$functions,ssc2_init,ssc2_push,ssc2_swap,ssc2_absorb,ssc2_next,ssc2_decode,mask_byte,mask_decode
 
 # A fault for each function that reads: its name, the kind of goal that must
@@ -30,6 +30,8 @@ find_key rte_mem_access s/return i < size && payload/return i <= size \&\& paylo
 read_string rte_mem_access s/&& at + 1 < size)/\&\& at + 1 <= size)/
 read_number rte_mem_access s/bool negative = at < size/bool negative = at <= size/
 read_address rte_mem_access s/part > 0 && (at >= size/part > 0 \&\& (at > size/
+dns_name_end rte_mem_access s/while (end < size && bytes/while (end <= size \&\& bytes/
+read_dns_query rte_mem_access s/if (size < DNS_HEAD ||/if (size < 2 ||/
 read_flags rte_shift s/c >= '@' && c <= 'Z'/c >= '@' \&\& c <= 'z'/
 ssc2_absorb rte_division_by_zero s/t = 0; size > 0 && t/t = 0; t/
 ssc2_decode loop_invariant_preserved s/for (; n < SSC2_CHARS &&/for (; n <= SSC2_CHARS \&\&/

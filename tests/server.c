@@ -211,9 +211,9 @@ uint16_t port_of(const char *line, const char *name)
 {
     char key[32];
     unsigned port = 0;
-    (void)snprintf(key, sizeof key, " %s=127.0.0.", name);
+    (void)snprintf(key, sizeof key, " %s=", name);
     const char *at = strstr(line, key);
-    if (at == NULL || sscanf(at + strlen(key), "%*u:%u", &port) != 1 || port == 0 || port > 65535)
+    if (at == NULL || sscanf(at + strlen(key), "%*u.%*u.%*u.%*u:%u", &port) != 1 || port == 0 || port > 65535)
         fail("no %s port in the line `%s`", name, line);
     return (uint16_t)port;
 }

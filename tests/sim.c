@@ -33,6 +33,7 @@ sim_fail(const char *format, ...);
 #define FAIL(...) sim_fail(__VA_ARGS__)
 #define PEERS 1024
 #include "machine.c"
+#include "resolver.h"
 
 #define ACTORS 64u
 #define ACCOUNTS (2 * ACTORS)
@@ -44,6 +45,9 @@ sim_fail(const char *format, ...);
 #define RACES 4096u
 #define EVENTS 40u
 #define ASKED 32u
+#define DNS_ASKED 4096u
+#define DNS_IPS 5u
+#define DNS_IP(i) (0xC6336501u + (i)) /* 198.51.101.1 and so on */
 #define MAYBES 64u
 #define USUAL_STEPS 1500u
 #define LONG_STEPS 10000u
@@ -279,6 +283,13 @@ static struct {
     jmp_buf *crashed;        /* where it goes on then: in a step, or in the start that is under way */
     uint32_t calls;
     uint64_t hash;
+    uint32_t dns_random, dns_next;
+    struct {
+        size_t size;
+        bool waits; /* it may still be answered */
+    } dns_asked[DNS_ASKED];
+    uint64_t dns_answered_ms[DNS_IPS][20]; /* when each has got the last ones, in this life of the server */
+    uint32_t dns_answers[DNS_IPS];
     char event[EVENTS][200];
     uint32_t events;
 
@@ -298,8 +309,9 @@ static struct {
 
 /* Of all seeds. */
 static struct {
-    uint64_t turns, steps, crashes, checkpoints; /* checkpoints: of recordings that ran again */
-    uint64_t seconds;                            /* times that a second state read the journal */
+    uint64_t turns, steps, crashes, dns; /* dns: answers by it */
+    uint64_t checkpoints;                /* of recordings that ran again */
+    uint64_t seconds;                    /* times that a second state read the journal */
 } tally;
 
 static bool tells_all;         /* each event, not only the last ones */
@@ -744,6 +756,58 @@ static void compare_sanctions(void)
 }
 
 /* ---- The ledger: requests --------------------------------------------------------------- */
+/* ---- Who asks by DNS ----------------------------------------------------------------------------------- */
+
+/* Not by chance as everything else comes by, so that seeds mean what they have meant. */
+static uint32_t dns_chance(uint32_t below)
+{
+    sim.dns_random = sim.dns_random * 1664525u + 1013904223u;
+    return (uint32_t)((uint64_t)sim.dns_random * below >> 32);
+}
+
+/* One in leaves at most one out, which is an answer to it, no longer than it may be; and there
+ * are no more than twenty in any second. */
+static void at_answer(struct machine *m)
+{
+    const struct fake_datagram *a = &m->answer;
+    struct reply r;
+    const char *wrong = read_reply(a->bytes, a->size, &r);
+    uint32_t who = a->peer - DNS_IP(0), id = r.id % DNS_ASKED;
+    if (wrong)
+        FAIL("an answer by DNS with %s", wrong);
+    EXPECT(who < DNS_IPS && a->port == 40000 && a->local == 0xC0000201);
+    EXPECT(sim.dns_asked[id].waits && a->size <= sim.dns_asked[id].size + 16 * r.answers);
+    sim.dns_asked[id].waits = false;
+    EXPECT(r.answers == 0 || r.address == 0xC0000201 || r.address == 0xC0000209);
+    uint64_t *at_ms = &sim.dns_answered_ms[who][sim.dns_answers[who]++ % 20];
+    EXPECT(sim.dns_answers[who] <= 20 || m->shell.now_ms - *at_ms >= 1000);
+    *at_ms = m->shell.now_ms; /* of the turn in which it came */
+    sim.hash = hash_more(sim.hash, a->bytes, a->size);
+    tally.dns++;
+}
+
+/* Mostly good questions, in bursts. */
+static void ask_by_dns(void)
+{
+    static const char *const names[] = {GAME_HOST, "dnas.example.org", "www.example.org", ""};
+    static const unsigned types[] = {TYPE_A, TYPE_A, TYPE_A, TYPE_AAAA, TYPE_ANY, TYPE_TXT};
+    if (sim.machine->shell.port[LISTENERS] == NONE || dns_chance(5) > 0)
+        return;
+    for (uint32_t n = dns_chance(8) ? 1 + dns_chance(3) : dns_chance(60); n > 0; n--) {
+        struct question q;
+        uint16_t id = (uint16_t)(sim.dns_next++ % DNS_ASKED);
+        ask_for(&q, id, names[dns_chance(4)], types[dns_chance(6)], CLASS_IN);
+        if (dns_chance(2))
+            ask_with_edns(&q, dns_chance(8) == 0, dns_chance(2) << 15, dns_chance(3) * 6);
+        while (dns_chance(3) == 0)
+            q.bytes[2 + dns_chance((uint32_t)q.size - 2)] ^= (uint8_t)(1u << dns_chance(8));
+        if (dns_chance(10) == 0)
+            q.size = 2 + dns_chance((uint32_t)q.size);
+        sim.dns_asked[id].size = q.size;
+        sim.dns_asked[id].waits = datagram_send(sim.machine, DNS_IP(dns_chance(DNS_IPS)), q.bytes, q.size);
+    }
+}
+
 /* ---- The ledger: accounts that come and go --------------------------------------------- */
 
 static const char *const fleeting_names[FLEETING] = {"fly0", "fly1", "fly2"};
@@ -1933,6 +1997,8 @@ static void boot(void)
         m->chance = (uint32_t)any64();
         m->at_read = at_read;
         m->at_write = at_write;
+        m->at_answer = at_answer;
+        memset(sim.dns_answers, 0, sizeof sim.dns_answers);
         m->records = sim.records;
         m->check_one_in = sim.steps > LONG_STEPS ? 16 : 0;
         m->tick_us = one_in(3) ? any(4000) : 0;
@@ -2809,6 +2875,10 @@ static void choose_options(void)
     option("--logins-per-address", "%u", 100000);
     option("--accounts-per-address", "%u", 100000);
     option("--log-level", one_in(2) ? "info" : "warn", 0);
+    if (sim.dns_random % 4 != 0) {
+        option("--dns", "%u", 53);
+        option("--dns-name", "dnas.example.org=192.0.2.%u", 9);
+    }
     if (!sim.small_times)
         return;
     option("--challenge-s", "%u", 2 + any(10));
@@ -2887,6 +2957,7 @@ static void one_step(void)
         go_wrong(deed);
     else
         act(actor_for(deed), deed);
+    ask_by_dns();
     set_faults();
     move_bytes(false);
     run(deed == WAIT ? any(one_in(4) ? 60000 : 5000) : one_in(8) ? any(400) : any(20));
@@ -2901,6 +2972,7 @@ static void run_seed(const char *seed, uint32_t steps)
     (void)snprintf(sim.seed, sizeof sim.seed, "%s", seed);
     sim.chance = hash_more(0xCBF29CE484222325u, seed, strlen(seed));
     sim.hash = 0xCBF29CE484222325u;
+    sim.dns_random = (uint32_t)(sim.chance >> 32);
     sim.steps = steps;
     compact_items = steps > LONG_STEPS ? 1 : 32;
     sim.ms = 1000;
@@ -3000,9 +3072,9 @@ int main(int count, char **arguments)
     }
     double spent = seconds_now() - began;
     printf("sim: %u seeds, %llu steps, %llu turns, %llu crashes and stops, %llu checkpoints replayed, journal "
-           "read %llu times by a second state, %.0f steps/s, 0 failed\n",
+           "read %llu times by a second state, %llu DNS answers, %.0f steps/s, 0 failed\n",
            seeds, (unsigned long long)tally.steps, (unsigned long long)tally.turns, (unsigned long long)tally.crashes,
-           (unsigned long long)tally.checkpoints, (unsigned long long)tally.seconds,
+           (unsigned long long)tally.checkpoints, (unsigned long long)tally.seconds, (unsigned long long)tally.dns,
            spent > 0 ? (double)tally.steps / spent : 0.0);
     return 0;
 }

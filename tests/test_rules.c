@@ -295,6 +295,10 @@ static const struct {
     {"proxy-from", "10.0.0.1/32", NULL},
     {"proxy-from", "10.0.0.1/8", "expected a network whose address is 0 behind its bits, as 192.168.1.0/24"},
     {"proxy-from", "10.0.0.1", NETWORK_EXPECTED},
+    {"dns-name", "gate1.us.dnas.playstation.org=192.0.2.1", NULL},
+    {"dns-name", "one", NULL},
+    {"dns-name",
+     "two=", "expected the name of a host, or with an IPv4 address that is its own, as example.org=192.0.2.1"},
     {"room", "East", NULL},
     {"room", "East: East Coast Racers", NULL},
     {"room", "\"East: East Coast Racers: 50\"", NULL},
@@ -350,6 +354,8 @@ TEST(rules, there_are_so_many_trusted_networks_and_no_more)
     ck_assert(in_networks(&config.trusted, 0x0A001F00u));
     ck_assert(!in_networks(&config.trusted, 0x0A002000u));
     ck_assert_str_eq(add_network(&config.trusted, "192.0.2.0/24"), "at most 32 networks");
+    config.dns_name_count = CONFIG_DNS_NAMES;
+    ck_assert_str_eq(add_dns_name(&config, "one.more"), "at most 16 names");
     config_read(&config, bytes_of(""), 0);
     ck_assert_uint_eq(config.trusted.count, 0);
     ck_assert_uint_eq(config.per_address, 256);

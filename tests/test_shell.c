@@ -1418,7 +1418,7 @@ TEST(options, options_have_the_last_word_over_the_file)
     struct config config;
     config_read(&config, (const uint8_t *)o.core, (uint32_t)strlen(o.core));
     ck_assert_uint_eq(config.skey, 1);
-    config_read(&config, (const uint8_t *)o.rooms.lines, (uint32_t)strlen(o.rooms.lines));
+    config_read(&config, (const uint8_t *)o.lists[ROOMS].lines, (uint32_t)strlen(o.lists[ROOMS].lines));
     ck_assert_uint_eq(config.room_count, 1);
     ck_assert_str_eq(config.room[0].name, "South");
     (void)unlink(path);
@@ -1432,7 +1432,7 @@ TEST(options, rooms_on_the_command_line_take_the_place_of_the_files)
     const char *arguments[] = {"--room", "West: where it ends: 7", "--config", path, "--room", "Oval", NULL};
     ck_assert(read_options(&o, (char **)(uintptr_t)arguments));
     struct config config;
-    config_read(&config, (const uint8_t *)o.rooms.lines, (uint32_t)strlen(o.rooms.lines));
+    config_read(&config, (const uint8_t *)o.lists[ROOMS].lines, (uint32_t)strlen(o.lists[ROOMS].lines));
     ck_assert_uint_eq(config.room_count, 2);
     ck_assert_str_eq(config.room[0].name, "West");
     ck_assert_str_eq(config.room[1].name, "Oval");
@@ -1450,7 +1450,7 @@ TEST(options, trusted_networks_on_the_command_line_take_the_place_of_the_files)
     struct config config;
     for (int i = 0; i < 2; i++) {
         ck_assert(read_options(&o, (char **)(uintptr_t)(i == 0 ? typed : untyped)));
-        config_read(&config, (const uint8_t *)o.trusted.lines, (uint32_t)strlen(o.trusted.lines));
+        config_read(&config, (const uint8_t *)o.lists[TRUSTED].lines, (uint32_t)strlen(o.lists[TRUSTED].lines));
         ck_assert_uint_eq(config.trusted.count, 2);
         ck_assert_uint_eq(config.trusted.network[0].address, i == 0 ? 0xC0A80100u : 0x0A000000u);
         ck_assert_uint_eq(config.trusted.network[1].address, i == 0 ? 0xC0A80300u : 0xC0000200u);
@@ -1964,7 +1964,7 @@ TEST(calls, real_sockets_say_who_is_there_and_end_without_a_reset)
     options_defaults(&o);
     o.bind_address = 0x7F000001;
     uint32_t port = 0;
-    int listener = open_listener(&o, 1, &port);
+    int listener = open_port(&o, 1, &port);
     ck_assert_int_ge(listener, 0);
     ck_assert_uint_ne(port, 0);
     ck_assert_int_eq(system_accept(NULL, listener, &peer, &local), -1);

@@ -10,6 +10,7 @@
 #include "machine.c"
 #include "people.h"
 #include "races.h"
+#include "resolver.h"
 
 /* ---- What the core counts -------------------------------------------------- */
 
@@ -350,6 +351,42 @@ static int64_t reports_somebody(void)
     return 1;
 }
 
+/* Returns how many answers there are. */
+static int64_t asks_by_dns(int times)
+{
+    struct nascar_datagram d;
+    struct question q;
+    int64_t answers = 0;
+    ask_for(&q, 1, "example.org", TYPE_A, CLASS_IN);
+    while (times-- > 0) {
+        struct nascar_event event = {.type = NASCAR_DATAGRAM,
+                                     .conn = NASCAR_NONE,
+                                     .service = NASCAR_SERVICE_DNS,
+                                     .peer = 0xC6336401u,
+                                     .bytes = q.bytes,
+                                     .size = (uint32_t)q.size};
+        (void)world_step(w, &event);
+        answers += nascar_next_datagram(w->state, &d);
+    }
+    return answers;
+}
+
+static int64_t asks_thirty_times(void)
+{
+    (void)asks_by_dns(30);
+    return 30;
+}
+
+static int64_t asks_and_is_answered(void)
+{
+    return asks_by_dns(3);
+}
+
+static int64_t asks_too_often_by_dns(void)
+{
+    return 30 - asks_by_dns(30);
+}
+
 static int64_t waits_for_a_hash(void)
 {
     w->hold_verdicts = true;
@@ -481,6 +518,9 @@ static const struct deed {
     [METRIC_results] = {reports_a_race},
     [METRIC_reports] = {reports_somebody},
     [METRIC_reports_made] = {reports_somebody},
+    [METRIC_dns_queries] = {asks_thirty_times},
+    [METRIC_dns_answers] = {asks_and_is_answered},
+    [METRIC_dns_dropped] = {asks_too_often_by_dns},
     [METRIC_hashes_waiting] = {waits_for_a_hash},
     [METRIC_hashes] = {hashes_two},
     [METRIC_hash_longest_ms] = {waits_long_for_a_hash},
