@@ -84,6 +84,7 @@
 
 #undef NDEBUG /* assertions stay on in release builds */
 #include <assert.h>
+#include <stdarg.h>
 #include <string.h>
 
 /* A comment that begins with "never:" says why no test can reach what stands
@@ -103,7 +104,9 @@
 #define TOKEN_CHARS 127u      /* a challenge, and +usr X */
 #define POP_CHARS 511u        /* +pop Z */
 #define NEWS_REPLY_BYTES 255u /* the whole reply to `news` */
-#define DOWN_CHARS 255u
+#define DOWN_CHARS 255u       /* and of the welcome */
+#define ANSWER_CHARS 60u      /* of a line that answers a word to the server: the console's screen is small, ... */
+#define ANSWER_LINES 4u       /* ... and these all have room in it */
 #define PERSONAS_PER_ACCOUNT 4u
 #define PERSONA_LIST_CHARS (PERSONAS_PER_ACCOUNT * (PERSONA_CHARS + 1u))
 #define ROSTER_PER_PERSONA 25u
@@ -1585,7 +1588,8 @@ struct config {
     struct networks proxies; /* a connection from there begins by saying whose it is */
     uint32_t room_count;
     struct config_room room[CONFIG_ROOMS];
-    char down[DOWN_CHARS + 1];
+    char down[DOWN_CHARS + 1], welcome[DOWN_CHARS + 1];
+    uint32_t chat_commands, announce_results;
     char news[NEWS_CHARS + 1]; /* lines, each ended by \n */
 };
 
@@ -1641,7 +1645,7 @@ enum setting_type {
     SET_ROOM,
     SET_NETWORK,
     SET_NEWS_LINE,
-    SET_DOWN,
+    SET_TEXT,
     SET_FOLDER,
     SET_USER,
     SET_FILE,
@@ -1740,7 +1744,12 @@ static const struct setting {
     {"room", SET_ROOM, CORE(room), 0, 0, NULL, NULL,
      "\"Name: Description: Limit\"; once or more, in place of the default rooms"},
     {"news-line", SET_NEWS_LINE, CORE(news), 0, 0, NULL, NULL, NULL},
-    {"down", SET_DOWN, CORE(down), 0, 0, NULL, NULL, "turn consoles away at the directory, and show them this text"},
+    {"down", SET_TEXT, CORE(down), 0, 0, NULL, NULL, "turn consoles away at the directory, and show them this text"},
+    {"welcome", SET_TEXT, CORE(welcome), 0, 0, NULL, NULL, "a line of chat for everybody who enters the lobby"},
+    {"chat-commands", SET_WORD, CORE(chat_commands), 0, 0, "off on", "on",
+     "off: a line that begins with / is said as any other, and not answered by the server (%s)"},
+    {"announce-results", SET_WORD, CORE(announce_results), 0, 0, "off on", "on",
+     "off: the room of those who raced is not told who has won (%s)"},
 #undef CORE
 #undef CORE_START
 #undef SHELL
@@ -1936,7 +1945,7 @@ static const char *set_value(void *fields, const struct setting *setting, const 
     uint32_t *number = field;
     size_t used, n = strlen(value);
     int word;
-    if (setting->type >= SET_ROOM && setting->type <= SET_DOWN && !is_ascii(value))
+    if (setting->type >= SET_ROOM && setting->type <= SET_TEXT && !is_ascii(value))
         return "ASCII characters only";
     switch (setting->type) { /* never: the cases are all types */
     case SET_NUMBER:
@@ -1964,10 +1973,10 @@ static const char *set_value(void *fields, const struct setting *setting, const 
         config->news[used + n] = '\n';
         config->news[used + n + 1] = 0;
         return NULL;
-    case SET_DOWN:
+    case SET_TEXT:
         if (n > DOWN_CHARS)
             return "at most 255 characters";
-        copy_text(config->down, sizeof config->down, value);
+        copy_text(field, DOWN_CHARS + 1, value);
         return NULL;
     case SET_FOLDER:
     case SET_USER:
@@ -2413,6 +2422,7 @@ struct player {
     uint32_t occupant;               /* its entry in the list of the room's users; none in the hub */
     uint32_t match, side;            /* its challenge or race, and its side of it */
     bool own_row_due;                /* its own record is to be sent */
+    bool welcomed;                   /* it has been told the line of `welcome` */
     bool hushed;                     /* its text is from a player who is muted: nobody else is shown it */
     bool ranks_due;                  /* the ranking is to be sent anew: cleared, ... */
     uint32_t ranks_next, ranks_left; /* ... and then these places */
@@ -3766,6 +3776,7 @@ static void relist(struct subscription *sub)
 #define FIRST_RATING 1500u
 #define LAST_RATING 8191u /* R and P of the console's leaderboard have 13 bits */
 #define MAX_PLACE 64
+#define TOP 10u /* places that a word to the server tells */
 #define FIGURE_COUNT 7u
 #define NUMBERS_CHARS(count) ((count)*11u) /* so many numbers in decimal, and commas */
 #define FIGURES_CHARS NUMBERS_CHARS(FIGURE_COUNT)
@@ -5511,7 +5522,9 @@ static enum failure apply_tick(struct nascar *s, const struct record *r)
     if (r->tick.persona == NONE)
         return NO_USER;
     struct persona *p = persona_at(s, r->tick.persona);
-    p->lkey_until_s = read_hex(r->tick.hash, p->lkey_hash, sizeof p->lkey_hash) ? r->tick.until_s : 0;
+    if (!read_hex(r->tick.hash, p->lkey_hash, sizeof p->lkey_hash))
+        memset(p->lkey_hash, 0, sizeof p->lkey_hash); /* no ticket has this hash */
+    p->lkey_until_s = r->tick.until_s;
     if (p->lkey_until_s > 0)
         note_date(s, p->lkey_until_s - LKEY_S);
     return OK;
@@ -5522,8 +5535,9 @@ static bool fill_tick(const struct nascar *s, uint32_t i, struct record *r)
     const struct persona *p = persona_at(s, i);
     r->tick.persona = i;
     r->tick.until_s = p->lkey_until_s;
-    write_hex(r->tick.hash, p->lkey_hash, sizeof p->lkey_hash);
-    return p->lkey_until_s > kept_now_s(s);
+    if (p->lkey_until_s > kept_now_s(s)) /* else it says no more than when the persona was last here */
+        write_hex(r->tick.hash, p->lkey_hash, sizeof p->lkey_hash);
+    return p->lkey_until_s > 0;
 }
 
 /* A persona's figures have come to be these, if both are right. */
@@ -5617,6 +5631,8 @@ static const char *persona_name(const struct nascar *s, uint32_t persona)
     return persona == NONE ? "" : persona_at(s, persona)->name;
 }
 
+static void announce_result(struct nascar *s, const struct record *r);
+
 /* The figures count even where the race is not known any more. */
 static enum failure apply_rank(struct nascar *s, const struct record *r)
 {
@@ -5625,7 +5641,8 @@ static enum failure apply_rank(struct nascar *s, const struct record *r)
         return MISSING;
     apply_figures(s, r->rank.persona[0], r->rank.figures[0]);
     apply_figures(s, r->rank.persona[1], r->rank.figures[1]);
-    (void)result_set(s, r->rank.result, persona_name(s, r->rank.persona[0]), persona_name(s, r->rank.persona[1]));
+    if (result_set(s, r->rank.result, persona_name(s, r->rank.persona[0]), persona_name(s, r->rank.persona[1])) == OK)
+        announce_result(s, r);
     uint32_t i = find_race_ticket(s, ticket);
     if (i == NONE)
         return OK;
@@ -5856,11 +5873,15 @@ static enum failure apply_clck(struct nascar *s, const struct record *r)
         move_shown_date(s, &player_at(s, i)->last_login_s, r);
         move_date(&player_at(s, i)->since_s, r); /* this is no date that is kept */
     }
-    EACH_LIVE(i, personas)
-        if (persona_at(s, i)->lkey_until_s > 0) { /* else it has no ticket */
-            move_date(&persona_at(s, i)->lkey_until_s, r);
-            note_date(s, persona_at(s, i)->lkey_until_s - LKEY_S);
+    EACH_LIVE(i, personas) {
+        int64_t *until_s = &persona_at(s, i)->lkey_until_s;
+        if (*until_s > r->clck.from_s) {
+            move_date(until_s, r);
+            note_date(s, *until_s - LKEY_S);
+        } else if (*until_s > 0) { /* else it has had no ticket */
+            move_shown_date(s, until_s, r);
         }
+    }
     EACH_LIVE(i, races) {
         move_date(&race_ticket_at(s, i)->when_s, r);
         note_date(s, race_ticket_at(s, i)->when_s);
@@ -6322,6 +6343,142 @@ static void deliver_line(struct nascar *s, uint32_t player)
     s->metrics[METRIC_chat_lines_missed] += slow;
     if (!slow)
         conn_write(s, c, s->frame.bytes, s->frame.size);
+}
+
+/* Gives a line to all who are in a room. Returns how many do not miss it. */
+static uint32_t announce_in_room(struct nascar *s, uint32_t r, const char *text)
+{
+    uint32_t count = 0;
+    write_announcement(s, r, text);
+    frame_end(&s->frame);
+    for (uint32_t i = list_first(&room_at(s, r)->members); i != NONE; i = list_next(s, ROOM_MEMBERS, i)) {
+        struct conn *conn = conn_at(s, player_at(s, i)->conn);
+        if (conn->crowded) { /* not if the speaker has waited for it */
+            conn->missed_lines++;
+            s->metrics[METRIC_chat_lines_missed]++;
+            continue;
+        }
+        count += !conn->slow;
+        deliver_line(s, i);
+    }
+    return count;
+}
+
+/* A word to the server, and its answer: a few short lines, which are filled as those of a
+ * paragraph are. */
+struct word {
+    char name[ANY_NAME_CHARS + 1]; /* that stands behind it; "": there is none */
+    const char *text, *rest;       /* the whole line; and what stands behind the name */
+    uint32_t last;                 /* the line of the answer that is being filled */
+    bool ended;                    /* ... and to which nothing is added any more */
+    bool full;                     /* as it is the last one, or else */
+    uint32_t size;                 /* of the piece that is being said, which stays together */
+    char piece[ANSWER_CHARS];
+    char line[ANSWER_LINES][ANSWER_CHARS + 1];
+};
+
+/* Adds a piece to the line, or to the next one if it does not fit. If there is no other line,
+ * dots say that something is left out. */
+static void word_add_piece(struct word *a)
+{
+    char *line = a->line[a->last];
+    uint32_t used = (uint32_t)strlen(line);
+    if (used > 0 && (a->ended || used + 1 + a->size > ANSWER_CHARS)) {
+        a->full = ++a->last == ANSWER_LINES;
+        a->last -= a->full;
+        line = a->line[a->last];
+        used = a->full ? used : 0;
+    }
+    if (a->full) { /* the last words make way for the dots */
+        while (used > ANSWER_CHARS - 4 || (line[used] && line[used] != ' ' && used > 0))
+            used--;
+        memcpy(a->piece, "...", a->size = 3);
+    }
+    if (used > 0)
+        line[used++] = ' ';
+    memcpy(line + used, a->piece, a->size);
+    line[used + a->size] = 0;
+    a->ended = false;
+}
+
+/* Adds text. It may go on with the next line at each space, but not at \t, which is shown as
+ * one; and does at each \n. */
+static void word_add_text(struct word *a, const char *text)
+{
+    for (; *text && !a->full; text++) {
+        if (*text != ' ' && *text != '\n') {
+            if (a->size < ANSWER_CHARS)
+                a->piece[a->size++] = *text == '\t' ? ' ' : *text;
+            continue;
+        }
+        if (a->size > 0)
+            word_add_piece(a);
+        a->size = 0;
+        a->ended = a->ended || *text == '\n';
+    }
+}
+
+/* The same, where %s and %u stand for what follows, and then a space. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+static void
+word_add(struct word *a, const char *form, ...)
+{
+    char text[24];
+    va_list values;
+    va_start(values, form);
+    for (; *form; form++) {
+        const char *value = text;
+        copy_text(text, 2, form);
+        if (*form == '%' && *++form == 's')
+            value = va_arg(values, const char *);
+        else if (text[0] == '%')
+            write_number(text, va_arg(values, uint32_t));
+        word_add_text(a, value);
+    }
+    va_end(values);
+    word_add_text(a, " ");
+}
+
+/* Says how a race ended, and then something more. With two long names and a long track that
+ * makes 43 characters, and those. */
+static void word_add_result(struct word *a, const struct latest_result *result, const char *more)
+{
+    uint32_t winner = result_winner(result->number), first = winner == 1;
+    const char *one = result->name[first], *other = result->name[1 - first];
+    word_add(a, "\n%s %s %s on track %u%s", one[0] ? one : "somebody", winner > 1 ? "raced" : "beat",
+             other[0] ? other : "somebody", result->number[RESULT_TRACK], more);
+}
+
+/* A result has come in, the newest one: the rooms in which the two are now hear it. Nobody
+ * waits for it, so those who have no room for a line miss it. */
+static void announce_result(struct nascar *s, const struct record *r)
+{
+    struct word a;
+    uint32_t told = NONE;
+    if (!s->dated || !s->config.announce_results)
+        return;
+    memset(&a, 0, sizeof a);
+    word_add_result(&a, result_at(s, list_last(s, LATEST_RESULTS, &s->latest)), "");
+    for (uint32_t side = 0; side < 2; side++) {
+        uint32_t persona = r->rank.persona[side], player = persona == NONE ? NONE : persona_at(s, persona)->player;
+        uint32_t room = player == NONE ? NONE : player_at(s, player)->room;
+        if (room != NONE && room != told)
+            (void)announce_in_room(s, room, a.line[0]);
+        told = room;
+    }
+}
+
+/* Sends the line of the configuration to a player who has entered the lobby, once. */
+static void welcome(struct nascar *s, uint32_t player)
+{
+    struct player *p = player_at(s, player);
+    if (p->welcomed || !s->config.welcome[0])
+        return;
+    p->welcomed = true;
+    write_announcement(s, p->room, s->config.welcome);
+    send_frame(s, p->conn);
 }
 
 /* ---- Challenges and races (PROTOCOL 5) ----------------------------------- */
@@ -7033,9 +7190,10 @@ static enum failure password_unchecked(const struct request *q, const char *name
     return NOT_KEPT;
 }
 
+/* Nobody takes a name by which he could be taken for the server. */
 static bool is_name_free(const struct nascar *s, const char *name)
 {
-    return find_persona(s, name) == NONE && find_room(s, name) == NONE;
+    return find_persona(s, name) == NONE && find_room(s, name) == NONE && !same_name(name, "Server");
 }
 
 /* What a request changes of an account, and nothing else; the request waits for it. */
@@ -7470,6 +7628,8 @@ static enum failure kept_pers(struct request *q, enum failure failure)
         send_back(q);
     }
     log_end(s, log_begin_conn(s, NASCAR_LOG_INFO, "enter", q->c));
+    if (q->conn->wants.users) /* else with the lists that `sele` asks for, as the console shows its lobby then */
+        welcome(s, player);
     return OK;
 }
 
@@ -7503,6 +7663,8 @@ static enum failure do_sele(struct request *q)
     start_lists(s, q->player, now->rooms && !old.rooms, now->users && !old.users,
                 now->ranks && now->ranks != old.ranks);
     mark_player_behind(s, q->player);
+    if (now->users)
+        welcome(s, q->player);
     return OK;
 }
 
@@ -7898,6 +8060,8 @@ static bool answers_challenge(const struct request *q, const char *name, const c
     return match->state != MATCH_RACING && match->player[1 - q->p->side] == find_online(q->s, name);
 }
 
+static enum failure do_word(struct request *q, const char *text);
+
 static enum failure do_mesg(struct request *q)
 {
     char text[CHAT_CHARS + 1], name[ANY_NAME_CHARS + 1], letters[32];
@@ -7910,6 +8074,8 @@ static enum failure do_mesg(struct request *q)
         return challenge_word(q, name, text, size);
     if (size == 0)
         return MISSING;
+    if (text[0] == '/' && q->s->config.chat_commands)
+        return do_word(q, text);
     /* Nobody may forge an announcement, a private line or an own record. */
     flags &= ~(FLAG_B | FLAG_P | FLAG_U | FLAG_3);
     if (flags == FLAG_0)
@@ -8239,17 +8405,14 @@ static void send_report_record(struct nascar *s, uint32_t i, const struct record
     queue_record(s, report_waiter(s, i), report_at(s, i)->receipt, record);
 }
 
-/* An abuse report. It is kept for the operator, with what the server saw of the two. */
-static enum failure do_rept(struct request *q)
+/* Makes an abuse report, and the request waits for it. It is kept for the operator, with
+ * what the server saw of the two, and with the reason, if there is one. */
+static enum failure send_report(struct request *q, const char *name, const char *reason)
 {
     struct nascar *s = q->s;
-    char name[ANY_NAME_CHARS + 1];
     const struct player *p = q->p;
     uint32_t own = 0;
     struct report report;
-    if (!has_tag(q, tag_PERS))
-        return MISSING;
-    get_name(q, tag_PERS, name);
     uint32_t persona = find_persona(s, name);
     if (persona == NONE || persona == p->persona)
         return NO_USER;
@@ -8261,6 +8424,8 @@ static enum failure do_rept(struct request *q)
     if (pool_full(&s->reports) || own >= REPORTS_PER_PERSONA ||
         s->report_lines.capacity - s->report_lines.live < CHAT_LINES)
         return SERVER_FULL;
+    if (reason[0])
+        note_line(s, report.by, report.about, "", reason);
     report.id = ++s->next_report;
     report.at_s = s->wall_s;
     report.draft = true;
@@ -8273,6 +8438,15 @@ static enum failure do_rept(struct request *q)
     *report_at(s, i) = report;
     send_report_record(s, i, &(struct record){.kind = RECORD_REPT, .rept = report});
     return OK;
+}
+
+static enum failure do_rept(struct request *q)
+{
+    char name[ANY_NAME_CHARS + 1];
+    if (!has_tag(q, tag_PERS))
+        return MISSING;
+    get_name(q, tag_PERS, name);
+    return send_report(q, name, "");
 }
 
 /* Is the persona of this name in the room of that one? */
@@ -8324,14 +8498,227 @@ static bool queue_report_lines(struct nascar *s, uint32_t i)
     return lines > 0;
 }
 
+static void report_made(const struct request *q)
+{
+    q->s->metrics[METRIC_reports_made]++;
+    log_end(q->s, log_begin_conn(q->s, NASCAR_LOG_WARN, "report", q->c));
+}
+
 static enum failure kept_rept(struct request *q, enum failure failure)
 {
-    struct nascar *s = q->s;
     if (failure)
         return failure;
-    s->metrics[METRIC_reports_made]++;
-    log_end(s, log_begin_conn(s, NASCAR_LOG_WARN, "report", q->c));
+    report_made(q);
     reply(q, OK);
+    return OK;
+}
+
+/* ---- Commands: words to the server (PROTOCOL 3.4) ------------------------- */
+
+/* The persona that a word names; if there is none of that name, the answer says so. */
+static uint32_t find_named(const struct nascar *s, struct word *a)
+{
+    uint32_t persona = find_persona(s, a->name);
+    if (persona == NONE)
+        word_add(a, "There is no player of that name.");
+    return persona;
+}
+
+/* How long ago a date was, in whole minutes, hours or days. */
+static uint32_t age_of(const struct nascar *s, int64_t date_s, const char **unit)
+{
+    int64_t minutes = (kept_now_s(s) - date_s) / 60;
+    *unit = minutes < 60 ? "min" : minutes < 48 * 60 ? "h" : "days";
+    minutes /= minutes < 60 ? 1 : minutes < 48 * 60 ? 60 : 24 * 60;
+    return (uint32_t)(minutes < 0 ? 0 : minutes);
+}
+
+/* Each of these fills in the answer to a word; false if it has to wait. */
+static bool word_who(struct request *q, struct word *a)
+{
+    const struct nascar *s = q->s;
+    const struct room *room = room_at(s, q->p->room);
+    uint32_t all = (uint32_t)s->metrics[METRIC_connections_persona];
+    word_add(a, "%u online, %u here:", all, room->count);
+    for (uint32_t i = list_first(&room->members); i != NONE && !a->full; i = list_next(s, ROOM_MEMBERS, i))
+        word_add(a, "%s", player_name(s, i));
+    if (all > room->count)
+        word_add(a, "\nElsewhere:");
+    for (uint32_t i = live_from(s, &s->players, 0); i != NONE && !a->full; i = live_from(s, &s->players, i + 1))
+        if (player_at(s, i)->persona != NONE && player_at(s, i)->room != q->p->room)
+            word_add(a, "%s", player_name(s, i));
+    return true;
+}
+
+/* Those with people in them come first. */
+static bool word_rooms(struct request *q, struct word *a)
+{
+    const struct nascar *s = q->s;
+    for (uint32_t empty = 0; empty < 2; empty++)
+        EACH_LIVE(i, rooms) {
+            const struct room *room = room_at(s, i);
+            if (!room->gone && (room->count == 0) == empty)
+                word_add(a, i == HUB ? "%s:\t%u" : "%s:\t%u/%u", room->name, room->count, room->limit);
+        }
+    return true;
+}
+
+static bool word_stats(struct request *q, struct word *a)
+{
+    const struct nascar *s = q->s;
+    uint32_t persona = a->name[0] ? find_named(s, a) : q->p->persona;
+    if (persona == NONE)
+        return true;
+    const struct figures *f = &persona_at(s, persona)->figures;
+    word_add(a, "%s: ", persona_at(s, persona)->name);
+    if (f->races == 0)
+        word_add(a, "no races yet");
+    else
+        word_add(a, "rank %u of %u, rating %u\nRaces %u, won %u, lost %u, disconnected %u\nBest place %u, laps led %u",
+                 rank_of(s, persona), tree_size(s, s->ranked), (uint32_t)f->rating, f->races, f->wins, f->losses,
+                 f->disconnects, (uint32_t)f->best_finish, f->laps_led);
+    return true;
+}
+
+static bool word_top(struct request *q, struct word *a)
+{
+    const struct nascar *s = q->s;
+    uint32_t i;
+    for (uint32_t place = 1; place <= TOP && (i = find_persona_by_rank(s, place)) != NONE; place++)
+        word_add(a, "%u.\t%s\t%u", place, persona_at(s, i)->name, (uint32_t)persona_at(s, i)->figures.rating);
+    if (!a->line[0][0])
+        word_add(a, "Nobody has raced yet.");
+    return true;
+}
+
+static bool word_last(struct request *q, struct word *a)
+{
+    const struct nascar *s = q->s;
+    uint32_t i = list_last(s, LATEST_RESULTS, &s->latest);
+    if (i == NONE)
+        word_add(a, "Nobody has raced yet.");
+    for (uint32_t n = 0; n < ANSWER_LINES && i != NONE; n++, i = list_prev(s, LATEST_RESULTS, &s->latest, i)) {
+        const char *unit;
+        word_add_result(a, result_at(s, i), ",");
+        uint32_t age = age_of(s, result_at(s, i)->number[RESULT_DATE], &unit);
+        word_add(a, "%u\t%s\tago", age, unit);
+    }
+    return true;
+}
+
+/* When somebody was last here is the date of the last ticket for the buddies, which journals
+ * did not always keep. */
+static bool word_seen(struct request *q, struct word *a)
+{
+    const struct nascar *s = q->s;
+    const char *unit;
+    uint32_t i = find_named(s, a);
+    if (i == NONE)
+        return true;
+    const struct persona *p = persona_at(s, i);
+    uint32_t age = age_of(s, p->lkey_until_s - LKEY_S, &unit);
+    if (presence_of(s, i) == SHOW_PASS)
+        word_add(a, "%s is racing now.", p->name);
+    else if (p->player != NONE)
+        word_add(a, "%s is here now, in %s.", p->name, room_at(s, player_at(s, p->player)->room)->name);
+    else if (p->lkey_until_s == 0)
+        word_add(a, "%s was not here lately.", p->name);
+    else
+        word_add(a, "%s came here last %u %s ago.", p->name, age, unit);
+    return true;
+}
+
+static bool word_ping(struct request *q, struct word *a)
+{
+    const struct conn *conn = q->conn;
+    if (conn->round_trip_ms > 0 || (conn->ping_ref > 0 && conn->ping_sent_ms == 0))
+        word_add(a, "From here to your console and back: %u ms.", conn->round_trip_ms);
+    else
+        word_add(a, "Not measured yet. Ask again in a minute.");
+    return true;
+}
+
+static bool word_news(struct request *q, struct word *a)
+{
+    word_add(a, "%s", news_text(q->s)[0] ? news_text(q->s) : "No news.");
+    return true;
+}
+
+static bool word_report(struct request *q, struct word *a)
+{
+    enum failure failure = send_report(q, a->name, a->rest[0] ? a->text : "");
+    if (failure == OK)
+        return false;
+    word_add(a, !a->name[0]          ? "Say /report NAME, and behind that why, if you like."
+                : failure == NO_USER ? "There is no other player of that name."
+                                     : "No more reports can be taken now.");
+    return true;
+}
+
+static bool word_help(struct request *q, struct word *a);
+
+/* Every word, once, with what may stand behind it. What is none of them is answered by the last one. */
+static const struct chat_word {
+    char name[8], behind[12];
+    bool (*answer)(struct request *, struct word *);
+} chat_words[] = {
+    {"who", "", word_who},   {"rooms", "", word_rooms}, {"stats", "\t[NAME]", word_stats},
+    {"top", "", word_top},   {"last", "", word_last},   {"seen", "\tNAME", word_seen},
+    {"ping", "", word_ping}, {"news", "", word_news},   {"report", "\tNAME\tWHY", word_report},
+    {"help", "", word_help},
+};
+
+#define CHAT_WORDS (sizeof chat_words / sizeof chat_words[0])
+
+static bool word_help(struct request *q, struct word *a)
+{
+    (void)q;
+    word_add(a, "The server answers:");
+    for (size_t i = 0; i < CHAT_WORDS; i++)
+        word_add(a, "/%s%s", chat_words[i].name, chat_words[i].behind);
+    return true;
+}
+
+/* Answers the request, and sends each line to whoever has asked, and to nobody else. */
+static void send_answer(const struct request *q, const struct word *a)
+{
+    reply(q, OK);
+    for (uint32_t i = 0; i <= a->last; i++) {
+        write_msg(q->s, "P", SYSTEM_NAME, 0, room_at(q->s, q->p->room)->ident, a->line[i]);
+        send_back(q);
+    }
+}
+
+/* A line of chat that begins with / is a word to the server. It is said to nobody, and
+ * forgotten when it has been answered. */
+static enum failure do_word(struct request *q, const char *text)
+{
+    struct word a;
+    char name[sizeof chat_words[0].name];
+    memset(&a, 0, sizeof a);
+    a.text = text;
+    size_t n = strcspn(++text, " "), i = 0;
+    copy_text(name, min_u32((uint32_t)n + 1, sizeof name), text);
+    while (i < CHAT_WORDS - 1 && (n >= sizeof name || !same_name(chat_words[i].name, name)))
+        i++;
+    text += n + strspn(text + n, " ");
+    n = strcspn(text, " ");
+    copy_text(a.name, n < sizeof a.name ? n + 1 : 2, n < sizeof a.name ? text : "?"); /* "?": nobody can be called so */
+    a.rest = text + n + strspn(text + n, " ");
+    if (chat_words[i].answer(q, &a))
+        send_answer(q, &a);
+    return OK;
+}
+
+/* The only word that waits is `report`, for the disk. */
+static enum failure kept_mesg(struct request *q, enum failure failure)
+{
+    struct word a;
+    memset(&a, 0, sizeof a);
+    if (!failure)
+        report_made(q);
+    word_add(&a, failure ? "The report could not be kept. Try again later." : "The operator will see your report.");
+    send_answer(q, &a);
     return OK;
 }
 
@@ -9377,19 +9764,6 @@ static enum failure do_control_kick(struct request *q)
     return OK;
 }
 
-/* Gives a line to all who are in a room. Returns how many do not miss it. */
-static uint32_t announce_in_room(struct nascar *s, uint32_t r, const char *text)
-{
-    uint32_t count = 0;
-    write_announcement(s, r, text);
-    frame_end(&s->frame);
-    for (uint32_t i = list_first(&room_at(s, r)->members); i != NONE; i = list_next(s, ROOM_MEMBERS, i)) {
-        count += !conn_at(s, player_at(s, i)->conn)->slow;
-        deliver_line(s, i);
-    }
-    return count;
-}
-
 /* `say`: a line from the server itself, to a room or to everybody. As chat it waits for
  * those who keep up, and is missed by those who do not. */
 static enum failure do_control_say(struct request *q)
@@ -9537,7 +9911,7 @@ static const struct command commands[] = {
     {"room", PLAYING,                          5, .start = do_room},
     {"move", PLAYING,                          2, .start = do_move},
     {"peek", PLAYING,                          1, .start = do_peek},
-    {"mesg", PLAYING,                          2, .start = do_mesg, .talks = true},
+    {"mesg", PLAYING,                          2, .start = do_mesg, .kept = kept_mesg, .talks = true},
     {"auxi", PLAYING,                          2, .start = do_auxi, .talks = true},
     {"rank", PLAYING,                          2, .start = do_rank, .kept = kept_rank},
     {"snap", PLAYING,                          2, .start = do_snap},
@@ -11039,7 +11413,6 @@ const char *nascar_check(const struct nascar *s)
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -13449,7 +13822,7 @@ static bool is_text(const struct setting *setting)
 {
     return setting->type == SET_FOLDER || setting->type == SET_FILE || setting->type == SET_GROUP ||
            setting->type == SET_USER || setting->type == SET_NEWS_FILE || setting->type == SET_NEWS_LINE ||
-           setting->type == SET_DOWN;
+           setting->type == SET_TEXT;
 }
 
 static bool is_same(struct options *a, struct options *b, const struct setting *setting)
