@@ -6457,7 +6457,7 @@ static void announce_result(struct nascar *s, const struct record *r)
 {
     struct word a;
     uint32_t told = NONE;
-    if (!s->dated || !s->config.announce_results)
+    if (!s->config.announce_results)
         return;
     memset(&a, 0, sizeof a);
     word_add_result(&a, result_at(s, list_last(s, LATEST_RESULTS, &s->latest)), "");
