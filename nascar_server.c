@@ -4988,15 +4988,13 @@ static enum failure result_set(struct nascar *s, const char *text, const char *h
         i = list_prev(s, LATEST_RESULTS, &s->latest, i);
     if (i == NONE || result_at(s, i)->number[RESULT_ID] != number[RESULT_ID]) {
         uint32_t after = i;
-        if (pool_full(&s->results)) {
-            if (after == NONE)
-                return OK; /* it is older than all of them */
-            after = after == oldest ? NONE : after;
+        bool full = pool_full(&s->results);
+        if (full && after == NONE)
+            return OK; /* it is older than all of them */
+        if (full)
             list_remove(s, LATEST_RESULTS, &s->latest, oldest);
-            pool_give(s, &s->results, oldest);
-        }
-        i = pool_take(s, &s->results);
-        list_insert(s, LATEST_RESULTS, &s->latest, after, i);
+        i = full ? oldest : pool_take(s, &s->results);
+        list_insert(s, LATEST_RESULTS, &s->latest, after == i ? NONE : after, i);
     }
     struct latest_result *result = result_at(s, i);
     memcpy(result->number, number, sizeof number);
@@ -6430,8 +6428,9 @@ word_add(struct word *a, const char *form, ...)
     va_start(values, form);
     for (; *form; form++) {
         const char *value = text;
-        copy_text(text, 2, form);
-        if (*form == '%' && *++form == 's')
+        text[0] = *form;
+        text[1] = 0;
+        if (text[0] == '%' && *++form == 's')
             value = va_arg(values, const char *);
         else if (text[0] == '%')
             write_number(text, va_arg(values, uint32_t));
@@ -8689,22 +8688,27 @@ static void send_answer(const struct request *q, const struct word *a)
     }
 }
 
+/* Copies what stands before the next space, or "?" if it is too long for any name. Returns where
+ * the text goes on. */
+static const char *take_name(const char *text, char out[ANY_NAME_CHARS + 1])
+{
+    uint32_t size = (uint32_t)strcspn(text, " ");
+    copy_text(out, min_u32(size, ANY_NAME_CHARS) + 1, size > ANY_NAME_CHARS ? "?" : text);
+    return text + size + strspn(text + size, " ");
+}
+
 /* A line of chat that begins with / is a word to the server. It is said to nobody, and
  * forgotten when it has been answered. */
 static enum failure do_word(struct request *q, const char *text)
 {
     struct word a;
-    char name[sizeof chat_words[0].name];
+    size_t i = 0;
     memset(&a, 0, sizeof a);
     a.text = text;
-    size_t n = strcspn(++text, " "), i = 0;
-    copy_text(name, min_u32((uint32_t)n + 1, sizeof name), text);
-    while (i < CHAT_WORDS - 1 && (n >= sizeof name || !same_name(chat_words[i].name, name)))
+    text = take_name(text + 1, a.name);
+    while (i < CHAT_WORDS - 1 && !same_name(chat_words[i].name, a.name))
         i++;
-    text += n + strspn(text + n, " ");
-    n = strcspn(text, " ");
-    copy_text(a.name, n < sizeof a.name ? n + 1 : 2, n < sizeof a.name ? text : "?"); /* "?": nobody can be called so */
-    a.rest = text + n + strspn(text + n, " ");
+    a.rest = take_name(text, a.name);
     if (chat_words[i].answer(q, &a))
         send_answer(q, &a);
     return OK;
