@@ -5520,9 +5520,10 @@ static enum failure apply_tick(struct nascar *s, const struct record *r)
     if (r->tick.persona == NONE)
         return NO_USER;
     struct persona *p = persona_at(s, r->tick.persona);
-    if (!read_hex(r->tick.hash, p->lkey_hash, sizeof p->lkey_hash))
+    bool dates = r->tick.hash[0] == 0; /* it has expired, and says no more than when the persona was last here */
+    if (dates)
         memset(p->lkey_hash, 0, sizeof p->lkey_hash); /* no ticket has this hash */
-    p->lkey_until_s = r->tick.until_s;
+    p->lkey_until_s = dates || read_hex(r->tick.hash, p->lkey_hash, sizeof p->lkey_hash) ? r->tick.until_s : 0;
     if (p->lkey_until_s > 0)
         note_date(s, p->lkey_until_s - LKEY_S);
     return OK;
@@ -5533,7 +5534,7 @@ static bool fill_tick(const struct nascar *s, uint32_t i, struct record *r)
     const struct persona *p = persona_at(s, i);
     r->tick.persona = i;
     r->tick.until_s = p->lkey_until_s;
-    if (p->lkey_until_s > kept_now_s(s)) /* else it says no more than when the persona was last here */
+    if (p->lkey_until_s > kept_now_s(s)) /* else there is only the date to keep */
         write_hex(r->tick.hash, p->lkey_hash, sizeof p->lkey_hash);
     return p->lkey_until_s > 0;
 }
