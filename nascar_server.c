@@ -84,6 +84,7 @@
 
 #undef NDEBUG /* assertions stay on in release builds */
 #include <assert.h>
+#include <stdarg.h>
 #include <string.h>
 
 /* A comment that begins with "never:" says why no test can reach what stands
@@ -103,7 +104,9 @@
 #define TOKEN_CHARS 127u      /* a challenge, and +usr X */
 #define POP_CHARS 511u        /* +pop Z */
 #define NEWS_REPLY_BYTES 255u /* the whole reply to `news` */
-#define DOWN_CHARS 255u
+#define DOWN_CHARS 255u       /* and of the welcome */
+#define ANSWER_CHARS 60u      /* of a line that answers a word to the server: the console's screen is small, ... */
+#define ANSWER_LINES 4u       /* ... and these all have room in it */
 #define PERSONAS_PER_ACCOUNT 4u
 #define PERSONA_LIST_CHARS (PERSONAS_PER_ACCOUNT * (PERSONA_CHARS + 1u))
 #define ROSTER_PER_PERSONA 25u
@@ -138,6 +141,9 @@
 #endif
 #ifndef REPORT_LINES
 #define REPORT_LINES 8192u /* lines of chat in all reports together */
+#endif
+#ifndef RESULTS
+#define RESULTS 500u /* the latest results that are kept: some weeks of a community's races, in 40 KB */
 #endif
 #ifndef SANCTIONS
 #define SANCTIONS 1024u /* bans and mutes together: more than an operator reads through, and a table of 200 KB */
@@ -1785,7 +1791,8 @@ struct config {
     uint32_t room_count, dns_name_count;
     struct config_room room[CONFIG_ROOMS];
     struct dns_name dns_name[CONFIG_DNS_NAMES];
-    char down[DOWN_CHARS + 1];
+    char down[DOWN_CHARS + 1], welcome[DOWN_CHARS + 1];
+    uint32_t chat_commands, announce_results;
     char news[NEWS_CHARS + 1]; /* lines, each ended by \n */
 };
 
@@ -1845,7 +1852,7 @@ enum setting_type {
     SET_NETWORK,
     SET_DNS_NAME,
     SET_NEWS_LINE,
-    SET_DOWN,
+    SET_TEXT,
     SET_FOLDER,
     SET_USER,
     SET_FILE,
@@ -1948,7 +1955,12 @@ static const struct setting {
     {"room", SET_ROOM, CORE(room_count), ROOMS, 0, NULL, NULL,
      "\"Name: Description: Limit\"; once or more, in place of the default rooms"},
     {"news-line", SET_NEWS_LINE, CORE(news), 0, 0, NULL, NULL, NULL},
-    {"down", SET_DOWN, CORE(down), 0, 0, NULL, NULL, "turn consoles away at the directory, and show them this text"},
+    {"down", SET_TEXT, CORE(down), 0, 0, NULL, NULL, "turn consoles away at the directory, and show them this text"},
+    {"welcome", SET_TEXT, CORE(welcome), 0, 0, NULL, NULL, "a line of chat for everybody who enters the lobby"},
+    {"chat-commands", SET_WORD, CORE(chat_commands), 0, 0, "off on", "on",
+     "off: a line that begins with / is said as any other, and not answered by the server (%s)"},
+    {"announce-results", SET_WORD, CORE(announce_results), 0, 0, "off on", "on",
+     "off: the room of those who raced is not told who has won (%s)"},
 #undef CORE
 #undef CORE_START
 #undef SHELL
@@ -2160,7 +2172,7 @@ static const char *set_value(void *fields, const struct setting *setting, const 
     uint32_t *number = field;
     size_t used, n = strlen(value);
     int word;
-    if (setting->type >= SET_ROOM && setting->type <= SET_DOWN && !is_ascii(value))
+    if (setting->type >= SET_ROOM && setting->type <= SET_TEXT && !is_ascii(value))
         return "ASCII characters only";
     switch (setting->type) { /* never: the cases are all types */
     case SET_NUMBER:
@@ -2189,10 +2201,10 @@ static const char *set_value(void *fields, const struct setting *setting, const 
         config->news[used + n] = '\n';
         config->news[used + n + 1] = 0;
         return NULL;
-    case SET_DOWN:
+    case SET_TEXT:
         if (n > DOWN_CHARS)
             return "at most 255 characters";
-        copy_text(config->down, sizeof config->down, value);
+        copy_text(field, DOWN_CHARS + 1, value);
         return NULL;
     case SET_FOLDER:
     case SET_USER:
@@ -2564,6 +2576,29 @@ struct race_ticket {
     bool counting;      /* a report of it is on its way to the disk */
 };
 
+/* How a race ended, as its first report has it. Sides are 0, the host, and 1; `out` is
+ * why one did not finish. */
+enum result_number {
+    RESULT_ID, /* results are numbered in the order in which they came in, from 1 on */
+    RESULT_DATE,
+    RESULT_TRACK,
+    RESULT_LENGTH, /* in laps */
+    RESULT_PLACE,
+    RESULT_LAPS = RESULT_PLACE + 2, /* that each has completed */
+    RESULT_OUT = RESULT_LAPS + 2,
+    RESULT_NUMBERS = RESULT_OUT + 2
+};
+
+enum result_out { OUT_NOT, OUT_DISCONNECTED, OUT_DISQUALIFIED };
+
+/* One of the latest results. The names are those under which the two raced, whatever has
+ * become of the personas; "" if one had been deleted before the race was reported. */
+struct latest_result {
+    uint32_t link;
+    uint32_t number[RESULT_NUMBERS];
+    char name[2][PERSONA_CHARS + 1];
+};
+
 /* The news that the operator has set, in place of those of the configuration. */
 struct notice {
     uint32_t link;
@@ -2634,6 +2669,7 @@ struct player {
     uint32_t occupant;               /* its entry in the list of the room's users; none in the hub */
     uint32_t match, side;            /* its challenge or race, and its side of it */
     bool own_row_due;                /* its own record is to be sent */
+    bool welcomed;                   /* it has been told the line of `welcome` */
     bool hushed;                     /* its text is from a player who is muted: nobody else is shown it */
     bool ranks_due;                  /* the ranking is to be sent anew: cleared, ... */
     uint32_t ranks_next, ranks_left; /* ... and then these places */
@@ -2770,6 +2806,7 @@ struct record_slot {
     POOL(watches, struct watch, watch_at, conns * (ROSTER_PER_PERSONA + WATCHES_ASKED)) \
     POOL(messages, struct message, message_at, limits->messages) \
     POOL(races, struct race_ticket, race_ticket_at, limits->races ? limits->races : clients * RACES_PER_CLIENT) \
+    POOL(results, struct latest_result, result_at, RESULTS) \
     POOL(reports, struct report, report_at, REPORTS) \
     POOL(report_lines, struct report_line, report_line_at, REPORT_LINES) \
     POOL(notices, struct notice, notice_at, 1) \
@@ -2807,6 +2844,7 @@ struct record_slot {
     KIND(PERSONA_WATCHERS, watches) \
     KIND(BUDDY_WATCHES, watches) \
     KIND(PERSONA_MESSAGES, messages) \
+    KIND(LATEST_RESULTS, results) /* the oldest first */ \
     KIND(LINES_OF_REPORT, report_lines)
 
 #define POOL_MEMBER(name, type, at, capacity) struct pool name;
@@ -2857,7 +2895,7 @@ struct nascar {
     uint64_t dated_ms;       /* mono_ms when wall_s was that date, to the second */
     uint64_t doubted_ms;     /* until then a wall clock that is behind the dates kept is not believed */
     uint64_t seq;            /* of the newest change in any feed */
-    uint32_t next_receipt, next_room, next_created_room, next_message, next_report;
+    uint32_t next_receipt, next_room, next_created_room, next_message, next_report, next_result;
     uint32_t ranked;      /* the root of the tree of ranks */
     uint64_t banned_bits; /* bit n: a network of n bits has been banned since the start */
     uint64_t chat_count;
@@ -2872,6 +2910,7 @@ struct nascar {
 
     struct list queue[QUEUES];
     struct list ready, stalled, doomed;
+    struct list latest; /* results */
     struct list dirty_rooms;
     bool lobby_dirty;
     struct list lobby_readers; /* players who follow the populations, and so maybe the rooms */
@@ -4014,7 +4053,11 @@ static void relist(struct nascar *s, struct feed *feed, struct subscription *sub
 #define FIRST_RATING 1500u
 #define LAST_RATING 8191u /* R and P of the console's leaderboard have 13 bits */
 #define MAX_PLACE 64
-#define FIGURES_CHARS 77u /* seven numbers in decimal, and commas */
+#define TOP 10u /* places that a word to the server tells */
+#define FIGURE_COUNT 7u
+#define NUMBERS_CHARS(count) ((count)*11u) /* so many numbers in decimal, and commas */
+#define FIGURES_CHARS NUMBERS_CHARS(FIGURE_COUNT)
+#define RESULT_CHARS NUMBERS_CHARS(RESULT_NUMBERS)
 #define ELO_K UINT64_C(32)
 
 /* Everybody who has raced is in a search tree, the best rating first, equal
@@ -4180,14 +4223,13 @@ static uint32_t elo_points(uint32_t winner, uint32_t loser)
     return (uint32_t)((2 * ELO_K * share + one + power) / (2 * (one + power)));
 }
 
-/* Writes figures in hex, as the console has them, or in decimal, as records
- * have them. */
-static void write_figures(char *out, size_t out_bytes, const struct figures *f, bool hex)
+/* Writes numbers with commas between them, in hex, as the console has them, or in
+ * decimal, as records have them. */
+static void write_numbers(char *out, size_t out_bytes, const uint32_t *values, uint32_t count, bool hex)
 {
-    const uint32_t values[7] = {f->races, f->wins, f->losses, f->disconnects, f->rating, f->laps_led, f->best_finish};
     char number[24];
     out[0] = 0;
-    for (int i = 0; i < 7; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         write_number(number, values[i]);
         if (hex) {
             uint8_t bytes[4];
@@ -4201,19 +4243,34 @@ static void write_figures(char *out, size_t out_bytes, const struct figures *f, 
     }
 }
 
-/* Reads figures as records have them. More than the longest that are written
- * were cut, and are none. */
-static bool read_figures(const char *text, struct figures *f)
+/* Reads so many numbers, as records have them. A text of more than the longest that are
+ * written was cut, and is none. */
+static bool read_numbers(const char *text, uint32_t *values, uint32_t count)
 {
-    uint32_t values[7], at = 0, size = (uint32_t)strlen(text);
-    if (size > FIGURES_CHARS)
+    uint32_t at = 0, size = (uint32_t)strlen(text);
+    if (size > NUMBERS_CHARS(count))
         return false;
-    for (int i = 0; i < 7; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         if (at >= size || !is_digit((uint8_t)text[at]))
             return false;
         values[i] = read_number((const uint8_t *)text, size, at);
         at += (uint32_t)strcspn(text + at, ",") + 1;
     }
+    return true;
+}
+
+static void write_figures(char *out, size_t out_bytes, const struct figures *f, bool hex)
+{
+    const uint32_t values[FIGURE_COUNT] = {f->races,  f->wins,     f->losses,     f->disconnects,
+                                           f->rating, f->laps_led, f->best_finish};
+    write_numbers(out, out_bytes, values, FIGURE_COUNT, hex);
+}
+
+static bool read_figures(const char *text, struct figures *f)
+{
+    uint32_t values[FIGURE_COUNT];
+    if (!read_numbers(text, values, FIGURE_COUNT))
+        return false;
     *f = (struct figures){values[0],
                           values[1],
                           values[2],
@@ -5212,19 +5269,60 @@ static void race_ticket_remove_oldest(struct nascar *s, uint32_t persona)
     race_ticket_remove(s, oldest);
 }
 
+/* A run that begins with a clock that was not set goes on from the newest date. */
+static void note_date(struct nascar *s, int64_t date_s)
+{
+    if (date_s > s->newest_record_s)
+        s->newest_record_s = date_s;
+}
+
+/* Which side has won a race; 2 if neither has. Who is out has not, whatever its place; then the
+ * better place wins, and who has none, which is 0, is behind. */
+static uint32_t result_winner(const uint32_t number[RESULT_NUMBERS])
+{
+    bool out[2] = {number[RESULT_OUT] != OUT_NOT, number[RESULT_OUT + 1] != OUT_NOT};
+    if (out[0] || out[1])
+        return out[0] && out[1] ? 2 : out[0];
+    const uint32_t place[2] = {number[RESULT_PLACE] - 1, number[RESULT_PLACE + 1] - 1}; /* who has none is behind */
+    return place[0] == place[1] ? 2 : place[1] < place[0];
+}
+
+/* Keeps a result among the latest ones, in its place, and in that of the oldest if there are
+ * too many. One whose number is here already is replaced, so a record of it may come twice. */
+static enum failure result_set(struct nascar *s, const char *text, const char *host, const char *guest)
+{
+    uint32_t number[RESULT_NUMBERS];
+    if (!read_numbers(text, number, RESULT_NUMBERS) || number[RESULT_ID] == 0)
+        return MISSING;
+    if (number[RESULT_ID] > s->next_result)
+        s->next_result = number[RESULT_ID];
+    uint32_t oldest = list_first(&s->latest), i = list_last(s, LATEST_RESULTS, &s->latest);
+    while (i != NONE && result_at(s, i)->number[RESULT_ID] > number[RESULT_ID])
+        i = list_prev(s, LATEST_RESULTS, &s->latest, i);
+    if (i == NONE || result_at(s, i)->number[RESULT_ID] != number[RESULT_ID]) {
+        uint32_t after = i;
+        bool full = pool_full(&s->results);
+        if (full && after == NONE)
+            return OK; /* it is older than all of them */
+        if (full)
+            list_remove(s, LATEST_RESULTS, &s->latest, oldest);
+        i = full ? oldest : pool_take(s, &s->results);
+        list_insert(s, LATEST_RESULTS, &s->latest, after == i ? NONE : after, i);
+    }
+    struct latest_result *result = result_at(s, i);
+    memcpy(result->number, number, sizeof number);
+    copy_text(result->name[0], sizeof result->name[0], host);
+    copy_text(result->name[1], sizeof result->name[1], guest);
+    note_date(s, number[RESULT_DATE]);
+    return OK;
+}
+
 /* The date now as the dates that are kept are meant: while the record that moves
  * them all is on its way, they are still those of the clock before it was set. At
  * the start, while they come back, it is the newest of them. */
 static int64_t kept_now_s(const struct nascar *s)
 {
     return s->dated ? s->reached_s - s->setting_s : s->newest_record_s;
-}
-
-/* A run that begins with a clock that was not set goes on from the newest date. */
-static void note_date(struct nascar *s, int64_t date_s)
-{
-    if (date_s > s->newest_record_s)
-        s->newest_record_s = date_s;
 }
 
 /* A message or race is there, and runs out. */
@@ -5552,8 +5650,8 @@ static enum failure sanction_set(struct nascar *s, const struct sanction *made)
 /* clang-format off */
 enum record_kind {
     RECORD_ACCT, RECORD_EDIT, RECORD_SEEN, RECORD_CPER, RECORD_DPER, RECORD_DACC, RECORD_TICK, RECORD_STAT, RECORD_ROST,
-    RECORD_RACE, RECORD_RANK, RECORD_MESG, RECORD_DMSG, RECORD_REPT, RECORD_LINE, RECORD_DREP, RECORD_NEWS, RECORD_BANN,
-    RECORD_MUTE, RECORD_CLCK, RECORD_KINDS
+    RECORD_RACE, RECORD_RANK, RECORD_RSLT, RECORD_MESG, RECORD_DMSG, RECORD_REPT, RECORD_LINE, RECORD_DREP, RECORD_NEWS,
+    RECORD_BANN, RECORD_MUTE, RECORD_CLCK, RECORD_KINDS
 };
 /* clang-format on */
 
@@ -5614,10 +5712,15 @@ struct record {
         } race;
         struct { /* a result: who has reported, and what the first report has made of both */
             uint32_t persona[2], reported, first_sum;
-            bool counts[2];
+            bool counts[2], has_result;
             char ticket[34];
             char figures[2][FIGURES_CHARS + 2];
+            char result[RESULT_CHARS + 2]; /* with the first report */
         } rank;
+        struct { /* one of the latest results */
+            char name[2][PERSONA_CHARS + 1];
+            char result[RESULT_CHARS + 2];
+        } rslt;
         struct message mesg; /* a message for somebody who is offline */
         struct {             /* a message is gone, having been told */
             uint32_t to, id;
@@ -5772,7 +5875,10 @@ static enum failure apply_tick(struct nascar *s, const struct record *r)
     if (r->tick.persona == NONE)
         return NO_USER;
     struct persona *p = persona_at(s, r->tick.persona);
-    p->lkey_until_s = read_hex(r->tick.hash, p->lkey_hash, sizeof p->lkey_hash) ? r->tick.until_s : 0;
+    bool dates = r->tick.hash[0] == 0; /* it has expired, and says no more than when the persona was last here */
+    if (dates)
+        memset(p->lkey_hash, 0, sizeof p->lkey_hash); /* no ticket has this hash */
+    p->lkey_until_s = dates || read_hex(r->tick.hash, p->lkey_hash, sizeof p->lkey_hash) ? r->tick.until_s : 0;
     if (p->lkey_until_s > 0)
         note_date(s, p->lkey_until_s - LKEY_S);
     return OK;
@@ -5783,8 +5889,9 @@ static bool fill_tick(const struct nascar *s, uint32_t i, struct record *r)
     const struct persona *p = persona_at(s, i);
     r->tick.persona = i;
     r->tick.until_s = p->lkey_until_s;
-    write_hex(r->tick.hash, p->lkey_hash, sizeof p->lkey_hash);
-    return p->lkey_until_s > kept_now_s(s);
+    if (p->lkey_until_s > kept_now_s(s)) /* else there is only the date to keep */
+        write_hex(r->tick.hash, p->lkey_hash, sizeof p->lkey_hash);
+    return p->lkey_until_s > 0;
 }
 
 /* A persona's figures have come to be these, if both are right. */
@@ -5869,6 +5976,14 @@ static bool fill_race(const struct nascar *s, uint32_t i, struct record *r)
     return race->when_s + RACE_S > kept_now_s(s);
 }
 
+/* A persona's name, or "" for nobody's. */
+static const char *persona_name(const struct nascar *s, uint32_t persona)
+{
+    return persona == NONE ? "" : persona_at(s, persona)->name;
+}
+
+static void announce_result(struct nascar *s, const struct record *r);
+
 /* The figures count even where the race is not known any more. */
 static enum failure apply_rank(struct nascar *s, const struct record *r)
 {
@@ -5877,6 +5992,8 @@ static enum failure apply_rank(struct nascar *s, const struct record *r)
         return MISSING;
     apply_figures(s, r->rank.persona[0], r->rank.figures[0]);
     apply_figures(s, r->rank.persona[1], r->rank.figures[1]);
+    if (result_set(s, r->rank.result, persona_name(s, r->rank.persona[0]), persona_name(s, r->rank.persona[1])) == OK)
+        announce_result(s, r);
     uint32_t i = find_race_ticket(s, ticket);
     if (i == NONE)
         return OK;
@@ -5901,6 +6018,20 @@ static enum failure rank_failed(struct nascar *s, const struct record *r)
             persona_at(s, r->rank.persona[side])->pending = false;
     s->retry = true;
     return OK;
+}
+
+/* It tells the names as they were, which a `rank` may not find when a fresh journal is read. */
+static enum failure apply_rslt(struct nascar *s, const struct record *r)
+{
+    return result_set(s, r->rslt.result, r->rslt.name[0], r->rslt.name[1]);
+}
+
+static bool fill_rslt(const struct nascar *s, uint32_t i, struct record *r)
+{
+    const struct latest_result *result = result_at(s, i);
+    memcpy(r->rslt.name, result->name, sizeof r->rslt.name);
+    write_numbers(r->rslt.result, sizeof r->rslt.result, result->number, RESULT_NUMBERS, false);
+    return true;
 }
 
 static enum failure apply_mesg(struct nascar *s, const struct record *r)
@@ -6125,11 +6256,15 @@ static enum failure apply_clck(struct nascar *s, const struct record *r)
         move_shown_date(s, &player_at(s, i)->last_login_s, r);
         move_date(&player_at(s, i)->since_s, r); /* this is no date that is kept */
     }
-    EACH_LIVE(i, personas)
-        if (persona_at(s, i)->lkey_until_s > 0) { /* else it has no ticket */
-            move_date(&persona_at(s, i)->lkey_until_s, r);
-            note_date(s, persona_at(s, i)->lkey_until_s - LKEY_S);
+    EACH_LIVE(i, personas) {
+        int64_t *until_s = &persona_at(s, i)->lkey_until_s;
+        if (*until_s > r->clck.from_s) {
+            move_date(until_s, r);
+            note_date(s, *until_s - LKEY_S);
+        } else if (*until_s > 0) { /* else it has had no ticket */
+            move_shown_date(s, until_s, r);
         }
+    }
     EACH_LIVE(i, races) {
         move_date(&race_ticket_at(s, i)->when_s, r);
         note_date(s, race_ticket_at(s, i)->when_s);
@@ -6138,6 +6273,11 @@ static enum failure apply_clck(struct nascar *s, const struct record *r)
         move_date(&message_at(s, i)->sent_s, r);
         move_date(&message_at(s, i)->until_s, r);
         note_date(s, message_at(s, i)->sent_s);
+    }
+    EACH_LIVE(i, results) {
+        int64_t date_s = result_at(s, i)->number[RESULT_DATE];
+        move_shown_date(s, &date_s, r);
+        result_at(s, i)->number[RESULT_DATE] = (uint32_t)date_s;
     }
     EACH_LIVE(i, reports)
         move_shown_date(s, &report_at(s, i)->at_s, r);
@@ -6241,7 +6381,10 @@ static const struct durable durables[RECORD_KINDS] = {
     [RECORD_RANK] = {"rank", apply_rank, .failed = rank_failed, .fields = {
         FIELD(AUTH, RAW, rank.ticket), FIELD(FLAGS, NUMBER, rank.reported), FIELD(SEQN, NUMBER, rank.first_sum),
         OPTIONAL(P1, RAW, rank.figures[0], rank.counts[0]), OPTIONAL(HOST, PERSONA, rank.persona[0], rank.counts[0]),
-        OPTIONAL(P2, RAW, rank.figures[1], rank.counts[1]), OPTIONAL(OPPO, PERSONA, rank.persona[1], rank.counts[1])}},
+        OPTIONAL(P2, RAW, rank.figures[1], rank.counts[1]), OPTIONAL(OPPO, PERSONA, rank.persona[1], rank.counts[1]),
+        OPTIONAL(INFO, RAW, rank.result, rank.has_result)}},
+    [RECORD_RSLT] = {"rslt", apply_rslt, .fill = fill_rslt, .pool = POOL(results), .fields = {
+        FIELD(INFO, RAW, rslt.result), FIELD(HOST, TEXT, rslt.name[0]), FIELD(OPPO, TEXT, rslt.name[1])}},
     [RECORD_MESG] = {"mesg", apply_mesg, .fill = fill_mesg, .pool = POOL(messages), .limit = LIMIT(messages),
      .fields = {
         FIELD(ID, NUMBER, mesg.id), FIELD(TIME, DATE, mesg.sent_s), FIELD(WHEN, DATE, mesg.until_s),
@@ -6309,7 +6452,7 @@ static void encode_record(const struct nascar *s, const struct record *record, s
             put_raw(f, field->tag, letters);
             break;
         case FIELD_ACCOUNT: put_text(f, field->tag, account_at(s, *number)->name); break;
-        case FIELD_PERSONA: put_text(f, field->tag, *number == NONE ? "" : persona_at(s, *number)->name); break;
+        case FIELD_PERSONA: put_text(f, field->tag, persona_name(s, *number)); break;
         default: put_number(f, field->tag, report_at(s, *number)->id); break; /* FIELD_REPORT */
         }
     }
@@ -6608,6 +6751,143 @@ static void deliver_line(struct nascar *s, uint32_t player)
     s->metrics[METRIC_chat_lines_missed] += slow;
     if (!slow)
         conn_write(s, c, s->frame.bytes, s->frame.size);
+}
+
+/* Gives a line to all who are in a room. Returns how many do not miss it. */
+static uint32_t announce_in_room(struct nascar *s, uint32_t r, const char *text)
+{
+    uint32_t count = 0;
+    write_announcement(s, r, text);
+    frame_end(&s->frame);
+    for (uint32_t i = list_first(&room_at(s, r)->members); i != NONE; i = list_next(s, ROOM_MEMBERS, i)) {
+        struct conn *conn = conn_at(s, player_at(s, i)->conn);
+        if (conn->crowded) { /* not if the speaker has waited for it */
+            conn->missed_lines++;
+            s->metrics[METRIC_chat_lines_missed]++;
+            continue;
+        }
+        count += !conn->slow;
+        deliver_line(s, i);
+    }
+    return count;
+}
+
+/* A word to the server, and its answer: a few short lines, which are filled as those of a
+ * paragraph are. */
+struct word {
+    char name[ANY_NAME_CHARS + 1]; /* that stands behind it; "": there is none */
+    const char *text, *rest;       /* the whole line; and what stands behind the name */
+    uint32_t last;                 /* the line of the answer that is being filled */
+    bool ended;                    /* ... and to which nothing is added any more */
+    bool full;                     /* as it is the last one, or else */
+    uint32_t size;                 /* of the piece that is being said, which stays together */
+    char piece[ANSWER_CHARS];
+    char line[ANSWER_LINES][ANSWER_CHARS + 1];
+};
+
+/* Adds a piece to the line, or to the next one if it does not fit. If there is no other line,
+ * dots say that something is left out. */
+static void word_add_piece(struct word *a)
+{
+    char *line = a->line[a->last];
+    uint32_t used = (uint32_t)strlen(line);
+    if (used > 0 && (a->ended || used + 1 + a->size > ANSWER_CHARS)) {
+        a->full = ++a->last == ANSWER_LINES;
+        a->last -= a->full;
+        line = a->line[a->last];
+        used = a->full ? used : 0;
+    }
+    if (a->full) { /* the last words make way for the dots */
+        while (used > ANSWER_CHARS - 4 || (line[used] && line[used] != ' ' && used > 0))
+            used--;
+        memcpy(a->piece, "...", a->size = 3);
+    }
+    if (used > 0)
+        line[used++] = ' ';
+    memcpy(line + used, a->piece, a->size);
+    line[used + a->size] = 0;
+    a->ended = false;
+}
+
+/* Adds text. It may go on with the next line at each space, but not at \t, which is shown as
+ * one; and does at each \n. */
+static void word_add_text(struct word *a, const char *text)
+{
+    for (; *text && !a->full; text++) {
+        if (*text != ' ' && *text != '\n') {
+            if (a->size < ANSWER_CHARS)
+                a->piece[a->size++] = *text == '\t' ? ' ' : *text;
+            continue;
+        }
+        if (a->size > 0)
+            word_add_piece(a);
+        a->size = 0;
+        a->ended = a->ended || *text == '\n';
+    }
+}
+
+/* The same, where %s and %u stand for what follows, and then a space. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+static void
+word_add(struct word *a, const char *form, ...)
+{
+    char text[24];
+    va_list values;
+    va_start(values, form);
+    for (; *form; form++) {
+        const char *value = text;
+        text[0] = *form;
+        text[1] = 0;
+        if (text[0] == '%' && *++form == 's')
+            value = va_arg(values, const char *);
+        else if (text[0] == '%')
+            write_number(text, va_arg(values, uint32_t));
+        word_add_text(a, value);
+    }
+    va_end(values);
+    word_add_text(a, " ");
+}
+
+/* Says how a race ended, and then something more. With two long names and a long track that
+ * makes 43 characters, and those. */
+static void word_add_result(struct word *a, const struct latest_result *result, const char *more)
+{
+    uint32_t winner = result_winner(result->number), first = winner == 1;
+    const char *one = result->name[first], *other = result->name[1 - first];
+    word_add(a, "\n%s %s %s on track %u%s", one[0] ? one : "somebody", winner > 1 ? "raced" : "beat",
+             other[0] ? other : "somebody", result->number[RESULT_TRACK], more);
+}
+
+/* A result has come in, the newest one: the rooms in which the two are now hear it. Nobody
+ * waits for it, so those who have no room for a line miss it. */
+static void announce_result(struct nascar *s, const struct record *r)
+{
+    struct word a;
+    uint32_t told = NONE;
+    if (!s->config.announce_results)
+        return;
+    memset(&a, 0, sizeof a);
+    word_add_result(&a, result_at(s, list_last(s, LATEST_RESULTS, &s->latest)), "");
+    for (uint32_t side = 0; side < 2; side++) {
+        uint32_t persona = r->rank.persona[side], player = persona == NONE ? NONE : persona_at(s, persona)->player;
+        uint32_t room = player == NONE ? NONE : player_at(s, player)->room;
+        if (room != NONE && room != told)
+            (void)announce_in_room(s, room, a.line[0]);
+        told = room;
+    }
+}
+
+/* Sends the line of the configuration to a player who has entered the lobby, once. */
+static void welcome(struct nascar *s, uint32_t player)
+{
+    struct player *p = player_at(s, player);
+    if (p->welcomed || !s->config.welcome[0])
+        return;
+    p->welcomed = true;
+    write_announcement(s, p->room, s->config.welcome);
+    send_frame(s, p->conn);
 }
 
 /* ---- Challenges and races (PROTOCOL 5) ----------------------------------- */
@@ -7324,9 +7604,10 @@ static enum failure password_unchecked(const struct request *q, const char *name
     return NOT_KEPT;
 }
 
+/* Nobody takes a name by which he could be taken for the server. */
 static bool is_name_free(const struct nascar *s, const char *name)
 {
-    return find_persona(s, name) == NONE && find_room(s, name) == NONE;
+    return find_persona(s, name) == NONE && find_room(s, name) == NONE && !same_name(name, "Server");
 }
 
 /* What a request changes of an account, and nothing else; the request waits for it. */
@@ -7778,6 +8059,8 @@ static enum failure kept_pers(struct request *q, enum failure failure)
     else
         send_who(s, player, "0", "1"); /* [spec], to the letter, the first time */
     log_end(s, log_begin_conn(s, NASCAR_LOG_INFO, "enter", q->c));
+    if (q->conn->wants.users) /* else with the lists that `sele` asks for, as the console shows its lobby then */
+        welcome(s, player);
     return OK;
 }
 
@@ -7811,6 +8094,8 @@ static enum failure do_sele(struct request *q)
     start_lists(s, q->player, now->rooms && !old.rooms, now->users && !old.users,
                 now->ranks && now->ranks != old.ranks);
     mark_player_behind(s, q->player);
+    if (now->users)
+        welcome(s, q->player);
     return OK;
 }
 
@@ -8237,6 +8522,8 @@ static bool answers_challenge(const struct request *q, const char *name, const c
     return match->state != MATCH_RACING && match->player[1 - q->p->side] == find_online(q->s, name);
 }
 
+static enum failure do_word(struct request *q, const char *text);
+
 static enum failure do_mesg(struct request *q)
 {
     char text[CHAT_CHARS + 1], name[ANY_NAME_CHARS + 1], letters[32];
@@ -8249,6 +8536,8 @@ static enum failure do_mesg(struct request *q)
         return challenge_word(q, name, text, size);
     if (size == 0)
         return MISSING;
+    if (text[0] == '/' && q->s->config.chat_commands)
+        return do_word(q, text);
     /* Nobody may forge an announcement, a private line or an own record. */
     flags &= ~(FLAG_B | FLAG_P | FLAG_U | FLAG_3);
     if (flags == FLAG_0)
@@ -8363,7 +8652,8 @@ static enum failure do_chal(struct request *q)
 /* What a `rank` says of its race: the numbers of both sides, the host's first. */
 struct result {
     int32_t start[2], finish[2], laps[2], led[2], disconnected[2], disqualified[2];
-    int32_t ranked; /* 0: it changes no figures */
+    int32_t track, length; /* in laps */
+    int32_t ranked;        /* 0: it changes no figures */
 };
 
 #define MAX_LAPS 1000
@@ -8398,9 +8688,9 @@ static bool get_result(const struct request *q, struct result *r)
 {
     int32_t other;
     bool good = get_ranged(q, tag_RACETIME, -1, MAX_TIME, 0, &other) &&
-                get_ranged(q, tag_SET_TRACKID, 0, 255, 0, &other) &&
+                get_ranged(q, tag_SET_TRACKID, 0, 255, 0, &r->track) &&
                 get_ranged(q, tag_SET_NUMAI, 0, MAX_PLACE, 0, &other) &&
-                get_ranged(q, tag_SET_RACELEN, 0, MAX_LAPS, 0, &other) &&
+                get_ranged(q, tag_SET_RACELEN, 0, MAX_LAPS, 0, &r->length) &&
                 get_ranged(q, tag_SET_RANKED, INT32_MIN, INT32_MAX, 1, &r->ranked);
     bool said = false;
     for (uint32_t side = 0; side < 2; side++) {
@@ -8425,24 +8715,25 @@ static bool is_timed(const struct result *r, uint32_t side, const int32_t time[2
            (time[side] == 0 && (r->finish[side] <= 0 || (r->finish[0] == r->finish[1] && time[1 - side] == NOT_SAID)));
 }
 
-/* Which side has won; 2 if neither. Who is out has not, whatever its place; then the better
- * place wins, and who has none is behind. */
-static uint32_t winner_of(const struct result *r)
+/* What is kept of a result among the latest ones. */
+static void result_numbers(const struct nascar *s, const struct result *r, uint32_t number[RESULT_NUMBERS])
 {
-    bool out[2];
-    for (uint32_t side = 0; side < 2; side++)
-        out[side] = is_timed(r, side, r->disconnected) || is_timed(r, side, r->disqualified);
-    if (out[0] || out[1])
-        return out[0] && out[1] ? 2 : out[0];
-    const int32_t place[2] = {r->finish[0] > 0 ? r->finish[0] : MAX_PLACE + 1,
-                              r->finish[1] > 0 ? r->finish[1] : MAX_PLACE + 1};
-    return place[0] == place[1] ? 2 : place[1] < place[0];
+    number[RESULT_ID] = s->next_result;
+    number[RESULT_DATE] = (uint32_t)s->reached_s;
+    number[RESULT_TRACK] = (uint32_t)r->track;
+    number[RESULT_LENGTH] = (uint32_t)r->length;
+    for (uint32_t side = 0; side < 2; side++) {
+        number[RESULT_PLACE + side] = r->finish[side] > 0 ? (uint32_t)r->finish[side] : 0;
+        number[RESULT_LAPS + side] = (uint32_t)r->laps[side];
+        number[RESULT_OUT + side] = is_timed(r, side, r->disconnected)   ? OUT_DISCONNECTED
+                                    : is_timed(r, side, r->disqualified) ? OUT_DISQUALIFIED
+                                                                         : OUT_NOT;
+    }
 }
 
 /* Adds a race to the figures of both, the host's first. */
-static void count_result(struct figures figures[2], const struct result *r)
+static void count_result(struct figures figures[2], const struct result *r, uint32_t winner)
 {
-    uint32_t winner = winner_of(r);
     for (uint32_t side = 0; side < 2; side++) {
         struct figures *f = &figures[side];
         if (f->races++ == 0)
@@ -8516,6 +8807,30 @@ static void log_result(const struct request *q, struct persona *const racer[2], 
     log_end(s, line);
 }
 
+/* Fills in what the first report makes of the latest results and, unless the race was not
+ * ranked, of the figures of both racers. */
+static void fill_rank(struct nascar *s, const struct race_ticket *race, const struct result *result, struct record *r)
+{
+    struct figures figures[2] = {{.rating = FIRST_RATING}, {.rating = FIRST_RATING}};
+    uint32_t number[RESULT_NUMBERS];
+    s->next_result++;
+    result_numbers(s, result, number);
+    r->rank.has_result = true;
+    write_numbers(r->rank.result, sizeof r->rank.result, number, RESULT_NUMBERS, false);
+    for (uint32_t k = 0; k < 2; k++)
+        if (race->persona[k] != NONE && is_ranked(s, race->persona[k]))
+            figures[k] = persona_at(s, race->persona[k])->figures;
+    count_result(figures, result, result_winner(number));
+    for (uint32_t k = 0; result->ranked && k < 2; k++) {
+        if (race->persona[k] == NONE)
+            continue;
+        persona_at(s, race->persona[k])->pending = true;
+        r->rank.counts[k] = true;
+        r->rank.persona[k] = race->persona[k];
+        write_figures(r->rank.figures[k], sizeof r->rank.figures[k], &figures[k], false);
+    }
+}
+
 /* Whoever was in a race reports by its ticket how it ended. The first report
  * counts, and the other one is compared with it. The record has the figures as
  * they are after this race, so a result waits while figures of either racer are
@@ -8547,19 +8862,8 @@ static enum failure take_result(struct request *q)
     write_hex(r.rank.ticket, race->ticket, sizeof race->ticket);
     r.rank.reported = race->reported | 1u << side;
     r.rank.first_sum = first ? sum : race->first_sum;
-    struct figures figures[2] = {{.rating = FIRST_RATING}, {.rating = FIRST_RATING}};
-    for (uint32_t k = 0; k < 2; k++)
-        if (racer[k] && racer[k]->figures.races > 0)
-            figures[k] = racer[k]->figures;
-    count_result(figures, &result);
-    for (uint32_t k = 0; first && result.ranked && k < 2; k++) {
-        if (!racer[k])
-            continue;
-        racer[k]->pending = true;
-        r.rank.counts[k] = true;
-        r.rank.persona[k] = race->persona[k];
-        write_figures(r.rank.figures[k], sizeof r.rank.figures[k], &figures[k], false);
-    }
+    if (first)
+        fill_rank(s, race, &result, &r);
     log_result(q, racer, &result, first, sum == r.rank.first_sum);
     send_record(q, &r);
     return OK;
@@ -8660,16 +8964,13 @@ static enum failure evict_report(struct request *q)
     return OK;
 }
 
-/* An abuse report. It is kept for the operator, with what the server saw of the two. */
-static enum failure do_rept(struct request *q)
+/* Makes an abuse report, and the request waits for it, or for room for it. It is kept for
+ * the operator, with what the server saw of the two, and with the reason, if there is one. */
+static enum failure send_report(struct request *q, const char *name, const char *reason)
 {
     struct nascar *s = q->s;
-    char name[ANY_NAME_CHARS + 1];
     const struct player *p = q->p;
     struct report report;
-    if (!has_tag(q, tag_PERS))
-        return MISSING;
-    get_name(q, tag_PERS, name);
     uint32_t persona = find_persona(s, name);
     if (persona == NONE || persona == q->p->persona)
         return NO_USER;
@@ -8681,6 +8982,8 @@ static enum failure do_rept(struct request *q)
         return SERVER_FULL;
     if (pool_full(&s->reports) || s->report_lines.capacity - s->report_lines.live < CHAT_LINES + lines_to_come(s))
         return evict_report(q);
+    if (reason[0])
+        note_line(s, report.by, report.about, "", reason);
     report.id = ++s->next_report;
     report.at_s = s->reached_s;
     report.draft = true;
@@ -8693,6 +8996,15 @@ static enum failure do_rept(struct request *q)
     *report_at(s, i) = report;
     send_report_record(s, i, &(struct record){.kind = RECORD_REPT, .rept = report});
     return OK;
+}
+
+static enum failure do_rept(struct request *q)
+{
+    char name[ANY_NAME_CHARS + 1];
+    if (!has_tag(q, tag_PERS))
+        return MISSING;
+    get_name(q, tag_PERS, name);
+    return send_report(q, name, "");
 }
 
 /* Is the persona of this name in the room of that one? */
@@ -8744,21 +9056,248 @@ static bool queue_report_lines(struct nascar *s, uint32_t i)
     return lines > 0;
 }
 
-/* The report is on the disk with all its lines; or the oldest has made room for it, be it
- * for this request or for another that came at the same time. */
+/* Has the oldest report made room for that of this request, be it for this one or for
+ * another that came at the same time? Then it is made now. */
+static bool report_has_room(struct request *q, enum failure failure)
+{
+    bool evicts = q->conn->evicts && failure != NOT_KEPT; /* else somebody else has closed it, which is as good */
+    q->conn->evicts = false;
+    return evicts;
+}
+
+/* The report is on the disk with all its lines. */
+static void report_made(const struct request *q)
+{
+    q->s->metrics[METRIC_reports_made]++;
+    log_end(q->s, log_begin_conn(q->s, NASCAR_LOG_WARN, "report", q->c));
+}
+
 static enum failure kept_rept(struct request *q, enum failure failure)
 {
-    struct nascar *s = q->s;
-    if (q->conn->evicts && failure != NOT_KEPT) { /* else somebody else has closed it, which is as good */
-        q->conn->evicts = false;
+    if (report_has_room(q, failure))
         return do_rept(q);
-    }
-    q->conn->evicts = false;
     if (failure)
         return failure;
-    s->metrics[METRIC_reports_made]++;
-    log_end(s, log_begin_conn(s, NASCAR_LOG_WARN, "report", q->c));
+    report_made(q);
     reply(q, OK);
+    return OK;
+}
+
+/* ---- Commands: words to the server (PROTOCOL 3.4) ------------------------- */
+
+/* The persona that a word names; if there is none of that name, the answer says so. */
+static uint32_t find_named(const struct nascar *s, struct word *a)
+{
+    uint32_t persona = find_persona(s, a->name);
+    if (persona == NONE)
+        word_add(a, "There is no player of that name.");
+    return persona;
+}
+
+/* How long ago a date was, in whole minutes, hours or days. */
+static uint32_t age_of(const struct nascar *s, int64_t date_s, const char **unit)
+{
+    int64_t minutes = (kept_now_s(s) - date_s) / 60;
+    *unit = minutes < 60 ? "min" : minutes < 48 * 60 ? "h" : "days";
+    minutes /= minutes < 60 ? 1 : minutes < 48 * 60 ? 60 : 24 * 60;
+    return (uint32_t)(minutes < 0 ? 0 : minutes);
+}
+
+/* Each of these fills in the answer to a word; false if it has to wait. */
+static bool word_who(struct request *q, struct word *a)
+{
+    const struct nascar *s = q->s;
+    const struct room *room = room_at(s, q->p->room);
+    uint32_t all = (uint32_t)s->metrics[METRIC_connections_persona];
+    word_add(a, "%u online, %u here:", all, room->count);
+    for (uint32_t i = list_first(&room->members); i != NONE && !a->full; i = list_next(s, ROOM_MEMBERS, i))
+        word_add(a, "%s", player_name(s, i));
+    if (all > room->count)
+        word_add(a, "\nElsewhere:");
+    for (uint32_t i = live_from(s, &s->players, 0); i != NONE && !a->full; i = live_from(s, &s->players, i + 1))
+        if (player_at(s, i)->persona != NONE && player_at(s, i)->room != q->p->room)
+            word_add(a, "%s", player_name(s, i));
+    return true;
+}
+
+/* Those with people in them come first. */
+static bool word_rooms(struct request *q, struct word *a)
+{
+    const struct nascar *s = q->s;
+    for (uint32_t empty = 0; empty < 2; empty++)
+        EACH_LIVE(i, rooms) {
+            const struct room *room = room_at(s, i);
+            if (!room->gone && (room->count == 0) == empty)
+                word_add(a, i == HUB ? "%s:\t%u" : "%s:\t%u/%u", room->name, room->count, room->limit);
+        }
+    return true;
+}
+
+static bool word_stats(struct request *q, struct word *a)
+{
+    const struct nascar *s = q->s;
+    uint32_t persona = a->name[0] ? find_named(s, a) : q->p->persona;
+    if (persona == NONE)
+        return true;
+    const struct figures *f = &persona_at(s, persona)->figures;
+    word_add(a, "%s: ", persona_at(s, persona)->name);
+    if (f->races == 0)
+        word_add(a, "no races yet");
+    else
+        word_add(a, "rank %u of %u, rating %u\nRaces %u, won %u, lost %u, disconnected %u\nBest place %u, laps led %u",
+                 rank_of(s, persona), tree_size(s, s->ranked), (uint32_t)f->rating, f->races, f->wins, f->losses,
+                 f->disconnects, (uint32_t)f->best_finish, f->laps_led);
+    return true;
+}
+
+static bool word_top(struct request *q, struct word *a)
+{
+    const struct nascar *s = q->s;
+    uint32_t i;
+    for (uint32_t place = 1; place <= TOP && (i = find_persona_by_rank(s, place)) != NONE; place++)
+        word_add(a, "%u.\t%s\t%u", place, persona_at(s, i)->name, (uint32_t)persona_at(s, i)->figures.rating);
+    if (!a->line[0][0])
+        word_add(a, "Nobody has raced yet.");
+    return true;
+}
+
+static bool word_last(struct request *q, struct word *a)
+{
+    const struct nascar *s = q->s;
+    uint32_t i = list_last(s, LATEST_RESULTS, &s->latest);
+    if (i == NONE)
+        word_add(a, "Nobody has raced yet.");
+    for (uint32_t n = 0; n < ANSWER_LINES && i != NONE; n++, i = list_prev(s, LATEST_RESULTS, &s->latest, i)) {
+        const char *unit;
+        word_add_result(a, result_at(s, i), ",");
+        uint32_t age = age_of(s, result_at(s, i)->number[RESULT_DATE], &unit);
+        word_add(a, "%u\t%s\tago", age, unit);
+    }
+    return true;
+}
+
+/* When somebody was last here is the date of the last ticket for the buddies, which journals
+ * did not always keep. */
+static bool word_seen(struct request *q, struct word *a)
+{
+    const struct nascar *s = q->s;
+    const char *unit;
+    uint32_t i = find_named(s, a);
+    if (i == NONE)
+        return true;
+    const struct persona *p = persona_at(s, i);
+    uint32_t age = age_of(s, p->lkey_until_s - LKEY_S, &unit);
+    if (presence_of(s, i) == SHOW_PASS)
+        word_add(a, "%s is racing now.", p->name);
+    else if (p->player != NONE)
+        word_add(a, "%s is here now, in %s.", p->name, room_at(s, player_at(s, p->player)->room)->name);
+    else if (p->lkey_until_s == 0)
+        word_add(a, "%s was not here lately.", p->name);
+    else
+        word_add(a, "%s came here last %u %s ago.", p->name, age, unit);
+    return true;
+}
+
+static bool word_ping(struct request *q, struct word *a)
+{
+    const struct conn *conn = q->conn;
+    if (conn->round_trip_ms > 0 || (conn->ping_ref > 0 && conn->ping_sent_ms == 0))
+        word_add(a, "From here to your console and back: %u ms.", conn->round_trip_ms);
+    else
+        word_add(a, "Not measured yet. Ask again in a minute.");
+    return true;
+}
+
+static bool word_news(struct request *q, struct word *a)
+{
+    word_add(a, "%s", news_text(q->s)[0] ? news_text(q->s) : "No news.");
+    return true;
+}
+
+static bool word_report(struct request *q, struct word *a)
+{
+    enum failure failure = send_report(q, a->name, a->rest[0] ? a->text : "");
+    if (failure == OK)
+        return false;
+    word_add(a, !a->name[0]          ? "Say /report NAME, and behind that why, if you like."
+                : failure == NO_USER ? "There is no other player of that name."
+                                     : "No more reports can be taken now.");
+    return true;
+}
+
+static bool word_help(struct request *q, struct word *a);
+
+/* Every word, once, with what may stand behind it. What is none of them is answered by the last one. */
+static const struct chat_word {
+    char name[8], behind[12];
+    bool (*answer)(struct request *, struct word *);
+} chat_words[] = {
+    {"who", "", word_who},   {"rooms", "", word_rooms}, {"stats", "\t[NAME]", word_stats},
+    {"top", "", word_top},   {"last", "", word_last},   {"seen", "\tNAME", word_seen},
+    {"ping", "", word_ping}, {"news", "", word_news},   {"report", "\tNAME\tWHY", word_report},
+    {"help", "", word_help},
+};
+
+#define CHAT_WORDS (sizeof chat_words / sizeof chat_words[0])
+
+static bool word_help(struct request *q, struct word *a)
+{
+    (void)q;
+    word_add(a, "The server answers:");
+    for (size_t i = 0; i < CHAT_WORDS; i++)
+        word_add(a, "/%s%s", chat_words[i].name, chat_words[i].behind);
+    return true;
+}
+
+/* Answers the request, and sends each line to whoever has asked, and to nobody else. */
+static void send_answer(const struct request *q, const struct word *a)
+{
+    reply(q, OK);
+    for (uint32_t i = 0; i <= a->last; i++) {
+        write_msg(q->s, "P", SYSTEM_NAME, 0, room_at(q->s, q->p->room)->ident, a->line[i]);
+        send_back(q);
+    }
+}
+
+/* Copies what stands before the next space, or "?" if it is too long for any name. Returns where
+ * the text goes on. */
+static const char *take_name(const char *text, char out[ANY_NAME_CHARS + 1])
+{
+    uint32_t size = (uint32_t)strcspn(text, " ");
+    copy_text(out, min_u32(size, ANY_NAME_CHARS) + 1, size > ANY_NAME_CHARS ? "?" : text);
+    return text + size + strspn(text + size, " ");
+}
+
+/* A line of chat that begins with / is a word to the server. It is said to nobody, and
+ * forgotten when it has been answered. */
+static enum failure do_word(struct request *q, const char *text)
+{
+    struct word a;
+    size_t i = 0;
+    memset(&a, 0, sizeof a);
+    a.text = text;
+    text = take_name(text + 1, a.name);
+    while (i < CHAT_WORDS - 1 && !same_name(chat_words[i].name, a.name))
+        i++;
+    a.rest = take_name(text, a.name);
+    if (chat_words[i].answer(q, &a))
+        send_answer(q, &a);
+    return OK;
+}
+
+/* The only word that waits is `report`, for the disk. */
+static enum failure kept_mesg(struct request *q, enum failure failure)
+{
+    struct word a;
+    char text[CHAT_CHARS + 1];
+    (void)get_text(q, tag_TEXT, text, sizeof text);
+    if (report_has_room(q, failure))
+        return do_word(q, text);
+    memset(&a, 0, sizeof a);
+    if (!failure)
+        report_made(q);
+    word_add(&a, failure ? "The report could not be kept. Try again later." : "The operator will see your report.");
+    send_answer(q, &a);
     return OK;
 }
 
@@ -9824,19 +10363,6 @@ static enum failure do_control_kick(struct request *q)
     return OK;
 }
 
-/* Gives a line to all who are in a room. Returns how many do not miss it. */
-static uint32_t announce_in_room(struct nascar *s, uint32_t r, const char *text)
-{
-    uint32_t count = 0;
-    write_announcement(s, r, text);
-    frame_end(&s->frame);
-    for (uint32_t i = list_first(&room_at(s, r)->members); i != NONE; i = list_next(s, ROOM_MEMBERS, i)) {
-        count += !conn_at(s, player_at(s, i)->conn)->slow;
-        deliver_line(s, i);
-    }
-    return count;
-}
-
 /* `say`: a line from the server itself, to a room or to everybody. As chat it waits for
  * those who keep up, and is missed by those who do not. */
 static enum failure do_control_say(struct request *q)
@@ -9988,7 +10514,7 @@ static const struct command commands[] = {
     {"room", PLAYING,                          5, .start = do_room},
     {"move", PLAYING,                          2, .start = do_move},
     {"peek", PLAYING,                          1, .start = do_peek},
-    {"mesg", PLAYING,                          2, .start = do_mesg, .talks = true},
+    {"mesg", PLAYING,                          2, .start = do_mesg, .kept = kept_mesg, .talks = true},
     {"auxi", PLAYING,                          2, .start = do_auxi, .talks = true},
     {"rank", PLAYING,                          2, .start = do_rank, .kept = kept_rank},
     {"snap", PLAYING,                          2, .start = do_snap},
@@ -11147,6 +11673,7 @@ static void tally_lists(const struct nascar *s, struct tally *tally)
     tally_list(s, DOOMED_CONNS, &s->doomed, tally);
     tally_list(s, LOBBY_READERS, &s->lobby_readers, tally);
     tally_list(s, DIRTY_ROOMS, &s->dirty_rooms, tally);
+    tally_list(s, LATEST_RESULTS, &s->latest, tally);
     EACH_LIVE(i, addresses)
         tally_list(s, ADDRESS_CONNS, &address_at(s, i)->heard, tally);
     EACH_LIVE(i, rooms) {
@@ -11546,6 +12073,12 @@ static const char *check_kept(const struct nascar *s)
     for (uint32_t c = 0; c < s->conns.high; c++)
         promised += conn_at(s, c)->promised;
     HOLDS(promised == s->players.promised, "places are promised to nobody");
+    uint32_t results = 0, newest = 0;
+    for (uint32_t i = list_first(&s->latest); i != NONE; i = list_next(s, LATEST_RESULTS, i), results++) {
+        HOLDS(newest < result_at(s, i)->number[RESULT_ID], "results are out of order");
+        newest = result_at(s, i)->number[RESULT_ID];
+    }
+    HOLDS(results == s->results.live && newest <= s->next_result, "a result is not among the latest, or not numbered");
     EACH_LIVE(i, notices) {
         size_t n = strlen(notice_at(s, i)->text);
         HOLDS(n > 0 && n <= NEWS_CHARS && notice_at(s, i)->text[n - 1] == '\n', "the operator's news are none");
@@ -11633,7 +12166,6 @@ const char *nascar_check(const struct nascar *s)
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -14222,7 +14754,7 @@ static bool is_text(const struct setting *setting)
 {
     return setting->type == SET_FOLDER || setting->type == SET_FILE || setting->type == SET_GROUP ||
            setting->type == SET_USER || setting->type == SET_NEWS_FILE || setting->type == SET_NEWS_LINE ||
-           setting->type == SET_DOWN;
+           setting->type == SET_TEXT;
 }
 
 static bool is_same(struct options *a, struct options *b, const struct setting *setting)

@@ -406,6 +406,12 @@ enum nascar_log_level nascar_log_level(const struct nascar *state, enum nascar_l
  *   news-line             a line of the news; one for each, 242 characters in all
  *   down                  consoles are turned away at the directory, and shown this
  *                         text of up to 255 characters
+ *   welcome               a line of chat, of up to 255 characters, for everybody who
+ *                         enters the lobby
+ *   chat-commands         on: a line of chat that begins with / is a word to the server,
+ *                         which answers it (the default); off: it is said as any other
+ *   announce-results      on: the room of those who have raced is told who has won (the
+ *                         default); off: it is not
  */
 
 /* Checks one such line, apart from the others. Returns true if its value can be

@@ -796,6 +796,9 @@ static const struct {
     {"room",
      "South: \"Y'all\": 30",
      {"", ": no name", "Lobby: the hub: 5", "X: a\nrate = 0", "North: cold: 65537", LONG_NAME}},
+    {"welcome", "Say /help", {HUNDRED HUNDRED HUNDRED, NULL}},
+    {"chat-commands", "off", {"no", "", NULL}},
+    {"announce-results", "off", {"never", "", NULL}},
     {"down", "Back at noon", {HUNDRED HUNDRED HUNDRED, "Back\nskey = off", NULL}},
 };
 

@@ -301,6 +301,7 @@ static struct {
     struct fleeting fleeting[FLEETING];
     struct kept_race race[RACES];
     uint32_t races;
+    uint32_t results; /* races of which a report was acknowledged */
     struct kept_sanction sanction[TARGETS];
     uint32_t sanctions; /* times that any was to be changed */
     struct kept_line line[LINES];
@@ -708,9 +709,19 @@ static void line_asked(const struct wire *w, const char *payload)
     sim.line[i].asked = sim.sanction[ACCOUNTS + w->account].asked;
 }
 
-/* Who is muted is heard by itself alone. */
+/* Who is muted is heard by itself alone; and a word to the server by nobody. What the server
+ * says has the flags of that, and its answers fit on a screen. */
 static void line_told(const struct wire *w, const char *payload)
 {
+    char from[64], text[300];
+    uint32_t flags = console_read_flags(console_find(payload, "F"));
+    (void)console_read_text(console_find(payload, "N"), from, sizeof from);
+    (void)console_read_text(console_find(payload, "T"), text, sizeof text);
+    bool good = text[0] != '/';
+    if (strcmp(from, SYSTEM_NAME) == 0)
+        good = flags == CONSOLE_FLAG('B') || (flags == CONSOLE_FLAG('P') && text[0] && strlen(text) <= ANSWER_CHARS);
+    if (!good)
+        FAIL("%s is told: %s", w->account == NONE ? "-" : name_of(w->account), payload);
     uint32_t i = line_in(payload, "T");
     const struct kept_line *l = i == NONE ? NULL : &sim.line[i];
     if (l && l->unheard && w->account != l->from && surely_held(ACCOUNTS + l->from) &&
@@ -1093,6 +1104,7 @@ static void result_acknowledged(struct kept_race *race, uint32_t winner)
         p->results -= p->results > 0;
         p->several = p->several && p->results > 0;
     }
+    sim.results += race->acknowledged == 0;
     race->acknowledged++;
 }
 
@@ -1494,6 +1506,8 @@ static void compare_races(void)
             FAIL("the race %s is lost", r->ticket);
         r->excused = r->excused || !there;
     }
+    if (s->results.live < sim.results && s->results.live < RESULTS)
+        FAIL("of %u results %u are kept", sim.results, s->results.live);
     for (uint32_t k = live_from(s, &s->reports, 0); k != NONE; k = live_from(s, &s->reports, k + 1)) {
         uint32_t by = number_of(report_at(s, k)->by);
         if (by != NONE)
@@ -2201,6 +2215,17 @@ static void say_ready_late(struct console *c, uint64_t within_ms)
     sim.machine->now_ms += due_ms - passed_ms;
 }
 
+/* A word to the server. */
+static const char *a_word(const struct console *c)
+{
+    static char text[64];
+    static const char *const words[] = {"/who",  "/rooms", "/stats", "/stats %s", "/top",       "/last", "/seen %s",
+                                        "/ping", "/news",  "/help",  "/nonsense", "/report %s", "/"};
+    const char *word = words[any(sizeof words / sizeof words[0])], *name = strstr(word, "%s");
+    (void)snprintf(text, sizeof text, "%.*s%s", name ? (int)(name - word) : 20, word, name ? a_neighbour(c) : "");
+    return text;
+}
+
 static void act_inside(struct actor *a, uint32_t own, enum deed deed)
 {
     struct console *c = a->console;
@@ -2214,6 +2239,10 @@ static void act_inside(struct actor *a, uint32_t own, enum deed deed)
         console_create_room(c, text, one_in(3) ? "sesame" : "", "None", one_in(3) ? 2 : 50);
         break;
     case DO_CHAT:
+        if (one_in(8)) {
+            console_chat(c, a_word(c));
+            break;
+        }
         (void)snprintf(text, sizeof text, one_in(4) ? "a=b:c \"quoted\" 100%% N=x %u" : "line %u", a_line());
         console_chat(c, text);
         break;
@@ -2879,6 +2908,8 @@ static void choose_options(void)
         option("--dns", "%u", 53);
         option("--dns-name", "dnas.example.org=192.0.2.%u", 9);
     }
+    if (one_in(3))
+        option("--welcome", "Welcome to the lobby. Type /help.", 0);
     if (!sim.small_times)
         return;
     option("--challenge-s", "%u", 2 + any(10));

@@ -1237,6 +1237,8 @@ TEST(records_that_nobody_has_written, a_record_that_cannot_be_is_passed_over)
         {"rost", "PERS=Ann\nUSER=Four\nLIST=\n"},
         {"tick", "PERS=Eve\nHASH=00112233445566778899aabbccddeeff\nWHEN=1767300000\n"},
         {"tick", "PERS=Ann\nHASH=no\nWHEN=1767300000\n"},
+        {"tick", "PERS=Ann\nHASH=\nWHEN=0\n"},
+        {"rslt", "INFO=1,2,3\nHOST=Ann\nOPPO=Four\n"},
         {"tick", "PERS=Ann\nHASH=00112233445566778899aabbccddeeff\nWHEN=0\n"},
         {"mesg", "PERS=Eve\nID=1\nWHEN=1767300000\nBODY=x\n"},
         {"dmsg", "PERS=Eve\nID=1\n"},
@@ -1254,14 +1256,14 @@ TEST(records_that_nobody_has_written, a_record_that_cannot_be_is_passed_over)
     };
     keep_account("Ann", "Ann,averyverylongname");
     keep_account("Four", "Four,Four1,Four2,Four3");
-    size_t before[8], count = w->state->personas.live;
-    static const char *const kinds[] = {"acct", "rost", "tick", "mesg", "race", "stat", "rept", "line"};
+    size_t before[9], count = w->state->personas.live;
+    static const char *const kinds[] = {"acct", "rost", "tick", "mesg", "race", "stat", "rept", "line", "rslt"};
     ck_assert_uint_eq(count, 5);
-    for (int k = 0; k < 8; k++)
+    for (int k = 0; k < 9; k++)
         before[k] = kept(kinds[k], "");
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         keep(bad[i].kind, bad[i].payload);
-        for (int k = 0; k < 8; k++)
+        for (int k = 0; k < 9; k++)
             ck_assert_msg(kept(kinds[k], "") == before[k], "%s %s made a %s", bad[i].kind, bad[i].payload, kinds[k]);
         ck_assert_uint_eq(w->state->personas.live, count);
     }

@@ -322,6 +322,12 @@ static const struct {
      "ck um acht",
      "expected ASCII characters only"},
     {"news-line", "caf\xE9", "expected ASCII characters only"},
+    {"welcome", "Say /help", NULL},
+    {"welcome", "caf\xE9", "expected ASCII characters only"},
+    {"chat-commands", "off", NULL},
+    {"chat-commands", "no", "expected one of: off on"},
+    {"announce-results", "on", NULL},
+    {"announce-results", "", "expected one of: off on"},
     {"room", "Oval: M\xC3\xBCnchen: 8", "expected ASCII characters only"},
     {"rooms", "East", "unknown key"},
     {"hash-cost", "10", "unknown key"}, /* the shell's */
@@ -388,10 +394,12 @@ TEST(rules, long_texts_of_the_configuration_are_refused)
     memset(text, 'x', sizeof text);
     text[DOWN_CHARS] = '\0';
     ck_assert(nascar_config_check("down", text, why, sizeof why));
+    ck_assert(nascar_config_check("welcome", text, why, sizeof why));
     text[DOWN_CHARS] = 'x';
     text[DOWN_CHARS + 1] = '\0';
     ck_assert(!nascar_config_check("down", text, why, sizeof why));
     ck_assert_str_eq(why, "expected at most 255 characters");
+    ck_assert(!nascar_config_check("welcome", text, why, sizeof why));
     /* Its end of line counts too: PROTOCOL 1 keeps the reply under 256 bytes. */
     text[NEWS_CHARS] = '\0';
     ck_assert(!nascar_config_check("news-line", text, why, sizeof why));
