@@ -138,6 +138,9 @@
 #ifndef REPORT_LINES
 #define REPORT_LINES 8192u /* lines of chat in all reports together */
 #endif
+#ifndef RESULTS
+#define RESULTS 500u /* the latest results that are kept: some weeks of a community's races, in 40 KB */
+#endif
 #ifndef SANCTIONS
 #define SANCTIONS 1024u /* bans and mutes together: more than an operator reads through, and a table of 200 KB */
 #endif
@@ -2358,6 +2361,29 @@ struct race_ticket {
     uint8_t ticket[16]; /* AUTH */
 };
 
+/* How a race ended, as its first report has it. Sides are 0, the host, and 1; `out` is
+ * why one did not finish. */
+enum result_number {
+    RESULT_ID, /* results are numbered in the order in which they came in, from 1 on */
+    RESULT_DATE,
+    RESULT_TRACK,
+    RESULT_LENGTH, /* in laps */
+    RESULT_PLACE,
+    RESULT_LAPS = RESULT_PLACE + 2, /* that each has completed */
+    RESULT_OUT = RESULT_LAPS + 2,
+    RESULT_NUMBERS = RESULT_OUT + 2
+};
+
+enum result_out { OUT_NOT, OUT_DISCONNECTED, OUT_DISQUALIFIED };
+
+/* One of the latest results. The names are those under which the two raced, whatever has
+ * become of the personas; "" if one had been deleted before the race was reported. */
+struct latest_result {
+    uint32_t link;
+    uint32_t number[RESULT_NUMBERS];
+    char name[2][PERSONA_CHARS + 1];
+};
+
 /* The news that the operator has set, in place of those of the configuration. */
 struct notice {
     uint32_t link;
@@ -2541,6 +2567,7 @@ struct record_slot {
     POOL(watches, struct watch, watch_at, conns * (ROSTER_PER_PERSONA + WATCHES_ASKED)) \
     POOL(messages, struct message, message_at, limits->messages) \
     POOL(races, struct race_ticket, race_ticket_at, limits->races ? limits->races : clients * RACES_PER_CLIENT) \
+    POOL(results, struct latest_result, result_at, RESULTS) \
     POOL(reports, struct report, report_at, REPORTS) \
     POOL(report_lines, struct report_line, report_line_at, REPORT_LINES) \
     POOL(notices, struct notice, notice_at, 1) \
@@ -2577,6 +2604,7 @@ struct record_slot {
     KIND(PERSONA_WATCHERS, watches) \
     KIND(BUDDY_WATCHES, watches) \
     KIND(PERSONA_MESSAGES, messages) \
+    KIND(LATEST_RESULTS, results) /* the oldest first */ \
     KIND(LINES_OF_REPORT, report_lines)
 
 #define POOL_MEMBER(name, type, at, capacity) struct pool name;
@@ -2624,7 +2652,7 @@ struct nascar {
     uint64_t dated_ms;       /* mono_ms when wall_s was that date, to the second */
     uint64_t doubted_ms;     /* until then a wall clock that is behind the dates kept is not believed */
     uint64_t seq;            /* of the newest change in any feed */
-    uint32_t next_receipt, next_room, next_created_room, next_message, next_report, next_race;
+    uint32_t next_receipt, next_room, next_created_room, next_message, next_report, next_race, next_result;
     uint32_t ranked;      /* the root of the tree of ranks */
     int64_t swept_s;      /* when expired races and messages were last searched for */
     uint64_t banned_bits; /* bit n: a network of n bits has been banned since the start */
@@ -2640,6 +2668,7 @@ struct nascar {
 
     struct list queue[QUEUES];
     struct list ready, stalled, doomed;
+    struct list latest; /* results */
     struct list dirty_rooms;
     bool lobby_dirty;
     struct list lobby_readers; /* players who follow the populations, and so maybe the rooms */
@@ -3770,7 +3799,10 @@ static void relist(struct subscription *sub)
 #define FIRST_RATING 1500u
 #define LAST_RATING 8191u /* R and P of the console's leaderboard have 13 bits */
 #define MAX_PLACE 64
-#define FIGURES_CHARS 77u /* seven numbers in decimal, and commas */
+#define FIGURE_COUNT 7u
+#define NUMBERS_CHARS(count) ((count)*11u) /* so many numbers in decimal, and commas */
+#define FIGURES_CHARS NUMBERS_CHARS(FIGURE_COUNT)
+#define RESULT_CHARS NUMBERS_CHARS(RESULT_NUMBERS)
 #define ELO_K UINT64_C(32)
 
 /* Everybody who has raced is in a search tree, the best rating first, equal
@@ -3916,14 +3948,13 @@ static uint32_t elo_points(uint32_t winner, uint32_t loser)
     return (uint32_t)((2 * ELO_K * share + one + power) / (2 * (one + power)));
 }
 
-/* Writes figures in hex, as the console has them, or in decimal, as records
- * have them. */
-static void write_figures(char *out, size_t out_bytes, const struct figures *f, bool hex)
+/* Writes numbers with commas between them, in hex, as the console has them, or in
+ * decimal, as records have them. */
+static void write_numbers(char *out, size_t out_bytes, const uint32_t *values, uint32_t count, bool hex)
 {
-    const uint32_t values[7] = {f->races, f->wins, f->losses, f->disconnects, f->rating, f->laps_led, f->best_finish};
     char number[24];
     out[0] = 0;
-    for (int i = 0; i < 7; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         write_number(number, values[i]);
         if (hex) {
             uint8_t bytes[4];
@@ -3937,19 +3968,34 @@ static void write_figures(char *out, size_t out_bytes, const struct figures *f, 
     }
 }
 
-/* Reads figures as records have them. More than the longest that are written
- * were cut, and are none. */
-static bool read_figures(const char *text, struct figures *f)
+/* Reads so many numbers, as records have them. A text of more than the longest that are
+ * written was cut, and is none. */
+static bool read_numbers(const char *text, uint32_t *values, uint32_t count)
 {
-    uint32_t values[7], at = 0, size = (uint32_t)strlen(text);
-    if (size > FIGURES_CHARS)
+    uint32_t at = 0, size = (uint32_t)strlen(text);
+    if (size > NUMBERS_CHARS(count))
         return false;
-    for (int i = 0; i < 7; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         if (at >= size || !is_digit((uint8_t)text[at]))
             return false;
         values[i] = read_number((const uint8_t *)text, size, at);
         at += (uint32_t)strcspn(text + at, ",") + 1;
     }
+    return true;
+}
+
+static void write_figures(char *out, size_t out_bytes, const struct figures *f, bool hex)
+{
+    const uint32_t values[FIGURE_COUNT] = {f->races,  f->wins,     f->losses,     f->disconnects,
+                                           f->rating, f->laps_led, f->best_finish};
+    write_numbers(out, out_bytes, values, FIGURE_COUNT, hex);
+}
+
+static bool read_figures(const char *text, struct figures *f)
+{
+    uint32_t values[FIGURE_COUNT];
+    if (!read_numbers(text, values, FIGURE_COUNT))
+        return false;
     *f = (struct figures){values[0],
                           values[1],
                           values[2],
@@ -4938,19 +4984,60 @@ static void race_ticket_remove_oldest(struct nascar *s, uint32_t persona)
     race_ticket_remove(s, oldest);
 }
 
+/* A run that begins with a clock that was not set goes on from the newest date. */
+static void note_date(struct nascar *s, int64_t date_s)
+{
+    if (date_s > s->newest_record_s)
+        s->newest_record_s = date_s;
+}
+
+/* Which side has won a race; 2 if neither has. Who is out loses, else the better place wins. */
+static uint32_t result_winner(const uint32_t number[RESULT_NUMBERS])
+{
+    bool out[2] = {number[RESULT_OUT] != OUT_NOT, number[RESULT_OUT + 1] != OUT_NOT};
+    if (out[0] || out[1])
+        return out[0] && out[1] ? 2 : out[0];
+    return number[RESULT_PLACE + 1] < number[RESULT_PLACE];
+}
+
+/* Keeps a result among the latest ones, in its place, and in that of the oldest if there are
+ * too many. One whose number is here already is replaced, so a record of it may come twice. */
+static enum failure result_set(struct nascar *s, const char *text, const char *host, const char *guest)
+{
+    uint32_t number[RESULT_NUMBERS];
+    if (!read_numbers(text, number, RESULT_NUMBERS) || number[RESULT_ID] == 0)
+        return MISSING;
+    if (number[RESULT_ID] > s->next_result)
+        s->next_result = number[RESULT_ID];
+    uint32_t oldest = list_first(&s->latest), i = list_last(s, LATEST_RESULTS, &s->latest);
+    while (i != NONE && result_at(s, i)->number[RESULT_ID] > number[RESULT_ID])
+        i = list_prev(s, LATEST_RESULTS, &s->latest, i);
+    if (i == NONE || result_at(s, i)->number[RESULT_ID] != number[RESULT_ID]) {
+        uint32_t after = i;
+        if (pool_full(&s->results)) {
+            if (after == NONE)
+                return OK; /* it is older than all of them */
+            after = after == oldest ? NONE : after;
+            list_remove(s, LATEST_RESULTS, &s->latest, oldest);
+            pool_give(s, &s->results, oldest);
+        }
+        i = pool_take(s, &s->results);
+        list_insert(s, LATEST_RESULTS, &s->latest, after, i);
+    }
+    struct latest_result *result = result_at(s, i);
+    memcpy(result->number, number, sizeof number);
+    copy_text(result->name[0], sizeof result->name[0], host);
+    copy_text(result->name[1], sizeof result->name[1], guest);
+    note_date(s, number[RESULT_DATE]);
+    return OK;
+}
+
 /* The date now as the dates that are kept are meant: while the record that moves
  * them all is on its way, they are still those of the clock before it was set. At
  * the start, while they come back, it is the newest of them. */
 static int64_t kept_now_s(const struct nascar *s)
 {
     return s->dated ? s->wall_s - s->setting_s : s->newest_record_s;
-}
-
-/* A run that begins with a clock that was not set goes on from the newest date. */
-static void note_date(struct nascar *s, int64_t date_s)
-{
-    if (date_s > s->newest_record_s)
-        s->newest_record_s = date_s;
 }
 
 /* Frees what has expired, for a full table, but not more often than once a minute. */
@@ -5240,8 +5327,8 @@ static enum failure sanction_set(struct nascar *s, const struct sanction *made)
 /* clang-format off */
 enum record_kind {
     RECORD_ACCT, RECORD_EDIT, RECORD_SEEN, RECORD_CPER, RECORD_DPER, RECORD_DACC, RECORD_TICK, RECORD_STAT, RECORD_ROST,
-    RECORD_RACE, RECORD_RANK, RECORD_MESG, RECORD_DMSG, RECORD_REPT, RECORD_LINE, RECORD_DREP, RECORD_NEWS, RECORD_BANN,
-    RECORD_MUTE, RECORD_CLCK, RECORD_KINDS
+    RECORD_RACE, RECORD_RANK, RECORD_RSLT, RECORD_MESG, RECORD_DMSG, RECORD_REPT, RECORD_LINE, RECORD_DREP, RECORD_NEWS,
+    RECORD_BANN, RECORD_MUTE, RECORD_CLCK, RECORD_KINDS
 };
 /* clang-format on */
 
@@ -5302,10 +5389,15 @@ struct record {
         } race;
         struct { /* a result: who has reported, and what the first report has made of both */
             uint32_t persona[2], reported, first_sum;
-            bool counts[2];
+            bool counts[2], has_result;
             char ticket[34];
             char figures[2][FIGURES_CHARS + 2];
+            char result[RESULT_CHARS + 2]; /* with the first report */
         } rank;
+        struct { /* one of the latest results */
+            char name[2][PERSONA_CHARS + 1];
+            char result[RESULT_CHARS + 2];
+        } rslt;
         struct message mesg; /* a message for somebody who is offline */
         struct {             /* a message is gone, having been told */
             uint32_t to, id;
@@ -5556,6 +5648,12 @@ static bool fill_race(const struct nascar *s, uint32_t i, struct record *r)
     return race->when_s + RACE_S > kept_now_s(s);
 }
 
+/* A persona's name, or "" for nobody's. */
+static const char *persona_name(const struct nascar *s, uint32_t persona)
+{
+    return persona == NONE ? "" : persona_at(s, persona)->name;
+}
+
 /* The figures count even where the race is not known any more. */
 static enum failure apply_rank(struct nascar *s, const struct record *r)
 {
@@ -5564,6 +5662,7 @@ static enum failure apply_rank(struct nascar *s, const struct record *r)
         return MISSING;
     apply_figures(s, r->rank.persona[0], r->rank.figures[0]);
     apply_figures(s, r->rank.persona[1], r->rank.figures[1]);
+    (void)result_set(s, r->rank.result, persona_name(s, r->rank.persona[0]), persona_name(s, r->rank.persona[1]));
     uint32_t i = find_race_ticket(s, ticket);
     if (i == NONE)
         return OK;
@@ -5582,6 +5681,20 @@ static enum failure rank_failed(struct nascar *s, const struct record *r)
             persona_at(s, r->rank.persona[side])->pending = false;
     s->retry = true;
     return OK;
+}
+
+/* It tells the names as they were, which a `rank` may not find when a fresh journal is read. */
+static enum failure apply_rslt(struct nascar *s, const struct record *r)
+{
+    return result_set(s, r->rslt.result, r->rslt.name[0], r->rslt.name[1]);
+}
+
+static bool fill_rslt(const struct nascar *s, uint32_t i, struct record *r)
+{
+    const struct latest_result *result = result_at(s, i);
+    memcpy(r->rslt.name, result->name, sizeof r->rslt.name);
+    write_numbers(r->rslt.result, sizeof r->rslt.result, result->number, RESULT_NUMBERS, false);
+    return true;
 }
 
 static enum failure apply_mesg(struct nascar *s, const struct record *r)
@@ -5794,6 +5907,11 @@ static enum failure apply_clck(struct nascar *s, const struct record *r)
         move_date(&message_at(s, i)->until_s, r);
         note_date(s, message_at(s, i)->sent_s);
     }
+    EACH_LIVE(i, results) {
+        int64_t date_s = result_at(s, i)->number[RESULT_DATE];
+        move_shown_date(s, &date_s, r);
+        result_at(s, i)->number[RESULT_DATE] = (uint32_t)date_s;
+    }
     EACH_LIVE(i, reports)
         move_shown_date(s, &report_at(s, i)->at_s, r);
     EACH_LIVE(i, report_lines)
@@ -5889,7 +6007,10 @@ static const struct durable durables[RECORD_KINDS] = {
     [RECORD_RANK] = {"rank", apply_rank, .failed = rank_failed, .fields = {
         FIELD(AUTH, RAW, rank.ticket), FIELD(FLAGS, NUMBER, rank.reported), FIELD(SEQN, NUMBER, rank.first_sum),
         OPTIONAL(P1, RAW, rank.figures[0], rank.counts[0]), OPTIONAL(HOST, PERSONA, rank.persona[0], rank.counts[0]),
-        OPTIONAL(P2, RAW, rank.figures[1], rank.counts[1]), OPTIONAL(OPPO, PERSONA, rank.persona[1], rank.counts[1])}},
+        OPTIONAL(P2, RAW, rank.figures[1], rank.counts[1]), OPTIONAL(OPPO, PERSONA, rank.persona[1], rank.counts[1]),
+        OPTIONAL(INFO, RAW, rank.result, rank.has_result)}},
+    [RECORD_RSLT] = {"rslt", apply_rslt, .fill = fill_rslt, .pool = POOL(results), .fields = {
+        FIELD(INFO, RAW, rslt.result), FIELD(HOST, TEXT, rslt.name[0]), FIELD(OPPO, TEXT, rslt.name[1])}},
     [RECORD_MESG] = {"mesg", apply_mesg, .fill = fill_mesg, .pool = POOL(messages), .limit = LIMIT(messages),
      .fields = {
         FIELD(ID, NUMBER, mesg.id), FIELD(TIME, DATE, mesg.sent_s), FIELD(WHEN, DATE, mesg.until_s),
@@ -5956,7 +6077,7 @@ static void encode_record(const struct nascar *s, const struct record *record, s
             put_raw(f, field->tag, letters);
             break;
         case FIELD_ACCOUNT: put_text(f, field->tag, account_at(s, *number)->name); break;
-        case FIELD_PERSONA: put_text(f, field->tag, *number == NONE ? "" : persona_at(s, *number)->name); break;
+        case FIELD_PERSONA: put_text(f, field->tag, persona_name(s, *number)); break;
         default: put_number(f, field->tag, report_at(s, *number)->id); break; /* FIELD_REPORT */
         }
     }
@@ -7934,6 +8055,7 @@ static enum failure do_chal(struct request *q)
 /* What a `rank` says of its race: the numbers of both sides, the host's first. */
 struct result {
     int32_t start[2], finish[2], laps[2], led[2], disconnected[2], disqualified[2];
+    int32_t track, length;
 };
 
 #define MAX_LAPS 1000
@@ -7961,9 +8083,9 @@ static bool get_ranged(const struct request *q, enum tag tag, int32_t min, int32
 static bool get_result(const struct request *q, struct result *r)
 {
     int32_t other;
-    bool good = get_ranged(q, tag_RACETIME, -1, MAX_TIME, &other) && get_ranged(q, tag_SET_TRACKID, 0, 255, &other) &&
-                get_ranged(q, tag_SET_NUMAI, 0, MAX_PLACE, &other) &&
-                get_ranged(q, tag_SET_RACELEN, 0, MAX_LAPS, &other);
+    bool good =
+        get_ranged(q, tag_RACETIME, -1, MAX_TIME, &other) && get_ranged(q, tag_SET_TRACKID, 0, 255, &r->track) &&
+        get_ranged(q, tag_SET_NUMAI, 0, MAX_PLACE, &other) && get_ranged(q, tag_SET_RACELEN, 0, MAX_LAPS, &r->length);
     for (uint32_t side = 0; side < 2; side++) {
         /* the two tags of a pair are neighbours in the list of all tags */
         good = good && get_ranged(q, tag_STARTPOS0 + side, 0, MAX_PLACE, &r->start[side]) &&
@@ -7978,21 +8100,25 @@ static bool get_result(const struct request *q, struct result *r)
     return good && (r->finish[0] != r->finish[1] || r->finish[0] == 0);
 }
 
-/* Which side has won; 2 if neither. */
-static uint32_t winner_of(const struct result *r)
+/* What is kept of a result among the latest ones. */
+static void result_numbers(const struct nascar *s, const struct result *r, uint32_t number[RESULT_NUMBERS])
 {
-    bool out[2];
-    for (uint32_t side = 0; side < 2; side++)
-        out[side] = r->disconnected[side] > 0 || r->disqualified[side] > 0;
-    if (out[0] || out[1])
-        return out[0] && out[1] ? 2 : out[0];
-    return r->finish[1] < r->finish[0];
+    number[RESULT_ID] = s->next_result;
+    number[RESULT_DATE] = (uint32_t)s->wall_s;
+    number[RESULT_TRACK] = (uint32_t)r->track;
+    number[RESULT_LENGTH] = (uint32_t)r->length;
+    for (uint32_t side = 0; side < 2; side++) {
+        number[RESULT_PLACE + side] = (uint32_t)r->finish[side];
+        number[RESULT_LAPS + side] = (uint32_t)r->laps[side];
+        number[RESULT_OUT + side] = r->disconnected[side] > 0   ? OUT_DISCONNECTED
+                                    : r->disqualified[side] > 0 ? OUT_DISQUALIFIED
+                                                                : OUT_NOT;
+    }
 }
 
 /* Adds a race to the figures of both, the host's first. */
-static void count_result(struct figures figures[2], const struct result *r)
+static void count_result(struct figures figures[2], const struct result *r, uint32_t winner)
 {
-    uint32_t winner = winner_of(r);
     for (uint32_t side = 0; side < 2; side++) {
         struct figures *f = &figures[side];
         if (f->races++ == 0)
@@ -8020,6 +8146,29 @@ static uint32_t result_sum(const struct result *r)
         for (uint32_t side = 0; side < 2; side++)
             sum = (sum ^ (uint32_t)parts[i][side]) * 16777619u;
     return sum;
+}
+
+/* Fills in what the first report makes of both racers and of the latest results. */
+static void fill_rank(struct nascar *s, const struct race_ticket *race, const struct result *result, struct record *r)
+{
+    struct figures figures[2] = {{.rating = FIRST_RATING}, {.rating = FIRST_RATING}};
+    uint32_t number[RESULT_NUMBERS];
+    s->next_result++;
+    result_numbers(s, result, number);
+    r->rank.has_result = true;
+    write_numbers(r->rank.result, sizeof r->rank.result, number, RESULT_NUMBERS, false);
+    for (uint32_t k = 0; k < 2; k++)
+        if (race->persona[k] != NONE && is_ranked(s, race->persona[k]))
+            figures[k] = persona_at(s, race->persona[k])->figures;
+    count_result(figures, result, result_winner(number));
+    for (uint32_t k = 0; k < 2; k++) {
+        if (race->persona[k] == NONE)
+            continue;
+        persona_at(s, race->persona[k])->pending = true;
+        r->rank.counts[k] = true;
+        r->rank.persona[k] = race->persona[k];
+        write_figures(r->rank.figures[k], sizeof r->rank.figures[k], &figures[k], false);
+    }
 }
 
 /* Whoever was in a race reports by its ticket how it ended. The first report
@@ -8057,20 +8206,8 @@ static enum failure do_rank(struct request *q)
     write_hex(r.rank.ticket, race->ticket, sizeof race->ticket);
     r.rank.reported = race->reported | 1u << side;
     r.rank.first_sum = first ? sum : race->first_sum;
-    struct figures figures[2] = {{.rating = FIRST_RATING}, {.rating = FIRST_RATING}};
-    for (uint32_t k = 0; k < 2; k++)
-        if (racer[k] && racer[k]->figures.races > 0)
-            figures[k] = racer[k]->figures;
     if (first)
-        count_result(figures, &result);
-    for (uint32_t k = 0; first && k < 2; k++) {
-        if (!racer[k])
-            continue;
-        racer[k]->pending = true;
-        r.rank.counts[k] = true;
-        r.rank.persona[k] = race->persona[k];
-        write_figures(r.rank.figures[k], sizeof r.rank.figures[k], &figures[k], false);
-    }
+        fill_rank(s, race, &result, &r);
     uint32_t line = log_begin_conn(s, first || sum == race->first_sum ? NASCAR_LOG_INFO : NASCAR_LOG_WARN,
                                    first                    ? "result"
                                    : sum == race->first_sum ? "result_confirmed"
@@ -11456,6 +11593,7 @@ static void tally_lists(const struct nascar *s, struct tally *tally)
     tally_list(s, DOOMED_CONNS, &s->doomed, tally);
     tally_list(s, LOBBY_READERS, &s->lobby_readers, tally);
     tally_list(s, DIRTY_ROOMS, &s->dirty_rooms, tally);
+    tally_list(s, LATEST_RESULTS, &s->latest, tally);
     EACH_LIVE(i, addresses)
         tally_list(s, ADDRESS_CONNS, &address_at(s, i)->heard, tally);
     EACH_LIVE(i, rooms) {
@@ -11845,6 +11983,12 @@ static const char *check_kept(const struct nascar *s)
             HOLDS(is_live(s, &s->report_lines, k) && report_line_at(s, k)->report == i,
                   "a report holds another's line");
     HOLDS(lines == s->report_lines.live, "a line is of no report");
+    uint32_t results = 0, newest = 0;
+    for (uint32_t i = list_first(&s->latest); i != NONE; i = list_next(s, LATEST_RESULTS, i), results++) {
+        HOLDS(newest < result_at(s, i)->number[RESULT_ID], "results are out of order");
+        newest = result_at(s, i)->number[RESULT_ID];
+    }
+    HOLDS(results == s->results.live && newest <= s->next_result, "a result is not among the latest, or not numbered");
     EACH_LIVE(i, notices) {
         size_t n = strlen(notice_at(s, i)->text);
         HOLDS(n > 0 && n <= NEWS_CHARS && notice_at(s, i)->text[n - 1] == '\n', "the operator's news are none");

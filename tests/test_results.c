@@ -899,6 +899,147 @@ TEST(trouble_with_the_disk, with_no_disk_nobody_is_left_waiting_for_a_race)
     SUCCEEDS(report(ann, race(ann, bob, false), ""));
 }
 
+/* ---- The latest results -------------------------------------------------- */
+
+GROUP(latest_results, open_world, close_world, 0);
+
+#define KEPT_RESULT(part) \
+    ck_assert_msg(kept_count(w, "rslt", part) == 1, "%s is kept %zu times", part, kept_count(w, "rslt", part))
+
+/* Number n, of the day n: what a journal has of it. */
+static void keep_result(int n)
+{
+    char payload[128];
+    (void)snprintf(payload, sizeof payload, "INFO=%d,%d,4,10,1,2,10,9,0,0\nHOST=Ann\nOPPO=Bob\n", n, 1700000000 + n);
+    keep("rslt", payload);
+}
+
+TEST_LOOP(latest_results, a_result_is_kept_once_as_its_first_report_has_it, 0, 3)
+{
+    take_places("");
+    char auth[80], other[80];
+    (void)snprintf(auth, sizeof auth, "%s", race(ann, bob, false));
+    SUCCEEDS(report(ann, auth, "LAPSCOMP1=9\nDISCTIME1=5000\n"));
+    if (_i == 1)
+        come_back();
+    SUCCEEDS(report(bob, auth, "SET_TRACKID=9\n"));
+    back(ann, bob);
+    (void)snprintf(other, sizeof other, "%s", race(cid, bob, true));
+    SUCCEEDS(report(cid, other, "DISQTIME0=1\nDISCTIME1=-1\nSET_TRACKID=255\nSET_RACELEN=1000\n"));
+    for (int i = 0; i < 2; i++) {
+        if (_i == 2)
+            kept_restart(w);
+        kept_compact(w);
+        ck_assert_uint_eq(world_kept(w, "rslt"), 2);
+        KEPT_RESULT("INFO=1,1767225600,4,10,1,2,10,9,0,1\nHOST=Ann\nOPPO=Bob\n");
+        KEPT_RESULT("INFO=2,1767225600,255,1000,1,2,10,10,2,0\nHOST=Bob\nOPPO=Cid\n");
+        ck_assert_uint_eq(world_kept(w, "rank"), 0);
+    }
+}
+
+TEST_LOOP(latest_results, a_result_keeps_the_names_under_which_the_two_raced, 0, 2)
+{
+    take_places("");
+    SUCCEEDS(report(ann, race(ann, bob, false), ""));
+    back(ann, bob);
+    const char *auth = race(ann, bob, false);
+    SUCCEEDS(raw_ask(bob, "cper", "PERS=Rob\n"));
+    SUCCEEDS(raw_ask(bob, "pers", "PERS=Rob\n"));
+    SUCCEEDS(raw_ask(bob, "dper", "PERS=Bob\n"));
+    if (_i == 1) {
+        kept_restart(w);
+        ann = player(w, "Ann", "");
+    }
+    SUCCEEDS(report(ann, auth, ""));
+    kept_compact(w);
+    KEPT_RESULT("HOST=Ann\nOPPO=Bob\n");
+    KEPT_RESULT("HOST=Ann\nOPPO=\n"); /* nobody of that name raced when it was reported */
+    kept_restart(w);
+    kept_compact(w);
+    KEPT_RESULT("HOST=Ann\nOPPO=Bob\n");
+    ck_assert_uint_eq(world_kept(w, "rslt"), 2);
+}
+
+TEST(latest_results, what_is_not_on_the_disk_is_no_result)
+{
+    take_places("");
+    char auth[80];
+    (void)snprintf(auth, sizeof auth, "%s", race(ann, bob, false));
+    w->fail_records = true;
+    REFUSED(report(ann, auth, ""), "fail", 0);
+    w->fail_records = false;
+    kept_compact(w);
+    ck_assert_uint_eq(world_kept(w, "rslt"), 0);
+    SUCCEEDS(report(bob, auth, ""));
+    kept_compact(w);
+    KEPT_RESULT("HOST=Ann\nOPPO=Bob\n");
+}
+
+TEST_LOOP(latest_results, the_newest_500_are_kept, 0, 3)
+{
+    for (int i = 0; i < 501; i++)
+        keep_result(_i == 0 ? 1 + i : _i == 1 ? 501 - i : 1 + (i * 250 + 7) % 501);
+    for (int i = 0; i < 2; i++) {
+        kept_compact(w);
+        ck_assert_uint_eq(world_kept(w, "rslt"), 500);
+        ck_assert_uint_eq(kept_count(w, "rslt", "INFO=1,"), 0);
+        KEPT_RESULT("INFO=2,");
+        KEPT_RESULT("INFO=501,");
+        kept_restart(w);
+    }
+    take_places("");
+    SUCCEEDS(report(ann, race(ann, bob, false), ""));
+    kept_compact(w);
+    ck_assert_uint_eq(world_kept(w, "rslt"), 500);
+    ck_assert_uint_eq(kept_count(w, "rslt", "INFO=2,"), 0);
+    KEPT_RESULT("INFO=502,1767225600,");
+}
+
+TEST(latest_results, a_record_that_comes_twice_says_the_same_as_once)
+{
+    keep_result(7);
+    keep_result(9);
+    keep("rslt", "INFO=7,1,2,3,4,5,6,7,8,9\nHOST=Eve\nOPPO=\n");
+    keep_result(8);
+    keep("rank", "AUTH=00000000000000000000000000000000\nFLAGS=1\nSEQN=1\nINFO=9,1,2,3,4,5,6,7,8,9\n");
+    keep_result(9);
+    kept_compact(w);
+    ck_assert_uint_eq(world_kept(w, "rslt"), 3);
+    KEPT_RESULT("INFO=7,1,2,3,4,5,6,7,8,9\nHOST=Eve\nOPPO=\n");
+    KEPT_RESULT("INFO=9,1700000009,4,10,1,2,10,9,0,0\nHOST=Ann\nOPPO=Bob\n");
+}
+
+TEST(latest_results, what_is_no_result_is_not_kept)
+{
+    static const char *const none[] = {"",
+                                       "INFO=\n",
+                                       "INFO=1,2,3,4,5,6,7,8,9\n",
+                                       "INFO=1,2,3,4,5,6,7,8,9,\n",
+                                       "INFO=x,2,3,4,5,6,7,8,9,10\n",
+                                       "INFO=0,2,3,4,5,6,7,8,9,10\n",
+                                       "INFO=4294967296,2,3,4,5,6,7,8,9,10\n"};
+    char longest[256] = "INFO=1,2,3,4,5,6,7,8,9,";
+    for (int i = 0; i < COUNT(none); i++)
+        keep("rslt", none[i]);
+    memset(longest + strlen(longest), '0', 100);
+    keep("rslt", longest);
+    kept_compact(w);
+    ck_assert_uint_eq(world_kept(w, "rslt"), 0);
+}
+
+/* A race that ended in this run was dated by its clock, one of before was not. */
+TEST(latest_results, a_clock_that_is_set_moves_the_dates_of_this_run)
+{
+    keep_result(1);
+    take_places("");
+    SUCCEEDS(report(ann, race(ann, bob, false), ""));
+    w->wall_offset_s += 86400;
+    world_run(w, 1000);
+    kept_compact(w);
+    KEPT_RESULT("INFO=1,1700000001,");
+    KEPT_RESULT("INFO=2,1767312000,");
+}
+
 /* ---- Whatever comes ----------------------------------------------------- */
 
 GROUP(whatever_comes, open_world, close_world, 0);
