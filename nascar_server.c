@@ -2371,7 +2371,8 @@ enum result_number {
     RESULT_PLACE,
     RESULT_LAPS = RESULT_PLACE + 2, /* that each has completed */
     RESULT_OUT = RESULT_LAPS + 2,
-    RESULT_NUMBERS = RESULT_OUT + 2
+    RESULT_RATING = RESULT_OUT + 2, /* that it has left each with; 0: its persona was gone */
+    RESULT_NUMBERS = RESULT_RATING + 2
 };
 
 enum result_out { OUT_NOT, OUT_DISCONNECTED, OUT_DISQUALIFIED };
@@ -8103,6 +8104,7 @@ static bool get_result(const struct request *q, struct result *r)
 /* What is kept of a result among the latest ones. */
 static void result_numbers(const struct nascar *s, const struct result *r, uint32_t number[RESULT_NUMBERS])
 {
+    number[RESULT_RATING] = number[RESULT_RATING + 1] = 0;
     number[RESULT_ID] = s->next_result;
     number[RESULT_DATE] = (uint32_t)s->wall_s;
     number[RESULT_TRACK] = (uint32_t)r->track;
@@ -8155,8 +8157,6 @@ static void fill_rank(struct nascar *s, const struct race_ticket *race, const st
     uint32_t number[RESULT_NUMBERS];
     s->next_result++;
     result_numbers(s, result, number);
-    r->rank.has_result = true;
-    write_numbers(r->rank.result, sizeof r->rank.result, number, RESULT_NUMBERS, false);
     for (uint32_t k = 0; k < 2; k++)
         if (race->persona[k] != NONE && is_ranked(s, race->persona[k]))
             figures[k] = persona_at(s, race->persona[k])->figures;
@@ -8164,11 +8164,14 @@ static void fill_rank(struct nascar *s, const struct race_ticket *race, const st
     for (uint32_t k = 0; k < 2; k++) {
         if (race->persona[k] == NONE)
             continue;
+        number[RESULT_RATING + k] = figures[k].rating;
         persona_at(s, race->persona[k])->pending = true;
         r->rank.counts[k] = true;
         r->rank.persona[k] = race->persona[k];
         write_figures(r->rank.figures[k], sizeof r->rank.figures[k], &figures[k], false);
     }
+    r->rank.has_result = true;
+    write_numbers(r->rank.result, sizeof r->rank.result, number, RESULT_NUMBERS, false);
 }
 
 /* Whoever was in a race reports by its ticket how it ended. The first report
@@ -9648,6 +9651,10 @@ static const char http_types[] = "text/html\0application/json\0text/plain\0text/
 #define JSON_RECORD \
     "\"rank\":$0,\"rating\":$1,\"races\":$2,\"wins\":$3,\"losses\":$4,\"disconnects\":$5,\"laps_led\":$6,\"best_finish\":$7"
 
+#define JSON_RESULTS \
+    "\"results\":[\n$(Q{\"date\":\"$t\",\"names\":[\"$a\",\"$b\"],\"places\":[$K,$L],\"laps\":[$O,$P],\"out\":[$Q,$R]," \
+    "\"ratings\":[$U,$V],\"track\":$C,\"length\":$J}$,\n$)]"
+
 #define TEXT_MAIN \
     HTML_HEAD("NASCAR Thunder 2004 online") \
     "<header><h1>NASCAR Thunder 2004</h1><p id=now role=status>" \
@@ -9663,7 +9670,8 @@ static const char http_types[] = "text/html\0application/json\0text/plain\0text/
     "$(C<li><b>Challenge</b> $a has called out $b$)</ul></div></section>\n" \
     "<section><h2>Rooms</h2><div id=rooms>" \
     "$(R<h3>$r <small>$k of $l$?k, with a password$.</small></h3><ul class=in>$(M<li>$n$)</ul>$)</div></section>\n" \
-    "<section><h2>Latest results</h2><div id=results></div></section>\n" \
+    "<section><h2>Latest results</h2><div id=results>$!Q<p>None yet.$.<ul>" \
+    "$(Q<li>$W $?zbeat$.$!zraced$. $Y <small>$J laps on track $C, <time datetime=$t>$T</time></small>\n$)</ul></div></section>\n" \
     "<section><h2>Leaderboard</h2><div id=top>" \
     "$!L<p>Nobody has raced yet.$.\n" \
     "$?L<table><thead><tr><th scope=col class=n>#<th scope=col>Driver<th scope=col class=n>Rating<th scope=col class=n>Races" \
@@ -9686,6 +9694,13 @@ static const char http_types[] = "text/html\0application/json\0text/plain\0text/
     "$?iOn now, $?win $w, $.$d.$.$!iNot on now.$.</header>\n" \
     "<main><section><h2>Record</h2><div id=record>$!f<p>No race yet.$.$?f<dl><dt>Rank<dd>$0<dt>Rating<dd>$1<dt>Races<dd>$2" \
     "<dt>Wins<dd>$3<dt>Losses<dd>$4<dt>Disconnects<dd>$5<dt>Laps led<dd>$6<dt>Best finish<dd>$7</dl>$.</div></section>\n" \
+    "$?Q<section><h2>Opponents</h2><div id=rivals><table><thead><tr><th scope=col>Driver<th scope=col class=n>Races" \
+    "<th scope=col class=n>Won<th scope=col class=n>Lost<tbody>\n" \
+    "$(O<tr><th scope=row>$o<td class=n>$e<td class=n>$g<td class=n>$h$)</table></div></section>\n" \
+    "<section><h2>Rating over the latest races</h2><div id=races><table><thead><tr><th scope=col>When<th scope=col>Against" \
+    "<th scope=col>Ended<th scope=col class=n>Rating<tbody>\n" \
+    "$(Q<tr><td><time datetime=$t>$T</time><td>$o<td>$?wwon$.$!w$?zlost$.$!znobody won$.$.<td class=n>" \
+    "<meter min=1000 max=2200 value=$X></meter> $X\n$)</table></div></section>$.\n" \
     "</main>\n"
 
 #define TEXT_STATUS \
@@ -9701,10 +9716,11 @@ static const char http_types[] = "text/html\0application/json\0text/plain\0text/
     "{\"total\":$m,\"rows\":[\n$(L{\"name\":\"$n\"," JSON_RECORD "}$,$)]}\n"
 
 #define TEXT_API_PLAYER \
-    "{\"name\":\"$n\",\"online\":$?itrue$.$!ifalse$.,\"room\":\"$w\",\"state\":\"$d\"," JSON_RECORD "}\n"
+    "{\"name\":\"$n\",\"online\":$?itrue$.$!ifalse$.,\"room\":\"$w\",\"state\":\"$d\"," JSON_RECORD "," JSON_RESULTS ",\n" \
+    "\"opponents\":[$(O{\"name\":\"$o\",\"races\":$e,\"won\":$g,\"lost\":$h}$,$)]}\n"
 
-#define TEXT_RESULTS \
-    "{}\n"
+#define TEXT_PAST \
+    "{" JSON_RESULTS "}\n"
 
 #define TEXT_METRICS \
     "$(S# HELP nascar_$F $G\n# TYPE nascar_$F $H\nnascar_$F $I\n$)"
@@ -9766,7 +9782,7 @@ static const char http_types[] = "text/html\0application/json\0text/plain\0text/
     PAGE(STATUS, "/api/status", AS_JSON, TEXT_STATUS) \
     PAGE(LEADERBOARD, "/api/leaderboard", AS_JSON, TEXT_LEADERBOARD) \
     PAGE(API_PLAYER, "/api/player/", AS_JSON, TEXT_API_PLAYER) \
-    PAGE(RESULTS, "/api/results", AS_JSON, TEXT_RESULTS) \
+    PAGE(PAST, "/api/results", AS_JSON, TEXT_PAST) \
     PAGE(METRICS, "/metrics", AS_TEXT, TEXT_METRICS) \
     PAGE(HEALTH, "/healthz", AS_TEXT, TEXT_HEALTH) \
     PAGE(SCRIPT, "/app.js", AS_SCRIPT, TEXT_SCRIPT) \
@@ -9919,6 +9935,60 @@ static uint32_t next_member(const struct nascar *s, uint32_t r, uint32_t member)
     return there ? list_next(s, ROOM_MEMBERS, member) : NONE;
 }
 
+/* Which side of this result the page's persona was; 2: it was not there. */
+static uint32_t own_side(const struct nascar *s, const struct conn *conn, uint32_t i)
+{
+    const char *name = persona_at(s, conn->list_of)->name;
+    return same_name(result_at(s, i)->name[0], name) ? 0 : same_name(result_at(s, i)->name[1], name) ? 1 : 2;
+}
+
+/* What there was between the page's persona and an opponent of its, from the latest result on:
+ * how many races, which ended so for it. */
+enum { RIVAL_RACES, RIVAL_WON, RIVAL_LOST, RIVAL_NUMBERS };
+
+static void count_rival(const struct nascar *s, const struct conn *conn, const char *rival, uint32_t until,
+                        uint32_t count[RIVAL_NUMBERS])
+{
+    memset(count, 0, RIVAL_NUMBERS * sizeof *count);
+    for (uint32_t i = list_last(s, LATEST_RESULTS, &s->latest); i != until;
+         i = list_prev(s, LATEST_RESULTS, &s->latest, i)) {
+        uint32_t side = own_side(s, conn, i), winner = result_winner(result_at(s, i)->number);
+        if (side == 2 || !same_name(result_at(s, i)->name[1 - side], rival))
+            continue;
+        count[RIVAL_RACES]++;
+        if (winner != 2)
+            count[winner == side ? RIVAL_WON : RIVAL_LOST]++;
+    }
+}
+
+#define RESULTS_SHOWN 10u /* on the page */
+
+/* Is this result in the list? Of the opponents, each stands where it was met last. */
+static bool is_result_of(const struct nascar *s, const struct conn *conn, char list, uint32_t i)
+{
+    uint32_t count[RIVAL_NUMBERS], side;
+    if (conn->http.page == PAGE_MAIN)
+        return result_at(s, i)->number[RESULT_ID] + RESULTS_SHOWN > s->next_result;
+    if (conn->http.page == PAGE_PAST)
+        return true;
+    side = own_side(s, conn, i);
+    if (side == 2 || list != 'O')
+        return side != 2;
+    count_rival(s, conn, result_at(s, i)->name[1 - side], i, count);
+    return count[RIVAL_RACES] == 0;
+}
+
+/* The next older result of a list; the latest one if `i` is NONE. */
+static uint32_t next_result(const struct nascar *s, const struct conn *conn, char list, uint32_t i)
+{
+    if (i != NONE && !is_live(s, &s->results, i))
+        return NONE;
+    do
+        i = i == NONE ? list_last(s, LATEST_RESULTS, &s->latest) : list_prev(s, LATEST_RESULTS, &s->latest, i);
+    while (i != NONE && !is_result_of(s, conn, list, i));
+    return i;
+}
+
 /* The first thing of a list from this number on; NONE if there is no more. Of what is no
  * list it says so whether it holds. */
 static uint32_t http_next(const struct nascar *s, const struct conn *conn, char list, uint32_t from)
@@ -9958,6 +10028,10 @@ static uint32_t http_next(const struct nascar *s, const struct conn *conn, char 
         i = from == 0 ? 0 : from + (uint32_t)strcspn(news + from - 1, "\n");
         there = news[i] != 0;
         break;
+    case 'O': /* opponents */
+    case 'Q': /* results */ return next_result(s, conn, list, from - 1);
+    case 'w': there = result_winner(result_at(s, conn->http.item)->number) == own_side(s, conn, conn->http.item); break;
+    case 'z': there = result_winner(result_at(s, conn->http.item)->number) != 2; break;
     case 'S': /* stats */ there = from < METRIC_COUNT; break;
     case 'f': there = is_ranked(s, conn->list_of); break;
     case 'h': there = s->told[NASCAR_HELPER_FAILING] != 0; break;
@@ -9990,12 +10064,20 @@ static uint32_t figure(const struct figures *f, char letter)
     return figures[letter - '1'];
 }
 
-/* One side of the challenge or race that a list is at. */
+/* One side of the challenge, race or result that a list is at. */
 static const char *http_side(const struct nascar *s, const struct conn *conn, uint32_t side)
 {
     uint32_t i = conn->http.item;
+    if (conn->http.list == 'Q')
+        return result_at(s, i)->name[side];
     return conn->http.list == 'C' ? player_name(s, match_at(s, i)->player[side])
                                   : persona_at(s, race_ticket_at(s, i)->persona[side])->name;
+}
+
+/* The date of the race or result that a list is at. */
+static int64_t http_date_s(const struct nascar *s, const struct http *at)
+{
+    return at->list == 'V' ? race_ticket_at(s, at->item)->when_s : result_at(s, at->item)->number[RESULT_DATE];
 }
 
 /* A date, as a program reads it, or as people do. */
@@ -10034,7 +10116,14 @@ static void http_value(const struct nascar *s, uint32_t c, struct outgoing *f, c
     const struct conn *conn = conn_at(s, c);
     enum http_type type = (enum http_type)http_pages[conn->http.page].type;
     const struct http *at = &conn->http;
+    static const char numbers[] = "CJKLOPQRUV"; /* of a result, from RESULT_TRACK on */
     char address[16];
+    const char *text = strchr(numbers, letter);
+    uint32_t winner, count[RIVAL_NUMBERS];
+    if (text) {
+        put_decimal(f, result_at(s, at->item)->number[RESULT_TRACK + (text - numbers)]);
+        return;
+    }
     switch (letter) {
     case '0': put_decimal(f, rank_of(s, http_persona(s, conn))); break;
     case 'A':
@@ -10052,7 +10141,25 @@ static void http_value(const struct nascar *s, uint32_t c, struct outgoing *f, c
     case 'S':
     case 's': put_page_date(f, s->since_s, letter == 'S'); break;
     case 'T':
-    case 't': put_page_date(f, race_ticket_at(s, at->item)->when_s, letter == 'T'); break;
+    case 't': put_page_date(f, http_date_s(s, at), letter == 'T'); break;
+    case 'W':
+    case 'Y':
+        winner = result_winner(result_at(s, at->item)->number) == 1;
+        put_persona(f, http_side(s, conn, letter == 'W' ? winner : 1 - winner), type);
+        break;
+    case 'X': put_decimal(f, result_at(s, at->item)->number[RESULT_RATING + own_side(s, conn, at->item)]); break;
+    case 'e':
+    case 'g':
+    case 'h':
+    case 'o':
+        text = result_at(s, at->item)->name[1 - own_side(s, conn, at->item)];
+        if (letter == 'o') {
+            put_persona(f, text, type);
+            break;
+        }
+        count_rival(s, conn, text, NONE, count);
+        put_decimal(f, count[letter == 'e' ? RIVAL_RACES : letter == 'g' ? RIVAL_WON : RIVAL_LOST]);
+        break;
     case 'a':
     case 'b': put_persona(f, http_side(s, conn, letter == 'b'), type); break;
     case 'd': put_chars(f, doing(s, http_player(s, conn))); break;
