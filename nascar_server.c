@@ -9691,7 +9691,7 @@ static const char http_types[] = "text/html\0application/json\0text/plain\0text/
 #define TEXT_PLAYER \
     HTML_HEAD("$N") \
     "<header><p><a href=/>NASCAR Thunder 2004</a><h1>$N</h1><p id=now role=status>" \
-    "$?iOn now, $?win $w, $.$d.$.$!iNot on now.$.</header>\n" \
+    "$?iOn now, in $w: $d.$.$!iNot on now.$.</header>\n" \
     "<main><section><h2>Record</h2><div id=record>$!f<p>No race yet.$.$?f<dl><dt>Rank<dd>$0<dt>Rating<dd>$1<dt>Races<dd>$2" \
     "<dt>Wins<dd>$3<dt>Losses<dd>$4<dt>Disconnects<dd>$5<dt>Laps led<dd>$6<dt>Best finish<dd>$7</dl>$.</div></section>\n" \
     "$?Q<section><h2>Opponents</h2><div id=rivals><table><thead><tr><th scope=col>Driver<th scope=col class=n>Races" \
@@ -10238,9 +10238,7 @@ static void http_done(struct nascar *s, uint32_t c)
     struct conn *conn = conn_at(s, c);
     conn->behind = false;
     conn->http.item = 0;
-    if (conn->http.closes && !conn->deaf)
-        conn_doom(s, c, "answered");
-    else
+    if (!conn->http.closes || conn->deaf) /* else it ends when all is written */
         timer_start(s, conn_timer(c, T_PHASE), conn->deaf ? Q_LINGER : Q_HTTP);
 }
 
@@ -10780,7 +10778,7 @@ static void read_field(struct http_request *r, char *line)
     case FIELD_HOST: r->hosts++; break;
     case FIELD_CONNECTION: r->closes = r->closes || has_word(value, "close"); break;
     case FIELD_LENGTH:
-        r->body = r->body || strspn(value, "0") != strlen(value);
+        r->body = r->body || strspn(value, "0") != strcspn(value, " \t");
         if (strspn(value, "0123456789") != strcspn(value, " \t") || !is_digit((uint8_t)*value))
             r->status = HTTP_BAD_REQUEST;
         break;
@@ -10935,7 +10933,7 @@ static void http_run(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
     while (!conn->closing && !conn->behind && conn->inbox != NONE) {
-        if (conn->deaf) {
+        if (conn->http.closes) {
             inbox_drop_frame(s, c, conn->in_size);
             return;
         }
@@ -11147,6 +11145,8 @@ static void conn_drained(struct nascar *s, uint32_t c, uint32_t size)
         outbox_release(s, conn);
         if (conn->slow)
             conn_caught_up(s, c);
+        if (conn->state == CONN_HTTP && conn->http.closes && !conn->behind && !conn->deaf)
+            conn_doom(s, c, "answered");
     }
     conn_update_crowded(s, c);
     if (conn->state != CONN_BUDDY)
@@ -11777,7 +11777,8 @@ static const char *check_conn(const struct nascar *s, uint32_t c)
           "a connection counts for another's address");
     HOLDS(conn->state != CONN_UNNAMED || conn->of_proxy, "a connection has no name, and is no proxy's");
     HOLDS(conn->state != CONN_HTTP || conn->closing ||
-              (timer_at(s, conn_timer(c, T_PHASE))->queue == Q_NONE) == conn->behind,
+              (timer_at(s, conn_timer(c, T_PHASE))->queue == Q_NONE) ==
+                  (conn->behind || (conn->http.closes && !conn->deaf)),
           "a request is awaited while another is answered, or for ever");
     HOLDS(conn->state != CONN_HTTP || conn->listed < sizeof http_texts, "a page goes on where there is none");
     HOLDS(conn->wait == WAIT_NONE || conn->inbox != NONE, "a connection waits without a request");

@@ -1021,7 +1021,7 @@ TEST(latest_results, what_is_no_result_is_not_kept)
     char longest[256] = "INFO=1,2,3,4,5,6,7,8,9,10,11,";
     for (int i = 0; i < COUNT(none); i++)
         keep("rslt", none[i]);
-    memset(longest + strlen(longest), '0', 100);
+    memset(longest + strlen(longest), '0', 130);
     keep("rslt", longest);
     kept_compact(w);
     ck_assert_uint_eq(world_kept(w, "rslt"), 0);

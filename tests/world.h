@@ -162,10 +162,10 @@ struct raw {
 
 /* Connects; ip 0: an address of its own. A refused connection is there, closed. */
 struct raw *raw_open(struct world *w, uint32_t ip);
-struct raw *raw_operator(struct world *w); /* NASCAR_CONTROL */
+struct raw *raw_operator(struct world *w);             /* NASCAR_CONTROL */
 struct raw *raw_browser(struct world *w, uint32_t ip); /* NASCAR_SERVICE_HTTP */
-void raw_close(struct raw *r);             /* hangs up; r stays valid until world_free() */
-bool raw_closed(const struct raw *r);      /* either side hung up */
+void raw_close(struct raw *r);                         /* hangs up; r stays valid until world_free() */
+bool raw_closed(const struct raw *r);                  /* either side hung up */
 
 /* A frame with code 0: the text and its NUL. Does not wait for an answer. */
 void raw_send(struct raw *r, const char *kind, const char *payload);
