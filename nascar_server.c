@@ -8722,6 +8722,11 @@ static void put_field(struct nascar *s, const char *name, const char *text)
 static const char metric_names[] = METRICS(NAME_OF_METRIC, NAME_OF_METRIC, NAME_OF_METRIC);
 /* clang-format on */
 
+static const char *metric_name(enum metric metric)
+{
+    return nth_text(metric_names, metric);
+}
+
 static uint64_t metric_now(const struct nascar *s, enum metric metric)
 {
     switch (metric) {
@@ -8772,7 +8777,7 @@ static void send_metric_line(struct nascar *s, uint32_t c, enum metric metric)
     char number[24];
     write_number(number, (int64_t)metric_now(s, metric));
     frame_begin(&s->frame, "line", "");
-    put_field(s, "name", nth_text(metric_names, metric));
+    put_field(s, "name", metric_name(metric));
     put_field(s, "value", number);
     send_frame(s, c);
 }
@@ -9868,7 +9873,7 @@ static void put_words(struct outgoing *f, const char *name)
 /* A metric as Prometheus names it: its unit is the second, and a counter ends in _total. */
 static void put_metric_name(struct outgoing *f, enum metric metric)
 {
-    const char *name = nth_text(metric_names, metric);
+    const char *name = metric_name(metric);
     size_t n = strlen(name), unit = metric_unit(name);
     for (size_t i = 0; i < n - unit; i++)
         put_byte(f, (uint8_t)name[i]);
@@ -9888,7 +9893,7 @@ static void put_metric_value(struct outgoing *f, const struct nascar *s, enum me
 {
     uint64_t value = metric_now(s, metric);
     char rest[4];
-    bool ms = metric_unit(nth_text(metric_names, metric)) == 3;
+    bool ms = metric_unit(metric_name(metric)) == 3;
     put_decimal(f, (int64_t)(ms ? value / 1000 : value));
     *write_digits(rest, (uint32_t)(value % 1000), 3) = 0;
     put_chars(f, ms ? "." : "");
@@ -10134,7 +10139,7 @@ static void http_value(const struct nascar *s, uint32_t c, struct outgoing *f, c
     case 'D': put_decimal(f, s->config.lobby_port); break;
     case 'E': put_decimal(f, s->config.buddy_port); break;
     case 'F': put_metric_name(f, (enum metric)at->item); break;
-    case 'G': put_words(f, nth_text(metric_names, at->item)); break;
+    case 'G': put_words(f, metric_name((enum metric)at->item)); break;
     case 'H': put_chars(f, metric_kinds[at->item] == COUNTER ? "counter" : "gauge"); break;
     case 'I': put_metric_value(f, s, (enum metric)at->item); break;
     case 'N': put_escaped(f, persona_at(s, conn->list_of)->name, type); break;
@@ -16362,7 +16367,10 @@ static void shell_whole_frames(struct shell *sh, uint32_t c)
     enum frame_state state;
     uint32_t size = 0;
     while (partial->size > 0 && (state = read_next(sh, c, partial->bytes, partial->size, &size)) != FRAME_PART) {
-        if (nascar_inbox_room(sh->state, c) < size)
+        uint32_t room = nascar_inbox_room(sh->state, c);
+        if (room < size && is_http(sh, c) && !conn_at(sh->state, c)->behind)
+            size = room; /* a line that is longer than what matters to us */
+        if (room < size || size == 0)
             return;
         shell_bytes(sh, c, partial->bytes, size);
         partial->inside = partial->bytes[size - 1] != '\n';

@@ -473,10 +473,11 @@ static ssize_t helper_says(struct machine *m, void *bytes, size_t size)
 }
 
 /* The place in the queue of the first who waits at that listener. */
-static size_t first_waiting(const struct machine *m, bool control)
+static size_t first_waiting(const struct machine *m, uint32_t listener)
 {
     size_t i = 0;
-    while (i < m->waiting_count && m->peer[m->waiting[i]].control != control)
+    while (i < m->waiting_count && (m->peer[m->waiting[i]].control != (listener == CONTROL_LISTENER) ||
+                                    m->peer[m->waiting[i]].http != (listener == HTTP_LISTENER)))
         i++;
     return i;
 }
@@ -507,9 +508,10 @@ static int fake_poll(void *world, struct pollfd *fds, uint32_t count, int timeou
             EXPECT(fds[i].fd == (m->finder.running ? FINDER_FD : -1));
             seen = finder_speaks(m) ? POLLIN : 0;
         } else if (i < FIRST_SOCKET) {
-            EXPECT(fds[i].fd == LISTENER_FD + (int)i || (i == CONTROL_LISTENER && m->sign_error && fds[i].fd == -1));
-            bool waits = (i == FIRST_LISTENER || i == CONTROL_LISTENER) &&
-                         first_waiting(m, i == CONTROL_LISTENER) < m->waiting_count;
+            bool closed = i == CONTROL_LISTENER ? m->sign_error : m->shell.port[i - FIRST_LISTENER] == NONE;
+            EXPECT(fds[i].fd == LISTENER_FD + (int)i || (closed && fds[i].fd == -1));
+            bool waits = (i == FIRST_LISTENER || i == CONTROL_LISTENER || i == HTTP_LISTENER) &&
+                         first_waiting(m, i) < m->waiting_count;
             seen = waits ? POLLIN : 0;
         } else {
             const struct peer *p = peer_of(m, fds[i].fd);
@@ -518,7 +520,7 @@ static int fake_poll(void *world, struct pollfd *fds, uint32_t count, int timeou
             if (m->hide_one_in > 0 && !p->reset && seen && chance_below(m, m->hide_one_in) == 0)
                 seen = 0;
         }
-        fds[i].revents = (short)(seen & fds[i].events);
+        fds[i].revents = (short)(fds[i].fd < 0 ? 0 : seen & fds[i].events);
         if (i >= FIRST_SOCKET && peer_of(m, fds[i].fd)->reset)
             fds[i].revents = (short)(fds[i].revents | POLLERR | POLLHUP);
         ready += fds[i].revents != 0;
@@ -545,13 +547,14 @@ static int fake_accept(void *world, int listener, uint32_t *from, uint32_t *to)
 {
     struct machine *m = world;
     bool blind = m->poll_most > 0 && listener > LISTENER_FD && listener < LISTENER_FD + (int)FIRST_SOCKET;
-    EXPECT(blind || listener == LISTENER_FD + (int)FIRST_LISTENER || listener == LISTENER_FD + (int)CONTROL_LISTENER);
+    EXPECT(blind || listener == LISTENER_FD + (int)FIRST_LISTENER || listener == LISTENER_FD + (int)CONTROL_LISTENER ||
+           listener == LISTENER_FD + (int)HTTP_LISTENER);
     m->accepts++;
     if (unlucky(m)) {
         errno = unlucky(m) ? EINTR : ECONNABORTED;
         return -1;
     }
-    size_t at = first_waiting(m, listener == LISTENER_FD + (int)CONTROL_LISTENER);
+    size_t at = first_waiting(m, (uint32_t)(listener - LISTENER_FD));
     bool spare = m->accept_error == EMFILE && m->spares > 0;
     if ((m->accept_error && !spare) || at == m->waiting_count) {
         errno = m->accept_error && !spare ? m->accept_error : EAGAIN;
@@ -830,10 +833,11 @@ bool machine_start(struct machine *m, const char *const *arguments)
         return false;
     m->shell.polled[SIGNALS].fd = SIGNALS_FD;
     m->shell.polled[SIGNALS].events = POLLIN;
-    for (uint32_t i = FIRST_LISTENER; i < CONTROL_LISTENER; i++)
-        m->shell.polled[i].fd = LISTENER_FD + (int)i;
-    sign_work(&m->shell);
     want_ports(&m->shell);
+    for (uint32_t i = 0; i < LISTENERS; i++)
+        m->shell.polled[FIRST_LISTENER + i].fd =
+            m->shell.port[i] == NONE ? -1 : LISTENER_FD + (int)(FIRST_LISTENER + i);
+    sign_work(&m->shell);
     shell_begin(&m->shell);
     m->shell.ready = true;
     return true;
