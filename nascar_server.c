@@ -9668,7 +9668,7 @@ static const char http_types[] = "text/html\0application/json\0text/plain\0text/
     "<section class=wide><h2>Who is on</h2><div id=who>" \
     "$!P<p>Nobody is on right now. Be the first: see below how to join.$.\n" \
     "$?P<table><thead><tr><th scope=col>Driver<th scope=col>Where<th scope=col>Doing<th scope=col class=n>Rating" \
-    "<tbody>\n$(P<tr><th scope=row>$n<td>$w<td class=$d>$d<td class=n>$1$)</table>$.</div></section>\n" \
+    "<tbody>\n$(P<tr><th scope=row>$n<td>$w<td class=$d>$d<td class=n>$?f$1$.$)</table>$.</div></section>\n" \
     "<section><h2>On the track</h2><div id=track>" \
     "$!V$!C<p>No race and no challenge just now.$.$.\n" \
     "<ul>$(V<li><b class=racing>Race</b> $a against $b, since <time datetime=$t>$T</time>$)\n" \
@@ -9679,9 +9679,9 @@ static const char http_types[] = "text/html\0application/json\0text/plain\0text/
     "$(Q<li>$W $?zbeat$.$!zraced$. $Y <small>$J laps on track $C, <time datetime=$t>$T</time></small>\n$)</ul></div></section>\n" \
     "<section><h2>Leaderboard</h2><div id=top>" \
     "$!L<p>Nobody has raced yet.$.\n" \
-    "$?L<table><thead><tr><th scope=col class=n>#<th scope=col>Driver<th scope=col class=n>Rating<th scope=col class=n>Races" \
+    "$?L<table><thead><tr><th scope=col>#<th scope=col>Driver<th scope=col class=n>Rating<th scope=col class=n>Races" \
     "<th scope=col class=n>Wins<th scope=col class=n>Best\n<tbody>" \
-    "$(L<tr><td class=n>$0<th scope=row>$n" HTML_RECORD "$)</table>$.</div></section>\n" \
+    "$(L<tr><td>$0<th scope=row>$n" HTML_RECORD "$)</table>$.</div></section>\n" \
     "<section><h2>News</h2><div id=news>$!N<p>No news.$.$(N<p>$x$)</div></section>\n" \
     "<section><h2>How to join</h2><ol>" \
     "<li>Put the US disc, SLUS-20824, into a PlayStation 2 or PCSX2 that has a network configuration.\n" \
@@ -9736,7 +9736,7 @@ static const char http_types[] = "text/html\0application/json\0text/plain\0text/
 #define TEXT_SCRIPT \
     "'use strict';\n" \
     "const local = page => page.querySelectorAll('time').forEach(time => time.textContent =\n" \
-    "  new Date(time.dateTime).toLocaleString([], {dateStyle: 'medium', timeStyle: 'short'}));\n" \
+    "  new Date(time.dateTime).toLocaleString([], {month: 'short', day: 'numeric', hour: 'numeric', minute: 'numeric'}));\n" \
     "const look = async () => {\n" \
     "  try {\n" \
     "    if (!document.hidden) {\n" \
@@ -9761,24 +9761,32 @@ static const char http_types[] = "text/html\0application/json\0text/plain\0text/
     "setTimeout(look, 1500);\n"
 
 #define TEXT_STYLE \
-    ":root { color-scheme: light dark; --back: #f3f0e9; --card: #fff; --ink: #1c1e24; --dim: #5c6370; --line: #e4dfd3; --hot: #c1121f }\n" \
+    ":root { color-scheme: light dark; --back: #f2efe8; --card: #fff; --ink: #1c1e24; --dim: #5c6370; --line: #e4dfd3; --hot: #c1121f }\n" \
     "@media (prefers-color-scheme: dark) { :root { --back: #121418; --card: #1c2026; --ink: #f1eee7; --dim: #a2abb9; --line: #2f353f; --hot: #ff6b6b } }\n" \
-    "* { box-sizing: border-box; margin: 0 }\n" \
-    "html { font: clamp(16px, 1.05vw, 32px)/1.5 system-ui, sans-serif; background: var(--back); color: var(--ink) }\n" \
-    "header { background: #1c1e24; color: #fff; text-align: center; padding-top: 1.4rem }\n" \
-    "header::after { content: ''; display: block; height: 1.6rem; margin-top: 1rem;\n" \
-    "  background: conic-gradient(#111 25%, #fff 0 50%, #111 0 75%, #fff 0) 0 0 / 1.6rem 1.6rem }\n" \
-    "h1 { font-size: 2.2rem; font-style: italic; letter-spacing: -.02em; line-height: 1.2 }\n" \
-    "main { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 1rem; max-width: 84rem; margin: auto; padding: 1rem }\n" \
-    "section { background: var(--card); border: 1px solid var(--line); border-radius: .7rem; padding: 1rem 1.2rem; overflow-x: auto }\n" \
-    "h2 { font-size: 1.15rem; margin-bottom: .4rem } h3 { font-size: 1rem; margin-top: .5rem }\n" \
-    "small, p, footer, dt, thead th { color: var(--dim) } header p { color: #ddd } small, thead th { font-weight: 400; font-size: .85rem }\n" \
-    "table { width: 100%; border-collapse: collapse } th, td { text-align: left; padding: .3rem .6rem .3rem 0 }\n" \
-    "tbody tr { border-top: 1px solid var(--line) } .n { text-align: right; font-variant-numeric: tabular-nums }\n" \
-    "ul { list-style: none; padding: 0 } ol { padding-left: 1.3rem } .in { display: flex; flex-wrap: wrap; gap: .1rem .9rem }\n" \
-    "dl { display: grid; grid-template-columns: 1fr auto; gap: .2rem 1rem } .racing { color: var(--hot); font-weight: 600 }\n" \
-    "a { color: inherit; text-decoration-color: var(--hot); text-underline-offset: .2em } a:focus-visible { outline: 3px solid var(--hot) }\n" \
-    "footer { text-align: center; padding: 0 1rem 2rem }\n"
+    "* { box-sizing: border-box; margin: 0; color: inherit }\n" \
+    "body { font: clamp(16px, 1.05vw, 32px)/1.5 system-ui, sans-serif; background: var(--back); color: var(--ink) }\n" \
+    "header { background: #1c1e24; color: #fff; text-align: center; padding-top: 1em }\n" \
+    "header::after { content: ''; display: block; height: 1.6em; margin-top: 1em;\n" \
+    "  background: conic-gradient(#111 25%, #fff 0 50%, #111 0 75%, #fff 0) 0 0 / 1.6em 1.6em }\n" \
+    "h1 { font: italic 900 2.2em/1.2 system-ui, sans-serif }\n" \
+    "main { columns: 22em; column-gap: 1em; max-width: 90em; margin: auto; padding: 1em 1em 0 }\n" \
+    "section { break-inside: avoid; background: var(--card); border: 1px solid var(--line); border-radius: .7em; padding: 1em 1.2em; margin-bottom: 1em; overflow-x: auto }\n" \
+    "h2 { font-size: 1.15em; margin-bottom: .3em }\n" \
+    "h3 { font-size: 1em; margin-top: .4em }\n" \
+    "small, footer, dt, thead th, section p { color: var(--dim) }\n" \
+    "small, thead th { font-weight: 400; font-size: .85em }\n" \
+    "table { width: 100%; border-collapse: collapse }\n" \
+    "th, td { text-align: left; padding: .25em .6em .25em 0 }\n" \
+    "tbody tr { border-top: 1px solid var(--line) }\n" \
+    ".n { text-align: right; padding-right: 0; font-variant-numeric: tabular-nums }\n" \
+    "ul { list-style: none; padding: 0 }\n" \
+    "ol { padding-left: 1.2em }\n" \
+    ".in { display: flex; flex-wrap: wrap; gap: 0 .9em }\n" \
+    "dl { display: grid; grid-template-columns: 1fr auto; gap: .2em 1em }\n" \
+    ".racing { color: var(--hot); font-weight: 600 }\n" \
+    "a { text-decoration-color: var(--hot); text-underline-offset: .2em }\n" \
+    "a:focus-visible { outline: 3px solid var(--hot) }\n" \
+    "footer { text-align: center; padding: 0 1em 2em }\n"
 
 /* All that there is. Behind a path that ends in a slash, the first one apart, stands a persona's name. */
 #define HTTP_PAGES(PAGE) \
@@ -9842,7 +9850,7 @@ static void put_persona(struct outgoing *f, const char *name, enum http_type typ
         char hex[3];
         put_chars(f, "<a href=/player/");
         for (const char *at = name; *at; at++) {
-            if (is_letter((uint8_t)*at) || is_digit((uint8_t)*at)) {
+            if (is_letter((uint8_t)*at) || is_digit((uint8_t)*at) || *at == '_' || *at == '-') {
                 put_byte(f, (uint8_t)*at);
             } else {
                 put_byte(f, '%');
@@ -10038,7 +10046,7 @@ static uint32_t http_next(const struct nascar *s, const struct conn *conn, char 
     case 'w': there = result_winner(result_at(s, conn->http.item)->number) == own_side(s, conn, conn->http.item); break;
     case 'z': there = result_winner(result_at(s, conn->http.item)->number) != 2; break;
     case 'S': /* stats */ there = from < METRIC_COUNT; break;
-    case 'f': there = is_ranked(s, conn->list_of); break;
+    case 'f': there = is_ranked(s, http_persona(s, conn)); break;
     case 'h': there = s->told[NASCAR_HELPER_FAILING] != 0; break;
     case 'i': there = http_player(s, conn) != NONE; break;
     case 'j': there = s->told[NASCAR_JOURNAL_FAILING] != 0; break;

@@ -703,7 +703,7 @@ TEST(shown, no_name_becomes_markup)
     struct answer a = get("/");
     HAS_TEXT(a, "<h3>&#60;/h3&#62;&#60;script&#62;x=&#39;&#38;\\");
     HAS_TEXT(a, ", with a password</small>");
-    HAS_TEXT(a, "<a href=/player/%7bx%7d%5by%5d%5f%2dz>{x}[y]_-z</a>");
+    HAS_TEXT(a, "<a href=/player/%7bx%7d%5by%5d_-z>{x}[y]_-z</a>");
     LACKS_TEXT(a, "<script>");
     free(a.body);
     a = get("/api/status");
@@ -779,7 +779,7 @@ TEST(shown, results_records_and_opponents)
     HAS_TEXT(a, "<li><a href=/player/Bob>Bob</a> raced <a href=/player/Ann>Ann</a> <small>10 laps on track 4, ");
     HAS_TEXT(a, "<li><a href=/player/Cid>Cid</a> beat <a href=/player/Ann>Ann</a> ");
     ck_assert(strstr(a.body, "> raced <") < strstr(a.body, "> beat <")); /* the newest first */
-    HAS_TEXT(a, "<tr><td class=n>1<th scope=row><a href=/player/Cid>Cid</a><td class=n>1517");
+    HAS_TEXT(a, "<tr><td>1<th scope=row><a href=/player/Cid>Cid</a><td class=n>1517");
     free(a.body);
     a = get("/api/results");
     HAS_TEXT(a, "{\"results\":[\n{\"date\":\"2026-01-01T00:00:");

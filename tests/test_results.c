@@ -910,7 +910,8 @@ GROUP(latest_results, open_world, close_world, 0);
 static void keep_result(int n)
 {
     char payload[128];
-    (void)snprintf(payload, sizeof payload, "INFO=%d,%d,4,10,1,2,10,9,0,0,0,0\nHOST=Ann\nOPPO=Bob\n", n, 1700000000 + n);
+    (void)snprintf(payload, sizeof payload, "INFO=%d,%d,4,10,1,2,10,9,0,0,0,0\nHOST=Ann\nOPPO=Bob\n", n,
+                   1700000000 + n);
     keep("rslt", payload);
 }
 
