@@ -90,6 +90,9 @@ look() {
     fi
     need valgrind valgrind -q true
     need strace strace -V
+    need curl curl --version
+    need chromium runs chromium
+    need prometheus promtool --version
     need llvm runs llvm-cov
 }
 
