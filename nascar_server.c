@@ -9671,12 +9671,12 @@ static const char http_types[] = "text/html\0application/json\0text/plain\0text/
     "<tbody>\n$(P<tr><th scope=row>$n<td>$w<td class=$d>$d<td class=n>$?f$1$.$)</table>$.</div></section>\n" \
     "<section><h2>On the track</h2><div id=track>" \
     "$!V$!C<p>No race and no challenge just now.$.$.\n" \
-    "<ul>$(V<li><b class=racing>Race</b> $a against $b, since <time datetime=$t>$T</time>$)\n" \
+    "<ul>$(V<li><b class=racing>Race</b> $a against $b, since $T$)\n" \
     "$(C<li><b>Challenge</b> $a has called out $b$)</ul></div></section>\n" \
     "<section><h2>Rooms</h2><div id=rooms>" \
     "$(R<h3>$r <small>$k of $l$?k, with a password$.</small></h3><ul class=in>$(M<li>$n$)</ul>$)</div></section>\n" \
     "<section><h2>Latest results</h2><div id=results>$!Q<p>None yet.$.<ul>" \
-    "$(Q<li>$W $?zbeat$.$!zraced$. $Y <small>$J laps on track $C, <time datetime=$t>$T</time></small>\n$)</ul></div></section>\n" \
+    "$(Q<li>$W $?zbeat$.$!zraced$. $Y <small>$J laps on track $C, $T</small>\n$)</ul></div></section>\n" \
     "<section><h2>Leaderboard</h2><div id=top>" \
     "$!L<p>Nobody has raced yet.$.\n" \
     "$?L<table><thead><tr><th scope=col>#<th scope=col>Driver<th scope=col class=n>Rating<th scope=col class=n>Races" \
@@ -9690,7 +9690,7 @@ static const char http_types[] = "text/html\0application/json\0text/plain\0text/
     "replacements, or use a patch that skips the question.\n" \
     "<li>$?oLog in: a new name makes your account.$.$!oLog in with your account.$.\n" \
     "<li>The server takes TCP ports $B, $D and $E; your console needs UDP 3658 for the race itself.</ol></section>\n" \
-    "</main>\n<footer id=foot>Up for $u, since <time datetime=$s>$S</time>. nascar_server $v. " \
+    "</main>\n<footer id=foot>Up for $c h $u min, since $S. nascar_server $v. " \
     "<a href=/api/status>As JSON</a></footer>\n"
 
 #define TEXT_PLAYER \
@@ -9704,7 +9704,7 @@ static const char http_types[] = "text/html\0application/json\0text/plain\0text/
     "$(O<tr><th scope=row>$o<td class=n>$e<td class=n>$g<td class=n>$h$)</table></div></section>\n" \
     "<section><h2>Rating over the latest races</h2><div id=races><table><thead><tr><th scope=col>When<th scope=col>Against" \
     "<th scope=col>Ended<th scope=col class=n>Rating<tbody>\n" \
-    "$(Q<tr><td><time datetime=$t>$T</time><td>$o<td>$?wwon$.$!w$?zlost$.$!znobody won$.$.<td class=n>" \
+    "$(Q<tr><td>$T<td>$o<td>$?wwon$.$!w$?zlost$.$!znobody won$.$.<td class=n>" \
     "<meter min=1000 max=2200 value=$X></meter> $X\n$)</table></div></section>$.\n" \
     "</main>\n"
 
@@ -9736,57 +9736,57 @@ static const char http_types[] = "text/html\0application/json\0text/plain\0text/
 #define TEXT_SCRIPT \
     "'use strict';\n" \
     "const local = page => page.querySelectorAll('time').forEach(time => time.textContent =\n" \
-    "  new Date(time.dateTime).toLocaleString([], {month: 'short', day: 'numeric', hour: 'numeric', minute: 'numeric'}));\n" \
+    "new Date(time.dateTime).toLocaleString([], {month: 'short', day: 'numeric', hour: 'numeric', minute: 'numeric'}));\n" \
     "const look = async () => {\n" \
-    "  try {\n" \
-    "    if (!document.hidden) {\n" \
-    "      const answer = await fetch(location.href);\n" \
-    "      if (!answer.ok) throw answer;\n" \
-    "      const page = new DOMParser().parseFromString(await answer.text(), 'text/html');\n" \
-    "      local(page);\n" \
-    "      for (const old of document.querySelectorAll('[id]')) {\n" \
-    "        const fresh = page.getElementById(old.id), focus = document.activeElement;\n" \
-    "        if (!fresh || fresh.innerHTML === old.innerHTML) continue;\n" \
-    "        const at = old.contains(focus) && focus.href;\n" \
-    "        old.innerHTML = fresh.innerHTML;\n" \
-    "        for (const link of old.querySelectorAll('a')) if (link.href === at) { link.focus(); break; }\n" \
-    "      }\n" \
-    "    }\n" \
-    "  } catch (e) {\n" \
-    "    document.getElementById('now').textContent = 'The server does not answer.';\n" \
-    "  }\n" \
-    "  setTimeout(look, 1500);\n" \
+    "try {\n" \
+    "if (!document.hidden) {\n" \
+    "const answer = await fetch(location.href);\n" \
+    "if (!answer.ok) throw answer;\n" \
+    "const page = new DOMParser().parseFromString(await answer.text(), 'text/html');\n" \
+    "local(page);\n" \
+    "for (const old of document.querySelectorAll('[id]')) {\n" \
+    "const fresh = page.getElementById(old.id), focus = document.activeElement;\n" \
+    "if (!fresh || fresh.innerHTML === old.innerHTML) continue;\n" \
+    "const at = old.contains(focus) && focus.href;\n" \
+    "old.innerHTML = fresh.innerHTML;\n" \
+    "for (const link of old.querySelectorAll('a')) if (link.href === at) { link.focus(); break; }\n" \
+    "}\n" \
+    "}\n" \
+    "} catch (e) {\n" \
+    "document.getElementById('now').textContent = 'The server does not answer.';\n" \
+    "}\n" \
+    "setTimeout(look, 1500);\n" \
     "};\n" \
     "local(document);\n" \
     "setTimeout(look, 1500);\n"
 
 #define TEXT_STYLE \
-    ":root { color-scheme: light dark; --back: #f2efe8; --card: #fff; --ink: #1c1e24; --dim: #5c6370; --line: #e4dfd3; --hot: #c1121f }\n" \
-    "@media (prefers-color-scheme: dark) { :root { --back: #121418; --card: #1c2026; --ink: #f1eee7; --dim: #a2abb9; --line: #2f353f; --hot: #ff6b6b } }\n" \
-    "* { box-sizing: border-box; margin: 0; color: inherit }\n" \
-    "body { font: clamp(16px, 1.05vw, 32px)/1.5 system-ui, sans-serif; background: var(--back); color: var(--ink) }\n" \
-    "header { background: #1c1e24; color: #fff; text-align: center; padding-top: 1em }\n" \
-    "header::after { content: ''; display: block; height: 1.6em; margin-top: 1em;\n" \
-    "  background: conic-gradient(#111 25%, #fff 0 50%, #111 0 75%, #fff 0) 0 0 / 1.6em 1.6em }\n" \
-    "h1 { font: italic 900 2.2em/1.2 system-ui, sans-serif }\n" \
-    "main { columns: 22em; column-gap: 1em; max-width: 90em; margin: auto; padding: 1em 1em 0 }\n" \
-    "section { break-inside: avoid; background: var(--card); border: 1px solid var(--line); border-radius: .7em; padding: 1em 1.2em; margin-bottom: 1em; overflow-x: auto }\n" \
-    "h2 { font-size: 1.15em; margin-bottom: .3em }\n" \
-    "h3 { font-size: 1em; margin-top: .4em }\n" \
-    "small, footer, dt, thead th, section p { color: var(--dim) }\n" \
-    "small, thead th { font-weight: 400; font-size: .85em }\n" \
-    "table { width: 100%; border-collapse: collapse }\n" \
-    "th, td { text-align: left; padding: .25em .6em .25em 0 }\n" \
-    "tbody tr { border-top: 1px solid var(--line) }\n" \
-    ".n { text-align: right; padding-right: 0; font-variant-numeric: tabular-nums }\n" \
-    "ul { list-style: none; padding: 0 }\n" \
-    "ol { padding-left: 1.2em }\n" \
-    ".in { display: flex; flex-wrap: wrap; gap: 0 .9em }\n" \
-    "dl { display: grid; grid-template-columns: 1fr auto; gap: .2em 1em }\n" \
-    ".racing { color: var(--hot); font-weight: 600 }\n" \
-    "a { text-decoration-color: var(--hot); text-underline-offset: .2em }\n" \
-    "a:focus-visible { outline: 3px solid var(--hot) }\n" \
-    "footer { text-align: center; padding: 0 1em 2em }\n"
+    ":root{color-scheme:light dark;--back:#f2efe8;--card:#fff;--ink:#1c1e24;--dim:#5c6370;--line:#e4dfd3;--hot:#c1121f}\n" \
+    "@media (prefers-color-scheme:dark){:root{--back:#121418;--card:#1c2026;--ink:#f1eee7;--dim:#a2abb9;--line:#2f353f;--hot:#ff6b6b}}\n" \
+    "*{box-sizing:border-box;margin:0;color:inherit}\n" \
+    "body{font:clamp(16px,1.05vw,32px)/1.5 system-ui,sans-serif;background:var(--back);color:var(--ink)}\n" \
+    "header{background:#1c1e24;color:#fff;text-align:center;padding-top:1em}\n" \
+    "header::after{content:'';display:block;height:1.6em;margin-top:1em;\n" \
+    "background:conic-gradient(#111 25%,#fff 0 50%,#111 0 75%,#fff 0) 0 0 / 1.6em 1.6em}\n" \
+    "h1{font:italic 900 2.2em/1.2 system-ui,sans-serif}\n" \
+    "main{columns:22em;column-gap:1em;max-width:90em;margin:auto;padding:1em 1em 0}\n" \
+    "section{break-inside:avoid;background:var(--card);border:1px solid var(--line);border-radius:.7em;padding:1em 1.2em;margin-bottom:1em;overflow-x:auto}\n" \
+    "h2{font-size:1.15em;margin-bottom:.3em}\n" \
+    "h3{font-size:1em;margin-top:.4em}\n" \
+    "small,footer,dt,thead th,section p{color:var(--dim)}\n" \
+    "small,thead th{font-weight:400;font-size:.85em}\n" \
+    "table{width:100%;border-collapse:collapse}\n" \
+    "th,td{text-align:left;padding:.25em .6em .25em 0}\n" \
+    "tbody tr{border-top:1px solid var(--line)}\n" \
+    ".n{text-align:right;padding-right:0;font-variant-numeric:tabular-nums}\n" \
+    "ul{list-style:none;padding:0}\n" \
+    "ol{padding-left:1.2em}\n" \
+    ".in{display:flex;flex-wrap:wrap;gap:0 .9em}\n" \
+    "dl{display:grid;grid-template-columns:1fr auto;gap:.2em 1em}\n" \
+    ".racing{color:var(--hot);font-weight:600}\n" \
+    "a{text-decoration-color:var(--hot);text-underline-offset:.2em}\n" \
+    "a:focus-visible{outline:3px solid var(--hot)}\n" \
+    "footer{text-align:center;padding:0 1em 2em}\n"
 
 /* All that there is. Behind a path that ends in a slash, the first one apart, stands a persona's name. */
 #define HTTP_PAGES(PAGE) \
@@ -9869,13 +9869,6 @@ static size_t metric_unit(const char *name)
 {
     size_t n = strlen(name);
     return name[n - 1] != 's' ? 0 : name[n - 2] == '_' ? 2 : name[n - 2] == 'm' && name[n - 3] == '_' ? 3 : 0;
-}
-
-/* A name as words. */
-static void put_words(struct outgoing *f, const char *name)
-{
-    for (; *name; name++)
-        put_byte(f, (uint8_t)(*name == '_' ? ' ' : *name));
 }
 
 /* A metric as Prometheus names it: its unit is the second, and a counter ends in _total. */
@@ -10093,26 +10086,22 @@ static int64_t http_date_s(const struct nascar *s, const struct http *at)
     return at->list == 'V' ? race_ticket_at(s, at->item)->when_s : result_at(s, at->item)->number[RESULT_DATE];
 }
 
-/* A date, as a program reads it, or as people do. */
-static void put_page_date(struct outgoing *f, int64_t date_s, bool plain)
+/* A date, as programs read it, or as an element of HTML, of which people see the text. */
+static void put_page_date(struct outgoing *f, int64_t date_s, bool element)
 {
     char text[24];
     write_date(text, date_s);
-    text[10] = plain ? ' ' : 'T';
-    text[plain ? 16 : 19] = 0;
+    text[10] = 'T';
+    put_chars(f, element ? "<time datetime=" : "");
     put_chars(f, text);
-    put_chars(f, plain ? " UTC" : "Z");
-}
-
-/* For how long it has been running, to the day, hour or minute. */
-static void put_uptime(struct outgoing *f, uint64_t minutes)
-{
-    static const char units[] = "minute\0hour\0day";
-    uint64_t n = minutes < 60 ? minutes : minutes < 1440 ? minutes / 60 : minutes / 1440;
-    put_decimal(f, (int64_t)n);
-    put_byte(f, ' ');
-    put_chars(f, nth_text(units, minutes < 60 ? 0 : minutes < 1440 ? 1 : 2));
-    put_chars(f, n == 1 ? "" : "s");
+    put_byte(f, 'Z');
+    if (element) {
+        text[10] = ' ';
+        text[16] = 0;
+        put_byte(f, '>');
+        put_chars(f, text);
+        put_chars(f, " UTC</time>");
+    }
 }
 
 /* A line of the news. */
@@ -10147,7 +10136,7 @@ static void http_value(const struct nascar *s, uint32_t c, struct outgoing *f, c
     case 'D': put_decimal(f, s->config.lobby_port); break;
     case 'E': put_decimal(f, s->config.buddy_port); break;
     case 'F': put_metric_name(f, (enum metric)at->item); break;
-    case 'G': put_words(f, metric_name((enum metric)at->item)); break;
+    case 'G': put_chars(f, metric_name((enum metric)at->item)); break;
     case 'H': put_chars(f, metric_kinds[at->item] == COUNTER ? "counter" : "gauge"); break;
     case 'I': put_metric_value(f, s, (enum metric)at->item); break;
     case 'N': put_escaped(f, persona_at(s, conn->list_of)->name, type); break;
@@ -10182,7 +10171,8 @@ static void http_value(const struct nascar *s, uint32_t c, struct outgoing *f, c
     case 'n': put_persona(f, persona_at(s, http_persona(s, conn))->name, type); break;
     case 'p': put_decimal(f, (int64_t)s->metrics[METRIC_connections_persona]); break;
     case 'r': put_escaped(f, room_at(s, at->item)->name, type); break;
-    case 'u': put_uptime(f, s->told[NASCAR_UPTIME_S] / 60); break;
+    case 'c': put_decimal(f, (int64_t)(s->told[NASCAR_UPTIME_S] / 3600)); break;
+    case 'u': put_decimal(f, (int64_t)(s->told[NASCAR_UPTIME_S] / 60 % 60)); break;
     case 'v': put_chars(f, NASCAR_VERSION); break;
     case 'w': put_escaped(f, whereabouts(s, http_player(s, conn)), type); break;
     case 'x': put_news_line(f, news_text(s) + at->item, type); break;

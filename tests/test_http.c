@@ -652,7 +652,7 @@ TEST(shown, an_empty_server_says_so)
     HAS_TEXT(a, "TCP ports 10600, 11000 and 10899");
     HAS_TEXT(a, "a new name makes your account");
     HAS_TEXT(a, "Have its DNS lead <b>ps2nascar04.ea.com</b>");
-    HAS_TEXT(a, "Up for 0 minutes");
+    HAS_TEXT(a, "Up for 0 h 0 min");
     free(a.body);
     world_configure(
         w, "accounts = closed\npublic-address = 192.0.2.77\ndns-on = yes\nnews-line = One <b>.\nnews-line = Two.\n");
@@ -863,8 +863,11 @@ TEST(shown, for_how_long_it_has_been_up)
     static const struct {
         uint32_t seconds;
         const char *text;
-    } times[] = {{59, "0 minutes"}, {60, "1 minute,"},   {3599, "59 minutes"}, {3600, "1 hour,"},
-                 {7200, "2 hours"}, {86399, "23 hours"}, {86400, "1 day,"},    {864000, "10 days"}};
+    } times[] = {{59, "for 0 h 0 min"},
+                 {60, "for 0 h 1 min"},
+                 {3599, "for 0 h 59 min"},
+                 {3600, "for 1 h 0 min"},
+                 {864060, "for 240 h 1 min"}};
     for (int i = 0; i < COUNT(times); i++) {
         uint32_t n = times[i].seconds;
         uint8_t told[8] = {0, 0, 0, 0, (uint8_t)(n >> 24), (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n};
