@@ -10104,80 +10104,91 @@ static void put_page_date(struct outgoing *f, int64_t date_s, bool element)
     }
 }
 
-/* A line of the news. */
-static void put_news_line(struct outgoing *f, const char *at, enum http_type type)
+/* A number that a letter stands for. */
+static uint64_t http_number(const struct nascar *s, const struct conn *conn, char letter)
 {
-    char line[NEWS_CHARS + 1];
-    copy_text(line, strcspn(at, "\n") + 1, at);
-    put_escaped(f, line, type);
-}
-
-/* The value that a letter stands for. */
-static void http_value(const struct nascar *s, uint32_t c, struct outgoing *f, char letter)
-{
-    const struct conn *conn = conn_at(s, c);
-    enum http_type type = (enum http_type)http_pages[conn->http.page].type;
-    const struct http *at = &conn->http;
     static const char numbers[] = "CJKLOPQRUV"; /* of a result, from RESULT_TRACK on */
-    char address[16];
-    const char *text = strchr(numbers, letter);
-    uint32_t winner, count[RIVAL_NUMBERS];
-    if (text) {
-        put_decimal(f, result_at(s, at->item)->number[RESULT_TRACK + (text - numbers)]);
-        return;
-    }
+    const struct http *at = &conn->http;
+    const char *of_result = strchr(numbers, letter);
+    uint32_t count[RIVAL_NUMBERS];
+    if (of_result)
+        return result_at(s, at->item)->number[RESULT_TRACK + (of_result - numbers)];
     switch (letter) {
-    case '0': put_decimal(f, rank_of(s, http_persona(s, conn))); break;
-    case 'A':
-        write_address(address, server_address(s, c));
-        put_chars(f, address);
-        break;
-    case 'B': put_decimal(f, s->config.directory_port); break;
-    case 'D': put_decimal(f, s->config.lobby_port); break;
-    case 'E': put_decimal(f, s->config.buddy_port); break;
-    case 'F': put_metric_name(f, (enum metric)at->item); break;
-    case 'G': put_chars(f, metric_name((enum metric)at->item)); break;
-    case 'H': put_chars(f, metric_kinds[at->item] == COUNTER ? "counter" : "gauge"); break;
-    case 'I': put_metric_value(f, s, (enum metric)at->item); break;
-    case 'N': put_escaped(f, persona_at(s, conn->list_of)->name, type); break;
-    case 'S':
-    case 's': put_page_date(f, s->since_s, letter == 'S'); break;
-    case 'T':
-    case 't': put_page_date(f, http_date_s(s, at), letter == 'T'); break;
-    case 'W':
-    case 'Y':
-        winner = result_winner(result_at(s, at->item)->number) == 1;
-        put_persona(f, http_side(s, conn, letter == 'W' ? winner : 1 - winner), type);
-        break;
-    case 'X': put_decimal(f, result_at(s, at->item)->number[RESULT_RATING + own_side(s, conn, at->item)]); break;
+    case '0': return rank_of(s, http_persona(s, conn));
+    case 'B': return s->config.directory_port;
+    case 'D': return s->config.lobby_port;
+    case 'E': return s->config.buddy_port;
+    case 'X': return result_at(s, at->item)->number[RESULT_RATING + own_side(s, conn, at->item)];
+    case 'c': return s->told[NASCAR_UPTIME_S] / 3600;
     case 'e':
     case 'g':
     case 'h':
-    case 'o':
-        text = result_at(s, at->item)->name[1 - own_side(s, conn, at->item)];
-        if (letter == 'o') {
-            put_persona(f, text, type);
-            break;
-        }
-        count_rival(s, conn, text, NONE, count);
-        put_decimal(f, count[letter == 'e' ? RIVAL_RACES : letter == 'g' ? RIVAL_WON : RIVAL_LOST]);
-        break;
-    case 'a':
-    case 'b': put_persona(f, http_side(s, conn, letter == 'b'), type); break;
-    case 'd': put_chars(f, doing(s, http_player(s, conn))); break;
-    case 'k': put_decimal(f, room_at(s, at->item)->count); break;
-    case 'l': put_decimal(f, room_at(s, at->item)->limit); break;
-    case 'm': put_decimal(f, tree_size(s, s->ranked)); break;
-    case 'n': put_persona(f, persona_at(s, http_persona(s, conn))->name, type); break;
-    case 'p': put_decimal(f, (int64_t)s->metrics[METRIC_connections_persona]); break;
-    case 'r': put_escaped(f, room_at(s, at->item)->name, type); break;
-    case 'c': put_decimal(f, (int64_t)(s->told[NASCAR_UPTIME_S] / 3600)); break;
-    case 'u': put_decimal(f, (int64_t)(s->told[NASCAR_UPTIME_S] / 60 % 60)); break;
-    case 'v': put_chars(f, NASCAR_VERSION); break;
-    case 'w': put_escaped(f, whereabouts(s, http_player(s, conn)), type); break;
-    case 'x': put_news_line(f, news_text(s) + at->item, type); break;
-    default: put_decimal(f, figure(&persona_at(s, http_persona(s, conn))->figures, letter)); break;
+        count_rival(s, conn, result_at(s, at->item)->name[1 - own_side(s, conn, at->item)], NONE, count);
+        return count[letter == 'e' ? RIVAL_RACES : letter == 'g' ? RIVAL_WON : RIVAL_LOST];
+    case 'k': return room_at(s, at->item)->count;
+    case 'l': return room_at(s, at->item)->limit;
+    case 'm': return tree_size(s, s->ranked);
+    case 'p': return s->metrics[METRIC_connections_persona];
+    case 'u': return s->told[NASCAR_UPTIME_S] / 60 % 60;
+    default: return figure(&persona_at(s, http_persona(s, conn))->figures, letter);
     }
+}
+
+/* The name of the persona that a letter stands for; NULL if it stands for none. */
+static const char *http_name(const struct nascar *s, const struct conn *conn, char letter)
+{
+    uint32_t i = conn->http.item, winner;
+    switch (letter) {
+    case 'W':
+    case 'Y':
+        winner = result_winner(result_at(s, i)->number) == 1;
+        return http_side(s, conn, letter == 'W' ? winner : 1 - winner);
+    case 'a':
+    case 'b': return http_side(s, conn, letter == 'b');
+    case 'n': return persona_at(s, http_persona(s, conn))->name;
+    case 'o': return result_at(s, i)->name[1 - own_side(s, conn, i)];
+    default: return NULL;
+    }
+}
+
+/* Writes the value that a letter stands for. */
+static void http_value(const struct nascar *s, uint32_t c, struct outgoing *f, char letter)
+{
+    const struct conn *conn = conn_at(s, c);
+    const struct http *at = &conn->http;
+    enum http_type type = (enum http_type)http_pages[at->page].type;
+    const char *name = http_name(s, conn, letter), *text = "";
+    char line[NEWS_CHARS + 1];
+    if (name) {
+        put_persona(f, name, type);
+        return;
+    }
+    switch (letter) {
+    case 'A':
+        write_address(line, server_address(s, c));
+        text = line;
+        break;
+    case 'F': put_metric_name(f, (enum metric)at->item); return;
+    case 'G': text = metric_name((enum metric)at->item); break;
+    case 'H': text = metric_kinds[at->item] == COUNTER ? "counter" : "gauge"; break;
+    case 'I': put_metric_value(f, s, (enum metric)at->item); return;
+    case 'N': text = persona_at(s, conn->list_of)->name; break;
+    case 'S':
+    case 's': put_page_date(f, s->since_s, letter == 'S'); return;
+    case 'T':
+    case 't': put_page_date(f, http_date_s(s, at), letter == 'T'); return;
+    case 'd': text = doing(s, http_player(s, conn)); break;
+    case 'r': text = room_at(s, at->item)->name; break;
+    case 'v': text = NASCAR_VERSION; break;
+    case 'w': text = whereabouts(s, http_player(s, conn)); break;
+    case 'x':
+        text = news_text(s) + at->item;
+        copy_text(line, strcspn(text, "\n") + 1, text);
+        text = line;
+        break;
+    default: put_decimal(f, (int64_t)http_number(s, conn, letter)); return;
+    }
+    put_escaped(f, text, type);
 }
 
 /* Behind the mark that ends the block in which this is. */
@@ -10825,6 +10836,16 @@ static void write_etag(const struct nascar *s, enum http_page page, char out[24]
     append_text(out, 24, "\"");
 }
 
+/* Does a list of marks have this one? Or any, by a star? */
+static bool has_etag(const char *list, const char *etag)
+{
+    size_t n = strlen(etag);
+    bool found = strcmp(list, "*") == 0;
+    for (; *list && !found; list++)
+        found = strncmp(list, etag, n) == 0;
+    return found;
+}
+
 /* A date as HTTP has it. */
 static void put_http_date(struct outgoing *f, int64_t date_s)
 {
@@ -10913,7 +10934,7 @@ static void http_answer(struct nascar *s, uint32_t c, enum http_status status, u
     }
     if (r.status == HTTP_OK) {
         write_etag(s, r.page, etag);
-        if (r.match && http_pages[r.page].type != AS_TEXT && (strstr(r.match, etag) || strcmp(r.match, "*") == 0))
+        if (r.match && http_pages[r.page].type != AS_TEXT && has_etag(r.match, etag))
             r.status = HTTP_NOT_MODIFIED;
         if (r.page == PAGE_HEALTH && (s->told[NASCAR_JOURNAL_FAILING] || s->told[NASCAR_HELPER_FAILING]))
             r.status = HTTP_NOT_WELL;

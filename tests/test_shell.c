@@ -1401,7 +1401,7 @@ TEST(options, options_have_the_last_word_over_the_file)
     ck_assert_uint_eq(o.max_clients, 9);
     ck_assert_uint_eq(o.hash_cost, 6);
     ck_assert_uint_eq(o.config.lobby_port, 7);
-    ck_assert_uint_eq(o.directory_port, 10600);
+    ck_assert_uint_eq(o.config.directory_port, 10600);
     ck_assert_uint_eq(o.config.buddy_port, 10899);
     ck_assert_uint_eq(o.max_accounts, 16384);
     ck_assert_uint_eq(o.bind_address, 0xC0000207);
