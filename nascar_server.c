@@ -6146,8 +6146,10 @@ static void queue_record(struct nascar *s, uint32_t who, uint32_t receipt, const
 static enum failure apply_record(struct nascar *s, const uint8_t *bytes, uint32_t size)
 {
     struct record record;
-    s->seq++; /* what the page shows may have changed (http_etag) */
-    return decode_record(s, bytes, size, &record) ? durables[record.kind].apply(s, &record) : MISSING;
+    if (!decode_record(s, bytes, size, &record))
+        return MISSING;
+    s->seq++; /* what the page shows may have changed (write_etag) */
+    return durables[record.kind].apply(s, &record);
 }
 
 /* The shell could not keep a record: most are as if they had never been. */

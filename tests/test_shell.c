@@ -238,7 +238,7 @@ TEST(loop, a_full_server_does_not_listen_until_somebody_leaves)
 {
     struct machine *m = MACHINE("--max-clients", "1", "--first-frame-s", "60", "--linger-s", "60");
     uint32_t all = m->shell.conns - NASCAR_CONTROL_CONNECTIONS;
-    ck_assert_uint_eq(all, 66);
+    ck_assert_uint_eq(all, 130);
     for (uint32_t i = 0; i < all + 10; i++)
         peer_send(peer_new(m), "@dir", "PROD=NASCAR-PS2-2004\n");
     settle_machine(m);
