@@ -235,7 +235,8 @@ _Static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a r
 /* ---- What is counted ------------------------------------------------------ */
 
 /* Every metric: what the operator is told by `stats`, in this order. It is a COUNTER
- * since the start or a GAUGE of what is now. What ends in _longest_ms is the most since the start.
+ * since the start or a GAUGE of what is now. What ends in _longest_ms is the most since the start;
+ * _s are seconds, and _ms milliseconds, of which /metrics makes seconds.
  *   SEEN(name, value, help)  a gauge, of which the state `s` has the value anyhow
  *   KEPT(name, kind, help)   the core counts it, in s->metrics[METRIC_name]
  *   TOLD(name, kind, number, help)  the program around the core does (NASCAR_METRICS). Bytes,
@@ -255,6 +256,7 @@ _Static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a r
     KEPT(connections_buddy_new, GAUGE, "Connections to the buddy service without a login.") \
     KEPT(connections_buddy, GAUGE, "Connections to the buddy service with a login.") \
     KEPT(connections_control, GAUGE, "Connections of the operator.") \
+    KEPT(connections_http, GAUGE, "Connections of those who look at the page.") \
     KEPT(connections_closing, GAUGE, "Connections that are closed as soon as the last bytes are written.") \
     KEPT(connections_opened, COUNTER, "Connections that were accepted.") \
     KEPT(connections_refused_down, COUNTER, "Consoles that were told that the service is down.") \
@@ -273,6 +275,7 @@ _Static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a r
     KEPT(requests_stalled, COUNTER, "Times when a request had to wait for a slow reader or a full table.") \
     KEPT(slow_readers_closed, COUNTER, "Connections that were closed because they did not read.") \
     KEPT(chat_lines_missed, COUNTER, "Lines of chat that slow readers did not get.") \
+    KEPT(http_requests, COUNTER, "Requests for the page and what belongs to it.") \
     KEPT(logins, COUNTER, "Logins to the lobby.") \
     KEPT(logins_buddy, COUNTER, "Logins to the buddy service.") \
     KEPT(logins_refused_miss, COUNTER, "Logins refused as something was missing or not allowed.") \
@@ -305,25 +308,27 @@ _Static_assert(ROW_BYTES >= HEADER_BYTES + 3 * TOKEN_CHARS + 200, "+usr fits a r
     KEPT(dns_dropped, COUNTER, "DNS queries left without an answer, as their address has had 20 in a second.") \
     KEPT(hashes_waiting, GAUGE, "Requests that wait for a password to be hashed.") \
     KEPT(hashes, COUNTER, "Requests that have waited for a password to be hashed.") \
-    KEPT(hash_longest_ms, GAUGE, "The longest time that a request has waited for a hash, in milliseconds.") \
+    KEPT(hash_longest_ms, GAUGE, "The longest time that a request has waited for a hash.") \
     TOLD(helpers_replaced, COUNTER, NASCAR_HELPERS_REPLACED, "Hashing processes that died or hung.") \
     KEPT(records_waiting, GAUGE, "Requests that wait for the disk.") \
-    KEPT(record_longest_ms, GAUGE, "The longest time that a request has waited for the disk, in milliseconds.") \
+    KEPT(record_longest_ms, GAUGE, "The longest time that a request has waited for the disk.") \
     TOLD(journal_bytes, GAUGE, NASCAR_JOURNAL_BYTES, "Size of the journal.") \
     TOLD(journal_live_bytes, GAUGE, NASCAR_JOURNAL_LIVE_BYTES, "Size of the journal when it was last compacted.") \
     TOLD(journal_batches, COUNTER, NASCAR_JOURNAL_BATCHES, "Batches of records that were written to the journal.") \
     TOLD(journal_syncs, COUNTER, NASCAR_JOURNAL_SYNCS, "Times when the journal was synced to the disk.") \
-    TOLD(journal_sync_longest_ms, GAUGE, NASCAR_JOURNAL_SYNC_MS, "The longest sync of the journal, in milliseconds.") \
+    TOLD(journal_sync_longest_ms, GAUGE, NASCAR_JOURNAL_SYNC_MS, "The longest sync of the journal.") \
     TOLD(journal_failures, COUNTER, NASCAR_JOURNAL_FAILURES, "Times when a journal could not be written.") \
     TOLD(compactions, COUNTER, NASCAR_COMPACTIONS, "Times when a fresh journal has taken the place of a long one.") \
     TOLD(reloads, COUNTER, NASCAR_RELOADS, "Times when the configuration was read again.") \
     KEPT(stood_still, COUNTER, "Times when the server stood still for more than a second.") \
-    KEPT(stood_still_ms, COUNTER, "How long the server stood still in all, in milliseconds.") \
+    KEPT(stood_still_ms, COUNTER, "How long the server stood still in all.") \
     TOLD(log_lines_lost, COUNTER, NASCAR_LOG_LINES_LOST, "Log lines that were dropped because nobody read the log.") \
     KEPT(log_lines_overflowed, COUNTER, "Log lines that were dropped because too many came at once.") \
     TOLD(log_lines_left_out, COUNTER, NASCAR_LOG_LINES_LEFT_OUT, "Log lines about strangers that a flood left out.") \
     TOLD(sandbox_seccomp, GAUGE, NASCAR_SANDBOX_SECCOMP, "Whether the filter for system calls is on (1), or not (0).") \
-    TOLD(sandbox_landlock, GAUGE, NASCAR_SANDBOX_LANDLOCK, "Whether Landlock keeps the server to its files (1), or not (0).")
+    TOLD(sandbox_landlock, GAUGE, NASCAR_SANDBOX_LANDLOCK, "Whether Landlock keeps the server to its files (1), or not (0).") \
+    TOLD(journal_failing, GAUGE, NASCAR_JOURNAL_FAILING, "Whether nothing can be kept now (1), or it can (0).") \
+    TOLD(helper_failing, GAUGE, NASCAR_HELPER_FAILING, "Whether no password can be checked now (1), or it can (0).")
 
 #define METRIC_OF_STATE(name, value, help) METRIC_##name,
 #define METRIC_OF_KIND(name, kind, ...) METRIC_##name,
@@ -1778,9 +1783,10 @@ struct dns_name {
 struct config {
     uint32_t public_address;
     char public_name[HOST_CHARS + 1]; /* the host whose address that is; empty: it was given as an address */
-    uint32_t lobby_port, buddy_port;
+    uint32_t directory_port, lobby_port, buddy_port;
     uint32_t accounts; /* enum account_mode */
     uint32_t skey, directory_direct, lan;
+    uint32_t dns_on; /* the server answers DNS, too: the page says so */
     uint32_t ping_ms, idle_ms, login_ms, challenge_ms, race_start_ms;
     uint32_t first_frame_ms, linger_ms, buddy_login_ms;
     uint32_t segment_bytes; /* 0: no limit */
@@ -1815,8 +1821,8 @@ struct option_list {
 /* What the shell is told, the keys that it hands on to the core included. */
 struct options {
     uint32_t bind_address;
-    uint32_t directory_port; /* the other two are in `config` */
-    uint32_t dns_port;       /* NONE: there is no such service */
+    uint32_t dns_port;  /* NONE: there is no such service */
+    uint32_t http_port; /* NONE: there is no page */
     uint32_t max_clients, max_accounts;
     uint32_t hash_cost;
     uint32_t log_level, log_json, sandbox;
@@ -1885,7 +1891,7 @@ static const struct setting {
     {"control-group", SET_GROUP, SHELL_START(control_group), 0, 0, NULL, NULL,
      "a group of users who may use `ctl`, too; else only whoever runs the server, and root"},
     {"bind", SET_ADDRESS, SHELL_START(bind_address), 0, 0, NULL, NULL, "listen on this address only (0.0.0.0: on all)"},
-    {"directory-port", SET_PORT, SHELL_START(directory_port), 0, 65535, NULL, "10600",
+    {"directory-port", SET_PORT, CORE_START(directory_port), 0, 65535, NULL, "10600",
      "the TCP port to which a console comes first (%s); 0: any free one"},
     {"lobby-port", SET_PORT, CORE_START(lobby_port), 0, 65535, NULL, "11000",
      "the lobby's TCP port (%s); 0: any free one"},
@@ -1895,6 +1901,8 @@ static const struct setting {
      "answer on this UDP port (53) the consoles that ask for the server's address by DNS; 0: any free one"},
     {"dns-name", SET_DNS_NAME, CORE(dns_name_count), DNS_NAMES, 0, NULL, NULL,
      "NAME or NAME=ADDRESS: another name that is answered, with the server's own address or this one; once or more"},
+    {"http", SET_PORT, SHELL_START(http_port), 0, 65535, NULL, NULL,
+     "show on this TCP port (80, 8080) a page for browsers, with who is on; 0: any free one"},
     {"max-clients", SET_NUMBER, SHELL_START(max_clients), 1, 65536, NULL, "1024", "players online at once (%s)"},
     {"max-accounts", SET_NUMBER, SHELL_START(max_accounts), 1, 1048576, NULL, "16384",
      "accounts that there may be (%s)"},
@@ -1955,6 +1963,7 @@ static const struct setting {
     {"room", SET_ROOM, CORE(room_count), ROOMS, 0, NULL, NULL,
      "\"Name: Description: Limit\"; once or more, in place of the default rooms"},
     {"news-line", SET_NEWS_LINE, CORE(news), 0, 0, NULL, NULL, NULL},
+    {"dns-on", SET_WORD, CORE(dns_on), 0, 0, "no yes", "no", NULL},
     {"down", SET_TEXT, CORE(down), 0, 0, NULL, NULL, "turn consoles away at the directory, and show them this text"},
     {"welcome", SET_TEXT, CORE(welcome), 0, 0, NULL, NULL, "a line of chat for everybody who enters the lobby"},
     {"chat-commands", SET_WORD, CORE(chat_commands), 0, 0, "off on", "on",
@@ -2219,6 +2228,14 @@ static const char *set_value(void *fields, const struct setting *setting, const 
     return "a key of the table"; /* never: no case leads here */
 }
 
+/* Number n of texts that stand in a row, each with its NUL. */
+static const char *nth_text(const char *texts, uint32_t n)
+{
+    for (; n > 0; n--)
+        texts += strlen(texts) + 1;
+    return texts;
+}
+
 /* Appends as much as fits. */
 static void append_text(char *out, size_t out_bytes, const char *text)
 {
@@ -2364,6 +2381,7 @@ enum queue {
     Q_THROTTLE,
     Q_FIRST_FRAME,
     Q_LINGER,
+    Q_HTTP, /* those from whom a request is awaited, the longest first */
     Q_BUDDY_LOGIN,
     Q_LOGIN,
     Q_IDLE,
@@ -2422,7 +2440,8 @@ enum conn_state {
     CONN_PERSONA,   /* after pers */
     CONN_BUDDY_NEW, /* no AUTH yet */
     CONN_BUDDY,
-    CONN_CONTROL /* the operator's connection */
+    CONN_CONTROL, /* the operator's connection */
+    CONN_HTTP     /* somebody looks at the page */
 };
 
 enum wait { WAIT_NONE, WAIT_VERDICT, WAIT_RECORD, WAIT_RELOAD };
@@ -2430,6 +2449,15 @@ enum wait { WAIT_NONE, WAIT_VERDICT, WAIT_RECORD, WAIT_RELOAD };
 /* What `sele` asked for; before `pers` it is only noted. */
 struct wants {
     uint32_t rooms, users, ranks, mesgs;
+};
+
+/* The answer to a request by HTTP that is being written; conn->listed is where in http_texts. */
+struct http {
+    uint32_t item, inner; /* the thing of a list that it is at, and of a list within that. Before: bytes of the head */
+    uint32_t left;        /* how many rows of a leaderboard there are to be */
+    uint8_t list;         /* which list `item`, or `inner`, is of */
+    uint8_t page;         /* enum http_page */
+    bool chunked, closes; /* in what form; and whether it is the last one */
 };
 
 struct conn {
@@ -2446,9 +2474,13 @@ struct conn {
     uint8_t unknown_kinds;
     uint8_t listing;                /* which list the operator is told, in control_lists[], ... */
     bool entered;                   /* a persona was put on here, so the console knows where that is */
+    bool deaf;                      /* of HTTP: what it sends is passed over, until it hangs up */
     uint32_t peer, local, reported; /* peer: of the operator's connection, the number of the user */
     uint32_t address;               /* its entry in addresses */
-    struct wants wants;
+    union {
+        struct wants wants;
+        struct http http;
+    };
     uint32_t inbox, outbox; /* from their pools, while there is something in them; else NONE */
     uint32_t in_size;
     uint32_t out_start, out_end;
@@ -2586,7 +2618,8 @@ enum result_number {
     RESULT_PLACE,
     RESULT_LAPS = RESULT_PLACE + 2, /* that each has completed */
     RESULT_OUT = RESULT_LAPS + 2,
-    RESULT_NUMBERS = RESULT_OUT + 2
+    RESULT_RATING = RESULT_OUT + 2, /* that it has left each with; 0: its persona was gone */
+    RESULT_NUMBERS = RESULT_RATING + 2
 };
 
 enum result_out { OUT_NOT, OUT_DISCONNECTED, OUT_DISQUALIFIED };
@@ -2942,7 +2975,7 @@ struct nascar {
 
 uint32_t nascar_connections(const struct nascar_limits *limits)
 {
-    return 2 * limits->clients + CONNECTIONS_SPARE + NASCAR_CONTROL_CONNECTIONS;
+    return 2 * limits->clients + CONNECTIONS_SPARE + NASCAR_HTTP_CONNECTIONS + NASCAR_CONTROL_CONNECTIONS;
 }
 
 static bool in_range(uint32_t value, uint32_t min, uint32_t max)
@@ -3396,7 +3429,8 @@ static void timer_start_at(struct nascar *s, uint32_t i, enum queue queue, uint6
 static uint32_t queue_ms(const struct nascar *s, enum queue queue)
 {
     switch (queue) { /* never: the cases are all queues */
-    case Q_FIRST_FRAME: return s->config.first_frame_ms;
+    case Q_FIRST_FRAME:
+    case Q_HTTP: return s->config.first_frame_ms;
     case Q_LINGER: return s->config.linger_ms;
     case Q_BUDDY_LOGIN: return s->config.buddy_login_ms;
     case Q_LOGIN: return s->config.login_ms;
@@ -3669,10 +3703,10 @@ static void conn_heard(struct nascar *s, uint32_t c)
 }
 
 /* The level of the lines that somebody comes and goes: a proxy looks after us every few
- * seconds, and nobody wants to read that. */
+ * seconds, and so do browsers, and nobody wants to read that. */
 static enum nascar_log_level come_and_go(const struct conn *conn)
 {
-    return conn->of_proxy && conn->state <= CONN_NEW ? NASCAR_LOG_DEBUG : NASCAR_LOG_INFO;
+    return conn->state == CONN_HTTP || (conn->of_proxy && conn->state <= CONN_NEW) ? NASCAR_LOG_DEBUG : NASCAR_LOG_INFO;
 }
 
 /* Ends a connection: no more input is taken, and what is in its outbox is still
@@ -3714,7 +3748,7 @@ static void conn_write(struct nascar *s, uint32_t c, const uint8_t *bytes, uint3
         conn_doom(s, c, "outbox full");
         return;
     }
-    s->metrics[METRIC_frames_out]++;
+    s->metrics[METRIC_frames_out] += conn->state != CONN_HTTP;
     if (conn->outbox == NONE) {
         conn->outbox = pool_take(s, &s->outboxes); /* there is one for each connection, so this cannot fail */
         conn->out_start = conn->out_end = 0;
@@ -3767,7 +3801,7 @@ static uint32_t frame_end_at(const struct nascar *s, const struct conn *conn, ui
 static uint32_t segment_size(const struct nascar *s, const struct conn *conn)
 {
     uint32_t all = conn->out_end - conn->out_start, most = s->config.segment_bytes, size = 0, next = 0;
-    if (all <= most || most == 0)
+    if (all <= most || most == 0 || conn->state == CONN_HTTP)
         return all;
     do {
         size = next;
@@ -3780,7 +3814,7 @@ static uint32_t segment_size(const struct nascar *s, const struct conn *conn)
  * was cut must not be taken for a frame. */
 static void outbox_written(const struct nascar *s, struct conn *conn, uint32_t size)
 {
-    uint32_t to = conn->out_start + size, end = conn->out_start + conn->out_begun;
+    uint32_t to = conn->out_start + size, end = conn->state == CONN_HTTP ? to : conn->out_start + conn->out_begun;
     while (end < to)
         end = frame_end_at(s, conn, end);
     conn->out_begun = end - to;
@@ -4592,6 +4626,7 @@ static void mark_player_behind(struct nascar *s, uint32_t player)
 
 static void pump_control(struct nascar *s, uint32_t c);
 static void pump_buddy(struct nascar *s, uint32_t c);
+static void pump_http(struct nascar *s, uint32_t c);
 
 /* Makes rows of what a console has not been told yet, as long as replies keep
  * their room in the outbox. It goes on when the outbox has drained. */
@@ -4602,6 +4637,8 @@ static void pump(struct nascar *s, uint32_t c)
         return;
     if (conn->state == CONN_CONTROL)
         pump_control(s, c);
+    if (conn->state == CONN_HTTP)
+        pump_http(s, c);
     if (conn->state == CONN_BUDDY)
         pump_buddy(s, c);
     if (conn->state != CONN_PERSONA)
@@ -4701,6 +4738,7 @@ static void configure_rooms(struct nascar *s)
 static void user_changed(struct nascar *s, uint32_t player)
 {
     struct player *p = player_at(s, player);
+    s->seq++;
     p->own_row_due = p->own_row_due || conn_at(s, p->conn)->wants.users != 0;
     if (p->occupant == NONE) {
         mark_player_behind(s, player); /* in the hub there is nobody else to tell */
@@ -6537,7 +6575,10 @@ static void record_back(struct nascar *s, const uint8_t *bytes, uint32_t size)
 static enum failure apply_record(struct nascar *s, const uint8_t *bytes, uint32_t size)
 {
     struct record record;
-    return decode_record(s, bytes, size, &record) ? durables[record.kind].apply(s, &record) : MISSING;
+    if (!decode_record(s, bytes, size, &record))
+        return MISSING;
+    s->seq++; /* what the page shows may have changed (write_etag) */
+    return durables[record.kind].apply(s, &record);
 }
 
 /* The shell could not keep a record: most are as if they had never been. */
@@ -7084,6 +7125,7 @@ static void race_start(struct nascar *s, uint32_t number)
     match->starting = false;
     match->state = MATCH_RACING;
     match->started_ms = s->now_ms;
+    s->seq++;
     for (uint32_t side = 0; side < 2; side++)
         presence_changed(s, player_at(s, match->player[side])->persona);
     s->metrics[METRIC_races]++;
@@ -8718,6 +8760,7 @@ static bool is_timed(const struct result *r, uint32_t side, const int32_t time[2
 /* What is kept of a result among the latest ones. */
 static void result_numbers(const struct nascar *s, const struct result *r, uint32_t number[RESULT_NUMBERS])
 {
+    number[RESULT_RATING] = number[RESULT_RATING + 1] = 0;
     number[RESULT_ID] = s->next_result;
     number[RESULT_DATE] = (uint32_t)s->reached_s;
     number[RESULT_TRACK] = (uint32_t)r->track;
@@ -8815,8 +8858,6 @@ static void fill_rank(struct nascar *s, const struct race_ticket *race, const st
     uint32_t number[RESULT_NUMBERS];
     s->next_result++;
     result_numbers(s, result, number);
-    r->rank.has_result = true;
-    write_numbers(r->rank.result, sizeof r->rank.result, number, RESULT_NUMBERS, false);
     for (uint32_t k = 0; k < 2; k++)
         if (race->persona[k] != NONE && is_ranked(s, race->persona[k]))
             figures[k] = persona_at(s, race->persona[k])->figures;
@@ -8824,11 +8865,14 @@ static void fill_rank(struct nascar *s, const struct race_ticket *race, const st
     for (uint32_t k = 0; result->ranked && k < 2; k++) {
         if (race->persona[k] == NONE)
             continue;
+        number[RESULT_RATING + k] = figures[k].rating;
         persona_at(s, race->persona[k])->pending = true;
         r->rank.counts[k] = true;
         r->rank.persona[k] = race->persona[k];
         write_figures(r->rank.figures[k], sizeof r->rank.figures[k], &figures[k], false);
     }
+    r->rank.has_result = true;
+    write_numbers(r->rank.result, sizeof r->rank.result, number, RESULT_NUMBERS, false);
 }
 
 /* Whoever was in a race reports by its ticket how it ended. The first report
@@ -9671,15 +9715,14 @@ static void put_field(struct nascar *s, const char *name, const char *text)
 }
 
 /* clang-format off */
+#define NAME_OF_METRIC(name, ...) #name "\0"
+static const char metric_names[] = METRICS(NAME_OF_METRIC, NAME_OF_METRIC, NAME_OF_METRIC);
+/* clang-format on */
+
 static const char *metric_name(enum metric metric)
 {
-#define NAME_OF_METRIC(name, ...) #name "\0"
-    const char *name = METRICS(NAME_OF_METRIC, NAME_OF_METRIC, NAME_OF_METRIC);
-    for (uint32_t i = 0; i < metric; i++)
-        name += strlen(name) + 1;
-    return name;
+    return nth_text(metric_names, metric);
 }
-/* clang-format on */
 
 static uint64_t metric_now(const struct nascar *s, enum metric metric)
 {
@@ -10564,6 +10607,672 @@ static const struct command *find_command(const uint8_t kind[4])
     return NULL;
 }
 
+/* ---- The page, and what else is shown by HTTP ------------------------------ */
+
+/* All that HTTP shows is written from texts with places to fill in, each a $ and what
+ * stands behind it:
+ *
+ *   $(X ... $)   for each thing of list X
+ *   $,           a comma, if the list has another thing
+ *   $?X ... $.   only if list X has anything, or X holds (http_next)
+ *   $!X ... $.   only if it is not so
+ *   $x           a value (http_value): of the thing that a list is at, or of the server
+ *
+ * A text is cut, and goes on when the outbox has drained, behind the end of a line or of
+ * a list's thing. So nothing of an outer list's thing is asked for behind an inner list. */
+
+enum http_type { AS_HTML, AS_JSON, AS_TEXT, AS_SCRIPT, AS_STYLE };
+
+static const char http_types[] = "text/html\0application/json\0text/plain\0text/javascript\0text/css";
+
+/* clang-format off */
+#define HTML_HEAD(title) \
+    "<!doctype html>\n<html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>" \
+    "<title>" title "</title>\n<link rel=icon href='data:,'><link rel=stylesheet href=/style.css>" \
+    "<script src=/app.js defer></script>\n"
+#define HTML_RECORD \
+    "<td class=n>$1<td class=n>$2<td class=n>$3<td class=n>$7"
+#define JSON_RECORD \
+    "\"rank\":$0,\"rating\":$1,\"races\":$2,\"wins\":$3,\"losses\":$4,\"disconnects\":$5,\"laps_led\":$6,\"best_finish\":$7"
+
+#define JSON_RESULTS \
+    "\"results\":[\n$(Q{\"date\":\"$t\",\"names\":[\"$a\",\"$b\"],\"places\":[$K,$L],\"laps\":[$O,$P],\"out\":[$Q,$R]," \
+    "\"ratings\":[$U,$V],\"track\":$C,\"length\":$J}$,\n$)]"
+
+#define TEXT_MAIN \
+    HTML_HEAD("NASCAR Thunder 2004 online") \
+    "<header><h1>NASCAR Thunder 2004</h1><p id=now role=status>" \
+    "$!PNobody is on.$.$?P<b>$p</b> online$?V, and a race is under way$..$.</header>\n" \
+    "<main>\n" \
+    "<section class=wide><h2>Who is on</h2><div id=who>" \
+    "$!P<p>Nobody is on right now. Be the first: see below how to join.$.\n" \
+    "$?P<table><thead><tr><th scope=col>Driver<th scope=col>Where<th scope=col>Doing<th scope=col class=n>Rating" \
+    "<tbody>\n$(P<tr><th scope=row>$n<td>$w<td class=$d>$d<td class=n>$?f$1$.$)</table>$.</div></section>\n" \
+    "<section><h2>On the track</h2><div id=track>" \
+    "$!V$!C<p>No race and no challenge just now.$.$.\n" \
+    "<ul>$(V<li><b class=racing>Race</b> $a against $b, since $T$)\n" \
+    "$(C<li><b>Challenge</b> $a has called out $b$)</ul></div></section>\n" \
+    "<section><h2>Rooms</h2><div id=rooms>" \
+    "$(R<h3>$r <small>$k of $l$?k, with a password$.</small></h3><ul class=in>$(M<li>$n$)</ul>$)</div></section>\n" \
+    "<section><h2>Latest results</h2><div id=results>$!Q<p>None yet.$.<ul>" \
+    "$(Q<li>$W $?zbeat$.$!zraced$. $Y <small>$J laps on track $C, $T</small>\n$)</ul></div></section>\n" \
+    "<section><h2>Leaderboard</h2><div id=top>" \
+    "$!L<p>Nobody has raced yet.$.\n" \
+    "$?L<table><thead><tr><th scope=col>#<th scope=col>Driver<th scope=col class=n>Rating<th scope=col class=n>Races" \
+    "<th scope=col class=n>Wins<th scope=col class=n>Best\n<tbody>" \
+    "$(L<tr><td>$0<th scope=row>$n" HTML_RECORD "$)</table>$.</div></section>\n" \
+    "<section><h2>News</h2><div id=news>$!N<p>No news.$.$(N<p>$x$)</div></section>\n" \
+    "<section><h2>How to join</h2><ol>" \
+    "<li>Put the US disc, SLUS-20824, into a PlayStation 2 or PCSX2 that has a network configuration.\n" \
+    "<li>$?yEnter <b>$A</b> as its DNS server.$.$!yHave its DNS lead <b>ps2nascar04.ea.com</b> to <b>$A</b>.$.\n" \
+    "<li>The disc first asks Sony&#39;s DNAS, which is gone: lead <b>gate1.us.dnas.playstation.org</b> to one of its " \
+    "replacements, or use a patch that skips the question.\n" \
+    "<li>$?oLog in: a new name makes your account.$.$!oLog in with your account.$.\n" \
+    "<li>The server takes TCP ports $B, $D and $E; your console needs UDP 3658 for the race itself.</ol></section>\n" \
+    "</main>\n<footer id=foot>Up for $c h $u min, since $S. nascar_server $v. " \
+    "<a href=/api/status>As JSON</a></footer>\n"
+
+#define TEXT_PLAYER \
+    HTML_HEAD("$N") \
+    "<header><p><a href=/>NASCAR Thunder 2004</a><h1>$N</h1><p id=now role=status>" \
+    "$?iOn now, in $w: $d.$.$!iNot on now.$.</header>\n" \
+    "<main><section><h2>Record</h2><div id=record>$!f<p>No race yet.$.$?f<dl><dt>Rank<dd>$0<dt>Rating<dd>$1<dt>Races<dd>$2" \
+    "<dt>Wins<dd>$3<dt>Losses<dd>$4<dt>Disconnects<dd>$5<dt>Laps led<dd>$6<dt>Best finish<dd>$7</dl>$.</div></section>\n" \
+    "$?Q<section><h2>Opponents</h2><div id=rivals><table><thead><tr><th scope=col>Driver<th scope=col class=n>Races" \
+    "<th scope=col class=n>Won<th scope=col class=n>Lost<tbody>\n" \
+    "$(O<tr><th scope=row>$o<td class=n>$e<td class=n>$g<td class=n>$h$)</table></div></section>\n" \
+    "<section><h2>Rating over the latest races</h2><div id=races><table><thead><tr><th scope=col>When<th scope=col>Against" \
+    "<th scope=col>Ended<th scope=col class=n>Rating<tbody>\n" \
+    "$(Q<tr><td>$T<td>$o<td>$?wwon$.$!w$?zlost$.$!znobody won$.$.<td class=n>" \
+    "<meter min=1000 max=2200 value=$X></meter> $X\n$)</table></div></section>$.\n" \
+    "</main>\n"
+
+#define TEXT_STATUS \
+    "{\"version\":\"$v\",\"started\":\"$s\",\"address\":\"$A\",\"ports\":{\"directory\":$B,\"lobby\":$D,\"buddy\":$E},\n" \
+    "\"players\":[$(P{\"name\":\"$n\",\"room\":\"$w\",\"state\":\"$d\",\"rating\":$1}$,$)],\n" \
+    "\"rooms\":[$(R{\"name\":\"$r\",\"players\":$k,\"limit\":$l,\"password\":$?ktrue$.$!kfalse$.," \
+    "\"who\":[$(M\"$n\"$,$)]}$,$)],\n" \
+    "\"races\":[$(V{\"host\":\"$a\",\"guest\":\"$b\",\"since\":\"$t\"}$,$)],\n" \
+    "\"challenges\":[$(C{\"from\":\"$a\",\"to\":\"$b\"}$,$)],\n" \
+    "\"news\":[$(N\"$x\"$,$)]}\n"
+
+#define TEXT_LEADERBOARD \
+    "{\"total\":$m,\"rows\":[\n$(L{\"name\":\"$n\"," JSON_RECORD "}$,$)]}\n"
+
+#define TEXT_API_PLAYER \
+    "{\"name\":\"$n\",\"online\":$?itrue$.$!ifalse$.,\"room\":\"$w\",\"state\":\"$d\"," JSON_RECORD "," JSON_RESULTS ",\n" \
+    "\"opponents\":[$(O{\"name\":\"$o\",\"races\":$e,\"won\":$g,\"lost\":$h}$,$)]}\n"
+
+#define TEXT_PAST \
+    "{" JSON_RESULTS "}\n"
+
+#define TEXT_METRICS \
+    "$(S# HELP nascar_$F $G\n# TYPE nascar_$F $H\nnascar_$F $I\n$)"
+
+#define TEXT_HEALTH \
+    "$?jNothing can be kept on the disk.\n$.$?hNo password can be checked.\n$.$!j$!hok\n$.$."
+
+#define TEXT_SCRIPT \
+    "'use strict';\n" \
+    "const local = page => page.querySelectorAll('time').forEach(time => time.textContent =\n" \
+    "new Date(time.dateTime).toLocaleString([], {month: 'short', day: 'numeric', hour: 'numeric', minute: 'numeric'}));\n" \
+    "const look = async () => {\n" \
+    "try {\n" \
+    "if (!document.hidden) {\n" \
+    "const answer = await fetch(location.href);\n" \
+    "if (!answer.ok) throw answer;\n" \
+    "const page = new DOMParser().parseFromString(await answer.text(), 'text/html');\n" \
+    "local(page);\n" \
+    "for (const old of document.querySelectorAll('[id]')) {\n" \
+    "const fresh = page.getElementById(old.id), focus = document.activeElement;\n" \
+    "if (!fresh || fresh.innerHTML === old.innerHTML) continue;\n" \
+    "const at = old.contains(focus) && focus.href;\n" \
+    "old.innerHTML = fresh.innerHTML;\n" \
+    "for (const link of old.querySelectorAll('a')) if (link.href === at) { link.focus(); break; }\n" \
+    "}\n" \
+    "}\n" \
+    "} catch (e) {\n" \
+    "document.getElementById('now').textContent = 'The server does not answer.';\n" \
+    "}\n" \
+    "setTimeout(look, 1500);\n" \
+    "};\n" \
+    "local(document);\n" \
+    "setTimeout(look, 1500);\n"
+
+#define TEXT_STYLE \
+    ":root{color-scheme:light dark;--back:#f2efe8;--card:#fff;--ink:#1c1e24;--dim:#5c6370;--line:#e4dfd3;--hot:#c1121f}\n" \
+    "@media (prefers-color-scheme:dark){:root{--back:#121418;--card:#1c2026;--ink:#f1eee7;--dim:#a2abb9;--line:#2f353f;--hot:#ff6b6b}}\n" \
+    "*{box-sizing:border-box;margin:0;color:inherit}\n" \
+    "body{font:clamp(16px,1.05vw,32px)/1.5 system-ui,sans-serif;background:var(--back);color:var(--ink)}\n" \
+    "header{background:#1c1e24;color:#fff;text-align:center;padding-top:1em}\n" \
+    "header::after{content:'';display:block;height:1.6em;margin-top:1em;\n" \
+    "background:conic-gradient(#111 25%,#fff 0 50%,#111 0 75%,#fff 0) 0 0 / 1.6em 1.6em}\n" \
+    "h1{font:italic 900 2.2em/1.2 system-ui,sans-serif}\n" \
+    "main{columns:22em;column-gap:1em;max-width:90em;margin:auto;padding:1em 1em 0}\n" \
+    "section{break-inside:avoid;background:var(--card);border:1px solid var(--line);border-radius:.7em;padding:1em 1.2em;margin-bottom:1em;overflow-x:auto}\n" \
+    "h2{font-size:1.15em;margin-bottom:.3em}\n" \
+    "h3{font-size:1em;margin-top:.4em}\n" \
+    "small,footer,dt,thead th,section p{color:var(--dim)}\n" \
+    "small,thead th{font-weight:400;font-size:.85em}\n" \
+    "table{width:100%;border-collapse:collapse}\n" \
+    "th,td{text-align:left;padding:.25em .6em .25em 0}\n" \
+    "tbody tr{border-top:1px solid var(--line)}\n" \
+    ".n{text-align:right;padding-right:0;font-variant-numeric:tabular-nums}\n" \
+    "ul{list-style:none;padding:0}\n" \
+    "ol{padding-left:1.2em}\n" \
+    ".in{display:flex;flex-wrap:wrap;gap:0 .9em}\n" \
+    "dl{display:grid;grid-template-columns:1fr auto;gap:.2em 1em}\n" \
+    ".racing{color:var(--hot);font-weight:600}\n" \
+    "a{text-decoration-color:var(--hot);text-underline-offset:.2em}\n" \
+    "a:focus-visible{outline:3px solid var(--hot)}\n" \
+    "footer{text-align:center;padding:0 1em 2em}\n"
+
+/* All that there is. Behind a path that ends in a slash, the first one apart, stands a persona's name. */
+#define HTTP_PAGES(PAGE) \
+    PAGE(MAIN, "/", AS_HTML, TEXT_MAIN) \
+    PAGE(PLAYER, "/player/", AS_HTML, TEXT_PLAYER) \
+    PAGE(STATUS, "/api/status", AS_JSON, TEXT_STATUS) \
+    PAGE(LEADERBOARD, "/api/leaderboard", AS_JSON, TEXT_LEADERBOARD) \
+    PAGE(API_PLAYER, "/api/player/", AS_JSON, TEXT_API_PLAYER) \
+    PAGE(PAST, "/api/results", AS_JSON, TEXT_PAST) \
+    PAGE(METRICS, "/metrics", AS_TEXT, TEXT_METRICS) \
+    PAGE(HEALTH, "/healthz", AS_TEXT, TEXT_HEALTH) \
+    PAGE(SCRIPT, "/app.js", AS_SCRIPT, TEXT_SCRIPT) \
+    PAGE(STYLE, "/style.css", AS_STYLE, TEXT_STYLE)
+
+#define PAGE_NUMBER(name, path, type, text) PAGE_##name,
+#define PAGE_ROW(name, path, type, text) {path, type, offsetof(struct http_texts, name)},
+#define PAGE_ROOM(name, path, type, text) char name[sizeof text];
+#define PAGE_TEXT(name, path, type, text) text,
+enum http_page { HTTP_PAGES(PAGE_NUMBER) PAGES };
+/* One behind the other, so that a place in them is a number. */
+static const struct http_texts { HTTP_PAGES(PAGE_ROOM) } http_texts = { HTTP_PAGES(PAGE_TEXT) };
+static const struct {
+    char path[17];
+    uint8_t type;
+    uint16_t text;
+} http_pages[PAGES] = { HTTP_PAGES(PAGE_ROW) };
+/* clang-format on */
+
+enum { GAUGE, COUNTER };
+
+/* clang-format off */
+#define SEEN_KIND(name, value, help) GAUGE,
+#define KEPT_KIND(name, kind, ...) kind,
+static const uint8_t metric_kinds[] = {METRICS(SEEN_KIND, KEPT_KIND, KEPT_KIND)};
+/* clang-format on */
+
+static void put_escaped(struct outgoing *f, const char *text, enum http_type type)
+{
+    for (; *text; text++) {
+        uint8_t c = (uint8_t)*text;
+        char number[24];
+        if (type > AS_JSON || (c >= 0x20 && c < 0x7f && !strchr(type == AS_JSON ? "\"\\" : "<>&\"'", c))) {
+            put_byte(f, c);
+        } else if (type == AS_JSON) {
+            put_chars(f, "\\u00");
+            write_hex(number, &c, 1);
+            put_chars(f, number);
+        } else {
+            put_chars(f, "&#");
+            write_number(number, c);
+            put_chars(f, number);
+            put_byte(f, ';');
+        }
+    }
+}
+
+/* A persona's name; in HTML it leads to its page. */
+static void put_persona(struct outgoing *f, const char *name, enum http_type type)
+{
+    if (type == AS_HTML) {
+        char hex[3];
+        put_chars(f, "<a href=/player/");
+        for (const char *at = name; *at; at++) {
+            if (is_letter((uint8_t)*at) || is_digit((uint8_t)*at) || *at == '_' || *at == '-') {
+                put_byte(f, (uint8_t)*at);
+            } else {
+                put_byte(f, '%');
+                write_hex(hex, (const uint8_t *)at, 1);
+                put_chars(f, hex);
+            }
+        }
+        put_byte(f, '>');
+    }
+    put_escaped(f, name, type);
+    put_chars(f, type == AS_HTML ? "</a>" : "");
+}
+
+/* How many characters of a metric's name are its unit: _s, or _ms. */
+static size_t metric_unit(const char *name)
+{
+    size_t n = strlen(name);
+    return name[n - 1] != 's' ? 0 : name[n - 2] == '_' ? 2 : name[n - 2] == 'm' && name[n - 3] == '_' ? 3 : 0;
+}
+
+/* A metric as Prometheus names it: its unit is the second, and a counter ends in _total. */
+static void put_metric_name(struct outgoing *f, enum metric metric)
+{
+    const char *name = metric_name(metric);
+    size_t n = strlen(name), unit = metric_unit(name);
+    for (size_t i = 0; i < n - unit; i++)
+        put_byte(f, (uint8_t)name[i]);
+    put_chars(f, unit ? "_seconds" : "");
+    put_chars(f, metric_kinds[metric] == COUNTER ? "_total" : "");
+}
+
+static void put_decimal(struct outgoing *f, int64_t value)
+{
+    char number[24];
+    write_number(number, value);
+    put_chars(f, number);
+}
+
+/* Its value, too: three digits of milliseconds stand behind a point. */
+static void put_metric_value(struct outgoing *f, const struct nascar *s, enum metric metric)
+{
+    uint64_t value = metric_now(s, metric);
+    char rest[4];
+    bool ms = metric_unit(metric_name(metric)) == 3;
+    put_decimal(f, (int64_t)(ms ? value / 1000 : value));
+    *write_digits(rest, (uint32_t)(value % 1000), 3) = 0;
+    put_chars(f, ms ? "." : "");
+    put_chars(f, ms ? rest : "");
+}
+
+#define RACE_SHOWN_S 3600 /* a race of which nobody has said how it ended */
+
+/* Is this race under way, as far as we know? Its players have left the lobby, or are in it as racers. */
+static bool is_under_way(const struct nascar *s, const struct race_ticket *t)
+{
+    bool under_way = t->reported == 0 && s->wall_s - t->when_s < RACE_SHOWN_S;
+    for (int side = 0; side < 2 && under_way; side++) {
+        uint32_t player = t->persona[side] == NONE ? NONE : persona_at(s, t->persona[side])->player;
+        under_way = t->persona[side] != NONE && (player == NONE || is_racing(s, player_at(s, player)));
+    }
+    return under_way;
+}
+
+/* The persona that is the thing of the list; outside of those it is the page's. */
+static uint32_t http_persona(const struct nascar *s, const struct conn *conn)
+{
+    switch (conn->http.list) {
+    case 'P': return player_at(s, conn->http.item)->persona;
+    case 'M': return player_at(s, conn->http.inner)->persona;
+    case 'L': return find_persona_by_rank(s, conn->http.item);
+    default: return conn->list_of;
+    }
+}
+
+/* Who is online as the page's persona, or as that of the list's thing; else NONE. */
+static uint32_t http_player(const struct nascar *s, const struct conn *conn)
+{
+    uint32_t persona = http_persona(s, conn);
+    return persona == NONE ? NONE : persona_at(s, persona)->player;
+}
+
+/* The next member of a room, which may be gone by now, or the member. */
+static uint32_t next_member(const struct nascar *s, uint32_t r, uint32_t member)
+{
+    if (member == NONE)
+        return is_live(s, &s->rooms, r) ? list_first(&room_at(s, r)->members) : NONE;
+    bool there = is_live(s, &s->players, member) && player_at(s, member)->room == r;
+    return there ? list_next(s, ROOM_MEMBERS, member) : NONE;
+}
+
+/* Which side of this result the page's persona was; 2: it was not there. */
+static uint32_t own_side(const struct nascar *s, const struct conn *conn, uint32_t i)
+{
+    const char *name = persona_at(s, conn->list_of)->name;
+    return same_name(result_at(s, i)->name[0], name) ? 0 : same_name(result_at(s, i)->name[1], name) ? 1 : 2;
+}
+
+/* What there was between the page's persona and an opponent of its, from the latest result on:
+ * how many races, which ended so for it. */
+enum { RIVAL_RACES, RIVAL_WON, RIVAL_LOST, RIVAL_NUMBERS };
+
+static void count_rival(const struct nascar *s, const struct conn *conn, const char *rival, uint32_t until,
+                        uint32_t count[RIVAL_NUMBERS])
+{
+    memset(count, 0, RIVAL_NUMBERS * sizeof *count);
+    for (uint32_t i = list_last(s, LATEST_RESULTS, &s->latest); i != until;
+         i = list_prev(s, LATEST_RESULTS, &s->latest, i)) {
+        uint32_t side = own_side(s, conn, i), winner = result_winner(result_at(s, i)->number);
+        if (side == 2 || !same_name(result_at(s, i)->name[1 - side], rival))
+            continue;
+        count[RIVAL_RACES]++;
+        if (winner != 2)
+            count[winner == side ? RIVAL_WON : RIVAL_LOST]++;
+    }
+}
+
+#define RESULTS_SHOWN 10u /* on the page */
+
+/* Is this result in the list? Of the opponents, each stands where it was met last. */
+static bool is_result_of(const struct nascar *s, const struct conn *conn, char list, uint32_t i)
+{
+    uint32_t count[RIVAL_NUMBERS], side;
+    if (conn->http.page == PAGE_MAIN)
+        return result_at(s, i)->number[RESULT_ID] + RESULTS_SHOWN > s->next_result;
+    if (conn->http.page == PAGE_PAST)
+        return true;
+    side = own_side(s, conn, i);
+    if (side == 2 || list != 'O')
+        return side != 2;
+    count_rival(s, conn, result_at(s, i)->name[1 - side], i, count);
+    return count[RIVAL_RACES] == 0;
+}
+
+/* The next older result of a list; the latest one if `i` is NONE. */
+static uint32_t next_result(const struct nascar *s, const struct conn *conn, char list, uint32_t i)
+{
+    if (i != NONE && !is_live(s, &s->results, i))
+        return NONE;
+    do
+        i = i == NONE ? list_last(s, LATEST_RESULTS, &s->latest) : list_prev(s, LATEST_RESULTS, &s->latest, i);
+    while (i != NONE && !is_result_of(s, conn, list, i));
+    return i;
+}
+
+/* The first thing of a list from this number on; NONE if there is no more. Of what is no
+ * list it says so whether it holds. */
+static uint32_t http_next(const struct nascar *s, const struct conn *conn, char list, uint32_t from)
+{
+    const char *news = news_text(s);
+    uint32_t i = from;
+    bool there = false;
+    switch (list) {
+    case 'P': /* players */
+        i = live_from(s, &s->players, from);
+        while (i != NONE && player_at(s, i)->persona == NONE)
+            i = live_from(s, &s->players, i + 1);
+        return i;
+    case 'R': /* rooms */
+        i = live_from(s, &s->rooms, from);
+        while (i != NONE && room_at(s, i)->gone)
+            i = live_from(s, &s->rooms, i + 1);
+        return i;
+    case 'M': /* a room's members */ return next_member(s, conn->http.item, from - 1);
+    case 'C': /* challenges */
+        i = live_from(s, &s->matches, from);
+        while (i != NONE && match_at(s, i)->state == MATCH_RACING)
+            i = live_from(s, &s->matches, i + 1);
+        return i;
+    case 'V': /* races */
+        i = live_from(s, &s->races, from);
+        while (i != NONE && !is_under_way(s, race_ticket_at(s, i)))
+            i = live_from(s, &s->races, i + 1);
+        return i;
+    case 'L': /* the leaderboard */
+        i = from < conn->list_of ? conn->list_of : from;
+        there = i - conn->list_of < conn->http.left && find_persona_by_rank(s, i) != NONE;
+        break;
+    case 'N':                    /* lines of the news */
+        if (from > strlen(news)) /* they were changed meanwhile */
+            return NONE;
+        i = from == 0 ? 0 : from + (uint32_t)strcspn(news + from - 1, "\n");
+        there = news[i] != 0;
+        break;
+    case 'O': /* opponents */
+    case 'Q': /* results */ return next_result(s, conn, list, from - 1);
+    case 'w': there = result_winner(result_at(s, conn->http.item)->number) == own_side(s, conn, conn->http.item); break;
+    case 'z': there = result_winner(result_at(s, conn->http.item)->number) != 2; break;
+    case 'S': /* stats */ there = from < METRIC_COUNT; break;
+    case 'f': there = is_ranked(s, http_persona(s, conn)); break;
+    case 'h': there = s->told[NASCAR_HELPER_FAILING] != 0; break;
+    case 'i': there = http_player(s, conn) != NONE; break;
+    case 'j': there = s->told[NASCAR_JOURNAL_FAILING] != 0; break;
+    case 'k': there = room_at(s, conn->http.item)->password[0] != 0; break;
+    case 'o': there = s->config.accounts == ACCOUNTS_OPEN; break;
+    case 'y': there = s->config.dns_on; break;
+    default: break; /* never: the texts have no other letters */
+    }
+    return there ? i : NONE;
+}
+
+/* What somebody is doing, in a word. */
+static const char *doing(const struct nascar *s, uint32_t player)
+{
+    const struct player *p = player == NONE ? NULL : player_at(s, player);
+    return !p ? "away" : is_racing(s, p) ? "racing" : player_busy(s, p) ? "challenged" : "free";
+}
+
+static const char *whereabouts(const struct nascar *s, uint32_t player)
+{
+    return player == NONE || player_at(s, player)->room == NONE ? "" : room_at(s, player_at(s, player)->room)->name;
+}
+
+/* A persona's figure, in the order of the letters 1 to 7. */
+static uint32_t figure(const struct figures *f, char letter)
+{
+    const uint32_t figures[] = {f->rating, f->races, f->wins, f->losses, f->disconnects, f->laps_led, f->best_finish};
+    return figures[letter - '1'];
+}
+
+/* One side of the challenge, race or result that a list is at. */
+static const char *http_side(const struct nascar *s, const struct conn *conn, uint32_t side)
+{
+    uint32_t i = conn->http.item;
+    if (conn->http.list == 'Q')
+        return result_at(s, i)->name[side];
+    return conn->http.list == 'C' ? player_name(s, match_at(s, i)->player[side])
+                                  : persona_at(s, race_ticket_at(s, i)->persona[side])->name;
+}
+
+/* The date of the race or result that a list is at. */
+static int64_t http_date_s(const struct nascar *s, const struct http *at)
+{
+    return at->list == 'V' ? race_ticket_at(s, at->item)->when_s : result_at(s, at->item)->number[RESULT_DATE];
+}
+
+/* A date, as programs read it, or as an element of HTML, of which people see the text. */
+static void put_page_date(struct outgoing *f, int64_t date_s, bool element)
+{
+    char text[24];
+    write_date(text, date_s);
+    text[10] = 'T';
+    put_chars(f, element ? "<time datetime=" : "");
+    put_chars(f, text);
+    put_byte(f, 'Z');
+    if (element) {
+        text[10] = ' ';
+        text[16] = 0;
+        put_byte(f, '>');
+        put_chars(f, text);
+        put_chars(f, " UTC</time>");
+    }
+}
+
+/* A number that a letter stands for. */
+static uint64_t http_number(const struct nascar *s, const struct conn *conn, char letter)
+{
+    static const char numbers[] = "CJKLOPQRUV"; /* of a result, from RESULT_TRACK on */
+    const struct http *at = &conn->http;
+    const char *of_result = strchr(numbers, letter);
+    uint32_t count[RIVAL_NUMBERS];
+    if (of_result)
+        return result_at(s, at->item)->number[RESULT_TRACK + (of_result - numbers)];
+    switch (letter) {
+    case '0': return rank_of(s, http_persona(s, conn));
+    case 'B': return s->config.directory_port;
+    case 'D': return s->config.lobby_port;
+    case 'E': return s->config.buddy_port;
+    case 'X': return result_at(s, at->item)->number[RESULT_RATING + own_side(s, conn, at->item)];
+    case 'c': return s->told[NASCAR_UPTIME_S] / 3600;
+    case 'e':
+    case 'g':
+    case 'h':
+        count_rival(s, conn, result_at(s, at->item)->name[1 - own_side(s, conn, at->item)], NONE, count);
+        return count[letter == 'e' ? RIVAL_RACES : letter == 'g' ? RIVAL_WON : RIVAL_LOST];
+    case 'k': return room_at(s, at->item)->count;
+    case 'l': return room_at(s, at->item)->limit;
+    case 'm': return tree_size(s, s->ranked);
+    case 'p': return s->metrics[METRIC_connections_persona];
+    case 'u': return s->told[NASCAR_UPTIME_S] / 60 % 60;
+    default: return figure(&persona_at(s, http_persona(s, conn))->figures, letter);
+    }
+}
+
+/* The name of the persona that a letter stands for; NULL if it stands for none. */
+static const char *http_name(const struct nascar *s, const struct conn *conn, char letter)
+{
+    uint32_t i = conn->http.item, winner;
+    switch (letter) {
+    case 'W':
+    case 'Y':
+        winner = result_winner(result_at(s, i)->number) == 1;
+        return http_side(s, conn, letter == 'W' ? winner : 1 - winner);
+    case 'a':
+    case 'b': return http_side(s, conn, letter == 'b');
+    case 'n': return persona_at(s, http_persona(s, conn))->name;
+    case 'o': return result_at(s, i)->name[1 - own_side(s, conn, i)];
+    default: return NULL;
+    }
+}
+
+/* Writes the value that a letter stands for. */
+static void http_value(const struct nascar *s, uint32_t c, struct outgoing *f, char letter)
+{
+    const struct conn *conn = conn_at(s, c);
+    const struct http *at = &conn->http;
+    enum http_type type = (enum http_type)http_pages[at->page].type;
+    const char *name = http_name(s, conn, letter), *text = "";
+    char line[NEWS_CHARS + 1];
+    if (name) {
+        put_persona(f, name, type);
+        return;
+    }
+    switch (letter) {
+    case 'A':
+        write_address(line, server_address(s, endpoint_of(c)));
+        text = line;
+        break;
+    case 'F': put_metric_name(f, (enum metric)at->item); return;
+    case 'G': text = metric_name((enum metric)at->item); break;
+    case 'H': text = metric_kinds[at->item] == COUNTER ? "counter" : "gauge"; break;
+    case 'I': put_metric_value(f, s, (enum metric)at->item); return;
+    case 'N': text = persona_at(s, conn->list_of)->name; break;
+    case 'S':
+    case 's': put_page_date(f, s->since_s, letter == 'S'); return;
+    case 'T':
+    case 't': put_page_date(f, http_date_s(s, at), letter == 'T'); return;
+    case 'd': text = doing(s, http_player(s, conn)); break;
+    case 'r': text = room_at(s, at->item)->name; break;
+    case 'v': text = NASCAR_VERSION; break;
+    case 'w': text = whereabouts(s, http_player(s, conn)); break;
+    case 'x':
+        text = news_text(s) + at->item;
+        copy_text(line, strcspn(text, "\n") + 1, text);
+        text = line;
+        break;
+    default: put_decimal(f, (int64_t)http_number(s, conn, letter)); return;
+    }
+    put_escaped(f, text, type);
+}
+
+/* Behind the mark that ends the block in which this is. */
+static const char *block_end(const char *text)
+{
+    for (int depth = 1; depth > 0; text += text[0] == '$' ? 2 : 1)
+        if (text[0] == '$')
+            depth += text[1] == ')' || text[1] == '.' ? -1 : strchr("(?!", text[1]) ? 1 : 0;
+    return text;
+}
+
+/* The mark that begins the block which ends here. */
+static const char *block_begin(const char *text)
+{
+    for (int depth = 1; depth > 0;)
+        if (*--text == '$')
+            depth += text[1] == ')' || text[1] == '.' ? 1 : strchr("(?!", text[1]) ? -1 : 0;
+    return text;
+}
+
+/* Goes on to the list's next thing from this number on; false if there is none. */
+static bool list_to(struct nascar *s, struct conn *conn, char list, uint32_t from)
+{
+    uint32_t i = http_next(s, conn, list, from);
+    conn->http.list = (uint8_t)(i == NONE ? 0 : list);
+    *(list == 'M' ? &conn->http.inner : &conn->http.item) = i == NONE && list == 'M' ? 0 : i;
+    return i != NONE;
+}
+
+/* What stands at a mark. Returns where it goes on. */
+static const char *http_mark(struct nascar *s, uint32_t c, struct outgoing *f, const char *text)
+{
+    struct conn *conn = conn_at(s, c);
+    char mark = text[1], list = text[2];
+    const char *begin;
+    switch (mark) {
+    case '(': return list_to(s, conn, list, 0) ? text + 3 : block_end(text + 3);
+    case '?':
+    case '!': return (http_next(s, conn, list, 0) != NONE) == (mark == '?') ? text + 3 : block_end(text + 3);
+    case ')':
+        begin = block_begin(text);
+        list = begin[2];
+        return list_to(s, conn, list, (list == 'M' ? conn->http.inner : conn->http.item) + 1) ? begin + 3 : text + 2;
+    case ',':
+        list = block_begin(text)[2];
+        if (http_next(s, conn, list, (list == 'M' ? conn->http.inner : conn->http.item) + 1) != NONE)
+            put_byte(f, ',');
+        return text + 2;
+    case '.': return text + 2;
+    default: http_value(s, c, f, mark); return text + 2;
+    }
+}
+
+/* A chunk of the answer has room for its size in front: 4 hex digits and CR LF. */
+#define CHUNK_HEAD 6u
+#define CHUNK_BYTES 400u /* a cut is looked for behind so many, so that all between two cuts fits into a frame */
+
+/* The answer is over: the connection waits for the next request, or ends. */
+static void http_done(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    conn->behind = false;
+    conn->http.item = 0;
+    if (!conn->http.closes || conn->deaf) /* else it ends when all is written */
+        timer_start(s, conn_timer(c, T_PHASE), conn->deaf ? Q_LINGER : Q_HTTP);
+}
+
+/* Writes the next part of an answer. */
+static void send_http_part(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    struct outgoing *f = &s->frame;
+    const char *text = (const char *)&http_texts + conn->listed;
+    char size[2 * sizeof(uint16_t) + 1];
+    bool cut = false;
+    for (f->size = CHUNK_HEAD; *text && !cut;) {
+        if (*text == '$')
+            text = http_mark(s, c, f, text);
+        else
+            put_byte(f, (uint8_t)*text++);
+        cut = f->size >= CHUNK_BYTES && (text[-1] == '\n' || (text[0] == '$' && text[1] == ')'));
+    }
+    conn->listed = (uint32_t)(text - (const char *)&http_texts);
+    uint32_t head = conn->http.chunked ? 0 : CHUNK_HEAD, filled = f->size - CHUNK_HEAD;
+    const uint8_t number[2] = {(uint8_t)(filled >> 8), (uint8_t)filled};
+    write_hex(size, number, 2);
+    memcpy(f->bytes, size, 4);
+    memcpy(f->bytes + 4, "\r\n", 2);
+    if (conn->http.chunked)
+        put_chars(f, *text || filled == 0 ? "\r\n" : "\r\n0\r\n\r\n");
+    conn_write(s, c, f->bytes + head, f->size - head);
+    if (!*text)
+        http_done(s, c);
+}
+
+static void pump_http(struct nascar *s, uint32_t c)
+{
+    const struct conn *conn = conn_at(s, c);
+    uint8_t page = conn->http.page;
+    if ((page == PAGE_PLAYER || page == PAGE_API_PLAYER) && !is_live(s, &s->personas, conn->list_of))
+        conn_doom(s, c, "the page's persona is gone");
+    while (conn->behind && !conn->closing && outbox_free(conn) >= REPLY_BYTES)
+        send_http_part(s, c);
+}
+
 /* ==== 8. The machine ====================================================== */
 
 /* ---- Input: whose connection it is ---------------------------------------- */
@@ -10581,6 +11290,12 @@ static uint32_t address_take(struct nascar *s, uint32_t ipv4)
     address_at(s, i)->window_ms = s->now_ms;
     index_add(s, &s->address_numbers, hash_numbers(s, ipv4, 0), i);
     return i;
+}
+
+/* Is it none of a console's, and so not among those that its address may have? */
+static bool counts_for_nobody(const struct conn *conn)
+{
+    return conn->state == CONN_CONTROL || conn->state == CONN_HTTP;
 }
 
 /* Frees an entry that has no connection and nothing to remember. */
@@ -10687,6 +11402,18 @@ static void refill_bucket(const struct nascar *s, struct conn *conn)
         conn->tokens_milli = full;
 }
 
+/* Has the connection tokens for this? Else it goes on when it may have them. */
+static bool can_pay(struct nascar *s, uint32_t c, uint64_t price)
+{
+    struct conn *conn = conn_at(s, c);
+    refill_bucket(s, conn);
+    if (conn->tokens_milli >= price)
+        return true;
+    s->metrics[METRIC_requests_throttled]++;
+    timer_start(s, conn_timer(c, T_THROTTLE), Q_THROTTLE);
+    return false;
+}
+
 static void refuse_unknown(struct request *q)
 {
     q->s->metrics[METRIC_frames_unknown]++;
@@ -10750,18 +11477,24 @@ static struct request request_read(struct nascar *s, uint32_t c, const struct fr
     return q;
 }
 
-/* Drops the first frame of the inbox, and wipes it, as it may have held a password. */
-static void inbox_drop_frame(struct nascar *s, uint32_t c, uint32_t size)
+/* Takes bytes out of the inbox, and wipes them, as they may have held a password. */
+static void inbox_cut(struct nascar *s, uint32_t c, uint32_t at, uint32_t size)
 {
     struct conn *conn = conn_at(s, c);
     struct inbox *box = inbox_at(s, conn->inbox);
     conn->in_size -= size;
-    memmove(box->bytes, box->bytes + size, conn->in_size);
+    memmove(box->bytes + at, box->bytes + at + size, conn->in_size - at);
     wipe(box->bytes + conn->in_size, size);
     if (conn->in_size == 0) {
         pool_give(s, &s->inboxes, conn->inbox);
         conn->inbox = NONE;
     }
+}
+
+/* Drops the first frame of the inbox. */
+static void inbox_drop_frame(struct nascar *s, uint32_t c, uint32_t size)
+{
+    inbox_cut(s, c, 0, size);
     if (timer_at(s, conn_timer(c, T_IDLE))->queue != Q_NONE)
         timer_start(s, conn_timer(c, T_IDLE), Q_IDLE);
 }
@@ -10806,11 +11539,433 @@ static void conn_stall(struct nascar *s, uint32_t c)
     mark_stalled(s, c);
 }
 
+/* ---- HTTP: requests (RFC 9110 and 9112) -------------------------------------- */
+
+#define HTTP_HEAD_BYTES 16384u /* of a request. Only what matters to us is kept of it, and that fits into the inbox */
+#define HTTP_PER_ADDRESS 16u   /* connections */
+#define HTTP_COST 2u           /* tokens that a request takes */
+
+enum http_status {
+    HTTP_OK,
+    HTTP_NOT_MODIFIED,
+    HTTP_BAD_REQUEST,
+    HTTP_NOT_FOUND,
+    HTTP_NOT_ALLOWED,
+    HTTP_LONG_TARGET,
+    HTTP_LONG_HEAD,
+    HTTP_NOT_IMPLEMENTED,
+    HTTP_NOT_WELL,
+    HTTP_OTHER_VERSION
+};
+
+static const char http_statuses[] = "200 OK\0"
+                                    "304 Not Modified\0"
+                                    "400 Bad Request\0"
+                                    "404 Not Found\0"
+                                    "405 Method Not Allowed\0"
+                                    "414 URI Too Long\0"
+                                    "431 Request Header Fields Too Large\0"
+                                    "501 Not Implemented\0"
+                                    "503 Service Unavailable\0"
+                                    "505 HTTP Version Not Supported";
+
+/* The fields of a head that matter to us. */
+static const char http_fields[] = "host connection content-length transfer-encoding if-none-match";
+enum { FIELD_MALFORMED = -2, FIELD_OTHER, FIELD_HOST, FIELD_CONNECTION, FIELD_LENGTH, FIELD_ENCODING, FIELD_MATCH };
+
+struct http_request {
+    enum http_status status;
+    bool head;         /* its method is HEAD */
+    bool old;          /* it is of version 1.0 */
+    bool closes, body; /* it is the last one; something follows it that is to be passed over */
+    uint32_t hosts;    /* fields Host that it has */
+    const char *match; /* what If-None-Match has; NULL: there is none */
+    enum http_page page;
+    uint32_t about, rows; /* the page's persona; or the first row of the leaderboard, and how many */
+};
+
+/* Somebody comes to look at the page. Of so many who may be there at once, one who asks for
+ * nothing now makes room. */
+static void http_opened(struct nascar *s, uint32_t c)
+{
+    const struct conn *conn = conn_at(s, c);
+    uint32_t same = 0, first = list_first(&s->queue[Q_HTTP]);
+    while (conn_at(s, first / CONN_TIMERS)->closing) /* the last one is the one that has come */
+        first = list_next(s, TIMER_QUEUE, first);
+    log_end(s, log_begin_conn(s, come_and_go(conn), "connect", c));
+    for (uint32_t i = list_first(&address_at(s, conn->address)->heard); i != NONE; i = list_next(s, ADDRESS_CONNS, i))
+        same += conn_at(s, i)->state == CONN_HTTP && conn_at(s, i)->peer == conn->peer;
+    if (same > HTTP_PER_ADDRESS && has_limits(s, conn))
+        conn_refuse(s, c);
+    else if (s->metrics[METRIC_connections_http] > NASCAR_HTTP_CONNECTIONS)
+        conn_doom(s, first / CONN_TIMERS, "another one takes its place");
+}
+
+static bool is_token(uint8_t c)
+{
+    return is_letter(c) || is_digit(c) || (c != 0 && strchr("!#$%&'*+-.^_`|~", c) != NULL);
+}
+
+/* Which field this line of a head is. */
+static int field_of(const uint8_t *line, uint32_t size)
+{
+    char name[24] = "";
+    uint32_t n = 0;
+    for (; n < size && is_token(line[n]); n++)
+        if (n < sizeof name - 1)
+            name[n] = (char)lower(line[n]);
+    if (n == 0 || n == size || line[n] != ':')
+        return FIELD_MALFORMED;
+    for (uint32_t i = n; i < size; i++)
+        if ((line[i] < 0x20 && line[i] != '\t') || line[i] == 0x7f)
+            return FIELD_MALFORMED;
+    return word_index(http_fields, name) + FIELD_HOST;
+}
+
+/* Takes out of the head that stands first in the inbox what does not matter to us: so
+ * the cookies of others do not fill it. Returns the size of what is left, or 0 if the
+ * head is not all there. */
+static uint32_t http_head(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    const uint8_t *bytes = inbox_at(s, conn->inbox)->bytes, *end;
+    uint32_t at = 0;
+    while (at < conn->in_size && (end = memchr(bytes + at, '\n', conn->in_size - at)) != NULL) {
+        uint32_t size = (uint32_t)(end - bytes) - at, chars = size - (size > 0 && end[-1] == '\r');
+        if (at > 0 && chars == 0)
+            return at + size + 1;
+        if (at > 0 ? field_of(bytes + at, chars) == FIELD_OTHER : chars == 0) {
+            conn->http.item += size + 1;
+            inbox_cut(s, c, at, size + 1);
+        } else {
+            at += size + 1;
+        }
+    }
+    if (at > 0 && conn->in_size == INBOX_BYTES && field_of(bytes + at, INBOX_BYTES - at) == FIELD_OTHER) {
+        while (bytes[at++] != ':')
+            continue;
+        conn->http.item += INBOX_BYTES - at;
+        inbox_cut(s, c, at, INBOX_BYTES - at);
+    }
+    return 0;
+}
+
+/* Takes the next line off a text. */
+static char *take_http_line(char **text)
+{
+    char *line = *text, *end = strchr(line, '\n');
+    *text = end + 1;
+    end[-(end > line && end[-1] == '\r')] = 0;
+    return line;
+}
+
+/* Cuts a text at its first character of this kind, and returns what is behind it: "" if there is none. */
+static char *cut_at(char *text, char end)
+{
+    char *at = strchr(text, end);
+    if (!at)
+        return text + strlen(text);
+    *at = 0;
+    return at + 1;
+}
+
+/* Undoes %xx; false if that is no text. */
+static bool percent_decode(char *text)
+{
+    char *out = text;
+    for (const char *in = text; *in; in++) {
+        uint8_t c = (uint8_t)*in;
+        if (c == '%') {
+            int high = hex_value((uint8_t)in[1]), low = high < 0 ? -1 : hex_value((uint8_t)in[2]);
+            if (low < 0 || high + low == 0)
+                return false;
+            c = (uint8_t)(high << 4 | low);
+            in += 2;
+        }
+        *out++ = (char)c;
+    }
+    *out = 0;
+    return true;
+}
+
+/* Which rows of the leaderboard are wanted. */
+static enum http_status read_query(struct http_request *r, char *query)
+{
+    for (char *next; *query; query = next) {
+        next = cut_at(query, '&');
+        const char *value = cut_at(query, '=');
+        bool start = strcmp(query, "start") == 0, count = strcmp(query, "count") == 0;
+        if ((start && !parse_number(value, 1, 999999999, &r->about)) ||
+            (count && !parse_number(value, 1, ROWS_ASKED, &r->rows)))
+            return HTTP_BAD_REQUEST;
+    }
+    return HTTP_OK;
+}
+
+/* Finds what is asked for. */
+static enum http_status read_target(const struct nascar *s, struct http_request *r, char *target)
+{
+    char *query;
+    r->about = 1;
+    r->rows = r->page == PAGE_MAIN ? 20 : 50;
+    if (strncmp(target, "http://", 7) == 0) /* a whole address, as for a proxy */
+        target += 7 + strcspn(target + 7, "/?");
+    else if (*target != '/')
+        return HTTP_BAD_REQUEST;
+    query = cut_at(target, '?');
+    if (!percent_decode(target))
+        return HTTP_BAD_REQUEST;
+    for (r->page = 0; r->page < PAGES; r->page++) {
+        const char *path = http_pages[r->page].path;
+        size_t n = strlen(path);
+        if (n > 1 && path[n - 1] == '/' && strncmp(target, path, n) == 0) {
+            r->about = strlen(target + n) > PERSONA_CHARS ? NONE : find_persona(s, target + n);
+            return r->about == NONE ? HTTP_NOT_FOUND : HTTP_OK;
+        }
+        if (strcmp(*target ? target : "/", path) == 0)
+            break;
+    }
+    r->rows = r->page == PAGE_MAIN ? 20 : 50;
+    return r->page == PAGES ? HTTP_NOT_FOUND : r->page == PAGE_LEADERBOARD ? read_query(r, query) : HTTP_OK;
+}
+
+static enum http_status read_request_line(const struct nascar *s, struct http_request *r, char *line)
+{
+    char *target = cut_at(line, ' '), *version = cut_at(target, ' ');
+    for (const char *at = target; *at; at++)
+        if ((uint8_t)*at < 0x21 || (uint8_t)*at > 0x7e)
+            return HTTP_BAD_REQUEST;
+    for (const char *at = line; *at; at++)
+        if (!is_token((uint8_t)*at))
+            return HTTP_BAD_REQUEST;
+    if (!*line || !*target || strncmp(version, "HTTP/", 5) != 0 || !is_digit((uint8_t)version[5]) ||
+        version[6] != '.' || !is_digit((uint8_t)version[7]) || version[8])
+        return HTTP_BAD_REQUEST;
+    r->old = version[7] == '0';
+    if (version[5] != '1')
+        return HTTP_OTHER_VERSION;
+    r->head = strcmp(line, "HEAD") == 0;
+    if (!r->head && strcmp(line, "GET") != 0)
+        return word_index("POST PUT DELETE CONNECT OPTIONS TRACE PATCH", line) < 0 ? HTTP_NOT_IMPLEMENTED
+                                                                                   : HTTP_NOT_ALLOWED;
+    return read_target(s, r, target);
+}
+
+/* Does a list with commas have this word, in whatever case? */
+static bool has_word(char *list, const char *word)
+{
+    bool found = false;
+    for (char *next; *list && !found; list = next) {
+        next = cut_at(list, ',');
+        list += strspn(list, " \t");
+        list[strcspn(list, " \t")] = 0;
+        found = same_name(list, word);
+    }
+    return found;
+}
+
+static void read_field(struct http_request *r, char *line)
+{
+    int field = field_of((const uint8_t *)line, (uint32_t)strlen(line));
+    char *value = cut_at(line, ':');
+    value += strspn(value, " \t");
+    switch (field) {
+    case FIELD_HOST: r->hosts++; break;
+    case FIELD_CONNECTION: r->closes = r->closes || has_word(value, "close"); break;
+    case FIELD_LENGTH:
+        r->body = r->body || strspn(value, "0") != strcspn(value, " \t");
+        if (strspn(value, "0123456789") != strcspn(value, " \t") || !is_digit((uint8_t)*value))
+            r->status = HTTP_BAD_REQUEST;
+        break;
+    case FIELD_ENCODING: r->body = true; break;
+    case FIELD_MATCH: r->match = value; break;
+    default: r->status = HTTP_BAD_REQUEST; break;
+    }
+}
+
+/* Reads a whole head, which is a copy, so that it can be cut up. */
+static void read_head(const struct nascar *s, struct http_request *r, char *text, uint32_t size)
+{
+    char *line = text;
+    r->status = memchr(text, 0, size) ? HTTP_BAD_REQUEST : HTTP_OK;
+    if (r->status)
+        return;
+    line = take_http_line(&text);
+    enum http_status status = read_request_line(s, r, line);
+    while (*(line = take_http_line(&text)))
+        read_field(r, line);
+    if (r->hosts > 1 || (r->hosts == 0 && !r->old))
+        r->status = HTTP_BAD_REQUEST;
+    if (r->status == HTTP_OK || status == HTTP_OTHER_VERSION)
+        r->status = status;
+}
+
+/* What a page shows has this mark, until it shows something else. */
+static void write_etag(const struct nascar *s, enum http_page page, char out[24])
+{
+    uint8_t of[12] = {0}, mark[8];
+    if (http_pages[page].type <= AS_JSON) {
+        store_be32(of, (uint32_t)(s->seq >> 32));
+        store_be32(of + 4, (uint32_t)s->seq);
+        store_be32(of + 8, (uint32_t)(s->told[NASCAR_UPTIME_S] / 60));
+    }
+    uint64_t hash = siphash(s->hash_key, of, sizeof of);
+    store_be32(mark, (uint32_t)(hash >> 32));
+    store_be32(mark + 4, (uint32_t)hash);
+    out[0] = '"';
+    write_hex(out + 1, mark, sizeof mark);
+    append_text(out, 24, "\"");
+}
+
+/* Does a list of marks have this one? Or any, by a star? */
+static bool has_etag(const char *list, const char *etag)
+{
+    size_t n = strlen(etag);
+    bool found = strcmp(list, "*") == 0;
+    for (; *list && !found; list++)
+        found = strncmp(list, etag, n) == 0;
+    return found;
+}
+
+/* A date as HTTP has it. */
+static void put_http_date(struct outgoing *f, int64_t date_s)
+{
+    char text[20];
+    struct date d = date_of_day(date_s / 86400);
+    write_date(text, date_s);
+    text[10] = 0;
+    put_chars(f, nth_text("Thu\0Fri\0Sat\0Sun\0Mon\0Tue\0Wed", (uint32_t)(date_s / 86400 % 7)));
+    put_chars(f, ", ");
+    put_chars(f, text + 8);
+    put_byte(f, ' ');
+    put_chars(f, nth_text("Jan\0Feb\0Mar\0Apr\0May\0Jun\0Jul\0Aug\0Sep\0Oct\0Nov\0Dec", (uint32_t)d.month - 1));
+    put_byte(f, ' ');
+    text[4] = 0;
+    put_chars(f, text);
+    put_byte(f, ' ');
+    put_chars(f, text + 11);
+    put_chars(f, " GMT");
+}
+
+/* What each answer has. Scripts and styles come from here alone, so that nothing that
+ * somebody is called can become one. */
+static const char http_safety[] =
+    "\r\nCache-Control: no-cache\r\nContent-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n"
+    "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n";
+
+/* Answers a request: all of it, or the head, behind which the page is written as the
+ * outbox drains. */
+static void http_respond(struct nascar *s, uint32_t c, const struct http_request *r)
+{
+    struct conn *conn = conn_at(s, c);
+    struct outgoing *f = &s->frame;
+    char etag[24];
+    bool shows = r->status == HTTP_OK || r->status == HTTP_NOT_WELL, none = r->status == HTTP_NOT_MODIFIED;
+    const char *status = nth_text(http_statuses, r->status);
+    f->size = 0;
+    put_chars(f, "HTTP/1.1 ");
+    put_chars(f, status);
+    put_chars(f, "\r\nDate: ");
+    put_http_date(f, s->wall_s);
+    put_chars(f, http_safety);
+    if ((shows || none) && http_pages[r->page].type != AS_TEXT) {
+        write_etag(s, r->page, etag);
+        put_chars(f, "ETag: W/");
+        put_chars(f, etag);
+        put_chars(f, "\r\n");
+    }
+    put_chars(f, r->status == HTTP_NOT_ALLOWED ? "Allow: GET, HEAD\r\n" : "");
+    put_chars(f, conn->http.closes ? "Connection: close\r\n" : "");
+    if (!none) {
+        put_chars(f, "Content-Type: ");
+        put_chars(f, nth_text(http_types, shows ? http_pages[r->page].type : AS_TEXT));
+        put_chars(f, "; charset=utf-8\r\n");
+    }
+    put_chars(f, shows && conn->http.chunked ? "Transfer-Encoding: chunked\r\n" : "");
+    if (!shows && !none) {
+        put_chars(f, "Content-Length: ");
+        put_decimal(f, (int64_t)strlen(status) + 1);
+        put_chars(f, "\r\n");
+    }
+    put_chars(f, "\r\n");
+    if (!shows && !none && !r->head) {
+        put_chars(f, status);
+        put_byte(f, '\n');
+    }
+    conn_write(s, c, f->bytes, f->size);
+    conn->behind = shows && !r->head;
+    if (!conn->behind)
+        http_done(s, c);
+}
+
+/* Answers the request whose head stands in the inbox, or is too long for it. */
+static void http_answer(struct nascar *s, uint32_t c, enum http_status status, uint32_t size)
+{
+    struct conn *conn = conn_at(s, c);
+    struct http_request r;
+    char head[INBOX_BYTES + 1], etag[24];
+    memset(&r, 0, sizeof r);
+    r.status = status;
+    if (status == HTTP_OK) {
+        memcpy(head, inbox_at(s, conn->inbox)->bytes, size);
+        head[size] = 0;
+        read_head(s, &r, head, size);
+        inbox_drop_frame(s, c, size);
+    }
+    if (r.status == HTTP_OK) {
+        write_etag(s, r.page, etag);
+        if (r.match && http_pages[r.page].type != AS_TEXT && has_etag(r.match, etag))
+            r.status = HTTP_NOT_MODIFIED;
+        if (r.page == PAGE_HEALTH && (s->told[NASCAR_JOURNAL_FAILING] || s->told[NASCAR_HELPER_FAILING]))
+            r.status = HTTP_NOT_WELL;
+    }
+    bool broken = r.status == HTTP_BAD_REQUEST || (r.status >= HTTP_LONG_TARGET && r.status != HTTP_NOT_WELL);
+    bool framed = !r.old || (r.status != HTTP_OK && r.status != HTTP_NOT_WELL);
+    s->metrics[METRIC_http_requests]++;
+    timer_stop(s, conn_timer(c, T_PHASE));
+    conn->listed = http_pages[r.page % PAGES].text;
+    conn->list_of = r.about;
+    conn->http = (struct http){.left = r.rows, .page = (uint8_t)r.page, .chunked = !r.old};
+    conn->http.closes = r.closes || r.old || r.body || broken;
+    conn->deaf =
+        framed && (r.body || broken); /* or it might not get the answer, for what it sends behind its request */
+    http_respond(s, c, &r);
+}
+
+/* Answers the requests of a connection until there is none that is whole, or one has to wait. */
+static void http_run(struct nascar *s, uint32_t c)
+{
+    struct conn *conn = conn_at(s, c);
+    while (!conn->closing && !conn->behind && conn->inbox != NONE) {
+        if (conn->http.closes) {
+            inbox_drop_frame(s, c, conn->in_size);
+            return;
+        }
+        uint32_t size = http_head(s, c);
+        if (conn->inbox == NONE)
+            return;
+        const uint8_t *bytes = inbox_at(s, conn->inbox)->bytes;
+        bool full = conn->in_size == INBOX_BYTES,
+             long_head = conn->http.item + (size ? size : conn->in_size) > HTTP_HEAD_BYTES;
+        if (size == 0 && !full && !long_head)
+            return;
+        if (outbox_free(conn) < REPLY_BYTES || !can_pay(s, c, price_milli(s, HTTP_COST)))
+            return;
+        conn->tokens_milli -= price_milli(s, HTTP_COST);
+        bool line = memchr(bytes, '\n', conn->in_size) != NULL;
+        http_answer(s, c, size > 0 && !long_head ? HTTP_OK : line ? HTTP_LONG_HEAD : HTTP_LONG_TARGET, size);
+        pump(s, c);
+    }
+}
+
 /* Handles the frames of a connection until there is none, or one has to wait. */
 static void conn_run(struct nascar *s, uint32_t c)
 {
     struct conn *conn = conn_at(s, c);
-    while (!conn->closing && conn->wait == WAIT_NONE && conn->inbox != NONE) {
+    if (conn->state == CONN_HTTP)
+        http_run(s, c);
+    while (!conn->closing && conn->wait == WAIT_NONE && conn->inbox != NONE && conn->state != CONN_HTTP) {
         struct frame frame;
         if (conn->state == CONN_UNNAMED && !take_proxy_header(s, c))
             return;
@@ -10836,12 +11991,8 @@ static void conn_run(struct nascar *s, uint32_t c)
         }
         struct request q = request_read(s, c, &frame);
         uint64_t price = price_milli(s, q.command ? q.command->cost : UNKNOWN_COST);
-        refill_bucket(s, conn);
-        if (conn->tokens_milli < price) {
-            s->metrics[METRIC_requests_throttled]++;
-            timer_start(s, conn_timer(c, T_THROTTLE), Q_THROTTLE);
+        if (!can_pay(s, c, price))
             return;
-        }
         if (conn->state == CONN_NEW)
             timer_stop(s, conn_timer(c, T_PHASE));
         bool done = dispatch(&q);
@@ -10918,7 +12069,8 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
     if (c >= s->conns.high)
         s->conns.high = c + 1;
     conn_reset(conn);
-    conn->state = e->type == NASCAR_CONTROL ? CONN_CONTROL : CONN_NEW;
+    bool http = e->type == NASCAR_OPENED && e->service == NASCAR_SERVICE_HTTP;
+    conn->state = e->type == NASCAR_CONTROL ? CONN_CONTROL : http ? CONN_HTTP : CONN_NEW;
     s->metrics[conn_metric(conn)]++;
     s->metrics[METRIC_connections_opened]++;
     conn->peer = e->peer;
@@ -10927,7 +12079,7 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
     conn->tokens_milli = bucket_milli(s);
     conn->tokens_at_ms = s->now_ms;
     conn->of_proxy = e->type == NASCAR_OPENED && in_networks(&s->config.proxies, e->peer);
-    conn->address = address_for_conn(s, conn->of_proxy || e->type == NASCAR_CONTROL ? NOBODY : e->peer);
+    conn->address = address_for_conn(s, conn->of_proxy || counts_for_nobody(conn) ? NOBODY : e->peer);
     s->conn_count++;
     address_at(s, conn->address)->connections++;
     if (e->type == NASCAR_CONTROL) { /* there are few places for the operator, and none for who says nothing */
@@ -10935,8 +12087,10 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
         return;
     }
     conn_heard(s, c);
-    timer_start(s, conn_timer(c, T_PHASE), Q_FIRST_FRAME);
-    if (conn->of_proxy)
+    timer_start(s, conn_timer(c, T_PHASE), http ? Q_HTTP : Q_FIRST_FRAME);
+    if (http)
+        http_opened(s, c);
+    else if (conn->of_proxy)
         conn_become(s, conn, CONN_UNNAMED);
     else
         conn_peer_known(s, c);
@@ -10999,6 +12153,8 @@ static void conn_drained(struct nascar *s, uint32_t c, uint32_t size)
         outbox_release(s, conn);
         if (conn->slow)
             conn_caught_up(s, c);
+        if (conn->state == CONN_HTTP && conn->http.closes && !conn->behind && !conn->deaf)
+            conn_doom(s, c, "answered");
     }
     conn_update_crowded(s, c);
     if (conn->state != CONN_BUDDY)
@@ -11095,7 +12251,8 @@ static void timer_fired(struct nascar *s, uint32_t i, enum queue queue)
             log_broken(s, c, "bad_proxy_header", "it has not come in time");
         conn_doom(s, c, "no frame in time");
         break;
-    case Q_LINGER: conn_doom(s, c, "directory done"); break;
+    case Q_LINGER: conn_doom(s, c, conn_at(s, c)->state == CONN_HTTP ? "answered" : "directory done"); break;
+    case Q_HTTP: conn_doom(s, c, "no request in time"); break;
     case Q_BUDDY_LOGIN: conn_doom(s, c, "no buddy login in time"); break;
     case Q_LOGIN: conn_doom(s, c, "no login in time"); break;
     case Q_IDLE: conn_doom(s, c, "silent"); break;
@@ -11235,6 +12392,7 @@ static void config_came(struct nascar *s, const uint8_t *bytes, uint32_t size)
 {
     uint64_t old_beat_ms = beat_ms(s);
     uint32_t known = s->config.public_address;
+    s->seq++;
     char name[HOST_CHARS + 1];
     copy_text(name, sizeof name, s->config.public_name);
     config_read(&s->config, bytes, size);
@@ -11746,9 +12904,14 @@ static const char *check_conn(const struct nascar *s, uint32_t c)
     HOLDS(!conn->closing || conn->player == NONE, "a player plays on a closed connection");
     HOLDS(in_list(s, ADDRESS_CONNS, c) == (!conn->closing && conn->state != CONN_CONTROL),
           "a connection is not heard, or one that is closing is");
-    HOLDS(address_at(s, conn->address)->ipv4 == (conn->of_proxy || conn->state == CONN_CONTROL ? NOBODY : conn->peer),
+    HOLDS(address_at(s, conn->address)->ipv4 == (conn->of_proxy || counts_for_nobody(conn) ? NOBODY : conn->peer),
           "a connection counts for another's address");
     HOLDS(conn->state != CONN_UNNAMED || conn->of_proxy, "a connection has no name, and is no proxy's");
+    HOLDS(conn->state != CONN_HTTP || conn->closing ||
+              (timer_at(s, conn_timer(c, T_PHASE))->queue == Q_NONE) ==
+                  (conn->behind || (conn->http.closes && !conn->deaf)),
+          "a request is awaited while another is answered, or for ever");
+    HOLDS(conn->state != CONN_HTTP || conn->listed < sizeof http_texts, "a page goes on where there is none");
     HOLDS(conn->wait == WAIT_NONE || conn->inbox != NONE, "a connection waits without a request");
     HOLDS(conn->wait != WAIT_RELOAD || conn->state == CONN_CONTROL, "a player waits for a reload");
     HOLDS(conn->checking == NONE || is_live(s, &s->accounts, conn->checking), "a password of no account is compared");
@@ -11788,6 +12951,7 @@ static const char *check_conns(const struct nascar *s)
         HOLDS(!broken, broken);
     }
     HOLDS(count == s->conn_count, "the count of connections is not its recount");
+    HOLDS(s->metrics[METRIC_connections_http] <= NASCAR_HTTP_CONNECTIONS, "too many look at the page");
     HOLDS(memcmp(metrics + METRIC_connections_unnamed, s->metrics + METRIC_connections_unnamed,
                  (METRIC_connections_closing + 1 - METRIC_connections_unnamed) * sizeof *metrics) == 0,
           "a metric of connections is not its recount");
@@ -13949,7 +15113,10 @@ static uint32_t script_write_event(uint8_t out[SCRIPT_HEAD_BYTES], uint32_t type
     case NASCAR_CONTROL:
         store_be32(numbers, e->peer);
         store_be32(numbers + 4, e->local);
-        count += 8;
+        if (type != NASCAR_DATAGRAM)
+            numbers[8] = (uint8_t)e->service;
+        /* that of the game is left out, as in older recordings */
+        count += e->service == NASCAR_SERVICE_GAME || type == NASCAR_DATAGRAM ? 8 : 9;
         break;
     case NASCAR_DRAINED:
         store_be32(numbers, e->size);
@@ -13988,7 +15155,7 @@ static void script_read_numbers(struct nascar_event *e)
     uint8_t numbers[12] = {0};
     bool opens = e->type == NASCAR_OPENED || e->type == NASCAR_CONTROL;
     uint32_t count = e->type == NASCAR_DATAGRAM   ? 12
-                     : opens                      ? 8
+                     : opens                      ? 9
                      : e->type == NASCAR_VERDICT  ? 5
                      : e->type == NASCAR_RELOADED ? 1
                                                   : 4;
@@ -14002,7 +15169,7 @@ static void script_read_numbers(struct nascar_event *e)
     e->peer = load_be32(numbers);
     e->local = load_be32(numbers + 4);
     e->receipt = load_be32(numbers);
-    e->service = (enum nascar_service)(load_be32(numbers + 8) >> 16 & 3);
+    e->service = (enum nascar_service)((opens ? numbers[8] : numbers[9]) % (NASCAR_SERVICE_DNS + 1));
     e->port = load_be32(numbers + 8) & 0xffff;
     e->accepted = numbers[e->type == NASCAR_RELOADED ? 0 : 4] & 1;
     if (e->type == NASCAR_DRAINED)
@@ -14215,7 +15382,7 @@ static void scrub_record(const uint8_t *bytes, uint32_t size, struct outgoing *f
 static void options_defaults(struct options *o)
 {
     memset(o, 0, sizeof *o);
-    o->group = NONE;
+    o->group = o->http_port = NONE;
     o->line = TYPED;
     o->dns_port = NONE;
     set_defaults(o, true);
@@ -14687,12 +15854,12 @@ static void check_files(struct options *o)
 /* Faults that no line has for itself. What only the system knows is looked at and not touched. */
 static void check_options(struct options *o)
 {
-    static const char keys[][15] = {"directory-port", "lobby-port", "buddy-port"};
-    const uint32_t ports[] = {o->directory_port, o->config.lobby_port, o->config.buddy_port};
+    static const char keys[][15] = {"directory-port", "lobby-port", "buddy-port", "http"};
+    const uint32_t ports[] = {o->config.directory_port, o->config.lobby_port, o->config.buddy_port, o->http_port};
     struct stat about;
-    for (size_t i = 0; i < 3; i++) {
-        size_t other = (i + 1) % 3, told = o->set_at[find_setting(keys[i]) - settings] ? i : other;
-        if (ports[i] != 0 && ports[i] == ports[other])
+    for (size_t pair = 0; pair < 16; pair++) { /* each with each, but with none twice */
+        size_t i = pair / 4, other = pair % 4, told = o->set_at[find_setting(keys[i]) - settings] ? i : other;
+        if (i < other && ports[i] != 0 && ports[i] == ports[other])
             (void)fault(o, place_of(o, keys[told]), keys[told], "expected another port than %u, which is the %s, too",
                         ports[i], keys[told == i ? other : i]);
     }
@@ -14883,7 +16050,8 @@ static void print_help(void)
 
 /* ---- The shell's state --------------------------------------------------- */
 
-#define LISTENERS 3u
+#define LISTENERS 4u /* the last one is that of the page, if there is one */
+#define HTTP_LISTENER (FIRST_LISTENER + 3u)
 #define PORTS (LISTENERS + 1u) /* and that for datagrams */
 /* The poll set has, in this order: signals, the helper, the process that looks up a
  * host, the listeners, the socket for datagrams, the operator's listener, connections. */
@@ -14943,6 +16111,7 @@ struct waiter {
 /* While recording: input of a connection that is no whole frame yet. */
 struct partial {
     uint32_t size;
+    bool inside; /* what was handed in last is a part of a line */
     uint8_t bytes[INBOX_BYTES];
 };
 
@@ -15438,6 +16607,27 @@ static void recording_numbers(struct shell *sh, uint32_t type, uint64_t mono_ms,
     recording_write(sh, type, &e);
 }
 
+/* A line of a request by HTTP. Cookies and passwords are for others on this host: of a field
+ * that does not matter to us, only the name is written down; and of what is passed over, nothing. */
+static void scrub_line(const uint8_t *bytes, uint32_t size, bool all, struct outgoing *f)
+{
+    uint32_t chars = size, at = 0;
+    while (chars > 0 && (bytes[chars - 1] == '\n' || bytes[chars - 1] == '\r'))
+        chars--;
+    if (!all && field_of(bytes, chars) != FIELD_OTHER)
+        return;
+    memcpy(f->bytes, bytes, size);
+    f->size = size;
+    while (!all && f->bytes[at++] != ':')
+        continue;
+    memset(f->bytes + at, '*', chars - at);
+}
+
+static bool is_http(const struct shell *sh, uint32_t c)
+{
+    return conn_at(sh->state, c)->state == CONN_HTTP;
+}
+
 /* Writes an event down before the core takes it, without what must stay secret. */
 static void recording_event(struct shell *sh, const struct nascar_event *e)
 {
@@ -15449,7 +16639,9 @@ static void recording_event(struct shell *sh, const struct nascar_event *e)
         recording_numbers(sh, SCRIPT_WALL, e->mono_ms, (uint64_t)e->wall_s);
     sh->recorded_wall_s = e->wall_s;
     scrubbed.size = 0;
-    if (e->type == NASCAR_BYTES && e->size >= HEADER_BYTES && load_be32(e->bytes + 8) == e->size)
+    if (e->type == NASCAR_BYTES && is_http(sh, e->conn))
+        scrub_line(e->bytes, e->size, sh->partial[e->conn].inside || conn_at(sh->state, e->conn)->deaf, &scrubbed);
+    else if (e->type == NASCAR_BYTES && e->size >= HEADER_BYTES && load_be32(e->bytes + 8) == e->size)
         scrub_frame(sh->state, e->conn, e->bytes, e->size, &scrubbed, &sh->room_passwords);
     else if (e->type == NASCAR_RECORD || e->type == NASCAR_RECORD_FAILED)
         scrub_record(e->bytes, e->size, &scrubbed);
@@ -16646,8 +17838,9 @@ static bool spares_give(struct shell *sh)
     return true;
 }
 
-static void shell_open(struct shell *sh, int fd, bool control, uint32_t peer, uint32_t local)
+static void shell_open(struct shell *sh, int fd, uint32_t listener, uint32_t peer, uint32_t local)
 {
+    bool control = listener == CONTROL_LISTENER;
     struct numbers *numbers = numbers_of(sh, control);
     uint32_t c = numbers->free[--numbers->count];
     sh->place_of[c] = sh->open;
@@ -16660,6 +17853,7 @@ static void shell_open(struct shell *sh, int fd, bool control, uint32_t peer, ui
                                  .conn = c,
                                  .peer = peer,
                                  .local = local};
+    event.service = listener == HTTP_LISTENER ? NASCAR_SERVICE_HTTP : NASCAR_SERVICE_GAME;
     shell_step(sh, &event);
 }
 
@@ -16680,7 +17874,7 @@ static void shell_close(struct shell *sh, uint32_t c)
     spares_take(sh);
     if (is_recording(sh)) {
         wipe(sh->partial[c].bytes, sh->partial[c].size);
-        sh->partial[c].size = 0;
+        sh->partial[c].size = sh->partial[c].inside = 0;
     }
     struct nascar_event event = {.type = NASCAR_CLOSED, .conn = c};
     shell_step(sh, &event);
@@ -16760,6 +17954,8 @@ static void tell_metrics(struct shell *sh)
     sh->metrics[NASCAR_JOURNAL_LIVE_BYTES] = sh->live_bytes;
     sh->metrics[NASCAR_SANDBOX_SECCOMP] = is_on(sh->sandbox.seccomp);
     sh->metrics[NASCAR_SANDBOX_LANDLOCK] = is_on(sh->sandbox.landlock);
+    sh->metrics[NASCAR_JOURNAL_FAILING] = sh->journal.fd < 0;
+    sh->metrics[NASCAR_HELPER_FAILING] = sh->helper.fd < 0 || (sh->helper.jobs > 0 && sh->helper.job[0].tries > 0);
     for (size_t i = 0; i < NASCAR_METRICS_TOLD; i++)
         store_be64(bytes + 8 * i, sh->metrics[i]);
     struct nascar_event event = {.type = NASCAR_METRICS, .conn = NONE, .bytes = bytes, .size = sizeof bytes};
@@ -16770,7 +17966,7 @@ static void tell_metrics(struct shell *sh)
 static void shell_bytes(struct shell *sh, uint32_t c, const uint8_t *bytes, uint32_t size)
 {
     struct nascar_event event = {.type = NASCAR_BYTES, .conn = c, .bytes = bytes, .size = size};
-    if (c >= sh->conns - NASCAR_CONTROL_CONNECTIONS)
+    if (c >= sh->conns - NASCAR_CONTROL_CONNECTIONS || is_http(sh, c))
         tell_metrics(sh);
     shell_step(sh, &event);
 }
@@ -16784,6 +17980,11 @@ static enum frame_state read_next(const struct shell *sh, uint32_t c, const uint
     struct proxy_header header;
     struct frame frame;
     bool unnamed = conn_at(sh->state, c)->state == CONN_UNNAMED;
+    if (is_http(sh, c)) { /* a line */
+        const uint8_t *end = memchr(bytes, '\n', bytes_size);
+        *size = end ? (uint32_t)(end - bytes) + 1 : bytes_size;
+        return end || bytes_size == INBOX_BYTES ? FRAME_WHOLE : FRAME_PART;
+    }
     enum frame_state state =
         unnamed ? read_proxy_header(bytes, bytes_size, &header) : read_frame(bytes, bytes_size, &frame);
     if (state != FRAME_PART)
@@ -16799,10 +18000,14 @@ static void shell_whole_frames(struct shell *sh, uint32_t c)
     enum frame_state state;
     uint32_t size = 0;
     while (partial->size > 0 && (state = read_next(sh, c, partial->bytes, partial->size, &size)) != FRAME_PART) {
-        if (nascar_inbox_room(sh->state, c) < size)
+        uint32_t room = nascar_inbox_room(sh->state, c);
+        if (room < size && is_http(sh, c) && !conn_at(sh->state, c)->behind)
+            size = room; /* a line that is longer than what matters to us */
+        if (room < size || size == 0)
             return;
         shell_bytes(sh, c, partial->bytes, size);
         uint32_t was = partial->size;
+        partial->inside = partial->bytes[size - 1] != '\n';
         partial->size = state == FRAME_WHOLE ? was - size : 0;
         memmove(partial->bytes, partial->bytes + size, partial->size);
         wipe(partial->bytes + partial->size, was - partial->size);
@@ -16927,13 +18132,14 @@ static void shell_read(struct shell *sh, uint32_t c)
     shell_read_wanted(sh, c);
 }
 
-static void shell_accept(struct shell *sh, int listener, bool control)
+static void shell_accept(struct shell *sh, uint32_t listener)
 {
+    bool control = listener == CONTROL_LISTENER;
     for (uint32_t i = 0; i < ACCEPTS_PER_TURN && numbers_of(sh, control)->count > 0; i++) {
         uint32_t peer = 0, local = 0;
-        int fd = sh->sys->accept(sh->world, listener, &peer, &local);
+        int fd = sh->sys->accept(sh->world, sh->polled[listener].fd, &peer, &local);
         if (fd >= 0) {
-            shell_open(sh, fd, control, peer, local);
+            shell_open(sh, fd, listener, peer, local);
             sh->unread = true;
             continue;
         }
@@ -17062,9 +18268,12 @@ static void shell_configure(struct shell *sh)
     const struct options *o = &sh->options;
     const char *host = o->config.public_name[0] ? o->config.public_name : address;
     write_address(address, o->config.public_address);
-    int n = snprintf(text, sizeof text, "%s%s%s%s%slobby-port = %u\nbuddy-port = %u\npublic-address = %s\n", o->core,
-                     o->lists[ROOMS].lines, o->lists[TRUSTED].lines, o->lists[PROXIES].lines, o->lists[DNS_NAMES].lines,
-                     sh->port[1], sh->port[2], host);
+    int n =
+        snprintf(text, sizeof text,
+                 "%s%s%s%s%sdns-on = %s\ndirectory-port = %u\nlobby-port = %u\nbuddy-port = %u\npublic-address = %s\n",
+                 o->core, o->lists[ROOMS].lines, o->lists[TRUSTED].lines, o->lists[PROXIES].lines,
+                 o->lists[DNS_NAMES].lines, sh->port[LISTENERS] == NONE ? "no" : "yes", sh->port[0], sh->port[1],
+                 sh->port[2], host);
     struct nascar_event event = {.type = NASCAR_CONFIG,
                                  .conn = NONE,
                                  .bytes = (const uint8_t *)text,
@@ -17178,7 +18387,7 @@ static void shell_serve(struct shell *sh)
         if (sh->polled[i].revents & POLLIN && i == DATAGRAMS)
             shell_receive(sh);
         else if (sh->polled[i].revents & POLLIN)
-            shell_accept(sh, sh->polled[i].fd, i == CONTROL_LISTENER);
+            shell_accept(sh, i);
 }
 
 /* Deadlines that are due pass, behind all that has arrived. If more may have than
@@ -17286,13 +18495,14 @@ static void shell_loop(struct shell *sh)
 /* The ports that are asked for; those that are 0 are set when they are open. */
 static void want_ports(struct shell *sh)
 {
-    sh->port[0] = sh->options.directory_port;
+    sh->port[0] = sh->options.config.directory_port;
     sh->port[1] = sh->options.config.lobby_port;
     sh->port[2] = sh->options.config.buddy_port;
+    sh->port[3] = sh->options.http_port;
     sh->port[LISTENERS] = sh->options.dns_port;
 }
 
-static const char port_names[PORTS][10] = {"directory", "lobby", "buddy", "dns"};
+static const char port_names[PORTS][10] = {"directory", "lobby", "buddy", "http", "dns"};
 
 /* Opens one listener on the port that is wanted, or a socket for datagrams, and sets it to
  * the one that it has. -1 and a line on standard error if it cannot be. */

@@ -79,10 +79,11 @@ struct nascar_limits {
 /* clang-format on */
 
 /* How many connections these limits allow: two for each client (lobby and
- * buddies), 64 for those who come and go, and NASCAR_CONTROL_CONNECTIONS. You do
- * well to keep the last of the numbers for NASCAR_CONTROL, so that the operator
- * gets in when all others are taken. */
+ * buddies), 64 for those who come and go, NASCAR_HTTP_CONNECTIONS for those who look at
+ * the page, and NASCAR_CONTROL_CONNECTIONS. You do well to keep the last of the numbers
+ * for NASCAR_CONTROL, so that the operator gets in when all others are taken. */
 #define NASCAR_CONTROL_CONNECTIONS 4u
+#define NASCAR_HTTP_CONNECTIONS 64u
 uint32_t nascar_connections(const struct nascar_limits *limits);
 
 /* How many bytes of arena these limits need; 0 if a limit is out of its range. */
@@ -104,7 +105,7 @@ struct nascar *nascar_init(void *arena, size_t arena_bytes, const struct nascar_
 /* After each type stand the fields that it uses, apart from the two clocks,
  * which all use. Other fields are not looked at. */
 enum nascar_event_type {
-    NASCAR_OPENED,        /* conn, peer, local: a console's connection was accepted */
+    NASCAR_OPENED,        /* conn, peer, local, service: a connection was accepted */
     NASCAR_CONTROL,       /* conn, peer: a connection for the operator, who may set any
                              password without a login: see to it that nobody else
                              gets one */
@@ -126,16 +127,17 @@ enum nascar_event_type {
     NASCAR_DATAGRAM = 16  /* service, peer, port, local, bytes, size: this came by UDP */
 };
 
-/* What a connection or a datagram has reached: which of your ports. */
+/* What a connection was opened for, or a datagram sent: which of your ports it has reached says so. */
 enum nascar_service {
-    NASCAR_SERVICE_GAME = 0, /* directory, lobby and buddies */
-    NASCAR_SERVICE_HTTP = 1,
-    NASCAR_SERVICE_DNS = 2 /* DATAGRAM: a question for the address of the server, or of another name (dns-name) */
+    NASCAR_SERVICE_GAME = 0, /* a console's directory, lobby or buddies: its first frame tells which */
+    NASCAR_SERVICE_HTTP = 1, /* a browser, or whoever else asks for the page */
+    NASCAR_SERVICE_DNS = 2   /* DATAGRAM: a question for the address of the server, or of another name (dns-name) */
 };
 
 /* What the core cannot know. Hand them in before the bytes that an operator's
  * connection sends, or never: then they are 0. The table METRICS in nascar_server.c
- * says what each of them is. */
+ * says what each of them is. Whoever looks at the page is shown some of them, too: hand
+ * them in before the bytes of a connection of NASCAR_SERVICE_HTTP as well. */
 enum nascar_metric {
     NASCAR_UPTIME_S,
     NASCAR_DESCRIPTORS,
@@ -155,6 +157,8 @@ enum nascar_metric {
     NASCAR_LOG_LINES_LEFT_OUT,
     NASCAR_SANDBOX_SECCOMP,
     NASCAR_SANDBOX_LANDLOCK,
+    NASCAR_JOURNAL_FAILING,
+    NASCAR_HELPER_FAILING,
     NASCAR_METRICS_TOLD /* how many there are */
 };
 
@@ -171,13 +175,13 @@ struct nascar_event {
                              from the newest one in a record, with mono_ms */
     const uint8_t *bytes; /* may be NULL if size is 0 */
     uint32_t size;
-    uint32_t peer;    /* OPENED, DATAGRAM: the address that it comes from, be it a proxy's; CONTROL: the
+    uint32_t peer;               /* OPENED, DATAGRAM: the address that it comes from, be it a proxy's; CONTROL: the
                           number of the user who is there (uid), for the log; ADDRESS */
-    uint32_t local;   /* OPENED, DATAGRAM: the address at which it reached us */
-    uint32_t receipt; /* RECORD*, VERDICT: as the record or job had it */
-    bool accepted;    /* VERDICT: the password was right; RELOADED: the configuration was taken */
-    enum nascar_service service;
-    uint32_t port; /* DATAGRAM: the port that it comes from */
+    uint32_t local;              /* OPENED, DATAGRAM: the address at which it reached us */
+    uint32_t receipt;            /* RECORD*, VERDICT: as the record or job had it */
+    bool accepted;               /* VERDICT: the password was right; RELOADED: the configuration was taken */
+    enum nascar_service service; /* OPENED, DATAGRAM */
+    uint32_t port;               /* DATAGRAM: the port that it comes from */
 };
 
 /* The only thing that changes a state in a way that others see. An event that

@@ -15,7 +15,7 @@ rm -rf "$seeded"
 for name; do
     mkdir -p "$seeded/$name" "build/fuzz/found/$name" "corpus/$name"
 done
-mkdir -p "$seeded/fuzz_frame" "$seeded/fuzz_step" "$seeded/fuzz_journal" "$seeded/fuzz_dns"
+mkdir -p "$seeded/fuzz_frame" "$seeded/fuzz_step" "$seeded/fuzz_journal" "$seeded/fuzz_dns" "$seeded/fuzz_http"
 if [ -d build/fuzz/record ]; then
     for suite in build/fuzz/record/test_*; do
         mkdir -p "build/fuzz/recorded/${suite##*/}"

@@ -1,6 +1,6 @@
 /* The dictionary of one harness, from the server's own tables.
  *
- * usage: dictionary frame | step | journal | dns
+ * usage: dictionary frame | step | journal | dns | http
  *
  * SPDX-License-Identifier: MIT */
 #include "fuzz_step.h"
@@ -62,13 +62,45 @@ static void question_parts(void)
     word("\0\0\xFA\0\xFF\0\0\0\0\0\0", 11);
 }
 
+/* What a request by HTTP is made of. */
+static void http_words(void)
+{
+    static const char *const words[] = {"GET ",
+                                        "HEAD ",
+                                        "POST ",
+                                        " HTTP/1.1\r\nHost: x\r\n",
+                                        " HTTP/1.0\r\n",
+                                        "\r\n\r\n",
+                                        "close",
+                                        "Cookie: ",
+                                        "Content-Length: 0",
+                                        "?start=1&count=2",
+                                        "%41",
+                                        "Ann",
+                                        "Bob",
+                                        "\"*\""};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        key(words[i], "");
+    for (uint32_t page = 0; page < PAGES; page++)
+        key(http_pages[page].path, "");
+    for (const char *at = http_fields; *at; at += strcspn(at, " "), at += *at == ' ') {
+        char field[32];
+        copy_text(field, strcspn(at, " ") + 1, at);
+        key(field, ": ");
+    }
+}
+
 int main(int argc, char **argv)
 {
     const char *which = argc == 2 ? argv[1] : "";
     bool frame = strcmp(which, "frame") == 0, script = strcmp(which, "step") == 0,
          journal = strcmp(which, "journal") == 0, dns = strcmp(which, "dns") == 0;
+    if (strcmp(which, "http") == 0) {
+        http_words();
+        return 0;
+    }
     if (!frame && !script && !journal && !dns) {
-        (void)fprintf(stderr, "usage: dictionary frame | step | journal | dns\n");
+        (void)fprintf(stderr, "usage: dictionary frame | step | journal | dns | http\n");
         return 2;
     }
     for (size_t i = 0; i < DNS_QUESTIONS && (dns || script); i++)

@@ -111,6 +111,7 @@ static uint32_t some_event(uint8_t out[INBOX_BYTES + SCRIPT_HEAD_BYTES], uint32_
         e.type = NASCAR_OPENED;
         e.conn = some(random, 12);
         e.peer = 0xC6336401u + some(random, 6); /* the last of them is PROXY_PEER */
+        e.service = some(random, 8) ? NASCAR_SERVICE_GAME : NASCAR_SERVICE_HTTP;
         break;
     case 1: e.type = NASCAR_CLOSED; break;
     case 2: e.type = NASCAR_CLOCK; break;

@@ -79,6 +79,7 @@ static void write_script(const struct nascar_event *e)
     case NASCAR_OPENED:
         count = put_be(numbers, e->peer, 4);
         count += put_be(numbers + 4, e->local, 4);
+        count += e->service == NASCAR_SERVICE_GAME ? 0 : put_be(numbers + 8, e->service, 1);
         break;
     case NASCAR_DRAINED:
         count = put_be(numbers, e->size, 4);

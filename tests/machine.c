@@ -487,10 +487,11 @@ static ssize_t helper_says(struct machine *m, void *bytes, size_t size)
 }
 
 /* The place in the queue of the first who waits at that listener. */
-static size_t first_waiting(const struct machine *m, bool control)
+static size_t first_waiting(const struct machine *m, uint32_t listener)
 {
     size_t i = 0;
-    while (i < m->waiting_count && m->peer[m->waiting[i]].control != control)
+    while (i < m->waiting_count && (m->peer[m->waiting[i]].control != (listener == CONTROL_LISTENER) ||
+                                    m->peer[m->waiting[i]].http != (listener == HTTP_LISTENER)))
         i++;
     return i;
 }
@@ -524,9 +525,10 @@ static int fake_poll(void *world, struct pollfd *fds, uint32_t count, int timeou
             EXPECT(fds[i].fd == (m->shell.port[LISTENERS] == NONE ? -1 : LISTENER_FD + (int)i));
             seen = m->asks > 0 ? POLLIN : 0;
         } else if (i < FIRST_SOCKET) {
-            EXPECT(fds[i].fd == LISTENER_FD + (int)i || (i == CONTROL_LISTENER && m->sign_error && fds[i].fd == -1));
-            bool waits = (i == FIRST_LISTENER || i == CONTROL_LISTENER) &&
-                         first_waiting(m, i == CONTROL_LISTENER) < m->waiting_count;
+            bool closed = i == CONTROL_LISTENER ? m->sign_error : m->shell.port[i - FIRST_LISTENER] == NONE;
+            EXPECT(fds[i].fd == LISTENER_FD + (int)i || (closed && fds[i].fd == -1));
+            bool waits = (i == FIRST_LISTENER || i == CONTROL_LISTENER || i == HTTP_LISTENER) &&
+                         first_waiting(m, i) < m->waiting_count;
             seen = waits ? POLLIN : 0;
         } else {
             const struct peer *p = peer_of(m, fds[i].fd);
@@ -562,13 +564,14 @@ static int fake_accept(void *world, int listener, uint32_t *from, uint32_t *to)
 {
     struct machine *m = world;
     bool blind = m->poll_most > 0 && listener > LISTENER_FD && listener < LISTENER_FD + (int)FIRST_SOCKET;
-    EXPECT(blind || listener == LISTENER_FD + (int)FIRST_LISTENER || listener == LISTENER_FD + (int)CONTROL_LISTENER);
+    EXPECT(blind || listener == LISTENER_FD + (int)FIRST_LISTENER || listener == LISTENER_FD + (int)CONTROL_LISTENER ||
+           listener == LISTENER_FD + (int)HTTP_LISTENER);
     m->accepts++;
     if (unlucky(m)) {
         errno = unlucky(m) ? EINTR : ECONNABORTED;
         return -1;
     }
-    size_t at = first_waiting(m, listener == LISTENER_FD + (int)CONTROL_LISTENER);
+    size_t at = first_waiting(m, (uint32_t)(listener - LISTENER_FD));
     bool spare = m->accept_error == EMFILE && m->spares > 0;
     if ((m->accept_error && !spare) || at == m->waiting_count) {
         errno = m->accept_error && !spare ? m->accept_error : EAGAIN;

@@ -56,6 +56,7 @@
 struct peer {
     bool accepted, closed; /* by the shell */
     bool control;          /* the operator's */
+    bool http;             /* it has come to the page */
     bool hung_up;          /* it sends no more, and says so */
     bool reset;            /* reads and writes fail */
     bool forgotten;        /* closed, and nobody looks at it any more: another may have its place */

@@ -92,6 +92,9 @@ look() {
     need bind9-dnsutils dig -v
     need valgrind valgrind -q true
     need strace strace -V
+    need curl curl --version
+    need chromium runs chromium
+    need prometheus promtool --version
     need llvm runs llvm-cov
 }
 

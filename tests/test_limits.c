@@ -202,7 +202,7 @@ GROUP(connections_and_boxes, NULL, NULL, 60);
 TEST(connections_and_boxes, a_number_out_of_range_is_nobody)
 {
     struct crowd *c = crowd_new(&tiny, "");
-    ck_assert_uint_eq(c->count, 2 * 4 + 64 + NASCAR_CONTROL_CONNECTIONS);
+    ck_assert_uint_eq(c->count, 2 * 4 + 64 + NASCAR_HTTP_CONNECTIONS + NASCAR_CONTROL_CONNECTIONS);
     for (uint32_t i = 0; i < c->count; i++)
         (void)crowd_open(c, i);
     crowd_settle(c);

@@ -1267,7 +1267,8 @@ GROUP(latest_results, open_world, close_world, 0);
 static void keep_result(int n)
 {
     char payload[128];
-    (void)snprintf(payload, sizeof payload, "INFO=%d,%d,4,10,1,2,10,9,0,0\nHOST=Ann\nOPPO=Bob\n", n, 1700000000 + n);
+    (void)snprintf(payload, sizeof payload, "INFO=%d,%d,4,10,1,2,10,9,0,0,0,0\nHOST=Ann\nOPPO=Bob\n", n,
+                   1700000000 + n);
     keep("rslt", payload);
 }
 
@@ -1288,8 +1289,8 @@ TEST_LOOP(latest_results, a_result_is_kept_once_as_its_first_report_has_it, 0, 3
             kept_restart(w);
         kept_compact(w);
         ck_assert_uint_eq(world_kept(w, "rslt"), 2);
-        KEPT_RESULT("INFO=1,1767225600,4,10,1,2,10,9,0,1\nHOST=Ann\nOPPO=Bob\n");
-        KEPT_RESULT("INFO=2,1767225600,255,1000,1,2,10,10,2,0\nHOST=Bob\nOPPO=Cid\n");
+        KEPT_RESULT("INFO=1,1767225600,4,10,1,2,10,9,0,1,1516,1484\nHOST=Ann\nOPPO=Bob\n");
+        KEPT_RESULT("INFO=2,1767225600,255,1000,1,2,10,10,2,0,1469,1515\nHOST=Bob\nOPPO=Cid\n");
         ck_assert_uint_eq(world_kept(w, "rank"), 0);
     }
 }
@@ -1356,29 +1357,29 @@ TEST(latest_results, a_record_that_comes_twice_says_the_same_as_once)
 {
     keep_result(7);
     keep_result(9);
-    keep("rslt", "INFO=7,1,2,3,4,5,6,7,8,9\nHOST=Eve\nOPPO=\n");
+    keep("rslt", "INFO=7,1,2,3,4,5,6,7,8,9,1500,1600\nHOST=Eve\nOPPO=\n");
     keep_result(8);
-    keep("rank", "AUTH=00000000000000000000000000000000\nFLAGS=1\nSEQN=1\nINFO=9,1,2,3,4,5,6,7,8,9\n");
+    keep("rank", "AUTH=00000000000000000000000000000000\nFLAGS=1\nSEQN=1\nINFO=9,1,2,3,4,5,6,7,8,9,1500,1600\n");
     keep_result(9);
     kept_compact(w);
     ck_assert_uint_eq(world_kept(w, "rslt"), 3);
-    KEPT_RESULT("INFO=7,1,2,3,4,5,6,7,8,9\nHOST=Eve\nOPPO=\n");
-    KEPT_RESULT("INFO=9,1700000009,4,10,1,2,10,9,0,0\nHOST=Ann\nOPPO=Bob\n");
+    KEPT_RESULT("INFO=7,1,2,3,4,5,6,7,8,9,1500,1600\nHOST=Eve\nOPPO=\n");
+    KEPT_RESULT("INFO=9,1700000009,4,10,1,2,10,9,0,0,0,0\nHOST=Ann\nOPPO=Bob\n");
 }
 
 TEST(latest_results, what_is_no_result_is_not_kept)
 {
     static const char *const none[] = {"",
                                        "INFO=\n",
-                                       "INFO=1,2,3,4,5,6,7,8,9\n",
-                                       "INFO=1,2,3,4,5,6,7,8,9,\n",
-                                       "INFO=x,2,3,4,5,6,7,8,9,10\n",
-                                       "INFO=0,2,3,4,5,6,7,8,9,10\n",
-                                       "INFO=4294967296,2,3,4,5,6,7,8,9,10\n"};
-    char longest[256] = "INFO=1,2,3,4,5,6,7,8,9,";
+                                       "INFO=1,2,3,4,5,6,7,8,9,10,11\n",
+                                       "INFO=1,2,3,4,5,6,7,8,9,10,11,\n",
+                                       "INFO=x,2,3,4,5,6,7,8,9,10,11,12\n",
+                                       "INFO=0,2,3,4,5,6,7,8,9,10,11,12\n",
+                                       "INFO=4294967296,2,3,4,5,6,7,8,9,10,11,12\n"};
+    char longest[256] = "INFO=1,2,3,4,5,6,7,8,9,10,11,";
     for (int i = 0; i < COUNT(none); i++)
         keep("rslt", none[i]);
-    memset(longest + strlen(longest), '0', 100);
+    memset(longest + strlen(longest), '0', 130);
     keep("rslt", longest);
     kept_compact(w);
     ck_assert_uint_eq(world_kept(w, "rslt"), 0);

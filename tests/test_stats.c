@@ -71,6 +71,14 @@ static int64_t the_operator_connects(void)
     return 1;
 }
 
+static int64_t looks_at_the_page(void)
+{
+    static const char request[] = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    raw_send_bytes(raw_browser(w, 0), request, sizeof request - 1);
+    world_settle(w);
+    return 1;
+}
+
 /* The core alone is told, so nobody has written the rest and closed it. */
 static int64_t sends_no_frame(void)
 {
@@ -477,6 +485,7 @@ static const struct deed {
     [METRIC_connections_buddy_new] = {shows_a_wrong_ticket},
     [METRIC_connections_buddy] = {logs_in_to_the_buddies},
     [METRIC_connections_control] = {the_operator_connects},
+    [METRIC_connections_http] = {looks_at_the_page},
     [METRIC_connections_closing] = {sends_no_frame},
     [METRIC_connections_opened] = {somebody_connects},
     [METRIC_connections_refused_down] = {is_told_that_it_is_down},
@@ -491,6 +500,7 @@ static const struct deed {
     [METRIC_requests_stalled] = {asks_and_has_to_wait},
     [METRIC_slow_readers_closed] = {does_not_read},
     [METRIC_chat_lines_missed] = {misses_lines},
+    [METRIC_http_requests] = {looks_at_the_page},
     [METRIC_logins] = {logs_in},
     [METRIC_logins_buddy] = {logs_in_to_the_buddies},
     [METRIC_logins_refused_miss] = {leaves_the_name_out},
@@ -592,10 +602,9 @@ TEST(counted, each_metric_has_a_name_and_a_sentence)
 #define HELP_OF_KIND(name, kind, help) help,
 #define HELP_OF_TOLD(name, kind, number, help) help,
     static const char *const helps[] = {METRICS(HELP_OF_STATE, HELP_OF_KIND, HELP_OF_TOLD)};
-    enum kind { GAUGE, COUNTER };
 #define KIND_OF_STATE(name, value, help) GAUGE,
 #define KIND_OF(name, kind, ...) kind,
-    static const enum kind kinds_of[] = {METRICS(KIND_OF_STATE, KIND_OF, KIND_OF)};
+    static const int kinds_of[] = {METRICS(KIND_OF_STATE, KIND_OF, KIND_OF)};
     for (int i = 0; i < METRIC_COUNT; i++) {
         const char *name = metric_name((enum metric)i), *help = helps[i];
         size_t n = strlen(help);
@@ -825,6 +834,21 @@ static int64_t landlock_comes_on(void)
     return 1;
 }
 
+static int64_t nothing_is_kept(void)
+{
+    m->disk->fail_from = m->disk->calls + 1;
+    m->disk->fail_until = m->disk->calls + 100;
+    signs_up_at("Ann");
+    return 1;
+}
+
+static int64_t there_is_no_helper(void)
+{
+    m->helper.dead = m->helper.cannot_start = true;
+    settle_machine(m);
+    return 1;
+}
+
 static const struct told_deed {
     enum metric metric;
     int64_t (*deed)(void);
@@ -847,6 +871,8 @@ static const struct told_deed {
     {METRIC_log_lines_left_out, strangers_come_and_go},
     {METRIC_sandbox_seccomp, the_filter_comes_on},
     {METRIC_sandbox_landlock, landlock_comes_on},
+    {METRIC_journal_failing, nothing_is_kept},
+    {METRIC_helper_failing, there_is_no_helper},
 };
 
 TEST_LOOP(told, what_happens_moves_what_is_told, 0, COUNT(told_deeds))

@@ -382,8 +382,21 @@ static void raw_frame(struct raw *r, const uint8_t *frame, size_t size)
     r->frames[r->count++] = g;
 }
 
+static void raw_text(struct raw *r, const uint8_t *bytes, size_t size)
+{
+    r->text = must(realloc(r->text, r->text_bytes + size + 1));
+    memcpy(r->text + r->text_bytes, bytes, size);
+    r->text_bytes += size;
+    r->text[r->text_bytes] = '\0';
+}
+
 static void deliver(struct world *w, struct world_connection *connection, const uint8_t *bytes, size_t size)
 {
+    if (connection->raw != NULL && connection->raw->http) {
+        trace(w, connection, "<-", bytes, size);
+        raw_text(connection->raw, bytes, size);
+        return;
+    }
     append(&connection->in, &connection->in_bytes, &connection->in_room, bytes, size);
     while (connection->in_bytes >= CONSOLE_HEADER_BYTES) {
         uint32_t length = word_at(connection->in + 8);
@@ -409,11 +422,12 @@ static void deliver(struct world *w, struct world_connection *connection, const 
 
 /* ---- Connections -------------------------------------------------------- */
 
-static uint32_t open_connection(struct world *w, uint32_t ip, enum nascar_event_type type)
+static uint32_t open_connection(struct world *w, uint32_t ip, enum nascar_event_type type, enum nascar_service service)
 {
     for (uint32_t conn = 0; conn < w->connection_count; conn++) {
         if (!w->connections[conn].open) {
             struct nascar_event event = {.type = type, .conn = conn, .peer = ip, .local = w->server_ip};
+            event.service = service;
             w->connections[conn].open = true;
             w->connections[conn].stalled = false;
             w->connections[conn].window = SIZE_MAX;
@@ -477,7 +491,8 @@ static void drain_segment(struct world *w, uint32_t conn)
     uint32_t size = 0;
     const uint8_t *bytes = nascar_outbox(w->state, conn, &size);
     size_t read = size;
-    check_segment(w, connection, bytes, size);
+    if (connection->raw == NULL || !connection->raw->http)
+        check_segment(w, connection, bytes, size);
     if (connection->window != SIZE_MAX) {
         read = connection->window < read ? connection->window : read;
         connection->window -= read;
@@ -565,7 +580,7 @@ static bool pump_console(struct world *w, size_t index)
         if (*conn == NASCAR_NONE && console_wants(c, link, &address, &port)) {
             if (link != CONSOLE_DIRECTORY && port == 0 && !c->direct)
                 world_fail(w, "%s is sent to port 0", c->name);
-            *conn = open_connection(w, w->consoles[index].ip, NASCAR_OPENED);
+            *conn = open_connection(w, w->consoles[index].ip, NASCAR_OPENED, NASCAR_SERVICE_GAME);
             if (*conn == NASCAR_NONE)
                 world_fail(w, "the core has no connection left for %s", c->name);
             w->connections[*conn].console = c;
@@ -894,14 +909,15 @@ void world_all_well(struct world *w)
 
 /* ---- Raw clients -------------------------------------------------------- */
 
-static struct raw *raw_open_as(struct world *w, uint32_t ip, enum nascar_event_type type)
+static struct raw *raw_open_as(struct world *w, uint32_t ip, enum nascar_event_type type, enum nascar_service service)
 {
     struct raw *r = must(calloc(1, sizeof *r));
+    r->http = service == NASCAR_SERVICE_HTTP;
     r->world = w;
     r->ip = ip == 0 ? world_fresh_ip(w) : ip;
     w->raws = grow(w->raws, w->raw_count, &w->raw_room, sizeof *w->raws);
     w->raws[w->raw_count++] = r;
-    r->conn = open_connection(w, r->ip, type);
+    r->conn = open_connection(w, r->ip, type, service);
     if (r->conn != NASCAR_NONE)
         w->connections[r->conn].raw = r;
     world_settle(w);
@@ -910,12 +926,17 @@ static struct raw *raw_open_as(struct world *w, uint32_t ip, enum nascar_event_t
 
 struct raw *raw_open(struct world *w, uint32_t ip)
 {
-    return raw_open_as(w, ip, NASCAR_OPENED);
+    return raw_open_as(w, ip, NASCAR_OPENED, NASCAR_SERVICE_GAME);
 }
 
 struct raw *raw_operator(struct world *w)
 {
-    return raw_open_as(w, 0, NASCAR_CONTROL);
+    return raw_open_as(w, 0, NASCAR_CONTROL, NASCAR_SERVICE_GAME);
+}
+
+struct raw *raw_browser(struct world *w, uint32_t ip)
+{
+    return raw_open_as(w, ip, NASCAR_OPENED, NASCAR_SERVICE_HTTP);
 }
 
 void raw_close(struct raw *r)

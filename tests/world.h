@@ -155,13 +155,17 @@ struct raw {
     struct got **frames; /* all that came and was not forgotten */
     size_t count, room;
     uint64_t bytes_read;
+    bool http;  /* it has come to the page: what it gets is text, and no frames */
+    char *text; /* that it has got; the bytes, and a NUL behind them */
+    size_t text_bytes;
 };
 
 /* Connects; ip 0: an address of its own. A refused connection is there, closed. */
 struct raw *raw_open(struct world *w, uint32_t ip);
-struct raw *raw_operator(struct world *w); /* NASCAR_CONTROL */
-void raw_close(struct raw *r);             /* hangs up; r stays valid until world_free() */
-bool raw_closed(const struct raw *r);      /* either side hung up */
+struct raw *raw_operator(struct world *w);             /* NASCAR_CONTROL */
+struct raw *raw_browser(struct world *w, uint32_t ip); /* NASCAR_SERVICE_HTTP */
+void raw_close(struct raw *r);                         /* hangs up; r stays valid until world_free() */
+bool raw_closed(const struct raw *r);                  /* either side hung up */
 
 /* A frame with code 0: the text and its NUL. Does not wait for an answer. */
 void raw_send(struct raw *r, const char *kind, const char *payload);
