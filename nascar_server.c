@@ -4984,11 +4984,13 @@ static void persona_remove(struct nascar *s, uint32_t i)
         watch_drop(s, watch_at(s, w)->buddy, i, WATCH_ROSTER | WATCH_ASKED);
     for (uint32_t m; (m = list_first(&persona->messages)) != NONE;)
         message_remove(s, m);
-    EACH_LIVE(k, races)
-        for (uint32_t side = 0; side < 2; side++)
-            if (race_ticket_at(s, k)->persona[side] == i)
-                race_ticket_set_sides(s, k, side == 0 ? NONE : race_ticket_at(s, k)->persona[0],
-                                      side == 1 ? NONE : race_ticket_at(s, k)->persona[1]);
+    EACH_LIVE(k, races) {
+        const uint32_t *side = race_ticket_at(s, k)->persona;
+        uint32_t host = side[0] == i ? NONE : side[0], opponent = side[1] == i ? NONE : side[1];
+        race_ticket_set_sides(s, k, host, opponent);
+        if (host == NONE && opponent == NONE) /* nobody is left who could report it */
+            race_ticket_remove(s, k);
+    }
     if (is_ranked(s, i))
         rank_remove(s, i);
     index_remove(s, &s->persona_names, hash_name(s, persona->name), i);
@@ -17126,7 +17128,7 @@ static void probe_leave(struct probe *p)
         probe_login(p);
         if (!p->fault)
             (void)get_text(&p->got, tag_LAST, p->says, sizeof p->says);
-        if (p->who->guest)
+        if (p->who->guest && p->who->persona[0])
             ask(p, "dper", "PERS=%s\n");
         link_close(p->l);
     }
@@ -17221,10 +17223,10 @@ static int probe_run(struct probe *p)
     if (p->json)
         (void)printf("{\"host\":\"%s\",\"port\":%u,\"steps\":[", p->host, (unsigned)p->port);
     for (uint32_t i = 0; i < PROBE_COUNT; i++, name = strchr(name, '\n') + 1) {
-        if (i == PROBE_leave ? !p->player->persona[0] : p->status || (i == PROBE_race && !p->full))
+        if (i == PROBE_leave ? p->link[0].fd < 0 || !p->player->persona[0] : p->status || (i == PROBE_race && !p->full))
             continue;
         uint64_t began_ms = system_mono_ms(NULL);
-        p->until_ms = began_ms + 1000 * p->wait_s;
+        p->until_ms = began_ms + ((uint64_t)p->wait_s * 1000 << (i >= PROBE_race)); /* these have two logins */
         p->fault = NULL;
         p->says[0] = 0;
         turn(p, 0);
