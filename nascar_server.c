@@ -16776,7 +16776,8 @@ static const char probe_faults[] =
     "hack\t1too much has failed from here: wait ten minutes, or have this address --trusted\n"
     "full\t2there is no room: see --max-clients, --max-accounts\n"
     "clock\t1so the server dated this login: which of the two clocks is wrong?\n"
-    "refusal\t2the server's log may say why\n";
+    "fail\t2its disk or its hashing of passwords fails: see its log\n"
+    "refusal\t1the server's log may say why\n";
 /* clang-format on */
 
 #define PROBE_PORT 10600
@@ -16985,7 +16986,7 @@ static void probe_directory(struct probe *p)
     link_close(p->l);
     p->lobby_address = got_address(p, tag_ADDR);
     p->lobby_port = get_number(&p->got, tag_PORT, 0);
-    write_place(p, "the lobby is at ", p->lobby_address, p->lobby_port);
+    write_place(p, "", p->lobby_address, p->lobby_port);
     if (has_tag(&p->got, tag_DOWN)) {
         (void)get_text(&p->got, tag_DOWN, p->says, sizeof p->says);
         probe_fail(p, "turned-away");
@@ -17000,7 +17001,7 @@ static void probe_lobby(struct probe *p)
     if (p->fault)
         return;
     (void)get_text(&p->got, tag_SKEY, p->says, sizeof p->says);
-    if (!read_hex(p->says + 1, p->who->skey, sizeof p->who->skey))
+    if (p->says[0] != '$' || !read_hex(p->says + 1, p->who->skey, sizeof p->who->skey))
         memset(p->who->skey, 0, sizeof p->who->skey);
     p->says[0] = 0;
 }
@@ -17191,7 +17192,7 @@ static void probe_sum(const struct probe *p)
     (void)printf(p->json ? "],\"status\":\"%s\",\"left\":[" : "The server is %s.\n", states + 9 * p->status);
     for (const struct probe_player *who = p->player; who < p->player + 2; who++)
         if (who->stays)
-            (void)printf(p->json ? "%s\"%s\"" : "%sThe account %s stays there, for the next probe from this machine.\n",
+            (void)printf(p->json ? "%s\"%s\"" : "%sThe account %s stays there for the next probe.\n",
                          p->json && who > p->player && p->player->stays ? "," : "", who->name);
     if (p->json)
         (void)puts("]}");
@@ -17202,6 +17203,8 @@ static void name_strangers(struct probe *p)
 {
     struct probe_player *a = p->player;
     uint8_t id[32] = {0};
+    p->port = PROBE_PORT;
+    p->wait_s = PROBE_WAIT_S;
     int file = open("/etc/machine-id", O_RDONLY | O_CLOEXEC);
     if (read(file, id, sizeof id) > 0)
         (void)close(file);
@@ -17272,21 +17275,25 @@ static bool probe_typed(struct probe *p, char **arguments)
 /* Returns the exit status: 0 all is well, 1 degraded, 2 down, 3 nothing was tried. */
 static int probe(char **arguments)
 {
-    struct probe p;
+    struct probe *p = calloc(1, sizeof *p);
     const char *expected = PROBE_USAGE;
-    memset(&p, 0, sizeof p);
-    p.port = PROBE_PORT;
-    p.wait_s = PROBE_WAIT_S;
-    name_strangers(&p);
-    bool good = probe_typed(&p, arguments);
-    if (good && !p.player->stranger) {
-        expected = "a password, as text";
-        good = ask_secret("Password: ", p.player->password, sizeof p.player->password);
+    bool good = false;
+    int status = 3;
+    if (p) {
+        name_strangers(p);
+        good = probe_typed(p, arguments);
+        if (good && !p->player->stranger) {
+            expected = "a password on standard input, as text";
+            good = ask_secret("Password: ", p->player->password, sizeof p->player->password);
+        }
+        if (good)
+            status = probe_run(p);
+        wipe(p->player, sizeof p->player);
+        free(p);
     }
-    if (good)
-        return probe_run(&p);
-    (void)complain("", "probe", "expected %s", expected);
-    return 3;
+    if (!good)
+        (void)complain("", "probe", "expected %s", expected);
+    return status;
 }
 
 /* ---- Replay -------------------------------------------------------------- */

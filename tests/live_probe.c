@@ -152,7 +152,7 @@ CASE(probe_goes_all_the_way_and_leaves_nothing_but_its_account, 20)
     for (int again = 0; again < 2; again++) {
         SAYS(PROBE_PLAIN(s), 0, s->port,
              "name 0 ms  127.0.0.1\n"
-             "directory 0 ms  the lobby is at 127.0.0.1:@L\n"
+             "directory 0 ms  127.0.0.1:@L\n"
              "lobby 0 ms  \n"
              "login 0 ms  A\n"
              "persona 0 ms  A\n"
@@ -161,7 +161,7 @@ CASE(probe_goes_all_the_way_and_leaves_nothing_but_its_account, 20)
              "buddy 0 ms  127.0.0.1:@B\n"
              "leave 0 ms  DATE\n"
              "The server is well.\n"
-             "The account A stays there, for the next probe from this machine.\n");
+             "The account A stays there for the next probe.\n");
         UNTIL(2000, stat_of(s, "players") == 1);
         EXPECT(stat_of(s, "accounts") == 2 && stat_of(s, "personas") == 1);
         EXPECT(stat_of(s, "rooms") == 4 && stat_of(s, "messages") == 0 && stat_of(s, "roster_entries") == 0);
@@ -177,7 +177,7 @@ CASE(probe_races_against_itself, 20)
         SAYS(PROBE(s, "--full", "--json"), 0, s->port,
              "{\"host\":\"127.0.0.1\",\"port\":@D,\"steps\":["
              "{\"step\":\"name\",\"ms\":0,\"fault\":\"\",\"says\":\"127.0.0.1\",\"advice\":\"\"},"
-             "{\"step\":\"directory\",\"ms\":0,\"fault\":\"\",\"says\":\"the lobby is at "
+             "{\"step\":\"directory\",\"ms\":0,\"fault\":\"\",\"says\":\""
              "127.0.0.1:@L\",\"advice\":\"\"},"
              "{\"step\":\"lobby\",\"ms\":0,\"fault\":\"\",\"says\":\"\",\"advice\":\"\"},"
              "{\"step\":\"login\",\"ms\":0,\"fault\":\"\",\"says\":\"A\",\"advice\":\"\"},"
@@ -199,15 +199,15 @@ CASE(probe_races_against_itself, 20)
 CASE(probe_gets_into_each_sort_of_server, 20)
 {
     ENDS(PROBE_PLAIN(START(CHEAP, "--skey", "off")), 0,
-         "The server is well.\nThe account A stays there, for the next probe from this machine.\n");
+         "The server is well.\nThe account A stays there for the next probe.\n");
     ENDS(PROBE_PLAIN(START(CHEAP, "--accounts", "register")), 0,
-         "The server is well.\nThe account A stays there, for the next probe from this machine.\n");
+         "The server is well.\nThe account A stays there for the next probe.\n");
     struct server *s = START(CHEAP, "--directory-direct", "yes", "--segment-bytes", "0", "--lan", "off");
     char place[32];
     (void)snprintf(place, sizeof place, "LocalHost:%u", (unsigned)s->port[LOBBY]); /* each port serves all */
     ENDS(run_probe(place, (const char *const[]){"--full", NULL}), 0,
-         "The server is well.\nThe account A stays there, for the next probe from this machine.\n"
-         "The account B stays there, for the next probe from this machine.\n");
+         "The server is well.\nThe account A stays there for the next probe.\n"
+         "The account B stays there for the next probe.\n");
 }
 
 CASE(probe_takes_an_account_and_its_password_from_who_has_one, 20)
@@ -218,7 +218,7 @@ CASE(probe_takes_an_account_and_its_password_from_who_has_one, 20)
     START_AGAIN(s, CHEAP, "--accounts", "closed");
     input = PASSWORD "\n";
     SAYS(PROBE(s, "--account", "Ann"), 0, s->port,
-         "name 0 ms  127.0.0.1\ndirectory 0 ms  the lobby is at 127.0.0.1:@L\nlobby 0 ms  \nlogin 0 ms  Ann\n"
+         "name 0 ms  127.0.0.1\ndirectory 0 ms  127.0.0.1:@L\nlobby 0 ms  \nlogin 0 ms  Ann\n"
          "persona 0 ms  Ann\nroom 0 ms  C.Ann\nchat 0 ms  C.Ann\nbuddy 0 ms  127.0.0.1:@B\nleave 0 ms  DATE\n"
          "The server is well.\n");
     EXPECT(stat_of(s, "accounts") == 1 && stat_of(s, "personas") == 1);
@@ -237,7 +237,7 @@ CASE(probe_takes_an_account_and_its_password_from_who_has_one, 20)
     input = "";
     const struct outcome *o = PROBE(s, "--account", "Ann");
     EXPECT(o->status == 3 && o->out[0] == '\0');
-    EXPECT(strcmp(o->err, "nascar_server: probe: expected a password, as text\n") == 0);
+    EXPECT(strcmp(o->err, "nascar_server: probe: expected a password on standard input, as text\n") == 0);
 }
 
 static void set_password(const struct server *s, const char *name)
@@ -266,7 +266,7 @@ CASE(probe_takes_back_a_persona_that_it_has_made, 15)
     set_password(s, name);
     input = "open wheel\n";
     SAYS(PROBE(s, "--account", name), 0, s->port,
-         "name 0 ms  127.0.0.1\ndirectory 0 ms  the lobby is at 127.0.0.1:@L\nlobby 0 ms  \nlogin 0 ms  A\n"
+         "name 0 ms  127.0.0.1\ndirectory 0 ms  127.0.0.1:@L\nlobby 0 ms  \nlogin 0 ms  A\n"
          "persona 0 ms  A\nroom 0 ms  C.A\nchat 0 ms  C.A\nbuddy 0 ms  127.0.0.1:@B\nleave 0 ms  DATE\n"
          "The server is well.\n");
     EXPECT(stat_of(s, "personas") == 0 && stat_of(s, "accounts") == 1);
@@ -329,13 +329,13 @@ CASE(probe_cleans_up_after_a_step_that_failed, 15)
     ENDS(PROBE(s, "--full"), 1,
          "race 0 ms  full: auth is answered with full\n"
          "                    there is no room: see --max-clients, --max-accounts\nleave 0 ms  DATE\n"
-         "The server is degraded.\nThe account A stays there, for the next probe from this machine.\n");
+         "The server is degraded.\nThe account A stays there for the next probe.\n");
     EXPECT(stat_of(s, "personas") == 1); /* of the one who could not log in, who has an account by now */
     s = START(CHEAP, "--max-accounts", "1");
     ENDS(PROBE(s, "--full"), 1,
          "race 0 ms  full: auth is answered with full\n"
          "                    there is no room: see --max-clients, --max-accounts\nleave 0 ms  DATE\n"
-         "The server is degraded.\nThe account A stays there, for the next probe from this machine.\n");
+         "The server is degraded.\nThe account A stays there for the next probe.\n");
     EXPECT(stat_of(s, "personas") == 0 && stat_of(s, "accounts") == 1);
 }
 
@@ -567,12 +567,12 @@ CASE(probe_tells_where_consoles_are_sent_to, 20)
     char tags[96];
     (void)snprintf(tags, sizeof tags, "ADDR=127.0.0.9\nPORT=%u\n", (unsigned)silent[1]);
     SAYS(PROBE_AT(silent[0] = fake(BUT({"@dir", "@dir", 0, tags})), "--wait", "1"), 2, silent,
-         "name 0 ms  127.0.0.1\ndirectory 0 ms  the lobby is at 127.0.0.9:@L\n"
+         "name 0 ms  127.0.0.1\ndirectory 0 ms  127.0.0.9:@L\n"
          "lobby 0 ms  elsewhere: it sends consoles to 127.0.0.9:@L\n" SENT_AWAY "The server is down.\n");
     ENDS(PLAIN_AT(fake(BUT({"news", "news", 0x6e657730, "BUDDY_URL=127.0.0.9\nBUDDY_PORT=1\n"}))), 1,
          "buddy 0 ms  elsewhere: it sends consoles to 127.0.0.9:1\n" SENT_AWAY "leave 0 ms  clock: DATE\n"
          "                    so the server dated this login: which of the two clocks is wrong?\n"
-         "The server is degraded.\nThe account A stays there, for the next probe from this machine.\n");
+         "The server is degraded.\nThe account A stays there for the next probe.\n");
 }
 
 /* On a machine with a public address, a private one is none that consoles reach, although it
@@ -622,7 +622,7 @@ static const char *login_at(long seconds)
     return tags;
 }
 
-#define STAYS "The account A stays there, for the next probe from this machine.\n"
+#define STAYS "The account A stays there for the next probe.\n"
 #define CLOCK_OFF \
     "leave 0 ms  clock: DATE\n                    so the server dated this login: which of the two clocks is wrong?\n" \
     "The server is degraded.\n" STAYS
@@ -658,18 +658,36 @@ CASE(probe_tells_which_step_is_not_answered, 20)
          "                    no answer in time: the server hangs or is overloaded, or is another one\n"
     uint16_t port[PORTS] = {fake(BUT({"skey", NULL, 0, ""}))};
     SAYS(PROBE_AT(port[0], "--wait", "1"), 2, port,
-         "name 0 ms  127.0.0.1\ndirectory 0 ms  the lobby is at 127.0.0.1:@D\n" SILENT(
-             "lobby") "The server is down.\n");
+         "name 0 ms  127.0.0.1\ndirectory 0 ms  127.0.0.1:@D\n" SILENT("lobby") "The server is down.\n");
     port[0] = fake(BUT({"mesg", "mesg", 0, ""}, {"mesg", "+msg", FLOOD, "T=\"Not yours\"\n"}));
     uint64_t began_ms = now_ms();
     SAYS(PROBE_AT(port[0], "--wait", "1"), 1, port,
-         "name 0 ms  127.0.0.1\ndirectory 0 ms  the lobby is at 127.0.0.1:@D\nlobby 0 ms  \nlogin 0 ms  A\n"
+         "name 0 ms  127.0.0.1\ndirectory 0 ms  127.0.0.1:@D\nlobby 0 ms  \nlogin 0 ms  A\n"
          "persona 0 ms  Ann\nroom 0 ms  C.Ann\n" SILENT("chat") "The server is degraded.\n" STAYS);
     EXPECT(now_ms() - began_ms < 3000);
     port[0] = fake(BUT({"AUTH", NULL, 0, ""}));
     SAYS(PROBE_AT(port[0], "--wait", "1"), 1, port,
-         "name 0 ms  127.0.0.1\ndirectory 0 ms  the lobby is at 127.0.0.1:@D\nlobby 0 ms  \nlogin 0 ms  A\n"
+         "name 0 ms  127.0.0.1\ndirectory 0 ms  127.0.0.1:@D\nlobby 0 ms  \nlogin 0 ms  A\n"
          "persona 0 ms  Ann\nroom 0 ms  C.Ann\nchat 0 ms  C.Ann\n" SILENT("buddy") CLOCK_OFF);
+}
+
+/* Of what a server answers, only what keeps everybody out is that it is down. */
+CASE(probe_tells_a_refusal_from_a_server_that_is_down, 15)
+{
+    ENDS(PLAIN_AT(fake(BUT({"auth", "auth", 0x6661696c, ""}))), 2,
+         "login 0 ms  fail: auth is answered with fail\n"
+         "                    its disk or its hashing of passwords fails: see its log\nThe server is down.\n");
+    ENDS(PLAIN_AT(fake(BUT({"auth", "auth", 0x626c616b, ""}))), 1,
+         "login 0 ms  blak: auth is answered with blak\n"
+         "                    banned: `ctl bans` says why\nThe server is degraded.\n");
+    ENDS(PLAIN_AT(fake(BUT({"auth", "auth", 0, ""}, {"cper", "cper", 0x6475706c, ""}))), 1,
+         "persona 0 ms  refusal: cper is answered with dupl\n"
+         "                    the server's log may say why\nleave 0 ms  \nThe server is degraded.\n" STAYS);
+    ENDS(PLAIN_AT(fake(BUT({"mesg", "mesg", 0x6661696c, ""}))), 1,
+         "chat 0 ms  fail: mesg is answered with fail\n"
+         "                    its disk or its hashing of passwords fails: see its log\n" CLOCK_OFF);
+    ENDS(PLAIN_AT(fake(BUT({"skey", "skey", 0, "SKEY=0\n"}, {"auth", "auth", 0, ""}, {"cper", "cper", 0, ""}))), 0,
+         "leave 0 ms  \nThe server is well.\n" STAYS);
 }
 
 /* What is sent is shown, and never obeyed, and cannot pass for anything else in JSON. */
@@ -682,15 +700,15 @@ CASE(probe_obeys_nothing_that_a_server_sends, 15)
          "\"says\":\"\\u001b[2J\\\"\\u000a\\\\caf\\u00e9\",\"advice\":\"consoles are shown this: a `ctl down`, a ban, "
          "or a "
          "full server\"}],\"status\":\"down\",\"left\":[]}\n");
-    ENDS(PLAIN_AT(fake(BUT({"auth", "auth", 0x1b5b324a, ""}))), 2,
+    ENDS(PLAIN_AT(fake(BUT({"auth", "auth", 0x1b5b324a, ""}))), 1,
          "login 0 ms  refusal: auth is answered with \\x1b[2J\n"
-         "                    the server's log may say why\nThe server is down.\n");
-    ENDS(PLAIN_AT(fake(BUT({"auth", "auth", 1, ""}))), 2,
+         "                    the server's log may say why\nThe server is degraded.\n");
+    ENDS(PLAIN_AT(fake(BUT({"auth", "auth", 1, ""}))), 1,
          "login 0 ms  refusal: auth is answered with \n"
-         "                    the server's log may say why\nThe server is down.\n");
-    ENDS(PLAIN_AT(fake(BUT({"auth", "auth", 0x0a092009, ""}))), 2,
+         "                    the server's log may say why\nThe server is degraded.\n");
+    ENDS(PLAIN_AT(fake(BUT({"auth", "auth", 0x0a092009, ""}))), 1,
          "login 0 ms  refusal: auth is answered with \\x0a\\x09 \\x09\n"
-         "                    the server's log may say why\nThe server is down.\n");
+         "                    the server's log may say why\nThe server is degraded.\n");
     char longest[900] = "PERSONAS=";
     (void)memset(longest + 9, 'x', 800);
     longest[809] = '\n';
