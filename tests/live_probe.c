@@ -575,32 +575,55 @@ CASE(probe_tells_where_consoles_are_sent_to, 20)
          "The server is degraded.\nThe account A stays there for the next probe.\n");
 }
 
-/* On a machine with a public address, a private one is none that consoles reach, although it
- * may lead somewhere. */
-CASE(probe_believes_no_private_address_of_a_public_host, 15)
+/* Another address of loopback, in a name space of networks of this process alone. */
+static void add_address(unsigned number, uint32_t address)
 {
-    struct ifreq request = {.ifr_name = "lo"};
-    struct sockaddr_in own = {.sin_family = AF_INET};
-    const uint32_t public_address = 0xCB007101u; /* 203.0.113.1 */
-    static const char *const wrong[] = {"127.0.0.1", "192.168.1.2", "10.0.0.1", "172.16.0.1", "100.64.0.1"};
-    char place[32], tags[64], expected[512];
-    if (unshare(CLONE_NEWNET) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0)
-        skip("no name space of networks, as this is not root: %s", strerror(errno));
+    struct ifreq request = {.ifr_flags = IFF_UP | IFF_RUNNING};
+    struct sockaddr_in own = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(address)};
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    request.ifr_flags = IFF_UP | IFF_RUNNING;
+    (void)snprintf(request.ifr_name, sizeof request.ifr_name, "lo");
     EXPECT(fd >= 0 && ioctl(fd, SIOCSIFFLAGS, &request) == 0);
-    (void)snprintf(request.ifr_name, sizeof request.ifr_name, "lo:1");
-    own.sin_addr.s_addr = htonl(public_address);
+    (void)snprintf(request.ifr_name, sizeof request.ifr_name, "lo:%u", number);
     (void)memcpy(&request.ifr_addr, &own, sizeof own);
     EXPECT(ioctl(fd, SIOCSIFADDR, &request) == 0);
     (void)close(fd);
-    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-        (void)snprintf(tags, sizeof tags, "ADDR=%s\nPORT=11000\n", wrong[i]);
-        uint16_t port = fake_at(public_address, BUT({"@dir", "@dir", 0, tags}), 4096);
-        (void)snprintf(place, sizeof place, "203.0.113.1:%u", (unsigned)port);
-        (void)snprintf(expected, sizeof expected, "lobby 0 ms  elsewhere: it sends consoles to %s:11000\n%s", wrong[i],
-                       SENT_AWAY "The server is down.\n");
-        ENDS(run_probe(place, (const char *const[]){NULL}), 2, expected);
+}
+
+/* A server with a public address that sends consoles to one that only its neighbours reach, as we are: so somebody
+ * answers there. */
+CASE(probe_believes_no_private_address_of_a_public_host, 15)
+{
+    static const struct {
+        uint32_t at, sends_to;
+        const char *place, *says;
+        int status;
+    } rows[] = {
+        {0xCB007101, 0x7F000001, "203.0.113.1", "127.0.0.1", 2},
+        {0xCB007101, 0xC0A80102, "203.0.113.1", "192.168.1.2", 2},
+        {0xCB007101, 0x0A000001, "203.0.113.1", "10.0.0.1", 2},
+        {0xC0A80102, 0x7F000001, "192.168.1.2", "127.0.0.1", 2},
+        {0xC0A80102, 0x0A000001, "192.168.1.2", "10.0.0.1", 0},
+        {0xC0A80102, 0xCB007101, "192.168.1.2", "203.0.113.1", 0},
+        {0x7F000001, 0xCB007101, "127.0.0.1", "203.0.113.1", 0},
+    };
+    char place[32], tags[64], expected[512];
+    if (unshare(CLONE_NEWNET) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0)
+        skip("no name space of networks, as this is not root: %s", strerror(errno));
+    add_address(1, 0xCB007101);
+    add_address(2, 0xC0A80102);
+    add_address(3, 0x0A000001);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        unsigned lobby = fake_at(rows[i].sends_to, BUT({"auth", "auth", 0, "PERSONAS=Ann\n"}), 4096);
+        (void)snprintf(tags, sizeof tags, "ADDR=%s\nPORT=%u\n", rows[i].says, lobby);
+        unsigned port = fake_at(rows[i].at, BUT({"@dir", "@dir", 0, tags}), 4096);
+        (void)snprintf(place, sizeof place, "%s:%u", rows[i].place, port);
+        (void)snprintf(expected, sizeof expected, "lobby 0 ms  elsewhere: it sends consoles to %s:%u\n%s", rows[i].says,
+                       lobby, SENT_AWAY "The server is down.\n");
+        const struct outcome *o = run_probe(place, (const char *const[]){NULL});
+        if (rows[i].status == 2)
+            ENDS(o, 2, expected);
+        else /* it gets through to the buddy service, for which the fake one sends it to loopback */
+            EXPECT(strstr(o->out, "\nchat 0 ms  C.Ann\n") != NULL);
     }
     ENDS(run_probe("198.51.100.1", (const char *const[]){NULL}), 2, /* no way leads there from here */
          "                    nothing comes back: is the address right, and do firewalls and router let this TCP port "
@@ -688,6 +711,19 @@ CASE(probe_tells_a_refusal_from_a_server_that_is_down, 15)
          "                    its disk or its hashing of passwords fails: see its log\n" CLOCK_OFF);
     ENDS(PLAIN_AT(fake(BUT({"skey", "skey", 0, "SKEY=0\n"}, {"auth", "auth", 0, ""}, {"cper", "cper", 0, ""}))), 0,
          "leave 0 ms  \nThe server is well.\n" STAYS);
+}
+
+/* A server that takes consoles where it has sent them is not blamed for where that is, but for what it does then. */
+CASE(probe_blames_no_address_at_which_it_was_answered, 10)
+{
+    uint16_t port[PORTS] = {0, fake_at(LOCALHOST + 8, BUT({"auth", NULL, 0, ""}), 4096)};
+    char tags[96];
+    (void)snprintf(tags, sizeof tags, "ADDR=127.0.0.9\nPORT=%u\n", (unsigned)port[1]);
+    SAYS(PROBE_AT(fake(BUT({"@dir", "@dir", 0, tags})), "--wait", "1"), 2, port,
+         "name 0 ms  127.0.0.1\ndirectory 0 ms  127.0.0.9:@L\nlobby 0 ms  \n"
+         "login 0 ms  silent: 127.0.0.9:@L\n"
+         "                    no answer in time: the server hangs or is overloaded, or is another one\n"
+         "The server is down.\n");
 }
 
 /* What is sent is shown, and never obeyed, and cannot pass for anything else in JSON. */
