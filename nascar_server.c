@@ -16899,7 +16899,7 @@ static bool link_take(struct probe *p, uint32_t size, const char *kind)
 }
 
 /* Waits for a frame of this kind, and passes over others. */
-static void await(struct probe *p, const char *kind)
+static void probe_await(struct probe *p, const char *kind)
 {
     struct probe_link *l = p->l;
     struct frame frame;
@@ -16921,26 +16921,26 @@ static void await(struct probe *p, const char *kind)
 }
 
 /* Sends the request that was written, and waits for its answer. */
-static void exchange(struct probe *p, const char *kind)
+static void probe_exchange(struct probe *p, const char *kind)
 {
     frame_end(&p->out);
     if (!p->fault && send(p->l->fd, p->out.bytes, p->out.size, MSG_NOSIGNAL) <= 0)
         link_fail(p, "hung-up");
-    await(p, kind);
+    probe_await(p, kind);
 }
 
 /* The same with a request of this kind. The tags may have four texts, of which SKIP passes over one: the persona of
  * who asks, its ticket, the other player's persona, and the line. */
 #define SKIP "%.0s"
-static void ask(struct probe *p, const char *kind, const char *tags)
+static void probe_ask(struct probe *p, const char *kind, const char *tags)
 {
     frame_begin(&p->out, kind, "");
     p->out.size += (uint32_t)snprintf((char *)p->out.bytes + HEADER_BYTES, 512, tags, p->who->persona, p->who->lkey,
                                       p->player[p->who == p->player].persona, p->line);
-    exchange(p, kind);
+    probe_exchange(p, kind);
 }
 
-static uint32_t got_address(struct probe *p, enum tag tag)
+static uint32_t probe_address(struct probe *p, enum tag tag)
 {
     uint32_t address = 0;
     (void)get_text(&p->got, tag, p->says, sizeof p->says);
@@ -16949,7 +16949,7 @@ static uint32_t got_address(struct probe *p, enum tag tag)
 }
 
 /* One of the two players goes on, on his link to the lobby. */
-static void turn(struct probe *p, uint32_t i)
+static void probe_turn(struct probe *p, uint32_t i)
 {
     p->who = &p->player[i];
     p->l = &p->link[i];
@@ -16980,11 +16980,11 @@ static void probe_name(struct probe *p)
 static void probe_directory(struct probe *p)
 {
     link_open(p, &p->link[2], p->address, p->port);
-    ask(p, "@dir", "PROD=NASCAR-PS2-2004\nSLUS=BASLUS-20824\n");
+    probe_ask(p, "@dir", "PROD=NASCAR-PS2-2004\nSLUS=BASLUS-20824\n");
     if (p->fault)
         return;
     link_close(p->l);
-    p->lobby_address = got_address(p, tag_ADDR);
+    p->lobby_address = probe_address(p, tag_ADDR);
     p->lobby_port = get_number(&p->got, tag_PORT, 0);
     write_place(p, "", p->lobby_address, p->lobby_port);
     if (has_tag(&p->got, tag_DOWN)) {
@@ -16996,8 +16996,8 @@ static void probe_directory(struct probe *p)
 static void probe_lobby(struct probe *p)
 {
     link_open(p, p->l, p->lobby_address, p->lobby_port);
-    ask(p, "addr", "ADDR=192.0.2.100\nPORT=1024\n");
-    ask(p, "skey", "SKEY=$5075626c6963204b6579\n");
+    probe_ask(p, "addr", "ADDR=192.0.2.100\nPORT=1024\n");
+    probe_ask(p, "skey", "SKEY=$5075626c6963204b6579\n");
     if (p->fault)
         return;
     (void)get_text(&p->got, tag_SKEY, p->says, sizeof p->says);
@@ -17024,7 +17024,7 @@ static void send_login(struct probe *p, const char *kind)
     put_text(&p->out, tag_NAME, p->who->name);
     put_text(&p->out, tag_PASS, secret);
     put_raw(&p->out, tag_TOS, "1");
-    exchange(p, kind);
+    probe_exchange(p, kind);
 }
 
 /* An account that is not there yet is made by `auth`, or else as the game's sign-up does it. */
@@ -17051,11 +17051,11 @@ static void probe_persona(struct probe *p)
     who->guest = who->stranger || !who->persona[0];
     if (!who->persona[0]) {
         copy_text(who->persona, sizeof who->persona, who->name);
-        ask(p, "cper", "PERS=%s\n");
+        probe_ask(p, "cper", "PERS=%s\n");
     }
-    ask(p, "pers", "PERS=%s\n");
+    probe_ask(p, "pers", "PERS=%s\n");
     (void)get_text(&p->got, tag_LKEY, who->lkey, sizeof who->lkey);
-    await(p, "+who");
+    probe_await(p, "+who");
     if (!p->fault)
         copy_text(p->says, sizeof p->says, who->persona);
 }
@@ -17063,57 +17063,57 @@ static void probe_persona(struct probe *p)
 static void probe_room(struct probe *p)
 {
     (void)snprintf(p->line, sizeof p->line, "C.%s", p->who->persona);
-    ask(p, "sele", "ROOMS=1");
-    await(p, "+rom");
-    ask(p, "room", SKIP "PASS=%.16s\n" SKIP "NAME=%s\nDESC=None\nMAX=2\n");
-    await(p, "+who");
+    probe_ask(p, "sele", "ROOMS=1");
+    probe_await(p, "+rom");
+    probe_ask(p, "room", SKIP "PASS=%.16s\n" SKIP "NAME=%s\nDESC=None\nMAX=2\n");
+    probe_await(p, "+who");
     if (!p->fault)
         copy_text(p->says, sizeof p->says, p->line);
 }
 
 static void probe_chat(struct probe *p)
 {
-    ask(p, "mesg", SKIP SKIP SKIP "TEXT=%s\n");
-    await(p, "+msg");
+    probe_ask(p, "mesg", SKIP SKIP SKIP "TEXT=%s\n");
+    probe_await(p, "+msg");
 }
 
 static void probe_buddy(struct probe *p)
 {
-    ask(p, "news", "NAME=0\n");
-    link_open(p, &p->link[2], got_address(p, tag_BUDDY_URL), get_number(&p->got, tag_BUDDY_PORT, 0));
-    ask(p, "AUTH", "PROD=NASCAR\nPRES=NASCAR2004\nUSER=%s/cso/nascar-ps2-2004\nLKEY=%s\n");
-    ask(p, "RGET", "LRSC=cso\nLIST=B\nPRES=Y\nID=1\n");
+    probe_ask(p, "news", "NAME=0\n");
+    link_open(p, &p->link[2], probe_address(p, tag_BUDDY_URL), get_number(&p->got, tag_BUDDY_PORT, 0));
+    probe_ask(p, "AUTH", "PROD=NASCAR\nPRES=NASCAR2004\nUSER=%s/cso/nascar-ps2-2004\nLKEY=%s\n");
+    probe_ask(p, "RGET", "LRSC=cso\nLIST=B\nPRES=Y\nID=1\n");
     link_close(&p->link[2]);
     if (!p->fault)
         write_place(p, "", p->l->address, p->l->port);
 }
 
 /* One word of a challenge, which the other of the two hears. */
-static void challenge(struct probe *p, uint32_t from, const char *word)
+static void probe_word(struct probe *p, uint32_t from, const char *word)
 {
-    turn(p, from);
+    probe_turn(p, from);
     copy_text(p->line, sizeof p->line, word);
-    ask(p, "mesg", SKIP SKIP "PRIV=%s\nTEXT=%s\nATTR=3\n");
-    turn(p, 1 - from);
-    await(p, "+msg");
+    probe_ask(p, "mesg", SKIP SKIP "PRIV=%s\nTEXT=%s\nATTR=3\n");
+    probe_turn(p, 1 - from);
+    probe_await(p, "+msg");
 }
 
 static void probe_race(struct probe *p)
 {
     static const char tags[] = SKIP SKIP "PERS=%s\nHOST=1\n";
-    turn(p, 1);
+    probe_turn(p, 1);
     probe_lobby(p);
     probe_login(p);
     if (!p->fault)
         probe_persona(p);
-    challenge(p, 0, "w893m_a017l_g");
-    challenge(p, 1, "ACPT");
-    ask(p, "chal", tags);
-    turn(p, 1);
-    ask(p, "chal", tags);
-    await(p, "+ses");
-    turn(p, 0);
-    await(p, "+ses");
+    probe_word(p, 0, "w893m_a017l_g");
+    probe_word(p, 1, "ACPT");
+    probe_ask(p, "chal", tags);
+    probe_turn(p, 1);
+    probe_ask(p, "chal", tags);
+    probe_await(p, "+ses");
+    probe_turn(p, 0);
+    probe_await(p, "+ses");
     if (!p->fault)
         copy_text(p->says, sizeof p->says, p->player[1].persona);
 }
@@ -17123,14 +17123,14 @@ static void probe_race(struct probe *p)
 static void probe_leave(struct probe *p)
 {
     for (uint32_t i = 2; i-- > 0;) {
-        turn(p, i);
+        probe_turn(p, i);
         if (p->l->fd < 0 || !p->who->persona[0])
             continue;
         probe_login(p);
         if (!p->fault)
             (void)get_text(&p->got, tag_LAST, p->says, sizeof p->says);
         if (p->who->guest && p->who->persona[0])
-            ask(p, "dper", "PERS=%s\n");
+            probe_ask(p, "dper", "PERS=%s\n");
         link_close(p->l);
     }
     write_date(p->line, system_wall_s(NULL) - PROBE_CLOCK_S);
@@ -17232,7 +17232,7 @@ static int probe_run(struct probe *p)
         p->until_ms = began_ms + ((uint64_t)p->wait_s * 1000 << (i >= PROBE_race)); /* these have two logins */
         p->fault = NULL;
         p->says[0] = 0;
-        turn(p, 0);
+        probe_turn(p, 0);
         probe_take(p, i);
         if (p->fault && p->status < 2)
             p->status = strchr(p->fault, '\t')[1] == '2' && i <= PROBE_persona ? 2 : 1;
