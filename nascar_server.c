@@ -5456,11 +5456,13 @@ static void persona_remove(struct nascar *s, uint32_t i)
         watch_drop(s, watch_at(s, w)->buddy, i, WATCH_ROSTER | WATCH_ASKED);
     for (uint32_t m; (m = list_first(&persona->messages)) != NONE;)
         message_remove(s, m);
-    EACH_LIVE(k, races)
-        for (uint32_t side = 0; side < 2; side++)
-            if (race_ticket_at(s, k)->persona[side] == i)
-                race_ticket_set_sides(s, k, side == 0 ? NONE : race_ticket_at(s, k)->persona[0],
-                                      side == 1 ? NONE : race_ticket_at(s, k)->persona[1]);
+    EACH_LIVE(k, races) {
+        const uint32_t *side = race_ticket_at(s, k)->persona;
+        uint32_t host = side[0] == i ? NONE : side[0], opponent = side[1] == i ? NONE : side[1];
+        race_ticket_set_sides(s, k, host, opponent);
+        if (host == NONE && opponent == NONE) /* nobody is left who could report it */
+            race_ticket_remove(s, k);
+    }
     set_figures(s, i, &(struct figures){0});
     index_remove(s, &s->persona_names, hash_name(s, persona->name), i);
     index_remove(s, &s->persona_prefixes, hash_prefix(s, persona->name), i);
@@ -11144,7 +11146,7 @@ static void http_value(const struct nascar *s, uint32_t c, struct outgoing *f, c
     }
     switch (letter) {
     case 'A':
-        write_address(line, server_address(s, endpoint_of(c)));
+        write_address(line, server_address(s, endpoint_of(conn_at(s, c))));
         text = line;
         break;
     case 'F': put_metric_name(f, (enum metric)at->item); return;
@@ -16028,15 +16030,20 @@ static bool read_options_again(struct options *in_force, char **arguments, struc
     return good;
 }
 
+#define PROBE_USAGE "HOST[:PORT] [--account NAME] [--full] [--json] [--wait SECONDS]"
+
 static void print_help(void)
 {
-    (void)printf(
-        "usage: nascar_server [serve] [--option value] ...\n"
-        "       nascar_server ctl COMMAND ...    ask or steer the one that runs; ctl --help lists the commands\n"
-        "       nascar_server dump [DATA]    print what is kept\n"
-        "       nascar_server replay FILE    run a recording again and compare\n"
-        "The online service of NASCAR Thunder 2004 for the PlayStation 2. No option is needed.\n\n"
-        "options, each also a line `key = value` in the file of --config, in quotes or not:\n");
+    (void)
+        printf("usage: nascar_server [serve] [--option value] ...\n"
+               "       nascar_server ctl COMMAND ...    ask or steer the one that runs; ctl --help lists the commands\n"
+               "       nascar_server probe %s\n"
+               "           be a console, and say how far it gets\n"
+               "       nascar_server dump [DATA]    print what is kept\n"
+               "       nascar_server replay FILE    run a recording again and compare\n"
+               "The online service of NASCAR Thunder 2004 for the PlayStation 2. No option is needed.\n\n"
+               "options, each also a line `key = value` in the file of --config, in quotes or not:\n",
+               PROBE_USAGE);
     for (size_t i = 0; i < SETTINGS; i++) {
         if (!settings[i].help)
             continue;
@@ -19792,6 +19799,549 @@ static int control(char **arguments)
     return control_ask(&command, &typed);
 }
 
+/* ---- Probe: a console from outside ------------------------------------------ */
+
+/* What can be wrong, a row each: its name, at most how bad it is (1: degraded, 2: down), and, behind what was seen,
+ * what it means and what to do. The names of four letters are the codes of answers; the last row is for all others.
+ * It is one text, as control_table is. */
+/* clang-format off */
+static const char probe_faults[] =
+    "not-found\t2is the name right, and has it an A record?\n"
+    "refused\t2nothing listens there: is the server up, on this port, and does the router pass it on?\n"
+    "filtered\t2nothing comes back: is the address right, and do firewalls and router let this TCP port through?\n"
+    "silent\t2no answer in time: the server hangs or is overloaded, or is another one\n"
+    "hung-up\t2it hangs up: see its log; or it is another server, or awaits a PROXY header\n"
+    "foreign\t2that is another server: name the directory's port as HOST:PORT\n"
+    "elsewhere\t2they get no further: set --public-address, and have all three ports passed on; "
+    "inside the server's own network it may fail though others get in\n"
+    "turned-away\t2consoles are shown this: a `ctl down`, a ban, or a full server\n"
+    "miss\t1strangers get no account (--accounts): use --account NAME\n"
+    "imst\t1there is no such account: `ctl passwd NAME` makes it\n"
+    "pass\t1a wrong password; if you gave none, somebody has changed it: `ctl delete` that account\n"
+    "blak\t1banned: `ctl bans` says why\n"
+    "hack\t1too much has failed from here: wait ten minutes, or have this address --trusted\n"
+    "full\t2there is no room: see --max-clients, --max-accounts\n"
+    "clock\t1so the server dated this login: which of the two clocks is wrong?\n"
+    "fail\t2its disk or its hashing of passwords fails: see its log\n"
+    "refusal\t1the server's log may say why\n";
+/* clang-format on */
+
+#define PROBE_PORT 10600
+#define PROBE_WAIT_S 5    /* for each step */
+#define PROBE_CLOCK_S 300 /* by which the two clocks may differ */
+struct probe_link {
+    int fd; /* -1: closed */
+    uint32_t address, port;
+    bool heard;    /* at least one frame has come */
+    uint32_t size; /* of what has come and is not read yet */
+    uint8_t bytes[INBOX_BYTES];
+};
+
+struct probe_player {
+    char name[ACCOUNT_CHARS + 1], password[PASSWORD_CHARS + 1], persona[PERSONA_CHARS + 1], lkey[32];
+    uint8_t skey[16]; /* all zero: none */
+    bool stranger;    /* the account is one of our own making, ... */
+    bool stays;       /* ... and is there now */
+    bool guest;       /* the persona is to be deleted */
+};
+
+struct probe {
+    const char *fault;         /* the row of what is wrong; NULL: nothing is, and this step goes on */
+    struct probe_link *l;      /* on which it is asked */
+    struct probe_player *who;  /* who asks */
+    struct request got;        /* the tags of the frame that was waited for */
+    char says[DOWN_CHARS + 1]; /* what was seen */
+    char line[48];             /* of chat, which is to be heard; the name of the room */
+    uint64_t until_ms;         /* when this step is given up */
+    uint32_t address, lobby_address, lobby_port;
+    int status;
+    const char *host;
+    uint32_t port, wait_s;
+    bool full, json;
+    struct probe_player player[2]; /* the second one is for a race */
+    struct outgoing out;           /* the request */
+    uint8_t in[INBOX_BYTES];       /* the frame of `got` */
+    struct probe_link link[3]; /* of the two players to the lobby; to the directory, and then to the buddy service */
+};
+
+/* Notes what is wrong. All that acts on a link does nothing from then on. */
+static void probe_fail(struct probe *p, const char *name)
+{
+    const char *row = probe_faults, *next;
+    size_t n = strlen(name);
+    while ((strncmp(row, name, n) != 0 || row[n] != '\t') && *(next = strchr(row, '\n') + 1))
+        row = next;
+    p->fault = row;
+}
+
+static void write_place(struct probe *p, const char *before, uint32_t a, uint32_t port)
+{
+    (void)snprintf(p->says, sizeof p->says, "%s%u.%u.%u.%u:%u", before, a >> 24, a >> 16 & 255, a >> 8 & 255, a & 255,
+                   port);
+}
+
+static void link_close(struct probe_link *l)
+{
+    if (l->fd >= 0)
+        (void)close(l->fd);
+    l->fd = -1;
+}
+
+/* The link is of no use any more. If consoles are sent there, and were never answered, that is to blame. */
+static void link_fail(struct probe *p, const char *fault)
+{
+    bool sent = p->l->address != p->address && !p->l->heard;
+    write_place(p, sent ? "it sends consoles to " : "", p->l->address, p->l->port);
+    link_close(p->l);
+    probe_fail(p, sent ? "elsewhere" : fault);
+}
+
+/* How few others an address can be reached by. */
+static int nearness(uint32_t address)
+{
+    return is_loopback(address) ? 2 : is_private(address);
+}
+
+static void link_open(struct probe *p, struct probe_link *l, uint32_t address, uint32_t port)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    if (p->fault)
+        return;
+    to.sin_addr.s_addr = htonl(address);
+    p->l = l;
+    l->address = address;
+    l->port = port;
+    l->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    l->size = 0;
+    l->heard = false;
+    control_patience(l->fd, p->until_ms);
+    if (address == 0 || port - 1 >= UINT16_MAX || nearness(address) > nearness(p->address))
+        link_fail(p, "elsewhere");
+    else if (connect(l->fd, (const struct sockaddr *)&to, sizeof to) != 0)
+        link_fail(p, errno == ECONNREFUSED ? "refused" : "filtered");
+}
+
+/* Takes the frame that has come. Returns whether it is of this kind, and then it is kept: an answer to a request
+ * has to be a success, and a line of chat ours. */
+static bool link_take(struct probe *p, uint32_t size, const char *kind)
+{
+    uint8_t *bytes = p->l->bytes;
+    bool meant = memcmp(bytes, kind, 4) == 0;
+    if (meant) {
+        memcpy(p->in, bytes, size);
+        p->got.size = payload_size(p->got.payload, size - HEADER_BYTES);
+        if (load_be32(bytes + 4) != 0 && memcmp(bytes + 4, "new", 3) != 0) {
+            (void)snprintf(p->says, sizeof p->says, "%s is answered with %.4s", kind, (const char *)bytes + 4);
+            probe_fail(p, strrchr(p->says, ' ') + 1);
+        } else if (strcmp(kind, "+msg") == 0) {
+            (void)get_text(&p->got, tag_T, p->says, sizeof p->says);
+            meant = strcmp(p->says, p->line) == 0;
+        }
+    }
+    p->l->heard = true;
+    p->l->size -= size;
+    memmove(bytes, bytes + size, p->l->size);
+    return meant;
+}
+
+/* Waits for a frame of this kind, and passes over others. */
+static void probe_await(struct probe *p, const char *kind)
+{
+    struct probe_link *l = p->l;
+    struct frame frame;
+    while (!p->fault) {
+        enum frame_state state = read_frame(l->bytes, l->size, &frame);
+        control_patience(l->fd, p->until_ms);
+        ssize_t n = state == FRAME_PART ? recv(l->fd, l->bytes + l->size, sizeof l->bytes - l->size, 0) : 1;
+        if (state == FRAME_BROKEN)
+            link_fail(p, "foreign");
+        else if (system_mono_ms(NULL) >= p->until_ms)
+            link_fail(p, "silent");
+        else if (state == FRAME_WHOLE && link_take(p, frame.size, kind))
+            return;
+        else if (state == FRAME_PART && n > 0)
+            l->size += (uint32_t)n;
+        else if (n == 0 || (n < 0 && errno != EAGAIN))
+            link_fail(p, "hung-up");
+    }
+}
+
+/* Sends the request that was written, and waits for its answer. */
+static void probe_exchange(struct probe *p, const char *kind)
+{
+    frame_end(&p->out);
+    if (!p->fault && send(p->l->fd, p->out.bytes, p->out.size, MSG_NOSIGNAL) <= 0)
+        link_fail(p, "hung-up");
+    probe_await(p, kind);
+}
+
+/* The same with a request of this kind. The tags may have four texts, of which SKIP passes over one: the persona of
+ * who asks, its ticket, the other player's persona, and the line. */
+#define SKIP "%.0s"
+static void probe_ask(struct probe *p, const char *kind, const char *tags)
+{
+    frame_begin(&p->out, kind, "");
+    p->out.size += (uint32_t)snprintf((char *)p->out.bytes + HEADER_BYTES, 512, tags, p->who->persona, p->who->lkey,
+                                      p->player[p->who == p->player].persona, p->line);
+    probe_exchange(p, kind);
+}
+
+static uint32_t probe_address(struct probe *p, enum tag tag)
+{
+    uint32_t address = 0;
+    (void)get_text(&p->got, tag, p->says, sizeof p->says);
+    (void)parse_address(p->says, &address);
+    return address;
+}
+
+/* One of the two players goes on, on his link to the lobby. */
+static void probe_turn(struct probe *p, uint32_t i)
+{
+    p->who = &p->player[i];
+    p->l = &p->link[i];
+}
+
+static void probe_name(struct probe *p)
+{
+    struct host_question question = {.number = 0};
+    struct host_answer answer;
+    int process;
+    if (!p->address) {
+        struct pollfd polled = {.fd = system_finder(NULL, &process), .events = POLLIN};
+        copy_text(question.name, sizeof question.name, p->host);
+        copy_text(p->says, sizeof p->says, NO_DNS_ANSWER);
+        (void)send(polled.fd, &question, sizeof question, MSG_NOSIGNAL);
+        if (poll(&polled, 1, (int)p->wait_s * 1000) > 0 && recv(polled.fd, &answer, sizeof answer, 0) > 0) {
+            p->address = answer.address;
+            copy_text(p->says, sizeof p->says, answer.reason);
+        }
+        (void)close(polled.fd);
+    }
+    if (p->address)
+        write_address(p->says, p->address);
+    else
+        probe_fail(p, "not-found");
+}
+
+static void probe_directory(struct probe *p)
+{
+    link_open(p, &p->link[2], p->address, p->port);
+    probe_ask(p, "@dir", "PROD=NASCAR-PS2-2004\nSLUS=BASLUS-20824\n");
+    if (p->fault)
+        return;
+    link_close(p->l);
+    p->lobby_address = probe_address(p, tag_ADDR);
+    p->lobby_port = get_number(&p->got, tag_PORT, 0);
+    write_place(p, "", p->lobby_address, p->lobby_port);
+    if (has_tag(&p->got, tag_DOWN)) {
+        (void)get_text(&p->got, tag_DOWN, p->says, sizeof p->says);
+        probe_fail(p, "turned-away");
+    }
+}
+
+static void probe_lobby(struct probe *p)
+{
+    link_open(p, p->l, p->lobby_address, p->lobby_port);
+    probe_ask(p, "addr", "ADDR=192.0.2.100\nPORT=1024\n");
+    probe_ask(p, "skey", "SKEY=$5075626c6963204b6579\n");
+    if (p->fault)
+        return;
+    (void)get_text(&p->got, tag_SKEY, p->says, sizeof p->says);
+    if (p->says[0] != '$' || !read_hex(p->says + 1, p->who->skey, sizeof p->who->skey))
+        memset(p->who->skey, 0, sizeof p->who->skey);
+    p->says[0] = 0;
+}
+
+/* Asks with the password as a console writes it with its session key (PROTOCOL 4). */
+static void send_login(struct probe *p, const char *kind)
+{
+    struct ssc2 x;
+    char secret[SSC2_CHARS + 2] = "~";
+    const char *password = p->who->password;
+    uint8_t run = 0;
+    ssc2_init(&x);
+    ssc2_absorb(&x, p->who->skey, sizeof p->who->skey, 16);
+    for (size_t i = 1; i <= SSC2_CHARS; i++) {
+        uint32_t v = *password ? (uint32_t)(uint8_t)*password++ - 0x20 : 0x5f;
+        run ^= ssc2_next(&x);
+        secret[i] = (char)(0x20 + (v + run % 96) % 96);
+    }
+    frame_begin(&p->out, kind, "");
+    put_text(&p->out, tag_NAME, p->who->name);
+    put_text(&p->out, tag_PASS, secret);
+    put_raw(&p->out, tag_TOS, "1");
+    probe_exchange(p, kind);
+}
+
+/* An account that is not there yet is made by `auth`, or else as the game's sign-up does it. */
+static void probe_login(struct probe *p)
+{
+    struct probe_player *who = p->who;
+    send_login(p, "auth");
+    if (p->fault && who->stranger && *p->fault == 'i') { /* imst */
+        p->fault = NULL;
+        send_login(p, "acct");
+    }
+    if (p->fault)
+        return;
+    who->stays = who->stranger;
+    (void)get_text(&p->got, tag_PERSONAS, who->persona, sizeof who->persona);
+    who->persona[strcspn(who->persona, ",")] = 0;
+    copy_text(p->says, sizeof p->says, who->name);
+}
+
+/* Plays as the first persona of the account, which is made if there is none. */
+static void probe_persona(struct probe *p)
+{
+    struct probe_player *who = p->who;
+    who->guest = who->stranger || !who->persona[0];
+    if (!who->persona[0]) {
+        copy_text(who->persona, sizeof who->persona, who->name);
+        probe_ask(p, "cper", "PERS=%s\n");
+    }
+    probe_ask(p, "pers", "PERS=%s\n");
+    (void)get_text(&p->got, tag_LKEY, who->lkey, sizeof who->lkey);
+    probe_await(p, "+who");
+    if (!p->fault)
+        copy_text(p->says, sizeof p->says, who->persona);
+}
+
+static void probe_room(struct probe *p)
+{
+    (void)snprintf(p->line, sizeof p->line, "C.%s", p->who->persona);
+    probe_ask(p, "sele", "ROOMS=1");
+    probe_await(p, "+rom");
+    probe_ask(p, "room", SKIP "PASS=%.16s\n" SKIP "NAME=%s\nDESC=None\nMAX=2\n");
+    probe_await(p, "+who");
+    if (!p->fault)
+        copy_text(p->says, sizeof p->says, p->line);
+}
+
+static void probe_chat(struct probe *p)
+{
+    probe_ask(p, "mesg", SKIP SKIP SKIP "TEXT=%s\n");
+    probe_await(p, "+msg");
+}
+
+static void probe_buddy(struct probe *p)
+{
+    probe_ask(p, "news", "NAME=0\n");
+    link_open(p, &p->link[2], probe_address(p, tag_BUDDY_URL), get_number(&p->got, tag_BUDDY_PORT, 0));
+    probe_ask(p, "AUTH", "PROD=NASCAR\nPRES=NASCAR2004\nUSER=%s/cso/nascar-ps2-2004\nLKEY=%s\n");
+    probe_ask(p, "RGET", "LRSC=cso\nLIST=B\nPRES=Y\nID=1\n");
+    link_close(&p->link[2]);
+    if (!p->fault)
+        write_place(p, "", p->l->address, p->l->port);
+}
+
+/* One word of a challenge, which the other of the two hears. */
+static void probe_word(struct probe *p, uint32_t from, const char *word)
+{
+    probe_turn(p, from);
+    copy_text(p->line, sizeof p->line, word);
+    probe_ask(p, "mesg", SKIP SKIP "PRIV=%s\nTEXT=%s\nATTR=3\n");
+    probe_turn(p, 1 - from);
+    probe_await(p, "+msg");
+}
+
+static void probe_race(struct probe *p)
+{
+    static const char tags[] = SKIP SKIP "PERS=%s\nHOST=1\n";
+    probe_turn(p, 1);
+    probe_lobby(p);
+    probe_login(p);
+    if (!p->fault)
+        probe_persona(p);
+    probe_word(p, 0, "w893m_a017l_g");
+    probe_word(p, 1, "ACPT");
+    probe_ask(p, "chal", tags);
+    probe_turn(p, 1);
+    probe_ask(p, "chal", tags);
+    probe_await(p, "+ses");
+    probe_turn(p, 0);
+    probe_await(p, "+ses");
+    if (!p->fault)
+        copy_text(p->says, sizeof p->says, p->player[1].persona);
+}
+
+/* Logs in once more: so the persona is not played any more and can be deleted, and the date of the login before
+ * comes, which is the server's. */
+static void probe_leave(struct probe *p)
+{
+    for (uint32_t i = 2; i-- > 0;) {
+        probe_turn(p, i);
+        if (p->l->fd < 0 || !p->who->persona[0])
+            continue;
+        probe_login(p);
+        if (!p->fault)
+            (void)get_text(&p->got, tag_LAST, p->says, sizeof p->says);
+        if (p->who->guest && p->who->persona[0])
+            probe_ask(p, "dper", "PERS=%s\n");
+        link_close(p->l);
+    }
+    write_date(p->line, system_wall_s(NULL) - PROBE_CLOCK_S);
+    bool behind = strcmp(p->says, p->line) < 0;
+    write_date(p->line, system_wall_s(NULL) + PROBE_CLOCK_S);
+    if (!p->fault && p->says[0] == '2' && (behind || strcmp(p->says, p->line) > 0))
+        probe_fail(p, "clock");
+}
+
+/* What is done, in this order: probe_x() for each. Up to `persona` the server is down if it fails, else degraded. */
+#define PROBE_STEPS(X) X(name) X(directory) X(lobby) X(login) X(persona) X(room) X(chat) X(buddy) X(race) X(leave)
+
+static const char probe_names[] =
+#define X(name) #name "\n"
+    PROBE_STEPS(X);
+#undef X
+
+enum probe_step {
+#define X(name) PROBE_##name,
+    PROBE_STEPS(X) PROBE_COUNT
+#undef X
+};
+
+static void probe_take(struct probe *p, enum probe_step step)
+{
+    switch (step) {
+#define X(name) \
+    case PROBE_##name: probe_##name(p); break;
+        PROBE_STEPS(X)
+#undef X
+    case PROBE_COUNT: break;
+    }
+}
+
+/* Prints how a step went: a line of text, or one of an array of JSON. */
+static void probe_report(const struct probe *p, const char *name, unsigned ms)
+{
+    const char *fault = p->fault ? p->fault : "\t\t\n";
+    int n = (int)strcspn(name, "\n"), m = (int)strcspn(fault, "\t");
+    const char *advice = fault + m + 2;
+    (void)printf(p->json ? "%s{\"step\":\"%.*s\",\"ms\":%u,\"fault\":\"%.*s\"%.0s,\"says\":"
+                         : "%.0s%-10.*s%5u ms  %.*s%s",
+                 name == probe_names ? "" : ",", n, name, ms, m, fault, m ? ": " : "");
+    if (p->json)
+        print_json_text(p->says);
+    else
+        (void)show(stdout, p->says);
+    (void)printf(p->json ? "%.0s,\"advice\":\"%.*s\"}"
+                 : m     ? "\n%20s%.*s\n"
+                         : "%s\n",
+                 "", (int)strcspn(advice, "\n"), advice);
+    (void)fflush(stdout);
+}
+
+/* Prints what came of all, and which accounts stay there. */
+static void probe_sum(const struct probe *p)
+{
+    static const char states[] = "well\0    degraded\0down";
+    (void)printf(p->json ? "],\"status\":\"%s\",\"left\":[" : "The server is %s.\n", states + 9 * p->status);
+    for (const struct probe_player *who = p->player; who < p->player + 2; who++)
+        if (who->stays)
+            (void)printf(p->json ? "%s\"%s\"" : "%sThe account %s stays there for the next probe.\n",
+                         p->json && who > p->player && p->player->stays ? "," : "", who->name);
+    if (p->json)
+        (void)puts("]}");
+}
+
+/* Strangers have the same two accounts each time on one machine, as no console can delete one. */
+static void name_strangers(struct probe *p)
+{
+    struct probe_player *a = p->player;
+    uint8_t id[32] = {0};
+    p->port = PROBE_PORT;
+    p->wait_s = PROBE_WAIT_S;
+    int file = open("/etc/machine-id", O_RDONLY | O_CLOEXEC);
+    if (read(file, id, sizeof id) > 0)
+        (void)close(file);
+    sha256(id, sizeof id, id);
+    copy_text(a->name, sizeof a->name, "probe-");
+    write_hex(a->name + 6, id, 3);
+    write_hex(a->password, id + 8, 8);
+    a->stranger = true;
+    a[1] = a[0];
+    a[1].name[11] = 'x';
+}
+
+/* Acts as a console. Returns the exit status. */
+static int probe_run(struct probe *p)
+{
+    const char *name = probe_names;
+    p->got.payload = p->in + HEADER_BYTES;
+    p->link[0].fd = p->link[1].fd = -1;
+    if (p->json)
+        (void)printf("{\"host\":\"%s\",\"port\":%u,\"steps\":[", p->host, (unsigned)p->port);
+    for (uint32_t i = 0; i < PROBE_COUNT; i++, name = strchr(name, '\n') + 1) {
+        if (i == PROBE_leave ? p->link[0].fd < 0 || !p->player->persona[0] : p->status || (i == PROBE_race && !p->full))
+            continue;
+        uint64_t began_ms = system_mono_ms(NULL);
+        p->until_ms = began_ms + ((uint64_t)p->wait_s * 1000 << (i >= PROBE_race)); /* these have two logins */
+        p->fault = NULL;
+        p->says[0] = 0;
+        probe_turn(p, 0);
+        probe_take(p, i);
+        if (p->fault && p->status < 2)
+            p->status = strchr(p->fault, '\t')[1] == '2' && i <= PROBE_persona ? 2 : 1;
+        probe_report(p, name, (unsigned)(system_mono_ms(NULL) - began_ms));
+    }
+    probe_sum(p);
+    return p->status;
+}
+
+/* Reads what was typed; false if it is not understood. */
+static bool probe_typed(struct probe *p, char **arguments)
+{
+    bool good = true;
+    for (; *arguments && good; arguments++) {
+        char *word = *arguments, *port = strchr(word, ':');
+        int option = word_index("--full --json --account --wait", word);
+        if (option >= 2 && !*++arguments)
+            return false;
+        if (option == 0) {
+            p->full = true;
+        } else if (option == 1) {
+            p->json = true;
+        } else if (option == 2) {
+            good = valid_name(*arguments, ACCOUNT_CHARS);
+            copy_text(p->player->name, sizeof p->player->name, *arguments);
+            p->player->stranger = false;
+        } else if (option == 3) {
+            good = parse_number(*arguments, 1, 60, &p->wait_s);
+        } else {
+            if (port)
+                *port++ = 0;
+            good = !p->host && (parse_address(word, &p->address) || valid_host(word)) &&
+                   (!port || parse_number(port, 1, UINT16_MAX, &p->port));
+            p->host = word;
+        }
+    }
+    return good && p->host;
+}
+
+/* Returns the exit status: 0 all is well, 1 degraded, 2 down, 3 nothing was tried. */
+static int probe(char **arguments)
+{
+    struct probe *p = calloc(1, sizeof *p);
+    const char *expected = PROBE_USAGE;
+    bool good = false;
+    int status = 3;
+    if (p) {
+        name_strangers(p);
+        good = probe_typed(p, arguments);
+        if (good && !p->player->stranger) {
+            expected = "a password on standard input, as text";
+            good = ask_secret("Password: ", p->player->password, sizeof p->player->password);
+        }
+        if (good)
+            status = probe_run(p);
+        wipe(p->player, sizeof p->player);
+        free(p);
+    }
+    if (!good)
+        (void)complain("", "probe", "expected %s", expected);
+    return status;
+}
+
 /* ---- Replay -------------------------------------------------------------- */
 
 /* Takes one step, and adds all that it put out to the hash. */
@@ -20037,6 +20587,8 @@ int main(int argc, char **argv)
         (void)complain("", "dump", "expected one folder");
         return 2;
     }
+    if (*arguments && strcmp(*arguments, "probe") == 0)
+        return printed(probe(arguments + 1));
     if (*arguments && strcmp(*arguments, "serve") == 0)
         arguments++;
     if (take_word(arguments, "--check-config"))

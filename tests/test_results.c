@@ -488,6 +488,36 @@ TEST(who_may_report, a_report_of_an_earlier_race_does_not_end_the_present_one)
     SUCCEEDS(raw_expect(cid, "mesg"));
 }
 
+/* Plays as another persona, and deletes the one that was played. */
+static void give_up_persona(struct raw *r, const char *name, const char *other)
+{
+    char payload[64];
+    (void)snprintf(payload, sizeof payload, "PERS=%s\n", other);
+    SUCCEEDS(raw_ask(r, "cper", payload));
+    SUCCEEDS(raw_ask(r, "pers", payload));
+    (void)snprintf(payload, sizeof payload, "PERS=%s\n", name);
+    SUCCEEDS(raw_ask(r, "dper", payload));
+}
+
+/* The ticket of a race that nobody can report any more takes no place, be it that one of them has. */
+TEST_LOOP(who_may_report, a_race_without_racers_is_forgotten, 0, 4)
+{
+    take_places("");
+    const char *auth = race(ann, bob, _i / 2 == 1);
+    back(ann, bob);
+    if (_i % 2 == 1)
+        SUCCEEDS(report(ann, auth, ""));
+    give_up_persona(ann, "Ann", "Ann2");
+    kept_compact(w);
+    ck_assert_uint_eq(kept_count(w, "race", ""), 1);
+    give_up_persona(bob, "Bob", "Bob2");
+    kept_compact(w);
+    ck_assert_uint_eq(kept_count(w, "race", ""), 0);
+    kept_restart(w);
+    kept_compact(w);
+    ck_assert_uint_eq(kept_count(w, "race", ""), 0);
+}
+
 /* ---- Numbers ------------------------------------------------------------ */
 
 GROUP(numbers, open_world, close_world, 0);
