@@ -13332,7 +13332,7 @@ const char *nascar_check(const struct nascar *s)
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
+#include <stdio.h> /* rename(), and nothing else */
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
@@ -13351,6 +13351,116 @@ const char *nascar_check(const struct nascar *s)
 #include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
+
+/* ---- Text of values ------------------------------------------------------- */
+
+/* In place of <stdio.h>, which brings 20 KiB along into a static binary. */
+
+/* A value as a format has it spelled. */
+struct spelling {
+    const char *chars;
+    size_t size, width; /* of how many characters it is, and is to be at least */
+    bool left;          /* what is missing stands behind it */
+    char digits[24];
+};
+
+/* Reads a number of a format, which may be one of the values. */
+static size_t format_number(const char **format, va_list *values)
+{
+    size_t number = 0;
+    if (**format == '*') {
+        ++*format;
+        return (size_t)va_arg(*values, int);
+    }
+    for (; is_digit((uint8_t) * *format); ++*format)
+        number = number * 10 + (size_t)(**format - '0');
+    return number;
+}
+
+static void spell_number(struct spelling *s, uint64_t value, uint32_t base, bool negative, size_t digits)
+{
+    char *p = s->digits + sizeof s->digits;
+    do
+        *--p = "0123456789abcdef"[value % base];
+    while (value /= base, value > 0 || (size_t)(s->digits + sizeof s->digits - p) < digits);
+    if (negative)
+        *--p = '-';
+    s->chars = p;
+    s->size = (size_t)(s->digits + sizeof s->digits - p);
+}
+
+/* Spells the next value. `format` is behind the %; returns its last character. */
+static const char *spell(struct spelling *s, const char *format, va_list *values)
+{
+    size_t most = SIZE_MAX, longs = 0;
+    s->left = *format == '-';
+    format += s->left;
+    bool zeros = *format == '0';
+    s->width = format_number(&format, values);
+    if (*format == '.') {
+        format++;
+        most = format_number(&format, values);
+    }
+    for (; *format == 'l' || *format == 'z'; format++)
+        longs += *format == 'l' ? 1 : 3;
+    if (*format == 's') {
+        s->chars = va_arg(*values, const char *);
+        for (s->size = 0; s->size < most && s->chars[s->size];)
+            s->size++;
+    } else if (*format == 'c' || *format == '%') {
+        s->digits[0] = *format == 'c' ? (char)va_arg(*values, int) : '%';
+        s->chars = s->digits;
+        s->size = 1;
+    } else if (*format == 'd') {
+        assert(longs == 0 && !zeros);
+        int64_t value = va_arg(*values, int);
+        spell_number(s, (uint64_t)(value < 0 ? -value : value), 10, value < 0, 1);
+    } else {
+        assert(*format == 'u' || *format == 'x');
+        uint64_t value = longs == 0   ? va_arg(*values, unsigned)
+                         : longs == 1 ? va_arg(*values, unsigned long)
+                         : longs == 2 ? va_arg(*values, unsigned long long)
+                                      : va_arg(*values, size_t);
+        spell_number(s, value, *format == 'u' ? 10 : 16, false, zeros ? s->width : 1);
+    }
+    return format;
+}
+
+static int write_list(char *out, size_t out_bytes, const char *format, va_list arguments)
+    __attribute__((format(printf, 3, 0)));
+static int write_as(char *out, size_t out_bytes, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* Writes a text as vsnprintf() does, of whose formats it knows those that are used here:
+ * %d, and %s %c %u %x with a width, l, ll, z, and a precision of %s; %%. */
+static int write_list(char *out, size_t out_bytes, const char *format, va_list arguments)
+{
+    size_t size = 0;
+    va_list values;
+    va_copy(values, arguments);
+    for (; *format; format++) {
+        struct spelling s = {.chars = format, .size = 1};
+        if (*format == '%')
+            format = spell(&s, format + 1, &values);
+        size_t blanks = s.width > s.size ? s.width - s.size : 0, front = s.left ? 0 : blanks;
+        for (size_t i = 0; i < blanks + s.size; i++, size++)
+            if (size + 1 < out_bytes)
+                out[size] = i >= front && i < front + s.size ? s.chars[i - front] : ' ';
+    }
+    va_end(values);
+    if (out_bytes > 0)
+        out[size < out_bytes ? size : out_bytes - 1] = 0;
+    return (int)size;
+}
+
+/* The same as snprintf(): returns how long the whole text is, also where it was cut. */
+static int write_as(char *out, size_t out_bytes, const char *format, ...)
+{
+    va_list values;
+    va_start(values, format);
+    int size = write_list(out, out_bytes, format, values);
+    va_end(values);
+    return size;
+}
 
 /* ---- The operating system, as a table ------------------------------------ */
 
@@ -13384,7 +13494,7 @@ static const char *why(int error)
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (known[i].error == error)
             advice = known[i].advice;
-    (void)snprintf(text, sizeof text, "%s%s%s", strerror(error), advice[0] ? ": " : "", advice);
+    (void)write_as(text, sizeof text, "%s%s%s", strerror(error), advice[0] ? ": " : "", advice);
     return text;
 }
 
@@ -13458,6 +13568,24 @@ static void *reserve(size_t size)
 {
     void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return p == MAP_FAILED ? NULL : p;
+}
+
+/* Gives it back; `memory` may be NULL. */
+static void release(void *memory, size_t size)
+{
+    if (memory)
+        (void)munmap(memory, size);
+}
+
+/* Moves what reserve() has given into more room; NULL, with nothing changed, if there is none. */
+static void *reserve_more(void *memory, size_t size, size_t room)
+{
+    void *more = reserve(room);
+    if (more && memory)
+        memcpy(more, memory, size);
+    if (more)
+        release(memory, size);
+    return more;
 }
 
 static int system_poll(void *world, struct pollfd *fds, uint32_t count, int timeout_ms)
@@ -13829,8 +13957,9 @@ static bool lock_folder(int folder, struct folder_lock *lock)
     lock->by_file = lock_pid_file(folder, &lock->pid_file);
     ssize_t n = lock->pid_file >= 0 ? pread(lock->pid_file, text, sizeof text - 1, 0) : -1;
     text[n > 0 ? n : 0] = 0;
-    long pid = strtol(text, NULL, 10);
-    lock->pid = pid > 0 && pid <= INT32_MAX ? (pid_t)pid : 0;
+    text[strcspn(text, "\n")] = 0;
+    uint32_t pid = 0;
+    lock->pid = parse_number(text, 1, INT32_MAX, &pid) ? (pid_t)pid : 0;
     bool named = lock->pid > 0 && lock->pid != getpid() && (kill(lock->pid, 0) == 0 || errno == EPERM);
     if (lock->by_folder != EWOULDBLOCK && lock->by_file != EWOULDBLOCK &&
         (lock->by_folder == 0 || lock->by_file == 0 || !named))
@@ -13844,7 +13973,7 @@ static bool lock_folder(int folder, struct folder_lock *lock)
 static bool system_sign(void *world, int folder, int *file)
 {
     char pid[16];
-    int n = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
+    int n = write_as(pid, sizeof pid, "%d\n", (int)getpid());
     struct stat status;
     if (*file >= 0 && fstat(*file, &status) == 0 && status.st_nlink == 0) { /* somebody has removed it */
         (void)close(*file);
@@ -13902,7 +14031,7 @@ static int system_set_aside(void *world, int folder, const char *name)
     struct stat status;
     (void)world;
     for (int n = 1; n < 10000; n++) {
-        (void)snprintf(as, sizeof as, "%s.found-%d", name, n);
+        (void)write_as(as, sizeof as, "%s.found-%d", name, n);
         if (fstatat(folder, as, &status, AT_SYMLINK_NOFOLLOW) == 0)
             continue;
         if (linkat(folder, name, folder, as, 0) == 0 || renameat(folder, name, folder, as) == 0)
@@ -14343,7 +14472,7 @@ static void allow_file(const struct rules *rules, const char *path, uint32_t all
     int fd = path && path[0] ? open(path, O_PATH | O_CLOEXEC) : -1;
     if (fd < 0)
         return;
-    (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    (void)write_as(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t n = readlink(link, real, sizeof real - 1);
     real[n > 0 ? n : 0] = 0;
     allow_in_folder_of(rules, path, allowed);
@@ -14434,7 +14563,7 @@ static bool system_hash(const char *password, const char *setting, char *out, si
 static void write_setting(char out[32], uint32_t cost, const uint8_t salt[16])
 {
     static const char digits[] = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    (void)snprintf(out, 32, "$2b$%02u$", cost);
+    (void)write_as(out, 32, "$2b$%02u$", cost);
     char *p = out + 7;
     for (uint32_t bit = 0; bit < 128; bit += 6) {
         uint32_t two = (uint32_t)salt[bit / 8] << 8 | (bit / 8 + 1 < 16 ? salt[bit / 8 + 1] : 0u);
@@ -14529,6 +14658,86 @@ static void helper_run(int fd, const struct sandbox *sandbox)
     }
 }
 
+/* ---- Files and streams of text --------------------------------------------- */
+
+/* What is read, in portions. */
+struct input {
+    int fd;    /* -1: it is not open */
+    int error; /* why it is not, or why reading has failed; 0: neither */
+    size_t at, size;
+    uint8_t bytes[1024];
+};
+
+/* Begins to read what was opened as `fd`; after a failure of that, which errno says, there is nothing. */
+static void input_open(struct input *in, int fd)
+{
+    in->fd = fd;
+    in->error = fd < 0 ? errno : 0;
+    in->at = in->size = 0;
+}
+
+static void input_close(struct input *in)
+{
+    if (in->fd > STDERR_FILENO)
+        (void)close(in->fd);
+}
+
+/* The next byte, or -1 at the end. */
+static int input_byte(struct input *in)
+{
+    if (in->at == in->size) {
+        ssize_t n = in->error ? 0 : read(in->fd, in->bytes, sizeof in->bytes);
+        in->error = n < 0 ? errno : in->error;
+        in->at = 0;
+        in->size = n > 0 ? (size_t)n : 0;
+    }
+    return in->at < in->size ? in->bytes[in->at++] : -1;
+}
+
+/* What is printed, by standard output and standard error. */
+static struct output {
+    bool failed;
+    size_t size;
+    char bytes[1024];
+} outputs[2];
+#define OUT (&outputs[0])
+#define ERR (&outputs[1]) /* which has each line at once */
+
+/* Returns false if something that was printed so far could not be written. */
+static bool print_rest(struct output *to)
+{
+    bool good = system_append(NULL, to == OUT ? STDOUT_FILENO : STDERR_FILENO, to->bytes, to->size);
+    to->failed = to->failed || !good;
+    to->size = 0;
+    return !to->failed;
+}
+
+static void print_char(struct output *to, char c)
+{
+    to->bytes[to->size++] = c;
+    if (to->size == sizeof to->bytes || (to == ERR && c == '\n'))
+        (void)print_rest(to);
+}
+
+static void print(struct output *to, const char *text)
+{
+    for (; *text; text++)
+        print_char(to, *text);
+}
+
+static void print_as(struct output *to, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Prints a text of at most 1023 characters, as write_as() writes it. */
+static void print_as(struct output *to, const char *format, ...)
+{
+    char text[1024];
+    va_list values;
+    va_start(values, format);
+    (void)write_list(text, sizeof text, format, values);
+    va_end(values);
+    print(to, text);
+}
+
 /* ---- Host names: a process of its own, as name servers take their time ------ */
 
 /* What goes to it and what comes back, each as one message. */
@@ -14551,14 +14760,14 @@ struct host_answer {
 
 /* Reads the next word of a file with lines of words, what follows a # apart. *place: the
  * which of its line it is, from 1 on; begin with 0. False at the end. */
-static bool read_word(FILE *file, char word[HOST_CHARS + 1], uint32_t *place)
+static bool read_word(struct input *file, char word[HOST_CHARS + 1], uint32_t *place)
 {
     uint32_t n = 0;
     bool comment = false;
-    for (int c; (c = getc(file)) != EOF || n > 0;) {
-        bool space = c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == EOF;
+    for (int c; (c = input_byte(file)) >= 0 || n > 0;) {
+        bool space = c == ' ' || c == '\t' || c == '\r' || c == '\n' || c < 0;
         if (space && n > 0) {
-            (void)ungetc(c, file);
+            file->at -= c >= 0;
             break;
         }
         comment = (comment || c == '#') && c != '\n';
@@ -14578,15 +14787,15 @@ static uint32_t find_in_hosts(const char *path, const char *name)
 {
     char word[HOST_CHARS + 1];
     uint32_t place = 0, address = 0, found = 0;
-    FILE *file = fopen(path, "re");
-    while (file && !found && read_word(file, word, &place)) {
+    struct input file;
+    input_open(&file, open(path, O_RDONLY | O_CLOEXEC));
+    while (!found && read_word(&file, word, &place)) {
         if (place == 1 && !parse_address(word, &address))
             address = 0;
         else if (place > 1 && same_name(word, name) && (!is_loopback(address) || same_name(name, "localhost")))
             found = address;
     }
-    if (file)
-        (void)fclose(file);
+    input_close(&file);
     return found;
 }
 
@@ -14596,15 +14805,15 @@ static uint32_t find_name_servers(const char *path, uint32_t servers[DNS_SERVERS
     char word[HOST_CHARS + 1];
     uint32_t place = 0, count = 0;
     bool named = false;
-    FILE *file = fopen(path, "re");
-    while (file && count < DNS_SERVERS && read_word(file, word, &place)) {
+    struct input file;
+    input_open(&file, open(path, O_RDONLY | O_CLOEXEC));
+    while (count < DNS_SERVERS && read_word(&file, word, &place)) {
         if (place == 1)
             named = strcmp(word, "nameserver") == 0;
         else if (place == 2 && named && parse_address(word, &servers[count]))
             count++;
     }
-    if (file)
-        (void)fclose(file);
+    input_close(&file);
     if (count == 0)
         servers[count++] = 0x7f000001;
     return count;
@@ -15403,9 +15612,9 @@ static void shell_complain(struct shell *sh, const char *line, size_t size);
 static void complain_by_list(char line[COMPLAINT_BYTES], const char *where, const char *key, const char *format,
                              va_list arguments)
 {
-    (void)snprintf(line, COMPLAINT_BYTES, COMPLAINT "%s%s%s", where, key, key[0] ? ": " : "");
+    (void)write_as(line, COMPLAINT_BYTES, COMPLAINT "%s%s%s", where, key, key[0] ? ": " : "");
     size_t size = strlen(line);
-    (void)vsnprintf(line + size, COMPLAINT_BYTES - size, format, arguments);
+    (void)write_list(line + size, COMPLAINT_BYTES - size, format, arguments);
     size = strlen(line);
     size -= size + 1 == COMPLAINT_BYTES;
     line[size++] = '\n';
@@ -15480,7 +15689,7 @@ static const char *place_of(struct options *o, const char *key)
     uint32_t line = o->set_at[find_setting(key) - settings];
     if (line == 0 || line == TYPED)
         return COMMAND_LINE;
-    (void)snprintf(o->place, sizeof o->place, "%s:%u: ", o->config_file, line);
+    (void)write_as(o->place, sizeof o->place, "%s:%u: ", o->config_file, line);
     return o->place;
 }
 
@@ -15548,9 +15757,9 @@ static const char *path_now(const char *path)
 #define OUTSIDE_JAIL "it is not in the folder of --chroot"
 
 /* Opens a file of options. What was a pipe at the start is empty by now, and a
- * FIFO would be waited for: so a server that runs reads regular files only. NULL,
+ * FIFO would be waited for: so a server that runs reads regular files only. -1,
  * with the reason, if it is not to be read. */
-static FILE *open_lines(const struct options *o, const char *path, const char **reason)
+static int open_lines(const struct options *o, const char *path, const char **reason)
 {
     struct stat status;
     bool running = o->in_force != NULL;
@@ -15558,27 +15767,28 @@ static FILE *open_lines(const struct options *o, const char *path, const char **
     int fd = now ? open(now, O_RDONLY | O_NOCTTY | O_CLOEXEC | (running ? O_NONBLOCK : 0)) : -1;
     bool known = fd >= 0 && fstat(fd, &status) == 0;
     bool regular = known && S_ISREG(status.st_mode);
-    FILE *file = regular || (known && !running) ? fdopen(fd, "r") : NULL;
     *reason = !now                           ? OUTSIDE_JAIL
               : known && running && !regular ? "it is no regular file, and only such are read again"
               : running && errno == EACCES
                   ? "this user may not read it, or --sandbox not, as it was in another folder at the start"
                   : why(errno);
-    if (!file && fd >= 0)
+    if (regular || (known && !running))
+        return fd;
+    if (fd >= 0)
         (void)close(fd);
-    return file;
+    return -1;
 }
 
 static const char no_text[] = "plain text, and here is a NUL byte: is it UTF-16, or no text at all?";
 
 /* Reads the next line without its end; false if there is none. If it is none that
  * can be taken, *expected says what was expected; its rest is passed over. */
-static bool read_line(FILE *file, char line[LINE_CHARS + 2], const char **expected)
+static bool read_line(struct input *file, char line[LINE_CHARS + 2], const char **expected)
 {
     size_t n = 0;
     int c;
     *expected = NULL;
-    while ((c = getc(file)) != EOF && c != '\n') {
+    while ((c = input_byte(file)) >= 0 && c != '\n') {
         if (c == 0)
             *expected = no_text;
         else if (n == LINE_CHARS + 1 && !*expected)
@@ -15592,7 +15802,7 @@ static bool read_line(FILE *file, char line[LINE_CHARS + 2], const char **expect
         *expected = "at most 1022 characters in a line";
     if (!*expected && strchr(line, '\r'))
         *expected = "lines that end with LF or CR LF, and not with CR alone";
-    return c != EOF || n > 0 || *expected;
+    return c >= 0 || n > 0 || *expected;
 }
 
 /* Gives each line of a file to `take`, with its place as "FILE:LINE: ", as far as it is text. A
@@ -15603,20 +15813,20 @@ static void read_lines(struct options *o, const char *where, const char *key, co
 {
     char line[LINE_CHARS + 2], place[LINE_CHARS + 16];
     const char *expected = NULL, *reason;
-    FILE *file = open_lines(o, path, &reason);
-    for (o->line = 1; file && expected != no_text && read_line(file, line, &expected); o->line++) {
+    struct input file;
+    input_open(&file, open_lines(o, path, &reason));
+    for (o->line = 1; expected != no_text && read_line(&file, line, &expected); o->line++) {
         bool marked = o->line == 1 && strncmp(line, "\xEF\xBB\xBF", 3) == 0;
-        (void)snprintf(place, sizeof place, "%s:%u: ", path, o->line);
+        (void)write_as(place, sizeof place, "%s:%u: ", path, o->line);
         if (expected)
             (void)fault(o, place, "", "expected %s", expected);
         else
             (void)take(o, place, line + (marked ? 3 : 0));
     }
     o->line = TYPED;
-    if (!file || ferror(file))
-        (void)fault(o, where, key, "%s: %s", path, file ? why(errno) : reason);
-    if (file)
-        (void)fclose(file);
+    if (file.error)
+        (void)fault(o, where, key, "%s: %s", path, file.fd >= 0 ? why(file.error) : reason);
+    input_close(&file);
 }
 
 /* Of news that are too long, the first line that has no room is told, and not each behind it. */
@@ -15702,9 +15912,10 @@ static bool find_id(const char *path, const char *name, uint32_t *id, uint32_t *
 {
     char line[LINE_CHARS + 2], *part[4];
     const char *too_long; /* as the line of a group of many, which is cut */
-    FILE *file = fopen(path, "re");
+    struct input file;
+    input_open(&file, open(path, O_RDONLY | O_CLOEXEC));
     bool found = false;
-    while (file && !found && read_line(file, line, &too_long)) {
+    while (!found && read_line(&file, line, &too_long)) {
         size_t parts = 0;
         for (char *p = line; p && parts < 4; p = strchr(p, ':')) {
             if (parts > 0)
@@ -15716,8 +15927,7 @@ static bool find_id(const char *path, const char *name, uint32_t *id, uint32_t *
         found = parts == 4 && (strcmp(part[0], name) == 0 || strcmp(part[2], name) == 0) &&
                 parse_number(part[2], 0, UINT32_MAX, id) && (!group || parse_number(part[3], 0, UINT32_MAX, group));
     }
-    if (file)
-        (void)fclose(file);
+    input_close(&file);
     return found;
 }
 
@@ -15799,7 +16009,7 @@ static bool is_in_data(const struct options *o, const char *path)
     char folder[LINE_CHARS + 1];
     struct stat a, b;
     const char *slash = strrchr(path, '/');
-    (void)snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+    (void)write_as(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
     return path[0] && stat(folder, &a) == 0 && stat(o->data, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
@@ -15807,7 +16017,7 @@ static bool is_in_data(const struct options *o, const char *path)
 static void folder_of(const char *path, char folder[LINE_CHARS + 16])
 {
     const char *slash = strrchr(path, '/');
-    (void)snprintf(folder, LINE_CHARS + 16, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+    (void)write_as(folder, LINE_CHARS + 16, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
 }
 
 /* Do both names mean one file, which may not be there yet? */
@@ -15844,7 +16054,7 @@ static void check_files(struct options *o)
             (void)fault(o, place_of(o, keys[i]), keys[i], "%s: %s", paths[i], IN_DATA);
     }
     for (size_t i = 0; o->record_file[0] && i < 3; i++) {
-        (void)snprintf(path, sizeof path, "%s%s", o->record_file, recording_ends[i]);
+        (void)write_as(path, sizeof path, "%s%s", o->record_file, recording_ends[i]);
         if (is_one_file(path, o->log_file))
             (void)fault(o, place_of(o, "record"), "record", "%s: that is the log", path);
     }
@@ -16001,7 +16211,7 @@ static void explain_refusal(const struct options *fresh, struct reload *reload)
         if ((uint8_t)*p < 0x20)
             *p = ' ';
     if (fresh->faults > 1)
-        (void)snprintf(reload->report + strlen(reload->report), 64, " (and %u more, which the log tells)",
+        (void)write_as(reload->report + strlen(reload->report), 64, " (and %u more, which the log tells)",
                        fresh->faults - 1);
 }
 
@@ -16009,7 +16219,7 @@ static void explain_refusal(const struct options *fresh, struct reload *reload)
  * this returns false. */
 static bool read_options_again(struct options *in_force, char **arguments, struct reload *reload)
 {
-    struct options *fresh = malloc(sizeof *fresh);
+    struct options *fresh = reserve(sizeof *fresh);
     memset(reload, 0, sizeof *reload);
     if (!fresh) {
         copy_text(reload->report, sizeof reload->report, "there is no memory for the options");
@@ -16026,7 +16236,7 @@ static bool read_options_again(struct options *in_force, char **arguments, struc
     } else {
         explain_refusal(fresh, reload);
     }
-    free(fresh);
+    release(fresh, sizeof *fresh);
     return good;
 }
 
@@ -16034,25 +16244,23 @@ static bool read_options_again(struct options *in_force, char **arguments, struc
 
 static void print_help(void)
 {
-    (void)
-        printf("usage: nascar_server [serve] [--option value] ...\n"
+    print(OUT, "usage: nascar_server [serve] [--option value] ...\n"
                "       nascar_server ctl COMMAND ...    ask or steer the one that runs; ctl --help lists the commands\n"
-               "       nascar_server probe %s\n"
+               "       nascar_server probe " PROBE_USAGE "\n"
                "           be a console, and say how far it gets\n"
                "       nascar_server dump [DATA]    print what is kept\n"
                "       nascar_server replay FILE    run a recording again and compare\n"
                "The online service of NASCAR Thunder 2004 for the PlayStation 2. No option is needed.\n\n"
-               "options, each also a line `key = value` in the file of --config, in quotes or not:\n",
-               PROBE_USAGE);
+               "options, each also a line `key = value` in the file of --config, in quotes or not:\n");
     for (size_t i = 0; i < SETTINGS; i++) {
         if (!settings[i].help)
             continue;
-        (void)printf("  --%-17s ", settings[i].key);
-        (void)printf(settings[i].help, settings[i].fallback);
-        (void)printf("\n");
+        print_as(OUT, "  --%-17s ", settings[i].key);
+        print_as(OUT, settings[i].help, settings[i].fallback);
+        print_as(OUT, "\n");
     }
-    (void)printf("  --%-17s %s\n", "check-config", "only say what is wrong with the configuration, all of it");
-    (void)printf("  --%-17s\n  --%-17s\n", "version", "help");
+    print_as(OUT, "  --%-17s %s\n", "check-config", "only say what is wrong with the configuration, all of it");
+    print_as(OUT, "  --%-17s\n  --%-17s\n", "version", "help");
 }
 
 /* ---- The shell's state --------------------------------------------------- */
@@ -16433,9 +16641,9 @@ static void shell_log(struct shell *sh, enum nascar_log_level level, const char 
         return;
     write_date(date, sh->wall_s);
     date[10] = 'T';
-    (void)snprintf(head, sizeof head, "time=%sZ level=%s", date, names[level]);
+    (void)write_as(head, sizeof head, "time=%sZ level=%s", date, names[level]);
     if (sh->log_lost > 0)
-        (void)snprintf(lost, sizeof lost, "lost=%u", sh->log_lost);
+        (void)write_as(lost, sizeof lost, "lost=%u", sh->log_lost);
     write_log_line(&line, head, text, lost, sh->options.log_json);
     if (shell_log_line(sh, line.bytes, line.size))
         sh->log_lost = 0;
@@ -16473,7 +16681,7 @@ static void shell_log_stranger(struct shell *sh, enum nascar_log_level level, co
 static void tell_left_out(struct shell *sh)
 {
     char text[64];
-    (void)snprintf(text, sizeof text, "event=lines_left_out n=%u", sh->left_out);
+    (void)write_as(text, sizeof text, "event=lines_left_out n=%u", sh->left_out);
     if (sh->left_out == 0)
         return;
     sh->left_out = 0;
@@ -16494,7 +16702,7 @@ static void shell_complain(struct shell *sh, const char *line, size_t size)
     for (size_t i = skip; i + 1 < size && at + 8 < sizeof text; i++) {
         uint8_t c = (uint8_t)line[i];
         bool plain = c >= 0x20 && c <= 0x7e && c != '"' && c != '\\';
-        at += (size_t)snprintf(text + at, 5, plain ? "%c" : "\\x%02x", (unsigned)c);
+        at += (size_t)write_as(text + at, 5, plain ? "%c" : "\\x%02x", (unsigned)c);
     }
     copy_text(text + at, sizeof text - at, "\"");
     shell_log(sh, NASCAR_LOG_ERROR, text);
@@ -16510,7 +16718,7 @@ static void shell_log_reopen(struct shell *sh)
     const char *path = path_now(sh->options.log_file);
     int fd = path ? sh->sys->log_open(sh->world, path) : -1;
     if (fd < 0) {
-        (void)snprintf(text, sizeof text, "event=log_kept reason=\"%s\" advice=\"send SIGUSR1 again\"",
+        (void)write_as(text, sizeof text, "event=log_kept reason=\"%s\" advice=\"send SIGUSR1 again\"",
                        path ? why(errno) : OUTSIDE_JAIL);
         shell_log(sh, NASCAR_LOG_ERROR, text);
         return;
@@ -16539,7 +16747,7 @@ static void shell_leave(struct shell *sh)
 static _Noreturn void shell_die(struct shell *sh, const char *reason)
 {
     char text[320];
-    (void)snprintf(text, sizeof text, "event=died reason=\"%s\"", reason);
+    (void)write_as(text, sizeof text, "event=died reason=\"%s\"", reason);
     if (sh->ready)
         shell_log(sh, NASCAR_LOG_ERROR, text);
     else
@@ -16564,7 +16772,7 @@ static bool is_recording(const struct shell *sh)
 static const char *recording_name(const struct shell *sh, const char *end, char out[LINE_CHARS + 8])
 {
     const char *path = sh->options.record_file, *slash = strrchr(path, '/');
-    (void)snprintf(out, LINE_CHARS + 8, "%s%s", slash ? slash + 1 : path, end);
+    (void)write_as(out, LINE_CHARS + 8, "%s%s", slash ? slash + 1 : path, end);
     return out;
 }
 
@@ -16583,7 +16791,7 @@ static void recording_drop(struct shell *sh)
 static void recording_ended(struct shell *sh, const char *reason)
 {
     char text[256];
-    (void)snprintf(text, sizeof text, "event=recording_ended reason=\"%s\"", reason);
+    (void)write_as(text, sizeof text, "event=recording_ended reason=\"%s\"", reason);
     shell_log(sh, NASCAR_LOG_ERROR, text);
     if (sh->record_fd >= 0) {
         (void)sh->sys->truncate(sh->world, sh->record_fd, sh->recorded_bytes);
@@ -16710,7 +16918,7 @@ static const char *no_recording(int folder, const char *name)
         (void)close(fd);
     if (n == 0 || (n == 3 && memcmp(head, script_magic, 3) == 0))
         return NULL;
-    (void)snprintf(text, sizeof text, "%.64s is %s, and not a recording: move it away", name,
+    (void)write_as(text, sizeof text, "%.64s is %s, and not a recording: move it away", name,
                    type ? type : "another file");
     return text;
 }
@@ -16723,7 +16931,7 @@ static bool recording_open(struct shell *sh)
     sh->record_fd = sh->record_folder = -1;
     if (!path[0])
         return true;
-    (void)snprintf(name, sizeof name, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+    (void)write_as(name, sizeof name, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
     int folder = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     const char *what = folder < 0 ? why(errno) : is_in_data(&sh->options, path) ? IN_DATA : NULL;
     for (size_t i = 0; i < 3 && !what; i++)
@@ -16806,7 +17014,7 @@ static void feed_entropy(struct shell *sh)
     }
     sh->entropy_failing = false;
     if (!good) {
-        (void)snprintf(text, sizeof text,
+        (void)write_as(text, sizeof text,
                        "no random numbers, neither from getrandom() nor from /dev/urandom: %s: start it where "
                        "there is one of them",
                        why(errno));
@@ -16821,14 +17029,14 @@ static void *buffer_add(struct shell *sh, struct buffer *b, size_t size)
 {
     if (size > b->room - b->size) {
         size_t room = 2 * (b->room + size);
-        uint8_t *bytes = malloc(room);
+        uint8_t *bytes = reserve(room);
         if (!bytes) /* there is nowhere to keep what a player is about to be told */
             shell_die(sh, "no memory for what waits to be kept: free some, or raise its limit (ulimit -v)");
-        if (b->size > 0) { /* no realloc(), which would leave passwords behind */
+        if (b->size > 0) { /* no passwords stay behind */
             memcpy(bytes, b->bytes, b->size);
             wipe(b->bytes, b->size);
         }
-        free(b->bytes);
+        release(b->bytes, b->room);
         b->bytes = bytes;
         b->room = room;
     }
@@ -16946,7 +17154,7 @@ static bool journal_append(struct shell *sh, struct journal *j, struct batch *ba
 static void tell_journal_failed(struct shell *sh, uint64_t end, const char *reason)
 {
     char text[320];
-    (void)snprintf(text, sizeof text, "event=journal_failed offset=%llu reason=\"%s\"", (unsigned long long)end,
+    (void)write_as(text, sizeof text, "event=journal_failed offset=%llu reason=\"%s\"", (unsigned long long)end,
                    reason);
     sh->metrics[NASCAR_JOURNAL_FAILURES]++;
     if (!sh->journal_full)
@@ -16981,7 +17189,7 @@ static void journal_failed(struct shell *sh, uint64_t end)
 static const char *file_changed(struct shell *sh, const char *name, const struct journal *j)
 {
     char path[LINE_CHARS + 16];
-    (void)snprintf(path, sizeof path, "%s/%s", sh->data, name);
+    (void)write_as(path, sizeof path, "%s/%s", sh->data, name);
     return sh->sys->changed(sh->world, path, j->fd, j->size, &j->tail);
 }
 
@@ -17010,7 +17218,7 @@ static void compaction_failed(struct shell *sh, const char *reason)
     char text[256];
     x->error = reason ? 0 : errno;
     x->takes = is_full(x->error) && x->file.fd >= 0 ? x->file.size + x->batch.size : x->takes;
-    (void)snprintf(text, sizeof text, "event=compaction_failed reason=\"%s\"", reason ? reason : why(errno));
+    (void)write_as(text, sizeof text, "event=compaction_failed reason=\"%s\"", reason ? reason : why(errno));
     sh->metrics[NASCAR_JOURNAL_FAILURES]++;
     if (!x->failing)
         shell_log(sh, NASCAR_LOG_ERROR, text);
@@ -17246,7 +17454,7 @@ static void tell_lock(struct shell *sh)
     char text[320];
     if (sh->lock.by_folder == 0)
         return;
-    (void)snprintf(text, sizeof text, "event=no_flock reason=\"%s\" advice=\"%s\"", why(sh->lock.by_folder),
+    (void)write_as(text, sizeof text, "event=no_flock reason=\"%s\" advice=\"%s\"", why(sh->lock.by_folder),
                    sh->lock.by_file == 0 ? "its file pid is locked instead" : "start no second server on this folder");
     shell_log(sh, NASCAR_LOG_WARN, text);
 }
@@ -17320,7 +17528,7 @@ static bool keep_strange(struct shell *sh)
 {
     char text[96];
     int n = sh->journal_strange ? sh->sys->set_aside(sh->world, sh->folder, "journal") : 0;
-    (void)snprintf(text, sizeof text, "event=journal_set_aside file=\"journal.found-%d\"", n);
+    (void)write_as(text, sizeof text, "event=journal_set_aside file=\"journal.found-%d\"", n);
     if (n > 0)
         shell_log(sh, NASCAR_LOG_WARN, text);
     sh->journal_strange = sh->journal_strange && n < 0;
@@ -17357,7 +17565,7 @@ static void compaction_finish(struct shell *sh)
         return;
     }
     uint64_t now_ms = sh->sys->mono_ms(sh->world);
-    (void)snprintf(text, sizeof text, "event=compacted bytes=%llu was=%llu ms=%llu longest_turn_ms=%llu sync_ms=%llu",
+    (void)write_as(text, sizeof text, "event=compacted bytes=%llu was=%llu ms=%llu longest_turn_ms=%llu sync_ms=%llu",
                    (unsigned long long)sh->journal.size, (unsigned long long)was,
                    (unsigned long long)(now_ms - x->began_ms), (unsigned long long)x->longest_ms,
                    (unsigned long long)(now_ms - before_ms));
@@ -17448,7 +17656,7 @@ static bool journal_refuse(const char *path, const struct journal_reader *r)
 
 static void journal_path(const char *folder, char out[LINE_CHARS + 16])
 {
-    (void)snprintf(out, LINE_CHARS + 16, "%s/journal", folder);
+    (void)write_as(out, LINE_CHARS + 16, "%s/journal", folder);
 }
 
 /* Reads the journal, sees how much of it is sound, and counts what must find
@@ -17531,7 +17739,7 @@ static bool journal_load(struct shell *sh, struct journal_reader *r)
         sh->sys->unload(sh->world, (uint8_t *)(uintptr_t)r->bytes, r->size);
         sh->live_bytes = r->compacted;
         if (r->end == JOURNAL_TORN) {
-            (void)snprintf(text, sizeof text, "event=journal_cut bytes=%llu offset=%llu",
+            (void)write_as(text, sizeof text, "event=journal_cut bytes=%llu offset=%llu",
                            (unsigned long long)(r->size - r->at), (unsigned long long)r->at);
             shell_log(sh, NASCAR_LOG_WARN, text);
         }
@@ -17577,7 +17785,7 @@ static void helper_start(struct shell *sh)
     h->fd = sh->sys->helper(sh->world, &h->process);
     char text[320];
     if (h->fd < 0 && !h->failing) {
-        (void)snprintf(text, sizeof text,
+        (void)write_as(text, sizeof text,
                        "event=helper_failed reason=\"%s\" advice=\"nobody can log in until it starts\"", why(errno));
         shell_log(sh, NASCAR_LOG_ERROR, text);
     }
@@ -17609,7 +17817,7 @@ static void helper_lost(struct shell *sh, const char *event)
     struct helper *h = &sh->helper;
     const struct hash_answer none = {0, false, NASCAR_NO_VERDICT};
     char text[128];
-    (void)snprintf(text, sizeof text, "event=%s advice=\"it is started again\"", event);
+    (void)write_as(text, sizeof text, "event=%s advice=\"it is started again\"", event);
     shell_log(sh, NASCAR_LOG_ERROR, text);
     sh->metrics[NASCAR_HELPERS_REPLACED]++;
     sh->sys->close(sh->world, h->fd);
@@ -17618,7 +17826,7 @@ static void helper_lost(struct shell *sh, const char *event)
         h->job[i].sent = false;
     if (h->jobs == 0 || ++h->job[0].tries < HELPER_TRIES)
         return;
-    (void)snprintf(text, sizeof text, "event=hash_given_up conn=%u tries=%u", h->job[0].question.job.conn,
+    (void)write_as(text, sizeof text, "event=hash_given_up conn=%u tries=%u", h->job[0].question.job.conn,
                    HELPER_TRIES);
     shell_log(sh, NASCAR_LOG_ERROR, text);
     helper_verdict(sh, &none);
@@ -17723,7 +17931,7 @@ static void finder_failed(struct shell *sh, const char *reason)
     f->asked = false;
     f->due_ms = sh->now_ms + (f->address ? FIND_MS : FIND_SOON_MS);
     write_address(address, f->address);
-    (void)snprintf(text, sizeof text, "event=host_not_found name=\"%s\" reason=\"%s\" told=\"%s\"", f->question.name,
+    (void)write_as(text, sizeof text, "event=host_not_found name=\"%s\" reason=\"%s\" told=\"%s\"", f->question.name,
                    reason, f->address ? address : "the address that each console has reached");
     if (!f->failing)
         shell_log(sh, NASCAR_LOG_WARN, text);
@@ -17745,7 +17953,7 @@ static void finder_found(struct shell *sh, uint32_t address)
     char text[320];
     f->asked = false;
     f->due_ms = sh->now_ms + FIND_MS;
-    (void)snprintf(text, sizeof text, "event=host_found name=\"%s\"", f->question.name);
+    (void)write_as(text, sizeof text, "event=host_found name=\"%s\"", f->question.name);
     if (f->failing)
         shell_log(sh, NASCAR_LOG_INFO, text);
     f->failing = false;
@@ -17894,7 +18102,7 @@ static void write_quoted(char out[20], const uint8_t bytes[4])
     *out++ = '"';
     for (int i = 0; i < 4; i++)
         if (bytes[i] < 0x20 || bytes[i] > 0x7e || bytes[i] == '"' || bytes[i] == '\\')
-            out += snprintf(out, 5, "\\x%02x", (unsigned)bytes[i]);
+            out += write_as(out, 5, "\\x%02x", (unsigned)bytes[i]);
         else
             *out++ = (char)bytes[i];
     *out++ = '"';
@@ -17914,7 +18122,7 @@ static void shell_log_frames(struct shell *sh, uint32_t c, const char *way, cons
         return;
     if (conn_at(sh->state, c)->state == CONN_UNNAMED &&
         read_proxy_header(bytes, (uint32_t)size, &header) == FRAME_WHOLE) {
-        (void)snprintf(text, sizeof text, "event=proxy_header conn=%u way=%s bytes=%u", c, way, header.size);
+        (void)write_as(text, sizeof text, "event=proxy_header conn=%u way=%s bytes=%u", c, way, header.size);
         shell_log(sh, NASCAR_LOG_DEBUG, text);
         bytes += header.size;
         size -= header.size;
@@ -17923,12 +18131,12 @@ static void shell_log_frames(struct shell *sh, uint32_t c, const char *way, cons
         write_quoted(kind, frame.kind);
         write_quoted(code, bytes + 4);
         bool plain = load_be32(bytes + 4) == 0;
-        (void)snprintf(text, sizeof text, "event=frame conn=%u way=%s kind=%s%s%s bytes=%u", c, way, kind,
+        (void)write_as(text, sizeof text, "event=frame conn=%u way=%s kind=%s%s%s bytes=%u", c, way, kind,
                        plain ? "" : " code=", plain ? "" : code, frame.size);
         (stranger ? shell_log_stranger : shell_log)(sh, NASCAR_LOG_DEBUG, text);
         bytes += frame.size;
     }
-    (void)snprintf(text, sizeof text, "event=frame_part conn=%u way=%s bytes=%u", c, way, (uint32_t)size);
+    (void)write_as(text, sizeof text, "event=frame_part conn=%u way=%s bytes=%u", c, way, (uint32_t)size);
     if (size > 0)
         (stranger ? shell_log_stranger : shell_log)(sh, NASCAR_LOG_DEBUG, text);
 }
@@ -18157,7 +18365,7 @@ static void shell_accept(struct shell *sh, uint32_t listener)
             return;
         if (error != EINTR && error != ECONNABORTED) { /* it may well be the same the next time */
             char text[256];
-            (void)snprintf(text, sizeof text, "event=accept_paused connections=%u reason=\"%s\"", sh->open, why(error));
+            (void)write_as(text, sizeof text, "event=accept_paused connections=%u reason=\"%s\"", sh->open, why(error));
             if (!sh->accept_paused) { /* the other listeners say the same */
                 shell_log(sh, NASCAR_LOG_WARN, text);
                 sh->metrics[NASCAR_ACCEPT_PAUSES]++;
@@ -18238,11 +18446,11 @@ static bool tell_sign(struct shell *sh, const char *file, bool made)
 {
     char text[320];
     bool passes = !made && (is_full(errno) || is_short(errno));
-    (void)snprintf(text, sizeof text, "event=no_%s reason=\"%s\"%s", file, why(errno),
+    (void)write_as(text, sizeof text, "event=no_%s reason=\"%s\"%s", file, why(errno),
                    passes ? " advice=\"it is played meanwhile, and this is tried again\"" : "");
     if (!made && sh->sign_again_ms == 0)
         shell_log(sh, NASCAR_LOG_WARN, text);
-    (void)snprintf(text, sizeof text, "event=%s_made", file);
+    (void)write_as(text, sizeof text, "event=%s_made", file);
     if (made && sh->sign_again_ms > 0)
         shell_log(sh, NASCAR_LOG_INFO, text);
     return passes;
@@ -18276,7 +18484,7 @@ static void shell_configure(struct shell *sh)
     const char *host = o->config.public_name[0] ? o->config.public_name : address;
     write_address(address, o->config.public_address);
     int n =
-        snprintf(text, sizeof text,
+        write_as(text, sizeof text,
                  "%s%s%s%s%sdns-on = %s\ndirectory-port = %u\nlobby-port = %u\nbuddy-port = %u\npublic-address = %s\n",
                  o->core, o->lists[ROOMS].lines, o->lists[TRUSTED].lines, o->lists[PROXIES].lines,
                  o->lists[DNS_NAMES].lines, sh->port[LISTENERS] == NONE ? "no" : "yes", sh->port[0], sh->port[1],
@@ -18308,10 +18516,10 @@ static void shell_reload(struct shell *sh)
         shell_configure(sh);
         sh->metrics[NASCAR_RELOADS]++;
     }
-    (void)snprintf(text, sizeof text, "event=reloaded keys=\"%s\"", reload.changed);
+    (void)write_as(text, sizeof text, "event=reloaded keys=\"%s\"", reload.changed);
     shell_log(sh, good ? NASCAR_LOG_INFO : NASCAR_LOG_ERROR,
               good ? text : "event=reload_refused reason=\"see above; nothing has changed\"");
-    (void)snprintf(text, sizeof text, "event=restart_wanted keys=\"%s\"", reload.restart);
+    (void)write_as(text, sizeof text, "event=restart_wanted keys=\"%s\"", reload.restart);
     if (reload.restart[0])
         shell_log(sh, NASCAR_LOG_WARN, text);
     struct nascar_event event = {.type = NASCAR_RELOADED,
@@ -18351,7 +18559,7 @@ static int shell_poll(struct shell *sh, int timeout_ms)
     if (n < 0 && errno == EINTR)
         return n;
     if (n < 0 && !sh->poll_failing) {
-        (void)snprintf(text, sizeof text,
+        (void)write_as(text, sizeof text,
                        "event=poll_failed reason=\"%s\" advice=\"it goes on, and works harder: raise the limit of "
                        "open files (ulimit -n) to over %u\"",
                        why(errno), count);
@@ -18417,7 +18625,7 @@ static void tell_refused(struct shell *sh)
     if (number == -1 || (sh->told_refused == number + 1))
         return;
     sh->told_refused = number + 1;
-    (void)snprintf(text, sizeof text,
+    (void)write_as(text, sizeof text,
                    "event=call_refused call=%d advice=\"this is a fault of the server: please report it\"", number);
     shell_log(sh, NASCAR_LOG_ERROR, text);
 }
@@ -18487,7 +18695,7 @@ static void shell_loop(struct shell *sh)
     shell_flush(sh);
     while ((has_output(sh) || sh->urgent > 0) && sh->now_ms < until_ms)
         shell_turn(sh, until_ms);
-    (void)snprintf(text, sizeof text, "event=stop signal=%s connections=%u", signal_name(sh->stop_signal), sh->open);
+    (void)write_as(text, sizeof text, "event=stop signal=%s connections=%u", signal_name(sh->stop_signal), sh->open);
     for (uint32_t place = 0; place < sh->open; place++)
         sh->sys->close(sh->world, sh->polled[FIRST_SOCKET + place].fd);
     journal_end(sh);
@@ -18634,7 +18842,7 @@ static void raise_limits(struct shell *sh, struct nascar_limits *limits)
     raise_limit(&limits->messages, sh->kept.messages, 1u << 20);
     if (sh->kept.races > limits->clients * RACES_PER_CLIENT)
         limits->races = min_u32(sh->kept.races, 1u << 20);
-    (void)snprintf(text, sizeof text, "event=accounts_over_limit max_accounts=%u room_for=%u", sh->options.max_accounts,
+    (void)write_as(text, sizeof text, "event=accounts_over_limit max_accounts=%u room_for=%u", sh->options.max_accounts,
                    limits->accounts);
     if (limits->accounts > sh->options.max_accounts)
         shell_log(sh, NASCAR_LOG_WARN, text);
@@ -18686,7 +18894,7 @@ static void announce(const struct shell *sh)
     write_address(address, sh->options.bind_address);
     for (uint32_t i = 0; i < PORTS; i++)
         if (sh->port[i] != NONE)
-            size += (size_t)snprintf(line + size, sizeof line - size, " %s=%s:%u", port_names[i], address, sh->port[i]);
+            size += (size_t)write_as(line + size, sizeof line - size, " %s=%s:%u", port_names[i], address, sh->port[i]);
     line[size++] = '\n';
     (void)write_now(STDOUT_FILENO, line, size); /* nobody need read it, either */
 }
@@ -18734,13 +18942,13 @@ static bool check_rights(struct shell *sh)
     if (is_ours(sh->folder, &about))
         return true;
     if (about.st_uid != geteuid())
-        (void)snprintf(wrong, sizeof wrong, "it belongs to user %u", (unsigned)about.st_uid);
+        (void)write_as(wrong, sizeof wrong, "it belongs to user %u", (unsigned)about.st_uid);
     else
-        (void)snprintf(wrong, sizeof wrong, "others may write to it (mode %04o)", (unsigned)about.st_mode & 07777);
+        (void)write_as(wrong, sizeof wrong, "others may write to it (mode %04o)", (unsigned)about.st_mode & 07777);
     if (is_strict(&sh->sandbox))
         return complain(COMMAND_LINE, "data", "%s: %s: make it the server's alone (chown, chmod go-w)",
                         sh->options.data, wrong);
-    (void)snprintf(text, sizeof text, "event=folder_not_ours reason=\"%s\" advice=\"make it the server's alone\"",
+    (void)write_as(text, sizeof text, "event=folder_not_ours reason=\"%s\" advice=\"make it the server's alone\"",
                    wrong);
     shell_log(sh, NASCAR_LOG_WARN, text);
     return true;
@@ -18841,7 +19049,7 @@ static bool confine(struct shell *sh)
         x->seccomp = filter_calls(server_calls, sh->port[LISTENERS] == NONE ? count - DNS_CALLS : count);
         sh->confined = true;
     }
-    (void)snprintf(text, sizeof text, "event=sandbox seccomp=%s landlock=%s user=%u group=%u chroot=%s", x->seccomp,
+    (void)write_as(text, sizeof text, "event=sandbox seccomp=%s landlock=%s user=%u group=%u chroot=%s", x->seccomp,
                    x->landlock, user, group, jail.entered ? "yes" : "no");
     shell_log(sh, NASCAR_LOG_INFO, text);
     return true;
@@ -18905,7 +19113,7 @@ static void sandbox_begin(struct sandbox *x, const struct options *o)
 
 static int serve(char **arguments)
 {
-    struct shell *sh = calloc(1, sizeof *sh);
+    struct shell *sh = reserve(sizeof *sh);
     if (!sh) {
         (void)complain("", "", "the server: %s", why(errno));
         return 1;
@@ -18937,32 +19145,32 @@ static int serve(char **arguments)
     return status;
 }
 
-/* Reads a whole file. If that cannot be done: NULL, and a line on standard error. */
-static uint8_t *read_file(const char *path, size_t *size)
+/* Reads a whole file. If that cannot be done: false, and a line on standard error. */
+static bool read_file(const char *path, struct buffer *file)
 {
-    uint8_t *bytes = NULL;
-    FILE *file = fopen(path, "rb");
-    size_t room = 0, n = 1;
-    *size = 0;
-    while (file && n > 0) {
-        if (*size == room) {
-            room = room ? 2 * room : 65536;
-            uint8_t *more = realloc(bytes, room);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : 1;
+    *file = (struct buffer){NULL, 0, 0};
+    while (n > 0) {
+        if (file->size == file->room) {
+            size_t room = 2 * file->room + 65536;
+            uint8_t *more = reserve_more(file->bytes, file->room, room);
+            n = more ? n : -1;
             if (!more)
                 break;
-            bytes = more;
+            file->bytes = more;
+            file->room = room;
         }
-        n = fread(bytes + *size, 1, room - *size, file);
-        *size += n;
+        n = read(fd, file->bytes + file->size, file->room - file->size);
+        file->size += n > 0 ? (size_t)n : 0;
     }
-    if (!file || ferror(file) || n > 0) {
+    if (n < 0) {
         (void)complain("", path, "%s", why(errno));
-        free(bytes);
-        bytes = NULL;
+        release(file->bytes, file->room);
     }
-    if (file)
-        (void)fclose(file);
-    return bytes;
+    if (fd >= 0)
+        (void)close(fd);
+    return n == 0;
 }
 
 /* ---- Dump: what is kept, as text ----------------------------------------- */
@@ -18974,16 +19182,16 @@ static void dump_record(const struct span *record)
     struct outgoing f;
     scrub_record(record->bytes, (uint32_t)record->size, &f);
     uint32_t end = HEADER_BYTES + payload_size(f.bytes + HEADER_BYTES, f.size - HEADER_BYTES);
-    (void)printf("  %.4s", (const char *)f.bytes);
+    print_as(OUT, "  %.4s", (const char *)f.bytes);
     for (uint32_t i = HEADER_BYTES; i < end; i++) {
         if (i == HEADER_BYTES || f.bytes[i - 1] == '\n')
-            (void)putchar(' ');
+            print_char(OUT, ' ');
         if (f.bytes[i] >= 0x20 && f.bytes[i] <= 0x7e)
-            (void)putchar(f.bytes[i]);
+            print_char(OUT, (char)f.bytes[i]);
         else if (f.bytes[i] != '\n')
-            (void)printf("\\x%02x", (unsigned)f.bytes[i]);
+            print_as(OUT, "\\x%02x", (unsigned)f.bytes[i]);
     }
-    (void)putchar('\n');
+    print_char(OUT, '\n');
 }
 
 static int dump(const char *folder)
@@ -18991,33 +19199,32 @@ static int dump(const char *folder)
     char path[LINE_CHARS + 16];
     struct journal_reader r;
     struct span frames, record;
-    size_t size;
+    struct buffer file;
     if (!folder[0] || strlen(folder) > LINE_CHARS) {
         (void)complain("", "dump", "expected the name of a folder, of at most %u characters", LINE_CHARS);
         return 2;
     }
     journal_path(folder, path);
-    uint8_t *bytes = read_file(path, &size);
-    if (!bytes)
+    if (!read_file(path, &file))
         return 1;
-    journal_open(&r, bytes, size);
-    (void)printf("journal format %u, %llu bytes\n", r.format, (unsigned long long)size);
+    journal_open(&r, file.bytes, file.size);
+    print_as(OUT, "journal format %u, %llu bytes\n", r.format, (unsigned long long)file.size);
     for (size_t at = r.at; journal_next(&r, &frames); at = r.at) {
         uint32_t count = 0;
         for (struct span left = frames; take_record(&left, &record);)
             count++;
-        (void)printf("batch %llu at %llu: %u records\n", (unsigned long long)r.number, (unsigned long long)at, count);
+        print_as(OUT, "batch %llu at %llu: %u records\n", (unsigned long long)r.number, (unsigned long long)at, count);
         while (take_record(&frames, &record))
             dump_record(&record);
     }
     if (r.end == JOURNAL_TORN)
-        (void)printf("torn at %llu: the last %llu bytes were not written out\n", (unsigned long long)r.at,
-                     (unsigned long long)(size - r.at));
+        print_as(OUT, "torn at %llu: the last %llu bytes were not written out\n", (unsigned long long)r.at,
+                 (unsigned long long)(file.size - r.at));
     bool good = r.end == JOURNAL_WHOLE || r.end == JOURNAL_TORN;
-    (void)fflush(stdout);
+    (void)print_rest(OUT);
     if (!good)
         (void)journal_refuse(path, &r);
-    free(bytes);
+    release(file.bytes, file.room);
     return good ? 0 : 1;
 }
 
@@ -19155,12 +19362,13 @@ static bool ask_secret(const char *prompt, char *out, size_t out_bytes)
     hidden = terminal_shown;
     hidden.c_lflag &= ~(tcflag_t)ECHO;
     guard_terminal(true);
-    (void)fputs(prompt, stderr);
+    print(ERR, prompt);
+    (void)print_rest(ERR);
     (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden);
     bool good = read_secret(out, out_bytes);
     (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &terminal_shown);
     guard_terminal(false);
-    (void)fputc('\n', stderr);
+    print_char(ERR, '\n');
     return good;
 }
 
@@ -19204,7 +19412,7 @@ struct answer {
 
 /* Prints a text, or only counts how wide it is. Nothing that a terminal would act on gets
  * through: that is shown as in the log. */
-static int show(FILE *to, const char *text)
+static int show(struct output *to, const char *text)
 {
     int width = 0;
     for (; *text; text++) {
@@ -19212,7 +19420,7 @@ static int show(FILE *to, const char *text)
         bool plain = c >= 0x20 && c <= 0x7e && c != '\\';
         width += plain ? 1 : 4;
         if (to)
-            (void)fprintf(to, plain ? "%c" : "\\x%02x", c);
+            print_as(to, plain ? "%c" : "\\x%02x", c);
     }
     return width;
 }
@@ -19221,27 +19429,27 @@ static int show(FILE *to, const char *text)
  * number: what a console types has no other encoding. */
 static void print_json_text(const char *text)
 {
-    (void)putchar('"');
+    print_char(OUT, '"');
     for (; *text; text++) {
         uint8_t c = (uint8_t)*text;
         if (c == '"' || c == '\\')
-            (void)printf("\\%c", c);
+            print_as(OUT, "\\%c", c);
         else
-            (void)printf(c >= 0x20 && c <= 0x7e ? "%c" : "\\u%04x", c);
+            print_as(OUT, c >= 0x20 && c <= 0x7e ? "%c" : "\\u%04x", c);
     }
-    (void)putchar('"');
+    print_char(OUT, '"');
 }
 
 /* Says why nothing came of a command. Returns the exit status for that. */
 static int control_fail(const struct typed *typed, const char *why)
 {
-    (void)fputs("nascar_server: ctl: ", stderr);
-    (void)show(stderr, why);
-    (void)fputc('\n', stderr);
+    print(ERR, "nascar_server: ctl: ");
+    (void)show(ERR, why);
+    print_char(ERR, '\n');
     if (typed->option[OPTION_JSON]) {
-        (void)fputs("{\"error\":", stdout);
+        print(OUT, "{\"error\":");
         print_json_text(why);
-        (void)puts("}");
+        print(OUT, "}\n");
     }
     return 1;
 }
@@ -19291,7 +19499,8 @@ static void get_field(const uint8_t *line, uint32_t size, const char *key, char 
 
 /* Prints a row of a table, or the titles of its columns if there is no line. With `to`
  * NULL it is only measured how wide each column is. */
-static void print_row(FILE *to, const char *columns, const uint8_t *line, uint32_t size, int width[CONTROL_COLUMNS])
+static void print_row(struct output *to, const char *columns, const uint8_t *line, uint32_t size,
+                      int width[CONTROL_COLUMNS])
 {
     char text[FRAME_OUT_BYTES], key[32], mark;
     for (const char *next = columns; (next = next_column(next, key, &mark)) != NULL; width++) {
@@ -19307,11 +19516,11 @@ static void print_row(FILE *to, const char *columns, const uint8_t *line, uint32
         int w = show(to, text);
         if (w > *width)
             *width = w;
-        if (to && *next && *next != ';')
-            (void)fprintf(to, "%*s", *width - w + 2, "");
+        for (; to && *next && *next != ';' && w < *width + 2; w++)
+            print_char(to, ' ');
     }
     if (to)
-        (void)fputc('\n', to);
+        print_char(to, '\n');
 }
 
 /* Prints the lines that have these columns, one below the other. If there is but one
@@ -19320,7 +19529,7 @@ static void print_table(const struct answer *a, const char *columns)
 {
     int width[CONTROL_COLUMNS] = {0};
     for (int pass = 0; pass < 2; pass++) {
-        FILE *to = pass == 1 ? stdout : NULL;
+        struct output *to = pass == 1 ? OUT : NULL;
         uint32_t size = 0;
         size_t at = 0;
         if (strchr(columns, ' '))
@@ -19334,11 +19543,11 @@ static void print_table(const struct answer *a, const char *columns)
 static void print_json_value(const char *text, char mark)
 {
     if (mark == '?')
-        (void)fputs(strcmp(text, "yes") == 0 ? "true" : "false", stdout);
+        print(OUT, strcmp(text, "yes") == 0 ? "true" : "false");
     else if (mark == '#' && !text[0])
-        (void)fputs("null", stdout);
+        print(OUT, "null");
     else if (mark == '#' && text[strspn(text, "0123456789")] == 0 && (text[0] != '0' || !text[1]))
-        (void)fputs(text, stdout);
+        print(OUT, text);
     else
         print_json_text(text);
 }
@@ -19349,7 +19558,7 @@ static void print_json_fields(const char *columns, const uint8_t *line, uint32_t
     char text[FRAME_OUT_BYTES], key[32], mark;
     for (const char *next = columns; (next = next_column(next, key, &mark)) != NULL; before = ",") {
         get_field(line, size, key, text);
-        (void)printf("%s\"%s\":", before, key);
+        print_as(OUT, "%s\"%s\":", before, key);
         print_json_value(text, mark);
     }
 }
@@ -19360,24 +19569,24 @@ static void print_json(const struct answer *a)
     const char *columns = a->command->field[COLUMNS], *between = "";
     uint32_t size = 0;
     size_t at = 0;
-    (void)fputs(form == 'L' ? "[" : form == 'V' ? "{" : "{\"ok\":true", stdout);
+    print(OUT, form == 'L' ? "[" : form == 'V' ? "{" : "{\"ok\":true");
     for (const uint8_t *line; (line = next_line(a, &at, &size)) != NULL; between = ",") {
         if (form == 'V') {
-            (void)fputs(between, stdout);
+            print(OUT, between);
             get_field(line, size, "name", text);
             print_json_text(text);
-            (void)putchar(':');
+            print_char(OUT, ':');
             get_field(line, size, "value", text);
             print_json_value(text, '#');
         } else if (form == 'L') {
-            (void)printf("%s{", between);
+            print_as(OUT, "%s{", between);
             print_json_fields(columns_of(a, line, size), line, size, "");
-            (void)putchar('}');
+            print_char(OUT, '}');
         } else {
             print_json_fields(columns, line, size, ",");
         }
     }
-    (void)puts(form == 'L' ? "]" : "}");
+    print(OUT, form == 'L' ? "]\n" : "}\n");
 }
 
 /* Prints the sentence of a command, with fields of the answer's first line. */
@@ -19389,7 +19598,7 @@ static void print_sentence(const struct answer *a)
     const uint8_t *line = next_line(a, &at, &size);
     for (const char *p = a->command->field[SAYS]; *p; p++) {
         if (*p != '{') {
-            (void)putchar(*p);
+            print_char(OUT, *p);
             continue;
         }
         size_t n = strcspn(++p, "|}"), all = strcspn(p, "}"), other = n < all ? n + 1 : all;
@@ -19399,10 +19608,10 @@ static void print_sentence(const struct answer *a)
             get_field(line, size, key, text);
         if (!text[0])
             copy_text(text, all - other + 1, p + other);
-        (void)show(stdout, text);
+        (void)show(OUT, text);
         p += all;
     }
-    (void)putchar('\n');
+    print_char(OUT, '\n');
 }
 
 static void print_answer(const struct typed *typed, const struct answer *a)
@@ -19415,7 +19624,7 @@ static void print_answer(const struct typed *typed, const struct answer *a)
     } else {
         print_table(a, a->command->field[COLUMNS]);
         if (second) {
-            (void)putchar('\n');
+            print_char(OUT, '\n');
             print_table(a, second + 1);
         }
     }
@@ -19428,7 +19637,7 @@ static void print_answer(const struct typed *typed, const struct answer *a)
 static int control_fail_silence(const struct typed *typed)
 {
     char text[256];
-    (void)snprintf(text, sizeof text,
+    (void)write_as(text, sizeof text,
                    "the server runs, but did not answer within %u seconds: it is stopped or overloaded (see its log); "
                    "it may still do what it was asked",
                    CONTROL_MS / 1000);
@@ -19440,14 +19649,14 @@ static void write_rights(const char *folder, bool inside, char *out, size_t out_
 {
     struct stat status;
     if (stat(inside ? control_address.sun_path : folder, &status) != 0) {
-        (void)snprintf(out, out_bytes, "you may not use the server of the folder %s", folder);
+        (void)write_as(out, out_bytes, "you may not use the server of the folder %s", folder);
         return;
     }
     int n =
-        snprintf(out, out_bytes, "you may not use the server of the folder %s: it is for the user with the number %u",
+        write_as(out, out_bytes, "you may not use the server of the folder %s: it is for the user with the number %u",
                  folder, (unsigned)status.st_uid);
     if (status.st_mode & 070 && n > 0 && (size_t)n < out_bytes)
-        (void)snprintf(out + n, out_bytes - (size_t)n, ", and for the group with the number %u",
+        (void)write_as(out + n, out_bytes - (size_t)n, ", and for the group with the number %u",
                        (unsigned)status.st_gid);
 }
 
@@ -19469,7 +19678,7 @@ static int control_connect(const struct typed *typed, uint64_t until_ms)
     if (error == EAGAIN || error == EWOULDBLOCK)
         return control_fail_silence(typed), -1;
     if (error == ENOENT || error == ECONNREFUSED || error == ENOTDIR)
-        (void)snprintf(
+        (void)write_as(
             text, sizeof text,
             "no server runs on the folder %s, or its `control` is not there (its log has no_control then): start "
             "one, or name its folder with --data",
@@ -19477,7 +19686,7 @@ static int control_connect(const struct typed *typed, uint64_t until_ms)
     else if (error == EACCES || error == EPERM)
         write_rights(folder, inside, text, sizeof text);
     else
-        (void)snprintf(text, sizeof text, "%s: %s", folder, why(error));
+        (void)write_as(text, sizeof text, "%s: %s", folder, why(error));
     (void)control_fail(typed, text);
     return -1;
 }
@@ -19487,7 +19696,7 @@ static bool keep_line(struct answer *a, const uint8_t *bytes, uint32_t size)
 {
     if (!a->bytes || a->size + size > a->room) {
         size_t room = 2 * a->room + 4096;
-        uint8_t *more = realloc(a->bytes, room);
+        uint8_t *more = reserve_more(a->bytes, a->room, room);
         if (!more)
             return false;
         a->bytes = more;
@@ -19511,7 +19720,7 @@ static int control_end(const struct typed *typed, const struct answer *a, const 
     if (get_text(&q, tag_TEXT, text, sizeof text) == 0 && memcmp(bytes + 4, failures[MISSING].code, 4) == 0)
         copy_text(text, sizeof text, "the server that runs does not know this command; is it an older one?");
     else if (!text[0])
-        (void)snprintf(text, sizeof text, "refused (%.4s)", (const char *)bytes + 4);
+        (void)write_as(text, sizeof text, "refused (%.4s)", (const char *)bytes + 4);
     return control_fail(typed, text);
 }
 
@@ -19545,35 +19754,33 @@ static int control_talk(int fd, const struct typed *typed, struct answer *a, con
 /* ---- Control: what is typed ---------------------------------------------- */
 
 /* Prints how a command is used, or with NULL each of them. */
-static void control_help(FILE *to, const char *name)
+static void control_help(struct output *to, const char *name)
 {
     struct control_command command;
     if (!name)
-        (void)fputs("usage: nascar_server ctl COMMAND ... [--data DIR] [--json]\n"
-                    "Asks the server that runs on the folder DIR (./nascar-data), or has it do something.\n\n",
-                    to);
+        print(to, "usage: nascar_server ctl COMMAND ... [--data DIR] [--json]\n"
+                  "Asks the server that runs on the folder DIR (./nascar-data), or has it do something.\n\n");
     for (const char *at = control_table; next_command(&at, &command);) {
         int left = (int)(strlen(command.field[NAME]) + strlen(command.field[WORDS])) + 3;
         if (!name || strcmp(name, command.field[NAME]) == 0)
-            (void)fprintf(to, "  %s %s%s%*s%s\n", command.field[NAME], command.field[WORDS], left > 24 ? "\n" : "",
-                          left > 24 ? 26 : 26 - left, "", command.field[HELP]);
+            print_as(to, "  %s %s%s%*s%s\n", command.field[NAME], command.field[WORDS], left > 24 ? "\n" : "",
+                     left > 24 ? 26 : 26 - left, "", command.field[HELP]);
     }
     if (!name)
-        (void)fputs("\nTIME is a number of s, m, h, d or w, as 30m or 7d; without it, it is for good.\n"
-                    "passwd asks on the terminal, or takes a line of standard input.\n"
-                    "--json: one array of objects for a list, else one object. What stands behind -- is no option.\n"
-                    "Exit status: 0 if it is done, 1 if not, with the reason, 2 if this was not understood.\n",
-                    to);
+        print(to, "\nTIME is a number of s, m, h, d or w, as 30m or 7d; without it, it is for good.\n"
+                  "passwd asks on the terminal, or takes a line of standard input.\n"
+                  "--json: one array of objects for a list, else one object. What stands behind -- is no option.\n"
+                  "Exit status: 0 if it is done, 1 if not, with the reason, 2 if this was not understood.\n");
 }
 
 /* Says what was wrong with what was typed. Returns the exit status for that. */
 static int control_usage(const char *name, const char *why, const char *word)
 {
-    (void)fputs("nascar_server: ctl: ", stderr);
-    (void)fputs(why, stderr);
-    (void)show(stderr, word);
-    (void)fputs(name ? "; it is used as\n" : "; the commands are\n", stderr);
-    control_help(stderr, name);
+    print(ERR, "nascar_server: ctl: ");
+    print(ERR, why);
+    (void)show(ERR, word);
+    print(ERR, name ? "; it is used as\n" : "; the commands are\n");
+    control_help(ERR, name);
     return 2;
 }
 
@@ -19664,10 +19871,11 @@ static bool read_news(const char *path, char out[NEWS_CHARS + 2], char *wrong, s
 {
     char line[LINE_CHARS + 2];
     const char *expected = NULL;
-    FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+    struct input file;
     size_t used = 0;
     uint32_t number = 1;
-    for (; file && !expected && read_line(file, line, &expected); number++) {
+    input_open(&file, strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC));
+    for (; !expected && read_line(&file, line, &expected); number++) {
         const char *text = line + (number == 1 && strncmp(line, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0);
         if (!expected && !is_ascii(text))
             expected = "ASCII characters only";
@@ -19680,16 +19888,15 @@ static bool read_news(const char *path, char out[NEWS_CHARS + 2], char *wrong, s
         }
     }
     out[used] = 0;
-    if (!file || ferror(file))
-        (void)snprintf(wrong, wrong_bytes, "%s: %s", path, why(errno));
+    if (file.error)
+        (void)write_as(wrong, wrong_bytes, "%s: %s", path, why(file.error));
     else if (expected)
-        (void)snprintf(wrong, wrong_bytes, "%s:%u: expected %s", path, number - 1, expected);
+        (void)write_as(wrong, wrong_bytes, "%s:%u: expected %s", path, number - 1, expected);
     else if (used == 0)
-        (void)snprintf(wrong, wrong_bytes, "%s: it is empty; `news --clear` is for that", path);
+        (void)write_as(wrong, wrong_bytes, "%s: it is empty; `news --clear` is for that", path);
     else
         wrong[0] = 0;
-    if (file && file != stdin)
-        (void)fclose(file);
+    input_close(&file);
     return !wrong[0];
 }
 
@@ -19760,7 +19967,7 @@ static int control_ask(const struct control_command *command, const struct typed
         (void)close(fd);
     }
     wipe(&request, sizeof request);
-    free(answer.bytes);
+    release(answer.bytes, answer.room);
     return status;
 }
 
@@ -19782,7 +19989,7 @@ static int control(char **arguments)
     if (wrong)
         return control_usage(typed.name, wrong, word);
     if (typed.option[OPTION_HELP]) {
-        control_help(stdout, typed.name);
+        control_help(OUT, typed.name);
         return 0;
     }
     if (!typed.name)
@@ -19876,7 +20083,7 @@ static void probe_fail(struct probe *p, const char *name)
 
 static void write_place(struct probe *p, const char *before, uint32_t a, uint32_t port)
 {
-    (void)snprintf(p->says, sizeof p->says, "%s%u.%u.%u.%u:%u", before, a >> 24, a >> 16 & 255, a >> 8 & 255, a & 255,
+    (void)write_as(p->says, sizeof p->says, "%s%u.%u.%u.%u:%u", before, a >> 24, a >> 16 & 255, a >> 8 & 255, a & 255,
                    port);
 }
 
@@ -19931,7 +20138,7 @@ static bool link_take(struct probe *p, uint32_t size, const char *kind)
         memcpy(p->in, bytes, size);
         p->got.size = payload_size(p->got.payload, size - HEADER_BYTES);
         if (load_be32(bytes + 4) != 0 && memcmp(bytes + 4, "new", 3) != 0) {
-            (void)snprintf(p->says, sizeof p->says, "%s is answered with %.4s", kind, (const char *)bytes + 4);
+            (void)write_as(p->says, sizeof p->says, "%s is answered with %.4s", kind, (const char *)bytes + 4);
             probe_fail(p, strrchr(p->says, ' ') + 1);
         } else if (strcmp(kind, "+msg") == 0) {
             (void)get_text(&p->got, tag_T, p->says, sizeof p->says);
@@ -19981,7 +20188,7 @@ static void probe_exchange(struct probe *p, const char *kind)
 static void probe_ask(struct probe *p, const char *kind, const char *tags)
 {
     frame_begin(&p->out, kind, "");
-    p->out.size += (uint32_t)snprintf((char *)p->out.bytes + HEADER_BYTES, 512, tags, p->who->persona, p->who->lkey,
+    p->out.size += (uint32_t)write_as((char *)p->out.bytes + HEADER_BYTES, 512, tags, p->who->persona, p->who->lkey,
                                       p->player[p->who == p->player].persona, p->line);
     probe_exchange(p, kind);
 }
@@ -20108,7 +20315,7 @@ static void probe_persona(struct probe *p)
 
 static void probe_room(struct probe *p)
 {
-    (void)snprintf(p->line, sizeof p->line, "C.%s", p->who->persona);
+    (void)write_as(p->line, sizeof p->line, "C.%s", p->who->persona);
     probe_ask(p, "sele", "ROOMS=1");
     probe_await(p, "+rom");
     probe_ask(p, "room", SKIP "PASS=%.16s\n" SKIP "NAME=%s\nDESC=None\nMAX=2\n");
@@ -20217,31 +20424,32 @@ static void probe_report(const struct probe *p, const char *name, unsigned ms)
     const char *fault = p->fault ? p->fault : "\t\t\n";
     int n = (int)strcspn(name, "\n"), m = (int)strcspn(fault, "\t");
     const char *advice = fault + m + 2;
-    (void)printf(p->json ? "%s{\"step\":\"%.*s\",\"ms\":%u,\"fault\":\"%.*s\"%.0s,\"says\":"
-                         : "%.0s%-10.*s%5u ms  %.*s%s",
-                 name == probe_names ? "" : ",", n, name, ms, m, fault, m ? ": " : "");
+    print_as(OUT,
+             p->json ? "%s{\"step\":\"%.*s\",\"ms\":%u,\"fault\":\"%.*s\"%.0s,\"says\":" : "%.0s%-10.*s%5u ms  %.*s%s",
+             name == probe_names ? "" : ",", n, name, ms, m, fault, m ? ": " : "");
     if (p->json)
         print_json_text(p->says);
     else
-        (void)show(stdout, p->says);
-    (void)printf(p->json ? "%.0s,\"advice\":\"%.*s\"}"
-                 : m     ? "\n%20s%.*s\n"
-                         : "%s\n",
-                 "", (int)strcspn(advice, "\n"), advice);
-    (void)fflush(stdout);
+        (void)show(OUT, p->says);
+    print_as(OUT,
+             p->json ? "%.0s,\"advice\":\"%.*s\"}"
+             : m     ? "\n%20s%.*s\n"
+                     : "%s\n",
+             "", (int)strcspn(advice, "\n"), advice);
+    (void)print_rest(OUT);
 }
 
 /* Prints what came of all, and which accounts stay there. */
 static void probe_sum(const struct probe *p)
 {
     static const char states[] = "well\0    degraded\0down";
-    (void)printf(p->json ? "],\"status\":\"%s\",\"left\":[" : "The server is %s.\n", states + 9 * p->status);
+    print_as(OUT, p->json ? "],\"status\":\"%s\",\"left\":[" : "The server is %s.\n", states + 9 * p->status);
     for (const struct probe_player *who = p->player; who < p->player + 2; who++)
         if (who->stays)
-            (void)printf(p->json ? "%s\"%s\"" : "%sThe account %s stays there for the next probe.\n",
-                         p->json && who > p->player && p->player->stays ? "," : "", who->name);
+            print_as(OUT, p->json ? "%s\"%s\"" : "%sThe account %s stays there for the next probe.\n",
+                     p->json && who > p->player && p->player->stays ? "," : "", who->name);
     if (p->json)
-        (void)puts("]}");
+        print(OUT, "]}\n");
 }
 
 /* Strangers have the same two accounts each time on one machine, as no console can delete one. */
@@ -20270,7 +20478,7 @@ static int probe_run(struct probe *p)
     p->got.payload = p->in + HEADER_BYTES;
     p->link[0].fd = p->link[1].fd = -1;
     if (p->json)
-        (void)printf("{\"host\":\"%s\",\"port\":%u,\"steps\":[", p->host, (unsigned)p->port);
+        print_as(OUT, "{\"host\":\"%s\",\"port\":%u,\"steps\":[", p->host, (unsigned)p->port);
     for (uint32_t i = 0; i < PROBE_COUNT; i++, name = strchr(name, '\n') + 1) {
         if (i == PROBE_leave ? p->link[0].fd < 0 || !p->player->persona[0] : p->status || (i == PROBE_race && !p->full))
             continue;
@@ -20321,7 +20529,7 @@ static bool probe_typed(struct probe *p, char **arguments)
 /* Returns the exit status: 0 all is well, 1 degraded, 2 down, 3 nothing was tried. */
 static int probe(char **arguments)
 {
-    struct probe *p = calloc(1, sizeof *p);
+    struct probe *p = reserve(sizeof *p);
     const char *expected = PROBE_USAGE;
     bool good = false;
     int status = 3;
@@ -20335,7 +20543,7 @@ static int probe(char **arguments)
         if (good)
             status = probe_run(p);
         wipe(p->player, sizeof p->player);
-        free(p);
+        release(p, sizeof *p);
     }
     if (!good)
         (void)complain("", "probe", "expected %s", expected);
@@ -20412,13 +20620,12 @@ static const char *replay_bytes(const uint8_t *bytes, size_t size, unsigned long
 static int replay(const char *path)
 {
     unsigned long events = 0, checkpoints = 0;
-    size_t size;
-    uint8_t *bytes = read_file(path, &size);
-    if (!bytes)
+    struct buffer file;
+    if (!read_file(path, &file))
         return 1;
-    bool recorded = size >= sizeof script_magic && memcmp(bytes, script_magic, 3) == 0;
-    const char *broken = replay_bytes(bytes, size, &events, &checkpoints);
-    free(bytes);
+    bool recorded = file.size >= sizeof script_magic && memcmp(file.bytes, script_magic, 3) == 0;
+    const char *broken = replay_bytes(file.bytes, file.size, &events, &checkpoints);
+    release(file.bytes, file.room);
     if (!recorded || (!broken && checkpoints == 0)) {
         (void)complain("", path, "%s: there is nothing to compare with",
                        recorded ? "it ends before its first checkpoint" : "this is no recording");
@@ -20428,7 +20635,7 @@ static int replay(const char *path)
         (void)complain("", path, "after %lu events: %s", events, broken);
         return 1;
     }
-    (void)printf("replay: %lu events, %lu checkpoints, all as recorded\n", events, checkpoints);
+    print_as(OUT, "replay: %lu events, %lu checkpoints, all as recorded\n", events, checkpoints);
     return 0;
 }
 
@@ -20471,7 +20678,7 @@ static void check_places(struct options *o)
             (void)fault(o, place_of(o, keys[i]), keys[i], "%s: expected a file, and this is a folder", paths[i]);
     }
     for (size_t i = 0; o->record_file[0] && i < 3; i++) {
-        (void)snprintf(path, sizeof path, "%s%s", o->record_file, recording_ends[i]);
+        (void)write_as(path, sizeof path, "%s%s", o->record_file, recording_ends[i]);
         const char *what = no_recording(AT_FDCWD, path);
         if (what)
             (void)fault(o, place_of(o, "record"), "record", "%s: %s", o->record_file, what);
@@ -20482,7 +20689,7 @@ static void check_places(struct options *o)
  * nothing but the files that are read. */
 static int check_config(char **arguments)
 {
-    struct options *o = malloc(sizeof *o);
+    struct options *o = reserve(sizeof *o);
     if (!o) {
         (void)complain("", "", "no memory for the options");
         return 1;
@@ -20493,8 +20700,8 @@ static int check_config(char **arguments)
     if (!has_address(o->bind_address)) /* it may have it at the start */
         (void)complain(place_of(o, "bind"), "bind", "no interface of this machine has that address now");
     if (good)
-        (void)printf("The configuration is good.\n");
-    free(o);
+        print_as(OUT, "The configuration is good.\n");
+    release(o, sizeof *o);
     return good ? 0 : 2;
 }
 
@@ -20514,9 +20721,9 @@ static bool take_word(char **arguments, const char *word)
  * half a one without a word. */
 static int printed(int status)
 {
-    bool good = !ferror(stdout);
+    bool good = !OUT->failed;
     errno = 0;
-    if (fflush(stdout) == 0 && good)
+    if (print_rest(OUT) && good)
         return status;
     (void)complain("", "", "standard output cannot be written: %s",
                    errno ? why(errno) : "is its disk full, or is nobody there to read it?");
@@ -20571,7 +20778,7 @@ int main(int argc, char **argv)
             return printed(0);
         }
         if (strcmp(*a, "--version") == 0) {
-            (void)printf("nascar_server %s\n", NASCAR_VERSION);
+            print_as(OUT, "nascar_server %s\n", NASCAR_VERSION);
             return printed(0);
         }
     }

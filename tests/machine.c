@@ -862,10 +862,10 @@ void machine_free(struct machine *m)
         free(m->peer[i].in);
         free(m->peer[i].out);
     }
-    free(m->shell.records.bytes);
-    free(m->shell.waiters.bytes);
-    free(m->shell.jobs.bytes);
-    free(m->shell.owed.bytes);
+    release(m->shell.records.bytes, m->shell.records.room);
+    release(m->shell.waiters.bytes, m->shell.waiters.room);
+    release(m->shell.jobs.bytes, m->shell.jobs.room);
+    release(m->shell.owed.bytes, m->shell.owed.room);
     free(m->log);
     free(m);
 }

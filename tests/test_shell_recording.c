@@ -458,8 +458,7 @@ static int replay_status(const struct inode *recording)
     (void)fflush(stdout);
     int kept = dup(STDOUT_FILENO), kept_err = dup(STDERR_FILENO);
     ck_assert(words && dup2(fileno(words), STDOUT_FILENO) >= 0 && dup2(fileno(words), STDERR_FILENO) >= 0);
-    int status = replay(path);
-    (void)fflush(stdout);
+    int status = printed(replay(path));
     (void)dup2(kept, STDOUT_FILENO);
     (void)dup2(kept_err, STDERR_FILENO);
     (void)close(kept);
