@@ -87,6 +87,14 @@
 #include <stdarg.h>
 #include <string.h>
 
+/* So the Makefile builds the server: of an assertion that does not hold the line is told,
+ * and not its text. */
+#if defined NASCAR_ASSERT_LINES && !defined NASCAR_NO_SHELL
+static _Noreturn void assertion_failed(unsigned line);
+#undef assert
+#define assert(condition) ((condition) ? (void)0 : assertion_failed(__LINE__))
+#endif
+
 /* A comment that begins with "never:" says why no test can reach what stands
  * there. `make coverage` leaves it out. */
 
@@ -13461,6 +13469,17 @@ static int write_as(char *out, size_t out_bytes, const char *format, ...)
     va_end(values);
     return size;
 }
+
+#ifdef NASCAR_ASSERT_LINES
+static void assertion_failed(unsigned line)
+{
+    char text[96];
+    int size = write_as(text, sizeof text, "nascar_server %s: the assertion of line %u does not hold\n", NASCAR_VERSION,
+                        line);
+    (void)!write(STDERR_FILENO, text, (size_t)size);
+    abort();
+}
+#endif
 
 /* ---- The operating system, as a table ------------------------------------ */
 

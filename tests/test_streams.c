@@ -2,6 +2,7 @@
  * bytes, and what is printed.
  *
  * SPDX-License-Identifier: MIT */
+#define NASCAR_ASSERT_LINES 1 /* as in the release */
 #define main nascar_main
 #include "../nascar_server.c"
 #undef main
@@ -244,4 +245,23 @@ TEST(printing, what_could_not_be_written_is_not_forgotten)
     (void)dup2(kept, STDOUT_FILENO);
     ck_assert(!good && !again);
     ck_assert_str_eq(heard(), "not lost");
+}
+
+/* ---- Assertions ------------------------------------------------------------------ */
+
+TEST(printing, an_assertion_that_does_not_hold_tells_its_line)
+{
+    char want[80];
+    int line = __LINE__ + 4; /* of the assertion */
+    pid_t child = fork();
+    if (child == 0) {
+        (void)dup2(ends[1], STDERR_FILENO);
+        assert(ends[0] < 0);
+    }
+    (void)write_as(want, sizeof want, "nascar_server " NASCAR_VERSION ": the assertion of line %d does not hold\n",
+                   line);
+    int status = 0;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    ck_assert_str_eq(heard(), want);
 }
