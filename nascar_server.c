@@ -18214,10 +18214,10 @@ static enum frame_state read_next(const struct shell *sh, uint32_t c, const uint
     struct proxy_header header;
     struct frame frame;
     bool unnamed = conn_at(sh->state, c)->state == CONN_UNNAMED;
-    if (is_http(sh, c)) { /* a line */
+    if (is_http(sh, c)) { /* a line, or as much of it as is taken at once */
         const uint8_t *end = memchr(bytes, '\n', bytes_size);
         *size = end ? (uint32_t)(end - bytes) + 1 : bytes_size;
-        return end || bytes_size == INBOX_BYTES ? FRAME_WHOLE : FRAME_PART;
+        return end || bytes_size >= nascar_inbox_room(sh->state, c) ? FRAME_WHOLE : FRAME_PART;
     }
     enum frame_state state =
         unnamed ? read_proxy_header(bytes, bytes_size, &header) : read_frame(bytes, bytes_size, &frame);
