@@ -13424,12 +13424,12 @@ static const char *spell(struct spelling *s, const char *format, va_list *values
         int64_t value = va_arg(*values, int);
         spell_number(s, (uint64_t)(value < 0 ? -value : value), 10, value < 0, 1);
     } else {
-        assert(*format == 'u' || *format == 'x');
+        assert(*format == 'u' || *format == 'x' || *format == 'o');
         uint64_t value = longs == 0   ? va_arg(*values, unsigned)
                          : longs == 1 ? va_arg(*values, unsigned long)
                          : longs == 2 ? va_arg(*values, unsigned long long)
                                       : va_arg(*values, size_t);
-        spell_number(s, value, *format == 'u' ? 10 : 16, false, zeros ? s->width : 1);
+        spell_number(s, value, *format == 'u' ? 10 : *format == 'x' ? 16 : 8, false, zeros ? s->width : 1);
     }
     return format;
 }
@@ -13439,7 +13439,7 @@ static int write_list(char *out, size_t out_bytes, const char *format, va_list a
 static int write_as(char *out, size_t out_bytes, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* Writes a text as vsnprintf() does, of whose formats it knows those that are used here:
- * %d, and %s %c %u %x with a width, l, ll, z, and a precision of %s; %%. */
+ * %d, and %s %c %u %x %o with a width, l, ll, z, and a precision of %s; %%. */
 static int write_list(char *out, size_t out_bytes, const char *format, va_list arguments)
 {
     size_t size = 0;
@@ -13474,8 +13474,8 @@ static int write_as(char *out, size_t out_bytes, const char *format, ...)
 static void assertion_failed(unsigned line)
 {
     char text[96];
-    int size = write_as(text, sizeof text, "nascar_server %s: the assertion of line %u does not hold\n", NASCAR_VERSION,
-                        line);
+    int size =
+        write_as(text, sizeof text, "nascar_server %s: the assertion of line %u does not hold\n", NASCAR_VERSION, line);
     (void)!write(STDERR_FILENO, text, (size_t)size);
     abort();
 }

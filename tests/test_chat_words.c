@@ -305,7 +305,8 @@ TEST(words, last_tells_the_latest_races)
         cid, "/last",
         "Bob raced Ann on track 4, 47 h ago|Ann beat Bob on track 4, 47 h ago|Ann beat Bob on track 12, 2 days ago");
     keep("rslt", "INFO=9,1,255,1000,64,1,1,1,0,0,1510,1490\nHOST=Abcdefghijkl\nOPPO=Mnopqrstuvwx\n");
-    keep("rslt", "INFO=10,4294967295,255,1000,64,1,1,1,0,0,1510,1490\nHOST=Ann\n"); /* in the future; and somebody is gone */
+    keep("rslt",
+         "INFO=10,4294967295,255,1000,64,1,1,1,0,0,1510,1490\nHOST=Ann\n"); /* in the future; and somebody is gone */
     ANSWERS(cid, "/last",
             "somebody beat Ann on track 255, 0 min ago|Mnopqrstuvwx beat Abcdefghijkl on track 255, 20455 days ago|"
             "Bob raced Ann on track 4, 47 h ago|Ann beat Bob on track 4, 47 h ago");

@@ -9,6 +9,7 @@
 
 #include "suite.h"
 
+#include <ctype.h>
 #include <sys/wait.h>
 
 /* ---- Texts of values ------------------------------------------------------------ */
@@ -57,6 +58,30 @@ TEST(texts, of_numbers_too)
     SAME("%llu %llu %20llu|", 0ull, ULLONG_MAX, ULLONG_MAX);
     SAME("%zu %zu", (size_t)0, SIZE_MAX);
     SAME("%llx", 0x123456789abcdefull);
+    SAME("%o %04o %04o", 0u, 07u, 01777u);
+}
+
+/* One that write_as() does not know would end the server: so each that stands in its source
+ * is of those that were tried above. */
+TEST(texts, the_server_uses_no_others)
+{
+    char *text = NULL;
+    size_t room = 0, found = 0;
+    FILE *file = fopen("nascar_server.c", "r");
+    ck_assert_ptr_nonnull(file);
+    while (getline(&text, &room, file) > 0)
+        for (const char *at = strchr(text, '%'); at; at = strchr(at, '%')) {
+            size_t options = strspn(++at, "-.*0123456789"), longs = strspn(at + options, "lz");
+            char of = at[options + longs];
+            at += *at == '%';
+            if (!isalpha((unsigned char)of))
+                continue; /* a remainder, or what the page is made of */
+            ck_assert_msg(strchr(longs > 0 ? "ux" : "scduxo", of) != NULL, "%s", text);
+            found++;
+        }
+    ck_assert_uint_gt(found, 200);
+    free(text);
+    (void)fclose(file);
 }
 
 /* ---- Files that are read -------------------------------------------------------- */
