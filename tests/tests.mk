@@ -113,8 +113,9 @@ build/log/uchar.%: build/uchar/% FORCE
 build/log/asan.%: build/asan/% FORCE
 	$(RUN) env ASAN_OPTIONS=allow_addr2line=1:print_legend=0 UBSAN_OPTIONS=print_stacktrace=1 CK_TIMEOUT_MULTIPLIER=4 $<
 
+# It is thirty times slower, so of each loop it has every fourth case: the sanitizers have all.
 build/log/valgrind.%: build/gcc/% FORCE
-	$(RUN) env CK_FORK=no valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite $<
+	$(RUN) env CK_FORK=no SUITE_EVERY=4 valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite $<
 
 build/log/same.%: build/log/gcc.test_transcript build/log/%.test_transcript FORCE
 	$(RUN) cmp build/log/gcc.test_transcript.bytes build/log/$*.test_transcript.bytes
