@@ -6767,8 +6767,8 @@ static void request_player(struct request *q)
 
 /* ---- Chat (PROTOCOL 3.4) ------------------------------------------------- */
 
-/* Who says what the server has to say: no player can have this name (valid_name). */
-#define SYSTEM_NAME "*Server*"
+/* Who says what the server has to say: no persona can have this name (is_name_free). */
+#define SYSTEM_NAME "Server"
 
 /* Writes a `+msg`, of which the console shows N and T. If `flags` is empty
  * there is no F at all. */
@@ -7659,7 +7659,7 @@ static enum failure password_unchecked(const struct request *q, const char *name
 /* Nobody takes a name by which he could be taken for the server. */
 static bool is_name_free(const struct nascar *s, const char *name)
 {
-    return find_persona(s, name) == NONE && find_room(s, name) == NONE && !same_name(name, "Server");
+    return find_persona(s, name) == NONE && find_room(s, name) == NONE && !same_name(name, SYSTEM_NAME);
 }
 
 /* What a request changes of an account, and nothing else; the request waits for it. */

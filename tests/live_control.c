@@ -130,10 +130,10 @@ CASE(ctl_says_what_no_player_can, 10)
     enter(a, "East");
     SAYS(CTL(s, "say", "we", "close", "at 10:00"), "Told to 2, missed by 0 who do not read.\n");
     UNTIL(2000,
-          console_saw(a, "*Server*", "we close at 10:00") == 1 && console_saw(b, "*Server*", "we close at 10:00") == 1);
+          console_saw(a, "Server", "we close at 10:00") == 1 && console_saw(b, "Server", "we close at 10:00") == 1);
     SAYS(CTL(s, "say", "--json", "--room=east", "--", "--json"), "{\"ok\":true,\"told\":1,\"missed\":0}\n");
-    UNTIL(2000, console_saw(a, "*Server*", "--json") == 1);
-    EXPECT(console_saw(b, "*Server*", "--json") == 0);
+    UNTIL(2000, console_saw(a, "Server", "--json") == 1);
+    EXPECT(console_saw(b, "Server", "--json") == 0);
     FAILS(CTL(s, "say", "--room", "Nowhere", "hi"), "there is no room of that name");
     FAILS(CTL(s, "say", "caf\xc3\xa9"), "expected at most 255 characters of ASCII on one line");
     char text[1400];
@@ -152,7 +152,7 @@ CASE(ctl_kicks_and_deletes, 10)
     struct server *s = START(CHEAP);
     struct console *a = player(s, "Alice"), *b = player(s, "Bob");
     SAYS(CTL(s, "kick", "bob", "mind", "your words"), "Bob is put out.\n");
-    UNTIL(2000, console_saw(b, "*Server*", "You have been put out by the operator: mind your words") == 1);
+    UNTIL(2000, console_saw(b, "Server", "You have been put out by the operator: mind your words") == 1);
     UNTIL(1000, log_lines(s, "event=kicked", "reason=\"mind your words\"") == 1);
     UNTIL(1000, log_lines(s, "event=close", "reason=\"kicked\"") >= 1);
     FAILS(CTL(s, "kick", "Nobody"), "there is no account or persona of that name");

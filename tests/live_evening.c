@@ -79,7 +79,7 @@ static void the_pest_is_muted_and_banned(void)
     EXPECT(console_saw(ann, "Loud", "and you?") == before);
     DONE(CTL(s, "kick", "Loud", "mind your words"), "Pest");
     UNTIL(3000, pest->stage != CONSOLE_INSIDE);
-    EXPECT(console_saw(pest, "*Server*", "You have been put out by the operator: mind your words") == 1);
+    EXPECT(console_saw(pest, "Server", "You have been put out by the operator: mind your words") == 1);
     pest = pest_comes("Pest", "Louder", PEST_ELSEWHERE); /* another persona, another address */
     before = console_saw(bob, "Louder", "me again");
     console_chat(pest, "me again");
@@ -141,7 +141,7 @@ CASE(a_community_has_a_bad_evening, 60)
     NOT_DONE(CTL(s, "unban", "Pest"), "Pest is not banned");
     DONE(CTL(s, "reports", "--close", "1"), "");
     DONE(CTL(s, "say", "sorry for the noise"), "Told to 2");
-    UNTIL(3000, console_saw(ann, "*Server*", "sorry for the noise") == 1);
+    UNTIL(3000, console_saw(ann, "Server", "sorry for the noise") == 1);
     DONE(CTL(s, "stats", "--json"), "\"sandbox_seccomp\":");
     (void)pest_comes("Pest", "Meek", PEST_IP); /* he may come again */
     play_on();
