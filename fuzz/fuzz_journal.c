@@ -273,9 +273,9 @@ static void start_shell(void)
 static void shell_over(void)
 {
     DEMAND(sh.jobs.size == 0);
-    free(sh.records.bytes);
-    free(sh.waiters.bytes);
-    free(sh.jobs.bytes);
+    release(sh.records.bytes, sh.records.room);
+    release(sh.waiters.bytes, sh.waiters.room);
+    release(sh.jobs.bytes, sh.jobs.room);
     shell_log_flush(&sh);
 }
 
