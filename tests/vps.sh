@@ -36,7 +36,8 @@ machine() {
 
 outside() {
     [ "$(id -u)" = 0 ] || skip "this is not root, who may make name spaces"
-    why=$(unshare --mount --net --pid --fork --kill-child mount -t tmpfs vps /mnt 2>&1) ||
+    why=$(unshare --mount --net --pid --fork --kill-child sh -c 'mount -t tmpfs vps /mnt && cd /mnt && mkdir etc work &&
+        mount -t overlay -o lowerdir=/etc,upperdir=etc,workdir=work vps /etc' 2>&1) ||
         skip "no name spaces with mounts of their own: $why"
     mkdir -p "$1"
     before=$(machine)
