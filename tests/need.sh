@@ -93,6 +93,7 @@ look() {
     need valgrind valgrind -q true
     need strace strace -V
     need curl curl --version
+    need iproute2 ip -V
     need chromium runs chromium
     need prometheus promtool --version
     need llvm runs llvm-cov

@@ -161,6 +161,10 @@ build/log/install: nascar_server FORCE
 build/log/build: build/libc.flags FORCE
 	$(RUN) sh tests/build.sh build/build-test $(MAKE)
 
+# What README says for a VPS. It keeps times, too: a second for the start of the server.
+build/log/vps: build/libc.flags FORCE
+	$(RUN) sh tests/vps.sh build/vps-test
+
 build/log/live: build/gcc/live nascar_server FORCE
 	$(RUN) build/gcc/live ./nascar_server
 
@@ -213,6 +217,7 @@ test: deps
 	@$(MAKE) $(KEEP_GOING) -o build/log/live build/log/recorded-times $(BROKEN)
 	@$(MAKE) $(KEEP_GOING) build/log/live-durable $(BROKEN)
 	@$(MAKE) $(KEEP_GOING) build/log/live-hostile $(BROKEN)
+	@$(MAKE) $(KEEP_GOING) build/log/vps $(BROKEN)
 	@sh tests/total.sh
 
 ## make test-core    the suites with gcc only, for the loop of editing
