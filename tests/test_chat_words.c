@@ -469,6 +469,27 @@ TEST(words, a_report_that_cannot_be_made_says_why)
     ck_assert_uint_eq(world_kept(w, "rept"), 16);
 }
 
+/* The oldest of 256 makes room, also for one that says why. */
+TEST(words, a_report_is_made_when_there_is_room_for_it)
+{
+    struct raw *r = NULL;
+    take_places("");
+    SUCCEEDS(raw_ask(cid, "rept", "PERS=Bob\n"));
+    for (int i = 0; i < 255; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "Angry%d", i / 16);
+        if (i % 16 == 0)
+            r = player(w, name, "");
+        SUCCEEDS(raw_ask(r, "rept", "PERS=Bob\n"));
+    }
+    ANSWERS(ann, "/report Bob he cheats", "The operator will see your report.");
+    kept_compact(w);
+    ck_assert_uint_eq(kept_count(w, "rept", ""), 256);
+    ck_assert_uint_eq(kept_count(w, "rept", "ID=1\n"), 0);
+    ck_assert_uint_eq(kept_count(w, "rept", "ID=257\n"), 1);
+    ck_assert_uint_eq(kept_count(w, "line", "TEXT=\"/report Bob he cheats\"\n"), 1);
+}
+
 TEST(words, a_report_is_answered_when_it_is_on_the_disk)
 {
     take_places("");
