@@ -1372,7 +1372,7 @@ static void write_dns_name(char out[DNS_NAME_BYTES], const uint8_t *name)
 {
     while (*name > 0) {
         for (uint32_t n = *name++; n > 0; n--, name++)
-            *out++ = *name > ' ' && *name < 0x7f && *name != '.' ? (char)*name : '?';
+            *out++ = (char)(*name > ' ' && *name < 0x7f && *name != '.' ? *name : '?');
         if (*name > 0)
             *out++ = '.';
     }
@@ -6867,7 +6867,7 @@ static void word_add_text(struct word *a, const char *text)
     for (; *text && !a->full; text++) {
         if (*text != ' ' && *text != '\n') {
             if (a->size < ANSWER_CHARS)
-                a->piece[a->size++] = *text == '\t' ? ' ' : *text;
+                a->piece[a->size++] = (char)(*text == '\t' ? ' ' : *text);
             continue;
         }
         if (a->size > 0)
@@ -9152,8 +9152,9 @@ static uint32_t find_named(const struct nascar *s, struct word *a)
 static uint32_t age_of(const struct nascar *s, int64_t date_s, const char **unit)
 {
     int64_t minutes = (kept_now_s(s) - date_s) / 60;
-    *unit = minutes < 60 ? "min" : minutes < 48 * 60 ? "h" : "days";
-    minutes /= minutes < 60 ? 1 : minutes < 48 * 60 ? 60 : 24 * 60;
+    const int64_t hour = 60, day = 24 * hour;
+    *unit = minutes < hour ? "min" : minutes < 2 * day ? "h" : "days";
+    minutes /= minutes < hour ? 1 : minutes < 2 * day ? hour : day;
     return (uint32_t)(minutes < 0 ? 0 : minutes);
 }
 
@@ -10792,7 +10793,7 @@ static const char http_types[] = "text/html\0application/json\0text/plain\0text/
 
 #define PAGE_NUMBER(name, path, type, text) PAGE_##name,
 #define PAGE_ROW(name, path, type, text) {path, type, offsetof(struct http_texts, name)},
-#define PAGE_ROOM(name, path, type, text) char name[sizeof text];
+#define PAGE_ROOM(name, path, type, text) char name[sizeof(text)];
 #define PAGE_TEXT(name, path, type, text) text,
 enum http_page { HTTP_PAGES(PAGE_NUMBER) PAGES };
 /* One behind the other, so that a place in them is a number. */
@@ -11796,7 +11797,7 @@ static void read_field(struct http_request *r, char *line)
 /* Reads a whole head, which is a copy, so that it can be cut up. */
 static void read_head(const struct nascar *s, struct http_request *r, char *text, uint32_t size)
 {
-    char *line = text;
+    char *line;
     r->status = memchr(text, 0, size) ? HTTP_BAD_REQUEST : HTTP_OK;
     if (r->status)
         return;
@@ -13416,7 +13417,7 @@ static const char *spell(struct spelling *s, const char *format, va_list *values
         for (s->size = 0; s->size < most && s->chars[s->size];)
             s->size++;
     } else if (*format == 'c' || *format == '%') {
-        s->digits[0] = *format == 'c' ? (char)va_arg(*values, int) : '%';
+        s->digits[0] = (char)(*format == 'c' ? va_arg(*values, int) : '%');
         s->chars = s->digits;
         s->size = 1;
     } else if (*format == 'd') {
@@ -13452,7 +13453,7 @@ static int write_list(char *out, size_t out_bytes, const char *format, va_list a
         size_t blanks = s.width > s.size ? s.width - s.size : 0, front = s.left ? 0 : blanks;
         for (size_t i = 0; i < blanks + s.size; i++, size++)
             if (size + 1 < out_bytes)
-                out[size] = i >= front && i < front + s.size ? s.chars[i - front] : ' ';
+                out[size] = (char)(i >= front && i < front + s.size ? s.chars[i - front] : ' ');
     }
     va_end(values);
     if (out_bytes > 0)
@@ -19326,7 +19327,7 @@ static bool next_command(const char **at, struct control_command *command)
         return false;
     for (size_t i = 0; i < CONTROL_FIELDS; i++) {
         size_t n = strcspn(*at, "\t\n");
-        assert(n < sizeof command->field[i]);
+        assert(n < sizeof command->field[0]);
         copy_text(command->field[i], n + 1, *at);
         *at += n + 1;
     }
@@ -20461,8 +20462,8 @@ static void probe_report(const struct probe *p, const char *name, unsigned ms)
 /* Prints what came of all, and which accounts stay there. */
 static void probe_sum(const struct probe *p)
 {
-    static const char states[] = "well\0    degraded\0down";
-    print_as(OUT, p->json ? "],\"status\":\"%s\",\"left\":[" : "The server is %s.\n", states + 9 * p->status);
+    static const char states[][9] = {"well", "degraded", "down"};
+    print_as(OUT, p->json ? "],\"status\":\"%s\",\"left\":[" : "The server is %s.\n", states[p->status]);
     for (const struct probe_player *who = p->player; who < p->player + 2; who++)
         if (who->stays)
             print_as(OUT, p->json ? "%s\"%s\"" : "%sThe account %s stays there for the next probe.\n",

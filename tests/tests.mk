@@ -115,7 +115,8 @@ build/log/asan.%: build/asan/% FORCE
 
 # It is thirty times slower, so of each loop it has every fourth case: the sanitizers have all.
 build/log/valgrind.%: build/gcc/% FORCE
-	$(RUN) env CK_FORK=no SUITE_EVERY=4 valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite $<
+	$(RUN) env CK_FORK=no SUITE_EVERY=4 \
+	    valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite $<
 
 build/log/same.%: build/log/gcc.test_transcript build/log/%.test_transcript FORCE
 	$(RUN) cmp build/log/gcc.test_transcript.bytes build/log/$*.test_transcript.bytes
