@@ -19325,6 +19325,7 @@ static bool next_command(const char **at, struct control_command *command)
 {
     if (!**at)
         return false;
+    memset(command, 0, sizeof *command);
     for (size_t i = 0; i < CONTROL_FIELDS; i++) {
         size_t n = strcspn(*at, "\t\n");
         assert(n < sizeof command->field[0]);
