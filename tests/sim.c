@@ -3075,9 +3075,9 @@ static void read_pages(struct browser *b)
 {
     struct peer *p = b->peer;
     uint32_t status;
-    bool closes = false;
-    size_t n = 1;
-    while (n > 0 && p->out_bytes > 0 && p->out_bytes != b->read && !closes) {
+    bool closes, last = false;
+    size_t n;
+    while (p->out_bytes != b->read && !last) {
         if (b->looks == 0)
             FAIL("a browser gets what it has not asked for: %.*s", (int)p->out_bytes, (const char *)p->out);
         n = take_answer(&b->look[0], (const char *)p->out, p->out_bytes, &status, &closes);
@@ -3088,10 +3088,11 @@ static void read_pages(struct browser *b)
         b->look[0] = b->look[--b->looks];
         p->out_bytes -= n;
         memmove(p->out, p->out + n, p->out_bytes);
+        last = closes;
     }
-    if (closes)
-        EXPECT(p->out_bytes == 0);
-    if (closes || p->closed)
+    if (last && p->out_bytes > 0)
+        FAIL("a browser gets more than its last answer: %.*s", (int)p->out_bytes, (const char *)p->out);
+    if (last || p->closed)
         leave_page(b);
 }
 
