@@ -52,6 +52,7 @@ sim_fail(const char *format, ...);
 #define DNS_IPS 5u
 #define DNS_IP(i) (0xC6336501u + (i)) /* 198.51.101.1 and so on */
 #define BROWSERS 4u
+#define LOOKS 6u                          /* that a browser asks for at once, at most */
 #define BROWSER_IP(i) (0xC6336601u + (i)) /* 198.51.102.1 and so on */
 #define MAYBES 64u
 #define USUAL_STEPS 1500u
@@ -195,9 +196,9 @@ struct look {
 
 struct browser {
     struct peer *peer;
-    char up[1024]; /* on its way to the server */
+    char up[LOOKS * 256]; /* on its way to the server */
     size_t size, sent, read;
-    struct look look[2];
+    struct look look[LOOKS];
     uint32_t looks;
     bool slow;
 };
@@ -3085,7 +3086,7 @@ static void read_pages(struct browser *b)
         if (n == 0)
             break;
         judge_answer(&b->look[0], status);
-        b->look[0] = b->look[--b->looks];
+        memmove(&b->look[0], &b->look[1], --b->looks * sizeof b->look[0]);
         p->out_bytes -= n;
         memmove(p->out, p->out + n, p->out_bytes);
         last = closes;
@@ -3113,7 +3114,7 @@ static void browse(void)
         read_pages(b);
         if (b->peer && b->looks == 0 && (comes || page_chance(6) == 0)) {
             b->size = b->sent = 0;
-            for (uint32_t n = page_chance(3) ? 1 : 2; n > 0; n--)
+            for (uint32_t n = b->slow ? LOOKS : page_chance(3) ? 1 : 2; n > 0; n--)
                 ask_for_page(b, page_chance(6) ? page_chance(PAGES) : PAGES + page_chance(COUNT(wrong_requests)));
         }
         if (!b->peer || page_chance(60) == 0) {
@@ -3126,7 +3127,7 @@ static void browse(void)
         peer_send_bytes(b->peer, b->up + b->sent, size);
         b->sent += size;
         if (b->slow)
-            b->peer->window = page_chance(2000);
+            b->peer->window = page_chance(4) ? 0 : page_chance(4000);
     }
 }
 
