@@ -3115,7 +3115,9 @@ static void browse(void)
         if (b->peer && b->looks == 0 && (comes || page_chance(6) == 0)) {
             b->size = b->sent = 0;
             for (uint32_t n = b->slow ? LOOKS : page_chance(3) ? 1 : 2; n > 0; n--)
-                ask_for_page(b, page_chance(6) ? page_chance(PAGES) : PAGES + page_chance(COUNT(wrong_requests)));
+                ask_for_page(b, b->slow && page_chance(2) ? PAGE_STATUS
+                                : page_chance(6)          ? page_chance(PAGES)
+                                                          : PAGES + page_chance(COUNT(wrong_requests)));
         }
         if (!b->peer || page_chance(60) == 0) {
             if (b->peer)
@@ -3127,7 +3129,7 @@ static void browse(void)
         peer_send_bytes(b->peer, b->up + b->sent, size);
         b->sent += size;
         if (b->slow)
-            b->peer->window = page_chance(4) ? 0 : page_chance(4000);
+            b->peer->window = page_chance(8) ? 0 : page_chance(4000);
     }
 }
 
