@@ -11904,6 +11904,8 @@ static void http_respond(struct nascar *s, uint32_t c, const struct http_request
     }
     conn_write(s, c, f->bytes, f->size);
     conn->behind = shows && !r->head;
+    if (conn->behind && r->page == PAGE_HEALTH)
+        send_http_part(s, c); /* there is room, and later it may say something else than the status */
     if (!conn->behind)
         http_done(s, c);
 }
