@@ -10624,7 +10624,7 @@ static const struct command *find_command(const uint8_t kind[4])
  * stands behind it:
  *
  *   $(X ... $)   for each thing of list X
- *   $,           a comma, if the list has another thing
+ *   $,           right behind $(X: a comma in front of each thing but the first
  *   $?X ... $.   only if list X has anything, or X holds (http_next)
  *   $!X ... $.   only if it is not so
  *   $x           a value (http_value): of the thing that a list is at, or of the server
@@ -10647,8 +10647,8 @@ static const char http_types[] = "text/html\0application/json\0text/plain\0text/
     "\"rank\":$0,\"rating\":$1,\"races\":$2,\"wins\":$3,\"losses\":$4,\"disconnects\":$5,\"laps_led\":$6,\"best_finish\":$7"
 
 #define JSON_RESULTS \
-    "\"results\":[\n$(Q{\"date\":\"$t\",\"names\":[\"$a\",\"$b\"],\"places\":[$K,$L],\"laps\":[$O,$P],\"out\":[$Q,$R]," \
-    "\"ratings\":[$U,$V],\"track\":$C,\"length\":$J}$,\n$)]"
+    "\"results\":[\n$(Q$,{\"date\":\"$t\",\"names\":[\"$a\",\"$b\"],\"places\":[$K,$L],\"laps\":[$O,$P],\"out\":[$Q,$R]," \
+    "\"ratings\":[$U,$V],\"track\":$C,\"length\":$J}\n$)]"
 
 #define TEXT_MAIN \
     HTML_HEAD("NASCAR Thunder 2004 online") \
@@ -10700,19 +10700,19 @@ static const char http_types[] = "text/html\0application/json\0text/plain\0text/
 
 #define TEXT_STATUS \
     "{\"version\":\"$v\",\"started\":\"$s\",\"address\":\"$A\",\"ports\":{\"directory\":$B,\"lobby\":$D,\"buddy\":$E},\n" \
-    "\"players\":[$(P{\"name\":\"$n\",\"room\":\"$w\",\"state\":\"$d\",\"rating\":$1}$,$)],\n" \
-    "\"rooms\":[$(R{\"name\":\"$r\",\"players\":$k,\"limit\":$l,\"password\":$?ktrue$.$!kfalse$.," \
-    "\"who\":[$(M\"$n\"$,$)]}$,$)],\n" \
-    "\"races\":[$(V{\"host\":\"$a\",\"guest\":\"$b\",\"since\":\"$t\"}$,$)],\n" \
-    "\"challenges\":[$(C{\"from\":\"$a\",\"to\":\"$b\"}$,$)],\n" \
-    "\"news\":[$(N\"$x\"$,$)]}\n"
+    "\"players\":[$(P$,{\"name\":\"$n\",\"room\":\"$w\",\"state\":\"$d\",\"rating\":$1}$)],\n" \
+    "\"rooms\":[$(R$,{\"name\":\"$r\",\"players\":$k,\"limit\":$l,\"password\":$?ktrue$.$!kfalse$.," \
+    "\"who\":[$(M$,\"$n\"$)]}$)],\n" \
+    "\"races\":[$(V$,{\"host\":\"$a\",\"guest\":\"$b\",\"since\":\"$t\"}$)],\n" \
+    "\"challenges\":[$(C$,{\"from\":\"$a\",\"to\":\"$b\"}$)],\n" \
+    "\"news\":[$(N$,\"$x\"$)]}\n"
 
 #define TEXT_LEADERBOARD \
-    "{\"total\":$m,\"rows\":[\n$(L{\"name\":\"$n\"," JSON_RECORD "}$,$)]}\n"
+    "{\"total\":$m,\"rows\":[\n$(L$,{\"name\":\"$n\"," JSON_RECORD "}$)]}\n"
 
 #define TEXT_API_PLAYER \
     "{\"name\":\"$n\",\"online\":$?itrue$.$!ifalse$.,\"room\":\"$w\",\"state\":\"$d\"," JSON_RECORD "," JSON_RESULTS ",\n" \
-    "\"opponents\":[$(O{\"name\":\"$o\",\"races\":$e,\"won\":$g,\"lost\":$h}$,$)]}\n"
+    "\"opponents\":[$(O$,{\"name\":\"$o\",\"races\":$e,\"won\":$g,\"lost\":$h}$)]}\n"
 
 #define TEXT_PAST \
     "{" JSON_RESULTS "}\n"
@@ -11221,12 +11221,11 @@ static const char *http_mark(struct nascar *s, uint32_t c, struct outgoing *f, c
     case ')':
         begin = block_begin(text);
         list = begin[2];
-        return list_to(s, conn, list, (list == 'M' ? conn->http.inner : conn->http.item) + 1) ? begin + 3 : text + 2;
+        if (!list_to(s, conn, list, (list == 'M' ? conn->http.inner : conn->http.item) + 1))
+            return text + 2;
+        put_chars(f, begin[3] == '$' && begin[4] == ',' ? "," : ""); /* not before, as the list may change meanwhile */
+        return begin + 3;
     case ',':
-        list = block_begin(text)[2];
-        if (http_next(s, conn, list, (list == 'M' ? conn->http.inner : conn->http.item) + 1) != NONE)
-            put_byte(f, ',');
-        return text + 2;
     case '.': return text + 2;
     default: http_value(s, c, f, mark); return text + 2;
     }
@@ -11906,6 +11905,8 @@ static void http_respond(struct nascar *s, uint32_t c, const struct http_request
     }
     conn_write(s, c, f->bytes, f->size);
     conn->behind = shows && !r->head;
+    if (conn->behind && r->page == PAGE_HEALTH)
+        send_http_part(s, c); /* there is room, and later it may say something else than the status */
     if (!conn->behind)
         http_done(s, c);
 }

@@ -1,17 +1,20 @@
 /* The simulator: the real shell and core on a machine that is all faked, with 2
  * to 64 consoles, and everything going wrong that a text seed comes to: the
- * network, the disk, the clocks, the helper, the power. Same seed, same run.
+ * network, the disk, the clocks, the helper, the power. Some ask by DNS meanwhile, and
+ * browsers look at the page. Same seed, same run.
  *
  * What must hold: nascar_check() after every turn (in a long life, which would
  * take the more time the more it has piled up, after some); no console is ever misled;
  * what was acknowledged is there after every crash; once quiet, each console's
  * lists are the server's truth; and when the faults end, everyone gets in,
- * chats and races within bounded time.
+ * chats and races within bounded time. What a browser has read whole is well-formed, and
+ * says what was so.
  *
  * usage: sim [--kept FILE] [--seconds S] [--events] [--recordings FOLDER] [SEED [STEPS]]
  *
  * With STEPS it runs that seed alone, else SEED.0, SEED.1, ... until the time
- * is up, after those of FILE (a seed and its steps a line). FOLDER gets the
+ * is up, after those of FILE (a seed and its steps a line). A seed behind a - is run
+ * without browsers, so that it draws as it did before there were any. FOLDER gets the
  * recording of each life of a server; the fuzzers begin with those.
  *
  * SPDX-License-Identifier: MIT */
@@ -48,6 +51,9 @@ sim_fail(const char *format, ...);
 #define DNS_ASKED 4096u
 #define DNS_IPS 5u
 #define DNS_IP(i) (0xC6336501u + (i)) /* 198.51.101.1 and so on */
+#define BROWSERS 4u
+#define LOOKS 6u                          /* that a browser asks for at once, at most */
+#define BROWSER_IP(i) (0xC6336601u + (i)) /* 198.51.102.1 and so on */
 #define MAYBES 64u
 #define USUAL_STEPS 1500u
 #define LONG_STEPS 10000u
@@ -171,7 +177,30 @@ struct wire {
     char password[17];  /* what its console has sent last */
     struct asked asked[ASKED];
     size_t asked_count;
-    bool closed; /* by the server */
+    bool closed;    /* by the server */
+    bool looked_at; /* by a browser */
+};
+
+/* What a browser has asked for, and what was so then. */
+struct look {
+    uint32_t page; /* enum http_page, or above those what is wrong */
+    uint32_t persona, count;
+    bool head;
+    uint32_t status;           /* that it has to get; 0: any of what it may be */
+    bool failing, well;        /* the disk or the helper has been seen so since */
+    uint64_t asked_at;         /* sim.turn */
+    uint32_t there;            /* the persona, in the server; NONE - 1: it may be made or deleted */
+    uint32_t results, races;   /* that were acknowledged: all, and of the persona */
+    uint32_t online[PERSONAS]; /* the connections */
+};
+
+struct browser {
+    struct peer *peer;
+    char up[LOOKS * 256]; /* on its way to the server */
+    size_t size, sent, read;
+    struct look look[LOOKS];
+    uint32_t looks;
+    bool slow;
 };
 
 /* ---- The ledger: what was acknowledged --------------------------------------- */
@@ -200,6 +229,7 @@ struct kept_persona {
     uint32_t tickets;                 /* that were asked for */
     int32_t reports;
     uint32_t buddy_step; /* when it was last seen to have a buddy link */
+    uint64_t moved_at;   /* sim.turn, when somebody last asked to make it, to delete it, or to enter as it */
 };
 
 enum letter_state { ASKED_FOR, KEPT, DIRECT };
@@ -256,7 +286,7 @@ static struct {
     uint32_t step, steps;
     uint64_t ms, offset_ms; /* the consoles' clock, and what it is ahead of the machine's */
     int64_t lived_s;        /* what the server must hold to have passed, however its clock was set */
-    uint64_t turn;          /* counts what is asked and answered about letters, in this order */
+    uint64_t turn;          /* counts what is asked and answered, in this order, where that matters */
     uint64_t counted_ms;    /* the machine's clock when that was counted */
     int64_t last_date_s;    /* of the last life, as what it kept is dated */
     bool reports_make_room; /* there were so many that the oldest may have gone */
@@ -290,6 +320,8 @@ static struct {
     } dns_asked[DNS_ASKED];
     uint64_t dns_answered_ms[DNS_IPS][20]; /* when each has got the last ones, in this life of the server */
     uint32_t dns_answers[DNS_IPS];
+    uint32_t page_random;
+    struct browser browser[BROWSERS];
     char event[EVENTS][200];
     uint32_t events;
 
@@ -301,7 +333,8 @@ static struct {
     struct fleeting fleeting[FLEETING];
     struct kept_race race[RACES];
     uint32_t races;
-    uint32_t results; /* races of which a report was acknowledged */
+    uint32_t results;         /* races of which a report was acknowledged */
+    uint32_t raced[RACES][2]; /* by whom; NONE: its name may be gone */
     struct kept_sanction sanction[TARGETS];
     uint32_t sanctions; /* times that any was to be changed */
     struct kept_line line[LINES];
@@ -311,6 +344,7 @@ static struct {
 /* Of all seeds. */
 static struct {
     uint64_t turns, steps, crashes, dns; /* dns: answers by it */
+    uint64_t pages;                      /* that were read whole */
     uint64_t checkpoints;                /* of recordings that ran again */
     uint64_t seconds;                    /* times that a second state read the journal */
 } tally;
@@ -459,7 +493,9 @@ static void persona_anew(uint32_t i, enum kept_state state, uint32_t account)
 {
     struct kept_persona *p = &sim.persona[i];
     int32_t reports = p->reports;
+    uint64_t moved_at = p->moved_at;
     memset(p, 0, sizeof *p);
+    p->moved_at = moved_at;
     p->state = state;
     p->account = account;
     p->reports = reports;
@@ -907,6 +943,7 @@ static void on_request(struct wire *w, const char *kind, const char *payload)
                 add_maybe(a, q.password);
             if (sim.persona[q.account].state != THERE)
                 sim.persona[q.account].unsure = true;
+            sim.persona[q.account].moved_at = ++sim.turn;
         }
     } else if (strcmp(kind, "edit") == 0) {
         (void)console_read_text(console_find(payload, "CHNG"), q.password, sizeof q.password);
@@ -916,12 +953,16 @@ static void on_request(struct wire *w, const char *kind, const char *payload)
         q.persona = number_in(payload, "PERS");
         if (q.persona != NONE && kind[0] == 'd')
             persona_unsure(q.persona);
-        if (q.persona != NONE)
+        if (q.persona != NONE) {
             sim.persona[q.persona].unsure = true;
+            sim.persona[q.persona].moved_at = ++sim.turn;
+        }
     } else if (strcmp(kind, "pers") == 0) {
         q.persona = number_in(payload, "PERS");
-        if (q.persona != NONE)
+        if (q.persona != NONE) {
             sim.persona[q.persona].tickets++;
+            sim.persona[q.persona].moved_at = ++sim.turn;
+        }
     } else if (strcmp(kind, "rank") == 0) {
         char ticket[40];
         (void)console_read_text(console_find(payload, "AUTH"), ticket, sizeof ticket);
@@ -1103,6 +1144,10 @@ static void result_acknowledged(struct kept_race *race, uint32_t winner)
         p->figures = *f;
         p->results -= p->results > 0;
         p->several = p->several && p->results > 0;
+    }
+    for (int k = 0; k < 2 && race->acknowledged == 0; k++) {
+        uint32_t i = race->persona[k];
+        sim.raced[sim.results][k] = i == NONE || sim.persona[i].unsure ? NONE : i;
     }
     sim.results += race->acknowledged == 0;
     race->acknowledged++;
@@ -1341,12 +1386,28 @@ static void count_call(void)
         FAIL("the server spins");
 }
 
+/* What the core is told with what a browser or the operator sends. */
+static void notice_health(void)
+{
+    const struct shell *sh = &sim.machine->shell;
+    bool failing = sh->journal.fd < 0 || sh->helper.fd < 0 || (sh->helper.jobs > 0 && sh->helper.job[0].tries > 0);
+    for (uint32_t i = 0; i < BROWSERS; i++)
+        for (uint32_t k = 0; k < sim.browser[i].looks; k++) {
+            sim.browser[i].look[k].failing |= failing;
+            sim.browser[i].look[k].well |= !failing;
+        }
+}
+
 static void at_read(struct machine *m, struct peer *p, const uint8_t *bytes, size_t size)
 {
     struct wire *w = &sim.wire[p - m->peer];
     char kind[5], payload[4096];
     uint32_t code;
     count_call();
+    if (p->http || p->control)
+        notice_health();
+    if (p->http)
+        return;
     EXPECT(w->in_bytes + size <= sizeof w->in);
     memcpy(w->in + w->in_bytes, bytes, size);
     w->in_bytes += size;
@@ -1361,7 +1422,7 @@ static void at_write(struct machine *m, struct peer *p, const uint8_t *bytes, si
     uint32_t code;
     count_call();
     sim.hash = hash_more(sim.hash, bytes, size);
-    while (size > 0) {
+    while (size > 0 && !p->http) {
         size_t part = sizeof w->out - w->out_bytes < size ? sizeof w->out - w->out_bytes : size;
         EXPECT(part > 0);
         memcpy(w->out + w->out_bytes, bytes, part);
@@ -1807,6 +1868,8 @@ static void move_bytes(bool all)
         struct peer *p = &m->peer[i];
         if (p->closed && !sim.wire[i].closed)
             wire_broke((uint32_t)i);
+        if (sim.wire[i].looked_at)
+            continue;
         if (p->closed && sim.wire[i].actor == NONE && !p->forgotten) {
             p->forgotten = true;
             p->out_bytes = 0;
@@ -1941,6 +2004,7 @@ static void machine_gone(bool power)
     machine_free(m);
     sim.machine = NULL;
     memset(sim.wire, 0, sizeof sim.wire);
+    memset(sim.browser, 0, sizeof sim.browser);
     tally.crashes++;
 }
 
@@ -2712,6 +2776,388 @@ static void quiet(uint64_t ms)
     sim.quiet = false;
 }
 
+/* ---- Who looks at the page ------------------------------------------------------------------- */
+
+/* By a chance of their own, as those who ask by DNS. */
+static uint32_t page_chance(uint32_t below)
+{
+    sim.page_random = sim.page_random * 1664525u + 1013904223u;
+    return (uint32_t)((uint64_t)sim.page_random * below >> 32);
+}
+
+static const struct {
+    const char *line;
+    uint32_t status;
+} wrong_requests[] = {
+    {"GET /nothing HTTP/1.1", 404}, {"POST / HTTP/1.1", 405},   {"BREW / HTTP/1.1", 501},
+    {"GET / HTTP/2.0", 505},        {"GET /%zz HTTP/1.1", 400}, {"GET /api/leaderboard?start=0 HTTP/1.1", 400},
+};
+
+/* The body of the answer that was read last, as a text. */
+static char page[1u << 18];
+static size_t page_bytes;
+
+static void page_add(const char *bytes, size_t size)
+{
+    EXPECT(page_bytes + size < sizeof page && !memchr(bytes, 0, size));
+    memcpy(page + page_bytes, bytes, size);
+    page_bytes += size;
+    page[page_bytes] = 0;
+}
+
+/* Takes the answer that stands first in what a browser has got: how much of that it is, or 0
+ * if it is not whole. Nothing is let pass that RFC 9112 does not allow, or that we never write. */
+static size_t take_answer(const struct look *l, const char *text, size_t size, uint32_t *status, bool *closes)
+{
+    char head[2048];
+    const char *end = memmem(text, size, "\r\n\r\n", 4), *limit = text + size, *at = end + 4, *digits;
+    size_t n = end ? (size_t)(end + 2 - text) : size;
+    EXPECT(n < sizeof head && !memchr(text, 0, n));
+    memcpy(head, text, n);
+    head[n] = 0;
+    if (!end)
+        return 0;
+    *status = (uint32_t)strtoul(head + 9, NULL, 10);
+    EXPECT(strncmp(head, "HTTP/1.1 ", 9) == 0 && *status >= 100 && *status <= 999 && head[12] == ' ');
+    for (char *line = strstr(head, "\r\n") + 2, *stop; *line; line = stop + 2) {
+        size_t name = strspn(line, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-");
+        EXPECT(name > 0 && line[name] == ':' && line[name + 1] == ' ' && (stop = strstr(line, "\r\n")) != NULL);
+        for (const char *c = line; c < stop; c++)
+            EXPECT(*c >= 0x20 && *c < 0x7f);
+    }
+    const char *length = strstr(head, "\r\nContent-Length: ");
+    bool chunked = strstr(head, "\r\nTransfer-Encoding: chunked\r\n") != NULL;
+    *closes = strstr(head, "\r\nConnection: close\r\n") != NULL;
+    page_bytes = 0;
+    page_add("", 0);
+    EXPECT(chunked == !length && (length || *status == 200 || *status == 503));
+    if (l->head)
+        return (size_t)(at - text);
+    while (chunked) {
+        digits = at;
+        at = memmem(at, (size_t)(limit - at), "\r\n", 2);
+        EXPECT(at ? at > digits && at <= digits + 8 : limit <= digits + 8);
+        if (!at)
+            return 0;
+        for (n = 0; digits < at; digits++) {
+            EXPECT(hex_value((uint8_t)*digits) >= 0);
+            n = n << 4 | (size_t)hex_value((uint8_t)*digits);
+        }
+        at += 2;
+        if ((size_t)(limit - at) < n + 2)
+            return 0;
+        page_add(at, n);
+        at += n + 2;
+        EXPECT(at[-2] == '\r' && at[-1] == '\n');
+        if (n == 0)
+            return (size_t)(at - text);
+    }
+    n = strtoul(length + strlen("\r\nContent-Length: "), NULL, 10);
+    if ((size_t)(limit - at) < n)
+        return 0;
+    page_add(at, n);
+    return (size_t)(at + n - text);
+}
+
+/* Behind a value of JSON, and the white space after it; NULL: there is none. */
+static const char *after_json(const char *at)
+{
+    static const char *const words[] = {"true", "false", "null"};
+    char end = *at == '{' ? '}' : ']';
+    if (*at == '"') {
+        for (at++; *at != '"'; at++)
+            if ((uint8_t)*at < 0x20 || *at == 0x7f || (*at == '\\' && !*++at))
+                return NULL;
+        at++;
+    } else if (*at == '{' || *at == '[') {
+        at++;
+        at += strspn(at, " \n");
+        for (bool first = true; *at != end; first = false) {
+            if (!first && *at++ != ',')
+                return NULL;
+            at += strspn(at, " \n");
+            if (end == '}' && (*at != '"' || !(at = after_json(at)) || *at++ != ':'))
+                return NULL;
+            if (!(at = after_json(at)))
+                return NULL;
+        }
+        at++;
+    } else {
+        const char *from = at;
+        at += strspn(at, "0123456789");
+        for (size_t i = 0; i < 3 && at == from; i++)
+            at += strncmp(at, words[i], strlen(words[i])) == 0 ? strlen(words[i]) : 0;
+        if (at == from)
+            return NULL;
+    }
+    return at + strspn(at, " \n");
+}
+
+/* The connection of each persona that is online. */
+static void note_online(uint32_t online[PERSONAS])
+{
+    const struct nascar *s = server();
+    memset(online, 0xFF, PERSONAS * sizeof *online);
+    for (uint32_t i = live_from(s, &s->players, 0); i != NONE; i = live_from(s, &s->players, i + 1)) {
+        const struct player *p = player_at(s, i);
+        uint32_t persona = p->persona == NONE ? NONE : number_of(persona_at(s, p->persona)->name);
+        if (persona != NONE)
+            online[persona] = p->conn;
+    }
+}
+
+/* What was acknowledged is among the latest results, unless these are too many. */
+static void judge_results(const struct look *l)
+{
+    static uint16_t count[PERSONAS][PERSONAS];
+    uint32_t rows = 0;
+    memset(count, 0, sizeof count);
+    for (const char *at = page; (at = strstr(at, "\"names\":[\"")) != NULL; rows++) {
+        char name[2][32];
+        EXPECT(sscanf(at, "\"names\":[\"%31[^\"]\",\"%31[^\"]\"]", name[0], name[1]) >= 0);
+        at += strlen("\"names\":[\"");
+        uint32_t host = number_of(name[0]), guest = number_of(name[1]);
+        if (host != NONE && guest != NONE)
+            count[host][guest]++;
+    }
+    if (rows > server()->results.live)
+        FAIL("%u results are shown, and %u kept", rows, server()->results.live);
+    if (server()->results.live == RESULTS)
+        return;
+    if (rows < l->results)
+        FAIL("of %u results %u are shown", l->results, rows);
+    for (uint32_t i = 0; i < l->results; i++)
+        if (sim.raced[i][0] != NONE && sim.raced[i][1] != NONE && count[sim.raced[i][0]][sim.raced[i][1]]-- == 0)
+            FAIL("a result of %s and %s is not shown", name_of(sim.raced[i][0]), name_of(sim.raced[i][1]));
+}
+
+/* Each metric has what Prometheus wants of it. */
+static void judge_metrics(void)
+{
+    uint32_t lines = 0;
+    for (char *line = page, *end; *line; line = end + 1, lines++) {
+        static const char *const starts[] = {"# HELP nascar_", "# TYPE nascar_", "nascar_"};
+        EXPECT((end = strchr(line, '\n')) != NULL && strncmp(line, starts[lines % 3], strlen(starts[lines % 3])) == 0);
+        const char *value = memchr(line, ' ', (size_t)(end - line));
+        EXPECT(value && (lines % 3 < 2 || value + 1 + strspn(value + 1, ".0123456789") == end));
+    }
+    EXPECT(lines == 3 * METRIC_COUNT);
+}
+
+/* Whoever has been online all the time is shown to be. */
+static void judge_online(const struct look *l)
+{
+    uint32_t online[PERSONAS];
+    char text[120];
+    note_online(online);
+    for (uint32_t i = 0; i < PERSONAS; i++) {
+        const char *name = name_of(i);
+        if (l->online[i] == NONE || online[i] != l->online[i] || sim.persona[i].moved_at > l->asked_at)
+            continue;
+        if (l->page == PAGE_API_PLAYER && i != l->persona)
+            continue;
+        (void)snprintf(text, sizeof text,
+                       l->page == PAGE_MAIN     ? "<tr><th scope=row><a href=/player/%s>%s</a><td>"
+                       : l->page == PAGE_STATUS ? "{\"name\":\"%s\",\"room\":\""
+                                                : "{\"name\":\"%s\",\"online\":true,",
+                       name, name);
+        if (!strstr(page, text))
+            FAIL("%s is online, and not shown: %s", name, page);
+    }
+}
+
+static void judge_player(const struct look *l, uint32_t status)
+{
+    const struct kept_persona *p = &sim.persona[l->persona];
+    uint32_t there = find_persona(server(), name_of(l->persona));
+    if (there != l->there || p->moved_at > l->asked_at)
+        return;
+    if (status != (there == NONE ? 404 : 200))
+        FAIL("%s is %s, and its page is %u", name_of(l->persona), there == NONE ? "nobody" : "there", status);
+    const char *races = strstr(page, "\"races\":");
+    if (l->page == PAGE_API_PLAYER && status == 200 && !l->head && !p->any_figures &&
+        (!races || strtoul(races + 8, NULL, 10) < l->races))
+        FAIL("%s has raced %u times: %s", name_of(l->persona), l->races, page);
+}
+
+/* An answer was read whole. */
+static void judge_answer(const struct look *l, uint32_t status)
+{
+    bool named = l->page == PAGE_PLAYER || l->page == PAGE_API_PLAYER;
+    bool fits = l->page == PAGE_HEALTH ? (status == 200 && l->well) || (status == 503 && l->failing)
+                : named                ? status == 200 || status == 404
+                                       : status == l->status;
+    event("page %u of %s: %u, %zu bytes", l->page, name_of(l->persona), status, page_bytes);
+    tally.pages++;
+    if (!fits)
+        FAIL("a browser gets %u for page %u", status, l->page);
+    if (named)
+        judge_player(l, status);
+    if (l->head || l->page >= PAGES || status == 404)
+        return;
+    if (http_pages[l->page].type == AS_JSON) {
+        const char *end = after_json(page);
+        if (!end || *end)
+            FAIL("this is no JSON: %s", page);
+    }
+    if (l->page == PAGE_MAIN || l->page == PAGE_PLAYER) {
+        const char *end = l->page == PAGE_MAIN ? "</footer>\n" : "</main>\n";
+        EXPECT(page_bytes > strlen(end) && strcmp(page + page_bytes - strlen(end), end) == 0);
+    }
+    if (l->page == PAGE_MAIN || l->page == PAGE_STATUS || l->page == PAGE_API_PLAYER)
+        judge_online(l);
+    if (l->page == PAGE_PAST)
+        judge_results(l);
+    if (l->page == PAGE_METRICS)
+        judge_metrics();
+    if (l->page == PAGE_HEALTH)
+        EXPECT((strcmp(page, "ok\n") == 0) == (status == 200));
+    uint32_t rows = 0;
+    for (const char *at = page; l->page == PAGE_LEADERBOARD && (at = strstr(at, "{\"name\"")) != NULL; at++)
+        rows++;
+    EXPECT(rows <= l->count);
+}
+
+static void ask_for_page(struct browser *b, uint32_t what)
+{
+    struct look *l = &b->look[b->looks++];
+    char more[64] = "", *out = b->up + b->size;
+    memset(l, 0, sizeof *l);
+    l->page = what;
+    l->persona = page_chance(page_chance(3) ? sim.actors : PERSONAS);
+    l->head = page_chance(8) == 0;
+    l->status = 200;
+    l->count = 1 + page_chance(100);
+    l->asked_at = sim.turn;
+    l->results = sim.results;
+    const struct kept_persona *p = &sim.persona[l->persona];
+    l->there = p->unsure ? NONE - 1 : find_persona(server(), name_of(l->persona));
+    l->races = p->any_figures ? 0 : p->figures.races;
+    note_online(l->online);
+    if (what == PAGE_PLAYER || what == PAGE_API_PLAYER)
+        (void)snprintf(more, sizeof more, "%s", name_of(l->persona));
+    if (what == PAGE_LEADERBOARD)
+        (void)snprintf(more, sizeof more, "?start=%u&count=%u", 1 + page_chance(10), l->count);
+    if (what < PAGES) {
+        (void)snprintf(out, 200, "%s %s%s HTTP/1.1", l->head ? "HEAD" : "GET", http_pages[what].path, more);
+    } else {
+        l->head = false;
+        l->status = wrong_requests[what - PAGES].status;
+        (void)snprintf(out, 200, "%s", wrong_requests[what - PAGES].line);
+    }
+    (void)snprintf(out + strlen(out), 200, "\r\nHost: x\r\nUser-Agent: sim\r\n%s\r\n",
+                   page_chance(4) ? "" : "Connection: close\r\n");
+    b->size += strlen(out);
+}
+
+static bool has_page(void)
+{
+    return sim.machine->shell.port[HTTP_LISTENER - FIRST_LISTENER] != NONE;
+}
+
+static void come_to_page(struct browser *b)
+{
+    memset(b, 0, sizeof *b);
+    b->peer = peer_new(sim.machine);
+    b->peer->http = true;
+    b->peer->ip = BROWSER_IP((uint32_t)(b - sim.browser));
+    b->peer->in_bytes = b->peer->out_bytes = 0;
+    struct wire *w = wire_of(b->peer);
+    memset(w, 0, sizeof *w);
+    w->actor = w->account = w->persona = NONE;
+    w->looked_at = true;
+}
+
+static void leave_page(struct browser *b)
+{
+    wire_of(b->peer)->looked_at = false;
+    b->peer->hung_up = true;
+    b->peer->reset = page_chance(4) == 0;
+    b->peer = NULL;
+}
+
+/* Reads what has come. */
+static void read_pages(struct browser *b)
+{
+    struct peer *p = b->peer;
+    uint32_t status;
+    bool closes, last = false;
+    size_t n;
+    while (p->out_bytes != b->read && !last) {
+        if (b->looks == 0)
+            FAIL("a browser gets what it has not asked for: %.*s", (int)p->out_bytes, (const char *)p->out);
+        n = take_answer(&b->look[0], (const char *)p->out, p->out_bytes, &status, &closes);
+        b->read = n == 0 ? p->out_bytes : 0;
+        if (n == 0)
+            break;
+        judge_answer(&b->look[0], status);
+        memmove(&b->look[0], &b->look[1], --b->looks * sizeof b->look[0]);
+        p->out_bytes -= n;
+        memmove(p->out, p->out + n, p->out_bytes);
+        last = closes;
+    }
+    if (last && p->out_bytes > 0)
+        FAIL("a browser gets more than its last answer: %.*s", (int)p->out_bytes, (const char *)p->out);
+    if (last || p->closed)
+        leave_page(b);
+}
+
+static void browse(void)
+{
+    if (!has_page())
+        return;
+    notice_health();
+    for (uint32_t i = 0; i < BROWSERS; i++) {
+        struct browser *b = &sim.browser[i];
+        bool comes = !b->peer && page_chance(30) == 0;
+        if (comes) {
+            come_to_page(b);
+            b->slow = page_chance(4) == 0;
+        }
+        if (!b->peer)
+            continue;
+        read_pages(b);
+        if (b->peer && b->looks == 0 && (comes || page_chance(6) == 0)) {
+            b->size = b->sent = 0;
+            for (uint32_t n = b->slow ? LOOKS : page_chance(3) ? 1 : 2; n > 0; n--)
+                ask_for_page(b, b->slow && page_chance(2) ? PAGE_STATUS
+                                : page_chance(6)          ? page_chance(PAGES)
+                                                          : PAGES + page_chance(COUNT(wrong_requests)));
+        }
+        if (!b->peer || page_chance(60) == 0) {
+            if (b->peer)
+                leave_page(b);
+            continue;
+        }
+        size_t size = b->size - b->sent;
+        size = page_chance(3) ? size : page_chance((uint32_t)size + 1);
+        peer_send_bytes(b->peer, b->up + b->sent, size);
+        b->sent += size;
+        if (b->slow)
+            b->peer->window = page_chance(8) ? 0 : page_chance(4000);
+    }
+}
+
+/* All is well: each page is read whole within seconds, and says that it is. */
+static void look_at_all(void)
+{
+    struct browser *b = &sim.browser[0];
+    for (uint32_t i = 0; i < PAGES; i++) {
+        uint64_t end_ms = sim.ms + 10000;
+        if (b->peer)
+            leave_page(b);
+        come_to_page(b);
+        ask_for_page(b, i);
+        for (peer_send_bytes(b->peer, b->up, b->size); b->looks > 0; read_pages(b)) {
+            if (sim.ms > end_ms || !b->peer)
+                FAIL("page %u is not shown, though all is well", i);
+            move_bytes(true);
+            run(250);
+        }
+        sim.calls = 0;
+    }
+}
+
 /* ---- The last phase: everyone must get through ---------------------------------------------------- */
 
 #define PATIENCE_MS 1800000u /* of simulated time, for all of them to get in */
@@ -2872,6 +3318,12 @@ static void everyone_gets_through(void)
     for (uint32_t i = 0; i < sim.actors; i++)
         act_result(sim.actor[i].console);
     quiet(3000); /* and all see who has passed whom */
+    if (!has_page())
+        return;
+    look_at_all();
+    end_faults();
+    crash();
+    look_at_all(); /* it is all there */
 }
 
 /* ---- A seed ------------------------------------------------------------------------------------------ */
@@ -2908,6 +3360,8 @@ static void choose_options(void)
         option("--dns", "%u", 53);
         option("--dns-name", "dnas.example.org=192.0.2.%u", 9);
     }
+    if (sim.seed[0] != '-' && sim.page_random % 4 != 0)
+        option("--http", "%u", 80);
     if (one_in(3))
         option("--welcome", "Welcome to the lobby. Type /help.", 0);
     if (!sim.small_times)
@@ -2989,6 +3443,7 @@ static void one_step(void)
     else
         act(actor_for(deed), deed);
     ask_by_dns();
+    browse();
     set_faults();
     move_bytes(false);
     run(deed == WAIT ? any(one_in(4) ? 60000 : 5000) : one_in(8) ? any(400) : any(20));
@@ -3001,9 +3456,11 @@ static void run_seed(const char *seed, uint32_t steps)
     jmp_buf here;
     memset(&sim, 0, sizeof sim);
     (void)snprintf(sim.seed, sizeof sim.seed, "%s", seed);
+    seed += seed[0] == '-';
     sim.chance = hash_more(0xCBF29CE484222325u, seed, strlen(seed));
     sim.hash = 0xCBF29CE484222325u;
     sim.dns_random = (uint32_t)(sim.chance >> 32);
+    sim.page_random = (uint32_t)hash_more(sim.chance, "page", 4);
     sim.steps = steps;
     compact_items = steps > LONG_STEPS ? 1 : 32;
     sim.ms = 1000;
@@ -3103,9 +3560,9 @@ int main(int count, char **arguments)
     }
     double spent = seconds_now() - began;
     printf("sim: %u seeds, %llu steps, %llu turns, %llu crashes and stops, %llu checkpoints replayed, journal "
-           "read %llu times by a second state, %llu DNS answers, %.0f steps/s, 0 failed\n",
+           "read %llu times by a second state, %llu DNS answers, %llu pages read whole, %.0f steps/s, 0 failed\n",
            seeds, (unsigned long long)tally.steps, (unsigned long long)tally.turns, (unsigned long long)tally.crashes,
            (unsigned long long)tally.checkpoints, (unsigned long long)tally.seconds, (unsigned long long)tally.dns,
-           spent > 0 ? (double)tally.steps / spent : 0.0);
+           (unsigned long long)tally.pages, spent > 0 ? (double)tally.steps / spent : 0.0);
     return 0;
 }

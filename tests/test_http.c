@@ -971,6 +971,42 @@ TEST_LOOP(meanwhile, what_is_shown_goes_away, 0, 40)
     free(a.body);
 }
 
+/* Somebody goes, or comes, just when the last one of a list has been told: no comma is left
+ * over, and none is missing. With how many are there, and how fast it is read, it is cut in
+ * another place. */
+TEST_LOOP(meanwhile, a_list_changes_where_it_was_cut, 0, 32)
+{
+    struct raw *last = NULL, *r = raw_browser(w, 0);
+    for (int i = 0; i < 2 + _i % 8; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "Other%d", i);
+        last = player(w, name, "");
+    }
+    raw_window(r, 0);
+    for (int i = 0; i < 15; i++) {
+        char *request = request_for("GET", i < 3 ? "/style.css" : "/api/status", "");
+        raw_send_bytes(r, request, strlen(request));
+    }
+    for (int i = 0; i < 12; i++) {
+        raw_window(r, 400 + 200 * (size_t)(_i / 8));
+        world_run(w, 300);
+        if (i % 2 == 0)
+            raw_close(last);
+        else
+            last = player(w, "Last", "");
+    }
+    raw_window(r, SIZE_MAX);
+    world_run(w, 1000);
+    const char *text = r->text, *end = r->text + r->text_bytes;
+    for (int i = 0; i < 15; i++) {
+        struct answer a;
+        text = read_answer(text, (size_t)(end - text), false, false, &a);
+        ck_assert(text != NULL);
+        ck_assert_msg(!strstr(a.body, ",]") && !strstr(a.body, "}{") && !strstr(a.body, "\"\""), "%s", a.body);
+        free(a.body);
+    }
+}
+
 /* However many there are, and whatever they are called, no more stands in an outbox than
  * it takes; and no connection has any memory of its own. */
 TEST_LOOP(meanwhile, many_players_are_told_in_parts, 0, 3)

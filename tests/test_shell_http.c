@@ -98,6 +98,31 @@ TEST(page_of_shell, all_is_well_until_the_disk_or_the_helper_fails)
     SEES("/healthz", "HTTP/1.1 200 OK\r\n");
 }
 
+/* The status and the text say the same, though somebody is slow to read and it recovers meanwhile.
+ * As many ask as the outbox takes, so one of the answers is cut. */
+TEST(page_of_shell, whether_all_is_well_is_said_once)
+{
+    static const char health[] = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    m = MACHINE("--http", "8080", "--hash-cost", "4");
+    m->helper.dead = m->helper.cannot_start = true;
+    settle_machine(m);
+    struct peer *p = browser();
+    p->window = 0;
+    for (int i = 0; i < 12; i++)
+        peer_send_bytes(p, health, strlen(health));
+    settle_machine(m);
+    m->helper.cannot_start = false;
+    run_machine(m, 1100);
+    SEES("/healthz", "HTTP/1.1 200 OK\r\n");
+    p->window = SIZE_MAX;
+    const char *text = got(p);
+    ck_assert(strstr(text, "HTTP/1.1 503 Service Unavailable\r\n") != NULL);
+    for (const char *at = text; (at = strstr(at, "HTTP/1.1 503")) != NULL; at++) {
+        const char *body = strstr(at, "\r\n\r\n") + strlen("\r\n\r\n001c\r\n");
+        ck_assert_msg(strncmp(body, "No password can be checked.\n", 28) == 0, "%s", at);
+    }
+}
+
 /* However little is read and written at once, and with calls that fail for the moment. */
 TEST_LOOP(page_of_shell, in_small_pieces, 0, 6)
 {
