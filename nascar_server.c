@@ -2461,7 +2461,8 @@ struct wants {
 
 /* The answer to a request by HTTP that is being written; conn->listed is where in http_texts. */
 struct http {
-    uint32_t item, inner; /* the thing of a list that it is at, and of a list within that. Before: bytes of the head */
+    uint32_t item, inner; /* the thing of a list that it is at, and of a list within that, or a result's number.
+                             Before: bytes of the head */
     uint32_t left;        /* how many rows of a leaderboard there are to be */
     uint8_t list;         /* which list `item`, or `inner`, is of */
     uint8_t page;         /* enum http_page */
@@ -10977,8 +10978,8 @@ static bool is_result_of(const struct nascar *s, const struct conn *conn, char l
 /* The next older result of a list; the latest one if `i` is NONE. */
 static uint32_t next_result(const struct nascar *s, const struct conn *conn, char list, uint32_t i)
 {
-    if (i != NONE && !is_live(s, &s->results, i))
-        return NONE;
+    if (i != NONE && result_at(s, i)->number[RESULT_ID] != conn->http.inner)
+        return NONE; /* it was the oldest of all, and a new one has its place */
     do
         i = i == NONE ? list_last(s, LATEST_RESULTS, &s->latest) : list_prev(s, LATEST_RESULTS, &s->latest, i);
     while (i != NONE && !is_result_of(s, conn, list, i));
@@ -11205,6 +11206,8 @@ static bool list_to(struct nascar *s, struct conn *conn, char list, uint32_t fro
     uint32_t i = http_next(s, conn, list, from);
     conn->http.list = (uint8_t)(i == NONE ? 0 : list);
     *(list == 'M' ? &conn->http.inner : &conn->http.item) = i == NONE && list == 'M' ? 0 : i;
+    if (i != NONE && (list == 'Q' || list == 'O'))
+        conn->http.inner = result_at(s, i)->number[RESULT_ID];
     return i != NONE;
 }
 

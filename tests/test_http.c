@@ -530,6 +530,20 @@ TEST(requests, an_address_has_sixteen)
     }
 }
 
+TEST(requests, two_who_come_at_once_take_the_places_of_two)
+{
+    struct raw *r[66];
+    for (int i = 0; i < 66; i++) {
+        r[i] = raw_browser(w, 0);
+        if (i < 64)
+            world_run(w, 10);
+    }
+    CLOSED(r[0]);
+    CLOSED(r[1]);
+    for (int i = 2; i < 66; i++)
+        OPEN(r[i]);
+}
+
 TEST(requests, sixty_four_may_look_and_who_asks_for_nothing_makes_room)
 {
     struct raw *r[70];
@@ -1005,6 +1019,75 @@ TEST_LOOP(meanwhile, a_list_changes_where_it_was_cut, 0, 32)
         ck_assert_msg(!strstr(a.body, ",]") && !strstr(a.body, "}{") && !strstr(a.body, "\"\""), "%s", a.body);
         free(a.body);
     }
+}
+
+/* The news, or the persona that the page is about, are gone when more of the page is read. */
+TEST_LOOP(meanwhile, what_it_is_about_goes, 0, 24)
+{
+    const int at = _i % 8;
+    world_configure(w, "news-line = One\nnews-line = Two\nnews-line = Three\nnews-line = Four\nnews-line = Five\n");
+    take_places("East");
+    struct raw *r = raw_browser(w, 0);
+    raw_window(r, 0);
+    for (int i = 0; i < 24; i++) {
+        char *request = request_for("GET", _i < 16 ? "/api/status" : "/api/player/Ann", "");
+        raw_send_bytes(r, request, strlen(request));
+    }
+    for (int i = 0; i < 12; i++) {
+        raw_window(r, 160 + 13 * (size_t)_i);
+        world_run(w, 100);
+        if (_i < 16)
+            world_configure(w, i % 2 ? "news-line = One\nnews-line = Two\nnews-line = Three\n" : "");
+        else if (i == at)
+            (void)raw_ask(raw_operator(w), "cdel", "NAME=Ann\n");
+    }
+    raw_window(r, SIZE_MAX);
+    world_run(w, 1000);
+    struct answer a;
+    const char *text = r->text, *end = r->text + r->text_bytes;
+    int answers = 0;
+    while (text != NULL && text < end && (text = read_answer(text, (size_t)(end - text), false, false, &a)) != NULL) {
+        ck_assert(!strstr(a.body, ",]") && !strstr(a.body, "\"\"]"));
+        free(a.body);
+        answers++;
+    }
+    ck_assert(_i < 16 ? answers == 24 : answers == 24 || raw_closed(r));
+}
+
+/* Of 500 results the oldest goes for each new one, also while it is just being read. */
+TEST_LOOP(meanwhile, a_list_of_results_does_not_begin_again, 0, 8)
+{
+    const int rounds = 130, bytes = 300 + 60 * _i;
+    for (int i = 1; i <= 500 + rounds; i++) {
+        char payload[96];
+        (void)snprintf(payload, sizeof payload, "INFO=%d,1767225600,4,25,1,2,25,25,0,0,1510,1490\nHOST=Ann\nOPPO=Bob\n",
+                       i);
+        if (i <= 500)
+            keep("rslt", payload);
+    }
+    struct raw *r = raw_browser(w, 0);
+    raw_window(r, 0);
+    char *request = request_for("GET", "/api/results", "");
+    raw_send_bytes(r, request, strlen(request));
+    world_run(w, 100);
+    for (int i = 1; i <= rounds && !raw_closed(r); i++) {
+        char payload[96];
+        raw_window(r, (size_t)bytes);
+        world_run(w, 100);
+        (void)snprintf(payload, sizeof payload, "INFO=%d,1767225600,4,25,1,2,25,25,0,0,1510,1490\nHOST=Ann\nOPPO=Bob\n",
+                       500 + i);
+        keep("rslt", payload);
+    }
+    raw_window(r, SIZE_MAX);
+    world_run(w, 1000);
+    struct answer a;
+    ck_assert(read_answer(r->text, r->text_bytes, false, raw_closed(r), &a) == r->text + r->text_bytes);
+    int rows = 0;
+    for (const char *at = a.body; (at = strstr(at, "\"date\"")) != NULL; at++)
+        rows++;
+    ck_assert_int_gt(rows, 300);
+    ck_assert_int_le(rows, 500);
+    free(a.body);
 }
 
 /* However many there are, and whatever they are called, no more stands in an outbox than
