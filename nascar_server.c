@@ -11603,8 +11603,6 @@ static void http_opened(struct nascar *s, uint32_t c)
 {
     const struct conn *conn = conn_at(s, c);
     uint32_t same = 0, first = list_first(&s->queue[Q_HTTP]);
-    while (conn_at(s, first / CONN_TIMERS)->closing) /* the last one is the one that has come */
-        first = list_next(s, TIMER_QUEUE, first);
     log_end(s, log_begin_conn(s, come_and_go(conn), "connect", c));
     for (uint32_t i = list_first(&address_at(s, conn->address)->heard); i != NONE; i = list_next(s, ADDRESS_CONNS, i))
         same += conn_at(s, i)->state == CONN_HTTP && conn_at(s, i)->peer == conn->peer;

@@ -889,6 +889,8 @@ static void on_challenge_text(struct console *c, const char *from, const char *t
     case CONSOLE_OFFERED:
         if (theirs && accept) {
             c->challenge = CONSOLE_ACCEPTED;
+            if (awaits(c, "mesg", from)) /* it may be of an offer that we have taken back, and another comes then */
+                copy_text(c->confused, sizeof c->confused, from);
             if (!c->habits.slow_chal)
                 console_say_ready(c, true);
             return;
@@ -914,7 +916,7 @@ static void on_challenge_text(struct console *c, const char *from, const char *t
         break;
     case CONSOLE_ACCEPTED:
         /* Whatever comes now cancels. That is the end wanted only of a refusal. */
-        if (!refusal)
+        if (!refusal && !(accept && theirs && strcmp(c->confused, from) == 0))
             mislead(c, "a text after the acceptance cancels it: %s", text);
         c->challenge = CONSOLE_IDLE;
         return;

@@ -530,18 +530,26 @@ TEST(requests, an_address_has_sixteen)
     }
 }
 
-TEST(requests, two_who_come_at_once_take_the_places_of_two)
+/* Who has not read all of it yet does not keep his place twice. */
+TEST(requests, two_who_come_take_the_places_of_two)
 {
     struct raw *r[66];
     for (int i = 0; i < 66; i++) {
         r[i] = raw_browser(w, 0);
+        if (i == 0) {
+            raw_window(r[0], 10);
+            raw_send_bytes(r[0], request_for("GET", "/healthz", ""), strlen(request_for("GET", "/healthz", "")));
+            world_settle(w);
+        }
         if (i < 64)
             world_run(w, 10);
     }
-    CLOSED(r[0]);
     CLOSED(r[1]);
     for (int i = 2; i < 66; i++)
         OPEN(r[i]);
+    raw_window(r[0], SIZE_MAX);
+    world_settle(w);
+    CLOSED(r[0]);
 }
 
 TEST(requests, sixty_four_may_look_and_who_asks_for_nothing_makes_room)
@@ -1025,8 +1033,15 @@ TEST_LOOP(meanwhile, a_list_changes_where_it_was_cut, 0, 32)
 TEST_LOOP(meanwhile, what_it_is_about_goes, 0, 24)
 {
     const int at = _i % 8;
-    world_configure(w, "news-line = One\nnews-line = Two\nnews-line = Three\nnews-line = Four\nnews-line = Five\n");
+    static const char news[] = "news-line = The first line of the news\nnews-line = The second line of the news\n"
+                               "news-line = The third line of the news\nnews-line = The fourth line of the news\n";
+    world_configure(w, news);
     take_places("East");
+    for (int i = 0; i < at; i++) { /* each makes it longer, and so it is cut elsewhere */
+        char name[16];
+        (void)snprintf(name, sizeof name, "Other%d", i);
+        (void)player(w, name, "");
+    }
     struct raw *r = raw_browser(w, 0);
     raw_window(r, 0);
     for (int i = 0; i < 24; i++) {
@@ -1037,7 +1052,7 @@ TEST_LOOP(meanwhile, what_it_is_about_goes, 0, 24)
         raw_window(r, 160 + 13 * (size_t)_i);
         world_run(w, 100);
         if (_i < 16)
-            world_configure(w, i % 2 ? "news-line = One\nnews-line = Two\nnews-line = Three\n" : "");
+            world_configure(w, i % 2 ? news : "");
         else if (i == at)
             (void)raw_ask(raw_operator(w), "cdel", "NAME=Ann\n");
     }
