@@ -912,6 +912,7 @@ TEST(harm, an_acceptance_said_twice_misleads)
     struct console *c = inside("Ann");
     give_user(c, 6, "Bob", "0", 2);
     (void)console_challenge_player(c, "Bob", NULL);
+    give(c, "mesg", "STATUS=1\n");
     give(c, "+msg", "F=P3\nN=Bob\nT=ACPT\n");
     give(c, "+msg", "F=P3\nN=Bob\nT=ACPT\n");
     ck_assert_int_eq(c->challenge, CONSOLE_IDLE);
