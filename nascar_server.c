@@ -1715,6 +1715,12 @@ static bool is_loopback(uint32_t address)
     return in_network(address, 0x7f000000u, 8);
 }
 
+/* Can it be that of one machine? Else it means this network, or many. */
+static bool is_unicast(uint32_t address)
+{
+    return address >> 24 != 0 && address < 0xe0000000u;
+}
+
 /* "Private" is what cannot be reached from the internet: RFC 1918, the range
  * that carriers share, link-local. */
 static bool is_private(uint32_t address)
@@ -2151,7 +2157,7 @@ static const char *add_dns_name(struct config *config, const char *text)
     memset(&fresh, 0, sizeof fresh);
     bool good = copy_trimmed(fresh.name, sizeof fresh.name, text, chars) && valid_host(fresh.name);
     if (good && text[chars])
-        good = parse_address(text + chars + 1, &fresh.address) && fresh.address != 0;
+        good = parse_address(text + chars + 1, &fresh.address) && is_unicast(fresh.address);
     if (!good)
         return "the name of a host, or with an IPv4 address that is its own, as example.org=192.0.2.1";
     if (config->dns_name_count == CONFIG_DNS_NAMES)
@@ -16097,6 +16103,10 @@ static void check_options(struct options *o)
             (void)fault(o, place_of(o, keys[told]), keys[told], "expected another port than %u, which is the %s, too",
                         ports[i], keys[told == i ? other : i]);
     }
+    if (o->set_at[find_setting("public-address") - settings] && !o->config.public_name[0] &&
+        !is_unicast(o->config.public_address))
+        (void)fault(o, place_of(o, "public-address"), "public-address",
+                    "expected an address of one machine, which consoles can reach");
     if (o->config.ping_ms >= o->config.idle_ms)
         (void)fault(o, "", "", "expected a ping-s below idle-s: a console is heard when it answers pings");
     bool in_force = o->in_force && strcmp(o->data, o->in_force->data) == 0;
