@@ -332,6 +332,7 @@ CASE_BESIDE(a_browser_follows, 90)
     race_of(who[0], who[7], "Marge");
     SHOWN(&b, TEXT_OF("track") ".includes('Marge')");
     EXPECT(holds(&b, "window.stays")); /* it was never loaded again */
+    (void)holds(&b, "document.activeElement.blur()");
     pictures_of(&b, "full");
 
     /* With nothing but its own keys, and for who has it read aloud. */
