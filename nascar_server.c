@@ -11064,7 +11064,7 @@ static const char *whereabouts(const struct nascar *s, uint32_t player)
 static uint32_t figure(const struct figures *f, char letter)
 {
     const uint32_t figures[] = {f->rating, f->races, f->wins, f->losses, f->disconnects, f->laps_led, f->best_finish};
-    return figures[letter - '1'];
+    return figures[(uint32_t)(letter - '1') % (sizeof figures / sizeof figures[0])];
 }
 
 /* One side of the challenge, race or result that a list is at. */

@@ -918,6 +918,8 @@ static void on_challenge_text(struct console *c, const char *from, const char *t
         /* Whatever comes now cancels. That is the end wanted only of a refusal. */
         if (!refusal && !(accept && theirs && strcmp(c->confused, from) == 0))
             mislead(c, "a text after the acceptance cancels it: %s", text);
+        if (refusal && theirs && awaits(c, "mesg", from)) /* our ACPT may reach him as one of his next offer */
+            copy_text(c->confused, sizeof c->confused, from);
         c->challenge = CONSOLE_IDLE;
         return;
     case CONSOLE_RACING:

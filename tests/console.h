@@ -252,7 +252,7 @@ struct console {
     char opponent[32], token[128];
     bool challenger;     /* we made the offer */
     size_t walks_before; /* moves under way when it was made: they do not end it */
-    char confused[32];   /* whose DECL, or ACPT, to us may have been about another offer than ours of now */
+    char confused[32];   /* whose answer to us, or ours to him, may have been about another offer than that of now */
     uint32_t crossed;    /* offers that came while we could not take one */
     uint32_t blocked;    /* offers that the console answered BLOC by itself */
     uint8_t race[CONSOLE_RACE_BYTES]; /* from the tags of the last +ses */
