@@ -2633,7 +2633,7 @@ enum result_number {
     RESULT_PLACE,
     RESULT_LAPS = RESULT_PLACE + 2, /* that each has completed */
     RESULT_OUT = RESULT_LAPS + 2,
-    RESULT_RATING = RESULT_OUT + 2, /* that it has left each with; 0: its persona was gone */
+    RESULT_RATING = RESULT_OUT + 2, /* that each has after it; 0: its persona was gone */
     RESULT_NUMBERS = RESULT_RATING + 2
 };
 
@@ -6069,7 +6069,7 @@ static enum failure rank_failed(struct nascar *s, const struct record *r)
     if (i != NONE)
         race_ticket_at(s, i)->counting = false;
     for (uint32_t side = 0; side < 2; side++)
-        if (r->rank.persona[side] != NONE)
+        if (r->rank.persona[side] != NONE && r->rank.counts[side])
             persona_at(s, r->rank.persona[side])->pending = false;
     s->retry = true;
     return OK;
@@ -6435,8 +6435,8 @@ static const struct durable durables[RECORD_KINDS] = {
         FIELD(OPPO, PERSONA, race.persona[1])}},
     [RECORD_RANK] = {"rank", apply_rank, .failed = rank_failed, .fields = {
         FIELD(AUTH, RAW, rank.ticket), FIELD(FLAGS, NUMBER, rank.reported), FIELD(SEQN, NUMBER, rank.first_sum),
-        OPTIONAL(P1, RAW, rank.figures[0], rank.counts[0]), OPTIONAL(HOST, PERSONA, rank.persona[0], rank.counts[0]),
-        OPTIONAL(P2, RAW, rank.figures[1], rank.counts[1]), OPTIONAL(OPPO, PERSONA, rank.persona[1], rank.counts[1]),
+        OPTIONAL(P1, RAW, rank.figures[0], rank.counts[0]), OPTIONAL(HOST, PERSONA, rank.persona[0], rank.has_result),
+        OPTIONAL(P2, RAW, rank.figures[1], rank.counts[1]), OPTIONAL(OPPO, PERSONA, rank.persona[1], rank.has_result),
         OPTIONAL(INFO, RAW, rank.result, rank.has_result)}},
     [RECORD_RSLT] = {"rslt", apply_rslt, .fill = fill_rslt, .pool = POOL(results), .fields = {
         FIELD(INFO, RAW, rslt.result), FIELD(HOST, TEXT, rslt.name[0]), FIELD(OPPO, TEXT, rslt.name[1])}},
@@ -8878,14 +8878,17 @@ static void fill_rank(struct nascar *s, const struct race_ticket *race, const st
     for (uint32_t k = 0; k < 2; k++)
         if (race->persona[k] != NONE && is_ranked(s, race->persona[k]))
             figures[k] = persona_at(s, race->persona[k])->figures;
-    count_result(figures, result, result_winner(number));
-    for (uint32_t k = 0; result->ranked && k < 2; k++) {
+    if (result->ranked)
+        count_result(figures, result, result_winner(number));
+    for (uint32_t k = 0; k < 2; k++) {
+        r->rank.persona[k] = race->persona[k];
         if (race->persona[k] == NONE)
             continue;
         number[RESULT_RATING + k] = figures[k].rating;
+        if (!result->ranked)
+            continue;
         persona_at(s, race->persona[k])->pending = true;
         r->rank.counts[k] = true;
-        r->rank.persona[k] = race->persona[k];
         write_figures(r->rank.figures[k], sizeof r->rank.figures[k], &figures[k], false);
     }
     r->rank.has_result = true;

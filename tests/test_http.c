@@ -825,6 +825,28 @@ TEST(shown, results_records_and_opponents)
     free(a.body);
 }
 
+/* A race that was for fun is among the results as any other, with names, and the ratings that it left as they were. */
+TEST(shown, an_unranked_race_is_a_result_too)
+{
+    take_places("East");
+    SUCCEEDS(report(ann, race(ann, bob, false), ""));
+    back(ann, bob);
+    SUCCEEDS(report(ann, race(ann, bob, false), "SET_RANKED=0\nFINISPOS0=2\nFINISPOS1=1\n"));
+    for (int i = 0; i < 2; i++) {
+        struct answer a = get("/api/player/Ann");
+        HAS_TEXT(a,
+                 "\"names\":[\"Ann\",\"Bob\"],\"places\":[2,1],\"laps\":[10,10],\"out\":[0,0],\"ratings\":[1516,1484]");
+        HAS_TEXT(a, "\"opponents\":[{\"name\":\"Bob\",\"races\":2,\"won\":1,\"lost\":1}]");
+        HAS_TEXT(a, "\"races\":1,\"wins\":1,");
+        free(a.body);
+        a = get("/");
+        HAS_TEXT(a, "<a href=/player/Bob>Bob</a> beat <a href=/player/Ann>Ann</a> ");
+        free(a.body);
+        world_restart(w);
+        browser = NULL;
+    }
+}
+
 TEST(shown, the_page_has_the_latest_ten)
 {
     char payload[128];
