@@ -9249,8 +9249,8 @@ static bool word_seen(struct request *q, struct word *a)
         return true;
     const struct persona *p = persona_at(s, i);
     uint32_t age = age_of(s, p->lkey_until_s - LKEY_S, &unit);
-    if (presence_of(s, i) == SHOW_PASS)
-        word_add(a, "%s is racing now.", p->name);
+    if (p->player == NONE ? p->absent && p->buddy != NONE : is_racing(s, player_at(s, p->player)))
+        word_add(a, "%s is racing now.", p->name); /* whatever its console says of it */
     else if (p->player != NONE)
         word_add(a, "%s is here now, in %s.", p->name, room_at(s, player_at(s, p->player)->room)->name);
     else if (p->lkey_until_s == 0)
