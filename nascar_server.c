@@ -9252,8 +9252,8 @@ static bool word_seen(struct request *q, struct word *a)
         return true;
     const struct persona *p = persona_at(s, i);
     uint32_t age = age_of(s, p->lkey_until_s - LKEY_S, &unit);
-    if (presence_of(s, i) == SHOW_PASS)
-        word_add(a, "%s is racing now.", p->name);
+    if (p->player == NONE ? p->absent && p->buddy != NONE : is_racing(s, player_at(s, p->player)))
+        word_add(a, "%s is racing now.", p->name); /* whatever its console says of it */
     else if (p->player != NONE)
         word_add(a, "%s is here now, in %s.", p->name, room_at(s, player_at(s, p->player)->room)->name);
     else if (p->lkey_until_s == 0)
@@ -20058,7 +20058,8 @@ static const char probe_faults[] =
     "elsewhere\t2they get no further: set --public-address, and have all three ports passed on; "
     "inside the server's own network it may fail though others get in\n"
     "turned-away\t2consoles are shown this: a `ctl down`, a ban, or a full server\n"
-    "miss\t1strangers get no account (--accounts): use --account NAME\n"
+    "miss\t1strangers get no account (--accounts): use --account NAME, and no --full\n"
+    "dupl\t1somebody has taken that name: use another account (--account NAME)\n"
     "imst\t1there is no such account: `ctl passwd NAME` makes it\n"
     "pass\t1a wrong password; if you gave none, somebody has changed it: `ctl delete` that account\n"
     "blak\t1banned: `ctl bans` says why\n"
@@ -20429,7 +20430,8 @@ static void probe_leave(struct probe *p)
         probe_fail(p, "clock");
 }
 
-/* What is done, in this order: probe_x() for each. Up to `persona` the server is down if it fails, else degraded. */
+/* What is done, in this order: probe_x() for each. Before `login` the server is down if it fails; up to `persona` that
+ * goes by the fault; else it is degraded. */
 #define PROBE_STEPS(X) X(name) X(directory) X(lobby) X(login) X(persona) X(room) X(chat) X(buddy) X(race) X(leave)
 
 static const char probe_names[] =
@@ -20525,7 +20527,7 @@ static int probe_run(struct probe *p)
         probe_turn(p, 0);
         probe_take(p, i);
         if (p->fault && p->status < 2)
-            p->status = strchr(p->fault, '\t')[1] == '2' && i <= PROBE_persona ? 2 : 1;
+            p->status = i < PROBE_login || (strchr(p->fault, '\t')[1] == '2' && i <= PROBE_persona) ? 2 : 1;
         probe_report(p, name, (unsigned)(system_mono_ms(NULL) - began_ms));
     }
     probe_sum(p);

@@ -227,7 +227,8 @@ CASE(probe_takes_an_account_and_its_password_from_who_has_one, 20)
          "                    there is no such account: `ctl passwd NAME` makes it\nThe server is degraded.\n");
     ENDS(PROBE(s, "--account", "Ann", "--full"), 1, /* the other player is a stranger */
          "race 0 ms  miss: acct is answered with miss\n"
-         "                    strangers get no account (--accounts): use --account NAME\nleave 0 ms  DATE\n"
+         "                    strangers get no account (--accounts): use --account NAME, and no --full\nleave 0 ms  "
+         "DATE\n"
          "The server is degraded.\n");
     input = "not this one\n";
     ENDS(PROBE(s, "--account", "Ann"), 1,
@@ -308,7 +309,8 @@ CASE(probe_tells_what_keeps_a_stranger_out, 20)
 {
     ENDS(PROBE_PLAIN(START(CHEAP, "--accounts", "closed")), 1,
          "login 0 ms  miss: acct is answered with miss\n"
-         "                    strangers get no account (--accounts): use --account NAME\nThe server is degraded.\n");
+         "                    strangers get no account (--accounts): use --account NAME, and no --full\nThe server is "
+         "degraded.\n");
     struct server *s = START(CHEAP, "--max-accounts", "1");
     (void)player(s, "Ann");
     ENDS(PROBE_PLAIN(s), 2,
@@ -704,8 +706,12 @@ CASE(probe_tells_a_refusal_from_a_server_that_is_down, 15)
          "login 0 ms  blak: auth is answered with blak\n"
          "                    banned: `ctl bans` says why\nThe server is degraded.\n");
     ENDS(PLAIN_AT(fake(BUT({"auth", "auth", 0, ""}, {"cper", "cper", 0x6475706c, ""}))), 1,
-         "persona 0 ms  refusal: cper is answered with dupl\n"
-         "                    the server's log may say why\nleave 0 ms  \nThe server is degraded.\n" STAYS);
+         "persona 0 ms  dupl: cper is answered with dupl\n"
+         "                    somebody has taken that name: use another account (--account NAME)\nleave 0 ms  \nThe "
+         "server is degraded.\n" STAYS);
+    ENDS(PLAIN_AT(fake(BUT({"@dir", "@dir", 0x7878787a, ""}))), 2, /* no console gets past that */
+         "directory 0 ms  refusal: @dir is answered with xxxz\n"
+         "                    the server's log may say why\nThe server is down.\n");
     ENDS(PLAIN_AT(fake(BUT({"mesg", "mesg", 0x6661696c, ""}))), 1,
          "chat 0 ms  fail: mesg is answered with fail\n"
          "                    its disk or its hashing of passwords fails: see its log\n" CLOCK_OFF);

@@ -349,6 +349,26 @@ TEST(words, seen_tells_of_a_race)
     ANSWERS(cid, "/seen Bob", "Bob is here now, in Lobby.");
 }
 
+/* It leaves the lobby for that, maybe, and its friends still see it race. */
+TEST(words, seen_tells_of_a_race_outside_the_lobby)
+{
+    take_places("");
+    (void)buddy_of(ann);
+    start_race(ann, bob, false);
+    raw_close(ann);
+    raw_close(bob); /* without a link for its friends */
+    ANSWERS(cid, "/seen Ann", "Ann is racing now.");
+    ANSWERS(cid, "/seen Bob", "Bob came here last 0 min ago.");
+}
+
+/* What a console says of its player to his friends does not count. */
+TEST_LOOP(words, seen_tells_what_the_server_knows, 0, 2)
+{
+    take_places("");
+    SUCCEEDS(raw_ask(buddy_of(bob), "PSET", _i == 0 ? "SHOW=PASS\n" : "SHOW=DISC\n"));
+    ANSWERS(ann, "/seen Bob", "Bob is here now, in Lobby.");
+}
+
 /* A ticket that has expired is good for nothing, whatever its hash. */
 TEST(words, an_old_date_opens_no_buddy_link)
 {
