@@ -581,7 +581,7 @@ TEST(dns, the_clock_may_wrap)
 
 TEST(dns, a_name_is_a_hosts_name)
 {
-    static const char *const good[] = {"a", "example.org", "Example.Org=192.0.2.1", "a=255.255.255.255"};
+    static const char *const good[] = {"a", "example.org", "Example.Org=192.0.2.1", "a=223.255.255.255"};
     static const char *const bad[] = {"",
                                       "=192.0.2.1",
                                       "a.b.",
@@ -594,6 +594,9 @@ TEST(dns, a_name_is_a_hosts_name)
                                       "a=b",
                                       "a=192.0.2",
                                       "a=0.0.0.0",
+                                      "a=0.1.2.3",
+                                      "a=224.0.0.1",
+                                      "a=255.255.255.255",
                                       "a=192.0.2.1=192.0.2.2",
                                       "a=192.0.2.1x",
                                       "a = 192.0.2.1",
