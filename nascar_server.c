@@ -151,7 +151,7 @@ static _Noreturn void assertion_failed(unsigned line);
 #define REPORT_LINES 8192u /* lines of chat in all reports together */
 #endif
 #ifndef RESULTS
-#define RESULTS 500u /* the latest results that are kept: some weeks of a community's races, in 40 KB */
+#define RESULTS 500u /* the latest results that are kept: some weeks of a community's races, in 50 KB */
 #endif
 #ifndef SANCTIONS
 #define SANCTIONS 1024u /* bans and mutes together: more than an operator reads through, and a table of 200 KB */
@@ -2469,7 +2469,7 @@ struct wants {
 struct http {
     uint32_t item, inner; /* the thing of a list that it is at, and of a list within that, or a result's number.
                              Before: bytes of the head */
-    uint32_t left;        /* how many rows of a leaderboard there are to be */
+    uint32_t left;        /* how many rows of a leaderboard there are to be; or an opponent's count_rival() */
     uint8_t list;         /* which list `item`, or `inner`, is of */
     uint8_t page;         /* enum http_page */
     bool chunked, closes; /* in what form; and whether it is the last one */
@@ -2644,6 +2644,7 @@ enum result_out { OUT_NOT, OUT_DISCONNECTED, OUT_DISQUALIFIED };
 struct latest_result {
     uint32_t link;
     uint32_t number[RESULT_NUMBERS];
+    uint64_t hash[2]; /* of the names, as a profile compares them for hundreds of results */
     char name[2][PERSONA_CHARS + 1];
 };
 
@@ -5364,8 +5365,10 @@ static enum failure result_set(struct nascar *s, const char *text, const char *h
     }
     struct latest_result *result = result_at(s, i);
     memcpy(result->number, number, sizeof number);
-    copy_text(result->name[0], sizeof result->name[0], host);
-    copy_text(result->name[1], sizeof result->name[1], guest);
+    for (uint32_t side = 0; side < 2; side++) {
+        copy_text(result->name[side], sizeof result->name[side], side ? guest : host);
+        result->hash[side] = hash_name(s, result->name[side]);
+    }
     note_date(s, number[RESULT_DATE]);
     return OK;
 }
@@ -10944,27 +10947,28 @@ static uint32_t next_member(const struct nascar *s, uint32_t r, uint32_t member)
 /* Which side of this result the page's persona was; 2: it was not there. */
 static uint32_t own_side(const struct nascar *s, const struct conn *conn, uint32_t i)
 {
-    const char *name = persona_at(s, conn->list_of)->name;
-    return same_name(result_at(s, i)->name[0], name) ? 0 : same_name(result_at(s, i)->name[1], name) ? 1 : 2;
+    uint64_t own = hash_name(s, persona_at(s, conn->list_of)->name);
+    return result_at(s, i)->hash[0] == own ? 0 : result_at(s, i)->hash[1] == own ? 1 : 2;
 }
 
-/* What there was between the page's persona and an opponent of its, from the latest result on:
- * how many races, which ended so for it. */
-enum { RIVAL_RACES, RIVAL_WON, RIVAL_LOST, RIVAL_NUMBERS };
+/* What there was between the two of a result, from the latest one on: how many races, and how many
+ * this side has won and lost, which have 10 bits each. With `until` it only says whether there was
+ * one since that result. */
+enum { RIVAL_WON = 10, RIVAL_LOST = 20, RIVAL_MASK = (1 << RIVAL_WON) - 1 };
 
-static void count_rival(const struct nascar *s, const struct conn *conn, const char *rival, uint32_t until,
-                        uint32_t count[RIVAL_NUMBERS])
+static uint32_t count_rival(const struct nascar *s, uint32_t of, uint32_t side, uint32_t until)
 {
-    memset(count, 0, RIVAL_NUMBERS * sizeof *count);
-    for (uint32_t i = list_last(s, LATEST_RESULTS, &s->latest); i != until;
-         i = list_prev(s, LATEST_RESULTS, &s->latest, i)) {
-        uint32_t side = own_side(s, conn, i), winner = result_winner(result_at(s, i)->number);
-        if (side == 2 || !same_name(result_at(s, i)->name[1 - side], rival))
+    uint64_t own = result_at(s, of)->hash[side], rival = result_at(s, of)->hash[1 - side];
+    uint32_t count = 0, i = list_last(s, LATEST_RESULTS, &s->latest);
+    for (; i != until && (until == NONE || count == 0); i = list_prev(s, LATEST_RESULTS, &s->latest, i)) {
+        const uint64_t *hash = result_at(s, i)->hash;
+        uint32_t at = hash[0] != own;
+        if (hash[at] != own || hash[1 - at] != rival)
             continue;
-        count[RIVAL_RACES]++;
-        if (winner != 2)
-            count[winner == side ? RIVAL_WON : RIVAL_LOST]++;
+        uint32_t winner = result_winner(result_at(s, i)->number);
+        count += 1 + (winner == 2 ? 0 : UINT32_C(1) << (winner == at ? RIVAL_WON : RIVAL_LOST));
     }
+    return count;
 }
 
 #define RESULTS_SHOWN 10u /* on the page */
@@ -10972,16 +10976,12 @@ static void count_rival(const struct nascar *s, const struct conn *conn, const c
 /* Is this result in the list? Of the opponents, each stands where it was met last. */
 static bool is_result_of(const struct nascar *s, const struct conn *conn, char list, uint32_t i)
 {
-    uint32_t count[RIVAL_NUMBERS], side;
     if (conn->http.page == PAGE_MAIN)
         return result_at(s, i)->number[RESULT_ID] + RESULTS_SHOWN > s->next_result;
     if (conn->http.page == PAGE_PAST)
         return true;
-    side = own_side(s, conn, i);
-    if (side == 2 || list != 'O')
-        return side != 2;
-    count_rival(s, conn, result_at(s, i)->name[1 - side], i, count);
-    return count[RIVAL_RACES] == 0;
+    uint32_t side = own_side(s, conn, i);
+    return side != 2 && (list != 'O' || count_rival(s, i, side, i) == 0);
 }
 
 /* The next older result of a list; the latest one if `i` is NONE. */
@@ -11110,7 +11110,6 @@ static uint64_t http_number(const struct nascar *s, const struct conn *conn, cha
     static const char numbers[] = "CJKLOPQRUV"; /* of a result, from RESULT_TRACK on */
     const struct http *at = &conn->http;
     const char *of_result = strchr(numbers, letter);
-    uint32_t count[RIVAL_NUMBERS];
     if (of_result)
         return result_at(s, at->item)->number[RESULT_TRACK + (of_result - numbers)];
     switch (letter) {
@@ -11120,11 +11119,9 @@ static uint64_t http_number(const struct nascar *s, const struct conn *conn, cha
     case 'E': return s->config.buddy_port;
     case 'X': return result_at(s, at->item)->number[RESULT_RATING + own_side(s, conn, at->item)];
     case 'c': return s->told[NASCAR_UPTIME_S] / 3600;
-    case 'e':
-    case 'g':
-    case 'h':
-        count_rival(s, conn, result_at(s, at->item)->name[1 - own_side(s, conn, at->item)], NONE, count);
-        return count[letter == 'e' ? RIVAL_RACES : letter == 'g' ? RIVAL_WON : RIVAL_LOST];
+    case 'e': return at->left & RIVAL_MASK;
+    case 'g': return at->left >> RIVAL_WON & RIVAL_MASK;
+    case 'h': return at->left >> RIVAL_LOST;
     case 'k': return room_at(s, at->item)->count;
     case 'l': return room_at(s, at->item)->limit;
     case 'm': return tree_size(s, s->ranked);
@@ -11217,6 +11214,8 @@ static bool list_to(struct nascar *s, struct conn *conn, char list, uint32_t fro
     *(list == 'M' ? &conn->http.inner : &conn->http.item) = i == NONE && list == 'M' ? 0 : i;
     if (i != NONE && (list == 'Q' || list == 'O'))
         conn->http.inner = result_at(s, i)->number[RESULT_ID];
+    if (i != NONE && list == 'O')
+        conn->http.left = count_rival(s, i, own_side(s, conn, i), NONE);
     return i != NONE;
 }
 
