@@ -10849,6 +10849,10 @@ static void put_escaped(struct outgoing *f, const char *text, enum http_type typ
 /* A persona's name; in HTML it leads to its page. */
 static void put_persona(struct outgoing *f, const char *name, enum http_type type)
 {
+    if (!*name) { /* it was deleted before the race was reported */
+        put_chars(f, type == AS_HTML ? "somebody" : "");
+        return;
+    }
     if (type == AS_HTML) {
         char hex[3];
         put_chars(f, "<a href=/player/");
@@ -11789,14 +11793,23 @@ static void read_field(struct http_request *r, char *line)
     char *value = cut_at(line, ':');
     value += strspn(value, " \t");
     switch (field) {
-    case FIELD_HOST: r->hosts++; break;
+    case FIELD_HOST:
+        r->hosts++;
+        value += strcspn(value, " \t/?#@\\");
+        if (value[strspn(value, " \t")])
+            r->status = HTTP_BAD_REQUEST;
+        break;
     case FIELD_CONNECTION: r->closes = r->closes || has_word(value, "close"); break;
     case FIELD_LENGTH:
         r->body = r->body || strspn(value, "0") != strcspn(value, " \t");
         if (strspn(value, "0123456789") != strcspn(value, " \t") || !is_digit((uint8_t)*value))
             r->status = HTTP_BAD_REQUEST;
         break;
-    case FIELD_ENCODING: r->body = true; break;
+    case FIELD_ENCODING:
+        r->body = true;
+        if (!has_word(value, "chunked")) /* it has no end */
+            r->status = HTTP_BAD_REQUEST;
+        break;
     case FIELD_MATCH: r->match = value; break;
     default: r->status = HTTP_BAD_REQUEST; break;
     }

@@ -255,6 +255,12 @@ static const struct {
     {"GET / HTTP/1.1\r\n\r\n", 400, true},
     {"GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", 400, true},
     {"GET / HTTP/1.1\r\nHost : x\r\n\r\n", 400, true},
+    {"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400, true},
+    {"GET / HTTP/1.1\r\nHost: x/y\r\n\r\n", 400, true},
+    {"GET / HTTP/1.1\r\nHost: y@x\r\n\r\n", 400, true},
+    {"GET /healthz HTTP/1.1\r\nHost: [::1]:80 \t\r\n\r\n", 200, false},
+    {"GET /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 400, true},
+    {"GET /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 200, true},
     {"GET / HTTP/1.1\r\nHost: x\r\n: x\r\n\r\n", 400, true},
     {"GET / HTTP/1.1\r\nHost: x\r\nX\r\n\r\n", 400, true},
     {"GET / HTTP/1.1\r\nHost: x\r\n Y: folded\r\n\r\n", 400, true},
@@ -845,6 +851,16 @@ TEST(shown, an_unranked_race_is_a_result_too)
         world_restart(w);
         browser = NULL;
     }
+}
+
+TEST(shown, who_was_deleted_before_the_report_is_somebody)
+{
+    keep("rslt", "INFO=1,1767225600,4,25,1,2,25,25,0,0,1510,0\nHOST=Ann\nOPPO=\n");
+    struct answer a = get("/"), json = get("/api/results");
+    ck_assert(strstr(a.body, "<a href=/player/Ann>Ann</a> beat somebody") != NULL);
+    ck_assert(strstr(json.body, "\"names\":[\"Ann\",\"\"]") != NULL);
+    free(a.body);
+    free(json.body);
 }
 
 TEST(shown, the_page_has_the_latest_ten)
