@@ -30,7 +30,7 @@ struct asked {
     const uint8_t *bytes;
     size_t size, at;
     bool broken;
-    char name[1100]; /* with dots, in lower case; a byte that no host has in its name: as its number */
+    char name[2048]; /* with dots, in lower case; a byte that no host has in its name: as its number */
     unsigned type, class;
     int opts, version;
     bool dnssec;
