@@ -7472,14 +7472,17 @@ static enum failure do_skey(struct request *q)
     return OK;
 }
 
-/* The directory session that the MASK tag names. A sign-up has no such tag:
- * then the newest that its address had at `skey`. If it is gone, the newest
- * that the address has now. */
+/* The directory session that the MASK tag names. A sign-up has no such tag: then
+ * that of a login which it follows, or the newest that its address had at `skey`.
+ * If it is gone, the newest that the address has now. */
 static uint32_t find_request_session(const struct request *q)
 {
     const struct nascar *s = q->s;
     uint32_t i = find_session(s, get_number(q, tag_MASK, q->conn->sess));
-    return i != NONE ? i : find_session_of_peer(s, q->conn->peer);
+    if (i == NONE)
+        return find_session_of_peer(s, q->conn->peer);
+    q->conn->sess = session_at(s, i)->sess;
+    return i;
 }
 
 /* What stands in a recording where a valid password stood, behind the character

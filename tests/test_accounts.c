@@ -56,6 +56,23 @@ TEST(sign_ups, a_sign_up_may_come_in_the_mask_form)
     can_log_in("Ann", "secret");
 }
 
+/* Of two questions that a console has asked the directory, the answer to the older one may be
+ * the one that it has. Then a login tells which, whatever comes of that, and a sign-up does not. */
+TEST(sign_ups, a_sign_up_in_the_mask_form_is_of_the_session_that_the_login_before_has_named)
+{
+    struct raw *directory = raw_open(w, 0), *again = raw_open(w, directory->ip), *r = raw_open(w, directory->ip);
+    char mask[64], named[32];
+    const struct got *g = raw_ask(directory, "@dir", DIR_REQUEST);
+    (void)snprintf(mask, sizeof mask, "%.63s", got_raw(g, "MASK"));
+    (void)snprintf(named, sizeof named, "MASK=%.20s\n", got_raw(g, "SESS"));
+    (void)raw_ask(again, "@dir", DIR_REQUEST);
+    greet(r);
+    world_configure(w, "accounts = register\n");
+    REFUSED(raw_ask(r, "auth", credentials("Ann", masked(mask, "secret"), named)), "imst", 100);
+    SUCCEEDS(raw_ask(r, "acct", credentials("Ann", masked(mask, "secret"), "")));
+    SUCCEEDS(raw_ask(r, "auth", credentials("Ann", masked(mask, "secret"), named)));
+}
+
 /* A sign-up takes minutes and names no MASK. Another console of the household
  * may ask the directory meanwhile. */
 TEST(sign_ups, a_sign_up_in_the_mask_form_is_not_disturbed_from_next_door)
