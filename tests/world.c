@@ -766,6 +766,7 @@ void world_free(struct world *w)
         raw_forget(w->raws[i]);
         free(w->raws[i]->frames);
         free(w->raws[i]->out);
+        free(w->raws[i]->text);
         free(w->raws[i]);
     }
     for (uint32_t conn = 0; conn < w->connection_count; conn++)
