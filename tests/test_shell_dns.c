@@ -170,7 +170,7 @@ TEST_LOOP(shell_dns, what_is_asked_for_is_logged_at_debug, 0, 2)
 TEST(shell_dns, real_datagrams_say_where_they_came)
 {
     struct options o;
-    uint8_t bytes[32];
+    uint8_t bytes[32] = {0};
     uint32_t port = 0;
     options_defaults(&o);
     int fd = open_port(&o, LISTENERS, &port), client = socket(AF_INET, SOCK_DGRAM, 0);
