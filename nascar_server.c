@@ -12112,7 +12112,8 @@ static void conn_opened(struct nascar *s, const struct nascar_event *e)
     s->metrics[METRIC_connections_opened]++;
     conn->peer = e->peer;
     conn->local = e->local;
-    conn->wants.mesgs = 1; /* PROTOCOL 3.2: only MESGS=0, given, mutes */
+    if (!http)
+        conn->wants.mesgs = 1; /* PROTOCOL 3.2: only MESGS=0, given, mutes */
     conn->tokens_milli = bucket_milli(s);
     conn->tokens_at_ms = s->now_ms;
     conn->of_proxy = e->type == NASCAR_OPENED && in_networks(&s->config.proxies, e->peer);
