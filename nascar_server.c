@@ -5378,7 +5378,9 @@ static enum failure result_set(struct nascar *s, const char *text, const char *h
  * the start, while they come back, it is the newest of them. */
 static int64_t kept_now_s(const struct nascar *s)
 {
-    return s->dated ? s->reached_s - s->setting_s : s->newest_record_s;
+    if (s->dated)
+        return s->reached_s - s->setting_s;
+    return s->newest_record_s < LATEST_DATE_S ? s->newest_record_s : LATEST_DATE_S;
 }
 
 /* A message or race is there, and runs out. */
@@ -12638,6 +12640,7 @@ static void dates_begin(struct nascar *s, int64_t clock_s)
 {
     bool was_set = clock_s == real_date(clock_s);
     uint32_t before = live_from(s, &s->unset_runs, 0);
+    s->reached_s = kept_now_s(s); /* a fresh journal may have left out by now what had run out by that */
     s->wall_s = real_date(s->newest_record_s + 1);
     s->unset = !was_set || clock_s < s->wall_s - CLOCK_SET_S;
     if (s->unset)
@@ -12645,7 +12648,8 @@ static void dates_begin(struct nascar *s, int64_t clock_s)
     else if (before == NONE)
         s->wall_s = clock_s;
     s->clock_s = was_set ? clock_s : s->wall_s;
-    s->reached_s = s->wall_s;
+    if (s->reached_s < s->wall_s)
+        s->reached_s = s->wall_s;
     s->since_s = before == NONE ? s->wall_s : unset_run_at(s, before)->since_s;
     s->dated_ms = s->mono_ms;
     s->dated = true;

@@ -174,6 +174,27 @@ TEST(jumps, what_has_expired_stays_so_while_a_clock_drifts_back)
     is_reading(&people[1], "again");
 }
 
+/* Neither does a start whose clock is a little behind what is kept. A fresh journal may be
+ * made before that is known, when only the newest date there can tell what has run out. */
+TEST(jumps, what_has_expired_stays_so_at_a_start_a_little_behind)
+{
+    struct person *a = linked("Ann");
+    (void)person("Cid");
+    char ticket[40];
+    (void)snprintf(ticket, sizeof ticket, "%s", a->ticket);
+    world_pass(w, LKEY_LIVES_S - 30);
+    raw_send(raw_operator(w), "cmut", "NAME=Cid\nFOR=60\n");
+    SUCCEEDS(letter(a, "Cid", "hello", "60"));
+    world_pass(w, 70);
+    (void)player_only("Bob");
+    start_at((int64_t)(w->mono_ms / 1000) + w->wall_offset_s - 50);
+    ck_assert_str_eq(buddy_code("Ann", ticket), "user");
+    kept_compact(w);
+    ck_assert_uint_eq(world_kept(w, "mesg"), 0);
+    ck_assert_uint_eq(world_kept(w, "mute"), 0);
+    is_reading(&people[1], "");
+}
+
 /* Two jumps that come before the record of the first is on the disk, and what is
  * asked for meanwhile. */
 TEST_LOOP(jumps, records_on_their_way_are_of_one_clock_each, 0, 8)
