@@ -18569,6 +18569,8 @@ static void shell_reload(struct shell *sh)
     bool good = read_options_again(&sh->options, sh->arguments, &reload);
     if (good) {
         shell_configure(sh);
+        if (!sh->finder.asked) /* whoever has another address now says so by a reload */
+            sh->finder.due_ms = sh->now_ms;
         sh->metrics[NASCAR_RELOADS]++;
     }
     (void)write_as(text, sizeof text, "event=reloaded keys=\"%s\"", reload.changed);

@@ -2,9 +2,15 @@
  * want to play, and one who will not behave, all of them behind a proxy.
  *
  * SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
 #include "proxies.h"
 
+#include <errno.h>
+#include <sched.h>
 #include <signal.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <unistd.h>
 
 #define CTL(s, ...) RUN("ctl", "--data", (s)->data, __VA_ARGS__)
 
@@ -26,6 +32,8 @@
 
 #define PEST_IP (LOCALHOST + 20)
 #define PEST_ELSEWHERE (LOCALHOST + 21)
+#define HOME_IP 0xC0000209u      /* 192.0.2.9 */
+#define HOME_LATER_IP 0xC000024Du /* 192.0.2.77 */
 
 static struct server *s;
 static struct console *ann, *bob;
@@ -108,39 +116,92 @@ static void he_comes_back_with_new_accounts(void)
     play_on();
 }
 
+static const char *hosts; /* the server's own /etc/hosts */
+
+/* Only the server sees that, in a name space of mounts. */
+static void see_own_hosts(void)
+{
+    if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount(hosts, "/etc/hosts", NULL, MS_BIND, NULL) != 0)
+        _exit(126);
+}
+
+/* Can it? Where it cannot, the operator types in the addresses that it would have found. */
+static bool names_can_change(void)
+{
+    hosts = write_file(NULL, "192.0.2.9 home.example.net\n");
+    before_exec = see_own_hosts;
+    bool can = RUN("--version")->status == 0;
+    before_exec = NULL;
+    return can;
+}
+
+/* Writes the configuration, with this public address and these lines at its end. */
+static void configure(const char *config, const char *address, const char *more)
+{
+    char text[320];
+    (void)snprintf(text, sizeof text,
+                   "proxy-from = 127.0.0.99/32\nlan = off\nroom = East: East Coast Racers: 50\n"
+                   "public-address = %s\n%s",
+                   address, more);
+    (void)write_file(config, text);
+}
+
+/* The address of the operator's home changes; his router says `ctl reload`. Who is in stays
+ * in, and who comes now is sent to the new one. */
+static const char *the_address_changes(const char *config, bool names_change)
+{
+    const char *address = names_change ? "home.example.net" : "192.0.2.77";
+    if (names_change)
+        (void)write_file(hosts, "192.0.2.77 home.example.net\n");
+    else
+        configure(config, address, "");
+    DONE(CTL(s, "reload"), names_change ? "as it was" : "public-address");
+    if (names_change)
+        UNTIL(5000, logged(s, "\"from\":\"192.0.2.9\",\"to\":\"192.0.2.77\""));
+    s->public_ip = HOME_LATER_IP;
+    play_on();
+    enter(player_from(s, "Late", LOCALHOST + 13)->console, "East");
+    play_on();
+    return address;
+}
+
 CASE(a_community_has_a_bad_evening, 60)
 {
-    static const char good[] = "proxy-from = 127.0.0.99/32\npublic-address = localhost\nlan = off\n"
-                               "room = East: East Coast Racers: 50\n";
-    const char *config = write_file(NULL, good);
+    bool names_change = names_can_change();
+    const char *address = names_change ? "home.example.net" : "192.0.2.9";
+    const char *config = write_file(NULL, "");
     const char *const arguments[] = {CHEAP,          "--bind", "127.0.0.3", "--config", config,
                                      "--log-format", "json",   "--rate",    "1000",     NULL};
+    configure(config, address, "");
+    before_exec = names_change ? see_own_hosts : NULL;
     s = start_behind_proxies(arguments, 2);
-    UNTIL(5000, logged(s, "\"event\":\"public_address\"")); /* the one that may change */
+    before_exec = NULL;
+    if (names_change)
+        UNTIL(5000, logged(s, "\"event\":\"public_address\""));
+    s->public_ip = HOME_IP;
     ann = player_from(s, "Ann", LOCALHOST + 10)->console;
     bob = player_from(s, "Bob", LOCALHOST + 11)->console;
     enter(ann, "East");
     enter(bob, "East");
     play_on();
     the_pest_is_muted_and_banned();
+    address = the_address_changes(config, names_change);
     he_comes_back_with_new_accounts();
-    char bad[256];
-    (void)snprintf(bad, sizeof bad, "%snews = /nowhere\nrate = fast\n", good);
-    (void)write_file(config, bad);
+    configure(config, address, "news = /nowhere\nrate = fast\n");
     NOT_DONE(CTL(s, "reload"), "rate: expected a number");
     play_on();
-    (void)snprintf(bad, sizeof bad, "%sdown = Back at eight.\n", good);
-    (void)write_file(config, bad);
+    configure(config, address, "down = Back at eight.\n");
     DONE(CTL(s, "reload"), "down");
     is_kept_out("Dan", LOCALHOST + 12);
     play_on(); /* whoever is in stays in */
-    (void)write_file(config, good);
+    configure(config, address, "");
     DONE(CTL(s, "reload", "--json"), "\"key\":\"down\"");
     DONE(CTL(s, "unban", "Pest"), "Pest");
     DONE(CTL(s, "unban", "127.0.0.22"), "127.0.0.22");
     NOT_DONE(CTL(s, "unban", "Pest"), "Pest is not banned");
     DONE(CTL(s, "reports", "--close", "1"), "");
-    DONE(CTL(s, "say", "sorry for the noise"), "Told to 2");
+    DONE(CTL(s, "say", "sorry for the noise"), "Told to 3");
     UNTIL(3000, console_saw(ann, "Server", "sorry for the noise") == 1);
     DONE(CTL(s, "stats", "--json"), "\"sandbox_seccomp\":");
     (void)pest_comes("Pest", "Meek", PEST_IP); /* he may come again */

@@ -619,11 +619,10 @@ static void link_over(struct seat *seat, enum console_link link)
 static void link_open(struct seat *seat, enum console_link link, uint32_t address, uint16_t port)
 {
     if (link == CONSOLE_DIRECTORY) {
-        address = LOCALHOST;
         port = seat->server->port[DIRECTORY];
-    }
-    if (address != LOCALHOST)
+    } else if (address != (seat->server->public_ip != 0 ? seat->server->public_ip : LOCALHOST)) {
         fail("%s is sent to the address %lx", seat->console->name, (unsigned long)address);
+    }
     seat->fd[link] = connect_to(port, seat->ip, seat->receive_bytes);
     if (seat->fd[link] < 0)
         fail("%s cannot connect to port %u: %s", seat->console->name, (unsigned)port, strerror(errno));

@@ -32,7 +32,8 @@ struct server {
     int err;   /* what it gets as such */
     char data[128];
     uint16_t port[PORTS];
-    char ready[256]; /* its line on standard output */
+    char ready[256];    /* its line on standard output */
+    uint32_t public_ip; /* where its consoles are sent, who then get to 127.0.0.1; 0: they are sent there */
 };
 
 /* A console and its sockets. */
