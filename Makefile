@@ -32,10 +32,10 @@ STD  = -std=c11
 WARN = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wundef -Wstrict-prototypes
 
 # Small: every function in a section of its own, so that the linker drops what
-# is not called, and no tables for unwinding, which C does not do. Of an assertion
-# its line is enough. `replay` compares outputs, and does not look for what should hold.
+# is not called, and no tables for unwinding, which C does not do, or for jumps.
+# Of an assertion its line is enough. `replay` compares outputs, and does not look for what should hold.
 # The code has no pages of its own, which would be empty for the most part.
-SMALL = -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
+SMALL = -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -fno-jump-tables \
         -Wl,--gc-sections,--build-id=none,-z,noseparate-code -s -DNASCAR_ASSERT_LINES -DNASCAR_NO_CHECK
 # Hardened: checked stack frames, and no writable table of addresses.
 HARD  = -fstack-protector-strong -Wl,-z,relro,-z,now

@@ -8074,6 +8074,42 @@ static enum failure kept_dper(struct request *q, enum failure failure)
     return OK;
 }
 
+/* No console asks for it, but `probe` does: the account that it has made goes again. Nobody loses anything
+ * by that, as one with a persona stays, and is not rid of a mute, as a muted one stays, too. */
+static enum failure do_dacc(struct request *q)
+{
+    struct nascar *s = q->s;
+    struct record r = {.kind = RECORD_DACC, .dacc.account = q->p->account};
+    const struct account *a = account_at(s, r.dacc.account);
+    char name[ANY_NAME_CHARS + 1];
+    get_name(q, tag_NAME, name);
+    if (find_account(s, name) != r.dacc.account)
+        return NO_ACCOUNT;
+    if (a->persona[0] != NONE || find_sanction(s, true, a->name) != NONE)
+        return MISSING;
+    player_logout(q);
+    send_record(q, &r);
+    return OK;
+}
+
+static void log_account_deleted(const struct request *q)
+{
+    char name[ANY_NAME_CHARS + 1];
+    get_name(q, tag_NAME, name);
+    uint32_t line = log_begin_conn(q->s, NASCAR_LOG_INFO, "account_deleted", q->c);
+    log_text(q->s, "name", name);
+    log_end(q->s, line);
+}
+
+static enum failure kept_dacc(struct request *q, enum failure failure)
+{
+    if (!failure) {
+        log_account_deleted(q);
+        reply(q, OK);
+    }
+    return failure;
+}
+
 static void hash_lkey(const uint8_t ticket[8], uint8_t out[16])
 {
     uint8_t hash[32];
@@ -10494,15 +10530,11 @@ static enum failure do_control_delete(struct request *q)
 
 static enum failure kept_control_delete(struct request *q, enum failure failure)
 {
-    char name[ANY_NAME_CHARS + 1];
     if (failure)
         return refuse_control(q, failure,
                               failure == NO_ACCOUNT ? "there is no account of that name any more"
                                                     : "it could not be kept on disk");
-    get_name(q, tag_NAME, name);
-    uint32_t line = log_begin_conn(q->s, NASCAR_LOG_INFO, "account_deleted", q->c);
-    log_text(q->s, "name", name);
-    log_end(q->s, line);
+    log_account_deleted(q);
     reply(q, OK);
     return OK;
 }
@@ -10578,6 +10610,7 @@ static const struct command commands[] = {
     {"edit", LOGGED_IN,                        5, .start = do_edit, .verdict = verdict_edit, .kept = kept_plain},
     {"cper", LOGGED_IN,                        5, .start = do_cper, .kept = kept_cper},
     {"dper", LOGGED_IN,                        5, .start = do_dper, .kept = kept_dper},
+    {"dacc", LOGGED_IN,                        5, .start = do_dacc, .kept = kept_dacc},
     {"pers", LOGGED_IN,                        2, .start = do_pers, .kept = kept_pers},
     {"news", LOGGED_IN,                        1, .start = do_news},
     {"chal", LOGGED_IN,                        1, .start = do_chal},
@@ -20093,8 +20126,9 @@ static const char probe_faults[] =
 /* clang-format on */
 
 #define PROBE_PORT 10600
-#define PROBE_WAIT_S 5    /* for each step */
-#define PROBE_CLOCK_S 300 /* by which the two clocks may differ */
+#define PROBE_WAIT_S 5       /* for each step */
+#define PROBE_DELETE_MS 1000 /* in which the accounts are deleted, or stay */
+#define PROBE_CLOCK_S 300    /* by which the two clocks may differ */
 struct probe_link {
     int fd; /* -1: closed */
     uint32_t address, port;
@@ -20432,19 +20466,43 @@ static void probe_race(struct probe *p)
 
 /* Logs in once more: so the persona is not played any more and can be deleted, and the date of the login before
  * comes, which is the server's. */
+static void delete_persona(struct probe *p)
+{
+    probe_login(p);
+    if (!p->fault)
+        (void)get_text(&p->got, tag_LAST, p->says, sizeof p->says);
+    if (p->who->guest && p->who->persona[0])
+        probe_ask(p, "dper", "PERS=%s\n");
+}
+
+/* Both take back what they have made, the accounts last: another server may not know how, and they stay there. */
 static void probe_leave(struct probe *p)
 {
+    const char *fault = NULL;
+    char says[sizeof p->says] = "";
     for (uint32_t i = 2; i-- > 0;) {
         probe_turn(p, i);
-        if (p->l->fd < 0 || !p->who->persona[0])
+        p->fault = NULL;
+        if (p->l->fd >= 0 && p->who->persona[0])
+            delete_persona(p);
+        if (fault && !p->fault)
             continue;
-        probe_login(p);
-        if (!p->fault)
-            (void)get_text(&p->got, tag_LAST, p->says, sizeof p->says);
-        if (p->who->guest && p->who->persona[0])
-            probe_ask(p, "dper", "PERS=%s\n");
+        fault = p->fault;
+        copy_text(says, sizeof says, p->says);
+    }
+    p->until_ms = system_mono_ms(NULL) + PROBE_DELETE_MS;
+    for (uint32_t i = 2; i-- > 0;) {
+        probe_turn(p, i);
+        p->fault = NULL;
+        copy_text(p->line, sizeof p->line, p->who->name);
+        if (p->who->stays && p->l->fd >= 0) {
+            probe_ask(p, "dacc", SKIP SKIP SKIP "NAME=%s\n");
+            p->who->stays = p->fault != NULL;
+        }
         link_close(p->l);
     }
+    p->fault = fault;
+    copy_text(p->says, sizeof p->says, says);
     write_date(p->line, system_wall_s(NULL) - PROBE_CLOCK_S);
     bool behind = strcmp(p->says, p->line) < 0;
     write_date(p->line, system_wall_s(NULL) + PROBE_CLOCK_S);
@@ -20512,7 +20570,7 @@ static void probe_sum(const struct probe *p)
         print(OUT, "]}\n");
 }
 
-/* Strangers have the same two accounts each time on one machine, as no console can delete one. */
+/* Strangers have the same two accounts each time on one machine, as some servers cannot delete one. */
 static void name_strangers(struct probe *p)
 {
     struct probe_player *a = p->player;

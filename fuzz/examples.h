@@ -23,6 +23,7 @@ static const struct {
     {"edit", "NAME=$A\nPASS=$P\nMAIL=new@example.org\n"},
     {"cper", "PERS=Eve\nALTS=3\n"},
     {"dper", "PERS=$A\n"},
+    {"dacc", "NAME=$A\n"},
     {"pers", "PERS=$A\n"},
     {"news", "NAME=0\n"},
     {"news", "NAME=1\n"},

@@ -32,7 +32,7 @@
 
 #define PEST_IP (LOCALHOST + 20)
 #define PEST_ELSEWHERE (LOCALHOST + 21)
-#define HOME_IP 0xC0000209u      /* 192.0.2.9 */
+#define HOME_IP 0xC0000209u       /* 192.0.2.9 */
 #define HOME_LATER_IP 0xC000024Du /* 192.0.2.77 */
 
 static struct server *s;

@@ -339,6 +339,43 @@ TEST(personas_and_news, the_persona_being_played_is_not_deleted)
     ck_assert_str_eq(personas_of("Ann", "secret"), "Ann");
 }
 
+/* What `probe` asks for: its account is gone, and the name free for another; the link stays. */
+TEST_LOOP(personas_and_news, an_account_without_personas_goes_if_it_asks_for_that, 0, 2)
+{
+    struct raw *ann = member("Ann", "secret"), *bob = player(w, "Bob", "");
+    SUCCEEDS(raw_ask(ann, "dper", "PERS=Ann\n"));
+    SUCCEEDS(raw_ask(ann, "dacc", "NAME=ANN\n"));
+    ck_assert(world_logged(w, "event=account_deleted "));
+    ck_assert_uint_eq(kept_count(w, "dacc", "NAME=Ann"), 1);
+    REFUSED(raw_ask(ann, "cper", "PERS=Ace\n"), "sess", 101); /* it is logged out */
+    if (_i == 1)
+        kept_restart(w);
+    ck_assert_str_eq(personas_of("Ann", "another"), "Ann");
+    if (_i == 0)
+        OPEN(bob);
+}
+
+/* Nobody loses what is his, and a mute is not to be got rid of. */
+TEST(personas_and_news, all_other_accounts_stay)
+{
+    struct raw *ann = member("Ann", "secret"), *asker = raw_operator(w);
+    can_log_in("Bob", "secret");
+    DENIED(raw_ask(ann, "dacc", "NAME=Ann\n")); /* it has a persona */
+    REFUSED(raw_ask(ann, "dacc", "NAME=Bob\n"), "imst", 100);
+    REFUSED(raw_ask(ann, "dacc", "NAME=Nobody\n"), "imst", 100);
+    REFUSED(raw_ask(ann, "dacc", ""), "imst", 100);
+    SUCCEEDS(raw_ask(ann, "dper", "PERS=Ann\n"));
+    REFUSED(raw_ask(ann, "dacc", "NAME=Bob\n"), "imst", 100);
+    (void)raw_ask(asker, "cmut", "NAME=Ann\n");
+    DENIED(raw_ask(ann, "dacc", "NAME=Ann\n"));
+    (void)raw_ask(asker, "cunm", "NAME=Ann\n");
+    w->fail_records = true;
+    REFUSED(raw_ask(ann, "dacc", "NAME=Ann\n"), "fail", 0);
+    w->fail_records = false;
+    ck_assert_str_eq(personas_of("Ann", "secret"), "");
+    ck_assert_str_eq(personas_of("Bob", "secret"), "Bob");
+}
+
 TEST_LOOP(personas_and_news, a_request_without_its_tag_is_refused, 0, 5)
 {
     static const char *const kinds_with_pers[] = {"cper", "dper", "pers", "user", "onln"};

@@ -324,6 +324,7 @@ static const struct {
     {"acct", "++++...", "NAME=Ann\nPASS=x\n"},
     {"cper", "..++...", "PERS=x\n"},
     {"dper", "..++...", "PERS=x\n"},
+    {"dacc", "..++...", "NAME=x\n"},
     {"pers", "..++...", "PERS=x\n"},
     {"edit", "..++...", "MAIL=x\n"},
     {"news", "..++...", "NAME=0\n"},
