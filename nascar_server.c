@@ -11766,10 +11766,10 @@ static enum http_status read_query(struct http_request *r, char *query)
 /* Finds what is asked for. */
 static enum http_status read_target(const struct nascar *s, struct http_request *r, char *target)
 {
-    char *query;
+    char *query, scheme[8];
     r->about = 1;
-    r->rows = r->page == PAGE_MAIN ? 20 : 50;
-    if (strncmp(target, "http://", 7) == 0) /* a whole address, as for a proxy */
+    copy_text(scheme, sizeof scheme, target);
+    if (same_name(scheme, "http://")) /* a whole address, as for a proxy */
         target += 7 + strcspn(target + 7, "/?");
     else if (*target != '/')
         return HTTP_BAD_REQUEST;

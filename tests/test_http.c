@@ -200,6 +200,7 @@ TEST(requests, each_page_is_there_and_says_what_it_is)
         {"/app.js", "text/javascript"},
         {"/style.css", "text/css"},
         {"http://192.0.2.1:8080/healthz", "text/plain"},
+        {"HtTp://192.0.2.1:8080/healthz", "text/plain"},
         {"http://192.0.2.1", "text/html"},
         {"http://192.0.2.1?x", "text/html"},
         {"/?some=thing", "text/html"},
