@@ -27,9 +27,7 @@ void suite_add(struct suite_group *group, struct suite_test *test, int from, int
     *place = test;
 }
 
-/* With SUITE_EVERY=N only each Nth case of a loop is tried: for whoever runs all of them
- * in another way, and takes his time in this one. */
-static int step_of_loops(void)
+int suite_step(void)
 {
     const char *every = getenv("SUITE_EVERY");
     long step = every ? strtol(every, NULL, 10) : 1;
@@ -38,7 +36,7 @@ static int step_of_loops(void)
 
 static TCase *case_of(const struct suite_group *group)
 {
-    const int step = step_of_loops();
+    const int step = suite_step();
     TCase *tcase = tcase_create(group->name);
     if (group->timeout_s > 0)
         tcase_set_timeout(tcase, group->timeout_s);

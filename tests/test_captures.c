@@ -848,7 +848,7 @@ static void hit_with_all(struct target *t, const struct captured *f)
         (void)snprintf(damage, sizeof damage, "%s cut to %u", f->kind, (unsigned)size);
         hit(t, bytes, size, damage);
     }
-    for (uint32_t at = 0; at < f->size; at++) {
+    for (uint32_t at = 0; at < f->size; at += (uint32_t)suite_step()) {
         const uint8_t was = f->bytes[at], values[] = {0x00, 0xFF, (uint8_t)(was ^ 1u)};
         for (size_t i = 0; i < LENGTH(values); i++) {
             (void)snprintf(damage, sizeof damage, "%s byte %u = %02x", f->kind, (unsigned)at, (unsigned)values[i]);
