@@ -724,12 +724,25 @@ struct target {
     uint8_t *saved; /* the core's whole state at that point */
 };
 
+/* As memcmp(), which some C libraries do byte by byte. */
+static bool is_another(const uint8_t *a, const uint8_t *b, size_t size)
+{
+    uint64_t x = 0, y = 0;
+    for (; size >= sizeof x; a += sizeof x, b += sizeof x, size -= sizeof x) {
+        memcpy(&x, a, sizeof x);
+        memcpy(&y, b, sizeof y);
+        if (x != y)
+            return true;
+    }
+    return memcmp(a, b, size) != 0;
+}
+
 /* Copies what differs, page by page: most of the core's memory is zero, and was never touched. */
 static void copy_changed(uint8_t *to, const uint8_t *from, size_t size)
 {
     for (size_t at = 0; at < size; at += 4096) {
         size_t bytes = size - at < 4096 ? size - at : 4096;
-        if (memcmp(to + at, from + at, bytes) != 0)
+        if (is_another(to + at, from + at, bytes))
             memcpy(to + at, from + at, bytes);
     }
 }
