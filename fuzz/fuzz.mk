@@ -24,6 +24,9 @@ AFL        = AFL_QUIET=1 AFL_USE_ASAN=1 AFL_USE_UBSAN=1 afl-clang-fast $(FUZZ_FL
 
 FUZZ_RULES = $(wildcard fuzz/*.h) $(SERVER) $(TEST_RULES) fuzz/fuzz.mk
 
+# As for the suites that include the server (tests/tests.mk).
+$(call in,asan msan,$(FUZZERS:%=%.o)): OPTIMISE = -O0 -g1
+
 $(call in,gcc asan msan,$(FUZZERS)): %: %.o $$(@D)/standalone.o
 	@$(TEST_CC) -o $@ $^ -lcrypt
 
