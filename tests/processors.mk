@@ -27,7 +27,7 @@ $(PROCESSORS:%=build/%/nascar_server.qemu): build/%/nascar_server.qemu: build/%/
 	@printf '#!/bin/sh\nexec %s %s "$$@"\n' $(QEMU-$*) $< >$@
 	@chmod +x $@
 
-# Ten times slower, so of each loop they have every fourth case, and i686 has all; but of
+# Ten times slower, so they have a fourth of the work (tests/suite.h), and i686 has all; but of
 # the transcript, which is compared, they have the whole.
 EMULATE = env CK_TIMEOUT_MULTIPLIER=30 SUITE_EVERY=$(if $(filter test_transcript,$*),1,4)
 

@@ -55,8 +55,9 @@ struct suite_group {
 
 #define TEST(group, name) TEST_LOOP(group, name, 0, 1)
 
-/* With SUITE_EVERY=N it is N, and only each Nth case of a loop is tried: for whoever runs all of
- * them in another way, and takes his time in this one. Else it is 1. */
+/* With SUITE_EVERY=N it is N: only each Nth case of a loop is tried, and after each Nth event
+ * nascar_check() called. That is for whoever does all of it in another way, and takes his time in
+ * this one. Else it is 1. */
 int suite_step(void);
 
 /* A test for each _i from `from` to `to` - 1, in such steps. */

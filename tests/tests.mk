@@ -115,7 +115,7 @@ build/log/uchar.%: build/uchar/% FORCE
 build/log/asan.%: build/asan/% FORCE
 	$(RUN) env ASAN_OPTIONS=allow_addr2line=1:print_legend=0 UBSAN_OPTIONS=print_stacktrace=1 CK_TIMEOUT_MULTIPLIER=4 $<
 
-# It is thirty times slower, so of each loop it has every fourth case: the sanitizers have all.
+# It is thirty times slower, so it has a fourth of the work (tests/suite.h): the sanitizers have all.
 build/log/valgrind.%: build/gcc/% FORCE
 	$(RUN) env CK_FORK=no SUITE_EVERY=4 \
 	    valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite $<
