@@ -9611,7 +9611,7 @@ static enum failure kept_roster(struct request *q, enum failure failure)
         put_text(f, tag_FUSR, persona_at(s, other)->name);
     send_back(q);
     uint32_t i = added ? find_watch(s, q->conn->buddy, other) : NONE;
-    if (i != NONE && get_list(q) == LIST_BUDDY)
+    if (i != NONE)
         mark_watch_due(s, i);
     return OK;
 }

@@ -2146,6 +2146,7 @@ static void lay_hands_on(struct disk *d)
     uint32_t what = any(4);
     struct inode *inode = d->journal > 0 ? &d->inode[d->journal - 1] : NULL;
     event("hands on the journal: %u", what);
+    sim.troubles++;
     if (what == 0 && inode)
         inode->size = any((uint32_t)inode->size);
     else if (what == 1 && inode)

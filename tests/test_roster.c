@@ -236,6 +236,27 @@ TEST(rosters, a_roster_holds_25)
     REFUSED(change_list(ann->buddy, "RADD", "B", "Racer26"), "full", 0);
 }
 
+/* A friend whose row a refusal has taken off the screen, or an RDEL of the other list, comes
+ * back to it by either list, and so does whether he is online. */
+TEST_LOOP(rosters, whoever_is_a_friend_still_is_shown_when_blocked, 0, 2)
+{
+    struct person *ann = linked("Ann");
+    (void)linked("Bob");
+    put_on_list(ann, "B", "Bob");
+    if (_i == 0) {
+        w->fail_records = true;
+        REFUSED(change_list(ann->buddy, "RADD", "B", "Bob"), "fail", 0);
+        w->fail_records = false;
+    } else {
+        take_off_list(ann, "I", "Bob");
+    }
+    raw_forget(ann->buddy);
+    SUCCEEDS(change_list(ann->buddy, "RADD", "I", "Bob"));
+    world_settle(w);
+    ck_assert_str_eq(shown(ann->buddy, "Bob"), "CHAT");
+    HAS(ann, "Bob", "Bob");
+}
+
 TEST_LOOP(rosters, to_block_is_both_lists_with_one_id, 0, 2)
 {
     struct person *ann = linked("Ann"), *bob = linked("Bob");
