@@ -725,14 +725,14 @@ static uint32_t mute_of(uint32_t persona)
                          : ACCOUNTS + number_of(account_at(server(), persona_at(server(), there)->account)->name);
 }
 
-/* A line of chat: "line N" or "psst N". */
+/* A line of chat: "line N" or "psst N". The last ones are known. */
 static uint32_t line_in(const char *payload, const char *tag)
 {
     char text[64];
     (void)console_read_text(console_find(payload, tag), text, sizeof text);
     bool is_line = strncmp(text, "line ", 5) == 0 || strncmp(text, "psst ", 5) == 0;
     uint32_t i = is_line ? (uint32_t)strtoul(text + 5, NULL, 10) : NONE;
-    return i < sim.lines ? i : NONE;
+    return i < sim.lines && sim.lines - i <= LINES ? i : NONE;
 }
 
 static void line_asked(const struct wire *w, const char *payload)
@@ -740,9 +740,10 @@ static void line_asked(const struct wire *w, const char *payload)
     uint32_t i = line_in(payload, "TEXT");
     if (i == NONE || w->account == NONE)
         return;
-    sim.line[i].from = w->account;
-    sim.line[i].unheard = surely_held(ACCOUNTS + w->account);
-    sim.line[i].asked = sim.sanction[ACCOUNTS + w->account].asked;
+    struct kept_line *l = &sim.line[i % LINES];
+    l->from = w->account;
+    l->unheard = surely_held(ACCOUNTS + w->account);
+    l->asked = sim.sanction[ACCOUNTS + w->account].asked;
 }
 
 /* Who is muted is heard by itself alone; and a word to the server by nobody. What the server
@@ -759,7 +760,7 @@ static void line_told(const struct wire *w, const char *payload)
     if (!good)
         FAIL("%s is told: %s", w->account == NONE ? "-" : name_of(w->account), payload);
     uint32_t i = line_in(payload, "T");
-    const struct kept_line *l = i == NONE ? NULL : &sim.line[i];
+    const struct kept_line *l = i == NONE ? NULL : &sim.line[i % LINES];
     if (l && l->unheard && w->account != l->from && surely_held(ACCOUNTS + l->from) &&
         sim.sanction[ACCOUNTS + l->from].asked == l->asked)
         FAIL("%s is muted, and %s reads line %u", name_of(l->from), w->account == NONE ? "-" : name_of(w->account), i);
@@ -2257,9 +2258,8 @@ static const char *a_neighbour(const struct console *c)
 /* The number of a new line of chat. */
 static uint32_t a_line(void)
 {
-    sim.lines += sim.lines < LINES;
-    memset(&sim.line[sim.lines - 1], 0, sizeof sim.line[0]);
-    return sim.lines - 1;
+    memset(&sim.line[sim.lines % LINES], 0, sizeof sim.line[0]);
+    return sim.lines++;
 }
 
 /* Says that it hosts, which arrives just when the server has waited long enough for that,
