@@ -7734,8 +7734,8 @@ static enum failure send_account(struct request *q, const char *name, const char
     return OK;
 }
 
-/* An `auth` or `acct` has succeeded: whoever was logged in on this connection is
- * logged out. */
+/* An `auth` or `acct` has succeeded, or the account is about to go: whoever was logged in
+ * on this connection is logged out. */
 static void player_logout(struct request *q)
 {
     struct nascar *s = q->s;
@@ -7919,13 +7919,6 @@ static enum failure do_acct(struct request *q)
     return failure == TAKEN ? refuse_taken(q, name, ACCOUNT_CHARS, is_account_free) : failure;
 }
 
-static enum failure verdict_acct(struct request *q, bool accepted, const char *hash)
-{
-    char name[ANY_NAME_CHARS + 1];
-    get_name(q, tag_NAME, name);
-    return send_account(q, name, accepted ? hash : "", false);
-}
-
 static enum failure kept_acct(struct request *q, enum failure failure)
 {
     struct nascar *s = q->s;
@@ -7947,6 +7940,16 @@ static enum failure kept_acct(struct request *q, enum failure failure)
     put_text(f, tag_PERSONAS, "");
     send_back(q);
     return OK;
+}
+
+static enum failure verdict_acct(struct request *q, bool accepted, const char *hash)
+{
+    char name[ANY_NAME_CHARS + 1];
+    get_name(q, tag_NAME, name);
+    if (find_account(q->s, name) == NONE)
+        return send_account(q, name, accepted ? hash : "", false);
+    password_tried(q, name, true);
+    return kept_acct(q, TAKEN); /* it was made meanwhile */
 }
 
 /* CHNG needs the present password. Other fields do not, as the player is logged in. */
@@ -8085,7 +8088,7 @@ static enum failure do_dacc(struct request *q)
     get_name(q, tag_NAME, name);
     if (find_account(s, name) != r.dacc.account)
         return NO_ACCOUNT;
-    if (a->persona[0] != NONE || find_sanction(s, true, a->name) != NONE)
+    if (a->persona[0] != NONE || find_held(s, true, a->name) != NONE)
         return MISSING;
     player_logout(q);
     send_record(q, &r);
@@ -16460,6 +16463,7 @@ struct finder {
     int process;
     struct host_question question; /* the last one */
     bool asked;                    /* it has not answered that yet */
+    bool again;                    /* and is to be asked once more then */
     uint32_t address;              /* the last that it has found; 0: none */
     uint64_t due_ms;               /* when the next question is due, or the answer to this one */
     bool failing;                  /* the log has said so */
@@ -18065,6 +18069,9 @@ static void finder_read(struct shell *sh)
             finder_found(sh, answer.address);
         else
             finder_failed(sh, answer.reason);
+        if (f->again)
+            f->due_ms = sh->now_ms;
+        f->again = false;
     }
     if (n >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK))
         finder_lost(sh, "the process that looks for it has died");
@@ -18602,7 +18609,8 @@ static void shell_reload(struct shell *sh)
     bool good = read_options_again(&sh->options, sh->arguments, &reload);
     if (good) {
         shell_configure(sh);
-        if (!sh->finder.asked) /* whoever has another address now says so by a reload */
+        sh->finder.again = sh->finder.asked; /* whoever has another address now says so by a reload */
+        if (!sh->finder.asked)
             sh->finder.due_ms = sh->now_ms;
         sh->metrics[NASCAR_RELOADS]++;
     }
@@ -20116,19 +20124,18 @@ static const char probe_faults[] =
     "miss\t1strangers get no account (--accounts): use --account NAME, and no --full\n"
     "dupl\t1somebody has taken that name: use another account (--account NAME)\n"
     "imst\t1there is no such account: `ctl passwd NAME` makes it\n"
-    "pass\t1a wrong password; if you gave none, somebody has changed it: `ctl delete` that account\n"
+    "pass\t1a wrong password; if you gave none, somebody has that account: `ctl delete` it\n"
     "blak\t1banned: `ctl bans` says why\n"
     "hack\t1too much has failed from here: wait ten minutes, or have this address --trusted\n"
-    "full\t2there is no room: see --max-clients, --max-accounts\n"
+    "full\t1there is no room: see --max-clients, --max-accounts\n"
     "clock\t1so the server dated this login: which of the two clocks is wrong?\n"
     "fail\t2its disk or its hashing of passwords fails: see its log\n"
     "refusal\t1the server's log may say why\n";
 /* clang-format on */
 
 #define PROBE_PORT 10600
-#define PROBE_WAIT_S 5       /* for each step */
-#define PROBE_DELETE_MS 1000 /* in which the accounts are deleted, or stay */
-#define PROBE_CLOCK_S 300    /* by which the two clocks may differ */
+#define PROBE_WAIT_S 5    /* for each step */
+#define PROBE_CLOCK_S 300 /* by which the two clocks may differ */
 struct probe_link {
     int fd; /* -1: closed */
     uint32_t address, port;
@@ -20490,7 +20497,7 @@ static void probe_leave(struct probe *p)
         fault = p->fault;
         copy_text(says, sizeof says, p->says);
     }
-    p->until_ms = system_mono_ms(NULL) + PROBE_DELETE_MS;
+    p->until_ms = system_mono_ms(NULL) + (uint64_t)p->wait_s * 1000;
     for (uint32_t i = 2; i-- > 0;) {
         probe_turn(p, i);
         p->fault = NULL;
@@ -20598,7 +20605,8 @@ static int probe_run(struct probe *p)
     if (p->json)
         print_as(OUT, "{\"host\":\"%s\",\"port\":%u,\"steps\":[", p->host, (unsigned)p->port);
     for (uint32_t i = 0; i < PROBE_COUNT; i++, name = strchr(name, '\n') + 1) {
-        if (i == PROBE_leave ? p->link[0].fd < 0 || !p->player->persona[0] : p->status || (i == PROBE_race && !p->full))
+        if (i == PROBE_leave ? p->link[1].fd < 0 && (p->link[0].fd < 0 || !p->player->persona[0])
+                             : p->status || (i == PROBE_race && !p->full))
             continue;
         uint64_t began_ms = system_mono_ms(NULL);
         p->until_ms = began_ms + ((uint64_t)p->wait_s * 1000 << (i >= PROBE_race)); /* these have two logins */

@@ -355,6 +355,45 @@ TEST_LOOP(personas_and_news, an_account_without_personas_goes_if_it_asks_for_tha
         OPEN(bob);
 }
 
+/* A mute that is over is none. */
+TEST(personas_and_news, so_does_one_that_was_muted_once)
+{
+    struct raw *ann = member("Ann", "secret");
+    (void)raw_ask(raw_operator(w), "cmut", "NAME=Ann\nFOR=60\n");
+    SUCCEEDS(raw_ask(ann, "dper", "PERS=Ann\n"));
+    world_run(w, 61000);
+    SUCCEEDS(raw_ask(ann, "dacc", "NAME=Ann\n"));
+}
+
+/* Two want one name: whose account is there when the other's password has been hashed has it,
+ * though it is about to go. All records go by the name, so else its owner would set the password
+ * of the other's. */
+TEST(personas_and_news, a_sign_up_waits_for_no_account_that_is_about_to_go)
+{
+    struct raw *ann = guest(), *cat = guest();
+    w->hold_records = true;
+    say_auth(ann, "Ann", "secret");
+    world_settle(w);
+    w->hold_verdicts = true;
+    raw_send(cat, "acct", sign_up_tags(cat, "Ann", "fresh", "")); /* the name is free as yet */
+    world_settle(w);
+    w->hold_records = false;
+    world_release_records(w, true);
+    SUCCEEDS(raw_ask(ann, "dper", "PERS=Ann\n"));
+    w->hold_records = true;
+    raw_send(ann, "dacc", "NAME=Ann\n");
+    world_settle(w);
+    w->hold_verdicts = false;
+    world_release_verdicts(w);
+    world_settle(w);
+    w->hold_records = false;
+    world_release_records(w, true);
+    world_settle(w);
+    SUCCEEDS(raw_expect(ann, "dacc"));
+    REFUSED(raw_expect(cat, "acct"), "dupl", 0);
+    ck_assert_str_eq(personas_of("Ann", "another"), "Ann");
+}
+
 /* Nobody loses what is his, and a mute is not to be got rid of. */
 TEST(personas_and_news, all_other_accounts_stay)
 {

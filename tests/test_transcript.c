@@ -196,9 +196,9 @@ static void consoles(struct world *w)
 static void others(struct world *w)
 {
     static const char *const kinds[] = {
-        "addr", "skey", "~png", "sele", "auth", "acct", "edit", "cper", "dper", "dacc", "pers", "news",
-        "chal", "user", "onln", "room", "move", "peek", "mesg", "auxi", "rank", "snap", "PSET", "RGET",
-        "RADD", "RDEL", "PING", "@dir", "zzzz",
+        "addr", "skey", "~png", "sele", "auth", "acct", "edit", "cper", "dper", "dacc",
+        "pers", "news", "chal", "user", "onln", "room", "move", "peek", "mesg", "auxi",
+        "rank", "snap", "PSET", "RGET", "RADD", "RDEL", "PING", "@dir", "zzzz",
     };
     static const char *const payloads[] = {
         "",
