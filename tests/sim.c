@@ -156,7 +156,7 @@ struct asked {
     char kind[5];
     uint32_t account, persona, other, bit, letter, race, target;
     bool unheard;              /* its sender is muted for sure */
-    bool banned, maybe_banned; /* ... or banned */
+    bool banned, maybe_banned; /* ... or banned; of a letter: muted */
     bool held, unsure;         /* the ban or mute that it is about, as that was */
     uint32_t sanctions;        /* how often any ban or mute was to be changed, then */
     uint32_t fleeting;         /* which of those accounts it is about */
@@ -997,6 +997,7 @@ static void on_request(struct wire *w, const char *kind, const char *payload)
         uint32_t mute = mute_of(sim.letter[q.letter].from);
         q.target = mute;
         q.unheard = mute != NONE && surely_held(mute);
+        q.maybe_banned = mute != NONE && maybe_held(mute); /* while it is being lifted it is in force still */
         q.bit = mute != NONE ? sim.sanction[mute].asked : 0;
         uint32_t to = find_persona(server(), name_of(sim.letter[q.letter].to));
         if (to != NONE && persona_at(server(), to)->buddy != NONE)
@@ -1057,7 +1058,7 @@ static void letter_acknowledged(struct kept_letter *l, const struct asked *q)
     uint32_t i = q->letter, asked_step = q->step;
     bool same = q->target != NONE && sim.sanction[q->target].asked == q->bit;
     l->unheard = q->unheard && same && surely_held(q->target) && mute_of(l->to) != q->target; /* to himself he writes */
-    l->excused = l->excused || (q->target != NONE && (q->unheard || !same || maybe_held(q->target)));
+    l->excused = l->excused || (q->target != NONE && (q->unheard || q->maybe_banned || !same || maybe_held(q->target)));
     uint32_t to = find_persona(s, name_of(l->to));
     l->excused = l->excused || deletion_is_asked_for(l->to);
     if (l->told > 0 || to == NONE || sim.ever_ignored[l->to][l->from] || l->excused)
