@@ -8510,8 +8510,8 @@ static void reply_text(struct request *q, const char *text)
     send_back(q);
 }
 
-/* Refuses a challenge. The console ignores the code of this reply and goes on
- * waiting; DECL frees it. */
+/* Refuses a challenge, or the acceptance of one. The console ignores the code of this
+ * reply and goes on waiting; DECL frees it. */
 static enum failure refuse_challenge(struct request *q, const char *target, enum failure failure)
 {
     reply(q, failure);
@@ -8539,6 +8539,8 @@ static enum failure challenge_word(struct request *q, const char *name, const ch
     uint32_t target = find_online(s, name);
     if (target == q->player)
         return refuse_challenge(q, name, NO_USER);
+    if (target != NONE)
+        name = player_name(s, target); /* as it is spelt */
     if (is_answer(text)) {
         char word[5];
         copy_text(word, sizeof word, text);
@@ -8546,6 +8548,8 @@ static enum failure challenge_word(struct request *q, const char *name, const ch
         if (failure == OK) {
             reply_text(q, word);
             challenge_answer(s, q->player, target, word);
+        } else if (word[0] == 'A' && q->p->match == NONE) { /* if his own late DECL has ended it, nobody told him */
+            return refuse_challenge(q, name, failure);
         }
         return failure;
     }
@@ -8553,10 +8557,10 @@ static enum failure challenge_word(struct request *q, const char *name, const ch
         return STALL;
     enum failure failure = valid_token(text, size) ? challenge_prepare(s, q->player, target) : BAD_TOKEN;
     if (failure)
-        return refuse_challenge(q, target == NONE ? name : player_name(s, target), failure);
+        return refuse_challenge(q, name, failure);
     reply_text(q, text);
     if (ignores(s, player_at(s, target)->persona, q->p->persona))
-        send_challenge_word(s, q->player, player_name(s, target), "BLOC");
+        send_challenge_word(s, q->player, name, "BLOC");
     else
         challenge_offer(s, q->player, target, text);
     return OK;

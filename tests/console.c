@@ -916,7 +916,7 @@ static void on_challenge_text(struct console *c, const char *from, const char *t
         break;
     case CONSOLE_ACCEPTED:
         /* Whatever comes now cancels. That is the end wanted only of a refusal. */
-        if (!refusal && !(accept && theirs && strcmp(c->confused, from) == 0))
+        if (!refusal && strcmp(c->confused, c->opponent) != 0)
             mislead(c, "a text after the acceptance cancels it: %s", text);
         if (refusal && theirs && awaits(c, "mesg", from)) /* our ACPT may reach him as one of his next offer */
             copy_text(c->confused, sizeof c->confused, from);
@@ -941,6 +941,10 @@ static void on_challenge_text(struct console *c, const char *from, const char *t
     c->challenge = CONSOLE_RECEIVED;
     c->challenger = false;
     c->walks_before = 0;
+    if (awaits(c, "mesg", from)) /* our word about another offer may reach him as one about this */
+        copy_text(c->confused, sizeof c->confused, from);
+    else if (strcmp(c->confused, from) == 0)
+        c->confused[0] = '\0';
     copy_text(c->opponent, sizeof c->opponent, from);
     copy_text(c->token, sizeof c->token, text);
 }

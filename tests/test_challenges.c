@@ -123,7 +123,10 @@ static void expect_both_free(void)
         REFUSED(reply_to(ann, "mesg"), "time", 104);
         word(bob, ann, "ACPT");
         REFUSED(reply_to(bob, "mesg"), "time", 104);
-        ck_assert_uint_eq(words(ann, NULL) + words(bob, NULL), 0);
+        ck_assert_uint_eq(words(ann, NULL), 0);
+        const struct got *last = NULL;
+        ck_assert_uint_eq(words(bob, &last), 1); /* who accepts does not wait */
+        ck_assert_str_eq(got_text(last, "T"), "DECL");
         forget_all();
     }
     struct raw *free_one[] = {ann, bob};
@@ -545,6 +548,7 @@ TEST_LOOP(who_is_busy, a_new_offer_retires_the_old_one, 0, ENTRIES)
     word(bob, ann, "ACPT");
     REFUSED(reply_to(bob, "mesg"), "time", 104);
     ck_assert_uint_eq(words(ann, NULL), 0);
+    TOLD(bob, ann, "DECL", WEST);
     (void)offer(cid, "Bob", BY_MESG); /* who is free */
     SUCCEEDS(reply_to(cid, "mesg"));
     word(dan, ann, "ACPT");
@@ -642,22 +646,56 @@ TEST(answers, the_challenger_does_not_accept_its_own_offer)
     TOLD(ann, bob, "ACPT", EAST);
 }
 
+/* Ann takes an offer back while Bob refuses it and makes one of his own. Her word reaches
+ * the server as one to his offer, as words have no numbers: it is over, her console shows
+ * it, and nobody has told her. When she accepts it she must not wait for a race. */
+TEST_LOOP(answers, who_accepts_what_its_own_late_word_has_ended_does_not_wait, 0, 2)
+{
+    take_places("East", "West");
+    (void)offer(ann, "Bob", BY_MESG);
+    word(bob, ann, "DECL");
+    (void)offer(bob, "Ann", BY_MESG);
+    forget_all();
+    word(ann, bob, "DECL"); /* sent before she had read Bob's words */
+    SUCCEEDS(reply_to(ann, "mesg"));
+    TOLD(bob, ann, "DECL", WEST);
+    ck_assert_uint_eq(words(ann, NULL), 0);
+    if (_i == 1)
+        raw_close(bob);
+    forget_all();
+    word(ann, bob, "ACPT");
+    REFUSED(reply_to(ann, "mesg"), "time", 104);
+    TOLD(ann, bob, "DECL", EAST);
+    forget_all();
+    (void)offer(cid, "Ann", BY_MESG); /* and she can be challenged */
+    SUCCEEDS(reply_to(cid, "mesg"));
+    word(ann, cid, "ACPT");
+    TOLD(cid, ann, "ACPT", EAST);
+}
+
 TEST_LOOP(answers, an_answer_to_no_challenge_is_refused_and_relayed_to_nobody, 0, 3)
 {
     static const char *const answers[] = {"ACPT", "DECL", "BLOC"};
     take_places("East", "East");
     word(ann, bob, answers[_i]);
     REFUSED(reply_to(ann, "mesg"), "time", 104);
+    if (_i == 0) /* its console waits for the race, and is told that there is none */
+        TOLD(ann, bob, "DECL", EAST);
     GOT(bob, "");
     (void)offer(ann, "Bob", BY_MESG);
     forget_all();
     word(cid, ann, answers[_i]); /* nor of a third */
     REFUSED(reply_to(cid, "mesg"), "time", 104);
+    if (_i == 0)
+        TOLD(cid, ann, "DECL", EAST);
+    forget_all();
     word(cid, bob, answers[_i]);
     REFUSED(reply_to(cid, "mesg"), "time", 104);
+    if (_i == 0)
+        TOLD(cid, bob, "DECL", EAST);
     word(bob, cid, answers[_i]); /* nor to a third */
     REFUSED(reply_to(bob, "mesg"), "time", 104);
-    ck_assert_uint_eq(words(ann, NULL) + words(bob, NULL) + words(cid, NULL), 0);
+    ck_assert_uint_eq(words(ann, NULL) + words(bob, NULL), 0);
     forget_all();
     word(bob, ann, "ACPT");
     TOLD(ann, bob, "ACPT", EAST);
@@ -1406,6 +1444,8 @@ static void random_answer(int who, int target)
         (r->phase == HAS_OFFERED || r->phase == HAS_RECEIVED || r->phase == HAS_ACCEPTED) && r->opponent == target;
     word(r->raw, racers[target].raw, answer);
     if (!open || (answer[0] == 'A' && r->phase != HAS_RECEIVED)) {
+        if (answer[0] == 'A' && r->phase == AT_REST)
+            hear(who, target, "DECL");
         check_racers(who, "mesg", 104);
         return;
     }
