@@ -306,6 +306,7 @@ static struct {
     uint32_t troubles; /* with disk and helper, so far */
     uint32_t disk_bad_until, disk_one_in, helper_lazy_until, helper_gone_until, emfile_until;
     bool disk_once, quiet, starting;
+    bool handled;            /* hands were laid on the journal, and the server has yet to stop */
     bool all_speak;          /* since the server stood still: whoever is there answers in time */
     uint32_t peer_of[PEERS]; /* the peer behind each connection, and ... */
     bool waits[PEERS];       /* ... whether something of it waited to be read, when the turn began */
@@ -488,6 +489,16 @@ static bool verifies(const struct account *a, const char *password)
     return password[0] && fake_hash(password, a->hash, made, sizeof made) && strcmp(made, a->hash) == 0;
 }
 
+/* An account of this name may be made, and has a first persona of its name then. */
+static bool account_is_asked_for(uint32_t account)
+{
+    for (size_t i = 0; i < PEERS; i++)
+        for (size_t k = 0; k < sim.wire[i].asked_count; k++)
+            if (sim.wire[i].asked[k].account == account && strstr("auth acct cpwd", sim.wire[i].asked[k].kind))
+                return true;
+    return false;
+}
+
 /* A persona is new, or gone: nothing that was kept of the name is its. */
 static void persona_anew(uint32_t i, enum kept_state state, uint32_t account)
 {
@@ -499,6 +510,7 @@ static void persona_anew(uint32_t i, enum kept_state state, uint32_t account)
     p->state = state;
     p->account = account;
     p->reports = reports;
+    p->unsure = account_is_asked_for(i);
     memset(sim.lists[i], 0, sizeof sim.lists[i]);
     memset(sim.lists_unsure[i], 0, sizeof sim.lists_unsure[i]);
     for (uint32_t k = 0; k < PERSONAS; k++)
@@ -666,7 +678,7 @@ static void sanction_acknowledged(const struct asked *q)
         k->overlaps = true; /* the answer to the other one settles it */
         return;
     }
-    if (k->overlaps)
+    if (k->overlaps || q->bit != k->asked) /* or the link of a later one has gone */
         sets = i != NONE;
     if (sets && i == NONE)
         FAIL("%s %s is acknowledged, and not there", q->kind, target_text(q->target));
@@ -1066,7 +1078,7 @@ static void letter_acknowledged(struct kept_letter *l, const struct asked *q)
     else if (letter_is_there(i)) {
         l->state = KEPT;
         l->kept_at = ++sim.turn;
-    } else if ((sim.troubles != q->troubles || !journal_is_sound() || pool_full(&s->messages)) &&
+    } else if ((sim.troubles != q->troubles || sim.handled || !journal_is_sound() || pool_full(&s->messages)) &&
                (persona_at(s, to)->buddy != NONE || sim.persona[l->to].buddy_step >= asked_step))
         l->state = DIRECT;
     else
@@ -1481,7 +1493,7 @@ static void compare_personas(void)
             FAIL("persona %s is of another account", name_of(i));
         if (there == NONE && p->state == THERE)
             persona_anew(i, NEVER, NONE);
-        p->unsure = false;
+        p->unsure = account_is_asked_for(i);
         if (there == NONE)
             continue;
         p->state = THERE;
@@ -2003,6 +2015,8 @@ static void machine_gone(bool power)
     if (sim.never_set && !server()->unset)
         FAIL("the server knows the date by a clock that nobody has set");
     replay_life(m);
+    for (uint32_t i = 0; i < PEERS; i++)
+        sim.wire[i].asked_count = 0;
     machine_free(m);
     sim.machine = NULL;
     memset(sim.wire, 0, sizeof sim.wire);
@@ -2157,7 +2171,9 @@ static void lay_hands_on(struct disk *d)
         d->journal = 0;
     if (what == 3)
         d->removed = true;
+    sim.handled = true;
     stop();
+    sim.handled = false;
 }
 
 /* ---- What players do ------------------------------------------------------------------------ */
