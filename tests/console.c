@@ -875,6 +875,14 @@ static bool awaits(const struct console *c, const char *kind, const char *about)
     return false;
 }
 
+/* The server may not have read yet what we have told that player. Words have no
+ * numbers: it may be taken for one about another offer, and so may his. */
+static bool is_telling(const struct console *c, const char *player)
+{
+    bool offers = c->habits.peeks && strcmp(c->opponent, player) == 0 && awaits(c, "auxi", c->token);
+    return offers || awaits(c, "mesg", player);
+}
+
 static void on_challenge_text(struct console *c, const char *from, const char *text)
 {
     bool accept = begins(text, "ACPT");
@@ -889,7 +897,7 @@ static void on_challenge_text(struct console *c, const char *from, const char *t
     case CONSOLE_OFFERED:
         if (theirs && accept) {
             c->challenge = CONSOLE_ACCEPTED;
-            if (awaits(c, "mesg", from)) /* it may be of an offer that we have taken back, and another comes then */
+            if (is_telling(c, from)) /* it may be of an offer that we have taken back, and another comes then */
                 copy_text(c->confused, sizeof c->confused, from);
             if (!c->habits.slow_chal)
                 console_say_ready(c, true);
@@ -897,7 +905,7 @@ static void on_challenge_text(struct console *c, const char *from, const char *t
         }
         if (theirs && refusal) {
             c->challenge = CONSOLE_IDLE;
-            if (awaits(c, "mesg", from)) /* sent before the server had read ours; words have no numbers */
+            if (is_telling(c, from)) /* sent before the server had read ours */
                 copy_text(c->confused, sizeof c->confused, from);
             return;
         }
@@ -918,8 +926,8 @@ static void on_challenge_text(struct console *c, const char *from, const char *t
         /* Whatever comes now cancels. That is the end wanted only of a refusal. */
         if (!refusal && strcmp(c->confused, c->opponent) != 0)
             mislead(c, "a text after the acceptance cancels it: %s", text);
-        if (refusal && theirs && awaits(c, "mesg", from)) /* our ACPT may reach him as one of his next offer */
-            copy_text(c->confused, sizeof c->confused, from);
+        if (refusal && is_telling(c, from)) /* our ACPT may hold, of his next offer or as another has refused ours */
+            copy_text(c->confused, sizeof c->confused, c->opponent);
         c->challenge = CONSOLE_IDLE;
         return;
     case CONSOLE_RACING:
@@ -941,7 +949,7 @@ static void on_challenge_text(struct console *c, const char *from, const char *t
     c->challenge = CONSOLE_RECEIVED;
     c->challenger = false;
     c->walks_before = 0;
-    if (awaits(c, "mesg", from)) /* our word about another offer may reach him as one about this */
+    if (is_telling(c, from)) /* our word about another offer may reach him as one about this */
         copy_text(c->confused, sizeof c->confused, from);
     else if (strcmp(c->confused, from) == 0)
         c->confused[0] = '\0';
@@ -981,7 +989,7 @@ static void race_text(struct console *c, const char *payload, const char *key, s
  * takes its offer for refused, which the server has taken up since. */
 static bool has_given_up(const struct console *c, const char *other)
 {
-    return awaits(c, "chal", "*") || awaits(c, "mesg", other) || strcmp(c->confused, other) == 0;
+    return awaits(c, "chal", "*") || is_telling(c, other) || strcmp(c->confused, other) == 0;
 }
 
 static void on_session(struct console *c, const char *payload)
