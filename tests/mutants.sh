@@ -10,8 +10,9 @@
 # quickest first, and the simulator last, up to the first that fails. The text must
 # stand in nascar_server.c once; a pilcrow (¶) in it is the end of a line.
 #
-# usage: HELPERS='NAME...' SUITES='NAME...' sh tests/mutants.sh [LINE...]
-# With LINEs, only those of the list. The names are of files in tests/.
+# usage: CC=COMPILER HELPERS='NAME...' SUITES='NAME...' sh tests/mutants.sh [LINE...]
+# With LINEs, only those of the list. The names are of files in tests/; COMPILER is
+# the one that build/libc.flags is for.
 set -u
 
 list=tests/mutants.tsv
@@ -26,9 +27,8 @@ compile() { clang -std=c11 -w "$@" -x c -; }
 # does not include the server is an object in $out already, and takes the core.
 build() {
     {
-        if [ "$2" = live ]; then # drives a server that runs by itself
-            compile -O0 -I"$1" -c -o "$1/server.o" <"$1/nascar_server.c" || return 1
-            clang -o "$1/nascar_server" "$1/server.o" -lcrypt
+        if [ "$2" = live ]; then # drives a server that runs by itself, static as it is shipped
+            $CC -std=c11 -w -O0 -o "$1/nascar_server" "$1/nascar_server.c" @build/libc.flags
             return
         fi
         if [ -f "$out/$2.o" ]; then

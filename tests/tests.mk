@@ -265,8 +265,8 @@ sim-long: build/gcc/sim
 	build/gcc/sim $(or $(SEED),$(shell date +%s)) 200000
 
 ## make mutants      plants faults in the server, one at a time: 95 of 100 must be caught; LINES='3 17' plants some
-mutants: deps
-	@HELPERS='$(HELPERS)' SUITES='$(SUITES)' sh tests/mutants.sh $(LINES)
+mutants: deps build/libc.flags
+	@CC='$(CC)' HELPERS='$(HELPERS)' SUITES='$(SUITES)' sh tests/mutants.sh $(LINES)
 
 ## make bench        what a line of chat, a move, a login cost; a start with 100,000 accounts
 bench: nascar_server deps
