@@ -33,9 +33,11 @@ WARN = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wundef -Wstrict-prototype
 
 # Small: every function in a section of its own, so that the linker drops what
 # is not called, and no tables for unwinding, which C does not do, or for jumps.
+# gcc's saving of registers round calls makes it larger; clang does not do it, and would say so.
 # Of an assertion its line is enough. `replay` compares outputs, and does not look for what should hold.
 # The code has no pages of its own, which would be empty for the most part.
 SMALL = -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -fno-jump-tables \
+        -fno-caller-saves -Wno-ignored-optimization-argument \
         -Wl,--gc-sections,--build-id=none,-z,noseparate-code -s -DNASCAR_ASSERT_LINES -DNASCAR_NO_CHECK
 # Hardened: checked stack frames, and no writable table of addresses.
 HARD  = -fstack-protector-strong -Wl,-z,relro,-z,now

@@ -2727,6 +2727,7 @@ struct player {
     int64_t last_login_s;           /* the login before this one */
     int64_t since_s;                /* ... and the date of this one */
     uint64_t acted_ms;              /* when it last asked for something, by the clock that nobody sets */
+    uint32_t declined; /* with whom its own DECL or BLOC has ended a challenge: that player, and 1; 0: nobody */
     char peeked[PERSONA_CHARS + 1]; /* selected by `peek`: whom the next `auxi` challenges */
     char text[TOKEN_CHARS + 1];     /* X, set by `auxi` */
 };
@@ -5505,6 +5506,18 @@ static uint32_t put_out_account(struct nascar *s, uint32_t account, const char *
     return count;
 }
 
+/* Whoever is just trying its password tries a password that it has no more: again, or if
+ * it is no more, he is put out. */
+static void forget_tries(struct nascar *s, uint32_t account, const char *why)
+{
+    for (uint32_t c = 0; c < s->conns.high; c++)
+        if (conn_at(s, c)->checking == account && conn_at(s, c)->state != CONN_FREE) {
+            conn_at(s, c)->checking = NONE;
+            if (why)
+                conn_doom(s, c, why);
+        }
+}
+
 /* Takes an account away, with its personas. Whoever is online as it is so no more, and
  * whoever is just trying its password tries no longer. */
 static void account_remove(struct nascar *s, uint32_t i)
@@ -5515,11 +5528,7 @@ static void account_remove(struct nascar *s, uint32_t i)
         player_remove(s, a->player);
     while (a->persona[0] != NONE)
         persona_remove(s, a->persona[0]);
-    for (uint32_t c = 0; c < s->conns.high; c++)
-        if (conn_at(s, c)->checking == i && conn_at(s, c)->state != CONN_FREE) {
-            conn_at(s, c)->checking = NONE;
-            conn_doom(s, c, "account deleted");
-        }
+    forget_tries(s, i, "account deleted");
     index_remove(s, &s->account_names, hash_name(s, a->name), i);
     pool_give(s, &s->accounts, i);
 }
@@ -5751,7 +5760,8 @@ struct record {
             uint32_t persona, account;
         } dper;
         struct { /* an account is gone, and its personas with it */
-            uint32_t account;
+            uint32_t account, by; /* by itself, or else by the operator */
+            bool has_by;
         } dacc;
         struct { /* a ticket for the buddy service, of which no more than a hash is kept */
             uint32_t persona;
@@ -5888,8 +5898,10 @@ static enum failure apply_edit(struct nascar *s, const struct record *r)
     if (r->edit.has_hash && !valid_hash((const uint8_t *)r->edit.hash, strlen(r->edit.hash)))
         return MISSING;
     struct account *a = account_at(s, r->edit.account);
-    if (r->edit.has_hash)
+    if (r->edit.has_hash) {
         copy_text(a->hash, sizeof a->hash, r->edit.hash);
+        forget_tries(s, r->edit.account, NULL);
+    }
     if (r->edit.has_mail)
         copy_text(a->mail, sizeof a->mail, r->edit.mail);
     if (r->edit.has_spam)
@@ -5919,12 +5931,16 @@ static enum failure apply_dper(struct nascar *s, const struct record *r)
     return OK;
 }
 
+/* Nobody takes with his account what was on its way as he asked: a persona that another
+ * link of his makes, or a mute. */
 static enum failure apply_dacc(struct nascar *s, const struct record *r)
 {
     if (r->dacc.account == NONE)
         return NO_ACCOUNT;
+    if (r->dacc.has_by && account_at(s, r->dacc.account)->persona[0] != NONE)
+        return MISSING;
     uint32_t mute = find_sanction(s, true, account_at(s, r->dacc.account)->name);
-    if (mute != NONE) /* who takes the name next would not know of it */
+    if (mute != NONE && !r->dacc.has_by) /* who takes the name next would not know of it */
         sanction_remove(s, mute);
     account_remove(s, r->dacc.account);
     return OK;
@@ -6425,7 +6441,8 @@ static const struct durable durables[RECORD_KINDS] = {
         FIELD(PERS, TEXT, cper.persona), FIELD(NAME, ACCOUNT, cper.account)}},
     [RECORD_DPER] = {"dper", apply_dper, .fields = {
         FIELD(PERS, PERSONA, dper.persona), FIELD(NAME, ACCOUNT, dper.account)}},
-    [RECORD_DACC] = {"dacc", apply_dacc, .fields = {FIELD(NAME, ACCOUNT, dacc.account)}},
+    [RECORD_DACC] = {"dacc", apply_dacc, .fields = {
+        FIELD(NAME, ACCOUNT, dacc.account), OPTIONAL(USER, ACCOUNT, dacc.by, dacc.has_by)}},
     [RECORD_TICK] = {"tick", apply_tick, .failed = apply_tick, .fill = fill_tick, .pool = POOL(personas), .fields = {
         FIELD(HASH, RAW, tick.hash), FIELD(WHEN, DATE, tick.until_s), FIELD(PERS, PERSONA, tick.persona)}},
     [RECORD_STAT] = {"stat", apply_stat, .fill = fill_stat, .pool = POOL(personas), .fields = {
@@ -7192,6 +7209,9 @@ static void challenge_offer(struct nascar *s, uint32_t challenger, uint32_t targ
         player_at(s, match->player[side])->match = number;
         player_at(s, match->player[side])->side = side;
     }
+    struct player *p = player_at(s, target);
+    if (p->declined == challenger + 1)
+        p->declined = 0;
     timer_start(s, s->match_timers + number, Q_CHALLENGE);
     user_changed(s, challenger);
     introduce(s, match);
@@ -7247,6 +7267,7 @@ static void challenge_answer(struct nascar *s, uint32_t player, uint32_t other, 
     uint32_t number = player_at(s, player)->match;
     send_challenge_word(s, other, player_name(s, player), text);
     if (text[0] != 'A') {
+        player_at(s, player)->declined = other + 1;
         challenge_end(s, number);
         return;
     }
@@ -7837,7 +7858,7 @@ static enum failure verdict_auth(struct request *q, bool accepted, const char *h
         password_tried(q, name, true);
     if (checked != NONE)
         return finish_auth(q, checked);
-    if (find_account(s, name) != NONE) /* it was made meanwhile, so now there is a password to check */
+    if (find_account(s, name) != NONE) /* it was made or changed meanwhile: there is a password to check */
         return do_auth(q);
     if (ban != NONE)
         return refuse_banned(q, name, ban);
@@ -7972,8 +7993,10 @@ static enum failure do_edit(struct request *q)
         send_edit(q, q->p->account, "");
     else
         failure = may_try_password(q, a->name);
-    if (failure == OK && chars > 0)
+    if (failure == OK && chars > 0) {
+        q->conn->checking = q->p->account;
         send_hash_job(q, password, a->hash, fresh);
+    }
     wipe(password, sizeof password);
     wipe(fresh, sizeof fresh);
     return failure;
@@ -7982,11 +8005,15 @@ static enum failure do_edit(struct request *q)
 static enum failure verdict_edit(struct request *q, bool accepted, const char *hash)
 {
     char fresh[SSC2_CHARS + 1];
+    uint32_t checked = q->conn->checking;
+    q->conn->checking = NONE;
     if (!accepted && hash[0])
         return password_unchecked(q, account_at(q->s, q->p->account)->name);
-    if (!accepted)
+    if (checked != NONE && !accepted)
         return password_failed(q, account_at(q->s, q->p->account)->name, WRONG_PASSWORD);
     password_tried(q, account_at(q->s, q->p->account)->name, true);
+    if (checked == NONE) /* it was changed meanwhile, so the new one is to be checked */
+        return do_edit(q);
     bool renew = get_text(q, tag_CHNG, fresh, sizeof fresh) > 0;
     wipe(fresh, sizeof fresh);
     if (renew && !hash[0])
@@ -8082,7 +8109,7 @@ static enum failure kept_dper(struct request *q, enum failure failure)
 static enum failure do_dacc(struct request *q)
 {
     struct nascar *s = q->s;
-    struct record r = {.kind = RECORD_DACC, .dacc.account = q->p->account};
+    struct record r = {.kind = RECORD_DACC, .dacc = {.account = q->p->account, .by = q->p->account, .has_by = true}};
     const struct account *a = account_at(s, r.dacc.account);
     char name[ANY_NAME_CHARS + 1];
     get_name(q, tag_NAME, name);
@@ -8537,8 +8564,8 @@ static enum failure challenge_word(struct request *q, const char *name, const ch
 {
     struct nascar *s = q->s;
     uint32_t target = find_online(s, name);
-    if (target == q->player)
-        return refuse_challenge(q, name, NO_USER);
+    if (target == q->player) /* no answer of his own comes back to him */
+        return is_answer(text) ? NO_USER : refuse_challenge(q, name, NO_USER);
     if (target != NONE)
         name = player_name(s, target); /* as it is spelt */
     if (is_answer(text)) {
@@ -8548,14 +8575,16 @@ static enum failure challenge_word(struct request *q, const char *name, const ch
         if (failure == OK) {
             reply_text(q, word);
             challenge_answer(s, q->player, target, word);
-        } else if (word[0] == 'A' && q->p->match == NONE) { /* if his own late DECL has ended it, nobody told him */
-            return refuse_challenge(q, name, failure);
+        } else if (word[0] == 'A' && q->p->declined > 0 && (target == NONE || target == q->p->declined - 1)) {
+            return refuse_challenge(q, name, failure); /* his own late DECL has ended it: nobody has told him */
         }
         return failure;
     }
     if (challenge_must_stall(s, q->player, target))
         return STALL;
-    enum failure failure = valid_token(text, size) ? challenge_prepare(s, q->player, target) : BAD_TOKEN;
+    enum failure failure = challenge_prepare(s, q->player, target);
+    if (!valid_token(text, size))
+        failure = BAD_TOKEN;
     if (failure)
         return refuse_challenge(q, name, failure);
     reply_text(q, text);
@@ -14483,14 +14512,10 @@ static void on_refused(int number, siginfo_t *info, void *context)
 #define MAY_WRITE_FILE (1u << 1)
 #define MAY_READ_FILE (1u << 2)
 #define MAY_READ_FOLDER (1u << 3)
-#define MAY_REMOVE_FILE (1u << 5)
-#define MAY_MAKE_FOLDER (1u << 7)
+#define MAY_REMOVE_AND_MAKE_ANY (0xffu << 5 | 1u << 4) /* and so give another name, be it a link, a folder or a FIFO */
 #define MAY_MAKE_FILE (1u << 8)
-#define MAY_MAKE_SOCKET (1u << 9)
 #define MAY_CUT (1u << 14)
-#define MAY_USE_DATA \
-    (MAY_WRITE_FILE | MAY_READ_FILE | MAY_READ_FOLDER | MAY_REMOVE_FILE | MAY_MAKE_FOLDER | MAY_MAKE_FILE | \
-     MAY_MAKE_SOCKET | MAY_CUT)
+#define MAY_USE_DATA (MAY_WRITE_FILE | MAY_READ_FILE | MAY_READ_FOLDER | MAY_REMOVE_AND_MAKE_ANY | MAY_CUT)
 #define ALL_OF_VERSION(v) ((v) >= 5 ? 0xffffu : (v) >= 3 ? 0x7fffu : (v) >= 2 ? 0x3fffu : 0x1fffu)
 #define BIND_AND_CONNECT_TCP 3u /* from version 4 on */
 #define RULE_BENEATH 1
@@ -15880,9 +15905,12 @@ static bool read_line(struct input *file, char line[LINE_CHARS + 2], const char 
     int c;
     *expected = NULL;
     while ((c = input_byte(file)) >= 0 && c != '\n') {
-        if (c == 0)
-            *expected = no_text;
-        else if (n == LINE_CHARS + 1 && !*expected)
+        if (c == 0) {
+            *expected = no_text; /* it may go on so for ever */
+            line[n] = 0;
+            return true;
+        }
+        if (n == LINE_CHARS + 1 && !*expected)
             *expected = "at most 1022 characters in a line";
         else if (!*expected)
             line[n++] = (char)c;
@@ -16400,7 +16428,8 @@ static void print_help(void)
 #define COMPACT_RETRY_MS 60000u    /* before another try: the old journal is sound, so there is time */
 #define RECOVER_RETRY_MS 5000u     /* ... if there is no journal, and nothing can be kept */
 #define RETRY_DOUBLINGS 4u         /* of both, if it fails again and again */
-#define LOOK_MS 60000u             /* between two looks at the journal's file when nothing is written to it */
+#define LEAST_ROOM 4096u           /* without that much on the disk nothing can be kept */
+#define LOOK_MS 60000u             /* between two looks at the names in the folder, and at a journal that is not written to */
 #ifndef COMPACT_ITEMS
 #define COMPACT_ITEMS 32u /* that a slice takes between two looks at the clock */
 #endif
@@ -16517,7 +16546,7 @@ struct shell {
     uint64_t owed_again_ms;    /* when that is tried to be written again, by itself */
     bool journal_lost;         /* it has failed, and no other has taken its place yet */
     bool journal_strange;      /* ... as what has its name is not ours, or not as we left it */
-    uint64_t looked_ms;        /* when that was last looked at */
+    uint64_t looked_ms;        /* when that was last looked at, whatever is written */
     uint64_t live_bytes;       /* the journal's size when it was last compacted */
     struct nascar_limits kept; /* what the journal's records take, at most */
     struct helper helper;
@@ -17294,7 +17323,6 @@ static const char *file_changed(struct shell *sh, const char *name, const struct
  * one takes its place. */
 static void journal_look(struct shell *sh)
 {
-    sh->looked_ms = sh->now_ms;
     const char *what = sh->journal.fd >= 0 ? file_changed(sh, "journal", &sh->journal) : NULL;
     if (!what)
         return;
@@ -17304,7 +17332,7 @@ static void journal_look(struct shell *sh)
 
 static uint64_t look_due_ms(const struct shell *sh)
 {
-    return sh->journal.fd >= 0 ? sh->looked_ms + LOOK_MS : UINT64_MAX;
+    return sh->looked_ms + LOOK_MS;
 }
 
 /* A fresh journal could not be made, for this reason (NULL: errno). Another try comes later. */
@@ -17710,6 +17738,7 @@ static uint64_t compaction_due_ms(const struct shell *sh)
 static void compaction_work(struct shell *sh)
 {
     if (look_due_ms(sh) <= sh->now_ms) {
+        sh->looked_ms = sh->now_ms;
         journal_look(sh);
         look_for_names(sh);
     }
@@ -17864,6 +17893,7 @@ static void journal_end(struct shell *sh)
     if (sh->journal.fd >= 0 && !journal_sync(sh, &sh->journal))
         journal_failed(sh, sh->journal.size);
     journal_look(sh);
+    sh->compaction.failing = false; /* what fails now is told */
     for (int i = 0; i < 2 && sh->journal.fd < 0; i++) /* a fresh one that was begun may be gone, too */
         compaction_run(sh);
     journal_close(sh, &sh->journal);
@@ -18268,7 +18298,8 @@ static void tell_metrics(struct shell *sh)
     sh->metrics[NASCAR_JOURNAL_LIVE_BYTES] = sh->live_bytes;
     sh->metrics[NASCAR_SANDBOX_SECCOMP] = is_on(sh->sandbox.seccomp);
     sh->metrics[NASCAR_SANDBOX_LANDLOCK] = is_on(sh->sandbox.landlock);
-    sh->metrics[NASCAR_JOURNAL_FAILING] = sh->journal.fd < 0;
+    sh->metrics[NASCAR_JOURNAL_FAILING] =
+        sh->journal.fd < 0 || (sh->journal_full && sh->sys->room(sh->world, sh->folder) < LEAST_ROOM);
     sh->metrics[NASCAR_HELPER_FAILING] = sh->helper.fd < 0 || (sh->helper.jobs > 0 && sh->helper.job[0].tries > 0);
     for (size_t i = 0; i < NASCAR_METRICS_TOLD; i++)
         store_be64(bytes + 8 * i, sh->metrics[i]);
@@ -19011,8 +19042,12 @@ static bool lock_data(struct shell *sh)
         tell_lock(sh);
         return true;
     }
-    if (lock->by_folder == EWOULDBLOCK || lock->by_file == EWOULDBLOCK)
-        return complain(COMMAND_LINE, "data", "%s: a server uses it, process %d", path, lock->pid);
+    if (lock->by_folder == EWOULDBLOCK || lock->by_file == EWOULDBLOCK) {
+        char process[32] = ""; /* its `pid` may be gone, or empty as the disk was full */
+        if (lock->pid > 0)
+            (void)write_as(process, sizeof process, ", process %d", lock->pid);
+        return complain(COMMAND_LINE, "data", "%s: a server uses it%s", path, process);
+    }
     return complain(COMMAND_LINE, "data",
                     "%s: a server uses it, process %d, as its file `pid` says, and nothing there can be locked: "
                     "remove that file if this process is none",

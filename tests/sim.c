@@ -1409,7 +1409,7 @@ static void notice_health(void)
     bool failing = sh->journal.fd < 0 || sh->helper.fd < 0 || (sh->helper.jobs > 0 && sh->helper.job[0].tries > 0);
     for (uint32_t i = 0; i < BROWSERS; i++)
         for (uint32_t k = 0; k < sim.browser[i].looks; k++) {
-            sim.browser[i].look[k].failing |= failing;
+            sim.browser[i].look[k].failing |= failing || sh->journal_full; /* unless it has room again */
             sim.browser[i].look[k].well |= !failing;
         }
 }

@@ -124,9 +124,7 @@ static void expect_both_free(void)
         word(bob, ann, "ACPT");
         REFUSED(reply_to(bob, "mesg"), "time", 104);
         ck_assert_uint_eq(words(ann, NULL), 0);
-        const struct got *last = NULL;
-        ck_assert_uint_eq(words(bob, &last), 1); /* who accepts does not wait */
-        ck_assert_str_eq(got_text(last, "T"), "DECL");
+        ck_assert_uint_le(words(bob, NULL), 1); /* if he has ended it himself, that it is over */
         forget_all();
     }
     struct raw *free_one[] = {ann, bob};
@@ -547,8 +545,7 @@ TEST_LOOP(who_is_busy, a_new_offer_retires_the_old_one, 0, ENTRIES)
     forget_all();
     word(bob, ann, "ACPT");
     REFUSED(reply_to(bob, "mesg"), "time", 104);
-    ck_assert_uint_eq(words(ann, NULL), 0);
-    TOLD(bob, ann, "DECL", WEST);
+    ck_assert_uint_eq(words(ann, NULL) + words(bob, NULL), 0);
     (void)offer(cid, "Bob", BY_MESG); /* who is free */
     SUCCEEDS(reply_to(cid, "mesg"));
     word(dan, ann, "ACPT");
@@ -649,7 +646,7 @@ TEST(answers, the_challenger_does_not_accept_its_own_offer)
 /* Ann takes an offer back while Bob refuses it and makes one of his own. Her word reaches
  * the server as one to his offer, as words have no numbers: it is over, her console shows
  * it, and nobody has told her. When she accepts it she must not wait for a race. */
-TEST_LOOP(answers, who_accepts_what_its_own_late_word_has_ended_does_not_wait, 0, 2)
+TEST_LOOP(answers, who_accepts_what_its_own_late_word_has_ended_does_not_wait, 0, 3)
 {
     take_places("East", "West");
     (void)offer(ann, "Bob", BY_MESG);
@@ -662,15 +659,67 @@ TEST_LOOP(answers, who_accepts_what_its_own_late_word_has_ended_does_not_wait, 0
     ck_assert_uint_eq(words(ann, NULL), 0);
     if (_i == 1)
         raw_close(bob);
+    else if (_i == 2)
+        (void)offer(dan, "Ann", BY_MESG); /* her console does not show that one */
     forget_all();
     word(ann, bob, "ACPT");
     REFUSED(reply_to(ann, "mesg"), "time", 104);
     TOLD(ann, bob, "DECL", EAST);
     forget_all();
+    if (_i == 2)
+        word(dan, ann, "DECL");
     (void)offer(cid, "Ann", BY_MESG); /* and she can be challenged */
     SUCCEEDS(reply_to(cid, "mesg"));
     word(ann, cid, "ACPT");
     TOLD(cid, ann, "ACPT", EAST);
+}
+
+/* A challenge that is refused for its token ends the open one, too, as any refused one. */
+TEST(answers, a_bad_token_leaves_no_offer_behind)
+{
+    take_places("East", "West");
+    (void)offer(ann, "Bob", BY_MESG);
+    forget_all();
+    word(ann, bob, "bad token");
+    REFUSED(reply_to(ann, "mesg"), "tokn", 106);
+    TOLD(ann, bob, "DECL", EAST);
+    TOLD(bob, ann, "DECL", WEST);
+    expect_both_free();
+}
+
+/* Who was told that it is over is not told twice: he may have made an offer of his own
+ * meanwhile, which is not refused. */
+TEST_LOOP(answers, a_late_acceptance_does_not_harm_the_next_offer, 0, 2)
+{
+    take_places("East", "West");
+    if (_i == 1) { /* what he refused before is over */
+        (void)offer(ann, "Bob", BY_MESG);
+        word(bob, ann, "DECL");
+    }
+    (void)offer(ann, "Bob", BY_MESG);
+    word(ann, bob, "DECL");
+    forget_all();
+    word(bob, ann, "ACPT"); /* sent before he had read that */
+    REFUSED(reply_to(bob, "mesg"), "time", 104);
+    (void)offer(bob, "Ann", BY_MESG);
+    SUCCEEDS(reply_to(bob, "mesg"));
+    ck_assert_uint_eq(words(bob, NULL), 0);
+    forget_all();
+    word(ann, bob, "ACPT");
+    TOLD(bob, ann, "ACPT", WEST);
+}
+
+TEST_LOOP(answers, no_word_of_ones_own_comes_back, 0, 3)
+{
+    static const char *const answers[] = {"ACPT", "DECL", "BLOC"};
+    take_places("East", "West");
+    accept_offer(BY_MESG);
+    word(bob, bob, answers[_i]);
+    REFUSED(reply_to(bob, "mesg"), "user", 102);
+    ck_assert_uint_eq(words(ann, NULL) + words(bob, NULL), 0);
+    chal(ann, "Bob", 1); /* and it goes on */
+    chal(bob, "Ann", 0);
+    ck_assert_uint_eq(frames_of(bob, "+ses", NULL), 1);
 }
 
 TEST_LOOP(answers, an_answer_to_no_challenge_is_refused_and_relayed_to_nobody, 0, 3)
@@ -679,23 +728,16 @@ TEST_LOOP(answers, an_answer_to_no_challenge_is_refused_and_relayed_to_nobody, 0
     take_places("East", "East");
     word(ann, bob, answers[_i]);
     REFUSED(reply_to(ann, "mesg"), "time", 104);
-    if (_i == 0) /* its console waits for the race, and is told that there is none */
-        TOLD(ann, bob, "DECL", EAST);
     GOT(bob, "");
     (void)offer(ann, "Bob", BY_MESG);
     forget_all();
     word(cid, ann, answers[_i]); /* nor of a third */
     REFUSED(reply_to(cid, "mesg"), "time", 104);
-    if (_i == 0)
-        TOLD(cid, ann, "DECL", EAST);
-    forget_all();
     word(cid, bob, answers[_i]);
     REFUSED(reply_to(cid, "mesg"), "time", 104);
-    if (_i == 0)
-        TOLD(cid, bob, "DECL", EAST);
     word(bob, cid, answers[_i]); /* nor to a third */
     REFUSED(reply_to(bob, "mesg"), "time", 104);
-    ck_assert_uint_eq(words(ann, NULL) + words(bob, NULL), 0);
+    ck_assert_uint_eq(words(ann, NULL) + words(bob, NULL) + words(cid, NULL), 0);
     forget_all();
     word(bob, ann, "ACPT");
     TOLD(ann, bob, "ACPT", EAST);
@@ -1301,6 +1343,7 @@ static struct racer {
     struct view *view;
     enum phase phase;
     int opponent;
+    int refused; /* with whom its own word has ended a challenge since his last offer, and 1; 0: nobody */
     bool challenger, ready;
     bool peeked;       /* a refused challenge leaves its target selected */
     uint64_t since_ms; /* of the offer, the acceptance or the race */
@@ -1422,6 +1465,7 @@ static void random_offer(int who, int target)
     r->peeked = r->peeked && entry == BY_MESG;
     r->opponent = target;
     t->opponent = who;
+    t->refused = t->refused == who + 1 ? 0 : t->refused;
     r->challenger = true;
     t->challenger = false;
     both(who, AT_REST);
@@ -1444,11 +1488,13 @@ static void random_answer(int who, int target)
         (r->phase == HAS_OFFERED || r->phase == HAS_RECEIVED || r->phase == HAS_ACCEPTED) && r->opponent == target;
     word(r->raw, racers[target].raw, answer);
     if (!open || (answer[0] == 'A' && r->phase != HAS_RECEIVED)) {
-        if (answer[0] == 'A' && r->phase == AT_REST)
+        if (answer[0] == 'A' && r->refused == target + 1)
             hear(who, target, "DECL");
         check_racers(who, "mesg", 104);
         return;
     }
+    if (answer[0] != 'A')
+        r->refused = target + 1;
     hear(target, who, answer);
     both(who, answer[0] == 'A' ? HAS_ACCEPTED : AT_REST);
     check_racers(who, "mesg", 1);
