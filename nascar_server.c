@@ -2727,7 +2727,7 @@ struct player {
     int64_t last_login_s;           /* the login before this one */
     int64_t since_s;                /* ... and the date of this one */
     uint64_t acted_ms;              /* when it last asked for something, by the clock that nobody sets */
-    uint32_t declined; /* with whom its own DECL or BLOC has ended a challenge: that player, and 1; 0: nobody */
+    uint32_t declined;              /* with whom its own word has ended a challenge: that player, and 1 */
     char peeked[PERSONA_CHARS + 1]; /* selected by `peek`: whom the next `auxi` challenges */
     char text[TOKEN_CHARS + 1];     /* X, set by `auxi` */
 };
@@ -5759,8 +5759,8 @@ struct record {
         struct { /* a persona is gone */
             uint32_t persona, account;
         } dper;
-        struct { /* an account is gone, and its personas with it */
-            uint32_t account, by; /* by itself, or else by the operator */
+        struct { /* an account is gone, and its personas with it: by its own wish, or else by the operator's */
+            uint32_t account, by;
             bool has_by;
         } dacc;
         struct { /* a ticket for the buddy service, of which no more than a hash is kept */
@@ -14512,10 +14512,12 @@ static void on_refused(int number, siginfo_t *info, void *context)
 #define MAY_WRITE_FILE (1u << 1)
 #define MAY_READ_FILE (1u << 2)
 #define MAY_READ_FOLDER (1u << 3)
-#define MAY_REMOVE_AND_MAKE_ANY (0xffu << 5 | 1u << 4) /* and so give another name, be it a link, a folder or a FIFO */
+#define MAY_REMOVE_FOLDER (1u << 4)
+#define MAY_REMOVE_AND_MAKE_ANY (0xffu << 5) /* but no folders are removed; a link or FIFO can be renamed so */
 #define MAY_MAKE_FILE (1u << 8)
 #define MAY_CUT (1u << 14)
-#define MAY_USE_DATA (MAY_WRITE_FILE | MAY_READ_FILE | MAY_READ_FOLDER | MAY_REMOVE_AND_MAKE_ANY | MAY_CUT)
+#define MAY_MAKE_DATA (MAY_WRITE_FILE | MAY_READ_FILE | MAY_READ_FOLDER | MAY_REMOVE_AND_MAKE_ANY | MAY_CUT)
+#define MAY_USE_DATA (MAY_MAKE_DATA | MAY_REMOVE_FOLDER)
 #define ALL_OF_VERSION(v) ((v) >= 5 ? 0xffffu : (v) >= 3 ? 0x7fffu : (v) >= 2 ? 0x3fffu : 0x1fffu)
 #define BIND_AND_CONNECT_TCP 3u /* from version 4 on */
 #define RULE_BENEATH 1
@@ -16429,7 +16431,7 @@ static void print_help(void)
 #define RECOVER_RETRY_MS 5000u     /* ... if there is no journal, and nothing can be kept */
 #define RETRY_DOUBLINGS 4u         /* of both, if it fails again and again */
 #define LEAST_ROOM 4096u           /* without that much on the disk nothing can be kept */
-#define LOOK_MS 60000u             /* between two looks at the names in the folder, and at a journal that is not written to */
+#define LOOK_MS 60000u             /* between two looks at the names in the folder, as at an idle journal */
 #ifndef COMPACT_ITEMS
 #define COMPACT_ITEMS 32u /* that a slice takes between two looks at the clock */
 #endif
@@ -17893,7 +17895,7 @@ static void journal_end(struct shell *sh)
     if (sh->journal.fd >= 0 && !journal_sync(sh, &sh->journal))
         journal_failed(sh, sh->journal.size);
     journal_look(sh);
-    sh->compaction.failing = false; /* what fails now is told */
+    sh->compaction.failing = sh->compaction.failing && sh->journal.fd >= 0; /* the log says why it ends without */
     for (int i = 0; i < 2 && sh->journal.fd < 0; i++) /* a fresh one that was begun may be gone, too */
         compaction_run(sh);
     journal_close(sh, &sh->journal);
@@ -18064,12 +18066,14 @@ static void finder_failed(struct shell *sh, const char *reason)
     f->failing = true;
 }
 
-/* It has died, or was killed: the next question makes it again. */
+static const char no_finder[] = "its process has ended, and a server that runs makes none (--sandbox): restart it";
+
+/* It has died, or was killed: the next question makes it again, if it may. */
 static void finder_lost(struct shell *sh, const char *reason)
 {
     sh->sys->close(sh->world, sh->finder.fd);
     sh->finder.fd = -1;
-    finder_failed(sh, reason);
+    finder_failed(sh, sh->confined ? no_finder : reason);
 }
 
 static void finder_found(struct shell *sh, uint32_t address)
@@ -18131,7 +18135,7 @@ static void finder_work(struct shell *sh)
         return;
     }
     if (f->fd < 0 && sh->confined) {
-        finder_failed(sh, "its process has ended, and a server that runs makes none (--sandbox): restart it");
+        finder_failed(sh, no_finder);
         return;
     }
     if (f->fd < 0)
@@ -18644,6 +18648,8 @@ static void shell_reload(struct shell *sh)
     bool good = read_options_again(&sh->options, sh->arguments, &reload);
     if (good) {
         shell_configure(sh);
+        if (sh->finder.fd < 0) /* that nobody looks is said again */
+            sh->finder.failing = false;
         sh->finder.again = sh->finder.asked; /* whoever has another address now says so by a reload */
         if (!sh->finder.asked)
             sh->finder.due_ms = sh->now_ms;
@@ -19146,7 +19152,7 @@ static const char *restrict_files(const struct shell *sh)
     if (!allow_beneath(&rules, sh->folder, ".", MAY_USE_DATA) && is_short(errno))
         return NULL;
     if (syscall(SYS_faccessat, sh->folder, "..", W_OK) == 0)
-        (void)allow_beneath(&rules, sh->folder, "..", MAY_USE_DATA);
+        (void)allow_beneath(&rules, sh->folder, "..", MAY_MAKE_DATA);
     allow_file(&rules, path_now(o->log_file), MAY_WRITE_FILE | MAY_MAKE_FILE);
     allow_file(&rules, o->config_file ? path_now(o->config_file) : NULL, MAY_READ_FILE);
     allow_file(&rules, path_now(o->news_file), MAY_READ_FILE);

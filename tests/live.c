@@ -887,6 +887,7 @@ CASE(bad_config_lines_are_named_by_file_and_line, 15)
     (void)write_file(path, longer);
     (void)snprintf(place, sizeof place, "%s:1: ", path);
     expect_usage(RUN("--config", path), place, "characters", "a long comment");
+    expect_usage(RUN("--config", "/dev/zero"), "/dev/zero:1: ", "NUL byte", "a line without an end");
 }
 
 CASE(a_config_file_with_every_key_works, 10)
@@ -978,6 +979,11 @@ CASE(what_cannot_be_opened_is_named, 10)
     (void)snprintf(expected, sizeof expected, "a server uses it, process %d", (int)first->pid);
     o = RUN(SERVER_ARGUMENTS, "--data", first->data);
     EXPECT(o->status == 1 && strstr(o->err, expected) != NULL && o->out[0] == '\0');
+    char pid[192];
+    (void)snprintf(pid, sizeof pid, "%s/pid", first->data);
+    EXPECT(unlink(pid) == 0); /* then it says no process, and none that is not there */
+    o = RUN(SERVER_ARGUMENTS, "--data", first->data);
+    EXPECT(o->status == 1 && strstr(o->err, "a server uses it\n") != NULL && o->out[0] == '\0');
 }
 
 /* ---- Cases: limits -------------------------------------------------------------------- */

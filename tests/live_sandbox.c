@@ -354,6 +354,38 @@ CASE(in_the_folder_of_chroot_all_works_and_what_is_outside_is_refused, 30)
     s->pid = 0;
 }
 
+/* Whatever somebody has put in the journal's place: it is kept under another name, and a new
+ * journal is made, also by a server that may not make such things itself. */
+CASE(what_is_put_in_the_journals_place_is_set_aside, 60)
+{
+    struct server *s = START(CHEAP);
+    char journal[160], old[160];
+    for (int i = 0; i < 3; i++) {
+        char name[16], found[32], kept[160];
+        struct stat status;
+        (void)snprintf(journal, sizeof journal, "%s/journal", s->data);
+        (void)snprintf(old, sizeof old, "%s/journal.old", s->data);
+        (void)snprintf(kept, sizeof kept, "%s/journal.found-%d", s->data, i + 1);
+        (void)snprintf(name, sizeof name, "Pest%d", i);
+        (void)snprintf(found, sizeof found, "journal.found-%d", i + 1);
+        EXPECT(RUN("ctl", "--data", s->data, "ban", name)->status == 0);
+        EXPECT(rename(journal, old) == 0);
+        EXPECT((i == 0 ? symlink(old, journal) : i == 1 ? mkdir(journal, 0700) : mkfifo(journal, 0600)) == 0);
+        (void)RUN("ctl", "--data", s->data, "ban", "Whoever"); /* it looks */
+        UNTIL(9000, log_lines(s, "event=journal_set_aside", found) == 1);
+        EXPECT(lstat(kept, &status) == 0 && (status.st_mode & S_IFMT) == (i == 0   ? S_IFLNK
+                                                                          : i == 1 ? S_IFDIR
+                                                                                   : S_IFIFO));
+        EXPECT(lstat(journal, &status) == 0 && S_ISREG(status.st_mode));
+        (void)snprintf(name, sizeof name, "Late%d", i);
+        EXPECT(RUN("ctl", "--data", s->data, "ban", name)->status == 0);
+    }
+    (void)stop(s, SIGTERM);
+    START_AGAIN(s, CHEAP);
+    const struct outcome *o = RUN("ctl", "--data", s->data, "bans");
+    EXPECT(strstr(o->out, "Pest0") && strstr(o->out, "Late0") && strstr(o->out, "Late1") && strstr(o->out, "Late2"));
+}
+
 /* A reload reads files anew, also when an editor has made new ones, but in their folders only. */
 CASE(a_reload_reads_in_the_folders_of_the_start_only, 20)
 {

@@ -394,6 +394,75 @@ TEST(personas_and_news, a_sign_up_waits_for_no_account_that_is_about_to_go)
     ck_assert_str_eq(personas_of("Ann", "another"), "Ann");
 }
 
+/* What is on its way as an account deletes itself is not lost with it: a persona that an
+ * older link of its makes, or the operator's mute. */
+TEST(personas_and_news, an_account_stays_for_the_persona_that_is_on_its_way)
+{
+    struct raw *ann = member("Ann", "secret"), *again = guest();
+    SUCCEEDS(raw_ask(ann, "dper", "PERS=Ann\n"));
+    w->hold_verdicts = true;
+    say_auth(again, "Ann", "secret");
+    world_settle(w);
+    w->hold_records = true;
+    raw_send(ann, "cper", "PERS=Racer\n");
+    world_settle(w);
+    w->hold_verdicts = false;
+    world_release_verdicts(w);
+    raw_send(again, "dacc", "NAME=Ann\n");
+    world_settle(w);
+    w->hold_records = false;
+    world_release_records(w, true);
+    world_settle(w);
+    SUCCEEDS(raw_expect(again, "auth"));
+    DENIED(raw_expect(again, "dacc"));
+    ck_assert_str_eq(personas_of("Ann", "secret"), "Racer");
+}
+
+TEST_LOOP(personas_and_news, a_mute_that_is_on_its_way_stays, 0, 2)
+{
+    struct raw *ann = member("Ann", "secret"), *asker = raw_operator(w);
+    SUCCEEDS(raw_ask(ann, "dper", "PERS=Ann\n"));
+    w->hold_records = true;
+    if (_i == 0)
+        raw_send(asker, "cmut", "NAME=Ann\n");
+    world_settle(w);
+    raw_send(ann, "dacc", "NAME=Ann\n");
+    world_settle(w);
+    if (_i == 1)
+        raw_send(asker, "cmut", "NAME=Ann\n");
+    world_settle(w);
+    w->hold_records = false;
+    world_release_records(w, true);
+    world_settle(w);
+    SUCCEEDS(raw_expect(ann, "dacc"));
+    SUCCEEDS(raw_ask(asker, "cunm", "NAME=Ann\n")); /* it was there */
+}
+
+/* A password that is changed while it is tried is one no more: the operator's is not undone
+ * by who knows but the old one, nor does that one let in. */
+TEST_LOOP(personas_and_news, a_password_that_is_changed_meanwhile_is_tried_again, 0, 3)
+{
+    struct raw *ann = player(w, "Ann", ""), *asker = raw_operator(w), *two = guest();
+    w->hold_verdicts = true;
+    raw_send(asker, "cpwd", "NAME=Ann\nPASS=operator\n");
+    world_settle(w);
+    if (_i == 0)
+        raw_send(ann, "edit", "PASS=secret\nCHNG=thiefs\n");
+    else
+        say_auth(two, "Ann", _i == 1 ? "secret" : "operator");
+    world_settle(w);
+    w->hold_verdicts = false;
+    world_release_verdicts(w);
+    world_settle(w);
+    SUCCEEDS(raw_expect(asker, "cpwd"));
+    if (_i == 2)
+        SUCCEEDS(raw_expect(two, "auth"));
+    else
+        REFUSED(_i == 0 ? raw_expect(ann, "edit") : raw_expect(two, "auth"), "pass", 100);
+    ck_assert_str_eq(login_code("Ann", "operator"), "");
+    ck_assert_str_eq(login_code("Ann", "thiefs"), "pass");
+}
+
 /* Nobody loses what is his, and a mute is not to be got rid of. */
 TEST(personas_and_news, all_other_accounts_stay)
 {

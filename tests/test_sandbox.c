@@ -383,7 +383,8 @@ static void try_folders(void)
         NEED(mkdir(made[i], 0700) == 0);
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
         write_words(files[i]);
-    NEED(symlink("../text/news", "etc/news") == 0);
+    NEED(symlink("../text/news", "etc/news") == 0 && symlink("x", "home/data/link") == 0);
+    NEED(mkfifo("home/data/fifo", 0600) == 0 && mkdir("home/data/folder", 0700) == 0);
     copy_text(sh.data, sizeof sh.data, "home/data");
     copy_text(o->log_file, sizeof o->log_file, "log/a");
     copy_text(o->news_file, sizeof o->news_file, "etc/news");
@@ -398,6 +399,8 @@ static void try_folders(void)
     NEED(opens("home/data", O_RDONLY | O_DIRECTORY));
     NEED(mkdir("home/again", 0700) == 0 && opens("home/again/journal", O_RDWR | O_CREAT));
     NEED(system_control(NULL, sh.folder, NONE) >= 0);
+    NEED(system_set_aside(NULL, sh.folder, "link") == 1 && system_set_aside(NULL, sh.folder, "fifo") == 1);
+    NEED(system_set_aside(NULL, sh.folder, "folder") == 1); /* as somebody may put them in the journal's place */
     /* the log */
     NEED(opens("log/a", O_WRONLY | O_APPEND) && opens("log/b", O_WRONLY | O_APPEND | O_CREAT));
     NEED(!opens("log/a", O_RDONLY) && errno == EACCES && unlink("log/a") == -1);
@@ -409,7 +412,7 @@ static void try_folders(void)
     NEED(!opens("elsewhere/new", O_WRONLY | O_CREAT) && mkdir("elsewhere/new", 0700) == -1);
     NEED(!opens("/etc/passwd", O_RDONLY) && errno == EACCES && !opens("/tmp/nascar-x", O_WRONLY | O_CREAT));
     NEED(unlink("elsewhere/file") == -1 && errno == EACCES);
-    NEED(symlink("x", "home/data/link") == -1 && errno == EACCES && mkfifo("home/data/fifo", 0600) == -1);
+    NEED(symlink("x", "elsewhere/link") == -1 && errno == EACCES && mkfifo("elsewhere/fifo", 0600) == -1);
     NEED(execl("/bin/true", "true", (char *)NULL) == -1 && errno == EACCES);
     NEED(opens("/dev/urandom", O_RDONLY) && try_terminal() != EACCES);
 }

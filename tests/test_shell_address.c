@@ -409,6 +409,29 @@ TEST(host, a_first_name_by_a_reload_needs_a_restart)
     machine_free(m);
 }
 
+/* A confined server makes no other process. That is said when it dies, and at each reload. */
+TEST(host, a_confined_server_says_that_it_needs_a_restart)
+{
+    char path[] = "/tmp/nascar-host-XXXXXX";
+    (void)close(mkstemp(path));
+    write_lines(path, "public-address = " NAME "\n");
+    struct machine *m = machine_make(NULL);
+    m->finder.address = 0xCB007107u;
+    ck_assert(machine_start(m, ARGUMENTS("--config", path)));
+    settle_machine(m);
+    m->shell.confined = true;
+    m->finder.dies = true;
+    run_machine(m, 301000);
+    ck_assert_uint_eq(count_log(m, "(--sandbox): restart it\""), 1);
+    run_machine(m, 301000);
+    ck_assert_uint_eq(count_log(m, "(--sandbox): restart it\""), 1);
+    reload(m, path, "public-address = " NAME "\nrate = 5\n");
+    ck_assert_uint_eq(count_log(m, "(--sandbox): restart it\""), 2);
+    ck_assert_str_eq(told(m), "203.0.113.7");
+    (void)unlink(path);
+    machine_free(m);
+}
+
 /* What was found stands in the recording, and so in the replay. */
 TEST(host, a_recording_with_changes_runs_again)
 {

@@ -448,6 +448,28 @@ TEST_LOOP(ends, a_file_that_is_removed_is_made_again, 0, 2)
     machine_free(m);
 }
 
+/* ... also if the journal is written to all the time, or cannot be. */
+TEST_LOOP(ends, a_file_that_is_removed_is_made_again_whatever_the_journal_does, 0, 2)
+{
+    struct machine *m = machine_that(false, "0");
+    if (_i == 1) {
+        m->disk->fail_from = m->disk->calls + 1;
+        m->disk->fail_until = UINT32_MAX;
+    }
+    unsigned pids = m->pids;
+    m->gone = "pid";
+    for (int i = 0; i < 3; i++) {
+        struct peer *p = peer_new(m);
+        p->control = true;
+        peer_send(p, "cban", "NAME=Pest\n");
+        run_machine(m, 25000);
+    }
+    m->gone = NULL;
+    run_machine(m, 10000);
+    ck_assert_uint_eq(m->pids, pids + 1);
+    machine_free(m);
+}
+
 /* Operators who connect and say nothing do not keep others out for good. */
 TEST(ends, an_operator_who_says_nothing_is_let_go)
 {

@@ -98,6 +98,18 @@ TEST(page_of_shell, all_is_well_until_the_disk_or_the_helper_fails)
     SEES("/healthz", "HTTP/1.1 200 OK\r\n");
 }
 
+/* A full disk is no failed journal, but nothing can be kept either, until it has room. */
+TEST(page_of_shell, all_is_not_well_while_the_disk_is_full)
+{
+    m = MACHINE("--http", "8080", "--hash-cost", "4");
+    m->room = 100;
+    m->shell.journal_full = true; /* as when a write has found no room */
+    SEES("/healthz", "HTTP/1.1 503 Service Unavailable\r\n");
+    SEES("/metrics", "\nnascar_journal_failing 1\n");
+    m->room = UINT64_MAX;
+    SEES("/healthz", "HTTP/1.1 200 OK\r\n"); /* though nothing was kept since */
+}
+
 /* The status and the text say the same, though somebody is slow to read and it recovers meanwhile.
  * As many ask as the outbox takes, so one of the answers is cut. */
 TEST(page_of_shell, whether_all_is_well_is_said_once)
