@@ -8417,7 +8417,6 @@ static void move_and_answer(struct request *q, uint32_t r)
     challenge_leave(s, q->player);
     room_leave(s, q->player);
     room_join(s, q->player, r);
-    p->peeked[0] = 0;
     q->conn->own = 0; /* the console clears its list */
     struct outgoing *f = reply_begin(q, OK);
     put_number(f, tag_LIDENT, old_ident);

@@ -716,6 +716,10 @@ static void sanction_refused(const struct asked *q)
         return;
     if (q->held && q->bit == k->asked && (k->until_s == 0 || k->until_s > lived_now_s() + SLACK_S))
         FAIL("%s %s is refused, and it is there", q->kind, target_text(q->target));
+    if (k->overlaps) { /* the other one was acknowledged before */
+        sanction_acknowledged(q);
+        return;
+    }
     if (k->held || q->unsure)
         sanction_ended(k);
     k->unsure = false;

@@ -699,6 +699,13 @@ TEST(personas_and_news, who_guesses_by_edit_has_to_wait_as_by_auth)
     SUCCEEDS(raw_ask(ann, "edit", "PASS=secret\nCHNG=other1\n"));
 }
 
+TEST(personas_and_news, a_wrong_password_for_an_edit_is_a_guess)
+{
+    struct raw *ann = member("Ann", "secret");
+    REFUSED(raw_ask(ann, "edit", "PASS=wrong1\nCHNG=other1\n"), "pass", 100);
+    ck_assert(world_logged(w, "event=login_refused"));
+}
+
 /* The second is asked for while the first is on its way to the disk. */
 TEST(personas_and_news, two_edits_at_once_both_hold)
 {

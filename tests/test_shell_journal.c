@@ -1138,6 +1138,32 @@ TEST_LOOP(failing, a_fresh_journal_never_takes_the_good_ones_room, 0, 2)
     disk_free(&d);
 }
 
+static bool both_do_not_fit(struct machine *m, const char *call)
+{
+    errno = ENOSPC;
+    return strcmp(call, "append") == 0 && m->disk->fresh != 0;
+}
+
+TEST(failing, what_is_to_be_kept_takes_the_room_of_a_fresh_journal)
+{
+    struct disk d;
+    disk_with_an_archive(&d);
+    struct machine *m = restart(&d);
+    m->tick_us = 6000;
+    compaction_begin(&m->shell);
+    ck_assert_uint_ne(d.fresh, 0);
+    d.fails = both_do_not_fit;
+    struct peer *p = peer_new(m);
+    p->control = true;
+    peer_send(p, "cban", "NAME=Pest\n");
+    settle_machine(m);
+    shell_log_flush(&m->shell);
+    ck_assert(in_log(m, "event=compaction_failed reason=\"the journal needs its room\""));
+    ck_assert_uint_eq(m->shell.state->sanctions.live, 1);
+    machine_free(m);
+    disk_free(&d);
+}
+
 /* A fresh journal that the old one's failure wants, and for which there is no room, is tried more and more rarely;
  * and not at all while the disk says that there is not as much as it has taken before. */
 TEST_LOOP(failing, what_does_not_fit_is_tried_more_and_more_rarely, 0, 2)
