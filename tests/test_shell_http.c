@@ -178,6 +178,25 @@ TEST_LOOP(page_of_shell, a_recording_has_what_matters_to_us, 0, 3)
     ck_assert_msg(broken == NULL, "after %lu events: %s", events, broken);
 }
 
+/* Who asks for much and reads nothing loses no request by the recording. */
+TEST(page_of_shell, what_is_asked_behind_a_page_waits_for_it)
+{
+    static const char page[] = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    m = machine_make(NULL);
+    m->records = true;
+    ck_assert(machine_start(m, ARGUMENTS("--http", "8080", "--hash-cost", "4")));
+    struct peer *p = browser();
+    p->window = 0;
+    for (int i = 0; i < 400; i++)
+        peer_send_bytes(p, page, strlen(page));
+    settle_machine(m);
+    p->window = SIZE_MAX;
+    int answers = 0;
+    for (const char *at = got(p); (at = strstr(at, "HTTP/1.1 200 OK\r\n")) != NULL; at++)
+        answers++;
+    ck_assert_int_eq(answers, 400);
+}
+
 TEST(page_of_shell, its_port_is_its_own)
 {
     static const char *const same[] = {"10600", "11000", "10899"};
