@@ -809,7 +809,7 @@ static void compare_sanctions(void)
         if (surely_held(i) && until_s != 0 &&
             (k->until_s == 0 || time_left_s(until_s) < k->until_s - lived_now_s() - SLACK_S))
             FAIL("the ban or mute of %s is shorter than it was", target_text(i));
-        if (target_is_asked_for(i))
+        if (target_is_asked_for(i) || (k->unsure && !journal_is_sound()))
             continue;
         if (there == NONE && (k->held || k->unsure))
             sanction_ended(k);
@@ -911,7 +911,7 @@ static void compare_fleeting(void)
         if (!sim.fleeting[i].unsure && there != sim.fleeting[i].there)
             FAIL("the account %s is %s", fleeting_names[i], there ? "back" : "lost");
         sim.fleeting[i].there = there;
-        sim.fleeting[i].unsure = false;
+        sim.fleeting[i].unsure = sim.fleeting[i].unsure && !journal_is_sound();
         sim.fleeting[i].asked = 0;
     }
 }
@@ -1456,7 +1456,8 @@ static void at_write(struct machine *m, struct peer *p, const uint8_t *bytes, si
 
 /* ---- The ledger: comparing --------------------------------------------------------- */
 
-/* All that was acknowledged is there. What was not is found to be so or so. */
+/* All that was acknowledged is there. What was not is found to be so or so; but if the journal
+ * has failed, what was cut off behind its sound part may be there again after a power cut. */
 static void compare_accounts(void)
 {
     const struct nascar *s = server();
@@ -1480,7 +1481,8 @@ static void compare_accounts(void)
                      a->maybes);
             a->known = good;
         }
-        a->maybes = 0;
+        if (journal_is_sound())
+            a->maybes = 0;
     }
 }
 
@@ -1499,7 +1501,7 @@ static void compare_personas(void)
             FAIL("persona %s is of another account", name_of(i));
         if (there == NONE && p->state == THERE)
             persona_anew(i, NEVER, NONE);
-        p->unsure = account_is_asked_for(i);
+        p->unsure = account_is_asked_for(i) || (p->unsure && !journal_is_sound());
         if (there == NONE)
             continue;
         p->state = THERE;
@@ -1543,7 +1545,8 @@ static void compare_rosters(void)
             if ((truth[k] ^ sim.lists[i][k]) & ~sim.lists_unsure[i][k])
                 FAIL("%s has %s on lists %u, not %u", name_of(i), name_of(k), truth[k], sim.lists[i][k]);
         memcpy(sim.lists[i], truth, sizeof truth);
-        memset(sim.lists_unsure[i], 0, sizeof sim.lists_unsure[i]);
+        if (journal_is_sound())
+            memset(sim.lists_unsure[i], 0, sizeof sim.lists_unsure[i]);
     }
 }
 
