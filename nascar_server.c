@@ -2727,7 +2727,7 @@ struct player {
     int64_t last_login_s;           /* the login before this one */
     int64_t since_s;                /* ... and the date of this one */
     uint64_t acted_ms;              /* when it last asked for something, by the clock that nobody sets */
-    uint32_t declined;              /* with whom its own word has ended a challenge: that player, and 1 */
+    uint32_t declined;              /* 1 + whose challenge its own DECL or BLOC has ended; 0: nobody's */
     char peeked[PERSONA_CHARS + 1]; /* selected by `peek`: whom the next `auxi` challenges */
     char text[TOKEN_CHARS + 1];     /* X, set by `auxi` */
 };
@@ -5506,8 +5506,8 @@ static uint32_t put_out_account(struct nascar *s, uint32_t account, const char *
     return count;
 }
 
-/* Whoever is just trying its password tries a password that it has no more: again, or if
- * it is no more, he is put out. */
+/* The password that is compared for a connection is not the account's any more: it is
+ * compared with the new one then, or if `why` says that the account is gone, it ends. */
 static void forget_tries(struct nascar *s, uint32_t account, const char *why)
 {
     for (uint32_t c = 0; c < s->conns.high; c++)
@@ -14512,7 +14512,7 @@ static void on_refused(int number, siginfo_t *info, void *context)
 #define MAY_READ_FILE (1u << 2)
 #define MAY_READ_FOLDER (1u << 3)
 #define MAY_REMOVE_FOLDER (1u << 4)
-#define MAY_REMOVE_AND_MAKE_ANY (0xffu << 5) /* but no folders are removed; a link or FIFO can be renamed so */
+#define MAY_REMOVE_AND_MAKE_ANY (0xffu << 5) /* which is to rename a file, a link or a FIFO */
 #define MAY_MAKE_FILE (1u << 8)
 #define MAY_CUT (1u << 14)
 #define MAY_MAKE_DATA (MAY_WRITE_FILE | MAY_READ_FILE | MAY_READ_FOLDER | MAY_REMOVE_AND_MAKE_ANY | MAY_CUT)
